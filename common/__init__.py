@@ -1,0 +1,1 @@
+"""What every system shares: settings, audio, features, records, training; knows no task and no class list."""

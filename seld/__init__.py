@@ -1,0 +1,1 @@
+"""Sound event localization and detection (DCASE 2019 task 3)."""

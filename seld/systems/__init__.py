@@ -1,0 +1,1 @@
+"""One file per published system; `system: seldnet` in params.yaml loads `seld/systems/seldnet.py`."""
