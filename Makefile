@@ -1,0 +1,58 @@
+# Each target sets itself up: a virtual environment in .venv with the versions of requirements.lock.
+# Another Python than python3: `make PYTHON=python3.12 test`.
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+# Once .venv stands it is kept, so that PYTHON needs to be named only the first time.
+PYTHON ?= $(if $(wildcard $(VENV)/locked-*),$(RUN),python3)
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+STAMP := $(VENV)/locked-$(VERSION)
+PIP := $(RUN) -m pip --disable-pip-version-check
+# TensorFlow's notices would hide the program's own messages.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test check lint types bench setup lock clean
+
+demo: $(STAMP)
+	$(RUN) simulate.py demo
+	$(RUN) batch_feature_extraction.py demo
+	$(RUN) seld.py demo a
+
+test: $(STAMP)
+	$(RUN) -m pytest
+
+check: lint types test
+
+lint: $(STAMP)
+	$(RUN) -m ruff check .
+
+# By package, not `.`: seld.py and seld/ share a name.
+types: $(STAMP)
+	$(RUN) -m mypy -p common -p seld
+
+bench: $(STAMP)
+	$(RUN) benchmarks/run.py
+
+setup: $(STAMP)
+
+# dcase_util and sed_eval come as sources. Without build isolation the locked setuptools builds them, whatever is new.
+$(STAMP): requirements.lock
+	@case "$(VERSION)" in \
+	3.11|3.12|3.13) ;; \
+	*) echo "Expected: Python 3.11, 3.12 or 3.13. Received: $(PYTHON) is $(or $(VERSION),not there)." \
+	    "Install one of them and name it, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1 ;; \
+	esac
+	@test -e $(STAMP) || $(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --quiet --constraint requirements.lock setuptools wheel
+	$(PIP) install --no-build-isolation --requirement requirements.lock
+	$(PIP) check
+	@touch $(STAMP)
+
+# The only target that needs uv (https://docs.astral.sh/uv): exact versions for every Python and platform at once.
+lock:
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --extra dev --extra jax --no-annotate \
+	    --no-emit-index-url --custom-compile-command "make lock" --upgrade setup.cfg --output-file requirements.lock
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find common seld tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
