@@ -15,3 +15,7 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """Stored weights or a stored run do not fit what is asked of them."""
+
+
+class TrainingError(UserError):
+    """Training went wrong for a reason the settings can mend, such as a learning rate that is too high."""

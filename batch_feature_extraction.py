@@ -1,0 +1,8 @@
+"""python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]: recordings to TFRecord shards."""
+
+import sys
+
+from common.commands import extract
+
+if __name__ == "__main__":
+    sys.exit(extract())

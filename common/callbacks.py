@@ -1,0 +1,217 @@
+"""Callbacks: scores into `logs`, curves on disk, and a state from which a killed job goes on."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from common.errors import CheckpointError, TrainingError
+from common.files import replacing, write_json
+from common.plotting import learning_curves, save_figure
+from common.prediction import Prediction, predict_recordings
+
+History = dict[str, list[float]]
+
+
+class Scorer(Protocol):
+    """Collects the recordings of a set and says how well they were predicted."""
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one recording."""
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores by name."""
+
+
+class ScoreOnValidation(keras.callbacks.Callback):
+    """Writes losses and scores of the validation set into `logs` after each epoch, as `val_<name>`.
+
+    The set is predicted and reduced recording by recording: nothing as large as all outputs is held. List it before
+    the callbacks that monitor a `val_` value.
+    """
+
+    def __init__(
+        self,
+        recordings: Any,
+        new_scorer: Callable[[], Scorer],
+        losses: Mapping[str, Callable],
+        loss_weights: Mapping[str, float],
+    ):
+        super().__init__()
+        self.recordings, self.new_scorer = recordings, new_scorer
+        self.losses, self.loss_weights = losses, loss_weights
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs = {} if logs is None else logs
+        if not np.isfinite(logs.get("loss", 0.0)):
+            raise TrainingError(
+                f"The loss of epoch {epoch + 1} is {logs['loss']}: training has diverged. Lower "
+                "`training.learning_rate` or set `training.clip_norm`, and use another job id."
+            )
+        scorer = self.new_scorer()
+        loss_sums, frames = dict.fromkeys(self.losses, 0.0), 0
+        for prediction in predict_recordings(self.model, self.recordings):
+            scorer.update(prediction)
+            for name, loss in self.losses.items():
+                value = loss(prediction.targets[name][None], prediction.outputs[name][None])
+                loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * prediction.frames
+            frames += prediction.frames
+        means = {name: total / frames for name, total in loss_sums.items()}
+        logs["val_loss"] = sum(self.loss_weights[name] * value for name, value in means.items())
+        logs.update({f"val_{name}_loss": value for name, value in means.items()})
+        logs.update({f"val_{name}": value for name, value in scorer.result().items()})
+
+
+class LearningCurves(keras.callbacks.Callback):
+    """Redraws the curves of the whole history after each epoch."""
+
+    def __init__(self, path: Path, panels: Sequence, history: Mapping[str, Sequence[float]]):
+        super().__init__()
+        self.path, self.panels = path, panels
+        self.history: History = {name: list(values) for name, values in history.items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        append(self.history, logs or {})
+        save_figure(learning_curves(self.history, self.panels), self.path)
+
+
+def append(history: History, logs: Mapping[str, float]) -> None:
+    """Adds the values of one epoch to a history."""
+    for name, value in logs.items():
+        history.setdefault(name, []).append(float(value))
+
+
+@dataclass
+class ResumeState:
+    """What a killed job needs to go on: see `ResumeRun`."""
+
+    folder: Path | None = None
+    epochs: int = 0
+    history: History = field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+# The attributes in which stock callbacks keep what they forget when a job is started again.
+_MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "ModelCheckpoint": ("best",)}
+
+
+class ResumeRun(keras.callbacks.Callback):
+    """Keeps weights, optimizer, epoch, history, best model and the memory of stock callbacks on disk; puts them back.
+
+    Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is then removed. So a
+    job may be killed at any moment. List it last: it must see what the others wrote, and restore after they reset
+    themselves in `on_train_begin`.
+
+    Args:
+        folder: where the states lie.
+        state: what `latest_state(folder)` returned.
+        best_model: the file `ModelCheckpoint` writes.
+        others: callbacks with a memory: EarlyStopping, ModelCheckpoint.
+    """
+
+    def __init__(self, folder: Path, state: ResumeState, best_model: Path, others: Sequence[keras.callbacks.Callback]):
+        super().__init__()
+        self.folder, self.state, self.best_model = folder, state, best_model
+        self.others = {type(other).__name__: other for other in others}
+        self.history: History = {name: list(values) for name, values in state.history.items()}
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.state.folder is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        restore_variables(self.state.folder / "variables.npz", self._variables())
+        for name, memory in self.state.callbacks.items():
+            for attribute, value in memory.items():
+                setattr(self.others[name], attribute, value)
+        stored_best = self.state.folder / "best.keras"
+        if stored_best.exists():  # the one in place may be of a later, unfinished epoch, or half-written
+            _copy(stored_best, self.best_model)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        append(self.history, logs or {})
+        target = self.folder / f"epoch-{epoch + 1:05d}"
+        unfinished = target.with_name(target.name + ".part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        save_variables(unfinished / "variables.npz", self._variables())
+        if self.best_model.exists():
+            _copy(self.best_model, unfinished / "best.keras")
+        memory = {name: _memory_of(other) for name, other in self.others.items()}
+        write_json(unfinished / "state.json", {"epochs": epoch + 1, "history": self.history, "callbacks": memory})
+        unfinished.rename(target)
+        for older in self.folder.glob("epoch-*"):
+            if older != target:
+                shutil.rmtree(older, ignore_errors=True)
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+
+def latest_state(folder: Path) -> ResumeState:
+    """Reads the last complete state that `ResumeRun` left; an empty one if there is none.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
+    complete = sorted(path for path in folder.glob("epoch-*") if path.suffix != ".part")
+    if not complete:
+        return ResumeState()
+    path = complete[-1] / "state.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        history = {name: [_number(value) for value in values] for name, values in content["history"].items()}
+        return ResumeState(complete[-1], int(content["epochs"]), history, content["callbacks"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from its start."
+        ) from error
+
+
+def save_variables(path: Path, variables: Sequence) -> None:
+    """Writes variables in their order, as arrays of an `.npz`."""
+    arrays = {f"{number:04d}": keras.ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def restore_variables(path: Path, variables: Sequence) -> None:
+    """Puts back what `save_variables` wrote.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to another model.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = [stored[name] for name in sorted(stored.files)]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Delete its folder and run the same command again.") from error
+    expected, received = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
+    if expected != received:
+        raise CheckpointError(
+            f"{path} holds the weights of another model. Expected: {len(expected)} arrays. Received: {len(received)}; "
+            "first difference: "
+            f"{next(((e, r) for e, r in zip(expected, received, strict=False) if e != r), 'their number')}. "
+            "Choose another job id, or delete the run directory."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _memory_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    values = {name: getattr(callback, name) for name in _MEMORY[type(callback).__name__]}
+    return {name: value if value is None else float(value) for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,0 +1,142 @@
+"""What all command lines share, and the commands that serve every family: extraction and simulation."""
+
+import argparse
+import importlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.config import load_task, read_tasks, resolve
+from common.errors import DataError, UserError
+from common.resources import packaged_file
+
+PARAMS = "params.yaml"
+
+
+def base_parser(description: str, usage: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the options that every script takes: --params and --set."""
+    parser = argparse.ArgumentParser(description=description, usage=usage)
+    parser.add_argument("--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
+    )
+    return parser
+
+
+def params_path(given: Path | None) -> Path:
+    """The settings file to use: the one given, else the one in the current folder, else the installed one."""
+    if given is not None:
+        return given
+    return Path(PARAMS) if Path(PARAMS).is_file() else packaged_file(PARAMS)
+
+
+def task_lines(path: Path) -> list[str]:
+    """One line for each task of a settings file: id and description."""
+    tasks = read_tasks(path)
+    width = max(map(len, tasks))
+    return [f"{name:<{width}}  {resolve(tasks, name).get('description', '')}" for name in tasks]
+
+
+def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None) -> int:
+    """Runs a command; a user's mistake becomes one message on stderr and status 2, Ctrl-C status 130."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        main(sys.argv[1:] if arguments is None else arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def choose_backend(backend: str) -> None:
+    """Fixes Keras's backend; must run before keras is imported."""
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+def command_line() -> list[str]:
+    """The command as typed, for the run's record."""
+    return [shlex.quote(part) for part in sys.argv]
+
+
+def extract(arguments: Sequence[str] | None = None) -> int:
+    """`batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]`: recordings to shards and statistics."""
+    return run_safely(_extract, arguments)
+
+
+def _extract(arguments: Sequence[str]) -> None:
+    parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
+    parser.add_argument("task_id", nargs="?", default="1", help="id in params.yaml (default 1)")
+    parser.add_argument("--sets", choices=["dev", "eval", "both"], help="default: what the task reads")
+    parser.add_argument("--overwrite", action="store_true", help="extract again, also what is there")
+    options = parser.parse_args(arguments)
+    task = load_task(params_path(options.params), options.task_id, options.overrides)
+    sets = {None: task.set_names, "both": ["dev", "eval"]}.get(options.sets, [options.sets])
+    _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
+    _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
+
+
+def simulate(arguments: Sequence[str] | None = None) -> int:
+    """`simulate.py <task-id> [--preset P] [--annotations DIR]`: a dataset in the real layout."""
+    return run_safely(_simulate, arguments)
+
+
+def _simulate(arguments: Sequence[str]) -> None:
+    parser = base_parser("Writes a simulated dataset in the layout of the task's real one.")
+    parser.add_argument("task_id", help="id in params.yaml")
+    parser.add_argument("--preset", help="size: fixture, demo, gpu or full; default: the task's")
+    parser.add_argument("--annotations", type=Path, help="folder of metadata files to render instead of inventing scenes")
+    parser.add_argument("--overwrite", action="store_true", help="write again, also what is there")
+    options = parser.parse_args(arguments)
+    preset = [f"simulation.preset={options.preset}"] if options.preset else []
+    task = load_task(params_path(options.params), options.task_id, [*options.overrides, *preset])
+    simulate_task(task, options.annotations, options.overwrite)
+
+
+def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
+    """Writes the dataset of a task."""
+    _say(f"Writes a simulated dataset to {task.dataset_dir}/.")
+    _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
+
+
+def prepare_data(task: Any) -> list[Any]:
+    """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
+
+    Args:
+        task: the task's settings.
+
+    Returns:
+        A `FeatureStore` for each set the task reads.
+
+    Raises:
+        DataError: there are neither features nor recordings.
+    """
+    family = _in_family(task, "extraction")
+    if not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+        if task.simulate_missing_dataset:
+            simulate_task(task)
+        if not task.dataset_dir.is_dir():
+            raise DataError(
+                f"There are no features in {task.feature_dir}/ and no recordings in {task.dataset_dir}/. Download the "
+                "dataset (see README, 'Real data') and give its folder with --set dataset_dir=..., or try the demo: "
+                "python seld.py demo a"
+            )
+        _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
+        family.run(task, task.set_names)
+    return [family.open_store(task, set_name) for set_name in task.set_names]
+
+
+def _in_family(task: Any, module: str) -> Any:
+    return importlib.import_module(f"{task.family}.{module}")
+
+
+def _say(text: str) -> None:
+    logging.getLogger(__name__).info(text)

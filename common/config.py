@@ -1,0 +1,258 @@
+"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line, checks."""
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from common.errors import ConfigError
+from common.parallel import ParallelConfig
+from common.pipeline_config import PipelineConfig
+from common.section import Section
+
+
+class RunConfig(Section):
+    """Where and in which arithmetic a model runs."""
+
+    backend: Literal["tensorflow", "jax"] = "tensorflow"
+    distribution: Literal["none", "mirrored"] = "none"  # mirrored: all GPUs of this machine share each batch
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    jit_compile: Literal["auto", True, False] = "auto"  # auto: off on the CPU, Keras decides on a GPU
+
+
+class TrainingConfig(Section):
+    """Length of the training and when it stops. An epoch ends with the scores of the validation split."""
+
+    epochs: int = Field(50, gt=0)
+    passes_per_epoch: int = Field(1, gt=0)  # passes over the training splits between two validations
+    batches_per_pass: int | None = Field(None, gt=0)  # None: all of them
+    patience_epochs: int = Field(5, ge=0)  # stops after this many epochs without a better score; 0: never
+    learning_rate: float = Field(1e-3, gt=0)
+    clip_norm: float | None = Field(None, gt=0)  # None: gradients are not clipped
+
+
+class BaseTask(Section):
+    """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
+
+    description: str = Field(min_length=1)
+    family: str
+    system: str  # file name in <family>/systems/
+    dataset_dir: Path
+    feature_dir: Path
+    output_dir: Path
+    seed: int = Field(0, ge=0)
+    simulate_missing_dataset: bool = False  # a task on simulated data writes its dataset by itself
+    network: dict[str, Any] = {}  # checked by the system's own NetworkConfig
+    pipeline: PipelineConfig = PipelineConfig()
+    run: RunConfig = RunConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    published: dict[str, float] = {}  # scores in the paper, shown beside ours
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paths_expand_the_home_folder(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        folders = ("dataset_dir", "feature_dir", "output_dir")
+        return {k: str(Path(v).expanduser()) if k in folders and isinstance(v, str) else v for k, v in values.items()}
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a key given twice, which YAML would settle in silence."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
+    if repeated:
+        raise ConfigError(
+            f"{node.start_mark.name}, line {node.start_mark.line + 1}: key given twice: {', '.join(repeated)}. "
+            "Keep one of them."
+        )
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def read_tasks(path: Path) -> dict[str, dict]:
+    """Reads all tasks of a settings file, unresolved.
+
+    Args:
+        path: a file like `params.yaml`, with one mapping `tasks` from id to settings.
+
+    Returns:
+        Settings by task id; ids are text even where YAML reads a number.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has another form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params, or "
+            "write the standard one here with `seld --write-params`."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}.") from error
+    content = _parse_yaml(text, str(path))
+    tasks = content.get("tasks") if isinstance(content, dict) else None
+    if not isinstance(tasks, dict) or not tasks or set(content) != {"tasks"}:
+        raise ConfigError(f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else.")
+    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
+    if wrong:
+        raise ConfigError(f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}.")
+    return {str(key): value for key, value in tasks.items()}
+
+
+def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
+    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are replaced.
+
+    Args:
+        tasks: unresolved settings by id, from `read_tasks`.
+        task_id: the task wanted.
+        seen: ids already on the way here.
+
+    Returns:
+        Settings without `inherits`.
+
+    Raises:
+        ConfigError: no such id, or a circle of `inherits`.
+    """
+    if task_id not in tasks:
+        raise ConfigError(f"Unknown task id. Expected: one of {', '.join(tasks)}. Received: {task_id!r}.")
+    if task_id in seen:
+        raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
+    own = dict(tasks[task_id])
+    parent = own.pop("inherits", None)
+    return own if parent is None else merge(resolve(tasks, str(parent), (*seen, task_id)), own)
+
+
+def merge(base: Mapping, over: Mapping) -> dict:
+    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is replaced."""
+    joined = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
+        joined[key] = merge(joined[key], value) if both else value
+    return joined
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict:
+    """Turns `["training.epochs=3", "seed=1"]` into `{"training": {"epochs": 3}, "seed": 1}`.
+
+    Raises:
+        ConfigError: an entry is not `key=value`, or its value is not YAML.
+    """
+    settings: dict = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(f"--set expects key=value, with dots between sections. Received: {assignment!r}.")
+        nested: Any = _parse_yaml(value, f"--set {key}")
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        settings = merge(settings, nested)
+    return settings
+
+
+def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
+    """Reads, resolves and checks one task.
+
+    Args:
+        path: settings file.
+        task_id: the task wanted.
+        overrides: `key=value` texts of the command line.
+
+    Returns:
+        The `TaskConfig` of the task's family.
+
+    Raises:
+        ConfigError: anything about the settings is wrong; the message says which key and what was expected.
+    """
+    settings = merge(resolve(read_tasks(path), task_id), parse_overrides(overrides))
+    return check_task(settings, f"task {task_id!r} of {path}")
+
+
+def check_task(settings: Mapping, where: str) -> Any:
+    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in errors."""
+    family = settings.get("family")
+    if family not in families():
+        expected = ", ".join(families())
+        raise ConfigError(f"{where}: `family` must be one of: {expected}. Received: {family!r}.")
+    task_class = importlib.import_module(f"{family}.config").TaskConfig
+    return validate(task_class, settings, where)
+
+
+def families() -> list[str]:
+    """Names of the packages that hold systems."""
+    root = Path(__file__).resolve().parent.parent
+    return sorted(folder.parent.name for folder in root.glob("*/systems") if (folder.parent / "config.py").is_file())
+
+
+def validate(section: type[Section], values: Mapping, where: str) -> Any:
+    """Checks `values` against a section; every problem becomes one line of a ConfigError.
+
+    Args:
+        section: class to build.
+        values: settings as read from YAML.
+        where: origin of the settings, for the message.
+
+    Raises:
+        ConfigError: names each wrong key, what was expected and what was received.
+    """
+    try:
+        return section.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(section, problem) for problem in error.errors()]
+        raise ConfigError(f"{where}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _explain(section: type[Section], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(section, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?" if near else f"Known keys: {', '.join(known)}."
+        return f"unknown key `{key}`. {hint}"
+    if problem["type"] == "missing":
+        return f"`{key}` is missing."
+    message = problem["msg"].removeprefix("Value error, ")
+    if not location or problem["type"] == "value_error":
+        return f"`{key}`: {message}" if location else message
+    return f"`{key}`: {message}. Received: {problem['input']!r}."
+
+
+def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
+    current: Any = section
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:  # an index of a list: stay on the class of its entries
+            continue
+        current = _section_in(field.annotation)
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def _section_in(annotation: Any) -> Any:
+    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation itself."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = (_section_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next((found for found in inner if isinstance(found, type) and issubclass(found, Section)), annotation)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        loader = _StrictLoader(text)
+        loader.name = where
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error

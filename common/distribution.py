@@ -1,0 +1,59 @@
+"""Chooses the devices of a job: one, or all GPUs of this machine."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import keras
+import tensorflow as tf
+
+from common.config import RunConfig
+from common.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def devices(run: RunConfig) -> Iterator[None]:
+    """Sets precision and devices; models are built and trained inside the block.
+
+    Args:
+        run: the task's `run` section. `mirrored` splits each batch over all GPUs of this machine, by
+            `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on JAX.
+
+    Raises:
+        ConfigError: `KERAS_BACKEND` was fixed to another backend than the settings ask for.
+    """
+    if keras.backend.backend() != run.backend:
+        raise ConfigError(
+            f"`run.backend` is {run.backend!r}, but Keras already runs on {keras.backend.backend()!r}. "
+            f"Unset KERAS_BACKEND, or set it to {run.backend!r}."
+        )
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(run.mixed_precision)
+    try:
+        with _scope(run):
+            yield
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+def _scope(run: RunConfig) -> AbstractContextManager:
+    if run.backend == "jax":
+        tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU's memory is JAX's
+        if run.distribution == "mirrored":
+            return keras.distribution.DataParallel().scope()
+        return contextlib.nullcontext()
+    if run.distribution == "none":
+        return contextlib.nullcontext()
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    logger.info("Each batch is split over %d devices: %s.", len(found), ", ".join(device.name for device in found))
+    return tf.distribute.MirroredStrategy([device.name for device in found]).scope()
+
+
+def jit_setting(run: RunConfig) -> str | bool:
+    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is off there."""
+    if run.jit_compile != "auto" or run.backend != "tensorflow":
+        return run.jit_compile
+    return "auto" if tf.config.list_physical_devices("GPU") else False

@@ -1,0 +1,121 @@
+"""The folder of one run: settings, versions, and per fold weights, history, scores and figures."""
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import CheckpointError
+from common.files import write_json, write_text
+
+logger = logging.getLogger(__name__)
+PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
+# Where and how fast a job runs may change between its parts; what it computes may not.
+FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published")
+
+
+def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
+    """Makes the folder of a run, or goes on in it if it belongs to the same settings.
+
+    Args:
+        folder: `<output_dir>/<task-id>_<job-id>`.
+        settings: the task's resolved settings, as plain values.
+        command: the command line.
+
+    Returns:
+        The folder, now holding `settings.yaml` and `environment.json`.
+
+    Raises:
+        CheckpointError: the folder belongs to a run with other settings.
+    """
+    path = folder / "settings.yaml"
+    if path.exists():
+        different = sorted(differences(read_settings(folder), settings))
+        if different:
+            raise CheckpointError(
+                f"{folder} holds a run with other settings, which cannot be continued with these.\n"
+                + "\n".join(f"  {line}" for line in different)
+                + "\nChoose another job id, or delete the folder."
+            )
+        logger.info("Going on with the run in %s.", folder)
+    else:
+        write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+    write_json(folder / "environment.json", environment(command))
+    return folder
+
+
+def read_settings(folder: Path) -> dict:
+    """Reads the settings a run was made with.
+
+    Raises:
+        CheckpointError: there is no run in the folder, or its settings cannot be read.
+    """
+    path = folder / "settings.yaml"
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}): is {folder} a run directory?") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
+    return settings
+
+
+def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
+    """Lists the settings that differ, `key: stored -> wanted`, save those that only say where a job runs."""
+    found = []
+    for key in [*stored, *(key for key in wanted if key not in stored)]:
+        if not prefix and key in FREE_KEYS:
+            continue
+        old, new = stored.get(key), wanted.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old!r} there, {new!r} now")
+    return found
+
+
+def environment(command: list[str]) -> dict[str, Any]:
+    """Describes what a run was made with: versions, machine, git revision and command line."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": command,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": versions,
+        "git_revision": git_revision(),
+    }
+
+
+def git_revision() -> str | None:
+    """The revision of the code, None outside a git checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+        result = subprocess.run(call, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Delete it and run the same command again.") from error

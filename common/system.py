@@ -1,0 +1,59 @@
+"""What a system file must define, and how it is found."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from common.errors import ConfigError
+
+# A system file, `<family>/systems/<name>.py`, defines these.
+REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages", "decode")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of one model: stages are the only way systems differ.
+
+    Attributes:
+        name: names the folder of the stage's weights and logs.
+        build: from the features' shape (frames or None, bands, channels) to the network on standardised features.
+        targets: for each output of the network, the arrays of a record that are joined to its target.
+        losses: for each output, a function of (target, output).
+        loss_weights: for each output, the weight of its loss.
+        target_stride: feature frames per output frame.
+    """
+
+    name: str
+    build: Callable[[tuple[int | None, int, int]], Any]
+    targets: Mapping[str, tuple[str, ...]]
+    losses: Mapping[str, Callable]
+    loss_weights: Mapping[str, float]
+    target_stride: int = 1
+
+
+def load_system(family: str, system: str) -> ModuleType:
+    """Imports the file of a system.
+
+    Args:
+        family: package that holds it, e.g. "seld".
+        system: name of the file in `<family>/systems/`, without `.py`.
+
+    Raises:
+        ConfigError: there is no such file, or it lacks a part.
+    """
+    package = importlib.import_module(f"{family}.systems")
+    known = sorted(_names_in(package))
+    if system not in known:
+        raise ConfigError(f"Unknown `system` for {family}. Expected: one of {', '.join(known)}. Received: {system!r}.")
+    module = importlib.import_module(f"{family}.systems.{system}")
+    lacking = [name for name in REQUIRED if not hasattr(module, name)]
+    if lacking:
+        raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see the README on adding a system.")
+    return module
+
+
+def _names_in(package: ModuleType) -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]

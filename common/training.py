@@ -1,0 +1,192 @@
+"""Trains one stage of a system: fit with scores, early stopping, checkpoints, logs and resume."""
+
+import csv
+import io
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from common.callbacks import LearningCurves, ResumeRun, ResumeState, Scorer, ScoreOnValidation, latest_state
+from common.config import RunConfig, TrainingConfig
+from common.distribution import devices, jit_setting
+from common.errors import CheckpointError
+from common.files import write_json, write_text
+from common.layers import with_statistics
+from common.pipeline import guard_stream
+from common.run_directory import read_json
+from common.system import Stage
+
+logger = logging.getLogger(__name__)
+FINISHED = "training.json"  # written last: a stage that has it is not trained again
+BEST = "best.keras"
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from.
+
+    Attributes:
+        batches: from the number of passes already done to an endless stream of (features, targets).
+        batches_per_pass: batches in one pass over the training splits.
+        validation: recordings of the validation splits, from `common.pipeline.evaluation_stream`.
+        shape: frames (None: any number), bands and channels of the features.
+        mean: (bands, channels), of the training splits.
+        deviation: (bands, channels).
+    """
+
+    batches: Callable[[int], Any]
+    batches_per_pass: int
+    validation: Any
+    shape: tuple[int | None, int, int]
+    mean: np.ndarray
+    deviation: np.ndarray
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Which score decides.
+
+    Attributes:
+        monitor: name in `logs`, e.g. "val_seld_error".
+        mode: "min" or "max".
+        new_scorer: makes the object that computes the scores of the validation set.
+        panels: curves to draw, see `common.plotting.learning_curves`.
+    """
+
+    monitor: str
+    mode: str
+    new_scorer: Callable[[], Scorer]
+    panels: Sequence
+
+
+def train_stage(
+    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, run: RunConfig, folder: Path, seed: int
+) -> keras.Model:
+    """Trains a stage, or goes on with it, or loads it if it is finished.
+
+    Args:
+        stage: model, targets and losses.
+        data: training batches and validation recordings.
+        goal: score that decides.
+        training: length, patience and learning rate.
+        run: devices and precision.
+        folder: holds the stage's weights and logs; made if missing.
+        seed: of the initial weights and of dropout.
+
+    Returns:
+        The model with the best score, from raw features to the outputs.
+
+    Raises:
+        CheckpointError: what lies in `folder` is damaged or belongs to another model.
+    """
+    best = folder / BEST
+    with devices(run):
+        if not (folder / FINISHED).exists():
+            _fit(stage, data, goal, training, run, folder, seed)
+        else:
+            logger.info("%s: training is finished; its best weights are used.", folder)
+        return load_model(best)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Loads a saved model without running any code stored in it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not a Keras model.
+    """
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise CheckpointError(
+            f"{path} cannot be loaded as a Keras model: {error}. Delete the folder {path.parent} and run the same "
+            "command again."
+        ) from error
+
+
+def _fit(
+    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, run: RunConfig, folder: Path, seed: int
+) -> None:
+    state = latest_state(folder / "resume")
+    keras.utils.set_random_seed(seed)
+    model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
+    model.compile(
+        optimizer=keras.optimizers.Adam(training.learning_rate, clipnorm=training.clip_norm),
+        loss=dict(stage.losses),
+        loss_weights=dict(stage.loss_weights),
+        jit_compile=jit_setting(run),
+    )
+    if state.folder is not None:
+        logger.info("%s: going on after epoch %d.", folder, state.epochs)
+    steps = min(training.batches_per_pass or data.batches_per_pass, data.batches_per_pass)
+    callbacks = _callbacks(stage, data, goal, training, folder, state)
+    resume = callbacks[-1]
+    if state.epochs < training.epochs and not _stopped(state, training):
+        with guard_stream():
+            model.fit(
+                data.batches(state.epochs * training.passes_per_epoch),
+                epochs=training.epochs,
+                initial_epoch=state.epochs,
+                steps_per_epoch=steps * training.passes_per_epoch,
+                callbacks=callbacks,
+                verbose=2,
+            )
+        state.history = resume.history
+    scores = state.history[goal.monitor]
+    chosen = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
+    write_json(folder / FINISHED, {"epochs": len(scores), "best_epoch": chosen + 1, "history": state.history})
+
+
+def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
+    """Whether the job was killed between its last epoch, which stopped it early, and its end."""
+    wait = state.callbacks.get("EarlyStopping", {}).get("wait") or 0
+    return bool(training.patience_epochs) and wait >= training.patience_epochs
+
+
+def _callbacks(
+    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, folder: Path, state: ResumeState
+) -> list[keras.callbacks.Callback]:
+    folder.mkdir(parents=True, exist_ok=True)
+    _cut_history(folder / "history.csv", state.epochs)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        folder / BEST, monitor=goal.monitor, mode=goal.mode, save_best_only=True
+    )
+    remembering: list[keras.callbacks.Callback] = [checkpoint]
+    if training.patience_epochs:
+        remembering.append(
+            keras.callbacks.EarlyStopping(goal.monitor, mode=goal.mode, patience=training.patience_epochs, verbose=1)
+        )
+    return [
+        ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights),
+        *remembering,
+        keras.callbacks.CSVLogger(folder / "history.csv", append=True),
+        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+        LearningCurves(folder / "curves.png", goal.panels, state.history),
+        ResumeRun(folder / "resume", state, folder / BEST, remembering),
+    ]
+
+
+def _cut_history(path: Path, epochs: int) -> None:
+    """Drops the rows of epochs after the last stored state: they are trained, and logged, again."""
+    if not path.exists():
+        return
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    kept = io.StringIO()
+    csv.writer(kept, lineterminator="\n").writerows(rows[: epochs + 1] if epochs else [])
+    write_text(path, kept.getvalue())
+
+
+def finished_epochs(folder: Path) -> dict[str, Any]:
+    """Reads how a finished stage was trained: number of epochs, the best one, and the history.
+
+    Raises:
+        CheckpointError: the stage is not finished.
+    """
+    if not (folder / FINISHED).exists():
+        raise CheckpointError(f"{folder} holds no finished training. Run the same command again to finish it.")
+    return read_json(folder / FINISHED)

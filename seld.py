@@ -1,0 +1,8 @@
+"""python seld.py <task-id> <job-id>: trains and scores a sound event localization and detection system."""
+
+import sys
+
+from seld.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

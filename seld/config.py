@@ -1,0 +1,97 @@
+"""Settings of a sound event localization and detection task: one entry of `params.yaml`."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from common.config import BaseTask, TrainingConfig
+from common.section import Section
+from seld.dataset import DatasetConfig
+from seld.features import FeatureConfig
+from seld.score import ScoringConfig
+from seld.simulator import SimulationConfig
+
+
+class FoldConfig(Section):
+    """One train / validation / test division; splits are the numbers in the file names, 0 is the evaluation set."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    train: tuple[int, ...] = Field(min_length=1)
+    validate_on: tuple[int, ...] = Field(min_length=1)
+    test: tuple[int, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _splits_are_disjoint(self) -> "FoldConfig":
+        used = [*self.train, *self.validate_on, *self.test]
+        shared = sorted({split for split in used if used.count(split) > 1})
+        if shared:
+            raise ValueError(
+                f"fold {self.name!r} uses split {', '.join(map(str, shared))} more than once. Expected: a split "
+                f"serves as train, validate_on or test, not as two of them. Received: train {list(self.train)}, "
+                f"validate_on {list(self.validate_on)}, test {list(self.test)}."
+            )
+        return self
+
+
+class SeldTraining(TrainingConfig):
+    """Training of a network with a detection and a direction output."""
+
+    loss_weights: dict[Literal["sed", "doa"], float] = {"sed": 1.0, "doa": 50.0}
+    doa_loss: Literal["mse", "masked_mse"] = "mse"  # masked_mse: active classes only; wants a weight near 0.3
+    augmentation: Literal["none", "foa_rotation"] = "none"  # foa_rotation: 16 rotations and reflections
+
+
+class TaskConfig(BaseTask):
+    """A SELD task."""
+
+    dataset: DatasetConfig
+    folds: tuple[FoldConfig, ...] = Field(min_length=1)
+    features: FeatureConfig
+    training: SeldTraining = SeldTraining()
+    scoring: ScoringConfig = ScoringConfig()
+    simulation: SimulationConfig = SimulationConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "TaskConfig":
+        for problem in _contradictions(self):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def set_names(self) -> list[str]:
+        """The sets the task reads: `dev`, and `eval` where a fold tests on split 0."""
+        tests_evaluation_set = any(0 in fold.test for fold in self.folds)
+        return ["dev", "eval"] if tests_evaluation_set else ["dev"]
+
+
+def _contradictions(task: TaskConfig) -> list[str]:
+    """Says which settings, each valid alone, cannot stand together."""
+    found = []
+    features, training, dataset = task.features, task.training, task.dataset
+    if features.hop_s > features.window_s:
+        found.append(
+            "`features.hop_s` must not be longer than `features.window_s`, or samples between the windows are lost. "
+            f"Received: hop {features.hop_s} s, window {features.window_s} s."
+        )
+    if round(features.window_s * dataset.sample_rate_hz) > features.n_fft:
+        found.append(
+            "`features.n_fft` must hold a whole window. Expected: at least "
+            f"{round(features.window_s * dataset.sample_rate_hz)}. Received: {features.n_fft}."
+        )
+    if features.kind == "logmel_intensity" and dataset.format != "foa":
+        found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
+    if training.augmentation == "foa_rotation" and dataset.format != "foa":
+        found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
+    if training.augmentation == "foa_rotation" and features.interleaved_channels:
+        found.append("`training.augmentation: foa_rotation` needs `features.interleaved_channels: false`.")
+    if features.interleaved_channels and features.kind != "magnitude_phase":
+        found.append("`features.interleaved_channels` belongs to `features.kind: magnitude_phase`.")
+    repeated = [fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1]
+    if repeated:
+        found.append(f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it.")
+    for fold in task.folds:
+        if 0 in (*fold.train, *fold.validate_on):
+            found.append(f"fold {fold.name!r}: split 0 is the evaluation set; it can only be in `test`.")
+        if dataset.mode == "dev" and 0 in fold.test:
+            found.append(f"fold {fold.name!r} tests on split 0, the evaluation set: it needs `dataset.mode: eval`.")
+    return found
