@@ -1,0 +1,129 @@
+"""Keras layers and blocks that several systems are made of; channels last, any backend."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+PACKAGE = "dcase_keras"  # the name under which own objects are stored in `.keras` files
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+def hard_sigmoid_keras2(x: Any) -> Any:
+    """Computes clip(0.2 x + 0.5, 0, 1), the recurrent activation of Keras 2; Keras 3 has another of that name."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Standardize(keras.layers.Layer):
+    """Subtracts the mean and divides by the standard deviation of each band and channel, in float32.
+
+    Inputs may come in the type they are stored in (float16). Values that never vary (deviation 0) are only
+    centred, since nothing can be learned from their scale.
+
+    Args:
+        shape: the shape of both statistics, (F, C) for features (B, T, F, C).
+    """
+
+    def __init__(self, shape: Sequence[int], **options: Any) -> None:
+        options.setdefault("dtype", "float32")  # statistics of dB or phases lose their meaning in half precision
+        super().__init__(**options)
+        self.shape = tuple(shape)
+        self.mean = self.add_weight(shape=self.shape, initializer="zeros", trainable=False, name="mean")
+        self.deviation = self.add_weight(shape=self.shape, initializer="ones", trainable=False, name="deviation")
+
+    def call(self, inputs: Any) -> Any:
+        """Returns standardised features of the shape received, float32."""
+        inputs = keras.ops.cast(inputs, "float32")
+        deviation = keras.ops.where(self.deviation > 0.0, self.deviation, 1.0)
+        return (inputs - self.mean) / deviation
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again; the statistics are stored as weights."""
+        return {**super().get_config(), "shape": list(self.shape)}
+
+
+def with_statistics(network: keras.Model, mean: np.ndarray, std: np.ndarray) -> keras.Model:
+    """Joins the statistics of the training data to a network, so that the model takes raw features.
+
+    Args:
+        network: model whose one input is standardised features (B, T, F, C).
+        mean: (F, C), mean of each band and channel, in the unit of the features.
+        std: (F, C), standard deviation, same unit, 0 or more.
+
+    Returns:
+        Model from raw features (B, T, F, C), float16 or float32, to the outputs of `network`. It shares the
+        network's weights and has two non-trainable weights more.
+
+    Raises:
+        ValueError: a statistic has another shape than the network's bands and channels, or is not finite.
+    """
+    bands_channels = tuple(network.input_shape[2:])
+    for name, values in (("mean", mean), ("std", std)):
+        if values.shape != bands_channels:
+            raise ValueError(
+                f"`{name}` must have the bands and channels of the network. "
+                f"Expected: {bands_channels}. Received: {values.shape}."
+            )
+        if not np.all(np.isfinite(values)):
+            raise ValueError(f"`{name}` must be finite. Received: {np.sum(~np.isfinite(values))} NaN or Inf values.")
+    standardize = Standardize(bands_channels, name="standardize")
+    standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
+    raw = keras.Input(network.input_shape[1:], name="features", dtype="float32")  # (B, T, F, C)
+    return keras.Model(raw, network(standardize(raw)), name=f"{network.name}_with_statistics")
+
+
+def conv_block(
+    x: Any,
+    n_filters: int,
+    *,
+    pool: tuple[int, int],
+    norm_axis: int = -1,
+    dropout: float = 0.0,
+    name: str,
+) -> Any:
+    """Applies a 3 x 3 convolution, batch normalisation, ReLU, max pooling and dropout.
+
+    Args:
+        x: (B, T, F, C).
+        n_filters: number of filters.
+        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped.
+        norm_axis: axis that has statistics of its own: -1 channels, 2 bands.
+        dropout: share of values dropped in training, [0, 1).
+        name: stem of the layers' names: conv<name>, bn<name>, ...
+
+    Returns:
+        (B, T // pool[0], F // pool[1], n_filters).
+    """
+    layers = keras.layers
+    x = layers.Conv2D(n_filters, 3, padding="same", data_format="channels_last", name=f"conv{name}")(x)
+    x = layers.BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
+    x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
+    x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"pool{name}")(x)  # (B, T', F', n_filters)
+    return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
+
+
+def weights_by_name(model: keras.Model) -> dict[str, Any]:
+    """Lists the weights of a model under names that do not depend on how Keras nests its layers.
+
+    Args:
+        model: any model; models within it are entered, so the names are the same with and without statistics.
+
+    Returns:
+        Variables by "layer/weight", or "layer/forward/weight" and "layer/backward/weight" for bidirectional layers.
+    """
+    named: dict[str, Any] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            named.update(weights_by_name(layer))
+        elif isinstance(layer, keras.layers.Bidirectional):
+            for direction, part in (("forward", layer.forward_layer), ("backward", layer.backward_layer)):
+                named.update({f"{layer.name}/{direction}/{weight.name}": weight for weight in part.weights})
+        else:
+            named.update({f"{layer.name}/{weight.name}": weight for weight in layer.weights})
+    return named

@@ -1,0 +1,112 @@
+"""Losses of the direction of arrival (DOA), from activity and angles in degrees as the shards hold them."""
+
+import math
+from typing import Any, Literal
+
+import keras
+
+from common.errors import ConfigError
+from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean
+
+INACTIVE_AZIMUTH_DEG = 180.0  # the published target of a class that is silent, outside the range of true directions
+INACTIVE_ELEVATION_DEG = 50.0  # the same; elevation is stretched so that this becomes pi
+
+DoaOutput = Literal["polar", "xyz"]
+DoaLoss = Literal["mse", "masked_mse"]
+
+
+def split_targets(y_true: Any) -> tuple[Any, Any, Any]:
+    """Splits targets (B, T, 3K) into activity, azimuth and elevation in degrees, each (B, T, K)."""
+    activity, azimuth_deg, elevation_deg = keras.ops.split(y_true, 3, axis=-1)
+    return activity, azimuth_deg, elevation_deg
+
+
+def polar_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
+    """Joins azimuths in radians and elevations stretched to +-pi: (B, T, K) twice -> (B, T, 2K)."""
+    azimuth = azimuth_deg * (math.pi / INACTIVE_AZIMUTH_DEG)
+    elevation = elevation_deg * (math.pi / INACTIVE_ELEVATION_DEG)
+    return keras.ops.concatenate([azimuth, elevation], axis=-1)
+
+
+def cartesian_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
+    """Joins the unit vectors of directions: (B, T, K) twice -> (B, T, 3K), all x, then all y, then all z."""
+    azimuth_rad, elevation_rad = azimuth_deg * (math.pi / 180.0), elevation_deg * (math.pi / 180.0)
+    horizontal = keras.ops.cos(elevation_rad)
+    x, y = horizontal * keras.ops.cos(azimuth_rad), horizontal * keras.ops.sin(azimuth_rad)
+    return keras.ops.concatenate([x, y, keras.ops.sin(elevation_rad)], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PolarMeanSquaredError(keras.losses.Loss):
+    """The published DOA loss: mean squared error of all angles, silent classes included.
+
+    Silent classes are to answer azimuth 180 and elevation 50 degrees, whatever the shards hold there, so the loss
+    teaches activity too. Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T, 2K):
+    azimuths in radians and elevations stretched by pi / 50 degrees. Frames of activity -1 are ignored.
+
+    References:
+        Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, arXiv:1807.00129.
+    """
+
+    def __init__(self, name: str = "polar_mse", **options: Any) -> None:
+        super().__init__(name=name, **options)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the mean, a scalar in squared (stretched) radians."""
+        activity, azimuth_deg, elevation_deg = split_targets(y_true)
+        azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, INACTIVE_AZIMUTH_DEG)
+        elevation_deg = keras.ops.where(activity > 0.0, elevation_deg, INACTIVE_ELEVATION_DEG)
+        errors = keras.ops.square(y_pred - polar_targets(azimuth_deg, elevation_deg))  # (B, T, 2K)
+        labelled = keras.ops.concatenate([activity, activity], axis=-1) >= 0.0
+        return masked_mean(errors, labelled)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedDirectionError(keras.losses.Loss):
+    """Squared error of the direction of active classes only.
+
+    Targets (B, T, 3K) as in `PolarMeanSquaredError`. The squared error is summed over the coordinates of a
+    direction and averaged over the active classes of all frames; without any it is 0.
+
+    Args:
+        output: "polar", outputs (B, T, 2K) of angles; "xyz", outputs (B, T, 3K) of unit vectors.
+    """
+
+    def __init__(self, output: DoaOutput, name: str = "masked_mse", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.output = output
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the mean, a scalar: squared (stretched) radians, or squared distance of unit vectors."""
+        activity, azimuth_deg, elevation_deg = split_targets(y_true)
+        targets = polar_targets if self.output == "polar" else cartesian_targets
+        n_coordinates = 2 if self.output == "polar" else 3
+        errors = keras.ops.square(y_pred - targets(azimuth_deg, elevation_deg))  # (B, T, 2K or 3K)
+        errors = sum(keras.ops.split(errors, n_coordinates, axis=-1))  # (B, T, K)
+        return masked_mean(errors, activity > 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the loss again."""
+        return {**super().get_config(), "output": self.output}
+
+
+def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.losses.Loss]:
+    """Chooses the losses of the two heads.
+
+    Args:
+        doa_loss: "mse" (published; weight 50) or "masked_mse" (active classes only; weight near 0.3).
+        doa_output: what the network puts out, "polar" or "xyz".
+
+    Returns:
+        Losses by output, {"sed", "doa"}.
+
+    Raises:
+        ConfigError: the published loss is asked for with xyz outputs, which have no direction for silence.
+    """
+    if doa_loss == "mse" and doa_output != "polar":
+        raise ConfigError(
+            "`doa_loss: mse` is the published loss of angles. Expected: `doa_output: polar`. "
+            f"Received: `doa_output: {doa_output}`. Set `doa_loss: masked_mse`, or `doa_output: polar`."
+        )
+    doa = PolarMeanSquaredError() if doa_loss == "mse" else MaskedDirectionError(doa_output)
+    return {"sed": MaskedBinaryCrossentropy(), "doa": doa}

@@ -1,0 +1,218 @@
+"""SELDnet, the baseline of DCASE 2019 task 3: convolutions over frequency, recurrent layers over time, two heads."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from common.errors import ConfigError
+from common.layers import conv_block, hard_sigmoid_keras2
+from common.section import Section
+from seld.losses import INACTIVE_ELEVATION_DEG
+
+Size = Annotated[int, Field(gt=0)]
+
+
+class NetworkConfig(Section):
+    """Sizes of the network; the length of a list is the number of layers.
+
+    Attributes:
+        n_filters: filters of each convolution; one number stands for all.
+        pool_bands: bands pooled after each convolution.
+        pool_frames: frames pooled after each convolution; one number stands for all. Labels follow.
+        gru_units: units of each bidirectional recurrent layer.
+        dense_units: units of each layer between the recurrent layers and an output.
+        dense_activation: activation of those; published as none.
+        dropout: share of values dropped in training after each convolution, before each recurrent layer (published
+            also within its state, which the fused kernels cannot do) and after each dense layer.
+        batch_norm_over: what has statistics of its own; "bands" is how the published code ran.
+        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
+        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
+        doa_output: "polar", azimuth and elevation; "xyz", a vector within the unit cube.
+    """
+
+    n_filters: Size | tuple[Size, ...] = 64
+    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (8, 8, 4)
+    pool_frames: Size | tuple[Size, ...] = 1
+    gru_units: tuple[Size, ...] = (128, 128)
+    dense_units: tuple[Size, ...] = (128,)
+    dense_activation: Literal["linear", "relu", "tanh"] = "linear"
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    batch_norm_over: Literal["channels", "bands"] = "channels"
+    gru_reset_after: bool = True
+    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = "sigmoid"
+    doa_output: Literal["polar", "xyz"] = "polar"
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of convolutions."""
+        return len(self.pool_bands)
+
+    @property
+    def filters_of_blocks(self) -> tuple[int, ...]:
+        """Filters, one number for each convolution."""
+        return (self.n_filters,) * self.n_blocks if isinstance(self.n_filters, int) else self.n_filters
+
+    @property
+    def frames_of_blocks(self) -> tuple[int, ...]:
+        """Pooled frames, one number for each convolution."""
+        return (self.pool_frames,) * self.n_blocks if isinstance(self.pool_frames, int) else self.pool_frames
+
+    @property
+    def time_pooling(self) -> int:
+        """Frames of features for one frame of output; the labels' `target_stride`."""
+        return math.prod(self.frames_of_blocks)
+
+
+def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
+    """Checks that a network fits the features, before any work.
+
+    Args:
+        network: layer sizes.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+
+    Raises:
+        ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
+    """
+    lists = {"n_filters": network.filters_of_blocks, "pool_frames": network.frames_of_blocks}
+    for name, values in lists.items():
+        if len(values) != network.n_blocks:
+            raise ConfigError(
+                f"`network.{name}` must have one entry for each of `network.pool_bands`. "
+                f"Expected: {network.n_blocks} entries, or one number. Received: {list(values)}."
+            )
+    frames, bands, _ = shape
+    if bands % math.prod(network.pool_bands):
+        raise ConfigError(
+            "`network.pool_bands` must divide the bands of the features. Expected: divisors whose product divides "
+            f"{bands}. Received: {list(network.pool_bands)}, whose product is {math.prod(network.pool_bands)}. "
+            "Change `network.pool_bands` or the number of bands in `features`."
+        )
+    if frames is not None and frames % network.time_pooling:
+        raise ConfigError(
+            "`network.pool_frames` must divide the frames of a sequence. Expected: a sequence of a multiple of "
+            f"{network.time_pooling} frames. Received: {frames}. Change `pipeline.sequence_frames` or `pool_frames`."
+        )
+
+
+def recurrent_layer(units: int, network: NetworkConfig, name: str) -> keras.layers.Layer:
+    """Makes a bidirectional GRU whose directions are multiplied: (B, T, any) -> (B, T, units)."""
+    hard = network.gru_recurrent_activation == "hard_sigmoid_keras2"
+    gru = keras.layers.GRU(
+        units,
+        return_sequences=True,
+        dropout=network.dropout,
+        reset_after=network.gru_reset_after,
+        recurrent_activation=hard_sigmoid_keras2 if hard else "sigmoid",
+    )
+    return keras.layers.Bidirectional(gru, merge_mode="mul", name=name)
+
+
+def dense_head(x: Any, n_outputs: int, network: NetworkConfig, *, activation: str, name: str) -> Any:
+    """Applies the dense layers of one head, frame by frame.
+
+    Args:
+        x: (B, T, units).
+        n_outputs: size of the output.
+        network: sizes of the layers between.
+        activation: of the output.
+        name: stem of the layers' names.
+
+    Returns:
+        (B, T, n_outputs), float32 under any precision policy: a threshold or an angle needs all its digits.
+    """
+    for number, units in enumerate(network.dense_units):
+        x = keras.layers.Dense(units, activation=network.dense_activation, name=f"{name}_fnn{number}", dtype="float32")(x)
+        if network.dropout:
+            x = keras.layers.Dropout(network.dropout, name=f"{name}_drop{number}", dtype="float32")(x)
+    return keras.layers.Dense(n_outputs, activation=activation, name=f"{name}_out", dtype="float32")(x)
+
+
+def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+    """Builds SELDnet: convolutions over frequency, recurrent layers over time, two heads.
+
+    Args:
+        shape: frames (None: any number), bands and channels of one example, (T, F, C).
+        n_classes: number of event classes, K.
+        network: layer sizes.
+
+    Returns:
+        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B, T', D)} with
+        T' = T // network.time_pooling. D = 2K for polar outputs: K azimuths in radians, then K elevations stretched
+        by pi / 50 degrees. D = 3K for xyz outputs: K x, K y, K z in [-1, 1].
+
+    Raises:
+        ConfigError: the layers do not fit `shape`.
+
+    References:
+        Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, arXiv:1807.00129.
+    """
+    check_network(network, shape)
+    spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
+    norm_axis = -1 if network.batch_norm_over == "channels" else 2
+    blocks = zip(network.filters_of_blocks, network.frames_of_blocks, network.pool_bands, strict=True)
+    for number, (n_filters, *pool) in enumerate(blocks):
+        x = conv_block(
+            x, n_filters, pool=(pool[0], pool[1]), norm_axis=norm_axis, dropout=network.dropout, name=str(number)
+        )
+    # (B, T', F', filters)
+    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="frames")(x)  # (B, T', F' * filters)
+    for number, units in enumerate(network.gru_units):
+        x = recurrent_layer(units, network, name=f"gru{number}")(x)  # (B, T', units)
+    sed = dense_head(x, n_classes, network, activation="sigmoid", name="sed")  # (B, T', K)
+    if network.doa_output == "polar":
+        doa = dense_head(x, 2 * n_classes, network, activation="linear", name="doa")  # (B, T', 2K)
+    else:
+        doa = dense_head(x, 3 * n_classes, network, activation="tanh", name="doa")  # (B, T', 3K)
+    return keras.Model(spectra, {"sed": sed, "doa": doa}, name="seldnet")
+
+
+def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.ndarray]:
+    """Turns DOA outputs into angles.
+
+    Args:
+        doa: (T', 2K) polar or (T', 3K) xyz, as `build_model` puts them out.
+        doa_output: "polar" or "xyz".
+
+    Returns:
+        Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without bounds and are
+        handed on as they are; azimuths of vectors are within [-180, 180).
+    """
+    if doa_output == "polar":
+        azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
+        return np.rad2deg(azimuth), elevation * (INACTIVE_ELEVATION_DEG / np.pi)
+    x, y, z = np.split(doa.astype(np.float64), 3, axis=-1)
+    azimuth_deg = np.rad2deg(np.arctan2(y, x))
+    azimuth_deg = np.where(azimuth_deg == 180.0, -180.0, azimuth_deg)
+    return azimuth_deg, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, threshold: float, n_frames: int
+) -> np.ndarray:
+    """Turns the outputs for one recording into rows of the output format.
+
+    Args:
+        outputs: {"sed": (T', K), "doa": (T', D)}, the sequences of one recording joined along time.
+        network: the network's settings.
+        threshold: a class is active where its probability is above it.
+        n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in time, cut to
+            this length, and the last one is held if they are fewer.
+
+    Returns:
+        float64 (n, 4): frame, class, azimuth and elevation in degrees; sorted by frame, then class.
+
+    Raises:
+        ValueError: there is no output frame to decode, though the recording has frames.
+    """
+    sed = outputs["sed"]
+    if n_frames and not len(sed):
+        raise ValueError(f"`outputs` must cover the recording of {n_frames} frames. Received: no frame.")
+    azimuth_deg, elevation_deg = directions_deg(outputs["doa"], network.doa_output)  # (T', K)
+    source = np.minimum(np.arange(n_frames) // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'
+    frame, klass = np.nonzero((sed > threshold)[source])
+    at = source[frame], klass
+    return np.column_stack([frame, klass, azimuth_deg[at], elevation_deg[at]]).astype(np.float64)
