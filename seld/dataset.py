@@ -1,0 +1,361 @@
+"""The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in their metadata."""
+
+import csv
+import logging
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common.errors import DataError
+from common.section import Section
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dist")
+# The published evaluation archives unpack into this folder.
+NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
+_NAME = re.compile(r"split(?P<split>\d+)_ir(?P<room>\d+)_ov(?P<overlap>\d+)(?:_.*)?")
+_EVALUATION_NAME = re.compile(r"split(?P<split>\d+)_.*")
+_NAMES_SHOWN = 8  # of a list of files in an error
+
+
+class DatasetConfig(Section):
+    """What the recordings of a dataset are like; the defaults are those of TAU Spatial Sound Events 2019."""
+
+    format: Literal["foa", "mic"] = "foa"
+    mode: Literal["dev", "eval"] = "dev"
+    classes: tuple[str, ...] = (
+        "knock", "drawer", "clearthroat", "phone", "keysDrop", "speech",
+        "keyboard", "pageturn", "cough", "doorslam", "laughter",
+    )  # fmt: skip
+    sample_rate_hz: int = Field(default=48000, gt=0)
+    channels: int = Field(default=4, gt=0)
+    recording_s: float = Field(default=60.0, gt=0)
+    label_hop_s: float = Field(default=0.02, gt=0)
+    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
+    elevation_range_deg: tuple[float, float] = (-40.0, 40.0)
+    angle_step_deg: float = Field(default=10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> "DatasetConfig":
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"`classes` must be different names, at least one. Received: {list(self.classes)}.")
+        for name in ("azimuth_range_deg", "elevation_range_deg"):
+            low, high = getattr(self, name)
+            if not (-360 <= low < high <= 360):
+                raise ValueError(f"`{name}` must be [lowest, highest] within -360 to 360. Received: [{low}, {high}].")
+        return self
+
+    @property
+    def n_classes(self) -> int:
+        """Number of event classes, K."""
+        return len(self.classes)
+
+    @property
+    def n_frames(self) -> int:
+        """Label frames of one recording, T."""
+        return round(self.recording_s / self.label_hop_s)
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of one recording, one entry of each array per event, in the order of the metadata.
+
+    Attributes:
+        class_index: int64 (n,).
+        onset_s: float64 (n,).
+        offset_s: float64 (n,).
+        azimuth_deg: float64 (n,), counter-clockwise from the front.
+        elevation_deg: float64 (n,), upwards from the horizon.
+        distance_m: float64 (n,).
+    """
+
+    class_index: np.ndarray
+    onset_s: np.ndarray
+    offset_s: np.ndarray
+    azimuth_deg: np.ndarray
+    elevation_deg: np.ndarray
+    distance_m: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.class_index)
+
+    def to_array(self) -> np.ndarray:
+        """Returns float64 (n, 6), the attributes as columns in their order."""
+        columns = (self.class_index, self.onset_s, self.offset_s, self.azimuth_deg, self.elevation_deg, self.distance_m)
+        return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+
+    @classmethod
+    def from_array(cls, array: np.ndarray) -> "Events":
+        """Makes events of what `to_array` returned.
+
+        Raises:
+            ValueError: the array is not (n, 6).
+        """
+        values = np.array(array, np.float64)  # a copy: the caller's array stays its own
+        if values.size == 0:
+            values = values.reshape(0, 6)
+        if values.ndim != 2 or values.shape[1] != 6:
+            raise ValueError(f"Events are an array of 6 columns. Expected: (n, 6). Received: {np.shape(array)}.")
+        return cls(values[:, 0].astype(np.int64), *(values[:, column] for column in range(1, 6)))
+
+    def select(self, keep: np.ndarray) -> "Events":
+        """Returns the events at the given positions, or where a boolean (n,) is true."""
+        return Events.from_array(self.to_array()[keep])
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording and where its files are.
+
+    Attributes:
+        name: file name without folder and suffix.
+        split: number after `split` in the name; 0 is the evaluation set.
+        room: number after `ir`, None where the name does not say.
+        overlap: number after `ov`, the events that may sound at once; None where the name does not say.
+        audio_path: the WAV file.
+        metadata_path: the CSV file with the events, None for a recording without labels.
+    """
+
+    name: str
+    split: int
+    room: int | None
+    overlap: int | None
+    audio_path: Path
+    metadata_path: Path | None
+
+
+def parse_name(name: str, set_name: str = "dev") -> tuple[int, int | None, int | None]:
+    """Reads split, room and overlap from a recording's name, e.g. `split1_ir0_ov2_11`.
+
+    Args:
+        name: file name without suffix.
+        set_name: "dev": all three must be there; "eval": what is missing is split 0, room None, overlap None.
+
+    Raises:
+        DataError: a development recording's name lacks one of them.
+    """
+    match = _NAME.fullmatch(name)
+    if match:
+        return int(match["split"]), int(match["room"]), int(match["overlap"])
+    if set_name == "eval":
+        evaluation = _EVALUATION_NAME.fullmatch(name)
+        return (int(evaluation["split"]) if evaluation else 0), None, None
+    raise DataError(
+        f"The name of the development recording {name!r} does not say which split, room and overlap it belongs to. "
+        "Expected: split<number>_ir<number>_ov<number>_<number>, e.g. split1_ir0_ov2_11. Rename the file and its "
+        "counterpart in the metadata folder, or move it out of the dataset."
+    )
+
+
+def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list[Recording]:
+    """Finds the recordings of a set and their metadata.
+
+    Args:
+        dataset_dir: folder with `foa_dev`, `metadata_dev` and so on, itself or under proj/asignal/DCASE2019/dataset.
+        audio_format: "foa" or "mic".
+        set_name: "dev", or "eval", whose recordings may all lack metadata.
+
+    Returns:
+        Recordings sorted by name.
+
+    Raises:
+        DataError: a folder is missing or empty, a name cannot be read, or a recording lacks its metadata or the
+            reverse.
+    """
+    audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
+    recordings = _files_by_name(audio_dir, ".wav")
+    if not recordings:
+        raise DataError(
+            f"{audio_dir} holds no .wav file. Expected: the recordings of the {set_name} set. Unpack the dataset "
+            "there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where it is."
+        )
+    metadata_dir = audio_dir.parent / f"metadata_{set_name}"
+    metadata = _files_by_name(metadata_dir, ".csv") if metadata_dir.is_dir() else {}
+    if metadata or set_name == "dev":
+        check_pairs(recordings, metadata, audio_dir, metadata_dir)
+    else:
+        logger.info("%s has no metadata: its %d recordings are used without labels.", audio_dir, len(recordings))
+    return [
+        Recording(name, *parse_name(name, set_name), path, metadata.get(name)) for name, path in recordings.items()
+    ]
+
+
+def check_pairs(recordings: dict[str, Path], metadata: dict[str, Path], audio_dir: Path, metadata_dir: Path) -> None:
+    """Refuses recordings without metadata and metadata without a recording.
+
+    Raises:
+        DataError: lists what has no counterpart.
+    """
+    problems = []
+    for given, wanted, where in ((recordings, metadata, metadata_dir), (metadata, recordings, audio_dir)):
+        alone = [path for name, path in given.items() if name not in wanted]
+        if alone:
+            suffix = ".csv" if where is metadata_dir else ".wav"
+            problems.append(f"no {suffix} file in {where} for {list_files(alone)}")
+    if problems:
+        raise DataError(
+            "Each recording needs a metadata file of the same name and the reverse; "
+            + "; ".join(problems)
+            + ". Unpack the dataset again, or move the files without a counterpart away."
+        )
+
+
+def list_files(paths: Sequence[Path]) -> str:
+    """Names files for an error, the first few only, with their number."""
+    names = ", ".join(str(path.name) for path in paths[:_NAMES_SHOWN])
+    more = f" and {len(paths) - _NAMES_SHOWN} more" if len(paths) > _NAMES_SHOWN else ""
+    return f"{len(paths)} file(s): {names}{more}"
+
+
+def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events:
+    """Reads the events of a recording, checked and cut to its duration.
+
+    Args:
+        path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist in any order.
+        dataset: the classes and the ranges of angles.
+        duration_s: length of the recording, in seconds.
+
+    Returns:
+        The events in the order of the file; none if the file is empty or holds only its header. An event that ends
+        after the recording is cut there, which the log counts.
+
+    Raises:
+        DataError: a row cannot be used, or an event starts after the recording's end.
+    """
+    events, lines = _read_rows(Path(path), dataset)
+    late = np.flatnonzero(events.onset_s >= duration_s)
+    if late.size:
+        first = late[0]
+        raise DataError(
+            f"{path}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
+            f"the recording. Expected: start_time below {duration_s:g} s. Correct the row, or set "
+            "`dataset.recording_s` to the length of the recordings."
+        )
+    return cut_events(events, duration_s, str(path))
+
+
+def parse_events(path: Path, dataset: DatasetConfig) -> Events:
+    """Reads the events of a recording of unknown duration; the checks are those of `read_events`, nothing is cut."""
+    return _read_rows(Path(path), dataset)[0]
+
+
+def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
+    """Cuts events that end after the recording, counted in the log under the name `source`."""
+    n_cut = int(np.sum(events.offset_s > duration_s))
+    if n_cut:
+        logger.info("%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s)
+    values = events.to_array()
+    values[:, 2] = np.minimum(values[:, 2], duration_s)
+    return Events.from_array(values)
+
+
+def _find_folder(dataset_dir: Path, name: str) -> Path:
+    for root in (dataset_dir, dataset_dir / NESTED_ROOT):
+        if (root / name).is_dir():
+            return root / name
+    found = sorted(entry.name for entry in dataset_dir.iterdir()) if dataset_dir.is_dir() else None
+    received = "no such folder" if found is None else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
+    raise DataError(
+        f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or in {NESTED_ROOT}. "
+        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one with "
+        "`python simulate.py <task-id>`."
+    )
+
+
+def _files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
+    """Maps names without suffix to files, sorted; hidden files are ignored, others are named in the log."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    strays = [entry for entry in entries if entry.suffix.lower() != suffix or not entry.is_file()]
+    if strays:
+        logger.warning("%s: ignored, not %s files: %s.", folder, suffix, list_files(strays))
+    return {entry.stem: entry for entry in entries if entry not in strays}
+
+
+def _read_rows(path: Path, dataset: DatasetConfig) -> tuple[Events, list[int]]:
+    """Returns the checked events and the line of the file each stands in."""
+    text = _read_text(path)
+    reader = csv.DictReader(text.splitlines(), restkey="", restval=None)
+    if not text.strip():
+        return Events.from_array(np.zeros((0, 6))), []
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        raise DataError(
+            f"{path}, line 1: missing column(s) {', '.join(missing)}. Expected: {','.join(COLUMNS)}. "
+            f"Received: {','.join(reader.fieldnames or ())[:200]}. Put the header back as the first line."
+        )
+    index = {name: number for number, name in enumerate(dataset.classes)}
+    rows, lines = [], []
+    for row in reader:
+        rows.append(_parse_row(row, f"{path}, line {reader.line_num}", index, dataset))
+        lines.append(reader.line_num)
+    return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), lines
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no metadata file {path}. Unpack the dataset again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path} cannot be read as a CSV file ({type(error).__name__}: {error}). Replace it by the dataset's."
+        ) from error
+
+
+def _parse_row(row: dict, where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
+    """Checks one row and returns it in the order of the attributes of `Events`."""
+    if "" in row or None in row.values():
+        n_fields = sum(value is not None for value in row.values()) + len(row.get("", ())) - ("" in row)
+        raise DataError(
+            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row) - ('' in row)}. "
+            "Correct the row."
+        )
+    name = row["sound_event_recording"].strip()
+    if name not in index:
+        raise DataError(
+            f"{where}: unknown class {name!r}. Expected: one of {', '.join(index)}. Correct the row, or add the class "
+            "to `dataset.classes`."
+        )
+    onset, offset = (_parse_number(row, column, where, lambda value: value >= 0) for column in COLUMNS[1:3])
+    if onset > offset:
+        raise DataError(
+            f"{where}: the event ends before it starts. Expected: start_time <= end_time. Received: start_time "
+            f"{onset:g} s, end_time {offset:g} s. Correct the row."
+        )
+    azimuth = _parse_angle(row, "azi", where, dataset.azimuth_range_deg, "azimuth_range_deg")
+    elevation = _parse_angle(row, "ele", where, dataset.elevation_range_deg, "elevation_range_deg")
+    return [index[name], onset, offset, azimuth, elevation, _parse_number(row, "dist", where, lambda value: value >= 0)]
+
+
+def _parse_number(row: dict, column: str, where: str, accept: Callable[[float], bool]) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and accept(value)):
+        raise DataError(
+            f"{where}: {column} is not usable. Expected: a number, not negative. Received: {row[column]!r}. "
+            "Correct the row."
+        )
+    return value
+
+
+def _parse_angle(row: dict, column: str, where: str, limits: tuple[float, float], setting: str) -> float:
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    low, high = limits
+    if not low <= value <= high:  # false for NaN
+        raise DataError(
+            f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g} degrees. Received: "
+            f"{row[column]!r}. Correct the row, or widen `dataset.{setting}`."
+        )
+    return value

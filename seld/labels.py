@@ -1,0 +1,234 @@
+"""Labels of a recording in four forms, and the ways from one to another.
+
+description: `Events`, as in the metadata.
+regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and frame.
+classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of a (T, K, directions)
+    tensor that is almost all 0.
+output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in submission files.
+
+Nothing here changes what it is given.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from common.errors import DataError
+from seld.dataset import Events
+from seld.geometry import AngleGrid
+
+Rule = Literal["dcase2019", "half_open"]
+INACTIVE_AZIMUTH_DEG = 180  # what the published labels hold where a class is silent
+INACTIVE_ELEVATION_DEG = 50
+
+
+def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first frame of each event and the frame after its last, int64 (n,) each.
+
+    Args:
+        events: onsets and offsets in seconds.
+        hop_s: seconds from a label frame to the next.
+        rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "dcase2019": one frame more,
+            since the published labels count the frame ceil(offset) in.
+
+    Raises:
+        ValueError: unknown rule.
+    """
+    if rule not in ("dcase2019", "half_open"):
+        raise ValueError(f"Unknown label rule. Expected: dcase2019 or half_open. Received: {rule!r}.")
+    frames_per_s = _frames_per_s(hop_s)
+    first = np.floor(events.onset_s * frames_per_s).astype(np.int64)
+    end = np.ceil(events.offset_s * frames_per_s).astype(np.int64)
+    return first, end + (rule == "dcase2019")
+
+
+def _frames_per_s(hop_s: float) -> float:
+    # 1 / 0.02 is 50.0, but other hops leave a rounding error that would move events on the frame grid.
+    rate = 1.0 / hop_s
+    return float(round(rate)) if abs(rate - round(rate)) < 1e-9 * rate else rate
+
+
+def regression_labels(
+    events: Events, n_frames: int, hop_s: float, n_classes: int, rule: Rule = "dcase2019"
+) -> dict[str, np.ndarray]:
+    """Makes activity and direction of each class in each frame.
+
+    Where events of one class overlap, the later row of the metadata wins: this form holds one direction per class
+    (the classification form keeps both).
+
+    Args:
+        events: the events of a recording.
+        n_frames: label frames of the recording, T; what lies beyond is cut.
+        hop_s: seconds from a frame to the next.
+        n_classes: K.
+        rule: which frames an event covers, see `event_frames`.
+
+    Returns:
+        `activity` uint8 (T, K); `azimuth_deg` int16 (T, K), 180 where inactive; `elevation_deg` int16 (T, K), 50 where
+        inactive. Angles are rounded to whole degrees.
+    """
+    activity = np.zeros((n_frames, n_classes), np.uint8)
+    azimuth = np.full((n_frames, n_classes), INACTIVE_AZIMUTH_DEG, np.int16)
+    elevation = np.full((n_frames, n_classes), INACTIVE_ELEVATION_DEG, np.int16)
+    angles = np.rint(np.stack([events.azimuth_deg, events.elevation_deg], axis=1)).astype(np.int16)  # (n, 2)
+    for first, end, k, (azimuth_deg, elevation_deg) in zip(
+        *event_frames(events, hop_s, rule), events.class_index, angles, strict=True
+    ):
+        activity[first:end, k] = 1
+        azimuth[first:end, k] = azimuth_deg
+        elevation[first:end, k] = elevation_deg
+    return {"activity": activity, "azimuth_deg": azimuth, "elevation_deg": elevation}
+
+
+def reference_rows(events: Events, n_frames: int | None, hop_s: float, rule: Rule = "half_open") -> np.ndarray:
+    """Makes the output format of events, from description to output.
+
+    Overlapping events of one class are rows of their own.
+
+    Args:
+        events: the events of a recording.
+        n_frames: label frames of the recording; None keeps what lies beyond its end.
+        hop_s: seconds from a frame to the next.
+        rule: which frames an event covers, see `event_frames`.
+
+    Returns:
+        rows (n, 4), sorted by frame, within a frame in the order of the events.
+    """
+    first, end = event_frames(events, hop_s, rule)
+    if n_frames is not None:
+        first, end = np.minimum(first, n_frames), np.minimum(end, n_frames)
+    lengths = np.maximum(end - first, 0)
+    event = np.repeat(np.arange(len(events)), lengths)  # (n,)
+    starts = np.cumsum(lengths) - lengths
+    frame = np.arange(len(event)) - starts[event] + first[event]
+    rows = np.stack([frame, events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]], axis=1)
+    return rows[np.argsort(frame, kind="stable")].astype(np.float64)
+
+
+def classification_labels(
+    events: Events, n_frames: int, hop_s: float, grid: AngleGrid, rule: Rule = "dcase2019"
+) -> np.ndarray:
+    """Makes the classification form of events: int64 (n, 3) = frame, class, index in the grid; each row once, sorted.
+
+    Raises:
+        DataError: an event's direction is not on the grid.
+    """
+    try:
+        grid.index_of(events.azimuth_deg, events.elevation_deg)
+    except DataError as error:
+        raise DataError(f"Events cannot be put into direction classes. {error}") from error
+    return rows_to_classification(reference_rows(events, n_frames, hop_s, rule), n_frames, grid)
+
+
+def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> np.ndarray:
+    """Puts the output format on the grid of directions, as the published scorer does.
+
+    Angles are cut to whole degrees, clipped to the grid's ranges and lowered to the next grid point; frames from
+    `n_frames` on are dropped; equal rows become one.
+
+    Args:
+        rows: output format (n, 4).
+        n_frames: label frames of the recording.
+        grid: the directions.
+
+    Returns:
+        int64 (m, 3) = frame, class, index in the grid, sorted.
+    """
+    kept = check_rows(rows)
+    kept = kept[kept[:, 0] < n_frames]
+    index = grid.nearest_below(np.trunc(kept[:, 2]), np.trunc(kept[:, 3]))
+    entries = np.column_stack([kept[:, :2].astype(np.int64), index])
+    return unique_entries(entries)
+
+
+def unique_entries(entries: np.ndarray) -> np.ndarray:
+    """Returns the different rows of a non-negative integer array (n, 3), sorted."""
+    if not len(entries):
+        return entries
+    limits = entries.max(axis=0) + 1
+    # One integer per row: np.unique on it is many times faster than on rows.
+    keys = np.unique((entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2])
+    keys, last = np.divmod(keys, limits[2])
+    return np.stack([*np.divmod(keys, limits[1]), last], axis=1)
+
+
+def classification_to_rows(entries: np.ndarray, grid: AngleGrid) -> np.ndarray:
+    """Makes the output format, rows (n, 4), of the classification form, int (n, 3)."""
+    entries = np.asarray(entries, np.int64).reshape(-1, 3)
+    return np.column_stack([entries[:, :2], *grid.angles_of(entries[:, 2])]).astype(np.float64)
+
+
+def classification_tensor(entries: np.ndarray, n_frames: int, n_classes: int, grid: AngleGrid) -> np.ndarray:
+    """Makes the dense classification form, uint8 (T, K, directions); 107 MB for a minute of TAU 2019."""
+    entries = np.asarray(entries, np.int64).reshape(-1, 3)
+    tensor = np.zeros((n_frames, n_classes, grid.size), np.uint8)
+    tensor[tuple(entries.T)] = 1
+    return tensor
+
+
+def regression_to_rows(activity: np.ndarray, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+    """Makes the output format, rows (n, 4) sorted by frame and class, of the regression form.
+
+    Args:
+        activity: (T, K), active where above 0.5.
+        azimuth_deg: (T, K), used where active.
+        elevation_deg: (T, K), used where active.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if not np.shape(activity) == np.shape(azimuth_deg) == np.shape(elevation_deg):
+        raise ValueError(
+            "Activity, azimuth and elevation must have one shape (frames, classes). Received: "
+            f"{np.shape(activity)}, {np.shape(azimuth_deg)}, {np.shape(elevation_deg)}."
+        )
+    frame, k = np.nonzero(np.asarray(activity) > 0.5)
+    angles = np.asarray(azimuth_deg)[frame, k], np.asarray(elevation_deg)[frame, k]
+    return np.column_stack([frame, k, *angles]).astype(np.float64)
+
+
+def rows_to_regression(rows: np.ndarray, n_frames: int, n_classes: int) -> dict[str, np.ndarray]:
+    """Makes the regression form of the output format; of several rows of a class in a frame the last one stays.
+
+    Returns:
+        `activity` uint8 (T, K); `azimuth_deg` float64 (T, K), 180 where inactive; `elevation_deg` float64 (T, K), 50
+        where inactive. Frames from `n_frames` on are dropped.
+
+    Raises:
+        ValueError: a class is not below `n_classes`.
+    """
+    kept = check_rows(rows, n_classes)
+    kept = kept[kept[:, 0] < n_frames]
+    frame, k = kept[:, :2].astype(np.int64).T
+    labels = {
+        "activity": np.zeros((n_frames, n_classes), np.uint8),
+        "azimuth_deg": np.full((n_frames, n_classes), float(INACTIVE_AZIMUTH_DEG)),
+        "elevation_deg": np.full((n_frames, n_classes), float(INACTIVE_ELEVATION_DEG)),
+    }
+    labels["activity"][frame, k] = 1
+    labels["azimuth_deg"][frame, k] = kept[:, 2]
+    labels["elevation_deg"][frame, k] = kept[:, 3]
+    return labels
+
+
+def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
+    """Returns the output format as float64 (n, 4) after checking it; no copy where none is needed.
+
+    Raises:
+        ValueError: not four columns, a number that is not finite, a negative frame, or a class out of range.
+    """
+    checked = np.asarray(rows, np.float64)
+    if checked.size == 0:
+        return np.zeros((0, 4))
+    if checked.ndim != 2 or checked.shape[1] != 4:
+        raise ValueError(f"Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received: {checked.shape}.")
+    if not np.isfinite(checked).all():
+        raise ValueError("Rows must be finite numbers: frame, class, azimuth, elevation. Received: NaN or infinity.")
+    lowest, highest = checked[:, :2].min(axis=0), checked[:, 1].max()
+    if lowest.min() < 0 or (n_classes is not None and highest >= n_classes):
+        wanted = "" if n_classes is None else f" and below {n_classes}"
+        raise ValueError(
+            f"Frames and classes must not be negative, classes whole{wanted}. Received: lowest frame {lowest[0]:g}, "
+            f"classes {lowest[1]:g} to {highest:g}."
+        )
+    return checked
