@@ -128,7 +128,7 @@ class AngleGrid:
             ValueError: an index is outside the grid.
         """
         index = np.asarray(index)
-        if index.size and not (0 <= index.min() and index.max() < self.size):
+        if index.size and not (index.min() >= 0 and index.max() < self.size):
             raise ValueError(
                 f"Index of a direction is outside the grid. Expected: 0 to {self.size - 1}. Received: "
                 f"{index.min()} to {index.max()}."

@@ -9,7 +9,7 @@ output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg
 Nothing here changes what it is given.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from common.errors import DataError
 from seld.dataset import Events
 from seld.geometry import AngleGrid
 
-Rule = Literal["dcase2019", "half_open"]
+Rule = Literal["dcase2019", "half_open", "dcase2019_files"]
 INACTIVE_AZIMUTH_DEG = 180  # what the published labels hold where a class is silent
 INACTIVE_ELEVATION_DEG = 50
 
@@ -29,13 +29,19 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
         events: onsets and offsets in seconds.
         hop_s: seconds from a label frame to the next.
         rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "dcase2019": one frame more,
-            since the published labels count the frame ceil(offset) in.
+            since the published labels count the frame ceil(offset) in; "dcase2019_files": floor(onset) to
+            floor(offset), both in, by division instead of multiplication, as the published converter of metadata
+            into submission files.
 
     Raises:
         ValueError: unknown rule.
     """
-    if rule not in ("dcase2019", "half_open"):
-        raise ValueError(f"Unknown label rule. Expected: dcase2019 or half_open. Received: {rule!r}.")
+    if rule not in get_args(Rule):
+        raise ValueError(f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}.")
+    if rule == "dcase2019_files":
+        # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here, and so must we.
+        first, last = (np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s))
+        return first, last + 1
     frames_per_s = _frames_per_s(hop_s)
     first = np.floor(events.onset_s * frames_per_s).astype(np.int64)
     end = np.ceil(events.offset_s * frames_per_s).astype(np.int64)
