@@ -1,6 +1,6 @@
 """Keras layers and blocks that several systems are made of; channels last, any backend."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -127,3 +127,26 @@ def weights_by_name(model: keras.Model) -> dict[str, Any]:
         else:
             named.update({f"{layer.name}/{weight.name}": weight for weight in layer.weights})
     return named
+
+
+def set_weights_by_name(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Sets all weights of a model from arrays under the names of `weights_by_name`.
+
+    Args:
+        model: any model.
+        arrays: by name, of the weights' shapes.
+
+    Raises:
+        ValueError: a name is missing or unknown, or a shape differs; the model is then unchanged.
+    """
+    weights = weights_by_name(model)
+    if set(weights) != set(arrays):
+        raise ValueError(
+            f"`arrays` must have one entry per weight. Missing: {sorted(set(weights) - set(arrays))}. "
+            f"Unknown: {sorted(set(arrays) - set(weights))}."
+        )
+    for name, weight in weights.items():
+        if tuple(weight.shape) != arrays[name].shape:
+            raise ValueError(f"{name}: expected shape {tuple(weight.shape)}. Received: {arrays[name].shape}.")
+    for name, weight in weights.items():
+        weight.assign(arrays[name])

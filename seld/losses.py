@@ -7,9 +7,7 @@ import keras
 
 from common.errors import ConfigError
 from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean
-
-INACTIVE_AZIMUTH_DEG = 180.0  # the published target of a class that is silent, outside the range of true directions
-INACTIVE_ELEVATION_DEG = 50.0  # the same; elevation is stretched so that this becomes pi
+from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
 DoaLoss = Literal["mse", "masked_mse"]
@@ -54,8 +52,8 @@ class PolarMeanSquaredError(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the mean, a scalar in squared (stretched) radians."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
-        azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, INACTIVE_AZIMUTH_DEG)
-        elevation_deg = keras.ops.where(activity > 0.0, elevation_deg, INACTIVE_ELEVATION_DEG)
+        azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, float(INACTIVE_AZIMUTH_DEG))
+        elevation_deg = keras.ops.where(activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG))
         errors = keras.ops.square(y_pred - polar_targets(azimuth_deg, elevation_deg))  # (B, T, 2K)
         labelled = keras.ops.concatenate([activity, activity], axis=-1) >= 0.0
         return masked_mean(errors, labelled)

@@ -11,7 +11,9 @@ from pydantic import Field
 from common.errors import ConfigError
 from common.layers import conv_block, hard_sigmoid_keras2
 from common.section import Section
-from seld.losses import INACTIVE_ELEVATION_DEG
+from common.system import Stage
+from seld.labels import INACTIVE_ELEVATION_DEG
+from seld.losses import seld_losses
 
 Size = Annotated[int, Field(gt=0)]
 
@@ -125,7 +127,8 @@ def dense_head(x: Any, n_outputs: int, network: NetworkConfig, *, activation: st
         (B, T, n_outputs), float32 under any precision policy: a threshold or an angle needs all its digits.
     """
     for number, units in enumerate(network.dense_units):
-        x = keras.layers.Dense(units, activation=network.dense_activation, name=f"{name}_fnn{number}", dtype="float32")(x)
+        dense = keras.layers.Dense(units, network.dense_activation, name=f"{name}_fnn{number}", dtype="float32")
+        x = dense(x)
         if network.dropout:
             x = keras.layers.Dropout(network.dropout, name=f"{name}_drop{number}", dtype="float32")(x)
     return keras.layers.Dense(n_outputs, activation=activation, name=f"{name}_out", dtype="float32")(x)
@@ -168,6 +171,31 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
     else:
         doa = dense_head(x, 3 * n_classes, network, activation="tanh", name="doa")  # (B, T', 3K)
     return keras.Model(spectra, {"sed": sed, "doa": doa}, name="seldnet")
+
+
+def stages(task: Any) -> list[Stage]:
+    """Lists the trainings of the system: one, of both heads together.
+
+    Args:
+        task: a SELD task's settings, `seld.config.TaskConfig`.
+
+    Returns:
+        One stage.
+
+    Raises:
+        ConfigError: the loss does not fit the output.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    return [
+        Stage(
+            name="seld",
+            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            targets={"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")},
+            losses=seld_losses(task.training.doa_loss, network.doa_output),
+            loss_weights=task.training.loss_weights,
+            target_stride=network.time_pooling,
+        )
+    ]
 
 
 def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.ndarray]:
