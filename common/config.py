@@ -66,7 +66,8 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    merge_key = "tag:yaml.org,2002:merge"
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge_key]
     repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
     if repeated:
         raise ConfigError(

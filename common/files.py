@@ -1,53 +1,71 @@
-"""Files that are finished or absent: written beside their place, flushed, renamed."""
+"""Files that are finished or absent: written under a temporary name, flushed, then renamed."""
 
-import contextlib
+import errno
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
 
-TEMPORARY_SUFFIX = ".part"  # left-overs of a killed job end in this and may be removed
+TEMPORARY_PATTERN = ".*.tmp"
+_REMEDIES = {
+    errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
+    errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
+    errno.EFBIG: "The file exceeds the largest size allowed here (ulimit -f).",
+    errno.EACCES: "Choose a folder that you may write to, or change its permissions.",
+    errno.EPERM: "Choose a folder that you may write to, or change its permissions.",
+    errno.EROFS: "The file system is read-only: choose another folder.",
+}
 
 
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path in the folder of `path`; renames it to `path` when the block ends without an error.
+def storage_error(path: Path, error: OSError) -> DataError:
+    """Says in one sentence why `path` could not be written and what helps."""
+    remedy = _REMEDIES.get(error.errno or 0, "Check the disk and the settings' folders.")
+    return DataError(f"Cannot write {path}: {error.strerror or error}. {remedy}")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Lends a temporary name in the folder of `path`; the file gets its own name once it is complete and on disk.
 
     Args:
-        path: the file to write; its folder is made if missing.
+        path: the final name; an older file of that name is replaced.
+
+    Yields:
+        The temporary name to write to.
 
     Raises:
-        DataError: the disk is full, or the folder cannot be written. The temporary file is removed.
+        DataError: disk full, no permission or another failure of the file system; nothing stays behind.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise DataError(
-            f"Cannot write {path}: {error.strerror or error}. Free space or choose another folder, then run the "
-            "same command again: finished files are kept."
-        ) from error
+        raise storage_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+replacing = atomic_path
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Writes a text file whole or not at all (see `atomic_path`)."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON; numbers that JSON lacks (NaN, infinity) become null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    """Writes JSON whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
+    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -55,8 +73,31 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
-    if hasattr(value, "item") and not isinstance(value, str):  # numpy and Keras scalars
+    if hasattr(value, "item"):  # numbers of numpy
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a small file in one go, finished or not at all (see `atomic_path`)."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def remove_temporaries(folder: Path) -> int:
+    """Removes what interrupted writers left in `folder`; returns how many files that were."""
+    leftovers = list(folder.glob(TEMPORARY_PATTERN))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def file_crc32(path: Path, block_bytes: int = 1 << 20) -> int:
+    """CRC-32 of a whole file, read in blocks."""
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(block_bytes):
+            checksum = zlib.crc32(block, checksum)
+    return checksum

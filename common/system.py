@@ -34,6 +34,12 @@ class Stage:
     target_stride: int = 1
 
 
+def systems(family: str) -> list[str]:
+    """Names of the system files of a family."""
+    package = importlib.import_module(f"{family}.systems")
+    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
+
+
 def load_system(family: str, system: str) -> ModuleType:
     """Imports the file of a system.
 
@@ -44,8 +50,7 @@ def load_system(family: str, system: str) -> ModuleType:
     Raises:
         ConfigError: there is no such file, or it lacks a part.
     """
-    package = importlib.import_module(f"{family}.systems")
-    known = sorted(_names_in(package))
+    known = systems(family)
     if system not in known:
         raise ConfigError(f"Unknown `system` for {family}. Expected: one of {', '.join(known)}. Received: {system!r}.")
     module = importlib.import_module(f"{family}.systems.{system}")
@@ -53,7 +58,3 @@ def load_system(family: str, system: str) -> ModuleType:
     if lacking:
         raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see the README on adding a system.")
     return module
-
-
-def _names_in(package: ModuleType) -> list[str]:
-    return [module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_")]

@@ -1,0 +1,64 @@
+"""The JSON schema of `params.yaml`, with which editors complete and check it.
+
+    python -m common.schema params.schema.json
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+from common.config import families
+from common.files import write_text
+from common.system import load_system, systems
+
+
+def build_schema() -> dict[str, Any]:
+    """Builds the schema from the section classes of all families and systems.
+
+    Returns:
+        A JSON schema (draft 2020-12). No key is required, since a task may inherit it.
+    """
+    definitions: dict[str, Any] = {}
+    for family in families():
+        definitions[family] = _task_schema(family, definitions)
+    task = {"anyOf": [{"$ref": f"#/$defs/{family}"} for family in families()]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "params.yaml of dcase-keras",
+        "type": "object",
+        "required": ["tasks"],
+        "additionalProperties": False,
+        "properties": {"tasks": {"type": "object", "additionalProperties": task}},
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    schema = importlib.import_module(f"{family}.config").TaskConfig.model_json_schema()
+    networks = []
+    for name in systems(family):
+        network = load_system(family, name).NetworkConfig.model_json_schema()
+        definitions.update({key: _optional(value) for key, value in network.pop("$defs", {}).items()})
+        definitions[f"{family}.{name}"] = _optional(network)
+        networks.append({"$ref": f"#/$defs/{family}.{name}"})
+    definitions.update({key: _optional(value) for key, value in schema.pop("$defs", {}).items()})
+    schema["properties"]["network"] = {"description": "sizes of the system's network", "anyOf": networks}
+    schema["properties"]["inherits"] = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
+    return _optional(schema)
+
+
+def _optional(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in ("required", "title")}
+
+
+def main() -> None:
+    """Writes the schema to the file named on the command line."""
+    parser = argparse.ArgumentParser(description="Writes the JSON schema of params.yaml.")
+    parser.add_argument("path", type=Path)
+    write_text(parser.parse_args().path, json.dumps(build_schema(), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Settings: inheritance, overrides, and one clear error for each kind of mistake."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.config import load_task, merge, parse_overrides, read_tasks, resolve
+from common.errors import ConfigError
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+def write(folder: Path, tasks: dict) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({"tasks": tasks}))
+    return path
+
+
+def test_every_task_of_params_yaml_is_valid():
+    for task_id in read_tasks(PARAMS):
+        assert load_task(PARAMS, task_id).description
+
+
+@pytest.mark.parametrize("task_id", ["1", "2", "3", "4", "5"])
+def test_published_ids_carry_the_published_sizes_and_peculiarities(task_id):
+    task = load_task(PARAMS, f"{task_id}-published")
+    plain = load_task(PARAMS, task_id)
+    assert task.pipeline.sequence_frames == 128 and task.pipeline.batch_size == 16
+    assert task.training.loss_weights == {"sed": 1.0, "doa": 50.0} and task.training.passes_per_epoch == 5
+    assert task.features.interleaved_channels and not plain.features.interleaved_channels
+    assert task.features.scaler_splits == "all" and plain.features.scaler_splits == "train"
+    assert task.network["batch_norm_over"] == "bands" and plain.network["batch_norm_over"] == "channels"
+    assert task.folds == plain.folds and task.dataset == plain.dataset
+
+
+def test_folds_of_the_development_set_are_the_published_ones():
+    folds = load_task(PARAMS, "1").folds
+    assert [fold.test for fold in folds] == [(1,), (2,), (3,), (4,)]
+    assert [fold.validate_on for fold in folds] == [(2,), (3,), (4,), (1,)]
+    assert [set(fold.train) for fold in folds] == [{3, 4}, {4, 1}, {1, 2}, {2, 3}]
+
+
+def test_only_task_999_is_quick():
+    quick = [name for name in read_tasks(PARAMS) if load_task(PARAMS, name).training.batches_per_pass]
+    assert quick == ["999"]
+
+
+def test_a_task_lays_its_own_keys_over_the_inherited_ones():
+    tasks = {"1": {"a": {"x": 1, "y": [1, 2]}, "b": 3}, "2": {"inherits": 1, "a": {"y": [9]}}}
+    assert resolve(tasks, "2") == {"a": {"x": 1, "y": [9]}, "b": 3}
+
+
+def test_merging_changes_neither_side():
+    base, over = {"a": {"x": 1}}, {"a": {"y": 2}}
+    assert merge(base, over) == {"a": {"x": 1, "y": 2}}
+    assert base == {"a": {"x": 1}} and over == {"a": {"y": 2}}
+
+
+def test_a_circle_of_inheritance_is_named():
+    with pytest.raises(ConfigError, match="1 -> 2 -> 1"):
+        resolve({"1": {"inherits": 2}, "2": {"inherits": "1"}}, "1")
+
+
+def test_an_unknown_id_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"Expected: one of 1, 2, .*demo.*Received: '17'"):
+        load_task(PARAMS, "17")
+
+
+def test_overrides_reach_nested_keys_and_read_values_as_yaml():
+    assert parse_overrides(["training.epochs=3", "network.gru_units=[8, 8]"]) == {
+        "training": {"epochs": 3},
+        "network": {"gru_units": [8, 8]},
+    }
+    assert load_task(PARAMS, "1", ["training.epochs=3"]).training.epochs == 3
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "=3", "training..epochs=3"])
+def test_an_override_without_key_and_value_is_refused(text):
+    with pytest.raises(ConfigError, match="key=value"):
+        parse_overrides([text])
+
+
+def test_a_misspelt_key_names_the_nearest_known_one():
+    with pytest.raises(ConfigError, match=r"unknown key `training.epocs`. Did you mean `training.epochs`"):
+        load_task(PARAMS, "1", ["training.epocs=3"])
+
+
+def test_a_misspelt_key_within_a_fold_names_the_nearest_known_one():
+    folds = "folds=[{name: a, trian: [3], validate_on: [2], test: [1]}]"
+    with pytest.raises(ConfigError, match=r"Did you mean `folds.0.train`"):
+        load_task(PARAMS, "1", [folds])
+
+
+def test_a_wrong_type_is_named_with_what_was_received():
+    with pytest.raises(ConfigError, match=r"`training.epochs`.*integer.*Received: 'many'"):
+        load_task(PARAMS, "1", ["training.epochs=many"])
+
+
+def test_a_missing_key_is_named(tmp_path):
+    tasks = read_tasks(PARAMS)
+    del tasks["1"]["dataset_dir"]
+    with pytest.raises(ConfigError, match="`dataset_dir` is missing"):
+        load_task(write(tmp_path, tasks), "1")
+
+
+def test_folds_that_share_a_split_are_refused():
+    with pytest.raises(ConfigError, match=r"fold 'a' uses split 2 more than once"):
+        load_task(PARAMS, "1", ["folds=[{name: a, train: [2, 3], validate_on: [2], test: [1]}]"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("features.hop_s=0.05", "must not be longer than `features.window_s`"),
+        ("features.n_fft=1024", r"must hold a whole window. Expected: at least 1920. Received: 1024"),
+        ("folds=[{name: a, train: [1], validate_on: [2], test: [0]}]", "needs `dataset.mode: eval`"),
+        ("family=song", "`family` must be one of: seld"),
+    ],
+)
+def test_settings_that_cannot_stand_together_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_task(PARAMS, "1", [override])
+
+
+@pytest.mark.parametrize(
+    "override", ["features.kind=logmel_intensity", "training.augmentation=foa_rotation"]
+)
+def test_what_needs_ambisonics_is_refused_for_microphones(override):
+    with pytest.raises(ConfigError, match="needs `dataset.format: foa`"):
+        load_task(PARAMS, "2", [override])
+
+
+def test_a_missing_settings_file_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(ConfigError, match=r"none.yaml.*--write-params"):
+        load_task(tmp_path / "none.yaml", "1")
+
+
+@pytest.mark.parametrize("text", ["tasks: [1, 2]", "a: 1", "tasks: {1: 2}", ""])
+def test_a_file_of_another_form_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="mapping"):
+        read_tasks(path)
+
+
+def test_text_that_is_not_yaml_is_refused_with_its_line(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("tasks:\n  1: {a: [}\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        read_tasks(path)
+
+
+def test_a_key_given_twice_is_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("tasks:\n  1:\n    seed: 1\n    seed: 2\n")
+    with pytest.raises(ConfigError, match="line 3: key given twice: seed"):
+        read_tasks(path)
+
+
+def test_yaml_cannot_run_code(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("tasks: !!python/object/apply:os.system ['true']\n")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        read_tasks(path)

@@ -1,0 +1,210 @@
+"""The training loop: what a killed job keeps, and what early stopping and checkpoints remember."""
+
+import csv
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from common.callbacks import latest_state, restore_variables, save_variables
+from common.config import RunConfig, TrainingConfig
+from common.errors import CheckpointError, TrainingError
+from common.prediction import predict_recordings
+from common.system import Stage
+from common.training import BEST, Goal, StageData, finished_epochs, train_stage
+
+SHAPE = (None, 6, 2)
+TRAINING = TrainingConfig(epochs=5, passes_per_epoch=2, patience_epochs=0, learning_rate=0.01)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class MeanOutput:
+    """Scores a set by the distance of its mean output from one half."""
+
+    def __init__(self):
+        self.sums, self.frames = 0.0, 0
+
+    def update(self, prediction):
+        self.sums += float(prediction.outputs["sed"].mean()) * prediction.frames
+        self.frames += prediction.frames
+
+    def result(self):
+        return {"error": abs(self.sums / self.frames - 0.5)}
+
+
+class ScriptedScore:
+    """Gives the scores of a list, one for each epoch."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def update(self, prediction):
+        pass
+
+    def result(self):
+        return {"error": next(self.scores)}
+
+
+def build(shape):
+    inputs = keras.Input(shape)
+    x = keras.layers.Reshape((-1, shape[1] * shape[2]))(inputs)
+    x = keras.layers.Dropout(0.5)(x)
+    sed = keras.layers.Dense(3, activation="sigmoid", name="sed")(x)
+    return keras.Model(inputs, {"sed": sed})
+
+
+def batches(first_pass):
+    number = first_pass
+    while True:
+        rng = np.random.default_rng((7, number))
+        for _ in range(2):
+            yield rng.standard_normal((4, 5, 6, 2)).astype("float32"), {"sed": np.ones((4, 5, 3), "float32")}
+        number += 1
+
+
+def recordings():
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "name": np.array(b"a"),
+            "features": rng.standard_normal((2, 5, 6, 2)).astype("float16"),
+            "targets": {"sed": np.ones((2, 5, 3), "float32")},
+            "events": np.zeros((0, 6)),
+            "labelled": 1,
+            "frames": 8,
+        }
+    ]
+
+
+def squared_error(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_pred - y_true))
+
+
+STAGE = Stage("sed", build, {"sed": ("activity",)}, {"sed": squared_error}, {"sed": 1.0})
+
+
+def data(source=batches):
+    return StageData(source, 2, recordings(), SHAPE, np.zeros((6, 2)), np.ones((6, 2)))
+
+
+def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3):
+    goal = Goal("val_error", "min", new_scorer, panels=[])
+    return train_stage(STAGE, data(source), goal, training, RunConfig(), folder, seed)
+
+
+def killed_in_epoch(number, new_scorer):
+    """A maker of scorers that ends the job in the given epoch (counted from where it starts), after its batches."""
+    made = itertools.count(1)
+
+    def new():
+        if next(made) == number:
+            raise Killed
+        return new_scorer()
+
+    return new
+
+
+def history_rows(folder):
+    with (folder / "history.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupted_one(tmp_path):
+    whole = train(tmp_path / "whole")
+    for epoch in (3, 2):  # the first part ends in epoch 3, the second in epoch 4
+        with pytest.raises(Killed):
+            train(tmp_path / "parts", new_scorer=killed_in_epoch(epoch, MeanOutput))
+    parts = train(tmp_path / "parts")
+    assert history_rows(tmp_path / "parts") == history_rows(tmp_path / "whole")
+    assert [row["epoch"] for row in history_rows(tmp_path / "parts")] == ["0", "1", "2", "3", "4"]
+    assert finished_epochs(tmp_path / "parts") == finished_epochs(tmp_path / "whole")
+    for expected, received in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_a_finished_stage_is_not_trained_again(tmp_path):
+    first = train(tmp_path)
+    before = (tmp_path / "history.csv").read_bytes()
+    second = train(tmp_path, new_scorer=killed_in_epoch(1, MeanOutput))
+    assert (tmp_path / "history.csv").read_bytes() == before
+    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])
+
+
+def test_patience_is_remembered_over_a_restart(tmp_path):
+    scores = [0.5, 0.4, 0.6, 0.6, 0.6, 0.6, 0.6]
+    training = replace_config(TRAINING, epochs=7, patience_epochs=3)
+    stream, rest = iter(scores), iter(scores[3:])
+    with pytest.raises(Killed):
+        train(tmp_path, training=training, new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)))
+    train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
+    assert finished_epochs(tmp_path)["epochs"] == 5  # the best was epoch 2, three more without a better one
+    assert finished_epochs(tmp_path)["best_epoch"] == 2
+
+
+def test_the_best_model_of_before_a_restart_is_not_overwritten_by_a_worse_one(tmp_path):
+    scores = [0.1, 0.5]
+    training = replace_config(TRAINING, epochs=2)
+    stream, rest = iter(scores), iter(scores[1:])
+    with pytest.raises(Killed):
+        train(tmp_path, training=training, new_scorer=killed_in_epoch(2, lambda: ScriptedScore(stream)))
+    best = (tmp_path / BEST).read_bytes()
+    (tmp_path / BEST).write_bytes(best[:100])  # killed while the file was written
+    train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
+    assert (tmp_path / BEST).read_bytes() == best
+
+
+def replace_config(config, **changes):
+    return type(config).model_validate({**config.model_dump(), **changes})
+
+
+def test_a_loss_that_is_not_a_number_ends_training_with_advice(tmp_path):
+    def source(first_pass):
+        while True:
+            yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
+
+    with pytest.raises(TrainingError, match="Lower `training.learning_rate`"):
+        train(tmp_path, source=source)
+
+
+def test_a_damaged_state_names_the_folder_to_delete(tmp_path):
+    train(tmp_path)
+    (tmp_path / "training.json").unlink()
+    state = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
+    state.write_text("{")
+    with pytest.raises(CheckpointError, match="Delete the folder"):
+        train(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_variables(tmp_path / "v.npz", [keras.Variable(np.zeros((2, 3)))])
+    with pytest.raises(CheckpointError, match="another model"):
+        restore_variables(tmp_path / "v.npz", [keras.Variable(np.zeros((2, 4)))])
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    train(tmp_path)
+    (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        train(tmp_path)
+
+
+def test_no_state_means_a_start_at_epoch_nought(tmp_path):
+    assert latest_state(tmp_path / "none").epochs == 0
+
+
+def test_padding_is_cut_off_predictions():
+    model = build(SHAPE)
+    prediction = next(iter(predict_recordings(model, recordings())))
+    assert prediction.name == "a" and prediction.outputs["sed"].shape == (8, 3)
+    assert prediction.targets["sed"].shape == (8, 3)
+
+
+def test_the_history_is_also_plain_json(tmp_path):
+    train(tmp_path)
+    content = json.loads((tmp_path / "training.json").read_text())
+    assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
