@@ -20,6 +20,7 @@ from seld.geometry import AngleGrid
 Rule = Literal["dcase2019", "half_open", "dcase2019_files"]
 INACTIVE_AZIMUTH_DEG = 180  # what the published labels hold where a class is silent
 INACTIVE_ELEVATION_DEG = 50
+TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
 
 def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
@@ -42,9 +43,11 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
         # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here, and so must we.
         first, last = (np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s))
         return first, last + 1
+    # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other forgives rounding errors.
+    slack = TIME_SLACK_FRAMES if rule == "half_open" else 0.0
     frames_per_s = _frames_per_s(hop_s)
-    first = np.floor(events.onset_s * frames_per_s).astype(np.int64)
-    end = np.ceil(events.offset_s * frames_per_s).astype(np.int64)
+    first = np.floor(events.onset_s * frames_per_s + slack).astype(np.int64)
+    end = np.ceil(events.offset_s * frames_per_s - slack).astype(np.int64)
     return first, end + (rule == "dcase2019")
 
 

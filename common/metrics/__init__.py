@@ -1,0 +1,1 @@
+"""Metrics that know no task: activity or events in, numbers out."""

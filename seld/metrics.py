@@ -1,0 +1,461 @@
+"""Scores of sound event localization and detection, under the two definitions that reports show side by side.
+
+`dcase2019` is the official scorer of DCASE 2019 task 3, oddities included, for comparison with published numbers;
+`corrected` mends them. `DEFINITIONS` is the one place where they differ. Both sum counts over recordings; the scores of
+a set are those of its sums.
+
+References:
+    Adavanne, Politis, Nikunen, Virtanen, IEEE J. Sel. Topics Signal Process. 13(1), 2019, arXiv:1807.00129.
+    Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci. 6(6), 2016.
+"""
+
+import itertools
+import math
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
+from seld.dataset import Events
+from seld.geometry import AngleGrid, cartesian_distance, spherical_distance, spherical_to_cartesian
+from seld.labels import Rule, check_rows, reference_rows, rows_to_classification, unique_entries
+
+DefinitionName = Literal["dcase2019", "corrected"]
+MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried on whole arrays
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What one definition of the scores lays down.
+
+    Attributes:
+        label_rule: which frames an event covers, see `seld.labels.event_frames`.
+        skip_last_frame: one-second blocks look at 49 of their 50 frames.
+        on_grid: directions are cut to whole degrees, clipped to the grid's range and lowered to the grid; equal
+            (frame, class, direction) count once.
+        per_pair: DOA error is divided by the matched pairs, and undefined without any; otherwise by all estimated
+            directions, also those in frames without reference, and 0 without any.
+        exact_distance: angles through Cartesian vectors; otherwise by the arc cosine, off by up to 1e-6 degrees near 0.
+        f_of_silence: F where neither reference nor estimate is ever active.
+    """
+
+    label_rule: Rule
+    skip_last_frame: bool
+    on_grid: bool
+    per_pair: bool
+    exact_distance: bool
+    f_of_silence: float
+
+
+DEFINITIONS: dict[str, Definition] = {
+    "dcase2019": Definition("dcase2019", True, on_grid=True, per_pair=False, exact_distance=False, f_of_silence=0.0),
+    "corrected": Definition("half_open", False, on_grid=False, per_pair=True, exact_distance=True, f_of_silence=1.0),
+}
+
+
+@dataclass(frozen=True)
+class DirectionCounts:
+    """What DOA error and frame recall are made of; `+` joins recordings.
+
+    Attributes:
+        n_frames: frames scored.
+        good_frames: frames with as many estimated as true directions, none in either included.
+        n_reference: true directions, summed over frames.
+        n_estimate: estimated directions.
+        n_pairs: matched pairs: in each frame the smaller of the two numbers.
+        n_missed: true directions beyond the number of estimated ones in their frame.
+        n_extra: estimated directions beyond the number of true ones in their frame.
+        frames_with_missed: frames with fewer estimated than true directions.
+        frames_with_extra: frames with more.
+        distance_sum_deg: sum of the great-circle distances of matched pairs, in degrees.
+    """
+
+    n_frames: int = 0
+    good_frames: int = 0
+    n_reference: int = 0
+    n_estimate: int = 0
+    n_pairs: int = 0
+    n_missed: int = 0
+    n_extra: int = 0
+    frames_with_missed: int = 0
+    frames_with_extra: int = 0
+    distance_sum_deg: float = 0.0
+
+    def __add__(self, other: "DirectionCounts") -> "DirectionCounts":
+        return DirectionCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True)
+class SeldScores:
+    """The scores of a set of recordings.
+
+    Attributes:
+        er: error rate over one-second blocks, 0 is best. Without a single reference entry: 0 if nothing is estimated
+            either, else infinity.
+        f: F-score over one-second blocks, [0, 1]. Without any entry in both: 0 (dcase2019) or 1 (corrected).
+        doa_error_deg: mean great-circle distance in degrees; without estimated directions 0 (dcase2019), without
+            matched pairs NaN (corrected).
+        frame_recall: share of frames with the right number of directions, [0, 1].
+        seld_error: mean of er, 1 - f, doa_error_deg / 180 (1 where undefined) and 1 - frame_recall; 0 is best.
+        frame_er: error rate frame by frame.
+        frame_f: F-score frame by frame.
+        detection: counts over blocks.
+        directions: counts over frames.
+    """
+
+    er: float
+    f: float
+    doa_error_deg: float
+    frame_recall: float
+    seld_error: float
+    frame_er: float
+    frame_f: float
+    detection: SegmentCounts = field(default_factory=SegmentCounts)
+    directions: DirectionCounts = field(default_factory=DirectionCounts)
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns plain numbers and, nested, the counts; undefined numbers stay NaN or infinite."""
+        return asdict(self)
+
+
+def seld_error(er: float, f: float, doa_error_deg: float, frame_recall: float) -> float:
+    """Joins four scores into one, [0, 1] for er <= 1, 0 is best; an undefined DOA error counts as 180 degrees."""
+    doa = 1.0 if math.isnan(doa_error_deg) else doa_error_deg / 180.0
+    return (er + (1.0 - f) + doa + (1.0 - frame_recall)) / 4.0
+
+
+class SeldScorer:
+    """Adds up recordings and gives the scores of all of them.
+
+    Args:
+        definition: "dcase2019" or "corrected", see `DEFINITIONS`.
+        n_classes: K.
+        frames_per_s: label frames in a block of one second.
+        grid: the directions that `dcase2019` puts angles on; `corrected` has no use for it.
+
+    Raises:
+        ValueError: unknown definition.
+    """
+
+    def __init__(
+        self,
+        definition: str = "dcase2019",
+        n_classes: int = 11,
+        *,
+        frames_per_s: int = 50,
+        grid: AngleGrid | None = None,
+    ) -> None:
+        if definition not in DEFINITIONS:
+            raise ValueError(f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}.")
+        self.definition = definition
+        self.n_classes = n_classes
+        self.frames_per_s = frames_per_s
+        self.grid = grid or AngleGrid()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all recordings."""
+        self.detection, self.detection_in_frames, self.directions = SegmentCounts(), SegmentCounts(), DirectionCounts()
+
+    def update(self, reference: np.ndarray, estimate: np.ndarray, n_frames: int) -> None:
+        """Adds a recording in the output format.
+
+        Args:
+            reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, from `reference_for`: the definitions
+                count an event's frames differently.
+            estimate: rows (m, 4). Frames from `n_frames` on are ignored, in both.
+            n_frames: label frames of the recording.
+
+        Raises:
+            ValueError: the rows are not (n, 4), not finite, or a frame or class is out of range.
+        """
+        if DEFINITIONS[self.definition].on_grid:
+            reference, estimate = (check_rows(rows, self.n_classes) for rows in (reference, estimate))
+            self.update_classification(
+                rows_to_classification(reference, n_frames, self.grid),
+                rows_to_classification(estimate, n_frames, self.grid),
+                n_frames,
+            )
+            return
+        rows_in = [check_rows(rows, self.n_classes) for rows in (reference, estimate)]
+        kept = [rows[rows[:, 0] < n_frames] for rows in rows_in]
+        frame_and_class = [rows[:, :2].astype(np.int64) for rows in kept]
+        self._add(frame_and_class, [np.radians(rows[:, 2:]) for rows in kept], n_frames)
+
+    def update_classification(self, reference: np.ndarray, estimate: np.ndarray, n_frames: int) -> None:
+        """Adds a recording in the classification form.
+
+        Args:
+            reference: int (n, 3) = frame, class, index in the grid; equal rows count once.
+            estimate: int (m, 3).
+            n_frames: label frames of the recording, above every frame.
+        """
+        entries = [unique_entries(np.asarray(each, np.int64).reshape(-1, 3)) for each in (reference, estimate)]
+        angles = [np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries]
+        self._add([each[:, :2] for each in entries], angles, n_frames)
+
+    def update_regression(
+        self,
+        reference_activity: np.ndarray,
+        reference_doa_rad: np.ndarray,
+        estimate_activity: np.ndarray,
+        estimate_doa_rad: np.ndarray,
+    ) -> None:
+        """Adds a recording in the regression form, with directions as they are, on no grid.
+
+        Args:
+            reference_activity: (T, K), active where above 0.5.
+            reference_doa_rad: (T, 2K), K azimuths, then K elevations, in radians.
+            estimate_activity: (T, K).
+            estimate_doa_rad: (T, 2K).
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        shapes = [np.shape(a) for a in (reference_activity, estimate_activity, reference_doa_rad, estimate_doa_rad)]
+        n_frames, n_classes = shapes[0][0], self.n_classes
+        expected = [(n_frames, n_classes)] * 2 + [(n_frames, 2 * n_classes)] * 2
+        if shapes != expected:
+            raise ValueError(f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}.")
+        frame_and_class, angles = [], []
+        for activity, doa in ((reference_activity, reference_doa_rad), (estimate_activity, estimate_doa_rad)):
+            frame, k = np.nonzero(np.asarray(activity) > 0.5)
+            frame_and_class.append(np.stack([frame, k], axis=1))
+            doa = np.asarray(doa, np.float64)
+            angles.append(np.stack([doa[frame, k], doa[frame, n_classes + k]], axis=1))
+        self._add(frame_and_class, angles, n_frames)
+
+    def merge(self, other: "SeldScorer") -> "SeldScorer":
+        """Adds what another scorer of the same definition has seen; returns itself.
+
+        Raises:
+            ValueError: the definitions differ.
+        """
+        if other.definition != self.definition:
+            raise ValueError(
+                f"Only scorers of one definition can be joined. Received: {self.definition}, {other.definition}."
+            )
+        self.detection += other.detection
+        self.detection_in_frames += other.detection_in_frames
+        self.directions += other.directions
+        return self
+
+    def result(self) -> SeldScores:
+        """Returns the scores of all recordings so far; `SeldScores` says what is undefined when.
+
+        Raises:
+            ValueError: no frame was scored.
+        """
+        rules, directions = DEFINITIONS[self.definition], self.directions
+        if not directions.n_frames:
+            raise ValueError("No frame was scored yet: call `update` with a recording of at least one frame.")
+        er, f = _defined(self.detection, rules)
+        frame_er, frame_f = _defined(self.detection_in_frames, rules)
+        divisor = directions.n_pairs if rules.per_pair else directions.n_estimate
+        without = math.nan if rules.per_pair else 0.0
+        doa_error_deg = directions.distance_sum_deg / divisor if divisor else without
+        frame_recall = directions.good_frames / directions.n_frames
+        total = seld_error(er, f, doa_error_deg, frame_recall)
+        return SeldScores(er, f, doa_error_deg, frame_recall, total, frame_er, frame_f, self.detection, directions)
+
+    def _add(self, frame_and_class: list[np.ndarray], angles_rad: list[np.ndarray], n_frames: int) -> None:
+        rules = DEFINITIONS[self.definition]
+        reference, estimate = (np.zeros((n_frames, self.n_classes), bool) for _ in range(2))
+        for active, entries in zip((reference, estimate), frame_and_class, strict=True):
+            active[entries[:, 0], entries[:, 1]] = True
+        self.detection += count_segments(
+            reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame
+        )
+        self.detection_in_frames += count_frames(reference, estimate)
+        frames = [entries[:, 0] for entries in frame_and_class]
+        self.directions += count_directions(
+            frames[0], angles_rad[0], frames[1], angles_rad[1], n_frames, exact=rules.exact_distance
+        )
+
+
+def _defined(counts: SegmentCounts, rules: Definition) -> tuple[float, float]:
+    """Error rate and F-score, with values for sets where nothing is active."""
+    er, f = counts.error_rate, counts.f_score
+    return (0.0 if math.isnan(er) else er), (rules.f_of_silence if math.isnan(f) else f)
+
+
+def count_directions(
+    reference_frame: np.ndarray,
+    reference_rad: np.ndarray,
+    estimate_frame: np.ndarray,
+    estimate_rad: np.ndarray,
+    n_frames: int,
+    *,
+    exact: bool = True,
+) -> DirectionCounts:
+    """Pairs true and estimated directions of each frame, whatever their class, at the least total distance.
+
+    Args:
+        reference_frame: int (n,), frame of each true direction.
+        reference_rad: float (n, 2), azimuth and elevation in radians.
+        estimate_frame: int (m,).
+        estimate_rad: float (m, 2).
+        n_frames: frames of the recording, above every frame given.
+        exact: distances through Cartesian vectors instead of the arc cosine.
+    """
+    frames, angles = [], []
+    for frame, direction in ((reference_frame, reference_rad), (estimate_frame, estimate_rad)):
+        order = np.argsort(frame, kind="stable")
+        frames.append(np.bincount(frame, minlength=n_frames))  # (T,): how many there are
+        angles.append(direction[order])
+    n_ref, n_est = frames
+    n_pairs = np.minimum(n_ref, n_est)
+    return DirectionCounts(
+        n_frames=n_frames,
+        good_frames=int(np.count_nonzero(n_ref == n_est)),
+        n_reference=int(n_ref.sum()),
+        n_estimate=int(n_est.sum()),
+        n_pairs=int(n_pairs.sum()),
+        n_missed=int((n_ref - n_pairs).sum()),
+        n_extra=int((n_est - n_pairs).sum()),
+        frames_with_missed=int(np.count_nonzero(n_ref > n_est)),
+        frames_with_extra=int(np.count_nonzero(n_est > n_ref)),
+        distance_sum_deg=_sum_distances(n_ref, angles[0], n_est, angles[1], exact) * 180.0 / math.pi,
+    )
+
+
+def _sum_distances(
+    n_ref: np.ndarray, reference_rad: np.ndarray, n_est: np.ndarray, estimate_rad: np.ndarray, exact: bool
+) -> float:
+    """Sums the matched distances in radians; frames with equal numbers of directions are handled together."""
+    first_ref, first_est = np.cumsum(n_ref) - n_ref, np.cumsum(n_est) - n_est  # where a frame's directions begin
+    shape = n_ref * (int(n_est.max(initial=0)) + 1) + n_est  # one number for each pair of numbers
+    shape[np.minimum(n_ref, n_est) == 0] = 0
+    total = 0.0
+    for number in np.unique(shape[shape > 0]):
+        frames = np.flatnonzero(shape == number)
+        rows = np.arange(n_ref[frames[0]])
+        columns = np.arange(n_est[frames[0]])
+        reference = reference_rad[first_ref[frames][:, None] + rows]  # (frames, R, 2)
+        estimate = estimate_rad[first_est[frames][:, None] + columns]  # (frames, E, 2)
+        total += float(least_total(_distances(reference, estimate, exact)).sum())
+    return total
+
+
+def _distances(reference_rad: np.ndarray, estimate_rad: np.ndarray, exact: bool) -> np.ndarray:
+    """Distances in radians, (frames, R, E), of directions (frames, R, 2) and (frames, E, 2)."""
+    reference, estimate = reference_rad[:, :, None], estimate_rad[:, None]
+    if exact:
+        points = (spherical_to_cartesian(each[..., 0], each[..., 1]) for each in (reference, estimate))
+        return cartesian_distance(*points)
+    return spherical_distance(reference[..., 0], reference[..., 1], estimate[..., 0], estimate[..., 1])
+
+
+def least_total(costs: np.ndarray) -> np.ndarray:
+    """Computes the least total cost of pairing rows with columns, all of the fewer ones being paired.
+
+    Args:
+        costs: (N, R, E), cost of pairing row r with column e, for N problems.
+
+    Returns:
+        (N,). With one row or column it is the least entry; few rows and columns are solved by trying all assignments
+        on whole arrays, larger ones by the Hungarian method one by one.
+    """
+    if costs.shape[1] > costs.shape[2]:
+        costs = costs.transpose(0, 2, 1)
+    n_rows, n_columns = costs.shape[1:]
+    if math.perm(n_columns, n_rows) <= MAX_ASSIGNMENTS:
+        chosen = _assignments(n_rows, n_columns)  # (assignments, rows)
+        totals = np.zeros((len(costs), len(chosen)))
+        for row in range(n_rows):
+            totals += costs[:, row, chosen[:, row]]
+        return totals.min(axis=1)
+    return np.array([each[linear_sum_assignment(each)].sum() for each in costs])
+
+
+@lru_cache(maxsize=64)
+def _assignments(n_rows: int, n_columns: int) -> np.ndarray:
+    return np.array(list(itertools.permutations(range(n_columns), n_rows)))
+
+
+def reference_for(
+    definition: str, events: Events, n_frames: int, hop_s: float = 0.02, grid: AngleGrid | None = None
+) -> np.ndarray:
+    """Makes the reference rows (n, 4) that a definition scores against.
+
+    Raises:
+        DataError: under `dcase2019`, an event's direction is off the grid.
+        ValueError: unknown definition.
+    """
+    if definition not in DEFINITIONS:
+        raise ValueError(f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}.")
+    rules = DEFINITIONS[definition]
+    if rules.on_grid:
+        (grid or AngleGrid()).index_of(events.azimuth_deg, events.elevation_deg)
+    return reference_rows(events, n_frames, hop_s, rules.label_rule)
+
+
+def score_recording(
+    events: Events,
+    estimate: np.ndarray,
+    n_frames: int,
+    *,
+    definition: str = "dcase2019",
+    n_classes: int = 11,
+    hop_s: float = 0.02,
+    grid: AngleGrid | None = None,
+) -> SeldScorer:
+    """Scores one recording against its events; the scorer returned can be merged with others.
+
+    Args:
+        events: what the metadata say.
+        estimate: rows (n, 4).
+        n_frames: label frames of the recording.
+        definition: "dcase2019" or "corrected".
+        n_classes: K.
+        hop_s: seconds from a label frame to the next.
+        grid: directions that `dcase2019` uses.
+
+    Raises:
+        DataError: under `dcase2019`, an event's direction is off the grid.
+        ValueError: unknown definition, or rows that are not usable.
+    """
+    scorer = SeldScorer(definition, n_classes, frames_per_s=round(1.0 / hop_s), grid=grid)
+    scorer.update(reference_for(definition, events, n_frames, hop_s, grid), estimate, n_frames)
+    return scorer
+
+
+def score_rows(
+    reference: np.ndarray, estimate: np.ndarray, n_frames: int, *, definition: str = "dcase2019", n_classes: int = 11
+) -> SeldScores:
+    """Scores one recording in the output format, see `SeldScorer.update`."""
+    scorer = SeldScorer(definition, n_classes)
+    scorer.update(reference, estimate, n_frames)
+    return scorer.result()
+
+
+def score_classification(
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    n_frames: int,
+    *,
+    definition: str = "dcase2019",
+    n_classes: int = 11,
+    grid: AngleGrid | None = None,
+) -> SeldScores:
+    """Scores one recording in the classification form, see `SeldScorer.update_classification`."""
+    scorer = SeldScorer(definition, n_classes, grid=grid)
+    scorer.update_classification(reference, estimate, n_frames)
+    return scorer.result()
+
+
+def score_regression(
+    reference_activity: np.ndarray,
+    reference_doa_rad: np.ndarray,
+    estimate_activity: np.ndarray,
+    estimate_doa_rad: np.ndarray,
+    *,
+    definition: str = "dcase2019",
+) -> SeldScores:
+    """Scores one recording in the regression form, see `SeldScorer.update_regression`."""
+    scorer = SeldScorer(definition, np.shape(reference_activity)[-1])
+    scorer.update_regression(reference_activity, reference_doa_rad, estimate_activity, estimate_doa_rad)
+    return scorer.result()

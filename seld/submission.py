@@ -1,0 +1,95 @@
+"""Submission files: one per recording, a line `frame,class,azimuth,elevation` per active class, whole numbers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import DataError
+from common.files import write_text
+from seld.labels import check_rows
+
+REMEDY = "Write the file again (`seld.submission.write_submission`) or correct the line."
+
+
+def format_submission(rows: np.ndarray) -> str:
+    """Returns the text of a submission file: no header, angles cut towards zero, lines in the order of the rows.
+
+    Args:
+        rows: output format (n, 4) = frame, class, azimuth_deg, elevation_deg; not changed.
+
+    Raises:
+        ValueError: the rows are not (n, 4), not finite, or have a negative frame or class.
+    """
+    whole = np.trunc(check_rows(rows)).astype(np.int64)
+    return "".join(f"{frame},{k},{azimuth},{elevation}\n" for frame, k, azimuth, elevation in whole.tolist())
+
+
+def write_submission(path: Path, rows: np.ndarray) -> None:
+    """Writes a submission file whole or not at all; without rows it is empty.
+
+    Raises:
+        DataError: the file cannot be written.
+        ValueError: the rows are not usable, see `format_submission`.
+    """
+    write_text(Path(path), format_submission(rows))
+
+
+def read_submission(path: Path, n_classes: int) -> np.ndarray:
+    """Reads a submission file.
+
+    Args:
+        path: the file.
+        n_classes: classes are 0 to n_classes - 1.
+
+    Returns:
+        rows (n, 4), in the order of the file. Frames beyond a recording's end are kept; scorers ignore them.
+
+    Raises:
+        DataError: a line is not four whole numbers, or a frame or class is out of range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no submission file {path}. Predict the recording again.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({type(error).__name__}: {error}). {REMEDY}") from error
+    return parse_submission(text, n_classes, str(path))
+
+
+def parse_submission(text: str, n_classes: int, source: str = "submission") -> np.ndarray:
+    """Reads the text of a submission file; errors name `source`. See `read_submission`."""
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        return np.zeros((0, 4))
+    try:
+        rows = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2, comments=None)
+        usable = rows.shape == (len(lines), 4) and rows[:, :2].min() >= 0 and rows[:, 1].max() < n_classes
+    except (ValueError, OverflowError):
+        usable = False
+    if not usable:
+        for number, line in enumerate(lines, start=1):
+            _check_line(line, n_classes, f"{source}, line {number}")
+        raise DataError(f"{source} cannot be read as whole numbers of 64 bits. {REMEDY}")
+    return rows.astype(np.float64)
+
+
+def _check_line(line: str, n_classes: int, where: str) -> None:
+    parts = line.split(",")
+    try:
+        numbers = [int(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4:
+        raise DataError(
+            f"{where}: expected four whole numbers `frame,class,azimuth,elevation`. Received: {line[:80]!r}. {REMEDY}"
+        )
+    if numbers[0] < 0:
+        raise DataError(f"{where}: the frame is negative. Expected: 0 or more. Received: {numbers[0]}. {REMEDY}")
+    if not 0 <= numbers[1] < n_classes:
+        raise DataError(
+            f"{where}: unknown class. Expected: 0 to {n_classes - 1}. Received: {numbers[1]}. {REMEDY} A submission "
+            "for another list of classes needs its own `dataset.classes`."
+        )
