@@ -1,0 +1,118 @@
+"""Recordings from and to sound files; every file that cannot be used is refused with the reason and a remedy."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from common.errors import DataError
+from common.files import atomic_path
+
+_UNKNOWN_SIZE = 0xFFFFFFFF  # what streaming writers and RF64 put where the size of a chunk would be
+
+
+def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | None = None) -> np.ndarray:
+    """Reads a recording whole.
+
+    Args:
+        path: a sound file; integers are divided by their full scale (16 bit: 32768).
+        sample_rate_hz: rate the recording must have; None: any.
+        channels: number of channels it must have; None: any.
+
+    Returns:
+        float32 (samples, channels) in [-1, 1].
+
+    Raises:
+        DataError: no such file, not a sound file, truncated, empty, another rate or number of channels, values that
+            are not finite or lie outside [-1, 1].
+    """
+    path = Path(path)
+    _check_complete(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            _check_format(path, file, sample_rate_hz, channels)
+            audio = file.read(dtype="float32", always_2d=True)  # (S, C)
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
+            "Copy or download the recording again, or remove it from the dataset."
+        ) from error
+    _check_values(path, audio)
+    return audio
+
+
+def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:
+    """Writes (samples, channels) in [-1, 1] as WAV, finished or not at all.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written to.
+    """
+    with atomic_path(Path(path)) as temporary:
+        try:
+            soundfile.write(temporary, audio, sample_rate_hz, subtype=subtype, format="WAV")
+        except soundfile.LibsndfileError as error:
+            raise DataError(f"Cannot write {path}: {error.error_string} Check the disk and its permissions.") from error
+
+
+def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:
+    if channels is not None and file.channels != channels:
+        raise DataError(
+            f"Wrong number of channels in {path}. Expected: {channels}. Received: {file.channels}. "
+            "Use the recordings of the array that the settings name, or change `dataset.channels`."
+        )
+    if sample_rate_hz is not None and file.samplerate != sample_rate_hz:
+        raise DataError(
+            f"Wrong sample rate in {path}. Expected: {sample_rate_hz} Hz. Received: {file.samplerate} Hz. "
+            "Resample the recording, or change `dataset.sample_rate_hz`."
+        )
+    if file.frames == 0:
+        raise DataError(
+            f"Empty recording: {path}. Expected: at least one sample. Received: 0 samples. "
+            "Copy or download the recording again, or remove it from the dataset."
+        )
+
+
+def _check_values(path: Path, audio: np.ndarray) -> None:
+    peak = max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
+    if not np.isfinite(peak):
+        sample, channel = np.argwhere(~np.isfinite(audio))[0]
+        raise DataError(
+            f"Value that is not finite in {path}, sample {sample}, channel {channel}. Expected: numbers in [-1, 1]. "
+            f"Received: {audio[sample, channel]}. Write the recording again without it, or remove it from the dataset."
+        )
+    if peak > 1:
+        sample, channel = np.argwhere(np.abs(audio) > 1)[0]
+        raise DataError(
+            f"Value outside [-1, 1] in {path}, sample {sample}, channel {channel}. Received: {audio[sample, channel]}, "
+            f"peak {peak:.6g}. Divide all recordings by one common factor and write them again."
+        )
+
+
+def _check_complete(path: Path) -> None:
+    """Compares the size that the header of a RIFF file promises with the bytes that are there."""
+    try:
+        with path.open("rb") as file:
+            promised, present = _data_bytes(file, path.stat().st_size)
+    except OSError as error:
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}. Expected: a WAV file. Check `dataset_dir` and the permissions."
+        ) from error
+    if promised > present:
+        raise DataError(
+            f"Truncated recording: {path}. Expected: {promised} bytes of audio. Received: {present}. "
+            "Copy or download the recording again, or remove it from the dataset."
+        )
+
+
+def _data_bytes(file, file_bytes: int) -> tuple[int, int]:
+    """Bytes of audio promised by the header and present in the file; (0, 0) when it is no plain RIFF file."""
+    if file_bytes < 12 or file.read(4) != b"RIFF":
+        return 0, 0
+    file.seek(12)
+    while len(header := file.read(8)) == 8:
+        kind, size = struct.unpack("<4sI", header)
+        if kind == b"data":
+            return (0, 0) if size == _UNKNOWN_SIZE else (size, file_bytes - file.tell())
+        file.seek(size + size % 2, 1)  # chunks are padded to an even number of bytes
+    return 0, 0

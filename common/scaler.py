@@ -1,0 +1,68 @@
+"""Mean and deviation of features, accumulated in one pass and merged over recordings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import DataError
+
+_BLOCK_FRAMES = 128  # float32 sums of so few numbers lose nothing that matters
+_CONSTANT = 1e-6  # a deviation this small against the mean is rounding, not signal
+
+
+@dataclass
+class RunningStatistics:
+    """Number of frames, mean and sum of squared deviations (M2) of every band and channel.
+
+    Attributes:
+        count: frames seen.
+        mean: float64 (F, C).
+        m2: float64 (F, C), sum over frames of (x - mean)^2.
+
+    References:
+        Chan, Golub, LeVeque, "Algorithms for computing the sample variance", Am. Stat. 37(3), 1983.
+    """
+
+    count: int
+    mean: np.ndarray
+    m2: np.ndarray
+
+    @classmethod
+    def empty(cls, shape: tuple[int, ...]) -> "RunningStatistics":
+        """No frames yet, of arrays of `shape`, (F, C)."""
+        return cls(0, np.zeros(shape), np.zeros(shape))
+
+    def update(self, frames: np.ndarray) -> None:
+        """Adds frames (T, F, C) of any float type."""
+        for start in range(0, len(frames), _BLOCK_FRAMES):
+            block = frames[start : start + _BLOCK_FRAMES].astype(np.float32)  # (t, F, C)
+            mean = block.mean(axis=0)
+            block -= mean
+            rest = block.mean(axis=0, dtype=np.float64)  # what rounding took from the mean
+            m2 = np.einsum("t...,t...->...", block, block).astype(np.float64)
+            self.merge(RunningStatistics(len(block), mean + rest, m2))
+
+    def merge(self, other: "RunningStatistics") -> None:
+        """Adds the frames that `other` has seen."""
+        if other.count == 0:
+            return
+        count = self.count + other.count
+        difference = other.mean - self.mean
+        self.mean = self.mean + difference * (other.count / count)
+        self.m2 = self.m2 + other.m2 + difference**2 * (self.count * other.count / count)
+        self.count = count
+
+    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and population deviation; 1 for values that never change, so that dividing by it is safe.
+
+        Returns:
+            Two float32 arrays (F, C).
+
+        Raises:
+            DataError: no frame was seen.
+        """
+        if self.count == 0:
+            raise DataError("No features to compute mean and deviation from. Expected: at least one recording.")
+        std = np.sqrt(self.m2 / self.count)
+        constant = std <= _CONSTANT * np.abs(self.mean)
+        return self.mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32)

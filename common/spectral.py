@@ -1,0 +1,209 @@
+"""Spectra of multichannel recordings, computed in float32 on small blocks of frames that stay in the cache.
+
+A frame t is centred on sample `t * hop_samples`; the edges are reflected, as the published SELD features were
+(librosa's default before 0.10).
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+
+_BLOCK_FRAMES = 32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
+_POWER_FLOOR = 1e-10  # -100 dB
+
+
+def analysis_window(window_samples: int, n_fft: int) -> np.ndarray:
+    """Periodic Hann window, zero-padded on both sides to the length of the transform.
+
+    Returns:
+        float32 (n_fft,).
+    """
+    window = np.zeros(n_fft, np.float32)
+    start = (n_fft - window_samples) // 2
+    phase = 2 * np.pi * np.arange(window_samples) / window_samples
+    window[start : start + window_samples] = 0.5 - 0.5 * np.cos(phase)  # scipy.signal takes 1.5 s to import
+    return window
+
+
+def stft_blocks(
+    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, n_frames: int | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Short-time Fourier transform, a few frames at a time.
+
+    Args:
+        audio: float (S, C), at least one sample.
+        window_samples: length of the Hann window, at most `n_fft`.
+        n_fft: length of the transform, even.
+        hop_samples: distance of frames.
+        n_frames: number of frames, at most 1 + S // hop_samples; None: S // hop_samples, at least one.
+
+    Yields:
+        The frames' numbers as a slice, and complex64 (C, t, n_fft // 2 + 1), not scaled.
+    """
+    n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
+    signal = np.ascontiguousarray(audio.T, np.float32)  # (C, S)
+    signal = np.pad(signal, ((0, 0), (n_fft // 2, n_fft // 2)), mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(signal, n_fft, axis=1)[:, ::hop_samples]  # (C, T, n_fft)
+    window = analysis_window(window_samples, n_fft)
+    for start in range(0, n_frames, _BLOCK_FRAMES):
+        block = slice(start, min(start + _BLOCK_FRAMES, n_frames))
+        yield block, scipy.fft.rfft(frames[:, block] * window, axis=-1)
+
+
+def stft(
+    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, n_frames: int | None = None
+) -> np.ndarray:
+    """Short-time Fourier transform with all bins; arguments as for `stft_blocks`.
+
+    Returns:
+        complex64 (T, n_fft // 2 + 1, C), not scaled.
+    """
+    blocks = stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames)
+    return np.concatenate([spectra.transpose(1, 2, 0) for _, spectra in blocks])
+
+
+def magnitude_phase(
+    audio: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
+    dtype: str = "float32",
+) -> np.ndarray:
+    """Magnitudes and phases of all channels, without the constant component.
+
+    In float16 nothing overflows: no magnitude exceeds the sum of the window, 960 for 1920 samples (largest float16:
+    65504). Below 6.1e-5 the resolution shrinks, below 3e-8 a magnitude becomes 0; the rounding of 16-bit recordings
+    alone makes magnitudes around 2e-4.
+
+    Args:
+        audio: float (S, C) in [-1, 1].
+        window_samples: see `stft_blocks`, as are `n_fft`, `hop_samples` and `n_frames`.
+        dtype: float32, or float16 to store.
+
+    Returns:
+        (T, n_fft // 2, 2C): C magnitudes, then C phases in radians, in (-pi, pi]; 0 where the magnitude is 0.
+    """
+    n_channels = audio.shape[1]
+    n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
+    features = np.empty((n_frames, n_fft // 2, 2 * n_channels), dtype)
+    parts = np.empty((_BLOCK_FRAMES, n_fft // 2, 2 * n_channels), np.float32)
+    for block, spectra in stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames):
+        part = parts[: spectra.shape[1]]  # (t, F, 2C); rounding to float16 is fastest on contiguous memory
+        for channel, spectrum in enumerate(spectra[..., 1:]):  # (t, F)
+            part[..., channel] = np.abs(spectrum)
+            part[..., n_channels + channel] = np.angle(spectrum)
+        features[block] = part
+    return features
+
+
+@lru_cache(maxsize=8)
+def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float | None) -> np.ndarray:
+    """Triangular filters on Slaney's mel scale, each with unit area.
+
+    Args:
+        sample_rate_hz: rate of the audio.
+        n_fft: length of the transform.
+        n_mels: number of bands.
+        fmin_hz: lower edge of the lowest band.
+        fmax_hz: upper edge of the highest band; None: half the sample rate.
+
+    Returns:
+        float32 (n_fft // 2 + 1, n_mels), read-only.
+    """
+    import librosa.filters  # here: it is slow to import and only these features need it
+
+    filters = librosa.filters.mel(
+        sr=sample_rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=fmin_hz, fmax=fmax_hz, dtype=np.float32
+    ).T
+    filters = np.ascontiguousarray(filters)
+    filters.flags.writeable = False
+    return filters
+
+
+def decibels(power: np.ndarray) -> np.ndarray:
+    """10 log10 of a power, no lower than -100 dB; no upper reference, so that recordings keep their levels."""
+    return 10 * np.log10(np.maximum(power, _POWER_FLOOR))
+
+
+def log_mel(audio: np.ndarray, filters: np.ndarray, window_samples: int, n_fft: int, hop_samples: int) -> np.ndarray:
+    """Mel spectra of all channels in dB.
+
+    Args:
+        audio: float (S, C).
+        filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
+        window_samples: see `stft_blocks`, as are `n_fft` and `hop_samples`.
+
+    Returns:
+        float32 (T, bands, C).
+    """
+    blocks = stft_blocks(audio, window_samples, n_fft, hop_samples)
+    bands = [decibels(_power(spectra) @ filters).transpose(1, 2, 0) for _, spectra in blocks]  # (t, bands, C) each
+    return np.concatenate(bands)
+
+
+def logmel_intensity(
+    audio: np.ndarray,
+    filters: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
+    dtype: str = "float32",
+) -> np.ndarray:
+    """Log-mel spectra of first-order Ambisonics and the direction their energy comes from, in the same bands.
+
+    The active intensity Re(W* [X, Y, Z]) is summed over each band and divided by the square root of the product of
+    the band's energies of W and of (X, Y, Z). By the inequality of Cauchy and Schwarz its length is at most 1, it is
+    1 for a single plane wave, and it does not change when (X, Y, Z) are scaled against W: N3D and SN3D recordings
+    give the same vectors. Silence gives zeros.
+
+    Args:
+        audio: float (S, 4), channels W, Y, Z, X (ACN order).
+        filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
+        window_samples: see `stft_blocks`, as are `n_fft`, `hop_samples` and `n_frames`.
+        dtype: type of the result.
+
+    Returns:
+        (T, bands, 7): W, Y, Z, X in dB, then the intensity along x (front), y (left) and z (up), pointing at the source.
+
+    References:
+        Perotin et al., "CRNN-based multiple DoA estimation using acoustic intensity features for Ambisonics
+        recordings", IEEE J. Sel. Topics Signal Process. 13(1), 2019.
+        Cao et al., "An improved event-independent network for polyphonic sound event localization and detection",
+        ICASSP 2021, arXiv:2010.13092 (mel bands; there normalised by the vectors' own length).
+    """
+    n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
+    features = np.empty((n_frames, filters.shape[1], 7), dtype)
+    for block, spectra in stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames):
+        energy = _power(spectra) @ filters  # (4, t, bands)
+        velocity = spectra[[3, 1, 2]]  # X, Y, Z
+        intensity = (spectra[0].real * velocity.real + spectra[0].imag * velocity.imag) @ filters  # (3, t, bands)
+        scale = np.sqrt(energy[0] * energy[1:].sum(axis=0))  # (t, bands)
+        intensity /= np.maximum(scale, np.finfo(np.float32).tiny)
+        features[block, :, :4] = decibels(energy).transpose(1, 2, 0)
+        features[block, :, 4:] = np.clip(intensity, -1, 1).transpose(1, 2, 0)  # rounding only: |I| <= 1 holds
+    return features
+
+
+def interleave_channels(features: np.ndarray) -> np.ndarray:
+    """Reads magnitudes and phases as the published SELDnet did, neighbouring bins packed into channels.
+
+    The published code wrote all magnitudes of a frame before all phases and then read the numbers back as
+    (bins, channels): the upper half of the rows holds magnitudes, each row those of two bins, the lower half phases.
+
+    Args:
+        features: (..., F, 2C), C magnitudes then C phases, F even.
+
+    Returns:
+        The same numbers, (..., F, 2C).
+    """
+    *leading, n_bins, n_channels = features.shape
+    halves = features.reshape(*leading, n_bins, 2, n_channels // 2)
+    return np.moveaxis(halves, -2, -3).reshape(features.shape)
+
+
+def _power(spectra: np.ndarray) -> np.ndarray:
+    return spectra.real**2 + spectra.imag**2

@@ -1,0 +1,135 @@
+"""The two kinds of features of SELD: magnitudes and phases (published), log-mel spectra and intensity vectors."""
+
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common import spectral
+from common.errors import ConfigError
+from common.section import Section
+
+
+class FeatureConfig(Section):
+    """Which features are computed, and how they are stored and read."""
+
+    kind: Literal["magnitude_phase", "logmel_intensity"] = "magnitude_phase"
+    window_s: float = Field(0.04, gt=0, description="Length of the Hann window.")
+    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
+    n_mels: int = Field(64, ge=1, description="Mel bands of logmel_intensity.")
+    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band.")
+    fmax_hz: float | None = Field(None, gt=0, description="Upper edge of the highest; null: half the sample rate.")
+    dtype: Literal["float16", "float32"] | None = Field(
+        None, description="Type in the shards; null: float16 for magnitude_phase, float32 for logmel_intensity."
+    )
+    interleaved_channels: bool = Field(False, description="Read magnitudes and phases packed as the published code did.")
+    scaler_splits: Literal["train", "all"] = Field("train", description="Splits that mean and deviation come from.")
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureConfig":
+        if self.hop_s > self.window_s:
+            raise ValueError(
+                f"`hop_s` must not exceed `window_s`, or samples are lost. Received: {self.hop_s} > {self.window_s}."
+            )
+        if self.fmax_hz is not None and self.fmax_hz <= self.fmin_hz:
+            raise ValueError(f"`fmax_hz` must exceed `fmin_hz`. Received: {self.fmax_hz} <= {self.fmin_hz}.")
+        if self.interleaved_channels and self.kind != "magnitude_phase":
+            raise ValueError(f"`interleaved_channels` belongs to magnitude_phase. Received: kind {self.kind}.")
+        return self
+
+    @property
+    def stored_dtype(self) -> str:
+        """Type of the features in shards and batches."""
+        return self.dtype or ("float16" if self.kind == "magnitude_phase" else "float32")
+
+    def window_samples(self, sample_rate_hz: int) -> int:
+        """Length of the window; it must fit into the transform.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        samples = round(self.window_s * sample_rate_hz)
+        if samples > self.n_fft:
+            raise ConfigError(
+                f"The window is longer than the Fourier transform. Expected: `features.window_s` x sample rate <= "
+                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
+            )
+        return samples
+
+    def hop_samples(self, sample_rate_hz: int) -> int:
+        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        samples = round(self.hop_s * sample_rate_hz)
+        if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
+            raise ConfigError(
+                "`features.hop_s` must be a whole number of samples. "
+                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
+            )
+        return samples
+
+    def content(self) -> dict[str, object]:
+        """The settings that the stored numbers depend on (not those that only change how they are read)."""
+        shared = {"kind": self.kind, "window_s": self.window_s, "hop_s": self.hop_s, "n_fft": self.n_fft}
+        mel = {"n_mels": self.n_mels, "fmin_hz": self.fmin_hz, "fmax_hz": self.fmax_hz}
+        return shared | (mel if self.kind == "logmel_intensity" else {}) | {"dtype": self.stored_dtype}
+
+
+def feature_shape(features: FeatureConfig, channels: int = 4) -> tuple[int, int]:
+    """Bands and channels, (F, C), of recordings with so many channels."""
+    if features.kind == "logmel_intensity":
+        return features.n_mels, 7
+    return features.n_fft // 2, 2 * channels
+
+
+def extract_features(
+    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, duration_s: float | None = None
+) -> np.ndarray:
+    """Computes the features of one recording.
+
+    Args:
+        audio: float (S, C) in [-1, 1].
+        features: kind and sizes.
+        sample_rate_hz: rate of the audio.
+        duration_s: the audio is padded with zeros or cut to this length first, as the published code does; None: it
+            is taken as it is.
+
+    Returns:
+        (T, F, C) of the stored type, T = duration / hop, at least 1. For magnitude_phase the channels are all
+        magnitudes, then all phases in radians; for logmel_intensity W, Y, Z, X in dB, then intensity x, y, z.
+
+    Raises:
+        ConfigError: window or hop do not fit the sample rate, or intensity is asked of audio without four channels.
+    """
+    if features.kind == "logmel_intensity" and audio.shape[1] != 4:
+        raise ConfigError(
+            "logmel_intensity needs first-order Ambisonics, channels W, Y, Z, X. "
+            f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind: magnitude_phase`."
+        )
+    window_samples, hop_samples = features.window_samples(sample_rate_hz), features.hop_samples(sample_rate_hz)
+    n_frames = None
+    if duration_s is not None:
+        audio = fit_length(audio, round(duration_s * sample_rate_hz))
+        n_frames = frames_in(duration_s, features.hop_s)
+    if features.kind == "magnitude_phase":
+        return spectral.magnitude_phase(
+            audio, window_samples, features.n_fft, hop_samples, n_frames, features.stored_dtype
+        )
+    filters = spectral.mel_filters(sample_rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
+    return spectral.logmel_intensity(
+        audio, filters, window_samples, features.n_fft, hop_samples, n_frames, features.stored_dtype
+    )
+
+
+def frames_in(duration_s: float, hop_s: float) -> int:
+    """Whole frames in a duration, at least one; 60 s at 20 ms are 3000."""
+    return max(1, int(duration_s / hop_s + 1e-6))  # 60 / 0.02 must not become 2999
+
+
+def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
+    """Cuts (S, C) to `samples`, or pads it with zeros at the end."""
+    missing = samples - len(audio)
+    return np.pad(audio, ((0, missing), (0, 0))) if missing > 0 else audio[:samples]
