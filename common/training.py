@@ -133,6 +133,7 @@ def _fit(
                 initial_epoch=state.epochs,
                 steps_per_epoch=steps * training.passes_per_epoch,
                 callbacks=callbacks,
+                shuffle=False,  # the stream is shuffled
                 verbose=2,
             )
         state.history = resume.history

@@ -1,0 +1,238 @@
+"""One run of a SELD task: every fold trained, tested and scored, with its submission files and figures."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from common.callbacks import Scorer
+from common.config import validate
+from common.distribution import devices
+from common.feature_store import FeatureStore
+from common.files import write_json, write_text
+from common.pipeline import batches_per_pass, evaluation_stream, guard_stream, train_stream
+from common.plotting import save_figure
+from common.prediction import Prediction, predict_recordings
+from common.section import Section
+from common.system import Stage, load_system
+from common.tfrecord import read_shard
+from common.training import Goal, StageData, train_stage
+from seld.augmentation import foa_transforms
+from seld.config import FoldConfig, TaskConfig
+from seld.dataset import Events
+from seld.features import feature_shape, interleave, spectrogram_db
+from seld.figures import CURVES, recording_figure
+from seld.labels import resample_rows
+from seld.metrics import SeldScorer, reference_for
+from seld.score import ScoredRecording, ScoreTable, score_table
+from seld.submission import read_submission, write_submission
+
+logger = logging.getLogger(__name__)
+MONITOR = "val_seld_error"
+
+
+class ValidationScorer(Scorer):
+    """Scores the validation recordings as the test recordings are scored: by the rows of their submission files."""
+
+    def __init__(self, experiment: "Experiment"):
+        task = experiment.task
+        self.experiment = experiment
+        self.scorer = SeldScorer(
+            task.scoring.scorer, task.dataset.n_classes, frames_per_s=task.dataset.frames_per_s, grid=task.dataset.grid
+        )
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one recording."""
+        task = self.experiment.task
+        reference = reference_for(
+            task.scoring.scorer,
+            Events.from_array(prediction.events),
+            task.dataset.n_frames,
+            task.dataset.label_hop_s,
+            task.dataset.grid,
+        )
+        self.scorer.update(reference, np.trunc(self.experiment.decode(prediction)), task.dataset.n_frames)
+
+    def result(self) -> dict[str, float]:
+        """Returns ER, F, DOA error in degrees, frame recall, SELD error, and the share of well counted frames."""
+        scores = self.scorer.result()
+        return {
+            "er": scores.er,
+            "f": scores.f,
+            "doa_error_deg": scores.doa_error_deg,
+            "frame_recall": scores.frame_recall,
+            "seld_error": scores.seld_error,
+            "predicted_doas": float(scores.directions.n_estimate),
+            "good_frames": float(scores.directions.good_frames),
+        }
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A task with its system, checked and ready to run.
+
+    Attributes:
+        task: the settings.
+        system: the module of the system.
+        network: the system's own settings.
+    """
+
+    task: TaskConfig
+    system: ModuleType
+    network: Section
+
+    @classmethod
+    def prepare(cls, task: TaskConfig) -> "Experiment":
+        """Loads the system and checks that network, features and losses fit together, before any work.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        system = load_system(task.family, task.system)
+        network = validate(system.NetworkConfig, task.network, "network")
+        shape = feature_shape(task.features, task.dataset.channels)
+        system.check_network(network, (task.pipeline.sequence_frames, *shape))
+        system.stages(task)
+        return cls(task, system, network)
+
+    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
+        """Trains, tests and scores every fold.
+
+        Args:
+            stores: the extracted sets the task reads.
+            folder: the run's directory.
+
+        Returns:
+            The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
+        """
+        scored: list[ScoredRecording] = []
+        for fold in self.task.folds:
+            logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))
+            recordings = self.run_fold(fold, stores, folder / fold.name)
+            scored += recordings
+            if len(self.task.folds) > 1:
+                self._report(recordings, folder / fold.name)
+        return self._report(scored, folder)
+
+    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> list[ScoredRecording]:
+        """Trains one fold and predicts its test recordings.
+
+        Returns:
+            Labels and predictions of the labelled test recordings; those without labels only get submission files.
+        """
+        *_, model = [self._train(stage, fold, stores, folder / stage.name) for stage in self.system.stages(self.task)]
+        submissions = folder / "submissions"
+        stage = self.system.stages(self.task)[-1]
+        scored = self._test(model, self._recordings(stage, fold.test, stores), submissions)
+        self._draw_example(fold, stores, folder)
+        return scored
+
+    def decode(self, prediction: Prediction) -> np.ndarray:
+        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels."""
+        task = self.task
+        rows = self.system.decode(
+            prediction.outputs, network=self.network, threshold=task.scoring.threshold, n_frames=prediction.frames
+        )
+        return resample_rows(rows, task.features.hop_s, task.dataset.label_hop_s, task.dataset.n_frames)
+
+    def _train(self, stage: Stage, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> keras.Model:
+        task = self.task
+        development = next(store for store in stores if set(map(str, fold.train)) <= set(store.groups))
+        train = groups_of(fold.train)
+        everything = task.features.scaler_splits == "all"
+        mean, deviation = development.statistics(development.groups if everything else train)
+        if task.features.interleaved_channels:
+            mean, deviation = interleave(mean), interleave(deviation)
+        augmented = task.training.augmentation == "foa_rotation"
+
+        def batches(first_pass: int) -> Any:
+            return train_stream(
+                development.shards(train),
+                development.schema,
+                stage.targets,
+                sequence_frames=task.pipeline.sequence_frames,
+                batch_size=task.pipeline.batch_size,
+                shuffle_buffer_mb=task.pipeline.shuffle_buffer_mb,
+                seed=task.seed,
+                first_pass=first_pass,
+                target_stride=stage.target_stride,
+                transforms=foa_transforms(task.features.kind) if augmented else None,
+                interleaved_channels=task.features.interleaved_channels,
+            )
+
+        data = StageData(
+            batches=batches,
+            batches_per_pass=batches_per_pass(
+                development.frames(train), task.pipeline.sequence_frames, task.pipeline.batch_size
+            ),
+            validation=self._recordings(stage, fold.validate_on, stores),
+            shape=(None, *mean.shape),
+            mean=mean,
+            deviation=deviation,
+        )
+        goal = Goal(MONITOR, "min", lambda: ValidationScorer(self), CURVES)
+        return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
+
+    def _recordings(self, stage: Stage, splits: Sequence[int], stores: Sequence[FeatureStore]) -> Any:
+        task, groups = self.task, groups_of(splits)
+        store = next(store for store in stores if set(groups) <= set(store.groups))
+        return evaluation_stream(
+            store.shards(groups),
+            store.schema,
+            stage.targets,
+            sequence_frames=task.pipeline.sequence_frames,
+            target_stride=stage.target_stride,
+            interleaved_channels=task.features.interleaved_channels,
+        )
+
+    def _test(self, model: keras.Model, recordings: Any, folder: Path) -> list[ScoredRecording]:
+        scored = []
+        with devices(self.task.run), guard_stream():
+            for prediction in predict_recordings(model, recordings):
+                path = folder / f"{prediction.name}.csv"
+                write_submission(path, self.decode(prediction))
+                if prediction.labelled:  # scored from the file, so that the file alone gives the same table
+                    rows = read_submission(path, self.task.dataset.n_classes)
+                    events = Events.from_array(prediction.events)
+                    scored.append(ScoredRecording(prediction.name, events, rows, self.task.dataset.n_frames))
+        return scored
+
+    def _report(self, scored: Sequence[ScoredRecording], folder: Path) -> str:
+        if not scored:
+            return f"The test recordings have no labels: there is nothing to score. Predictions are in {folder}/."
+        table: ScoreTable = score_table(scored, self.task.dataset, published=self.task.published)
+        write_json(folder / "scores.json", table.to_dict())
+        write_text(folder / "scores.txt", table.to_text())
+        return table.to_text()
+
+    def _draw_example(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> None:
+        """Draws the first labelled test recording, if there is one."""
+        task, groups = self.task, groups_of(fold.test)
+        store = next(store for store in stores if set(groups) <= set(store.groups))
+        record: Mapping[str, Any] = next(iter(read_shard(store.shards(groups)[0], store.schema)))
+        name = str(record["name"])
+        path = folder / "submissions" / f"{name}.csv"
+        events = Events.from_array(record["events"])
+        figure = recording_figure(
+            spectrogram_db(record["features"], task.features.kind),
+            reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s),
+            read_submission(path, task.dataset.n_classes),
+            task.dataset.classes,
+            hop_s=task.dataset.label_hop_s,
+            title=f"{name}: reference and estimate",
+        )
+        save_figure(figure, folder / "recording.png")
+
+
+def groups_of(splits: Sequence[int]) -> list[str]:
+    """Names under which splits are stored."""
+    return [f"split{split}" for split in splits]
+
+
+def _splits(fold: FoldConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    return fold.train, fold.validate_on, fold.test
