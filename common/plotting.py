@@ -110,8 +110,9 @@ def draw_panel(axes: Axes, history: Mapping[str, Sequence[float]], panel: Panel)
         axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)
         if curve.name == panel.best and np.isfinite(values).any():
             mark_best(axes, values)
-    axes.set(title=panel.title, xlabel="epoch", ylabel=panel.y_label)
-    axes.title.set_fontsize(10)
+    axes.set_title(panel.title, fontsize=10, loc="left")
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.set_ylabel(panel.y_label, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panel.limits:
         axes.set_ylim(*panel.limits)
@@ -125,6 +126,12 @@ def mark_best(axes: Axes, values: np.ndarray) -> None:
     """Marks the epoch with the lowest value, the one whose weights are kept."""
     best = int(np.nanargmin(values))
     axes.axvline(best + 1, color="0.6", linewidth=0.8, linestyle=":")
+    left = best < len(values) / 2  # the text stands where there is room for it
     axes.annotate(
-        f"best {values[best]:.2f}", (best + 1, values[best]), xytext=(4, 6), textcoords="offset points", fontsize=7.5
+        f"best {values[best]:.2f}",
+        (best + 1, values[best]),
+        xytext=(4 if left else -4, 6),
+        textcoords="offset points",
+        horizontalalignment="left" if left else "right",
+        fontsize=7.5,
     )

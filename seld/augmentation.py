@@ -1,5 +1,6 @@
 """Rotations and reflections of first-order Ambisonics (FOA), applied to features; labels follow."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -32,13 +33,14 @@ def foa_transforms(kind: Literal["magnitude_phase", "logmel_intensity"]) -> Chan
     audio = [audio_transform(*move) for move in moves]
     permutation = np.array([taken for taken, _ in audio])  # (16, 4)
     sign = np.array([signs for _, signs in audio], dtype=np.float32)  # (16, 4)
-    convert = magnitude_phase_tables if kind == "magnitude_phase" else logmel_intensity_tables
+    convert: Callable = magnitude_phase_tables if kind == "magnitude_phase" else logmel_intensity_tables
     azimuth_sign, azimuth_offset_deg, elevation_sign = np.array(moves, dtype=np.float32).T  # (16,) each
     angles = {
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
-    return ChannelTransforms(*convert(permutation, sign), angles)
+    permutation, sign, shift_rad, periodic = convert(permutation, sign)  # (16, C) each, (C,)
+    return ChannelTransforms(permutation, sign, shift_rad, periodic, angles)
 
 
 def audio_transform(azimuth_sign: float, azimuth_offset_deg: float, elevation_sign: float) -> tuple[list, list]:

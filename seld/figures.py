@@ -1,0 +1,427 @@
+"""Figures of SELD: a recording with its reference and estimate, the distribution of a dataset, learning curves.
+
+    python -m seld.figures recording WAV --reference CSV --estimate CSV --out PNG
+    python -m seld.figures dataset METADATA_DIR --out DIR
+"""
+
+import argparse
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, MultipleLocator
+
+from common.audio import read_audio
+from common.commands import run_safely
+from common.errors import DataError
+from common.plotting import Curve, Panel, new_figure, save_figure, tidy
+from common.spectral import decibels, stft
+from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
+from seld.labels import event_frames, reference_rows
+from seld.submission import read_submission
+
+logger = logging.getLogger(__name__)
+DYNAMIC_RANGE_DB = 80.0  # shown below the loudest point of a spectrogram
+
+# Names as the score callback writes them into the history.
+LEARNING_PANELS = (
+    Panel(
+        "Losses",
+        "loss",
+        (
+            Curve("loss", "all, training", dashed=True, colour=0),
+            Curve("val_loss", "all, validation", colour=0),
+            Curve("sed_loss", "detection, training", dashed=True, colour=1),
+            Curve("val_sed_loss", "detection, validation", colour=1),
+            Curve("doa_loss", "direction, training", dashed=True, colour=2),
+            Curve("val_doa_loss", "direction, validation", colour=2),
+        ),
+        logarithmic=True,
+    ),
+    Panel(
+        "Scores on validation",
+        "score",
+        (
+            Curve("val_er", "error rate"),
+            Curve("val_f", "F-score"),
+            Curve("val_doa_error_deg", "DOA error / 180°", scale=1 / 180),
+            Curve("val_frame_recall", "frame recall"),
+            Curve("val_seld_error", "SELD error"),
+        ),
+        limits=(0.0, 1.2),
+        best="val_seld_error",
+    ),
+    Panel(
+        "Directions on validation",
+        "thousands, summed over frames",
+        (
+            Curve("val_n_reference", "true", scale=1e-3, dashed=True),
+            Curve("val_n_estimate", "estimated", scale=1e-3),
+            Curve("val_n_pairs", "matched", scale=1e-3),
+        ),
+    ),
+)
+
+
+def class_colours(n_classes: int) -> np.ndarray:
+    """Returns one colour per class, (K, 4); neighbours are easy to tell apart up to 20 classes."""
+    if n_classes > 20:
+        return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
+    strong, pale = np.arange(0, 20, 2), np.arange(1, 20, 2)
+    return colormaps["tab20"](np.concatenate([strong, pale])[:n_classes])
+
+
+# One recording
+
+
+def recording_figure(
+    spectrogram_db: np.ndarray,
+    reference: np.ndarray | None,
+    estimate: np.ndarray,
+    classes: Sequence[str],
+    hop_s: float,
+    title: str,
+    *,
+    highest_hz: float | None = None,
+    angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
+) -> Figure:
+    """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
+
+    Args:
+        spectrogram_db: (T, F), dB, one row per `hop_s`.
+        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None without labels.
+        estimate: rows (m, 4).
+        classes: names of the K classes.
+        hop_s: time from one frame to the next, in seconds; of the spectrogram and of the rows.
+        title: above the figure, usually the name of the recording.
+        highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
+        angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
+
+    Returns:
+        Figure with the spectrogram above and a column each for reference and estimate below.
+    """
+    columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
+    duration_s = len(spectrogram_db) * hop_s
+    figure = new_figure(4 + 4.5 * len(columns), 9.5, title)
+    grid = figure.add_gridspec(4, len(columns), height_ratios=[1.15, 1.3, 1, 1])
+    top = figure.add_subplot(grid[0, :])
+    draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
+    limits = [_widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(2)]
+    for column, (name, rows) in enumerate(columns.items()):
+        axes = [figure.add_subplot(grid[row, column], sharex=top) for row in (1, 2, 3)]
+        draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
+        for part, quantity in enumerate(("azimuth", "elevation")):
+            draw_angles(axes[1 + part], rows[:, [0, 1, 2 + part]], len(classes), hop_s, f"{name}: {quantity}")
+            axes[1 + part].set_ylim(*limits[part])
+            axes[1 + part].set_ylabel(f"{quantity} / °", fontsize=9)
+            axes[1 + part].yaxis.set_major_locator(MultipleLocator(90 if quantity == "azimuth" else 20))
+        axes[2].set_xlabel("time / s", fontsize=9)
+    top.set_xlim(0, duration_s)
+    _class_legend(figure, list(columns.values()), classes)
+    return figure
+
+
+def draw_spectrogram(axes: Axes, spectrogram_db: np.ndarray, duration_s: float, highest_hz: float | None) -> None:
+    """Draws (T, F) in dB with its colour bar, down to 80 dB below the loudest point."""
+    top = len(spectrogram_db.T) if highest_hz is None else highest_hz / 1000.0
+    finite = spectrogram_db[np.isfinite(spectrogram_db)]
+    loudest = float(finite.max()) if finite.size else 0.0
+    image = axes.imshow(
+        spectrogram_db.T.astype(np.float32),
+        origin="lower",
+        aspect="auto",
+        extent=(0.0, duration_s, 0.0, top),
+        vmin=loudest - DYNAMIC_RANGE_DB,
+        vmax=loudest,
+        cmap="magma",
+        interpolation="antialiased",
+    )
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("level / dB", fontsize=9)
+    axes.set_title("Spectrogram, first channel", fontsize=10, loc="left")
+    axes.set_ylabel("band" if highest_hz is None else "frequency / kHz", fontsize=9)
+    axes.tick_params(labelsize=8)
+
+
+def draw_activity(axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str) -> None:
+    """Draws one bar per event and class, classes from top to bottom."""
+    colours = class_colours(len(classes))
+    for k, first, end in runs(rows):
+        axes.barh(k, (end - first) * hop_s, left=first * hop_s, height=0.7, color=colours[k], linewidth=0)
+    axes.set_yticks(np.arange(len(classes)), classes)
+    axes.set_ylim(len(classes) - 0.5, -0.5)
+    axes.set_title(title, fontsize=10, loc="left")
+    tidy(axes)
+
+
+def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, title: str) -> None:
+    """Draws one dot per row (n, 3) = frame, class, angle in degrees, in the colour of the class."""
+    colours = class_colours(n_classes)[rows[:, 1].astype(np.int64)]
+    axes.scatter((rows[:, 0] + 0.5) * hop_s, rows[:, 2], s=5, c=colours, linewidths=0)
+    axes.set_title(title, fontsize=10, loc="left")
+    tidy(axes)
+
+
+def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
+    """Joins the frames in which a class stays active.
+
+    Args:
+        rows: (n, 4), in any order; a class may be there twice in one frame.
+
+    Returns:
+        (class, first frame, frame after the last) of each run, sorted.
+    """
+    active = np.unique(rows[:, [1, 0]].astype(np.int64), axis=0)  # sorted by class, then frame
+    if not len(active):
+        return []
+    breaks = np.flatnonzero((np.diff(active[:, 0]) != 0) | (np.diff(active[:, 1]) != 1)) + 1
+    first, last = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(active)]]) - 1
+    return [(int(active[i, 0]), int(active[i, 1]), int(active[j, 1]) + 1) for i, j in zip(first, last, strict=True)]
+
+
+def _widened(limits: tuple[float, float], values: Sequence[np.ndarray]) -> tuple[float, float]:
+    everything = np.concatenate([np.asarray(limits, dtype=np.float64), *values])
+    margin = 0.05 * (limits[1] - limits[0])
+    return float(everything.min() - margin), float(everything.max() + margin)
+
+
+def _class_legend(figure: Figure, columns: Sequence[np.ndarray], classes: Sequence[str]) -> None:
+    """Lists the classes that appear, below all axes."""
+    used = np.unique(np.concatenate([rows[:, 1] for rows in columns])).astype(np.int64)
+    colours = class_colours(len(classes))
+    marks = [Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used]
+    if marks:
+        figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 11), fontsize=8.5, frameon=False)
+
+
+# A dataset
+
+
+def dataset_figures(
+    events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig
+) -> dict[str, Figure]:
+    """Draws how events are distributed.
+
+    Args:
+        events: events of each recording by its name.
+        rooms: room of each recording; None where it is not known.
+        dataset: classes, ranges of angles, label hop and length of recordings.
+
+    Returns:
+        "classes": number and length of the events of each class; "overlap": events at the same time, in all and of
+        the same class; "directions": azimuths and elevations per room.
+    """
+    return {
+        "classes": classes_figure(list(events.values()), dataset.classes),
+        "overlap": overlap_figure(list(events.values()), dataset),
+        "directions": directions_figure(events, rooms, dataset),
+    }
+
+
+def classes_figure(events: Sequence[Events], classes: Sequence[str]) -> Figure:
+    """Draws number and length of the events of each class."""
+    index = np.concatenate([each.class_index for each in events])
+    length_s = np.concatenate([each.offset_s - each.onset_s for each in events])
+    colours, places = class_colours(len(classes)), np.arange(len(classes))
+    figure = new_figure(11, 0.9 + 0.36 * len(classes), f"{len(index)} events in {len(events)} recordings")
+    counts, lengths = figure.subplots(1, 2, sharey=True)
+    bars = counts.barh(places, np.bincount(index, minlength=len(classes)), color=colours)
+    counts.bar_label(bars, padding=3, fontsize=8)
+    counts.margins(x=0.12)
+    counts.set_xlabel("number of events", fontsize=9)
+    boxes = lengths.boxplot(
+        [length_s[index == k] for k in places], positions=places, orientation="horizontal", widths=0.6,
+        patch_artist=True, whis=(5, 95), flierprops={"markersize": 2}, medianprops={"color": "black"},
+    )  # fmt: skip
+    for box, colour in zip(boxes["boxes"], colours, strict=True):
+        box.set_facecolor(colour)
+    lengths.set_xlabel("length / s (box: quartiles, whiskers: 5 % and 95 %)", fontsize=9)
+    for axes in (counts, lengths):
+        axes.set_yticks(places, classes)
+        tidy(axes)
+    counts.invert_yaxis()
+    return figure
+
+
+def overlap_shares(events: Sequence[Events], dataset: DatasetConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts how much of the time events overlap.
+
+    Args:
+        events: the events of each recording.
+        dataset: label hop, length of recordings and classes.
+
+    Returns:
+        The share of frames with 0, 1, 2, ... events, (most + 1,); the active frames of each class, (K,); and those
+        of them in which two events or more of that class sound, (K,). Frames are half-open.
+    """
+    frames_by_number = np.zeros(1, dtype=np.int64)
+    active, doubled = np.zeros(dataset.n_classes, np.int64), np.zeros(dataset.n_classes, np.int64)
+    for each in events:
+        counts = np.zeros((dataset.n_frames + 1, dataset.n_classes), dtype=np.int64)
+        edges = event_frames(each, dataset.label_hop_s, "half_open")
+        first, end = (np.minimum(edge, dataset.n_frames) for edge in edges)
+        np.add.at(counts, (first, each.class_index), 1)
+        np.add.at(counts, (end, each.class_index), -1)
+        counts = np.cumsum(counts, axis=0)[:-1]  # (T, K) events of each class in each frame
+        number = np.bincount(counts.sum(axis=1), minlength=len(frames_by_number))
+        number[: len(frames_by_number)] += frames_by_number
+        frames_by_number = number
+        active += np.sum(counts > 0, axis=0)
+        doubled += np.sum(counts > 1, axis=0)
+    return frames_by_number / max(frames_by_number.sum(), 1), active, doubled
+
+
+def overlap_figure(events: Sequence[Events], dataset: DatasetConfig) -> Figure:
+    """Draws how many events sound at once, and how often two of one class do: one of them is lost in training."""
+    shares, active, doubled = overlap_shares(events, dataset)
+    figure = new_figure(11, 0.9 + 0.36 * dataset.n_classes, "Events at the same time")
+    left, right = figure.subplots(1, 2)
+    bars = left.bar(np.arange(len(shares)), 100 * shares, color="C0", width=0.6)
+    left.bar_label(bars, fmt="%.1f %%", padding=2, fontsize=8)
+    left.set_xticks(np.arange(len(shares)))
+    left.margins(y=0.1)
+    left.set_xlabel("events in a frame", fontsize=9)
+    left.set_ylabel("share of frames / %", fontsize=9)
+    percent = 100 * doubled / np.maximum(active, 1)
+    bars = right.barh(np.arange(dataset.n_classes), percent, color=class_colours(dataset.n_classes))
+    right.bar_label(bars, fmt="%.1f %%", padding=3, fontsize=8)
+    right.set_yticks(np.arange(dataset.n_classes), dataset.classes)
+    right.invert_yaxis()
+    right.margins(x=0.12)
+    right.set_xlabel("frames with two or more events of the class, of its active frames / %", fontsize=9)
+    for axes in (left, right):
+        tidy(axes)
+    return figure
+
+
+def directions_figure(
+    events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig
+) -> Figure:
+    """Draws the number of events per azimuth and elevation, one row of axes per room."""
+    known = sorted({rooms[name] for name in events}, key=lambda room: (room is None, room))
+    figure = new_figure(11, 0.8 + 1.5 * len(known), "Directions of the events")
+    grid = figure.subplots(len(known), 2, squeeze=False, sharex="col", width_ratios=[2, 1])
+    for axes, room in zip(grid, known, strict=True):
+        inside = [each for name, each in events.items() if rooms[name] == room]
+        for side, (name, limits) in enumerate(
+            (("azimuth", dataset.azimuth_range_deg), ("elevation", dataset.elevation_range_deg))
+        ):
+            angles = np.concatenate([getattr(each, f"{name}_deg") for each in inside])
+            step = dataset.angle_step_deg  # bins are centred on the grid
+            edges = np.arange(limits[0] - step / 2, limits[1] + step, step)
+            axes[side].hist(angles, bins=edges, color=f"C{side}", edgecolor="white", linewidth=0.5)
+            tidy(axes[side])
+            axes[side].set_ylabel("events", fontsize=9)
+            axes[side].yaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes[side].xaxis.set_major_locator(MultipleLocator(45 if name == "azimuth" else 20))
+        label = "room unknown" if room is None else f"room {room}"
+        axes[0].set_title(f"{label}: {len(inside)} recordings", fontsize=10, loc="left")
+    for axes, name in zip(grid[-1], ("azimuth", "elevation"), strict=True):
+        axes.set_xlabel(f"{name} / °", fontsize=9)
+    return figure
+
+
+# Commands
+
+
+def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
+    """Reads a recording and computes its spectrogram at the label hop.
+
+    Returns:
+        Level of the first channel, (T, F), dB, F linear frequencies up to half the sample rate.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    audio = read_audio(path, dataset.sample_rate_hz, dataset.channels)
+    hop_samples = round(dataset.label_hop_s * dataset.sample_rate_hz)
+    n_fft = 2 ** math.ceil(math.log2(2 * hop_samples))  # windows of two hops, as the features' standard
+    spectra = stft(audio[:, :1], 2 * hop_samples, n_fft, hop_samples)[..., 0]  # (T, F)
+    return decibels(np.abs(spectra) ** 2)
+
+
+def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarray:
+    """Reads rows from metadata (a header of column names) or from a submission file.
+
+    Raises:
+        DataError: the file is neither.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            header = file.readline()
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {error.strerror}. Give a metadata or a submission file.") from error
+    if COLUMNS[0] not in header:
+        return read_submission(path, dataset.n_classes)
+    return reference_rows(read_events(path, dataset, duration_s), None, dataset.label_hop_s)
+
+
+def read_metadata(folder: Path, dataset: DatasetConfig) -> tuple[dict[str, Events], dict[str, int | None]]:
+    """Reads the metadata files of a folder: events and rooms by recording.
+
+    Raises:
+        DataError: there is no file, or one cannot be used.
+    """
+    paths = sorted(folder.glob("*.csv"))
+    if not paths:
+        raise DataError(f"No metadata in {folder}. Expected: a folder of .csv files, e.g. <dataset_dir>/metadata_dev.")
+    events = {path.stem: read_events(path, dataset, dataset.recording_s) for path in paths}
+    return events, {path.stem: parse_name(path.stem, "eval")[1] for path in paths}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m seld.figures`; returns the exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    given = {"classes": options.classes.split(",")} if options.classes else {}
+    dataset = DatasetConfig(recording_s=options.recording_s, sample_rate_hz=options.sample_rate_hz, **given)
+    if options.what == "dataset":
+        for name, figure in dataset_figures(*read_metadata(options.metadata_dir, dataset), dataset).items():
+            save_figure(figure, options.out / f"{name}.png")
+            logger.info("Wrote %s.", options.out / f"{name}.png")
+        return
+    spectrogram_db = spectrogram_of(options.wav, dataset)
+    duration_s = len(spectrogram_db) * dataset.label_hop_s
+    reference = None if options.reference is None else read_rows(options.reference, dataset, duration_s)
+    estimate = read_rows(options.estimate, dataset, duration_s)
+    figure = recording_figure(
+        spectrogram_db,
+        reference,
+        estimate,
+        dataset.classes,
+        dataset.label_hop_s,
+        options.wav.stem,
+        highest_hz=dataset.sample_rate_hz / 2,
+    )
+    save_figure(figure, options.out)
+    logger.info("Wrote %s.", options.out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--classes", help="names joined by commas; default: those of DCASE 2019 task 3")
+    shared.add_argument("--recording-s", type=float, default=60.0, help="longest recording, seconds (default 60)")
+    shared.add_argument("--sample-rate-hz", type=int, default=48000, help="of the recordings (default 48000)")
+    parser = argparse.ArgumentParser(prog="python -m seld.figures", description="Draws a recording or a dataset.")
+    commands = parser.add_subparsers(dest="what", required=True)
+    recording = commands.add_parser("recording", parents=[shared], help="spectrogram, reference and estimate")
+    recording.add_argument("wav", type=Path)
+    recording.add_argument("--reference", type=Path, help="metadata or submission file")
+    recording.add_argument("--estimate", type=Path, required=True, help="submission file")
+    recording.add_argument("--out", type=Path, required=True, help="PNG file to write")
+    dataset = commands.add_parser("dataset", parents=[shared], help="classes, overlap and directions of events")
+    dataset.add_argument("metadata_dir", type=Path)
+    dataset.add_argument("--out", type=Path, required=True, help="folder for three PNG files")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
