@@ -55,6 +55,11 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
             raise DataError(f"Cannot write {path}: {error.error_string} Check the disk and its permissions.") from error
 
 
+def from_int16(samples: np.ndarray) -> np.ndarray:
+    """16-bit samples as `read_audio` returns them: float32, divided by 32768."""
+    return samples.astype(np.float32) / np.float32(32768)
+
+
 def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:
     if channels is not None and file.channels != channels:
         raise DataError(

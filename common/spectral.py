@@ -167,7 +167,8 @@ def logmel_intensity(
         dtype: type of the result.
 
     Returns:
-        (T, bands, 7): W, Y, Z, X in dB, then the intensity along x (front), y (left) and z (up), pointing at the source.
+        (T, bands, 7): W, Y, Z, X in dB, then the intensity along x (front), y (left) and z (up), which points at the
+        source.
 
     References:
         Perotin et al., "CRNN-based multiple DoA estimation using acoustic intensity features for Ambisonics

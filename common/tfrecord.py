@@ -12,7 +12,7 @@ from common.errors import DataError
 from common.files import atomic_path, file_crc32
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
-import tensorflow as tf  # noqa: E402
+import tensorflow as tf
 
 EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
 
@@ -82,7 +82,9 @@ class ShardFile:
     crc32: int
 
 
-def write_shard(path: Path, examples: Iterable[tuple[str, Mapping[str, np.ndarray]]], schema: ExampleSchema) -> ShardFile:
+def write_shard(
+    path: Path, examples: Iterable[tuple[str, Mapping[str, np.ndarray]]], schema: ExampleSchema
+) -> ShardFile:
     """Writes one shard, finished or not at all; the same examples give the same bytes.
 
     Args:

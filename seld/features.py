@@ -23,7 +23,7 @@ class FeatureConfig(Section):
     dtype: Literal["float16", "float32"] | None = Field(
         None, description="Type in the shards; null: float16 for magnitude_phase, float32 for logmel_intensity."
     )
-    interleaved_channels: bool = Field(False, description="Read magnitudes and phases packed as the published code did.")
+    interleaved_channels: bool = Field(False, description="Read the channels packed as the published code did.")
     scaler_splits: Literal["train", "all"] = Field("train", description="Splits that mean and deviation come from.")
 
     @model_validator(mode="after")

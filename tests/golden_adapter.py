@@ -73,3 +73,128 @@ def model_seldnet(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 CASES["model_seldnet"] = model_seldnet
+
+
+def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from common.audio import from_int16
+    from common.scaler import RunningStatistics
+    from common.spectral import stft
+    from seld.features import FeatureConfig, extract_features, fit_length, frames_in
+
+    config, rate, n_frames = FeatureConfig(dtype="float32"), 48000, int(inputs["frames"])
+    duration_s = n_frames * config.hop_s
+    audio = {name: from_int16(samples[:, :4]) for name, samples in inputs.items() if name.startswith("audio")}
+    padded = fit_length(audio["audio_int16"], round(duration_s * rate))
+    sizes = config.window_samples(rate), config.n_fft, config.hop_samples(rate)
+    spectra = stft(padded, *sizes, frames_in(duration_s, config.hop_s))
+    # The manifest's text says which frames the second scaler saw.
+    first, last = map(int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups())
+    statistics = RunningStatistics.empty((1024, 8))
+    for name in ("audio1_int16", "audio2_int16"):
+        statistics.update(extract_features(audio[name], config, rate, duration_s)[first : last + 1])
+    mean, std = (np.concatenate([part[:, :4], part[:, 4:]]).ravel() for part in statistics.mean_std())
+    return {"spec_bins8": spectra[:, 1:][:, inputs["bin_sel"]], "scaler2_mean": mean, "scaler2_std": std}
+
+
+CASES["seld2019_features"] = seld2019_features
+
+
+def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from common.errors import DataError
+    from seld.dataset import DatasetConfig, parse_events
+    from seld.labels import classification_labels, classification_to_rows, reference_rows, regression_labels
+    from seld.submission import format_submission
+
+    dataset, outputs = DatasetConfig(), {}
+    size = dataset.n_frames, dataset.label_hop_s
+    for key, text in inputs.items():
+        name = key.removesuffix("__csv")
+        try:
+            events = parse_events(str(text), dataset)
+        except DataError:  # angles that the published code only warns of, or stumbles over
+            continue
+        labels = regression_labels(events, *size, dataset.n_classes)
+        entries = classification_labels(events, *size, dataset.grid)
+        outputs[f"{name}__regr"] = np.hstack([labels[each] for each in ("activity", "azimuth_deg", "elevation_deg")])
+        outputs[f"{name}__clas_idx"] = entries
+        outputs[f"{name}__clas_output_csv"] = format_submission(classification_to_rows(entries, dataset.grid))
+        rows = reference_rows(events, None, dataset.label_hop_s, "dcase2019_files")
+        outputs[f"{name}__desc_output_csv"] = format_submission(rows)
+    return outputs
+
+
+def _scores_as_published(scores: object) -> np.ndarray:
+    """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed directions, SELD error."""
+    counts = scores.directions
+    numbers = scores.er, scores.f, scores.doa_error_deg, scores.frame_recall, counts.n_estimate, counts.good_frames
+    return np.array([*numbers, counts.n_extra, counts.n_missed, scores.seld_error])
+
+
+def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.metrics import score_regression
+
+    def directions(key: str) -> np.ndarray:
+        in_radians = inputs.get(f"{key}_doa_rad")
+        return np.float64(in_radians) if in_radians is not None else inputs[f"{key}_doa_deg"] * np.pi / 180.0
+
+    outputs = {}
+    for case in sorted({key.split("__")[0] for key in inputs}):
+        sides = [(inputs[f"{case}__{side}_sed"], directions(f"{case}__{side}")) for side in ("gt", "pred")]
+        outputs[f"{case}__result"] = _scores_as_published(score_regression(*sides[0], *sides[1]))
+    return outputs
+
+
+def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.metrics import SeldScorer
+
+    outputs, accumulated, total = {}, [], SeldScorer("dcase2019")
+    for case in inputs["cases"].tolist():
+        recording = inputs[f"{case}__gt_idx"], inputs[f"{case}__pred_idx"], int(inputs[f"{case}__n_frames"])
+        alone = SeldScorer("dcase2019")
+        for scorer in (alone, total):
+            scorer.update_classification(*recording)
+        outputs[f"{case}__result"] = _scores_as_published(alone.result())
+        accumulated.append(_scores_as_published(total.result())[[0, 1, 2, 3, 8]])
+    return outputs | {"accumulated_results": np.array(accumulated)}
+
+
+def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.dataset import DatasetConfig
+    from seld.labels import regression_to_rows
+    from seld.metrics import score_rows
+    from seld.submission import format_submission, parse_submission
+
+    outputs: dict[str, object] = {}
+    n_frames, n_classes = DatasetConfig().n_frames, DatasetConfig().n_classes
+    for name in sorted({key.split("_")[0] for key in inputs if key.startswith("csv")}):
+        reference, estimate = (parse_submission(str(inputs[f"{name}_{side}"]), n_classes) for side in ("gt", "pred"))
+        scores = _scores_as_published(score_rows(reference, estimate, n_frames))
+        outputs[f"{name}_result"] = scores[[8, 0, 1, 2, 3]]
+    azimuth_deg, elevation_deg = np.split(inputs["regr_doa_deg"], 2, axis=1)
+    outputs["regr_csv"] = format_submission(regression_to_rows(inputs["regr_sed"], azimuth_deg, elevation_deg))
+    return outputs
+
+
+def seld2019_folder_table(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.dataset import DatasetConfig, parse_events, parse_name
+    from seld.score import ScoredRecording, score_report
+
+    dataset = DatasetConfig()
+    recordings = [
+        ScoredRecording(name, *parse_name(name), parse_events(str(text), dataset), inputs[f"pred__{name}"], dataset.n_frames)
+        for name, text in ((key[5:], text) for key, text in inputs.items() if key.startswith("ref__"))
+    ]
+    report = score_report(recordings, dataset)
+    labels = {"all": "all", "split": "split {}", "ir": "room {}", "ov": "overlap {}"}
+    columns = "seld_error", "er", "f", "doa_error_deg", "frame_recall"
+    rows = [labels[kind].format(key) for kind, key in inputs["table_keys"].tolist()]
+    return {"table_values": np.array([[report.score("dcase2019", name, row) for name in columns] for row in rows])}
+
+
+CASES |= {
+    "seld2019_labels": seld2019_labels,
+    "seld2019_metrics_regr": seld2019_metrics_regr,
+    "seld2019_metrics_clas": seld2019_metrics_clas,
+    "seld2019_output_format": seld2019_output_format,
+    "seld2019_folder_table": seld2019_folder_table,
+}

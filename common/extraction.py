@@ -1,0 +1,374 @@
+"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes however often and by how many.
+
+Each shard is one piece of work: its examples are computed, written under a temporary name, renamed; then a side file
+of the same name (`.npz`) with its statistics, checksum and sources is written the same way. A shard counts as finished
+when its side file fits what is asked and the shard itself. `settings.json` is written first and the manifest last.
+"""
+
+import itertools
+import json
+import logging
+import os
+import re
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from common.errors import DataError
+from common.feature_store import (
+    MANIFEST,
+    STATISTICS,
+    FeatureStore,
+    ShardEntry,
+    check_settings,
+    file_problem,
+    read_arrays,
+    settings_hash,
+    write_arrays,
+    write_canonical_json,
+)
+from common.files import remove_temporaries, storage_error
+from common.parallel import ParallelConfig, parallel_map
+from common.scaler import RunningStatistics
+from common.tfrecord import ExampleSchema, ShardFile, write_shard
+
+logger = logging.getLogger(__name__)
+
+SETTINGS = "settings.json"
+_LOCK = ".lock"
+_FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example to extract.
+
+    Attributes:
+        name: unique name.
+        group: what it belongs to (a split, a subset); shards and statistics never mix groups.
+        sources: the files it is made of; when one changes, the example is made anew.
+        payload: whatever the computing function needs.
+    """
+
+    name: str
+    group: str
+    sources: tuple[Path, ...] = ()
+    payload: Any = None
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to be made: its file name without suffix, and its examples."""
+
+    stem: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a process needs to make shards.
+
+    Attributes:
+        folder: where the shards go.
+        compute: from an item to its arrays.
+        schema: the arrays.
+        statistics_of: name of the array (T, F, C) that mean and deviation are computed of.
+        settings_hash: hash of what the shards depend on.
+    """
+
+    folder: Path
+    compute: Callable[[Item], Mapping[str, np.ndarray]]
+    schema: ExampleSchema
+    statistics_of: str
+    settings_hash: str
+
+
+def extract(
+    folder: Path,
+    items: Sequence[Item],
+    compute: Callable[[Item], Mapping[str, np.ndarray]],
+    schema: ExampleSchema,
+    settings: Mapping[str, Any],
+    *,
+    parallel: ParallelConfig | None = None,
+    recordings_per_shard: int = 1,
+    statistics_of: str = "features",
+    overwrite: bool = False,
+    progress: bool = True,
+) -> FeatureStore:
+    """Makes the shards that are missing or damaged, and the manifest.
+
+    Args:
+        folder: where the shards go; nothing else should be kept there.
+        items: the examples, any order.
+        compute: makes the arrays of an item; must be picklable, and give the same arrays each time.
+        schema: the arrays.
+        settings: all that the shards depend on, as JSON.
+        parallel: number of processes.
+        recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
+        statistics_of: the array that mean and deviation are computed of, (T, F, C).
+        overwrite: remove all shards first.
+        progress: show a bar with files per second and the time left.
+
+    Returns:
+        The finished store.
+
+    Raises:
+        DataError: recordings that cannot be used (all others are finished first), shards of other settings, a disk
+            that is full or cannot be written to, or another extraction into the same folder.
+    """
+    folder, started = Path(folder), time.monotonic()
+    settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
+    plans = plan_shards(items, recordings_per_shard)
+    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings))
+    with _only_one(folder):
+        _prepare(folder, settings, plans, overwrite)
+        made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
+        store = _finish(recipe, plans, settings)
+    n_bytes = sum(entry.n_bytes for entry in store.entries)
+    logger.info(
+        "%s: %d recordings in %d shards, %.1f MB (%d shards made now, %d were there) in %.1f s.",
+        folder, len(items), len(plans), n_bytes / 1e6, made, len(plans) - made, time.monotonic() - started,
+    )  # fmt: skip
+    return store
+
+
+def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardPlan]:
+    """Distributes examples over shards; depends on nothing but names and groups.
+
+    Raises:
+        DataError: there are no examples, or two have one name.
+    """
+    ordered = sorted(items, key=lambda item: (item.group, item.name))
+    names = sorted(item.name for item in ordered)
+    repeated = sorted({first for first, second in itertools.pairwise(names) if first == second})
+    if repeated or not names:
+        received = f"{', '.join(repeated[:_FAILURES_SHOWN])} more than once" if repeated else "none"
+        raise DataError(f"Expected: recordings with different names, at least one. Received: {received}.")
+    plans = []
+    for group in sorted({item.group for item in ordered}):
+        members = [item for item in ordered if item.group == group]
+        for start in range(0, len(members), recordings_per_shard):
+            part = tuple(members[start : start + recordings_per_shard])
+            plans.append(ShardPlan(_stem(part), part))
+    return plans
+
+
+def _stem(items: Sequence[Item]) -> str:
+    """Name of the recording, or of the first and the last; made safe for a file name, and then still unique."""
+    name = items[0].name if len(items) == 1 else f"{items[0].name}--{items[-1].name}"
+    safe = re.sub(r"[^A-Za-z0-9_+=.,-]", "_", name).lstrip(".")[:180]
+    return safe if safe == name else f"{safe}-{zlib.crc32(name.encode()):08x}"
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keeps a second extraction out of the folder; the system releases the lock when the process dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK).open("w")
+    except OSError as error:
+        raise storage_error(folder, error) from error
+    with file:
+        if not _locked(file.fileno()):
+            raise DataError(
+                f"Another extraction is writing to {folder}. Wait until it ends, or set another `feature_dir`."
+            )
+        yield
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system: run without the lock
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:  # some network file systems know no locks
+        logger.debug("No lock on the feature folder: %s.", error)
+    return True
+
+
+def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPlan], overwrite: bool) -> None:
+    """Compares settings, then removes what does not belong to the plan."""
+    known = {f"{plan.stem}{suffix}" for plan in plans for suffix in (".tfrecord", ".npz")}
+    path = folder / SETTINGS
+    if overwrite:
+        known = set()
+        (folder / MANIFEST).unlink(missing_ok=True)
+    elif path.is_file() and any(folder.glob("*.tfrecord")):
+        check_settings(folder, _read_json(path), settings)
+    remove_temporaries(folder)
+    strays = [
+        stray
+        for pattern in ("*.tfrecord", "*.npz")
+        for stray in folder.glob(pattern)
+        if stray.name not in known | {STATISTICS}
+    ]
+    for stray in strays:
+        stray.unlink(missing_ok=True)
+    if strays:
+        logger.info("%s: removed %d files of shards that are not wanted any more.", folder, len(strays))
+    write_canonical_json(path, settings)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"Damaged settings of the features: {path} ({error}). Delete the folder and run "
+            "`python batch_feature_extraction.py <task-id>` again."
+        ) from error
+
+
+def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConfig, progress: bool) -> int:
+    """Makes or checks every shard; returns how many were made."""
+    made, failures = 0, []
+    n_items = sum(len(plan.items) for plan in plans)
+    results = parallel_map(partial(_ensure_shard, recipe), plans, parallel)
+    with tqdm(total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1) as bar:
+        for plan, was_made, failure in results:
+            made += was_made
+            failures += [failure] if failure else []
+            bar.update(len(plan.items))
+    if failures:
+        shown = "\n".join(sorted(failures)[:_FAILURES_SHOWN])
+        more = f"\n... and {len(failures) - _FAILURES_SHOWN} more." if len(failures) > _FAILURES_SHOWN else ""
+        again = "\nAll other recordings are finished: run the command again when these are mended."
+        raise DataError(shown + more + (again if len(plans) > len(failures) else ""))
+    return made
+
+
+class _Examples:
+    """Computes the examples of a shard one by one, and keeps what the side file needs.
+
+    Attributes:
+        frames: frames of each example so far.
+        statistics: of all frames so far; None before the first example.
+        failure: why a recording cannot be used; None while all can.
+    """
+
+    def __init__(self, recipe: Recipe, plan: ShardPlan) -> None:
+        self.recipe, self.plan = recipe, plan
+        self.frames: list[int] = []
+        self.statistics: RunningStatistics | None = None
+        self.failure: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
+        for item in self.plan.items:
+            try:
+                arrays = self.recipe.compute(item)
+            except DataError as error:
+                self.failure = str(error)
+                raise
+            features = arrays[self.recipe.statistics_of]
+            if self.statistics is None:
+                self.statistics = RunningStatistics.empty(features.shape[1:])
+            self.statistics.update(features)
+            self.frames.append(len(features))
+            yield item.name, arrays
+
+
+def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:
+    """Makes a shard unless it is finished; returns whether it was made, and what is wrong with its recordings."""
+    if _finished_entry(recipe, plan, verify=True) is not None:
+        return plan, False, None
+    # The manifest may list an older shard of this name: from here on the folder is not finished.
+    (recipe.folder / MANIFEST).unlink(missing_ok=True)
+    examples, sources = _Examples(recipe, plan), _sources(plan)
+    try:
+        shard = write_shard(recipe.folder / f"{plan.stem}.tfrecord", examples, recipe.schema)
+    except DataError:
+        if examples.failure is None:  # the disk, not a recording: this stops everything
+            raise
+        return plan, False, examples.failure
+    _write_side_file(recipe, plan, examples, shard, sources)
+    return plan, True, None
+
+
+def _write_side_file(
+    recipe: Recipe, plan: ShardPlan, examples: _Examples, shard: ShardFile, sources: Sequence[str]
+) -> None:
+    statistics = examples.statistics or RunningStatistics.empty((0,))
+    arrays = {
+        "settings_hash": recipe.settings_hash,
+        "sources": np.array(sources, np.str_),
+        "names": np.array([item.name for item in plan.items], np.str_),
+        "frames": np.array(examples.frames, np.int64),
+        "n_bytes": np.int64(shard.n_bytes),
+        "crc32": np.int64(shard.crc32),
+        "count": np.int64(statistics.count),
+        "mean": statistics.mean,
+        "m2": statistics.m2,
+    }
+    write_arrays(recipe.folder / f"{plan.stem}.npz", arrays)
+
+
+def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> tuple[ShardEntry, RunningStatistics] | None:
+    """What the side file says of a shard; None unless both are there, whole, and made of these sources."""
+    try:
+        side = read_arrays(recipe.folder / f"{plan.stem}.npz")
+        names = tuple(str(name) for name in side["names"])
+        fits = (
+            str(side["settings_hash"]) == recipe.settings_hash
+            and names == tuple(item.name for item in plan.items)
+            and [str(source) for source in side["sources"]] == _sources(plan)
+        )
+        entry = ShardEntry(
+            f"{plan.stem}.tfrecord",
+            plan.items[0].group,
+            names,
+            tuple(int(frames) for frames in side["frames"]),
+            int(side["n_bytes"]),
+            int(side["crc32"]),
+        )
+        statistics = RunningStatistics(int(side["count"]), side["mean"], side["m2"])
+    except (OSError, ValueError, KeyError):  # not there, cut off or of an older form: made anew
+        return None
+    problem = file_problem(recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None)
+    if problem and fits:
+        logger.info("%s is made anew: %s.", recipe.folder / entry.file, problem)
+    return (entry, statistics) if fits and not problem else None
+
+
+def _sources(plan: ShardPlan) -> list[str]:
+    """Name, size and time of change of every file the shard is made of."""
+    described = []
+    for item in plan.items:
+        for source in item.sources:
+            try:
+                status = os.stat(source)
+            except OSError:  # the computing function says what is missing
+                described.append(f"{source.name} missing")
+                continue
+            described.append(f"{source.name} {status.st_size} {status.st_mtime_ns}")
+    return described
+
+
+def _finish(recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, Any]) -> FeatureStore:
+    """Merges statistics by group in sorted order, and writes the manifest."""
+    entries, by_group = [], {}
+    for plan in plans:  # sorted by group and name
+        finished = _finished_entry(recipe, plan, verify=False)
+        if finished is None:
+            raise DataError(
+                f"{recipe.folder / plan.stem}.tfrecord changed during the extraction. Run the same command again."
+            )
+        entry, statistics = finished
+        entries.append(entry)
+        merged = by_group.setdefault(entry.group, RunningStatistics.empty(statistics.mean.shape))
+        merged.merge(statistics)
+    store = FeatureStore(recipe.folder, settings, recipe.schema, entries)
+    store.write(by_group)
+    return store

@@ -1,0 +1,272 @@
+"""A folder of finished shards: what is in it, whether it is whole, and the statistics of its groups."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.errors import DataError
+from common.files import atomic_path, file_crc32
+from common.scaler import RunningStatistics
+from common.spectral import interleave_channels
+from common.tfrecord import EXTRACT_AGAIN, ExampleSchema
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+STATISTICS = "statistics.npz"
+_DIFFERENCES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """One finished shard in the manifest.
+
+    Attributes:
+        file: name of the shard in the folder.
+        group: what its examples belong to: a split, a subset.
+        names: its examples, in order.
+        frames: feature frames of each example.
+        n_bytes: size of the file.
+        crc32: checksum of the file.
+    """
+
+    file: str
+    group: str
+    names: tuple[str, ...]
+    frames: tuple[int, ...]
+    n_bytes: int
+    crc32: int
+
+
+class FeatureStore:
+    """Finished features of a dataset, made by `common.extraction.extract`; groups may be given as text or numbers.
+
+    Attributes:
+        folder: where the shards are.
+        settings: what they were made with.
+        schema: the arrays of each example.
+        entries: the shards, sorted by file name.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], schema: ExampleSchema, entries: Sequence[ShardEntry]
+    ) -> None:
+        self.folder, self.settings, self.schema = Path(folder), dict(settings), schema
+        self.entries = sorted(entries, key=lambda entry: entry.file)
+
+    @classmethod
+    def open(cls, folder: Path, settings: Mapping[str, Any] | None = None, verify: bool = False) -> "FeatureStore":
+        """Opens a finished folder.
+
+        Args:
+            folder: where the shards are.
+            settings: what they must have been made with; None: anything.
+            verify: also read every shard and compare its checksum (about a second per GB).
+
+        Raises:
+            DataError: there is none, it is not finished, it was made with other settings, or a shard is missing or
+                damaged.
+        """
+        folder = Path(folder)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+            entries = [ShardEntry(**_with_tuples(entry)) for entry in manifest["shards"]]
+            store = cls(folder, manifest["settings"], ExampleSchema.from_json(manifest["schema"]), entries)
+        except FileNotFoundError as error:
+            reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
+            raise DataError(
+                f"No features in {folder}: {reason}. Expected: {MANIFEST} and the shards it lists. "
+                "Run `python batch_feature_extraction.py <task-id>`; what is finished is not done twice."
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(f"Damaged manifest: {folder / MANIFEST} ({error}). {EXTRACT_AGAIN}") from error
+        if settings is not None:
+            check_settings(folder, store.settings, settings)
+        store._check_files(verify)
+        return store
+
+    def write(self, statistics: Mapping[str, RunningStatistics]) -> None:
+        """Writes statistics and manifest; the folder counts as finished from then on."""
+        write_statistics(self.folder / STATISTICS, statistics)
+        manifest = {
+            "settings": self.settings,
+            "schema": self.schema.to_json(),
+            "shards": [asdict(entry) for entry in self.entries],
+        }
+        write_canonical_json(self.folder / MANIFEST, manifest)
+
+    @property
+    def groups(self) -> list[str]:
+        """All groups, sorted."""
+        return sorted({entry.group for entry in self.entries})
+
+    def shards(self, groups: Iterable[Any] | None = None) -> list[Path]:
+        """Paths of the shards of some groups (None: all), sorted."""
+        return [self.folder / entry.file for entry in self._selected(groups)]
+
+    def names(self, groups: Iterable[Any] | None = None) -> list[str]:
+        """Names of the examples of some groups, in the order of `shards`."""
+        return [name for entry in self._selected(groups) for name in entry.names]
+
+    def frames(self, groups: Iterable[Any] | None = None) -> list[int]:
+        """Feature frames of the examples of some groups, in the order of `shards`."""
+        return [frames for entry in self._selected(groups) for frames in entry.frames]
+
+    def statistics(
+        self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation of the features of some groups, merged in sorted order.
+
+        Args:
+            groups: the groups of the training examples; None: all.
+            interleaved_channels: arrange them as `common.spectral.interleave_channels` arranges the features.
+
+        Returns:
+            Two float32 arrays (F, C); deviations of values that never change are 1.
+
+        Raises:
+            DataError: an unknown group, or a damaged file.
+        """
+        stored = read_statistics(self.folder / STATISTICS)
+        chosen = [stored[group] for group in sorted({entry.group for entry in self._selected(groups)})]
+        merged = RunningStatistics.empty(chosen[0].mean.shape)
+        for part in chosen:
+            merged.merge(part)
+        mean, std = merged.mean_std()
+        return (interleave_channels(mean), interleave_channels(std)) if interleaved_channels else (mean, std)
+
+    def _selected(self, groups: Iterable[Any] | None) -> list[ShardEntry]:
+        if groups is None:
+            return self.entries
+        wanted = {str(group) for group in groups}
+        missing = sorted(wanted - set(self.groups))
+        if missing or not wanted:
+            raise DataError(
+                f"No features of group {', '.join(missing) or '(none given)'} in {self.folder}. Expected: groups among "
+                f"{', '.join(self.groups)}. Complete the dataset and extract again, or change the folds."
+            )
+        return [entry for entry in self.entries if entry.group in wanted]
+
+    def _check_files(self, verify: bool) -> None:
+        if not (self.folder / STATISTICS).is_file():
+            raise DataError(f"Missing statistics: {self.folder / STATISTICS}. {EXTRACT_AGAIN}")
+        for entry in self.entries:
+            path = self.folder / entry.file
+            problem = file_problem(path, entry.n_bytes, entry.crc32 if verify else None)
+            if problem:
+                raise DataError(f"Damaged shard: {path}: {problem}. {EXTRACT_AGAIN}")
+
+
+def file_problem(path: Path, n_bytes: int, crc32: int | None) -> str | None:
+    """What is wrong with a file that should have this size and, unless None, this checksum; None if nothing is."""
+    try:
+        present = path.stat().st_size
+        if present != n_bytes:
+            return f"Expected: {n_bytes} bytes. Received: {present}"
+        if crc32 is not None and (found := file_crc32(path)) != crc32:
+            return f"Expected: checksum {crc32:08x}. Received: {found:08x}"
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
+    return None
+
+
+def check_settings(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Compares settings key by key.
+
+    Raises:
+        DataError: they differ; the message names keys and values.
+    """
+    before, now = _flat(stored), _flat(json.loads(canonical_json(wanted)))
+    keys = [key for key in sorted({*before, *now}) if before.get(key, "absent") != now.get(key, "absent")]
+    if not keys:
+        return
+    lines = [f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now" for key in keys]
+    more = f" and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
+    raise DataError(
+        f"The features in {folder} were made with other settings: {'; '.join(lines[:_DIFFERENCES_SHOWN])}{more}. "
+        "Set another `feature_dir` to keep both, or run `python batch_feature_extraction.py <task-id> --overwrite` "
+        "to replace them."
+    )
+
+
+def canonical_json(content: Any) -> str:
+    """JSON text that is the same for equal contents."""
+    return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def settings_hash(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of settings."""
+    return hashlib.sha256(canonical_json(settings).encode()).hexdigest()
+
+
+def write_canonical_json(path: Path, content: Any) -> None:
+    """Writes `canonical_json`, finished or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(canonical_json(content), "utf-8")
+
+
+def write_statistics(path: Path, statistics: Mapping[str, RunningStatistics]) -> None:
+    """Writes statistics by name as `.npz`, finished or not at all."""
+    arrays = {}
+    for name, part in sorted(statistics.items()):
+        arrays |= {f"{name}/count": np.int64(part.count), f"{name}/mean": part.mean, f"{name}/m2": part.m2}
+    write_arrays(path, arrays)
+
+
+def read_statistics(path: Path) -> dict[str, RunningStatistics]:
+    """Reads what `write_statistics` wrote.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
+    try:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"Damaged statistics: {path} ({error}). {EXTRACT_AGAIN}") from error
+    names = {key.rsplit("/", 1)[0] for key in arrays}
+    return {
+        name: RunningStatistics(int(arrays[f"{name}/count"]), arrays[f"{name}/mean"], arrays[f"{name}/m2"])
+        for name in sorted(names)
+    }
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays as `.npz`, finished or not at all; equal arrays give equal bytes."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads an `.npz` file whole.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    import zipfile
+
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False)
+    return flat
+
+
+def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {**entry, "names": tuple(entry["names"]), "frames": tuple(entry["frames"])}

@@ -1,0 +1,192 @@
+"""Recordings of a SELD task to shards, and shards to stores."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from common import extraction
+from common.audio import read_audio
+from common.errors import ConfigError
+from common.feature_store import MANIFEST, FeatureStore
+from common.parallel import ParallelConfig
+from common.pipeline_config import PipelineConfig
+from common.tfrecord import ArraySpec, ExampleSchema
+from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
+from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
+from seld.labels import regression_labels
+
+logger = logging.getLogger(__name__)
+
+LABEL_RULE = "dcase2019"  # labels for training; scores make their own reference from the stored events
+_FORM = 1  # counts up when the contents of a record change
+
+
+class ExtractionTask(Protocol):
+    """The settings that extraction needs of a task."""
+
+    @property
+    def dataset_dir(self) -> Path: ...
+    @property
+    def feature_dir(self) -> Path: ...
+    @property
+    def dataset(self) -> DatasetConfig: ...
+    @property
+    def features(self) -> FeatureConfig: ...
+    @property
+    def pipeline(self) -> PipelineConfig: ...
+    @property
+    def parallel(self) -> ParallelConfig: ...
+
+
+@dataclass(frozen=True)
+class ExampleMaker:
+    """Makes the arrays of one recording; sent to the processes that do the work."""
+
+    dataset: DatasetConfig
+    features: FeatureConfig
+
+    def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
+        """Returns the arrays of `example_schema` for the recording in `item.payload`."""
+        recording: Recording = item.payload
+        dataset = self.dataset
+        audio = read_audio(recording.audio_path, dataset.sample_rate_hz, dataset.channels)
+        features = extract_features(audio, self.features, dataset.sample_rate_hz, dataset.recording_s)
+        labelled = recording.metadata_path is not None
+        events = _no_events()
+        if recording.metadata_path is not None:
+            events = read_events(recording.metadata_path, dataset, dataset.recording_s)
+        labels = regression_labels(
+            events, len(features), dataset.label_hop_s, len(dataset.classes), LABEL_RULE
+        )  # (T, K) each
+        return {
+            "features": features,
+            **labels,
+            "events": events.to_array(),
+            "labelled": np.array(labelled, np.uint8),
+        }
+
+
+def run(
+    task: ExtractionTask, set_names: Sequence[str] = ("dev",), overwrite: bool = False, progress: bool = True
+) -> list[FeatureStore]:
+    """Extracts the features of whole sets; what is finished is not done twice.
+
+    Args:
+        task: the task's settings.
+        set_names: "dev", "eval" or both.
+        overwrite: make all shards anew.
+        progress: show a bar for each set.
+
+    Returns:
+        One store for each set.
+
+    Raises:
+        ConfigError: settings that cannot stand together.
+        DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`.
+    """
+    check_task(task)
+    return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
+
+
+def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
+    """Opens the finished features of a set.
+
+    Raises:
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+    """
+    return FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+
+
+def is_extracted(task: ExtractionTask, set_name: str) -> bool:
+    """Whether the features of a set are finished, with whatever settings."""
+    return (store_folder(task, set_name) / MANIFEST).is_file()
+
+
+def store_folder(task: ExtractionTask, set_name: str) -> Path:
+    """Folder of the shards of a set."""
+    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}"
+
+
+def store_settings(task: ExtractionTask) -> dict[str, Any]:
+    """All that the shards depend on; not what only changes how they are read, nor where they are."""
+    dataset = task.dataset
+    return {
+        "form": _FORM,
+        "label_rule": LABEL_RULE,
+        "dataset": {
+            "format": dataset.format,
+            "classes": list(dataset.classes),
+            "sample_rate_hz": dataset.sample_rate_hz,
+            "channels": dataset.channels,
+            "recording_s": dataset.recording_s,
+            "label_hop_s": dataset.label_hop_s,
+        },
+        "features": task.features.content(),
+        "recordings_per_shard": task.pipeline.recordings_per_shard,
+    }
+
+
+def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
+    """The arrays of one recording: features, labels at the hop of the features, events, whether it has labels."""
+    n_classes = len(dataset.classes)
+    return ExampleSchema(
+        {
+            "features": ArraySpec(features.stored_dtype, (None, *feature_shape(features, dataset.channels))),
+            "activity": ArraySpec("uint8", (None, n_classes)),
+            "azimuth_deg": ArraySpec("int16", (None, n_classes)),
+            "elevation_deg": ArraySpec("int16", (None, n_classes)),
+            "events": ArraySpec("float64", (None, 6)),
+            "labelled": ArraySpec("uint8", ()),
+        }
+    )
+
+
+def check_task(task: ExtractionTask) -> None:
+    """Refuses settings that cannot stand together, before any work starts.
+
+    Raises:
+        ConfigError: says which.
+    """
+    dataset, features = task.dataset, task.features
+    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
+        raise ConfigError(
+            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
+            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind: magnitude_phase`."
+        )
+    if abs(features.hop_s - dataset.label_hop_s) > 1e-9:
+        raise ConfigError(
+            "Features and labels must have one hop. "
+            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
+        )
+    features.window_samples(dataset.sample_rate_hz)
+    features.hop_samples(dataset.sample_rate_hz)
+    if frames_in(dataset.recording_s, features.hop_s) < 2:
+        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
+
+
+def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
+    recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+    return extraction.extract(
+        store_folder(task, set_name),
+        [_item(recording) for recording in recordings],
+        ExampleMaker(task.dataset, task.features),
+        example_schema(task.dataset, task.features),
+        store_settings(task),
+        parallel=task.parallel,
+        recordings_per_shard=task.pipeline.recordings_per_shard,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def _item(recording: Recording) -> extraction.Item:
+    sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
+    return extraction.Item(recording.name, str(recording.split), sources, recording)
+
+
+def _no_events() -> Events:
+    return Events.from_array(np.zeros((0, 6)))
