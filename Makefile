@@ -31,7 +31,7 @@ types: $(STAMP)
 	$(RUN) -m mypy -p common -p seld
 
 bench: $(STAMP)
-	$(RUN) benchmarks/run.py
+	$(RUN) -m benchmarks.run
 
 setup: $(STAMP)
 

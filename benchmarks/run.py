@@ -1,0 +1,66 @@
+"""Runs all benchmarks, each in a process of its own, and writes their tables into BENCHMARKS.md.
+
+python -m benchmarks.run [--quick] [--only NAME ...] [--markdown FILE] [--json FILE]
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measure import ROOT, Figure, figures_table, replace_between
+
+NAMES = ("simulation", "extraction", "pipeline", "scoring")
+
+
+def measured(name: str, quick: bool) -> dict:
+    """Runs one benchmark and returns what it wrote as JSON; its own table appears on the screen."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "result.json"
+        options = ["--json", str(result), *(["--quick"] if quick else [])]
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], cwd=ROOT, check=True)
+        return json.loads(result.read_text(encoding="utf-8"))
+
+
+def machine_text(description: dict) -> str:
+    """One sentence on machine and versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items() if version)
+    return (
+        f"Measured on {description['date']} on {description['processor']}, {description['cores']} cores, "
+        f"{description['memory_gb']} GB, Python {description['python']}, {versions}."
+    )
+
+
+def section(name: str, result: dict) -> str:
+    """Table, command and machine of one benchmark."""
+    figures = [Figure(**entry) for entry in result["figures"]]
+    command = f"    python -m benchmarks.{name}"
+    return f"{result['title']}.\n\n{figures_table(figures)}\n\n{command}\n\n{machine_text(result['machine'])}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures, then writes both files; with --quick only where they are named."""
+    parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
+    parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="default: all")
+    parser.add_argument("--markdown", type=Path, help="default: BENCHMARKS.md, none with --quick")
+    parser.add_argument("--json", type=Path, help="default: benchmarks/results.json, none with --quick")
+    options = parser.parse_args(arguments)
+    markdown = options.markdown or (None if options.quick else ROOT / "BENCHMARKS.md")
+    results_path = options.json or (None if options.quick else ROOT / "benchmarks" / "results.json")
+    results = {name: measured(name, options.quick) for name in options.only}
+    if markdown:
+        text = markdown.read_text(encoding="utf-8")
+        for name, result in results.items():
+            text = replace_between(text, name, section(name, result))
+        markdown.write_text(text, encoding="utf-8")
+    if results_path:
+        earlier = json.loads(results_path.read_text(encoding="utf-8")) if results_path.exists() else {}
+        results_path.write_text(json.dumps(earlier | results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
