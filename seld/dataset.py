@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from common.errors import DataError
 from common.section import Section
+from seld.geometry import AngleGrid
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,11 @@ class DatasetConfig(Section):
     def n_classes(self) -> int:
         """Number of event classes, K."""
         return len(self.classes)
+
+    @property
+    def grid(self) -> AngleGrid:
+        """The directions of the annotations."""
+        return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
 
     @property
     def n_frames(self) -> int:
@@ -170,14 +176,14 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
             reverse.
     """
     audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
-    recordings = _files_by_name(audio_dir, ".wav")
+    recordings = files_by_name(audio_dir, ".wav")
     if not recordings:
         raise DataError(
             f"{audio_dir} holds no .wav file. Expected: the recordings of the {set_name} set. Unpack the dataset "
             "there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where it is."
         )
     metadata_dir = audio_dir.parent / f"metadata_{set_name}"
-    metadata = _files_by_name(metadata_dir, ".csv") if metadata_dir.is_dir() else {}
+    metadata = files_by_name(metadata_dir, ".csv") if metadata_dir.is_dir() else {}
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
@@ -229,7 +235,7 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events
     Raises:
         DataError: a row cannot be used, or an event starts after the recording's end.
     """
-    events, lines = _read_rows(Path(path), dataset)
+    events, lines = _parse_rows(_read_text(Path(path)), dataset, str(path))
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size:
         first = late[0]
@@ -241,9 +247,12 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events
     return cut_events(events, duration_s, str(path))
 
 
-def parse_events(path: Path, dataset: DatasetConfig) -> Events:
-    """Reads the events of a recording of unknown duration; the checks are those of `read_events`, nothing is cut."""
-    return _read_rows(Path(path), dataset)[0]
+def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
+    """Reads the text of a metadata file for a recording of unknown duration; errors name `source`.
+
+    The checks are those of `read_events`, save that nothing is cut and no event starts too late.
+    """
+    return _parse_rows(text, dataset, source)[0]
 
 
 def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
@@ -269,7 +278,7 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     )
 
 
-def _files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
+def files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
     """Maps names without suffix to files, sorted; hidden files are ignored, others are named in the log."""
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     strays = [entry for entry in entries if entry.suffix.lower() != suffix or not entry.is_file()]
@@ -278,22 +287,21 @@ def _files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
     return {entry.stem: entry for entry in entries if entry not in strays}
 
 
-def _read_rows(path: Path, dataset: DatasetConfig) -> tuple[Events, list[int]]:
+def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events, list[int]]:
     """Returns the checked events and the line of the file each stands in."""
-    text = _read_text(path)
-    reader = csv.DictReader(text.splitlines(), restkey="", restval=None)
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
+    reader = csv.DictReader(text.splitlines(), restkey="", restval=None)
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise DataError(
-            f"{path}, line 1: missing column(s) {', '.join(missing)}. Expected: {','.join(COLUMNS)}. "
+            f"{source}, line 1: missing column(s) {', '.join(missing)}. Expected: {','.join(COLUMNS)}. "
             f"Received: {','.join(reader.fieldnames or ())[:200]}. Put the header back as the first line."
         )
     index = {name: number for number, name in enumerate(dataset.classes)}
     rows, lines = [], []
     for row in reader:
-        rows.append(_parse_row(row, f"{path}, line {reader.line_num}", index, dataset))
+        rows.append(_parse_row(row, f"{source}, line {reader.line_num}", index, dataset))
         lines.append(reader.line_num)
     return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), lines
 

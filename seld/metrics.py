@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
 from seld.dataset import Events
@@ -368,6 +367,8 @@ def least_total(costs: np.ndarray) -> np.ndarray:
         for row in range(n_rows):
             totals += costs[:, row, chosen[:, row]]
         return totals.min(axis=1)
+    from scipy.optimize import linear_sum_assignment  # takes a second to import, and most runs never need it
+
     return np.array([each[linear_sum_assignment(each)].sum() for each in costs])
 
 

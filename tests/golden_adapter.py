@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,8 @@ def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.labels import classification_labels, classification_to_rows, reference_rows, regression_labels
     from seld.submission import format_submission
 
-    dataset, outputs = DatasetConfig(), {}
+    dataset = DatasetConfig()
+    outputs: dict[str, object] = {}
     size = dataset.n_frames, dataset.label_hop_s
     for key, text in inputs.items():
         name = key.removesuffix("__csv")
@@ -123,7 +125,7 @@ def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     return outputs
 
 
-def _scores_as_published(scores: object) -> np.ndarray:
+def _scores_as_published(scores: Any) -> np.ndarray:
     """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed directions, SELD error."""
     counts = scores.directions
     numbers = scores.er, scores.f, scores.doa_error_deg, scores.frame_recall, counts.n_estimate, counts.good_frames
@@ -135,9 +137,9 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     def directions(key: str) -> np.ndarray:
         in_radians = inputs.get(f"{key}_doa_rad")
-        return np.float64(in_radians) if in_radians is not None else inputs[f"{key}_doa_deg"] * np.pi / 180.0
+        return in_radians.astype(float) if in_radians is not None else inputs[f"{key}_doa_deg"] * np.pi / 180.0
 
-    outputs = {}
+    outputs: dict[str, object] = {}
     for case in sorted({key.split("__")[0] for key in inputs}):
         sides = [(inputs[f"{case}__{side}_sed"], directions(f"{case}__{side}")) for side in ("gt", "pred")]
         outputs[f"{case}__result"] = _scores_as_published(score_regression(*sides[0], *sides[1]))
@@ -147,7 +149,8 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.metrics import SeldScorer
 
-    outputs, accumulated, total = {}, [], SeldScorer("dcase2019")
+    outputs: dict[str, object] = {}
+    accumulated, total = [], SeldScorer("dcase2019")
     for case in inputs["cases"].tolist():
         recording = inputs[f"{case}__gt_idx"], inputs[f"{case}__pred_idx"], int(inputs[f"{case}__n_frames"])
         alone = SeldScorer("dcase2019")
@@ -181,7 +184,9 @@ def seld2019_folder_table(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     dataset = DatasetConfig()
     recordings = [
-        ScoredRecording(name, *parse_name(name), parse_events(str(text), dataset), inputs[f"pred__{name}"], dataset.n_frames)
+        ScoredRecording(
+            name, *parse_name(name), parse_events(str(text), dataset), inputs[f"pred__{name}"], dataset.n_frames
+        )
         for name, text in ((key[5:], text) for key, text in inputs.items() if key.startswith("ref__"))
     ]
     report = score_report(recordings, dataset)

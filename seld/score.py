@@ -1,0 +1,393 @@
+"""Score tables: all recordings, per split, overlap and room, under both definitions, beside what costs no skill.
+
+`python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata.
+"""
+
+import argparse
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import DataError
+from common.files import write_json
+from common.section import Section
+from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_events
+from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
+from seld.submission import read_submission
+
+logger = logging.getLogger(__name__)
+
+SCORES = ("er", "f", "doa_error_deg", "frame_recall", "seld_error")
+_HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
+_UNDEFINED = "-"
+
+
+class ScoringConfig(Section):
+    """How estimates become events, and which definition of the scores decides (stops training, picks the model)."""
+
+    scorer: Literal["dcase2019", "corrected"] = "dcase2019"
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+
+@dataclass(frozen=True)
+class ScoredRecording:
+    """One recording's truth and estimate.
+
+    Attributes:
+        name: e.g. split1_ir0_ov1_1.
+        split: its split, 0 is the evaluation set.
+        room: None where unknown.
+        overlap: None where unknown.
+        events: what the metadata say.
+        estimate: output format, rows (n, 4).
+        n_frames: label frames.
+    """
+
+    name: str
+    split: int
+    room: int | None
+    overlap: int | None
+    events: Events
+    estimate: np.ndarray
+    n_frames: int
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of the table.
+
+    Attributes:
+        group: "all", "split", "overlap", "room", "baseline" or "published".
+        label: what the line is about, e.g. "split 1".
+        n_recordings: how many recordings were scored, None for published values.
+        scores: by definition; those the publication does not give are missing.
+    """
+
+    group: str
+    label: str
+    n_recordings: int | None
+    scores: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """The whole table and what must be said about it.
+
+    Attributes:
+        rows: lines in the order of print.
+        counts: by definition, the counts behind the first line.
+        notes: sentences to print below.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    counts: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...] = ()
+
+    def score(self, definition: str, name: str, label: str = "all") -> float:
+        """Returns one number of the table, e.g. `score("corrected", "er")`.
+
+        Raises:
+            KeyError: there is no such line or number.
+        """
+        row = next((row for row in self.rows if row.label == label), None)
+        if row is None:
+            raise KeyError(f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}.")
+        return row.scores[definition][name]
+
+    def to_text(self) -> str:
+        """Returns the table in aligned columns, both definitions side by side, for the screen."""
+        table = [["", "", *(heading for _ in DEFINITIONS for heading in _HEADINGS)]]
+        table[0][1] = "recordings"
+        table += [_cells(row) for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = []
+        for cells in table:
+            padded = [cells[0].ljust(widths[0])]
+            padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+            middle = 2 + len(_HEADINGS)
+            lines.append("  ".join(padded[:middle]) + "  | " + "  ".join(padded[middle:]))
+        bar = lines[0].index("|")
+        start = widths[0] + widths[1] + 4
+        names = list(DEFINITIONS)
+        banner = (" " * start + names[0]).ljust(bar) + "| " + names[1]
+        return "\n".join([banner, lines[0], "-" * len(lines[0]), *lines[1:], *self._notes()])
+
+    def to_markdown(self) -> str:
+        """Returns the table in Markdown."""
+        headings = ["", "recordings", *(f"{heading} ({name})" for name in DEFINITIONS for heading in _HEADINGS)]
+        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *map(_cells, self.rows)]
+        table = ["| " + " | ".join(cells) + " |" for cells in lines]
+        return "\n".join([*table, *(f"\n{note}" for note in self._notes())])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the table as plain values; `common.files.write_json` writes undefined and infinite ones as null."""
+        return {"rows": [asdict(row) for row in self.rows], "counts": dict(self.counts), "notes": list(self.notes)}
+
+    def _notes(self) -> list[str]:
+        return [
+            "ER, F: blocks of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 - F, DOA error / 180 and "
+            "1 - FR.",
+            *self.notes,
+        ]
+
+
+def format_score(name: str, value: float | None) -> str:
+    """Writes a score for print: F and frame recall in percent, degrees with one decimal, the others with three."""
+    if value is None or math.isnan(value):
+        return _UNDEFINED
+    if math.isinf(value):
+        return "inf"
+    if name in ("f", "frame_recall"):
+        return f"{100 * value:.1f} %"
+    return f"{value:.1f}" if name == "doa_error_deg" else f"{value:.3f}"
+
+
+def score_report(
+    recordings: Sequence[ScoredRecording], dataset: DatasetConfig, *, published: Mapping[str, float] | None = None
+) -> ScoreReport:
+    """Scores recordings under both definitions.
+
+    Beside the estimate stand what needs no skill, "always silent" and "labels of another recording" (the reference of
+    the next recording in sorted order, the last one taking that of the first), and published values.
+
+    Args:
+        recordings: at least one; sorted here by name.
+        dataset: classes, label hop and grid of directions.
+        published: some of er, f, doa_error_deg, frame_recall and seld_error; f and frame_recall in [0, 1].
+
+    Raises:
+        DataError: no recordings, or a recording's events are off the grid.
+        ValueError: `published` has an unknown name.
+    """
+    if not recordings:
+        raise DataError("There is no recording to score. Check that the test set has recordings with metadata.")
+    recordings = sorted(recordings, key=lambda recording: recording.name)
+    references = {name: [_reference(name, each, dataset) for each in recordings] for name in DEFINITIONS}
+    results = {name: _score_each(name, references[name], recordings, dataset) for name in DEFINITIONS}
+    rows = [_row("all", "all", range(len(recordings)), results)]
+    for group in ("split", "overlap", "room"):
+        keys = [getattr(recording, group) for recording in recordings]
+        for key in sorted({key for key in keys if key is not None}):
+            members = [number for number, other in enumerate(keys) if other == key]
+            rows.append(_row(group, f"{group} {key}", members, results))
+    baselines, notes = _baseline_rows(references, recordings, dataset)
+    counts = {name: _counts(_merged(scorers)) for name, scorers in results.items()}
+    return ScoreReport((*rows, *baselines, *_published_rows(published)), counts, tuple(notes))
+
+
+def score_folder(
+    submission_dir: Path,
+    metadata_dir: Path,
+    dataset: DatasetConfig,
+    *,
+    splits: Iterable[int] | None = None,
+    published: Mapping[str, float] | None = None,
+) -> ScoreReport:
+    """Scores a folder of submission files against the metadata.
+
+    Args:
+        submission_dir: one CSV file per recording, see `seld.submission`.
+        metadata_dir: the recordings' metadata, of the same names.
+        dataset: classes, duration, angles.
+        splits: score these splits only; None: all that the metadata have.
+        published: see `score_report`.
+
+    Raises:
+        DataError: a folder is missing or empty, files are missing or too many, or a line cannot be used.
+    """
+    return score_report(
+        read_folder(submission_dir, metadata_dir, dataset, splits=splits), dataset, published=published
+    )
+
+
+def read_folder(
+    submission_dir: Path, metadata_dir: Path, dataset: DatasetConfig, *, splits: Iterable[int] | None = None
+) -> list[ScoredRecording]:
+    """Reads the submissions and metadata that `score_folder` compares; same arguments, same errors."""
+    submissions = _csv_files(Path(submission_dir), "submission files")
+    metadata = _csv_files(Path(metadata_dir), "metadata files")
+    places = {name: _place(name) for name in metadata}
+    if splits is not None:
+        wanted = set(splits)
+        metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
+        # A submission of a split that was not asked for is left out; one that belongs to no metadata stays, an error.
+        submissions = {name: path for name, path in submissions.items() if name in metadata or name not in places}
+    _check_submissions(submissions, metadata, places, Path(submission_dir))
+    return [
+        ScoredRecording(
+            name,
+            *places[name],
+            events=read_events(path, dataset, dataset.recording_s),
+            estimate=read_submission(submissions[name], dataset.n_classes),
+            n_frames=dataset.n_frames,
+        )
+        for name, path in metadata.items()
+    ]
+
+
+def _place(name: str) -> tuple[int, int | None, int | None]:
+    return parse_name(name, "eval" if name.startswith("split0_") else "dev")
+
+
+def _csv_files(folder: Path, what: str) -> dict[str, Path]:
+    files = files_by_name(folder, ".csv") if folder.is_dir() else None
+    if not files:
+        received = "no such folder" if files is None else "no .csv file in it"
+        raise DataError(f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}.")
+    return files
+
+
+def _check_submissions(
+    submissions: dict[str, Path], metadata: dict[str, Path], places: dict[str, tuple], folder: Path
+) -> None:
+    missing = [path for name, path in metadata.items() if name not in submissions]
+    extra = [path for name, path in submissions.items() if name not in metadata]
+    if not metadata:
+        known = sorted({place[0] for place in places.values()})
+        raise DataError(f"No metadata of the splits asked for. There are: {', '.join(map(str, known))}.")
+    if not (missing or extra):
+        return
+    problems = [f"{folder} does not fit the metadata."]
+    if missing:
+        problems.append(f"Missing: {list_files(missing)}. Predict those recordings too.")
+        here = {places[name][0] for name in metadata if name in submissions}
+        absent = sorted({places[name][0] for name in metadata} - here)
+        if here and absent:
+            problems.append(
+                f"No file is there of split {', '.join(map(str, absent))}: "
+                f"`--splits {' '.join(map(str, sorted(here)))}` scores the others."
+            )
+    if extra:
+        problems.append(f"Without metadata: {list_files(extra)}. Move them away or add their metadata.")
+    raise DataError(" ".join(problems))
+
+
+def _reference(definition: str, recording: ScoredRecording, dataset: DatasetConfig) -> np.ndarray:
+    try:
+        return reference_for(definition, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid)
+    except DataError as error:
+        raise DataError(f"Metadata of {recording.name}, scorer {definition}: {error}") from error
+
+
+def _score_each(
+    definition: str,
+    references: Sequence[np.ndarray],
+    recordings: Sequence[ScoredRecording],
+    dataset: DatasetConfig,
+    estimates: Sequence[np.ndarray] | None = None,
+) -> list[SeldScorer]:
+    """Scores each recording; `estimates` replaces those of the recordings."""
+    scorers = []
+    for number, (reference, recording) in enumerate(zip(references, recordings, strict=True)):
+        estimate = recording.estimate if estimates is None else estimates[number]
+        scorer = SeldScorer(
+            definition, dataset.n_classes, frames_per_s=round(1.0 / dataset.label_hop_s), grid=dataset.grid
+        )
+        scorer.update(reference, estimate, recording.n_frames)
+        scorers.append(scorer)
+    return scorers
+
+
+def _merged(scorers: Iterable[SeldScorer]) -> SeldScores:
+    first, *others = scorers
+    total = SeldScorer(first.definition, first.n_classes, frames_per_s=first.frames_per_s, grid=first.grid)
+    for scorer in (first, *others):
+        total.merge(scorer)
+    return total.result()
+
+
+def _row(group: str, label: str, members: Iterable[int], results: Mapping[str, Sequence[SeldScorer]]) -> ScoreRow:
+    members = list(members)
+    totals = {name: _merged(scorers[number] for number in members) for name, scorers in results.items()}
+    scores = {name: {score: getattr(total, score) for score in SCORES} for name, total in totals.items()}
+    return ScoreRow(group, label, len(members), scores)
+
+
+def _counts(scores: SeldScores) -> dict[str, Any]:
+    everything = scores.to_dict()
+    return {name: value for name, value in everything.items() if name not in SCORES}
+
+
+def _baseline_rows(
+    references: Mapping[str, list[np.ndarray]], recordings: Sequence[ScoredRecording], dataset: DatasetConfig
+) -> tuple[list[ScoreRow], list[str]]:
+    silence = [np.zeros((0, 4))] * len(recordings)
+    estimates: dict[str, Callable[[str], list[np.ndarray]]] = {"always silent": lambda name: silence}
+    notes = []
+    if len(recordings) > 1:
+        estimates["labels of another recording"] = lambda name: references[name][1:] + references[name][:1]
+    else:
+        notes.append("Labels of another recording: left out, there is only one recording.")
+    rows = []
+    for label, estimate in estimates.items():
+        results = {
+            name: _score_each(name, references[name], recordings, dataset, estimate(name)) for name in DEFINITIONS
+        }
+        rows.append(_row("baseline", label, range(len(recordings)), results))
+    return rows, notes
+
+
+def _published_rows(published: Mapping[str, float] | None) -> list[ScoreRow]:
+    if not published:
+        return []
+    unknown = sorted(set(published) - set(SCORES))
+    if unknown:
+        raise ValueError(f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}.")
+    scores = dict(published)
+    if set(SCORES[:4]) <= set(scores):
+        scores.setdefault("seld_error", seld_error(*(scores[name] for name in SCORES[:4])))
+    return [ScoreRow("published", "published", None, {"dcase2019": scores})]
+
+
+def _cells(row: ScoreRow) -> list[str]:
+    numbers = [
+        format_score(name, row.scores.get(definition, {}).get(name)) for definition in DEFINITIONS for name in SCORES
+    ]
+    return [row.label, _UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `python -m seld.score`; returns its exit status."""
+    from common.commands import run_safely  # the command line's own modules are not needed by those who import scores
+
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    from common.commands import base_parser, params_path
+    from common.config import load_task
+
+    parser = base_parser("Scores a folder of submission files against a folder of metadata.")
+    parser.prog = "python -m seld.score"
+    _add_arguments(parser)
+    options = parser.parse_args(arguments)
+    task = load_task(params_path(options.params), options.task, options.overrides)
+    report = score_folder(
+        options.submissions, options.metadata, task.dataset, splits=options.splits, published=task.published
+    )
+    if task.published:
+        report = replace(report, notes=(*report.notes, f"Published: task {options.task}, {task.description}."))
+    if options.json:
+        write_json(options.json, report.to_dict())
+    print(report.to_markdown() if options.markdown else report.to_text())
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("submissions", type=Path, metavar="PRED", help="folder of submission files, one per recording")
+    parser.add_argument("metadata", type=Path, metavar="REF", help="folder of metadata files of the same names")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as JSON too")
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    parser.add_argument("--splits", type=int, nargs="+", metavar="N", help="score these splits only")
+    parser.add_argument(
+        "--task", metavar="ID", default="1", help="task of params.yaml with classes and published values (default 1)"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
