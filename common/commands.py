@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.config import load_task, read_tasks, resolve
+from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import DataError, UserError
 from common.resources import packaged_file
 
@@ -55,11 +55,14 @@ def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] |
     return 0
 
 
-def choose_backend(backend: str) -> None:
-    """Fixes Keras's backend; must run before keras is imported."""
-    os.environ["KERAS_BACKEND"] = backend
+def choose_backend(run: RunConfig) -> None:
+    """Fixes Keras's backend and the devices it may see; must run before keras is imported."""
+    os.environ["KERAS_BACKEND"] = run.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several jobs may share a GPU
+    if run.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ["JAX_PLATFORMS"] = "cpu"
 
 
 def command_line() -> list[str]:

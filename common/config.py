@@ -18,7 +18,8 @@ from common.section import Section
 class RunConfig(Section):
     """Where and in which arithmetic a model runs."""
 
-    backend: Literal["tensorflow", "jax"] = "tensorflow"
+    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
+    device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
     distribution: Literal["none", "mirrored"] = "none"  # mirrored: all GPUs of this machine share each batch
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: Literal["auto", True, False] = "auto"  # auto: off on the CPU, Keras decides on a GPU

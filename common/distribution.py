@@ -23,7 +23,8 @@ def devices(run: RunConfig) -> Iterator[None]:
             `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on JAX.
 
     Raises:
-        ConfigError: `KERAS_BACKEND` was fixed to another backend than the settings ask for.
+        ConfigError: `KERAS_BACKEND` was fixed to another backend than the settings ask for, or the backend cannot
+            split batches.
     """
     if keras.backend.backend() != run.backend:
         raise ConfigError(
@@ -40,13 +41,14 @@ def devices(run: RunConfig) -> Iterator[None]:
 
 
 def _scope(run: RunConfig) -> AbstractContextManager:
-    if run.backend == "jax":
-        tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU's memory is JAX's
-        if run.distribution == "mirrored":
-            return keras.distribution.DataParallel().scope()
-        return contextlib.nullcontext()
+    if run.backend != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
     if run.distribution == "none":
         return contextlib.nullcontext()
+    if run.backend == "jax":
+        return keras.distribution.DataParallel().scope()
+    if run.backend == "torch":
+        raise ConfigError("`run.distribution: mirrored` needs `run.backend: tensorflow` or `jax`. Received: torch.")
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     logger.info("Each batch is split over %d devices: %s.", len(found), ", ".join(device.name for device in found))
     return tf.distribute.MirroredStrategy([device.name for device in found]).scope()

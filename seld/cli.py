@@ -49,7 +49,7 @@ def _run(arguments: Sequence[str]) -> None:
         print("No ids given: task 1, job 1. `python seld.py --list` shows all tasks.\n")
     task = load_task(path, options.task_id, options.overrides)
     _announce(task, options.task_id, options.job_id)
-    choose_backend(task.run.backend)
+    choose_backend(task.run)
     _train_and_score(task, options.task_id, options.job_id)
 
 
@@ -74,11 +74,12 @@ def run_folder(task: Any, task_id: str, job_id: str) -> Path:
     """The run's directory, `<output_dir>/<task-id>_<job-id>`.
 
     Raises:
-        ConfigError: the job id cannot be part of a folder's name.
+        ConfigError: the ids cannot be a folder's name.
     """
-    if not job_id.strip() or set(job_id) & set("/\\\0") or job_id in (".", ".."):
-        raise ConfigError(f"The job id becomes part of a folder's name: no slashes, not empty. Received: {job_id!r}.")
-    return task.output_dir / f"{task_id}_{job_id}"
+    name = f"{task_id}_{job_id}"
+    if not job_id.strip() or set(name) & set("/\\\0"):
+        raise ConfigError(f"Task and job id name a folder: no slashes, no empty job id. Received: {name!r}.")
+    return task.output_dir / name
 
 
 def _train_and_score(task: Any, task_id: str, job_id: str) -> None:

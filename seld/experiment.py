@@ -24,12 +24,11 @@ from common.tfrecord import read_shard
 from common.training import Goal, StageData, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, TaskConfig
-from seld.dataset import Events
+from seld.dataset import Events, parse_name
 from seld.features import feature_shape, interleave, spectrogram_db
-from seld.figures import CURVES, recording_figure
-from seld.labels import resample_rows
+from seld.figures import LEARNING_PANELS, recording_figure
 from seld.metrics import SeldScorer, reference_for
-from seld.score import ScoredRecording, ScoreTable, score_table
+from seld.score import ScoredRecording, score_report
 from seld.submission import read_submission, write_submission
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,10 @@ class ValidationScorer(Scorer):
         task = experiment.task
         self.experiment = experiment
         self.scorer = SeldScorer(
-            task.scoring.scorer, task.dataset.n_classes, frames_per_s=task.dataset.frames_per_s, grid=task.dataset.grid
+            task.scoring.scorer,
+            task.dataset.n_classes,
+            frames_per_s=round(1.0 / task.dataset.label_hop_s),
+            grid=task.dataset.grid,
         )
 
     def update(self, prediction: Prediction) -> None:
@@ -59,7 +61,7 @@ class ValidationScorer(Scorer):
         self.scorer.update(reference, np.trunc(self.experiment.decode(prediction)), task.dataset.n_frames)
 
     def result(self) -> dict[str, float]:
-        """Returns ER, F, DOA error in degrees, frame recall, SELD error, and the share of well counted frames."""
+        """Returns ER, F, DOA error in degrees, frame recall, SELD error, and how many directions there are."""
         scores = self.scorer.result()
         return {
             "er": scores.er,
@@ -67,8 +69,9 @@ class ValidationScorer(Scorer):
             "doa_error_deg": scores.doa_error_deg,
             "frame_recall": scores.frame_recall,
             "seld_error": scores.seld_error,
-            "predicted_doas": float(scores.directions.n_estimate),
-            "good_frames": float(scores.directions.good_frames),
+            "n_reference": float(scores.directions.n_reference),
+            "n_estimate": float(scores.directions.n_estimate),
+            "n_pairs": float(scores.directions.n_pairs),
         }
 
 
@@ -135,10 +138,12 @@ class Experiment:
     def decode(self, prediction: Prediction) -> np.ndarray:
         """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels."""
         task = self.task
-        rows = self.system.decode(
-            prediction.outputs, network=self.network, threshold=task.scoring.threshold, n_frames=prediction.frames
+        return self.system.decode(
+            prediction.outputs,
+            network=self.network,
+            threshold=task.scoring.threshold,
+            n_frames=task.dataset.n_frames,
         )
-        return resample_rows(rows, task.features.hop_s, task.dataset.label_hop_s, task.dataset.n_frames)
 
     def _train(self, stage: Stage, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> keras.Model:
         task = self.task
@@ -175,7 +180,7 @@ class Experiment:
             mean=mean,
             deviation=deviation,
         )
-        goal = Goal(MONITOR, "min", lambda: ValidationScorer(self), CURVES)
+        goal = Goal(MONITOR, "min", lambda: ValidationScorer(self), LEARNING_PANELS)
         return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
 
     def _recordings(self, stage: Stage, splits: Sequence[int], stores: Sequence[FeatureStore]) -> Any:
@@ -199,16 +204,17 @@ class Experiment:
                 if prediction.labelled:  # scored from the file, so that the file alone gives the same table
                     rows = read_submission(path, self.task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
-                    scored.append(ScoredRecording(prediction.name, events, rows, self.task.dataset.n_frames))
+                    place = parse_name(prediction.name, self.task.dataset.mode)
+                    scored.append(ScoredRecording(prediction.name, *place, events, rows, self.task.dataset.n_frames))
         return scored
 
     def _report(self, scored: Sequence[ScoredRecording], folder: Path) -> str:
         if not scored:
             return f"The test recordings have no labels: there is nothing to score. Predictions are in {folder}/."
-        table: ScoreTable = score_table(scored, self.task.dataset, published=self.task.published)
-        write_json(folder / "scores.json", table.to_dict())
-        write_text(folder / "scores.txt", table.to_text())
-        return table.to_text()
+        report = score_report(scored, self.task.dataset, published=self.task.published)
+        write_json(folder / "scores.json", report.to_dict())
+        write_text(folder / "scores.txt", report.to_text() + "\n")
+        return report.to_text()
 
     def _draw_example(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> None:
         """Draws the first labelled test recording, if there is one."""
@@ -231,7 +237,7 @@ class Experiment:
 
 def groups_of(splits: Sequence[int]) -> list[str]:
     """Names under which splits are stored."""
-    return [f"split{split}" for split in splits]
+    return [str(split) for split in splits]
 
 
 def _splits(fold: FoldConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
