@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+
+from common.layers import (
+    Standardize,
+    conv_block,
+    hard_sigmoid_keras2,
+    set_weights_by_name,
+    weights_by_name,
+    with_statistics,
+)
+
+
+def small_network() -> keras.Model:
+    inputs = x = keras.Input((None, 4, 2))
+    x = conv_block(x, 3, pool=(1, 2), name="0")
+    x = keras.layers.Reshape((-1, 6))(x)
+    gru = keras.layers.GRU(5, return_sequences=True, recurrent_activation=hard_sigmoid_keras2)
+    return keras.Model(inputs, keras.layers.Bidirectional(gru, merge_mode="mul", name="gru0")(x), name="small")
+
+
+def statistics() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return rng.normal(-40, 5, (4, 2)), rng.uniform(5, 20, (4, 2))
+
+
+@pytest.fixture
+def mixed_float16():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    yield
+    keras.config.set_dtype_policy(before)
+
+
+def test_the_hard_sigmoid_of_keras_2_is_straight_from_minus_to_plus_two_and_a_half():
+    values = hard_sigmoid_keras2(keras.ops.convert_to_tensor([-3.0, -2.5, 0.0, 1.0, 2.5, 3.0]))
+    np.testing.assert_allclose(values, [0.0, 0.0, 0.5, 0.7, 1.0, 1.0], atol=1e-7)
+
+
+def test_standardised_training_data_have_mean_0_and_deviation_1():
+    features = np.random.default_rng(0).normal(-40, 7, (6, 50, 4, 2)).astype(np.float32)
+    layer = Standardize((4, 2))
+    layer.set_weights([features.mean((0, 1)), features.std((0, 1))])
+    standardised = np.asarray(layer(features))
+    np.testing.assert_allclose(standardised.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(standardised.std((0, 1)), 1, atol=1e-5)
+
+
+def test_values_that_never_vary_are_only_centred():
+    layer = Standardize((1, 2))
+    layer.set_weights([np.array([[3.0, 3.0]]), np.array([[0.0, 2.0]])])
+    np.testing.assert_array_equal(layer(np.full((1, 1, 1, 2), 5.0)), [[[[2.0, 1.0]]]])
+
+
+def test_statistics_are_float32_and_not_trained_and_half_precision_features_lose_nothing(mixed_float16):
+    layer = Standardize((1, 1))
+    layer.set_weights([np.array([[1000.25]]), np.array([[0.5]])])
+    standardised = layer(np.array([[[[1001.0]]]], np.float16))
+    assert keras.backend.standardize_dtype(standardised.dtype) == "float32"
+    assert np.asarray(standardised).item() == 1.5  # 1000.25 does not exist in float16
+    assert not layer.trainable_weights
+    assert [weight.dtype for weight in layer.weights] == ["float32", "float32"]
+
+
+def test_a_network_with_statistics_answers_as_the_network_on_standardised_features():
+    network, (mean, std) = small_network(), statistics()
+    raw = np.random.default_rng(2).normal(-40, 10, (2, 7, 4, 2)).astype(np.float32)
+    expected = network(((raw - mean) / std).astype(np.float32))
+    np.testing.assert_allclose(with_statistics(network, mean, std)(raw), expected, atol=1e-6)
+
+
+def test_statistics_do_not_count_as_parameters_of_the_network():
+    network = small_network()
+    before = network.count_params()
+    model = with_statistics(network, *statistics())
+    assert network.count_params() == before
+    assert model.count_params() == before + 2 * 4 * 2
+    assert len(model.trainable_weights) == len(network.trainable_weights)
+
+
+def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path):
+    model = with_statistics(small_network(), *statistics())
+    raw = np.random.default_rng(3).normal(-40, 10, (2, 7, 4, 2)).astype(np.float16)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    np.testing.assert_array_equal(loaded(raw), model(raw))
+
+
+def test_statistics_of_other_features_are_refused():
+    with pytest.raises(ValueError, match=r"`mean`.*Expected: \(4, 2\). Received: \(2, 4\)"):
+        with_statistics(small_network(), np.zeros((2, 4)), np.ones((4, 2)))
+    with pytest.raises(ValueError, match="`std` must be finite. Received: 1 NaN"):
+        with_statistics(small_network(), np.zeros((4, 2)), np.array([[1.0, np.nan]] + 3 * [[1.0, 1.0]]))
+
+
+def test_weights_have_the_same_names_with_and_without_statistics():
+    network = small_network()
+    names = set(weights_by_name(network))
+    assert {"conv0/kernel", "bn0/moving_variance", "gru0/forward/kernel", "gru0/backward/bias"} <= names
+    joined = weights_by_name(with_statistics(network, *statistics()))
+    assert set(joined) == names | {"standardize/mean", "standardize/deviation"}
+    assert joined["gru0/forward/recurrent_kernel"] is weights_by_name(network)["gru0/forward/recurrent_kernel"]
+
+
+def test_weights_set_by_name_make_two_networks_agree():
+    first, second = small_network(), small_network()
+    set_weights_by_name(second, {name: np.asarray(weight) for name, weight in weights_by_name(first).items()})
+    x = np.random.default_rng(4).normal(size=(1, 5, 4, 2)).astype(np.float32)
+    np.testing.assert_array_equal(first(x), second(x))
+
+
+def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
+    network = small_network()
+    arrays = {name: np.asarray(weight) + 1 for name, weight in weights_by_name(network).items()}
+    before = network.get_weights()
+    with pytest.raises(ValueError, match=r"Missing: \['conv0/bias'\]. Unknown: \['conv9/bias'\]"):
+        set_weights_by_name(network, {name.replace("conv0/b", "conv9/b"): array for name, array in arrays.items()})
+    with pytest.raises(ValueError, match=r"gru0/backward/bias: expected shape \(2, 15\). Received: \(3,\)"):
+        set_weights_by_name(network, {**arrays, "gru0/backward/bias": np.zeros(3)})
+    for old, new in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
