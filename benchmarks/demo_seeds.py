@@ -21,14 +21,16 @@ AIM = ("aim", "<= 0.40", ">= 0.72", "", "<= 28", ">= 0.72", "<= 0.25", "< 10")
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
     """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's folder."""
-    places = {"dataset_dir": folder / f"data_s{seed}", "feature_dir": folder / f"features_s{seed}", "output_dir": folder}
-    settings = [f"seed={seed}", *(f"{key}={path}" for key, path in places.items()), *overrides]
+    places = [f"dataset_dir={folder}/data_s{seed}", f"feature_dir={folder}/features_s{seed}", f"output_dir={folder}"]
+    settings = [f"seed={seed}", *places, *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
     run = folder / f"{task_id}_s{seed}"
+    fresh = not run.exists()
     if not (run / "scores.json").exists():
         command = [sys.executable, "seld.py", task_id, f"s{seed}", *options]
         seconds = wall_s(lambda: subprocess.run(command, cwd=ROOT, check=True))
-        (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
+        if fresh:  # the time of a run that went on after a stop says nothing
+            (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
     return run
 
 

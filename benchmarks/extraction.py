@@ -3,21 +3,24 @@
 python -m benchmarks.extraction [--quick]
 """
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.measure import Figure, run_alone, task, wall_s
 from seld.extraction import run
 from seld.simulator import SimulationConfig, simulate_tau2019
 
 TITLE = "Extraction: features of 60-second ambisonic recordings of 48 kHz into shards, in one process"
-KINDS = ("magnitude_phase", "logmel_intensity")
+Kind = Literal["magnitude_phase", "logmel_intensity"]
+KINDS: tuple[Kind, ...] = ("magnitude_phase", "logmel_intensity")
 AIMS = {"magnitude_phase": "at most 50 MB; the published code: 393 MB", "logmel_intensity": ""}
 
 
 def dataset(folder: Path, recordings: int) -> None:
     """Writes the recordings that are extracted."""
-    simulation = SimulationConfig(preset="fixture", rooms=(0,), overlaps=(1,), recordings=recordings, duration_s=60.0)
-    simulate_tau2019(folder, simulation, formats=("foa",), splits=(1,), seed=0, jobs=1, progress=False)
+    simulation = SimulationConfig(preset="fixture", recordings_per_split={1: recordings}, duration_s=60.0)
+    simulate_tau2019(folder, simulation, formats=("foa",), splits=(1,), progress=False)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:
@@ -27,9 +30,9 @@ def measure(quick: bool, folder: Path) -> list[Figure]:
     figures = []
     for kind in KINDS:
         settings = task("1", folder, f"features.kind={kind}")
-        for round_ in ("warm-up", "counted"):
-            timed = settings.model_copy(update={"feature_dir": folder / kind / round_})
-            seconds = wall_s(lambda timed=timed: run(timed, ["dev"]))
+        for turn in ("warm-up", "counted"):
+            timed = settings.model_copy(update={"feature_dir": folder / kind / turn})
+            seconds = wall_s(partial(run, timed, ["dev"], progress=False))
         shards = list((folder / kind / "counted").rglob("*.tfrecord"))
         megabytes = sum(path.stat().st_size for path in shards) / 1e6
         figures.append(Figure(f"{kind}: per recording and core", seconds / recordings, "s"))

@@ -3,6 +3,7 @@
 python -m benchmarks.scoring [--quick]
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def measure(quick: bool, folder: Path) -> list[Figure]:
     for definition in DEFINITIONS:
         references = [reference_for(definition, events, N_FRAMES) for events in scenes]
         pairs = [(reference, estimate_of(reference, rng)) for reference in references]
-        seconds = median_wall_s(lambda definition=definition, pairs=pairs: score(definition, pairs), repeats)
+        seconds = median_wall_s(partial(score, definition, pairs), repeats)
         figures.append(Figure(f"{recordings} recordings, {definition}", seconds, "s", "below 1 s for 100 recordings"))
     return figures
 

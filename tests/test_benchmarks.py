@@ -1,0 +1,79 @@
+"""Every benchmark runs, and what it writes stands in its place."""
+
+import importlib
+import json
+import math
+import re
+
+import pytest
+
+from benchmarks import demo_seeds, run
+from benchmarks.measure import ROOT, Figure, figures_table, replace_between, run_alone, short
+
+
+@pytest.mark.parametrize("name", run.NAMES)
+def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
+    benchmark = importlib.import_module(f"benchmarks.{name}")
+    figures = benchmark.measure(True, tmp_path)
+    assert len({figure.name for figure in figures}) == len(figures) > 0
+    assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
+    assert all(figure.value > 0 for figure in figures if "once, at the start" not in figure.name)
+
+
+def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
+    path = tmp_path / "result.json"
+    run_alone("Title", lambda quick, folder: [Figure("all of it", 2.0, "s")], ["--quick", "--json", str(path)])
+    assert "| all of it | 2 | s |" in capsys.readouterr().out
+    content = json.loads(path.read_text())
+    assert content["figures"] == [{"name": "all of it", "value": 2.0, "unit": "s", "aim": ""}]
+    assert content["machine"]["cores"] >= 1
+
+
+def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_path, capfd):
+    markdown, results = tmp_path / "table.md", tmp_path / "results.json"
+    markdown.write_text("before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\nafter\n")
+    results.write_text('{"simulation": {"kept": true}}')
+    run.main(["--quick", "--only", "scoring", "--markdown", str(markdown), "--json", str(results)])
+    text = markdown.read_text()
+    assert text.startswith("before\n<!-- scoring:begin -->\nScoring") and text.endswith("<!-- scoring:end -->\nafter\n")
+    assert "old" not in text and "python -m benchmarks.scoring" in text
+    assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
+
+
+@pytest.mark.parametrize("name", [*run.NAMES, "demo"])
+def test_the_report_has_a_place_for_each_benchmark(name):
+    text = (ROOT / "BENCHMARKS.md").read_text()
+    assert replace_between(replace_between(text, name, "new"), name, "other").count("other") == text.count("other") + 1
+
+
+def test_a_report_without_markers_is_refused():
+    with pytest.raises(ValueError, match=r"Expected: the markers <!-- demo:begin --> and <!-- demo:end -->"):
+        replace_between("<!-- demo:end --> <!-- demo:begin -->", "demo", "new")
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.25629, "0.256"), (63.81, "63.8"), (1234.5, "1,230"), (98765, "98,800")])
+def test_figures_have_three_significant_digits(value, text):
+    assert short(value) == text
+    assert f"| {text} |" in figures_table([Figure("x", value, "s")])
+
+
+def _finished_run(folder, seed, er):
+    official = {"er": er, "f": 0.8, "doa_error_deg": 20.0, "frame_recall": 0.9, "seld_error": 0.2}
+    rows = [{"label": "all", "scores": {"dcase2019": official, "corrected": official | {"doa_error_deg": 18.0}}}]
+    silent = {"er": 1.0, "f": 0.0, "doa_error_deg": None, "frame_recall": 0.4, "seld_error": 0.6}
+    for label in ("always silent", "labels of another recording"):
+        rows.append({"label": label, "scores": {"dcase2019": silent, "corrected": silent}})
+    path = folder / f"demo_s{seed}"
+    path.mkdir()
+    (path / "scores.json").write_text(json.dumps({"rows": rows}))
+
+
+def test_the_seeds_of_the_demo_become_one_table_and_finished_ones_are_not_run_again(tmp_path, capsys):
+    markdown = tmp_path / "table.md"
+    markdown.write_text("<!-- demo:begin --><!-- demo:end -->")
+    _finished_run(tmp_path, 0, er=0.1)
+    _finished_run(tmp_path, 1, er=0.3)
+    demo_seeds.main(["0", "1", "--folder", str(tmp_path), "--markdown", str(markdown)])
+    assert re.search(r"\| 1 \| 0.30 \| 0.800 \| 20.0 \| 18.0 \| 0.900 \| 0.200 \|", markdown.read_text())
+    assert re.search(r"\| mean \| 0.20 \|", markdown.read_text())
+    assert re.search(r"\| always silent \| 1.00 \| 0.000 \| - \| - \|", markdown.read_text())
