@@ -1,0 +1,176 @@
+"""The sound of an empty room: a seamless loop of diffuse noise with voices, hum, clinks or steps in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import fft
+
+from common.simulation.draws import Draw
+from common.simulation.impacts import clink, footstep
+from common.simulation.receivers import Receiver, first_order_gains, rigid_sphere_response, unit_vectors
+from common.simulation.synthesis import add_at, fade_edges, silence, time_axis
+from common.simulation.voices import speech
+
+N_NOISE_DIRECTIONS = 24
+EXTRA_LEVEL_DB = -6.0  # of all voices, clinks, steps or hum together, against the noise
+RESPONSE_BINS = 257  # frequencies at which the sphere is computed; between them the response is interpolated
+LONGEST_LOOP = 2**20
+
+Extra = Literal["babble", "hum", "clinks", "steps"]
+Placed = tuple[np.ndarray, np.ndarray]  # signal (n,) and direction (3,)
+
+
+@dataclass(frozen=True)
+class Ambience:
+    """What a room sounds like without events.
+
+    Attributes:
+        noise_slope: power of the noise falls as 1 / f^slope (1: pink, 2: brown).
+        extras: what is heard besides.
+    """
+
+    noise_slope: float
+    extras: tuple[Extra, ...] = ()
+
+
+def loop_length(n_samples: int) -> int:
+    """Chooses the length of a loop for recordings of `n_samples`: a power of two, 21.8 s at 48 kHz at the most."""
+    return min(1 << max(n_samples - 1, 1).bit_length(), LONGEST_LOOP)
+
+
+def render_loop(ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int, n_samples: int) -> np.ndarray:
+    """Renders ambience that can be repeated without a seam.
+
+    Args:
+        ambience: what is heard.
+        receiver: the channels.
+        draw: source of everything random.
+        rate_hz: sample rate.
+        n_samples: length of the loop.
+
+    Returns:
+        float32 (channels, n_samples), W (channel 0) of unit power.
+    """
+    spectra = np.zeros((receiver.n_channels, n_samples // 2 + 1), np.complex64)
+    for direction in _spread_directions(draw, N_NOISE_DIRECTIONS):
+        _add_source(
+            spectra, _noise_spectrum(draw, n_samples, rate_hz, ambience.noise_slope), direction, receiver, rate_hz
+        )
+    noise_power = _mean_power(spectra[0], n_samples)
+    for extra in ambience.extras:
+        placed = EXTRAS[extra](draw, rate_hz, n_samples)
+        power = sum(float(np.mean(np.square(signal, dtype=np.float64))) for signal, _ in placed)
+        gain = np.sqrt(noise_power / max(power, 1e-12)) * 10 ** (EXTRA_LEVEL_DB / 20)
+        for signal, direction in placed:
+            spectrum = fft.rfft(signal.astype(np.float32) * np.float32(gain))
+            _add_source(spectra, spectrum, direction, receiver, rate_hz)
+    spectra /= np.sqrt(_mean_power(spectra[0], n_samples))
+    # Channel by channel: the rounding of one must not depend on which others are there.
+    return np.stack([fft.irfft(spectrum, n_samples) for spectrum in spectra])
+
+
+def _add_source(
+    spectra: np.ndarray, source: np.ndarray, direction: np.ndarray, receiver: Receiver, rate_hz: int
+) -> None:
+    """Adds a plane wave with spectrum `source` (bins,) from `direction` to all channels, in place."""
+    gains = first_order_gains(direction[None], receiver.norm)[: 1 + receiver.n_dipoles, 0]
+    for channel, gain in enumerate(gains):
+        spectra[channel] += np.complex64(gain) * source
+    if receiver.n_microphones:
+        grid = np.linspace(0, rate_hz / 2, RESPONSE_BINS)
+        fine = np.linspace(0, rate_hz / 2, len(source))
+        cosines = receiver.array.directions @ direction
+        for channel, response in enumerate(
+            rigid_sphere_response(grid, cosines, receiver.array.radius_m), start=1 + receiver.n_dipoles
+        ):
+            spectra[channel] += source * np.interp(fine, grid, response).astype(np.complex64)
+
+
+def _mean_power(spectrum: np.ndarray, n_samples: int) -> float:
+    """Computes the mean square of the signal from its one-sided spectrum."""
+    energy = np.square(np.abs(spectrum), dtype=np.float64)
+    return float(2 * energy.sum() - energy[0] - energy[-1]) / n_samples**2
+
+
+def _noise_spectrum(draw: Draw, n_samples: int, rate_hz: int, slope: float) -> np.ndarray:
+    """Draws the spectrum of periodic noise with power 1 / f^slope above 30 Hz, nothing at 0 Hz; complex64 (bins,)."""
+    n_bins = n_samples // 2 + 1
+    shape = np.maximum(np.linspace(0, rate_hz / 2, n_bins, dtype=np.float32), 30.0) ** np.float32(-slope / 2)
+    shape[[0, -1]] = 0.0
+    return (draw.noise(2 * n_bins).view(np.complex64) * shape).astype(np.complex64)
+
+
+def _spread_directions(draw: Draw, n: int) -> np.ndarray:
+    """Draws unit vectors that cover the sphere, (n, 3): a Fibonacci spiral, turned at random."""
+    heights = 1 - (2 * np.arange(n) + 1) / n
+    azimuths_deg = np.arange(n) * 180 * (3 - np.sqrt(5)) + draw.rng.uniform(0, 360)
+    return unit_vectors(azimuths_deg, np.rad2deg(np.arcsin(heights)))
+
+
+def _direction(draw: Draw, lowest_deg: float = -20.0, highest_deg: float = 20.0) -> np.ndarray:
+    return unit_vectors(draw.rng.uniform(-180, 180), draw.rng.uniform(lowest_deg, highest_deg))
+
+
+def _scatter(
+    draw: Draw, sounds: list[np.ndarray], rate_hz: int, n_samples: int, gap_s: tuple[float, float]
+) -> np.ndarray:
+    """Lines up sounds in random order with gaps between them, until the loop is full; the last one is cut softly."""
+    x = np.zeros(n_samples, np.float32)
+    time_s = draw.uniform(0.0, gap_s[1])
+    while time_s < n_samples / rate_hz:
+        sound = draw.choice(sounds)
+        add_at(x, sound, time_s, rate_hz, draw.uniform(0.4, 1.0))
+        time_s += len(sound) / rate_hz + draw.uniform(*gap_s)
+    return fade_edges(x, rate_hz, 0.01)
+
+
+def _babble(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
+    """Lets 6 to 10 people talk around the receiver."""
+    phrases = [speech(draw, rate_hz, draw.uniform(1.0, 3.0)) for _ in range(16)]
+    return [
+        (_scatter(draw, phrases, rate_hz, n_samples, (0.2, 1.0)), _direction(draw)) for _ in range(draw.count(6, 10))
+    ]
+
+
+def _hum(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
+    """Hums at the harmonics of the mains, as lamps and transformers do."""
+    t = time_axis(n_samples, rate_hz)
+    placed = []
+    for _ in range(3):
+        x = silence(n_samples / rate_hz, rate_hz)
+        for harmonic in range(1, 13):
+            whole_periods = round(50 * harmonic * n_samples / rate_hz)  # so that the loop has no seam
+            phase = 2 * np.pi * (whole_periods * rate_hz / n_samples * t + draw.rng.uniform())
+            x += np.float32(draw.uniform(0.3, 1.0) / harmonic) * np.sin(phase).astype(np.float32)
+        placed.append((x, _direction(draw, 20.0, 70.0)))
+    return placed
+
+
+def _clinks(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
+    """Puts down cups and plates at a few tables."""
+    sounds = [clink(draw, rate_hz) for _ in range(12)]
+    return [(_scatter(draw, sounds, rate_hz, n_samples, (0.2, 3.0)), _direction(draw)) for _ in range(5)]
+
+
+def _steps(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
+    """Lets a few people walk by, at 1.5 to 2.2 steps a second; each crosses three directions."""
+    placed = []
+    for _ in range(draw.count(2, 4)):
+        sounds = [footstep(draw, rate_hz) for _ in range(6)]
+        walk = _scatter(draw, sounds, rate_hz, n_samples, (0.27, 0.45))
+        start_deg, pace_deg = draw.rng.uniform(-180, 180), draw.rng.uniform(-60, 60)
+        for number, part in enumerate(np.array_split(np.arange(n_samples), 3)):
+            stretch = np.zeros(n_samples, np.float32)
+            stretch[part] = fade_edges(walk[part], rate_hz, 0.2)
+            placed.append((stretch, unit_vectors(start_deg + number * pace_deg, -30.0)))
+    return placed
+
+
+EXTRAS: Mapping[Extra, Callable[[Draw, int, int], list[Placed]]] = {
+    "babble": _babble,
+    "hum": _hum,
+    "clinks": _clinks,
+    "steps": _steps,
+}

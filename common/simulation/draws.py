@@ -1,0 +1,66 @@
+"""Seeded random numbers: one independent stream per purpose, and ranges that can be narrowed."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+Option = TypeVar("Option")
+
+
+def random_stream(seed: int, *labels: object) -> np.random.Generator:
+    """Gives the generator that belongs to a list of labels, the same in every process and in every order of calls.
+
+    Args:
+        seed: root seed of the dataset.
+        labels: what the numbers are for, such as ("tau2019", 1, "split1_ir0_ov1_1", "timeline").
+
+    Returns:
+        A generator whose numbers are independent of those of any other labels.
+    """
+    words = [zlib.crc32(str(label).encode("utf-8")) for label in labels]
+    return np.random.default_rng(np.random.SeedSequence([seed, *words]))
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Draws the parameters of one sound.
+
+    Attributes:
+        rng: source of the numbers.
+        variation: 1 draws from whole ranges, 0 always takes their centres; both ends move in proportion.
+    """
+
+    rng: np.random.Generator
+    variation: float = 1.0
+
+    def uniform(self, low: float, high: float) -> float:
+        """Draws a number evenly from [low, high]."""
+        return float(self.uniforms(low, high, 1)[0])
+
+    def uniforms(self, low: float, high: float, n: int) -> np.ndarray:
+        """Draws `n` numbers evenly from [low, high], float64 (n,)."""
+        centre, half_width = (low + high) / 2, (high - low) / 2 * self.variation
+        return self.rng.uniform(centre - half_width, centre + half_width, n)
+
+    def log_uniform(self, low: float, high: float) -> float:
+        """Draws a positive number whose logarithm is even over [low, high]."""
+        return float(np.exp(self.uniform(np.log(low), np.log(high))))
+
+    def count(self, low: int, high: int) -> int:
+        """Draws a whole number from low, low + 1 ... high."""
+        return min(int(self.uniform(low, high + 1)), high)
+
+    def choice(self, options: Sequence[Option]) -> Option:
+        """Picks one of the options, all equally likely."""
+        return options[int(self.rng.integers(len(options)))]
+
+    def chance(self, probability: float) -> bool:
+        """Is true with the given probability."""
+        return bool(self.rng.random() < probability)
+
+    def noise(self, n: int) -> np.ndarray:
+        """Draws white Gaussian noise of unit variance, float32 (n,)."""
+        return self.rng.standard_normal(n, dtype=np.float32)

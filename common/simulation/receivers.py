@@ -1,0 +1,129 @@
+"""How a plane wave is heard: first-order ambisonics, and microphones on a rigid sphere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import eval_legendre, spherical_jn, spherical_yn
+
+SOUND_SPEED_M_S = 343.0
+HIGHEST_SPHERICAL_ORDER = 30  # enough for a sphere of a few cm up to 24 kHz
+AmbisonicNorm = Literal["n3d", "sn3d"]
+AudioFormat = Literal["foa", "mic"]
+
+
+def unit_vectors(azimuth_deg: np.ndarray | float, elevation_deg: np.ndarray | float) -> np.ndarray:
+    """Turns directions into unit vectors (x to the front, y to the left, z up), (..., 3)."""
+    azimuth, elevation = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
+    return np.stack(
+        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation) + 0 * azimuth], -1
+    )
+
+
+def first_order_gains(directions: np.ndarray, norm: AmbisonicNorm) -> np.ndarray:
+    """Computes the gains of the first-order channels.
+
+    Args:
+        directions: unit vectors towards the sources, (n, 3).
+        norm: n3d scales Y, Z and X by sqrt(3), sn3d by 1.
+
+    Returns:
+        float64 (4, n) in the order W, Y, Z, X (ACN); W is 1.
+    """
+    dipole = np.sqrt(3.0) if norm == "n3d" else 1.0
+    return np.stack([np.ones(len(directions)), *(dipole * directions[:, axis] for axis in (1, 2, 0))])
+
+
+def rigid_sphere_response(frequencies_hz: np.ndarray, cos_angle: np.ndarray, radius_m: float) -> np.ndarray:
+    """Computes the pressure on a rigid sphere against that of the plane wave at its centre without the sphere.
+
+    Args:
+        frequencies_hz: (F,), not negative.
+        cos_angle: cosine of the angle between the wave's origin and the point on the sphere, (A,).
+        radius_m: radius of the sphere.
+
+    Returns:
+        complex128 (A, F) for the time convention exp(+iwt); 1 at 0 Hz.
+
+    References:
+        Politis, Mitsufuji et al., TAU-SRIR database, README (responses of the tetrahedral format).
+    """
+    frequencies_hz = np.asarray(frequencies_hz, float)
+    x = 2 * np.pi * np.maximum(frequencies_hz, 1e-9) * radius_m / SOUND_SPEED_M_S
+    response = np.zeros((len(cos_angle), len(x)), complex)
+    with np.errstate(all="ignore"):  # high orders overflow at low frequencies, where they do not count
+        for order in range(HIGHEST_SPHERICAL_ORDER + 1):
+            derivative = spherical_jn(order, x, True) - 1j * spherical_yn(order, x, True)
+            radial = 1j ** (order - 1) * (2 * order + 1) / derivative / x**2
+            radial[~np.isfinite(radial)] = 0.0
+            response += eval_legendre(order, cos_angle)[:, None] * radial
+    response[:, frequencies_hz <= 0] = 1.0
+    return response
+
+
+@dataclass(frozen=True)
+class SphericalArray:
+    """Microphones on a rigid sphere.
+
+    Attributes:
+        microphones_deg: (azimuth, elevation) of each microphone.
+        radius_m: radius of the sphere.
+    """
+
+    microphones_deg: tuple[tuple[float, float], ...]
+    radius_m: float
+
+    @property
+    def directions(self) -> np.ndarray:
+        """Unit vectors towards the microphones, (M, 3)."""
+        angles = np.array(self.microphones_deg, float)
+        return unit_vectors(angles[:, 0], angles[:, 1])
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """The formats in which a scene is rendered.
+
+    Channel 0 is always W, since levels are set by it, so that a format sounds the same alone and beside another.
+
+    Attributes:
+        formats: any of foa and mic.
+        array: the microphones of the mic format.
+        norm: normalisation of the foa format.
+    """
+
+    formats: tuple[AudioFormat, ...]
+    array: SphericalArray
+    norm: AmbisonicNorm = "n3d"
+
+    @property
+    def n_dipoles(self) -> int:
+        """Number of channels between W and the microphones: Y, Z, X or none."""
+        return 3 if "foa" in self.formats else 0
+
+    @property
+    def n_microphones(self) -> int:
+        """Number of microphone channels, after W and the dipoles."""
+        return len(self.array.microphones_deg) if "mic" in self.formats else 0
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels that are rendered."""
+        return 1 + self.n_dipoles + self.n_microphones
+
+    def channels_of(self, audio_format: AudioFormat) -> slice:
+        """Says which of the rendered channels make up a format."""
+        return slice(0, 4) if audio_format == "foa" else slice(1 + self.n_dipoles, self.n_channels)
+
+
+def check_formats(formats: Sequence[str]) -> tuple[AudioFormat, ...]:
+    """Gives the formats in their fixed order, without repetition.
+
+    Raises:
+        ValueError: a format is neither foa nor mic, or none is given.
+    """
+    known: tuple[AudioFormat, ...] = ("foa", "mic")
+    if not formats or set(formats) - set(known):
+        raise ValueError(f"Expected: one or both of the formats foa, mic. Received: {list(formats)}.")
+    return tuple(name for name in known if name in formats)

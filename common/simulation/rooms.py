@@ -1,0 +1,170 @@
+"""Shoebox rooms: image sources, and a diffuse tail that goes on where they end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.simulation.receivers import SOUND_SPEED_M_S
+
+EARLY_S = 0.08  # image sources up to this delay, random pulses from there on
+TAIL_LIMIT_S = 0.7
+TAIL_PULSES_PER_S = 3000
+EYRING = 0.161  # s/m, 24 ln(10) / speed of sound
+
+
+@dataclass(frozen=True)
+class Room:
+    """A rectangular room with the receiver in it.
+
+    Attributes:
+        name: enters the seed of the tails.
+        size_m: length, width, height.
+        receiver_m: position of the receiver, from the corner of the room.
+        reverberation_s: time to fall by 60 dB at low and at high frequencies.
+        crossover_hz: where the reverberation time lies between the two.
+    """
+
+    name: str
+    size_m: tuple[float, float, float]
+    receiver_m: tuple[float, float, float]
+    reverberation_s: tuple[float, float]
+    crossover_hz: float = 4000.0
+
+    @property
+    def volume_m3(self) -> float:
+        """Volume."""
+        return float(np.prod(self.size_m))
+
+    @property
+    def surface_m2(self) -> float:
+        """Area of all six walls."""
+        length, width, height = self.size_m
+        return 2 * (length * width + length * height + width * height)
+
+    @property
+    def mean_free_path_m(self) -> float:
+        """Mean distance between two reflections."""
+        return 4 * self.volume_m3 / self.surface_m2
+
+    def reverberation_at(self, frequencies_hz: np.ndarray) -> np.ndarray:
+        """Gives the reverberation time in seconds at each frequency; decay rates, not times, are interpolated."""
+        low_s, high_s = self.reverberation_s
+        low_weight = 1 / (1 + (np.asarray(frequencies_hz) / self.crossover_hz) ** 2)
+        return 1 / (low_weight / low_s + (1 - low_weight) / high_s)
+
+    def reflection_factor(self, frequencies_hz: np.ndarray) -> np.ndarray:
+        """Gives the pressure reflection factor of the walls at each frequency, by Eyring's formula."""
+        absorbed = EYRING * self.volume_m3 / (self.surface_m2 * self.reverberation_at(frequencies_hz))
+        return np.sqrt(np.exp(-absorbed))
+
+    @property
+    def low_reflection_factor(self) -> float:
+        """Pressure reflection factor at low frequencies."""
+        return float(self.reflection_factor(np.zeros(1))[0])
+
+    def contains(self, position_m: np.ndarray) -> bool:
+        """Says whether a position lies inside the room."""
+        return bool(np.all(position_m > 0) and np.all(position_m < np.array(self.size_m)))
+
+
+@dataclass(frozen=True)
+class Reflections:
+    """Plane waves that reach the receiver.
+
+    Attributes:
+        directions: unit vectors towards where they come from, (n, 3).
+        distances_m: length of their paths, (n,).
+        amplitudes: pressure against that at 1 m from the source, at low frequencies, signed, (n,).
+        orders: number of wall hits, estimated for the tail, float64 (n,).
+    """
+
+    directions: np.ndarray
+    distances_m: np.ndarray
+    amplitudes: np.ndarray
+    orders: np.ndarray
+
+    @property
+    def delays_s(self) -> np.ndarray:
+        """Time of arrival of each, (n,)."""
+        return self.distances_m / SOUND_SPEED_M_S
+
+    def and_then(self, other: "Reflections") -> "Reflections":
+        """Joins two groups of reflections."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Reflections(*(np.concatenate(pair) for pair in pairs))
+
+
+def direct_sound(offset_m: np.ndarray) -> Reflections:
+    """Gives the one path there is without walls.
+
+    Args:
+        offset_m: position of the source against the receiver, (3,).
+    """
+    distance_m = float(np.linalg.norm(offset_m))
+    return Reflections((offset_m / distance_m)[None], np.array([distance_m]), np.array([1 / distance_m]), np.zeros(1))
+
+
+def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S) -> Reflections:
+    """Finds the mirror images of a source whose sound arrives within `duration_s`.
+
+    Args:
+        room: the walls and the receiver.
+        offset_m: position of the source against the receiver, (3,), inside the room.
+        duration_s: later arrivals are left out.
+
+    Returns:
+        The direct sound and the reflections, amplitude beta^order / distance.
+
+    References:
+        Allen and Berkley, J. Acoust. Soc. Am. 65(4), 1979; positions from pyroomacoustics (Scheibler et al., 2018).
+    """
+    import pyroomacoustics
+
+    receiver_m = np.array(room.receiver_m)
+    reach_m = duration_s * SOUND_SPEED_M_S
+    # An image of order n is at least (n - 2) times the shortest side away, so none within reach is missed.
+    highest_order = int(np.ceil(reach_m / min(room.size_m))) + 2
+    walls = pyroomacoustics.Material(1 - room.low_reflection_factor**2)
+    shoebox = pyroomacoustics.ShoeBox(room.size_m, fs=48000, materials=walls, max_order=highest_order)
+    shoebox.add_source(receiver_m + offset_m).add_microphone(receiver_m)
+    shoebox.image_source_model()
+    source = shoebox.sources[0]
+    offsets_m = source.images.T.astype(np.float64) - receiver_m  # (n, 3)
+    distances_m = np.linalg.norm(offsets_m, axis=1)
+    near = np.flatnonzero(distances_m < reach_m)
+    near = near[np.lexsort((offsets_m[near, 0], offsets_m[near, 1], offsets_m[near, 2], distances_m[near]))]
+    offsets_m, distances_m, orders = offsets_m[near], distances_m[near], source.orders[near].astype(np.float64)
+    return Reflections(
+        offsets_m / distances_m[:, None], distances_m, room.low_reflection_factor**orders / distances_m, orders
+    )
+
+
+def diffuse_tail(room: Room, early: Reflections, rng: np.random.Generator, start_s: float = EARLY_S) -> Reflections:
+    """Draws the late reverberation: pulses at random times from random directions with an exponential decay.
+
+    Args:
+        room: gives decay, length and the number of wall hits a late path has behind it.
+        early: the reflections before `start_s`; the tail takes on their energy per second.
+        rng: belongs to room and position, so that a position always sounds the same.
+        start_s: where the tail begins.
+
+    Returns:
+        About 3000 reflections per second, up to 0.8 of the reverberation time or 0.7 s.
+    """
+    decay_s = room.reverberation_s[0]
+    end_s = max(min(0.8 * decay_s, TAIL_LIMIT_S), start_s)
+    n = int(rng.poisson(TAIL_PULSES_PER_S * (end_s - start_s)))
+    times_s = np.sort(rng.uniform(start_s, end_s, n))
+    directions = rng.standard_normal((n, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    envelope = 10.0 ** (-3 * (times_s - start_s) / decay_s)
+    strength = np.sqrt(_energy_per_s(early, start_s, decay_s) / TAIL_PULSES_PER_S)
+    distances_m = times_s * SOUND_SPEED_M_S
+    amplitudes = rng.choice([-1.0, 1.0], n) * strength * envelope
+    return Reflections(directions, distances_m, amplitudes, distances_m / room.mean_free_path_m)
+
+
+def _energy_per_s(early: Reflections, end_s: float, decay_s: float, window_s: float = 0.02) -> float:
+    """Estimates the energy per second at `end_s` from the window before it, whose middle lies half of it earlier."""
+    recent = early.amplitudes[early.delays_s > end_s - window_s]
+    return float(np.sum(recent**2)) / window_s * 10.0 ** (-6 * (window_s / 2) / decay_s)

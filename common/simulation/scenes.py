@@ -1,0 +1,137 @@
+"""Scenes: layers of events in time, and their mixture with the ambience of the room."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from scipy import fft
+
+Event = TypeVar("Event")
+
+FIRST_ONSET_S = (0.1, 1.0)
+GAP_S = (0.5, 1.5)
+SHORTEST_AUDIBLE_S = 0.1  # no event starts closer to the end
+PEAK_OF_W = 0.25  # leaves room for dipoles (factor 1.7 with N3D) and the sphere (up to 2)
+
+
+@dataclass(frozen=True)
+class SceneSound:
+    """One event as it is heard.
+
+    Attributes:
+        dry: sound without the room, float32 (samples,).
+        responses: impulse responses, float32 (channels, samples).
+        onset_sample: where the first sound arrives if the responses start with it; may be negative.
+        gain_db: level against other events, whose dry sounds are all brought to the same RMS.
+    """
+
+    dry: np.ndarray
+    responses: np.ndarray
+    onset_sample: int
+    gain_db: float
+
+
+def draw_layer(
+    rng: np.random.Generator, duration_s: float, choose: Callable[[float], tuple[Event, float]]
+) -> list[Event]:
+    """Draws one layer of events, which never overlap each other.
+
+    The first starts after 0.1 to 1.0 s, each later one 0.5 to 1.5 s after the end of the one before; the last may end
+    after the scene.
+
+    Args:
+        rng: source of the gaps.
+        duration_s: of the scene.
+        choose: gives the event that begins at an onset, and its duration, both in seconds.
+
+    Returns:
+        What `choose` gave, in order of time.
+    """
+    layer = []
+    onset_s = float(rng.uniform(*FIRST_ONSET_S))
+    while onset_s < duration_s - SHORTEST_AUDIBLE_S:
+        event, event_s = choose(onset_s)
+        layer.append(event)
+        onset_s += event_s + float(rng.uniform(*GAP_S))
+    return layer
+
+
+def mix_scene(
+    sounds: Sequence[SceneSound], ambience: np.ndarray, ambience_start: int, n_samples: int, snr_db: float
+) -> np.ndarray:
+    """Convolves, adds and levels the events of a scene, and adds the ambience.
+
+    Args:
+        sounds: the events.
+        ambience: loop of unit power in channel 0, float32 (channels, loop samples).
+        ambience_start: sample of the loop with which the scene begins.
+        n_samples: length of the scene; sounds are cut there.
+        snr_db: mean power of the events in channel 0 over their dry lengths, against the ambience.
+
+    Returns:
+        float32 (channels, n_samples); channel 0 peaks at 0.25.
+    """
+    mixture = np.zeros((len(ambience), n_samples), np.float32)
+    powers = [_add_sound(mixture, sound) for sound in sounds]
+    event_power = float(np.mean(powers)) if powers else 1.0
+    ambience_gain = np.float32(np.sqrt(event_power / 10 ** (snr_db / 10)))
+    for channel, loop in zip(mixture, ambience, strict=True):
+        _add_loop(channel, loop, ambience_start, ambience_gain)
+    # The scale follows W alone, so that each format comes out the same whether or not the other is rendered.
+    peak = max(float(mixture[0].max()), -float(mixture[0].min()), 1e-9)
+    mixture *= np.float32(PEAK_OF_W / peak)
+    return mixture
+
+
+def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
+    """Adds an event to all channels in place; returns its mean power in channel 0 over its dry length."""
+    rms = np.sqrt(np.mean(np.square(sound.dry, dtype=np.float64)))
+    gain = np.float32(10 ** (sound.gain_db / 20) / max(rms, 1e-12))
+    n_wet = len(sound.dry) + sound.responses.shape[1] - 1
+    n_fft = fft.next_fast_len(n_wet, real=True)
+    spectrum = fft.rfft(sound.dry * gain, n_fft)
+    power = 0.0
+    for number, (channel, response) in enumerate(zip(mixture, sound.responses, strict=True)):
+        wet = fft.irfft(spectrum * fft.rfft(response, n_fft), n_fft)[:n_wet]
+        if number == 0:
+            power = float(np.mean(np.square(wet[: len(sound.dry)], dtype=np.float64)))
+        _add_clipped(channel, wet, sound.onset_sample)
+    return power
+
+
+def _add_clipped(channel: np.ndarray, wet: np.ndarray, start: int) -> None:
+    first, last = max(start, 0), min(start + len(wet), len(channel))
+    if last > first:
+        channel[first:last] += wet[first - start : last - start]
+
+
+def _add_loop(channel: np.ndarray, loop: np.ndarray, start: int, gain: np.float32) -> None:
+    """Adds a repeated loop in place."""
+    position, offset = 0, start % len(loop)
+    while position < len(channel):
+        n = min(len(loop) - offset, len(channel) - position)
+        channel[position : position + n] += gain * loop[offset : offset + n]
+        position, offset = position + n, 0
+
+
+def fit_duration(examples: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Chooses one of several examples and brings it to a length.
+
+    Args:
+        examples: sounds of one class, float32.
+        n_samples: length wanted.
+        rng: picks among the examples that are long enough; without any, the longest is repeated.
+
+    Returns:
+        float32 (n_samples,), cut ends faded over 10 ms at 48 kHz.
+    """
+    long_enough = [example for example in examples if len(example) >= n_samples]
+    if long_enough:
+        sound = np.array(long_enough[int(rng.integers(len(long_enough)))][:n_samples])
+    else:
+        sound = np.resize(max(examples, key=len), n_samples)
+    n_fade = min(480, n_samples // 2)
+    if n_fade:
+        sound[-n_fade:] *= np.linspace(1, 0, n_fade, dtype=np.float32)
+    return sound
