@@ -1,0 +1,188 @@
+"""The four forms of labels and the ways between them."""
+
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from seld.dataset import Events
+from seld.geometry import AngleGrid
+from seld.labels import (
+    check_rows,
+    classification_labels,
+    classification_tensor,
+    classification_to_rows,
+    event_frames,
+    reference_rows,
+    regression_labels,
+    regression_to_rows,
+    rows_to_classification,
+    rows_to_regression,
+)
+
+HOP_S = 0.02
+GRID = AngleGrid()
+
+
+def make_events(*rows: tuple[float, ...]) -> Events:
+    """Rows of (class, onset, offset, azimuth, elevation)."""
+    return Events.from_array(np.array([[*row, 1.0] for row in rows]).reshape(-1, 6))
+
+
+def random_events(seed: int, n_events: int = 30) -> Events:
+    rng = np.random.default_rng(seed)
+    onset = rng.uniform(0, 55, n_events)
+    columns = [
+        rng.integers(0, 11, n_events),
+        onset,
+        onset + rng.uniform(0.05, 4, n_events),
+        rng.integers(-18, 18, n_events) * 10,
+        rng.integers(-4, 5, n_events) * 10,
+        np.ones(n_events),
+    ]
+    return Events.from_array(np.stack(columns, axis=1))
+
+
+def test_published_labels_hold_one_frame_more_than_half_open_ones():
+    events = make_events((0, 0.39, 0.41, 0, 0))  # frames 19.5 to 20.5: touches 19 and 20
+    assert [each.tolist() for each in event_frames(events, HOP_S, "half_open")] == [[19], [21]]
+    assert [each.tolist() for each in event_frames(events, HOP_S, "dcase2019")] == [[19], [22]]
+
+
+def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
+    events = make_events((0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0))  # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
+    first, end = event_frames(events, HOP_S, "half_open")
+    assert first.tolist() == [29, 0]
+    assert end.tolist() == [107, 7]
+
+
+def test_the_published_converter_of_metadata_divides_by_the_hop():
+    events = make_events((0, 4.26, 4.5, 0, 0))
+    first, end = event_frames(events, HOP_S, "dcase2019_files")
+    assert (first.tolist(), end.tolist()) == ([212], [226])  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match=r"one of dcase2019, half_open, dcase2019_files. Received: 'closed'"):
+        event_frames(make_events((0, 0, 1, 0, 0)), HOP_S, "closed")
+
+
+def test_regression_labels_of_a_silent_class_hold_the_published_values():
+    labels = regression_labels(make_events((1, 0.0, 0.04, -30, 20)), 4, HOP_S, 2)
+    assert labels["activity"].tolist() == [[0, 1], [0, 1], [0, 1], [0, 0]]
+    assert labels["azimuth_deg"].tolist() == [[180, -30], [180, -30], [180, -30], [180, 180]]
+    assert labels["elevation_deg"].tolist() == [[50, 20], [50, 20], [50, 20], [50, 50]]
+    assert [labels[name].dtype for name in ("activity", "azimuth_deg", "elevation_deg")] == ["uint8", "int16", "int16"]
+
+
+def test_regression_labels_keep_the_later_row_of_a_class_that_overlaps_itself():
+    events = make_events((0, 0.0, 0.1, 10, 0), (0, 0.04, 0.06, 50, -10))
+    labels = regression_labels(events, 6, HOP_S, 1, "half_open")
+    assert labels["azimuth_deg"].ravel().tolist() == [10, 10, 50, 10, 10, 180]
+    assert len(classification_labels(events, 6, HOP_S, GRID, "half_open")) == 6  # the other forms keep both
+    assert len(reference_rows(events, 6, HOP_S)) == 6
+
+
+def test_what_lies_beyond_the_recording_is_cut():
+    events = make_events((0, 0.0, 9.0, 0, 0), (1, 8.0, 9.0, 0, 0))
+    assert regression_labels(events, 10, HOP_S, 2)["activity"].sum(axis=0).tolist() == [10, 0]
+    assert reference_rows(events, 10, HOP_S)[:, 0].tolist() == list(range(10))
+    assert reference_rows(events, None, HOP_S)[:, 0].max() == 449
+
+
+def test_no_events_give_empty_labels():
+    events = make_events()
+    assert regression_labels(events, 5, HOP_S, 3)["activity"].sum() == 0
+    assert reference_rows(events, 5, HOP_S).shape == (0, 4)
+    assert classification_labels(events, 5, HOP_S, GRID).shape == (0, 3)
+    assert rows_to_regression(np.zeros((0, 4)), 5, 3)["activity"].shape == (5, 3)
+
+
+@pytest.mark.parametrize("rule", ["dcase2019", "half_open"])
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_list_each_frame_of_each_event(seed, rule):
+    events = random_events(seed)
+    expected = []
+    for number in range(len(events)):
+        first, end = (int(each[number]) for each in event_frames(events, HOP_S, rule))
+        direction = events.azimuth_deg[number], events.elevation_deg[number]
+        expected += [(frame, events.class_index[number], *direction) for frame in range(first, min(end, 2000))]
+    rows = reference_rows(events, 2000, HOP_S, rule)
+    assert sorted(map(tuple, rows.tolist())) == sorted(expected)
+    assert (np.diff(rows[:, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_classification_form_is_where_the_dense_tensor_is_one(seed):
+    events = random_events(seed)
+    entries = classification_labels(events, 3000, HOP_S, GRID)
+    dense = np.zeros((3000, 11, GRID.size), np.uint8)
+    for number, (first, end) in enumerate(zip(*event_frames(events, HOP_S, "dcase2019"), strict=True)):
+        index = (events.azimuth_deg[number] + 180) / 10 * 9 + (events.elevation_deg[number] + 40) / 10
+        dense[first:end, events.class_index[number], int(index)] = 1
+    np.testing.assert_array_equal(entries, np.argwhere(dense))
+    np.testing.assert_array_equal(classification_tensor(entries, 3000, 11, GRID), dense)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forms_hold_the_same_after_a_way_round(seed):
+    events = random_events(seed)
+    labels = regression_labels(events, 3000, HOP_S, 11)
+    rows = regression_to_rows(**labels)
+    back = rows_to_regression(rows, 3000, 11)
+    for name, values in labels.items():
+        np.testing.assert_array_equal(back[name], values)
+    entries = classification_labels(events, 3000, HOP_S, GRID)
+    np.testing.assert_array_equal(rows_to_classification(classification_to_rows(entries, GRID), 3000, GRID), entries)
+
+
+def test_converters_do_not_change_their_input():
+    rows = np.array([[0, 1, 179.9, -77.7], [4000, 0, 5, 5], [0, 1, 12, 3]])
+    events = random_events(0)
+    labels = regression_labels(events, 100, HOP_S, 11)
+    entries = rows_to_classification(rows, 3000, GRID)
+    inputs = [rows, *labels.values(), entries, events.to_array()]
+    copies = [each.copy() for each in inputs]
+    rows_to_classification(rows, 3000, GRID)
+    rows_to_regression(rows, 3000, 11)
+    regression_to_rows(**labels)
+    classification_to_rows(entries, GRID)
+    classification_tensor(entries, 3000, 11, GRID)
+    classification_labels(events, 3000, HOP_S, GRID)
+    inputs[-1] = events.to_array()
+    for each, copy in zip(inputs, copies, strict=True):
+        np.testing.assert_array_equal(each, copy)
+
+
+def test_angles_are_cut_towards_zero_clipped_and_lowered():
+    rows = np.array([[0, 0, -0.9, -9.9], [1, 0, 190, 60], [2, 0, -200, -60], [3000, 0, 0, 0]])
+    found = classification_to_rows(rows_to_classification(rows, 3000, GRID), GRID)
+    assert found.tolist() == [[0, 0, 0, -10], [1, 0, 170, 40], [2, 0, -180, -40]]
+
+
+def test_equal_rows_become_one_entry():
+    rows = np.array([[5, 2, 10, 0], [5, 2, 14, 9], [5, 2, 20, 0]])
+    assert len(rows_to_classification(rows, 3000, GRID)) == 2
+
+
+def test_events_off_the_grid_have_no_classification_form():
+    with pytest.raises(DataError, match=r"Direction 2 of 2 is off the grid.*azimuth 15"):
+        classification_labels(make_events((0, 0, 1, 0, 0), (0, 0, 1, 15, 0)), 100, HOP_S, GRID)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.zeros((3, 5)), r"Expected: \(n, 4\). Received: \(3, 5\)"),
+        (np.array([[0, 0, np.nan, 0]]), "NaN or infinity"),
+        (np.array([[-1, 0, 0, 0]]), "lowest frame -1"),
+        (np.array([[0, 11, 0, 0]]), "below 11.*classes 11 to 11"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
+        check_rows(rows, 11)
+
+
+def test_arrays_of_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"one shape \(frames, classes\)"):
+        regression_to_rows(np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 1)))
