@@ -240,7 +240,7 @@ def simulate_tau2019(
     report = SimulationReport(root, written, skipped, audio_s, time.perf_counter() - started_s)
     logger.info(
         "%s: %d recordings written (%.0f times real time), %d were there.",
-        root, len(names), report.real_time_factor, len(skipped),
+        root, len(written), report.real_time_factor, len(skipped),
     )  # fmt: skip
     return report
 
