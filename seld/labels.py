@@ -155,8 +155,9 @@ def unique_entries(entries: np.ndarray) -> np.ndarray:
     if not len(entries):
         return entries
     limits = entries.max(axis=0) + 1
-    # One integer per row: np.unique on it is many times faster than on rows.
-    keys = np.unique((entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2])
+    # One integer per row, nearly in order already: sorting those is many times faster than np.unique on rows.
+    keys = np.sort((entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2], kind="stable")
+    keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     keys, last = np.divmod(keys, limits[2])
     return np.stack([*np.divmod(keys, limits[1]), last], axis=1)
 

@@ -171,15 +171,10 @@ class SeldScorer:
         Raises:
             ValueError: the rows are not (n, 4), not finite, or a frame or class is out of range.
         """
-        if DEFINITIONS[self.definition].on_grid:
-            reference, estimate = (check_rows(rows, self.n_classes) for rows in (reference, estimate))
-            self.update_classification(
-                rows_to_classification(reference, n_frames, self.grid),
-                rows_to_classification(estimate, n_frames, self.grid),
-                n_frames,
-            )
-            return
         rows_in = [check_rows(rows, self.n_classes) for rows in (reference, estimate)]
+        if DEFINITIONS[self.definition].on_grid:
+            self._add_entries([rows_to_classification(rows, n_frames, self.grid) for rows in rows_in], n_frames)
+            return
         kept = [rows[rows[:, 0] < n_frames] for rows in rows_in]
         frame_and_class = [rows[:, :2].astype(np.int64) for rows in kept]
         self._add(frame_and_class, [np.radians(rows[:, 2:]) for rows in kept], n_frames)
@@ -191,10 +186,19 @@ class SeldScorer:
             reference: int (n, 3) = frame, class, index in the grid; equal rows count once.
             estimate: int (m, 3).
             n_frames: label frames of the recording, above every frame.
+
+        Raises:
+            ValueError: a frame, class or index is out of range.
         """
-        entries = [unique_entries(np.asarray(each, np.int64).reshape(-1, 3)) for each in (reference, estimate)]
-        angles = [np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries]
-        self._add([each[:, :2] for each in entries], angles, n_frames)
+        entries = [np.asarray(each, np.int64).reshape(-1, 3) for each in (reference, estimate)]
+        limits = (n_frames, self.n_classes, self.grid.size)
+        for each in entries:
+            if (each < 0).any() or (each >= limits).any():
+                raise ValueError(
+                    f"Expected: frame, class, direction index from 0 to below {limits}. "
+                    f"Received: {each.min(axis=0)} to {each.max(axis=0)}."
+                )
+        self._add_entries([unique_entries(each) for each in entries], n_frames)
 
     def update_regression(
         self,
@@ -259,6 +263,10 @@ class SeldScorer:
         frame_recall = directions.good_frames / directions.n_frames
         total = seld_error(er, f, doa_error_deg, frame_recall)
         return SeldScores(er, f, doa_error_deg, frame_recall, total, frame_er, frame_f, self.detection, directions)
+
+    def _add_entries(self, entries: list[np.ndarray], n_frames: int) -> None:
+        angles = [np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries]
+        self._add([each[:, :2] for each in entries], angles, n_frames)
 
     def _add(self, frame_and_class: list[np.ndarray], angles_rad: list[np.ndarray], n_frames: int) -> None:
         rules = DEFINITIONS[self.definition]

@@ -229,6 +229,12 @@ def test_a_class_beyond_the_last_is_refused():
         score_rows(SILENCE, rows_of((0, 3, 0, 0)), 10, n_classes=3)
 
 
+@pytest.mark.parametrize("entry", [(10, 0, 0), (0, 3, 0), (0, 0, 324), (-1, 0, 0)])
+def test_entries_out_of_range_are_refused(entry):
+    with pytest.raises(ValueError, match=r"below \(10, 3, 324\)"):
+        score_classification(np.array([entry]), np.zeros((0, 3)), 10, n_classes=3)
+
+
 def test_frames_beyond_the_recording_are_ignored():
     extra = np.vstack([held(range(50), 0, 0), held(range(50, 90), 1, 0)])
     for definition in DEFINITIONS:
