@@ -36,7 +36,8 @@ class Standardize(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Returns standardised features of the shape received, float32."""
         inputs = keras.ops.cast(inputs, "float32")
-        deviation = keras.ops.where(self.deviation > 0.0, self.deviation, 1.0)
+        deviation = keras.ops.convert_to_tensor(self.deviation)
+        deviation = keras.ops.where(deviation > 0.0, deviation, 1.0)
         return (inputs - self.mean) / deviation
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:

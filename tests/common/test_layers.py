@@ -90,7 +90,7 @@ def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path):
 def test_statistics_of_other_features_are_refused():
     with pytest.raises(ValueError, match=r"`mean`.*Expected: \(4, 2\). Received: \(2, 4\)"):
         with_statistics(small_network(), np.zeros((2, 4)), np.ones((4, 2)))
-    with pytest.raises(ValueError, match="`std` must be finite. Received: 1 NaN"):
+    with pytest.raises(ValueError, match=r"`std` must be finite\. Received: 1 NaN"):
         with_statistics(small_network(), np.zeros((4, 2)), np.array([[1.0, np.nan]] + 3 * [[1.0, 1.0]]))
 
 
