@@ -239,7 +239,10 @@ def _csv_files(folder: Path, what: str) -> dict[str, Path]:
     files = files_by_name(folder, ".csv") if folder.is_dir() else None
     if not files:
         received = "no such folder" if files is None else "no .csv file in it"
-        raise DataError(f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}.")
+        raise DataError(
+            f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}. The order is "
+            "submissions first, then metadata."
+        )
     return files
 
 

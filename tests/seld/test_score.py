@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from common.files import write_json
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
 from seld.metrics import DEFINITIONS, SeldScorer, score_recording
-from seld.score import ScoredRecording, ScoringConfig, format_score, score_folder, score_report
+from seld.score import ScoredRecording, ScoringConfig, format_score, main, score_folder, score_report
 from seld.submission import write_submission
 
 DATASET = DatasetConfig(recording_s=10.0)
@@ -260,6 +261,43 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
     (metadata / path.name).write_text("")
     with pytest.raises(DataError, match=rf"{path}, line 2: unknown class"):
         score_folder(submissions, metadata, DATASET)
+
+
+# --- command --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short_recordings(monkeypatch, tmp_path):
+    """Folders of submissions and metadata, and the options that tell the command of their length."""
+    monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
+    folders = write_folders(tmp_path, make_recordings())
+    return [*map(str, folders), "--set", "dataset.recording_s=10"]
+
+
+def test_the_command_prints_the_table_beside_the_published_values(short_recordings, capsys):
+    assert main([*short_recordings, "--task", "2", "--json", "scores.json"]) == 0
+    printed = capsys.readouterr().out
+    expected = score_report(make_recordings(), DATASET, published={"er": 0.35, "f": 0.8, "doa_error_deg": 30.8})
+    assert expected.to_text().splitlines()[3] in printed.splitlines()  # the line of all recordings
+    assert re.search(r"^published +- +0\.350 +80\.0 % +30\.8 +84\.0 %", printed, re.MULTILINE)
+    assert "Published: task 2, " in printed
+    assert json.loads(Path("scores.json").read_text())["rows"][0]["n_recordings"] == 4
+
+
+def test_the_command_prints_markdown_and_single_splits(short_recordings, capsys):
+    assert main([*short_recordings, "--markdown", "--splits", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("|  | recordings | ER (dcase2019) |")
+    assert "| all | 2 |" in printed
+    assert "split 1" not in printed
+
+
+def test_the_command_ends_with_one_message_on_bad_input(short_recordings, capsys):
+    assert main(["nowhere", *short_recordings[1:], "--json", "scores.json"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: nowhere: expected a folder of submission files, one .csv per recording. ")
+    assert message.endswith("Received: no such folder. The order is submissions first, then metadata.\n")
+    assert not Path("scores.json").exists()
 
 
 @pytest.mark.parametrize(
