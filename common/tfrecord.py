@@ -10,9 +10,11 @@ import numpy as np
 
 from common.errors import DataError
 from common.files import atomic_path, file_crc32
+from common.quiet import stderr_discarded
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
-import tensorflow as tf
+with stderr_discarded():
+    import tensorflow as tf
 
 EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
 
