@@ -75,8 +75,6 @@ def _contradictions(task: TaskConfig) -> list[str]:
         found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
         found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
-    if training.augmentation == "foa_rotation" and features.interleaved_channels:
-        found.append("`training.augmentation: foa_rotation` needs `features.interleaved_channels: false`.")
     repeated = [fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1]
     if repeated:
         found.append(f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it.")

@@ -25,7 +25,7 @@ from common.training import Goal, StageData, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, TaskConfig
 from seld.dataset import Events, parse_name
-from seld.features import feature_shape, interleave, spectrogram_db
+from seld.features import feature_shape
 from seld.figures import LEARNING_PANELS, recording_figure
 from seld.metrics import SeldScorer, reference_for
 from seld.score import ScoredRecording, score_report
@@ -150,9 +150,7 @@ class Experiment:
         development = next(store for store in stores if set(map(str, fold.train)) <= set(store.groups))
         train = groups_of(fold.train)
         everything = task.features.scaler_splits == "all"
-        mean, deviation = development.statistics(development.groups if everything else train)
-        if task.features.interleaved_channels:
-            mean, deviation = interleave(mean), interleave(deviation)
+        mean, deviation = development.statistics(None if everything else train, task.features.interleaved_channels)
         augmented = task.training.augmentation == "foa_rotation"
 
         def batches(first_pass: int) -> Any:
@@ -168,6 +166,8 @@ class Experiment:
                 target_stride=stage.target_stride,
                 transforms=foa_transforms(task.features.kind) if augmented else None,
                 interleaved_channels=task.features.interleaved_channels,
+                interleave=task.pipeline.interleave,
+                cache=task.pipeline.cache,
             )
 
         data = StageData(
@@ -225,7 +225,7 @@ class Experiment:
         path = folder / "submissions" / f"{name}.csv"
         events = Events.from_array(record["events"])
         figure = recording_figure(
-            spectrogram_db(record["features"], task.features.kind),
+            first_channel_db(record["features"], task.features.kind),
             reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s),
             read_submission(path, task.dataset.n_classes),
             task.dataset.classes,
@@ -233,6 +233,12 @@ class Experiment:
             title=f"{name}: reference and estimate",
         )
         save_figure(figure, folder / "recording.png")
+
+
+def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
+    """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
+    level = features[..., 0].astype(np.float32)
+    return level if kind == "logmel_intensity" else 20.0 * np.log10(np.maximum(level, 1e-5))
 
 
 def groups_of(splits: Sequence[int]) -> list[str]:
