@@ -27,15 +27,15 @@ def frames_per_s(stream: Any, batches: int, frames_per_batch: int) -> float:
 
 def measure(quick: bool, folder: Path) -> list[Figure]:
     """Measures training batches with and without augmentation, and evaluation, for both kinds of features."""
-    recordings, passes = (1, 1) if quick else (12, 5)
-    dataset(folder / "dataset", recordings)
+    recordings, recording_s, passes = (1, 6.0, 1) if quick else (12, 60.0, 5)
+    dataset(folder / "dataset", recordings, recording_s)
     figures = []
     for kind in KINDS:
-        settings = task("1", folder, f"features.kind={kind}")
+        settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
         (store,) = run(settings, ["dev"], progress=False)
         shards, frames = store.shards(store.groups), store.frames(store.groups)
         cut = settings.pipeline.sequence_frames
-        size = 4 if quick else settings.pipeline.batch_size
+        size = 2 if quick else settings.pipeline.batch_size
         batches = batches_per_pass(frames, cut, size) * passes
         for transforms, name in ((None, "training"), (foa_transforms(kind), "training with rotations")):
             stream = train_stream(

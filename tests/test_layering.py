@@ -3,6 +3,8 @@
 import ast
 import configparser
 import re
+import subprocess
+import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -97,7 +99,8 @@ def test_no_safety_catch_is_taken_off():
 
 
 def _is_command_line(node: ast.stmt) -> bool:
-    return getattr(node, "name", "") == "main" or (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
+    # `common.commands.run_safely` gets `_run` from `main`.
+    return getattr(node, "name", "") in {"main", "_run"} or (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
 
 
 def test_only_command_lines_print_or_exit():
@@ -113,6 +116,18 @@ def test_only_command_lines_print_or_exit():
 
 def test_each_module_says_what_it_is_for():
     assert not [_name(path) for path in PACKAGES if path.read_text().strip() and not ast.get_docstring(_tree(path))]
+
+
+def test_settings_are_checked_before_any_large_library_is_loaded():
+    code = """
+import sys
+from pathlib import Path
+from common.config import load_task
+load_task(Path("params.yaml"), "demo")
+print(*sorted({"tensorflow", "keras", "jax", "torch", "librosa", "matplotlib", "sklearn"} & set(sys.modules)))
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []
 
 
 def test_the_lock_pins_every_package_that_the_project_needs():
