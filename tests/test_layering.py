@@ -99,8 +99,9 @@ def test_no_safety_catch_is_taken_off():
 
 
 def _is_command_line(node: ast.stmt) -> bool:
-    # `common.commands.run_safely` gets `_run` from `main`.
-    return getattr(node, "name", "") in {"main", "_run"} or (isinstance(node, ast.If) and "__main__" in ast.unparse(node.test))
+    if isinstance(node, ast.FunctionDef):
+        return node.name in {"main", "_run"}  # `main` hands `_run` to `common.commands.run_safely`
+    return isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
 
 
 def test_only_command_lines_print_or_exit():
