@@ -18,8 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import DataError
-from common.tfrecord import ExampleSchema, damaged_shard, find_damaged, read_shard, tf
+from common.quiet import stderr_discarded
+from common.tfrecord import ExampleSchema, damaged_shard, find_damaged, read_shard
 from common.transforms import ChannelTransforms
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
+with stderr_discarded():
+    import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 
