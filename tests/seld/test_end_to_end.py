@@ -1,0 +1,177 @@
+"""From simulated recordings to scores, by the programs themselves."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from common.commands import extract, simulate
+from seld.cli import main
+from seld.score import main as score_main
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "simulation.preset": "fixture",
+    "dataset.recording_s": "6.0",
+    "network.n_filters": "4",
+    "network.gru_units": "[6]",
+    "network.dense_units": "[8]",
+    "pipeline.sequence_frames": "50",
+    "pipeline.batch_size": "4",
+    "training.epochs": "3",
+}
+
+
+def arguments(folder: Path, **changes: str) -> list[str]:
+    folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
+    settings = {**SMALL, **folders, **{key.replace("__", "."): value for key, value in changes.items()}}
+    options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [*options, "--params", str(ROOT / "params.yaml")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with one finished run of the demo in a tiny form."""
+    folder = tmp_path_factory.mktemp("run")
+    assert main(["demo", "a", *arguments(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    return folder / "output" / "demo_a"
+
+
+def test_one_command_simulates_extracts_trains_and_scores(folder, run):
+    assert len(list((folder / "dataset" / "foa_dev").glob("*.wav"))) == 8
+    scores = json.loads((run / "scores.json").read_text())
+    labels = [row["label"] for row in scores["rows"]]
+    assert {"all", "overlap 1", "overlap 2", "room 0", "always silent", "published"} <= set(labels)
+    assert all(0 <= scores["rows"][0]["scores"]["dcase2019"][name] <= 2 for name in ("er", "f", "frame_recall"))
+    assert "dcase2019" in (run / "scores.txt").read_text() and "corrected" in (run / "scores.txt").read_text()
+
+
+def test_a_run_tells_how_it_was_made(run):
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["versions"]["keras"] == keras.__version__ and environment["python"]
+    assert "epochs: 3" in (run / "settings.yaml").read_text()
+
+
+def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
+    fold = run / "fold1"
+    for name in ("seld/best.keras", "seld/history.csv", "seld/curves.png", "seld/training.json", "recording.png"):
+        assert (fold / name).stat().st_size > 0, name
+    assert any((fold / "seld" / "tensorboard").rglob("events.out.tfevents*"))
+    assert len(list((fold / "submissions").glob("split4_*.csv"))) == 2
+    with (fold / "seld" / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert {"val_er", "val_f", "val_doa_error_deg", "val_frame_recall", "val_seld_error", "val_loss"} <= set(rows[0])
+
+
+def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_path):
+    code = score_main(
+        [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev"), "--splits", "4"]
+        + ["--json", str(tmp_path / "scores.json"), "--task", "demo", *arguments(folder)]
+    )
+    assert code == 0
+    stored, made_now = (json.loads((place / "scores.json").read_text()) for place in (run, tmp_path))
+    assert made_now["rows"] == stored["rows"] and made_now["counts"] == stored["counts"]
+
+
+def test_the_saved_model_takes_raw_features_and_loads_in_safe_mode(run):
+    model = keras.saving.load_model(run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False)
+    loud = np.full((1, 10, 64, 7), 40.0, np.float32)
+    outputs = model.predict(loud, verbose=0)
+    assert outputs["sed"].shape == (1, 2, 11) and outputs["doa"].shape == (1, 2, 33)
+    assert np.isfinite(outputs["doa"]).all()
+
+
+def test_the_same_ids_again_train_nothing_and_print_the_same_table(folder, run, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")}
+    assert main(["demo", "a", *arguments(folder)]) == 0
+    assert (run / "scores.txt").read_text().strip() in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")} == before
+
+
+def test_the_same_ids_with_other_settings_are_refused(folder, capsys):
+    assert main(["demo", "a", *arguments(folder, training__epochs="4")]) == 2
+    message = capsys.readouterr().err
+    assert "training.epochs: 3 there, 4 now" in message and "another job id" in message
+
+
+def test_the_same_seed_gives_the_same_scores(folder, run):
+    assert main(["demo", "twin", *arguments(folder)]) == 0
+    twin = folder / "output" / "demo_twin"
+    assert (twin / "fold1" / "seld" / "history.csv").read_text() == (run / "fold1" / "seld" / "history.csv").read_text()
+    assert (twin / "scores.json").read_text() == (run / "scores.json").read_text()
+
+
+def test_features_of_other_settings_are_refused_with_both_values(folder, capsys):
+    assert main(["demo", "b", *arguments(folder, features__n_mels="32")]) == 2
+    message = capsys.readouterr().err
+    assert "n_mels" in message and "64" in message and "32" in message
+
+
+def test_pools_that_do_not_divide_the_bands_are_refused_before_any_work(tmp_path, capsys):
+    assert main(["demo", "a", *arguments(tmp_path, network__pool_bands="[5, 4, 2]")]) == 2
+    assert "`network.pool_bands` must divide the bands" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_dataset_is_named_with_the_remedy(tmp_path, capsys):
+    assert main(["1", "a", *arguments(tmp_path)]) == 2
+    assert "no recordings in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("job_id", ["a/b", " ", "../x"])
+def test_a_job_id_that_cannot_name_a_folder_is_refused(job_id, tmp_path, capsys):
+    assert main(["demo", job_id, *arguments(tmp_path)]) == 2
+    assert "job id" in capsys.readouterr().err
+
+
+def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
+    changes = {"features__kind": "magnitude_phase", "network__pool_bands": "[8, 8, 4]", "training__epochs": "1"}
+    options = arguments(tmp_path, **changes)
+    assert simulate(["5", *options]) == 0
+    for path in (tmp_path / "dataset" / "metadata_eval").glob("*.csv"):
+        path.unlink()
+    (tmp_path / "dataset" / "metadata_eval").rmdir()
+    assert extract(["5", *options]) == 0
+    assert main(["5", "a", *options]) == 0
+    assert "no labels" in capsys.readouterr().out
+    assert len(list((tmp_path / "output" / "5_a" / "evaluation" / "submissions").glob("split0_*.csv"))) == 2
+
+
+def test_the_published_form_trains_on_microphones(tmp_path):
+    options = arguments(tmp_path, training__epochs="1", simulation__formats="[mic]", training__passes_per_epoch="1")
+    folds = ["--set", "folds=[{name: one, train: [3, 4], validate_on: [2], test: [1]}]"]
+    assert simulate(["2-published", *options]) == 0
+    assert main(["2-published", "a", *options, *folds]) == 0
+    assert (tmp_path / "output" / "2-published_a" / "scores.json").exists()
+
+
+def test_a_killed_training_goes_on_to_the_history_of_an_uninterrupted_one(folder):
+    """Kills the process itself, three epochs from the end, and starts it again with the same ids."""
+    options = arguments(folder, training__epochs="6", training__passes_per_epoch="3")
+    command = [sys.executable, "seld.py", "demo", "killed", *options]
+    fold = folder / "output" / "demo_killed" / "fold1" / "seld"
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not any((fold / "resume").glob("epoch-0000[2-9]")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    assert main(["demo", "killed", *options]) == 0
+    assert main(["demo", "whole", *options]) == 0
+    whole = folder / "output" / "demo_whole" / "fold1" / "seld"
+    assert (fold / "history.csv").read_text() == (whole / "history.csv").read_text()
+    assert (fold / "training.json").read_text() == (whole / "training.json").read_text()
