@@ -296,6 +296,8 @@ def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(t
         np.testing.assert_allclose(results[f"output_{name}"], value, atol=1e-5)
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     trained = [name for name in before if "standardize" not in name]
-    assert all(np.abs(results[name] - before[name]).max() > 0 for name in trained)
+    # Batch normalisation takes away what the convolutions' biases add: they have no gradient but rounding errors.
+    moved = [name for name in trained if np.abs(results[name] - before[name]).max() > 0]
+    assert set(moved) >= {name for name in trained if not (name.startswith("conv") and name.endswith("bias"))}
     assert all(np.isfinite(results[name]).all() for name in trained)
     np.testing.assert_array_equal(results["standardize/mean"], before["standardize/mean"])
