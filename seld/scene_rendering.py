@@ -142,6 +142,10 @@ def order_sounds(
             f"{source_dir} holds no recording of any class. Expected: {source_dir}/<class>/*.wav or *.flac with "
             f"classes {', '.join(classes)}. Correct `simulation.source_dir`, or set it to null."
         )
+    if source_dir is not None:
+        unknown = sorted(path.name for path in source_dir.iterdir() if path.is_dir() and path.name not in dealt)
+        if unknown:
+            logger.warning("%s: ignored, no classes of the task: %s.", source_dir, ", ".join(unknown))
     orders = [SoundOrder(name, number, tuple(dealt[name][number])) for name in classes for number in set_numbers]
     missing = [order for order in orders if not order.recordings]
     if source_dir is not None and missing:
@@ -330,8 +334,11 @@ def plan_drawn(slot: Slot, studio: Studio) -> RecordingPlan:
 
 def _to_pcm16(channels: np.ndarray, name: str, audio_format: AudioFormat) -> np.ndarray:
     """Turns float32 (channels, samples) into int16 (samples, channels), full scale 32768 as readers assume."""
-    scaled = np.rint(channels.T * np.float32(32768))
-    if max(float(scaled.max()), -float(scaled.min())) > 32767:
-        logger.warning("%s (%s): peaks beyond full scale are clipped.", name, audio_format)
-        np.clip(scaled, -32768, 32767, out=scaled)
-    return np.ascontiguousarray(scaled.astype(np.int16))
+    samples = np.empty(channels.shape[::-1], np.int16)
+    for number, channel in enumerate(channels):
+        scaled = np.rint(channel * np.float32(32768))
+        if max(float(scaled.max()), -float(scaled.min())) > 32767:
+            logger.warning("%s (%s): peaks beyond full scale are clipped.", name, audio_format)
+            np.clip(scaled, -32768, 32767, out=scaled)
+        samples[:, number] = scaled
+    return samples

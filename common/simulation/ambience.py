@@ -55,9 +55,9 @@ def render_loop(ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int
     """
     spectra = np.zeros((receiver.n_channels, n_samples // 2 + 1), np.complex64)
     for direction in _spread_directions(draw, N_NOISE_DIRECTIONS):
-        _add_source(
-            spectra, _noise_spectrum(draw, n_samples, rate_hz, ambience.noise_slope), direction, receiver, rate_hz
-        )
+        white = draw.noise(2 * spectra.shape[1]).view(np.complex64)
+        _add_source(spectra, white, direction, receiver, rate_hz)
+    spectra *= _noise_shape(spectra.shape[1], rate_hz, ambience.noise_slope)
     noise_power = _mean_power(spectra[0], n_samples)
     for extra in ambience.extras:
         placed = EXTRAS[extra](draw, rate_hz, n_samples)
@@ -94,12 +94,11 @@ def _mean_power(spectrum: np.ndarray, n_samples: int) -> float:
     return float(2 * energy.sum() - energy[0] - energy[-1]) / n_samples**2
 
 
-def _noise_spectrum(draw: Draw, n_samples: int, rate_hz: int, slope: float) -> np.ndarray:
-    """Draws the spectrum of periodic noise with power 1 / f^slope above 30 Hz, nothing at 0 Hz; complex64 (bins,)."""
-    n_bins = n_samples // 2 + 1
-    shape = np.maximum(np.linspace(0, rate_hz / 2, n_bins, dtype=np.float32), 30.0) ** np.float32(-slope / 2)
+def _noise_shape(n_bins: int, rate_hz: int, slope: float) -> np.ndarray:
+    """Computes the magnitude of noise with power 1 / f^slope above 30 Hz and nothing at 0 Hz, float32 (n_bins,)."""
+    shape = np.maximum(np.linspace(0, rate_hz / 2, n_bins), 30.0) ** (-slope / 2)
     shape[[0, -1]] = 0.0
-    return (draw.noise(2 * n_bins).view(np.complex64) * shape).astype(np.complex64)
+    return shape.astype(np.float32)
 
 
 def _spread_directions(draw: Draw, n: int) -> np.ndarray:

@@ -56,9 +56,10 @@ def band_pass(x: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> np.
 
 def coloured_noise(draw: Draw, n: int, rate_hz: int, slope: float) -> np.ndarray:
     """Makes noise of unit variance with power 1 / f^slope above 30 Hz (1: pink, 2: brown)."""
-    frequencies_hz = fft.rfftfreq(n, 1 / rate_hz)
-    spectrum = fft.rfft(draw.noise(n)) / np.maximum(frequencies_hz, 30.0) ** (slope / 2)
-    x = fft.irfft(spectrum, n)
+    n_fft = fft.next_fast_len(n, real=True)
+    frequencies_hz = fft.rfftfreq(n_fft, 1 / rate_hz)
+    spectrum = fft.rfft(draw.noise(n_fft)) / np.maximum(frequencies_hz, 30.0) ** (slope / 2)
+    x = fft.irfft(spectrum, n_fft)[:n]
     return (x / max(float(x.std()), 1e-9)).astype(np.float32)
 
 
