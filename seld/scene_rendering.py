@@ -142,12 +142,10 @@ def order_sounds(
             f"{source_dir} holds no recording of any class. Expected: {source_dir}/<class>/*.wav or *.flac with "
             f"classes {', '.join(classes)}. Correct `simulation.source_dir`, or set it to null."
         )
-    if source_dir is not None:
-        unknown = sorted(path.name for path in source_dir.iterdir() if path.is_dir() and path.name not in dealt)
-        if unknown:
-            logger.warning("%s: ignored, no classes of the task: %s.", source_dir, ", ".join(unknown))
     orders = [SoundOrder(name, number, tuple(dealt[name][number])) for name in classes for number in set_numbers]
     missing = [order for order in orders if not order.recordings]
+    if source_dir is not None:
+        _report_ignored(classes, source_dir)
     if source_dir is not None and missing:
         _report_missing(missing, settings, source_dir)
     without_recipe = sorted({order.class_name for order in missing} - set(CLASS_SOUNDS))
@@ -162,6 +160,12 @@ def order_sounds(
 def _dealt_recordings(class_name: str, settings: "SceneSettings", source_dir: Path | None) -> list[list[Path]]:
     paths = recordings_of(source_dir / class_name) if source_dir is not None else []
     return deal(paths, N_SETS, random_stream(settings.seed, settings.version, "deal", class_name))
+
+
+def _report_ignored(classes: Sequence[str], source_dir: Path) -> None:
+    ignored = sorted(path.name for path in source_dir.iterdir() if path.is_dir() and path.name not in classes)
+    if ignored:
+        logger.warning("%s: ignored, no classes of the task: %s.", source_dir, ", ".join(ignored))
 
 
 def _report_missing(missing: Sequence[SoundOrder], settings: "SceneSettings", source_dir: Path) -> None:

@@ -25,11 +25,11 @@ from seld.dataset import DatasetConfig
 
 if TYPE_CHECKING:  # importing what renders takes seconds: settings are read without it
     from seld.scene_plans import RecordingPlan, Slot
+    from seld.scene_rendering import SoundOrder
 
 logger = logging.getLogger(__name__)
 
 GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
-PRESET_NAMES = ("fixture", "demo", "gpu", "full")
 SETTINGS_FILE = "simulation.json"
 DEV_SPLITS = (1, 2, 3, 4)
 N_ROOMS = 5
@@ -229,12 +229,13 @@ def simulate_tau2019(
     simulation = simulation or SimulationConfig()
     job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), ParallelConfig(jobs=jobs))
     entries = job.entries(splits, annotations)
+    orders = job.orders(entries)
     _prepare_root(root, _settings_to_store(job, annotations), overwrite)
     pending = [entry for entry in entries if overwrite or not job.is_complete(entry)]
     audio_s = 0.0
     if pending:
         with tempfile.TemporaryDirectory(prefix="simulation_") as scratch:
-            audio_s = _simulate(job, pending, Path(scratch), progress)
+            audio_s = _simulate(job, pending, orders, Path(scratch), progress)
     written = tuple(entry.name for entry in pending)
     skipped = tuple(entry.name for entry in entries if entry.name not in set(written))
     report = SimulationReport(root, written, skipped, audio_s, time.perf_counter() - started_s)
@@ -272,13 +273,24 @@ class _Job:
         from seld.scene_rendering import check_positions
 
         if annotations is None:
-            return sorted(
-                (slot for split in splits for slot in name_recordings(split, self.settings)), key=lambda slot: slot.name
-            )
+            slots = [slot for split in splits for slot in name_recordings(split, self.settings)]
+            if not slots:
+                raise ConfigError(
+                    f"No recording is to be simulated. Expected: recordings in one of the splits {list(splits)}. "
+                    f"Received: `simulation.recordings_per_split: {self.settings.recordings_per_split}`."
+                )
+            return sorted(slots, key=lambda slot: slot.name)
         plans = plan_annotations(annotations, self.settings, self.dataset, N_ROOMS)
         for plan in plans:
             check_positions(plan)
         return [*plans]
+
+    def orders(self, entries: "Sequence[Slot | RecordingPlan]") -> "list[SoundOrder]":
+        """Lists the sounds that the recordings need; checks own recordings before anything is written."""
+        from seld.scene_rendering import order_sounds
+
+        set_numbers = sorted({entry.split for entry in entries})
+        return order_sounds(self.dataset.classes, set_numbers, self.settings, self.simulation.source_dir)
 
     def is_complete(self, entry: "Slot | RecordingPlan") -> bool:
         """Says whether all files of a recording are there."""
@@ -287,7 +299,13 @@ class _Job:
         return is_complete(self.root, entry.split, entry.name, self.formats)
 
 
-def _simulate(job: _Job, entries: "Sequence[Slot | RecordingPlan]", scratch: Path, progress: bool) -> float:
+def _simulate(
+    job: _Job,
+    entries: "Sequence[Slot | RecordingPlan]",
+    orders: "Sequence[SoundOrder]",
+    scratch: Path,
+    progress: bool,
+) -> float:
     """Makes sounds and ambience, then the recordings; returns the seconds of recordings."""
     from tqdm import tqdm
 
@@ -295,10 +313,10 @@ def _simulate(job: _Job, entries: "Sequence[Slot | RecordingPlan]", scratch: Pat
 
     rate_hz = job.dataset.sample_rate_hz
     receiver = rendering.receiver_for(job.formats, job.settings.foa_norm)
-    set_numbers = sorted({entry.split for entry in entries})
-    orders = rendering.order_sounds(job.dataset.classes, set_numbers, job.settings, job.simulation.source_dir)
-    bank = rendering.build_bank(orders, job.settings, rate_hz, scratch, job.parallel)
-    rooms = sorted({entry.room for entry in entries})
+    rooms, sets = sorted({entry.room for entry in entries}), {entry.split for entry in entries}
+    logger.info("Making the sounds of %d splits and the ambience of %d rooms.", len(sets), len(rooms))
+    needed = [order for order in orders if order.set_number in sets]
+    bank = rendering.build_bank(needed, job.settings, rate_hz, scratch, job.parallel)
     rendering.build_loops(rooms, job.settings, receiver, rate_hz, scratch, job.parallel)
     studio = rendering.Studio(job.root, job.settings, rate_hz, receiver, job.dataset.classes, bank, scratch)
     written = parallel_map(partial(rendering.write_recording, studio=studio), entries, job.parallel)

@@ -306,9 +306,16 @@ def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(own_r
         order_sounds(DATASET.classes, (1,), strict, own_recordings)
 
 
-def test_a_folder_without_any_class_is_refused(tmp_path):
+def test_a_folder_without_any_class_is_refused_before_anything_is_written(tmp_path):
+    simulation = SMALL.model_copy(update={"source_dir": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="no recording of any class"):
-        order_sounds(DATASET.classes, (1,), scene_settings(SMALL, 0), tmp_path / "nowhere")
+        simulate_tau2019(tmp_path / "out", simulation, jobs=1, progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_without_any_recording_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="No recording is to be simulated"):
+        simulate_tau2019(tmp_path, SMALL, splits=(3,), jobs=1, progress=False)
 
 
 def test_a_class_without_a_sound_is_refused():
