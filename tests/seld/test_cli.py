@@ -1,0 +1,88 @@
+"""The command line: what it prints, and what it says about mistakes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from common.commands import extract, simulate
+from common.config import read_tasks
+from seld.cli import main
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    """Runs each test in an empty folder: nothing may be written where the user stands."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_list_shows_every_id_with_one_line(capsys):
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(read_tasks(PARAMS))
+    assert all(len(line.split()) > 2 for line in lines)
+
+
+def test_without_arguments_it_says_how_it_is_used_and_runs_task_1(capsys):
+    assert main([]) == 2  # there is no dataset here
+    captured = capsys.readouterr()
+    assert "usage" in captured.out and "Task 1, job 1" in captured.out
+    assert "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
+
+
+def test_all_settings_are_printed_before_work_starts(capsys):
+    main(["2", "x"])
+    printed = capsys.readouterr().out
+    for key in ("sequence_frames: 128", "format: mic", "learning_rate: 0.001", "seed: 0"):
+        assert key in printed
+
+
+def test_an_unknown_id_lists_the_known_ones(capsys):
+    assert main(["17", "x"]) == 2
+    message = capsys.readouterr().err
+    assert "Unknown task id" in message and "'17'" in message and "demo-published" in message
+
+
+def test_a_misspelt_key_is_one_line_without_a_traceback(capsys):
+    assert main(["1", "x", "--set", "training.epocs=3"]) == 2
+    message = capsys.readouterr().err
+    assert "Did you mean `training.epochs`" in message and "Traceback" not in message
+
+
+@pytest.mark.parametrize("command", [extract, simulate])
+def test_all_commands_know_the_same_ids(command, capsys):
+    assert command(["17"]) == 2
+    assert "Unknown task id" in capsys.readouterr().err
+
+
+def test_extraction_without_a_dataset_is_an_error_that_names_the_folder(capsys, empty_folder):
+    assert extract(["1"]) == 2
+    assert "data/tau2019" in capsys.readouterr().err
+    assert not list(empty_folder.iterdir())
+
+
+def test_the_standard_settings_can_be_copied_out_but_overwrite_nothing(capsys, empty_folder):
+    assert main(["--write-params"]) == 0
+    copied = empty_folder / "params.yaml"
+    assert yaml.safe_load(copied.read_text()) == yaml.safe_load(PARAMS.read_text())
+    copied.write_text("mine")
+    assert main(["--write-params"]) == 2
+    assert copied.read_text() == "mine" and "not overwritten" in capsys.readouterr().err
+
+
+def test_settings_of_the_current_folder_come_before_the_installed_ones(capsys, empty_folder):
+    (empty_folder / "params.yaml").write_text("tasks: {mine: {description: my own task}}")
+    assert main(["--list"]) == 0
+    assert capsys.readouterr().out.split() == ["mine", "my", "own", "task"]
+
+
+def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seld.cli.task_lines", interrupted)
+    assert main(["--list"]) == 130
+    assert "goes on from here" in capsys.readouterr().err
