@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from common.errors import CheckpointError, TrainingError
-from common.files import replacing, write_json
+from common.files import atomic_path, write_json
 from common.plotting import learning_curves, save_figure
 from common.prediction import Prediction, predict_recordings
 
@@ -176,7 +176,7 @@ def latest_state(folder: Path) -> ResumeState:
 def save_variables(path: Path, variables: Sequence) -> None:
     """Writes variables in their order, as arrays of an `.npz`."""
     arrays = {f"{number:04d}": keras.ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
 
@@ -190,7 +190,9 @@ def restore_variables(path: Path, variables: Sequence) -> None:
         with np.load(path, allow_pickle=False) as stored:
             arrays = [stored[name] for name in sorted(stored.files)]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Delete its folder and run the same command again.") from error
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete its folder and run the same command again."
+        ) from error
     expected, received = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
     if expected != received:
         raise CheckpointError(
@@ -213,5 +215,5 @@ def _number(value: float | None) -> float:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with replacing(target) as temporary:
+    with atomic_path(target) as temporary:
         shutil.copyfile(source, temporary)

@@ -96,7 +96,7 @@ def _simulate(arguments: Sequence[str]) -> None:
     parser = base_parser("Writes a simulated dataset in the layout of the task's real one.")
     parser.add_argument("task_id", help="id in params.yaml")
     parser.add_argument("--preset", help="size: fixture, demo, gpu or full; default: the task's")
-    parser.add_argument("--annotations", type=Path, help="folder of metadata files to render instead of inventing scenes")
+    parser.add_argument("--annotations", type=Path, help="folder of metadata files to render")
     parser.add_argument("--overwrite", action="store_true", help="write again, also what is there")
     options = parser.parse_args(arguments)
     preset = [f"simulation.preset={options.preset}"] if options.preset else []

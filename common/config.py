@@ -47,11 +47,11 @@ class BaseTask(Section):
     output_dir: Path
     seed: int = Field(0, ge=0)
     simulate_missing_dataset: bool = False  # a task on simulated data writes its dataset by itself
-    network: dict[str, Any] = {}  # checked by the system's own NetworkConfig
+    network: dict[str, Any] = Field({})  # checked by the system's own NetworkConfig
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
-    published: dict[str, float] = {}  # scores in the paper, shown beside ours
+    published: dict[str, float] = Field({})  # scores in the paper, shown beside ours
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise storage_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
-
-
-replacing = atomic_path
+        with suppress(OSError):  # the folder may be what failed
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

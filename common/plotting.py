@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.files import replacing
+from common.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    with replacing(Path(path)) as temporary:
+    with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 

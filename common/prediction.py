@@ -42,7 +42,7 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
         outputs = model.predict_on_batch(np.asarray(element["features"]))
         targets = {name: np.asarray(value) for name, value in element["targets"].items()}
         frames = int(element["frames"])
-        sequences, length = element["features"].shape[:2]
+        length = element["features"].shape[1]
         kept = {name: -(-frames * value.shape[1] // length) for name, value in targets.items()}  # rounded up
         yield Prediction(
             name=bytes(np.asarray(element["name"]).item()).decode(),

@@ -61,7 +61,8 @@ def read_settings(folder: Path) -> dict:
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} cannot be read ({type(error).__name__}): is {folder} a run directory?") from error
+        problem = type(error).__name__
+        raise CheckpointError(f"{path} cannot be read ({problem}): is {folder} a run directory?") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
     return settings
@@ -83,7 +84,7 @@ def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]
 
 def environment(command: list[str]) -> dict[str, Any]:
     """Describes what a run was made with: versions, machine, git revision and command line."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = metadata.version(package)

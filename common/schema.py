@@ -45,7 +45,8 @@ def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
         networks.append({"$ref": f"#/$defs/{family}.{name}"})
     definitions.update({key: _optional(value) for key, value in schema.pop("$defs", {}).items()})
     schema["properties"]["network"] = {"description": "sizes of the system's network", "anyOf": networks}
-    schema["properties"]["inherits"] = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
+    parent = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
+    schema["properties"]["inherits"] = parent
     return _optional(schema)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.callbacks import LearningCurves, ResumeRun, ResumeState, Scorer, ScoreOnValidation, latest_state
+from common.callbacks import LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
 from common.config import RunConfig, TrainingConfig
 from common.distribution import devices, jit_setting
 from common.errors import CheckpointError

@@ -36,7 +36,7 @@ class FoldConfig(Section):
 class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
-    loss_weights: dict[Literal["sed", "doa"], float] = {"sed": 1.0, "doa": 50.0}
+    loss_weights: dict[Literal["sed", "doa"], float] = Field({"sed": 1.0, "doa": 50.0})
     doa_loss: Literal["mse", "masked_mse"] = "mse"  # masked_mse: active classes only; wants a weight near 0.3
     augmentation: Literal["none", "foa_rotation"] = "none"  # foa_rotation: 16 rotations and reflections
 

@@ -154,7 +154,7 @@ def test_text_that_is_not_yaml_is_refused_with_its_line(tmp_path):
 def test_a_key_given_twice_is_refused(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("tasks:\n  1:\n    seed: 1\n    seed: 2\n")
-    with pytest.raises(ConfigError, match="line 3: key given twice: seed"):
+    with pytest.raises(ConfigError, match=r"line 3: key given twice: seed"):
         read_tasks(path)
 
 

@@ -167,7 +167,7 @@ def test_a_loss_that_is_not_a_number_ends_training_with_advice(tmp_path):
         while True:
             yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
 
-    with pytest.raises(TrainingError, match="Lower `training.learning_rate`"):
+    with pytest.raises(TrainingError, match=r"Lower `training.learning_rate`"):
         train(tmp_path, source=source)
 
 

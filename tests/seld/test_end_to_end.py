@@ -78,11 +78,9 @@ def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
 
 
 def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_path):
-    code = score_main(
-        [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev"), "--splits", "4"]
-        + ["--json", str(tmp_path / "scores.json"), "--task", "demo", *arguments(folder)]
-    )
-    assert code == 0
+    places = [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev")]
+    options = ["--splits", "4", "--json", str(tmp_path / "scores.json"), "--task", "demo"]
+    assert score_main([*places, *options, *arguments(folder)]) == 0
     stored, made_now = (json.loads((place / "scores.json").read_text()) for place in (run, tmp_path))
     assert made_now["rows"] == stored["rows"] and made_now["counts"] == stored["counts"]
 
