@@ -93,7 +93,9 @@ def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
     spectrum = fft.rfft(sound.dry * gain, n_fft)
     power = 0.0
     for number, (channel, response) in enumerate(zip(mixture, sound.responses, strict=True)):
-        wet = fft.irfft(spectrum * fft.rfft(response, n_fft), n_fft)[:n_wet]
+        product = fft.rfft(response, n_fft)
+        product *= spectrum
+        wet = fft.irfft(product, n_fft, overwrite_x=True)[:n_wet]
         if number == 0:
             power = float(np.mean(np.square(wet[: len(sound.dry)], dtype=np.float64)))
         _add_clipped(channel, wet, sound.onset_sample)
