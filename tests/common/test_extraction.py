@@ -1,0 +1,252 @@
+"""Extraction is safe to kill, gives the same bytes however it is run, and says what is wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.errors import DataError
+from common.extraction import Item, extract, plan_shards
+from common.feature_store import FeatureStore
+from common.files import TEMPORARY_PATTERN
+from common.parallel import ParallelConfig
+from common.tfrecord import ArraySpec, ExampleSchema, read_shard
+
+SCHEMA = ExampleSchema({"features": ArraySpec("float16", (None, 3, 2)), "activity": ArraySpec("uint8", (None, 2))})
+SETTINGS = {"kind": "test", "sizes": {"n_fft": 4}}
+ROOT = Path(__file__).resolve().parents[2]
+ITEMS = [Item(f"split{1 + i % 2}_{i:02d}", str(1 + i % 2), payload=i) for i in range(24)]
+KILLED_RUN = """
+import sys
+from pathlib import Path
+from tests.common.test_extraction import slow_extraction
+slow_extraction(Path(sys.argv[1]), int(sys.argv[2]))
+"""
+
+
+def compute(item: Item) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(item.payload)
+    frames = 20 + item.payload
+    return {
+        "features": rng.normal(5, 2, (frames, 3, 2)).astype(np.float16),
+        "activity": rng.integers(0, 2, (frames, 2), dtype=np.uint8),
+    }
+
+
+def compute_slowly(item: Item) -> dict[str, np.ndarray]:
+    time.sleep(0.03)
+    return compute(item)
+
+
+def slow_extraction(folder: Path, jobs: int) -> None:
+    extract(
+        folder, ITEMS, compute_slowly, SCHEMA, SETTINGS,
+        parallel=ParallelConfig(jobs=jobs), recordings_per_shard=2, progress=False,
+    )  # fmt: skip
+
+
+def run(folder: Path, jobs: int = 1, items=ITEMS, settings=SETTINGS, function=compute, **options) -> FeatureStore:
+    return extract(
+        folder, items, function, SCHEMA, settings,
+        parallel=ParallelConfig(jobs=jobs), **{"recordings_per_shard": 2, "progress": False} | options,
+    )  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder)
+    return folder
+
+
+def test_every_recording_is_stored_once_with_its_arrays(finished):
+    store = FeatureStore.open(finished, SETTINGS | {"recordings_per_shard": 2}, verify=True)
+    stored = {example["name"]: example for path in store.shards() for example in read_shard(path, store.schema)}
+    assert list(stored) == store.names() == sorted(item.name for item in ITEMS)
+    for item, frames in zip(sorted(ITEMS, key=lambda item: item.name), store.frames(), strict=True):
+        expected = compute(item)
+        assert frames == len(expected["features"])
+        for key, array in expected.items():
+            np.testing.assert_array_equal(stored[item.name][key], array)
+
+
+def test_statistics_of_groups_are_those_of_all_their_frames(finished):
+    store = FeatureStore.open(finished)
+    for groups in ([1], ["2"], [1, 2], None):
+        wanted = {str(group) for group in groups or (1, 2)}
+        frames = np.concatenate([compute(item)["features"] for item in ITEMS if item.group in wanted])
+        mean, std = store.statistics(groups)
+        np.testing.assert_allclose(mean, frames.astype(np.float64).mean(axis=0), rtol=1e-6)
+        np.testing.assert_allclose(std, frames.astype(np.float64).std(axis=0), rtol=1e-5)
+
+
+def test_two_processes_write_the_same_bytes_as_one(finished, tmp_path):
+    run(tmp_path, jobs=2)
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_killed_runs_leave_what_one_run_leaves(finished, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for number, (jobs, shards_done) in enumerate([(1, 1), (2, 3), (1, 6), (1, 9)]):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED_RUN, str(tmp_path), str(jobs)],
+            cwd=ROOT, env=environment, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.glob("*.npz"))) < shards_done and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        time.sleep(0.007 * number)  # in the middle of a shard, at different places
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        with pytest.raises(DataError, match="extraction was not finished"):
+            FeatureStore.open(tmp_path)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    (tmp_path / ".left.tfrecord.1.tmp").write_bytes(b"half")
+    run(tmp_path)
+    assert contents(tmp_path) == contents(finished)
+    assert not list(tmp_path.glob(TEMPORARY_PATTERN))
+    assert len(before) >= 9  # and these were not made again
+    assert all((tmp_path / name).stat().st_mtime_ns == changed for name, changed in before.items())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "statistics"])
+def test_a_damaged_shard_is_named_and_made_anew_by_the_next_run(finished, tmp_path, damage):
+    for name, content in contents(finished).items():
+        (tmp_path / name).write_bytes(content)
+    shard = FeatureStore.open(tmp_path).shards()[3]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "missing":
+        shard.unlink()
+    elif damage == "statistics":
+        shard.with_suffix(".npz").write_bytes(b"PK")
+    else:
+        shard.write_bytes(content if damage == "flipped" else content[:-7])
+    if damage != "statistics":
+        with pytest.raises(DataError, match=rf"Damaged shard: .*{shard.name}.*batch_feature_extraction\.py"):
+            FeatureStore.open(tmp_path, verify=True)
+    run(tmp_path)
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_shards_of_other_settings_are_refused_with_the_names_and_values(finished, tmp_path):
+    run(tmp_path, items=ITEMS[:2])
+    changed = {"kind": "test", "sizes": {"n_fft": 8}, "new": True}
+    message = r"other settings: new: absent there, true now; sizes\.n_fft: 4 there, 8 now\. Set another `feature_dir`"
+    with pytest.raises(DataError, match=message):
+        run(tmp_path, items=ITEMS[:2], settings=changed)
+    with pytest.raises(DataError, match=message):
+        FeatureStore.open(tmp_path, changed | {"recordings_per_shard": 2})
+    run(tmp_path, items=ITEMS[:2], settings=changed, overwrite=True)
+    FeatureStore.open(tmp_path, changed | {"recordings_per_shard": 2}, verify=True)
+
+
+def test_all_bad_recordings_are_listed_and_the_good_ones_finished(tmp_path):
+    def compute_or_refuse(item: Item) -> dict[str, np.ndarray]:
+        if item.payload in (3, 5):
+            raise DataError(f"Empty recording: {item.name}.wav.")
+        return compute(item)
+
+    with pytest.raises(DataError, match=r"Empty recording: split2_03\.wav\.\nEmpty recording: split2_05\.wav\.\nAll"):
+        run(tmp_path, function=compute_or_refuse, recordings_per_shard=1)
+    assert len(list(tmp_path.glob("*.tfrecord"))) == len(list(tmp_path.glob("*.npz"))) == len(ITEMS) - 2
+    assert not list(tmp_path.glob(TEMPORARY_PATTERN))
+    with pytest.raises(DataError, match="extraction was not finished"):
+        FeatureStore.open(tmp_path)
+
+
+def test_a_changed_source_is_extracted_again_and_a_removed_one_forgotten(tmp_path):
+    sources = [tmp_path / f"{number}.txt" for number in range(3)]
+    for source in sources:
+        source.write_text("1")
+    calls = []
+
+    def compute_source(item: Item) -> dict[str, np.ndarray]:
+        calls.append(item.name)
+        return compute(Item(item.name, item.group, payload=int(item.sources[0].read_text())))
+
+    items = [Item(source.stem, "1", (source,)) for source in sources]
+    folder = tmp_path / "features"
+    run(folder, items=items, function=compute_source, recordings_per_shard=1)
+    sources[1].write_text("22")
+    store = run(folder, items=items[:2], function=compute_source, recordings_per_shard=1)
+    assert calls == ["0", "1", "2", "1"]
+    assert store.names() == ["0", "1"]
+    assert store.frames() == [21, 42]
+    assert sorted(path.name for path in folder.glob("*.tfrecord")) == ["0.tfrecord", "1.tfrecord"]
+
+
+def test_a_second_extraction_into_the_folder_is_refused(tmp_path):
+    def compute_while_another_starts(item: Item) -> dict[str, np.ndarray]:
+        with pytest.raises(DataError, match="Another extraction is writing"):
+            run(tmp_path, items=ITEMS[:1])
+        return compute(item)
+
+    run(tmp_path, items=ITEMS[:1], function=compute_while_another_starts)
+
+
+def test_a_full_disk_stops_the_extraction_and_leaves_no_temporary_file(tmp_path):
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limit[1]))  # writing beyond fails as on a full disk
+    try:
+        with pytest.raises(DataError, match=r"Cannot write .*split1_00--split1_02\.tfrecord"):
+            run(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert not list(tmp_path.glob("*.tfrecord")) and not list(tmp_path.glob(TEMPORARY_PATTERN))
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="Cannot write"):
+        run(tmp_path / "file")
+
+
+def test_missing_features_say_which_command_makes_them(tmp_path):
+    with pytest.raises(DataError, match=r"No features in .*there is no such folder.*batch_feature_extraction\.py"):
+        FeatureStore.open(tmp_path / "none")
+
+
+def test_a_damaged_manifest_is_named(finished, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"shards": 1}))
+    with pytest.raises(DataError, match=r"Damaged manifest: .*manifest\.json"):
+        FeatureStore.open(tmp_path)
+
+
+def test_an_unknown_group_is_refused_with_those_there_are(finished):
+    with pytest.raises(DataError, match=r"No features of group 7 .*groups among 1, 2"):
+        FeatureStore.open(finished).shards([1, 7])
+
+
+def test_a_plan_keeps_groups_apart_and_depends_on_names_alone():
+    plans = plan_shards(ITEMS[::-1], 5)
+    assert plans == plan_shards(ITEMS, 5)
+    assert [len(plan.items) for plan in plans] == [5, 5, 2, 5, 5, 2]
+    assert all(len({item.group for item in plan.items}) == 1 for plan in plans)
+    assert plans[0].stem == "split1_00--split1_08"
+
+
+def test_names_that_are_no_file_names_stay_distinct():
+    stems = [plan.stem for plan in plan_shards([Item("a/b", "1"), Item("a b", "1"), Item(".c", "1")], 1)]
+    assert len(set(stems)) == 3
+    assert not any("/" in stem or stem.startswith(".") for stem in stems)
+
+
+def test_no_recordings_and_repeated_names_are_refused():
+    with pytest.raises(DataError, match="Received: none"):
+        plan_shards([], 1)
+    with pytest.raises(DataError, match="Received: a more than once"):
+        plan_shards([Item("a", "1"), Item("a", "2")], 1)

@@ -1,0 +1,121 @@
+"""Spectra against librosa and scipy, intensity against plane waves whose direction is known."""
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+
+from common import spectral
+
+RATE = 16000
+SIZES = (640, 1024, 320)  # window, transform, hop
+
+
+def noise(samples=16000, channels=4, seed=0):
+    return (0.1 * np.random.default_rng(seed).standard_normal((samples, channels))).astype(np.float32)
+
+
+def plane_wave(azimuth_deg, elevation_deg, gain=1.0, samples=16000):
+    """First-order Ambisonics W, Y, Z, X of noise from one direction; gain 1 is SN3D, sqrt(3) is N3D."""
+    azimuth, elevation = np.deg2rad([azimuth_deg, elevation_deg])
+    direction = np.array(
+        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
+    )  # x, y, z
+    source = 0.1 * np.random.default_rng(1).standard_normal(samples)
+    channels = [source, *(gain * direction[axis] * source for axis in (1, 2, 0))]
+    return np.stack(channels, axis=1).astype(np.float32), direction
+
+
+def intensity_features(audio):
+    return spectral.logmel_intensity(audio, spectral.mel_filters(RATE, 1024, 32, 50.0, None), *SIZES)
+
+
+def test_stft_is_that_of_librosa_with_reflected_edges():
+    audio = noise()
+    expected = librosa.stft(
+        audio.T, n_fft=1024, win_length=640, hop_length=320, window="hann", pad_mode="reflect"
+    )  # (C, F, T)
+    ours = spectral.stft(audio, *SIZES, n_frames=51)
+    assert ours.dtype == np.complex64
+    np.testing.assert_allclose(ours, expected.transpose(2, 1, 0), atol=2e-5)
+
+
+def test_inner_frames_are_those_of_scipy():
+    audio = noise()
+    _, _, expected = scipy.signal.stft(
+        audio.astype(np.float64), window="hann", nperseg=640, noverlap=320, boundary=None, padded=False, axis=0
+    )  # (F, C, T), divided by the sum of the window
+    ours = spectral.stft(audio, 640, 640, 320)  # frame 1 is the first that needs no reflected samples
+    np.testing.assert_allclose(ours[1:50], 320 * expected.transpose(2, 0, 1)[:49], atol=2e-5)
+
+
+def test_magnitudes_and_phases_rebuild_the_spectrum_without_its_constant():
+    audio = noise()
+    features = spectral.magnitude_phase(audio, *SIZES)  # (T, 512, 8)
+    expected = spectral.stft(audio, *SIZES)[:, 1:]
+    assert features.shape == (50, 512, 8)
+    np.testing.assert_allclose(features[..., :4] * np.exp(1j * features[..., 4:]), expected, atol=1e-5)
+    assert (np.abs(features[..., 4:]) <= np.float32(np.pi)).all()
+
+
+def test_the_loudest_sound_stays_far_from_the_largest_half_precision_number():
+    loud = np.cos(2 * np.pi * 3000 * np.arange(48000) / 48000)[:, None].astype(np.float32)
+    features = spectral.magnitude_phase(loud, 1920, 2048, 960, dtype="float16")
+    assert np.isfinite(features).all()
+    assert features[..., 0].max() < 960  # the sum of the window, reached by a constant of 1
+
+
+def test_the_rounding_of_16_bit_recordings_survives_half_precision():
+    quiet = np.random.default_rng(0).integers(-1, 2, (48000, 1)) / 32768
+    exact = spectral.magnitude_phase(quiet.astype(np.float32), 1920, 2048, 960)[..., 0]
+    stored = spectral.magnitude_phase(quiet.astype(np.float32), 1920, 2048, 960, dtype="float16")[..., 0]
+    assert np.abs(stored - exact).max() <= 2.0**-11 * exact.max()
+    assert (stored == 0).mean() < 1e-3
+
+
+def test_silence_has_finite_features():
+    silence = np.zeros((3200, 4), np.float32)
+    assert not spectral.magnitude_phase(silence, *SIZES).any()
+    features = intensity_features(silence)
+    np.testing.assert_allclose(features[..., :4], -100, rtol=1e-6)
+    assert not features[..., 4:].any()
+
+
+def test_log_mel_is_that_of_librosa():
+    audio = noise()
+    filters = spectral.mel_filters(RATE, 1024, 40, 50.0, 7000.0)
+    expected = librosa.feature.melspectrogram(
+        y=audio.T, sr=RATE, n_fft=1024, win_length=640, hop_length=320, n_mels=40, fmin=50, fmax=7000, pad_mode="reflect"
+    )
+    expected = librosa.power_to_db(expected, ref=1.0, amin=1e-10, top_db=None)[..., :50].transpose(2, 1, 0)
+    np.testing.assert_allclose(spectral.log_mel(audio, filters, *SIZES), expected, atol=2e-3)
+    bands = spectral.logmel_intensity(audio, filters, *SIZES)[..., :4]
+    np.testing.assert_allclose(bands, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("gain", [1.0, np.sqrt(3.0)])
+@pytest.mark.parametrize(
+    ("azimuth_deg", "elevation_deg"), [(0, 0), (90, 0), (180, 0), (-90, 0), (0, 90), (0, -90), (30, 20), (-135, -40)]
+)
+def test_the_intensity_of_a_plane_wave_is_the_direction_of_its_source(azimuth_deg, elevation_deg, gain):
+    audio, direction = plane_wave(azimuth_deg, elevation_deg, gain)
+    intensity = intensity_features(audio)[..., 4:]
+    np.testing.assert_allclose(intensity, np.broadcast_to(direction, intensity.shape), atol=1e-3)
+
+
+def test_no_intensity_is_longer_than_one():
+    lengths = np.linalg.norm(intensity_features(noise())[..., 4:], axis=-1)
+    assert lengths.max() <= 1 + 1e-5
+    assert lengths.mean() < 0.7  # independent channels have no direction
+
+
+def test_interleaving_packs_neighbouring_bins_as_the_published_code_did():
+    magnitude, phase = np.arange(24.0).reshape(6, 4), 100 + np.arange(24.0).reshape(6, 4)
+    published = np.concatenate([magnitude.ravel(), phase.ravel()]).reshape(6, 8)
+    np.testing.assert_array_equal(
+        spectral.interleave_channels(np.concatenate([magnitude, phase], axis=1)[None]), published[None]
+    )
+
+
+def test_audio_shorter_than_the_window_gives_one_frame():
+    assert spectral.stft(noise(samples=100), *SIZES).shape == (1, 513, 4)
