@@ -1,6 +1,6 @@
 """The sound of an empty room: a seamless loop of diffuse noise with voices, hum, clinks or steps in it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,38 +54,38 @@ def render_loop(ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int
         float32 (channels, n_samples), W (channel 0) of unit power.
     """
     spectra = np.zeros((receiver.n_channels, n_samples // 2 + 1), np.complex64)
-    for direction in _spread_directions(draw, N_NOISE_DIRECTIONS):
-        white = draw.noise(2 * spectra.shape[1]).view(np.complex64)
-        _add_source(spectra, white, direction, receiver, rate_hz)
+    directions = _spread_directions(draw, N_NOISE_DIRECTIONS)
+    whites = (draw.noise(2 * spectra.shape[1]).view(np.complex64) for _ in directions)
+    _add_sources(spectra, whites, directions, receiver, rate_hz)
     spectra *= _noise_shape(spectra.shape[1], rate_hz, ambience.noise_slope)
     noise_power = _mean_power(spectra[0], n_samples)
     for extra in ambience.extras:
         placed = EXTRAS[extra](draw, rate_hz, n_samples)
         power = sum(float(np.mean(np.square(signal, dtype=np.float64))) for signal, _ in placed)
-        gain = np.sqrt(noise_power / max(power, 1e-12)) * 10 ** (EXTRA_LEVEL_DB / 20)
-        for signal, direction in placed:
-            spectrum = fft.rfft(signal.astype(np.float32) * np.float32(gain))
-            _add_source(spectra, spectrum, direction, receiver, rate_hz)
+        gain = np.float32(np.sqrt(noise_power / max(power, 1e-12)) * 10 ** (EXTRA_LEVEL_DB / 20))
+        sources = (fft.rfft(signal.astype(np.float32) * gain) for signal, _ in placed)
+        _add_sources(spectra, sources, np.stack([direction for _, direction in placed]), receiver, rate_hz)
     spectra /= np.sqrt(_mean_power(spectra[0], n_samples))
     # Channel by channel: the rounding of one must not depend on which others are there.
     return np.stack([fft.irfft(spectrum, n_samples) for spectrum in spectra])
 
 
-def _add_source(
-    spectra: np.ndarray, source: np.ndarray, direction: np.ndarray, receiver: Receiver, rate_hz: int
+def _add_sources(
+    spectra: np.ndarray, sources: Iterable[np.ndarray], directions: np.ndarray, receiver: Receiver, rate_hz: int
 ) -> None:
-    """Adds a plane wave with spectrum `source` (bins,) from `direction` to all channels, in place."""
-    gains = first_order_gains(direction[None], receiver.norm)[: 1 + receiver.n_dipoles, 0]
-    for channel, gain in enumerate(gains):
-        spectra[channel] += np.complex64(gain) * source
-    if receiver.n_microphones:
-        grid = np.linspace(0, rate_hz / 2, RESPONSE_BINS)
-        fine = np.linspace(0, rate_hz / 2, len(source))
-        cosines = receiver.array.directions @ direction
-        for channel, response in enumerate(
-            rigid_sphere_response(grid, cosines, receiver.array.radius_m), start=1 + receiver.n_dipoles
-        ):
-            spectra[channel] += source * np.interp(fine, grid, response).astype(np.complex64)
+    """Adds plane waves with spectra `sources` (bins,) from `directions` (n, 3) to all channels, in place."""
+    grid_hz = np.linspace(0, rate_hz / 2, RESPONSE_BINS)
+    fine_hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
+    gains = first_order_gains(directions, receiver.norm)[: 1 + receiver.n_dipoles].T  # (n, 1 + dipoles)
+    microphones = receiver.array.directions[: receiver.n_microphones]
+    cosines = (directions @ microphones.T).ravel()
+    responses = rigid_sphere_response(grid_hz, cosines, receiver.array.radius_m)
+    responses = responses.reshape(len(directions), len(microphones), RESPONSE_BINS)
+    for source, source_gains, source_responses in zip(sources, gains, responses, strict=True):
+        for spectrum, gain in zip(spectra, source_gains, strict=False):
+            spectrum += np.complex64(gain) * source
+        for spectrum, response in zip(spectra[1 + receiver.n_dipoles :], source_responses, strict=True):
+            spectrum += source * np.interp(fine_hz, grid_hz, response).astype(np.complex64)
 
 
 def _mean_power(spectrum: np.ndarray, n_samples: int) -> float:
