@@ -358,7 +358,8 @@ def _sources(plan: ShardPlan) -> list[str]:
 
 def _finish(recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, Any]) -> FeatureStore:
     """Merges statistics by group in sorted order, and writes the manifest."""
-    entries, by_group = [], {}
+    entries: list[ShardEntry] = []
+    by_group: dict[str, RunningStatistics] = {}
     for plan in plans:  # sorted by group and name
         finished = _finished_entry(recipe, plan, verify=False)
         if finished is None:

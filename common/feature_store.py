@@ -213,7 +213,7 @@ def write_canonical_json(path: Path, content: Any) -> None:
 
 def write_statistics(path: Path, statistics: Mapping[str, RunningStatistics]) -> None:
     """Writes statistics by name as `.npz`, finished or not at all."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for name, part in sorted(statistics.items()):
         arrays |= {f"{name}/count": np.int64(part.count), f"{name}/mean": part.mean, f"{name}/m2": part.m2}
     write_arrays(path, arrays)

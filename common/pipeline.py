@@ -9,6 +9,7 @@ them. Recordings without labels have activity -1 throughout.
 """
 
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -221,7 +222,7 @@ class _Cutter:
     @property
     def sequence_bytes(self) -> int:
         spec = self.schema.arrays[FEATURES]
-        return self.sequence_frames * int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize
+        return self.sequence_frames * math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
 
     def labelled(self, arrays: Tensors) -> tf.Tensor:
         """Whether a recording has labels: bool scalar."""

@@ -207,7 +207,7 @@ def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchem
         if not spec.accepts(array):
             raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype}, {array.shape}.")
         stored = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        features[key] = _bytes_feature(memoryview(stored.reshape(-1).view(np.uint8)))
+        features[key] = _bytes_feature(stored.reshape(-1).view(np.uint8).data)
         if array.shape:
             features[_shape_key(key)] = _integers_feature(array.shape)
     pieces: list[bytes | memoryview] = []

@@ -17,11 +17,11 @@ from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
 from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
-from seld.labels import regression_labels
+from seld.labels import Rule, regression_labels
 
 logger = logging.getLogger(__name__)
 
-LABEL_RULE = "dcase2019"  # labels for training; scores make their own reference from the stored events
+LABEL_RULE: Rule = "dcase2019"  # labels for training; scores make their own reference from the stored events
 _FORM = 1  # counts up when the contents of a record change
 
 

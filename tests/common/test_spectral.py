@@ -84,9 +84,8 @@ def test_silence_has_finite_features():
 def test_log_mel_is_that_of_librosa():
     audio = noise()
     filters = spectral.mel_filters(RATE, 1024, 40, 50.0, 7000.0)
-    expected = librosa.feature.melspectrogram(
-        y=audio.T, sr=RATE, n_fft=1024, win_length=640, hop_length=320, n_mels=40, fmin=50, fmax=7000, pad_mode="reflect"
-    )
+    sizes = {"n_fft": 1024, "win_length": 640, "hop_length": 320, "pad_mode": "reflect"}
+    expected = librosa.feature.melspectrogram(y=audio.T, sr=RATE, **sizes, n_mels=40, fmin=50, fmax=7000)
     expected = librosa.power_to_db(expected, ref=1.0, amin=1e-10, top_db=None)[..., :50].transpose(2, 1, 0)
     np.testing.assert_allclose(spectral.log_mel(audio, filters, *SIZES), expected, atol=2e-3)
     bands = spectral.logmel_intensity(audio, filters, *SIZES)[..., :4]

@@ -1,0 +1,313 @@
+"""Streams: which frames come, in which order, with which targets; features tell where each frame is from."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from common.errors import DataError
+from common.pipeline import (
+    batches_per_pass,
+    evaluation_stream,
+    guard_stream,
+    train_stream,
+    transform_angles,
+    transform_features,
+)
+from common.spectral import interleave_channels
+from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.transforms import ChannelTransforms
+
+SCHEMA = ExampleSchema(
+    {
+        "features": ArraySpec("float32", (None, 4, 8)),
+        "activity": ArraySpec("uint8", (None, 2)),
+        "azimuth_deg": ArraySpec("int16", (None, 2)),
+        "elevation_deg": ArraySpec("int16", (None, 2)),
+        "events": ArraySpec("float64", (None, 6)),
+        "labelled": ArraySpec("uint8", ()),
+    }
+)
+TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+FRAMES = [43, 40, 7, 55, 61, 40, 48, 90, 33, 44]
+LENGTH = 10
+
+
+def recording(number, frames, labelled=True):
+    """The first channel of each frame is 1000 * recording + frame; so is the azimuth, by class."""
+    rng = np.random.default_rng(number)
+    features = rng.uniform(-3, 3, (frames, 4, 8)).astype(np.float32)
+    features[..., 0] = 1000 * number + np.arange(frames)[:, None]
+    place = np.arange(frames)[:, None] + [[0, 1000]]
+    activity = (place + number) % 3 != 0
+    return {
+        "features": features,
+        "activity": activity.astype(np.uint8) * labelled,
+        "azimuth_deg": place.astype(np.int16),
+        "elevation_deg": -place.astype(np.int16),
+        "events": np.full((number % 3, 6), number, np.float64),
+        "labelled": np.array(labelled, np.uint8),
+    }
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards")
+    recordings = [(f"r{number}", recording(number, frames)) for number, frames in enumerate(FRAMES)]
+    for first in range(0, len(recordings), 2):
+        write_shard(folder / f"{first}.tfrecord", recordings[first : first + 2], SCHEMA)
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(params=[False, True], ids=["streamed", "cached"])
+def cache(request):
+    return request.param
+
+
+def stream(shards, **options):
+    settings = {"sequence_frames": LENGTH, "batch_size": 4, "seed": 3, "shuffle_buffer_mb": 1.0}
+    return train_stream(shards, SCHEMA, TARGETS, **settings | options)
+
+
+def passes(shards, count, **options):
+    """The first channel, (batches, B, T), of each of `count` passes, and the targets."""
+    n_batches = batches_per_pass(FRAMES, LENGTH, options.get("batch_size", 4))
+    batches = list(stream(shards, **options).take(count * n_batches).as_numpy_iterator())
+    return [batches[start : start + n_batches] for start in range(0, len(batches), n_batches)]
+
+
+def places(one_pass):
+    return np.concatenate([features[:, :, 0, 0] for features, _ in one_pass])  # (sequences, T)
+
+
+def test_a_pass_holds_each_sequence_of_each_recording_once(shards, cache):
+    sequences = [max(1, frames // LENGTH) for frames in FRAMES]  # 46
+    assert batches_per_pass(FRAMES, LENGTH, 1) == sum(sequences)
+    for one_pass in passes(shards, 2, batch_size=1, cache=cache):
+        starts = places(one_pass)[:, 0].astype(int)
+        for number, (frames, expected) in enumerate(zip(FRAMES, sequences, strict=True)):
+            own = np.sort(starts[starts // 1000 == number] % 1000)
+            assert len(own) == expected
+            assert (np.diff(own) == LENGTH).all()  # side by side, without overlap
+            assert own[0] >= 0 and own[-1] + LENGTH <= max(frames, LENGTH)
+
+
+def test_sequences_are_consecutive_frames_of_one_recording(shards, cache):
+    for sequence in places(passes(shards, 1, cache=cache)[0]):
+        steps = np.diff(sequence)
+        padded = sequence[0] // 1000 == 2  # 7 frames, 10 wanted
+        assert (steps == 1).all() if not padded else (steps[:6] == 1).all() and (steps[6:] == 0).all()
+
+
+def test_every_frame_is_seen_in_some_pass(shards, cache):
+    seen = np.unique(np.concatenate([places(one_pass) for one_pass in passes(shards, 40, batch_size=1, cache=cache)]))
+    expected = [1000 * number + frame for number, frames in enumerate(FRAMES) for frame in range(frames)]
+    np.testing.assert_array_equal(seen, expected)
+
+
+def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, cache):
+    first, again, other = (
+        [places(one_pass) for one_pass in passes(shards, 2, seed=seed, cache=cache)] for seed in (3, 3, 4)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert (first[0] != first[1]).any()
+    assert (first[0] != other[0]).any()
+
+
+def test_a_job_that_goes_on_at_a_pass_sees_what_it_would_have_seen(shards, cache):
+    transforms = turning_transforms()
+    whole = passes(shards, 3, cache=cache, transforms=transforms)
+    resumed = passes(shards, 1, first_pass=2, cache=cache, transforms=transforms)
+    for (x, y), (x_resumed, y_resumed) in zip(whole[2], resumed[0], strict=True):
+        np.testing.assert_array_equal(x, x_resumed)
+        np.testing.assert_array_equal(y["doa"], y_resumed["doa"])
+
+
+def test_neighbouring_sequences_come_from_different_recordings(shards, cache):
+    owners = places(passes(shards, 1, batch_size=1, cache=cache)[0])[:, 0] // 1000
+    assert (np.diff(owners) == 0).mean() < 0.4
+
+
+def test_targets_belong_to_their_frames_and_padding_has_activity_minus_one(shards, cache):
+    for features, targets in passes(shards, 1, cache=cache)[0]:
+        place = features[:, :, 0, 0]
+        number, frame = place // 1000, place % 1000
+        inside = np.ones(place.shape, bool)
+        inside[:, 7:] = number[:, :1] != 2  # of 10 frames, that recording has 7
+        expected = np.where((frame + number) % 3 != 0, 1, 0)
+        np.testing.assert_array_equal(targets["sed"][..., 0], np.where(inside, expected, -1))
+        np.testing.assert_array_equal(targets["doa"][..., :2], targets["sed"])
+        np.testing.assert_array_equal(targets["doa"][..., 2], frame)
+        np.testing.assert_array_equal(targets["doa"][..., 3], frame + 1000)
+        np.testing.assert_array_equal(targets["doa"][..., 4:], -targets["doa"][..., 2:4])
+        assert targets["sed"].dtype == targets["doa"].dtype == np.float32
+
+
+def test_a_pooled_frame_has_the_label_of_its_middle_frame(shards, cache):
+    features, targets = passes(shards, 1, target_stride=5, cache=cache)[0][0]
+    assert targets["doa"].shape == (4, 2, 6)
+    np.testing.assert_array_equal(targets["doa"][..., 2], features[:, 2::5, 0, 0] % 1000)
+
+
+def test_batches_keep_the_stored_type_and_static_shapes(tmp_path, cache):
+    half = ExampleSchema({**SCHEMA.arrays, "features": ArraySpec("float16", (None, 4, 8))})
+    arrays = recording(1, 50)
+    write_shard(tmp_path / "a.tfrecord", [("a", arrays | {"features": arrays["features"].astype(np.float16)})], half)
+    dataset = train_stream(
+        [tmp_path / "a.tfrecord"], half, TARGETS, sequence_frames=10, batch_size=2, seed=0, cache=cache
+    )
+    spec, targets = dataset.element_spec
+    assert (spec.dtype, spec.shape.as_list()) == (tf.float16, [2, 10, 4, 8])
+    assert targets["doa"].shape.as_list() == [2, 10, 6]
+
+
+def turning_transforms():
+    """Three rows: nothing; four channels in a ring; two swapped, one negated, a phase shifted, angles turned."""
+    permutation = np.array([[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 0, 4, 5, 6, 7], [1, 0, 2, 3, 4, 5, 7, 6]])
+    sign = np.ones((3, 8), np.float32)
+    sign[2, 3] = -1
+    shift = np.zeros((3, 8), np.float32)
+    shift[2, 5] = np.pi
+    periodic = np.arange(8) >= 4
+    angles = {
+        "azimuth_deg": (np.array([1, 1, -1], np.float32), np.array([0, 90, 180], np.float32)),
+        "elevation_deg": (np.array([1, 1, -1], np.float32), np.zeros(3, np.float32)),
+    }
+    return ChannelTransforms(permutation, sign, shift, periodic, angles)
+
+
+def test_transformed_features_and_angles_are_those_of_the_tables():
+    transforms, rng = turning_transforms(), np.random.default_rng(0)
+    features = rng.uniform(-np.pi, np.pi, (3, 6, 4, 8)).astype(np.float32)
+    active = rng.integers(0, 2, (3, 6, 2), dtype=np.uint8)
+    angles = rng.integers(-18, 18, (3, 6, 2)).astype(np.int16) * 10
+    rows = np.array([2, 0, 1])
+    moved = transform_features(tf.constant(features), transforms, tf.constant(rows)).numpy()
+    batch = {"activity": tf.constant(active), "azimuth_deg": tf.constant(angles), "elevation_deg": tf.constant(angles)}
+    turned = transform_angles(batch, transforms, tf.constant(rows))
+    for index, row in enumerate(rows):
+        np.testing.assert_allclose(moved[index], transforms.apply_to_features(features[index], row), atol=1e-6)
+        for name in ("azimuth_deg", "elevation_deg"):
+            expected = transforms.apply_to_angles(name, angles[index], active[index] > 0, row)
+            np.testing.assert_array_equal(turned[name][index], expected)
+
+
+def test_half_precision_features_are_transformed_without_loss():
+    transforms = turning_transforms()
+    features = np.random.default_rng(0).uniform(-3, 3, (2, 5, 4, 8)).astype(np.float16)
+    moved = transform_features(tf.constant(features), transforms, tf.constant([1, 2])).numpy()
+    np.testing.assert_array_equal(moved[0], features[0][..., [1, 2, 3, 0, 4, 5, 6, 7]])
+    np.testing.assert_array_equal(moved[1][..., 3], -features[1][..., 3])
+    assert (np.abs(moved[1][..., 5]) <= np.float16(np.pi)).all()
+
+
+def test_each_sequence_of_a_stream_gets_one_row_and_all_rows_occur(shards, cache):
+    transforms = turning_transforms()
+    originals = {
+        (number, frame): arrays["features"][frame]
+        for number, frames in enumerate(FRAMES)
+        for arrays in [recording(number, frames)]
+        for frame in range(frames)
+    }
+    counts = np.zeros(3, int)
+    for features, targets in itertools.chain(*passes(shards, 2, cache=cache, transforms=transforms)):
+        for sequence, labels in zip(features, targets["doa"], strict=True):
+            rows = [row for row in range(3) if is_row(sequence, transforms, row, originals)]
+            assert len(rows) == 1
+            counts[rows[0]] += 1
+            assert (labels[:, 0] != -1).any()
+    assert (counts > 5).all()
+
+
+def is_row(sequence, transforms, row, originals):
+    place = sequence[:, 0, [0, 3, 1][row]]  # where the channel that tells the place went
+    keys = [(int(value) // 1000, int(value) % 1000) for value in place]
+    if any(value != int(value) or key not in originals for value, key in zip(place, keys, strict=True)):
+        return False
+    original = np.stack([originals[key] for key in keys])
+    return np.allclose(sequence, transforms.apply_to_features(original, row), atol=1e-5)
+
+
+def test_interleaving_follows_the_transforms(shards, cache):
+    plain, packed = (
+        passes(shards, 1, cache=cache, transforms=turning_transforms(), interleaved_channels=flag)[0]
+        for flag in (False, True)
+    )
+    for (x, _), (x_packed, _) in zip(plain, packed, strict=True):
+        np.testing.assert_array_equal(x_packed, interleave_channels(x))
+
+
+def test_evaluation_gives_whole_recordings_in_order(shards):
+    elements = list(evaluation_stream(shards, SCHEMA, TARGETS, sequence_frames=LENGTH).as_numpy_iterator())
+    assert [element["name"].decode() for element in elements] == [f"r{number}" for number in range(len(FRAMES))]
+    for number, (element, frames) in enumerate(zip(elements, FRAMES, strict=True)):
+        arrays, count = recording(number, frames), -(-frames // LENGTH)
+        assert element["frames"] == frames and element["labelled"]
+        assert element["features"].shape == (count, LENGTH, 4, 8)
+        joined = element["features"].reshape(-1, 4, 8)
+        np.testing.assert_array_equal(joined[:frames], arrays["features"])
+        np.testing.assert_array_equal(joined[frames:], np.repeat(joined[frames - 1 : frames], len(joined) - frames, 0))
+        activity = element["targets"]["sed"].reshape(-1, 2)
+        np.testing.assert_array_equal(activity[:frames], arrays["activity"])
+        assert (activity[frames:] == -1).all()
+        np.testing.assert_array_equal(element["targets"]["doa"].reshape(-1, 6)[:frames, 2:4], arrays["azimuth_deg"])
+        np.testing.assert_array_equal(element["events"], arrays["events"])
+
+
+def test_recordings_without_labels_are_marked_and_masked(tmp_path):
+    write_shard(tmp_path / "a.tfrecord", [("a", recording(0, 25, labelled=False))], SCHEMA)
+    paths = [tmp_path / "a.tfrecord"]
+    (element,) = evaluation_stream(paths, SCHEMA, TARGETS, sequence_frames=LENGTH, target_stride=2).as_numpy_iterator()
+    assert not element["labelled"]
+    assert element["targets"]["sed"].shape == (3, 5, 2)
+    assert (element["targets"]["sed"] == -1).all()
+    for cache in (False, True):
+        _, targets = next(iter(stream(paths, batch_size=2, cache=cache)))
+        assert (targets["sed"].numpy() == -1).all()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
+    for name in ("a", "b"):
+        write_shard(tmp_path / f"{name}.tfrecord", [(name, recording(0, 50))], SCHEMA)
+    paths, bad = [tmp_path / "a.tfrecord", tmp_path / "b.tfrecord"], tmp_path / "b.tfrecord"
+    content = bytearray(bad.read_bytes())
+    content[len(content) // 2] ^= 1
+    evaluation = evaluation_stream(paths, SCHEMA, TARGETS, sequence_frames=LENGTH)
+    training = stream(paths, batch_size=2)
+    bad.unlink() if damage == "missing" else bad.write_bytes(content if damage == "flipped" else content[:-9])
+    for dataset, known in ((evaluation, None), (training, paths)):
+        with (
+            pytest.raises(DataError, match=r"Damaged shard: .*b\.tfrecord.*batch_feature_extraction\.py") as caught,
+            guard_stream(known),
+        ):
+            for _ in dataset.take(20):
+                pass
+        assert caught.value.__suppress_context__
+
+
+def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):
+    (tmp_path / "a.tfrecord").write_bytes(b"")
+    with pytest.raises(DataError, match=r"a\.tfrecord \(it holds no record"):
+        stream([tmp_path / "a.tfrecord"], cache=True)
+
+
+def test_features_beyond_the_free_memory_are_streamed_with_a_warning(shards, monkeypatch, caplog):
+    monkeypatch.setattr("common.pipeline._free_bytes", lambda: 1000.0)
+    assert len(passes(shards, 1, cache=True)[0]) == batches_per_pass(FRAMES, LENGTH, 4)
+    assert "read from disk" in caplog.text
+
+
+def test_too_few_recordings_for_a_batch_are_refused():
+    with pytest.raises(DataError, match=r"at least 16 sequences of 128 frames.*Received: 3, from 2 recordings"):
+        batches_per_pass([128, 300], 128, 16)
+
+
+def test_no_shards_a_stride_that_does_not_divide_and_unknown_arrays_are_refused(shards):
+    with pytest.raises(DataError, match=r"No TFRecord shard found"):
+        stream([])
+    with pytest.raises(ValueError, match="must divide"):
+        stream(shards, target_stride=3)
+    with pytest.raises(ValueError, match=r"Expected: \['distance_m'\]"):
+        train_stream(shards, SCHEMA, {"a": ("distance_m",)}, sequence_frames=10, batch_size=2, seed=0)

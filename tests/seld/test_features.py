@@ -1,0 +1,94 @@
+"""The two kinds of features: shapes, types, length, and settings that cannot stand together."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from common.errors import ConfigError
+from common.spectral import stft
+from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
+
+RATE = 48000
+MAGNITUDE_PHASE = FeatureConfig()
+LOGMEL_INTENSITY = FeatureConfig(kind="logmel_intensity")
+
+
+def noise(seconds, channels=4):
+    return (0.05 * np.random.default_rng(0).standard_normal((round(seconds * RATE), channels))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("features", "shape", "dtype"),
+    [(MAGNITUDE_PHASE, (1024, 8), np.float16), (LOGMEL_INTENSITY, (64, 7), np.float32)],
+)
+def test_a_minute_has_3000_frames_of_the_stored_type(features, shape, dtype):
+    computed = extract_features(noise(60), features, RATE, 60.0)
+    assert computed.shape == (3000, *shape)
+    assert computed.dtype == dtype
+    assert feature_shape(features) == shape
+
+
+@pytest.mark.parametrize("features", [MAGNITUDE_PHASE, LOGMEL_INTENSITY])
+@pytest.mark.parametrize("seconds", [0.013, 0.731, 1.0, 1.27])
+def test_shorter_and_longer_recordings_are_padded_with_zeros_and_cut(features, seconds):
+    audio = noise(seconds)
+    whole = np.zeros((RATE, 4), np.float32)
+    whole[: len(audio)] = audio[:RATE]
+    np.testing.assert_array_equal(
+        extract_features(audio, features, RATE, 1.0), extract_features(whole, features, RATE, 1.0)
+    )
+
+
+def test_without_a_duration_the_audio_decides():
+    assert len(extract_features(noise(0.731), LOGMEL_INTENSITY, RATE)) == 36
+    assert len(extract_features(noise(0.005), LOGMEL_INTENSITY, RATE)) == 1
+
+
+def test_magnitudes_come_before_phases_and_the_constant_is_left_out():
+    audio = noise(0.5)
+    spectra = stft(audio, 1920, 2048, 960)[:, 1:]
+    features = extract_features(audio, FeatureConfig(dtype="float32"), RATE)
+    np.testing.assert_allclose(features[..., :4], np.abs(spectra), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(features[..., 4:], np.angle(spectra), atol=1e-5)
+
+
+def test_each_frame_stands_alone_so_that_blocks_do_not_show():
+    audio = noise(3)
+    whole = extract_features(audio, LOGMEL_INTENSITY, RATE)
+    part = extract_features(audio[960 * 40 :], LOGMEL_INTENSITY, RATE)
+    np.testing.assert_allclose(whole[45:], part[5:], atol=1e-4)
+
+
+@pytest.mark.parametrize(("duration_s", "hop_s", "frames"), [(60, 0.02, 3000), (0.06, 0.02, 3), (1, 0.03, 33)])
+def test_frames_are_counted_without_rounding_errors(duration_s, hop_s, frames):
+    assert frames_in(duration_s, hop_s) == frames
+
+
+def test_settings_of_how_features_are_read_do_not_change_what_is_stored():
+    published = FeatureConfig(interleaved_channels=True, scaler_splits="all", n_mels=80)
+    assert published.content() == MAGNITUDE_PHASE.content()
+    assert FeatureConfig(kind="logmel_intensity", n_mels=80).content() != LOGMEL_INTENSITY.content()
+    assert FeatureConfig(dtype="float32").content() != MAGNITUDE_PHASE.content()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hop_s": 0.05}, "hop_s.*must not exceed.*window_s"),
+        ({"kind": "logmel_intensity", "interleaved_channels": True}, "belongs to magnitude_phase"),
+        ({"fmin_hz": 900, "fmax_hz": 800}, "fmax_hz.*must exceed"),
+        ({"n_mel": 64}, "Extra inputs"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        FeatureConfig(**settings)
+
+
+def test_settings_that_do_not_fit_the_audio_are_refused():
+    with pytest.raises(ConfigError, match="longer than the Fourier transform"):
+        extract_features(noise(1), FeatureConfig(window_s=0.1), RATE)
+    with pytest.raises(ConfigError, match="whole number of samples"):
+        extract_features(noise(1), FeatureConfig(hop_s=0.01999), RATE)
+    with pytest.raises(ConfigError, match=r"Expected: 4 channels\. Received: 2"):
+        extract_features(noise(1, channels=2), LOGMEL_INTENSITY, RATE)
