@@ -1,6 +1,7 @@
 """Chooses the devices of a job: one, or all GPUs of this machine."""
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -49,9 +50,15 @@ def _scope(run: RunConfig) -> AbstractContextManager:
         return keras.distribution.DataParallel().scope()
     if run.backend == "torch":
         raise ConfigError("`run.distribution: mirrored` needs `run.backend: tensorflow` or `jax`. Received: torch.")
+    return _mirrored_strategy().scope()
+
+
+@functools.cache
+def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
+    """The one strategy of this process: variables of one cannot be used under another."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     logger.info("Each batch is split over %d devices: %s.", len(found), ", ".join(device.name for device in found))
-    return tf.distribute.MirroredStrategy([device.name for device in found]).scope()
+    return tf.distribute.MirroredStrategy([device.name for device in found])
 
 
 def jit_setting(run: RunConfig) -> str | bool:

@@ -8,18 +8,23 @@ PACKAGE = "dcase_keras"
 
 
 def masked_mean(values: Any, mask: Any) -> Any:
-    """Averages the entries under a mask.
+    """Averages the entries under a mask over a whole batch, given as one share per example.
+
+    One value per example is what Keras reduces: a scalar would not be scaled when a batch is split over devices.
 
     Args:
-        values: any shape, finite.
+        values: (B, ...), any further axes.
         mask: same shape or one that broadcasts to it; 1 for entries that count, 0 for others.
 
     Returns:
-        Scalar, the sum over counted entries by their number; 0, with gradient 0, when none counts.
+        (B,); its mean is the sum over counted entries by their number, and 0, with gradient 0, when none counts.
     """
-    mask = keras.ops.broadcast_to(keras.ops.cast(mask, values.dtype), keras.ops.shape(values))
-    total = keras.ops.sum(keras.ops.where(mask > 0, values, keras.ops.zeros_like(values)))
-    return total / keras.ops.maximum(keras.ops.sum(mask), 1.0)
+    ops = keras.ops
+    mask = ops.broadcast_to(ops.cast(mask, values.dtype), ops.shape(values))
+    counted = ops.where(mask > 0, values, ops.zeros_like(values))
+    n_examples = ops.shape(values)[0]
+    sums = ops.sum(ops.reshape(counted, (n_examples, -1)), axis=1)  # (B,)
+    return sums * ops.cast(n_examples, values.dtype) / ops.maximum(ops.sum(mask), 1.0)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -34,6 +39,6 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
         super().__init__(name=name, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the mean, a scalar in nats."""
+        """Returns each example's share of the mean, (B,), in nats."""
         errors = keras.ops.binary_crossentropy(keras.ops.maximum(y_true, 0.0), y_pred)  # (B, T, K)
         return masked_mean(errors, y_true >= 0.0)

@@ -50,7 +50,7 @@ class PolarMeanSquaredError(keras.losses.Loss):
         super().__init__(name=name, **options)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the mean, a scalar in squared (stretched) radians."""
+        """Returns each example's share of the mean, (B,), in squared (stretched) radians."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, float(INACTIVE_AZIMUTH_DEG))
         elevation_deg = keras.ops.where(activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG))
@@ -75,7 +75,7 @@ class MaskedDirectionError(keras.losses.Loss):
         self.output = output
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the mean, a scalar: squared (stretched) radians, or squared distance of unit vectors."""
+        """Returns each example's share of the mean, (B,): squared (stretched) radians, or squared distance of vectors."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         targets = polar_targets if self.output == "polar" else cartesian_targets
         n_coordinates = 2 if self.output == "polar" else 3

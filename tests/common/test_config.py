@@ -127,7 +127,7 @@ def test_settings_that_cannot_stand_together_are_refused(override, message):
     "override", ["features.kind=logmel_intensity", "training.augmentation=foa_rotation"]
 )
 def test_what_needs_ambisonics_is_refused_for_microphones(override):
-    with pytest.raises(ConfigError, match="needs `dataset.format: foa`"):
+    with pytest.raises(ConfigError, match=r"needs `dataset.format: foa`"):
         load_task(PARAMS, "2", [override])
 
 
