@@ -15,7 +15,6 @@ from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.section import Section
 
-
 FAMILIES = ("seld", "sed_task4")  # known by name alone: they are loaded when a task asks for one
 
 

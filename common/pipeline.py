@@ -280,6 +280,9 @@ def _streamed_passes(
             cycle_length=min(interleave, len(paths)),
             num_parallel_calls=min(interleave, len(paths), max(2, os.cpu_count() or 1)),
         )
+        # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
+        # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
+        tf.random.set_seed(1)
         shuffled = examples.shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed)
         return shuffled.batch(batch_size, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 

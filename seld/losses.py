@@ -75,7 +75,7 @@ class MaskedDirectionError(keras.losses.Loss):
         self.output = output
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns each example's share of the mean, (B,): squared (stretched) radians, or squared distance of vectors."""
+        """Returns each example's share of the mean, (B,): squared (stretched) radians or squared distance."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         targets = polar_targets if self.output == "polar" else cartesian_targets
         n_coordinates = 2 if self.output == "polar" else 3
