@@ -1,11 +1,15 @@
 """Work spread over processes of one machine, or over machines through joblib's other backends."""
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from common.errors import ConfigError
 from common.section import Section
 
 Item = TypeVar("Item")
@@ -19,6 +23,7 @@ class ParallelConfig(Section):
     backend: Literal["loky", "threading", "dask", "ray"] = Field(
         "loky", description="Engine of joblib: loky (this machine); dask or ray where one machine is too small."
     )
+    scheduler: str | None = Field(None, description="Address of a running dask or ray cluster; null: one is started.")
 
     @property
     def n_jobs(self) -> int:
@@ -33,18 +38,54 @@ def parallel_map(
 ) -> Iterator[Result]:
     """Applies `function` to all items; results come as they are finished, in any order.
 
-    With one process, everything happens in this one. Numerical libraries use one thread per process, so that
-    processes do not compete and results do not depend on their number.
+    With one process of this machine, everything happens in this one. Numerical libraries use one thread per process,
+    so that processes do not compete and results do not depend on their number.
+
+    Raises:
+        ConfigError: the engine is not installed.
     """
-    if parallel.n_jobs == 1 or len(items) <= 1:
+    from threadpoolctl import threadpool_limits  # here: settings that mention this module stay fast to read
+
+    local = parallel.backend in ("loky", "threading")
+    if local and (parallel.n_jobs == 1 or len(items) <= 1):
         yield from (_single_threaded(function, item) for item in items)
         return
-    import joblib  # here: settings that mention this module stay fast to read
+    import joblib
 
-    n_jobs = min(parallel.n_jobs, len(items))
-    with joblib.parallel_config(backend=parallel.backend, n_jobs=n_jobs):
-        pool = joblib.Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="2*n_jobs")
-        yield from pool(joblib.delayed(_single_threaded)(function, item) for item in items)
+    # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
+    limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
+    with limits, _engine(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
+        pool = joblib.Parallel(return_as="generator_unordered" if parallel.backend != "ray" else "list", batch_size=1)
+        work = function if parallel.backend == "threading" else partial(_single_threaded, function)
+        yield from pool(joblib.delayed(work)(item) for item in items)
+
+
+@contextmanager
+def _engine(parallel: ParallelConfig) -> Iterator[None]:
+    """Connects to a cluster, or starts one for the time of the work, where the engine needs that."""
+    if parallel.backend == "dask":
+        local = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"address": parallel.scheduler} if parallel.scheduler else local
+        with _installed("distributed", "dask").Client(**options):
+            yield
+    elif parallel.backend == "ray":
+        ray, joblib_ray = _installed("ray", "ray"), _installed("ray.util.joblib", "ray")
+        if not ray.is_initialized():
+            ray.init(**({"address": parallel.scheduler} if parallel.scheduler else {"num_cpus": parallel.n_jobs}))
+        joblib_ray.register_ray()
+        yield
+    else:
+        yield
+
+
+def _installed(module: str, package: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"`parallel.backend: {package}` needs the package {package}, which is not installed. "
+            f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
+        ) from error
 
 
 def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
