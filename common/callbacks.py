@@ -68,6 +68,21 @@ class ScoreOnValidation(keras.callbacks.Callback):
         logs.update({f"val_{name}": value for name, value in scorer.result().items()})
 
 
+class KeepModels(keras.callbacks.Callback):
+    """Keeps the model of every so many epochs, as `epoch-<number>.keras`, whatever its score."""
+
+    def __init__(self, folder: Path, every_epochs: int):
+        super().__init__()
+        self.folder, self.every_epochs = folder, every_epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if (epoch + 1) % self.every_epochs == 0:
+            with atomic_path(self.folder / f"epoch-{epoch + 1:05d}.keras") as temporary:
+                saved = temporary.with_suffix(".keras")
+                self.model.save(saved)
+                saved.rename(temporary)
+
+
 class LearningCurves(keras.callbacks.Callback):
     """Redraws the curves of the whole history after each epoch."""
 

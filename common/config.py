@@ -34,9 +34,18 @@ class TrainingConfig(Section):
     epochs: int = Field(50, gt=0)
     passes_per_epoch: int = Field(1, gt=0)  # passes over the training splits between two validations
     batches_per_pass: int | None = Field(None, gt=0)  # None: all of them
+    iterations_per_epoch: int | None = Field(None, gt=0)  # batches between two validations, in place of whole passes
     patience_epochs: int = Field(5, ge=0)  # stops after this many epochs without a better score; 0: never
+    patience_from_epoch: int = Field(0, ge=0)  # epochs before this one do not count as without a better score
+    min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
     learning_rate: float = Field(1e-3, gt=0)
+    decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
+    decay_iterations: int = Field(200, gt=0)  # ... each time this many batches are done
+    decay_from_iteration: int = Field(0, ge=0)  # no decay before
+    amsgrad: bool = False
+    epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
     clip_norm: float | None = Field(None, gt=0)  # None: gradients are not clipped
+    checkpoint_every_epochs: int | None = Field(None, gt=0)  # keep these models too; None: the best and the last state
 
 
 class BaseTask(Section):

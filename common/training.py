@@ -11,12 +11,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from common.callbacks import LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
+from common.callbacks import KeepModels, LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
 from common.config import RunConfig, TrainingConfig
 from common.distribution import devices, jit_setting
 from common.errors import CheckpointError
 from common.files import write_json, write_text
 from common.layers import with_statistics
+from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
 from common.run_directory import read_json
 from common.system import Stage
@@ -31,7 +32,7 @@ class StageData:
     """What a stage learns from.
 
     Attributes:
-        batches: from the number of passes already done to an endless stream of (features, targets).
+        batches: from the number of batches already done to an endless stream of (features, targets).
         batches_per_pass: batches in one pass over the training splits.
         validation: recordings of the validation splits, from `common.pipeline.evaluation_stream`.
         shape: frames (None: any number), bands and channels of the features.
@@ -115,23 +116,23 @@ def _fit(
     keras.utils.set_random_seed(seed)
     model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
     model.compile(
-        optimizer=keras.optimizers.Adam(training.learning_rate, clipnorm=training.clip_norm),
+        optimizer=build_optimizer(training),
         loss=dict(stage.losses),
         loss_weights=dict(stage.loss_weights),
         jit_compile=jit_setting(run),
     )
     if state.folder is not None:
         logger.info("%s: going on after epoch %d.", folder, state.epochs)
-    steps = min(training.batches_per_pass or data.batches_per_pass, data.batches_per_pass)
+    steps = iterations_per_epoch(training, data.batches_per_pass)
     callbacks = _callbacks(stage, data, goal, training, folder, state)
     resume = callbacks[-1]
     if state.epochs < training.epochs and not _stopped(state, training):
         with guard_stream():
             model.fit(
-                data.batches(state.epochs * training.passes_per_epoch),
+                data.batches(state.epochs * steps),
                 epochs=training.epochs,
                 initial_epoch=state.epochs,
-                steps_per_epoch=steps * training.passes_per_epoch,
+                steps_per_epoch=steps,
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled
                 verbose=2,
@@ -140,6 +141,13 @@ def _fit(
     scores = state.history[goal.monitor]
     chosen = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
     write_json(folder / FINISHED, {"epochs": len(scores), "best_epoch": chosen + 1, "history": state.history})
+
+
+def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int:
+    """Batches between two validations."""
+    if training.iterations_per_epoch is not None:
+        return training.iterations_per_epoch
+    return training.passes_per_epoch * min(training.batches_per_pass or batches_per_pass, batches_per_pass)
 
 
 def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
@@ -158,17 +166,28 @@ def _callbacks(
     )
     remembering: list[keras.callbacks.Callback] = [checkpoint]
     if training.patience_epochs:
-        remembering.append(
-            keras.callbacks.EarlyStopping(goal.monitor, mode=goal.mode, patience=training.patience_epochs, verbose=1)
-        )
+        remembering.append(_early_stopping(goal, training))
+    kept = [KeepModels(folder / "models", training.checkpoint_every_epochs)] if training.checkpoint_every_epochs else []
     return [
         ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights),
         *remembering,
+        *kept,
         keras.callbacks.CSVLogger(folder / "history.csv", append=True),
         keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
         LearningCurves(folder / "curves.png", goal.panels, state.history),
         ResumeRun(folder / "resume", state, folder / BEST, remembering),
     ]
+
+
+def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping(
+        goal.monitor,
+        mode=goal.mode,
+        patience=training.patience_epochs,
+        min_delta=training.min_delta,
+        start_from_epoch=training.patience_from_epoch,
+        verbose=1,
+    )
 
 
 def _cut_history(path: Path, epochs: int) -> None:

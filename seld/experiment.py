@@ -153,8 +153,12 @@ class Experiment:
         mean, deviation = development.statistics(None if everything else train, task.features.interleaved_channels)
         augmented = task.training.augmentation == "foa_rotation"
 
-        def batches(first_pass: int) -> Any:
-            return train_stream(
+        n_batches = batches_per_pass(
+            development.frames(train), task.pipeline.sequence_frames, task.pipeline.batch_size
+        )
+
+        def batches(done: int) -> Any:
+            stream = train_stream(
                 development.shards(train),
                 development.schema,
                 stage.targets,
@@ -162,19 +166,18 @@ class Experiment:
                 batch_size=task.pipeline.batch_size,
                 shuffle_buffer_mb=task.pipeline.shuffle_buffer_mb,
                 seed=task.seed,
-                first_pass=first_pass,
+                first_pass=done // n_batches,
                 target_stride=stage.target_stride,
                 transforms=foa_transforms(task.features.kind) if augmented else None,
                 interleaved_channels=task.features.interleaved_channels,
                 interleave=task.pipeline.interleave,
                 cache=task.pipeline.cache,
             )
+            return stream.skip(done % n_batches)
 
         data = StageData(
             batches=batches,
-            batches_per_pass=batches_per_pass(
-                development.frames(train), task.pipeline.sequence_frames, task.pipeline.batch_size
-            ),
+            batches_per_pass=n_batches,
             validation=self._recordings(stage, fold.validate_on, stores),
             shape=(None, *mean.shape),
             mean=mean,

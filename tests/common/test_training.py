@@ -13,7 +13,7 @@ from common.config import RunConfig, TrainingConfig
 from common.errors import CheckpointError, TrainingError
 from common.prediction import predict_recordings
 from common.system import Stage
-from common.training import BEST, Goal, StageData, finished_epochs, train_stage
+from common.training import BEST, Goal, StageData, finished_epochs, iterations_per_epoch, load_model, train_stage
 
 SHAPE = (None, 6, 2)
 TRAINING = TrainingConfig(epochs=5, passes_per_epoch=2, patience_epochs=0, learning_rate=0.01)
@@ -58,13 +58,10 @@ def build(shape):
     return keras.Model(inputs, {"sed": sed})
 
 
-def batches(first_pass):
-    number = first_pass
-    while True:
+def batches(done):
+    for number in itertools.count(done):
         rng = np.random.default_rng((7, number))
-        for _ in range(2):
-            yield rng.standard_normal((4, 5, 6, 2)).astype("float32"), {"sed": np.ones((4, 5, 3), "float32")}
-        number += 1
+        yield rng.standard_normal((4, 5, 6, 2)).astype("float32"), {"sed": np.ones((4, 5, 3), "float32")}
 
 
 def recordings():
@@ -163,7 +160,7 @@ def replace_config(config, **changes):
 
 
 def test_a_loss_that_is_not_a_number_ends_training_with_advice(tmp_path):
-    def source(first_pass):
+    def source(done):
         while True:
             yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
 
@@ -208,3 +205,16 @@ def test_the_history_is_also_plain_json(tmp_path):
     train(tmp_path)
     content = json.loads((tmp_path / "training.json").read_text())
     assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
+
+
+def test_models_are_kept_at_the_interval_asked_for(tmp_path):
+    train(tmp_path, training=replace_config(TRAINING, checkpoint_every_epochs=2))
+    kept = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert kept == ["epoch-00002.keras", "epoch-00004.keras"]
+    assert load_model(tmp_path / "models" / kept[0]).count_params() > 0
+
+
+def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
+    assert iterations_per_epoch(replace_config(TRAINING, iterations_per_epoch=7), 2) == 7
+    assert iterations_per_epoch(TRAINING, 10) == 20
+    assert iterations_per_epoch(replace_config(TRAINING, batches_per_pass=3), 10) == 6
