@@ -1,18 +1,22 @@
-"""What all command lines share, and the commands that serve every family: extraction and simulation."""
+"""The command lines: training, extraction and simulation for every family, and what all of them share."""
 
 import argparse
 import importlib
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from common.config import RunConfig, load_task, read_tasks, resolve
-from common.errors import DataError, UserError
+from common.errors import ConfigError, DataError, UserError
 from common.resources import packaged_file
+from common.run_directory import open_run
 
 PARAMS = "params.yaml"
 
@@ -68,6 +72,79 @@ def choose_backend(run: RunConfig) -> None:
 def command_line() -> list[str]:
     """The command as typed, for the run's record."""
     return [shlex.quote(part) for part in sys.argv]
+
+
+def train(arguments: Sequence[str] | None, description: str, default_task: str) -> int:
+    """Runs a training script, `seld.py` and its like: <task-id> <job-id>; returns its exit status.
+
+    Args:
+        arguments: of the command line; None: those of this process.
+        description: what the script is for.
+        default_task: task id when none is given.
+    """
+    return run_safely(lambda given: _train(given, description, default_task), arguments)
+
+
+def _train(arguments: Sequence[str], description: str, default_task: str) -> None:
+    parser = _train_parser(description, default_task)
+    options = parser.parse_args(arguments)
+    if options.write_params:
+        _write_params()
+        return
+    path = params_path(options.params)
+    if options.list:
+        print("\n".join(task_lines(path)))
+        return
+    if not arguments:
+        print(parser.format_usage().strip())
+        print(f"No ids given: task {default_task}, job 1. --list shows all tasks.\n")
+    task = load_task(path, options.task_id, options.overrides)
+    folder = run_folder(task, options.task_id, options.job_id)
+    _announce(task, options.task_id, options.job_id, folder)
+    choose_backend(task.run)
+    # Keras is imported here, now that its backend is chosen.
+    experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
+    open_run(folder, task.model_dump(mode="json"), command_line())
+    print(experiment.run(prepare_data(task), folder))
+
+
+def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
+    parser = base_parser(description)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "task_id", nargs="?", default=default_task, help=f"id in params.yaml (default {default_task})"
+    )
+    parser.add_argument("job_id", nargs="?", default="1", help="any name for this run (default 1)")
+    parser.add_argument("--list", action="store_true", help="show all task ids and end")
+    parser.add_argument("--write-params", action="store_true", help=f"copy the standard {PARAMS} here and end")
+    return parser
+
+
+def _announce(task: Any, task_id: str, job_id: str, folder: Path) -> None:
+    """Prints every setting, and what will be read and written."""
+    print(f"Task {task_id}, job {job_id}: {task.description}")
+    print(yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None))
+    print(f"Reads features from {task.feature_dir}/, writes to {folder}/.", flush=True)
+
+
+def run_folder(task: Any, task_id: str, job_id: str) -> Path:
+    """The run's directory, `<output_dir>/<task-id>_<job-id>`.
+
+    Raises:
+        ConfigError: the ids cannot be a folder's name.
+    """
+    name = f"{task_id}_{job_id}"
+    if not job_id.strip() or set(name) & set("/\\\0"):
+        raise ConfigError(f"Task and job id name a folder: no slashes, no empty job id. Received: {name!r}.")
+    return task.output_dir / name
+
+
+def _write_params() -> None:
+    target = Path(PARAMS)
+    if target.exists():
+        raise DataError(f"{target.resolve()} exists already; it is not overwritten. Move it away first.")
+    shutil.copyfile(packaged_file(PARAMS), target)
+    print(f"Wrote {target.resolve()}.")
 
 
 def extract(arguments: Sequence[str] | None = None) -> int:

@@ -15,13 +15,14 @@ from common.config import validate
 from common.distribution import devices
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
-from common.pipeline import batches_per_pass, evaluation_stream, guard_stream, train_stream
+from common.pipeline import guard_stream
 from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
+from common.stage_data import Selection, stage_data
 from common.system import Stage, load_system
 from common.tfrecord import read_shard
-from common.training import Goal, StageData, train_stage
+from common.training import Goal, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, TaskConfig
 from seld.dataset import Events, parse_name
@@ -128,11 +129,12 @@ class Experiment:
         Returns:
             Labels and predictions of the labelled test recordings; those without labels only get submission files.
         """
-        *_, model = [self._train(stage, fold, stores, folder / stage.name) for stage in self.system.stages(self.task)]
-        submissions = folder / "submissions"
-        stage = self.system.stages(self.task)[-1]
-        scored = self._test(model, self._recordings(stage, fold.test, stores), submissions)
-        self._draw_example(fold, stores, folder)
+        for stage in self.system.stages(self.task):
+            model = self._train(stage, fold, stores, folder / stage.name)
+        test = Selection.among(stores, fold.test)
+        recordings = test.recordings(stage, self.task.pipeline, self.task.features.interleaved_channels)
+        scored = self._test(model, recordings, folder / "submissions")
+        self._draw_example(test, folder)
         return scored
 
     def decode(self, prediction: Prediction) -> np.ndarray:
@@ -146,57 +148,22 @@ class Experiment:
         )
 
     def _train(self, stage: Stage, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> keras.Model:
-        task = self.task
-        development = next(store for store in stores if set(map(str, fold.train)) <= set(store.groups))
-        train = groups_of(fold.train)
-        everything = task.features.scaler_splits == "all"
-        mean, deviation = development.statistics(None if everything else train, task.features.interleaved_channels)
+        task, features = self.task, self.task.features
+        train = Selection.among(stores, fold.train)
+        scaled = None if features.scaler_splits == "all" else train.groups
         augmented = task.training.augmentation == "foa_rotation"
-
-        n_batches = batches_per_pass(
-            development.frames(train), task.pipeline.sequence_frames, task.pipeline.batch_size
-        )
-
-        def batches(done: int) -> Any:
-            stream = train_stream(
-                development.shards(train),
-                development.schema,
-                stage.targets,
-                sequence_frames=task.pipeline.sequence_frames,
-                batch_size=task.pipeline.batch_size,
-                shuffle_buffer_mb=task.pipeline.shuffle_buffer_mb,
-                seed=task.seed,
-                first_pass=done // n_batches,
-                target_stride=stage.target_stride,
-                transforms=foa_transforms(task.features.kind) if augmented else None,
-                interleaved_channels=task.features.interleaved_channels,
-                interleave=task.pipeline.interleave,
-                cache=task.pipeline.cache,
-            )
-            return stream.skip(done % n_batches)
-
-        data = StageData(
-            batches=batches,
-            batches_per_pass=n_batches,
-            validation=self._recordings(stage, fold.validate_on, stores),
-            shape=(None, *mean.shape),
-            mean=mean,
-            deviation=deviation,
+        data = stage_data(
+            stage,
+            train,
+            Selection.among(stores, fold.validate_on),
+            train.store.statistics(scaled, features.interleaved_channels),
+            task.pipeline,
+            task.seed,
+            transforms=foa_transforms(features.kind) if augmented else None,
+            interleaved_channels=features.interleaved_channels,
         )
         goal = Goal(MONITOR, "min", lambda: ValidationScorer(self), LEARNING_PANELS)
         return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
-
-    def _recordings(self, stage: Stage, splits: Sequence[int], stores: Sequence[FeatureStore]) -> Any:
-        task, groups = self.task, groups_of(splits)
-        store = next(store for store in stores if set(groups) <= set(store.groups))
-        return evaluation_stream(
-            store.shards(groups),
-            store.schema,
-            stage.targets,
-            sequence_frames=task.pipeline.sequence_frames,
-            target_stride=stage.target_stride,
-            interleaved_channels=task.features.interleaved_channels,
-        )
 
     def _test(self, model: keras.Model, recordings: Any, folder: Path) -> list[ScoredRecording]:
         scored = []
@@ -219,17 +186,17 @@ class Experiment:
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()
 
-    def _draw_example(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> None:
-        """Draws the first labelled test recording, if there is one."""
-        task, groups = self.task, groups_of(fold.test)
-        store = next(store for store in stores if set(groups) <= set(store.groups))
-        record: Mapping[str, Any] = next(iter(read_shard(store.shards(groups)[0], store.schema)))
+    def _draw_example(self, test: Selection, folder: Path) -> None:
+        """Draws the first test recording."""
+        task = self.task
+        record: Mapping[str, Any] = next(iter(read_shard(test.shards[0], test.store.schema)))
         name = str(record["name"])
         path = folder / "submissions" / f"{name}.csv"
         events = Events.from_array(record["events"])
+        reference = reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s)
         figure = recording_figure(
             first_channel_db(record["features"], task.features.kind),
-            reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s),
+            reference if record["labelled"] else None,
             read_submission(path, task.dataset.n_classes),
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s,
@@ -242,11 +209,6 @@ def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
     """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
     level = features[..., 0].astype(np.float32)
     return level if kind == "logmel_intensity" else 20.0 * np.log10(np.maximum(level, 1e-5))
-
-
-def groups_of(splits: Sequence[int]) -> list[str]:
-    """Names under which splits are stored."""
-    return [str(split) for split in splits]
 
 
 def _splits(fold: FoldConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

@@ -83,6 +83,6 @@ def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("seld.cli.task_lines", interrupted)
+    monkeypatch.setattr("common.commands.task_lines", interrupted)
     assert main(["--list"]) == 130
     assert "goes on from here" in capsys.readouterr().err
