@@ -187,10 +187,10 @@ def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[
     root = find_root(dataset_dir)
     audio_dir = root / place.audio
     metadata = find_metadata(dataset_dir, dataset.layout, subset)
-    if metadata is None:
-        names, tags, events = _audio_alone(audio_dir, root, place), {}, {}
-    else:
+    if metadata is not None:
         names, tags, events = _read_labels(metadata, place, dataset)
+    else:
+        names, tags, events = _audio_alone(audio_dir, root, place)
     removed = _removed_names(root, metadata)
     wanted = [name for name in names if name not in removed]
     if len(wanted) < len(names):
@@ -211,7 +211,7 @@ def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[
     return clips, missing
 
 
-def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace) -> list[str]:
+def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace) -> "Labels":
     """Lists the recordings of a subset without metadata, where that may be."""
     if not (place.may_lack_labels or place.kind == "unlabelled") or not audio_dir.is_dir():
         raise DataError(
@@ -220,7 +220,7 @@ def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace) -> list[str]:
         )
     names = sorted(path.name for path in audio_dir.iterdir() if path.suffix.lower() == ".wav" and path.name[0] != ".")
     logger.info("%s has no metadata: its %d clips are used without labels.", audio_dir, len(names))
-    return names
+    return names, {}, {}
 
 
 Labels = tuple[list[str], dict[str, tuple[str, ...]], "dict[str, pd.DataFrame]"]
@@ -312,8 +312,8 @@ def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> d
     labels = labels[labels != ""]
     _check_labels(labels, classes, source)
     tags: dict[str, list[str]] = {name: [] for name in table["filename"]}
-    for line, label in labels.items():
-        tags[table.at[line, "filename"]].append(label)
+    for name, label in zip(table["filename"].loc[labels.index], labels, strict=True):
+        tags[name].append(label)
     return {name: tuple(dict.fromkeys(given)) for name, given in tags.items()}
 
 

@@ -203,3 +203,39 @@ CASES |= {
     "seld2019_output_format": seld2019_output_format,
     "seld2019_folder_table": seld2019_folder_table,
 }
+
+
+def _event_arrays(tsv: object, classes: list[str]) -> dict[str, np.ndarray]:
+    """Events (n, 3) of each clip of a strong metadata file, in the order of the file."""
+    from sed_task4.dataset import events_by_name, parse_strong
+    from sed_task4.labels import event_array
+
+    by_name = events_by_name(*parse_strong(str(tsv), classes))
+    return {name: event_array(events, classes) for name, events in by_name.items()}
+
+
+def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from sed_task4.dataset import parse_weak
+    from sed_task4.labels import frame_activity, many_hot, tags_of_events
+
+    classes = inputs["labels"].tolist()
+    events = _event_arrays(inputs["tsv"], classes)
+    tags = parse_weak(str(inputs["weak_tsv"]), classes)
+    names, weak_names = inputs["names"].tolist(), inputs["weak_names"].tolist()
+    return {
+        "strong_target": np.stack([frame_activity(events[name], 640, 64, len(classes), "kong2019") for name in names]),
+        "weak_target": np.stack([tags_of_events(events[name], len(classes)) for name in names]),
+        "weak_target2": np.stack([many_hot(tags[name], classes) for name in weak_names]),
+    }
+
+
+def dcase2018_manyhot(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from sed_task4.dataset import parse_weak
+    from sed_task4.labels import many_hot
+
+    classes = inputs["label_list"].tolist()
+    tags = parse_weak(str(inputs["weak_tsv"]), classes)
+    return {"many_hot": np.stack([many_hot(labels, classes) for labels in tags.values()])}
+
+
+CASES |= {"kong_labels": kong_labels, "dcase2018_manyhot": dcase2018_manyhot}
