@@ -8,6 +8,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from common.events import EventTable
+from common.metrics.detection import DetectionCounts, DetectionScores
+from common.metrics.event_based import check_tables, last_offsets
+
 
 @dataclass(frozen=True)
 class SegmentCounts:
@@ -147,3 +151,76 @@ def segment_error_rate(reference: np.ndarray, estimate: np.ndarray, segment_fram
 def segment_f_score(reference: np.ndarray, estimate: np.ndarray, segment_frames: int) -> float:
     """Computes the micro-averaged F-score over segments of activity (T, K); see `SegmentCounts.f_score`."""
     return count_segments(reference, estimate, segment_frames).f_score
+
+
+def segment_based_scores(
+    reference: EventTable,
+    estimate: EventTable,
+    segment_s: float = 1.0,
+    *,
+    evaluated_s: float | np.ndarray | None = None,
+    empty_estimate_is_zero: bool = False,
+) -> DetectionScores:
+    """Computes the segment-based scores of events; see `count_event_segments` for the arguments.
+
+    Args:
+        empty_estimate_is_zero: see `common.metrics.detection.DetectionCounts.scores`.
+    """
+    counts = count_event_segments(reference, estimate, segment_s, evaluated_s=evaluated_s)
+    return counts.scores(empty_estimate_is_zero=empty_estimate_is_zero)
+
+
+def count_event_segments(
+    reference: EventTable,
+    estimate: EventTable,
+    segment_s: float = 1.0,
+    *,
+    evaluated_s: float | np.ndarray | None = None,
+) -> DetectionCounts:
+    """Counts hits and errors of events segment by segment, as sed_eval does.
+
+    Args:
+        reference: true events.
+        estimate: estimated events of the same recordings.
+        segment_s: length of a segment in seconds.
+        evaluated_s: seconds of each recording that are looked at, one number or (recordings,); None: up to the last
+            offset in either table.
+
+    Raises:
+        ValueError: the tables are of different sets, an event starts before 0, or `segment_s` is not positive.
+    """
+    if segment_s <= 0:
+        raise ValueError(f"Expected: `segment_s` above 0. Received: {segment_s}.")
+    check_tables(reference, estimate)
+    if evaluated_s is None:
+        seconds = np.maximum(last_offsets(reference), last_offsets(estimate))
+    else:
+        seconds = np.broadcast_to(np.asarray(evaluated_s, np.float64), (reference.n_recordings,))
+    lengths = np.ceil(seconds / segment_s).astype(np.int64)
+    starts = np.cumsum(lengths) - lengths  # the recordings' segments stand one after another
+    truth = _event_roll(reference, segment_s, starts, lengths)  # (segments, K)
+    guess = _event_roll(estimate, segment_s, starts, lengths)
+    hits = np.count_nonzero(truth & guess, axis=1)
+    smaller = np.minimum(np.count_nonzero(truth, axis=1), np.count_nonzero(guess, axis=1))
+    return DetectionCounts(
+        true_positives=np.count_nonzero(truth & guess, axis=0),
+        n_reference=np.count_nonzero(truth, axis=0),
+        n_estimate=np.count_nonzero(guess, axis=0),
+        substitutions=int((smaller - hits).sum()),
+        evaluated_s=float(seconds.sum()),
+        n_recordings=reference.n_recordings,
+    )
+
+
+def _event_roll(events: EventTable, segment_s: float, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Says which classes are active in each segment of the set, bool (segments, K)."""
+    if len(events) and events.onset_s.min() < 0:
+        raise ValueError(f"Expected: onsets from 0 s on. Received: {events.onset_s.min()} s.")
+    limits = lengths[events.recording]
+    first = np.minimum(np.floor(events.onset_s / segment_s).astype(np.int64), limits)
+    last = np.clip(np.ceil(events.offset_s / segment_s).astype(np.int64), first, limits)
+    changes = np.zeros((int(lengths.sum()) + 1, events.n_classes), np.int32)
+    offset = starts[events.recording]
+    np.add.at(changes, (offset + first, events.class_index), 1)
+    np.add.at(changes, (offset + last, events.class_index), -1)
+    return np.cumsum(changes, axis=0)[:-1] > 0

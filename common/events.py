@@ -1,0 +1,119 @@
+"""Events of many recordings as arrays: what event-based scores, rolls and files are made from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """Events of a set of recordings, one row each, recordings one after another.
+
+    Attributes:
+        recording: int (n,), index of the recording, never falling; within a recording the order is the file's.
+        class_index: int (n,), index of the class.
+        onset_s: float64 (n,), seconds from the recording's start.
+        offset_s: float64 (n,), seconds; the event covers [onset, offset).
+        n_recordings: recordings of the set, those without events included.
+        n_classes: number of classes, K.
+    """
+
+    recording: np.ndarray
+    class_index: np.ndarray
+    onset_s: np.ndarray
+    offset_s: np.ndarray
+    n_recordings: int
+    n_classes: int
+
+    def __len__(self) -> int:
+        return len(self.recording)
+
+    @classmethod
+    def from_columns(cls, recording: np.ndarray, rows: np.ndarray, n_recordings: int, n_classes: int) -> "EventTable":
+        """Builds a table from rows in any order.
+
+        Args:
+            recording: int (n,), index of each row's recording.
+            rows: (n, 3) = class_index, onset_s, offset_s.
+            n_recordings: recordings of the set.
+            n_classes: number of classes.
+
+        Raises:
+            ValueError: a class or recording is out of range, or a time is not finite.
+        """
+        recording = np.asarray(recording, np.int64)
+        rows = np.asarray(rows, np.float64).reshape(-1, 3)
+        index = rows[:, 0].astype(np.int64)
+        if len(index) and (not np.isfinite(rows).all() or index.min() < 0 or index.max() >= n_classes):
+            raise ValueError(
+                f"Expected: events as finite (class below {n_classes}, onset_s, offset_s). Received: {rows}."
+            )
+        if len(recording) and (recording.min() < 0 or recording.max() >= n_recordings):
+            raise ValueError(f"Expected: recordings below {n_recordings}. Received: up to {recording.max()}.")
+        order = np.argsort(recording, kind="stable")
+        return cls(recording[order], index[order], rows[order, 1], rows[order, 2], n_recordings, n_classes)
+
+    @classmethod
+    def from_recordings(cls, recordings: Sequence[np.ndarray], n_classes: int) -> "EventTable":
+        """Joins events of recordings, each (n, 3) = class_index, onset_s, offset_s."""
+        lengths = [len(rows) for rows in recordings]
+        rows = np.concatenate(
+            [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings] or [np.zeros((0, 3))]
+        )
+        return cls.from_columns(np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes)
+
+    @classmethod
+    def from_frame(cls, events: pd.DataFrame, names: Sequence[str], labels: Sequence[str]) -> "EventTable":
+        """Builds a table from a data frame with the columns of `EVENT_COLUMNS`.
+
+        Args:
+            events: one row for each event; rows of recordings that are not in `names`, and rows without a label
+                (recordings without events in some files), are left out.
+            names: file names of the set, in the order of their index.
+            labels: class names, in the order of their index.
+
+        Raises:
+            ValueError: a label is not among `labels`.
+        """
+        index = {name: number for number, name in enumerate(names)}
+        events = events[events["filename"].isin(index) & events["event_label"].notna()]
+        classes = pd.Index(labels).get_indexer(events["event_label"])
+        if (classes < 0).any():
+            unknown = sorted(set(events["event_label"][classes < 0]))
+            raise ValueError(f"Unknown class. Expected: one of {', '.join(labels)}. Received: {', '.join(unknown)}.")
+        times = events[["onset", "offset"]].to_numpy(np.float64)
+        recording = events["filename"].map(index).to_numpy(np.int64)
+        return cls.from_columns(recording, np.column_stack([classes, times]), len(index), len(labels))
+
+    def of_recording(self, number: int) -> np.ndarray:
+        """Returns the events of one recording, (n, 3) = class_index, onset_s, offset_s."""
+        first, last = np.searchsorted(self.recording, [number, number + 1])
+        part = slice(first, last)
+        return np.column_stack([self.class_index[part], self.onset_s[part], self.offset_s[part]])
+
+    def counts(self) -> np.ndarray:
+        """Returns how many events each class has, int (K,)."""
+        return np.bincount(self.class_index, minlength=self.n_classes)
+
+
+def events_frame(names: Sequence[str], recordings: Sequence[np.ndarray], labels: Sequence[str]) -> pd.DataFrame:
+    """Writes events as a data frame with the columns of `EVENT_COLUMNS`.
+
+    Args:
+        names: file name of each recording.
+        recordings: its events (n, 3) = class_index, onset_s, offset_s.
+        labels: class names.
+    """
+    parts = [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings]
+    rows = np.concatenate([*parts, np.zeros((0, 3))])
+    columns = [
+        np.repeat(np.asarray(names, dtype=object), [len(part) for part in parts]),
+        rows[:, 1],
+        rows[:, 2],
+        np.asarray(labels, dtype=object)[rows[:, 0].astype(np.int64)],
+    ]
+    return pd.DataFrame(dict(zip(EVENT_COLUMNS, columns, strict=True)))

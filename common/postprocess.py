@@ -1,0 +1,172 @@
+"""From probabilities per frame to events: thresholds, median filter, contiguous regions, double thresholds.
+
+Frames are half-open everywhere, [onset, offset), except in `detect_published`, which keeps the published form.
+
+References:
+    Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE 2019
+    baseline systems", 2019, arXiv:1904.03476.
+    Serizel et al., "Large-scale weakly labeled semi-supervised sound event detection in domestic environments", DCASE
+    2018, arXiv:1807.10501.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import median_filter as scipy_median_filter
+
+
+def binarize(probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5) -> np.ndarray:
+    """Says where a class is active: bool (T, K), where its probability is at least the threshold.
+
+    Args:
+        probabilities: (T, K).
+        thresholds: one number or (K,).
+    """
+    return np.asarray(probabilities) >= thresholds
+
+
+def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray:
+    """Takes the median over time, with zeros before the start and after the end.
+
+    Args:
+        values: (T, K), activity or probabilities.
+        frames: window in frames, odd; one number or one for each class. 1 changes nothing.
+
+    Returns:
+        (T, K), of the type of `values`.
+
+    Raises:
+        ValueError: a window is even or below 1, or the number of windows is not K.
+    """
+    values = np.asarray(values)
+    windows = np.broadcast_to(np.asarray(frames, np.int64), (values.shape[1],))
+    if len(values) == 0:
+        return values
+    if (windows < 1).any() or (windows % 2 == 0).any():
+        raise ValueError(f"Expected: an odd number of frames from 1 on. Received: {np.unique(windows).tolist()}.")
+    filtered = np.empty_like(values)
+    for window in np.unique(windows):
+        chosen = windows == window
+        source = values[:, chosen]
+        filtered[:, chosen] = _filter_activity(source, window) if values.dtype == bool else _filter(source, window)
+    return filtered
+
+
+def _filter(values: np.ndarray, window: int) -> np.ndarray:
+    return scipy_median_filter(values, size=(window, 1), mode="constant", cval=0)
+
+
+def _filter_activity(activity: np.ndarray, window: int) -> np.ndarray:
+    """The median of zeros and ones is what more than half of the window says."""
+    half = window // 2
+    sums = np.cumsum(np.pad(activity.astype(np.int32), ((half + 1, half), (0, 0))), axis=0)
+    return sums[window:] - sums[:-window] > half
+
+
+def regions(activity: np.ndarray) -> np.ndarray:
+    """Finds contiguous active frames.
+
+    Args:
+        activity: bool (T, K).
+
+    Returns:
+        int64 (n, 3) = class, onset frame, offset frame (exclusive), ordered by class and onset.
+    """
+    edges = np.diff(np.pad(np.asarray(activity, bool).astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # (K, T + 1)
+    classes, onsets = np.nonzero(edges == 1)
+    return np.stack([classes, onsets, np.nonzero(edges == -1)[1]], axis=1)
+
+
+def runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns onsets and exclusive offsets of the active stretches of one class, from bool (T,)."""
+    found = regions(np.asarray(active, bool)[:, None])
+    return found[:, 1], found[:, 2]
+
+
+def to_activity(events: np.ndarray, n_frames: int, n_classes: int) -> np.ndarray:
+    """Draws regions (n, 3) = class, onset frame, offset frame (exclusive) as activity, bool (T, K)."""
+    activity = np.zeros((n_frames, n_classes), bool)
+    for k, onset, offset in np.asarray(events, np.int64).reshape(-1, 3).tolist():
+        activity[max(onset, 0) : offset, k] = True
+    return activity
+
+
+def detect_half_open(
+    curve: np.ndarray, high: float, low: float | None = None, *, smooth_frames: int = 0, salt_frames: int = 0
+) -> np.ndarray:
+    """Finds the active stretches of one class by two thresholds, half-open throughout.
+
+    A stretch holds a frame above `high` and reaches as far as the curve is not below `low`. Gaps of up to
+    `smooth_frames` frames are then closed, and stretches of up to `salt_frames` frames dropped.
+
+    Args:
+        curve: probabilities (T,).
+        high: starts a stretch, exceeded.
+        low: holds it; None: `high` alone, exceeded.
+        smooth_frames: longest gap that is closed.
+        salt_frames: longest stretch that is dropped.
+
+    Returns:
+        int64 (n, 2) = onset frame, offset frame (exclusive).
+    """
+    curve = np.asarray(curve, np.float64)
+    onsets, offsets = runs(curve > high)
+    if low is not None and len(onsets):
+        onsets, offsets = _widen(curve, onsets, offsets - 1, low)
+        offsets = np.maximum(offsets, runs(curve > high)[1])
+    return _join_and_drop(onsets, offsets, smooth_frames, salt_frames)
+
+
+def detect_published(
+    curve: np.ndarray, high: float, low: float | None = None, *, smooth_frames: int = 1, salt_frames: int = 0
+) -> np.ndarray:
+    """Finds the active stretches of one class as the published code does.
+
+    Without `low` the second number of a pair is the last active frame, with `low` the first frame below it (the last
+    frame above `high` where that one is itself below `low`). Pairs are joined when the next begins at most
+    `smooth_frames` after the last end, and dropped when they span at most `salt_frames`; so single frames go, without
+    `low`, even for 0.
+
+    Args:
+        curve: probabilities (T,).
+        high: exceeded where a stretch starts.
+        low: second threshold, or None.
+        smooth_frames: see above.
+        salt_frames: see above.
+
+    Returns:
+        int64 (n, 2), begin and end.
+    """
+    curve = np.asarray(curve, np.float64)
+    begins, ends = runs(curve > high)
+    ends = ends - 1
+    if low is not None and len(begins):
+        begins, ends = _widen(curve, begins, ends, low)
+    return _join_and_drop(begins, ends, smooth_frames, salt_frames)
+
+
+def _widen(curve: np.ndarray, begins: np.ndarray, lasts: np.ndarray, low: float) -> tuple[np.ndarray, np.ndarray]:
+    """Moves begins back to just behind the frame below `low`, and the last frames on to the first one below it."""
+    below = np.concatenate([[-1], np.flatnonzero(curve < low), [len(curve)]])
+    before = below[np.searchsorted(below, begins, side="right") - 1]
+    return before + 1, below[np.searchsorted(below, lasts, side="left")]
+
+
+def _join_and_drop(begins: np.ndarray, ends: np.ndarray, smooth: int, salt: int) -> np.ndarray:
+    if len(begins) == 0:
+        return np.zeros((0, 2), np.int64)
+    new = np.flatnonzero(begins[1:] - ends[:-1] > smooth) + 1
+    pairs = np.stack([begins[np.r_[0, new]], ends[np.r_[new - 1, len(ends) - 1]]], axis=1)
+    return pairs[pairs[:, 1] - pairs[:, 0] > salt].astype(np.int64)
+
+
+def repeat_frames(values: np.ndarray, stride: int, n_frames: int) -> np.ndarray:
+    """Brings pooled frames (T', K) back to the rate of the features: each repeated, the last one held, (n_frames, K).
+
+    Raises:
+        ValueError: there is no frame to hold.
+    """
+    values = np.asarray(values)
+    if len(values) == 0:
+        raise ValueError("Expected: at least one frame. Received: none.")
+    return values[np.minimum(np.arange(n_frames) // stride, len(values) - 1)]
