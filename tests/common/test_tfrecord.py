@@ -57,15 +57,6 @@ def test_tensorflow_reads_the_same(shard):
         assert set(tf.train.Example.FromString(record.numpy()).features.feature) >= {"name", *SCHEMA.arrays}
 
 
-def test_we_read_what_tensorflow_wrote(shard, tmp_path):
-    with tf.io.TFRecordWriter(str(tmp_path / "theirs.tfrecord")) as writer:
-        for record in tf.data.TFRecordDataset([str(shard)]).as_numpy_iterator():
-            writer.write(tf.train.Example.FromString(record).SerializeToString())
-    for received, (name, arrays) in zip(read_shard(tmp_path / "theirs.tfrecord", SCHEMA), EXAMPLES, strict=True):
-        assert received["name"] == name
-        assert_same(received, arrays)
-
-
 def test_parsed_arrays_have_static_shapes(shard):
     parsed = tf.data.TFRecordDataset([str(shard)]).map(lambda record: SCHEMA.parse(record, ["features"]))
     assert parsed.element_spec["features"].shape.as_list() == [None, 40, 4]
@@ -96,7 +87,7 @@ def test_a_flipped_bit_is_found_and_the_file_named(shard, position):
 @pytest.mark.parametrize("kept", [0, 5, 12, 500, -1])
 def test_a_shard_that_was_cut_off_is_found(shard, kept):
     shard.write_bytes(shard.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \((record \d: the file ends|it holds no)"):
+    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \((record \d: truncated|it holds no)"):
         list(read_shard(shard, SCHEMA))
 
 
