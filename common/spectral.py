@@ -6,50 +6,79 @@ A frame t is centred on sample `t * hop_samples`; the edges are reflected, as th
 
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 import scipy.fft
 
 _BLOCK_FRAMES = 32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
 _POWER_FLOOR = 1e-10  # -100 dB
+_MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
+
+Window = Literal["hann", "hann_symmetric", "hamming", "hamming_symmetric"]
+_COSINE_SHARE = {"hann": 0.5, "hamming": 0.46}
 
 
-def analysis_window(window_samples: int, n_fft: int) -> np.ndarray:
-    """Periodic Hann window, zero-padded on both sides to the length of the transform.
+def analysis_window(window_samples: int, n_fft: int, window: Window = "hann") -> np.ndarray:
+    """A window, zero-padded on both sides to the length of the transform.
+
+    Args:
+        window_samples: length of the window.
+        n_fft: length of the transform.
+        window: Hann or Hamming; they are periodic (one sample short of symmetric, as for overlapping frames) unless
+            they are called symmetric, `numpy.hanning` and `numpy.hamming`.
 
     Returns:
-        float32 (n_fft,).
+        float64 (n_fft,).
+
+    Raises:
+        ValueError: another window, or one longer than the transform.
     """
-    window = np.zeros(n_fft, np.float32)
+    if window not in get_args(Window) or window_samples > n_fft:
+        raise ValueError(
+            f"Expected: a window among {', '.join(get_args(Window))}, not longer than the transform, {n_fft}. "
+            f"Received: {window!r} of {window_samples} samples."
+        )
+    kind, _, symmetric = window.partition("_")
+    share = _COSINE_SHARE[kind]
+    phase = 2 * np.pi * np.arange(window_samples) / max(window_samples - bool(symmetric), 1)
+    padded = np.zeros(n_fft)
     start = (n_fft - window_samples) // 2
-    phase = 2 * np.pi * np.arange(window_samples) / window_samples
-    window[start : start + window_samples] = 0.5 - 0.5 * np.cos(phase)  # scipy.signal takes 1.5 s to import
-    return window
+    padded[start : start + window_samples] = (1 - share) - share * np.cos(phase)  # scipy.signal imports for 1.5 s
+    return padded
 
 
 def stft_blocks(
-    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, n_frames: int | None = None
+    audio: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
+    window: Window = "hann",
+    dtype: str = "float32",
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Short-time Fourier transform, a few frames at a time.
 
     Args:
         audio: float (S, C), at least one sample.
-        window_samples: length of the Hann window, at most `n_fft`.
+        window_samples: length of the window, at most `n_fft`.
         n_fft: length of the transform, even.
         hop_samples: distance of frames.
         n_frames: number of frames, at most 1 + S // hop_samples; None: S // hop_samples, at least one.
+        window: its shape, see `analysis_window`.
+        dtype: float32, or float64 where bands far below the loudest one matter.
 
     Yields:
-        The frames' numbers as a slice, and complex64 (C, t, n_fft // 2 + 1), not scaled.
+        The frames' numbers as a slice, and complex64 or complex128 (C, t, n_fft // 2 + 1), not scaled.
     """
     n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
-    signal = np.ascontiguousarray(audio.T, np.float32)  # (C, S)
+    signal = np.ascontiguousarray(audio.T, dtype)  # (C, S)
     signal = np.pad(signal, ((0, 0), (n_fft // 2, n_fft // 2)), mode="reflect")
     frames = np.lib.stride_tricks.sliding_window_view(signal, n_fft, axis=1)[:, ::hop_samples]  # (C, T, n_fft)
-    window = analysis_window(window_samples, n_fft)
+    weights = analysis_window(window_samples, n_fft, window).astype(dtype)
     for start in range(0, n_frames, _BLOCK_FRAMES):
         block = slice(start, min(start + _BLOCK_FRAMES, n_frames))
-        yield block, scipy.fft.rfft(frames[:, block] * window, axis=-1)
+        yield block, scipy.fft.rfft(frames[:, block] * weights, axis=-1)
 
 
 def stft(
@@ -128,20 +157,60 @@ def decibels(power: np.ndarray) -> np.ndarray:
     return 10 * np.log10(np.maximum(power, _POWER_FLOOR))
 
 
-def log_mel(audio: np.ndarray, filters: np.ndarray, window_samples: int, n_fft: int, hop_samples: int) -> np.ndarray:
+def log_mel(
+    audio: np.ndarray,
+    filters: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
+    window: Window = "hann",
+) -> np.ndarray:
     """Mel spectra of all channels in dB.
 
     Args:
         audio: float (S, C).
         filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
-        window_samples: see `stft_blocks`, as are `n_fft` and `hop_samples`.
+        window_samples: see `stft_blocks`, as are `n_fft`, `hop_samples`, `n_frames` and `window`.
 
     Returns:
         float32 (T, bands, C).
     """
-    blocks = stft_blocks(audio, window_samples, n_fft, hop_samples)
+    blocks = stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames, window)
     bands = [decibels(_power(spectra) @ filters).transpose(1, 2, 0) for _, spectra in blocks]  # (t, bands, C) each
     return np.concatenate(bands)
+
+
+def log_magnitude_mel(
+    audio: np.ndarray,
+    filters: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
+    window: Window = "hamming",
+) -> np.ndarray:
+    """Natural logarithm of the magnitudes (not the power) in mel bands.
+
+    2.2e-16 is added to the samples and to the bands, as dcase_util does: digital silence gives around -36. The
+    transform is computed in float64, since the logarithm shows what float32 rounds away beneath a loud tone.
+
+    Args:
+        audio: float (S, C).
+        filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
+        window_samples: see `stft_blocks`, as are `n_fft`, `hop_samples`, `n_frames` and `window`.
+
+    Returns:
+        float32 (T, bands, C).
+
+    References:
+        Serizel et al., "Large-scale weakly labeled semi-supervised sound event detection in domestic environments",
+        DCASE 2018, arXiv:1807.10501.
+    """
+    signal = audio.astype(np.float64) + _MAGNITUDE_FLOOR
+    blocks = stft_blocks(signal, window_samples, n_fft, hop_samples, n_frames, window, "float64")
+    bands = [np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR).transpose(1, 2, 0) for _, spectra in blocks]
+    return np.concatenate(bands).astype(np.float32)
 
 
 def logmel_intensity(
