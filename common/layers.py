@@ -1,11 +1,12 @@
 """Keras layers and blocks that several systems are made of; channels last, any backend."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
+Pooling = Literal["average", "max"]
 PACKAGE = "dcase_keras"  # the name under which own objects are stored in `.keras` files
 
 
@@ -107,6 +108,86 @@ def conv_block(
     x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
     x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"pool{name}")(x)  # (B, T', F', n_filters)
     return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Aggregate(keras.layers.Layer):
+    """Reduces one axis of a tensor to one value, in float32.
+
+    Args:
+        kind: "average"; "max"; "linear_softmax", the sum of squares by the sum, an average weighted by the values
+            themselves, which must not be negative; it is 0 where all are 0.
+        axis: axis that vanishes, counted from the batch axis 0.
+
+    References:
+        Wang, Li, Metze, "A comparison of five multiple instance learning pooling functions for sound event detection
+        with weak labeling", ICASSP 2019, arXiv:1810.09050 (linear softmax).
+    """
+
+    def __init__(self, kind: Literal["average", "max", "linear_softmax"], axis: int, **options: Any) -> None:
+        options.setdefault("dtype", "float32")  # sums over hundreds of frames
+        super().__init__(**options)
+        self.kind, self.axis = kind, axis
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the input without one axis."""
+        ops = keras.ops
+        if self.kind == "average":
+            return ops.mean(inputs, axis=self.axis)
+        if self.kind == "max":
+            return ops.max(inputs, axis=self.axis)
+        weights = ops.sum(inputs, axis=self.axis)
+        return ops.sum(ops.square(inputs), axis=self.axis) / ops.maximum(weights, keras.config.epsilon())
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the input's shape without one axis."""
+        return (*input_shape[: self.axis], *input_shape[self.axis + 1 :])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again."""
+        return {**super().get_config(), "kind": self.kind, "axis": self.axis}
+
+
+def stacked_conv_block(
+    x: Any,
+    n_filters: int,
+    *,
+    kernel: int,
+    pool: tuple[int, int],
+    pooling: Pooling,
+    initialisation: str,
+    epsilon: float,
+    momentum: float,
+    names: Sequence[tuple[str, str]],
+) -> Any:
+    """Applies convolutions without bias, each with batch normalisation and ReLU, then one pooling.
+
+    Args:
+        x: (B, T, F, C).
+        n_filters: filters of each convolution.
+        kernel: frames and bands of a filter.
+        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped. (1, 1): none.
+        pooling: what a pool becomes.
+        initialisation: Keras' name of the kernels' first values.
+        epsilon: added to the variance in batch normalisation.
+        momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+        names: name of each convolution and of its batch normalisation; their number is that of the convolutions.
+
+    Returns:
+        (B, T // pool[0], F // pool[1], n_filters).
+    """
+    layers = keras.layers
+    for conv, norm in names:
+        x = layers.Conv2D(
+            n_filters, kernel, padding="same", use_bias=False, kernel_initializer=initialisation,
+            data_format="channels_last", name=conv,
+        )(x)  # fmt: skip
+        x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=norm)(x)
+        x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
+    if pool == (1, 1):
+        return x
+    pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
+    return pool_layer(pool, data_format="channels_last", name=f"{norm}_pool")(x)  # (B, T', F', n_filters)
 
 
 def weights_by_name(model: keras.Model) -> dict[str, Any]:

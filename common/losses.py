@@ -29,16 +29,41 @@ def masked_mean(values: Any, mask: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedBinaryCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy of activity (B, T, K), averaged over the entries that are labelled.
+    """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over the entries that are labelled.
 
-    Targets are 1 (active), 0 (inactive) or -1 (outside the recording: ignored). Probabilities are clipped at 1e-7
-    as in Keras.
+    Targets are 1 (active), 0 (inactive), anything between (a probability) or -1 (unknown, or outside the recording:
+    ignored). Where targets and outputs have different numbers of frames, those that only one of them has are ignored.
+
+    Args:
+        log_floor: least value of a logarithm, in nats: -100 as in PyTorch, where a certain mistake costs 100. None:
+            probabilities are clipped at 1e-7 as in Keras, where it costs 16.
     """
 
-    def __init__(self, name: str = "masked_bce", **options: Any) -> None:
+    def __init__(self, log_floor: float | None = None, name: str = "masked_bce", **options: Any) -> None:
         super().__init__(name=name, **options)
+        self.log_floor = log_floor
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns each example's share of the mean, (B,), in nats."""
-        errors = keras.ops.binary_crossentropy(keras.ops.maximum(y_true, 0.0), y_pred)  # (B, T, K)
+        ops = keras.ops
+        if len(y_true.shape) == 3:  # slices that reach beyond the end are cut there
+            y_true, y_pred = y_true[:, : ops.shape(y_pred)[1]], y_pred[:, : ops.shape(y_true)[1]]
+        target = ops.maximum(y_true, 0.0)
+        if self.log_floor is None:
+            errors = ops.binary_crossentropy(target, y_pred)  # (B, ..., K)
+        else:
+            errors = -target * floored_log(y_pred, self.log_floor)
+            errors -= (1.0 - target) * floored_log(1.0 - y_pred, self.log_floor)  # (B, ..., K)
         return masked_mean(errors, y_true >= 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the loss again."""
+        return {**super().get_config(), "log_floor": self.log_floor}
+
+
+def floored_log(x: Any, floor: float) -> Any:
+    """Computes max(ln x, floor) for x >= 0, with gradient 0, not NaN, at 0."""
+    ops = keras.ops
+    positive = x > 0.0
+    logarithm = ops.log(ops.where(positive, x, 1.0))
+    return ops.where(positive, ops.maximum(logarithm, floor), floor)

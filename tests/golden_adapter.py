@@ -1,17 +1,16 @@
 """Calls the project's functions on the vectors of `conformance.py`; renames and reshapes, computes nothing."""
 
 import re
-import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
-
+from tests.golden import detection, networks
+from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
-CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {}
+CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {**detection.CASES, **networks.CASES}
 
 
 def run(case: str, inputs: Arrays, settings: dict) -> dict[str, object]:
@@ -20,30 +19,6 @@ def run(case: str, inputs: Arrays, settings: dict) -> dict[str, object]:
         if re.fullmatch(pattern, case):
             return function(inputs, settings)
     raise KeyError(f"No function for the case {case!r}. Known patterns: {sorted(CASES)}.")
-
-
-def canonical_weights(settings: dict) -> Arrays:
-    """The weights of a network by their names in the manifest, from the manifest's recipe."""
-    recipe = settings["weights"]
-    seed, head_gain = recipe["seed"], recipe.get("head_gain", 1.0)
-    return {name: canonical_weight(name, tuple(shape), seed, head_gain) for name, shape in recipe["tensors"]}
-
-
-def canonical_weight(name: str, shape: tuple[int, ...], seed: int, head_gain: float) -> np.ndarray:
-    """One weight by the manifest's recipe."""
-    layer, kind = name.split("/")[0], name.rsplit("/", 1)[-1]
-    z = np.random.default_rng(zlib.crc32(name.encode()) + seed).standard_normal(shape)
-    if kind == "moving_variance":
-        z = np.abs(z) + 0.5
-    elif kind == "gamma":
-        z = 1 + 0.1 * z
-    elif kind in ("moving_mean", "bias", "beta"):
-        z = 0.1 * z
-    elif kind == "kernel" and len(shape) == 4:
-        z = z * np.sqrt(2) / np.sqrt(np.prod(shape[:-1]))
-    else:
-        z = z * (head_gain if layer in ("sed_out", "doa_out", "dense_out") else 1.0) / np.sqrt(shape[0])
-    return z.astype(np.float32)
 
 
 def model_seldnet(inputs: Arrays, settings: dict) -> dict[str, object]:

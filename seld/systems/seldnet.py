@@ -1,6 +1,5 @@
 """SELDnet, the baseline of DCASE 2019 task 3: convolutions over frequency, recurrent layers over time, two heads."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -8,17 +7,13 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from common.errors import ConfigError
-from common.layers import conv_block, hard_sigmoid_keras2
-from common.section import Section
+from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
 from common.system import Stage
 from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses import seld_losses
 
-Size = Annotated[int, Field(gt=0)]
 
-
-class NetworkConfig(Section):
+class NetworkConfig(ConvRecurrentConfig):
     """Sizes of the network; the length of a list is the number of layers.
 
     Attributes:
@@ -36,37 +31,11 @@ class NetworkConfig(Section):
         doa_output: "polar", azimuth and elevation; "xyz", a vector within the unit cube.
     """
 
-    n_filters: Size | tuple[Size, ...] = 64
     pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (8, 8, 4)
-    pool_frames: Size | tuple[Size, ...] = 1
     gru_units: tuple[Size, ...] = (128, 128)
     dense_units: tuple[Size, ...] = (128,)
     dense_activation: Literal["linear", "relu", "tanh"] = "linear"
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    batch_norm_over: Literal["channels", "bands"] = "channels"
-    gru_reset_after: bool = True
-    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = "sigmoid"
     doa_output: Literal["polar", "xyz"] = "polar"
-
-    @property
-    def n_blocks(self) -> int:
-        """Number of convolutions."""
-        return len(self.pool_bands)
-
-    @property
-    def filters_of_blocks(self) -> tuple[int, ...]:
-        """Filters, one number for each convolution."""
-        return (self.n_filters,) * self.n_blocks if isinstance(self.n_filters, int) else self.n_filters
-
-    @property
-    def frames_of_blocks(self) -> tuple[int, ...]:
-        """Pooled frames, one number for each convolution."""
-        return (self.pool_frames,) * self.n_blocks if isinstance(self.pool_frames, int) else self.pool_frames
-
-    @property
-    def time_pooling(self) -> int:
-        """Frames of features for one frame of output; the labels' `target_stride`."""
-        return math.prod(self.frames_of_blocks)
 
 
 def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
@@ -79,38 +48,7 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     Raises:
         ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
     """
-    lists = {"n_filters": network.filters_of_blocks, "pool_frames": network.frames_of_blocks}
-    for name, values in lists.items():
-        if len(values) != network.n_blocks:
-            raise ConfigError(
-                f"`network.{name}` must have one entry for each of `network.pool_bands`. "
-                f"Expected: {network.n_blocks} entries, or one number. Received: {list(values)}."
-            )
-    frames, bands, _ = shape
-    if bands % math.prod(network.pool_bands):
-        raise ConfigError(
-            "`network.pool_bands` must divide the bands of the features. Expected: divisors whose product divides "
-            f"{bands}. Received: {list(network.pool_bands)}, whose product is {math.prod(network.pool_bands)}. "
-            "Change `network.pool_bands` or the number of bands in `features`."
-        )
-    if frames is not None and frames % network.time_pooling:
-        raise ConfigError(
-            "`network.pool_frames` must divide the frames of a sequence. Expected: a sequence of a multiple of "
-            f"{network.time_pooling} frames. Received: {frames}. Change `pipeline.sequence_frames` or `pool_frames`."
-        )
-
-
-def recurrent_layer(units: int, network: NetworkConfig, name: str) -> keras.layers.Layer:
-    """Makes a bidirectional GRU whose directions are multiplied: (B, T, any) -> (B, T, units)."""
-    hard = network.gru_recurrent_activation == "hard_sigmoid_keras2"
-    gru = keras.layers.GRU(
-        units,
-        return_sequences=True,
-        dropout=network.dropout,
-        reset_after=network.gru_reset_after,
-        recurrent_activation=hard_sigmoid_keras2 if hard else "sigmoid",
-    )
-    return keras.layers.Bidirectional(gru, merge_mode="mul", name=name)
+    check_sizes(network, shape)
 
 
 def dense_head(x: Any, n_outputs: int, network: NetworkConfig, *, activation: str, name: str) -> Any:
@@ -155,16 +93,7 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
     """
     check_network(network, shape)
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
-    norm_axis = -1 if network.batch_norm_over == "channels" else 2
-    blocks = zip(network.filters_of_blocks, network.frames_of_blocks, network.pool_bands, strict=True)
-    for number, (n_filters, *pool) in enumerate(blocks):
-        x = conv_block(
-            x, n_filters, pool=(pool[0], pool[1]), norm_axis=norm_axis, dropout=network.dropout, name=str(number)
-        )
-    # (B, T', F', filters)
-    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="frames")(x)  # (B, T', F' * filters)
-    for number, units in enumerate(network.gru_units):
-        x = recurrent_layer(units, network, name=f"gru{number}")(x)  # (B, T', units)
+    x = conv_recurrent(x, network, merge_mode="mul")  # (B, T', units)
     sed = dense_head(x, n_classes, network, activation="sigmoid", name="sed")  # (B, T', K)
     if network.doa_output == "polar":
         doa = dense_head(x, 2 * n_classes, network, activation="linear", name="doa")  # (B, T', 2K)

@@ -1,0 +1,214 @@
+"""CNN5, CNN9 and CNN13 of DCASE 2019 task 4: convolutions, and one sigmoid layer for frames and for the clip."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from common.errors import ConfigError
+from common.import_torch import BATCH_NORM
+from common.layers import Aggregate, Pooling, stacked_conv_block
+from common.losses import MaskedBinaryCrossentropy
+from common.section import Section
+from common.system import Stage
+from sed_task4.systems._outputs import clip_outputs
+
+Size = Annotated[int, Field(gt=0)]
+PUBLISHED_FILTERS = {
+    "cnn5": (64, 128, 256, 512),
+    "cnn9": (64, 128, 256, 512),
+    "cnn13": (64, 128, 256, 512, 1024, 2048),
+}
+LOG_FLOOR = -100.0  # of the published loss
+
+
+class NetworkConfig(Section):
+    """One of the three architectures.
+
+    Attributes:
+        architecture: "cnn5", a convolution of 5 x 5 in each of four blocks and the mean over frequency; "cnn9", two of
+            3 x 3 in each of four and the maximum over frequency; "cnn13", the same with six blocks.
+        pooling: what the 2 x 2 pools after every block but the last become.
+        filters: filters of each block; null: the published ones, 64 and twice as many with every block.
+        strong_training: train on the labels of frames; the probability of the clip is then the maximum of its frames.
+            Otherwise train on tags; it is then that of the maximum over time of what the sigmoid layer receives.
+        initialisation: Keras' name of the kernels' first values.
+        batch_norm_epsilon: added to the variance.
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+    """
+
+    architecture: Literal["cnn5", "cnn9", "cnn13"] = "cnn9"
+    pooling: Pooling = "average"
+    filters: tuple[Size, ...] | None = None
+    strong_training: bool = False
+    initialisation: Literal["he_uniform", "he_normal", "glorot_uniform"] = "he_uniform"
+    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
+    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
+
+    @property
+    def filters_of_blocks(self) -> tuple[int, ...]:
+        """Filters of each block."""
+        return PUBLISHED_FILTERS[self.architecture] if self.filters is None else self.filters
+
+    @property
+    def time_pooling(self) -> int:
+        """Feature frames that share one decision: every block but the last halves time."""
+        return 2 ** (len(self.filters_of_blocks) - 1)
+
+    @property
+    def layer_names(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        """For each block, the names of its convolutions and of their batch normalisations."""
+        numbers = range(1, len(self.filters_of_blocks) + 1)
+        if self.architecture == "cnn5":
+            return tuple(((f"conv{block}", f"bn{block}"),) for block in numbers)
+        return tuple(tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2)) for block in numbers)
+
+
+def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
+    """Checks that a network fits the features, before any work.
+
+    Args:
+        network: the architecture.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+
+    Raises:
+        ConfigError: a wrong number of filters, too few bands, or frames that the pools would drop.
+    """
+    expected = len(PUBLISHED_FILTERS[network.architecture])
+    if len(network.filters_of_blocks) != expected:
+        raise ConfigError(
+            f"`network.filters` must have one entry for each block of {network.architecture}. "
+            f"Expected: {expected} entries. Received: {list(network.filters_of_blocks)}."
+        )
+    frames, bands, _ = shape
+    if bands < network.time_pooling:  # bands are pooled as often as frames
+        raise ConfigError(
+            f"{network.architecture} halves the bands with every block but the last. Expected: features of at least "
+            f"{network.time_pooling} bands. Received: {bands}. Change the number of bands in `features`."
+        )
+    if frames is not None and (frames == 0 or frames % network.time_pooling):
+        raise ConfigError(
+            f"{network.architecture} pools {network.time_pooling} frames into one. Expected: a sequence of a multiple "
+            f"of {network.time_pooling} frames. Received: {frames}. Change `pipeline.sequence_frames`: clips that do "
+            "not fill a sequence are padded."
+        )
+
+
+def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+    """Builds CNN5, CNN9 or CNN13.
+
+    Args:
+        shape: frames (None: any number), bands and channels of one example, (T, F, C).
+        n_classes: number of event classes, K.
+        network: the architecture.
+
+    Returns:
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames": (B, T', K)}, float32
+        under any precision policy, with T' = p * (T // p) and p = network.time_pooling: as published, each decision is
+        repeated p times, so that frames are labels at the hop of the features.
+
+    Raises:
+        ConfigError: the layers do not fit `shape`.
+
+    References:
+        Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE 2019
+        baseline systems", arXiv:1904.03476.
+    """
+    check_network(network, shape)
+    layers = keras.layers
+    spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
+    for number, (n_filters, names) in enumerate(zip(network.filters_of_blocks, network.layer_names, strict=True), 1):
+        last = number == len(network.layer_names)
+        x = stacked_conv_block(
+            x, n_filters, kernel=5 if network.architecture == "cnn5" else 3, pool=(1, 1) if last else (2, 2),
+            pooling=network.pooling, initialisation=network.initialisation, epsilon=network.batch_norm_epsilon,
+            momentum=network.batch_norm_momentum, names=names,
+        )  # fmt: skip
+    # (B, T // p, F // p, filters)
+    x = Aggregate("average" if network.architecture == "cnn5" else "max", axis=2, name="over_bands")(x)
+    head = layers.Dense(
+        n_classes, "sigmoid", kernel_initializer=network.initialisation, name="fc", dtype="float32"
+    )  # one layer for frames and clip
+    frames = head(x)  # (B, T // p, K)
+    over_time = Aggregate("max", axis=1, name="over_time")
+    clip = over_time(frames) if network.strong_training else head(over_time(x))  # (B, K)
+    frames = layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")(frames)  # (B, T', K)
+    return keras.Model(spectra, {"clip": clip, "frames": frames}, name=network.architecture)
+
+
+def stages(task: Any) -> list[Stage]:
+    """Lists the trainings of the system: one, on tags or on the labels of frames.
+
+    Args:
+        task: a task's settings, `sed_task4.config.TaskConfig`.
+
+    Returns:
+        One stage. Both targets are there for the scores; the loss is of one output. Entries of -1 do not count.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    output = "frames" if network.strong_training else "clip"
+    return [
+        Stage(
+            name="cnn",
+            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            targets={"clip": ("tags",), "frames": ("activity",)},
+            losses={output: MaskedBinaryCrossentropy(LOG_FLOOR)},
+            loss_weights={output: 1.0},
+        )
+    ]
+
+
+def probabilities(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brings the outputs for one clip to its length.
+
+    Args:
+        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined along time.
+        network: the network's settings.
+        n_frames: frames of the clip at the hop of the features, T; the last output is held if there are fewer.
+
+    Returns:
+        Probabilities of the frames (T, K) and of the clip (K,), float32.
+
+    Raises:
+        ValueError: there is no output frame, though the clip has frames.
+    """
+    return clip_outputs(outputs, n_frames, 1)
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, decoding: Any, n_frames: int, hop_s: float
+) -> np.ndarray:
+    """Turns the outputs for one clip into events.
+
+    Args:
+        outputs: see `probabilities`.
+        network: the network's settings.
+        decoding: thresholds and smoothing.
+        n_frames: frames of the clip at the hop of the features.
+        hop_s: that hop in seconds.
+
+    Returns:
+        float64 (n, 3): class, onset and offset in seconds.
+    """
+    from sed_task4.decoding import decode_clip
+
+    return decode_clip(*probabilities(outputs, network=network, n_frames=n_frames), decoding, hop_s)
+
+
+def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
+    """Says where the published PyTorch weights belong, see `common.import_torch`.
+
+    Returns:
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of tensor.
+    """
+    names: dict[str, tuple[str, str]] = {}
+    for conv, norm in (pair for block in network.layer_names for pair in block):
+        there = {name: re.sub(r"block(\d+)_", r"conv_block\1.", name) for name in (conv, norm)}
+        names[f"{conv}/kernel"] = f"{there[conv]}.weight", "conv"
+        names |= {f"{norm}/{part}": (f"{there[norm]}.{name}", "vector") for part, name in BATCH_NORM.items()}
+    return names | {"fc/kernel": ("fc.weight", "linear"), "fc/bias": ("fc.bias", "vector")}

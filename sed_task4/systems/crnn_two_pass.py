@@ -1,0 +1,142 @@
+"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on what it said of other clips."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
+from common.layers import Aggregate
+from common.losses import MaskedBinaryCrossentropy
+from common.system import Stage
+from sed_task4.systems._outputs import clip_outputs
+
+PASSES = ("pass1", "pass2")
+
+
+class NetworkConfig(ConvRecurrentConfig):
+    """Sizes of the network, the same in both passes; the length of a list is the number of layers.
+
+    Attributes:
+        n_filters: filters of each convolution; one number stands for all.
+        pool_bands: bands pooled after each convolution.
+        pool_frames: frames pooled after each convolution; one number stands for all. (5, 1, 1) decides every 100 ms.
+        gru_units: units of each direction of each recurrent layer; the directions are put side by side.
+        dropout: share of values dropped in training after each convolution and before each recurrent layer.
+        batch_norm_over: what has statistics of its own.
+        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
+        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
+        clip_pooling: how frames become the probability of the clip: "average" as published, which learns tags but not
+            times; "linear_softmax", the average weighted by the probabilities themselves; "max".
+    """
+
+    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (4, 4, 4)
+    gru_units: tuple[Size, ...] = (64,)
+    dropout: float = Field(0.3, ge=0.0, lt=1.0)
+    clip_pooling: Literal["average", "linear_softmax", "max"] = "average"
+
+
+def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
+    """Checks that a network fits the features, before any work.
+
+    Args:
+        network: layer sizes.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+
+    Raises:
+        ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
+    """
+    check_sizes(network, shape)
+
+
+def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+    """Builds the network of both passes.
+
+    Args:
+        shape: frames (None: any number), bands and channels of one example, (T, F, C).
+        n_classes: number of event classes, K.
+        network: layer sizes.
+
+    Returns:
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames": (B, T', K)}, float32
+        under any precision policy, with T' = T // network.time_pooling.
+
+    Raises:
+        ConfigError: the layers do not fit `shape`.
+
+    References:
+        Serizel, Turpault, Eghbal-Zadeh, Shah, "Large-scale weakly labeled semi-supervised sound event detection in
+        domestic environments", DCASE 2018, arXiv:1807.10501.
+    """
+    check_network(network, shape)
+    spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
+    x = conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
+    frames = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")(x)  # (B, T', K)
+    clip = Aggregate(network.clip_pooling, axis=1, name="over_time")(frames)  # (B, K)
+    return keras.Model(spectra, {"clip": clip, "frames": frames}, name="crnn_two_pass")
+
+
+def stages(task: Any) -> list[Stage]:
+    """Lists the trainings of the system: pass 1 on tags, pass 2 on the labels of frames that pass 1 leaves behind.
+
+    Args:
+        task: a task's settings, `sed_task4.config.TaskConfig`.
+
+    Returns:
+        Two stages of the same network. Both targets are there for the scores; the loss is of one output. Entries of -1
+        do not count; labels may be probabilities.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    return [
+        Stage(
+            name=name,
+            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            targets={"clip": ("tags",), "frames": ("activity",)},
+            losses={output: MaskedBinaryCrossentropy()},
+            loss_weights={output: 1.0},
+            target_stride=network.time_pooling,
+        )
+        for name, output in zip(PASSES, ("clip", "frames"), strict=True)
+    ]
+
+
+def probabilities(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brings the outputs for one clip to the rate of the features.
+
+    Args:
+        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined along time.
+        network: the network's settings.
+        n_frames: frames of the clip at the hop of the features, T; each output is repeated by the pooling in time,
+            and the last one is held.
+
+    Returns:
+        Probabilities of the frames (T, K) and of the clip (K,), float32.
+
+    Raises:
+        ValueError: there is no output frame, though the clip has frames.
+    """
+    return clip_outputs(outputs, n_frames, network.time_pooling)
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, decoding: Any, n_frames: int, hop_s: float
+) -> np.ndarray:
+    """Turns the outputs for one clip into events.
+
+    Args:
+        outputs: see `probabilities`.
+        network: the network's settings.
+        decoding: thresholds and smoothing.
+        n_frames: frames of the clip at the hop of the features.
+        hop_s: that hop in seconds.
+
+    Returns:
+        float64 (n, 3): class, onset and offset in seconds.
+    """
+    from sed_task4.decoding import decode_clip
+
+    return decode_clip(*probabilities(outputs, network=network, n_frames=n_frames), decoding, hop_s)
