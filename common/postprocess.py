@@ -108,12 +108,16 @@ def detect_half_open(
 
     Returns:
         int64 (n, 2) = onset frame, offset frame (exclusive).
+
+    Raises:
+        ValueError: `low` is above `high`.
     """
+    if low is not None and low > high:
+        raise ValueError(f"Expected: `low` of at most `high`, {high}. Received: {low}.")
     curve = np.asarray(curve, np.float64)
     onsets, offsets = runs(curve > high)
     if low is not None and len(onsets):
         onsets, offsets = _widen(curve, onsets, offsets - 1, low)
-        offsets = np.maximum(offsets, runs(curve > high)[1])
     return _join_and_drop(onsets, offsets, smooth_frames, salt_frames)
 
 
