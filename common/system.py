@@ -5,7 +5,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from common.errors import ConfigError
 
@@ -24,6 +24,7 @@ class Stage:
         losses: for each output, a function of (target, output).
         loss_weights: for each output, the weight of its loss.
         target_stride: feature frames per output frame.
+        learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled recordings.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     losses: Mapping[str, Callable]
     loss_weights: Mapping[str, float]
     target_stride: int = 1
+    learns_from: Literal["labels", "predictions"] = "labels"
 
 
 def systems(family: str) -> list[str]:

@@ -66,7 +66,14 @@ class Goal:
 
 
 def train_stage(
-    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, run: RunConfig, folder: Path, seed: int
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    run: RunConfig,
+    folder: Path,
+    seed: int,
+    start: keras.Model | None = None,
 ) -> keras.Model:
     """Trains a stage, or goes on with it, or loads it if it is finished.
 
@@ -78,6 +85,7 @@ def train_stage(
         run: devices and precision.
         folder: holds the stage's weights and logs; made if missing.
         seed: of the initial weights and of dropout.
+        start: a model of the same form whose weights this one starts from; None: fresh ones.
 
     Returns:
         The model with the best score, from raw features to the outputs.
@@ -88,7 +96,7 @@ def train_stage(
     best = folder / BEST
     with devices(run):
         if not (folder / FINISHED).exists():
-            _fit(stage, data, goal, training, run, folder, seed)
+            _fit(stage, data, goal, training, run, folder, seed, start)
         else:
             logger.info("%s: training is finished; its best weights are used.", folder)
         return load_model(best)
@@ -110,11 +118,20 @@ def load_model(path: Path) -> keras.Model:
 
 
 def _fit(
-    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, run: RunConfig, folder: Path, seed: int
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    run: RunConfig,
+    folder: Path,
+    seed: int,
+    start: keras.Model | None,
 ) -> None:
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
     model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
+    if start is not None:
+        model.set_weights(start.get_weights())
     model.compile(
         optimizer=build_optimizer(training),
         loss=dict(stage.losses),

@@ -1,0 +1,84 @@
+"""Settings of a sound event detection task (DCASE task 4): one entry of `params.yaml`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from common.config import BaseTask, TrainingConfig
+from common.section import Section
+from sed_task4.dataset import LAYOUTS, DatasetConfig
+from sed_task4.decoding import DecodingConfig
+from sed_task4.features import FeatureConfig
+from sed_task4.score import ScoringConfig
+from sed_task4.simulator import SimulationConfig
+
+
+class SetsConfig(Section):
+    """Which subsets of the dataset serve for what."""
+
+    train: str = Field("weak", description="Subset with the labels to learn from.")
+    unlabelled: str | None = Field(None, description="Subset that a second pass labels by the first and learns from.")
+    validate_on: str | None = Field(None, description="Subset whose scores decide; null: a part of `train`.")
+    validation_fraction: float = Field(
+        0.2, gt=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once."
+    )
+    test: tuple[str, ...] = Field(("validation",), min_length=1, description="Subsets predicted and scored.")
+    statistics: tuple[str, ...] = Field(("weak",), min_length=1, description="Subsets that mean and deviation are of.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All subsets that are read."""
+        named = (self.train, self.unlabelled, self.validate_on, *self.test, *self.statistics)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+class Task4Training(TrainingConfig):
+    """Training of a network with a clip and a frame output."""
+
+    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = "map"  # the score that decides
+
+
+class SecondPassConfig(Section):
+    """What differs in the second pass, which learns from what the first said of unlabelled clips."""
+
+    # clip (published): its tags in all frames; frames: its frames times its tags
+    pseudo_labels: Literal["clip", "frames"] = "clip"
+    warm_start: bool = False  # start from the weights of the first pass
+    epochs: int | None = Field(None, gt=0)  # None: as in the first
+    batch_size: int | None = Field(None, gt=0)
+    learning_rate: float | None = Field(None, gt=0)
+
+
+class TaskConfig(BaseTask):
+    """A sound event detection task."""
+
+    dataset: DatasetConfig
+    sets: SetsConfig = SetsConfig()
+    features: FeatureConfig
+    training: Task4Training = Task4Training()
+    second_pass: SecondPassConfig = SecondPassConfig()
+    decoding: DecodingConfig = DecodingConfig()
+    scoring: ScoringConfig = ScoringConfig()
+    simulation: SimulationConfig = SimulationConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        known = LAYOUTS[self.dataset.layout]
+        unknown = [name for name in self.sets.names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"`sets` names subsets that the layout {self.dataset.layout} has not: {', '.join(unknown)}. "
+                f"Expected: some of {', '.join(known)}."
+            )
+        learned_from = {self.sets.train, self.sets.unlabelled}
+        if self.sets.validate_on in learned_from:
+            raise ValueError(f"`sets.validate_on` must be another subset than those learned from: {learned_from}.")
+        if learned_from & set(self.sets.test):
+            raise ValueError("`sets.test` must not name a subset that is learned from.")
+        self.decoding.check_classes(self.dataset.n_classes)
+        return self
+
+    @property
+    def set_names(self) -> list[str]:
+        """The subsets the task reads."""
+        return list(self.sets.names)
