@@ -122,6 +122,17 @@ def clink(draw: Draw, rate_hz: int, duration_s: float = 0.4) -> np.ndarray:
     return fade_edges(x, rate_hz, 0.001, 0.03)
 
 
+def rattle_dishes(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Handles dishes: clinks of a few pieces, one soon after the other."""
+    x = silence(duration_s, rate_hz)
+    n_clinks = max(round(duration_s / draw.uniform(0.08, 0.14)), 1)
+    interval_s = duration_s / n_clinks
+    for number in range(n_clinks):
+        start_s = number * interval_s + (draw.uniform(0.0, 0.3) * interval_s if number else 0.0)
+        add_at(x, clink(draw, rate_hz), start_s, rate_hz, draw.uniform(0.4, 1.0))
+    return fade_edges(x, rate_hz, 0.001, 0.02)
+
+
 def footstep(draw: Draw, rate_hz: int, duration_s: float = 0.2) -> np.ndarray:
     """Makes one step on a hard floor: a heel thump and a short scrape of the sole."""
     n = len(silence(duration_s, rate_hz))

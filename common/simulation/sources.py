@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.files import atomic_path
-from common.simulation import impacts, objects, voices
+from common.simulation import animals, appliances, impacts, objects, voices
 from common.simulation.draws import Draw
 from common.simulation.synthesis import fade_edges, limit_crest, random_equaliser, to_unit_peak
 
@@ -28,6 +28,16 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "cough": voices.cough,
     "slam_door": impacts.slam_door,
     "laughter": voices.laughter,
+    "phrase": voices.phrase,
+    "bark": animals.bark,
+    "meow": animals.meow,
+    "alarm": appliances.ring_alarm,
+    "dishes": impacts.rattle_dishes,
+    "fry": appliances.fry,
+    "run_water": appliances.run_water,
+    "blend": appliances.blend,
+    "vacuum": appliances.vacuum,
+    "shave": appliances.shave,
 }
 LARGEST_CREST_DB = 18.0
 RECORDING_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff")

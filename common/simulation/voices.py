@@ -16,10 +16,20 @@ from common.simulation.synthesis import (
 )
 
 FRICATIVE_BANDS_HZ = ((3500.0, 9000.0), (1500.0, 5000.0))
+LONGEST_BREATH_S = 0.06  # pause within a phrase; the fades of syllables lengthen it
 
 
 def speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Babbles syllables of one speaker: gliding vowels, some fricatives, falling pitch, rare pauses."""
+    return _talk(draw, rate_hz, duration_s, (0.1, 0.3))
+
+
+def phrase(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Babbles like `speech` without pauses that would part it into two events."""
+    return _talk(draw, rate_hz, duration_s, (0.01, LONGEST_BREATH_S))
+
+
+def _talk(draw: Draw, rate_hz: int, duration_s: float, pause_s: tuple[float, float]) -> np.ndarray:
     x = silence(duration_s, rate_hz)
     pitch_hz = draw.log_uniform(90.0, 260.0)
     tract = 0.85 + 0.3 * (pitch_hz - 90.0) / 170.0  # high voices belong to short vocal tracts
@@ -33,7 +43,7 @@ def speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         add_at(x, syllable, time_s, rate_hz, draw.uniform(0.5, 1.0))
         time_s += draw.uniform(0.8, 1.0) * len(syllable) / rate_hz
         if draw.chance(0.12) and time_s < duration_s - 0.4:
-            time_s += draw.uniform(0.1, 0.3)
+            time_s += draw.uniform(*pause_s)
     return fade_edges(x, rate_hz, 0.01, 0.03)
 
 
