@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.audio import write_wav
-from common.errors import ConfigError, DataError
+from common.errors import DataError
 from common.files import atomic_path
 from common.parallel import ParallelConfig, parallel_map
+from common.simulation import orders
 from common.simulation.ambience import Ambience, loop_length, render_loop
 from common.simulation.draws import Draw, random_stream
+from common.simulation.orders import SoundOrder
 from common.simulation.receivers import (
     AmbisonicNorm,
     AudioFormat,
@@ -29,10 +31,8 @@ from common.simulation.scenes import SceneSound, fit_duration, mix_scene
 from common.simulation.sources import (
     DurationRange,
     SoundBank,
-    deal,
     mapped_array,
     read_source,
-    recordings_of,
     save_array,
     synthesise,
 )
@@ -78,15 +78,6 @@ CLASS_SOUNDS: dict[str, tuple[str, DurationRange]] = {
     "laughter": ("laughter", DurationRange(1.32, 1.50, 2.27)),
 }
 EXAMPLES_PER_SET = 4
-
-
-@dataclass(frozen=True)
-class SoundOrder:
-    """The examples to make for one class and set: own recordings where there are any, synthetic ones otherwise."""
-
-    class_name: str
-    set_number: int
-    recordings: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -136,54 +127,15 @@ def order_sounds(
         DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be.
         ConfigError: a class has neither recordings nor a recipe.
     """
-    dealt = {name: _dealt_recordings(name, settings, source_dir) for name in classes}
-    if source_dir is not None and not any(files for sets in dealt.values() for files in sets):
-        raise DataError(
-            f"{source_dir} holds no recording of any class. Expected: {source_dir}/<class>/*.wav or *.flac with "
-            f"classes {', '.join(classes)}. Correct `simulation.source_dir`, or set it to null."
-        )
-    orders = [SoundOrder(name, number, tuple(dealt[name][number])) for name in classes for number in set_numbers]
-    missing = [order for order in orders if not order.recordings]
-    if source_dir is not None:
-        _report_ignored(classes, source_dir)
-    if source_dir is not None and missing:
-        _report_missing(missing, settings, source_dir)
-    without_recipe = sorted({order.class_name for order in missing} - set(CLASS_SOUNDS))
-    if without_recipe:
-        raise ConfigError(
-            f"There is no synthetic sound for {', '.join(without_recipe)}. Expected: classes among "
-            f"{', '.join(CLASS_SOUNDS)}, or {N_SETS} recordings of each other class in `simulation.source_dir`."
-        )
-    return orders
-
-
-def _dealt_recordings(class_name: str, settings: "SceneSettings", source_dir: Path | None) -> list[list[Path]]:
-    paths = recordings_of(source_dir / class_name) if source_dir is not None else []
-    return deal(paths, N_SETS, random_stream(settings.seed, settings.version, "deal", class_name))
-
-
-def _report_ignored(classes: Sequence[str], source_dir: Path) -> None:
-    ignored = sorted(path.name for path in source_dir.iterdir() if path.is_dir() and path.name not in classes)
-    if ignored:
-        logger.warning("%s: ignored, no classes of the task: %s.", source_dir, ", ".join(ignored))
-
-
-def _report_missing(missing: Sequence[SoundOrder], settings: "SceneSettings", source_dir: Path) -> None:
-    names = ", ".join(sorted({order.class_name for order in missing}))
-    if settings.on_missing == "error":
-        raise DataError(
-            f"{source_dir} holds too few recordings of {names}. Expected: {N_SETS} files or more of each class, "
-            "one for each split, since splits share no recording. Add files, or set `simulation.on_missing: synth`."
-        )
-    logger.warning("%s has no recordings for some splits of %s: synthetic sounds are used there.", source_dir, names)
+    return orders.order_sounds(classes, set_numbers, N_SETS, CLASS_SOUNDS, settings, source_dir)
 
 
 def build_bank(
-    orders: Sequence[SoundOrder], settings: "SceneSettings", rate_hz: int, scratch: Path, parallel: ParallelConfig
+    wanted: Sequence[SoundOrder], settings: "SceneSettings", rate_hz: int, scratch: Path, parallel: ParallelConfig
 ) -> SoundBank:
     """Makes all sounds and stores them where every process can map them."""
-    made = dict(parallel_map(partial(_make_sounds, settings=settings, rate_hz=rate_hz), orders, parallel))
-    keys = [(order.class_name, order.set_number) for order in orders]
+    made = dict(parallel_map(partial(_make_sounds, settings=settings, rate_hz=rate_hz), wanted, parallel))
+    keys = [(order.class_name, order.set_number) for order in wanted]
     return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
 
 

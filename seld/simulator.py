@@ -4,8 +4,6 @@ What a recording contains depends on the seed, the settings and its own name onl
 on the formats that are written with it, or on the order of work.
 """
 
-import hashlib
-import json
 import logging
 import tempfile
 import time
@@ -17,28 +15,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from common.errors import ConfigError, DataError
-from common.files import TEMPORARY_PATTERN, write_json, write_text
+from common.errors import ConfigError
 from common.parallel import ParallelConfig, parallel_map
 from common.section import Section
+from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
 from seld.dataset import DatasetConfig
 
 if TYPE_CHECKING:  # importing what renders takes seconds: settings are read without it
+    from common.simulation.orders import SoundOrder
     from seld.scene_plans import RecordingPlan, Slot
-    from seld.scene_rendering import SoundOrder
 
 logger = logging.getLogger(__name__)
 
 GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
-SETTINGS_FILE = "simulation.json"
 DEV_SPLITS = (1, 2, 3, 4)
 N_ROOMS = 5
-README = """# SIMULATED data
-
-The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of TAU Spatial Sound
-Events 2019 but are NOT that dataset, nor derived from it: sounds, rooms and ambience are synthetic unless own
-recordings were given. Scores on them are not comparable with published ones. `{settings_file}` holds the settings.
-"""
+DATASET_NAME = "TAU Spatial Sound Events 2019"
 
 
 class SimulationConfig(Section):
@@ -131,30 +123,6 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
-class SimulationReport:
-    """What a simulation did.
-
-    Attributes:
-        root: dataset folder.
-        written: names of the recordings that were rendered.
-        skipped: names of those that were there already.
-        audio_s: duration of the rendered recordings together.
-        elapsed_s: time it took, set-up included.
-    """
-
-    root: Path
-    written: tuple[str, ...]
-    skipped: tuple[str, ...]
-    audio_s: float
-    elapsed_s: float
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of recordings per second of work; each counts once, however many formats are written."""
-        return self.audio_s / self.elapsed_s
-
-
 def run(
     task: Any, preset: str | None = None, annotations: Path | None = None, overwrite: bool = False
 ) -> SimulationReport:
@@ -230,7 +198,7 @@ def simulate_tau2019(
     job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), ParallelConfig(jobs=jobs))
     entries = job.entries(splits, annotations)
     orders = job.orders(entries)
-    _prepare_root(root, _settings_to_store(job, annotations), overwrite)
+    prepare_root(root, _settings_to_store(job, annotations), _folders(root), DATASET_NAME, overwrite)
     pending = [entry for entry in entries if overwrite or not job.is_complete(entry)]
     audio_s = 0.0
     if pending:
@@ -326,62 +294,17 @@ def _simulate(
 
 def _settings_to_store(job: _Job, annotations: Path | None) -> dict[str, Any]:
     """Lists all that decides the content of the recordings, as JSON stores it."""
-    source_dir = job.simulation.source_dir
-    sources = sorted(source_dir.glob("*/*")) if source_dir is not None else []
-    stored = {
-        **asdict(job.settings),
-        "classes": job.dataset.classes,
-        "sample_rate_hz": job.dataset.sample_rate_hz,
-        "own_recordings": _digest([f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources]),
-        "annotations": _digest([path.read_text() for path in sorted(annotations.glob("*.csv"))] if annotations else []),
-    }
-    return json.loads(json.dumps(stored))
-
-
-def _digest(texts: Sequence[str]) -> str | None:
-    return hashlib.sha256("\n".join(texts).encode("utf-8")).hexdigest() if texts else None
-
-
-def _prepare_root(root: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
-
-    Raises:
-        DataError: it holds recordings that were not simulated, or were with other settings.
-    """
-    stored = _read_settings(root / SETTINGS_FILE)
-    recordings = [path for folder in _folders(root) for path in folder.glob("*") if not path.name.startswith(".")]
-    if stored is None and recordings:
-        raise DataError(
-            f"{root} holds recordings that were not simulated, such as {recordings[0]}; nothing is written among them. "
-            "Give another folder with --set dataset_dir=..."
-        )
-    different = [key for key in settings if stored is not None and stored.get(key) != settings[key]]
-    if different and not overwrite:
-        listed = "; ".join(f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different)
-        raise DataError(
-            f"{root} was simulated with other settings ({listed}). Give another folder with --set dataset_dir=..., use "
-            "the same settings, or replace the recordings there with --overwrite."
-        )
-    for leftover in [path for folder in _folders(root) for path in folder.glob(TEMPORARY_PATTERN)]:
-        leftover.unlink(missing_ok=True)
-    for path in recordings if different else []:
-        path.unlink()
-    write_json(root / SETTINGS_FILE, {"simulated": True, "generator": "dcase-keras simulate.py", "settings": settings})
-    write_text(root / "README.md", README.format(settings_file=SETTINGS_FILE))
+    given = sorted(annotations.glob("*.csv")) if annotations else []
+    return as_stored(
+        {
+            **asdict(job.settings),
+            "classes": job.dataset.classes,
+            "sample_rate_hz": job.dataset.sample_rate_hz,
+            "own_recordings": source_digest(job.simulation.source_dir),
+            "annotations": text_digest([path.read_text() for path in given]),
+        }
+    )
 
 
 def _folders(root: Path) -> list[Path]:
     return [root / f"{kind}_{name}" for kind in ("foa", "mic", "metadata") for name in ("dev", "eval")]
-
-
-def _read_settings(path: Path) -> dict[str, Any] | None:
-    """Reads the settings of an earlier simulation; None where there was none."""
-    if not path.is_file():
-        return None
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "
-            "beside it. Remove the folder, or give another one with --set dataset_dir=..."
-        ) from None

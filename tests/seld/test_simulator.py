@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from common.audio import read_audio
 from common.errors import ConfigError, DataError
 from common.parallel import ParallelConfig
+from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sources import SoundBank
 from seld.dataset import DatasetConfig, find_recordings, read_events
 from seld.scene_plans import POSITIONS, deal_recordings, name_recordings, plan_recording
 from seld.scene_rendering import CLASS_SOUNDS, ROOMS, build_bank, check_positions, order_sounds
-from seld.simulator import SETTINGS_FILE, SimulationConfig, run, scene_settings, simulate_tau2019
+from seld.simulator import SimulationConfig, run, scene_settings, simulate_tau2019
 
 DATASET = DatasetConfig()
 SMALL = SimulationConfig(preset="fixture", duration_s=3.0, recordings_per_split={0: 1, 1: 2})

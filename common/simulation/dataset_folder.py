@@ -1,0 +1,113 @@
+"""The folder of a simulated dataset: it says that it is simulated, and never mixes the work of different settings."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import DataError
+from common.files import TEMPORARY_PATTERN, write_json, write_text
+
+SETTINGS_FILE = "simulation.json"
+_README = """# SIMULATED data
+
+The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of {dataset} but are
+NOT that dataset, nor derived from it: sounds, rooms and ambience are synthetic unless own recordings were given.
+Scores on them are not comparable with published ones. `{settings_file}` holds the settings.
+"""
+
+
+@dataclass(frozen=True)
+class SimulationReport:
+    """What a simulation did.
+
+    Attributes:
+        root: dataset folder.
+        written: names of the recordings that were rendered.
+        skipped: names of those that were there already.
+        audio_s: duration of the rendered recordings together.
+        elapsed_s: time it took, set-up included.
+    """
+
+    root: Path
+    written: tuple[str, ...]
+    skipped: tuple[str, ...]
+    audio_s: float
+    elapsed_s: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of recordings per second of work; each counts once, however many formats are written."""
+        return self.audio_s / self.elapsed_s
+
+
+def as_stored(settings: Any) -> dict[str, Any]:
+    """Returns settings as they come back from a JSON file, for comparison with stored ones."""
+    return dict(json.loads(json.dumps(settings)))
+
+
+def text_digest(texts: Sequence[str]) -> str | None:
+    """Gives the SHA-256 of texts together, in order; None without any."""
+    return hashlib.sha256("\n".join(texts).encode("utf-8")).hexdigest() if texts else None
+
+
+def source_digest(source_dir: Path | None) -> str | None:
+    """Identifies a folder of own recordings, one folder per class, by names and sizes; None without any."""
+    sources = sorted(source_dir.glob("*/*")) if source_dir is not None else []
+    return text_digest([f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources])
+
+
+def prepare_root(
+    root: Path, settings: dict[str, Any], folders: Sequence[Path], dataset: str, overwrite: bool = False
+) -> None:
+    """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
+
+    Args:
+        root: dataset folder.
+        settings: all that decides the content of the recordings, as JSON stores it.
+        folders: those in which recordings and metadata lie.
+        dataset: the real dataset of this layout, for the README.
+        overwrite: replace what was simulated with other settings.
+
+    Raises:
+        DataError: it holds recordings that were not simulated, or were with other settings.
+    """
+    stored = read_settings(root / SETTINGS_FILE)
+    files = [path for folder in folders for path in folder.glob("*") if path.is_file() and path.name[0] != "."]
+    if stored is None and files:
+        raise DataError(
+            f"{root} holds recordings that were not simulated, such as {files[0]}; nothing is written among them. "
+            "Give another folder with --set dataset_dir=..."
+        )
+    different = [key for key in settings if stored is not None and stored.get(key) != settings[key]]
+    if different and not overwrite:
+        listed = "; ".join(f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different)
+        raise DataError(
+            f"{root} was simulated with other settings ({listed}). Give another folder with --set dataset_dir=..., use "
+            "the same settings, or replace the recordings there with --overwrite."
+        )
+    for leftover in [path for folder in folders for path in folder.glob(TEMPORARY_PATTERN)]:
+        leftover.unlink(missing_ok=True)
+    for path in files if different else []:
+        path.unlink()
+    write_json(root / SETTINGS_FILE, {"simulated": True, "generator": "dcase-keras simulate.py", "settings": settings})
+    write_text(root / "README.md", _README.format(dataset=dataset, settings_file=SETTINGS_FILE))
+
+
+def read_settings(path: Path) -> dict[str, Any] | None:
+    """Reads the settings of an earlier simulation; None where there was none.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "
+            "beside it. Remove the folder, or give another one with --set dataset_dir=..."
+        ) from None
