@@ -95,6 +95,23 @@ class EventTable:
         part = slice(first, last)
         return np.column_stack([self.class_index[part], self.onset_s[part], self.offset_s[part]])
 
+    def merge_connected(self) -> "EventTable":
+        """Returns a table in which events of one class that overlap or touch are one; ordered by class and onset."""
+        order = np.lexsort((self.onset_s, self.class_index, self.recording))
+        recording, index = self.recording[order], self.class_index[order]
+        onset_s, offset_s = self.onset_s[order], self.offset_s[order]
+        new_group = np.r_[True, (np.diff(recording) != 0) | (np.diff(index) != 0)][: len(order)]
+        starts = new_group.copy()
+        reach = offset_s.copy()
+        for row in range(1, len(order)):  # how far the events so far reach decides, not the last one alone
+            if not new_group[row]:
+                starts[row] = onset_s[row] > reach[row - 1]
+                reach[row] = reach[row] if starts[row] else max(reach[row], reach[row - 1])
+        first = np.flatnonzero(starts)
+        last = np.append(first[1:], len(order)) - 1 if len(first) else first
+        merged = recording[first], index[first], onset_s[first], reach[last]
+        return EventTable(*merged, self.n_recordings, self.n_classes)
+
     def counts(self) -> np.ndarray:
         """Returns how many events each class has, int (K,)."""
         return np.bincount(self.class_index, minlength=self.n_classes)

@@ -1,0 +1,379 @@
+"""Scores over all thresholds at once: PSDS 1 and 2, and the best event-based F-score of each class.
+
+The curves are exact: every value that a score takes is tried. Where the package sed_scores_eval is installed (extra
+`psds`; it has no wheels, so it needs a compiler), `reference_sweep_scores` asks it instead.
+
+References:
+    Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020, arXiv:1910.08440.
+    Ebbers, Haeb-Umbach, Serizel, "Threshold independent evaluation of sound event detection scores", ICASSP 2022,
+    arXiv:2201.13148.
+"""
+
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.errors import ConfigError
+from common.events import EventTable
+from common.metrics.detection import nan_mean
+from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
+from common.postprocess import regions
+
+logger = logging.getLogger(__name__)
+HOUR_S = 3600.0
+DECIMALS = 6  # times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
+MISSING = (
+    "The package sed_scores_eval is not installed. It is built from source, so it needs a C++ compiler: "
+    "`pip install 'dcase-keras[psds]'`. The scores themselves do not need it."
+)
+
+
+@dataclass(frozen=True)
+class PsdsScenario:
+    """What counts as detected, and what errors cost.
+
+    Attributes:
+        dtc: share of a detection that must lie on events of its class (detection tolerance).
+        gtc: share of an event that accepted detections must cover.
+        cttc: share of a false detection on another class's events that makes it a cross trigger; None: not looked at.
+        alpha_ct: weight of cross triggers in the rate of false positives.
+        alpha_st: weight of the spread between classes.
+        max_rate: false positives per hour up to which the curve is integrated.
+    """
+
+    dtc: float
+    gtc: float
+    cttc: float | None = None
+    alpha_ct: float = 0.0
+    alpha_st: float = 1.0
+    max_rate: float = 100.0
+
+
+PSDS1 = PsdsScenario(dtc=0.7, gtc=0.7)
+PSDS2 = PsdsScenario(dtc=0.1, gtc=0.1, cttc=0.3, alpha_ct=0.5)
+
+
+@dataclass(frozen=True)
+class SweepScores:
+    """Scores over all thresholds; NaN where a class has no event, and everywhere without any.
+
+    Attributes:
+        psds1: exact times count.
+        psds2: rather the right class than the right times.
+        class_psds1: (K,), each class alone.
+        class_psds2: (K,).
+        best_f: mean over classes of the best event-based F that one threshold gives.
+        class_best_f: (K,).
+        class_thresholds: (K,), the thresholds of `class_best_f`.
+    """
+
+    psds1: float
+    psds2: float
+    class_psds1: np.ndarray
+    class_psds2: np.ndarray
+    best_f: float
+    class_best_f: np.ndarray
+    class_thresholds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Detections of one class in one recording at every threshold.
+
+    Attributes:
+        values: (U,), the scores that occur, rising; threshold number u lets through what is at least values[u].
+        threshold: int (R,), which threshold a detection belongs to, never falling.
+        onset_s, offset_s: (R,), its times.
+    """
+
+    values: np.ndarray
+    threshold: np.ndarray
+    onset_s: np.ndarray
+    offset_s: np.ndarray
+
+
+@dataclass
+class _Curve:
+    """Changes of counts at values of the score, collected over recordings."""
+
+    values: list[np.ndarray]
+    changes: list[np.ndarray]
+
+    def add(self, values: np.ndarray, counts: np.ndarray) -> None:
+        """Takes in the counts (U, n) of one recording at its thresholds."""
+        changes = counts - np.concatenate([counts[1:], np.zeros_like(counts[:1])])
+        moved = np.abs(changes).sum(axis=1) > 0
+        self.values.append(values[moved])
+        self.changes.append(changes[moved])
+
+    def totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns all values, rising, infinity last, and the counts of the set there, (U + 1, n)."""
+        values, inverse = np.unique(np.concatenate(self.values), return_inverse=True)
+        changes = np.concatenate(self.changes)
+        sums = np.zeros((len(values) + 1, changes.shape[1]))
+        np.add.at(sums, inverse, changes)
+        return np.append(values, np.inf), np.cumsum(sums[::-1], axis=0)[::-1]
+
+
+def sweep_scores(
+    reference: EventTable,
+    scores: Sequence[np.ndarray],
+    hop_s: float,
+    durations_s: np.ndarray | float,
+    *,
+    collar_s: float = COLLAR_S,
+    offset_share: float = OFFSET_SHARE,
+) -> SweepScores:
+    """Computes PSDS 1, PSDS 2 and the best F over all thresholds.
+
+    Args:
+        reference: true events of the set; those of one class that overlap or touch count as one.
+        scores: for each recording (T, K), probabilities per frame.
+        hop_s: seconds from one frame to the next.
+        durations_s: length of the recordings in seconds, one number or (recordings,).
+        collar_s: of the event-based F, see `common.metrics.event_based`.
+        offset_share: as well.
+
+    Raises:
+        ValueError: scores and reference do not belong together.
+    """
+    _check(reference, scores)
+    reference = reference.merge_connected()
+    n_classes = reference.n_classes
+    present = reference.counts() > 0
+    undefined = np.full(n_classes, np.nan)
+    if not present.any():
+        return SweepScores(*[np.nan] * 2, undefined, undefined, np.nan, undefined, undefined)
+    events = [reference.of_recording(number) for number in range(reference.n_recordings)]
+    curves = [[_Curve([], []) for _ in range(n_classes)] for _ in range(3)]
+    for rows, frames in zip(events, scores, strict=True):
+        for k in np.flatnonzero(present):
+            sweep = sweep_thresholds(frames[:, k], hop_s)
+            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
+                curve[k].add(sweep.values, intersection_counts(sweep, rows, int(k), present, scenario))
+            own = rows[rows[:, 0] == k, 1:]
+            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
+    total_s = float(np.broadcast_to(durations_s, (reference.n_recordings,)).sum())
+    seconds = np.bincount(reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes)
+    results = [
+        _psds([curves[number][k].totals()[1] for k in np.flatnonzero(present)], reference, seconds, total_s, scenario)
+        for number, scenario in enumerate((PSDS1, PSDS2))
+    ]
+    best, thresholds = undefined.copy(), undefined.copy()
+    for k in np.flatnonzero(present):
+        best[k], thresholds[k] = _best_f(*curves[2][k].totals(), int(reference.counts()[k]))
+    return SweepScores(results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds)
+
+
+def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
+    if len(scores) != reference.n_recordings:
+        raise ValueError(f"Expected: scores of {reference.n_recordings} recordings. Received: {len(scores)}.")
+    for frames in scores:
+        if np.ndim(frames) != 2 or frames.shape[1] != reference.n_classes or not np.isfinite(frames).all():
+            raise ValueError(
+                f"Expected: finite scores (T, {reference.n_classes}). Received: shape {np.shape(frames)}, "
+                f"{np.count_nonzero(~np.isfinite(frames))} values not finite."
+            )
+
+
+def sweep_thresholds(curve: np.ndarray, hop_s: float) -> Sweep:
+    """Finds the detections of one class at every threshold, from its scores (T,)."""
+    curve = np.asarray(curve, np.float64)
+    values = np.unique(curve)
+    found = regions((curve >= values[:, None]).T)  # one "class" for each threshold
+    times_s = np.arange(len(curve) + 1) * hop_s
+    return Sweep(values, found[:, 0], times_s[found[:, 1]], times_s[found[:, 2]])
+
+
+def overlaps(sweep: Sweep, onset_s: np.ndarray, offset_s: np.ndarray) -> np.ndarray:
+    """Seconds that each detection shares with each event, (R, events)."""
+    ends = np.minimum(sweep.offset_s[:, None], offset_s)
+    return np.maximum(ends - np.maximum(sweep.onset_s[:, None], onset_s), 0.0)
+
+
+def intersection_counts(
+    sweep: Sweep, events: np.ndarray, k: int, present: np.ndarray, scenario: PsdsScenario
+) -> np.ndarray:
+    """Counts at each threshold what PSDS is made of.
+
+    Args:
+        sweep: detections of class k.
+        events: all events of the recording, (n, 3) = class_index, onset_s, offset_s.
+        k: the class.
+        present: bool (K,), classes that the set has; the others are no target of cross triggers.
+        scenario: what counts.
+
+    Returns:
+        (U, 2 + others): events found, false detections, and cross triggers with each other present class (in the
+        order of the classes; none without `scenario.cttc`).
+    """
+    lengths = sweep.offset_s - sweep.onset_s
+    own = events[events[:, 0] == k]
+    shared = overlaps(sweep, own[:, 1], own[:, 2])  # (R, G)
+    accepted = _at_least(shared.sum(axis=1), scenario.dtc * lengths)
+    n_thresholds = len(sweep.values)
+    covered = np.zeros((n_thresholds, len(own)))
+    np.add.at(covered, sweep.threshold[accepted], shared[accepted])
+    found = _at_least(covered, scenario.gtc * (own[:, 2] - own[:, 1])).sum(axis=1)
+    false = np.bincount(sweep.threshold[~accepted], minlength=n_thresholds)
+    columns = [found, false]
+    if scenario.cttc is not None:
+        for other in np.flatnonzero(present):
+            if other != k:
+                rows = events[events[:, 0] == other]
+                wrong = overlaps(sweep, rows[:, 1], rows[:, 2]).sum(axis=1)
+                crossing = ~accepted & _at_least(wrong, scenario.cttc * lengths) & (len(rows) > 0)
+                columns.append(np.bincount(sweep.threshold[crossing], minlength=n_thresholds))
+    return np.stack(columns, axis=1)
+
+
+def _at_least(seconds: np.ndarray, limit_s: np.ndarray) -> np.ndarray:
+    return np.round(seconds, DECIMALS) >= np.round(limit_s, DECIMALS)
+
+
+def collar_counts(sweep: Sweep, events: np.ndarray, collar_s: float, offset_share: float) -> np.ndarray:
+    """Counts at each threshold the events found and the false detections of one class, event-based, (U, 2).
+
+    Args:
+        sweep: detections of the class.
+        events: its events in the recording, (G, 2) = onset_s, offset_s.
+        collar_s: see `common.metrics.event_based.count_events`.
+        offset_share: as well.
+    """
+    n_thresholds = len(sweep.values)
+    detections = np.bincount(sweep.threshold, minlength=n_thresholds)
+    late = np.round(np.abs(sweep.onset_s[:, None] - events[:, 0]) - collar_s, DECIMALS) <= 0
+    allowed = np.maximum(collar_s, offset_share * (events[:, 1] - events[:, 0]))
+    hits = late & (np.round(np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed, DECIMALS) <= 0)  # (R, G)
+    per_event = np.zeros((n_thresholds, len(events)), np.int64)
+    np.add.at(per_event, sweep.threshold, hits)
+    several = np.zeros(n_thresholds, bool)
+    several[sweep.threshold[hits.sum(axis=1) > 1]] = True
+    several |= (per_event > 1).any(axis=1)
+    found = per_event.sum(axis=1)
+    for number in np.flatnonzero(several):
+        detection, event = np.nonzero(hits & (sweep.threshold == number)[:, None])
+        found[number] = len(maximum_matching(np.stack([event, detection], axis=1)))
+    return np.stack([found, detections - found], axis=1)
+
+
+def _best_f(values: np.ndarray, totals: np.ndarray, n_events: int) -> tuple[float, float]:
+    """Returns the best F of a class and a threshold that gives it, halfway between two values of the score."""
+    found, false = totals.T
+    f = 2 * found / np.maximum(found + false + n_events, 1)
+    best = len(f) - 1 - int(np.argmax(f[::-1]))
+    below = values[best - 1] if best else 0.0
+    return float(f[best]), float((values[best] + below) / 2 if np.isfinite(values[best]) else 1.0)
+
+
+def _psds(
+    totals: Sequence[np.ndarray], reference: EventTable, seconds: np.ndarray, total_s: float, scenario: PsdsScenario
+) -> tuple[float, np.ndarray]:
+    """Integrates the curves of the classes that the set has; returns PSDS and the score of each class alone."""
+    counts = reference.counts()
+    present = np.flatnonzero(counts)
+    curves = []
+    for k, total in zip(present, totals, strict=True):
+        rate = total[:, 1] / total_s
+        if scenario.cttc is not None and len(present) > 1:
+            others = seconds[present[present != k]]
+            rate = rate + scenario.alpha_ct * (total[:, 2:] / np.maximum(others, 1e-12)).mean(axis=1)
+        curves.append(_upper_curve(total[:, 0] / counts[k], rate * HOUR_S, scenario.max_rate))
+    single = np.full(reference.n_classes, np.nan)
+    single[present] = [_area(found, rate, scenario.max_rate) for found, rate in curves]
+    rates = np.unique(np.concatenate([rate for _, rate in curves]))
+    steps = np.stack([_step(found, rate, rates) for found, rate in curves])  # (classes, rates)
+    effective = np.maximum(steps.mean(axis=0) - scenario.alpha_st * steps.std(axis=0), 0.0)
+    return _area(effective, rates, scenario.max_rate), single
+
+
+def _upper_curve(found: np.ndarray, rate: np.ndarray, max_rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Keeps the points at which more is found than at any lower rate, as (share found, rates), rates rising."""
+    order = np.lexsort((found, rate))
+    found, rate = np.maximum.accumulate(found[order]), rate[order]
+    rising = np.r_[True, found[1:] > found[:-1]]
+    found, rate = found[rising], rate[rising]
+    last = np.r_[rate[1:] > rate[:-1], True]
+    keep = last & (rate <= max_rate)
+    return found[keep], rate[keep]
+
+
+def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:
+    index = np.searchsorted(rate, at, side="right") - 1
+    return np.where(index < 0, 0.0, found[np.maximum(index, 0)]) if len(found) else np.zeros(len(at))
+
+
+def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
+    return float((found * np.diff(np.append(rate, max_rate))).sum() / max_rate)
+
+
+class _WritableFrame(pd.DataFrame):
+    """A data frame that gives away copies: sed_scores_eval 0.0.4 stumbles over the read-only arrays of pandas 3."""
+
+    @property
+    def _constructor(self) -> Callable:
+        return _WritableFrame
+
+    def to_numpy(self, *arguments: Any, **settings: Any) -> np.ndarray:
+        """Returns the values as an array of its own."""
+        return np.array(super().to_numpy(*arguments, **settings))
+
+
+def has_reference_package() -> bool:
+    """Whether sed_scores_eval is installed."""
+    return importlib.util.find_spec("sed_scores_eval") is not None
+
+
+def reference_sweep_scores(
+    names: Sequence[str],
+    labels: Sequence[str],
+    reference: EventTable,
+    scores: Sequence[np.ndarray],
+    hop_s: float,
+    durations_s: np.ndarray | float,
+) -> dict[str, float]:
+    """Computes psds1, psds2 and best_f by sed_scores_eval, on the classes that the set has.
+
+    Args:
+        names: names of the recordings; the others as in `sweep_scores`.
+        labels: class names.
+
+    Raises:
+        ConfigError: the package is not installed.
+    """
+    if not has_reference_package():
+        raise ConfigError(MISSING)
+    import sed_scores_eval
+    from sed_scores_eval.base_modules.scores import create_score_dataframe
+
+    reference = reference.merge_connected()
+    present = np.flatnonzero(reference.counts())
+    chosen = [labels[k] for k in present]
+    tables, truth = {}, {}
+    for number, (name, frames) in enumerate(zip(names, scores, strict=True)):
+        times_s = np.arange(len(frames) + 1) * hop_s
+        values = np.asarray(frames, np.float64)[:, present]
+        tables[name] = _WritableFrame(create_score_dataframe(values, times_s, chosen))
+        rows = reference.of_recording(number).tolist()
+        truth[name] = [(onset, offset, labels[int(k)]) for k, onset, offset in rows]
+    lengths = dict(zip(names, np.broadcast_to(durations_s, (len(names),)).tolist(), strict=True))
+    psds: Callable = sed_scores_eval.intersection_based.psds
+    results = {
+        name: float(
+            psds(
+                tables, truth, lengths,
+                dtc_threshold=each.dtc, gtc_threshold=each.gtc, cttc_threshold=each.cttc,
+                alpha_ct=each.alpha_ct, alpha_st=each.alpha_st, max_efpr=each.max_rate,
+            )[0]
+        )
+        for name, each in (("psds1", PSDS1), ("psds2", PSDS2))
+    }  # fmt: skip
+    best = sed_scores_eval.collar_based.best_fscore(
+        tables, truth, onset_collar=COLLAR_S, offset_collar=COLLAR_S, offset_collar_rate=OFFSET_SHARE
+    )[0]
+    return results | {"best_f": float(best["macro_average"])}
