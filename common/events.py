@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
+    import pandas as pd
 
 EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
 
@@ -67,7 +70,7 @@ class EventTable:
         return cls.from_columns(np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes)
 
     @classmethod
-    def from_frame(cls, events: pd.DataFrame, names: Sequence[str], labels: Sequence[str]) -> "EventTable":
+    def from_frame(cls, events: "pd.DataFrame", names: Sequence[str], labels: Sequence[str]) -> "EventTable":
         """Builds a table from a data frame with the columns of `EVENT_COLUMNS`.
 
         Args:
@@ -79,9 +82,11 @@ class EventTable:
         Raises:
             ValueError: a label is not among `labels`.
         """
+        import pandas as pd
+
         index = {name: number for number, name in enumerate(names)}
         events = events[events["filename"].isin(index) & events["event_label"].notna()]
-        classes = pd.Index(labels).get_indexer(events["event_label"])
+        classes = pd.Index(labels).get_indexer(pd.Index(events["event_label"]))
         if (classes < 0).any():
             unknown = sorted(set(events["event_label"][classes < 0]))
             raise ValueError(f"Unknown class. Expected: one of {', '.join(labels)}. Received: {', '.join(unknown)}.")
@@ -117,7 +122,7 @@ class EventTable:
         return np.bincount(self.class_index, minlength=self.n_classes)
 
 
-def events_frame(names: Sequence[str], recordings: Sequence[np.ndarray], labels: Sequence[str]) -> pd.DataFrame:
+def events_frame(names: Sequence[str], recordings: Sequence[np.ndarray], labels: Sequence[str]) -> "pd.DataFrame":
     """Writes events as a data frame with the columns of `EVENT_COLUMNS`.
 
     Args:
@@ -125,6 +130,8 @@ def events_frame(names: Sequence[str], recordings: Sequence[np.ndarray], labels:
         recordings: its events (n, 3) = class_index, onset_s, offset_s.
         labels: class names.
     """
+    import pandas as pd
+
     parts = [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings]
     rows = np.concatenate([*parts, np.zeros((0, 3))])
     columns = [

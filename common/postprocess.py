@@ -12,7 +12,6 @@ References:
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import median_filter as scipy_median_filter
 
 
 def binarize(probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5) -> np.ndarray:
@@ -53,7 +52,9 @@ def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray
 
 
 def _filter(values: np.ndarray, window: int) -> np.ndarray:
-    return scipy_median_filter(values, size=(window, 1), mode="constant", cval=0)
+    from scipy.ndimage import median_filter as filter_median
+
+    return filter_median(values, size=(window, 1), mode="constant", cval=0)
 
 
 def _filter_activity(activity: np.ndarray, window: int) -> np.ndarray:

@@ -37,7 +37,8 @@ class DetectionCounts:
     @classmethod
     def empty(cls, n_classes: int) -> "DetectionCounts":
         """Counts of no recording."""
-        return cls(*(np.zeros(n_classes, np.int64) for _ in range(3)))
+        zeros = np.zeros(n_classes, np.int64)
+        return cls(zeros, zeros, zeros)
 
     def __add__(self, other: "DetectionCounts") -> "DetectionCounts":
         return DetectionCounts(
@@ -115,10 +116,11 @@ class DetectionScores:
 def _scores(counts: DetectionCounts, empty_is_zero: bool) -> DetectionScores:
     precision, recall, f = _f_scores(counts.true_positives, counts.n_reference, counts.n_estimate, empty_is_zero)
     n_reference, hits = int(counts.n_reference.sum()), int(counts.true_positives.sum())
-    totals = [np.asarray([value]) for value in (hits, n_reference, int(counts.n_estimate.sum()))]
-    all_precision, all_recall, all_f = (float(value[0]) for value in _f_scores(*totals, empty_is_zero))
+    n_estimate = int(counts.n_estimate.sum())
+    total = _f_scores(np.asarray([hits]), np.asarray([n_reference]), np.asarray([n_estimate]), empty_is_zero)
+    all_precision, all_recall, all_f = (float(value[0]) for value in total)
     deletions = n_reference - hits - counts.substitutions
-    insertions = int(counts.n_estimate.sum()) - hits - counts.substitutions
+    insertions = n_estimate - hits - counts.substitutions
     rates = [value / (n_reference + EPSILON) for value in (counts.substitutions, deletions, insertions)]
     class_deletions = counts.misses / (counts.n_reference + EPSILON)
     class_insertions = counts.false_alarms / (counts.n_reference + EPSILON)

@@ -13,16 +13,18 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from common.errors import ConfigError
 from common.events import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
 from common.postprocess import regions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 HOUR_S = 3600.0
@@ -148,7 +150,7 @@ def sweep_scores(
     present = reference.counts() > 0
     undefined = np.full(n_classes, np.nan)
     if not present.any():
-        return SweepScores(*[np.nan] * 2, undefined, undefined, np.nan, undefined, undefined)
+        return SweepScores(np.nan, np.nan, undefined, undefined, np.nan, undefined, undefined)
     events = [reference.of_recording(number) for number in range(reference.n_recordings)]
     curves = [[_Curve([], []) for _ in range(n_classes)] for _ in range(3)]
     for rows, frames in zip(events, scores, strict=True):
@@ -312,18 +314,6 @@ def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
     return float((found * np.diff(np.append(rate, max_rate))).sum() / max_rate)
 
 
-class _WritableFrame(pd.DataFrame):
-    """A data frame that gives away copies: sed_scores_eval 0.0.4 stumbles over the read-only arrays of pandas 3."""
-
-    @property
-    def _constructor(self) -> Callable:
-        return _WritableFrame
-
-    def to_numpy(self, *arguments: Any, **settings: Any) -> np.ndarray:
-        """Returns the values as an array of its own."""
-        return np.array(super().to_numpy(*arguments, **settings))
-
-
 def has_reference_package() -> bool:
     """Whether sed_scores_eval is installed."""
     return importlib.util.find_spec("sed_scores_eval") is not None
@@ -353,12 +343,12 @@ def reference_sweep_scores(
 
     reference = reference.merge_connected()
     present = np.flatnonzero(reference.counts())
-    chosen = [labels[k] for k in present]
+    chosen = [labels[k] for k in present.tolist()]
     tables, truth = {}, {}
     for number, (name, frames) in enumerate(zip(names, scores, strict=True)):
         times_s = np.arange(len(frames) + 1) * hop_s
         values = np.asarray(frames, np.float64)[:, present]
-        tables[name] = _WritableFrame(create_score_dataframe(values, times_s, chosen))
+        tables[name] = _writable(create_score_dataframe(values, times_s, chosen))
         rows = reference.of_recording(number).tolist()
         truth[name] = [(onset, offset, labels[int(k)]) for k, onset, offset in rows]
     lengths = dict(zip(names, np.broadcast_to(durations_s, (len(names),)).tolist(), strict=True))
@@ -377,3 +367,18 @@ def reference_sweep_scores(
         tables, truth, onset_collar=COLLAR_S, offset_collar=COLLAR_S, offset_collar_rate=OFFSET_SHARE
     )[0]
     return results | {"best_f": float(best["macro_average"])}
+
+
+def _writable(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns a data frame that gives away copies: sed_scores_eval 0.0.4 refuses the read-only arrays of pandas 3."""
+    import pandas as pd
+
+    class WritableFrame(pd.DataFrame):
+        @property
+        def _constructor(self) -> Callable:
+            return WritableFrame
+
+        def to_numpy(self, *arguments: Any, **settings: Any) -> np.ndarray:
+            return np.array(super().to_numpy(*arguments, **settings))
+
+    return WritableFrame(frame)

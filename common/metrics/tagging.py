@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from common.metrics.detection import nan_mean
 
@@ -89,6 +88,8 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
         targets: 0 or 1 (N, K).
         scores: (N, K) or (N, T, K), see `tag_scores`.
     """
+    from sklearn.metrics import average_precision_score  # a second: settings are read without it
+
     targets, scores = check_tags(targets, scores)
     precision = np.zeros(targets.shape[1])
     for k in np.flatnonzero(targets.any(axis=0)):
@@ -101,6 +102,8 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 def area_under_roc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Computes the area under the ROC curve of each class, (K,); NaN without positives or without negatives."""
+    from sklearn.metrics import roc_auc_score
+
     targets, scores = check_tags(targets, scores)
     area = np.full(targets.shape[1], np.nan)
     for k in np.flatnonzero(targets.any(axis=0) & ~targets.all(axis=0)):

@@ -39,8 +39,9 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.metrics.event_based import event_based_scores
     from common.metrics.segment_based import segment_based_scores
     from common.metrics.tagging import tag_scores
+    from sed_task4.dataset import parse_strong
     from sed_task4.decoding import decode_clip
-    from sed_task4.submission import format_submission, parse_submission
+    from sed_task4.submission import format_submission
 
     names, classes = inputs["names"].tolist(), inputs["labels"].tolist()
     outputs: dict[str, object] = {}
@@ -52,7 +53,7 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
         ]
         outputs[f"submission{suffix}_csv"] = format_submission(names, clips, classes)
     tables = [
-        EventTable.from_frame(parse_submission(str(text), classes)[0], names, classes)
+        EventTable.from_frame(parse_strong(str(text), classes)[0], names, classes)
         for text in (inputs["reference_tsv"], outputs["submission_csv"])
     ]
     tags = tag_scores(inputs["weak_target"], inputs["clipwise_output"])
@@ -101,12 +102,11 @@ def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object
 
 def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) -> Any:
     from common.events import EventTable
-    from sed_task4.dataset import DatasetConfig
-    from sed_task4.submission import parse_submission
+    from sed_task4.dataset import DatasetConfig, parse_strong
 
     known = classes or DatasetConfig().classes
     (reference, files), (estimate, _) = (
-        parse_submission(str(inputs[key]), known) for key in ("reference_tsv", "estimated_tsv")
+        parse_strong(str(inputs[key]), known) for key in ("reference_tsv", "estimated_tsv")
     )
     return [EventTable.from_frame(events, names or files, known) for events in (reference, estimate)]
 
