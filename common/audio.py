@@ -27,19 +27,65 @@ def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | No
         DataError: no such file, not a sound file, truncated, empty, another rate or number of channels, values that
             are not finite or lie outside [-1, 1].
     """
-    path = Path(path)
+    return _read(Path(path), sample_rate_hz, channels)[0]
+
+
+def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
+    """Reads a recording of any rate and number of channels as one channel of one rate.
+
+    Args:
+        path: a sound file.
+        sample_rate_hz: rate wanted.
+
+    Returns:
+        float32 (samples, 1), the mean of the channels; resampling may exceed [-1, 1] by a little.
+
+    Raises:
+        DataError: see `read_audio`.
+    """
+    audio, rate_hz = _read(Path(path), None, None)
+    return resample(audio.mean(axis=1, keepdims=True), rate_hz, sample_rate_hz)
+
+
+def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Changes the sample rate with soxr, band-limited, without delay.
+
+    Args:
+        audio: float (S, C).
+        from_hz: its rate.
+        to_hz: the rate wanted.
+
+    Returns:
+        float32 (S', C), S' = S * to_hz / from_hz, rounded.
+    """
+    audio = np.asarray(audio, np.float32)
+    if from_hz == to_hz:
+        return audio
+    import soxr  # here: only recordings of another rate need it
+
+    return soxr.resample(audio, from_hz, to_hz, quality="HQ")
+
+
+def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
+    """Cuts (S, C) to `samples`, or pads it with zeros at the end."""
+    missing = samples - len(audio)
+    return np.pad(audio, ((0, missing), (0, 0))) if missing > 0 else audio[:samples]
+
+
+def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple[np.ndarray, int]:
+    """The checked recording, float32 (S, C), and its rate."""
     _check_complete(path)
     try:
         with soundfile.SoundFile(path) as file:
             _check_format(path, file, sample_rate_hz, channels)
-            audio = file.read(dtype="float32", always_2d=True)  # (S, C)
+            audio, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate  # (S, C)
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
             "Copy or download the recording again, or remove it from the dataset."
         ) from error
     _check_values(path, audio)
-    return audio
+    return audio, rate_hz
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:

@@ -56,12 +56,14 @@ class Item:
         group: what it belongs to (a split, a subset); shards and statistics never mix groups.
         sources: the files it is made of; when one changes, the example is made anew.
         payload: whatever the computing function needs.
+        fingerprint: stands for what the example is made of beside the files; when it changes, so does the example.
     """
 
     name: str
     group: str
     sources: tuple[Path, ...] = ()
     payload: Any = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Recipe:
         schema: the arrays.
         statistics_of: name of the array (T, F, C) that mean and deviation are computed of.
         settings_hash: hash of what the shards depend on.
+        skip_unreadable: leave out examples that cannot be computed, instead of failing.
     """
 
     folder: Path
@@ -89,6 +92,7 @@ class Recipe:
     schema: ExampleSchema
     statistics_of: str
     settings_hash: str
+    skip_unreadable: bool = False
 
 
 def extract(
@@ -101,6 +105,7 @@ def extract(
     parallel: ParallelConfig | None = None,
     recordings_per_shard: int = 1,
     statistics_of: str = "features",
+    skip_unreadable: bool = False,
     overwrite: bool = False,
     progress: bool = True,
 ) -> FeatureStore:
@@ -115,6 +120,7 @@ def extract(
         parallel: number of processes.
         recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
         statistics_of: the array that mean and deviation are computed of, (T, F, C).
+        skip_unreadable: leave out recordings that cannot be used; the store names them in `skipped`.
         overwrite: remove all shards first.
         progress: show a bar with files per second and the time left.
 
@@ -128,7 +134,7 @@ def extract(
     folder, started = Path(folder), time.monotonic()
     settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
     plans = plan_shards(items, recordings_per_shard)
-    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings))
+    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip_unreadable)
     with _only_one(folder):
         _prepare(folder, settings, plans, overwrite)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
@@ -136,8 +142,10 @@ def extract(
     n_bytes = sum(entry.n_bytes for entry in store.entries)
     logger.info(
         "%s: %d recordings in %d shards, %.1f MB (%d shards made now, %d were there) in %.1f s.",
-        folder, len(items), len(plans), n_bytes / 1e6, made, len(plans) - made, time.monotonic() - started,
+        folder, len(store.names()), len(plans), n_bytes / 1e6, made, len(plans) - made, time.monotonic() - started,
     )  # fmt: skip
+    for name, reason in store.skipped.items():
+        logger.warning("%s is left out: %s", name, reason)
     return store
 
 
@@ -250,18 +258,31 @@ def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConf
     return made
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """What the side file of a finished shard says; `skipped` tells which recordings were left out, and why."""
+
+    entry: ShardEntry
+    statistics: RunningStatistics
+    skipped: dict[str, str]
+
+
 class _Examples:
     """Computes the examples of a shard one by one, and keeps what the side file needs.
 
     Attributes:
         frames: frames of each example so far.
         statistics: of all frames so far; None before the first example.
+        names: the examples so far.
+        skipped: recordings that were left out, and why.
         failure: why a recording cannot be used; None while all can.
     """
 
     def __init__(self, recipe: Recipe, plan: ShardPlan) -> None:
         self.recipe, self.plan = recipe, plan
         self.frames: list[int] = []
+        self.names: list[str] = []
+        self.skipped: dict[str, str] = {}
         self.statistics: RunningStatistics | None = None
         self.failure: str | None = None
 
@@ -270,6 +291,9 @@ class _Examples:
             try:
                 arrays = self.recipe.compute(item)
             except DataError as error:
+                if self.recipe.skip_unreadable:
+                    self.skipped[item.name] = str(error)
+                    continue
                 self.failure = str(error)
                 raise
             features = arrays[self.recipe.statistics_of]
@@ -277,6 +301,7 @@ class _Examples:
                 self.statistics = RunningStatistics.empty(features.shape[1:])
             self.statistics.update(features)
             self.frames.append(len(features))
+            self.names.append(item.name)
             yield item.name, arrays
 
 
@@ -304,7 +329,8 @@ def _write_side_file(
     arrays = {
         "settings_hash": recipe.settings_hash,
         "sources": np.array(sources, np.str_),
-        "names": np.array([item.name for item in plan.items], np.str_),
+        "names": np.array(examples.names, np.str_),
+        "skipped": np.array(list(examples.skipped.items()), np.str_).reshape(-1, 2),
         "frames": np.array(examples.frames, np.int64),
         "n_bytes": np.int64(shard.n_bytes),
         "crc32": np.int64(shard.crc32),
@@ -315,14 +341,16 @@ def _write_side_file(
     write_arrays(recipe.folder / f"{plan.stem}.npz", arrays)
 
 
-def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> tuple[ShardEntry, RunningStatistics] | None:
+def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished | None:
     """What the side file says of a shard; None unless both are there, whole, and made of these sources."""
     try:
         side = read_arrays(recipe.folder / f"{plan.stem}.npz")
         names = tuple(str(name) for name in side["names"])
+        skipped = {str(name): str(reason) for name, reason in side.get("skipped", ())}
         fits = (
             str(side["settings_hash"]) == recipe.settings_hash
-            and names == tuple(item.name for item in plan.items)
+            and sorted([*names, *skipped]) == sorted(item.name for item in plan.items)
+            and (recipe.skip_unreadable or not skipped)
             and [str(source) for source in side["sources"]] == _sources(plan)
         )
         entry = ShardEntry(
@@ -339,13 +367,14 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> tuple[Shar
     problem = file_problem(recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None)
     if problem and fits:
         logger.info("%s is made anew: %s.", recipe.folder / entry.file, problem)
-    return (entry, statistics) if fits and not problem else None
+    return _Finished(entry, statistics, skipped) if fits and not problem else None
 
 
 def _sources(plan: ShardPlan) -> list[str]:
-    """Name, size and time of change of every file the shard is made of."""
+    """Name, size and time of change of every file the shard is made of, and what is known beside them."""
     described = []
     for item in plan.items:
+        described += [f"{item.name} {item.fingerprint}"] if item.fingerprint else []
         for source in item.sources:
             try:
                 status = os.stat(source)
@@ -360,16 +389,22 @@ def _finish(recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, A
     """Merges statistics by group in sorted order, and writes the manifest."""
     entries: list[ShardEntry] = []
     by_group: dict[str, RunningStatistics] = {}
+    skipped: dict[str, str] = {}
     for plan in plans:  # sorted by group and name
         finished = _finished_entry(recipe, plan, verify=False)
         if finished is None:
             raise DataError(
                 f"{recipe.folder / plan.stem}.tfrecord changed during the extraction. Run the same command again."
             )
-        entry, statistics = finished
+        skipped |= finished.skipped
+        if not finished.entry.names:  # a file without records, kept so that the next run finds it finished
+            continue
+        entry, statistics = finished.entry, finished.statistics
         entries.append(entry)
         merged = by_group.setdefault(entry.group, RunningStatistics.empty(statistics.mean.shape))
         merged.merge(statistics)
-    store = FeatureStore(recipe.folder, settings, recipe.schema, entries)
+    if not entries:
+        raise DataError(f"No recording can be used. The first of {len(skipped)}: {next(iter(skipped.values()))}")
+    store = FeatureStore(recipe.folder, settings, recipe.schema, entries, skipped=skipped)
     store.write(by_group)
     return store

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,23 @@ class FeatureStore:
         settings: what they were made with.
         schema: the arrays of each example.
         entries: the shards, sorted by file name.
+        skipped: recordings that were left out because they could not be used, and why.
     """
 
     def __init__(
-        self, folder: Path, settings: Mapping[str, Any], schema: ExampleSchema, entries: Sequence[ShardEntry]
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        schema: ExampleSchema,
+        entries: Sequence[ShardEntry],
+        *,
+        skipped: Mapping[str, str] | None = None,
+        statistics_in: Sequence[Path] | None = None,
     ) -> None:
         self.folder, self.settings, self.schema = Path(folder), dict(settings), schema
         self.entries = sorted(entries, key=lambda entry: entry.file)
+        self.skipped = dict(skipped or {})
+        self._statistics_in = [self.folder] if statistics_in is None else list(statistics_in)
 
     @classmethod
     def open(cls, folder: Path, settings: Mapping[str, Any] | None = None, verify: bool = False) -> "FeatureStore":
@@ -77,7 +87,8 @@ class FeatureStore:
         try:
             manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
             entries = [ShardEntry(**_with_tuples(entry)) for entry in manifest["shards"]]
-            store = cls(folder, manifest["settings"], ExampleSchema.from_json(manifest["schema"]), entries)
+            schema, skipped = ExampleSchema.from_json(manifest["schema"]), manifest.get("skipped")
+            store = cls(folder, manifest["settings"], schema, entries, skipped=skipped)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
@@ -89,7 +100,35 @@ class FeatureStore:
         if settings is not None:
             check_settings(folder, store.settings, settings)
         store._check_files(verify)
+        if store.skipped:
+            logger.warning("%s lacks %d recordings that could not be used.", folder, len(store.skipped))
         return store
+
+    @classmethod
+    def joined(cls, stores: Sequence["FeatureStore"]) -> "FeatureStore":
+        """Looks at several stores as one, for instance to train on subsets that were extracted apart.
+
+        Args:
+            stores: finished stores, at least one, with the same arrays and different groups.
+
+        Raises:
+            DataError: their arrays differ, or two hold the same group.
+        """
+        first, groups = stores[0], [group for store in stores for group in store.groups]
+        for store in stores[1:]:
+            if store.schema != first.schema:
+                raise DataError(
+                    f"The features in {first.folder} and {store.folder} cannot be used together. Expected: the same "
+                    f"arrays. Received: {first.schema.to_json()} and {store.schema.to_json()}. {EXTRACT_AGAIN}"
+                )
+        if len(set(groups)) < len(groups):
+            raise DataError(f"Expected: stores with different groups. Received: {', '.join(sorted(groups))}.")
+        entries = [
+            replace(entry, file=str(store.folder.resolve() / entry.file)) for store in stores for entry in store.entries
+        ]
+        skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
+        folders = [store.folder for store in stores]
+        return cls(first.folder, first.settings, first.schema, entries, skipped=skipped, statistics_in=folders)
 
     def write(self, statistics: Mapping[str, RunningStatistics]) -> None:
         """Writes statistics and manifest; the folder counts as finished from then on."""
@@ -98,7 +137,7 @@ class FeatureStore:
             "settings": self.settings,
             "schema": self.schema.to_json(),
             "shards": [asdict(entry) for entry in self.entries],
-        }
+        } | ({"skipped": self.skipped} if self.skipped else {})
         write_canonical_json(self.folder / MANIFEST, manifest)
 
     @property
@@ -108,24 +147,29 @@ class FeatureStore:
 
     def shards(self, groups: Iterable[Any] | None = None) -> list[Path]:
         """Paths of the shards of some groups (None: all), sorted."""
-        return [self.folder / entry.file for entry in self._selected(groups)]
+        return [self.path(entry) for entry in self.selected(groups)]
+
+    def path(self, entry: ShardEntry) -> Path:
+        """Where a shard is."""
+        return self.folder / entry.file
 
     def names(self, groups: Iterable[Any] | None = None) -> list[str]:
         """Names of the examples of some groups, in the order of `shards`."""
-        return [name for entry in self._selected(groups) for name in entry.names]
+        return [name for entry in self.selected(groups) for name in entry.names]
 
     def frames(self, groups: Iterable[Any] | None = None) -> list[int]:
         """Feature frames of the examples of some groups, in the order of `shards`."""
-        return [frames for entry in self._selected(groups) for frames in entry.frames]
+        return [frames for entry in self.selected(groups) for frames in entry.frames]
 
     def statistics(
-        self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False
+        self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation of the features of some groups, merged in sorted order.
 
         Args:
             groups: the groups of the training examples; None: all.
             interleaved_channels: arrange them as `common.spectral.interleave_channels` arranges the features.
+            ddof: see `RunningStatistics.mean_std`.
 
         Returns:
             Two float32 arrays (F, C); deviations of values that never change are 1.
@@ -133,15 +177,18 @@ class FeatureStore:
         Raises:
             DataError: an unknown group, or a damaged file.
         """
-        stored = read_statistics(self.folder / STATISTICS)
-        chosen = [stored[group] for group in sorted({entry.group for entry in self._selected(groups)})]
+        stored: dict[str, RunningStatistics] = {}
+        for folder in self._statistics_in:
+            stored |= read_statistics(folder / STATISTICS)
+        chosen = [stored[group] for group in sorted({entry.group for entry in self.selected(groups)})]
         merged = RunningStatistics.empty(chosen[0].mean.shape)
         for part in chosen:
             merged.merge(part)
-        mean, std = merged.mean_std()
+        mean, std = merged.mean_std(ddof)
         return (interleave_channels(mean), interleave_channels(std)) if interleaved_channels else (mean, std)
 
-    def _selected(self, groups: Iterable[Any] | None) -> list[ShardEntry]:
+    def selected(self, groups: Iterable[Any] | None = None) -> list[ShardEntry]:
+        """The shards of some groups (None: all), sorted; DataError for an unknown group."""
         if groups is None:
             return self.entries
         wanted = {str(group) for group in groups}

@@ -52,8 +52,11 @@ class RunningStatistics:
         self.m2 = self.m2 + other.m2 + difference**2 * (self.count * other.count / count)
         self.count = count
 
-    def mean_std(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and population deviation; 1 for values that never change, so that dividing by it is safe.
+    def mean_std(self, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation; 1 for values that never change, so that dividing by it is safe.
+
+        Args:
+            ddof: 0: deviation of the population, over n frames; 1: of a sample, over n - 1.
 
         Returns:
             Two float32 arrays (F, C).
@@ -63,6 +66,6 @@ class RunningStatistics:
         """
         if self.count == 0:
             raise DataError("No features to compute mean and deviation from. Expected: at least one recording.")
-        std = np.sqrt(self.m2 / self.count)
+        std = np.sqrt(self.m2 / max(self.count - ddof, 1))
         constant = std <= _CONSTANT * np.abs(self.mean)
         return self.mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32)

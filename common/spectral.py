@@ -48,6 +48,11 @@ def analysis_window(window_samples: int, n_fft: int, window: Window = "hann") ->
     return padded
 
 
+def frames_in(duration_s: float, hop_s: float) -> int:
+    """Whole frames in a duration, at least one; 60 s at 20 ms are 3000."""
+    return max(1, int(duration_s / hop_s + 1e-6))  # 60 / 0.02 must not become 2999
+
+
 def stft_blocks(
     audio: np.ndarray,
     window_samples: int,

@@ -14,9 +14,10 @@ from common.errors import ConfigError
 from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
-from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
+from seld.features import FeatureConfig, extract_features, feature_shape
 from seld.labels import Rule, regression_labels
 
 logger = logging.getLogger(__name__)

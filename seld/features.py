@@ -6,8 +6,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common import spectral
+from common.audio import fit_length
 from common.errors import ConfigError
 from common.section import Section
+from common.spectral import frames_in
 
 
 class FeatureConfig(Section):
@@ -122,14 +124,3 @@ def extract_features(
     return spectral.logmel_intensity(
         audio, filters, window_samples, features.n_fft, hop_samples, n_frames, features.stored_dtype
     )
-
-
-def frames_in(duration_s: float, hop_s: float) -> int:
-    """Whole frames in a duration, at least one; 60 s at 20 ms are 3000."""
-    return max(1, int(duration_s / hop_s + 1e-6))  # 60 / 0.02 must not become 2999
-
-
-def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
-    """Cuts (S, C) to `samples`, or pads it with zeros at the end."""
-    missing = samples - len(audio)
-    return np.pad(audio, ((0, missing), (0, 0))) if missing > 0 else audio[:samples]

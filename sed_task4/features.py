@@ -1,0 +1,157 @@
+"""The two kinds of features of task 4: log-mel spectra in dB (the CNNs), logarithms of mel magnitudes (the CRNN)."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from common import spectral
+from common.audio import fit_length
+from common.errors import ConfigError
+from common.section import Section
+from common.spectral import frames_in
+from sed_task4.labels import Rule
+
+Kind = Literal["logmel_db", "log_magnitude_mel"]
+# The sizes that the published CRNN differs in from the published CNNs, whose sizes are the defaults of the fields.
+_CRNN_SIZES = {
+    "window_s": 0.04, "hop_s": 0.02, "n_fft": 2048, "fmin_hz": 0.0, "fmax_hz": None, "label_rule": "half_open"
+}  # fmt: skip
+_WINDOWS: dict[Kind, spectral.Window] = {"logmel_db": "hann_symmetric", "log_magnitude_mel": "hamming"}
+
+
+class FeatureConfig(Section):
+    """Which features are computed; sizes that are not given are those published for the kind."""
+
+    kind: Kind = "logmel_db"
+    window_s: float = Field(0.032, gt=0, description="Length of the window; log_magnitude_mel: 0.04.")
+    hop_s: float = Field(0.015625, gt=0, description="Distance of frames; log_magnitude_mel: 0.02.")
+    n_fft: int = Field(1024, ge=2, multiple_of=2, description="Length of the transform; log_magnitude_mel: 2048.")
+    n_mels: int = Field(64, ge=1, description="Mel bands.")
+    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest band; log_magnitude_mel: 0.")
+    fmax_hz: float | None = Field(
+        14000.0, gt=0, description="Upper edge of the highest; null (log_magnitude_mel): half the sample rate."
+    )
+    dtype: Literal["float16", "float32"] = Field("float32", description="Type in the shards.")
+    label_rule: Rule = Field(
+        "kong2019", description="Frames that an event covers in training labels; log_magnitude_mel: half_open."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_sizes(cls, values: Any) -> Any:
+        is_crnn = isinstance(values, dict) and values.get("kind") == "log_magnitude_mel"
+        return _CRNN_SIZES | values if is_crnn else values
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureConfig":
+        if self.fmax_hz is not None and self.fmax_hz <= self.fmin_hz:
+            raise ValueError(f"`fmax_hz` must exceed `fmin_hz`. Received: {self.fmax_hz} <= {self.fmin_hz}.")
+        return self
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frame rate."""
+        return 1.0 / self.hop_s
+
+    @property
+    def ddof(self) -> int:
+        """What the deviation's divisor is less than the number of frames: 1 as published for the CRNN, else 0."""
+        return 1 if self.kind == "log_magnitude_mel" else 0
+
+    def n_frames(self, clip_s: float) -> int:
+        """Frames of a whole clip: 640 and 500 for ten seconds with the published sizes."""
+        return frames_in(clip_s, self.hop_s)
+
+    def frames_inside(self, n_samples: int, sample_rate_hz: int, clip_s: float) -> int:
+        """Frames of a clip whose centres lie in its recording, at least one."""
+        inside = -(-n_samples // self.hop_samples(sample_rate_hz))
+        return min(max(inside, 1), self.n_frames(clip_s))
+
+    def window_samples(self, sample_rate_hz: int) -> int:
+        """Length of the window; it must fit into the transform.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        samples = round(self.window_s * sample_rate_hz)
+        if not 1 <= samples <= self.n_fft:
+            raise ConfigError(
+                f"The window must fit into the Fourier transform. Expected: `features.window_s` x sample rate <= "
+                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
+            )
+        return samples
+
+    def hop_samples(self, sample_rate_hz: int) -> int:
+        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        samples = round(self.hop_s * sample_rate_hz)
+        if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
+            raise ConfigError(
+                "`features.hop_s` must be a whole number of samples. "
+                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
+            )
+        return samples
+
+    def check(self, sample_rate_hz: int) -> None:
+        """Compares the sizes with the sample rate.
+
+        Raises:
+            ConfigError: window, hop or the highest band do not fit it.
+        """
+        self.window_samples(sample_rate_hz)
+        self.hop_samples(sample_rate_hz)
+        highest_hz = self.fmin_hz if self.fmax_hz is None else self.fmax_hz
+        if highest_hz > sample_rate_hz / 2:
+            raise ConfigError(
+                f"The mel bands reach {highest_hz:g} Hz. Expected: at most half the sample rate, "
+                f"{sample_rate_hz / 2:g} Hz. Set `features.fmax_hz` or `dataset.sample_rate_hz`."
+            )
+
+    def content(self) -> dict[str, object]:
+        """The settings that the stored numbers depend on."""
+        return self.model_dump(mode="json")
+
+
+def feature_shape(features: FeatureConfig) -> tuple[int, int]:
+    """Bands and channels, (F, C)."""
+    return features.n_mels, 1
+
+
+def extract_features(
+    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
+) -> np.ndarray:
+    """Computes the features of one clip.
+
+    Args:
+        audio: float (S, 1) in [-1, 1].
+        features: kind and sizes.
+        sample_rate_hz: rate of the audio.
+        clip_s: a longer recording is cut to this length. A shorter one is filled up with digital silence for
+            logmel_db, as published; log_magnitude_mel leaves the missing frames to the pipeline, which fills them
+            after the mean is known. None: the recording is taken as it is.
+
+    Returns:
+        (T, bands, 1) of the stored type: dB, not below -100, or the natural logarithm of magnitudes. With `clip_s` T
+        is at most clip_s / hop_s. Without, the last frame is centred on the last sample or before it; for
+        log_magnitude_mel on the end of the recording, where that is a multiple of the hop.
+
+    Raises:
+        ConfigError: window or hop do not fit the sample rate.
+    """
+    window_samples, hop_samples = features.window_samples(sample_rate_hz), features.hop_samples(sample_rate_hz)
+    silence_filled = features.kind == "logmel_db"
+    if clip_s is not None:
+        samples = round(clip_s * sample_rate_hz)
+        audio = fit_length(audio, samples if silence_filled else max(1, min(samples, len(audio))))
+    n_frames = max(1, len(audio) // hop_samples) if silence_filled else 1 + len(audio) // hop_samples
+    if clip_s is not None:
+        n_frames = min(n_frames, features.n_frames(clip_s))
+    filters = spectral.mel_filters(sample_rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
+    compute = spectral.log_mel if silence_filled else spectral.log_magnitude_mel
+    window = _WINDOWS[features.kind]
+    bands = compute(audio, filters, window_samples, features.n_fft, hop_samples, n_frames, window)
+    return bands.astype(features.dtype, copy=False)
