@@ -8,6 +8,8 @@ References:
     sed_eval 0.2.1, https://tut-arg.github.io/sed_eval.
 """
 
+import warnings
+
 import numpy as np
 
 from common.events import EventTable
@@ -123,7 +125,9 @@ def _match(
 
 def maximum_matching(pairs: np.ndarray) -> np.ndarray:
     """Picks as many of the pairs (n, 2) = (reference, estimate) as can stand side by side, by sed_eval's search."""
-    from sed_eval.util import bipartite_match  # brings dcase_util along: only where it is needed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # notices of the packages that it brings along
+        from sed_eval.util import bipartite_match
 
     partners: dict[int, list[int]] = {}
     for reference, estimate in pairs.tolist():

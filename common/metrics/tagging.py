@@ -21,6 +21,7 @@ class TagScores:
         map_published: mean over all classes, those without positives included as 0.
         map: mean over the classes with positives; NaN without any.
         auc: (K,), area under the ROC curve; NaN where a class has no positives or no negatives.
+        mean_auc: mean of `auc` over the classes where it is defined.
         class_f: (K,), F of the thresholded tags; 0 where neither truth nor estimate has the class.
         macro_f: mean of `class_f` over all classes, as published.
         micro_f: F over all tags.
@@ -31,6 +32,7 @@ class TagScores:
     map_published: float
     map: float
     auc: np.ndarray
+    mean_auc: float
     class_f: np.ndarray
     macro_f: float
     micro_f: float
@@ -52,13 +54,15 @@ def tag_scores(
     """
     targets, scores = check_tags(targets, scores)
     precision = average_precision(targets, scores)
+    area = area_under_roc(targets, scores)
     class_f = class_f_scores(targets, scores, thresholds)
     present = targets.any(axis=0)
     return TagScores(
         average_precision=precision,
         map_published=float(precision.mean()),
         map=nan_mean(precision[present]),
-        auc=area_under_roc(targets, scores),
+        auc=area,
+        mean_auc=nan_mean(area),
         class_f=class_f,
         macro_f=float(class_f.mean()),
         micro_f=float(class_f_scores(targets.reshape(-1, 1), (scores >= thresholds).reshape(-1, 1), 1.0)[0]),

@@ -1,0 +1,595 @@
+"""Score tables of a test set: event- and segment-based, tags, all thresholds; beside what costs no skill.
+
+`python -m sed_task4.score ESTIMATED.tsv REFERENCE.tsv` scores one event file against another.
+"""
+
+import argparse
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import DataError
+from common.events import EventTable
+from common.files import write_json
+from common.metrics.detection import INFINITE_RATE, DetectionScores
+from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
+from common.metrics.psds import has_reference_package, reference_sweep_scores, sweep_scores
+from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
+from common.metrics.segment_based import segment_based_scores
+from common.metrics.tagging import class_f_scores, tag_scores
+from common.section import Section
+from sed_task4.decoding import spread_tags
+
+logger = logging.getLogger(__name__)
+
+SEGMENTS = {"segment": 1.0, "segment_200ms": 0.2}  # seconds, by the beginning of the scores' names
+_KINDS = ("event", *SEGMENTS)
+MACRO_COLUMNS = {
+    "map": "mAP",
+    "clip_macro_f": "clip F",
+    **{f"{kind}_macro_{name}": heading for kind in _KINDS for name, heading in (("f", f"{kind} F"), ("er", "ER"))},
+    "psds1": "PSDS 1",
+    "psds2": "PSDS 2",
+    "best_f": "best F",
+}
+MICRO_COLUMNS = {
+    "clip_micro_f": "clip F",
+    **{f"{kind}_micro_{name}": heading for kind in _KINDS for name, heading in (("f", f"{kind} F"), ("er", "ER"))},
+}
+CLASS_COLUMNS = {
+    "n_clips": "clips",
+    "n_events": "events",
+    "ap": "AP",
+    "clip_f": "clip F",
+    "event_f": "event F",
+    "event_er": "ER",
+    "event_deletions": "del.",
+    "event_insertions": "ins.",
+    "segment_f": "1 s F",
+    "segment_er": "ER",
+    "segment_200ms_f": "0.2 s F",
+    "segment_200ms_er": "ER",
+    "psds1": "PSDS 1",
+    "psds2": "PSDS 2",
+    "best_f": "best F",
+}
+SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
+TOLERANCE = 1e-9  # of the fast versions against sed_eval
+_UNDEFINED = "-"
+
+
+class ScoringConfig(Section):
+    """How events and tags are scored."""
+
+    collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
+    offset_share: float = Field(
+        OFFSET_SHARE, ge=0, le=1, description="Offsets may differ by this share of the event, if above collar_s."
+    )
+    tag_threshold: float = Field(0.5, ge=0, le=1, description="A tag counts as given from this score on.")
+    empty_estimate_is_zero: bool = Field(
+        True,
+        description="A class that is never estimated has F = 0 (DCASE 2018); false: it is left out of the mean "
+        "(DCASE 2019, Kong et al.).",
+    )
+    sed_eval: bool = Field(True, description="Reports take F and ER from sed_eval; false: from the fast version.")
+    psds: bool = Field(True, description="Reports hold PSDS and the best F over all thresholds.")
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What is true of the clips of a test set.
+
+    Attributes:
+        names: file names.
+        events: for each clip (n, 3) = class_index, onset_s, offset_s.
+        classes: class names.
+        clip_s: length of the clips in seconds.
+        tags: bool (N, K); None: those of the events.
+    """
+
+    __test__ = False  # not a test of pytest
+
+    names: Sequence[str]
+    events: Sequence[np.ndarray]
+    classes: Sequence[str]
+    clip_s: float = 10.0
+    tags: np.ndarray | None = None
+
+    @property
+    def table(self) -> EventTable:
+        """All events of the set."""
+        return EventTable.from_recordings(self.events, len(self.classes))
+
+    @property
+    def true_tags(self) -> np.ndarray:
+        """Which classes each clip has, bool (N, K)."""
+        return tags_of(self.events, len(self.classes)) if self.tags is None else np.asarray(self.tags) > 0
+
+
+@dataclass(frozen=True)
+class SystemOutput:
+    """What a system says of the clips of a test set, in their order.
+
+    Attributes:
+        events: for each clip (n, 3) = class_index, onset_s, offset_s.
+        tags: probabilities (N, K); None: a class with an event has its tag, and there is no mAP.
+        frames: for each clip probabilities (T, K), as they go into the thresholds; None: no scores over thresholds.
+        hop_s: seconds from one frame to the next.
+        tag_thresholds: one number or (K,), for the F-score of tags; None: `ScoringConfig.tag_threshold`.
+    """
+
+    events: Sequence[np.ndarray]
+    tags: np.ndarray | None = None
+    frames: Sequence[np.ndarray] | None = None
+    hop_s: float = 0.0
+    tag_thresholds: float | np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One line of the tables.
+
+    Attributes:
+        group: "system", "baseline" or "published".
+        label: what the line is about.
+        scores: by name, see `SCORES`; what is not known is missing.
+        by_class: for each name of `CLASS_COLUMNS`, one value per class.
+    """
+
+    group: str
+    label: str
+    scores: Mapping[str, float]
+    by_class: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoreReport:
+    """The tables and what must be said about them.
+
+    Attributes:
+        rows: lines in the order of print, the system first.
+        classes: class names.
+        n_clips: clips that were scored.
+        notes: sentences to print below.
+    """
+
+    rows: tuple[ScoreRow, ...]
+    classes: tuple[str, ...]
+    n_clips: int
+    notes: tuple[str, ...] = ()
+
+    def score(self, name: str, label: str | None = None) -> float:
+        """Returns one number of the tables, e.g. `score("event_macro_f")`, of the first line by default.
+
+        Raises:
+            KeyError: there is no such line or number.
+        """
+        row = next((row for row in self.rows if label in (None, row.label)), None)
+        if row is None:
+            raise KeyError(f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}.")
+        return row.scores[name]
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """Returns the tables as (title, rows of cells), headings first; columns without any number are left out."""
+        tables = []
+        for title, columns in (
+            ("Mean over classes (macro)", MACRO_COLUMNS),
+            ("All events together (micro)", MICRO_COLUMNS),
+        ):
+            shown = [name for name in columns if any(name in row.scores for row in self.rows)]
+            rows = [[row.label, *(format_score(name, row.scores.get(name)) for name in shown)] for row in self.rows]
+            heading = [f"{self.n_clips} clips", *(_heading(columns[name]) for name in shown)]
+            tables.append((title, [heading, *rows]))
+        first = self.rows[0]
+        shown = [name for name in CLASS_COLUMNS if name in first.by_class]
+        if shown:
+            rows = [
+                [label, *(format_score(name, first.by_class[name][k]) for name in shown)]
+                for k, label in enumerate(self.classes)
+            ]
+            tables.append((f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows]))
+        return tables
+
+    def to_text(self) -> str:
+        """Returns the tables in aligned columns, for the screen."""
+        parts = []
+        for title, rows in self.tables():
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            lines = [_aligned(cells, widths) for cells in rows]
+            parts.append("\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]]))
+        return "\n\n".join([*parts, "\n".join(self._notes())])
+
+    def to_markdown(self) -> str:
+        """Returns the tables in Markdown."""
+        parts = []
+        for title, rows in self.tables():
+            lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
+            parts.append("\n".join([f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]))
+        return "\n\n".join([*parts, *self._notes()])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain values; `common.files.write_json` writes undefined and infinite ones as null."""
+        rows = [
+            {
+                "group": row.group,
+                "label": row.label,
+                "scores": {name: _finite(value) for name, value in row.scores.items()},
+                "classes": {
+                    label: {name: _finite(float(values[k])) for name, values in row.by_class.items()}
+                    for k, label in enumerate(self.classes)
+                    if row.by_class
+                },
+            }
+            for row in self.rows
+        ]
+        return {"n_clips": self.n_clips, "rows": rows, "notes": list(self.notes)}
+
+    def _notes(self) -> list[str]:
+        return [
+            "F and ER of events: onset within the collar, offset within it or a share of the event's length. Segments: "
+            "1 s and 0.2 s. Best F: event-based, the best threshold of each class.",
+            *self.notes,
+        ]
+
+
+def _heading(text: str) -> str:
+    return text.replace("segment_200ms", "0.2 s").replace("segment", "1 s")
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+    return "  ".join([cells[0].ljust(widths[0]), *rest])
+
+
+def _finite(value: float) -> float:
+    return float("inf") if value > INFINITE_RATE else value
+
+
+def format_score(name: str, value: float | None) -> str:
+    """Writes a score for print: F in percent, counts whole, the others with three decimals."""
+    if value is None or math.isnan(value):
+        return _UNDEFINED
+    if value > INFINITE_RATE:
+        return "inf"
+    if name.startswith("n_"):
+        return f"{value:.0f}"
+    return f"{100 * value:.1f} %" if name.split("_")[-1] == "f" else f"{value:.3f}"
+
+
+def tags_of(events: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
+    """Says which classes occur in each clip, bool (N, K)."""
+    tags = np.zeros((len(events), n_classes), bool)
+    for number, rows in enumerate(events):
+        tags[number, np.asarray(rows).reshape(-1, 3)[:, 0].astype(int)] = True
+    return tags
+
+
+def detection_scores(reference: EventTable, estimate: EventTable, scoring: ScoringConfig) -> dict[str, DetectionScores]:
+    """Scores events by the fast version: "event", and the names of `SEGMENTS`."""
+    zero = scoring.empty_estimate_is_zero
+    scores = {
+        "event": event_based_scores(
+            reference,
+            estimate,
+            collar_s=scoring.collar_s,
+            offset_share=scoring.offset_share,
+            empty_estimate_is_zero=zero,
+        )
+    }
+    for kind, segment_s in SEGMENTS.items():
+        scores[kind] = segment_based_scores(reference, estimate, segment_s, empty_estimate_is_zero=zero)
+    return scores
+
+
+def named_scores(scores: Mapping[str, DetectionScores]) -> dict[str, float]:
+    """Names F and ER as the tables do: "event_macro_f", "segment_200ms_micro_er" ..."""
+    return {
+        f"{kind}_{mean}_{name}": value
+        for kind, each in scores.items()
+        for mean, pair in (("macro", (each.macro_f, each.macro_er)), ("micro", (each.f, each.er)))
+        for name, value in zip(("f", "er"), pair, strict=True)
+    }
+
+
+def score_system(
+    test: TestSet, output: SystemOutput, scoring: ScoringConfig, *, group: str = "system", label: str = "system"
+) -> ScoreRow:
+    """Scores what one system says of a test set, by the fast versions.
+
+    Raises:
+        ValueError: the output is not of the clips and classes of the set.
+    """
+    if len(output.events) != len(test.names):
+        raise ValueError(f"{label}: expected events of {len(test.names)} clips. Received: {len(output.events)}.")
+    reference = test.table
+    estimate = EventTable.from_recordings(output.events, len(test.classes))
+    detections = detection_scores(reference, estimate, scoring)
+    scores, by_class = named_scores(detections), _class_scores(detections)
+    by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
+    for part in (_tag_scores(test, output, scoring), _sweep_scores(reference, test, output, scoring)):
+        scores, by_class = scores | part[0], by_class | part[1]
+    lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
+    return ScoreRow(group, label, scores, lists)
+
+
+def _class_scores(detections: Mapping[str, DetectionScores]) -> dict[str, np.ndarray]:
+    values: dict[str, np.ndarray] = {}
+    for kind, each in detections.items():
+        values[f"{kind}_f"], values[f"{kind}_er"] = each.class_f, each.class_er
+        values[f"{kind}_deletions"], values[f"{kind}_insertions"] = each.class_deletion_rate, each.class_insertion_rate
+    return values
+
+
+Part = tuple[dict[str, float], dict[str, np.ndarray]]
+
+
+def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> Part:
+    if output.tags is None:
+        given = tags_of(output.events, len(test.classes))
+        class_f = class_f_scores(test.true_tags, given)
+        micro_f = float(class_f_scores(test.true_tags.reshape(-1, 1), given.reshape(-1, 1))[0])
+        return {"clip_macro_f": float(class_f.mean()), "clip_micro_f": micro_f}, {"clip_f": class_f}
+    thresholds = scoring.tag_threshold if output.tag_thresholds is None else output.tag_thresholds
+    tags = tag_scores(test.true_tags, output.tags, thresholds)
+    scores = {
+        "map": tags.map,
+        "map_published": tags.map_published,
+        "auc": tags.mean_auc,
+        "clip_macro_f": tags.macro_f,
+        "clip_micro_f": tags.micro_f,
+    }
+    return scores, {"ap": tags.average_precision, "auc": tags.auc, "clip_f": tags.class_f}
+
+
+def _sweep_scores(reference: EventTable, test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> Part:
+    if output.frames is None or not scoring.psds:
+        return {}, {}
+    sweep = sweep_scores(
+        reference,
+        output.frames,
+        output.hop_s,
+        test.clip_s,
+        collar_s=scoring.collar_s,
+        offset_share=scoring.offset_share,
+    )
+    scores = {"psds1": sweep.psds1, "psds2": sweep.psds2, "best_f": sweep.best_f}
+    return scores, {
+        "psds1": sweep.class_psds1,
+        "psds2": sweep.class_psds2,
+        "best_f": sweep.class_best_f,
+        "best_threshold": sweep.class_thresholds,
+    }
+
+
+def baselines(test: TestSet) -> dict[str, SystemOutput]:
+    """Systems without skill: always silent, always active, and the true tags spread over the clip."""
+    shape = len(test.names), len(test.classes)
+    given = {
+        "always silent": np.zeros(shape, bool),
+        "always active": np.ones(shape, bool),
+        "true tags, whole clip": test.true_tags,
+    }
+    return {
+        label: SystemOutput(
+            events=[spread_tags(row, test.clip_s) for row in tags],
+            tags=tags.astype(np.float64),
+            frames=[row[None].astype(np.float64) for row in tags] if tags.any() else None,
+            hop_s=test.clip_s,
+        )
+        for label, tags in given.items()
+    }
+
+
+def score_report(
+    test: TestSet,
+    systems: Mapping[str, SystemOutput],
+    scoring: ScoringConfig | None = None,
+    *,
+    published: Mapping[str, float] | None = None,
+) -> ScoreReport:
+    """Scores systems on a test set, beside baselines and published values.
+
+    Args:
+        test: the truth.
+        systems: by label; the classes of the first one are shown.
+        scoring: how; None: the defaults.
+        published: some of `SCORES`; F in [0, 1].
+
+    Raises:
+        DataError: there is no clip or no system.
+        ValueError: `published` has an unknown name, or an output is not of the set.
+    """
+    scoring = scoring or ScoringConfig()
+    if not len(test.names) or not systems:
+        raise DataError("There is nothing to score. Check that the test set has clips and that they were predicted.")
+    rows, notes = [], []
+    for label, output in systems.items():
+        row = score_system(test, output, scoring, label=label)
+        if scoring.sed_eval:
+            row, note = _with_sed_eval(test, output, scoring, row)
+            notes += note
+        if output.frames is not None and scoring.psds and has_reference_package():
+            notes += _check_sweep(test, output, row)
+        rows.append(row)
+    rows += [
+        score_system(test, output, scoring, group="baseline", label=label) for label, output in baselines(test).items()
+    ]
+    rows += _published_row(published)
+    notes += _remarks(test, rows[0], scoring)
+    return ScoreReport(tuple(rows), tuple(test.classes), len(test.names), tuple(dict.fromkeys(notes)))
+
+
+def _with_sed_eval(
+    test: TestSet, output: SystemOutput, scoring: ScoringConfig, row: ScoreRow
+) -> tuple[ScoreRow, list[str]]:
+    """Puts sed_eval's numbers in the place of the fast ones, and says whether they are the same."""
+    tables = test.table, EventTable.from_recordings(output.events, len(test.classes))
+    zero = scoring.empty_estimate_is_zero
+    results = {
+        "event": event_based_by_sed_eval(
+            *tables,
+            test.classes,
+            collar_s=scoring.collar_s,
+            offset_share=scoring.offset_share,
+            empty_estimate_is_zero=zero,
+        )
+    }
+    for kind, segment_s in SEGMENTS.items():
+        results[kind] = segment_based_by_sed_eval(*tables, test.classes, segment_s, empty_estimate_is_zero=zero)
+    theirs = {
+        f"{kind}_{mean}_{name}": values[f"macro_{name}" if mean == "macro" else name]
+        for kind, values in results.items()
+        for mean in ("macro", "micro")
+        for name in ("f", "er")
+    }
+    notes = _differences(row, theirs, "sed_eval")
+    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes or ["F and ER by sed_eval."]
+
+
+def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> list[str]:
+    different = [
+        f"{name} {row.scores[name]!r} and {value!r}"
+        for name, value in theirs.items()
+        if not np.isclose(row.scores[name], value, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    ]
+    if not different:
+        return []
+    note = f"{row.label}: the fast version and {package} differ, please report this: {'; '.join(different)}."
+    logger.warning(note)
+    return [note]
+
+
+def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str]:
+    frames = output.frames or []
+    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.clip_s)
+    return _differences(row, theirs, "sed_scores_eval") or ["PSDS and best F agree with sed_scores_eval."]
+
+
+def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
+    if not published:
+        return []
+    unknown = sorted(set(published) - set(SCORES))
+    if unknown:
+        raise ValueError(f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}.")
+    return [ScoreRow("published", "published", dict(published))]
+
+
+def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
+    """Says what one must know to read the numbers of this set."""
+    counts = test.table.counts()
+    absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
+    remarks = []
+    if not counts.any():
+        remarks.append("The reference has no event at all: most scores are undefined.")
+    elif absent:
+        remarks.append(
+            f"No reference events of {', '.join(absent)}: mAP, PSDS and best F leave them out; an estimate of theirs "
+            "makes their ER, and the mean ER, infinite."
+        )
+    if row.scores.get("map_published", row.scores.get("map")) != row.scores.get("map") and absent:
+        remarks.append(f"Counting AP = 0 for them, as published, mAP is {row.scores['map_published']:.3f}.")
+    if not scoring.empty_estimate_is_zero:
+        remarks.append("Classes that are never estimated are left out of the mean F.")
+    return remarks
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs `python -m sed_task4.score`; returns its exit status."""
+    from common.commands import run_safely  # the command line's own modules are not needed by those who import scores
+
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m sed_task4.score", description="Scores a file of estimated events against one of true events."
+    )
+    _add_arguments(parser)
+    options = parser.parse_args(arguments)
+    scoring = ScoringConfig(
+        collar_s=options.collar, offset_share=options.offset_share, empty_estimate_is_zero=not options.leave_out_empty
+    )
+    report = score_files(
+        options.estimated,
+        options.reference,
+        scoring,
+        classes=options.classes.split(",") if options.classes else None,
+        clip_s=options.clip_s,
+        ignore_unknown=options.ignore_unknown,
+    )
+    if options.json:
+        write_json(options.json, report.to_dict())
+    print(report.to_markdown() if options.markdown else report.to_text())
+
+
+def score_files(
+    estimated: Path,
+    reference: Path,
+    scoring: ScoringConfig | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    clip_s: float = 10.0,
+    ignore_unknown: bool = False,
+) -> ScoreReport:
+    """Scores an event file against another.
+
+    Args:
+        estimated: see `sed_task4.submission`.
+        reference: as well; its file names are the test set. A row with a name alone is a clip without events.
+        scoring: how; None: the defaults.
+        classes: class names; None: the ten of the challenge.
+        clip_s: length of the clips.
+        ignore_unknown: leave out estimates of files that the reference does not name, as the published code does.
+
+    Raises:
+        DataError: a file cannot be read, or estimates are of files that the reference does not name.
+    """
+    from sed_task4.dataset import DatasetConfig, events_by_name
+    from sed_task4.labels import event_array
+    from sed_task4.submission import read_submission
+
+    classes = tuple(classes or DatasetConfig().classes)
+    truth, names = read_submission(Path(reference), classes)
+    guess, guessed = read_submission(Path(estimated), classes)
+    known = set(names)
+    unknown = [name for name in guessed if name not in known]
+    if unknown and not ignore_unknown:
+        raise DataError(
+            f"{estimated} has events of {len(unknown)} file(s) that {reference} does not name, e.g. "
+            f"{', '.join(unknown[:3])}. The order is estimate first, then reference; --ignore-unknown leaves them out."
+        )
+    parts = [
+        [event_array(rows, classes) for rows in events_by_name(events, names).values()] for events in (truth, guess)
+    ]
+    test = TestSet(names, parts[0], classes, clip_s)
+    report = score_report(test, {Path(estimated).stem: SystemOutput(parts[1])}, scoring)
+    silent = len(known - set(guessed))
+    notes = [f"{silent} clip(s) without an estimate count as silent."] if silent else []
+    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *notes))
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("estimated", type=Path, metavar="ESTIMATED.tsv", help="events of the system")
+    parser.add_argument("reference", type=Path, metavar="REFERENCE.tsv", help="true events, naming all clips")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there as JSON too")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    parser.add_argument("--classes", metavar="A,B,...", help="class names (default: the ten of the challenge)")
+    parser.add_argument("--clip-s", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
+    parser.add_argument("--collar", type=float, default=COLLAR_S, metavar="S", help="of onsets (default 0.2)")
+    parser.add_argument(
+        "--offset-share", type=float, default=OFFSET_SHARE, metavar="X", help="of an event's length (default 0.2)"
+    )
+    parser.add_argument("--ignore-unknown", action="store_true", help="leave out estimates of files not in REFERENCE")
+    parser.add_argument(
+        "--leave-out-empty", action="store_true", help="classes never estimated do not count in the mean F"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
