@@ -53,9 +53,9 @@ def text_digest(texts: Sequence[str]) -> str | None:
     return hashlib.sha256("\n".join(texts).encode("utf-8")).hexdigest() if texts else None
 
 
-def source_digest(source_dir: Path | None) -> str | None:
-    """Identifies a folder of own recordings, one folder per class, by names and sizes; None without any."""
-    sources = sorted(source_dir.glob("*/*")) if source_dir is not None else []
+def source_digest(source_dir: Path | None, pattern: str = "*/*") -> str | None:
+    """Identifies own recordings, by default in one folder per class, by names and sizes; None without any."""
+    sources = sorted(source_dir.glob(pattern)) if source_dir is not None else []
     return text_digest([f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources])
 
 
