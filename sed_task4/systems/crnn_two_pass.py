@@ -11,6 +11,7 @@ from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_r
 from common.layers import Aggregate
 from common.losses import MaskedBinaryCrossentropy
 from common.system import Stage
+from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems._outputs import clip_outputs
 
 PASSES = ("pass1", "pass2")
@@ -123,7 +124,14 @@ def probabilities(
 
 
 def decode(
-    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, decoding: Any, n_frames: int, hop_s: float
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    decoding: DecodingConfig,
+    n_frames: int,
+    hop_s: float,
+    tag_thresholds: np.ndarray | None = None,
+    clip_s: float | None = None,
 ) -> np.ndarray:
     """Turns the outputs for one clip into events.
 
@@ -133,10 +141,14 @@ def decode(
         decoding: thresholds and smoothing.
         n_frames: frames of the clip at the hop of the features.
         hop_s: that hop in seconds.
+        tag_thresholds: (K,), take the place of the one in `decoding`.
+        clip_s: length of the clip in seconds; events are cut there.
 
     Returns:
         float64 (n, 3): class, onset and offset in seconds.
-    """
-    from sed_task4.decoding import decode_clip
 
-    return decode_clip(*probabilities(outputs, network=network, n_frames=n_frames), decoding, hop_s)
+    Raises:
+        ValueError: there is no output frame, though the clip has frames.
+    """
+    frames, clip = probabilities(outputs, network=network, n_frames=n_frames)
+    return decode_clip(frames, clip, decoding, hop_s, tag_thresholds=tag_thresholds, clip_s=clip_s)

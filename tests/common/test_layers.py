@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 
 from common.layers import (
+    Aggregate,
     Standardize,
     conv_block,
     hard_sigmoid_keras2,
     set_weights_by_name,
+    stacked_conv_block,
     weights_by_name,
     with_statistics,
 )
@@ -120,3 +122,39 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
         set_weights_by_name(network, {**arrays, "gru0/backward/bias": np.zeros(3)})
     for old, new in zip(before, network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_an_axis_becomes_its_average_its_maximum_or_its_average_weighted_by_itself():
+    values = np.array([[[0.5, 0.0], [1.0, 0.0], [0.0, 0.0]]], np.float32)  # (1, 3, 2)
+    for kind, expected in (("average", [0.5, 0]), ("max", [1, 0]), ("linear_softmax", [1.25 / 1.5, 0])):
+        layer = Aggregate(kind, axis=1)
+        np.testing.assert_allclose(layer(values), [expected], rtol=1e-6)
+        assert layer.compute_output_shape((None, 3, 2)) == (None, 2)
+
+
+def test_aggregation_is_float32_in_half_precision(mixed_float16):
+    many = np.full((1, 5000, 1), 100.0, np.float16)  # the sum does not exist in float16
+    assert float(Aggregate("linear_softmax", axis=1)(many)[0, 0]) == 100.0
+    assert keras.backend.standardize_dtype(Aggregate("average", axis=1)(many).dtype) == "float32"
+
+
+@pytest.mark.parametrize(("pooling", "expected"), [("average", 2.5), ("max", 4.0)])
+def test_a_block_drops_what_does_not_fill_a_pool(pooling, expected):
+    inputs = keras.Input((None, 3, 1))
+    outputs = stacked_conv_block(
+        inputs, 1, kernel=1, pool=(2, 2), pooling=pooling, initialisation="ones", epsilon=1e-12, momentum=0.9,
+        names=[("a", "b")],
+    )  # fmt: skip
+    x = np.array([[1, 2, 9], [3, 4, 9], [9, 9, 9]], np.float32)[None, ..., None]
+    np.testing.assert_allclose(keras.Model(inputs, outputs)(x), [[[[expected]]]], rtol=1e-5)
+
+
+def test_a_block_has_as_many_convolutions_as_names_and_may_leave_out_the_pool():
+    inputs = keras.Input((None, 6, 1))
+    outputs = stacked_conv_block(
+        inputs, 4, kernel=3, pool=(1, 1), pooling="max", initialisation="he_uniform", epsilon=1e-5, momentum=0.9,
+        names=[("c1", "n1"), ("c2", "n2")],
+    )  # fmt: skip
+    model = keras.Model(inputs, outputs)
+    assert model.output_shape == (None, None, 6, 4)
+    assert {name for name in weights_by_name(model) if name.startswith("c")} == {"c1/kernel", "c2/kernel"}

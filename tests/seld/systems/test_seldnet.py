@@ -7,14 +7,14 @@ import keras
 import numpy as np
 import pytest
 from pydantic import ValidationError
-from scipy.signal import correlate
 
 from common.errors import ConfigError
-from common.layers import weights_by_name, with_statistics
+from common.layers import set_weights_by_name, weights_by_name, with_statistics
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows, regression_labels
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model, check_network, decode, stages
+from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid
 
 PUBLISHED = NetworkConfig(
     batch_norm_over="bands", gru_reset_after=False, gru_recurrent_activation="hard_sigmoid_keras2"
@@ -89,49 +89,21 @@ def test_probabilities_and_vectors_are_bounded_and_angles_are_not():
     assert np.max(polar(loud)["doa"]) > 1
 
 
-def numpy_gru(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """GRU of Keras 2 (reset before the matrix product, hard sigmoid) on one sequence (T, D) -> (T, U)."""
-    units = len(recurrent)
-    state, states = np.zeros(units), []
-    for frame in x @ kernel + bias:
-        gates = np.clip(0.2 * (frame[: 2 * units] + state @ recurrent[:, : 2 * units]) + 0.5, 0, 1)
-        update, reset = gates[:units], gates[units:]
-        candidate = np.tanh(frame[2 * units :] + (reset * state) @ recurrent[:, 2 * units :])
-        state = update * state + (1 - update) * candidate
-        states.append(state)
-    return np.array(states)
-
-
 def numpy_seldnet(x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]) -> np.ndarray:
     """The detection head of the published form on one example (T, F, C), one recurrent and one dense layer."""
-    for block, pool in enumerate(pools):
-        kernel = weights[f"conv{block}/kernel"]
-        padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
-        x = np.stack([correlate(padded, kernel[..., n], "valid")[..., 0] for n in range(kernel.shape[-1])], axis=-1)
-        x = x + weights[f"conv{block}/bias"]
-        norm = {name: weights[f"bn{block}/{name}"][None, :, None] for name in ("gamma", "beta")}  # one per band
-        mean, variance = (weights[f"bn{block}/moving_{name}"][None, :, None] for name in ("mean", "variance"))
-        x = np.maximum((x - mean) / np.sqrt(variance + 1e-3) * norm["gamma"] + norm["beta"], 0)
-        x = x.reshape(len(x), -1, pool, x.shape[-1]).max(axis=2)
-    x = x.reshape(len(x), -1)
-    forward, backward = (
-        [weights[f"gru0/{way}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")]
-        for way in ("forward", "backward")
-    )
-    x = numpy_gru(x, *forward) * numpy_gru(x[::-1], *backward)[::-1]
-    x = x @ weights["sed_fnn0/kernel"] + weights["sed_fnn0/bias"]
-    return 1 / (1 + np.exp(-(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])))
+    for block, bands in enumerate(pools):
+        x = convolve(x, weights[f"conv{block}/kernel"]) + weights[f"conv{block}/bias"]
+        x = pool(np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands)  # statistics per band
+    forward, backward = both_directions(x.reshape(len(x), -1), weights, "gru0")
+    x = forward * backward @ weights["sed_fnn0/kernel"] + weights["sed_fnn0/bias"]
+    return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
 
 
 def test_the_published_form_answers_as_the_formulas_do():
     network = SMALL_PUBLISHED
     model = build_model(SMALL_SHAPE, N_CLASSES, network)
-    rng = np.random.default_rng(5)
-    weights = {}
-    for name, weight in weights_by_name(model).items():
-        positive = "variance" in name
-        weights[name] = rng.uniform(0.5, 2, weight.shape) if positive else rng.normal(0, 0.5, weight.shape)
-        weight.assign(weights[name])
+    weights = random_weights(weights_by_name(model), seed=5)
+    set_weights_by_name(model, weights)
     x = spectra(8)
     expected = np.stack([numpy_seldnet(example, weights, network.pool_bands) for example in x])
     np.testing.assert_allclose(model(x)["sed"], expected, atol=2e-5)
