@@ -101,7 +101,8 @@ class Domain:
     Attributes:
         class_shares: chance that a clip has one, two, three ... classes.
         frequencies: how often each class occurs; others count 1.
-        events_per_clip: mean number of events of a class in clips that have it; others have 1.5.
+        events_per_clip: mean number of events of a class drawn for clips that have it, some of which find no place;
+            1.5 for other classes.
         gap_s: range of the pauses between events of a class, log-uniform.
         cut_chance: chance that the clip begins or ends within the sounds of a class.
         real: imitates recordings of the real world: another level and colour, reverberation, voices from afar.
@@ -120,8 +121,8 @@ class Domain:
 
 
 _REAL_EVENTS = {
-    "Alarm_bell_ringing": 2.3, "Blender": 1.2, "Cat": 2.9, "Dishes": 3.6, "Dog": 3.9,
-    "Electric_shaver_toothbrush": 1.05, "Frying": 1.06, "Running_water": 1.2, "Speech": 3.3, "Vacuum_cleaner": 1.01,
+    "Alarm_bell_ringing": 2.8, "Blender": 1.25, "Cat": 3.4, "Dishes": 4.0, "Dog": 4.8,
+    "Electric_shaver_toothbrush": 1.05, "Frying": 1.06, "Running_water": 1.25, "Speech": 4.0, "Vacuum_cleaner": 1.01,
 }  # fmt: skip
 _SYNTHETIC_EVENTS = {
     "Alarm_bell_ringing": 1.95, "Blender": 1.25, "Cat": 2.0, "Dishes": 1.85, "Dog": 1.65,
