@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -78,6 +79,14 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
     """
     with atomic_path(Path(path)) as temporary:
         figure.savefig(temporary, format="png", dpi=dpi)
+
+
+def class_colours(n_classes: int) -> np.ndarray:
+    """Returns one colour per class, (K, 4); neighbours are easy to tell apart up to 20 classes."""
+    if n_classes > 20:
+        return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
+    strong, pale = np.arange(0, 20, 2), np.arange(1, 20, 2)
+    return colormaps["tab20"](np.concatenate([strong, pale])[:n_classes])
 
 
 def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Panel]) -> Figure:

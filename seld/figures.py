@@ -1,7 +1,7 @@
 """Figures of SELD: a recording with its reference and estimate, the distribution of a dataset, learning curves.
 
-    python -m seld.figures recording WAV --reference CSV --estimate CSV --out PNG
-    python -m seld.figures dataset METADATA_DIR --out DIR
+python -m seld.figures recording WAV --reference CSV --estimate CSV --out PNG
+python -m seld.figures dataset METADATA_DIR --out DIR
 """
 
 import argparse
@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from common.audio import read_audio
 from common.commands import run_safely
 from common.errors import DataError
-from common.plotting import Curve, Panel, new_figure, save_figure, tidy
+from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.spectral import decibels, stft
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.labels import event_frames, reference_rows
@@ -67,14 +66,6 @@ LEARNING_PANELS = (
         ),
     ),
 )
-
-
-def class_colours(n_classes: int) -> np.ndarray:
-    """Returns one colour per class, (K, 4); neighbours are easy to tell apart up to 20 classes."""
-    if n_classes > 20:
-        return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
-    strong, pale = np.arange(0, 20, 2), np.arange(1, 20, 2)
-    return colormaps["tab20"](np.concatenate([strong, pale])[:n_classes])
 
 
 # One recording
@@ -299,9 +290,7 @@ def overlap_figure(events: Sequence[Events], dataset: DatasetConfig) -> Figure:
     return figure
 
 
-def directions_figure(
-    events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig
-) -> Figure:
+def directions_figure(events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig) -> Figure:
     """Draws the number of events per azimuth and elevation, one row of axes per room."""
     known = sorted({rooms[name] for name in events}, key=lambda room: (room is None, room))
     figure = new_figure(11, 0.8 + 1.5 * len(known), "Directions of the events")

@@ -60,14 +60,9 @@ def count_events(
         ValueError: the tables are of different sets.
     """
     check_tables(reference, estimate)
-    left, right = pairs_within_recordings(reference, estimate)
-    near = np.abs(reference.onset_s[left] - estimate.onset_s[right]) <= collar_s
-    left, right = left[near], right[near]
-    if evaluate_offset:
-        length_s = reference.offset_s - reference.onset_s
-        allowed_s = np.maximum(collar_s, offset_share * length_s)[left]
-        near = np.abs(reference.offset_s[left] - estimate.offset_s[right]) <= allowed_s
-        left, right = left[near], right[near]
+    left, right = near_pairs(
+        reference, estimate, collar_s=collar_s, offset_share=offset_share, evaluate_offset=evaluate_offset
+    )
     hit_left, hit_right = _match(reference, estimate, left, right)
     return DetectionCounts(
         true_positives=np.bincount(reference.class_index[hit_left], minlength=reference.n_classes),
@@ -77,6 +72,34 @@ def count_events(
         evaluated_s=float(last_offsets(reference).sum()),
         n_recordings=reference.n_recordings,
     )
+
+
+def matched_events(
+    reference: EventTable, estimate: EventTable, *, collar_s: float = COLLAR_S, offset_share: float = OFFSET_SHARE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows of the hits in both tables, pair by pair; see `count_events`."""
+    check_tables(reference, estimate)
+    left, right = near_pairs(reference, estimate, collar_s=collar_s, offset_share=offset_share)
+    return _match(reference, estimate, left, right)
+
+
+def near_pairs(
+    reference: EventTable,
+    estimate: EventTable,
+    *,
+    collar_s: float = COLLAR_S,
+    offset_share: float = OFFSET_SHARE,
+    evaluate_offset: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the pairs of rows that agree in times, whatever their class; see `count_events`."""
+    left, right = pairs_within_recordings(reference, estimate)
+    near = np.abs(reference.onset_s[left] - estimate.onset_s[right]) <= collar_s
+    left, right = left[near], right[near]
+    if not evaluate_offset:
+        return left, right
+    allowed_s = np.maximum(collar_s, offset_share * (reference.offset_s - reference.onset_s))[left]
+    near = np.abs(reference.offset_s[left] - estimate.offset_s[right]) <= allowed_s
+    return left[near], right[near]
 
 
 def check_tables(reference: EventTable, estimate: EventTable) -> None:

@@ -1,0 +1,301 @@
+"""Figures of sound event detection: a clip, an evaluation worked through, durations and scores per class, curves."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import ScalarFormatter
+
+from common.events import EventTable
+from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events, matched_events
+from common.plotting import Curve, Panel, class_colours, new_figure, tidy
+from sed_task4.score import ScoreReport, format_score
+
+DYNAMIC_RANGE = 80.0  # of log-mel values in dB, shown below the highest
+HIT, MISS, FALSE_ALARM = "#2a9d5c", "#8a8a8a", "#d1495b"
+
+# Names as the score callback writes them into the history.
+LEARNING_PANELS = (
+    Panel(
+        "Losses",
+        "loss",
+        (
+            Curve("loss", "training", dashed=True, colour=0),
+            Curve("val_loss", "validation", colour=0),
+        ),
+        logarithmic=True,
+    ),
+    Panel(
+        "Tags on validation",
+        "score",
+        (
+            Curve("val_map", "mAP"),
+            Curve("val_clip_macro_f", "F, mean over classes"),
+            Curve("clip_macro_f", "F, training", dashed=True, colour=1),
+            Curve("val_auc", "area under ROC", colour=2),
+        ),
+        limits=(0.0, 1.02),
+    ),
+    Panel(
+        "Events on validation, mean over classes",
+        "F-score",
+        (
+            Curve("val_event_macro_f", "event-based"),
+            Curve("val_segment_macro_f", "segments of 1 s"),
+            Curve("val_segment_200ms_macro_f", "segments of 0.2 s"),
+        ),
+        limits=(0.0, 1.02),
+    ),
+    Panel(
+        "Error rates on validation, all events",
+        "ER",
+        (
+            Curve("val_event_micro_er", "event-based"),
+            Curve("val_segment_micro_er", "segments of 1 s"),
+            Curve("val_segment_200ms_micro_er", "segments of 0.2 s"),
+        ),
+        limits=(0.0, 2.5),
+    ),
+)
+
+
+def clip_figure(
+    logmel: np.ndarray,
+    reference: np.ndarray | None,
+    frames: np.ndarray,
+    estimate: np.ndarray,
+    classes: Sequence[str],
+    clip_s: float,
+    title: str,
+    *,
+    tags: np.ndarray | None = None,
+    unit: str = "dB",
+) -> Figure:
+    """Draws a clip: log-mel spectrogram, reference, probabilities frame by frame, and the events made of them.
+
+    Args:
+        logmel: (T, F), as features are computed, before standardisation.
+        reference: true events (n, 3) = class_index, onset_s, offset_s; None without labels.
+        frames: probabilities (T', K).
+        estimate: decoded events (m, 3).
+        classes: names of the K classes.
+        clip_s: length of the clip in seconds.
+        title: above the figure, usually the name of the clip.
+        tags: probabilities of the tags (K,), written beside the classes.
+        unit: of the spectrogram's values.
+    """
+    figure = new_figure(9.5, 11, title)
+    axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1.1, 1.1, 1.1]})
+    draw_logmel(axes[0], logmel, clip_s, unit)
+    if reference is None:
+        axes[1].set_title("Reference: no labels", fontsize=10, loc="left")
+        axes[1].set_yticks([])
+        tidy(axes[1])
+    else:
+        draw_events(axes[1], reference, classes, "Reference")
+    draw_probabilities(axes[2], frames, classes, clip_s)
+    names = list(classes)
+    if tags is not None:
+        names = [f"{name}  {tag:.2f}" for name, tag in zip(classes, tags, strict=True)]
+    draw_events(
+        axes[3], estimate, names, "Event-wise estimate" + (" (tags beside the classes)" if tags is not None else "")
+    )
+    axes[3].set_xlabel("time / s", fontsize=9)
+    axes[3].set_xlim(0, clip_s)
+    return figure
+
+
+def draw_logmel(axes: Axes, logmel: np.ndarray, clip_s: float, unit: str = "dB") -> None:
+    """Draws a log-mel spectrogram (T, F) with its colour bar."""
+    finite = logmel[np.isfinite(logmel)]
+    highest = float(finite.max()) if finite.size else 0.0
+    lowest = float(finite.min()) if finite.size else 0.0
+    image = axes.imshow(
+        np.asarray(logmel, np.float32).T,
+        origin="lower",
+        aspect="auto",
+        extent=(0.0, clip_s, 0.0, float(logmel.shape[1])),
+        vmin=max(lowest, highest - DYNAMIC_RANGE),
+        vmax=highest if highest > lowest else lowest + 1.0,
+        cmap="magma",
+        interpolation="antialiased",
+    )
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(f"level / {unit}", fontsize=9)
+    axes.set_title("Log-mel spectrogram", fontsize=10, loc="left")
+    axes.set_ylabel("band", fontsize=9)
+    axes.tick_params(labelsize=8)
+
+
+def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str) -> None:
+    """Draws one bar per event (n, 3), classes from top to bottom."""
+    colours = class_colours(len(names))
+    for k, onset_s, offset_s in np.asarray(events, np.float64).reshape(-1, 3).tolist():
+        axes.barh(int(k), offset_s - onset_s, left=onset_s, height=0.7, color=colours[int(k)], edgecolor="white")
+    _class_axis(axes, names)
+    axes.set_title(title, fontsize=10, loc="left")
+    tidy(axes)
+
+
+def draw_probabilities(axes: Axes, frames: np.ndarray, classes: Sequence[str], clip_s: float) -> None:
+    """Draws probabilities (T', K) as a map, classes from top to bottom."""
+    image = axes.imshow(
+        np.asarray(frames, np.float32).T,
+        aspect="auto",
+        extent=(0.0, clip_s, len(classes) - 0.5, -0.5),
+        vmin=0.0,
+        vmax=1.0,
+        cmap="Blues",
+        interpolation="nearest",
+    )
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("probability", fontsize=9)
+    _class_axis(axes, classes)
+    axes.set_title("Frame-wise estimate", fontsize=10, loc="left")
+    tidy(axes)
+    axes.grid(False)
+
+
+def _class_axis(axes: Axes, names: Sequence[str]) -> None:
+    axes.set_yticks(np.arange(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def evaluation_figure(
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    classes: Sequence[str],
+    clip_s: float,
+    title: str,
+    *,
+    collar_s: float = COLLAR_S,
+    offset_share: float = OFFSET_SHARE,
+) -> Figure:
+    """Works an event-based evaluation of one clip through: collars, hits, misses and false alarms.
+
+    Args:
+        reference: true events (n, 3) = class_index, onset_s, offset_s.
+        estimate: estimated events (m, 3).
+        classes: class names.
+        clip_s: length of the clip in seconds.
+        title: above the figure.
+        collar_s: see `common.metrics.event_based`.
+        offset_share: as well.
+    """
+    truth, guess = (EventTable.from_recordings([rows], len(classes)) for rows in (reference, estimate))
+    hits = matched_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
+    counts = count_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
+    scores = counts.scores()
+    used = np.union1d(truth.class_index, guess.class_index)
+    figure = new_figure(9.5, 2.0 + 0.62 * max(len(used), 1), title)
+    axes = figure.add_subplot()
+    for place, k in enumerate(used):
+        for rows, table, found, height, missed in (
+            (np.flatnonzero(truth.class_index == k), truth, hits[0], place - 0.2, MISS),
+            (np.flatnonzero(guess.class_index == k), guess, hits[1], place + 0.2, FALSE_ALARM),
+        ):
+            for row in rows.tolist():
+                colour = HIT if row in found else missed
+                length_s = table.offset_s[row] - table.onset_s[row]
+                axes.barh(height, length_s, left=table.onset_s[row], height=0.34, color=colour, edgecolor="white")
+                if table is truth:
+                    _draw_collars(axes, table, row, height, collar_s, offset_share)
+    _class_axis(axes, [classes[k] for k in used])
+    axes.set_xlim(0, clip_s)
+    axes.set_xlabel("time / s; above the reference with its collars, below the estimate", fontsize=9)
+    substitutions = counts.substitutions
+    axes.set_title(
+        f"{counts.true_positives.sum()} hits, {substitutions} substitutions, "
+        f"{counts.misses.sum() - substitutions} deletions, {counts.false_alarms.sum() - substitutions} insertions: "
+        f"F {format_score('f', scores.f)}, ER {format_score('er', scores.er)}",
+        fontsize=10,
+        loc="left",
+    )
+    tidy(axes)
+    labels = {"hit": HIT, "missed": MISS, "false alarm": FALSE_ALARM, "collar": "#f2c14e"}
+    marks = [Patch(color=colour, label=label) for label, colour in labels.items()]
+    figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
+    return figure
+
+
+def _draw_collars(axes: Axes, table: EventTable, row: int, height: float, collar_s: float, offset_share: float) -> None:
+    """Draws within which times onset and offset of a hit must lie."""
+    onset_s, offset_s = table.onset_s[row], table.offset_s[row]
+    allowed_s = max(collar_s, offset_share * (offset_s - onset_s))
+    for centre, reach in ((onset_s, collar_s), (offset_s, allowed_s)):
+        axes.barh(height - 0.22, 2 * reach, left=centre - reach, height=0.08, color="#f2c14e", linewidth=0)
+
+
+def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -> Figure:
+    """Draws how long the events of each class last, and how many there are.
+
+    Args:
+        events: events by the name of their set, e.g. "synthetic" and "validation".
+        classes: class names.
+    """
+    figure = new_figure(10.5, 1.6 + 0.36 * len(classes) * max(len(events), 1) ** 0.5)
+    left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"width_ratios": [2.2, 1]})
+    width = 0.8 / max(len(events), 1)
+    for number, table in enumerate(events.values()):
+        places = np.arange(len(classes)) + (number - (len(events) - 1) / 2) * width
+        lengths_s = table.offset_s - table.onset_s
+        by_class = [lengths_s[table.class_index == k] for k in range(len(classes))]
+        style = {"color": f"C{number}", "linewidth": 1.1}
+        shown = [k for k in range(len(classes)) if len(by_class[k])]
+        if shown:
+            left.boxplot(
+                [by_class[k] for k in shown],
+                positions=[places[k] for k in shown],
+                widths=0.8 * width,
+                orientation="horizontal",
+                patch_artist=True,
+                manage_ticks=False,
+                boxprops={"facecolor": f"C{number}", "alpha": 0.35, "linewidth": 0},
+                medianprops=style | {"linewidth": 2},
+                whiskerprops=style,
+                capprops=style,
+                flierprops={"marker": ".", "markersize": 3, "markeredgecolor": f"C{number}", "alpha": 0.5},
+            )
+        right.barh(places, table.counts(), height=0.9 * width, color=f"C{number}", alpha=0.7)
+    left.set_xscale("log")
+    left.xaxis.set_major_formatter(ScalarFormatter())
+    left.set_title("Duration of events: median, quartiles, 1.5 times their distance", fontsize=10, loc="left")
+    left.set_xlabel("duration / s", fontsize=9)
+    right.set_title("Number of events", fontsize=10, loc="left")
+    _class_axis(left, classes)
+    for axes in (left, right):
+        tidy(axes)
+    if len(events) > 1:
+        marks = [Line2D([], [], color=f"C{n}", linewidth=5, label=name) for n, name in enumerate(events)]
+        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8.5, frameon=False)
+    return figure
+
+
+def class_scores_figure(report: ScoreReport) -> Figure:
+    """Draws F-score (and average precision) of each class for the first line of a report, and their means."""
+    row = report.rows[0]
+    bars = {
+        "ap": ("average precision", "map"),
+        "clip_f": ("F of tags", "clip_macro_f"),
+        "event_f": ("F, event-based", "event_macro_f"),
+        "segment_f": ("F, segments of 1 s", "segment_macro_f"),
+    }
+    shown = {name: each for name, each in bars.items() if name in row.by_class}
+    places = np.arange(len(report.classes) + 1, dtype=np.float64)
+    places[-1] += 0.4  # the mean stands apart
+    figure = new_figure(1.5 + 0.85 * len(places), 4.6, f"Scores per class: {row.label}")
+    axes = figure.add_subplot()
+    width = 0.8 / max(len(shown), 1)
+    for number, (name, (label, mean)) in enumerate(shown.items()):
+        values = np.nan_to_num([*row.by_class[name], row.scores.get(mean, np.nan)])
+        axes.bar(
+            places + (number - (len(shown) - 1) / 2) * width, values, width * 0.92, color=f"C{number}", label=label
+        )
+    axes.set_xticks(places, [*report.classes, "mean"], rotation=30, ha="right")
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("score", fontsize=9)
+    tidy(axes)
+    axes.grid(False, axis="x")
+    figure.legend(loc="outside lower center", ncols=len(shown) or 1, fontsize=8.5, frameon=False)
+    return figure
