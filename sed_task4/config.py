@@ -20,7 +20,8 @@ class SetsConfig(Section):
     unlabelled: str | None = Field(None, description="Subset that a second pass labels by the first and learns from.")
     validate_on: str | None = Field(None, description="Subset whose scores decide; null: a part of `train`.")
     validation_fraction: float = Field(
-        0.2, gt=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once."
+        0.2, ge=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once; 0: no "
+        "clip is held out, and the scores of the training clips decide."
     )
     test: tuple[str, ...] = Field(("validation",), min_length=1, description="Subsets predicted and scored.")
     statistics: tuple[str, ...] = Field(("weak",), min_length=1, description="Subsets that mean and deviation are of.")

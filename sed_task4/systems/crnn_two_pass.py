@@ -98,6 +98,7 @@ def stages(task: Any) -> list[Stage]:
             losses={output: MaskedBinaryCrossentropy()},
             loss_weights={output: 1.0},
             target_stride=network.time_pooling,
+            learns_from="labels" if name == PASSES[0] else "predictions",
         )
         for name, output in zip(PASSES, ("clip", "frames"), strict=True)
     ]

@@ -1,0 +1,287 @@
+"""One run of a task-4 system: its stages trained, what they find in unseen clips, scores, files and figures."""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+import keras
+import numpy as np
+
+from common.callbacks import Scorer
+from common.config import validate
+from common.distribution import devices
+from common.errors import ConfigError, DataError
+from common.feature_store import FeatureStore
+from common.files import write_json, write_text
+from common.pipeline import guard_stream
+from common.pipeline_config import PipelineConfig
+from common.prediction import Prediction, predict_recordings
+from common.run_directory import read_json
+from common.section import Section
+from common.stage_data import Selection, stage_data
+from common.system import Stage, load_system
+from common.training import Goal, train_stage
+from sed_task4.config import Task4Training, TaskConfig
+from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
+from sed_task4.features import feature_shape
+from sed_task4.figures import LEARNING_PANELS
+from sed_task4.pseudo_labels import write_pseudo_labels
+from sed_task4.score import SystemOutput, TestSet, score_report
+from sed_task4.scorer import ClipScorer
+from sed_task4.submission import write_submission
+
+logger = logging.getLogger(__name__)
+SPLIT = "validation_split.json"
+THRESHOLDS = "tag_thresholds.json"
+EVENTS = "events.tsv"
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What a model says of one clip, and what is true of it.
+
+    Attributes:
+        name: file name.
+        frames: probabilities (T, K) at the hop of the features.
+        clip: probabilities of the tags (K,).
+        tags: true tags (K,), -1 where unknown.
+        events: true events (n, 3) = class_index, onset_s, offset_s; None where unknown.
+    """
+
+    name: str
+    frames: np.ndarray
+    clip: np.ndarray
+    tags: np.ndarray
+    events: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage that is finished: its model, and from which probability on it gives a tag (K,)."""
+
+    stage: Stage
+    model: keras.Model
+    thresholds: np.ndarray
+
+
+@dataclass
+class Found:
+    """What stages say of the test clips, by label of the table; the truth, None without strong labels."""
+
+    test: TestSet | None = None
+    systems: dict[str, SystemOutput] = field(default_factory=dict)
+
+
+class ValidationScorer(Scorer):
+    """Scores of tags, and of events where the validation clips have strong labels."""
+
+    def __init__(self, experiment: "Experiment"):
+        self.experiment, self.scorer = experiment, experiment.new_clip_scorer()
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one clip; of its frames only the events are kept."""
+        take_in(self.scorer, self.experiment.clip_result(prediction))
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores that the labels allow."""
+        return self.scorer.result()
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A task with its system, checked and ready to run.
+
+    Attributes:
+        task: the settings.
+        system: the module of the system.
+        network: the system's own settings.
+    """
+
+    task: TaskConfig
+    system: ModuleType
+    network: Section
+
+    @classmethod
+    def prepare(cls, task: TaskConfig) -> "Experiment":
+        """Loads the system and checks that network, features and subsets fit together, before any work.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        system = load_system(task.family, task.system)
+        network = validate(system.NetworkConfig, task.network, "network")
+        system.check_network(network, (task.pipeline.sequence_frames, *feature_shape(task.features)))
+        if any(stage.learns_from == "predictions" for stage in system.stages(task)) and not task.sets.unlabelled:
+            raise ConfigError(f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their subset.")
+        return cls(task, system, network)
+
+    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
+        """Trains the stages in turn, and scores what each of them says of the test clips.
+
+        Args:
+            stores: the extracted subsets the task reads.
+            folder: the run's directory.
+
+        Returns:
+            The tables of scores, as text; also written to `scores.txt` and `scores.json`.
+        """
+        store = FeatureStore.joined(stores)
+        labelled, validation = self._selections(store, folder)
+        before: TrainedStage | None = None
+        found = Found()
+        for stage in self.system.stages(self.task):
+            place = folder / stage.name
+            train = labelled
+            if stage.learns_from == "predictions" and before is not None:
+                train = self._pseudo_labelled(before, store, place)
+            model = self._train(stage, train, validation, before, store, place)
+            before = TrainedStage(stage, model, self._thresholds(stage, model, validation, place))
+            self._test(before, store, place, found)
+        return self._report(found, folder)
+
+    def clip_result(self, prediction: Prediction) -> ClipResult:
+        """Brings the outputs for one clip to the rate of the features."""
+        frames, clip = self.system.probabilities(prediction.outputs, network=self.network, n_frames=prediction.frames)
+        events = prediction.events if prediction.labelled else None
+        return ClipResult(prediction.name, frames, clip, np.atleast_2d(prediction.targets["clip"])[0], events)
+
+    def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
+        """Makes what decodes and scores clips by the task's settings; thresholds replace the gate of the tags."""
+        task = self.task
+        gate = thresholds if task.decoding.tag_threshold is not None and task.decoding.search_thresholds else None
+        return ClipScorer(
+            task.dataset.n_classes, task.decoding, task.features.hop_s, task.dataset.clip_s, task.scoring, gate
+        )
+
+    def _selections(self, store: FeatureStore, folder: Path) -> tuple[Selection, Selection]:
+        """Chooses the labelled clips to learn from, and those that validate."""
+        sets = self.task.sets
+        labelled = Selection(store, (sets.train,))
+        if sets.validate_on is not None:
+            return labelled, Selection(store, (sets.validate_on,))
+        if sets.validation_fraction == 0:
+            return labelled, labelled
+        names = store.names([sets.train])
+        path = folder / SPLIT
+        if not path.exists():
+            write_json(path, {"validation": draw_validation(names, sets.validation_fraction, self.task.seed)})
+        held_out = frozenset(read_json(path)["validation"])
+        rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
+        return rest, dataclasses.replace(labelled, names=held_out)
+
+    def _pseudo_labelled(self, before: TrainedStage, store: FeatureStore, folder: Path) -> Selection:
+        """Labels the unlabelled clips by the stage before."""
+        task = self.task
+        unlabelled = Selection(store, (str(task.sets.unlabelled),))
+        shards = write_pseudo_labels(
+            self._results(before.model, before.stage, unlabelled),
+            store,
+            unlabelled.groups,
+            task.dataset.classes,
+            before.thresholds,
+            task.second_pass.pseudo_labels,
+            folder / "pseudo_labels",
+        )
+        return dataclasses.replace(unlabelled, label_shards=shards)
+
+    def _train(
+        self,
+        stage: Stage,
+        train: Selection,
+        validation: Selection,
+        before: TrainedStage | None,
+        store: FeatureStore,
+        folder: Path,
+    ) -> keras.Model:
+        task = self.task
+        training, pipeline = self._training(stage)
+        data = stage_data(stage, train, validation, store.statistics(task.sets.statistics), pipeline, task.seed)
+        goal = Goal(f"val_{training.monitor}", "max", lambda: ValidationScorer(self), LEARNING_PANELS)
+        warm = stage.learns_from == "predictions" and task.second_pass.warm_start
+        start = before.model if warm and before is not None else None
+        return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
+
+    def _training(self, stage: Stage) -> tuple[Task4Training, PipelineConfig]:
+        """Length, rate and batches of a stage's training."""
+        training, pipeline, second = self.task.training, self.task.pipeline, self.task.second_pass
+        if stage.learns_from == "labels":
+            return training, pipeline
+        changes = {name: getattr(second, name) for name in ("epochs", "learning_rate")}
+        training = training.model_copy(update={name: value for name, value in changes.items() if value is not None})
+        return training, pipeline.model_copy(update={"batch_size": second.batch_size or pipeline.batch_size})
+
+    def _results(self, model: keras.Model, stage: Stage, selection: Selection) -> Iterator[ClipResult]:
+        with devices(self.task.run), guard_stream():
+            for prediction in predict_recordings(model, selection.recordings(stage, self.task.pipeline)):
+                yield self.clip_result(prediction)
+
+    def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
+        """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the one set."""
+        task, path = self.task, folder / THRESHOLDS
+        if not path.exists():
+            chosen = np.full(task.dataset.n_classes, task.scoring.tag_threshold)
+            if task.decoding.search_thresholds:
+                scorer = self.new_clip_scorer()
+                for clip in self._results(model, stage, validation):
+                    take_in(scorer, clip)
+                known, tags = scorer.tag_targets
+                chosen = best_thresholds(tags, scorer.tag_probabilities[known])
+            write_json(path, dict(zip(task.dataset.classes, chosen.tolist(), strict=True)))
+        stored = read_json(path)
+        return np.array([stored[name] for name in task.dataset.classes])
+
+    def _test(self, trained: TrainedStage, store: FeatureStore, folder: Path, found: Found) -> None:
+        """Predicts the test clips into an event file, and adds them to what was found, if they have strong labels."""
+        task, name = self.task, trained.stage.name
+        scorer = self.new_clip_scorer(trained.thresholds)
+        reference, frames = [], []
+        for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
+            take_in(scorer, clip)
+            reference.append(clip.events)
+            frames.append(smoothed_scores(clip.frames, clip.clip, task.decoding))
+        write_submission(folder / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
+        truth = [events for events in reference if events is not None]
+        if len(truth) < len(reference) or not truth:
+            return
+        found.test = TestSet(scorer.names, truth, task.dataset.classes, task.dataset.clip_s)
+        tags = scorer.tag_probabilities
+        found.systems[name] = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds)
+        spread = [spread_tags(row >= trained.thresholds, task.dataset.clip_s) for row in tags]
+        found.systems[f"{name}, tags over the clip"] = SystemOutput(spread)
+
+    def _report(self, found: Found, folder: Path) -> str:
+        if found.test is None:
+            return f"The test clips have no strong labels: there is nothing to score. Events are in {folder}/."
+        report = score_report(found.test, found.systems, self.task.scoring, published=self.task.published)
+        write_json(folder / "scores.json", report.to_dict())
+        write_text(folder / "scores.txt", report.to_text() + "\n")
+        return report.to_text()
+
+
+def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
+    """Hands one clip to a scorer."""
+    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags)
+
+
+def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """Draws the clips that validate.
+
+    Args:
+        names: all clips with labels.
+        fraction: share that validates.
+        seed: of the draw; the order of `names` has no influence.
+
+    Returns:
+        Sorted names, at least one and not all.
+
+    Raises:
+        DataError: fewer than two clips.
+    """
+    if len(names) < 2:
+        raise DataError(f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}.")
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    ordered = sorted(names)
+    return sorted(ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count])

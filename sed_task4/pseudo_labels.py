@@ -1,0 +1,71 @@
+"""What a first pass says of unlabelled clips, kept as labels for a second pass."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from common.feature_store import FeatureStore
+from common.files import write_text
+from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+
+
+class Said(Protocol):
+    """What a model says of one clip: its name, frames (T, K) and clip (K,), probabilities."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def frames(self) -> np.ndarray: ...
+    @property
+    def clip(self) -> np.ndarray: ...
+
+
+def write_pseudo_labels(
+    results: Iterable[Said],
+    store: FeatureStore,
+    groups: Sequence[str],
+    classes: Sequence[str],
+    thresholds: np.ndarray,
+    form: Literal["clip", "frames"],
+    folder: Path,
+) -> tuple[Path, ...]:
+    """Writes labels beside the features of unlabelled clips, and the list of their tags; what is there is kept.
+
+    Args:
+        results: what the model says of the clips of `groups`, in the order of the store.
+        store: holds their features.
+        groups: the unlabelled subsets.
+        classes: names of the K classes.
+        thresholds: (K,), a tag is given from this probability on.
+        form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of tagged classes.
+        folder: for the label shards and `tags.tsv`.
+
+    Returns:
+        The label shards, parallel to `store.shards(groups)`.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    shards = tuple(folder / path.name for path in store.shards(groups))
+    tag_list = folder / "tags.tsv"  # written last: its presence says that the shards are complete
+    if tag_list.exists():
+        return shards
+    n_classes, lines, stream = len(classes), ["filename\tevent_labels\n"], iter(results)
+    schema = ExampleSchema(
+        {"activity": ArraySpec("float32", (None, n_classes)), "tags": ArraySpec("float32", (n_classes,))}
+    )
+
+    def records(names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
+        for _ in names:
+            said = next(stream)
+            tags = said.clip >= thresholds
+            frames = said.frames if form == "frames" else np.ones_like(said.frames)
+            lines.append(f"{said.name}\t{','.join(np.array(classes)[tags])}\n")
+            yield said.name, {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)}
+
+    for path, names in zip(shards, store.names_by_shard(groups), strict=True):
+        write_shard(path, records(names), schema)
+    write_text(tag_list, "".join(lines))
+    return shards
