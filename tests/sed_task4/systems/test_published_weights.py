@@ -73,7 +73,8 @@ def test_every_tensor_that_does_not_fit_is_named_at_once_and_nothing_is_changed(
     with pytest.raises(CheckpointError) as caught:
         load(model, "cnn9", state)
     for part in (
-        "missing: conv_block2.bn1.bias", "unknown: gru.weight_ih_l0", "fc.weight: expected shape (3, 5), received (4, 5)",
+        "missing: conv_block2.bn1.bias", "unknown: gru.weight_ih_l0",
+        "fc.weight: expected shape (3, 5), received (4, 5)",
         "conv_block1.conv1.weight: expected finite numbers",
     ):  # fmt: skip
         assert part in str(caught.value)
