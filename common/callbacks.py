@@ -55,17 +55,26 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 "`training.learning_rate` or set `training.clip_norm`, and use another job id."
             )
         scorer = self.new_scorer()
-        loss_sums, frames = dict.fromkeys(self.losses, 0.0), 0
+        loss_sums, weights = dict.fromkeys(self.losses, 0.0), dict.fromkeys(self.losses, 0)
         for prediction in predict_recordings(self.model, self.recordings):
             scorer.update(prediction)
             for name, loss in self.losses.items():
-                value = loss(prediction.targets[name][None], prediction.outputs[name][None])
-                loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * prediction.frames
-            frames += prediction.frames
-        means = {name: total / frames for name, total in loss_sums.items()}
+                target = prediction.targets[name]
+                value = loss(target[None], prediction.outputs[name][None])
+                weight = _loss_weight(target, prediction.frames)
+                loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
+                weights[name] += weight
+        means = {name: total / weights[name] if weights[name] else float("nan") for name, total in loss_sums.items()}
         logs["val_loss"] = sum(self.loss_weights[name] * value for name, value in means.items())
         logs.update({f"val_{name}_loss": value for name, value in means.items()})
         logs.update({f"val_{name}": value for name, value in scorer.result().items()})
+
+
+def _loss_weight(target: np.ndarray, frames: int) -> int:
+    """How much a recording counts in a mean loss: by its frames; as one for labels (K,); not at all without labels."""
+    if (target == -1).all():
+        return 0
+    return 1 if target.ndim == 1 else frames
 
 
 class KeepModels(keras.callbacks.Callback):

@@ -159,7 +159,7 @@ class FeatureStore:
 
     def names_by_shard(self, groups: Iterable[Any] | None = None) -> list[tuple[str, ...]]:
         """Names of the examples of each shard, in the order of `shards`."""
-        return [entry.names for entry in self._selected(groups)]
+        return [entry.names for entry in self.selected(groups)]
 
     def frames(self, groups: Iterable[Any] | None = None) -> list[int]:
         """Feature frames of the examples of some groups, in the order of `shards`."""

@@ -4,23 +4,36 @@ Batches keep the type that the features are stored in: 16-bit batches take half 
 them into float32. What is drawn at random (order, where sequences start, transforms) depends on the seed and the number
 of the pass alone, so that a job that is started again at pass n sees what it would have seen.
 
-Padding: frames outside a recording repeat its last frame and have activity -1 in the targets; losses and scores ignore
-them. Recordings without labels have activity -1 throughout.
+Padding: frames outside a recording repeat its last frame (or are those given as `padding`) and have activity -1 in the
+targets; losses and scores ignore them. Recordings without labels have activity -1 throughout.
+
+Arrays whose first axis is time are cut with the features; others, such as tags (K,), belong to the whole recording and
+come with each of its sequences.
 """
 
+import itertools
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common.errors import DataError
 from common.quiet import stderr_discarded
-from common.tfrecord import ExampleSchema, damaged_shard, find_damaged, read_shard
+from common.tfrecord import (
+    ArraySpec,
+    ExampleSchema,
+    damaged_shard,
+    find_damaged,
+    parse_name,
+    read_shard,
+    stored_arrays,
+)
 from common.transforms import ChannelTransforms
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
@@ -37,6 +50,8 @@ ACTIVITY = "activity"
 LABELLED = "labelled"
 EVENTS = "events"
 _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
+_KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
+_MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
 _MEMORY_SHARE = 0.7  # of what is free; the rest is for batches and the model
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
@@ -78,6 +93,9 @@ def train_stream(
     interleaved_channels: bool = False,
     interleave: int = 8,
     cache: bool = False,
+    names: Collection[str] | None = None,
+    label_shards: Sequence[Path] | None = None,
+    padding: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Streams shuffled batches for ever, pass after pass.
 
@@ -87,7 +105,8 @@ def train_stream(
     Args:
         shards: the training shards; their order does not matter.
         schema: the arrays in them; `features`, `activity` and the arrays of `targets` are read.
-        targets: by output of the model, the arrays (T, K) that are put side by side, e.g. `activity`, `azimuth_deg`.
+        targets: by output of the model, the arrays (T, K) that are put side by side, e.g. `activity`, `azimuth_deg`;
+            or arrays (K,) of whole recordings, e.g. `tags`.
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
         shuffle_buffer_mb: memory for sequences that wait in random order.
@@ -98,22 +117,30 @@ def train_stream(
         interleaved_channels: arrange channels as the published SELDnet did, after the transforms.
         interleave: shards read in turns.
         cache: hold all features in memory, where they fit, and shuffle all sequences of a pass.
+        names: the recordings to take; None: all.
+        label_shards: parallel to `shards`: records of the same names in the same order (others than `names` may be
+            missing) whose arrays, float32, replace those of the recordings, e.g. pseudo labels; None: nothing is
+            replaced.
+        padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation turns into
+            zeros; None: the last frame is repeated.
 
     Returns:
-        Endless dataset of features (B, T, F, C) and {output: float32 (B, T // target_stride, width)}.
+        Endless dataset of features (B, T, F, C) and {output: float32 (B, T // target_stride, width)}, (B, width) for
+        arrays of whole recordings.
 
     Raises:
-        DataError: no shards, or with `cache` a damaged one.
-        ValueError: arrays that the schema lacks, or a stride that does not divide the sequence.
+        DataError: no shards or names, or with `cache` a damaged shard.
+        ValueError: arrays that the schema lacks, arrays with and without time for one output, or a stride that does
+            not divide the sequence.
     """
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride)
-    paths = _checked(shards)
+    cutter = _Cutter(schema, targets, sequence_frames, target_stride, _padding(padding, interleaved_channels))
+    source = _Source(shards, schema, names, label_shards)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed)
-    if cache and _fits_in_memory(paths):
-        one_pass = _cached_passes(paths, cutter, batch_size, seed)
+    if cache and _fits_in_memory(source.paths):
+        one_pass = _cached_passes(source, cutter, batch_size, seed)
     else:
         buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
-        one_pass = _streamed_passes(paths, cutter, batch_size, seed, buffer, max(interleave, 1))
+        one_pass = _streamed_passes(source, cutter, batch_size, seed, buffer, max(interleave, 1))
 
     def finished_pass(number: tf.Tensor) -> tf.data.Dataset:
         return one_pass(number).enumerate().map(
@@ -132,6 +159,9 @@ def evaluation_stream(
     sequence_frames: int,
     target_stride: int = 1,
     interleaved_channels: bool = False,
+    names: Collection[str] | None = None,
+    label_shards: Sequence[Path] | None = None,
+    padding: np.ndarray | None = None,
 ) -> tf.data.Dataset:
     """Streams whole recordings, one element each, in the order of the sorted shards.
 
@@ -141,21 +171,23 @@ def evaluation_stream(
         targets: see `train_stream`.
         sequence_frames: frames of one sequence; the last sequence of a recording is padded.
         target_stride: see `train_stream`.
-        interleaved_channels: see `train_stream`.
+        interleaved_channels: see `train_stream`, as are `names`, `label_shards` and `padding`.
 
     Returns:
         Dataset of dicts: `name`; `features` (n, T, F, C), n sequences; `targets` {output: float32 (n, T // stride,
-        width)}; `events` (events, columns), where the schema has them; `labelled`, bool; `frames`, of the recording.
+        width), or (n, width), n times the same, for arrays of whole recordings}; `events` (events, columns), where
+        the schema has them; `labelled`, bool; `frames`, of the recording.
 
     Raises:
         DataError: no shards.
         ValueError: see `train_stream`.
     """
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride)
-    names = [*cutter.names, *([EVENTS] if EVENTS in schema.arrays else [])]
+    cutter = _Cutter(schema, targets, sequence_frames, target_stride, _padding(padding, interleaved_channels))
+    source = _Source(shards, schema, names, label_shards)
+    wanted = [*cutter.names, *([EVENTS] if EVENTS in schema.arrays else [])]
 
-    def element(record: tf.Tensor) -> dict:
-        arrays = schema.parse(record, names)
+    def element(*records: tf.Tensor) -> dict:
+        arrays = source.parse(records, wanted)
         frames = tf.shape(arrays[FEATURES])[0]
         sequences = cutter.cut(arrays, tf.constant(0), -(-frames // sequence_frames))
         features = sequences.pop(FEATURES)
@@ -164,11 +196,11 @@ def evaluation_stream(
             "name": arrays["name"],
             "features": _interleaved(features) if interleaved_channels else features,
             "targets": cutter.targets_of(sequences),
-            "labelled": cutter.labelled(arrays),
+            "labelled": arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True),
             "frames": frames,
         }
 
-    records = tf.data.TFRecordDataset(_checked(shards))  # one after the other: the order is part of the promise
+    records = source.records(source.paths, source.label_paths)  # one after the other: the order is part of the promise
     elements = records.map(element, num_parallel_calls=min(4, os.cpu_count() or 1))
     return elements.with_options(_options()).prefetch(1)
 
@@ -190,6 +222,124 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
         if found is None and not isinstance(error, tf.errors.DataLossError):
             raise
         raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
+    except tf.errors.InvalidArgumentError as error:
+        if _MISMATCH not in error.message:
+            raise
+        raise _mismatch(error.message[error.message.index(_MISMATCH) + len(_MISMATCH) :].split("\n")[0]) from None
+
+
+class _Source:
+    """Shards, which of their recordings are wanted, and the shards of labels that replace theirs.
+
+    Attributes:
+        paths: the shards, sorted.
+        label_paths: parallel to them; empty: nothing is replaced.
+        replaced: the arrays that are replaced.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Path],
+        schema: ExampleSchema,
+        names: Collection[str] | None,
+        label_shards: Sequence[Path] | None,
+    ) -> None:
+        paths = _checked(shards)
+        if label_shards and len(label_shards) != len(shards):
+            raise _mismatch(f": {len(shards)} shards of features, {len(label_shards)} of labels.")
+        if names is not None and not names:
+            raise DataError("No recordings to read. Expected: at least one name. Received: none.")
+        by_path = dict(zip(map(str, shards), map(str, label_shards or ()), strict=False))
+        self.schema, self.paths = schema, paths
+        self.label_paths = [by_path[path] for path in paths] if label_shards else []
+        _streamed.update({path: Path(path) for path in self.label_paths})
+        self.names = None if names is None else frozenset(names)
+        replaced = stored_arrays(Path(self.label_paths[0])) if label_shards else []
+        unknown = sorted(set(replaced) - set(schema.arrays))
+        if unknown:
+            raise ValueError(
+                f"The label shards hold unknown arrays. Expected: some of {sorted(schema.arrays)}. Received: {unknown}."
+            )
+        self.replaced = ExampleSchema({name: ArraySpec("float32", schema.arrays[name].shape) for name in replaced})
+        self._kept = None if self.names is None else _lookup(self.names)
+
+    def records(self, paths: Any, label_paths: Any) -> tf.data.Dataset:
+        """The wanted records of one or several shards, each with the record of its labels where there are any."""
+        if not self.label_paths:
+            return self._wanted(paths)
+        # One more record on either side shows when a side is shorter: it then stands beside a real one.
+        end = tf.data.Dataset.from_tensors(tf.constant(b""))
+        pairs = tf.data.Dataset.zip((self._wanted(paths).concatenate(end), self._wanted(label_paths).concatenate(end)))
+        return pairs.filter(_is_pair)
+
+    def parse(self, records: Sequence[tf.Tensor], wanted: Sequence[str]) -> Tensors:
+        """Decodes what `records` gave: the arrays, "name", and whether the activity is known."""
+        own = [name for name in wanted if name not in self.replaced.arrays]
+        arrays = self.schema.parse(records[0], own)
+        known = arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True)
+        if len(records) == 2:
+            labels = self.replaced.parse(records[1], [name for name in wanted if name in self.replaced.arrays])
+            frames = tf.shape(arrays[FEATURES])[0]
+            for name, array in labels.items():
+                if _has_time(self.schema, name):
+                    message = f"{_MISMATCH}: `{name}` has another number of frames."
+                    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(array)[0], frames, message)]):
+                        labels[name] = tf.identity(array)
+            arrays |= labels
+            known = tf.constant(True) if ACTIVITY in self.replaced.arrays else known
+        return arrays | {_KNOWN: known}
+
+    def examples(self) -> Iterator[dict[str, Any]]:
+        """The wanted recordings as numpy arrays, with their labels."""
+        for path, label_path in itertools.zip_longest(self.paths, self.label_paths):
+            own = self._read(path, self.schema)
+            if label_path is None:
+                yield from own
+                continue
+            for example, label in itertools.zip_longest(own, self._read(label_path, self.replaced)):
+                if example is None or label is None or example["name"] != label["name"]:
+                    raise _mismatch(f": {path}, {label_path}.")
+                yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
+
+    def _read(self, path: str, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
+        return (each for each in read_shard(Path(path), schema) if self.names is None or each["name"] in self.names)
+
+    def _wanted(self, paths: Any) -> tf.data.Dataset:
+        records, kept = tf.data.TFRecordDataset(paths), self._kept
+        return records if kept is None else records.filter(lambda record: kept.lookup(parse_name(record)) > 0)
+
+
+def _lookup(names: Collection[str]) -> tf.lookup.StaticHashTable:
+    """A table in which the names, and only they, have 1."""
+    with tf.device("CPU:0"):
+        keys = tf.constant(sorted(names))
+        entries = tf.lookup.KeyValueTensorInitializer(keys, tf.ones([len(names)], tf.int64))
+        return tf.lookup.StaticHashTable(entries, 0)
+
+
+def _is_pair(record: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Whether this is not the end of both sides; fails when it is the end of one, or the names differ."""
+    message = f"{_MISMATCH}: the names of their records differ."
+    with tf.control_dependencies([tf.debugging.assert_equal(parse_name(record), parse_name(labels), message)]):
+        return tf.strings.length(record) > 0
+
+
+def _mismatch(details: str) -> DataError:
+    return DataError(
+        f"{_MISMATCH}{details} Expected: the records of both in the same order, with as many frames. Delete the folder "
+        "of the labels (pseudo labels lie in the run directory) and run the same command again."
+    )
+
+
+def _has_time(schema: ExampleSchema, name: str) -> bool:
+    """Whether the first axis of an array is time; otherwise it belongs to the whole recording."""
+    return name in schema.arrays and schema.arrays[name].shape[:1] == (None,)
+
+
+def _padding(padding: np.ndarray | None, interleaved_channels: bool) -> np.ndarray | None:
+    if padding is not None and interleaved_channels:
+        raise ValueError("`padding` and `interleaved_channels` cannot be combined.")
+    return padding
 
 
 @dataclass(frozen=True)
@@ -200,6 +350,7 @@ class _Cutter:
     targets: Targets
     sequence_frames: int
     target_stride: int
+    padding: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         missing = sorted({FEATURES, ACTIVITY, *self.labels} - set(self.schema.arrays))
@@ -210,10 +361,25 @@ class _Cutter:
                 "`target_stride` must divide `sequence_frames`. "
                 f"Received: {self.target_stride}, {self.sequence_frames}."
             )
+        for output, names in self.targets.items():
+            if len({_has_time(self.schema, name) for name in names}) != 1:
+                raise ValueError(
+                    f"An output's arrays must all have a time axis, or none of them. Received: {output}: {list(names)}."
+                )
 
     @property
     def labels(self) -> list[str]:
         return sorted({ACTIVITY} | {name for names in self.targets.values() for name in names})
+
+    @property
+    def cut_arrays(self) -> list[str]:
+        """The arrays that are cut in time."""
+        return [name for name in (FEATURES, *self.labels) if _has_time(self.schema, name)]
+
+    @property
+    def whole_arrays(self) -> list[str]:
+        """The arrays that belong to whole recordings."""
+        return [name for name in self.labels if not _has_time(self.schema, name)]
 
     @property
     def names(self) -> list[str]:
@@ -224,41 +390,46 @@ class _Cutter:
         spec = self.schema.arrays[FEATURES]
         return self.sequence_frames * math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
 
-    def labelled(self, arrays: Tensors) -> tf.Tensor:
-        """Whether a recording has labels: bool scalar."""
-        return arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True)
-
     def cut(self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor) -> Tensors:
         """Takes consecutive sequences (n, T, ...) of one recording, from frame `first` on."""
         wanted = first + tf.range(n_sequences * self.sequence_frames)  # (n * T,)
         frames = tf.shape(arrays[FEATURES])[0]
-        inside = (wanted < frames) & self.labelled(arrays)
+        inside = (wanted < frames) & arrays[_KNOWN]
         kept = tf.minimum(wanted, frames - 1)
         # Gathering copies: slices would keep the memory of the whole recording while one sequence waits its turn.
-        flat = {name: tf.gather(arrays[name], kept) for name in [FEATURES, *self.labels]} | {_INSIDE: inside}
-        return {
-            name: tf.reshape(array, [-1, self.sequence_frames, *array.shape[1:]]) for name, array in flat.items()
-        }
+        flat = {name: tf.gather(arrays[name], kept) for name in self.cut_arrays} | {_INSIDE: inside}
+        flat[FEATURES] = self.padded(flat[FEATURES], wanted < frames)
+        cut = {name: tf.reshape(array, [-1, self.sequence_frames, *array.shape[1:]]) for name, array in flat.items()}
+        repeated = {name: tf.repeat(arrays[name][None], n_sequences, axis=0) for name in self.whole_arrays}
+        return cut | {name: tf.ensure_shape(each, [None, *arrays[name].shape]) for name, each in repeated.items()}
+
+    def padded(self, features: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+        """Puts the padding into frames (..., F, C) that are not real (...)."""
+        if self.padding is None:
+            return features
+        return tf.where(real[..., None, None], features, tf.constant(self.padding, features.dtype))
 
     def targets_of(self, batch: Tensors) -> Tensors:
-        """Targets of the model by output, float32 (B, T // stride, width), of cut labels."""
+        """Targets of the model by output, float32 (B, T // stride, width) or (B, width), of cut labels."""
         activity = tf.where(batch[_INSIDE][..., None], tf.cast(batch[ACTIVITY], tf.float32), -1.0)
         labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels} | {ACTIVITY: activity}
         middle = slice(self.target_stride // 2, None, self.target_stride)
         joined = {
-            output: tf.concat([labels[name] for name in names], axis=-1)[:, middle]
-            for output, names in self.targets.items()
+            output: tf.concat([labels[name] for name in names], axis=-1) for output, names in self.targets.items()
         }
-        return joined
+        return {output: array[:, middle] if array.shape.rank == 3 else array for output, array in joined.items()}
 
 
 def _streamed_passes(
-    paths: list[str], cutter: _Cutter, batch_size: int, seed: int, buffer: int, interleave: int
+    source: _Source, cutter: _Cutter, batch_size: int, seed: int, buffer: int, interleave: int
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
     """Passes that read the shards each time and shuffle sequences in a buffer."""
 
-    def sequences(record: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
-        arrays = cutter.schema.parse(record, cutter.names)
+    paths = tf.constant(source.paths)
+    label_paths = tf.constant(source.label_paths or source.paths)
+
+    def sequences(records: Sequence[tf.Tensor], number: tf.Tensor) -> tf.data.Dataset:
+        arrays = source.parse(records, cutter.names)
         frames = tf.shape(arrays[FEATURES])[0]
         count = tf.maximum(1, frames // cutter.sequence_frames)
         hashed = tf.strings.to_hash_bucket_fast(arrays["name"], _HASHES)
@@ -274,11 +445,11 @@ def _streamed_passes(
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), _key(seed, number, _HASHES))
-        files = tf.data.Dataset.from_tensor_slices(tf.gather(tf.constant(paths), order))
+        files = tf.data.Dataset.from_tensor_slices((tf.gather(paths, order), tf.gather(label_paths, order)))
         examples = files.interleave(
-            lambda path: tf.data.TFRecordDataset(path).flat_map(lambda record: sequences(record, number)),
-            cycle_length=min(interleave, len(paths)),
-            num_parallel_calls=min(interleave, len(paths), max(2, os.cpu_count() or 1)),
+            lambda *pair: source.records(*pair).flat_map(lambda *records: sequences(records, number)),
+            cycle_length=min(interleave, len(source.paths)),
+            num_parallel_calls=min(interleave, len(source.paths), max(2, os.cpu_count() or 1)),
         )
         # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
@@ -290,10 +461,10 @@ def _streamed_passes(
 
 
 def _cached_passes(
-    paths: list[str], cutter: _Cutter, batch_size: int, seed: int
+    source: _Source, cutter: _Cutter, batch_size: int, seed: int
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
     """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
-    arrays, starts, frames = _load(paths, cutter)  # arrays (N, ...): all recordings joined in time
+    arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
     counts = np.maximum(1, frames // cutter.sequence_frames)
     owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
     place = tf.constant(np.concatenate([np.arange(count) for count in counts]) * cutter.sequence_frames, tf.int32)
@@ -311,7 +482,8 @@ def _cached_passes(
             rows = tf.gather(starts_of, recording)[:, None] + tf.cast(tf.minimum(wanted, length - 1), tf.int64)
             batch = {name: tf.gather(array, rows) for name, array in arrays.items()}
             batch[_INSIDE] &= wanted < length
-            return batch
+            batch[FEATURES] = cutter.padded(batch[FEATURES], wanted < length)
+            return batch | {name: tf.gather(array, recording) for name, array in whole.items()}
 
         numbers = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
         return numbers.map(take, num_parallel_calls=tf.data.AUTOTUNE)
@@ -319,20 +491,27 @@ def _cached_passes(
     return one_pass
 
 
-def _load(paths: list[str], cutter: _Cutter) -> tuple[Tensors, np.ndarray, np.ndarray]:
-    """Reads all recordings: their arrays joined in time, the first row and the number of frames of each."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in [FEATURES, *cutter.labels, _INSIDE]}
-    for path in paths:
-        for example in read_shard(Path(path), cutter.schema):
-            for name in (FEATURES, *cutter.labels):
-                parts[name].append(example[name])
-            labelled = bool(example.get(LABELLED, True))
-            parts[_INSIDE].append(np.full(len(example[FEATURES]), labelled))
+def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:
+    """Reads all recordings: arrays joined in time, arrays of recordings, first row and number of frames of each."""
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*cutter.cut_arrays, _INSIDE)}
+    whole: dict[str, list[np.ndarray]] = {name: [] for name in cutter.whole_arrays}
+    for example in source.examples():
+        n_frames = len(example[FEATURES])
+        for name in cutter.cut_arrays:
+            if len(example[name]) != n_frames:
+                raise _mismatch(f": `{name}` of {example['name']} has another number of frames.")
+            parts[name].append(example[name])
+        for name in cutter.whole_arrays:
+            whole[name].append(example[name])
+        parts[_INSIDE].append(np.full(n_frames, bool(example.get(LABELLED, True))))
+    if not parts[FEATURES]:
+        raise DataError(f"None of the recordings wanted is in the {len(source.paths)} shards.")
     frames = np.array([len(array) for array in parts[FEATURES]])
     starts = np.cumsum(frames) - frames
     with tf.device("CPU:0"):  # a GPU's memory is the model's
         arrays = {name: tf.convert_to_tensor(_joined(parts.pop(name))) for name in list(parts)}
-    return arrays, starts, frames
+        stacked = {name: tf.convert_to_tensor(np.stack(array)) for name, array in whole.items()}
+    return arrays, stacked, starts, frames
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Runs a network over whole recordings, one after another."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,8 +19,9 @@ class Prediction:
         frames: feature frames of the recording, without padding.
         labelled: whether the record holds labels.
         events: the recording's events as stored in its record, (events, columns of the family).
-        targets: {output: (frames of the output, width)}, without padding.
-        outputs: {output: (frames of the output, width)}, without padding.
+        targets: {output: (frames of the output, width)}, without padding; (width,) for labels of the whole recording.
+        outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs without a time axis,
+            the largest value of each where the recording is longer than one sequence.
     """
 
     name: str
@@ -32,7 +36,7 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """Predicts recordings one by one: only one is in memory at a time.
 
     Args:
-        model: from (sequences, T, F, C) to {output: (sequences, T', width)}.
+        model: from (sequences, T, F, C) to {output: (sequences, T', width) or (sequences, width)}.
         recordings: elements of `common.pipeline.evaluation_stream`.
 
     Yields:
@@ -40,19 +44,22 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """
     for element in recordings:
         outputs = model.predict_on_batch(np.asarray(element["features"]))
-        targets = {name: np.asarray(value) for name, value in element["targets"].items()}
         frames = int(element["frames"])
-        length = element["features"].shape[1]
-        kept = {name: -(-frames * value.shape[1] // length) for name, value in targets.items()}  # rounded up
+        share = Fraction(frames, element["features"].shape[1])
         yield Prediction(
             name=bytes(np.asarray(element["name"]).item()).decode(),
             frames=frames,
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
-            targets={name: _joined(value)[: kept[name]] for name, value in targets.items()},
-            outputs={name: _joined(np.asarray(value))[: kept[name]] for name, value in outputs.items()},
+            targets={name: _joined(value, share) for name, value in element["targets"].items()},
+            outputs={name: _joined(value, share) for name, value in outputs.items()},
         )
 
 
-def _joined(sequences: np.ndarray) -> np.ndarray:
-    return sequences.reshape(-1, *sequences.shape[2:])  # (sequences * T', width)
+def _joined(sequences: Any, n_sequences: Fraction) -> np.ndarray:
+    """Joins (sequences, T', width) in time without the padding after so many sequences; reduces (sequences, width)."""
+    array = np.asarray(sequences)
+    if array.ndim == 2:
+        return array.max(axis=0)  # (width,): what occurs in any part occurs in the recording
+    kept = math.ceil(n_sequences * array.shape[1])
+    return array.reshape(-1, *array.shape[2:])[:kept]  # (kept, width)

@@ -1,16 +1,18 @@
 """Which recordings a stage trains on, validates on and is tested on, and their streams."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.feature_store import FeatureStore
+from common.errors import DataError
+from common.feature_store import FeatureStore, ShardEntry
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.system import Stage
+from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.training import StageData
 from common.transforms import ChannelTransforms
 
@@ -22,30 +24,79 @@ class Selection:
     Attributes:
         store: the extracted features.
         groups: the groups (splits, subsets) wanted; each must be in the store.
+        names: only these recordings of the groups; None: all.
+        label_shards: shards whose arrays replace those of the recordings, see `common.pipeline.train_stream`, each with
+            the file name of the shard whose labels it replaces; `write_label_shards` makes them.
     """
 
     store: FeatureStore
     groups: tuple[str, ...]
+    names: frozenset[str] | None = None
+    label_shards: tuple[Path, ...] = ()
 
     @classmethod
     def among(cls, stores: Sequence[FeatureStore], groups: Sequence[Any]) -> "Selection":
-        """Finds the store that holds the groups; the first one complains if none does."""
+        """Finds the store that holds the groups, or joins those that hold some; the first complains if none does."""
         names = tuple(str(group) for group in groups)
         holding = [store for store in stores if set(names) <= set(store.groups)]
+        parts = [store for store in stores if set(names) & set(store.groups)]
+        if not holding and len(parts) > 1:
+            holding = [FeatureStore.joined(parts)]
         return cls((holding or list(stores))[0], names)
 
     @property
     def shards(self) -> list[Path]:
-        """The shards, sorted."""
-        return self.store.shards(self.groups)
+        """The shards that hold wanted recordings, sorted."""
+        return [self.store.path(entry) for entry in self._entries()]
 
     @property
     def frames(self) -> list[int]:
-        """Feature frames of each recording."""
-        return self.store.frames(self.groups)
+        """Feature frames of each wanted recording."""
+        return [
+            frames
+            for entry in self._entries()
+            for name, frames in zip(entry.names, entry.frames, strict=True)
+            if self._wants(name)
+        ]
 
-    def recordings(self, stage: Stage, pipeline: PipelineConfig, interleaved_channels: bool = False) -> Any:
-        """Streams whole recordings in order, see `common.pipeline.evaluation_stream`."""
+    @property
+    def recording_names(self) -> list[str]:
+        """The wanted recordings in the order in which `recordings` streams them."""
+        return [name for entry in self._entries() for name in entry.names if self._wants(name)]
+
+    @property
+    def matched_label_shards(self) -> list[Path] | None:
+        """The label shards parallel to `shards`; None: the labels are those of the recordings.
+
+        Raises:
+            DataError: a shard has none, or two.
+        """
+        if not self.label_shards:
+            return None
+        by_name = {path.name: path for path in self.label_shards}
+        lacking = [path.name for path in self.shards if path.name not in by_name]
+        if lacking or len(by_name) < len(self.label_shards):
+            raise DataError(
+                f"Expected: label shards with the file names of the {len(self.shards)} shards of features, each once. "
+                f"Received: {len(self.label_shards)} with {len(by_name)} names; without labels: {lacking[:5]}."
+            )
+        return [by_name[path.name] for path in self.shards]
+
+    def recordings(
+        self,
+        stage: Stage,
+        pipeline: PipelineConfig,
+        interleaved_channels: bool = False,
+        padding: np.ndarray | None = None,
+    ) -> Any:
+        """Streams whole recordings in order, see `common.pipeline.evaluation_stream`.
+
+        Args:
+            stage: says which targets it wants.
+            pipeline: length of the sequences.
+            interleaved_channels: see `common.pipeline.train_stream`.
+            padding: the mean of the features, where `pipeline.padding` is "mean".
+        """
         return evaluation_stream(
             self.shards,
             self.store.schema,
@@ -53,7 +104,58 @@ class Selection:
             sequence_frames=pipeline.sequence_frames,
             target_stride=stage.target_stride,
             interleaved_channels=interleaved_channels,
+            names=self.names,
+            label_shards=self.matched_label_shards,
+            padding=padding,
         )
+
+    def _wants(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
+    def _entries(self) -> list[ShardEntry]:
+        return [entry for entry in self.store.selected(self.groups) if any(map(self._wants, entry.names))]
+
+
+def write_label_shards(
+    folder: Path, selection: Selection, labels: Iterable[tuple[str, Mapping[str, np.ndarray]]]
+) -> tuple[Path, ...]:
+    """Writes labels that replace those of recordings, one shard for each shard of features.
+
+    Args:
+        folder: where they go; shards of the same name are replaced.
+        selection: the recordings.
+        labels: name and arrays of each wanted recording, in the order of `selection.recordings`; the arrays are among
+            those of the recordings, all with the same, of the same shape, and are stored as float32. May be a
+            generator: those of one shard are held at a time.
+
+    Returns:
+        The files, for `Selection.label_shards`.
+
+    Raises:
+        DataError: other names than those of the selection, or a file cannot be written.
+        ValueError: arrays that do not fit.
+    """
+    remaining, paths = iter(labels), []
+    for entry, path in zip(selection._entries(), selection.shards, strict=True):
+        wanted = [name for name in entry.names if selection._wants(name)]
+        examples = list(_take(remaining, wanted))
+        arrays = {key: selection.store.schema.arrays[key].shape for key in examples[0][1]}
+        schema = ExampleSchema({key: ArraySpec("float32", shape) for key, shape in arrays.items()})
+        write_shard(folder / path.name, examples, schema)
+        paths.append(folder / path.name)
+    if (left := next(remaining, None)) is not None:
+        raise DataError(f"Expected: labels of the selected recordings. Received: also of {left[0]}.")
+    return tuple(paths)
+
+
+def _take(
+    labels: Iterator[tuple[str, Mapping[str, np.ndarray]]], wanted: Sequence[str]
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    for name in wanted:
+        received, arrays = next(labels, (None, {}))
+        if received != name:
+            raise DataError(f"Labels must come in the order of the recordings. Expected: {name}. Received: {received}.")
+        yield name, {key: np.asarray(array, np.float32) for key, array in arrays.items()}
 
 
 def stage_data(
@@ -82,6 +184,9 @@ def stage_data(
     Raises:
         DataError: a group is missing, or the recordings do not fill one batch.
     """
+    mean, deviation = statistics
+    padding = mean if pipeline.padding == "mean" else None
+    label_shards = train.matched_label_shards
     n_batches = batches_per_pass(train.frames, pipeline.sequence_frames, pipeline.batch_size)
 
     def batches(done: int) -> Any:
@@ -99,14 +204,16 @@ def stage_data(
             interleaved_channels=interleaved_channels,
             interleave=pipeline.interleave,
             cache=pipeline.cache,
+            names=train.names,
+            label_shards=label_shards,
+            padding=padding,
         )
         return stream.skip(done % n_batches)
 
-    mean, deviation = statistics
     return StageData(
         batches=batches,
         batches_per_pass=n_batches,
-        validation=validation.recordings(stage, pipeline, interleaved_channels),
+        validation=validation.recordings(stage, pipeline, interleaved_channels, padding),
         shape=(None, *mean.shape),
         mean=mean,
         deviation=deviation,

@@ -21,6 +21,7 @@ with stderr_discarded():
 
 EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
 _NAME = "name"
+_SHAPE_OF = re.compile(".*/shape")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,26 @@ def read_records(path: Path) -> Iterator[bytes]:
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
+
+
+def stored_arrays(path: Path) -> list[str]:
+    """The names of the arrays in the first record of a shard, sorted.
+
+    Raises:
+        DataError: the shard is missing, damaged or empty.
+    """
+    record = next(read_records(path))
+    try:
+        stored = set(tf.train.Example.FromString(record).features.feature)
+    except DecodeError as error:
+        raise damaged_shard(path, f"a record does not hold what is expected: {error}") from error
+    return sorted(name for name in stored if name != _NAME and _SHAPE_OF.fullmatch(name) is None)
+
+
+def parse_name(record: tf.Tensor) -> tf.Tensor:
+    """The name in one record, scalar string; empty for an empty record."""
+    fields = {_NAME: tf.io.FixedLenFeature([], tf.string, default_value="")}
+    return tf.io.parse_single_example(record, fields)[_NAME]
 
 
 def find_damaged(shards: Iterable[Path]) -> DataError | None:
