@@ -126,7 +126,12 @@ def replace_between(text: str, name: str, content: str) -> str:
     return f"{head}{begin}\n{content.strip()}\n{end}{tail}"
 
 
-def run_alone(title: str, benchmark: Benchmark, arguments: Sequence[str] | None = None) -> None:
+def run_alone(
+    title: str,
+    benchmark: Benchmark,
+    arguments: Sequence[str] | None = None,
+    to_table: Callable[[Sequence[Figure]], str] = figures_table,
+) -> None:
     """The command line of one benchmark: `python -m benchmarks.<name> [--quick] [--json FILE]`."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
@@ -134,7 +139,12 @@ def run_alone(title: str, benchmark: Benchmark, arguments: Sequence[str] | None 
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         figures = benchmark(options.quick, Path(folder))
-    print(f"{title}\n\n{figures_table(figures)}")
+    print(f"{title}\n\n{to_table(figures)}")
     if options.json:
-        content = {"title": title, "figures": [asdict(figure) for figure in figures], "machine": machine()}
+        content = {
+            "title": title,
+            "figures": [asdict(figure) for figure in figures],
+            "table": to_table(figures),
+            "machine": machine(),
+        }
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

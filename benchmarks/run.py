@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.measure import ROOT, Figure, figures_table, replace_between
+from benchmarks.measure import ROOT, replace_between
 
-NAMES = ("simulation", "extraction", "pipeline", "scoring")
+NAMES = ("simulation", "extraction", "pipeline", "scoring", "training_steps")
 
 
 def measured(name: str, quick: bool) -> dict:
@@ -36,9 +36,8 @@ def machine_text(description: dict) -> str:
 
 def section(name: str, result: dict) -> str:
     """Table, command and machine of one benchmark."""
-    figures = [Figure(**entry) for entry in result["figures"]]
     command = f"    python -m benchmarks.{name}"
-    return f"{result['title']}.\n\n{figures_table(figures)}\n\n{command}\n\n{machine_text(result['machine'])}"
+    return f"{result['title']}.\n\n{result['table']}\n\n{command}\n\n{machine_text(result['machine'])}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from benchmarks import demo_seeds, run
+from benchmarks import demo_seeds, run, training_steps
 from benchmarks.measure import ROOT, Figure, figures_table, replace_between, run_alone, short
 
 
@@ -55,6 +55,17 @@ def test_a_report_without_markers_is_refused():
 def test_figures_have_three_significant_digits(value, text):
     assert short(value) == text
     assert f"| {text} |" in figures_table([Figure("x", value, "s")])
+
+
+def test_each_network_is_one_row_of_the_table_of_training_steps():
+    figures = [
+        Figure(f"{name}: {what}", value, unit)
+        for name in ("A, 8 x 640", "B, 16 x 500")
+        for what, value, unit in (("trainable parameters", 75497802, ""), ("one step", 12345.6, "ms"))
+    ]
+    header, _, *rows = training_steps.steps_table(figures).splitlines()
+    assert header.endswith("| trainable parameters | one step, ms |")
+    assert rows == [f"| {name} | 75,497,802 | 12,300 |" for name in ("A, 8 x 640", "B, 16 x 500")]
 
 
 def _finished_run(folder, seed, er):
