@@ -71,7 +71,7 @@ class TaskConfig(BaseTask):
                 f"`sets` names subsets that the layout {self.dataset.layout} has not: {', '.join(unknown)}. "
                 f"Expected: some of {', '.join(known)}."
             )
-        learned_from = {self.sets.train, self.sets.unlabelled}
+        learned_from = {self.sets.train, self.sets.unlabelled} - {None}
         if self.sets.validate_on in learned_from:
             raise ValueError(f"`sets.validate_on` must be another subset than those learned from: {learned_from}.")
         if learned_from & set(self.sets.test):
