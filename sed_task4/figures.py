@@ -159,7 +159,7 @@ def draw_probabilities(axes: Axes, frames: np.ndarray, classes: Sequence[str], c
 
 def _class_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(np.arange(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
 
 
 def evaluation_figure(

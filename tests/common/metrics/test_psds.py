@@ -1,0 +1,175 @@
+"""Scores over all thresholds: against sed_scores_eval 0.0.4, a loop over thresholds, and by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from common.errors import ConfigError
+from common.events import EventTable
+from common.metrics import psds
+from common.metrics.event_based import event_based_scores
+from common.metrics.psds import (
+    PSDS2,
+    collar_counts,
+    has_reference_package,
+    intersection_counts,
+    reference_sweep_scores,
+    sweep_scores,
+    sweep_thresholds,
+)
+from common.postprocess import regions
+
+# psds1, psds2 and best_f of `scored_set(seed)` by sed_scores_eval 0.0.4.
+BY_SED_SCORES_EVAL = (
+    (0.3245954078669797, 0.620649626139195, 0.6238095238095238),
+    (0.023536392215828067, 0.0811780011249821, 0.36300064338612753),
+    (0.1875, 0.94375, 0.6022408963585435),
+)
+
+
+def scored_set(seed: int) -> tuple[EventTable, list[np.ndarray], float]:
+    """Events and scores of clips of 10 s; the scores have two decimals, so that they are the same everywhere."""
+    rng = np.random.default_rng(seed)
+    n_clips, n_frames, n_classes = [(25, 50, 3), (12, 125, 5), (8, 40, 2)][seed]
+    hop_s = 10 / n_frames
+    clips, scores = [], []
+    for _ in range(n_clips):
+        logits, rows = rng.integers(-40, -20, (n_frames, n_classes)) / 10, []
+        for _ in range(rng.integers(0, 5)):
+            k, onset_s = rng.integers(n_classes), rng.integers(0, 90) / 10
+            offset_s = min(10.0, onset_s + rng.integers(2, 40) / 10)
+            rows.append((k, onset_s, offset_s))
+            active = slice(int(onset_s / hop_s), int(offset_s / hop_s) + 1)
+            logits[active, k] += rng.integers(5, 60) / 10
+            logits[active, rng.integers(n_classes)] += rng.integers(0, 20) / 10
+        clips.append(np.array(rows, float).reshape(-1, 3))
+        scores.append(np.round(1 / (1 + np.exp(-logits)), 2))
+    return EventTable.from_recordings(clips, n_classes), scores, hop_s
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_are_those_of_sed_scores_eval(seed):
+    reference, scores, hop_s = scored_set(seed)
+    result = sweep_scores(reference, scores, hop_s, 10.0)
+    np.testing.assert_allclose(
+        [result.psds1, result.psds2, result.best_f], BY_SED_SCORES_EVAL[seed], rtol=1e-9, atol=1e-12
+    )
+
+
+def test_counts_at_each_threshold_are_those_of_its_detections_alone():
+    reference, scores, hop_s = scored_set(1)
+    present = reference.counts() > 0
+    for number in range(3):
+        rows = reference.of_recording(number)
+        for k in range(5):
+            sweep = sweep_thresholds(scores[number][:, k], hop_s)
+            counts = intersection_counts(sweep, rows, k, present, PSDS2)
+            for u in range(0, len(sweep.values), 7):
+                found = regions(scores[number][:, k : k + 1] >= sweep.values[u])
+                mine = sweep.threshold == u
+                np.testing.assert_allclose(sweep.onset_s[mine], found[:, 1] * hop_s)
+                np.testing.assert_allclose(sweep.offset_s[mine], found[:, 2] * hop_s)
+                assert counts[u].tolist() == _psds2_counts(rows, found[:, 1:] * hop_s, k)
+
+
+def _psds2_counts(rows: np.ndarray, detections: np.ndarray, k: int) -> list[int]:
+    """Events found, false detections, cross triggers with the other classes, detection by detection."""
+
+    def shared(detection, events):
+        return [max(0.0, min(detection[1], off) - max(detection[0], on)) for _, on, off in events]
+
+    own = rows[rows[:, 0] == k]
+    fits = [round(sum(shared(d, own)), 6) >= round(0.1 * (d[1] - d[0]), 6) for d in detections]
+    accepted = [d for d, fit in zip(detections, fits, strict=True) if fit]
+    false = [d for d, fit in zip(detections, fits, strict=True) if not fit]
+    covered = np.sum([shared(d, own) for d in accepted], axis=0) if accepted else np.zeros(len(own))
+    found = sum(round(c, 6) >= round(0.1 * (off - on), 6) for c, (_, on, off) in zip(covered, own, strict=True))
+    crossing = []
+    for other in (each for each in range(5) if each != k):
+        events = rows[rows[:, 0] == other]
+        crossing.append(
+            sum(len(events) > 0 and round(sum(shared(d, events)), 6) >= round(0.3 * (d[1] - d[0]), 6) for d in false)
+        )
+    return [found, len(false), *crossing]
+
+
+def test_the_best_f_is_the_highest_that_any_threshold_gives():
+    reference, scores, hop_s = scored_set(0)
+    reference = reference.merge_connected()
+    best = np.zeros(3)
+    for threshold in np.unique(np.concatenate(scores)):
+        estimate = []
+        for frames in scores:
+            events = regions(frames >= threshold).astype(float)
+            events[:, 1:] *= hop_s
+            estimate.append(events)
+        table = EventTable.from_recordings(estimate, 3)
+        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, and it is done once only.
+        f = event_based_scores(reference, table, collar_s=0.2001, empty_estimate_is_zero=True).class_f
+        best = np.maximum(best, f)
+    result = sweep_scores(reference, scores, hop_s, 10.0, collar_s=0.2001)
+    np.testing.assert_allclose(result.class_best_f, best, atol=1e-12)
+    assert result.best_f == pytest.approx(best.mean())
+
+
+def perfect() -> tuple[EventTable, list[np.ndarray]]:
+    scores = [np.full((10, 2), 0.1) for _ in range(2)]
+    scores[0][2:5, 0] = 0.9
+    scores[1][4:9, 1] = 0.8
+    return EventTable.from_recordings([np.array([[0, 2.0, 5.0]]), np.array([[1, 4.0, 9.0]])], 2), scores
+
+
+def test_perfect_scores_have_a_psds_of_one():
+    reference, scores = perfect()
+    result = sweep_scores(reference, scores, 1.0, 10.0)
+    assert (result.psds1, result.psds2, result.best_f) == (1.0, 1.0, 1.0)
+    assert result.class_psds1.tolist() == [1.0, 1.0]
+    assert 0.1 < result.class_thresholds[0] < 0.9
+
+
+def test_a_false_detection_takes_its_share_of_the_hour():
+    reference, scores = perfect()
+    scores[1][1:3, 0] = 0.95  # above the true one: one false detection in 20 s is 180 an hour, beyond the 100 allowed
+    result = sweep_scores(reference, scores, 1.0, 10.0)
+    assert result.class_psds1.tolist() == [0.0, 1.0]
+    longer = sweep_scores(reference, scores, 1.0, 100.0)  # in 200 s it is 18 an hour
+    assert longer.class_psds1[0] == pytest.approx(0.82)
+
+
+def test_classes_without_events_are_left_out():
+    reference, scores = perfect()
+    wider = EventTable.from_recordings([reference.of_recording(number) for number in range(2)], 3)
+    result = sweep_scores(wider, [np.pad(frames, ((0, 0), (0, 1))) for frames in scores], 1.0, 10.0)
+    assert result.psds1 == result.psds2 == 1.0 and math.isnan(result.class_psds2[2])
+
+
+def test_without_any_event_all_is_undefined():
+    result = sweep_scores(EventTable.from_recordings([np.zeros((0, 3))], 2), [np.ones((4, 2))], 1.0, 4.0)
+    assert math.isnan(result.psds1) and math.isnan(result.best_f) and np.isnan(result.class_best_f).all()
+
+
+def test_several_hits_for_one_event_are_matched_once():
+    sweep = sweep_thresholds(np.array([0.9, 0.1, 0.9, 0.1]), 0.1)
+    counts = collar_counts(sweep, np.array([[0.1, 0.2]]), 0.2, 0.2)
+    assert counts.tolist() == [[1, 0], [1, 1]]
+
+
+def test_unusable_scores_are_refused():
+    reference, scores = perfect()
+    with pytest.raises(ValueError, match=r"scores of 2 recordings\. Received: 1"):
+        sweep_scores(reference, scores[:1], 1.0, 10.0)
+    scores[0][0, 0] = np.nan
+    with pytest.raises(ValueError, match="1 values not finite"):
+        sweep_scores(reference, scores, 1.0, 10.0)
+
+
+def test_the_other_package_is_asked_where_it_is_and_named_where_it_is_not(monkeypatch):
+    reference, scores, hop_s = scored_set(2)
+    arguments = [f"{number}.wav" for number in range(8)], ("a", "b"), reference, scores, hop_s, 10.0
+    if has_reference_package():
+        theirs = reference_sweep_scores(*arguments)
+        assert list(theirs.values()) == pytest.approx(BY_SED_SCORES_EVAL[2])
+    monkeypatch.setattr(psds, "has_reference_package", lambda: False)
+    with pytest.raises(ConfigError, match=r"dcase-keras\[psds\]"):
+        reference_sweep_scores(*arguments)

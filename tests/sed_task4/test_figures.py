@@ -1,0 +1,75 @@
+"""Figures show what they are given."""
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from common.events import EventTable
+from common.plotting import learning_curves, save_figure
+from sed_task4.figures import (
+    FALSE_ALARM,
+    HIT,
+    LEARNING_PANELS,
+    MISS,
+    class_scores_figure,
+    clip_figure,
+    durations_figure,
+    evaluation_figure,
+)
+from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
+
+CLASSES = ("Cat", "Dog", "Speech")
+REFERENCE = np.array([[0, 1.0, 2.0], [2, 3.0, 6.0], [2, 7.0, 8.0]])
+ESTIMATE = np.array([[0, 1.1, 2.1], [1, 5.0, 6.0]])
+
+
+def colours(axes) -> list[str]:
+    return [to_hex(patch.get_facecolor()) for patch in axes.patches]
+
+
+@pytest.mark.parametrize("reference", [REFERENCE, None, np.zeros((0, 3))])
+def test_a_clip_has_four_panels_over_the_same_seconds(tmp_path, reference):
+    logmel = np.random.default_rng(0).normal(-40, 10, (64, 16))
+    frames = np.random.default_rng(1).random((32, 3))
+    figure = clip_figure(logmel, reference, frames, ESTIMATE, CLASSES, 10.0, "a.wav", tags=frames.max(axis=0))
+    panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
+    assert len(panels) == 4
+    assert all(axes.get_xlim() == (0, 10) for axes in panels)
+    assert len(panels[1].patches) == (0 if reference is None else len(reference))
+    assert len(panels[3].patches) == 2
+    save_figure(figure, tmp_path / "clip.png")
+    assert (tmp_path / "clip.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_an_evaluation_shows_hits_misses_and_false_alarms():
+    axes = evaluation_figure(REFERENCE, ESTIMATE, CLASSES, 10.0, "a.wav").axes[0]
+    found = colours(axes)
+    assert [found.count(colour) for colour in (HIT, MISS, FALSE_ALARM)] == [2, 2, 1]
+    assert axes.get_title(loc="left").startswith("1 hits, 0 substitutions, 2 deletions, 1 insertions: F 40.0 %, ER 1.0")
+
+
+def test_an_evaluation_of_silence_can_be_drawn():
+    empty = np.zeros((0, 3))
+    assert "F -" in evaluation_figure(empty, empty, CLASSES, 10.0, "a.wav").axes[0].get_title(loc="left")
+
+
+def test_durations_show_each_set_and_class_with_and_without_events():
+    table = EventTable.from_recordings([REFERENCE], 3)
+    figure = durations_figure({"one": table, "two": table, "none": EventTable.from_recordings([], 3)}, CLASSES)
+    widths = [patch.get_width() for patch in figure.axes[1].patches]
+    assert widths == [1, 0, 2, 1, 0, 2, 0, 0, 0]
+
+
+def test_scores_per_class_end_with_their_mean():
+    test = TestSet(["a.wav"], [REFERENCE], CLASSES)
+    report = score_report(test, {"one": SystemOutput([ESTIMATE])}, ScoringConfig(sed_eval=False))
+    axes = class_scores_figure(report).axes[0]
+    heights = [patch.get_height() for patch in axes.patches]
+    assert len(heights) == 3 * 4
+    assert heights[3] == report.score("clip_macro_f")
+    assert [label.get_text() for label in axes.get_xticklabels()] == [*CLASSES, "mean"]
+
+
+def test_curves_show_the_scores_that_the_history_has():
+    history = {"loss": [1.0, 0.5], "val_map": [0.2, 0.4], "val_event_macro_f": [0.1, 0.2]}
+    assert len(learning_curves(history, LEARNING_PANELS).axes) == 3
