@@ -1,6 +1,6 @@
 """Which recordings a stage trains on, validates on and is tested on, and their streams."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from common.feature_store import FeatureStore, ShardEntry
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.system import Stage
-from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.training import StageData
 from common.transforms import ChannelTransforms
 
@@ -26,7 +25,7 @@ class Selection:
         groups: the groups (splits, subsets) wanted; each must be in the store.
         names: only these recordings of the groups; None: all.
         label_shards: shards whose arrays replace those of the recordings, see `common.pipeline.train_stream`, each with
-            the file name of the shard whose labels it replaces; `write_label_shards` makes them.
+            the file name of the shard whose labels it replaces.
     """
 
     store: FeatureStore
@@ -114,48 +113,6 @@ class Selection:
 
     def _entries(self) -> list[ShardEntry]:
         return [entry for entry in self.store.selected(self.groups) if any(map(self._wants, entry.names))]
-
-
-def write_label_shards(
-    folder: Path, selection: Selection, labels: Iterable[tuple[str, Mapping[str, np.ndarray]]]
-) -> tuple[Path, ...]:
-    """Writes labels that replace those of recordings, one shard for each shard of features.
-
-    Args:
-        folder: where they go; shards of the same name are replaced.
-        selection: the recordings.
-        labels: name and arrays of each wanted recording, in the order of `selection.recordings`; the arrays are among
-            those of the recordings, all with the same, of the same shape, and are stored as float32. May be a
-            generator: those of one shard are held at a time.
-
-    Returns:
-        The files, for `Selection.label_shards`.
-
-    Raises:
-        DataError: other names than those of the selection, or a file cannot be written.
-        ValueError: arrays that do not fit.
-    """
-    remaining, paths = iter(labels), []
-    for entry, path in zip(selection._entries(), selection.shards, strict=True):
-        wanted = [name for name in entry.names if selection._wants(name)]
-        examples = list(_take(remaining, wanted))
-        arrays = {key: selection.store.schema.arrays[key].shape for key in examples[0][1]}
-        schema = ExampleSchema({key: ArraySpec("float32", shape) for key, shape in arrays.items()})
-        write_shard(folder / path.name, examples, schema)
-        paths.append(folder / path.name)
-    if (left := next(remaining, None)) is not None:
-        raise DataError(f"Expected: labels of the selected recordings. Received: also of {left[0]}.")
-    return tuple(paths)
-
-
-def _take(
-    labels: Iterator[tuple[str, Mapping[str, np.ndarray]]], wanted: Sequence[str]
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    for name in wanted:
-        received, arrays = next(labels, (None, {}))
-        if received != name:
-            raise DataError(f"Labels must come in the order of the recordings. Expected: {name}. Received: {received}.")
-        yield name, {key: np.asarray(array, np.float32) for key, array in arrays.items()}
 
 
 def stage_data(

@@ -6,11 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden import detection, networks
+from tests.golden import detection, features, networks
 from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
-CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {**detection.CASES, **networks.CASES}
+CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
+    **detection.CASES,
+    **features.CASES,
+    **networks.CASES,
+}
 
 
 def run(case: str, inputs: Arrays, settings: dict) -> dict[str, object]:
