@@ -343,6 +343,8 @@ def reference_sweep_scores(
 
     reference = reference.merge_connected()
     present = np.flatnonzero(reference.counts())
+    if not len(present):
+        return dict.fromkeys(("psds1", "psds2", "best_f"), float("nan"))
     chosen = [labels[k] for k in present.tolist()]
     tables, truth = {}, {}
     for number, (name, frames) in enumerate(zip(names, scores, strict=True)):
