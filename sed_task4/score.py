@@ -183,7 +183,8 @@ class ScoreReport:
             ("All events together (micro)", MICRO_COLUMNS),
         ):
             shown = [name for name in columns if any(name in row.scores for row in self.rows)]
-            rows = [[row.label, *(format_score(name, row.scores.get(name)) for name in shown)] for row in self.rows]
+            known = [row for row in self.rows if any(name in row.scores for name in shown)]
+            rows = [[row.label, *(format_score(name, row.scores.get(name)) for name in shown)] for row in known]
             heading = [f"{self.n_clips} clips", *(_heading(columns[name]) for name in shown)]
             tables.append((title, [heading, *rows]))
         first = self.rows[0]
