@@ -157,10 +157,6 @@ class FeatureStore:
         """Names of the examples of some groups, in the order of `shards`."""
         return [name for entry in self.selected(groups) for name in entry.names]
 
-    def names_by_shard(self, groups: Iterable[Any] | None = None) -> list[tuple[str, ...]]:
-        """Names of the examples of each shard, in the order of `shards`."""
-        return [entry.names for entry in self.selected(groups)]
-
     def frames(self, groups: Iterable[Any] | None = None) -> list[int]:
         """Feature frames of the examples of some groups, in the order of `shards`."""
         return [frames for entry in self.selected(groups) for frames in entry.frames]

@@ -178,8 +178,7 @@ class Experiment:
         unlabelled = Selection(store, (str(task.sets.unlabelled),))
         shards = write_pseudo_labels(
             self._results(before.model, before.stage, unlabelled),
-            store,
-            unlabelled.groups,
+            unlabelled,
             task.dataset.classes,
             before.thresholds,
             task.second_pass.pseudo_labels,

@@ -6,13 +6,15 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from common.feature_store import FeatureStore
 from common.files import write_text
+from common.stage_data import Selection
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+
+TAGS = "tags.tsv"
 
 
 class Said(Protocol):
-    """What a model says of one clip: its name, frames (T, K) and clip (K,), probabilities."""
+    """What a model says of one clip: its name, and probabilities of its frames (T, K) and of its tags (K,)."""
 
     @property
     def name(self) -> str: ...
@@ -24,32 +26,30 @@ class Said(Protocol):
 
 def write_pseudo_labels(
     results: Iterable[Said],
-    store: FeatureStore,
-    groups: Sequence[str],
+    unlabelled: Selection,
     classes: Sequence[str],
     thresholds: np.ndarray,
     form: Literal["clip", "frames"],
     folder: Path,
 ) -> tuple[Path, ...]:
-    """Writes labels beside the features of unlabelled clips, and the list of their tags; what is there is kept.
+    """Writes labels of unlabelled clips and the list of their tags; what is there is kept.
 
     Args:
-        results: what the model says of the clips of `groups`, in the order of the store.
-        store: holds their features.
-        groups: the unlabelled subsets.
+        results: what the model says of the clips, in the order of `unlabelled.recordings`.
+        unlabelled: the clips, whole groups.
         classes: names of the K classes.
         thresholds: (K,), a tag is given from this probability on.
         form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of tagged classes.
         folder: for the label shards and `tags.tsv`.
 
     Returns:
-        The label shards, parallel to `store.shards(groups)`.
+        The label shards, for `Selection.label_shards`.
 
     Raises:
         DataError: a file cannot be written.
     """
-    shards = tuple(folder / path.name for path in store.shards(groups))
-    tag_list = folder / "tags.tsv"  # written last: its presence says that the shards are complete
+    tag_list = folder / TAGS  # written last: its presence says that the shards are complete
+    shards = tuple(folder / path.name for path in unlabelled.shards)
     if tag_list.exists():
         return shards
     n_classes, lines, stream = len(classes), ["filename\tevent_labels\n"], iter(results)
@@ -65,7 +65,7 @@ def write_pseudo_labels(
             lines.append(f"{said.name}\t{','.join(np.array(classes)[tags])}\n")
             yield said.name, {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)}
 
-    for path, names in zip(shards, store.names_by_shard(groups), strict=True):
-        write_shard(path, records(names), schema)
+    for entry, path in zip(unlabelled.store.selected(unlabelled.groups), shards, strict=True):
+        write_shard(path, records(entry.names), schema)
     write_text(tag_list, "".join(lines))
     return shards
