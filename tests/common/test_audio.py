@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import from_int16, read_audio, write_wav
+from common.audio import fit_length, from_int16, read_audio, read_mono, resample, write_wav
 from common.errors import DataError
 
 RATE = 8000
@@ -96,3 +96,34 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Cannot write .*a\.wav"):
         write_wav(tmp_path / "file" / "a.wav", noise(), RATE)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_any_number_of_channels_becomes_their_mean(tmp_path, channels):
+    audio = noise(channels=channels)
+    path = written(tmp_path / "a.wav", audio, subtype="FLOAT")
+    mono = read_mono(path, RATE)
+    assert mono.dtype == np.float32
+    np.testing.assert_allclose(mono, audio.mean(axis=1, keepdims=True), atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 32000, 44100, 48000])
+def test_a_tone_of_any_rate_is_the_same_tone_after_resampling(tmp_path, rate):
+    tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
+    path = written(tmp_path / "a.wav", tone[:, None], rate)
+    mono = read_mono(path, 32000)
+    expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)
+    assert mono.shape == (32000, 1)
+    np.testing.assert_allclose(mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3)  # no delay, no gain
+
+
+def test_tones_above_half_the_new_rate_disappear():
+    tone = np.sin(2 * np.pi * 9000 * np.arange(44100) / 44100)[:, None]
+    assert np.abs(resample(tone, 44100, 16000)[1000:-1000]).max() < 1e-4
+
+
+def test_recordings_are_cut_or_filled_with_zeros():
+    audio = noise(10, 2)
+    assert np.array_equal(fit_length(audio, 4), audio[:4])
+    longer = fit_length(audio, 12)
+    assert np.array_equal(longer[:10], audio) and not longer[10:].any() and len(longer) == 12

@@ -239,3 +239,78 @@ def test_no_recordings_and_repeated_names_are_refused():
         plan_shards([], 1)
     with pytest.raises(DataError, match="Received: a more than once"):
         plan_shards([Item("a", "1"), Item("a", "2")], 1)
+
+
+def compute_some(item: Item) -> dict[str, np.ndarray]:
+    if item.payload in (3, 7, 5):  # 03 and 07 stand in one shard
+        raise DataError(f"Not a readable sound file: {item.name}.")
+    return compute(item)
+
+
+def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, caplog):
+    with pytest.raises(DataError, match="Not a readable sound file: split2_03"):
+        run(tmp_path, function=compute_some)
+    store = run(tmp_path, function=compute_some, skip_unreadable=True)
+    lost = ["split2_03", "split2_05", "split2_07"]
+    assert sorted(store.skipped) == lost and "readable" in store.skipped["split2_05"]
+    assert all(f"{name} is left out: Not a readable" in caplog.text for name in lost)
+    kept = sorted(item.name for item in ITEMS if item.name not in lost)
+    opened = FeatureStore.open(tmp_path, verify=True)
+    assert opened.names() == kept and opened.skipped == store.skipped
+    assert "lacks 3 recordings" in caplog.text
+    stored = [example["name"] for path in opened.shards() for example in read_shard(path, SCHEMA)]
+    assert stored == kept
+    expected = np.concatenate([compute(item)["features"] for item in ITEMS if item.name in kept]).astype(np.float64)
+    np.testing.assert_allclose(opened.statistics()[0], expected.mean(axis=0), rtol=1e-5)
+
+
+def test_shards_with_left_out_recordings_are_finished_but_not_for_a_strict_run(tmp_path):
+    first = run(tmp_path, function=compute_some, skip_unreadable=True, recordings_per_shard=1)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    again = run(tmp_path, function=compute_some, skip_unreadable=True, recordings_per_shard=1)
+    changed = [path.name for path in tmp_path.glob("split*.npz") if path.stat().st_mtime_ns != before[path.name]]
+    assert not changed and again.skipped == first.skipped and len(again.names()) == 21
+    mended = run(tmp_path, recordings_per_shard=1)
+    assert not mended.skipped and len(mended.names()) == 24
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
+    def fail(item):
+        raise DataError(f"{item.name} is broken.")
+
+    with pytest.raises(DataError, match=r"No recording can be used. The first of 24: split1_00 is broken"):
+        run(tmp_path, function=fail, skip_unreadable=True)
+
+
+def test_an_example_is_made_anew_when_its_fingerprint_changes(tmp_path):
+    items = [Item(f"r{number}", "a", payload=number, fingerprint="labels 1") for number in range(4)]
+    run(tmp_path, items)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("r*.npz")}
+    items[0] = Item("r0", "a", payload=0, fingerprint="labels 2")
+    run(tmp_path, items)
+    changed = [path.name for path in tmp_path.glob("r*.npz") if path.stat().st_mtime_ns != before[path.name]]
+    assert changed == ["r0--r1.npz"]
+
+
+def test_stores_are_joined_with_their_shards_and_statistics(tmp_path):
+    parts = [
+        run(tmp_path / group, [item for item in ITEMS if item.group == group], recordings_per_shard=size)
+        for group, size in (("1", 2), ("2", 5))
+    ]
+    whole, joined = run(tmp_path / "whole"), FeatureStore.joined(parts)
+    assert joined.groups == ["1", "2"] and sorted(joined.names()) == whole.names()
+    assert joined.names_by_shard("2") == parts[1].names_by_shard("2")
+    assert sorted(joined.frames()) == sorted(whole.frames())
+    assert all(path.is_file() for path in joined.shards())
+    for groups in (None, ["1"], ["2"]):
+        for received, expected in zip(joined.statistics(groups), whole.statistics(groups), strict=True):
+            np.testing.assert_allclose(received, expected, rtol=1e-6)
+
+
+def test_stores_that_do_not_fit_are_not_joined(tmp_path):
+    store = run(tmp_path / "a", ITEMS[:4])
+    other = ExampleSchema({**SCHEMA.arrays, "extra": ArraySpec("uint8", ())})
+    with pytest.raises(DataError, match="different groups"):
+        FeatureStore.joined([store, store])
+    with pytest.raises(DataError, match="cannot be used together"):
+        FeatureStore.joined([store, FeatureStore(tmp_path, {}, other, [])])

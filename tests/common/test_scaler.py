@@ -45,3 +45,11 @@ def test_small_but_real_deviations_stay():
 def test_statistics_of_nothing_are_refused():
     with pytest.raises(DataError, match="No features"):
         RunningStatistics.empty((2,)).mean_std()
+
+
+def test_the_deviation_of_a_sample_divides_by_one_less():
+    frames = np.random.default_rng(0).normal(3, 2, (7, 5)).astype(np.float32)
+    statistics = RunningStatistics.empty((5,))
+    statistics.update(frames)
+    np.testing.assert_allclose(statistics.mean_std()[1], frames.std(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(statistics.mean_std(ddof=1)[1], frames.std(axis=0, ddof=1), rtol=1e-5)

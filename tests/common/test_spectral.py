@@ -118,3 +118,58 @@ def test_interleaving_packs_neighbouring_bins_as_the_published_code_did():
 
 def test_audio_shorter_than_the_window_gives_one_frame():
     assert spectral.stft(noise(samples=100), *SIZES).shape == (1, 513, 4)
+
+
+@pytest.mark.parametrize(
+    ("window", "expected"),
+    [
+        ("hann", scipy.signal.get_window("hann", 640)),
+        ("hamming", scipy.signal.get_window("hamming", 640)),
+        ("hann_symmetric", np.hanning(640)),
+        ("hamming_symmetric", np.hamming(640)),
+    ],
+)
+def test_windows_are_those_of_scipy_and_numpy_in_the_middle_of_the_transform(window, expected):
+    ours = spectral.analysis_window(640, 1024, window)
+    np.testing.assert_allclose(ours[192:832], expected, atol=1e-12)
+    assert not ours[:192].any() and not ours[832:].any()
+
+
+def test_unknown_and_too_long_windows_are_refused():
+    for window, samples in (("boxcar", 640), ("hann", 1025)):
+        with pytest.raises(ValueError, match=rf"not longer than the transform, 1024.*'{window}' of {samples}"):
+            spectral.analysis_window(samples, 1024, window)
+
+
+def test_log_mel_takes_another_window_and_more_frames():
+    audio, filters = noise(channels=1), spectral.mel_filters(RATE, 1024, 32, 50.0, 7000.0)
+    power = librosa.feature.melspectrogram(
+        y=audio[:, 0], sr=RATE, n_fft=1024, win_length=640, hop_length=320, window=np.hanning(640), n_mels=32,
+        fmin=50.0, fmax=7000.0, pad_mode="reflect",
+    )  # fmt: skip
+    ours = spectral.log_mel(audio, filters, *SIZES, n_frames=51, window="hann_symmetric")
+    np.testing.assert_allclose(ours[..., 0].T, librosa.power_to_db(power, amin=1e-10, top_db=None), atol=2e-3)
+
+
+def test_log_magnitude_mel_is_exact_far_below_a_loud_tone():
+    tone = 0.9 * np.sin(2 * np.pi * 500 * np.arange(16000) / RATE)
+    audio = (tone[:, None] + 1e-7 * noise(channels=1)).astype(np.float32)
+    filters = spectral.mel_filters(RATE, 1024, 32, 0.0, None)
+    spectrum = librosa.stft(
+        audio[:, 0].astype(np.float64), n_fft=1024, win_length=640, hop_length=320, window="hamming", pad_mode="reflect"
+    )
+    expected = np.log(filters.T.astype(np.float64) @ np.abs(spectrum) + 2.220446e-16)
+    ours = spectral.log_magnitude_mel(audio, filters, *SIZES, n_frames=51)
+    assert ours.dtype == np.float32 and ours.shape == (51, 32, 1)
+    np.testing.assert_allclose(ours[..., 0].T, expected, atol=1e-5)
+
+
+def test_the_logarithm_of_silence_is_finite():
+    filters = spectral.mel_filters(RATE, 1024, 32, 0.0, None)
+    silence = spectral.log_magnitude_mel(np.zeros((3200, 1), np.float32), filters, *SIZES)
+    assert np.isfinite(silence).all() and (silence < -30).all()
+
+
+@pytest.mark.parametrize(("duration_s", "hop_s", "frames"), [(10.0, 0.015625, 640), (10.0, 0.02, 500), (0.01, 0.02, 1)])
+def test_whole_frames_are_counted(duration_s, hop_s, frames):
+    assert spectral.frames_in(duration_s, hop_s) == frames
