@@ -195,7 +195,10 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
         overwrite=overwrite,
         progress=progress,
     )
-    _report(folder, problems | store.skipped)
+    problems |= store.skipped
+    _report(folder, problems)
+    if problems:
+        logger.warning("%s: %d clips are left out, %s names them.", set_name, len(problems), folder / ACCESS_ERRORS)
     return store
 
 
@@ -214,7 +217,6 @@ def _report(folder: Path, problems: Mapping[str, str]) -> None:
         return
     rows = [f"{name}\t{' '.join(reason.split())}\n" for name, reason in sorted(problems.items())]
     write_text(path, "filename\treason\n" + "".join(rows))
-    logger.warning("%d clips are left out: %s names them.", len(rows), path)
 
 
 def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> None:

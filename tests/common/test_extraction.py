@@ -299,7 +299,7 @@ def test_stores_are_joined_with_their_shards_and_statistics(tmp_path):
     ]
     whole, joined = run(tmp_path / "whole"), FeatureStore.joined(parts)
     assert joined.groups == ["1", "2"] and sorted(joined.names()) == whole.names()
-    assert joined.names_by_shard("2") == parts[1].names_by_shard("2")
+    assert [entry.names for entry in joined.selected("2")] == [entry.names for entry in parts[1].entries]
     assert sorted(joined.frames()) == sorted(whole.frames())
     assert all(path.is_file() for path in joined.shards())
     for groups in (None, ["1"], ["2"]):

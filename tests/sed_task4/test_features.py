@@ -1,0 +1,89 @@
+"""Features of clips against librosa; sizes, padding and settings that cannot be."""
+
+import librosa
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from common.errors import ConfigError
+from sed_task4.features import FeatureConfig, extract_features, feature_shape
+
+CNN, CRNN = FeatureConfig(kind="logmel_db"), FeatureConfig(kind="log_magnitude_mel")
+
+
+def noise(seconds, rate):
+    return (0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), 1))).astype(np.float32)
+
+
+def test_a_kind_brings_its_published_sizes_and_each_can_be_changed():
+    assert (CNN.window_samples(32000), CNN.hop_samples(32000), CNN.n_fft) == (1024, 500, 1024)
+    assert (CNN.fmin_hz, CNN.fmax_hz, CNN.n_mels, CNN.label_rule, CNN.ddof) == (50, 14000, 64, "kong2019", 0)
+    assert (CRNN.window_samples(44100), CRNN.hop_samples(44100), CRNN.n_fft) == (1764, 882, 2048)
+    assert (CRNN.fmin_hz, CRNN.fmax_hz, CRNN.n_mels, CRNN.label_rule, CRNN.ddof) == (0, None, 64, "half_open", 1)
+    assert (CNN.n_frames(10.0), CRNN.n_frames(10.0)) == (640, 500)
+    assert (CNN.frames_per_s, CRNN.frames_per_s) == (64, 50)
+    changed = FeatureConfig(kind="log_magnitude_mel", hop_s=0.1, n_mels=40, fmin_hz=20)
+    assert (changed.n_frames(10.0), changed.window_s, changed.fmin_hz) == (100, 0.04, 20)
+    assert feature_shape(changed) == (40, 1)
+
+
+def test_log_mel_is_that_of_librosa_with_a_symmetric_window():
+    audio = noise(10, 32000)
+    power = librosa.feature.melspectrogram(
+        y=audio[:, 0], sr=32000, n_fft=1024, hop_length=500, window=np.hanning(1024), n_mels=64, fmin=50, fmax=14000,
+        pad_mode="reflect",
+    )  # fmt: skip
+    expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None).T[:640]
+    features = extract_features(audio, CNN, 32000, 10.0)
+    assert features.shape == (640, 64, 1) and features.dtype == np.float32
+    np.testing.assert_allclose(features[..., 0], expected, atol=2e-3)
+
+
+def test_log_magnitude_mel_is_that_of_librosa_with_a_periodic_hamming_window():
+    audio = noise(10, 44100)
+    magnitude = librosa.feature.melspectrogram(
+        y=audio[:, 0].astype(np.float64), sr=44100, n_fft=2048, win_length=1764, hop_length=882, window="hamming",
+        n_mels=64, power=1.0, pad_mode="reflect",
+    )  # fmt: skip
+    expected = np.log(magnitude + 2.2e-16).T
+    whole = extract_features(audio, CRNN, 44100)
+    assert whole.shape == (501, 64, 1)
+    np.testing.assert_allclose(whole[..., 0], expected, atol=1e-4)
+    np.testing.assert_array_equal(extract_features(audio, CRNN, 44100, 10.0), whole[:500])
+
+
+@pytest.mark.parametrize("seconds", [0.0001, 0.5, 2.0, 3.7])
+def test_clips_of_any_length_are_cut_and_filled_with_silence_or_left_to_the_pipeline(seconds):
+    audio = noise(seconds, 16000)
+    narrow = {"n_fft": 512, "n_mels": 20, "window_s": 0.03}
+    filled = extract_features(audio, FeatureConfig(fmax_hz=8000, hop_s=0.02, **narrow), 16000, 2.0)
+    assert filled.shape == (100, 20, 1)
+    first_silent = min(100, -(-len(audio) // 320) + 2)
+    np.testing.assert_allclose(filled[first_silent:], -100, rtol=1e-6)
+    left = extract_features(audio, FeatureConfig(kind="log_magnitude_mel", **narrow), 16000, 2.0)
+    assert len(left) == min(100, 1 + len(audio) // 320)
+    assert np.isfinite(left).all() and np.isfinite(filled).all()
+
+
+@pytest.mark.parametrize(
+    ("samples", "inside"), [(1, 1), (500, 1), (501, 2), (160000, 320), (319999, 640), (400000, 640)]
+)
+def test_frames_inside_a_recording_have_their_centre_in_it(samples, inside):
+    assert CNN.frames_inside(samples, 32000, 10.0) == inside
+
+
+def test_features_are_stored_in_the_type_that_is_set():
+    assert extract_features(noise(1, 32000), FeatureConfig(dtype="float16"), 32000).dtype == np.float16
+
+
+def test_settings_that_cannot_be_are_refused():
+    with pytest.raises(ConfigError, match=r"must fit into the Fourier transform.*0.032 s x 48000 Hz = 1536"):
+        CNN.check(48000)
+    with pytest.raises(ConfigError, match=r"whole number of samples.*0.015625 s x 22050 Hz = 344.531"):
+        CNN.check(22050)
+    with pytest.raises(ConfigError, match=r"mel bands reach 14000 Hz.*8000 Hz"):
+        CNN.check(16000)
+    with pytest.raises(ValidationError, match="`fmax_hz` must exceed `fmin_hz`"):
+        FeatureConfig(fmin_hz=500, fmax_hz=400)
+    CNN.check(32000)
+    CRNN.check(44100)
