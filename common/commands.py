@@ -15,6 +15,7 @@ import yaml
 
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
+from common.quiet import stderr_discarded
 from common.resources import packaged_file
 from common.run_directory import open_run
 
@@ -102,7 +103,8 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
     choose_backend(task.run)
-    # Keras is imported here, now that its backend is chosen.
+    with stderr_discarded():  # the backend announces itself
+        importlib.import_module("keras")
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
     open_run(folder, task.model_dump(mode="json"), command_line())
     print(experiment.run(prepare_data(task), folder))

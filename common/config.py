@@ -63,7 +63,7 @@ class BaseTask(Section):
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
-    published: dict[str, float] = Field({})  # scores in the paper, shown beside ours
+    published: dict[str, float] | None = None  # scores in the paper, shown beside ours
 
     @model_validator(mode="before")
     @classmethod

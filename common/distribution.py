@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.quiet import stderr_discarded
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def devices(run: RunConfig) -> Iterator[None]:
             f"`run.backend` is {run.backend!r}, but Keras already runs on {keras.backend.backend()!r}. "
             f"Unset KERAS_BACKEND, or set it to {run.backend!r}."
         )
+    with stderr_discarded():  # on a machine without a GPU, looking for one is reported as an error
+        tf.config.list_physical_devices("GPU")
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(run.mixed_precision)
     try:

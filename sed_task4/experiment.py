@@ -14,20 +14,23 @@ from common.callbacks import Scorer
 from common.config import validate
 from common.distribution import devices
 from common.errors import ConfigError, DataError
+from common.events import EventTable
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
 from common.pipeline import guard_stream
 from common.pipeline_config import PipelineConfig
+from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.run_directory import read_json
 from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, load_system
+from common.tfrecord import read_shard
 from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
 from sed_task4.features import feature_shape
-from sed_task4.figures import LEARNING_PANELS
+from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.scorer import ClipScorer
@@ -69,10 +72,17 @@ class TrainedStage:
 
 @dataclass
 class Found:
-    """What stages say of the test clips, by label of the table; the truth, None without strong labels."""
+    """What stages say of the test clips.
+
+    Attributes:
+        test: the truth; None without strong labels.
+        systems: by label of the table, the last stage first.
+        example: the first clip in which something happens, as the last stage sees it.
+    """
 
     test: TestSet | None = None
     systems: dict[str, SystemOutput] = field(default_factory=dict)
+    example: ClipResult | None = None
 
 
 class ValidationScorer(Scorer):
@@ -140,6 +150,7 @@ class Experiment:
             model = self._train(stage, train, validation, before, store, place)
             before = TrainedStage(stage, model, self._thresholds(stage, model, validation, place))
             self._test(before, store, place, found)
+        self._draw_example(found, store, folder)
         return self._report(found, folder)
 
     def clip_result(self, prediction: Prediction) -> ClipResult:
@@ -240,6 +251,8 @@ class Experiment:
         for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
             take_in(scorer, clip)
             reference.append(clip.events)
+            if found.example is None or (clip.name == found.example.name):
+                found.example = clip if clip.events is None or len(clip.events) else None
             frames.append(smoothed_scores(clip.frames, clip.clip, task.decoding))
         write_submission(folder / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
         truth = [events for events in reference if events is not None]
@@ -247,9 +260,9 @@ class Experiment:
             return
         found.test = TestSet(scorer.names, truth, task.dataset.classes, task.dataset.clip_s)
         tags = scorer.tag_probabilities
-        found.systems[name] = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds)
-        spread = [spread_tags(row >= trained.thresholds, task.dataset.clip_s) for row in tags]
-        found.systems[f"{name}, tags over the clip"] = SystemOutput(spread)
+        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds)
+        spread = SystemOutput([spread_tags(row >= trained.thresholds, task.dataset.clip_s) for row in tags])
+        found.systems = {name: output, f"{name}, tags over the clip": spread} | found.systems  # the last stage first
 
     def _report(self, found: Found, folder: Path) -> str:
         if found.test is None:
@@ -257,7 +270,38 @@ class Experiment:
         report = score_report(found.test, found.systems, self.task.scoring, published=self.task.published)
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
+        save_figure(class_scores_figure(report), folder / "class_scores.png")
+        estimate = EventTable.from_recordings(next(iter(found.systems.values())).events, len(found.test.classes))
+        durations = durations_figure({"reference": found.test.table, "estimate": estimate}, found.test.classes)
+        save_figure(durations, folder / "durations.png")
         return report.to_text()
+
+    def _draw_example(self, found: Found, store: FeatureStore, folder: Path) -> None:
+        """Draws one test clip: features, reference, frame-wise and event-wise estimate."""
+        clip, task = found.example, self.task
+        if clip is None:
+            return
+        scorer = self.new_clip_scorer()
+        take_in(scorer, clip)
+        figure = clip_figure(
+            features_of(store, task.sets.test, clip.name),
+            clip.events,
+            clip.frames,
+            scorer.estimates[0],
+            task.dataset.classes,
+            task.dataset.clip_s,
+            clip.name,
+            tags=clip.clip,
+            unit="dB" if task.features.kind == "logmel_db" else "ln",
+        )
+        save_figure(figure, folder / "clip.png")
+
+
+def features_of(store: FeatureStore, groups: Sequence[str], name: str) -> np.ndarray:
+    """Reads the features (T, F) of one clip."""
+    entry = next(entry for entry in store.selected(groups) if name in entry.names)
+    record = next(record for record in read_shard(store.path(entry), store.schema) if record["name"] == name)
+    return record["features"][..., 0]
 
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:

@@ -1,0 +1,104 @@
+"""From simulated clips to tables of scores, by the programs themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.commands import extract, simulate
+from sed_task4.cli import main
+from sed_task4.experiment import draw_validation
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "simulation.preset": "fixture",
+    "pipeline.batch_size": "2",
+    "pipeline.recordings_per_shard": "4",
+    "scoring.sed_eval": "true",
+}
+CRNN = {"network.n_filters": "4", "network.gru_units": "[4]", "training.epochs": "2", "second_pass.epochs": "2"} | {
+    "second_pass.batch_size": "2"
+}
+CNN = {"network.filters": "[2, 2, 4, 4]", "training.epochs": "2", "training.iterations_per_epoch": "2"}
+
+
+def arguments(folder: Path, settings: dict[str, str]) -> list[str]:
+    folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
+    options = [part for key, value in (SMALL | folders | settings).items() for part in ("--set", f"{key}={value}")]
+    return [*options, "--params", str(ROOT / "params.yaml")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a finished run of the two-pass demo in a tiny form."""
+    folder = tmp_path_factory.mktemp("crnn")
+    assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
+    return folder
+
+
+def test_two_passes_leave_thresholds_tags_events_and_scores(folder):
+    run = folder / "output" / "crnn-demo_a"
+    assert len(json.loads((run / "validation_split.json").read_text())["validation"]) == 1
+    assert len(json.loads((run / "pass1" / "tag_thresholds.json").read_text())) == 10
+    tags = (run / "pass2" / "pseudo_labels" / "tags.tsv").read_text().splitlines()
+    assert tags[0] == "filename\tevent_labels" and len(tags) == 5
+    for stage in ("pass1", "pass2"):
+        assert (run / stage / "events.tsv").read_text().startswith("filename\tonset\toffset\tevent_label")
+        assert (run / stage / "best.keras").exists() and (run / stage / "curves.png").exists()
+    labels = [row["label"] for row in json.loads((run / "scores.json").read_text())["rows"]]
+    assert labels[:4] == ["pass2", "pass2, tags over the clip", "pass1", "pass1, tags over the clip"]
+    assert {"always silent", "always active", "true tags, whole clip"} <= set(labels)
+    assert all((run / name).stat().st_size for name in ("class_scores.png", "durations.png", "clip.png"))
+
+
+def test_finished_passes_are_not_trained_again(folder, capsys):
+    run = folder / "output" / "crnn-demo_a"
+    before = {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")}
+    scores = (run / "scores.txt").read_text()
+    assert main(["crnn-demo", "a", *arguments(folder, CRNN)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")} == before
+    assert scores.strip() in capsys.readouterr().out
+
+
+def test_the_published_form_of_the_two_passes_runs(folder):
+    assert main(["crnn-demo-published", "a", *arguments(folder, CRNN)]) == 0
+    assert (folder / "output" / "crnn-demo-published_a" / "scores.json").exists()
+
+
+def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, capsys):
+    settings = CRNN | {"sets.test": "[eval]"}
+    assert simulate(["crnn-demo", *arguments(folder, settings)]) == 0
+    for path in (folder / "dataset").rglob("eval.csv"):
+        names = dict.fromkeys(line.split("\t")[0] for line in path.read_text().splitlines())
+        path.write_text("\n".join(names) + "\n")
+    assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
+    assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
+    assert "no strong labels" in capsys.readouterr().out
+    assert (folder / "output" / "crnn-demo_eval" / "pass2" / "events.tsv").exists()
+
+
+@pytest.mark.parametrize("strong", ["false", "true"])
+def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_path, strong):
+    settings = CNN | {"sets.train": "synthetic", "sets.statistics": "[synthetic]", "network.strong_training": strong}
+    assert main(["cnn9-demo", "a", *arguments(tmp_path, settings)]) == 0
+    run = tmp_path / "output" / "cnn9-demo_a"
+    first = json.loads((run / "scores.json").read_text())["rows"][0]
+    assert first["label"] == "cnn" and 0 <= first["scores"]["map"] <= 1
+    assert len((run / "cnn" / "history.csv").read_text().splitlines()) == 3
+
+
+def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
+    assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
+    assert "must not name a subset that is learned from" in capsys.readouterr().err
+
+
+def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
+    assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.train": "unlabel_out_of_domain"})]) == 2
+    assert "the layout dcase2019 has not: unlabel_out_of_domain. Expected: some of weak" in capsys.readouterr().err
+
+
+def test_the_split_depends_on_the_seed_and_not_on_the_order_of_the_clips():
+    names = [f"{number}.wav" for number in range(40)]
+    drawn = draw_validation(names, 0.2, seed=3)
+    assert len(drawn) == 8 and drawn == draw_validation(names[::-1], 0.2, seed=3)
+    assert drawn != draw_validation(names, 0.2, seed=4)
