@@ -11,6 +11,7 @@ from typing import Any
 
 from common.config import families
 from common.files import write_text
+from common.section import Section
 from common.system import load_system, systems
 
 
@@ -36,17 +37,24 @@ def build_schema() -> dict[str, Any]:
 
 
 def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = importlib.import_module(f"{family}.config").TaskConfig.model_json_schema()
+    schema = _named(importlib.import_module(f"{family}.config").TaskConfig, family, definitions)
     networks = []
     for name in systems(family):
-        network = load_system(family, name).NetworkConfig.model_json_schema()
-        definitions.update({key: _optional(value) for key, value in network.pop("$defs", {}).items()})
-        definitions[f"{family}.{name}"] = _optional(network)
-        networks.append({"$ref": f"#/$defs/{family}.{name}"})
-    definitions.update({key: _optional(value) for key, value in schema.pop("$defs", {}).items()})
+        place = f"{family}.{name}"
+        definitions[place] = _named(load_system(family, name).NetworkConfig, place, definitions)
+        networks.append({"$ref": f"#/$defs/{place}"})
     schema["properties"]["network"] = {"description": "sizes of the system's network", "anyOf": networks}
     parent = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
     schema["properties"]["inherits"] = parent
+    return schema
+
+
+def _named(section: type[Section], place: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a section; its parts go into `definitions` under names that no other place has."""
+    text = json.dumps(section.model_json_schema()).replace('"#/$defs/', f'"#/$defs/{place}.')
+    schema = json.loads(text)
+    parts = schema.pop("$defs", {})
+    definitions.update({f"{place}.{name}": _optional(part) for name, part in parts.items()})
     return _optional(schema)
 
 

@@ -208,7 +208,7 @@ class Experiment:
     ) -> keras.Model:
         task = self.task
         training, pipeline = self._training(stage)
-        data = stage_data(stage, train, validation, store.statistics(task.sets.statistics), pipeline, task.seed)
+        data = stage_data(stage, train, validation, self._statistics(store), pipeline, task.seed)
         goal = Goal(f"val_{training.monitor}", "max", lambda: ValidationScorer(self), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
@@ -223,9 +223,14 @@ class Experiment:
         training = training.model_copy(update={name: value for name, value in changes.items() if value is not None})
         return training, pipeline.model_copy(update={"batch_size": second.batch_size or pipeline.batch_size})
 
+    def _statistics(self, store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
+        return store.statistics(self.task.sets.statistics, ddof=self.task.features.ddof)
+
     def _results(self, model: keras.Model, stage: Stage, selection: Selection) -> Iterator[ClipResult]:
+        pipeline = self.task.pipeline
+        padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
         with devices(self.task.run), guard_stream():
-            for prediction in predict_recordings(model, selection.recordings(stage, self.task.pipeline)):
+            for prediction in predict_recordings(model, selection.recordings(stage, pipeline, padding=padding)):
                 yield self.clip_result(prediction)
 
     def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
