@@ -1,6 +1,6 @@
-"""Runs the demo with several seeds, each on simulated recordings of its own, and writes the table into BENCHMARKS.md.
+"""Runs a demo with several seeds, each on simulated recordings of its own, and writes the table into BENCHMARKS.md.
 
-python -m benchmarks.demo_seeds [SEED ...] [--task demo] [--folder runs/seeds] [--set KEY=VALUE ...]
+python -m benchmarks.demo_seeds [SEED ...] [--task demo|crnn-demo|cnn9-demo] [--folder runs/seeds] [--set KEY=VALUE ...]
 """
 
 import argparse
@@ -8,61 +8,127 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.measure import ROOT, machine, replace_between, table, wall_s
 from benchmarks.run import machine_text
 
-Scores = dict[str, float]
-HEADER = ("seed", "ER", "F", "DOA error, all estimates", "DOA error, matched pairs", "frame recall", "SELD", "minutes")
-AIM = ("aim", "<= 0.40", ">= 0.72", "", "<= 28", ">= 0.72", "<= 0.25", "< 10")
+Scores = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the table of a demo shows.
+
+    Attributes:
+        script: program that runs it.
+        columns: headings, with the digits behind the decimal point.
+        aims: what each column is to hold.
+        lines: labels of the run's own lines; those of the first seed alone come after.
+        baselines: labels of what needs no skill.
+        numbers: from the scores in a line of the run's table to the numbers of the columns.
+    """
+
+    script: str
+    columns: dict[str, int]
+    aims: tuple[str, ...]
+    lines: tuple[str, ...]
+    baselines: tuple[str, ...]
+    numbers: Callable[[Scores], list[float | None]]
+
+
+def seld_numbers(scores: Scores) -> list[float | None]:
+    """Official scores, and the DOA error of matched pairs."""
+    official, corrected = scores["dcase2019"], scores["corrected"]
+    values = [official["er"], official["f"], official["doa_error_deg"], corrected["doa_error_deg"]]
+    return [*values, official["frame_recall"], official["seld_error"]]
+
+
+def task4_numbers(scores: Scores) -> list[float | None]:
+    """Means over classes of tags, events and segments."""
+    return [scores.get(name) for name in ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")]
+
+
+SELD_COLUMNS = {
+    "ER": 2, "F": 3, "DOA error, all estimates": 1, "DOA error, matched pairs": 1, "frame recall": 3, "SELD": 3
+}  # fmt: skip
+TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
+TASK4_BASELINES = ("always silent", "always active", "true tags, whole clip")
+DEMOS = {
+    "demo": Demo(
+        "seld.py",
+        SELD_COLUMNS,
+        ("<= 0.40", ">= 0.72", "", "<= 28", ">= 0.72", "<= 0.25"),
+        ("all",),
+        ("always silent", "labels of another recording"),
+        seld_numbers,
+    ),
+    "crnn-demo": Demo(
+        "task4_crnn.py",
+        TASK4_COLUMNS,
+        (">= 0.66", ">= 0.55", ">= 0.34", ">= 0.55", "", ""),
+        ("pass1", "pass2", "pass1, tags over the clip"),
+        TASK4_BASELINES,
+        task4_numbers,
+    ),
+    "cnn9-demo": Demo(
+        "task4_cnn.py",
+        TASK4_COLUMNS,
+        (">= 0.70", ">= 0.65", ">= 0.36", ">= 0.62", "", ""),
+        ("cnn", "cnn, tags over the clip"),
+        TASK4_BASELINES,
+        task4_numbers,
+    ),
+}
 
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
     """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's folder."""
-    places = [f"dataset_dir={folder}/data_s{seed}", f"feature_dir={folder}/features_s{seed}", f"output_dir={folder}"]
-    settings = [f"seed={seed}", *places, *overrides]
+    places = [f"{name}_dir={folder}/{task_id}_{name}_s{seed}" for name in ("dataset", "feature")]
+    settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
     run = folder / f"{task_id}_s{seed}"
     fresh = not run.exists()
     if not (run / "scores.json").exists():
-        command = [sys.executable, "seld.py", task_id, f"s{seed}", *options]
+        command = [sys.executable, DEMOS[task_id].script, task_id, f"s{seed}", *options]
         seconds = wall_s(lambda: subprocess.run(command, cwd=ROOT, check=True))
         if fresh:  # the time of a run that went on after a stop says nothing
             (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
     return run
 
 
-def scores_of(run: Path, label: str) -> dict[str, Scores]:
-    """The scores in one line of a run's table, by definition."""
+def scores_of(run: Path, label: str) -> Scores:
+    """The scores in one line of a run's table."""
     rows = json.loads((run / "scores.json").read_text(encoding="utf-8"))["rows"]
     return next(row["scores"] for row in rows if row["label"] == label)
 
 
-def numbers(scores: dict[str, Scores]) -> list[float]:
-    """What the table shows of one line: official scores, and the DOA error of matched pairs."""
-    official, corrected = scores["dcase2019"], scores["corrected"]
-    values = [official["er"], official["f"], official["doa_error_deg"], corrected["doa_error_deg"]]
-    values += [official["frame_recall"], official["seld_error"]]
-    return [float("nan") if value is None else value for value in values]
+def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
+    """A line for each seed and line of the run's table, their means, and what needs no skill."""
+    lines = []
+    for label in demo.lines:
+        values = {seed: demo.numbers(scores_of(run, label)) for seed, run in runs.items()}
+        for seed, row in values.items():
+            minutes = _minutes(runs[seed]) if label == demo.lines[0] else ""
+            lines.append([label, str(seed), *_cells(demo, row), minutes])
+        lines.append([label, "mean", *_cells(demo, _means(values.values())), ""])
+    first = min(runs)
+    for label in demo.baselines:
+        lines.append([label, str(first), *_cells(demo, demo.numbers(scores_of(runs[first], label))), ""])
+    return table(("", "seed", *demo.columns, "minutes"), [*lines, ["aim", "", *demo.aims, "< 10"]])
 
 
-def cells(values: Sequence[float]) -> list[str]:
-    """Numbers as text: degrees with one decimal, the others with two or three."""
-    digits = (2, 3, 1, 1, 3, 3)
-    return ["-" if value != value else f"{value:.{places}f}" for value, places in zip(values, digits, strict=True)]
+def _means(rows: Any) -> list[float | None]:
+    columns = zip(*rows, strict=True)
+    return [None if None in column else statistics.fmean(column) for column in columns]
 
 
-def seeds_table(runs: dict[int, Path]) -> str:
-    """One line for each seed, their mean, and what needs no skill."""
-    values = {seed: numbers(scores_of(run, "all")) for seed, run in runs.items()}
-    lines = [[str(seed), *cells(row), _minutes(runs[seed])] for seed, row in values.items()]
-    lines.append(["mean", *cells([statistics.fmean(column) for column in zip(*values.values(), strict=True)]), ""])
-    first = next(iter(runs.values()))
-    for label in ("always silent", "labels of another recording"):
-        lines.append([label, *cells(numbers(scores_of(first, label))), ""])
-    return table(HEADER, [*lines, list(AIM)])
+def _cells(demo: Demo, values: Sequence[float | None]) -> list[str]:
+    digits = demo.columns.values()
+    return ["-" if value is None else f"{value:.{places}f}" for value, places in zip(values, digits, strict=True)]
 
 
 def _minutes(run: Path) -> str:
@@ -72,19 +138,19 @@ def _minutes(run: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs all seeds, then writes the table."""
-    parser = argparse.ArgumentParser(description="Runs the demo with several seeds.")
+    parser = argparse.ArgumentParser(description="Runs a demo with several seeds.")
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--task", default="demo", help="task id (default demo)")
+    parser.add_argument("--task", default="demo", choices=list(DEMOS), help="task id (default demo)")
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "seeds", help="where everything is written")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--markdown", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     runs = {seed: run_seed(options.task, seed, folder, options.overrides) for seed in options.seeds}
-    command = f"    python -m benchmarks.demo_seeds {' '.join(map(str, options.seeds))}"
-    content = f"{seeds_table(runs)}\n\n{command}\n\n{machine_text(machine())}"
+    command = f"    python -m benchmarks.demo_seeds {' '.join(map(str, options.seeds))} --task {options.task}"
+    content = f"{seeds_table(DEMOS[options.task], runs)}\n\n{command}\n\n{machine_text(machine())}"
     text = options.markdown.read_text(encoding="utf-8")
-    options.markdown.write_text(replace_between(text, "demo", content), encoding="utf-8")
+    options.markdown.write_text(replace_between(text, options.task, content), encoding="utf-8")
     print(content)
 
 

@@ -157,13 +157,32 @@ def extract(arguments: Sequence[str] | None = None) -> int:
 def _extract(arguments: Sequence[str]) -> None:
     parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
     parser.add_argument("task_id", nargs="?", default="1", help="id in params.yaml (default 1)")
-    parser.add_argument("--sets", choices=["dev", "eval", "both"], help="default: what the task reads")
+    parser.add_argument(
+        "--sets", nargs="+", metavar="SET", help="dev, eval or both, or subsets of task 4; default: what the task reads"
+    )
     parser.add_argument("--overwrite", action="store_true", help="extract again, also what is there")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
-    sets = {None: task.set_names, "both": ["dev", "eval"]}.get(options.sets, [options.sets])
+    sets = _chosen_sets(task, options.sets)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
     _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
+
+
+def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
+    """The sets to extract.
+
+    Raises:
+        ConfigError: the dataset has no such set.
+    """
+    if asked is None:
+        return task.set_names
+    wanted = [name for each in asked for name in (task.known_sets if each == "both" else [each])]
+    unknown = [name for name in wanted if name not in task.known_sets]
+    if unknown:
+        raise ConfigError(
+            f"--sets: expected some of {', '.join(task.known_sets)}, or both. Received: {', '.join(unknown)}."
+        )
+    return list(dict.fromkeys(wanted))
 
 
 def simulate(arguments: Sequence[str] | None = None) -> int:

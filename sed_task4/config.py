@@ -80,6 +80,11 @@ class TaskConfig(BaseTask):
         return self
 
     @property
+    def known_sets(self) -> list[str]:
+        """The subsets that the dataset's layout has."""
+        return list(LAYOUTS[self.dataset.layout])
+
+    @property
     def set_names(self) -> list[str]:
         """The subsets the task reads."""
         return list(self.sets.names)

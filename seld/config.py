@@ -61,6 +61,11 @@ class TaskConfig(BaseTask):
         return self
 
     @property
+    def known_sets(self) -> list[str]:
+        """The sets that a dataset of this kind has."""
+        return ["dev", "eval"]
+
+    @property
     def set_names(self) -> list[str]:
         """The sets the task reads: `dev`, and `eval` where a fold tests on split 0."""
         tests_evaluation_set = any(0 in fold.test for fold in self.folds)

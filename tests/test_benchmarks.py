@@ -40,7 +40,7 @@ def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_
     assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
 
 
-@pytest.mark.parametrize("name", [*run.NAMES, "demo"])
+@pytest.mark.parametrize("name", [*run.NAMES, *demo_seeds.DEMOS])
 def test_the_report_has_a_place_for_each_benchmark(name):
     text = (ROOT / "BENCHMARKS.md").read_text()
     assert replace_between(replace_between(text, name, "@old@"), name, "@new@").count("@") == 2
@@ -85,6 +85,6 @@ def test_the_seeds_of_the_demo_become_one_table_and_finished_ones_are_not_run_ag
     _finished_run(tmp_path, 0, er=0.1)
     _finished_run(tmp_path, 1, er=0.3)
     demo_seeds.main(["0", "1", "--folder", str(tmp_path), "--markdown", str(markdown)])
-    assert re.search(r"\| 1 \| 0.30 \| 0.800 \| 20.0 \| 18.0 \| 0.900 \| 0.200 \|", markdown.read_text())
-    assert re.search(r"\| mean \| 0.20 \|", markdown.read_text())
-    assert re.search(r"\| always silent \| 1.00 \| 0.000 \| - \| - \|", markdown.read_text())
+    assert re.search(r"\| all \| 1 \| 0.30 \| 0.800 \| 20.0 \| 18.0 \| 0.900 \| 0.200 \|", markdown.read_text())
+    assert re.search(r"\| all \| mean \| 0.20 \|", markdown.read_text())
+    assert re.search(r"\| always silent \| 0 \| 1.00 \| 0.000 \| - \| - \|", markdown.read_text())

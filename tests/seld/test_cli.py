@@ -58,6 +58,11 @@ def test_all_commands_know_the_same_ids(command, capsys):
     assert "Unknown task id" in capsys.readouterr().err
 
 
+def test_an_unknown_set_lists_the_known_ones(capsys):
+    assert extract(["1", "--sets", "evl"]) == 2
+    assert "expected some of dev, eval, or both. Received: evl" in capsys.readouterr().err
+
+
 def test_extraction_without_a_dataset_is_an_error_that_names_the_folder(capsys, empty_folder):
     assert extract(["1"]) == 2
     assert "data/tau2019" in capsys.readouterr().err
