@@ -103,8 +103,9 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
     choose_backend(task.run)
-    with stderr_discarded():  # the backend announces itself
-        importlib.import_module("keras")
+    with stderr_discarded():  # the backend announces itself while it is loaded
+        distribution = importlib.import_module("common.distribution")
+    distribution.prepare(task.run)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
     open_run(folder, task.model_dump(mode="json"), command_line())
     print(experiment.run(prepare_data(task), folder))

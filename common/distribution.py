@@ -16,6 +16,14 @@ from common.quiet import stderr_discarded
 logger = logging.getLogger(__name__)
 
 
+def prepare(run: RunConfig) -> None:
+    """Starts TensorFlow on the devices it may use, before anything is computed; it comments on that, unheard."""
+    with stderr_discarded():
+        if run.backend != "tensorflow":
+            tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
+        tf.config.list_logical_devices()
+
+
 @contextlib.contextmanager
 def devices(run: RunConfig) -> Iterator[None]:
     """Sets precision and devices; models are built and trained inside the block.
@@ -33,8 +41,6 @@ def devices(run: RunConfig) -> Iterator[None]:
             f"`run.backend` is {run.backend!r}, but Keras already runs on {keras.backend.backend()!r}. "
             f"Unset KERAS_BACKEND, or set it to {run.backend!r}."
         )
-    with stderr_discarded():  # on a machine without a GPU, looking for one is reported as an error
-        tf.config.list_physical_devices("GPU")
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(run.mixed_precision)
     try:
@@ -45,8 +51,6 @@ def devices(run: RunConfig) -> Iterator[None]:
 
 
 def _scope(run: RunConfig) -> AbstractContextManager:
-    if run.backend != "tensorflow":
-        tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
     if run.distribution == "none":
         return contextlib.nullcontext()
     if run.backend == "jax":
