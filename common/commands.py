@@ -222,7 +222,8 @@ def prepare_data(task: Any) -> list[Any]:
         DataError: there are neither features nor recordings.
     """
     family = _in_family(task, "extraction")
-    if not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+    again = "extraction" in task.overwrite
+    if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
         if task.simulate_missing_dataset:
             simulate_task(task)
         if not task.dataset_dir.is_dir():
@@ -232,7 +233,7 @@ def prepare_data(task: Any) -> list[Any]:
                 "python seld.py demo a"
             )
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
-        family.run(task, task.set_names)
+        family.run(task, task.set_names, overwrite=again)
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 

@@ -59,6 +59,8 @@ class BaseTask(Section):
     output_dir: Path
     seed: int = Field(0, ge=0)
     simulate_missing_dataset: bool = False  # a task on simulated data writes its dataset by itself
+    # Stages to do again although they are finished: names as in the run's folder, or "extraction".
+    overwrite: tuple[str, ...] = ()
     network: dict[str, Any] = Field({})  # checked by the system's own NetworkConfig
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()

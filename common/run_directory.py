@@ -18,7 +18,7 @@ from common.files import write_json, write_text
 logger = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
 # Where and how fast a job runs may change between its parts; what it computes may not.
-FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published")
+FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
 
 
 def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:

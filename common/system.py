@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
@@ -34,6 +34,27 @@ class Stage:
     loss_weights: Mapping[str, float]
     target_stride: int = 1
     learns_from: Literal["labels", "predictions"] = "labels"
+
+
+def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[str]:
+    """Names of the stages to do again: those asked for, and those after them, which learned from them.
+
+    Args:
+        stages: of the system, in order.
+        overwrite: names asked for; "extraction" is not a stage of training and is passed over.
+
+    Raises:
+        ConfigError: there is no stage of that name.
+    """
+    names = [stage.name for stage in stages]
+    unknown = [name for name in overwrite if name not in [*names, "extraction"]]
+    if unknown:
+        raise ConfigError(
+            f"`overwrite` names what is to be done again. Expected: some of extraction, {', '.join(names)}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    positions = [names.index(name) for name in overwrite if name in names]
+    return names[min(positions) :] if positions else []
 
 
 def systems(family: str) -> list[str]:

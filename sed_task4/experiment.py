@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,11 @@ from common.prediction import Prediction, predict_recordings
 from common.run_directory import read_json
 from common.section import Section
 from common.stage_data import Selection, stage_data
-from common.system import Stage, load_system
+from common.system import Stage, load_system, stages_to_redo
 from common.tfrecord import read_shard
 from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
+from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
 from sed_task4.features import feature_shape
 from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
@@ -126,6 +128,7 @@ class Experiment:
         system.check_network(network, (task.pipeline.sequence_frames, *feature_shape(task.features)))
         if any(stage.learns_from == "predictions" for stage in system.stages(task)) and not task.sets.unlabelled:
             raise ConfigError(f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their subset.")
+        stages_to_redo(system.stages(task), task.overwrite)
         return cls(task, system, network)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
@@ -139,7 +142,12 @@ class Experiment:
             The tables of scores, as text; also written to `scores.txt` and `scores.json`.
         """
         store = FeatureStore.joined(stores)
+        for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
+            shutil.rmtree(folder / name, ignore_errors=True)
         labelled, validation = self._selections(store, folder)
+        if self.task.sets.validation_fraction or self.task.sets.validate_on:
+            check_disjoint(labelled.recording_names, validation.recording_names)
+        check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
         before: TrainedStage | None = None
         found = Found()
         for stage in self.system.stages(self.task):

@@ -18,7 +18,7 @@ from common.files import write_text
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
-from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of
+from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, extract_features, feature_shape
 from sed_task4.labels import event_array, frame_activity, many_hot
 
@@ -179,6 +179,7 @@ def check_task(task: ExtractionTask) -> None:
 
 def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
     clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
+    warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _report(folder, problems)

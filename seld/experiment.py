@@ -1,6 +1,7 @@
 """One run of a SELD task: every fold trained, tested and scored, with its submission files and figures."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
 from common.stage_data import Selection, stage_data
-from common.system import Stage, load_system
+from common.system import Stage, load_system, stages_to_redo
 from common.tfrecord import read_shard
 from common.training import Goal, train_stage
 from seld.augmentation import foa_transforms
@@ -101,7 +102,7 @@ class Experiment:
         network = validate(system.NetworkConfig, task.network, "network")
         shape = feature_shape(task.features, task.dataset.channels)
         system.check_network(network, (task.pipeline.sequence_frames, *shape))
-        system.stages(task)
+        stages_to_redo(system.stages(task), task.overwrite)
         return cls(task, system, network)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
@@ -129,6 +130,8 @@ class Experiment:
         Returns:
             Labels and predictions of the labelled test recordings; those without labels only get submission files.
         """
+        for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
+            shutil.rmtree(folder / name, ignore_errors=True)
         for stage in self.system.stages(self.task):
             model = self._train(stage, fold, stores, folder / stage.name)
         test = Selection.among(stores, fold.test)

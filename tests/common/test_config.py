@@ -7,6 +7,7 @@ import yaml
 
 from common.config import load_task, merge, parse_overrides, read_tasks, resolve
 from common.errors import ConfigError
+from common.system import Stage, stages_to_redo
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -163,3 +164,11 @@ def test_yaml_cannot_run_code(tmp_path):
     path.write_text("tasks: !!python/object/apply:os.system ['true']\n")
     with pytest.raises(ConfigError, match="not valid YAML"):
         read_tasks(path)
+
+
+def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
+    stages = [Stage(name, lambda shape: None, {}, {}, {}) for name in ("pass1", "pass2", "pass3")]
+    assert stages_to_redo(stages, ["pass2", "extraction"]) == ["pass2", "pass3"]
+    assert stages_to_redo(stages, ["extraction"]) == []
+    with pytest.raises(ConfigError, match=r"some of extraction, pass1, pass2, pass3. Received: pass4"):
+        stages_to_redo(stages, ["pass4"])

@@ -102,3 +102,11 @@ def test_the_split_depends_on_the_seed_and_not_on_the_order_of_the_clips():
     drawn = draw_validation(names, 0.2, seed=3)
     assert len(drawn) == 8 and drawn == draw_validation(names[::-1], 0.2, seed=3)
     assert drawn != draw_validation(names, 0.2, seed=4)
+
+
+def test_a_finished_stage_is_done_again_when_asked_and_the_earlier_one_is_kept(folder):
+    run = folder / "output" / "crnn-demo_a"
+    before = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
+    assert main(["crnn-demo", "a", *arguments(folder, CRNN | {"overwrite": "[pass2]"})]) == 0
+    after = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
+    assert after["pass1"] == before["pass1"] and after["pass2"] > before["pass2"]
