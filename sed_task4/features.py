@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from common import spectral
 from common.audio import fit_length
 from common.errors import ConfigError
-from common.section import Section
+from common.framing import FramingConfig
 from common.spectral import frames_in
 from sed_task4.labels import Rule
 
@@ -20,7 +20,7 @@ _CRNN_SIZES = {
 _WINDOWS: dict[Kind, spectral.Window] = {"logmel_db": "hann_symmetric", "log_magnitude_mel": "hamming"}
 
 
-class FeatureConfig(Section):
+class FeatureConfig(FramingConfig):
     """Which features are computed; sizes that are not given are those published for the kind."""
 
     kind: Kind = "logmel_db"
@@ -67,34 +67,6 @@ class FeatureConfig(Section):
         """Frames of a clip whose centres lie in its recording, at least one."""
         inside = -(-n_samples // self.hop_samples(sample_rate_hz))
         return min(max(inside, 1), self.n_frames(clip_s))
-
-    def window_samples(self, sample_rate_hz: int) -> int:
-        """Length of the window; it must fit into the transform.
-
-        Raises:
-            ConfigError: it does not.
-        """
-        samples = round(self.window_s * sample_rate_hz)
-        if not 1 <= samples <= self.n_fft:
-            raise ConfigError(
-                f"The window must fit into the Fourier transform. Expected: `features.window_s` x sample rate <= "
-                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
-            )
-        return samples
-
-    def hop_samples(self, sample_rate_hz: int) -> int:
-        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
-
-        Raises:
-            ConfigError: it is not.
-        """
-        samples = round(self.hop_s * sample_rate_hz)
-        if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
-            raise ConfigError(
-                "`features.hop_s` must be a whole number of samples. "
-                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
-            )
-        return samples
 
     def check(self, sample_rate_hz: int) -> None:
         """Compares the sizes with the sample rate.

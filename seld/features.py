@@ -8,17 +8,14 @@ from pydantic import Field, model_validator
 from common import spectral
 from common.audio import fit_length
 from common.errors import ConfigError
-from common.section import Section
+from common.framing import FramingConfig
 from common.spectral import frames_in
 
 
-class FeatureConfig(Section):
+class FeatureConfig(FramingConfig):
     """Which features are computed, and how they are stored and read."""
 
     kind: Literal["magnitude_phase", "logmel_intensity"] = "magnitude_phase"
-    window_s: float = Field(0.04, gt=0, description="Length of the Hann window.")
-    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
-    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
     n_mels: int = Field(64, ge=1, description="Mel bands of logmel_intensity.")
     fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band.")
     fmax_hz: float | None = Field(None, gt=0, description="Upper edge of the highest; null: half the sample rate.")
@@ -44,34 +41,6 @@ class FeatureConfig(Section):
     def stored_dtype(self) -> str:
         """Type of the features in shards and batches."""
         return self.dtype or ("float16" if self.kind == "magnitude_phase" else "float32")
-
-    def window_samples(self, sample_rate_hz: int) -> int:
-        """Length of the window; it must fit into the transform.
-
-        Raises:
-            ConfigError: it does not.
-        """
-        samples = round(self.window_s * sample_rate_hz)
-        if samples > self.n_fft:
-            raise ConfigError(
-                f"The window is longer than the Fourier transform. Expected: `features.window_s` x sample rate <= "
-                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
-            )
-        return samples
-
-    def hop_samples(self, sample_rate_hz: int) -> int:
-        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
-
-        Raises:
-            ConfigError: it is not.
-        """
-        samples = round(self.hop_s * sample_rate_hz)
-        if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
-            raise ConfigError(
-                "`features.hop_s` must be a whole number of samples. "
-                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
-            )
-        return samples
 
     def content(self) -> dict[str, object]:
         """The settings that the stored numbers depend on (not those that only change how they are read)."""

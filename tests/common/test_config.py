@@ -114,7 +114,7 @@ def test_folds_that_share_a_split_are_refused():
     ("override", "message"),
     [
         ("features.hop_s=0.05", "`hop_s` must not exceed `window_s`"),
-        ("features.n_fft=1024", "window is longer than the Fourier transform"),
+        ("features.n_fft=1024", "window must fit into the Fourier transform"),
         ("folds=[{name: a, train: [1], validate_on: [2], test: [0]}]", "needs `dataset.mode: eval`"),
         ("family=song", "`family` must be one of: seld"),
     ],

@@ -1,0 +1,42 @@
+"""Settings of windows and frames, and their sizes in samples."""
+
+from pydantic import Field
+
+from common.errors import ConfigError
+from common.section import Section
+
+
+class FramingConfig(Section):
+    """Windows of a short-time Fourier transform; the features of a family extend it."""
+
+    window_s: float = Field(0.04, gt=0, description="Length of the window.")
+    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
+
+    def window_samples(self, sample_rate_hz: int) -> int:
+        """Length of the window; it must fit into the transform.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        samples = round(self.window_s * sample_rate_hz)
+        if not 1 <= samples <= self.n_fft:
+            raise ConfigError(
+                "The window must fit into the Fourier transform. Expected: `features.window_s` x sample rate <= "
+                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
+            )
+        return samples
+
+    def hop_samples(self, sample_rate_hz: int) -> int:
+        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        samples = round(self.hop_s * sample_rate_hz)
+        if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
+            raise ConfigError(
+                "`features.hop_s` must be a whole number of samples. "
+                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
+            )
+        return samples
