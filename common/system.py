@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ class Stage:
         losses: for each output, a function of (target, output).
         loss_weights: for each output, the weight of its loss.
         target_stride: feature frames per output frame.
+        metrics: for some outputs, makers of Keras metrics of the training batches, logged as <output>_<metric>.
         learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled recordings.
     """
 
@@ -33,6 +34,7 @@ class Stage:
     losses: Mapping[str, Callable]
     loss_weights: Mapping[str, float]
     target_stride: int = 1
+    metrics: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     learns_from: Literal["labels", "predictions"] = "labels"
 
 

@@ -136,6 +136,7 @@ def _fit(
         optimizer=build_optimizer(training),
         loss=dict(stage.losses),
         loss_weights=dict(stage.loss_weights),
+        metrics={output: [make()] for output, make in stage.metrics.items()},
         jit_compile=jit_setting(run),
     )
     if state.folder is not None:

@@ -41,6 +41,7 @@ class DatasetConfig(Section):
     )  # fmt: skip
     sample_rate_hz: int = Field(44100, gt=0, description="Rate of the features; recordings of any rate are resampled.")
     clip_s: float = Field(10.0, gt=0, description="Length of a clip; shorter ones are padded, longer ones are cut.")
+    max_clips: int | None = Field(None, gt=0, description="First clips of each subset alone, to try things; null: all.")
     skip_unreadable: bool = Field(False, description="Leave out clips that cannot be read, and list them.")
 
     @field_validator("classes")

@@ -146,6 +146,7 @@ def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:
             "classes": list(dataset.classes),
             "sample_rate_hz": dataset.sample_rate_hz,
             "clip_s": dataset.clip_s,
+            "max_clips": dataset.max_clips,
         },
         "features": task.features.content(),
         "recordings_per_shard": task.pipeline.recordings_per_shard,
@@ -179,6 +180,7 @@ def check_task(task: ExtractionTask) -> None:
 
 def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
     clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
+    clips = clips[: task.dataset.max_clips]
     warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")

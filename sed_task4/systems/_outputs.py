@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 Outputs = Mapping[str, np.ndarray]
+
+
+def macro_f() -> keras.metrics.Metric:
+    """Mean F-score of the tags (B, K) over the classes, at a threshold of one half, of the batches trained on."""
+    return keras.metrics.F1Score(average="macro", threshold=0.5, name="macro_f")
 
 
 def clip_outputs(outputs: Outputs, n_frames: int, stride: int) -> tuple[np.ndarray, np.ndarray]:

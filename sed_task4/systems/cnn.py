@@ -15,7 +15,7 @@ from common.losses import MaskedBinaryCrossentropy
 from common.section import Section
 from common.system import Stage
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.systems._outputs import clip_outputs
+from sed_task4.systems._outputs import clip_outputs, macro_f
 
 Size = Annotated[int, Field(gt=0)]
 PUBLISHED_FILTERS = {
@@ -158,6 +158,7 @@ def stages(task: Any) -> list[Stage]:
             targets={"clip": ("tags",), "frames": ("activity",)},
             losses={output: MaskedBinaryCrossentropy(LOG_FLOOR)},
             loss_weights={output: 1.0},
+            metrics={} if network.strong_training else {"clip": macro_f},
         )
     ]
 

@@ -12,7 +12,7 @@ from common.layers import Aggregate
 from common.losses import MaskedBinaryCrossentropy
 from common.system import Stage
 from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.systems._outputs import clip_outputs
+from sed_task4.systems._outputs import clip_outputs, macro_f
 
 PASSES = ("pass1", "pass2")
 
@@ -98,6 +98,7 @@ def stages(task: Any) -> list[Stage]:
             losses={output: MaskedBinaryCrossentropy()},
             loss_weights={output: 1.0},
             target_stride=network.time_pooling,
+            metrics={"clip": macro_f} if output == "clip" else {},
             learns_from="labels" if name == PASSES[0] else "predictions",
         )
         for name, output in zip(PASSES, ("clip", "frames"), strict=True)

@@ -87,6 +87,15 @@ def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_pat
     assert len((run / "cnn" / "history.csv").read_text().splitlines()) == 3
 
 
+def test_a_few_clips_are_enough_to_try_things_and_the_training_f_is_logged(tmp_path):
+    settings = CNN | {"dataset.max_clips": "4", "sets.validate_on": "validation", "training.batches_per_pass": "1"}
+    assert main(["cnn9-demo", "few", *arguments(tmp_path, settings)]) == 0
+    run = tmp_path / "output" / "cnn9-demo_few"
+    header = (run / "cnn" / "history.csv").read_text().splitlines()[0].split(",")
+    assert {"clip_macro_f", "val_clip_macro_f", "val_map"} <= set(header)
+    assert json.loads((run / "scores.json").read_text())["n_clips"] == 4
+
+
 def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
     assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
     assert "must not name a subset that is learned from" in capsys.readouterr().err
