@@ -12,7 +12,6 @@ from seld.dataset import Events
 from seld.geometry import AngleGrid
 from seld.labels import (
     classification_tensor,
-    reference_rows,
     regression_labels,
     regression_to_rows,
     rows_to_classification,
