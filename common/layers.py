@@ -1,6 +1,6 @@
 """Keras layers and blocks that several systems are made of; channels last, any backend."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import keras
@@ -232,3 +232,24 @@ def set_weights_by_name(model: keras.Model, arrays: Mapping[str, np.ndarray]) ->
             raise ValueError(f"{name}: expected shape {tuple(weight.shape)}. Received: {arrays[name].shape}.")
     for name, weight in weights.items():
         weight.assign(arrays[name])
+
+
+def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str], bool]) -> None:
+    """Copies the weights of some layers from one model to another that has layers of the same names.
+
+    Args:
+        source: any model.
+        target: any model; its other weights stay.
+        wanted: says of a layer's name whether its weights are copied.
+
+    Raises:
+        ValueError: a wanted layer is missing in the source, or of another shape there; nothing is copied.
+    """
+    given, taken = weights_by_name(source), weights_by_name(target)
+    chosen = [name for name in taken if wanted(name.split("/")[0])]
+    for name in chosen:
+        expected, received = tuple(taken[name].shape), tuple(given[name].shape) if name in given else None
+        if expected != received:
+            raise ValueError(f"{name}: expected a weight of shape {expected} to start from. Received: {received}.")
+    for name in chosen:
+        taken[name].assign(given[name])

@@ -13,6 +13,11 @@ from common.errors import ConfigError
 REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages", "decode")
 
 
+def any_layer(name: str) -> bool:
+    """Says yes to every layer, see `Stage.keeps`."""
+    return True
+
+
 @dataclass(frozen=True)
 class Stage:
     """One training of one model: stages are the only way systems differ.
@@ -26,6 +31,11 @@ class Stage:
         target_stride: feature frames per output frame.
         metrics: for some outputs, makers of Keras metrics of the training batches, logged as <output>_<metric>.
         learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled recordings.
+        starts_from: name of an earlier stage whose weights this one starts from; None: fresh weights.
+        keeps: says of a layer's name whether its weights come from `starts_from`; those of other layers are fresh.
+        answers: outputs that this stage answers for in the scores; empty: all.
+        part_of: stages with the same name answer together, each for its outputs; other names are other systems that
+            the same run trains and compares.
     """
 
     name: str
@@ -36,6 +46,10 @@ class Stage:
     target_stride: int = 1
     metrics: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     learns_from: Literal["labels", "predictions"] = "labels"
+    starts_from: str | None = None
+    keeps: Callable[[str], bool] = any_layer
+    answers: tuple[str, ...] = ()
+    part_of: str = ""
 
 
 def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from common.config import RunConfig, TrainingConfig
 from common.distribution import devices, jit_setting
 from common.errors import CheckpointError
 from common.files import write_json, write_text
-from common.layers import with_statistics
+from common.layers import copy_weights, with_statistics
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
 from common.run_directory import read_json
@@ -85,7 +85,7 @@ def train_stage(
         run: devices and precision.
         folder: holds the stage's weights and logs; made if missing.
         seed: of the initial weights and of dropout.
-        start: a model of the same form whose weights this one starts from; None: fresh ones.
+        start: a model whose weights this one starts from, in the layers that `stage.keeps`; None: fresh ones.
 
     Returns:
         The model with the best score, from raw features to the outputs.
@@ -131,7 +131,7 @@ def _fit(
     keras.utils.set_random_seed(seed)
     model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
     if start is not None:
-        model.set_weights(start.get_weights())
+        copy_weights(start, model, stage.keeps)
     model.compile(
         optimizer=build_optimizer(training),
         loss=dict(stage.losses),

@@ -105,6 +105,11 @@ class Experiment:
         stages_to_redo(system.stages(task), task.overwrite)
         return cls(task, system, network)
 
+    def new_network(self) -> keras.Model:
+        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
+        shape = (None, *feature_shape(self.task.features, self.task.dataset.channels))
+        return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
+
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains, tests and scores every fold.
 
