@@ -6,7 +6,10 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
+from common.errors import CheckpointError
+
 Pooling = Literal["average", "max"]
+STATISTICS = "standardize"  # the layer that holds the statistics of the training data
 PACKAGE = "dcase_keras"  # the name under which own objects are stored in `.keras` files
 
 
@@ -74,7 +77,7 @@ def with_statistics(network: keras.Model, mean: np.ndarray, std: np.ndarray) -> 
             )
         if not np.all(np.isfinite(values)):
             raise ValueError(f"`{name}` must be finite. Received: {np.sum(~np.isfinite(values))} NaN or Inf values.")
-    standardize = Standardize(bands_channels, name="standardize")
+    standardize = Standardize(bands_channels, name=STATISTICS)
     standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
     raw = keras.Input(network.input_shape[1:], name="features", dtype="float32")  # (B, T, F, C)
     return keras.Model(raw, network(standardize(raw)), name=f"{network.name}_with_statistics")
@@ -243,13 +246,16 @@ def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str
         wanted: says of a layer's name whether its weights are copied.
 
     Raises:
-        ValueError: a wanted layer is missing in the source, or of another shape there; nothing is copied.
+        CheckpointError: a wanted layer is missing in the source, or of another shape there; nothing is copied.
     """
     given, taken = weights_by_name(source), weights_by_name(target)
     chosen = [name for name in taken if wanted(name.split("/")[0])]
     for name in chosen:
         expected, received = tuple(taken[name].shape), tuple(given[name].shape) if name in given else None
         if expected != received:
-            raise ValueError(f"{name}: expected a weight of shape {expected} to start from. Received: {received}.")
+            raise CheckpointError(
+                f"The model to start from does not fit. Expected: a weight {name} of shape {expected}. Received: "
+                f"{received or 'none'}. Give a model of the same architecture."
+            )
     for name in chosen:
         taken[name].assign(given[name])

@@ -16,7 +16,7 @@ from common.config import RunConfig, TrainingConfig
 from common.distribution import devices, jit_setting
 from common.errors import CheckpointError
 from common.files import write_json, write_text
-from common.layers import copy_weights, with_statistics
+from common.layers import STATISTICS, copy_weights, with_statistics
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
 from common.run_directory import read_json
@@ -131,7 +131,8 @@ def _fit(
     keras.utils.set_random_seed(seed)
     model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
     if start is not None:
-        copy_weights(start, model, stage.keeps)
+        # The statistics are those of this training's own data.
+        copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))
     model.compile(
         optimizer=build_optimizer(training),
         loss=dict(stage.losses),
