@@ -1,0 +1,1 @@
+"""One file per published system; `system: tf_segmentation` in params.yaml loads `tf_segmentation.py` here."""
