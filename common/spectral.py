@@ -14,6 +14,7 @@ import scipy.fft
 _BLOCK_FRAMES = 32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
 _POWER_FLOOR = 1e-10  # -100 dB
 _MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
+_BAND_FLOOR = 1e-8
 
 Window = Literal["hann", "hann_symmetric", "hamming", "hamming_symmetric"]
 _COSINE_SHARE = {"hann": 0.5, "hamming": 0.46}
@@ -216,6 +217,69 @@ def log_magnitude_mel(
     blocks = stft_blocks(signal, window_samples, n_fft, hop_samples, n_frames, window, "float64")
     bands = [np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR).transpose(1, 2, 0) for _, spectra in blocks]
     return np.concatenate(bands).astype(np.float32)
+
+
+def uncentred_stft(
+    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, window: Window = "hamming_symmetric"
+) -> np.ndarray:
+    """Short-time Fourier transform of whole windows alone: the signal is neither padded nor reflected.
+
+    Frame t starts at sample `t * hop_samples`; samples after the last whole window are left out.
+
+    Args:
+        audio: float (S,), at least one window.
+        window_samples: length of the window, at most `n_fft`.
+        n_fft: length of the transform, even.
+        hop_samples: distance of frames.
+        window: its shape, see `analysis_window`.
+
+    Returns:
+        complex64 (T, n_fft // 2 + 1), not scaled, with T = 1 + (S - window_samples) // hop_samples.
+
+    Raises:
+        ValueError: not one channel, or less than one window.
+    """
+    signal = np.ascontiguousarray(audio, np.float32)
+    if signal.ndim != 1 or len(signal) < window_samples:
+        raise ValueError(
+            f"Expected: one channel of at least one window, {window_samples} samples. Received: {signal.shape}."
+        )
+    weights = analysis_window(window_samples, window_samples, window).astype(np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(signal, window_samples)[::hop_samples]  # (T, window_samples)
+    blocks = [
+        scipy.fft.rfft(frames[start : start + _BLOCK_FRAMES] * weights, n_fft, axis=-1)
+        for start in range(0, len(frames), _BLOCK_FRAMES)
+    ]
+    return np.concatenate(blocks)
+
+
+def density_magnitude(
+    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, window: Window = "hamming_symmetric"
+) -> np.ndarray:
+    """Magnitudes whose squares are a spectral density per sample: divided by the root of the window's energy.
+
+    Args:
+        audio: float (S,), see `uncentred_stft`, as are the others.
+
+    Returns:
+        float32 (T, n_fft // 2 + 1), what `scipy.signal.spectrogram` gives for mode "magnitude", scaling "density", a
+        sample rate of 1 and no detrending.
+    """
+    spectra = uncentred_stft(audio, window_samples, n_fft, hop_samples, window)
+    energy = np.sum(analysis_window(window_samples, window_samples, window) ** 2)
+    return np.abs(spectra) * np.float32(1 / np.sqrt(energy))
+
+
+def inverse_mel(filters: np.ndarray) -> np.ndarray:
+    """Spreads values of mel bands over the bins of the transform: each bin is an average of the bands it lies in.
+
+    Args:
+        filters: (n_fft // 2 + 1, bands), see `mel_filters`.
+
+    Returns:
+        float32 (bands, n_fft // 2 + 1); bins that no band covers are 0.
+    """
+    return (filters / (filters.sum(axis=1, keepdims=True) + _BAND_FLOOR)).T.astype(np.float32)
 
 
 def logmel_intensity(

@@ -173,3 +173,24 @@ def test_the_logarithm_of_silence_is_finite():
 @pytest.mark.parametrize(("duration_s", "hop_s", "frames"), [(10.0, 0.015625, 640), (10.0, 0.02, 500), (0.01, 0.02, 1)])
 def test_whole_frames_are_counted(duration_s, hop_s, frames):
     assert spectral.frames_in(duration_s, hop_s) == frames
+
+
+def test_uncentred_magnitudes_are_the_spectrogram_of_scipy_and_whole_windows_alone_count():
+    audio = np.random.default_rng(3).normal(size=5000)
+    expected = scipy.signal.spectrogram(
+        audio, window=np.hamming(512), noverlap=256, nfft=1024, mode="magnitude", scaling="density", detrend=False
+    )[2].T
+    magnitude = spectral.density_magnitude(audio, 512, 1024, 256)
+    assert magnitude.shape == (18, 513) and magnitude.dtype == np.float32  # 1 + (5000 - 512) // 256
+    np.testing.assert_allclose(magnitude, expected, rtol=1e-4, atol=1e-5)
+    assert len(spectral.uncentred_stft(audio[:512], 512, 512, 256)) == 1
+    with pytest.raises(ValueError, match=r"at least one window, 512 samples. Received: \(511,\)"):
+        spectral.uncentred_stft(audio[:511], 512, 512, 256)
+
+
+def test_values_of_mel_bands_spread_over_bins_are_averages_of_the_bands():
+    filters = spectral.mel_filters(32000, 1024, 20, 50.0, 16000.0)
+    spread = spectral.inverse_mel(filters)  # (bands, bins)
+    covered = filters.sum(axis=1) > 0
+    np.testing.assert_allclose(spread[:, covered].sum(axis=0), 1, atol=1e-4)
+    assert not spread[:, ~covered].any()
