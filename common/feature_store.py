@@ -14,7 +14,7 @@ from common.errors import DataError
 from common.files import atomic_path, file_crc32
 from common.scaler import RunningStatistics
 from common.spectral import interleave_channels
-from common.tfrecord import EXTRACT_AGAIN, ExampleSchema
+from common.tfrecord import EXTRACT_AGAIN, ExampleSchema, read_shard
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,17 @@ class FeatureStore:
     def frames(self, groups: Iterable[Any] | None = None) -> list[int]:
         """Feature frames of the examples of some groups, in the order of `shards`."""
         return [frames for entry in self.selected(groups) for frames in entry.frames]
+
+    def record(self, groups: Iterable[Any], name: str) -> dict[str, Any]:
+        """Reads the arrays of one recording of these groups, and its name.
+
+        Raises:
+            KeyError: it is not there.
+        """
+        entry = next((entry for entry in self.selected(groups) if name in entry.names), None)
+        if entry is None:
+            raise KeyError(name)
+        return next(record for record in read_shard(self.path(entry), self.schema) if record["name"] == name)
 
     def statistics(
         self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0

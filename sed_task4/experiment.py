@@ -26,7 +26,6 @@ from common.run_directory import read_json
 from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, load_system, stages_to_redo
-from common.tfrecord import read_shard
 from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
@@ -302,7 +301,7 @@ class Experiment:
         scorer = self.new_clip_scorer()
         take_in(scorer, clip)
         figure = clip_figure(
-            features_of(store, task.sets.test, clip.name),
+            store.record(task.sets.test, clip.name)["features"][..., 0],
             clip.events,
             clip.frames,
             scorer.estimates[0],
@@ -313,13 +312,6 @@ class Experiment:
             unit="dB" if task.features.kind == "logmel_db" else "ln",
         )
         save_figure(figure, folder / "clip.png")
-
-
-def features_of(store: FeatureStore, groups: Sequence[str], name: str) -> np.ndarray:
-    """Reads the features (T, F) of one clip."""
-    entry = next(entry for entry in store.selected(groups) if name in entry.names)
-    record = next(record for record in read_shard(store.path(entry), store.schema) if record["name"] == name)
-    return record["features"][..., 0]
 
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:

@@ -1,5 +1,6 @@
 """Settings of a sound event localization and detection task: one entry of `params.yaml`."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -17,12 +18,25 @@ class FoldConfig(Section):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
     train: tuple[int, ...] = Field(min_length=1)
-    validate_on: tuple[int, ...] = Field(min_length=1)
+    # Empty: nothing is held out, and the scores of training recordings decide.
+    validate_on: tuple[int, ...]
     test: tuple[int, ...] = Field(min_length=1)
+    # As published for two-stage: the model is chosen by its scores on the test splits, so they flatter.
+    validate_on_test: bool = False
+
+    @property
+    def decisive(self) -> tuple[int, ...]:
+        """The splits whose scores decide when training stops and which model is kept."""
+        return self.validate_on or self.train
 
     @model_validator(mode="after")
     def _splits_are_disjoint(self) -> "FoldConfig":
-        used = [*self.train, *self.validate_on, *self.test]
+        if self.validate_on_test and set(self.validate_on) != set(self.test):
+            raise ValueError(
+                f"fold {self.name!r}: with `validate_on_test` both must name the same splits. "
+                f"Received: validate_on {list(self.validate_on)}, test {list(self.test)}."
+            )
+        used = [*self.train, *self.test, *([] if self.validate_on_test else self.validate_on)]
         shared = sorted({split for split in used if used.count(split) > 1})
         if shared:
             raise ValueError(
@@ -37,8 +51,11 @@ class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
     loss_weights: dict[Literal["sed", "doa"], float] = Field({"sed": 1.0, "doa": 50.0})
-    doa_loss: Literal["mse", "masked_mse"] = "mse"  # masked_mse: active classes only; wants a weight near 0.3
+    # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and masked_rmse of angles.
+    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = "mse"
     augmentation: Literal["none", "foa_rotation"] = "none"  # foa_rotation: 16 rotations and reflections
+    stage_epochs: dict[str, int] = Field({})  # `epochs` of single stages, by name, e.g. {sed: 20}
+    start_from: dict[str, Path] = Field({})  # models whose weights single stages start from, by name
 
 
 class TaskConfig(BaseTask):
@@ -84,7 +101,7 @@ def _contradictions(task: TaskConfig) -> list[str]:
     if repeated:
         found.append(f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it.")
     for fold in task.folds:
-        if 0 in (*fold.train, *fold.validate_on):
+        if 0 in fold.train or (0 in fold.validate_on and not fold.validate_on_test):
             found.append(f"fold {fold.name!r}: split 0 is the evaluation set; it can only be in `test`.")
         if dataset.mode == "dev" and 0 in fold.test:
             found.append(f"fold {fold.name!r} tests on split 0, the evaluation set: it needs `dataset.mode: eval`.")

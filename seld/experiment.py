@@ -10,10 +10,12 @@ from typing import Any
 
 import keras
 import numpy as np
+from matplotlib.figure import Figure
 
-from common.callbacks import Scorer
+from common.answers import Answers, parts
 from common.config import validate
 from common.distribution import devices
+from common.errors import ConfigError
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
 from common.pipeline import guard_stream
@@ -22,59 +24,22 @@ from common.prediction import Prediction, predict_recordings
 from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, load_system, stages_to_redo
-from common.tfrecord import read_shard
-from common.training import Goal, train_stage
+from common.training import Goal, load_model, train_stage
 from seld.augmentation import foa_transforms
-from seld.config import FoldConfig, TaskConfig
+from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events, parse_name
 from seld.features import feature_shape
-from seld.figures import LEARNING_PANELS, recording_figure
-from seld.metrics import SeldScorer, reference_for
+from seld.figures import LEARNING_PANELS, channel_titles, features_figure, recording_figure
+from seld.metrics import reference_for
 from seld.score import ScoredRecording, score_report
 from seld.submission import read_submission, write_submission
+from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
-MONITOR = "val_seld_error"
+SUBMISSIONS = "submissions"
 
-
-class ValidationScorer(Scorer):
-    """Scores the validation recordings as the test recordings are scored: by the rows of their submission files."""
-
-    def __init__(self, experiment: "Experiment"):
-        task = experiment.task
-        self.experiment = experiment
-        self.scorer = SeldScorer(
-            task.scoring.scorer,
-            task.dataset.n_classes,
-            frames_per_s=round(1.0 / task.dataset.label_hop_s),
-            grid=task.dataset.grid,
-        )
-
-    def update(self, prediction: Prediction) -> None:
-        """Takes in one recording."""
-        task = self.experiment.task
-        reference = reference_for(
-            task.scoring.scorer,
-            Events.from_array(prediction.events),
-            task.dataset.n_frames,
-            task.dataset.label_hop_s,
-            task.dataset.grid,
-        )
-        self.scorer.update(reference, np.trunc(self.experiment.decode(prediction)), task.dataset.n_frames)
-
-    def result(self) -> dict[str, float]:
-        """Returns ER, F, DOA error in degrees, frame recall, SELD error, and how many directions there are."""
-        scores = self.scorer.result()
-        return {
-            "er": scores.er,
-            "f": scores.f,
-            "doa_error_deg": scores.doa_error_deg,
-            "frame_recall": scores.frame_recall,
-            "seld_error": scores.seld_error,
-            "n_reference": float(scores.directions.n_reference),
-            "n_estimate": float(scores.directions.n_estimate),
-            "n_pairs": float(scores.directions.n_pairs),
-        }
+Trained = tuple[Stage, keras.Model]
+Scored = dict[str, list[ScoredRecording]]  # by part of the system
 
 
 @dataclass(frozen=True)
@@ -102,7 +67,9 @@ class Experiment:
         network = validate(system.NetworkConfig, task.network, "network")
         shape = feature_shape(task.features, task.dataset.channels)
         system.check_network(network, (task.pipeline.sequence_frames, *shape))
-        stages_to_redo(system.stages(task), task.overwrite)
+        stages = system.stages(task)
+        stages_to_redo(stages, task.overwrite)
+        check_stage_names(stages, task.training)
         return cls(task, system, network)
 
     def new_network(self) -> keras.Model:
@@ -120,42 +87,56 @@ class Experiment:
         Returns:
             The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
         """
-        scored: list[ScoredRecording] = []
+        scored: Scored = {}
         for fold in self.task.folds:
             logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))
-            recordings = self.run_fold(fold, stores, folder / fold.name)
-            scored += recordings
+            of_fold = self.run_fold(fold, stores, folder / fold.name)
+            for part, recordings in of_fold.items():
+                scored.setdefault(part, []).extend(recordings)
             if len(self.task.folds) > 1:
-                self._report(recordings, folder / fold.name)
+                self._report(of_fold, folder / fold.name)
         return self._report(scored, folder)
 
-    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> list[ScoredRecording]:
+    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Scored:
         """Trains one fold and predicts its test recordings.
 
         Returns:
-            Labels and predictions of the labelled test recordings; those without labels only get submission files.
+            Labels and predictions of the labelled test recordings, by part of the system (see `Stage.part_of`); those
+            without labels only get submission files.
         """
-        for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
+        stages = self.system.stages(self.task)
+        for name in stages_to_redo(stages, self.task.overwrite):
             shutil.rmtree(folder / name, ignore_errors=True)
-        for stage in self.system.stages(self.task):
-            model = self._train(stage, fold, stores, folder / stage.name)
         test = Selection.among(stores, fold.test)
-        recordings = test.recordings(stage, self.task.pipeline, self.task.features.interleaved_channels)
-        scored = self._test(model, recordings, folder / "submissions")
-        self._draw_example(test, folder)
+        scored: Scored = {}
+        for part, members in parts(stages).items():
+            trained: list[Trained] = []
+            for stage in members:
+                trained.append((stage, self._train(stage, trained, fold, stores, folder / stage.name)))
+            place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
+            scored[part] = self._test(trained, test, place)
+        self._draw_examples(test, folder)
         return scored
 
-    def decode(self, prediction: Prediction) -> np.ndarray:
-        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels."""
-        task = self.task
+    def decode(self, prediction: Prediction, stage: Stage) -> np.ndarray:
+        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels.
+
+        Directions that are learned without a stage for detection are those of the truly active classes.
+        """
+        task, outputs = self.task, prediction.outputs
+        if stage.answers == ("doa",) and stage.starts_from is None:
+            outputs = {**outputs, "sed": np.maximum(prediction.targets["sed"], 0.0)}
         return self.system.decode(
-            prediction.outputs,
+            outputs,
             network=self.network,
             threshold=task.scoring.threshold,
             n_frames=task.dataset.n_frames,
+            hop_ratio=task.dataset.label_hop_s / task.features.hop_s,
         )
 
-    def _train(self, stage: Stage, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> keras.Model:
+    def _train(
+        self, stage: Stage, before: Sequence[Trained], fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path
+    ) -> keras.Model:
         task, features = self.task, self.task.features
         train = Selection.among(stores, fold.train)
         scaled = None if features.scaler_splits == "all" else train.groups
@@ -163,60 +144,109 @@ class Experiment:
         data = stage_data(
             stage,
             train,
-            Selection.among(stores, fold.validate_on),
+            Selection.among(stores, fold.decisive),
             train.store.statistics(scaled, features.interleaved_channels),
             task.pipeline,
             task.seed,
             transforms=foa_transforms(features.kind) if augmented else None,
             interleaved_channels=features.interleaved_channels,
         )
-        goal = Goal(MONITOR, "min", lambda: ValidationScorer(self), LEARNING_PANELS)
-        return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
+        answers = Answers(before, lambda: [data.validation])
+        goal = Goal(
+            f"val_{'sed' if detects_only(stage) else 'seld'}_error",
+            "min",
+            lambda: ValidationScorer(task, stage, answers, self.decode),
+            LEARNING_PANELS,
+        )
+        epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
+        training = task.training.model_copy(update={"epochs": epochs})
+        return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))
 
-    def _test(self, model: keras.Model, recordings: Any, folder: Path) -> list[ScoredRecording]:
-        scored = []
-        with devices(self.task.run), guard_stream():
-            for prediction in predict_recordings(model, recordings):
+    def _start(self, stage: Stage, before: Sequence[Trained]) -> keras.Model | None:
+        """The model whose weights a stage starts from: an earlier one, or one from a file."""
+        path = self.task.training.start_from.get(stage.name)
+        if path is not None:
+            return load_model(path)
+        return next((model for earlier, model in before if earlier.name == stage.starts_from), None)
+
+    def _test(self, trained: Sequence[Trained], test: Selection, folder: Path) -> list[ScoredRecording]:
+        *before, (stage, model) = trained
+        task, features = self.task, self.task.features
+
+        def stream() -> Any:
+            return test.recordings(stage, task.pipeline, features.interleaved_channels)
+
+        answers, scored = Answers(before, lambda: [stream()]), []
+        with devices(task.run), guard_stream():
+            for prediction in predict_recordings(model, stream()):
                 path = folder / f"{prediction.name}.csv"
-                write_submission(path, self.decode(prediction))
+                write_submission(path, self.decode(answers.joined(prediction), stage))
                 if prediction.labelled:  # scored from the file, so that the file alone gives the same table
-                    rows = read_submission(path, self.task.dataset.n_classes)
+                    rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
-                    place = parse_name(prediction.name, self.task.dataset.mode)
-                    scored.append(ScoredRecording(prediction.name, *place, events, rows, self.task.dataset.n_frames))
+                    place = parse_name(prediction.name, task.dataset.mode)
+                    scored.append(ScoredRecording(prediction.name, *place, events, rows, task.dataset.n_frames))
         return scored
 
-    def _report(self, scored: Sequence[ScoredRecording], folder: Path) -> str:
-        if not scored:
+    def _report(self, scored: Scored, folder: Path) -> str:
+        (_, main), *others = scored.items()
+        if not main:
             return f"The test recordings have no labels: there is nothing to score. Predictions are in {folder}/."
-        report = score_report(scored, self.task.dataset, published=self.task.published)
+        report = score_report(main, self.task.dataset, published=self.task.published, compared=dict(others))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()
 
-    def _draw_example(self, test: Selection, folder: Path) -> None:
-        """Draws the first test recording."""
-        task = self.task
-        record: Mapping[str, Any] = next(iter(read_shard(test.shards[0], test.store.schema)))
-        name = str(record["name"])
-        path = folder / "submissions" / f"{name}.csv"
+    def _draw_examples(self, test: Selection, folder: Path) -> None:
+        """Draws the first test recording without overlapping events and the first with, as far as names tell."""
+        overlaps: dict[int | None, str] = {}
+        for name in test.recording_names:
+            _, _, overlap = parse_name(name, self.task.dataset.mode)
+            overlaps.setdefault(overlap, name)
+        for number, (overlap, name) in enumerate(overlaps.items()):
+            record = test.store.record(test.groups, name)
+            suffix = f"_overlap{overlap}" if number else ""
+            save_figure(self._example_figure(record, folder / SUBMISSIONS), folder / f"recording{suffix}.png")
+            if not number:
+                titles = channel_titles(self.task.features, self.task.dataset)
+                figure = features_figure(record["features"], titles, self.task.features.hop_s, name)
+                save_figure(figure, folder / "features.png")
+
+    def _example_figure(self, record: Mapping[str, Any], submissions: Path) -> Figure:
+        task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
         reference = reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s)
-        figure = recording_figure(
+        return recording_figure(
             first_channel_db(record["features"], task.features.kind),
             reference if record["labelled"] else None,
-            read_submission(path, task.dataset.n_classes),
+            read_submission(submissions / f"{name}.csv", task.dataset.n_classes),
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s,
+            spectrogram_hop_s=task.features.hop_s,
             title=f"{name}: reference and estimate",
         )
-        save_figure(figure, folder / "recording.png")
 
 
 def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
     """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
     level = features[..., 0].astype(np.float32)
-    return level if kind == "logmel_intensity" else 20.0 * np.log10(np.maximum(level, 1e-5))
+    return 20.0 * np.log10(np.maximum(level, 1e-5)) if kind == "magnitude_phase" else level
+
+
+def check_stage_names(stages: Sequence[Stage], training: SeldTraining) -> None:
+    """Checks that settings of single stages name stages of the system.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    known = [stage.name for stage in stages]
+    for key, named in (("stage_epochs", training.stage_epochs), ("start_from", training.start_from)):
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            raise ConfigError(
+                f"`training.{key}` names stages that the system has not. Expected: some of {', '.join(known)}. "
+                f"Received: {', '.join(unknown)}."
+            )
 
 
 def _splits(fold: FoldConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:

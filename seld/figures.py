@@ -5,6 +5,7 @@ python -m seld.figures dataset METADATA_DIR --out DIR
 """
 
 import argparse
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from common.errors import DataError
 from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.spectral import decibels, stft
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
+from seld.features import FeatureConfig
 from seld.labels import event_frames, reference_rows
 from seld.submission import read_submission
 
@@ -52,6 +54,7 @@ LEARNING_PANELS = (
             Curve("val_doa_error_deg", "DOA error / 180°", scale=1 / 180),
             Curve("val_frame_recall", "frame recall"),
             Curve("val_seld_error", "SELD error"),
+            Curve("val_sed_error", "detection error"),
         ),
         limits=(0.0, 1.2),
         best="val_seld_error",
@@ -79,18 +82,20 @@ def recording_figure(
     hop_s: float,
     title: str,
     *,
+    spectrogram_hop_s: float | None = None,
     highest_hz: float | None = None,
     angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
 ) -> Figure:
     """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
 
     Args:
-        spectrogram_db: (T, F), dB, one row per `hop_s`.
+        spectrogram_db: (T, F), dB.
         reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None without labels.
         estimate: rows (m, 4).
         classes: names of the K classes.
-        hop_s: time from one frame to the next, in seconds; of the spectrogram and of the rows.
+        hop_s: time from one frame to the next, in seconds; of the rows.
         title: above the figure, usually the name of the recording.
+        spectrogram_hop_s: of the spectrogram; None: that of the rows.
         highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
         angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
 
@@ -98,7 +103,7 @@ def recording_figure(
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
     columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
-    duration_s = len(spectrogram_db) * hop_s
+    duration_s = len(spectrogram_db) * (spectrogram_hop_s or hop_s)
     figure = new_figure(4 + 4.5 * len(columns), 9.5, title)
     grid = figure.add_gridspec(4, len(columns), height_ratios=[1.15, 1.3, 1, 1])
     top = figure.add_subplot(grid[0, :])
@@ -115,6 +120,48 @@ def recording_figure(
         axes[2].set_xlabel("time / s", fontsize=9)
     top.set_xlim(0, duration_s)
     _class_legend(figure, list(columns.values()), classes)
+    return figure
+
+
+def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
+    """Says what each channel of the features is, and its unit."""
+    n_channels = dataset.channels
+    names = list("WYZX") if dataset.format == "foa" and n_channels == 4 else [f"mic {n + 1}" for n in range(n_channels)]
+    if features.kind == "magnitude_phase":
+        return [*(f"{name}, magnitude" for name in names), *(f"{name}, phase / rad" for name in names)]
+    levels = [f"{name}, level / dB" for name in names]
+    if features.kind == "logmel_intensity":
+        return [*levels, *(f"intensity along {axis}" for axis in "xyz")]
+    pairs = [f"GCC-PHAT of {a} and {b}, lag" for a, b in itertools.combinations(names, 2)]
+    return [*levels, *(pairs if features.kind == "logmel_gcc" else [])]
+
+
+def features_figure(features: np.ndarray, titles: Sequence[str], hop_s: float, title: str) -> Figure:
+    """Draws what a network sees of a recording: one image for each channel.
+
+    Args:
+        features: (T, F, C).
+        titles: C of them, with the unit.
+        hop_s: time from one frame to the next, in seconds.
+        title: above the figure, usually the name of the recording.
+    """
+    columns = 2 if len(titles) > 1 else 1
+    rows = math.ceil(len(titles) / columns)
+    figure = new_figure(12, 1.2 + 1.7 * rows, f"{title}: features")
+    duration_s = len(features) * hop_s
+    for number, channel_title in enumerate(titles):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        channel = features[..., number].astype(np.float32).T  # (F, T)
+        low, high = np.percentile(channel, [1.0, 99.0])
+        image = axes.imshow(
+            channel, origin="lower", aspect="auto", extent=(0.0, duration_s, 0.0, len(channel)), vmin=low, vmax=high,
+            cmap="magma", interpolation="antialiased",
+        )  # fmt: skip
+        figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04).ax.tick_params(labelsize=7)
+        axes.set_title(channel_title, fontsize=9, loc="left")
+        axes.tick_params(labelsize=7)
+        if number >= len(titles) - columns:
+            axes.set_xlabel("time / s", fontsize=8)
     return figure
 
 

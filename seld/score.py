@@ -63,7 +63,7 @@ class ScoreRow:
     """One line of the table.
 
     Attributes:
-        group: "all", "split", "overlap", "room", "baseline" or "published".
+        group: "all", "split", "overlap", "room", "system", "baseline" or "published".
         label: what the line is about, e.g. "split 1".
         n_recordings: how many recordings were scored, None for published values.
         scores: by definition; those the publication does not give are missing.
@@ -149,7 +149,11 @@ def format_score(name: str, value: float | None) -> str:
 
 
 def score_report(
-    recordings: Sequence[ScoredRecording], dataset: DatasetConfig, *, published: Mapping[str, float] | None = None
+    recordings: Sequence[ScoredRecording],
+    dataset: DatasetConfig,
+    *,
+    published: Mapping[str, float] | None = None,
+    compared: Mapping[str, Sequence[ScoredRecording]] | None = None,
 ) -> ScoreReport:
     """Scores recordings under both definitions.
 
@@ -160,6 +164,7 @@ def score_report(
         recordings: at least one; sorted here by name.
         dataset: classes, label hop and grid of directions.
         published: some of er, f, doa_error_deg, frame_recall and seld_error; f and frame_recall in [0, 1].
+        compared: what other systems estimate for the same recordings, by the label of their line.
 
     Raises:
         DataError: no recordings, or a recording's events are off the grid.
@@ -176,6 +181,11 @@ def score_report(
         for key in sorted({key for key in keys if key is not None}):
             members = [number for number, other in enumerate(keys) if other == key]
             rows.append(_row(group, f"{group} {key}", members, results))
+    for label, others in (compared or {}).items():
+        by_name = {other.name: other.estimate for other in others}
+        estimates = [by_name[recording.name] for recording in recordings]
+        scored = {name: _score_each(name, references[name], recordings, dataset, estimates) for name in DEFINITIONS}
+        rows.append(_row("system", label, range(len(recordings)), scored))
     baselines, notes = _baseline_rows(references, recordings, dataset)
     counts = {name: _counts(_merged(scorers)) for name, scorers in results.items()}
     return ScoreReport((*rows, *baselines, *_published_rows(published)), counts, tuple(notes))

@@ -148,7 +148,12 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
 
 
 def decode(
-    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, threshold: float, n_frames: int
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    threshold: float,
+    n_frames: int,
+    hop_ratio: float = 1.0,
 ) -> np.ndarray:
     """Turns the outputs for one recording into rows of the output format.
 
@@ -158,6 +163,7 @@ def decode(
         threshold: a class is active where its probability is above it.
         n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in time, cut to
             this length, and the last one is held if they are fewer.
+        hop_ratio: hop of the labels by that of the features.
 
     Returns:
         float64 (n, 4): frame, class, azimuth and elevation in degrees; sorted by frame, then class.
@@ -169,7 +175,8 @@ def decode(
     if n_frames and not len(sed):
         raise ValueError(f"`outputs` must cover the recording of {n_frames} frames. Received: no frame.")
     azimuth_deg, elevation_deg = directions_deg(outputs["doa"], network.doa_output)  # (T', K)
-    source = np.minimum(np.arange(n_frames) // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'
+    feature_frame = np.floor(np.arange(n_frames) * hop_ratio + 1e-6).astype(int)  # (n_frames,)
+    source = np.minimum(feature_frame // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'
     frame, klass = np.nonzero((sed > threshold)[source])
     at = source[frame], klass
     return np.column_stack([frame, klass, azimuth_deg[at], elevation_deg[at]]).astype(np.float64)

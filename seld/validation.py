@@ -1,0 +1,86 @@
+"""Scores of validation recordings while a stage is trained, computed as those of the test recordings are."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from common.answers import Answers
+from common.callbacks import Scorer
+from common.metrics.tagging import average_precision
+from common.prediction import Prediction
+from common.system import Stage
+from seld.config import TaskConfig
+from seld.dataset import Events
+from seld.metrics import SeldScorer, reference_for
+
+
+class ValidationScorer(Scorer):
+    """Scores recordings by the rows of their submission files, and detection by its probabilities too.
+
+    Args:
+        task: classes, frames and the definition of the scores.
+        stage: a stage that answers for detection alone gets no scores of directions.
+        answers: what earlier stages say of the recordings.
+        decode: turns outputs into rows of the submission.
+    """
+
+    def __init__(
+        self, task: TaskConfig, stage: Stage, answers: Answers, decode: Callable[[Prediction, Stage], np.ndarray]
+    ):
+        self.task, self.stage, self.answers, self.decode = task, stage, answers, decode
+        dataset = task.dataset
+        self.scorer = SeldScorer(
+            task.scoring.scorer, dataset.n_classes, frames_per_s=round(1.0 / dataset.label_hop_s), grid=dataset.grid
+        )
+        self._active: list[np.ndarray] = []  # (T, K) each, bool
+        self._probabilities: list[np.ndarray] = []  # (T, K) each
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one recording; of recordings without labels nothing is learned."""
+        if not prediction.labelled:
+            return
+        task, joined = self.task, self.answers.joined(prediction)
+        events = Events.from_array(prediction.events)
+        reference = reference_for(
+            task.scoring.scorer, events, task.dataset.n_frames, task.dataset.label_hop_s, task.dataset.grid
+        )
+        self.scorer.update(reference, np.trunc(self.decode(joined, self.stage)), task.dataset.n_frames)
+        frames = min(len(joined.targets["sed"]), len(joined.outputs["sed"]))
+        self._active.append(joined.targets["sed"][:frames] > 0)
+        self._probabilities.append(joined.outputs["sed"][:frames])
+
+    def result(self) -> dict[str, float]:
+        """Returns ER, F, frame recall and mean average precision; DOA and SELD error unless only detection counts."""
+        scores = self.scorer.result()
+        found = {
+            "er": scores.er,
+            "f": scores.f,
+            "frame_recall": scores.frame_recall,
+            "sed_error": (scores.er + 1.0 - scores.f) / 2.0,
+            **self._mean_average_precision(),
+        }
+        if detects_only(self.stage):
+            return found
+        return found | {
+            "doa_error_deg": scores.doa_error_deg,
+            "seld_error": scores.seld_error,
+            "n_reference": float(scores.directions.n_reference),
+            "n_estimate": float(scores.directions.n_estimate),
+            "n_pairs": float(scores.directions.n_pairs),
+        }
+
+    def _mean_average_precision(self) -> dict[str, float]:
+        if not self._active:
+            return {}
+        active, probabilities = np.concatenate(self._active), np.concatenate(self._probabilities)  # (N, K)
+        present = active.any(axis=0)
+        if not present.any():
+            return {"map_macro": float("nan"), "map_micro": float("nan")}
+        macro = average_precision(active[:, present], probabilities[:, present]).mean()
+        micro = average_precision(active.reshape(-1, 1), probabilities.reshape(-1, 1))[0]
+        return {"map_macro": float(macro), "map_micro": float(micro)}
+
+
+def detects_only(stage: Stage) -> bool:
+    """Whether a stage answers for detection and not for directions."""
+    return stage.answers == ("sed",)
