@@ -1,0 +1,401 @@
+"""The data of time-frequency segmentation: sound files with labels, scenes, and the list of the mixtures of both."""
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from common.errors import DataError
+from common.section import Section
+
+LIST_NAME = "mixture.yaml"
+EVENT_COLUMNS = ("fname", "label", "manually_verified")
+SCENE_COLUMNS = ("filename", "scene_label")
+NO_SCENE = "white_noise"  # stands for the scene where there are no recordings of any
+_EVENT_KEYS = ("event_audio_name", "event_label", "onset", "offset")
+_MIXTURE_KEYS = ("mixture_name", "fold", "scene_audio_name", "events")
+# Table and folder of the sounds: as given out for the challenge, and as published after it.
+_EVENT_PLACES = (
+    ("train.csv", "audio_train"),
+    ("FSDKaggle2018.meta/train_post_competition.csv", "FSDKaggle2018.audio_train"),
+)
+
+SceneType = Literal["dcase2018_task1", "white_noise"]
+
+
+class DatasetConfig(Section):
+    """What the mixtures are made of; the defaults are those published."""
+
+    classes: tuple[str, ...] = Field(
+        (
+            "Acoustic_guitar", "Applause", "Bark", "Bass_drum", "Burping_or_eructation", "Bus", "Cello", "Chime",
+            "Clarinet", "Computer_keyboard", "Cough", "Cowbell", "Double_bass", "Drawer_open_or_close",
+            "Electric_piano", "Fart", "Finger_snapping", "Fireworks", "Flute", "Glockenspiel", "Gong",
+            "Gunshot_or_gunfire", "Harmonica", "Hi-hat", "Keys_jangling", "Knock", "Laughter", "Meow",
+            "Microwave_oven", "Oboe", "Saxophone", "Scissors", "Shatter", "Snare_drum", "Squeak", "Tambourine",
+            "Tearing", "Telephone", "Trumpet", "Violin_or_fiddle", "Writing",
+        ),
+        description="Event classes, in the order of the network's outputs; sounds of other labels are not mixed.",
+    )  # fmt: skip
+    sample_rate_hz: int = Field(32000, gt=0, description="Of the mixtures; sounds and scenes are resampled.")
+    clip_s: float = Field(10.0, gt=0, description="Length of a mixture; scenes must be as long.")
+    scene_type: SceneType = Field("dcase2018_task1", description="What the events are mixed with.")
+    snr_db: float = Field(0.0, ge=-100, le=100, description="Power of each sound file against its scene.")
+    mixtures_per_fold: int = Field(2000, gt=0, description="Mixtures of each fold; scenes repeat where they run short.")
+    events_per_mixture: int = Field(3, gt=0, description="Events of a mixture, one after the other.")
+    first_onset_s: float = Field(0.5, ge=0, description="Where the first event begins ...")
+    onset_step_s: float = Field(2.5, gt=0, description="... and from it to the next one.")
+    event_s: float = Field(2.0, gt=0, description="Sounds are cut to this length.")
+    n_folds: int = Field(4, ge=2, description="Folds that share no sound file.")
+    mixture_seed: int = Field(1234, ge=0, le=2**32 - 1, description="Decides folds and mixtures; 1234 as published.")
+    events_dir: Path = Field(
+        Path("dcase2018_task2"), description="Sounds of DCASE 2018 task 2 (FSDKaggle2018), in `dataset_dir`."
+    )
+    scenes_dir: Path = Field(
+        Path("TUT-urban-acoustic-scenes-2018-development"),
+        description="Recordings of DCASE 2018 task 1, in `dataset_dir`.",
+    )
+    mixtures_dir: Path = Field(Path("mixtures"), description="Where list and mixtures are, in `dataset_dir`.")
+
+    @field_validator("classes")
+    @classmethod
+    def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) != len(value):
+            raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
+        if any(not name or name != name.strip() or set(name) & set(",\t\n") for name in value):
+            raise ValueError(
+                f"names of classes hold no comma and no tab and begin and end without spaces. Received: {list(value)}."
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        last_s = self.first_onset_s + (self.events_per_mixture - 1) * self.onset_step_s + self.event_s
+        if last_s > self.clip_s:
+            raise ValueError(
+                f"the last event would end at {last_s:g} s, after the mixture of {self.clip_s:g} s. Lower "
+                "`events_per_mixture`, `first_onset_s`, `onset_step_s` or `event_s`."
+            )
+        if self.event_s > self.onset_step_s:
+            raise ValueError(
+                f"events do not overlap: `event_s` must not exceed `onset_step_s`. Received: {self.event_s:g} and "
+                f"{self.onset_step_s:g}."
+            )
+        return self
+
+    @property
+    def n_classes(self) -> int:
+        """Number of event classes, K."""
+        return len(self.classes)
+
+    @property
+    def clip_samples(self) -> int:
+        """Length of a mixture in samples."""
+        return round(self.clip_s * self.sample_rate_hz)
+
+    def onset_s(self, number: int) -> float:
+        """Says where the event of a mixture with this number, from 0, begins."""
+        return number * self.onset_step_s + self.first_onset_s
+
+
+@dataclass(frozen=True)
+class MixtureEvent:
+    """An event of a mixture: its sound file, its class, and from when to when it is heard, in seconds."""
+
+    audio_name: str
+    label: str
+    onset_s: float
+    offset_s: float
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One mixture.
+
+    Attributes:
+        name: file name, with .wav.
+        fold: number of its fold, from 1.
+        audio_path: two channels, the events and the scene; the mixture is their mean.
+        scene_name: file name of the scene, or "white_noise" without any.
+        events: in the order of time.
+    """
+
+    name: str
+    fold: int
+    audio_path: Path
+    scene_name: str
+    events: tuple[MixtureEvent, ...]
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """A sound file with one label; `verified`: a person has listened to it and found the label right."""
+
+    name: str
+    label: str
+    verified: bool
+
+
+@dataclass(frozen=True)
+class EventTable:
+    """The sound files of a dataset: the table that lists them, the folder they are in, and its rows in order."""
+
+    path: Path
+    audio_dir: Path
+    files: tuple[EventFile, ...]
+
+
+def mixtures_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
+    """Says where the list of mixtures is, `mixture.yaml`."""
+    return Path(dataset_dir) / dataset.mixtures_dir.expanduser()
+
+
+def audio_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
+    """Says where the mixtures with the scenes and the level of the settings are."""
+    kind = f"scene_type={dataset.scene_type},snr={dataset.snr_db:g}"
+    return mixtures_folder(dataset_dir, dataset) / "mixed_audios" / kind
+
+
+def find_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> list[Mixture]:
+    """Finds all mixtures, in the order of their list.
+
+    Args:
+        dataset_dir: folder that the folders of `dataset` are in, where those are not absolute.
+        dataset: classes, scenes and level.
+
+    Raises:
+        DataError: list or mixtures are not there, or the list cannot be used.
+    """
+    path = mixtures_folder(dataset_dir, dataset) / LIST_NAME
+    mixtures = parse_mixtures(_read_text(path, _MIX), audio_folder(dataset_dir, dataset), dataset, str(path))
+    missing = [mixture.audio_path for mixture in mixtures if not mixture.audio_path.is_file()]
+    if missing:
+        raise DataError(f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {_MIX}")
+    return mixtures
+
+
+_MIX = "Mix sounds and scenes with `python -m sed_task4.segmentation.mixing <task-id>`."
+
+
+def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: str = "the list") -> list[Mixture]:
+    """Reads the published form of a list of mixtures.
+
+    Args:
+        text: YAML, a list of mixtures with `mixture_name`, `fold`, `scene_audio_name` and `events`, each of which has
+            `event_audio_name`, `event_label`, `onset` and `offset` (s).
+        audio_dir: folder of the mixtures.
+        dataset: classes, number of folds, length.
+        source: what errors name as origin.
+
+    Raises:
+        DataError: it is not YAML or has another form; names the entry.
+    """
+    entries = _parse_yaml(text, source)
+    mixtures = [_mixture(entry, number, audio_dir, dataset, source) for number, entry in enumerate(entries, start=1)]
+    names: set[str] = set()
+    for number, mixture in enumerate(mixtures, start=1):
+        if mixture.name in names:
+            raise DataError(f"{source}, entry {number}: {mixture.name!r} is there twice. Remove one of the two.")
+        names.add(mixture.name)
+    return mixtures
+
+
+def _parse_yaml(text: str, source: str) -> list[Any]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # the parser in C where there is one: 10 times faster
+    try:
+        entries = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise DataError(f"{source} is not YAML: {error}. Remove it to have it written again.") from error
+    if not isinstance(entries, list) or not entries:
+        raise DataError(
+            f"{source}: expected a list of mixtures. Received: {type(entries).__name__}. Remove it to have it "
+            "written again."
+        )
+    return entries
+
+
+def _mixture(entry: Any, number: int, audio_dir: Path, dataset: DatasetConfig, source: str) -> Mixture:
+    where = f"{source}, entry {number}"
+    _check_keys(entry, _MIXTURE_KEYS, where)
+    name, fold = _file_name(entry["mixture_name"], where), entry["fold"]
+    if not isinstance(fold, int) or not 1 <= fold <= dataset.n_folds:
+        raise DataError(f"{where}: expected a fold of 1 to {dataset.n_folds}. Received: {fold!r}. Correct it.")
+    if not isinstance(entry["events"], list):
+        raise DataError(f"{where}: expected a list `events`. Received: {entry['events']!r}. Correct it.")
+    events = tuple(_event(event, dataset, f"{where} ({name})") for event in entry["events"])
+    return Mixture(name, fold, audio_dir / name, _file_name(entry["scene_audio_name"], where), events)
+
+
+def _event(entry: Any, dataset: DatasetConfig, where: str) -> MixtureEvent:
+    _check_keys(entry, _EVENT_KEYS, where)
+    label, times = entry["event_label"], (entry["onset"], entry["offset"])
+    if label not in dataset.classes:
+        raise DataError(
+            f"{where}: unknown class {label!r}. Expected: one of {', '.join(dataset.classes)}. Correct the list, or "
+            "add the class to `dataset.classes`."
+        )
+    numeric = all(isinstance(time, int | float) and math.isfinite(time) for time in times)
+    if not numeric or not 0 <= times[0] < times[1] <= dataset.clip_s:
+        raise DataError(
+            f"{where}: expected 0 <= onset < offset <= {dataset.clip_s:g} s. Received: {times[0]!r} and {times[1]!r}. "
+            "Correct the list."
+        )
+    return MixtureEvent(_file_name(entry["event_audio_name"], where), label, float(times[0]), float(times[1]))
+
+
+def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
+    if not isinstance(entry, dict) or not set(keys) <= set(entry):
+        received = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
+        raise DataError(f"{where}: expected {', '.join(keys)}. Received: {received[:200]}. Correct the list.")
+
+
+def _file_name(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value or set(value) & set("/\\"):
+        raise DataError(f"{where}: expected the name of a file without folders. Received: {value!r}. Correct it.")
+    return value
+
+
+def format_mixtures(mixtures: Iterable[Mixture]) -> str:
+    """Writes a list of mixtures in the published form, YAML."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump([mixture_entry(mixture) for mixture in mixtures], Dumper=dumper, default_flow_style=None)
+
+
+def mixture_entry(mixture: Mixture) -> dict[str, Any]:
+    """Gives a mixture as an entry of the published list."""
+    return {
+        "mixture_name": mixture.name,
+        "fold": mixture.fold,
+        "scene_audio_name": mixture.scene_name,
+        "events": [
+            dict(zip(_EVENT_KEYS, (event.audio_name, event.label, event.onset_s, event.offset_s), strict=True))
+            for event in mixture.events
+        ],
+    }
+
+
+def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
+    """Reads which sound files there are, in the layout of DCASE 2018 task 2 or in that of FSDKaggle2018.
+
+    Raises:
+        DataError: there is no such table, or it cannot be used.
+    """
+    folder = Path(dataset_dir) / dataset.events_dir.expanduser()
+    places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
+    path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
+    remedy = "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py`."
+    return EventTable(path, audio_dir, tuple(parse_event_files(_read_text(path, remedy), str(path))))
+
+
+def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
+    """Reads comma-separated rows with the columns fname, label, manually_verified (0 or 1); others are ignored.
+
+    Raises:
+        DataError: a row cannot be used; names the line.
+    """
+    rows = _parse_rows(text, ",", EVENT_COLUMNS, source)
+    _check_rows(rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source)
+    _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
+    _check_rows(rows, lambda row: bool(row["fname"]) and not set(row["fname"]) & set("/\\"), _FILE, source)
+    _check_different([row["fname"] for row in rows.values()], list(rows), source)
+    return [EventFile(row["fname"], row["label"], row["manually_verified"] == "1") for row in rows.values()]
+
+
+_FILE = "the name of a file without folders"
+
+
+def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ...]:
+    """Reads the names of the scenes, without folder, in the order of the table.
+
+    Returns:
+        The names; a stand-in where the settings ask for white noise and there is no table.
+
+    Raises:
+        DataError: there is no table, or it cannot be used.
+    """
+    path = scenes_folder(dataset_dir, dataset) / "meta.csv"
+    if dataset.scene_type == "white_noise" and not path.is_file():
+        return (NO_SCENE,)
+    remedy = (
+        "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data with "
+        "`python simulate.py`."
+    )
+    return tuple(parse_scene_names(_read_text(path, remedy), str(path)))
+
+
+def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
+    """Says where the table of the scenes is, `meta.csv`; their audio is in audio/ beside it."""
+    return Path(dataset_dir) / dataset.scenes_dir.expanduser()
+
+
+def parse_scene_names(text: str, source: str = "meta.csv") -> list[str]:
+    """Reads tab-separated rows with the columns filename (audio/<name>) and scene_label; others are ignored.
+
+    Raises:
+        DataError: a row cannot be used; names the line.
+    """
+    rows = _parse_rows(text, "\t", SCENE_COLUMNS, source)
+    _check_rows(rows, lambda row: _parts_of(row["filename"]) == 2, "filename audio/<name>", source)
+    names = [row["filename"].split("/")[1] for row in rows.values()]
+    _check_different(names, list(rows), source)
+    return names
+
+
+def _parts_of(name: str) -> int:
+    parts = name.split("/")
+    return len(parts) if all(parts) else 0
+
+
+def _parse_rows(text: str, separator: str, columns: Sequence[str], source: str) -> dict[int, Mapping[str, str]]:
+    """Reads some columns of a table as stripped text, by the line in the file; empty lines are left out."""
+    lines = csv.reader(text.splitlines(), delimiter=separator)
+    header = [name.strip() for name in next(lines, [])]
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise DataError(
+            f"{source}, line 1: missing column(s) {', '.join(missing)}. Expected: {', '.join(columns)}. Received: "
+            f"{', '.join(header)[:200]}. Put the header back as the first line."
+        )
+    rows: dict[int, Mapping[str, str]] = {}
+    for row in lines:
+        if len(row) > len(header) or 0 < len(row) < 1 + max(header.index(column) for column in columns):
+            raise DataError(
+                f"{source}, line {lines.line_num}: expected {len(header)} fields. Received: {row}. Correct the row."
+            )
+        if row:
+            rows[lines.line_num] = {column: row[header.index(column)].strip() for column in columns}
+    if not rows:
+        raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
+    return rows
+
+
+def _check_rows(
+    rows: Mapping[int, Mapping[str, str]], is_good: Callable[[Mapping[str, str]], bool], expected: str, source: str
+) -> None:
+    """Refuses the first row that is not good."""
+    for line, row in rows.items():
+        if not is_good(row):
+            received = ", ".join(f"{name} {value!r}" for name, value in row.items())
+            raise DataError(f"{source}, line {line}: expected {expected}. Received: {received}. Correct the row.")
+
+
+def _check_different(names: Sequence[str], lines: Sequence[int], source: str) -> None:
+    seen: dict[str, int] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in seen:
+            raise DataError(f"{source}, line {line}: {name!r} is in line {seen[name]} too. Remove one of the two.")
+        seen[name] = line
+
+
+def _read_text(path: Path, remedy: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"There is no {path}. {remedy}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text ({type(error).__name__}: {error}). {remedy}") from error
