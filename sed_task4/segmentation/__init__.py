@@ -1,1 +1,1 @@
-"""Time-frequency segmentation trained on clip tags: masks of sound classes in spectrograms, events and separated sounds."""
+"""Time-frequency segmentation trained on clip tags: masks of sounds in spectrograms, events, separated sounds."""

@@ -3,6 +3,7 @@
 import librosa
 import numpy as np
 import pytest
+import scipy.signal
 from pydantic import ValidationError
 
 from common.errors import ConfigError
@@ -87,3 +88,31 @@ def test_settings_that_cannot_be_are_refused():
         FeatureConfig(fmin_hz=500, fmax_hz=400)
     CNN.check(32000)
     CRNN.check(44100)
+
+
+def test_mel_density_is_that_of_scipy_and_librosa_on_whole_windows_alone():
+    audio, config = noise(10, 32000), FeatureConfig(kind="ln_mel_density")
+    assert (config.window_samples(32000), config.hop_samples(32000), config.n_fft) == (2048, 1024, 2048)
+    assert (config.fmin_hz, config.fmax_hz, config.n_mels, config.label_rule, config.ddof) == (
+        50, None, 64, "kong2018", 0,
+    )  # fmt: skip
+    magnitude = scipy.signal.spectrogram(
+        audio[:, 0], window=np.hamming(2048), noverlap=1024, mode="magnitude", scaling="density", detrend=False
+    )[2].T
+    filters = librosa.filters.mel(sr=32000, n_fft=2048, n_mels=64, fmin=50, fmax=16000)
+    features = extract_features(audio, config, 32000, 10.0)
+    assert features.shape == (311, 64, 1) and features.dtype == np.float32 and config.n_frames(10.0) == 311
+    np.testing.assert_allclose(features[..., 0], np.log(magnitude @ filters.T + 1e-8), atol=1e-4)
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(0.01, 1), (0.064, 1), (0.0961, 2), (3.7, 114)])
+def test_mel_density_of_any_length_has_a_frame_for_each_whole_window_and_at_least_one(seconds, frames):
+    config = FeatureConfig(kind="ln_mel_density")
+    assert len(extract_features(noise(seconds, 32000), config, 32000)) == frames
+    assert len(extract_features(noise(seconds, 32000), config, 32000, 2.0)) == config.n_frames(2.0) == 61
+    assert np.isfinite(extract_features(0 * noise(seconds, 32000), config, 32000)).all()
+
+
+def test_half_the_resolution_is_a_matter_of_settings():
+    config = FeatureConfig(kind="ln_mel_density", window_s=0.128, hop_s=0.064, n_fft=4096, n_mels=32)
+    assert extract_features(noise(10, 32000), config, 32000, 10.0).shape == (155, 32, 1)
