@@ -1,16 +1,359 @@
-"""From the list of mixtures to their audio: events and scene side by side, at a given level."""
+"""From the list of mixtures to their audio: events and scene side by side, at a given level.
 
+    python -m sed_task4.segmentation.mixing <task-id>
+
+makes the mixtures of a task; training does it by itself. What is there already is kept.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import soundfile
+
+from common.audio import read_mono, write_wav
+from common.commands import base_parser, load_task, params_path, run_safely
+from common.errors import DataError
+from common.files import remove_temporaries, write_json, write_text
+from common.parallel import ParallelConfig, parallel_map
+from common.simulation.dataset_folder import as_stored, text_digest
+from common.simulation.draws import random_stream
+from sed_task4.segmentation.dataset import (
+    LIST_NAME,
+    DatasetConfig,
+    EventTable,
+    Mixture,
+    MixtureEvent,
+    audio_folder,
+    format_mixtures,
+    mixtures_folder,
+    parse_mixtures,
+    read_event_table,
+    read_scene_names,
+    scenes_folder,
+)
+from sed_task4.segmentation.mixtures import (
+    draw_folds,
+    draw_mixtures,
+    format_folds,
+    select_files,
+    warn_absent_classes,
+)
+
+logger = logging.getLogger(__name__)
+
+FOLDS_NAME = "dcase2018_task2_validate_meta.csv"
+LIST_SETTINGS_NAME = "mixture.json"  # what the list was drawn from; a list without it was given
+AUDIO_SETTINGS_NAME = "mixing.json"
+_ROUNDING_SAMPLES = 2  # that a resampled sound may be shorter than its label
+
+
+def normalise_energy(audio: np.ndarray, level_db: float = 0.0) -> np.ndarray:
+    """Scales a sound to an RMS of 10^(level_db / 20); silence stays silence.
+
+    Args:
+        audio: (S,), any scale.
+        level_db: level wanted, 0 dB for an RMS of 1.
+
+    Returns:
+        float64 (S,).
+    """
+    audio = np.asarray(audio, np.float64)
+    rms = float(np.sqrt(np.mean(audio**2)))
+    return audio * (10 ** (level_db / 20) / rms) if rms > 0 else audio
+
+
+def place_sounds(
+    sounds: Sequence[np.ndarray], events: Sequence[MixtureEvent], n_samples: int, sample_rate_hz: int
+) -> np.ndarray:
+    """Puts the beginning of each sound where its event is, cut where the event ends.
+
+    Args:
+        sounds: (S,) each, one per event.
+        events: from when to when each is heard.
+        n_samples: length of the track.
+        sample_rate_hz: of sounds and track.
+
+    Returns:
+        float64 (n_samples,).
+
+    Raises:
+        DataError: a sound is shorter than its event.
+    """
+    track = np.zeros(n_samples)
+    for sound, event in zip(sounds, events, strict=True):
+        start, stop = int(event.onset_s * sample_rate_hz), int(event.offset_s * sample_rate_hz)
+        if len(sound) < stop - start - _ROUNDING_SAMPLES:
+            raise DataError(
+                f"{event.audio_name} is too short for its event. Expected: {event.offset_s - event.onset_s:.4g} s. "
+                f"Received: {len(sound) / sample_rate_hz:.4g} s. The list of mixtures belongs to other sounds: remove "
+                "it to have it written again."
+            )
+        part = sound[: stop - start]
+        track[start : start + len(part)] = part
+    return track
+
+
+def mix(
+    sounds: Sequence[np.ndarray],
+    events: Sequence[MixtureEvent],
+    scene: np.ndarray,
+    snr_db: float,
+    sample_rate_hz: int,
+) -> np.ndarray:
+    """Mixes sounds with a scene as published, events and scene apart.
+
+    The RMS of the scene becomes 1, that of each whole sound file 10^(snr_db / 20); one common factor makes the largest
+    magnitude of both channels full scale.
+
+    Args:
+        sounds: (S,) each, one per event, whole files.
+        events: when they are heard.
+        scene: (n,).
+        snr_db: level of the sounds against the scene.
+        sample_rate_hz: of all.
+
+    Returns:
+        int16 (n, 2), events and scene; rounded down as libsndfile writes 16 bits.
+
+    Raises:
+        DataError: a sound is shorter than its event.
+
+    References:
+        Kong et al., arXiv:1804.04715, section 4.
+    """
+    levelled = [normalise_energy(sound, snr_db) for sound in sounds]
+    track = place_sounds(levelled, events, len(scene), sample_rate_hz)
+    both = np.stack([track, normalise_energy(scene)], axis=1)  # (n, 2)
+    peak = np.abs(both).max()
+    both = both / peak if peak > 0 else both
+    return np.clip(np.floor(both * 32768), -32768, 32767).astype(np.int16)
+
+
+def white_noise(mixture_name: str, n_samples: int, seed: int) -> np.ndarray:
+    """Draws the noise of one mixture, the same in every run: even in [-1, 1], so without the published offset."""
+    return random_stream(seed, "white_noise", mixture_name).uniform(-1.0, 1.0, n_samples)
 
 
 def run(task: Any, overwrite: bool = False) -> None:
     """Makes what is missing of the list of mixtures and of their audio.
 
+    A list that is there without `mixture.json` beside it was given, such as the published one: it is used as it is.
+
     Args:
         task: settings; `dataset_dir`, `dataset` and `parallel` are used.
-        overwrite: make all of it again.
+        overwrite: make all of it again, but for a given list.
 
     Raises:
         DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of other settings.
     """
-    raise NotImplementedError
+    make_mixtures(Path(task.dataset_dir), task.dataset, task.parallel, overwrite=overwrite)
+
+
+def make_mixtures(
+    dataset_dir: Path,
+    dataset: DatasetConfig,
+    parallel: ParallelConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> list[Mixture]:
+    """Makes what is missing of the list of mixtures and of their audio, see `run`.
+
+    Args:
+        dataset_dir: folder that the folders of `dataset` are in, where those are not absolute.
+        dataset: sounds, scenes, level and numbers.
+        parallel: processes; None: one per core.
+        overwrite: make all of it again, but for a given list.
+        progress: show a progress bar.
+
+    Returns:
+        All mixtures, in the order of the list.
+
+    Raises:
+        DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of other settings.
+    """
+    table = read_event_table(dataset_dir, dataset)
+    text = _list_text(dataset_dir, dataset, table, overwrite)
+    folder = audio_folder(dataset_dir, dataset)
+    mixtures = parse_mixtures(text, folder, dataset, str(mixtures_folder(dataset_dir, dataset) / LIST_NAME))
+    _open_folder(folder, _audio_settings(dataset, text), overwrite)
+    pending = [mixture for mixture in mixtures if not mixture.audio_path.is_file()]
+    _write_mixtures(pending, dataset, table.audio_dir, scenes_folder(dataset_dir, dataset), parallel, progress)
+    logger.info("%s: %d mixtures made, %d were there.", folder, len(pending), len(mixtures) - len(pending))
+    return mixtures
+
+
+def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, overwrite: bool) -> str:
+    """Gives the text of the list of mixtures; draws and writes it where it is missing or to be drawn again."""
+    path = mixtures_folder(dataset_dir, dataset) / LIST_NAME
+    record = path.with_name(LIST_SETTINGS_NAME)
+    if path.is_file() and not record.is_file():
+        logger.info("%s was given: it is used as it is.", path)
+        return path.read_text(encoding="utf-8")
+    scene_names = read_scene_names(dataset_dir, dataset)
+    settings = _list_settings(dataset, table, scene_names)
+    if path.is_file() and not overwrite:
+        _check_same(record, settings, path)
+        return path.read_text(encoding="utf-8")
+    warn_absent_classes(table.files, dataset)
+    text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
+    folds = draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
+    path.unlink(missing_ok=True)  # before the new settings are written
+    write_text(path.with_name(FOLDS_NAME), format_folds(table.files, folds))
+    write_json(record, settings)
+    write_text(path, text)
+    return text
+
+
+def _list_settings(dataset: DatasetConfig, table: EventTable, scene_names: Sequence[str]) -> dict[str, Any]:
+    """Lists all that decides the list of mixtures, as JSON stores it."""
+    names = (
+        "classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s", "event_s", "n_folds",
+        "mixture_seed",
+    )  # fmt: skip
+    sounds = text_digest([f"{file.name},{file.label},{file.verified}" for file in table.files])
+    return as_stored(
+        {
+            **{name: getattr(dataset, name) for name in names},
+            "sounds": sounds,
+            "scenes": text_digest(list(scene_names)),
+        }
+    )
+
+
+def _durations_s(table: EventTable, dataset: DatasetConfig) -> dict[str, float]:
+    """Reads the lengths of the sounds that may be mixed from their headers."""
+    paths = [table.audio_dir / table.files[index].name for index in select_files(table.files, dataset)]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(paths)} sounds that {table.path} lists are not there, such as {missing[0]}. "
+            "Unpack the dataset again, or remove their rows."
+        )
+    return {path.name: _duration_s(path) for path in paths}
+
+
+def _duration_s(path: Path) -> float:
+    try:
+        info = soundfile.info(path)
+    except soundfile.LibsndfileError as error:
+        raise DataError(
+            f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Copy it again, or remove its row "
+            "from the table."
+        ) from error
+    if not info.frames:
+        raise DataError(f"Empty sound file: {path}. Copy it again, or remove its row from the table.")
+    return float(info.frames / info.samplerate)
+
+
+def _audio_settings(dataset: DatasetConfig, list_text: str) -> dict[str, Any]:
+    """Lists all that decides the audio of the mixtures, as JSON stores it."""
+    names = "sample_rate_hz", "clip_s", "scene_type", "snr_db", "mixture_seed"
+    return as_stored({**{name: getattr(dataset, name) for name in names}, "mixtures": text_digest([list_text])})
+
+
+def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
+    """Makes the folder of the mixtures, or checks that what it holds is of the same settings."""
+    record = folder / AUDIO_SETTINGS_NAME
+    if record.is_file() and not overwrite:
+        _check_same(record, settings, folder)
+    remove_temporaries(folder)
+    # Before the new settings are written: a run killed in between must not take the old mixtures for new ones.
+    for path in folder.glob("*.wav") if overwrite else ():
+        path.unlink()
+    write_json(record, settings)
+
+
+def _check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
+    """Refuses to go on with what was made of other settings."""
+    try:
+        stored = dict(json.loads(record.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{record} cannot be read ({error!r}). Remove {record.parent} to have it made again.") from None
+    different = [key for key in settings if stored.get(key) != settings[key]]
+    if different:
+        listed = "; ".join(f"{key}: {str(stored.get(key))[:80]} there, {str(settings[key])[:80]} wanted"
+                           for key in different)  # fmt: skip
+        raise DataError(
+            f"{what} was made with other settings or other data ({listed}). Give another folder with --set "
+            "dataset.mixtures_dir=..., or make it again with `python -m sed_task4.segmentation.mixing <task-id> "
+            "--overwrite`."
+        )
+
+
+def _write_mixtures(
+    mixtures: Sequence[Mixture],
+    dataset: DatasetConfig,
+    sounds_dir: Path,
+    scenes_dir: Path,
+    parallel: ParallelConfig | None,
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    write = partial(write_mixture, dataset=dataset, sounds_dir=sounds_dir, scenes_dir=scenes_dir)
+    written = parallel_map(write, mixtures, parallel or ParallelConfig())
+    for _ in tqdm(written, total=len(mixtures), desc="mixtures", unit="file", disable=not (progress and mixtures)):
+        pass
+
+
+def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> None:
+    """Mixes one mixture and writes it: two channels of 16 bits, events and scene.
+
+    Args:
+        mixture: sounds, times and where it goes.
+        dataset: scene, level, rate and length.
+        sounds_dir: folder of the sounds.
+        scenes_dir: the scenes are in audio/ in it.
+
+    Raises:
+        DataError: a sound or a scene cannot be used.
+    """
+    rate_hz = dataset.sample_rate_hz
+    sounds = [_read_loud(sounds_dir / event.audio_name, rate_hz) for event in mixture.events]
+    if dataset.scene_type == "white_noise":
+        scene = white_noise(mixture.name, dataset.clip_samples, dataset.mixture_seed)
+    else:
+        scene = _read_scene(scenes_dir / "audio" / mixture.scene_name, dataset)
+    write_wav(mixture.audio_path, mix(sounds, mixture.events, scene, dataset.snr_db, rate_hz), rate_hz)
+
+
+def _read_loud(path: Path, sample_rate_hz: int) -> np.ndarray:
+    """Reads a sound that cannot be all silence, since its level is to be set, float32 (S,)."""
+    audio = read_mono(path, sample_rate_hz)[:, 0]
+    if not np.any(audio):
+        raise DataError(f"{path} is silent: its level cannot be set. Replace it, or remove its row from the table.")
+    return audio
+
+
+def _read_scene(path: Path, dataset: DatasetConfig) -> np.ndarray:
+    scene = _read_loud(path, dataset.sample_rate_hz)
+    if len(scene) < dataset.clip_samples:
+        raise DataError(
+            f"Scene too short: {path}. Expected: {dataset.clip_s:g} s. Received: "
+            f"{len(scene) / dataset.sample_rate_hz:.4g} s. Replace it, or lower `dataset.clip_s`."
+        )
+    return scene[: dataset.clip_samples]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_main, arguments)
+
+
+def _main(arguments: Sequence[str]) -> None:
+    parser = base_parser("Mixes the sounds and scenes of a segmentation task.")
+    parser.add_argument("task_id", nargs="?", default="segmentation", help="id in params.yaml (default segmentation)")
+    parser.add_argument("--overwrite", action="store_true", help="mix again, also what is there")
+    options = parser.parse_args(arguments)
+    run(load_task(params_path(options.params), options.task_id, options.overrides), overwrite=options.overwrite)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

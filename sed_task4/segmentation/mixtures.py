@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from common.errors import DataError
 from sed_task4.segmentation.dataset import EVENT_COLUMNS, DatasetConfig, EventFile, Mixture, MixtureEvent
+
+logger = logging.getLogger(__name__)
 
 PUBLISHED_SEED = 1234
 
@@ -72,7 +75,7 @@ def draw_mixtures(
         The mixtures of the first fold, then those of the second ...; numbered throughout.
 
     Raises:
-        DataError: there is no verified sound of a fold, or none of a class.
+        DataError: a fold has no verified sound of any class.
     """
     usable = select_files(files, dataset)
     folds = draw_folds(len(files), dataset.n_folds, dataset.mixture_seed)
@@ -100,17 +103,29 @@ def select_files(files: Sequence[EventFile], dataset: DatasetConfig) -> np.ndarr
     """Lists the indices of the files that are mixed, int64 (n,): verified ones of the classes.
 
     Raises:
-        DataError: there is none of some class.
+        DataError: there is none at all.
     """
     usable = [index for index, file in enumerate(files) if file.verified and file.label in dataset.classes]
-    found = {files[index].label for index in usable}
-    absent = [name for name in dataset.classes if name not in found]
-    if absent:
+    if not usable:
+        labels = ", ".join(sorted({file.label for file in files}))
         raise DataError(
-            f"There is no verified sound of {', '.join(absent)}. Expected: one or more of each class in the table of "
-            "sounds. Correct `dataset.classes`, or add sounds."
+            f"There is no verified sound of any class. Expected: some of {', '.join(dataset.classes)}. Received: "
+            f"sounds of {labels}. Correct `dataset.classes` or `dataset.events_dir`."
         )
     return np.array(usable, np.int64)
+
+
+def warn_absent_classes(files: Sequence[EventFile], dataset: DatasetConfig) -> list[str]:
+    """Names in the log, and returns, the classes without a verified sound."""
+    found = {files[index].label for index in select_files(files, dataset)}
+    absent = [name for name in dataset.classes if name not in found]
+    if absent:
+        logger.warning(
+            "No verified sound of %s: these classes cannot be learned or scored. Correct `dataset.classes` if that is "
+            "not intended.",
+            ", ".join(absent),
+        )  # fmt: skip
+    return absent
 
 
 def _event(file: EventFile, durations_s: Mapping[str, float], place: int, dataset: DatasetConfig) -> MixtureEvent:
