@@ -84,7 +84,7 @@ class Recipe:
         schema: the arrays.
         statistics_of: name of the array (T, F, C) that mean and deviation are computed of.
         settings_hash: hash of what the shards depend on.
-        skip_unreadable: leave out examples that cannot be computed, instead of failing.
+        skip: errors of single examples that leave them out, instead of making the extraction fail.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Recipe:
     schema: ExampleSchema
     statistics_of: str
     settings_hash: str
-    skip_unreadable: bool = False
+    skip: tuple[type[DataError], ...] = ()
 
 
 def extract(
@@ -105,7 +105,7 @@ def extract(
     parallel: ParallelConfig | None = None,
     recordings_per_shard: int = 1,
     statistics_of: str = "features",
-    skip_unreadable: bool = False,
+    skip: tuple[type[DataError], ...] = (),
     overwrite: bool = False,
     progress: bool = True,
 ) -> FeatureStore:
@@ -120,7 +120,7 @@ def extract(
         parallel: number of processes.
         recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
         statistics_of: the array that mean and deviation are computed of, (T, F, C).
-        skip_unreadable: leave out recordings that cannot be used; the store names them in `skipped`.
+        skip: errors of `compute` that leave the recording out; the store names it in `skipped`.
         overwrite: remove all shards first.
         progress: show a bar with files per second and the time left.
 
@@ -134,7 +134,7 @@ def extract(
     folder, started = Path(folder), time.monotonic()
     settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
     plans = plan_shards(items, recordings_per_shard)
-    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip_unreadable)
+    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip)
     with _only_one(folder):
         _prepare(folder, settings, plans, overwrite)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
@@ -291,7 +291,7 @@ class _Examples:
             try:
                 arrays = self.recipe.compute(item)
             except DataError as error:
-                if self.recipe.skip_unreadable:
+                if isinstance(error, self.recipe.skip):
                     self.skipped[item.name] = str(error)
                     continue
                 self.failure = str(error)
@@ -350,7 +350,7 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
         fits = (
             str(side["settings_hash"]) == recipe.settings_hash
             and sorted([*names, *skipped]) == sorted(item.name for item in plan.items)
-            and (recipe.skip_unreadable or not skipped)
+            and (recipe.skip or not skipped)
             and [str(source) for source in side["sources"]] == _sources(plan)
         )
         entry = ShardEntry(

@@ -12,7 +12,7 @@ import soundfile
 
 from common import extraction
 from common.audio import read_mono
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
 from common.parallel import ParallelConfig
@@ -194,7 +194,7 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
         store_settings(task, set_name),
         parallel=task.parallel,
         recordings_per_shard=task.pipeline.recordings_per_shard,
-        skip_unreadable=task.dataset.skip_unreadable,
+        skip=(DataError,) if task.dataset.skip_unreadable else (),
         overwrite=overwrite,
         progress=progress,
     )

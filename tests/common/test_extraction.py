@@ -250,7 +250,7 @@ def compute_some(item: Item) -> dict[str, np.ndarray]:
 def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, caplog):
     with pytest.raises(DataError, match="Not a readable sound file: split2_03"):
         run(tmp_path, function=compute_some)
-    store = run(tmp_path, function=compute_some, skip_unreadable=True)
+    store = run(tmp_path, function=compute_some, skip=(DataError,))
     lost = ["split2_03", "split2_05", "split2_07"]
     assert sorted(store.skipped) == lost and "readable" in store.skipped["split2_05"]
     assert all(f"{name} is left out: Not a readable" in caplog.text for name in lost)
@@ -265,13 +265,30 @@ def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, 
 
 
 def test_shards_with_left_out_recordings_are_finished_but_not_for_a_strict_run(tmp_path):
-    first = run(tmp_path, function=compute_some, skip_unreadable=True, recordings_per_shard=1)
+    first = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
-    again = run(tmp_path, function=compute_some, skip_unreadable=True, recordings_per_shard=1)
+    again = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
     changed = [path.name for path in tmp_path.glob("split*.npz") if path.stat().st_mtime_ns != before[path.name]]
     assert not changed and again.skipped == first.skipped and len(again.names()) == 21
     mended = run(tmp_path, recordings_per_shard=1)
     assert not mended.skipped and len(mended.names()) == 24
+
+
+class SilentError(DataError):
+    pass
+
+
+def compute_with_silence(item: Item) -> dict[str, np.ndarray]:
+    if item.payload == 4:
+        raise SilentError(f"{item.name} is silent.")
+    return compute_some(item) if item.payload == 5 else compute(item)
+
+
+def test_only_the_errors_that_are_named_leave_recordings_out(tmp_path):
+    with pytest.raises(DataError, match=r"^Not a readable sound file: split2_05"):
+        run(tmp_path, function=compute_with_silence, skip=(SilentError,), recordings_per_shard=1)
+    both = run(tmp_path, function=compute_with_silence, skip=(DataError,), recordings_per_shard=1)
+    assert sorted(both.skipped) == ["split1_04", "split2_05"]
 
 
 def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
@@ -279,7 +296,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
         raise DataError(f"{item.name} is broken.")
 
     with pytest.raises(DataError, match=r"No recording can be used. The first of 24: split1_00 is broken"):
-        run(tmp_path, function=fail, skip_unreadable=True)
+        run(tmp_path, function=fail, skip=(DataError,))
 
 
 def test_an_example_is_made_anew_when_its_fingerprint_changes(tmp_path):
