@@ -151,6 +151,22 @@ class Aggregate(keras.layers.Layer):
         return {**super().get_config(), "kind": self.kind, "axis": self.axis}
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RecurrentGates(keras.initializers.Initializer):
+    """First recurrent weights of a GRU (U, 3U): uniform within +-sqrt(3 / U) for both gates, then an orthogonal matrix.
+
+    References:
+        The code of Cao et al., DCASE 2019, arXiv:1905.00268.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Returns weights of update gate, reset gate and candidate, in this order."""
+        units = shape[0]
+        gates = keras.initializers.LecunUniform()((units, 2 * units), dtype)
+        candidate = keras.initializers.Orthogonal()((units, units), dtype)
+        return keras.ops.concatenate([gates, candidate], axis=1)
+
+
 def stacked_conv_block(
     x: Any,
     n_filters: int,
@@ -162,6 +178,7 @@ def stacked_conv_block(
     epsilon: float,
     momentum: float,
     names: Sequence[tuple[str, str]],
+    gamma_deviation: float = 0.0,
 ) -> Any:
     """Applies convolutions without bias, each with batch normalisation and ReLU, then one pooling.
 
@@ -175,6 +192,7 @@ def stacked_conv_block(
         epsilon: added to the variance in batch normalisation.
         momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
         names: name of each convolution and of its batch normalisation; their number is that of the convolutions.
+        gamma_deviation: standard deviation of the normalisations' first scales about 1.
 
     Returns:
         (B, T // pool[0], F // pool[1], n_filters).
@@ -185,7 +203,8 @@ def stacked_conv_block(
             n_filters, kernel, padding="same", use_bias=False, kernel_initializer=initialisation,
             data_format="channels_last", name=conv,
         )(x)  # fmt: skip
-        x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, name=norm)(x)
+        gamma = keras.initializers.RandomNormal(1.0, gamma_deviation) if gamma_deviation else "ones"
+        x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm)(x)
         x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x

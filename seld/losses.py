@@ -10,7 +10,9 @@ from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean
 from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
-DoaLoss = Literal["mse", "masked_mse"]
+DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse"]
+LEAST_SQUARE = 1e-14  # squared radians: below it, float32 cannot divide by the root and differentiate
+LOG_FLOOR = -100.0  # of the published two-stage loss
 
 
 def split_targets(y_true: Any) -> tuple[Any, Any, Any]:
@@ -88,8 +90,64 @@ class MaskedDirectionError(keras.losses.Loss):
         return {**super().get_config(), "output": self.output}
 
 
+def masked_root_mean(squares: Any, mask: Any) -> Any:
+    """Takes the root of the mean of the entries under a mask over a whole batch, given as one share per example.
+
+    Each example's share of the mean is divided by the root of that mean M: the mean of the shares is then M / sqrt(M).
+
+    Args:
+        squares: (B, ...), not negative.
+        mask: same shape; 1 for entries that count, 0 for others.
+
+    Returns:
+        (B,); its mean is the root, and 0, with gradient 0, when no entry counts or all that count are 0.
+    """
+    ops = keras.ops
+    shares = masked_mean(squares, mask)  # (B,)
+    mean = ops.mean(shares)
+    positive = mean > LEAST_SQUARE
+    return ops.where(positive, shares / ops.sqrt(ops.where(positive, mean, 1.0)), 0.0)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MaskedAngleError(keras.losses.Loss):
+    """Error of the azimuths plus error of the elevations of active classes, as two-stage training was published.
+
+    Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T', 2K): azimuths, then elevations, in
+    radians. Frames that only one of them has are ignored. Angles are compared as numbers: from -180 to 180 degrees
+    the error is 2 pi. Without active classes the loss is 0 (published: NaN).
+
+    Args:
+        root: each of the two errors is the root of the mean square (published under the name MSE); otherwise the mean
+            of the absolute values. Means are over the active classes of all frames of the batch.
+
+    References:
+        Cao et al., "Polyphonic sound event detection and localization using a two-stage strategy", arXiv:1905.00268.
+    """
+
+    def __init__(self, root: bool, name: str = "masked_angle_error", **options: Any) -> None:
+        super().__init__(name=name, **options)
+        self.root = root
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns each example's share of the error, (B,), in radians."""
+        ops = keras.ops
+        # Slices that reach beyond the end are cut there.
+        y_true, y_pred = y_true[:, : ops.shape(y_pred)[1]], y_pred[:, : ops.shape(y_true)[1]]
+        activity, *angles_deg = split_targets(y_true)
+        pairs = zip(ops.split(y_pred, 2, axis=-1), angles_deg, strict=True)
+        errors = [estimate - angle_deg * (math.pi / 180.0) for estimate, angle_deg in pairs]  # (B, T, K) each
+        if self.root:
+            return sum(masked_root_mean(ops.square(error), activity > 0.0) for error in errors)
+        return sum(masked_mean(ops.abs(error), activity > 0.0) for error in errors)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the loss again."""
+        return {**super().get_config(), "root": self.root}
+
+
 def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.losses.Loss]:
-    """Chooses the losses of the two heads.
+    """Chooses the losses of SELDnet's two heads.
 
     Args:
         doa_loss: "mse" (published; weight 50) or "masked_mse" (active classes only; weight near 0.3).
@@ -99,8 +157,10 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
         Losses by output, {"sed", "doa"}.
 
     Raises:
-        ConfigError: the published loss is asked for with xyz outputs, which have no direction for silence.
+        ConfigError: the loss is of another system, or the published one is asked for with xyz outputs, which have no
+            direction for silence.
     """
+    _check_loss(doa_loss, ("mse", "masked_mse"), "seldnet")
     if doa_loss == "mse" and doa_output != "polar":
         raise ConfigError(
             "`doa_loss: mse` is the published loss of angles. Expected: `doa_output: polar`. "
@@ -108,3 +168,28 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
         )
     doa = PolarMeanSquaredError() if doa_loss == "mse" else MaskedDirectionError(doa_output)
     return {"sed": MaskedBinaryCrossentropy(), "doa": doa}
+
+
+def two_stage_losses(doa_loss: DoaLoss) -> dict[str, keras.losses.Loss]:
+    """Chooses the losses of the two-stage system.
+
+    Args:
+        doa_loss: "masked_mae" or "masked_rmse", see `MaskedAngleError`.
+
+    Returns:
+        Losses by output, {"sed", "doa"}.
+
+    Raises:
+        ConfigError: the loss is of another system.
+    """
+    _check_loss(doa_loss, ("masked_mae", "masked_rmse"), "two_stage")
+    doa = MaskedAngleError(root=doa_loss == "masked_rmse", name=doa_loss)
+    return {"sed": MaskedBinaryCrossentropy(LOG_FLOOR), "doa": doa}
+
+
+def _check_loss(doa_loss: str, known: tuple[str, ...], system: str) -> None:
+    if doa_loss not in known:
+        raise ConfigError(
+            f"`training.doa_loss` must be one that the system {system} can learn from. "
+            f"Expected: {' or '.join(known)}. Received: {doa_loss}."
+        )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden import detection, features, networks
+from tests.golden import detection, features, networks, two_stage
 from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
@@ -14,6 +14,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **detection.CASES,
     **features.CASES,
     **networks.CASES,
+    **two_stage.CASES,
 }
 
 

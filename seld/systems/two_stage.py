@@ -1,0 +1,284 @@
+"""The two-stage system of DCASE 2019 task 3: a network learns to detect, then, from its convolutions on, to locate."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field, model_validator
+
+from common.errors import ConfigError
+from common.import_torch import BATCH_NORM
+from common.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
+from common.section import Section
+from common.system import Stage
+from seld.losses import two_stage_losses
+
+Size = Annotated[int, Field(gt=0)]
+TorchNames = dict[str, tuple[str | tuple[str, ...], str]]
+TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+HEADS = ("event_fc", "azimuth_fc", "elevation_fc")
+GAMMA_DEVIATION = 0.02  # of the first scales of batch normalisation about 1
+
+
+class NetworkConfig(Section):
+    """One of the two architectures, and what is trained.
+
+    Attributes:
+        architecture: "crnn10", convolutions and a bidirectional recurrent layer; "vgg9", convolutions alone.
+        filters: filters of each block of two convolutions; the length of the list is the number of blocks.
+        pool: frames and bands that are pooled into one after every block.
+        pooling: what a pool becomes.
+        over_bands: what the bands that are left become; null: as `pooling`, which is how it was published.
+        gru_units: units of each direction of the recurrent layer; the directions are put side by side.
+        mode: "two_stage", detection, then directions from its convolutions on; "sed_only"; "doa_only", scored on the
+            truly active classes; "seld", both at once.
+        also_joint: with "two_stage", train a network for both at once as well, and compare.
+        batch_norm_epsilon: added to the variance.
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+        round_to_deg: step to which directions are rounded in submissions; null: they are not.
+    """
+
+    architecture: Literal["crnn10", "vgg9"] = "crnn10"
+    filters: tuple[Size, ...] = Field((64, 128, 256, 512), min_length=1)
+    pool: tuple[Size, Size] = (2, 2)
+    pooling: Pooling = "average"
+    over_bands: Pooling | None = None
+    gru_units: Size = 256
+    mode: Literal["two_stage", "sed_only", "doa_only", "seld"] = "two_stage"
+    also_joint: bool = False
+    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
+    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    round_to_deg: Annotated[float, Field(gt=0.0)] | None = 10.0
+
+    @property
+    def time_pooling(self) -> int:
+        """Feature frames that share one decision."""
+        return self.pool[0] ** len(self.filters)
+
+    @property
+    def band_pooling(self) -> int:
+        """Bands that the blocks pool into one."""
+        return self.pool[1] ** len(self.filters)
+
+    @model_validator(mode="after")
+    def _comparison_needs_two_stages(self) -> "NetworkConfig":
+        if self.also_joint and self.mode != "two_stage":
+            raise ValueError(
+                "`also_joint` compares two stages with one network. Expected: `mode: two_stage`. "
+                f"Received: `mode: {self.mode}`."
+            )
+        return self
+
+
+def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
+    """Checks that a network fits the features, before any work.
+
+    Args:
+        network: the architecture.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+
+    Raises:
+        ConfigError: there are fewer bands or frames than are pooled into one.
+    """
+    frames, bands, _ = shape
+    if bands < network.band_pooling:
+        raise ConfigError(
+            f"The blocks pool {network.band_pooling} bands into one. Expected: features of at least so many bands. "
+            f"Received: {bands}. Change `network.pool`, `network.filters` or the number of bands in `features`."
+        )
+    if frames is not None and frames < network.time_pooling:
+        raise ConfigError(
+            f"The blocks pool {network.time_pooling} frames into one. Expected: sequences of at least so many frames. "
+            f"Received: {frames}. Change `pipeline.sequence_frames`, `network.pool` or `network.filters`."
+        )
+
+
+def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+    """Builds CRNN10 or VGG9; the name counts the layers with weights that one output passes through.
+
+    Args:
+        shape: frames (None: any number), bands and channels of one example, (T, F, C).
+        n_classes: number of event classes, K.
+        network: the architecture.
+
+    Returns:
+        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B, T', 2K), K azimuths
+        then K elevations, in radians}, float32 under any precision policy, with T' = p * (T // p) and
+        p = network.time_pooling: as published, each decision is repeated p times.
+
+    Raises:
+        ConfigError: the layers do not fit `shape`.
+
+    References:
+        Cao, Kong, Iqbal, An, Wang, Plumbley, "Polyphonic sound event detection and localization using a two-stage
+        strategy", DCASE 2019, arXiv:1905.00268.
+    """
+    check_network(network, shape)
+    spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
+    x = _convolutions(spectra, network)  # (B, T // p, F', filters)
+    x = Aggregate(network.over_bands or network.pooling, axis=2, name="over_bands")(x)  # (B, T // p, filters)
+    if network.architecture == "crnn10":
+        x = _recurrent(x, network.gru_units)  # (B, T // p, 2 * gru_units)
+    event, azimuth, elevation = (
+        keras.layers.Dense(n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32")(x)
+        for name, activation in zip(HEADS, ("sigmoid", "linear", "linear"), strict=True)
+    )  # (B, T // p, K) each
+    repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
+    doa = keras.layers.Concatenate(name="directions", dtype="float32")([azimuth, elevation])  # (B, T // p, 2K)
+    return keras.Model(spectra, {"sed": repeat(event), "doa": repeat(doa)}, name=network.architecture)
+
+
+def _convolutions(x: Any, network: NetworkConfig) -> Any:
+    """Applies the blocks to (B, T, F, C)."""
+    for number, n_filters in enumerate(network.filters, start=1):
+        x = stacked_conv_block(
+            x, n_filters, kernel=3, pool=network.pool, pooling=network.pooling, initialisation="he_uniform",
+            gamma_deviation=GAMMA_DEVIATION, epsilon=network.batch_norm_epsilon,
+            momentum=network.batch_norm_momentum,
+            names=[(f"block{number}_conv{n}", f"block{number}_bn{n}") for n in (1, 2)],
+        )  # fmt: skip
+    return x
+
+
+def _recurrent(x: Any, units: int) -> Any:
+    """Applies a GRU in both directions to (B, T, D), with the published first weights.
+
+    The published code gave them to the forward direction alone; here both have them.
+    """
+    gru = keras.layers.GRU(
+        units, return_sequences=True, kernel_initializer="lecun_uniform", recurrent_initializer=RecurrentGates()
+    )
+    return keras.layers.Bidirectional(gru, merge_mode="concat", name="gru")(x)  # (B, T, 2 * units)
+
+
+def is_convolution(layer_name: str) -> bool:
+    """Whether a layer is of the convolutional blocks, which the stage for directions takes over."""
+    return layer_name.startswith("block")
+
+
+def stages(task: Any) -> list[Stage]:
+    """Lists the trainings of the system, by `network.mode`.
+
+    Args:
+        task: a SELD task's settings, `seld.config.TaskConfig`. `training.loss_weights` are those of the network for
+            both at once; a stage for one output has its loss alone.
+
+    Returns:
+        "sed" and "doa", which starts from the convolutions of the first and whose detections are the first's; or one
+        of them; or "seld". Outputs are as long as whole pools, so the last frames of a sequence have no loss.
+
+    Raises:
+        ConfigError: the loss is of another system, or sequences do not fill the pools where recordings are put
+            together from them.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    _check_sequences(network, task.pipeline)
+    losses = two_stage_losses(task.training.doa_loss)
+
+    def stage(name: str, outputs: tuple[str, ...], **options: Any) -> Stage:
+        weights = task.training.loss_weights if len(outputs) > 1 else {outputs[0]: 1.0}
+        return Stage(
+            name=name,
+            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            targets=TARGETS,
+            losses={output: losses[output] for output in outputs},
+            loss_weights={output: weights[output] for output in outputs},
+            **options,
+        )
+
+    detection = stage("sed", ("sed",), answers=("sed",), part_of="two-stage")
+    direction = {"answers": ("doa",), "keeps": is_convolution, "part_of": "two-stage"}
+    joint = stage("seld", ("sed", "doa"), part_of="joint")
+    if network.mode == "two_stage":
+        both = [detection, stage("doa", ("doa",), starts_from="sed", **direction)]
+        return [*both, joint] if network.also_joint else both
+    return {"sed_only": [detection], "doa_only": [stage("doa", ("doa",), **direction)], "seld": [joint]}[network.mode]
+
+
+def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
+    """Checks that outputs of sequences can be joined to those of a recording."""
+    if not pipeline.whole_recordings and pipeline.sequence_frames % network.time_pooling:
+        raise ConfigError(
+            f"The network pools {network.time_pooling} frames into one, and recordings are put together from "
+            f"sequences. Expected: `pipeline.sequence_frames` a multiple of {network.time_pooling}, or "
+            f"`pipeline.whole_recordings: true`. Received: {pipeline.sequence_frames}."
+        )
+
+
+def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray:
+    """Says which output frame stands for each frame of the labels.
+
+    Args:
+        n_outputs: number of output frames.
+        n_frames: number of frames at the label hop.
+        hop_ratio: hop of the labels by that of the outputs.
+
+    Returns:
+        int (n_frames,): n * hop_ratio rounded, half to even, as published; the last output is held.
+
+    Raises:
+        ValueError: there is no output frame, though there are frames.
+    """
+    if n_frames and not n_outputs:
+        raise ValueError(f"`outputs` must cover the recording of {n_frames} frames. Received: no frame.")
+    return np.minimum(np.around(np.arange(n_frames) * hop_ratio).astype(int), n_outputs - 1)
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    threshold: float,
+    n_frames: int | None,
+    hop_ratio: float,
+) -> np.ndarray:
+    """Turns the outputs for one recording into rows of the output format.
+
+    Args:
+        outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features; the two may differ in
+            length, and may come from two stages.
+        network: the network's settings.
+        threshold: a class is active where its probability is above it.
+        n_frames: frames of the recording at the label hop; None: as many as "sed" covers, rounded.
+        hop_ratio: hop of the labels by that of the features.
+
+    Returns:
+        float64 (n, 4): frame, class, azimuth and elevation in degrees, rounded to `network.round_to_deg` half to even
+        and otherwise as the regression gives them, without bounds; sorted by frame, then class.
+
+    Raises:
+        ValueError: there is no output frame to decode, though the recording has frames.
+    """
+    sed = outputs["sed"]
+    if n_frames is None:
+        n_frames = round(len(sed) / hop_ratio)
+    frame, klass = np.nonzero((sed > threshold)[source_frames(len(sed), n_frames, hop_ratio)])
+    doa_deg = outputs["doa"].astype(np.float64) * 180.0 / np.pi  # (T'', 2K)
+    doa_deg = doa_deg[source_frames(len(doa_deg), n_frames, hop_ratio)]  # (n_frames, 2K)
+    if network.round_to_deg is not None:
+        doa_deg = np.around(doa_deg / network.round_to_deg) * network.round_to_deg + 0.0  # no -0
+    return np.column_stack([frame, klass, doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]])
+
+
+def torch_names(network: NetworkConfig) -> TorchNames:
+    """Says where the published PyTorch weights belong, see `common.import_torch`.
+
+    Returns:
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict, or names of tensors that make one
+        weight, and kind of tensor.
+    """
+    names: TorchNames = {}
+    for block in range(1, len(network.filters) + 1):
+        for n in (1, 2):
+            names[f"block{block}_conv{n}/kernel"] = f"conv_block{block}.conv{n}.weight", "conv"
+            for part, there in BATCH_NORM.items():
+                names[f"block{block}_bn{n}/{part}"] = f"conv_block{block}.bn{n}.{there}", "vector"
+    if network.architecture == "crnn10":
+        for direction, ending in (("forward", "l0"), ("backward", "l0_reverse")):
+            names[f"gru/{direction}/kernel"] = f"gru.weight_ih_{ending}", "gru_kernel"
+            names[f"gru/{direction}/recurrent_kernel"] = f"gru.weight_hh_{ending}", "gru_recurrent"
+            names[f"gru/{direction}/bias"] = (f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"), "gru_bias"
+    for head in HEADS:
+        names |= {f"{head}/kernel": (f"{head}.weight", "linear"), f"{head}/bias": (f"{head}.bias", "vector")}
+    return names
