@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden import detection, features, networks, two_stage
+from tests.golden import detection, features, mixtures, networks, two_stage
 from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
 CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **detection.CASES,
     **features.CASES,
+    **mixtures.CASES,
     **networks.CASES,
     **two_stage.CASES,
 }

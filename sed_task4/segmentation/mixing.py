@@ -94,7 +94,7 @@ def place_sounds(
                 f"Received: {len(sound) / sample_rate_hz:.4g} s. The list of mixtures belongs to other sounds: remove "
                 "it to have it written again."
             )
-        part = sound[: stop - start]
+        part = sound[: min(stop, n_samples) - start]
         track[start : start + len(part)] = part
     return track
 
