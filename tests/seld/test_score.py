@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,16 @@ def write_folders(root, recordings):
 def report():
     published = {"er": 0.34, "f": 0.799, "doa_error_deg": 28.5, "frame_recall": 0.854}
     return score_report(make_recordings(), DATASET, published=published)
+
+
+def test_another_system_has_a_line_with_the_scores_that_it_has_alone():
+    recordings = make_recordings()
+    others = [replace(each, estimate=each.estimate[::3]) for each in recordings]
+    report = score_report(recordings, DATASET, compared={"joint": others[::-1]})
+    alone = score_report(others, DATASET)
+    for definition in DEFINITIONS:
+        for name in ("er", "f", "doa_error_deg", "frame_recall", "seld_error"):
+            assert report.score(definition, name, "joint") == alone.score(definition, name)
 
 
 def test_the_table_has_a_line_for_all_each_split_overlap_room_and_baseline(report):

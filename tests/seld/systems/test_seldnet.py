@@ -218,6 +218,15 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
     assert decode(outputs, network=network, threshold=0.5, n_frames=3)[:, 0].tolist() == [0, 1]
 
 
+def test_labels_take_the_output_of_their_own_time_when_features_have_another_hop():
+    outputs = {"sed": np.array([[0.9], [0.1], [0.9], [0.1]]), "doa": np.zeros((4, 2))}
+    at_half, at_double = (
+        decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[:, 0].tolist()
+        for n, ratio in ((2, 2.0), (8, 0.5))
+    )
+    assert at_half == [0, 1] and at_double == [0, 1, 4, 5]
+
+
 def test_a_recording_without_outputs_is_refused():
     with pytest.raises(ValueError, match="Received: no frame"):
         decode({"sed": np.zeros((0, 1)), "doa": np.zeros((0, 2))}, network=NetworkConfig(), threshold=0.5, n_frames=4)
