@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-Rule = Literal["half_open", "kong2019"]
+Rule = Literal["half_open", "kong2018", "kong2019"]
 TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
 
@@ -83,7 +83,8 @@ def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[n
         events: (n, 3).
         frames_per_s: frame rate.
         rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "kong2019": from
-            round(onset) to round(offset), both in, halves to the even frame, as the published CNNs are trained.
+            round(onset) to round(offset), both in, halves to the even frame, as the published CNNs are trained;
+            "kong2018": from floor(onset) to floor(offset), both in, as the published segmentation is scored.
 
     Raises:
         ValueError: unknown rule.
@@ -91,6 +92,8 @@ def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[n
     References:
         Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE
         2019 baseline systems", arXiv:1904.03476.
+        Kong et al., "Sound event detection and time-frequency segmentation from weakly labelled data", IEEE/ACM
+        Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     if rule not in get_args(Rule):
         raise ValueError(f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}.")
@@ -98,6 +101,8 @@ def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[n
     onset, offset = rows[:, 1] * frames_per_s, rows[:, 2] * frames_per_s
     if rule == "kong2019":
         return np.rint(onset).astype(np.int64), np.rint(offset).astype(np.int64) + 1
+    if rule == "kong2018":
+        return np.floor(onset).astype(np.int64), np.floor(offset).astype(np.int64) + 1
     first = np.floor(onset + TIME_SLACK_FRAMES).astype(np.int64)
     return first, np.ceil(offset - TIME_SLACK_FRAMES).astype(np.int64)
 

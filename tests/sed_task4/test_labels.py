@@ -66,6 +66,12 @@ def test_published_frames_are_those_of_a_plain_loop(a, b):
     assert np.array_equal(frame_activity(np.array([[0, onset, offset]]), 640, 64, 1, "kong2019"), theirs)
 
 
+def test_frames_of_the_published_segmentation_are_cut_down_and_include_the_last():
+    events = np.array([[0, 2.5 / 64, 4.9 / 64], [0, 3.0 / 64, 5.0 / 64], [0, 0.0, 0.0]])
+    first, end = event_frames(events, 64, "kong2018")
+    assert list(zip(first.tolist(), end.tolist(), strict=True)) == [(2, 5), (3, 6), (0, 1)]
+
+
 @given(st.integers(0, 499), st.integers(1, 500), st.sampled_from([50.0, 64.0, 44100 / 882, 43.06640625]))
 def test_events_on_the_frame_grid_are_not_moved_by_rounding_errors(first, n, frames_per_s):
     events = np.array([[0, first / frames_per_s, (first + n) / frames_per_s]])
@@ -92,7 +98,7 @@ def test_events_that_cannot_be_are_refused(events):
 
 
 def test_unknown_rules_are_refused():
-    with pytest.raises(ValueError, match=r"Unknown label rule.*half_open, kong2019"):
+    with pytest.raises(ValueError, match=r"Unknown label rule.*half_open, kong2018, kong2019"):
         event_frames(np.zeros((0, 3)), 50, "other")
 
 
