@@ -1,8 +1,5 @@
 """Rotations and reflections of first-order Ambisonics (FOA), applied to features; labels follow."""
 
-from collections.abc import Callable
-from typing import Literal
-
 import numpy as np
 
 from common.transforms import ChannelTransforms
@@ -11,7 +8,7 @@ AZIMUTH_OFFSETS_DEG = (0.0, 90.0, 180.0, 270.0)
 W, Y, Z, X = range(4)  # order of the channels of the FOA recordings
 
 
-def foa_transforms(kind: Literal["magnitude_phase", "logmel_intensity"]) -> ChannelTransforms:
+def foa_transforms(kind: str) -> ChannelTransforms:
     """Lists the 16 transforms of the FOA channels that need no interpolation.
 
     A source at azimuth a and elevation e moves to (+-a + {0, 90, 180, 270} degrees, +-e). Its FOA channels
@@ -19,11 +16,14 @@ def foa_transforms(kind: Literal["magnitude_phase", "logmel_intensity"]) -> Chan
     features of the moved source follow from those of the recording. The first row changes nothing.
 
     Args:
-        kind: features; "magnitude_phase" has channels |W| |Y| |Z| |X| and the four phases, "logmel_intensity" has
-            log-mel of W Y Z X and the intensities along x, y, z.
+        kind: of the features, one of `ROTATED_KINDS`; "magnitude_phase" has channels |W| |Y| |Z| |X| and the four
+            phases, "logmel_intensity" has log-mel of W Y Z X and the intensities along x, y, z.
 
     Returns:
         16 rows over the 8 or 7 channels, with the signs and offsets of "azimuth_deg" and "elevation_deg".
+
+    Raises:
+        KeyError: features that hide the signs of the channels.
 
     References:
         Mazzon, Koizumi, Yasuda, Harada, "First order Ambisonics domain spatial augmentation for DNN-based direction
@@ -33,13 +33,12 @@ def foa_transforms(kind: Literal["magnitude_phase", "logmel_intensity"]) -> Chan
     audio = [audio_transform(*move) for move in moves]
     permutation = np.array([taken for taken, _ in audio])  # (16, 4)
     sign = np.array([signs for _, signs in audio], dtype=np.float32)  # (16, 4)
-    convert: Callable = magnitude_phase_tables if kind == "magnitude_phase" else logmel_intensity_tables
     azimuth_sign, azimuth_offset_deg, elevation_sign = np.array(moves, dtype=np.float32).T  # (16,) each
     angles = {
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
-    permutation, sign, shift_rad, periodic = convert(permutation, sign)  # (16, C) each, (C,)
+    permutation, sign, shift_rad, periodic = _TABLES[kind](permutation, sign)  # (16, C) each, (C,)
     return ChannelTransforms(permutation, sign, shift_rad, periodic, angles)
 
 
@@ -95,3 +94,7 @@ def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[
         np.zeros((len(sign), 7), dtype=np.float32),
         np.zeros(7, dtype=bool),
     )
+
+
+_TABLES = {"magnitude_phase": magnitude_phase_tables, "logmel_intensity": logmel_intensity_tables}
+ROTATED_KINDS = tuple(_TABLES)  # of features

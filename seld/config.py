@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from common.config import BaseTask, TrainingConfig
 from common.section import Section
+from seld.augmentation import ROTATED_KINDS
 from seld.dataset import DatasetConfig
 from seld.features import FeatureConfig
 from seld.score import ScoringConfig
@@ -70,8 +71,7 @@ class TaskConfig(BaseTask):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "TaskConfig":
-        self.features.window_samples(self.dataset.sample_rate_hz)
-        self.features.hop_samples(self.dataset.sample_rate_hz)
+        self.features.check(self.dataset.sample_rate_hz)
         problems = _contradictions(self)
         if problems:
             raise ValueError("\n  ".join(problems))
@@ -97,6 +97,11 @@ def _contradictions(task: TaskConfig) -> list[str]:
         found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
         found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
+    if training.augmentation == "foa_rotation" and features.kind not in ROTATED_KINDS:
+        found.append(
+            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(ROTATED_KINDS)}. "
+            f"Received: {features.kind}."
+        )
     repeated = [fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1]
     if repeated:
         found.append(f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it.")

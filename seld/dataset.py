@@ -42,6 +42,7 @@ class DatasetConfig(Section):
     azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)
     angle_step_deg: float = Field(default=10.0, gt=0)
+    skip_silent: bool = Field(default=False, description="Leave out recordings of zeros alone, and list them.")
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "DatasetConfig":

@@ -10,7 +10,7 @@ import numpy as np
 
 from common import extraction
 from common.audio import read_audio
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
@@ -18,11 +18,10 @@ from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
 from seld.features import FeatureConfig, extract_features, feature_shape
-from seld.labels import Rule, regression_labels
+from seld.labels import regression_labels
 
 logger = logging.getLogger(__name__)
 
-LABEL_RULE: Rule = "dcase2019"  # labels for training; scores make their own reference from the stored events
 _FORM = 1  # counts up when the contents of a record change
 
 
@@ -43,6 +42,10 @@ class ExtractionTask(Protocol):
     def parallel(self) -> ParallelConfig: ...
 
 
+class SilentRecordingError(DataError):
+    """A recording holds nothing but zeros."""
+
+
 @dataclass(frozen=True)
 class ExampleMaker:
     """Makes the arrays of one recording; sent to the processes that do the work."""
@@ -51,18 +54,24 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the recording in `item.payload`."""
+        """Returns the arrays of `example_schema` for the recording in `item.payload`.
+
+        Raises:
+            DataError: recording or metadata cannot be used.
+            SilentRecordingError: there is no sound, and the settings leave such recordings out.
+        """
         recording: Recording = item.payload
         dataset = self.dataset
         audio = read_audio(recording.audio_path, dataset.sample_rate_hz, dataset.channels)
+        if dataset.skip_silent and not audio.any():
+            raise SilentRecordingError(f"{recording.audio_path} is silent: all of its samples are zero.")
         features = extract_features(audio, self.features, dataset.sample_rate_hz, dataset.recording_s)
         labelled = recording.metadata_path is not None
         events = _no_events()
         if recording.metadata_path is not None:
             events = read_events(recording.metadata_path, dataset, dataset.recording_s)
-        labels = regression_labels(
-            events, len(features), dataset.label_hop_s, len(dataset.classes), LABEL_RULE
-        )  # (T, K) each
+        rule, hop_s = self.features.label_rule, self.features.hop_s  # scores make their own reference from the events
+        labels = regression_labels(events, len(features), hop_s, dataset.n_classes, rule)  # (T, K) each
         return {
             "features": features,
             **labels,
@@ -75,6 +84,8 @@ def run(
     task: ExtractionTask, set_names: Sequence[str] = ("dev",), overwrite: bool = False, progress: bool = True
 ) -> list[FeatureStore]:
     """Extracts the features of whole sets; what is finished is not done twice.
+
+    With `dataset.skip_silent`, recordings of zeros alone are left out; the log and `FeatureStore.skipped` list them.
 
     Args:
         task: the task's settings.
@@ -115,9 +126,10 @@ def store_folder(task: ExtractionTask, set_name: str) -> Path:
 def store_settings(task: ExtractionTask) -> dict[str, Any]:
     """All that the shards depend on; not what only changes how they are read, nor where they are."""
     dataset = task.dataset
+    only_if_set = {"skip_silent": True} if dataset.skip_silent else {}  # stores of other tasks stay as they are
     return {
         "form": _FORM,
-        "label_rule": LABEL_RULE,
+        "label_rule": task.features.label_rule,
         "dataset": {
             "format": dataset.format,
             "classes": list(dataset.classes),
@@ -125,6 +137,7 @@ def store_settings(task: ExtractionTask) -> dict[str, Any]:
             "channels": dataset.channels,
             "recording_s": dataset.recording_s,
             "label_hop_s": dataset.label_hop_s,
+            **only_if_set,
         },
         "features": task.features.content(),
         "recordings_per_shard": task.pipeline.recordings_per_shard,
@@ -156,15 +169,14 @@ def check_task(task: ExtractionTask) -> None:
     if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
         raise ConfigError(
             "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
-            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind: magnitude_phase`."
+            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
         )
-    if abs(features.hop_s - dataset.label_hop_s) > 1e-9:
+    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
         raise ConfigError(
-            "Features and labels must have one hop. "
+            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
             f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
         )
-    features.window_samples(dataset.sample_rate_hz)
-    features.hop_samples(dataset.sample_rate_hz)
+    features.check(dataset.sample_rate_hz)
     if frames_in(dataset.recording_s, features.hop_s) < 2:
         raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
 
@@ -179,6 +191,7 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
         store_settings(task),
         parallel=task.parallel,
         recordings_per_shard=task.pipeline.recordings_per_shard,
+        skip=(SilentRecordingError,) if task.dataset.skip_silent else (),
         overwrite=overwrite,
         progress=progress,
     )

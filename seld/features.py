@@ -1,29 +1,62 @@
-"""The two kinds of features of SELD: magnitudes and phases (published), log-mel spectra and intensity vectors."""
+"""The four kinds of features of SELD.
 
-from typing import Literal
+magnitude_phase: spectra, as published for SELDnet.
+logmel_intensity: log-mel spectra and intensity vectors of first-order Ambisonics.
+logmel_gcc: log-mel spectra and correlations of all pairs of channels, as published for the two-stage systems.
+logmel: log-mel spectra alone.
+"""
+
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from common import spectral
-from common.audio import fit_length
+from common.audio import fit_length, resample
 from common.errors import ConfigError
 from common.framing import FramingConfig
 from common.spectral import frames_in
 
+Kind = Literal["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc"]
+# The sizes that the published two-stage systems differ in from SELDnet, whose sizes are the defaults of the fields.
+_TWO_STAGE_SIZES = {
+    "sample_rate_hz": 32000, "window_s": 0.032, "hop_s": 0.01, "n_fft": 1024, "n_mels": 96, "label_rule": "two_stage"
+}  # fmt: skip
+_TWO_STAGE_KINDS = ("logmel", "logmel_gcc")
+
 
 class FeatureConfig(FramingConfig):
-    """Which features are computed, and how they are stored and read."""
+    """Which features are computed, how they are stored and read; sizes not given are those published for the kind."""
 
-    kind: Literal["magnitude_phase", "logmel_intensity"] = "magnitude_phase"
-    n_mels: int = Field(64, ge=1, description="Mel bands of logmel_intensity.")
+    kind: Kind = "magnitude_phase"
+    sample_rate_hz: int | None = Field(
+        None, gt=0, description="Rate the recordings are resampled to; null: as recorded. logmel, logmel_gcc: 32000."
+    )
+    window_s: float = Field(0.04, gt=0, description="Length of the window; logmel, logmel_gcc: 0.032.")
+    hop_s: float = Field(0.02, gt=0, description="Distance of frames; logmel, logmel_gcc: 0.01.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the transform; logmel, logmel_gcc: 1024.")
+    gcc_n_fft: int = Field(
+        2048, ge=2, multiple_of=2, description="Length of the transform and of its window for the lags of logmel_gcc."
+    )
+    n_mels: int = Field(
+        64, ge=1, description="Mel bands, of logmel_gcc also lags; logmel, logmel_gcc: 96. Not for magnitude_phase."
+    )
     fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band.")
     fmax_hz: float | None = Field(None, gt=0, description="Upper edge of the highest; null: half the sample rate.")
     dtype: Literal["float16", "float32"] | None = Field(
-        None, description="Type in the shards; null: float16 for magnitude_phase, float32 for logmel_intensity."
+        None, description="Type in the shards; null: float16 for magnitude_phase, float32 for the others."
     )
     interleaved_channels: bool = Field(False, description="Read the channels packed as the published code did.")
     scaler_splits: Literal["train", "all"] = Field("train", description="Splits that mean and deviation come from.")
+    label_rule: Literal["dcase2019", "two_stage"] = Field(
+        "dcase2019", description="Frames that an event covers in training labels; logmel, logmel_gcc: two_stage."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_sizes(cls, values: Any) -> Any:
+        is_two_stage = isinstance(values, dict) and values.get("kind") in _TWO_STAGE_KINDS
+        return _TWO_STAGE_SIZES | values if is_two_stage else values
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureConfig":
@@ -35,6 +68,11 @@ class FeatureConfig(FramingConfig):
             raise ValueError(f"`fmax_hz` must exceed `fmin_hz`. Received: {self.fmax_hz} <= {self.fmin_hz}.")
         if self.interleaved_channels and self.kind != "magnitude_phase":
             raise ValueError(f"`interleaved_channels` belongs to magnitude_phase. Received: kind {self.kind}.")
+        if self.kind == "logmel_gcc" and self.n_mels > self.gcc_n_fft:
+            raise ValueError(
+                "`n_mels`, which is also the number of lags, must not exceed `gcc_n_fft`. "
+                f"Received: {self.n_mels} > {self.gcc_n_fft}."
+            )
         return self
 
     @property
@@ -42,17 +80,48 @@ class FeatureConfig(FramingConfig):
         """Type of the features in shards and batches."""
         return self.dtype or ("float16" if self.kind == "magnitude_phase" else "float32")
 
+    def rate_hz(self, recorded_hz: int) -> int:
+        """Rate of the audio that the features of recordings of `recorded_hz` are computed of."""
+        return self.sample_rate_hz or recorded_hz
+
+    def check(self, recorded_hz: int) -> None:
+        """Compares the sizes with the rate of the recordings.
+
+        Raises:
+            ConfigError: window, hop or the highest band do not fit it.
+        """
+        rate_hz = self.rate_hz(recorded_hz)
+        self.window_samples(rate_hz)
+        self.hop_samples(rate_hz)
+        highest_hz = self.fmin_hz if self.fmax_hz is None else self.fmax_hz
+        if self.kind != "magnitude_phase" and highest_hz > rate_hz / 2:
+            raise ConfigError(
+                f"The mel bands reach {highest_hz:g} Hz. Expected: at most half the sample rate, {rate_hz / 2:g} Hz. "
+                "Set `features.fmax_hz` or `features.sample_rate_hz`."
+            )
+
     def content(self) -> dict[str, object]:
         """The settings that the stored numbers depend on (not those that only change how they are read)."""
-        shared = {"kind": self.kind, "window_s": self.window_s, "hop_s": self.hop_s, "n_fft": self.n_fft}
-        mel = {"n_mels": self.n_mels, "fmin_hz": self.fmin_hz, "fmax_hz": self.fmax_hz}
-        return shared | (mel if self.kind == "logmel_intensity" else {}) | {"dtype": self.stored_dtype}
+        content: dict[str, object] = {
+            "kind": self.kind, "window_s": self.window_s, "hop_s": self.hop_s, "n_fft": self.n_fft
+        }  # fmt: skip
+        if self.kind != "magnitude_phase":
+            content |= {"n_mels": self.n_mels, "fmin_hz": self.fmin_hz, "fmax_hz": self.fmax_hz}
+        if self.kind == "logmel_gcc":
+            content["gcc_n_fft"] = self.gcc_n_fft
+        if self.sample_rate_hz is not None:
+            content["sample_rate_hz"] = self.sample_rate_hz
+        return content | {"dtype": self.stored_dtype}
 
 
 def feature_shape(features: FeatureConfig, channels: int = 4) -> tuple[int, int]:
     """Bands and channels, (F, C), of recordings with so many channels."""
     if features.kind == "logmel_intensity":
         return features.n_mels, 7
+    if features.kind == "logmel":
+        return features.n_mels, channels
+    if features.kind == "logmel_gcc":
+        return features.n_mels, channels * (channels + 1) // 2  # each channel, and each pair
     return features.n_fft // 2, 2 * channels
 
 
@@ -64,32 +133,44 @@ def extract_features(
     Args:
         audio: float (S, C) in [-1, 1].
         features: kind and sizes.
-        sample_rate_hz: rate of the audio.
-        duration_s: the audio is padded with zeros or cut to this length first, as the published code does; None: it
-            is taken as it is.
+        sample_rate_hz: rate of the audio; it is resampled to `features.sample_rate_hz` unless that is None.
+        duration_s: the audio is padded with zeros or cut to this length first, as the published SELDnet does; None:
+            it is taken as it is.
 
     Returns:
-        (T, F, C) of the stored type, T = duration / hop, at least 1. For magnitude_phase the channels are all
-        magnitudes, then all phases in radians; for logmel_intensity W, Y, Z, X in dB, then intensity x, y, z.
+        (T, F, C) of the stored type. T = duration / hop, at least 1; for logmel and logmel_gcc the frame centred on the
+        end counts too, 1 + samples // hop. The channels are for magnitude_phase all magnitudes, then all phases in
+        radians; for logmel_intensity W, Y, Z, X in dB, then intensity x, y, z; for logmel all channels in dB; for
+        logmel_gcc the same, then the correlations of pairs (0, 1), (0, 2) ... (1, 2) ..., see `spectral.gcc_phat`.
 
     Raises:
-        ConfigError: window or hop do not fit the sample rate, or intensity is asked of audio without four channels.
+        ConfigError: window, hop or bands do not fit the sample rate, or intensity is asked of audio without four
+            channels.
     """
+    features.check(sample_rate_hz)
     if features.kind == "logmel_intensity" and audio.shape[1] != 4:
         raise ConfigError(
             "logmel_intensity needs first-order Ambisonics, channels W, Y, Z, X. "
-            f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind: magnitude_phase`."
+            f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind` to another."
         )
-    window_samples, hop_samples = features.window_samples(sample_rate_hz), features.hop_samples(sample_rate_hz)
-    n_frames = None
+    rate_hz = features.rate_hz(sample_rate_hz)
+    audio = resample(audio, sample_rate_hz, rate_hz)
     if duration_s is not None:
-        audio = fit_length(audio, round(duration_s * sample_rate_hz))
-        n_frames = frames_in(duration_s, features.hop_s)
+        audio = fit_length(audio, round(duration_s * rate_hz))
+    return _compute(audio, features, rate_hz, duration_s)
+
+
+def _compute(audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None) -> np.ndarray:
+    hop_samples = features.hop_samples(rate_hz)
+    n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
+    if features.kind in _TWO_STAGE_KINDS:
+        n_frames = 1 + len(audio) // hop_samples
+    sizes = features.window_samples(rate_hz), features.n_fft, hop_samples, n_frames
     if features.kind == "magnitude_phase":
-        return spectral.magnitude_phase(
-            audio, window_samples, features.n_fft, hop_samples, n_frames, features.stored_dtype
-        )
-    filters = spectral.mel_filters(sample_rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
-    return spectral.logmel_intensity(
-        audio, filters, window_samples, features.n_fft, hop_samples, n_frames, features.stored_dtype
-    )
+        return spectral.magnitude_phase(audio, *sizes, features.stored_dtype)
+    filters = spectral.mel_filters(rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
+    if features.kind == "logmel":
+        return spectral.log_mel(audio, filters, *sizes).astype(features.stored_dtype, copy=False)
+    if features.kind == "logmel_gcc":
+        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, features.stored_dtype)
+    return spectral.logmel_intensity(audio, filters, *sizes, features.stored_dtype)

@@ -9,6 +9,7 @@ output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg
 Nothing here changes what it is given.
 """
 
+from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
@@ -17,8 +18,8 @@ from common.errors import DataError
 from seld.dataset import Events
 from seld.geometry import AngleGrid
 
-Rule = Literal["dcase2019", "half_open", "dcase2019_files"]
-INACTIVE_AZIMUTH_DEG = 180  # what the published labels hold where a class is silent
+Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]
+INACTIVE_AZIMUTH_DEG = 180  # what the labels published for SELDnet hold where a class is silent
 INACTIVE_ELEVATION_DEG = 50
 TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
@@ -32,7 +33,8 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
         rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "dcase2019": one frame more,
             since the published labels count the frame ceil(offset) in; "dcase2019_files": floor(onset) to
             floor(offset), both in, by division instead of multiplication, as the published converter of metadata
-            into submission files.
+            into submission files; "two_stage": floor(onset) to floor(offset), which is out, of times rounded to
+            float32, as the published two-stage code stores them.
 
     Raises:
         ValueError: unknown rule.
@@ -43,12 +45,26 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
         # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here, and so must we.
         first, last = (np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s))
         return first, last + 1
+    if rule == "two_stage":
+        first, end = (_frames_of_single_precision(times, hop_s) for times in (events.onset_s, events.offset_s))
+        return first, end
     # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other forgives rounding errors.
     slack = TIME_SLACK_FRAMES if rule == "half_open" else 0.0
     frames_per_s = _frames_per_s(hop_s)
     first = np.floor(events.onset_s * frames_per_s + slack).astype(np.int64)
     end = np.ceil(events.offset_s * frames_per_s - slack).astype(np.int64)
     return first, end + (rule == "dcase2019")
+
+
+def _frames_of_single_precision(times_s: np.ndarray, hop_s: float) -> np.ndarray:
+    """Frames that times lie in, int64 (n,), after rounding the times to float32.
+
+    A time of 24 bits times a whole number is exact in float64, so that only the rounding of the times counts: with hops
+    as ratios of whole numbers, time x rate // hop in samples gives the same frames at any rate.
+    """
+    hop = Fraction(hop_s).limit_denominator(1_000_000)
+    rounded_s = times_s.astype(np.float32).astype(np.float64)
+    return (rounded_s * hop.denominator // hop.numerator).astype(np.int64)
 
 
 def _frames_per_s(hop_s: float) -> float:
@@ -74,11 +90,11 @@ def regression_labels(
 
     Returns:
         `activity` uint8 (T, K); `azimuth_deg` int16 (T, K), 180 where inactive; `elevation_deg` int16 (T, K), 50 where
-        inactive. Angles are rounded to whole degrees.
+        inactive; both 0 there under the rule "two_stage", as published. Angles are rounded to whole degrees.
     """
+    inactive_deg = (0, 0) if rule == "two_stage" else (INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG)
     activity = np.zeros((n_frames, n_classes), np.uint8)
-    azimuth = np.full((n_frames, n_classes), INACTIVE_AZIMUTH_DEG, np.int16)
-    elevation = np.full((n_frames, n_classes), INACTIVE_ELEVATION_DEG, np.int16)
+    azimuth, elevation = (np.full((n_frames, n_classes), angle_deg, np.int16) for angle_deg in inactive_deg)
     angles = np.rint(np.stack([events.azimuth_deg, events.elevation_deg], axis=1)).astype(np.int16)  # (n, 2)
     for first, end, k, (azimuth_deg, elevation_deg) in zip(
         *event_frames(events, hop_s, rule), events.class_index, angles, strict=True

@@ -62,7 +62,7 @@ def test_the_published_converter_of_metadata_divides_by_the_hop():
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(ValueError, match=r"one of dcase2019, half_open, dcase2019_files. Received: 'closed'"):
+    with pytest.raises(ValueError, match=r"dcase2019_files, two_stage\. Received: 'closed'"):
         event_frames(make_events((0, 0, 1, 0, 0)), HOP_S, "closed")
 
 
