@@ -1,6 +1,7 @@
 """Weights of published PyTorch models in Keras, and back: arrays of a state dict under their names there."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,14 +15,38 @@ BATCH_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", 
 # Counters that PyTorch keeps beside the statistics; nothing here needs them.
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
-Names = Mapping[str, tuple[str, str]]
-Convert = Callable[[np.ndarray], np.ndarray]
+# Keras name -> name or names in the state dict, and kind of tensor.
+Names = Mapping[str, tuple[str | tuple[str, ...], str]]
 
-# Kind of a tensor -> (PyTorch to Keras, Keras to PyTorch).
-KINDS: dict[str, tuple[Convert, Convert]] = {
-    "conv": (lambda there: there.transpose(2, 3, 1, 0), lambda here: here.transpose(3, 2, 0, 1)),  # OIHW, HWIO
-    "linear": (np.transpose, np.transpose),  # (out, in), (in, out)
-    "vector": (np.asarray, np.asarray),
+
+@dataclass(frozen=True)
+class Kind:
+    """How the arrays of a state dict become one Keras weight.
+
+    Attributes:
+        to_keras: from the arrays there to the one here.
+        to_torch: from the array here to those there.
+    """
+
+    to_keras: Callable[..., np.ndarray]
+    to_torch: Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def _other_gate_first(array: np.ndarray) -> np.ndarray:
+    """Exchanges the first two of three parts of the last axis: reset, update, new there; update, reset, new here."""
+    first, second, new = np.split(array, 3, axis=-1)
+    return np.concatenate([second, first, new], axis=-1)
+
+
+# Both sides keep a bias for the inputs and one for the state: a GRU of Keras does with `reset_after`.
+_GRU_MATRIX = Kind(lambda there: _other_gate_first(there.T), lambda here: [_other_gate_first(here).T])
+KINDS = {
+    "conv": Kind(lambda there: there.transpose(2, 3, 1, 0), lambda here: [here.transpose(3, 2, 0, 1)]),  # OIHW, HWIO
+    "linear": Kind(np.transpose, lambda here: [here.T]),  # (out, in), (in, out)
+    "vector": Kind(np.asarray, lambda here: [here]),
+    "gru_kernel": _GRU_MATRIX,  # (3U, in), (in, 3U)
+    "gru_recurrent": _GRU_MATRIX,  # (3U, U), (U, 3U)
+    "gru_bias": Kind(lambda *there: _other_gate_first(np.stack(there)), _other_gate_first),  # 2 of (3U,), (2, 3U)
 }
 
 
@@ -31,8 +56,9 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
     Args:
         model: network as its system builds it, without statistics of the features.
         state: arrays by their names in the state dict, in any order.
-        names: by Keras name (see `common.layers.weights_by_name`), the name in the state dict and the kind of tensor,
-            one of `KINDS`; a system file gives them as `torch_names`.
+        names: by Keras name (see `common.layers.weights_by_name`), the name in the state dict, or the names of the
+            arrays that make one weight, and the kind of tensor, one of `KINDS`; a system file gives them as
+            `torch_names`.
 
     Raises:
         CheckpointError: arrays are missing, unknown, of another shape or not finite; it names all of them, and the
@@ -42,15 +68,18 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
     shapes = {name: tuple(weight.shape) for name, weight in weights_by_name(model).items()}
     if set(shapes) != set(names):
         raise ValueError(f"`names` must be those of the weights. They differ in {sorted(set(shapes) ^ set(names))}.")
-    problems = _problems(state, names, shapes)
+    given = {name: array for name, array in state.items() if not name.endswith(IGNORED_ENDINGS)}
+    problems = _problems(given, _shapes_there(names, shapes))
     if problems:
         raise CheckpointError(
             f"The arrays do not fit the network {model.name}: " + "; ".join(problems) + ". Give the weights of the "
             "same architecture, with the same number of classes, or change `network`."
         )
+    arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
     set_weights_by_name(
-        model, {here: KINDS[kind][0](np.asarray(state[there], np.float32)) for here, (there, kind) in names.items()}
-    )
+        model, {here: KINDS[kind].to_keras(*(arrays[name] for name in _parts(there)))
+                for here, (there, kind) in names.items()}
+    )  # fmt: skip
 
 
 def torch_state(model: keras.Model, names: Names) -> dict[str, np.ndarray]:
@@ -64,26 +93,35 @@ def torch_state(model: keras.Model, names: Names) -> dict[str, np.ndarray]:
         float32 arrays by their names there.
     """
     weights: dict[str, Any] = weights_by_name(model)
-    return {
-        there: np.ascontiguousarray(KINDS[kind][1](np.asarray(weights[here], np.float32)))
-        for here, (there, kind) in names.items()
-    }
+    arrays = {name: np.asarray(weight, np.float32) for name, weight in weights.items()}
+    return {name: np.ascontiguousarray(array) for name, array in _arrays_there(names, arrays)}
 
 
-def _problems(state: Mapping[str, np.ndarray], names: Names, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    wanted = {there for there, _ in names.values()}
-    given = {name for name in state if not name.endswith(IGNORED_ENDINGS)}
-    found = [f"{title} {', '.join(some)}" for title, some in
-             (("missing:", sorted(wanted - given)), ("unknown:", sorted(given - wanted))) if some]  # fmt: skip
+def _arrays_there(names: Names, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields name and array of each tensor of the state dict, from arrays by their names here."""
     for here, (there, kind) in names.items():
-        if there in given:
-            expected, array = _shape_there(shapes[here], kind), np.asarray(state[there])
+        yield from zip(_parts(there), KINDS[kind].to_torch(arrays[here]), strict=True)
+
+
+def _shapes_there(names: Names, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Shapes by the names there, from shapes by the names here."""
+    empty = {name: np.broadcast_to(np.float32(0.0), shape) for name, shape in shapes.items()}
+    return {name: array.shape for name, array in _arrays_there(names, empty)}
+
+
+def _parts(there: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (there,) if isinstance(there, str) else there
+
+
+def _problems(given: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    found = [f"{title} {', '.join(some)}" for title, some in
+             (("missing:", sorted(set(shapes) - set(given))), ("unknown:", sorted(set(given) - set(shapes))))
+             if some]  # fmt: skip
+    for name, expected in shapes.items():
+        if name in given:
+            array = np.asarray(given[name])
             if array.shape != expected:
-                found.append(f"{there}: expected shape {expected}, received {array.shape}")
+                found.append(f"{name}: expected shape {expected}, received {array.shape}")
             elif array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
-                found.append(f"{there}: expected finite numbers, received type {array.dtype} with NaN, Inf or text")
+                found.append(f"{name}: expected finite numbers, received type {array.dtype} with NaN, Inf or text")
     return found
-
-
-def _shape_there(shape: tuple[int, ...], kind: str) -> tuple[int, ...]:
-    return KINDS[kind][1](np.broadcast_to(np.float32(0.0), shape)).shape
