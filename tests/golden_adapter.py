@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden import detection, features, mixtures, networks, two_stage
+from tests.golden import detection, features, mixtures, networks, segmentation, two_stage
 from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
@@ -15,6 +15,7 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **features.CASES,
     **mixtures.CASES,
     **networks.CASES,
+    **segmentation.CASES,
     **two_stage.CASES,
 }
 

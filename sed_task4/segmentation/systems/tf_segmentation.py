@@ -1,0 +1,211 @@
+"""Time-frequency segmentation: a mask of the spectrogram for each class, pooled to tags, all that is learned from."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
+
+import keras
+import numpy as np
+from pydantic import Field, model_validator
+
+from common.errors import ConfigError
+from common.import_torch import BATCH_NORM
+from common.layers import stacked_conv_block
+from common.losses import MaskedBinaryCrossentropy
+from common.rank_pooling import GlobalPooling, MapPooling
+from common.section import Section
+from common.system import Stage
+from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.systems.cnn import LOG_FLOOR
+
+Size = Annotated[int, Field(gt=0)]
+N_BLOCKS = 4
+
+
+class NetworkConfig(Section):
+    """Sizes of the network, and how masks become tags.
+
+    Attributes:
+        filters: filters of each of the four blocks of two convolutions.
+        pooling: "gwrp", global weighted rank pooling; "gmp", the maximum; "gap", the average.
+        compared: further poolings that the same run trains and compares.
+        gwrp_decay: weight of a value of the mask against that of the next larger one. About 1 / (1 - decay) values
+            have a say: 0.9998 suits the published 311 x 64 values, fewer need less.
+        output_bias: first bias of the masks; below 0 they start out nearly empty.
+        initialisation: Keras' name of the kernels' first values.
+        batch_norm_epsilon: added to the variance.
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+    """
+
+    filters: tuple[Size, ...] = (32, 64, 128, 128)
+    pooling: MapPooling = "gwrp"
+    compared: tuple[MapPooling, ...] = ()
+    gwrp_decay: float = Field(0.9998, ge=0.0, le=1.0)
+    output_bias: float = 0.0
+    initialisation: str = Field("he_uniform", pattern="^(he|glorot)_(uniform|normal)$")
+    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
+    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _poolings_differ(self) -> Self:
+        if len(set(self.poolings)) < len(self.poolings):
+            raise ValueError(f"`compared` names other poolings than `pooling`, each once. Received: {self.poolings}.")
+        return self
+
+    @property
+    def poolings(self) -> tuple[MapPooling, ...]:
+        """All poolings of a run, that of the system first."""
+        return (self.pooling, *self.compared)
+
+    @property
+    def layer_names(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        """For each block, the names of its convolutions and of their batch normalisations."""
+        numbers = range(1, len(self.filters) + 1)
+        return tuple(tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2)) for block in numbers)
+
+
+def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
+    """Checks that a network fits the features, before any work.
+
+    Args:
+        network: sizes.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C); any will do.
+
+    Raises:
+        ConfigError: a wrong number of filters.
+    """
+    if len(network.filters) != N_BLOCKS:
+        raise ConfigError(
+            f"`network.filters` must have one entry for each block. Expected: {N_BLOCKS} entries. "
+            f"Received: {list(network.filters)}."
+        )
+
+
+def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+    """Builds the network; all poolings have the same weights.
+
+    Args:
+        shape: frames (None: any number), bands and channels of one example, (T, F, C).
+        n_classes: number of event classes, K.
+        network: sizes and `pooling`.
+
+    Returns:
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "masks": (B, T, F, K)}, float32
+        under any precision policy.
+
+    Raises:
+        ConfigError: the layers do not fit `shape`.
+
+    References:
+        Kong, Xu, Wang, Plumbley, "Sound event detection and time-frequency segmentation from weakly labelled data",
+        IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
+    """
+    check_network(network, shape)
+    spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
+    for n_filters, names in zip(network.filters, network.layer_names, strict=True):
+        x = stacked_conv_block(
+            x, n_filters, kernel=3, pool=(1, 1), pooling="max", initialisation=network.initialisation,
+            epsilon=network.batch_norm_epsilon, momentum=network.batch_norm_momentum, names=names,
+        )  # fmt: skip
+    # (B, T, F, filters): nothing is pooled, so masks have the resolution of the features.
+    masks = keras.layers.Conv2D(
+        n_classes, 1, activation="sigmoid", kernel_initializer=network.initialisation,
+        bias_initializer=keras.initializers.Constant(network.output_bias), data_format="channels_last", name="masks",
+        dtype="float32",
+    )(x)  # fmt: skip
+    # (B, T, F, K)
+    clip = GlobalPooling(network.pooling, network.gwrp_decay, name="over_mask")(masks)  # (B, K)
+    return keras.Model(spectra, {"clip": clip, "masks": masks}, name=f"segmentation_{network.pooling}")
+
+
+def stages(task: Any) -> list[Stage]:
+    """Lists the trainings of the system: one on tags for each pooling; the poolings are systems of their own.
+
+    Args:
+        task: a task's settings, `sed_task4.segmentation.config.TaskConfig`.
+
+    Returns:
+        One stage for each pooling, named for it; entries of -1 in the tags do not count.
+    """
+    network = NetworkConfig.model_validate(task.network)
+    return [_stage(task, network.model_copy(update={"pooling": pooling})) for pooling in network.poolings]
+
+
+def _stage(task: Any, network: NetworkConfig) -> Stage:
+    return Stage(
+        name=network.pooling,
+        build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+        targets={"clip": ("tags",)},
+        losses={"clip": MaskedBinaryCrossentropy(LOG_FLOOR)},
+        loss_weights={"clip": 1.0},
+        part_of=network.pooling,
+    )
+
+
+def probabilities(
+    outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brings the outputs for one clip to its length; masks are averaged over the bands.
+
+    Args:
+        outputs: {"clip": (K,) or (n, K), "masks": (T', F, K)}, the n sequences of one clip joined along time.
+        network: the network's settings.
+        n_frames: frames of the clip at the hop of the features, T; the last output is held if there are fewer.
+
+    Returns:
+        Probabilities of the frames (T, K) and of the clip (K,), the highest among its sequences; float32.
+
+    Raises:
+        ValueError: there is no output frame, though the clip has frames.
+    """
+    frames, clip = outputs["masks"].mean(axis=1, dtype=np.float32), np.atleast_2d(outputs["clip"])
+    if n_frames and not len(frames):
+        raise ValueError(f"`outputs` must cover the clip of {n_frames} frames. Received: no frame.")
+    source = np.minimum(np.arange(n_frames), len(frames) - 1)  # (T,) -> T'
+    return frames[source], clip.max(axis=0).astype(np.float32)
+
+
+def decode(
+    outputs: Mapping[str, np.ndarray],
+    *,
+    network: NetworkConfig,
+    decoding: DecodingConfig,
+    n_frames: int,
+    hop_s: float,
+    tag_thresholds: np.ndarray | None = None,
+    clip_s: float | None = None,
+) -> np.ndarray:
+    """Turns the outputs for one clip into events.
+
+    Args:
+        outputs: see `probabilities`.
+        network: the network's settings.
+        decoding: thresholds and smoothing.
+        n_frames: frames of the clip at the hop of the features.
+        hop_s: that hop in seconds.
+        tag_thresholds: (K,), take the place of the one in `decoding`.
+        clip_s: length of the clip in seconds; events are cut there.
+
+    Returns:
+        float64 (n, 3): class, onset and offset in seconds.
+
+    Raises:
+        ValueError: there is no output frame, though the clip has frames.
+    """
+    frames, clip = probabilities(outputs, network=network, n_frames=n_frames)
+    return decode_clip(frames, clip, decoding, hop_s, tag_thresholds=tag_thresholds, clip_s=clip_s)
+
+
+def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
+    """Says where the published PyTorch weights belong, see `common.import_torch`.
+
+    Returns:
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of tensor.
+    """
+    names: dict[str, tuple[str, str]] = {}
+    for block, pairs in enumerate(network.layer_names, start=1):
+        for n, (conv, norm) in enumerate(pairs, start=1):
+            there = f"bottleneck.conv_block{block}"
+            names[f"{conv}/kernel"] = f"{there}.conv{n}.weight", "conv"
+            names |= {f"{norm}/{part}": (f"{there}.bn{n}.{name}", "vector") for part, name in BATCH_NORM.items()}
+    head = "bottleneck.final_conv"
+    return names | {"masks/kernel": (f"{head}.weight", "conv"), "masks/bias": (f"{head}.bias", "vector")}
