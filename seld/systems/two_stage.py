@@ -17,7 +17,7 @@ from seld.losses import two_stage_losses
 Size = Annotated[int, Field(gt=0)]
 TorchNames = dict[str, tuple[str | tuple[str, ...], str]]
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
-HEADS = ("event_fc", "azimuth_fc", "elevation_fc")
+HEADS = {"sed": ("event_fc",), "doa": ("azimuth_fc", "elevation_fc")}  # the layers of each output
 GAMMA_DEVIATION = 0.02  # of the first scales of batch normalisation about 1
 
 
@@ -122,10 +122,10 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         x = _recurrent(x, network.gru_units)  # (B, T // p, 2 * gru_units)
     event, azimuth, elevation = (
         keras.layers.Dense(n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32")(x)
-        for name, activation in zip(HEADS, ("sigmoid", "linear", "linear"), strict=True)
+        for name, activation in (("event_fc", "sigmoid"), ("azimuth_fc", "linear"), ("elevation_fc", "linear"))
     )  # (B, T // p, K) each
-    repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
     doa = keras.layers.Concatenate(name="directions", dtype="float32")([azimuth, elevation])  # (B, T // p, 2K)
+    repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
     return keras.Model(spectra, {"sed": repeat(event), "doa": repeat(doa)}, name=network.architecture)
 
 
@@ -180,7 +180,7 @@ def stages(task: Any) -> list[Stage]:
         weights = task.training.loss_weights if len(outputs) > 1 else {outputs[0]: 1.0}
         return Stage(
             name=name,
-            build=lambda shape: build_model(shape, task.dataset.n_classes, network),
+            build=lambda shape: _learning(build_model(shape, task.dataset.n_classes, network), outputs),
             targets=TARGETS,
             losses={output: losses[output] for output in outputs},
             loss_weights={output: weights[output] for output in outputs},
@@ -194,6 +194,14 @@ def stages(task: Any) -> list[Stage]:
         both = [detection, stage("doa", ("doa",), starts_from="sed", **direction)]
         return [*both, joint] if network.also_joint else both
     return {"sed_only": [detection], "doa_only": [stage("doa", ("doa",), **direction)], "seld": [joint]}[network.mode]
+
+
+def _learning(model: keras.Model, outputs: tuple[str, ...]) -> keras.Model:
+    """Fixes the layers of the outputs that have no loss: they would get no gradient."""
+    for output, layers in HEADS.items():
+        for layer in layers:
+            model.get_layer(layer).trainable = output in outputs
+    return model
 
 
 def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
@@ -279,6 +287,6 @@ def torch_names(network: NetworkConfig) -> TorchNames:
             names[f"gru/{direction}/kernel"] = f"gru.weight_ih_{ending}", "gru_kernel"
             names[f"gru/{direction}/recurrent_kernel"] = f"gru.weight_hh_{ending}", "gru_recurrent"
             names[f"gru/{direction}/bias"] = (f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"), "gru_bias"
-    for head in HEADS:
+    for head in (layer for layers in HEADS.values() for layer in layers):
         names |= {f"{head}/kernel": (f"{head}.weight", "linear"), f"{head}/bias": (f"{head}.bias", "vector")}
     return names
