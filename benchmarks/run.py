@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, replace_between
 
-NAMES = ("simulation", "extraction", "pipeline", "scoring", "event_scores", "training_steps")
+NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "scoring", "event_scores", "training_steps")
 
 
 def measured(name: str, quick: bool) -> dict:
