@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tests.golden import detection, features, mixtures, networks, segmentation, two_stage
+from tests.golden import (
+    detection,
+    features,
+    mixtures,
+    networks,
+    segmentation,
+    segmentation_scores,
+    two_stage,
+    two_stage_features,
+)
 from tests.golden.recipes import Arrays, canonical_weights
 
 # Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
@@ -16,7 +25,9 @@ CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **mixtures.CASES,
     **networks.CASES,
     **segmentation.CASES,
+    **segmentation_scores.CASES,
     **two_stage.CASES,
+    **two_stage_features.CASES,
 }
 
 
