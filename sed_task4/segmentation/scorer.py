@@ -1,22 +1,30 @@
 """Scores of test clips as they are predicted, one after another: what is counted is kept, masks are not."""
 
-from collections import defaultdict
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from common.audio import read_audio
+from common.errors import DataError
 from common.events import EventTable
+from common.metrics.detection import nan_mean
 from common.metrics.event_based import event_based_scores
 from common.metrics.tagging import area_under_roc, average_precision
 from sed_task4.decoding import DecodingConfig, decode_clip, tag_gate
 from sed_task4.labels import frame_activity, tags_of_events
-from sed_task4.segmentation.curves import ScoreHistogram
+from sed_task4.segmentation.curves import BinaryScores, ScoreHistogram
 from sed_task4.segmentation.dataset import DatasetConfig, Mixture
 from sed_task4.segmentation.masks import class_masks, ideal_binary_mask
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
-from sed_task4.segmentation.separation import MaskFraming, inside_events, separate, separation_quality
+from sed_task4.segmentation.separation import (
+    MaskFraming,
+    SeparationQuality,
+    inside_events,
+    separate,
+    separation_quality,
+)
 
 
 @dataclass(frozen=True)
@@ -96,9 +104,10 @@ class SegmentationScorer:
         self.estimates: list[np.ndarray] = []  # events (n, 3) of each clip
         self._references: list[np.ndarray] = []
         self._tags: list[np.ndarray] = []
-        self._frames = ScoreHistogram(len(classes), self.scoring.frame_threshold)
-        self._masks = ScoreHistogram(len(classes), self.scoring.mask_threshold)
-        self._sounds: dict[str, list[list[float]]] = defaultdict(lambda: [[] for _ in classes])
+        self._detection = ScoreHistogram(len(classes), self.scoring.frame_threshold)
+        self._segmentation = ScoreHistogram(len(classes), self.scoring.mask_threshold)
+        self._sounds: list[list[SeparationQuality]] = [[] for _ in classes]
+        self._n_separated = 0
 
     def update(self, truth: ClipTruth, output: ClipOutput) -> np.ndarray:
         """Takes in one clip.
@@ -109,13 +118,111 @@ class SegmentationScorer:
         Raises:
             ValueError: the masks are not of the clip's frames and bands and the classes.
         """
-        raise NotImplementedError
+        n_classes = len(self.classes)
+        expected = (*truth.mask.shape, n_classes)
+        if output.masks.shape != expected or output.clip.shape != (n_classes,):
+            raise ValueError(
+                f"{truth.name}: expected masks {expected} and tags {(n_classes,)}. Received: {output.masks.shape} and "
+                f"{output.clip.shape}."
+            )
+        activity = true_activity(truth, n_classes, self.framing)
+        frames = output.frames
+        estimate = decode_clip(frames, output.clip, self.decoding, self.framing.hop_s, clip_s=self.clip_s)
+        self.names.append(truth.name)
+        self.estimates.append(estimate)
+        self._references.append(truth.events)
+        self._tags.append(np.asarray(output.clip, np.float64))
+        self._detection.update(activity, frames * tag_gate(output.clip, self.decoding, n_classes))
+        self._segmentation.update(class_masks(truth.mask, activity) > 0.5, output.masks)
+        self._separate(truth, output.masks)
+        return estimate
 
     def class_scores(self) -> dict[str, np.ndarray]:
-        """Returns the scores of the clips so far by name, (K,) each, NaN where undefined."""
-        raise NotImplementedError
+        """Returns the scores of the clips so far by name, (K,) each, NaN where they are undefined.
+
+        Raises:
+            DataError: there was no clip.
+        """
+        if not self.names:
+            raise DataError("There is nothing to score. Expected: at least one clip in each test fold.")
+        references, estimates = (
+            EventTable.from_recordings(events, len(self.classes)) for events in (self._references, self.estimates)
+        )
+        events = event_based_scores(
+            references, estimates, collar_s=self.scoring.collar_s, offset_share=self.scoring.offset_share
+        )
+        return {
+            "n_clips": self._true_tags().sum(axis=0),
+            **self._tag_scores().named("tag"),
+            **self._detection.result().named("sed"),
+            "event_f": events.class_f,
+            "event_er": events.class_er,
+            **self._segmentation.result().named("mask"),
+            **self._sound_scores(),
+        }
+
+    def _true_tags(self) -> np.ndarray:
+        tags = [tags_of_events(events, len(self.classes)) for events in self._references]
+        return np.array(tags, np.int64).reshape(-1, len(self.classes))
+
+    def _tag_scores(self) -> BinaryScores:
+        """The curves of tags are exact: there are few of them."""
+        from sklearn.metrics import precision_recall_fscore_support  # a second: settings are read without it
+
+        targets, tags = self._true_tags(), np.array(self._tags).reshape(-1, len(self.classes))
+        thresholded = precision_recall_fscore_support(
+            targets, tags > self.scoring.tag_threshold, average=None, zero_division=0
+        )
+        present = targets.any(axis=0)
+        values = (*thresholded[:3], area_under_roc(targets, tags), average_precision(targets, tags))
+        return BinaryScores(*(np.where(present, each, np.nan) for each in values))
+
+    def _separate(self, truth: ClipTruth, masks: np.ndarray) -> None:
+        """Separates the sounds that are truly there, and scores them."""
+        limit = self.scoring.separate_clips
+        if truth.audio is None or (limit is not None and self._n_separated >= limit):
+            return
+        self._n_separated += 1
+        present = np.flatnonzero(tags_of_events(truth.events, len(self.classes)))
+        mixture = truth.audio.mean(axis=1)
+        separated = separate(mixture, masks[:, :, present], self.framing)  # (S, classes present)
+        for k, sound in zip(present, separated.T, strict=True):
+            inside = inside_events(truth.events[truth.events[:, 0] == k], self.framing.sample_rate_hz, len(mixture))
+            reference = np.where(inside, truth.audio[:, 0], 0)
+            self._sounds[k].append(separation_quality(sound, mixture, reference, inside))
+
+    def _sound_scores(self) -> dict[str, np.ndarray]:
+        names = [field.name for field in dataclasses.fields(SeparationQuality)]
+        return {
+            name: np.array([nan_mean(np.array([getattr(each, name) for each in sounds])) for sounds in self._sounds])
+            for name in names
+            if self._n_separated
+        }
 
 
-def baseline_outputs(truth: ClipTruth, classes: Sequence[str], framing: MaskFraming) -> dict[str, ClipOutput]:
-    """Answers that need no network: all classes everywhere, and what is true of tags, times and masks."""
-    raise NotImplementedError
+def true_activity(truth: ClipTruth, n_classes: int, framing: MaskFraming) -> np.ndarray:
+    """Says which class is heard in which frame, bool (T, K), by the published rule."""
+    return frame_activity(truth.events, len(truth.mask), 1 / framing.hop_s, n_classes, "kong2018") > 0
+
+
+def baseline_outputs(truth: ClipTruth, n_classes: int, framing: MaskFraming) -> dict[str, ClipOutput]:
+    """Answers that need no network: all classes everywhere, and what is true of tags, times and masks.
+
+    Args:
+        truth: the clip.
+        n_classes: number of classes, K.
+        framing: frames and bands of the masks.
+
+    Returns:
+        By label of the tables.
+    """
+    shape = (*truth.mask.shape, n_classes)
+    tags = tags_of_events(truth.events, n_classes).astype(np.float32)
+    activity = true_activity(truth, n_classes, framing).astype(np.float32)
+    ones = np.ones(n_classes, np.float32)
+    return {
+        "all classes everywhere": ClipOutput(ones, np.broadcast_to(ones, shape)),
+        "true tags, everywhere": ClipOutput(tags, np.broadcast_to(tags, shape)),
+        "true times, all bands": ClipOutput(tags, np.broadcast_to(activity[:, None], shape)),
+        "ideal binary mask": ClipOutput(tags, class_masks(truth.mask, activity)),
+    }

@@ -64,6 +64,11 @@ class MaskFraming:
         return mel_filters(self.sample_rate_hz, self.n_fft, self.n_mels, self.fmin_hz, self.fmax_hz)
 
     @property
+    def hop_s(self) -> float:
+        """Distance of frames in seconds."""
+        return self.hop_samples / self.sample_rate_hz
+
+    @property
     def synthesis_hop(self) -> int:
         """Distance of the frames that are added up, at most half a window, so that they overlap."""
         return max(1, min(self.hop_samples, self.window_samples // 2))
@@ -129,10 +134,10 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
     audio, masks = np.asarray(audio, np.float32), np.asarray(masks)
     if masks.ndim == 2:
         return separate(audio, masks[..., None], framing)[:, 0]
-    if audio.ndim != 1 or not len(audio) or masks.ndim != 3 or not len(masks):
+    if audio.ndim != 1 or not len(audio) or masks.ndim != 3 or not len(masks) or masks.shape[1] != framing.n_mels:
         raise ValueError(
-            f"Expected: `audio` (samples,) and `masks` (frames, bands, classes). Received: {audio.shape} and "
-            f"{masks.shape}."
+            f"Expected: `audio` (samples,) and `masks` (frames, {framing.n_mels}, classes). Received: {audio.shape} "
+            f"and {masks.shape}."
         )
     window, hop = framing.window_samples, framing.synthesis_hop
     lead = -(-(window - hop) // hop) * hop  # samples before the first, so that it is in as many frames as the others
