@@ -4,6 +4,7 @@ import pytest
 
 from common.layers import (
     Aggregate,
+    RecurrentGates,
     Standardize,
     conv_block,
     hard_sigmoid_keras2,
@@ -158,3 +159,24 @@ def test_a_block_has_as_many_convolutions_as_names_and_may_leave_out_the_pool():
     model = keras.Model(inputs, outputs)
     assert model.output_shape == (None, None, 6, 4)
     assert {name for name in weights_by_name(model) if name.startswith("c")} == {"c1/kernel", "c2/kernel"}
+
+
+def test_first_scales_vary_about_one_when_asked_to():
+    inputs = keras.Input((None, 6, 1))
+    outputs = stacked_conv_block(
+        inputs, 500, kernel=1, pool=(1, 1), pooling="max", initialisation="he_uniform", epsilon=1e-5, momentum=0.9,
+        names=[("c1", "n1"), ("c2", "n2")], gamma_deviation=0.1,
+    )  # fmt: skip
+    scales = [np.asarray(weights_by_name(keras.Model(inputs, outputs))[f"{name}/gamma"]) for name in ("n1", "n2")]
+    for scale in scales:
+        assert abs(scale.mean() - 1) < 0.02 and abs(scale.std() - 0.1) < 0.02
+    assert np.abs(scales[0] - scales[1]).max() > 0.1
+
+
+def test_recurrent_gates_are_uniform_and_candidates_orthogonal():
+    weights = np.asarray(keras.initializers.deserialize(keras.initializers.serialize(RecurrentGates()))((50, 150)))
+    gates, candidate = weights[:, :100], weights[:, 100:]
+    bound = np.sqrt(3 / 50)
+    assert 0.95 * bound < np.abs(gates).max() <= bound
+    assert abs(gates.std() - bound / np.sqrt(3)) < 0.01
+    np.testing.assert_allclose(candidate @ candidate.T, np.eye(50), atol=1e-5)
