@@ -1,0 +1,63 @@
+"""Settings of time-frequency segmentation: one entry of `params.yaml`."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from common.config import BaseTask, TrainingConfig
+from common.folds import FoldConfig
+from sed_task4.decoding import DecodingConfig
+from sed_task4.features import FeatureConfig
+from sed_task4.segmentation.dataset import DatasetConfig
+from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
+from sed_task4.segmentation.simulator import SimulationConfig
+
+
+class SegmentationTraining(TrainingConfig):
+    """Training of a network on the tags of mixtures."""
+
+    monitor: Literal["map", "auc", "clip_macro_f"] = "map"  # the score that decides
+
+
+class TaskConfig(BaseTask):
+    """A task of time-frequency segmentation."""
+
+    dataset: DatasetConfig = DatasetConfig()
+    folds: tuple[FoldConfig, ...] = Field(min_length=1)
+    features: FeatureConfig = FeatureConfig(kind="ln_mel_density")
+    training: SegmentationTraining = SegmentationTraining()
+    decoding: DecodingConfig = PUBLISHED_DECODING
+    scoring: ScoringConfig = ScoringConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    separated_clips: int = Field(1, ge=0, description="Test clips of a fold whose sounds are written and drawn.")
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.features.kind != "ln_mel_density":
+            raise ValueError(f"`features.kind`: masks need ln_mel_density. Received: {self.features.kind}.")
+        self.features.check(self.dataset.sample_rate_hz)
+        frames = self.features.n_frames(self.dataset.clip_s)
+        if self.pipeline.sequence_frames != frames:
+            raise ValueError(
+                f"`pipeline.sequence_frames`: tags are those of whole clips. Expected: their {frames} frames. "
+                f"Received: {self.pipeline.sequence_frames}."
+            )
+        used = {number for fold in self.folds for number in fold.splits}
+        unknown = sorted(used - set(range(1, self.dataset.n_folds + 1)))
+        if unknown:
+            raise ValueError(
+                f"`folds` name {', '.join(map(str, unknown))}. Expected: folds of the mixtures, 1 to "
+                f"`dataset.n_folds` = {self.dataset.n_folds}."
+            )
+        self.decoding.check_classes(self.dataset.n_classes)
+        return self
+
+    @property
+    def known_sets(self) -> list[str]:
+        """The one set that there is."""
+        return ["mixtures"]
+
+    @property
+    def set_names(self) -> list[str]:
+        """The set that the task reads."""
+        return ["mixtures"]
