@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.import_torch import BATCH_NORM
 from common.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
 from common.section import Section
 from common.system import Stage
+from common.torch_weights import BATCH_NORM
 from seld.losses import two_stage_losses
 
 Size = Annotated[int, Field(gt=0)]
@@ -270,7 +270,7 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
-    """Says where the published PyTorch weights belong, see `common.import_torch`.
+    """Says where the published PyTorch weights belong, see `common.torch_weights`.
 
     Returns:
         By Keras name as in `common.layers.weights_by_name`: name in the state dict, or names of tensors that make one

@@ -8,7 +8,7 @@ from tests.golden.recipes import Arrays, canonical_weights, torch_weights
 
 
 def model_kong(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.import_torch import load_state
+    from common.torch_weights import load_state
     from sed_task4.systems import cnn
 
     config = settings["config"]

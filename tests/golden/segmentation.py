@@ -33,7 +33,7 @@ def tfseg_pooling(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def model_tfseg(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.import_torch import load_state
+    from common.torch_weights import load_state
     from sed_task4.segmentation.systems.tf_segmentation import (
         NetworkConfig,
         build_model,

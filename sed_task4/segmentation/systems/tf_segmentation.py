@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.import_torch import BATCH_NORM
 from common.layers import stacked_conv_block
 from common.losses import MaskedBinaryCrossentropy
 from common.rank_pooling import GlobalPooling, MapPooling
 from common.section import Section
 from common.system import Stage
+from common.torch_weights import BATCH_NORM
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.cnn import LOG_FLOOR
 
@@ -196,7 +196,7 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.import_torch`.
+    """Says where the published PyTorch weights belong, see `common.torch_weights`.
 
     Returns:
         By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of tensor.

@@ -46,7 +46,9 @@ KINDS = {
     "vector": Kind(np.asarray, lambda here: [here]),
     "gru_kernel": _GRU_MATRIX,  # (3U, in), (in, 3U)
     "gru_recurrent": _GRU_MATRIX,  # (3U, U), (U, 3U)
-    "gru_bias": Kind(lambda *there: _other_gate_first(np.stack(there)), _other_gate_first),  # 2 of (3U,), (2, 3U)
+    "gru_bias": Kind(  # two of (3U,), of the inputs and of the state, (2, 3U)
+        lambda *there: _other_gate_first(np.stack(there)), lambda here: list(_other_gate_first(here))
+    ),
 }
 
 
