@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.files import atomic_path
-from common.simulation import animals, appliances, impacts, objects, voices
+from common.simulation import animals, appliances, impacts, instruments, objects, voices
 from common.simulation.draws import Draw
 from common.simulation.synthesis import fade_edges, limit_crest, random_equaliser, to_unit_peak
 
@@ -38,6 +38,16 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "blend": appliances.blend,
     "vacuum": appliances.vacuum,
     "shave": appliances.shave,
+    "guitar": instruments.strum_guitar,
+    "flute": instruments.play_flute,
+    "clarinet": instruments.play_clarinet,
+    "violin": instruments.play_violin,
+    "glockenspiel": instruments.strike_glockenspiel,
+    "cowbell": instruments.strike_cowbell,
+    "bass_drum": instruments.beat_bass_drum,
+    "snare_drum": instruments.beat_snare_drum,
+    "hi_hat": instruments.beat_hi_hat,
+    "tear": instruments.tear_paper,
 }
 LARGEST_CREST_DB = 18.0
 RECORDING_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff")

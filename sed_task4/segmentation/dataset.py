@@ -334,7 +334,15 @@ def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
 
 
 def parse_scene_names(text: str, source: str = "meta.csv") -> list[str]:
+    """Reads the names of the scenes, see `parse_scenes`."""
+    return [name for name, _ in parse_scenes(text, source)]
+
+
+def parse_scenes(text: str, source: str = "meta.csv") -> list[tuple[str, str]]:
     """Reads tab-separated rows with the columns filename (audio/<name>) and scene_label; others are ignored.
+
+    Returns:
+        Name without folder and label of each scene.
 
     Raises:
         DataError: a row cannot be used; names the line.
@@ -343,7 +351,7 @@ def parse_scene_names(text: str, source: str = "meta.csv") -> list[str]:
     _check_rows(rows, lambda row: _parts_of(row["filename"]) == 2, "filename audio/<name>", source)
     names = [row["filename"].split("/")[1] for row in rows.values()]
     _check_different(names, list(rows), source)
-    return names
+    return list(zip(names, [row["scene_label"] for row in rows.values()], strict=True))
 
 
 def _parts_of(name: str) -> int:

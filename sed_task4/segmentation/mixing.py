@@ -189,6 +189,16 @@ def make_mixtures(
     return mixtures
 
 
+def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:
+    """Removes mixtures of sounds that are no longer there, and their list unless it was given."""
+    folder = mixtures_folder(dataset_dir, dataset)
+    if (folder / LIST_SETTINGS_NAME).is_file():
+        (folder / LIST_NAME).unlink(missing_ok=True)
+    for record in folder.glob(f"mixed_audios/*/{AUDIO_SETTINGS_NAME}"):
+        for path in record.parent.glob("*.wav"):
+            path.unlink()
+
+
 def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, overwrite: bool) -> str:
     """Gives the text of the list of mixtures; draws and writes it where it is missing or to be drawn again."""
     path = mixtures_folder(dataset_dir, dataset) / LIST_NAME

@@ -45,7 +45,9 @@ def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
     mixed = mix(sounds, events, from_int16(inputs["scene_int16"]), float(inputs["mix_snr"]), rate)
     both = [mel_density(channel, FeatureConfig(kind="ln_mel_density"), rate) for channel in from_int16(mixed).T]
     return {
-        "energy_out": np.stack([normalise_energy(inputs["energy_in"], level) for level in inputs["energy_db"].tolist()]),
+        "energy_out": np.stack(
+            [normalise_energy(inputs["energy_in"], level) for level in inputs["energy_db"].tolist()]
+        ),
         "mixed_int16": mixed,
         "events_mel": both[0],
         "scene_mel": both[1],
