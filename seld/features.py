@@ -153,11 +153,10 @@ def extract_features(
             "logmel_intensity needs first-order Ambisonics, channels W, Y, Z, X. "
             f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind` to another."
         )
-    rate_hz = features.rate_hz(sample_rate_hz)
-    audio = resample(audio, sample_rate_hz, rate_hz)
     if duration_s is not None:
-        audio = fit_length(audio, round(duration_s * rate_hz))
-    return _compute(audio, features, rate_hz, duration_s)
+        audio = fit_length(audio, round(duration_s * sample_rate_hz))
+    rate_hz = features.rate_hz(sample_rate_hz)
+    return _compute(resample(audio, sample_rate_hz, rate_hz), features, rate_hz, duration_s)
 
 
 def _compute(audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None) -> np.ndarray:

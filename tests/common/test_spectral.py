@@ -1,4 +1,6 @@
-"""Spectra against librosa and scipy, intensity against plane waves whose direction is known."""
+"""Spectra against librosa and scipy, intensity against plane waves of known direction, correlations against delays."""
+
+import itertools
 
 import librosa
 import numpy as np
@@ -194,3 +196,84 @@ def test_values_of_mel_bands_spread_over_bins_are_averages_of_the_bands():
     covered = filters.sum(axis=1) > 1e-3
     np.testing.assert_allclose(spread[:, covered].sum(axis=0), 1, atol=1e-4)
     assert not spread[:, filters.sum(axis=1) == 0].any()
+
+
+def block_spectra(audio, n_fft=1024, hop_samples=320):
+    """All frames as one block, complex64 (C, T, n_fft // 2 + 1)."""
+    return spectral.stft(audio, n_fft, n_fft, hop_samples).transpose(2, 0, 1)
+
+
+def correlation_of_frame(first, second, n_lags):
+    """By the definition: inverse transform of the phase difference, the lags around 0 put in order."""
+    lags = np.fft.irfft(np.exp(1j * np.angle(second.astype(complex) * np.conj(first))))
+    return np.roll(lags, (n_lags + 1) // 2)[:n_lags]
+
+
+@pytest.mark.parametrize(("channels", "n_lags"), [(2, 1), (3, 31), (4, 96), (5, 64), (2, 1024)])
+def test_correlations_are_inverse_transforms_of_phases(channels, n_lags):
+    audio = noise(8000, channels)
+    spectra = librosa.stft(audio.T, n_fft=1024, hop_length=320, pad_mode="reflect")[..., :25]  # (C, F, T)
+    ours = spectral.gcc_phat(block_spectra(audio), n_lags)
+    assert ours.shape == (25, n_lags, channels * (channels - 1) // 2) and ours.dtype == np.float32
+    for pair, (first, second) in enumerate(itertools.combinations(range(channels), 2)):
+        expected = [correlation_of_frame(spectra[first, :, t], spectra[second, :, t], n_lags) for t in range(25)]
+        np.testing.assert_allclose(ours[..., pair], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("delay_samples", [-20, -1, 0, 5, 23])
+def test_a_channel_that_is_late_has_its_peak_at_a_positive_lag(delay_samples):
+    source = noise(9000, 1)[:, 0]
+    audio = np.stack([source[100:8100], source[100 - delay_samples : 8100 - delay_samples]], axis=1)
+    correlations = spectral.gcc_phat(block_spectra(audio), 96)[2:-2, :, 0]  # without the reflected edges
+    assert set(correlations.argmax(axis=1) - 48) == {delay_samples}
+
+
+def test_silence_in_either_channel_counts_as_phase_zero():
+    audio = noise(4000, 3)
+    audio[:, 1] = 0
+    audio[2000:] = 0
+    correlations = spectral.gcc_phat(block_spectra(audio), 64)
+    delta = np.zeros(64)
+    delta[32] = 1
+    for silent in (correlations[:, :, 0], correlations[:, :, 2], correlations[9:].transpose(0, 2, 1).reshape(-1, 64)):
+        np.testing.assert_allclose(silent, np.broadcast_to(delta, silent.shape), atol=1e-5)
+    assert correlations[:5, :, 1].max() < 0.5
+
+
+def test_more_lags_than_the_transform_has_are_refused():
+    with pytest.raises(ValueError, match=r"transform is long, 1024\. Received: 1025"):
+        spectral.gcc_phat(block_spectra(noise(2000, 2)), 1025)
+
+
+@pytest.mark.parametrize(("window_samples", "gcc_n_fft"), [(640, 2048), (1024, 1024), (640, 1024)])
+def test_levels_and_correlations_stand_side_by_side(window_samples, gcc_n_fft):
+    audio, filters = noise(), spectral.mel_filters(RATE, 1024, 40, 50.0, None)
+    features = spectral.logmel_gcc(audio, filters, window_samples, 1024, 320, 51, gcc_n_fft)
+    assert features.shape == (51, 40, 10)
+    expected = spectral.log_mel(audio, filters, window_samples, 1024, 320, 51)
+    np.testing.assert_allclose(features[..., :4], expected, rtol=1e-6)
+    spectra = spectral.stft(audio, gcc_n_fft, gcc_n_fft, 320, 51).transpose(2, 0, 1)
+    np.testing.assert_allclose(features[..., 4:], spectral.gcc_phat(spectra, 40), atol=1e-5)
+
+
+def test_each_channel_is_transformed_once_for_all_its_pairs(monkeypatch):
+    transformed, rfft = [], spectral.scipy.fft.rfft
+
+    def counted(frames, **options):
+        transformed.append(frames.shape[0] * frames.shape[1])
+        return rfft(frames, **options)
+
+    monkeypatch.setattr(spectral.scipy.fft, "rfft", counted)
+    filters = spectral.mel_filters(RATE, 1024, 40, 50.0, None)
+    spectral.logmel_gcc(noise(), filters, 640, 1024, 320, 50, 2048)
+    assert sum(transformed) == 2 * 4 * 50  # one length for the levels, another for the correlations
+    transformed.clear()
+    spectral.logmel_gcc(noise(), filters, 1024, 1024, 320, 50, 1024)
+    assert sum(transformed) == 4 * 50
+
+
+def test_one_microphone_has_levels_alone():
+    audio, filters = noise(channels=1), spectral.mel_filters(RATE, 1024, 40, 50.0, None)
+    np.testing.assert_array_equal(
+        spectral.logmel_gcc(audio, filters, *SIZES), spectral.log_mel(audio, filters, *SIZES)
+    )

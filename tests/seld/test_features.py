@@ -1,16 +1,18 @@
-"""The two kinds of features: shapes, types, length, and settings that cannot stand together."""
+"""The kinds of features: shapes, types, length, and settings that cannot stand together."""
 
 import numpy as np
 import pytest
+import soxr
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.spectral import stft
+from common.spectral import gcc_phat, stft
 from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
 
 RATE = 48000
 MAGNITUDE_PHASE = FeatureConfig()
 LOGMEL_INTENSITY = FeatureConfig(kind="logmel_intensity")
+LOGMEL, LOGMEL_GCC = FeatureConfig(kind="logmel"), FeatureConfig(kind="logmel_gcc")
 
 
 def noise(seconds, channels=4):
@@ -28,7 +30,33 @@ def test_a_minute_has_3000_frames_of_the_stored_type(features, shape, dtype):
     assert feature_shape(features) == shape
 
 
-@pytest.mark.parametrize("features", [MAGNITUDE_PHASE, LOGMEL_INTENSITY])
+@pytest.mark.parametrize(
+    ("features", "channels", "shape"), [(LOGMEL, 4, (96, 4)), (LOGMEL_GCC, 4, (96, 10)), (LOGMEL_GCC, 3, (96, 6))]
+)
+def test_a_minute_has_6001_frames_for_two_stages(features, channels, shape):
+    computed = extract_features(noise(60, channels), features, RATE, 60.0)
+    assert computed.shape == (6001, *shape)
+    assert computed.dtype == np.float32
+    assert feature_shape(features, channels) == shape
+
+
+def test_recordings_are_resampled_before_features_of_pairs_are_computed():
+    audio = noise(1)
+    resampled = soxr.resample(audio, RATE, 32000, quality="HQ")
+    features = extract_features(audio, LOGMEL_GCC, RATE, 1.0)
+    np.testing.assert_allclose(features, extract_features(resampled, LOGMEL_GCC, 32000), rtol=1e-5, atol=1e-5)
+    spectra = stft(resampled, 2048, 2048, 320, 101).transpose(2, 0, 1)
+    np.testing.assert_allclose(features[..., 4:], gcc_phat(spectra, 96), atol=1e-4)
+    np.testing.assert_allclose(features[..., :4], extract_features(audio, LOGMEL, RATE, 1.0), rtol=1e-6)
+
+
+def test_null_keeps_the_rate_of_the_recordings():
+    as_recorded = FeatureConfig(kind="logmel_gcc", sample_rate_hz=None, n_fft=2048)
+    assert as_recorded.rate_hz(RATE) == RATE and LOGMEL_GCC.rate_hz(RATE) == 32000
+    assert extract_features(noise(0.5), as_recorded, RATE).shape == (51, 96, 10)
+
+
+@pytest.mark.parametrize("features", [MAGNITUDE_PHASE, LOGMEL_INTENSITY, LOGMEL, LOGMEL_GCC])
 @pytest.mark.parametrize("seconds", [0.013, 0.731, 1.0, 1.27])
 def test_shorter_and_longer_recordings_are_padded_with_zeros_and_cut(features, seconds):
     audio = noise(seconds)
@@ -71,12 +99,33 @@ def test_settings_of_how_features_are_read_do_not_change_what_is_stored():
     assert FeatureConfig(dtype="float32").content() != MAGNITUDE_PHASE.content()
 
 
+def test_features_of_earlier_stores_are_described_as_before():
+    magnitude_phase = {"kind": "magnitude_phase", "window_s": 0.04, "hop_s": 0.02, "n_fft": 2048, "dtype": "float16"}
+    bands = {"kind": "logmel_intensity", "n_mels": 64, "fmin_hz": 50.0, "fmax_hz": None, "dtype": "float32"}
+    assert MAGNITUDE_PHASE.content() == magnitude_phase
+    assert LOGMEL_INTENSITY.content() == magnitude_phase | bands
+
+
+def test_sizes_not_given_are_those_published_for_the_kind():
+    published = {
+        "kind": "logmel_gcc", "sample_rate_hz": 32000, "window_s": 0.032, "hop_s": 0.01, "n_fft": 1024, "n_mels": 96,
+        "gcc_n_fft": 2048, "fmin_hz": 50.0, "fmax_hz": None, "dtype": "float32",
+    }  # fmt: skip
+    assert LOGMEL_GCC.content() == published
+    del published["gcc_n_fft"]
+    assert LOGMEL.content() == published | {"kind": "logmel"}
+    assert LOGMEL.label_rule == LOGMEL_GCC.label_rule == "two_stage"
+    own = FeatureConfig(kind="logmel_gcc", hop_s=0.02, n_mels=64, label_rule="dcase2019")
+    assert (own.window_s, own.hop_s, own.n_mels, own.label_rule) == (0.032, 0.02, 64, "dcase2019")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"hop_s": 0.05}, "hop_s.*must not exceed.*window_s"),
         ({"kind": "logmel_intensity", "interleaved_channels": True}, "belongs to magnitude_phase"),
         ({"fmin_hz": 900, "fmax_hz": 800}, "fmax_hz.*must exceed"),
+        ({"kind": "logmel_gcc", "n_mels": 130, "gcc_n_fft": 128}, "number of lags, must not exceed `gcc_n_fft`"),
         ({"n_mel": 64}, "Extra inputs"),
     ],
 )
@@ -92,3 +141,7 @@ def test_settings_that_do_not_fit_the_audio_are_refused():
         extract_features(noise(1), FeatureConfig(hop_s=0.01999), RATE)
     with pytest.raises(ConfigError, match=r"Expected: 4 channels\. Received: 2"):
         extract_features(noise(1, channels=2), LOGMEL_INTENSITY, RATE)
+    with pytest.raises(ConfigError, match=r"reach 20000 Hz\. Expected: at most half the sample rate, 16000 Hz"):
+        extract_features(noise(1), FeatureConfig(kind="logmel", fmax_hz=20000), RATE)
+    with pytest.raises(ConfigError, match=r"0.032 s x 48000 Hz = 1536"):
+        extract_features(noise(1), FeatureConfig(kind="logmel", sample_rate_hz=None), RATE)

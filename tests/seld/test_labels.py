@@ -1,5 +1,7 @@
 """The four forms of labels and the ways between them."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,40 @@ def test_the_published_converter_of_metadata_divides_by_the_hop():
     events = make_events((0, 4.26, 4.5, 0, 0))
     first, end = event_frames(events, HOP_S, "dcase2019_files")
     assert (first.tolist(), end.tolist()) == ([212], [226])  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
+
+
+def test_two_stage_labels_end_before_the_frame_of_the_offset():
+    events = make_events((0, 0.126, 0.149, 0, 0), (0, 0.2, 0.2 + 1e-9, 0, 0))
+    assert [each.tolist() for each in event_frames(events, 0.01, "two_stage")] == [[12, 20], [14, 20]]
+
+
+def test_two_stage_labels_see_times_in_single_precision():
+    events = make_events((0, 0.58, 4.6, 0, 0), (0, 9.94, 18.92, 0, 0))
+    single = [float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)]  # 0.57999998, 4.5999999, 9.9399996, 18.92
+    expected = [int(time * 100) for time in single]
+    assert expected == [57, 459, 993, 1892]
+    first, end = event_frames(events, 0.01, "two_stage")
+    assert [*first, *end] == [expected[0], expected[2], expected[1], expected[3]]
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "hop_samples"), [(32000, 320), (44100, 441), (48000, 640), (16000, 320), (22050, 256)]
+)
+def test_two_stage_frames_follow_from_samples_at_any_rate(rate_hz, hop_samples):
+    rng = np.random.default_rng(0)
+    times = np.sort(np.concatenate([rng.uniform(0, 60, 500), np.arange(500) * hop_samples / rate_hz])).reshape(-1, 2)
+    events = make_events(*[(0, onset, offset, 0, 0) for onset, offset in times])
+    first, end = event_frames(events, hop_samples / rate_hz, "two_stage")
+    expected = [[int(Fraction(float(np.float32(time))) * rate_hz / hop_samples) for time in pair] for pair in times]
+    np.testing.assert_array_equal(np.stack([first, end], axis=1), expected)
+
+
+def test_two_stage_labels_hold_zeros_where_a_class_is_silent_and_the_later_row_elsewhere():
+    events = make_events((0, 0.0, 0.055, 10, 20), (0, 0.025, 0.045, -30, -10))
+    labels = regression_labels(events, 6, 0.01, 2, "two_stage")
+    assert labels["activity"][:, 0].tolist() == [1, 1, 1, 1, 1, 0]
+    assert labels["azimuth_deg"].T.tolist() == [[10, 10, -30, -30, 10, 0], [0] * 6]
+    assert labels["elevation_deg"].T.tolist() == [[20, 20, -10, -10, 20, 0], [0] * 6]
 
 
 def test_an_unknown_rule_is_refused():
