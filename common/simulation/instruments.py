@@ -170,7 +170,8 @@ def beat_snare_drum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 def beat_hi_hat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Beats a hi-hat in time, open or shut: metallic noise high up."""
-    decay_s, lowest_hz = draw.choice((draw.uniform(0.06, 0.12), draw.uniform(0.4, 0.9))), draw.uniform(5000.0, 8000.0)
+    decay_s = draw.choice((draw.uniform(0.06, 0.12), draw.uniform(0.4, 0.9)))
+    lowest_hz = min(draw.uniform(5000.0, 8000.0), 0.35 * rate_hz)
     n = round(0.5 * rate_hz)
     decay = 10 ** (-3 * time_axis(n, rate_hz) / decay_s).astype(np.float32)
 

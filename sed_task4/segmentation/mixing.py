@@ -195,7 +195,7 @@ def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:
     if (folder / LIST_SETTINGS_NAME).is_file():
         (folder / LIST_NAME).unlink(missing_ok=True)
     for record in folder.glob(f"mixed_audios/*/{AUDIO_SETTINGS_NAME}"):
-        for path in record.parent.glob("*.wav"):
+        for path in (*record.parent.glob("*.wav"), record):
             path.unlink()
 
 
