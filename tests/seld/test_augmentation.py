@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from common.config import load_task
+from common.errors import ConfigError
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
 from seld.features import FeatureConfig, extract_features
 
+PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RATE_HZ = 8000
 DIRECTIONS_DEG = np.array([[30.0, 20.0], [-110.0, -40.0]])  # azimuth and elevation of two sources at once
 
@@ -65,3 +70,10 @@ def test_a_quarter_turn_to_the_left_makes_the_front_the_left():
     taken, sign = audio_transform(1.0, 90.0, 1.0)
     front = np.array([1.0, 0.0, 0.0, 1.0])  # W, Y, Z, X of a source at azimuth 0
     np.testing.assert_array_equal(front[taken] * sign, [1.0, 1.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("kind", ["logmel", "logmel_gcc"])
+def test_features_that_hide_the_signs_of_channels_cannot_be_turned(kind):
+    overrides = [f"features.kind={kind}", "training.augmentation=foa_rotation"]
+    with pytest.raises(ConfigError, match=f"needs `features.kind` magnitude_phase or logmel_intensity.*{kind}"):
+        load_task(PARAMS, "1", overrides)

@@ -168,6 +168,84 @@ def test_other_settings_are_refused_with_their_names(task):
     assert isinstance(open_store(Task(task.dataset_dir, task.feature_dir, dataset=shown), "dev"), FeatureStore)
 
 
+def test_stores_of_earlier_kinds_are_described_as_before(task):
+    assert open_store(task, "dev").settings == {
+        "form": 1,
+        "label_rule": "dcase2019",
+        "dataset": {
+            "format": "foa", "classes": ["knock", "drawer", "cough"], "sample_rate_hz": RATE, "channels": 4,
+            "recording_s": 2.0, "label_hop_s": 0.02,
+        },
+        "features": {
+            "kind": "logmel_intensity", "window_s": 0.04, "hop_s": 0.02, "n_fft": 1024, "n_mels": 64, "fmin_hz": 50.0,
+            "fmax_hz": None, "dtype": "float32",
+        },
+        "recordings_per_shard": 1,
+    }  # fmt: skip
+
+
+TWO_STAGE = {"sample_rate_hz": 8000, "window_s": 0.064, "n_fft": 512, "gcc_n_fft": 1024, "n_mels": 32}
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("logmel_gcc", 10), ("logmel", 4)])
+def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(dataset_dir, tmp_path, kind, channels):
+    task = Task(dataset_dir, tmp_path, features=FeatureConfig(kind=kind, **TWO_STAGE))
+    (store,) = run(task, progress=False)
+    examples = [example for path in store.shards() for example in read_shard(path, store.schema)]
+    assert store.frames() == [201] * 4
+    for example in examples:
+        events = read_events(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
+        audio, _ = soundfile.read(dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32")
+        assert example["features"].shape == (201, 32, channels)
+        np.testing.assert_allclose(example["features"], extract_features(audio, task.features, RATE, 2.0), atol=1e-4)
+        for key, labels in regression_labels(events, 201, 0.01, 3, "two_stage").items():
+            np.testing.assert_array_equal(example[key], labels)
+        np.testing.assert_array_equal(Events.from_array(example["events"]).onset_s, events.onset_s)
+    assert store.statistics()[0].shape == (32, channels)
+    assert open_store(task, "dev").settings["label_rule"] == "two_stage"
+
+
+def test_recordings_of_another_rate_are_refused_although_features_are_resampled(tmp_path):
+    write_recording(tmp_path, "split1_ir0_ov1_1")
+    slower = DatasetConfig(**DATASET.model_dump() | {"sample_rate_hz": 8000})
+    task = Task(tmp_path, tmp_path / "features", slower, FeatureConfig(kind="logmel", **TWO_STAGE))
+    with pytest.raises(DataError, match=r"Wrong sample rate in .*Expected: 8000 Hz. Received: 16000 Hz"):
+        run(task, progress=False)
+
+
+def write_silence(path: Path) -> None:
+    soundfile.write(path, np.zeros((2 * RATE, 4)), RATE, subtype="PCM_16")
+
+
+def test_silent_recordings_are_left_out_and_listed_on_request(tmp_path, caplog):
+    for name in NAMES[:3]:
+        write_recording(tmp_path, name, seed=1)
+    silent = NAMES[1]
+    write_silence(tmp_path / "foa_dev" / f"{silent}.wav")
+    assert run(Task(tmp_path, tmp_path / "all"), progress=False)[0].names() == sorted(NAMES[:3])
+    skipping = DatasetConfig(**DATASET.model_dump() | {"skip_silent": True})
+    task = Task(tmp_path, tmp_path / "sounding", dataset=skipping)
+    for _ in range(2):
+        caplog.clear()
+        (store,) = run(task, progress=False)
+        assert list(store.skipped) == [silent] and "all of its samples are zero" in store.skipped[silent]
+        assert f"{silent} is left out" in caplog.text
+    opened = open_store(task, "dev", verify=True)
+    assert opened.names() == [NAMES[0], NAMES[2]] and opened.skipped == store.skipped
+    with pytest.raises(DataError, match=r"dataset\.skip_silent: absent there, true now"):
+        open_store(Task(tmp_path, tmp_path / "all", dataset=skipping), "dev")
+
+
+def test_damaged_recordings_are_refused_where_silent_ones_are_left_out(tmp_path):
+    for name in NAMES[:2]:
+        write_recording(tmp_path, name)
+    (tmp_path / "foa_dev" / f"{NAMES[0]}.wav").write_text("no sound")
+    write_silence(tmp_path / "foa_dev" / f"{NAMES[1]}.wav")
+    skipping = DatasetConfig(**DATASET.model_dump() | {"skip_silent": True})
+    with pytest.raises(DataError, match=f"Not a readable sound file.*{NAMES[0]}"):
+        run(Task(tmp_path, tmp_path / "features", dataset=skipping), progress=False)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -194,8 +272,10 @@ def test_settings_that_cannot_stand_together_are_refused_before_work_starts(task
     mic = DatasetConfig(**DATASET.model_dump() | {"format": "mic"})
     with pytest.raises(ConfigError, match="needs first-order Ambisonics"):
         run(Task(task.dataset_dir, tmp_path, dataset=mic), progress=False)
-    with pytest.raises(ConfigError, match="one hop"):
+    with pytest.raises(ConfigError, match=r"one hop with `features.label_rule: dcase2019`.*0\.01.*0\.02"):
         run(Task(task.dataset_dir, tmp_path, features=FeatureConfig(hop_s=0.01, **SMALL)), progress=False)
+    with pytest.raises(ConfigError, match="one hop"):
+        run(Task(task.dataset_dir, tmp_path, features=FeatureConfig(kind="logmel", label_rule="dcase2019")))
     assert not list(tmp_path.iterdir())
 
 
