@@ -225,3 +225,8 @@ def test_a_broken_record_of_the_settings_says_what_to_remove(copied):
 def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
     assert record["mixture_seed"] == 1234 and record["classes"] == ["Bark", "Flute"] and len(record["sounds"]) == 64
+
+
+def test_the_command_says_what_is_missing(tmp_path, capsys):
+    assert mixing.main(["segmentation", "--set", f"dataset_dir={tmp_path}"]) == 2
+    assert "train.csv. Unpack FSDKaggle2018 there" in capsys.readouterr().err
