@@ -37,7 +37,7 @@ def mixture_figure(
     figure = new_figure(8, 8, title)
     top, middle, bottom = figure.subplots(3, 1, sharex=True)
     _draw_waveform(top, audio, length_s)
-    _draw_spectrogram(middle, magnitude, length_s, sample_rate_hz)
+    _draw_spectrogram(middle, magnitude, length_s, sample_rate_hz, float(magnitude.max(initial=0)))
     image = _draw_image(bottom, mask, length_s, sample_rate_hz / 2000, 0, 1, "viridis")
     figure.colorbar(image, ax=bottom, pad=0.01, fraction=0.03).set_label("share of the events", fontsize=9)
     for axes, heading in ((top, "Waveform"), (middle, "Spectrogram"), (bottom, "Ideal ratio mask")):
@@ -161,8 +161,10 @@ def separated_figure(
     drawn = {id(axes) for axes, _, _ in signals}
     for axes in panels.flat:
         axes.set_visible(id(axes) in drawn)
+    loudest = float(_magnitude(mixture, sample_rate_hz).max(initial=0))  # one scale: what is faint looks faint
     for axes, heading, signal in signals:
-        _draw_spectrogram(axes, _magnitude(signal, sample_rate_hz), len(signal) / sample_rate_hz, sample_rate_hz)
+        magnitude = _magnitude(signal, sample_rate_hz)
+        _draw_spectrogram(axes, magnitude, len(signal) / sample_rate_hz, sample_rate_hz, loudest)
         axes.set_title(heading, fontsize=10, loc="left")
     panels[-1, 0].set_xlabel("time / s", fontsize=9)
     return figure
@@ -185,10 +187,10 @@ def _draw_waveform(axes: Axes, audio: np.ndarray, length_s: float) -> None:
     tidy(axes)
 
 
-def _draw_spectrogram(axes: Axes, magnitude: np.ndarray, length_s: float, sample_rate_hz: int) -> None:
-    """Draws magnitudes (T, bins) in dB below the loudest one."""
-    loudest = max(float(magnitude.max(initial=0)), np.finfo(np.float32).tiny)
-    levels = 20 * np.log10(np.maximum(magnitude / loudest, 10 ** (-DYNAMIC_RANGE_DB / 20)))
+def _draw_spectrogram(axes: Axes, magnitude: np.ndarray, length_s: float, sample_rate_hz: int, loudest: float) -> None:
+    """Draws magnitudes (T, bins) in dB against a magnitude."""
+    relative = magnitude / max(loudest, np.finfo(np.float32).tiny)
+    levels = 20 * np.log10(np.maximum(relative, 10 ** (-DYNAMIC_RANGE_DB / 20)))
     image = _draw_image(axes, levels, length_s, sample_rate_hz / 2000, -DYNAMIC_RANGE_DB, 0, "magma")
     axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("level / dB", fontsize=9)
     axes.set_ylabel("frequency / kHz", fontsize=9)
