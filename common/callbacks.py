@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from common.plotting import learning_curves, save_figure
 from common.prediction import Prediction, predict_recordings
 
 History = dict[str, list[float]]
+TIMES = ("training_s", "scoring_s")  # the only values of a history that another run does not repeat
 
 
 class Scorer(Protocol):
@@ -30,10 +32,22 @@ class Scorer(Protocol):
 
 
 class ScoreOnValidation(keras.callbacks.Callback):
-    """Writes losses and scores of the validation set into `logs` after each epoch, as `val_<name>`.
+    """Writes losses and scores of whole recordings into `logs` after each epoch.
 
-    The set is predicted and reduced recording by recording: nothing as large as all outputs is held. List it before
-    the callbacks that monitor a `val_` value.
+    Those of the validation set are `val_loss`, `val_<output>_loss` and `val_<score>`; those of recordings of the
+    training set `train_loss`, `train_<output>_loss` and `train_<score>`, by the model that the epoch ended with, where
+    Keras's `loss` is the mean over the epoch's batches, with dropout. `training_s` and `scoring_s` are the seconds
+    that the epoch's batches and these scores took.
+
+    The sets are predicted and reduced recording by recording: nothing as large as all outputs is held. List it before
+    the callbacks that monitor one of these values.
+
+    Args:
+        recordings: of the validation set, from `common.pipeline.evaluation_stream`.
+        new_scorer: makes what scores one set.
+        losses: by output.
+        loss_weights: by output.
+        training: recordings of the training set; None: they are not scored.
     """
 
     def __init__(
@@ -42,32 +56,51 @@ class ScoreOnValidation(keras.callbacks.Callback):
         new_scorer: Callable[[], Scorer],
         losses: Mapping[str, Callable],
         loss_weights: Mapping[str, float],
+        training: Any = None,
     ):
         super().__init__()
-        self.recordings, self.new_scorer = recordings, new_scorer
-        self.losses, self.loss_weights = losses, loss_weights
+        self.sets = {"val": recordings} | ({} if training is None else {"train": training})
+        self.new_scorer, self.losses, self.loss_weights = new_scorer, losses, loss_weights
+        self._start_s = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start_s = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        logs = {} if logs is None else logs
+        logs, trained_s = {} if logs is None else logs, time.perf_counter()
         if not np.isfinite(logs.get("loss", 0.0)):
             raise TrainingError(
                 f"The loss of epoch {epoch + 1} is {logs['loss']}: training has diverged. Lower "
                 "`training.learning_rate` or set `training.clip_norm`, and use another job id."
             )
+        for prefix, recordings in self.sets.items():
+            logs.update({f"{prefix}_{name}": value for name, value in self._scores(recordings).items()})
+        scored_s = time.perf_counter()
+        logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
+
+    def _scores(self, recordings: Any) -> dict[str, float]:
+        """Predicts the recordings of a set: their mean loss, that of each output, and the scores."""
         scorer = self.new_scorer()
         loss_sums, weights = dict.fromkeys(self.losses, 0.0), dict.fromkeys(self.losses, 0)
-        for prediction in predict_recordings(self.model, self.recordings):
+        for prediction in predict_recordings(self.model, recordings):
             scorer.update(prediction)
             for name, loss in self.losses.items():
-                target = prediction.targets[name]
-                value = loss(target[None], prediction.outputs[name][None])
+                target, output = _common_frames(prediction.targets[name], prediction.outputs[name])
+                value = loss(target[None], output[None])
                 weight = _loss_weight(target, prediction.frames)
                 loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
                 weights[name] += weight
         means = {name: total / weights[name] if weights[name] else float("nan") for name, total in loss_sums.items()}
-        logs["val_loss"] = sum(self.loss_weights[name] * value for name, value in means.items())
-        logs.update({f"val_{name}_loss": value for name, value in means.items()})
-        logs.update({f"val_{name}": value for name, value in scorer.result().items()})
+        total = sum(self.loss_weights[name] * value for name, value in means.items())
+        return {"loss": total} | {f"{name}_loss": value for name, value in means.items()} | scorer.result()
+
+
+def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts frames that only one of both has; labels (K,) of a whole recording stay."""
+    if target.ndim == 1:
+        return target, output
+    frames = min(len(target), len(output))
+    return target[:frames], output[:frames]
 
 
 def _loss_weight(target: np.ndarray, frames: int) -> int:

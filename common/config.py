@@ -15,7 +15,7 @@ from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.section import Section
 
-FAMILIES = ("seld", "sed_task4")  # known by name alone: they are loaded when a task asks for one
+FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alone: loaded when a task asks for one
 
 
 class RunConfig(Section):
@@ -45,6 +45,9 @@ class TrainingConfig(Section):
     amsgrad: bool = False
     epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
     clip_norm: float | None = Field(None, gt=0)  # None: gradients are not clipped
+    # Recordings that are scored after each epoch, drawn by the seed once and for all.
+    validation_recordings: int | None = Field(None, gt=0)  # of the validation split; None: all of them
+    training_recordings: int = Field(0, ge=0)  # of the training splits too, logged as train_<score>
     checkpoint_every_epochs: int | None = Field(None, gt=0)  # keep these models too; None: the best and the last state
 
 

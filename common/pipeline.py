@@ -57,18 +57,21 @@ _MEMORY_SHARE = 0.7  # of what is free; the rest is for batches and the model
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
 
-def batches_per_pass(frames: Sequence[int], sequence_frames: int, batch_size: int) -> int:
+def batches_per_pass(
+    frames: Sequence[int], sequence_frames: int, batch_size: int, sequence_hop_frames: int | None = None
+) -> int:
     """Batches that one pass of `train_stream` yields.
 
     Args:
         frames: feature frames of each recording.
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch.
+        sequence_hop_frames: see `train_stream`.
 
     Raises:
         DataError: the recordings do not fill one batch.
     """
-    sequences = sum(max(1, count // sequence_frames) for count in frames)
+    sequences = sum(max(1, _n_fitting(count, sequence_frames, sequence_hop_frames)) for count in frames)
     if sequences < batch_size:
         raise DataError(
             f"Too few recordings to train on. Expected: at least {batch_size} sequences of {sequence_frames} frames, "
@@ -85,6 +88,7 @@ def train_stream(
     *,
     sequence_frames: int,
     batch_size: int,
+    sequence_hop_frames: int | None = None,
     shuffle_buffer_mb: float = 1024,
     seed: int,
     first_pass: int = 0,
@@ -100,7 +104,11 @@ def train_stream(
     """Streams shuffled batches for ever, pass after pass.
 
     In each pass a recording of T frames is cut into T // sequence_frames sequences without overlap, from a random
-    first frame on; a shorter recording is padded. A pass ends with its last whole batch, see `batches_per_pass`.
+    first frame on; or, with `sequence_hop_frames`, into sequences that start at every multiple of it and one more that
+    ends with the recording, where those leave frames at its end. A shorter recording is padded. A pass ends with its
+    last whole batch, see `batches_per_pass`.
+
+    Streamed passes hold the recording that each of the interleaved shards is at, and the buffer of sequences.
 
     Args:
         shards: the training shards; their order does not matter.
@@ -109,6 +117,7 @@ def train_stream(
             or arrays (K,) of whole recordings, e.g. `tags`.
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
+        sequence_hop_frames: frames between the starts of two sequences; None: side by side.
         shuffle_buffer_mb: memory for sequences that wait in random order.
         seed: together with the number of the pass, decides on all that is random.
         first_pass: number of the first pass.
@@ -133,7 +142,8 @@ def train_stream(
         ValueError: arrays that the schema lacks, arrays with and without time for one output, or a stride that does
             not divide the sequence.
     """
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride, _padding(padding, interleaved_channels))
+    filled = _padding(padding, interleaved_channels)
+    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames)
     source = _Source(shards, schema, names, label_shards)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed)
     if cache and _fits_in_memory(source.paths):
@@ -157,6 +167,7 @@ def evaluation_stream(
     targets: Targets,
     *,
     sequence_frames: int,
+    whole_recordings: bool = False,
     target_stride: int = 1,
     interleaved_channels: bool = False,
     names: Collection[str] | None = None,
@@ -170,13 +181,15 @@ def evaluation_stream(
         schema: the arrays in them.
         targets: see `train_stream`.
         sequence_frames: frames of one sequence; the last sequence of a recording is padded.
+        whole_recordings: a recording is one sequence of all its frames, padded to `sequence_frames` if it is shorter.
         target_stride: see `train_stream`.
         interleaved_channels: see `train_stream`, as are `names`, `label_shards` and `padding`.
 
     Returns:
-        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences; `targets` {output: float32 (n, T // stride,
-        width), or (n, width), n times the same, for arrays of whole recordings}; `events` (events, columns), where
-        the schema has them; `labelled`, bool; `frames`, of the recording.
+        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences; `targets` {output: float32 (n, T', width), one
+        frame for the middle of each `target_stride` frames, or (n, width), n times the same, for arrays of whole
+        recordings}; `events` (events, columns), where the schema has them; `labelled`, bool; `frames`, of the
+        recording.
 
     Raises:
         DataError: no shards.
@@ -189,7 +202,8 @@ def evaluation_stream(
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
         frames = tf.shape(arrays[FEATURES])[0]
-        sequences = cutter.cut(arrays, tf.constant(0), -(-frames // sequence_frames))
+        length = tf.maximum(frames, sequence_frames) if whole_recordings else sequence_frames
+        sequences = cutter.cut(arrays, tf.constant(0), -(-frames // length), length)
         features = sequences.pop(FEATURES)
         kept = {EVENTS: arrays[EVENTS]} if EVENTS in arrays else {}
         return kept | {
@@ -351,6 +365,7 @@ class _Cutter:
     sequence_frames: int
     target_stride: int
     padding: np.ndarray | None = None
+    hop_frames: int | None = None  # None: side by side
 
     def __post_init__(self) -> None:
         missing = sorted({FEATURES, ACTIVITY, *self.labels} - set(self.schema.arrays))
@@ -390,16 +405,31 @@ class _Cutter:
         spec = self.schema.arrays[FEATURES]
         return self.sequence_frames * math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
 
-    def cut(self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor) -> Tensors:
-        """Takes consecutive sequences (n, T, ...) of one recording, from frame `first` on."""
-        wanted = first + tf.range(n_sequences * self.sequence_frames)  # (n * T,)
+    def n_fitting(self, frames: Any) -> Any:
+        """How many sequences lie in recordings of so many frames; not positive in those that are too short."""
+        return _n_fitting(frames, self.sequence_frames, self.hop_frames)
+
+    def firsts(self, frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """Where the first sequence of recordings of so many frames starts; int32 of the shape of `frames`."""
+        if self.hop_frames is not None:
+            return tf.zeros_like(frames)
+        return _first_frame(frames, self.sequence_frames, key)
+
+    def starts(self, firsts: tf.Tensor, numbers: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """Where sequence `numbers` of recordings of so many frames starts: none reaches beyond the end."""
+        last = tf.maximum(frames - self.sequence_frames, 0)
+        return tf.minimum(firsts + numbers * (self.hop_frames or self.sequence_frames), last)
+
+    def cut(self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor, length: tf.Tensor | int) -> Tensors:
+        """Takes consecutive sequences (n, length, ...) of one recording, from frame `first` on."""
+        wanted = first + tf.range(n_sequences * length)  # (n * length,)
         frames = tf.shape(arrays[FEATURES])[0]
         inside = (wanted < frames) & arrays[_KNOWN]
         kept = tf.minimum(wanted, frames - 1)
         # Gathering copies: slices would keep the memory of the whole recording while one sequence waits its turn.
         flat = {name: tf.gather(arrays[name], kept) for name in self.cut_arrays} | {_INSIDE: inside}
         flat[FEATURES] = self.padded(flat[FEATURES], wanted < frames)
-        cut = {name: tf.reshape(array, [-1, self.sequence_frames, *array.shape[1:]]) for name, array in flat.items()}
+        cut = {name: tf.reshape(array, [-1, length, *array.shape[1:]]) for name, array in flat.items()}
         repeated = {name: tf.repeat(arrays[name][None], n_sequences, axis=0) for name in self.whole_arrays}
         return cut | {name: tf.ensure_shape(each, [None, *arrays[name].shape]) for name, each in repeated.items()}
 
@@ -410,7 +440,7 @@ class _Cutter:
         return tf.where(real[..., None, None], features, tf.constant(self.padding, features.dtype))
 
     def targets_of(self, batch: Tensors) -> Tensors:
-        """Targets of the model by output, float32 (B, T // stride, width) or (B, width), of cut labels."""
+        """Targets of the model by output, float32 (B, T', width) or (B, width), of cut labels."""
         activity = tf.where(batch[_INSIDE][..., None], tf.cast(batch[ACTIVITY], tf.float32), -1.0)
         labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels} | {ACTIVITY: activity}
         middle = slice(self.target_stride // 2, None, self.target_stride)
@@ -431,17 +461,16 @@ def _streamed_passes(
     def sequences(records: Sequence[tf.Tensor], number: tf.Tensor) -> tf.data.Dataset:
         arrays = source.parse(records, cutter.names)
         frames = tf.shape(arrays[FEATURES])[0]
-        count = tf.maximum(1, frames // cutter.sequence_frames)
+        count = tf.maximum(1, cutter.n_fitting(frames))
         hashed = tf.strings.to_hash_bucket_fast(arrays["name"], _HASHES)
-        first = _first_frame(frames, cutter.sequence_frames, _key(seed, number, hashed))
-        length = cutter.sequence_frames
-        one_by_one = tf.data.Dataset.range(tf.cast(count, tf.int64), output_type=tf.int32)
-        return one_by_one.map(
-            lambda index: {
-                name: tf.ensure_shape(array[0], array.shape[1:])
-                for name, array in cutter.cut(arrays, first + index * length, tf.constant(1)).items()
-            }
-        )
+        first = cutter.firsts(frames, _key(seed, number, hashed))
+
+        def sequence(index: tf.Tensor) -> Tensors:
+            start = cutter.starts(first, index, frames)
+            cut = cutter.cut(arrays, start, tf.constant(1), cutter.sequence_frames)
+            return {name: tf.ensure_shape(array[0], array.shape[1:]) for name, array in cut.items()}
+
+        return tf.data.Dataset.range(tf.cast(count, tf.int64), output_type=tf.int32).map(sequence)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), _key(seed, number, _HASHES))
@@ -465,24 +494,26 @@ def _cached_passes(
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
     """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
     arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
-    counts = np.maximum(1, frames // cutter.sequence_frames)
+    counts = np.maximum(1, cutter.n_fitting(frames))
     owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
-    place = tf.constant(np.concatenate([np.arange(count) for count in counts]) * cutter.sequence_frames, tf.int32)
+    place = tf.constant(np.concatenate([np.arange(count) for count in counts]), tf.int32)  # its number there
     starts_of, frames_of = tf.constant(starts, tf.int64), tf.constant(frames, tf.int32)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        first = _first_frame(frames_of, cutter.sequence_frames, _key(seed, number, 0))  # (recordings,)
+        first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
         order = tf.random.experimental.stateless_shuffle(tf.range(len(owner)), _key(seed, number, _HASHES))
 
         def take(sequences: tf.Tensor) -> Tensors:
             recording = tf.gather(owner, sequences)  # (B,)
-            begin = tf.gather(first, recording) + tf.gather(place, sequences)
+            ends = tf.gather(frames_of, recording)  # (B,)
+            begin = cutter.starts(tf.gather(first, recording), tf.gather(place, sequences), ends)
             wanted = begin[:, None] + tf.range(cutter.sequence_frames)  # (B, T)
-            length = tf.gather(frames_of, recording)[:, None]
-            rows = tf.gather(starts_of, recording)[:, None] + tf.cast(tf.minimum(wanted, length - 1), tf.int64)
+            inside = wanted < ends[:, None]
+            kept = tf.minimum(wanted, ends[:, None] - 1)
+            rows = tf.gather(starts_of, recording)[:, None] + tf.cast(kept, tf.int64)
             batch = {name: tf.gather(array, rows) for name, array in arrays.items()}
-            batch[_INSIDE] &= wanted < length
-            batch[FEATURES] = cutter.padded(batch[FEATURES], wanted < length)
+            batch[_INSIDE] &= inside
+            batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
             return batch | {name: tf.gather(array, recording) for name, array in whole.items()}
 
         numbers = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
@@ -591,6 +622,13 @@ def _interleaved(features: tf.Tensor) -> tf.Tensor:
     halves = tf.reshape(features, [shape[0], shape[1], n_bins, 2, n_channels // 2])
     swapped = tf.transpose(halves, [0, 1, 3, 2, 4])  # all magnitudes of a frame, then all phases
     return tf.ensure_shape(tf.reshape(swapped, shape), features.shape)
+
+
+def _n_fitting(frames: Any, sequence_frames: int, hop_frames: int | None) -> Any:
+    """Sequences in recordings of so many frames (number, array or tensor); not positive where they are too short."""
+    if hop_frames is None:
+        return frames // sequence_frames
+    return 1 - (sequence_frames - frames) // hop_frames  # the last one ends with the recording
 
 
 def _first_frame(frames: tf.Tensor, sequence_frames: int, key: tf.Tensor) -> tf.Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.section import Section
 
@@ -11,6 +11,10 @@ class PipelineConfig(Section):
     """How recordings are stored in shards and cut, shuffled and batched for training."""
 
     sequence_frames: int = Field(128, ge=1, description="Frames of one training sequence.")
+    sequence_hop_frames: int | None = Field(
+        None, ge=1, description="Frames between the starts of training sequences; null: side by side, moved at random."
+    )
+    whole_recordings: bool = Field(False, description="Validate and test on whole recordings instead of sequences.")
     batch_size: int = Field(16, ge=1, description="Sequences of one batch.")
     shuffle_buffer_mb: float = Field(1024, gt=0, description="Memory in which sequences are shuffled.")
     interleave: int = Field(8, ge=8, description="Shards that are read in turns.")
@@ -19,3 +23,12 @@ class PipelineConfig(Section):
         "repeat", description="Frames after the end of a recording: its last one, or the mean of the training features."
     )
     cache: bool = Field(False, description="Hold the training features in memory, in the type they are stored in.")
+
+    @model_validator(mode="after")
+    def _sequences_leave_no_gaps(self) -> "PipelineConfig":
+        if self.sequence_hop_frames is not None and self.sequence_hop_frames > self.sequence_frames:
+            raise ValueError(
+                "`sequence_hop_frames` must be at most `sequence_frames`, or frames between two sequences are never "
+                f"seen. Expected: 1 to {self.sequence_frames}. Received: {self.sequence_hop_frames}."
+            )
+        return self

@@ -1,9 +1,7 @@
 """Runs a network over whole recordings, one after another."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import keras
@@ -21,7 +19,9 @@ class Prediction:
         events: the recording's events as stored in its record, (events, columns of the family).
         targets: {output: (frames of the output, width)}, without padding; (width,) for labels of the whole recording.
         outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs without a time axis,
-            the largest value of each where the recording is longer than one sequence.
+            the largest value of each where the recording is longer than one sequence. A network that answers for whole
+            pools of frames alone gives fewer frames than the targets have: those at the end of a recording lack, those
+            at the end of a sequence before are held.
     """
 
     name: str
@@ -44,22 +44,28 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """
     for element in recordings:
         outputs = model.predict_on_batch(np.asarray(element["features"]))
-        frames = int(element["frames"])
-        share = Fraction(frames, element["features"].shape[1])
+        frames, sequence_frames = int(element["frames"]), element["features"].shape[1]
         yield Prediction(
             name=bytes(np.asarray(element["name"]).item()).decode(),
             frames=frames,
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
-            targets={name: _joined(value, share) for name, value in element["targets"].items()},
-            outputs={name: _joined(value, share) for name, value in outputs.items()},
+            targets={name: _joined(value, frames, sequence_frames) for name, value in element["targets"].items()},
+            outputs={name: _joined(value, frames, sequence_frames) for name, value in outputs.items()},
         )
 
 
-def _joined(sequences: Any, n_sequences: Fraction) -> np.ndarray:
-    """Joins (sequences, T', width) in time without the padding after so many sequences; reduces (sequences, width)."""
+def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
+    """Joins (sequences, T', width) in time without the padding after so many frames; reduces (sequences, width)."""
     array = np.asarray(sequences)
     if array.ndim == 2:
         return array.max(axis=0)  # (width,): what occurs in any part occurs in the recording
-    kept = math.ceil(n_sequences * array.shape[1])
-    return array.reshape(-1, *array.shape[2:])[:kept]  # (kept, width)
+    n_given = array.shape[1]
+    stride = sequence_frames // n_given  # input frames per output frame
+    missing = sequence_frames // stride - n_given
+    if len(array) > 1 and missing:
+        held = np.repeat(array[:, -1:], missing, axis=1)
+        array = np.concatenate([array, held], axis=1)  # (sequences, sequence_frames // stride, width)
+    joined = array.reshape(-1, *array.shape[2:])
+    given = len(joined) - (missing if len(array) > 1 else 0)  # the last sequence is not lengthened
+    return joined[: min(-(-frames // stride), given)]  # (kept, width)

@@ -1,5 +1,6 @@
 """Which recordings a stage trains on, validates on and is tested on, and their streams."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from common.config import TrainingConfig
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
@@ -81,6 +83,19 @@ class Selection:
             )
         return [by_name[path.name] for path in self.shards]
 
+    def sample(self, n_recordings: int, seed: int) -> "Selection":
+        """Draws recordings at random, each at most once; the same for the same seed, whatever their order.
+
+        Args:
+            n_recordings: how many, at least 1; all if there are no more.
+            seed: of the draw.
+        """
+        names = sorted(self.recording_names)
+        if n_recordings >= len(names):
+            return self
+        drawn = np.random.default_rng(seed).choice(len(names), n_recordings, replace=False)
+        return dataclasses.replace(self, names=frozenset(names[number] for number in drawn))
+
     def recordings(
         self,
         stage: Stage,
@@ -92,7 +107,7 @@ class Selection:
 
         Args:
             stage: says which targets it wants.
-            pipeline: length of the sequences.
+            pipeline: length of the sequences, or that recordings stay whole.
             interleaved_channels: see `common.pipeline.train_stream`.
             padding: the mean of the features, where `pipeline.padding` is "mean".
         """
@@ -101,6 +116,7 @@ class Selection:
             self.store.schema,
             stage.targets,
             sequence_frames=pipeline.sequence_frames,
+            whole_recordings=pipeline.whole_recordings,
             target_stride=stage.target_stride,
             interleaved_channels=interleaved_channels,
             names=self.names,
@@ -123,6 +139,7 @@ def stage_data(
     pipeline: PipelineConfig,
     seed: int,
     *,
+    training: TrainingConfig | None = None,
     transforms: ChannelTransforms | None = None,
     interleaved_channels: bool = False,
 ) -> StageData:
@@ -134,17 +151,20 @@ def stage_data(
         validation: recordings whose scores decide.
         statistics: mean and deviation of the features, (F, C) each.
         pipeline: sizes of sequences, batches and buffers.
-        seed: of the order.
+        seed: of the order, and of the draw of recordings that are scored.
+        training: how many recordings of both selections are scored; None: all of `validation`, none of `train`.
         transforms: augmentation, drawn anew for each sequence.
         interleaved_channels: see `common.pipeline.train_stream`.
 
     Raises:
         DataError: a group is missing, or the recordings do not fill one batch.
     """
-    mean, deviation = statistics
+    (mean, deviation), training = statistics, training or TrainingConfig()
     padding = mean if pipeline.padding == "mean" else None
     label_shards = train.matched_label_shards
-    n_batches = batches_per_pass(train.frames, pipeline.sequence_frames, pipeline.batch_size)
+    n_batches = batches_per_pass(
+        train.frames, pipeline.sequence_frames, pipeline.batch_size, pipeline.sequence_hop_frames
+    )
 
     def batches(done: int) -> Any:
         stream = train_stream(
@@ -153,6 +173,7 @@ def stage_data(
             stage.targets,
             sequence_frames=pipeline.sequence_frames,
             batch_size=pipeline.batch_size,
+            sequence_hop_frames=pipeline.sequence_hop_frames,
             shuffle_buffer_mb=pipeline.shuffle_buffer_mb,
             seed=seed,
             first_pass=done // n_batches,
@@ -167,11 +188,18 @@ def stage_data(
         )
         return stream.skip(done % n_batches)
 
+    def drawn(selection: Selection, n_recordings: int | None) -> Any:
+        if n_recordings == 0:
+            return None
+        chosen = selection if n_recordings is None else selection.sample(n_recordings, seed)
+        return chosen.recordings(stage, pipeline, interleaved_channels, padding)
+
     return StageData(
         batches=batches,
         batches_per_pass=n_batches,
-        validation=validation.recordings(stage, pipeline, interleaved_channels, padding),
+        validation=drawn(validation, training.validation_recordings),
         shape=(None, *mean.shape),
         mean=mean,
         deviation=deviation,
+        training=drawn(train, training.training_recordings),
     )

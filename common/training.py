@@ -38,6 +38,7 @@ class StageData:
         shape: frames (None: any number), bands and channels of the features.
         mean: (bands, channels), of the training splits.
         deviation: (bands, channels).
+        training: recordings of the training splits that are scored too; None: none.
     """
 
     batches: Callable[[int], Any]
@@ -46,6 +47,12 @@ class StageData:
     shape: tuple[int | None, int, int]
     mean: np.ndarray
     deviation: np.ndarray
+    training: Any = None
+
+    @property
+    def scored(self) -> list[Any]:
+        """The streams of all recordings that are scored after each epoch."""
+        return [self.validation, *([] if self.training is None else [self.training])]
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,7 @@ def _callbacks(
         remembering.append(_early_stopping(goal, training))
     kept = [KeepModels(folder / "models", training.checkpoint_every_epochs)] if training.checkpoint_every_epochs else []
     return [
-        ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights),
+        ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights, data.training),
         *remembering,
         *kept,
         keras.callbacks.CSVLogger(folder / "history.csv", append=True),

@@ -220,7 +220,7 @@ class Experiment:
     ) -> keras.Model:
         task = self.task
         training, pipeline = self._training(stage)
-        data = stage_data(stage, train, validation, self._statistics(store), pipeline, task.seed)
+        data = stage_data(stage, train, validation, self._statistics(store), pipeline, task.seed, training=training)
         goal = Goal(f"val_{training.monitor}", "max", lambda: ValidationScorer(self), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None

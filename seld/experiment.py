@@ -148,10 +148,11 @@ class Experiment:
             train.store.statistics(scaled, features.interleaved_channels),
             task.pipeline,
             task.seed,
+            training=task.training,
             transforms=foa_transforms(features.kind) if augmented else None,
             interleaved_channels=features.interleaved_channels,
         )
-        answers = Answers(before, lambda: [data.validation])
+        answers = Answers(before, lambda: data.scored)
         goal = Goal(
             f"val_{'sed' if detects_only(stage) else 'seld'}_error",
             "min",

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.errors import DataError
+from common.config import validate
+from common.errors import ConfigError, DataError
 from common.pipeline import (
     batches_per_pass,
     evaluation_stream,
@@ -15,6 +16,7 @@ from common.pipeline import (
     transform_angles,
     transform_features,
 )
+from common.pipeline_config import PipelineConfig
 from common.spectral import interleave_channels
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.transforms import ChannelTransforms
@@ -72,7 +74,7 @@ def stream(shards, **options):
 
 def passes(shards, count, **options):
     """The first channel, (batches, B, T), of each of `count` passes, and the targets."""
-    n_batches = batches_per_pass(FRAMES, LENGTH, options.get("batch_size", 4))
+    n_batches = batches_per_pass(FRAMES, LENGTH, options.get("batch_size", 4), options.get("sequence_hop_frames"))
     batches = list(stream(shards, **options).take(count * n_batches).as_numpy_iterator())
     return [batches[start : start + n_batches] for start in range(0, len(batches), n_batches)]
 
@@ -104,6 +106,44 @@ def test_every_frame_is_seen_in_some_pass(shards, cache):
     seen = np.unique(np.concatenate([places(one_pass) for one_pass in passes(shards, 40, batch_size=1, cache=cache)]))
     expected = [1000 * number + frame for number, frames in enumerate(FRAMES) for frame in range(frames)]
     np.testing.assert_array_equal(seen, expected)
+
+
+@pytest.mark.parametrize("hop", [1, 3, 4, 10])
+def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its_recording(shards, cache, hop):
+    expected = []
+    for number, frames in enumerate(FRAMES):  # 40 frames and a hop of 3 or 10: the last one fits by itself
+        starts = list(range(0, frames - LENGTH + 1, hop)) or [0]
+        if starts[-1] + LENGTH < frames:
+            starts.append(frames - LENGTH)
+        expected += [1000 * number + start for start in starts]
+    assert batches_per_pass(FRAMES, LENGTH, 1, hop) == len(expected)
+    one_pass, next_pass = (
+        places(each) for each in passes(shards, 2, batch_size=1, cache=cache, sequence_hop_frames=hop)
+    )
+    assert sorted(one_pass[:, 0]) == sorted(next_pass[:, 0]) == expected
+    assert (one_pass[:, 0] != next_pass[:, 0]).any() and (one_pass[:, 0] != expected).any()
+    long = one_pass[:, 0] // 1000 != 2  # 7 frames, 10 wanted
+    assert (np.diff(one_pass[long]) == 1).all()
+    np.testing.assert_array_equal(one_pass[~long], [[2000 + min(frame, 6) for frame in range(LENGTH)]])
+
+
+def test_overlapping_sequences_are_the_same_for_the_same_seed_and_pass(shards, cache):
+    options = {"cache": cache, "sequence_hop_frames": 4}
+    whole, again = passes(shards, 3, **options), passes(shards, 1, first_pass=2, **options)
+    np.testing.assert_array_equal(places(whole[2]), places(again[0]))
+    assert (places(whole[2]) != places(passes(shards, 1, first_pass=2, seed=4, **options)[0])).any()
+
+
+def test_targets_of_overlapping_sequences_belong_to_their_frames(shards, cache):
+    for features, targets in passes(shards, 1, cache=cache, sequence_hop_frames=4)[0]:
+        np.testing.assert_array_equal(targets["doa"][..., 2], features[:, :, 0, 0] % 1000)
+        outside = features[:, :, 0, 0] == np.pad(features[:, :-1, 0, 0], ((0, 0), (1, 0)), constant_values=-1)
+        np.testing.assert_array_equal(targets["sed"][..., 0] == -1, outside)
+
+
+def test_sequences_that_skip_frames_are_refused():
+    with pytest.raises(ConfigError, match=r"sequence_hop_frames.*Expected: 1 to 100. Received: 101"):
+        validate(PipelineConfig, {"sequence_frames": 100, "sequence_hop_frames": 101}, "pipeline")
 
 
 def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, cache):
@@ -253,6 +293,24 @@ def test_evaluation_gives_whole_recordings_in_order(shards):
         assert (activity[frames:] == -1).all()
         np.testing.assert_array_equal(element["targets"]["doa"].reshape(-1, 6)[:frames, 2:4], arrays["azimuth_deg"])
         np.testing.assert_array_equal(element["events"], arrays["events"])
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_evaluation_may_give_recordings_in_one_piece(shards, stride):
+    stream = evaluation_stream(
+        shards, SCHEMA, TARGETS, sequence_frames=LENGTH, whole_recordings=True, target_stride=stride
+    )
+    assert stream.element_spec["features"].shape.as_list() == [None, None, 4, 8]
+    for number, (element, frames) in enumerate(zip(stream.as_numpy_iterator(), FRAMES, strict=True)):
+        arrays, length = recording(number, frames), max(frames, LENGTH)
+        assert element["frames"] == frames and element["features"].shape == (1, length, 4, 8)
+        np.testing.assert_array_equal(element["features"][0, :frames], arrays["features"])
+        assert (element["features"][0, frames:] == arrays["features"][-1]).all()
+        inside = slice(stride // 2, frames, stride)
+        activity = element["targets"]["sed"][0]
+        np.testing.assert_array_equal(activity[: len(range(frames)[inside])], arrays["activity"][inside])
+        assert len(activity) == len(range(length)[stride // 2 :: stride])
+        assert (activity[len(range(frames)[inside]) :] == -1).all()
 
 
 def test_recordings_without_labels_are_marked_and_masked(tmp_path):

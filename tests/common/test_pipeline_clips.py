@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from common.config import TrainingConfig
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
 from common.pipeline import evaluation_stream, guard_stream, train_stream
@@ -266,3 +267,40 @@ def test_the_model_of_a_stage_goes_on_in_the_middle_of_a_pass(store):
     first = [x for x, _ in data.batches(0).take(7).as_numpy_iterator()]
     later = [x for x, _ in data.batches(5).take(2).as_numpy_iterator()]
     np.testing.assert_array_equal(first[5:], later)
+
+
+def test_a_sample_is_drawn_by_the_seed_alone(store):
+    whole = Selection(store, ("weak",), frozenset(f"c{number}" for number in range(1, COUNT)))
+    drawn = whole.sample(3, seed=5)
+    assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(whole.recording_names)
+    assert drawn == whole.sample(3, seed=5)
+    assert len({whole.sample(3, seed).names for seed in range(8)}) > 4
+    assert whole.sample(COUNT - 1, seed=5) is whole
+
+
+def test_some_recordings_of_both_sets_are_scored_the_same_in_every_epoch(store):
+    train = Selection(store, ("weak",), frozenset({"c0", "c1", "c2", "c3", "c4"}))
+    validation = Selection(store, ("weak",), frozenset({"c5", "c6", "c7"}))
+    statistics = (np.zeros((4, 1)), np.ones((4, 1)))
+
+    def scored(**changes):
+        training = TrainingConfig(**changes)
+        data = stage_data(Stage(), train, validation, statistics, pipeline(), 0, training=training)
+        epochs = [[[each["name"] for each in stream.as_numpy_iterator()] for stream in data.scored] for _ in range(2)]
+        assert epochs[0] == epochs[1]
+        return epochs[0]
+
+    assert scored() == [[b"c5", b"c6", b"c7"]]
+    some, of_training = scored(validation_recordings=2, training_recordings=3)
+    assert len(some) == 2 and set(some) < {b"c5", b"c6", b"c7"}
+    assert len(of_training) == 3 and set(of_training) < {b"c0", b"c1", b"c2", b"c3", b"c4"}
+    assert scored(validation_recordings=2, training_recordings=3) == [some, of_training]
+
+
+def test_a_stage_gets_overlapping_sequences_and_whole_recordings_as_the_settings_say(store):
+    whole = Selection(store, ("weak",))
+    settings = PipelineConfig(sequence_frames=4, sequence_hop_frames=3, batch_size=2, whole_recordings=True)
+    data = stage_data(Stage(), whole, whole, (np.zeros((4, 1)), np.ones((4, 1))), settings, 0)
+    assert data.batches_per_pass == (6 * 3 + 2 + 1) // 2  # recordings of 10, 7 and 4 frames
+    lengths = [element["features"].shape[:2] for element in data.validation.as_numpy_iterator()]
+    assert lengths == [(1, frames) for frames in FRAMES]

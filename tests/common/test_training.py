@@ -8,12 +8,13 @@ import keras
 import numpy as np
 import pytest
 
-from common.callbacks import latest_state, restore_variables, save_variables
+from common.callbacks import TIMES, latest_state, restore_variables, save_variables
 from common.config import RunConfig, TrainingConfig
 from common.errors import CheckpointError, TrainingError
 from common.prediction import predict_recordings
 from common.system import Stage
 from common.training import BEST, Goal, StageData, finished_epochs, iterations_per_epoch, load_model, train_stage
+from tests.histories import finished_text, history_rows
 
 SHAPE = (None, 6, 2)
 TRAINING = TrainingConfig(epochs=5, passes_per_epoch=2, patience_epochs=0, learning_rate=0.01)
@@ -85,13 +86,13 @@ def squared_error(y_true, y_pred):
 STAGE = Stage("sed", build, {"sed": ("activity",)}, {"sed": squared_error}, {"sed": 1.0})
 
 
-def data(source=batches):
-    return StageData(source, 2, recordings(), SHAPE, np.zeros((6, 2)), np.ones((6, 2)))
+def data(source=batches, scored=None):
+    return StageData(source, 2, recordings(), SHAPE, np.zeros((6, 2)), np.ones((6, 2)), scored)
 
 
-def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3):
+def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3, scored=None):
     goal = Goal("val_error", "min", new_scorer, panels=[])
-    return train_stage(STAGE, data(source), goal, training, RunConfig(), folder, seed)
+    return train_stage(STAGE, data(source, scored), goal, training, RunConfig(), folder, seed)
 
 
 def killed_in_epoch(number, new_scorer):
@@ -106,11 +107,6 @@ def killed_in_epoch(number, new_scorer):
     return new
 
 
-def history_rows(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupted_one(tmp_path):
     whole = train(tmp_path / "whole")
     for epoch in (3, 2):  # the first part ends in epoch 3, the second in epoch 4
@@ -119,9 +115,22 @@ def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupte
     parts = train(tmp_path / "parts")
     assert history_rows(tmp_path / "parts") == history_rows(tmp_path / "whole")
     assert [row["epoch"] for row in history_rows(tmp_path / "parts")] == ["0", "1", "2", "3", "4"]
-    assert finished_epochs(tmp_path / "parts") == finished_epochs(tmp_path / "whole")
+    assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
     for expected, received in zip(whole.get_weights(), parts.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
+
+
+def test_times_and_scores_of_training_recordings_are_logged_in_each_epoch(tmp_path):
+    train(tmp_path, scored=recordings())  # those of the validation
+    history = finished_epochs(tmp_path)["history"]
+    assert history["train_error"] == history["val_error"] and history["train_sed_loss"] == history["val_sed_loss"]
+    assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
+    for name in TIMES:
+        assert len(history[name]) == 5 and min(history[name]) > 0
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert {"train_error", *TIMES} <= set(csv.DictReader(file).fieldnames)
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").rglob("*tfevents*"))
+    assert all(name.encode() in events for name in TIMES)
 
 
 def test_a_finished_stage_is_not_trained_again(tmp_path):

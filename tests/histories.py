@@ -1,0 +1,22 @@
+"""What two equal runs have in common in the logs of a training: all but the times."""
+
+import csv
+import json
+from pathlib import Path
+
+from common.callbacks import TIMES
+from common.training import FINISHED
+
+
+def history_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of `history.csv` as text, without the times."""
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+
+
+def finished_text(folder: Path) -> str:
+    """The text of `training.json`, without the times; text, since NaN differs from itself."""
+    content = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+    for name in TIMES:
+        del content["history"][name]
+    return json.dumps(content)
