@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +70,8 @@ def masks_figure(
     """
     n_rows = math.ceil(len(classes) / _COLUMNS)
     figure = new_figure(2.2 * _COLUMNS, 2.6 + 1.6 * n_rows, title)
-    above, below = figure.subfigures(2, 1, height_ratios=[2.0, 1.6 * n_rows])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.0, 1.6 * n_rows])
+    above, below = parts
     axes = above.subplots()
     draw_logmel(axes, logmel, clip_s, "ln")
     axes.set_xlabel("time / s", fontsize=9)
@@ -125,7 +127,7 @@ def curves_figure(
         axes.set_ylim(0, 1.12)
         tidy(axes)
         _name_class(axes, classes[k], tags, k, occurring)
-    marks = [Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")]
+    marks: list[Line2D | Patch] = [Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")]
     if reference is not None:
         marks.append(Patch(color=REFERENCE, alpha=0.5, label="true events"))
     figure.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
