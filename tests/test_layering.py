@@ -69,6 +69,14 @@ def test_a_family_imports_no_other_family(family):
     assert not _forbidden(_sources(family), set(FAMILIES) - {family})
 
 
+def test_task_4_proper_imports_nothing_of_segmentation():
+    proper = [path for path in _sources("sed_task4") if "segmentation" not in path.relative_to(ROOT).parts]
+    modules = {_name(path): _name(path).removesuffix(".py").replace("/", ".") for path in proper}
+    imported = {_name(path): set(_imports(_tree(path), modules[_name(path)])) for path in proper}
+    room = "sed_task4.segmentation"
+    assert not {name for name, found in imported.items() if any(each.startswith(room) for each in found)}
+
+
 def test_nothing_imports_scripts_tests_or_benchmarks():
     scripts = {path.stem for path in ROOT.glob("*.py")} - set(FAMILIES)  # seld.py hands over to the package seld
     assert not _forbidden(PACKAGES, scripts | {"tests", "benchmarks"})
@@ -79,7 +87,8 @@ def test_tensorflow_is_imported_in_its_four_rooms_alone():
 
 
 def test_models_layers_and_losses_name_no_backend():
-    files = [path for path in PACKAGES if path.name in {"layers.py", "losses.py"} or path.parent.name == "systems"]
+    named = {"layers.py", "losses.py", "rank_pooling.py"}
+    files = [path for path in PACKAGES if path.name in named or path.parent.name == "systems"]
     assert not _forbidden(files, {"tensorflow", "jax", "torch", "tf_keras"})
 
 

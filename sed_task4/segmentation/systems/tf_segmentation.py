@@ -124,7 +124,8 @@ def stages(task: Any) -> list[Stage]:
         task: a task's settings, `sed_task4.segmentation.config.TaskConfig`.
 
     Returns:
-        One stage for each pooling, named for it; entries of -1 in the tags do not count.
+        One stage for each pooling, named for it. Targets are there for both outputs, as Keras wants; the loss is of the
+        tags alone, whose entries of -1 do not count.
     """
     network = NetworkConfig.model_validate(task.network)
     return [_stage(task, network.model_copy(update={"pooling": pooling})) for pooling in network.poolings]
@@ -134,7 +135,7 @@ def _stage(task: Any, network: NetworkConfig) -> Stage:
     return Stage(
         name=network.pooling,
         build=lambda shape: build_model(shape, task.dataset.n_classes, network),
-        targets={"clip": ("tags",)},
+        targets={"clip": ("tags",), "masks": ("activity",)},
         losses={"clip": MaskedBinaryCrossentropy(LOG_FLOOR)},
         loss_weights={"clip": 1.0},
         part_of=network.pooling,
