@@ -124,14 +124,15 @@ class Experiment:
         Directions that are learned without a stage for detection are those of the truly active classes.
         """
         task, outputs = self.task, prediction.outputs
+        hop_ratio = task.dataset.label_hop_s / task.features.hop_s
         if stage.answers == ("doa",) and stage.starts_from is None:
             outputs = {**outputs, "sed": np.maximum(prediction.targets["sed"], 0.0)}
         return self.system.decode(
             outputs,
             network=self.network,
             threshold=task.scoring.threshold,
-            n_frames=task.dataset.n_frames,
-            hop_ratio=task.dataset.label_hop_s / task.features.hop_s,
+            n_frames=min(task.dataset.n_frames, round(prediction.frames / hop_ratio)),  # a recording may be shorter
+            hop_ratio=hop_ratio,
         )
 
     def _train(

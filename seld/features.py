@@ -134,8 +134,9 @@ def extract_features(
         audio: float (S, C) in [-1, 1].
         features: kind and sizes.
         sample_rate_hz: rate of the audio; it is resampled to `features.sample_rate_hz` unless that is None.
-        duration_s: the audio is padded with zeros or cut to this length first, as the published SELDnet does; None:
-            it is taken as it is.
+        duration_s: longer audio is cut to this length first; shorter audio is filled up with zeros, as the published
+            SELDnet does, but for logmel and logmel_gcc, whose missing frames the pipeline masks. None: the audio is
+            taken as it is.
 
     Returns:
         (T, F, C) of the stored type. T = duration / hop, at least 1; for logmel and logmel_gcc the frame centred on the
@@ -154,7 +155,8 @@ def extract_features(
             f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind` to another."
         )
     if duration_s is not None:
-        audio = fit_length(audio, round(duration_s * sample_rate_hz))
+        samples = round(duration_s * sample_rate_hz)
+        audio = audio[:samples] if features.kind in _TWO_STAGE_KINDS else fit_length(audio, samples)
     rate_hz = features.rate_hz(sample_rate_hz)
     return _compute(resample(audio, sample_rate_hz, rate_hz), features, rate_hz, duration_s)
 

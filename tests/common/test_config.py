@@ -110,6 +110,19 @@ def test_folds_that_share_a_split_are_refused():
         load_task(PARAMS, "1", ["folds=[{name: a, train: [2, 3], validate_on: [2], test: [1]}]"])
 
 
+def test_a_fold_may_validate_on_its_test_splits_only_where_it_says_so():
+    fold = "{name: a, train: [2, 3, 4], validate_on: [1], test: [1], validate_on_test: true}"
+    assert load_task(PARAMS, "1", [f"folds=[{fold}]"]).folds[0].decisive == (1,)
+    with pytest.raises(ConfigError, match="with `validate_on_test` both must name the same splits"):
+        load_task(PARAMS, "1", [f"folds=[{fold.replace('validate_on: [1]', 'validate_on: [2]')}]"])
+    with pytest.raises(ConfigError, match="uses split 1 more than once"):
+        load_task(PARAMS, "1", [f"folds=[{fold.replace('[2, 3, 4]', '[1, 2]')}]"])
+
+
+def test_without_a_held_out_split_the_training_splits_decide():
+    assert load_task(PARAMS, "two-stage-all-data").folds[0].decisive == (1, 2, 3, 4)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -4,12 +4,15 @@ import pytest
 import soundfile
 
 from seld.dataset import DatasetConfig, Events
+from seld.features import FeatureConfig, feature_shape
 from seld.figures import (
     LEARNING_PANELS,
+    channel_titles,
     class_colours,
     classes_figure,
     dataset_figures,
     directions_figure,
+    features_figure,
     main,
     overlap_shares,
     recording_figure,
@@ -167,3 +170,28 @@ def test_learning_panels_show_losses_and_all_five_scores():
     scores = {f"val_{name}" for name in ("er", "f", "doa_error_deg", "frame_recall", "seld_error")}
     losses = {f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", "sed_loss", "doa_loss")}
     assert scores | losses <= names
+
+
+@pytest.mark.parametrize(
+    ("features", "dataset", "expected"),
+    [
+        ({"kind": "logmel_gcc"}, {"format": "mic", "channels": 3}, ["level"] * 3 + ["GCC-PHAT"] * 3),
+        ({"kind": "logmel"}, {"format": "foa"}, ["level"] * 4),
+        ({"kind": "logmel_intensity"}, {"format": "foa"}, ["level"] * 4 + ["intensity"] * 3),
+        ({"kind": "magnitude_phase"}, {"format": "mic"}, ["magnitude"] * 4 + ["phase"] * 4),
+    ],
+)
+def test_every_channel_of_the_features_has_an_image_with_its_name(features, dataset, expected):
+    config, data = FeatureConfig(**features), DatasetConfig(**dataset)
+    titles = channel_titles(config, data)
+    assert len(titles) == feature_shape(config, data.channels)[1]
+    assert all(word in title for word, title in zip(expected, titles, strict=True))
+    values = np.random.default_rng(0).normal(size=(50, 8, len(titles)))
+    figure = features_figure(values, titles, 0.02, "name")
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.images] == titles
+    assert figure.axes[0].images[0].get_extent() == [0.0, 1.0, 0.0, 8]
+
+
+def test_a_spectrogram_may_have_another_hop_than_the_rows():
+    figure = recording_figure(np.zeros((200, 8)), None, ROWS, DATASET.classes, 0.02, "n", spectrogram_hop_s=0.01)
+    assert figure.axes[0].images[0].get_extent()[1] == 2.0
