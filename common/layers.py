@@ -277,4 +277,4 @@ def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str
                 f"{received or 'none'}. Give a model of the same architecture."
             )
     for name in chosen:
-        taken[name].assign(given[name])
+        taken[name].assign(keras.ops.copy(given[name]))  # on JAX, training gives away the arrays of its model

@@ -1,5 +1,9 @@
 """What the stages of a system say together."""
 
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -84,6 +88,22 @@ def test_only_wanted_layers_are_copied():
     copy_weights(source, target, lambda layer: layer == "body")
     np.testing.assert_array_equal(target.get_layer("body").get_weights()[0], source.get_layer("body").get_weights()[0])
     np.testing.assert_array_equal(target.get_layer("head").get_weights()[0], head)
+
+
+ON_JAX = """
+import keras, numpy as np
+from common.layers import copy_weights
+source, target = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body")]) for _ in range(2))
+copy_weights(source, target, lambda layer: True)
+target.compile("sgd", "mse")
+target.train_on_batch(np.ones((1, 3)), np.ones((1, 2)))
+source.predict_on_batch(np.ones((1, 3)))
+"""
+
+
+def test_a_model_still_answers_on_jax_after_another_learned_on_from_its_weights():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=300)
 
 
 def test_a_model_of_another_form_is_refused_and_nothing_is_copied():
