@@ -166,7 +166,8 @@ def _fit(
         state.history = resume.history
     scores = state.history[goal.monitor]
     chosen = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
-    write_json(folder / FINISHED, {"epochs": len(scores), "best_epoch": chosen + 1, "history": state.history})
+    finished = {"epochs": len(scores), "iterations_per_epoch": steps, "best_epoch": chosen + 1}
+    write_json(folder / FINISHED, finished | {"history": state.history})
 
 
 def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int:
@@ -228,7 +229,7 @@ def _cut_history(path: Path, epochs: int) -> None:
 
 
 def finished_epochs(folder: Path) -> dict[str, Any]:
-    """Reads how a finished stage was trained: number of epochs, the best one, and the history.
+    """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and the history.
 
     Raises:
         CheckpointError: the stage is not finished.
