@@ -1,0 +1,118 @@
+"""From simulated sounds to tables of scores and separated sounds, by the programs themselves."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from common.commands import extract
+from sed_task4.segmentation.cli import main
+from sed_task4.segmentation.dataset import Mixture, MixtureEvent
+from sed_task4.segmentation.experiment import example_names
+from sed_task4.segmentation.separate import main as separate
+
+ROOT = Path(__file__).parents[3]
+SMALL = {
+    "simulation.preset": "fixture",
+    "dataset.classes": "[Bark, Knock, Meow]",
+    "dataset.clip_s": "3.0",
+    "dataset.events_per_mixture": "1",
+    "dataset.mixtures_per_fold": "4",
+    "dataset.n_folds": "3",
+    "folds": "[{name: fold1, train: [2], validate_on: [3], test: [1]}, {name: fold2, train: [3], validate_on: [], "
+    "test: [2]}]",
+    "pipeline.sequence_frames": "45",
+    "pipeline.batch_size": "2",
+    "network.filters": "[2, 2, 2, 2]",
+    "network.compared": "[gap]",
+    "training.epochs": "2",
+    "training.iterations_per_epoch": "2",
+    "training.training_recordings": "2",
+    "parallel.jobs": "1",
+}
+
+
+def arguments(folder: Path, settings: dict[str, str] | None = None) -> list[str]:
+    folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
+    chosen = SMALL | folders | (settings or {})
+    options = [part for key, value in chosen.items() for part in ("--set", f"{key}={value}")]
+    return [*options, "--params", str(ROOT / "params.yaml")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a finished run of the demo in a tiny form, two folds of two poolings."""
+    folder = tmp_path_factory.mktemp("segmentation")
+    assert main(["segmentation-demo", "a", *arguments(folder)]) == 0
+    return folder
+
+
+def test_each_pooling_of_each_fold_leaves_model_history_and_events(folder):
+    for fold in ("fold1", "fold2"):
+        for pooling in ("gwrp", "gap"):
+            place = folder / "output" / "segmentation-demo_a" / fold / pooling
+            assert (place / "events.tsv").read_text().startswith("filename\tonset\toffset\tevent_label")
+            header, *rows = (place / "history.csv").read_text().splitlines()
+            wanted = {f"{kind}_{name}" for kind in ("train", "val") for name in ("loss", "map", "auc", "clip_macro_f")}
+            assert wanted <= set(header.split(",")) and len(rows) == 2
+            assert (place / "best.keras").exists() and (place / "curves.png").stat().st_size
+
+
+def test_the_tables_stand_over_folds_with_what_needs_no_network(folder):
+    run = folder / "output" / "segmentation-demo_a"
+    scores = json.loads((run / "scores.json").read_text())
+    labels = [row["label"] for row in scores["rows"]]
+    assert labels[:2] == ["gwrp", "gap"] and {"all classes everywhere", "true times, all bands"} <= set(labels)
+    assert scores["n_clips"] == 8
+    assert json.loads((run / "fold1" / "scores.json").read_text())["n_clips"] == 4
+    assert {"tag_ap", "sed_f", "mask_f", "gain_db"} <= set(scores["rows"][0]["scores"])
+    text = (run / "scores.txt").read_text()
+    assert "Tagging" in text and "Separation" in text
+
+
+def test_a_test_clip_of_each_fold_is_taken_apart_and_drawn(folder):
+    for fold in ("fold1", "fold2"):
+        (place,) = (folder / "output" / "segmentation-demo_a" / fold / "separated").iterdir()
+        assert all((place / f"{name}.png").stat().st_size for name in ("mixture", "masks", "curves", "separated"))
+        sounds = {path.stem: soundfile.info(path) for path in place.glob("*.wav")}
+        assert "mixture" in sounds and len(sounds) >= 2
+        assert {info.frames for info in sounds.values()} == {96000}
+
+
+def test_finished_poolings_are_not_trained_again(folder, capsys):
+    run = folder / "output" / "segmentation-demo_a"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.keras")}
+    scores = (run / "scores.txt").read_text()
+    assert main(["segmentation-demo", "a", *arguments(folder)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.keras")} == before
+    assert scores.strip() in capsys.readouterr().out
+
+
+def test_a_run_separates_any_recording(folder, tmp_path):
+    recording = tmp_path / "mine.wav"
+    soundfile.write(recording, 0.1 * soundfile.read(next(folder.rglob("audio_train/*.wav")))[0], 22050)
+    run = folder / "output" / "segmentation-demo_a"
+    assert separate([str(run), str(recording), "--classes", "Bark", "--out", str(tmp_path / "out")]) == 0
+    written = {path.name for path in (tmp_path / "out" / "mine").iterdir()}
+    assert {"Bark.wav", "events.tsv", "masks.npz"} <= written
+
+
+def test_extraction_mixes_what_is_missing_and_keeps_the_rest(folder):
+    mixtures = sorted((folder / "dataset").rglob("mixed_audios/*/*.wav"))
+    assert len(mixtures) == 12
+    kept = mixtures[1].stat().st_mtime_ns
+    content = mixtures[0].read_bytes()
+    mixtures[0].unlink()
+    assert extract(["segmentation-demo", *arguments(folder)]) == 0
+    assert mixtures[0].read_bytes() == content and mixtures[1].stat().st_mtime_ns == kept
+
+
+def test_the_clips_with_the_most_different_classes_are_shown():
+    def mixture(name: str, *labels: str) -> Mixture:
+        events = tuple(MixtureEvent("a.wav", label, 0.0, 1.0) for label in labels)
+        return Mixture(name, 1, Path(name), "park.wav", events)
+
+    mixtures = [mixture("b", "Bark", "Meow"), mixture("c", "Bark", "Bark"), mixture("a", "Meow", "Bark")]
+    assert example_names(mixtures, 2) == ["a", "b"]
+    assert example_names(mixtures, 0) == []
