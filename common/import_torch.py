@@ -130,7 +130,9 @@ def _network(task: Any) -> tuple[Any, Any]:
     """
     choose_backend(task.run)
     with stderr_discarded():  # the backend announces itself while it is loaded
-        experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
+        distribution = importlib.import_module("common.distribution")
+    distribution.prepare(task.run)
+    experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
     if not hasattr(experiment.system, "torch_names"):
         raise ConfigError(
             f"`system: {task.system}` was not published in PyTorch, so names and order of its tensors are unknown. "
