@@ -4,7 +4,9 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -50,6 +52,14 @@ def median_wall_s(work: Callable[[], object], repeats: int) -> float:
     """Median of the seconds that `work` takes, after one run that is not counted."""
     work()
     return statistics.median(wall_s(work) for _ in range(repeats))
+
+
+def peak_megabytes() -> float:
+    """Peak of the memory held by this program, without that of the process that started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def task(task_id: str, folder: Path, *overrides: str):
@@ -110,6 +120,24 @@ def figures_table(figures: Iterable[Figure]) -> str:
     """The table of a benchmark in Markdown."""
     rows = [(figure.name, short(figure.value), figure.unit, figure.aim) for figure in figures]
     return table(("figure", "value", "unit", "aim"), rows)
+
+
+def pivot_table(figures: Iterable[Figure], heading: str) -> str:
+    """A table in Markdown with one row for each name before a colon, and one column for each after it.
+
+    Args:
+        figures: named "<row>: <column>"; those without a unit are counts and written with all digits.
+        heading: of the column of names.
+    """
+    rows: dict[str, dict[str, str]] = {}
+    columns: dict[str, None] = {}
+    for figure in figures:
+        row, _, column = figure.name.partition(": ")
+        column = f"{column}, {figure.unit}" if figure.unit else column
+        rows.setdefault(row, {})[column] = short(figure.value) if figure.unit else f"{figure.value:,.0f}"
+        columns[column] = None
+    lines = [[row, *(cells.get(column, "-") for column in columns)] for row, cells in rows.items()]
+    return table([heading, *columns], lines)
 
 
 def replace_between(text: str, name: str, content: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, replace_between
 
 NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "scoring", "event_scores", "training_steps")
+ON_REQUEST = ("gpu",)  # takes hours, and a GPU
 
 
 def measured(name: str, quick: bool) -> dict:
@@ -28,23 +29,24 @@ def measured(name: str, quick: bool) -> dict:
 def machine_text(description: dict) -> str:
     """One sentence on machine and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items() if version)
+    gpu = f"{description['gpu']}, " if description.get("gpu") else ""
     return (
         f"Measured on {description['date']} on {description['processor']}, {description['cores']} cores, "
-        f"{description['memory_gb']} GB, Python {description['python']}, {versions}."
+        f"{description['memory_gb']} GB, {gpu}Python {description['python']}, {versions}."
     )
 
 
 def section(name: str, result: dict) -> str:
     """Table, command and machine of one benchmark."""
-    command = f"    python -m benchmarks.{name}"
-    return f"{result['title']}.\n\n{result['table']}\n\n{command}\n\n{machine_text(result['machine'])}"
+    command = result.get("command", f"python -m benchmarks.{name}")
+    return f"{result['title']}.\n\n{result['table']}\n\n    {command}\n\n{machine_text(result['machine'])}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, then writes both files; with --quick only where they are named."""
     parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
     parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="default: all")
+    parser.add_argument("--only", nargs="+", choices=(*NAMES, *ON_REQUEST), default=NAMES, help="default: all but gpu")
     parser.add_argument("--markdown", type=Path, help="default: BENCHMARKS.md, none with --quick")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results.json, none with --quick")
     options = parser.parse_args(arguments)

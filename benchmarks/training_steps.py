@@ -4,15 +4,13 @@ python -m benchmarks.training_steps [--quick]
 """
 
 import multiprocessing
-import resource
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.measure import Figure, median_wall_s, run_alone, short, table, task
+from benchmarks.measure import Figure, median_wall_s, peak_megabytes, pivot_table, run_alone, task
 
 TITLE = "Training steps on random data: forward, backward and optimizer, in float32, without the pipeline"
 
@@ -25,11 +23,13 @@ class Size:
         name: its name.
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
+        overrides: settings other than the task's, `key=value`.
     """
 
     name: str
     task_id: str
     examples: int
+    overrides: tuple[str, ...] = ()
 
 
 SIZES = (
@@ -39,6 +39,12 @@ SIZES = (
     Size("CNN9, average pooling", "cnn9", 8),
     Size("CNN9, max pooling", "cnn9-max", 8),
     Size("CNN13", "cnn13", 8),
+    # With all heads: the two stages train one network with either of them.
+    Size("CRNN10", "two-stage", 32, ("network.mode=seld",)),
+    Size("VGG9", "two-stage-vgg9", 32, ("network.mode=seld",)),
+    Size("segmentation, rank pooling", "segmentation", 8),
+    Size("segmentation, maximum", "segmentation-gmp", 8),
+    Size("segmentation, average", "segmentation-gap", 8),
 )
 
 
@@ -54,9 +60,10 @@ def measure_size(size: Size, quick: bool, folder: Path) -> list[Figure]:
     from common.optimizer import build_optimizer
     from common.system import load_system
 
-    settings = task(size.task_id, folder)
+    settings = task(size.task_id, folder, *size.overrides)
     stage = load_system(settings.family, settings.system).stages(settings)[0]
-    bands_channels = importlib.import_module(f"{settings.family}.features").feature_shape(settings.features)
+    features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # a room has those of its family
+    bands_channels = features.feature_shape(settings.features)
     frames, examples = (settings.pipeline.sequence_frames, size.examples) if not quick else (20, 1)
     keras.utils.set_random_seed(0)
     network = stage.build((None, *bands_channels))
@@ -80,16 +87,8 @@ def measure_size(size: Size, quick: bool, folder: Path) -> list[Figure]:
         Figure(f"{name}: trainable parameters", trainable, ""),
         Figure(f"{name}: one step", 1000 * seconds, "ms"),
         Figure(f"{name}: examples", examples / seconds, "1/s"),
-        Figure(f"{name}: peak memory of the process", _peak_megabytes(), "MB"),
+        Figure(f"{name}: peak memory of the process", peak_megabytes(), "MB"),
     ]
-
-
-def _peak_megabytes() -> float:
-    """Peak of the memory held by this program, without that of the process that started it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:
@@ -103,14 +102,7 @@ def measure(quick: bool, folder: Path) -> list[Figure]:
 
 def steps_table(figures: Sequence[Figure]) -> str:
     """One row for each network, one column for each of its figures."""
-    rows: dict[str, list[str]] = {}
-    columns: dict[str, None] = {}
-    for figure in figures:
-        network, _, what = figure.name.partition(": ")
-        exact = figure.unit == ""
-        rows.setdefault(network, []).append(f"{figure.value:,.0f}" if exact else short(figure.value))
-        columns[what if exact else f"{what}, {figure.unit}"] = None
-    return table(["network, batch x frames x bands x channels", *columns], [(name, *row) for name, row in rows.items()])
+    return pivot_table(figures, "network, batch x frames x bands x channels")
 
 
 if __name__ == "__main__":

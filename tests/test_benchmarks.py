@@ -40,7 +40,7 @@ def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_
     assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
 
 
-@pytest.mark.parametrize("name", [*run.NAMES, *demo_seeds.DEMOS])
+@pytest.mark.parametrize("name", [*run.NAMES, *run.ON_REQUEST, *demo_seeds.DEMOS])
 def test_the_report_has_a_place_for_each_benchmark(name):
     text = (ROOT / "BENCHMARKS.md").read_text()
     assert replace_between(replace_between(text, name, "@old@"), name, "@new@").count("@") == 2
