@@ -9,6 +9,7 @@ from types import ModuleType
 
 import keras
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from common.callbacks import Scorer
 from common.config import validate
@@ -209,7 +210,8 @@ class Experiment:
         """For each clip, what each model says of it."""
         pipeline = self.task.pipeline
         streams = [predict_recordings(model, test.recordings(stage, pipeline)) for stage, model in trained]
-        with devices(self.task.run), guard_stream():
+        # Scoring multiplies small matrices: threads of the numerical libraries would wait for each other, and for Keras.
+        with devices(self.task.run), guard_stream(), threadpool_limits(limits=1):
             yield from zip(*streams, strict=True)
 
     def _output(self, prediction: Prediction) -> ClipOutput:
