@@ -83,8 +83,8 @@ def _draw_output(
     classes, clip_s = dataset.classes, dataset.clip_s
     logmel = np.log(framing.mel_magnitude(mixture) + 1e-8)
     occurring = [classes[k] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
-    options = {"tags": output.clip, "occurring": occurring}
-    save_figure(masks_figure(logmel, output.masks, classes, clip_s, truth.name, **options), folder / "masks.png")
+    figure = masks_figure(logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring)
+    save_figure(figure, folder / "masks.png")
     estimate = decode_clip(output.frames, output.clip, decoding, framing.hop_s, clip_s=clip_s)
     figure = curves_figure(
         output.frames, estimate, classes, clip_s, truth.name, reference=truth.events, tags=output.clip

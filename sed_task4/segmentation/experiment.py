@@ -199,10 +199,7 @@ class Experiment:
                 self._write_example(truth, outputs[0], folder)
         for name, scorer in scorers.items():
             write_submission(folder / name / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
-        return FoldScores(
-            *({label: [scorer.class_scores()] for label, scorer in each.items()} for each in (scorers, baselines)),
-            len(test.recording_names),
-        )
+        return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
 
     def _predictions(
         self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection
@@ -210,7 +207,7 @@ class Experiment:
         """For each clip, what each model says of it."""
         pipeline = self.task.pipeline
         streams = [predict_recordings(model, test.recordings(stage, pipeline)) for stage, model in trained]
-        # Scoring multiplies small matrices: threads of the numerical libraries would wait for each other, and for Keras.
+        # Scoring multiplies small matrices: threads of the numerical libraries would wait for each other and for Keras.
         with devices(self.task.run), guard_stream(), threadpool_limits(limits=1):
             yield from zip(*streams, strict=True)
 
@@ -240,6 +237,10 @@ def example_names(mixtures: Sequence[Mixture], count: int) -> list[str]:
     """Chooses mixtures to show: those with the most different classes, the first of them."""
     ordered = sorted(mixtures, key=lambda mixture: (-len({event.label for event in mixture.events}), mixture.name))
     return [mixture.name for mixture in ordered[:count]]
+
+
+def _fold_scores(scorers: Mapping[str, SegmentationScorer]) -> dict[str, list[ClassScores]]:
+    return {label: [scorer.class_scores()] for label, scorer in scorers.items()}
 
 
 def _selection(store: FeatureStore, folds: Sequence[int]) -> Selection:
