@@ -69,7 +69,7 @@ class Experiment:
         system.check_network(network, (task.pipeline.sequence_frames, *shape))
         stages = system.stages(task)
         stages_to_redo(stages, task.overwrite)
-        check_stage_names(stages, task.training)
+        check_stage_names(getattr(system, "STAGE_NAMES", [stage.name for stage in stages]), task.training)
         return cls(task, system, network)
 
     def new_network(self) -> keras.Model:
@@ -235,13 +235,12 @@ def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
     return 20.0 * np.log10(np.maximum(level, 1e-5)) if kind == "magnitude_phase" else level
 
 
-def check_stage_names(stages: Sequence[Stage], training: SeldTraining) -> None:
-    """Checks that settings of single stages name stages of the system.
+def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
+    """Checks that settings of single stages name stages that the system knows, whether this task trains them or not.
 
     Raises:
         ConfigError: one does not.
     """
-    known = [stage.name for stage in stages]
     for key, named in (("stage_epochs", training.stage_epochs), ("start_from", training.start_from)):
         unknown = [name for name in named if name not in known]
         if unknown:
