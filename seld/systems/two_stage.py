@@ -17,6 +17,7 @@ from seld.losses import two_stage_losses
 Size = Annotated[int, Field(gt=0)]
 TorchNames = dict[str, tuple[str | tuple[str, ...], str]]
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+STAGE_NAMES = ("sed", "doa", "seld")  # of all modes
 HEADS = {"sed": ("event_fc",), "doa": ("azimuth_fc", "elevation_fc")}  # the layers of each output
 GAMMA_DEVIATION = 0.02  # of the first scales of batch normalisation about 1
 
