@@ -1,6 +1,7 @@
 """Settings of time-frequency segmentation: one entry of `params.yaml`."""
 
-from typing import Literal, Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +31,14 @@ class TaskConfig(BaseTask):
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
     separated_clips: int = Field(1, ge=0, description="Test clips of a fold whose sounds are written and drawn.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _published_decoding(cls, values: Any) -> Any:
+        """What is not said of the decoding is as published, which other systems of the family do otherwise."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("decoding"), Mapping):
+            return values
+        return {**values, "decoding": {**PUBLISHED_DECODING.model_dump(), **values["decoding"]}}
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:

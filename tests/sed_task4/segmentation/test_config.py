@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from common.config import load_task, read_tasks
+from common.config import check_task, load_task, read_tasks
 from common.errors import ConfigError
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
@@ -24,6 +24,12 @@ def test_the_defaults_are_the_published_sizes():
     assert task.training.epochs * task.training.iterations_per_epoch == 10_000
     assert task.network["gwrp_decay"] == 0.9998
     assert [fold.test for fold in task.folds] == [(1,), (2,), (3,), (4,)]
+
+
+def test_decoding_that_is_not_named_is_as_published():
+    settings = load_task(PARAMS, "segmentation").model_dump(mode="json") | {"decoding": {"smooth_frames": 5}}
+    decoding = check_task(settings, "here").decoding
+    assert (decoding.decoder, decoding.high_threshold, decoding.smooth_frames) == ("kong2019", 0.2, 5)
 
 
 def test_the_demos_list_of_classes_can_be_another_one_without_any_code():
