@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import ROOT, replace_between
 
-NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "scoring", "event_scores", "training_steps")
+NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "windows", "scoring", "event_scores", "training_steps")
 ON_REQUEST = ("gpu",)  # takes hours, and a GPU
 
 

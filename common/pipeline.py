@@ -53,6 +53,7 @@ _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
+_GROUPS = 4  # of shards, each read by a worker of its own
 _MEMORY_SHARE = 0.7  # of what is free; the rest is for batches and the model
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
@@ -475,11 +476,12 @@ def _streamed_passes(
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), _key(seed, number, _HASHES))
         files = tf.data.Dataset.from_tensor_slices((tf.gather(paths, order), tf.gather(label_paths, order)))
-        examples = files.interleave(
-            lambda *pair: source.records(*pair).flat_map(lambda *records: sequences(records, number)),
-            cycle_length=min(interleave, len(source.paths)),
-            num_parallel_calls=min(interleave, len(source.paths), max(2, os.cpu_count() or 1)),
-        )
+
+        def of_shard(*pair: tf.Tensor) -> tf.data.Dataset:
+            return source.records(*pair).flat_map(lambda *records: sequences(records, number))
+
+        in_turns = _in_turns if cutter.hop_frames is None else _in_turns_of_groups
+        examples = in_turns(files, len(paths), of_shard, interleave)
         # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
         tf.random.set_seed(1)
@@ -487,6 +489,26 @@ def _streamed_passes(
         return shuffled.batch(batch_size, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
 
     return one_pass
+
+
+def _in_turns(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
+    """What `of_file` makes of so many files in turns; up to twice as many files more are opened ahead."""
+    at_once = min(interleave, n_files)
+    workers = min(at_once, max(2, os.cpu_count() or 1))
+    return files.interleave(of_file, cycle_length=at_once, num_parallel_calls=workers)
+
+
+def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
+    """What `of_file` makes of so many files in turns, none opened ahead: a worker for each group of files.
+
+    The number of groups decides on the order and is the same on every machine.
+    """
+    groups = min(_GROUPS, n_files)
+
+    def of_group(group: tf.Tensor) -> tf.data.Dataset:
+        return files.shard(groups, group).interleave(of_file, cycle_length=max(1, interleave // groups))
+
+    return tf.data.Dataset.range(groups).interleave(of_group, cycle_length=groups, num_parallel_calls=groups)
 
 
 def _cached_passes(
