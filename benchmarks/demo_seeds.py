@@ -1,6 +1,6 @@
 """Runs a demo with several seeds, each on simulated recordings of its own, and writes the table into BENCHMARKS.md.
 
-python -m benchmarks.demo_seeds [SEED ...] [--task demo|crnn-demo|cnn9-demo] [--folder runs/seeds] [--set KEY=VALUE ...]
+python -m benchmarks.demo_seeds [SEED ...] [--task TASK] [--folder runs/seeds] [--set KEY=VALUE ...]
 """
 
 import argparse
@@ -52,10 +52,16 @@ def task4_numbers(scores: Scores) -> list[float | None]:
     return [scores.get(name) for name in ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")]
 
 
+def segmentation_numbers(scores: Scores) -> list[float | None]:
+    """Means over classes of tags, frames, masks and separated sounds."""
+    return [scores.get(name) for name in ("tag_ap", "sed_f", "mask_f", "gain_db", "event_gain_db")]
+
+
 SELD_COLUMNS = {
     "ER": 2, "F": 3, "DOA error, all estimates": 1, "DOA error, matched pairs": 1, "frame recall": 3, "SELD": 3
 }  # fmt: skip
 TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
+SEGMENTATION_COLUMNS = {"mAP": 2, "SED F": 2, "mask F": 2, "SI-SDR gain, dB": 1, "gain in events, dB": 1}
 TASK4_BASELINES = ("always silent", "always active", "true tags, whole clip")
 DEMOS = {
     "demo": Demo(
@@ -81,6 +87,14 @@ DEMOS = {
         ("cnn", "cnn, tags over the clip"),
         TASK4_BASELINES,
         task4_numbers,
+    ),
+    "segmentation-demo": Demo(
+        "task4_segmentation.py",
+        SEGMENTATION_COLUMNS,
+        (">= 0.70", ">= 0.52", ">= 0.20", ">= 8", ">= 2"),
+        ("gwrp", "gmp", "gap"),
+        ("all classes everywhere", "true tags, everywhere", "true times, all bands", "ideal binary mask"),
+        segmentation_numbers,
     ),
 }
 
