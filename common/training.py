@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+import common.rank_pooling  # noqa: F401  # registers its layer, which saved models name
 from common.callbacks import KeepModels, LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
 from common.config import RunConfig, TrainingConfig
 from common.distribution import devices, jit_setting

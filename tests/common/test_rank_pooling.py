@@ -1,5 +1,8 @@
 """Global pooling of maps against its definition."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -65,6 +68,13 @@ def test_maps_of_any_length_are_pooled_in_one_model_that_can_be_saved(tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     for frames in (1, 7):
         np.testing.assert_allclose(loaded(MAPS[:, :frames]), by_definition(MAPS[:, :frames], 0.9), rtol=1e-5)
+
+
+def test_a_program_that_knows_no_system_loads_a_model_with_this_layer(tmp_path):
+    inputs = keras.Input((None, 5, 3))
+    keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs)).save(tmp_path / "model.keras")
+    code = "import sys; from pathlib import Path; from common.training import load_model; load_model(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "model.keras"], check=True)
 
 
 @pytest.mark.parametrize("settings", [{"kind": "mean"}, {"kind": "gwrp", "decay": 1.1}, {"kind": "gwrp", "decay": -1}])
