@@ -110,8 +110,12 @@ def train_stage(
         return load_model(best)
 
 
-def load_model(path: Path) -> keras.Model:
+def load_model(path: Path, remedy: str | None = None) -> keras.Model:
     """Loads a saved model without running any code stored in it.
+
+    Args:
+        path: the file.
+        remedy: what to do when it cannot be loaded; None: train it again.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a Keras model.
@@ -119,10 +123,8 @@ def load_model(path: Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a damaged file
-        raise CheckpointError(
-            f"{path} cannot be loaded as a Keras model: {error}. Delete the folder {path.parent} and run the same "
-            "command again."
-        ) from error
+        remedy = remedy or f"Delete the folder {path.parent} and run the same command again."
+        raise CheckpointError(f"{path} cannot be loaded as a Keras model: {error}. {remedy}") from error
 
 
 def _fit(

@@ -168,7 +168,7 @@ class Experiment:
         """The model whose weights a stage starts from: an earlier one, or one from a file."""
         path = self.task.training.start_from.get(stage.name)
         if path is not None:
-            return load_model(path)
+            return load_model(path, "Give another file in `training.start_from`.")
         return next((model for earlier, model in before if earlier.name == stage.starts_from), None)
 
     def _test(self, trained: Sequence[Trained], test: Selection, folder: Path) -> list[ScoredRecording]:

@@ -1,6 +1,7 @@
 """Runs of the two-stage system: detection, then direction, beside the joint network; single stages; all the data."""
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -112,3 +113,9 @@ def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     options = arguments(folder, training__start_from=start, network__filters="[8, 4]", network__also_joint="false")
     assert main(["two-stage-demo", "other", *options]) == 2
     assert "The model to start from does not fit" in capsys.readouterr().err
+
+
+def test_a_missing_file_to_start_from_is_named_with_the_setting(folder, capsys):
+    options = arguments(folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false")
+    assert main(["two-stage-demo", "nowhere", *options]) == 2
+    assert re.search(r"nowhere\.keras.*Give another file in `training.start_from`", capsys.readouterr().err)
