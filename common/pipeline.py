@@ -54,7 +54,7 @@ _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
 _GROUPS = 4  # of shards, each read by a worker of its own
-_MEMORY_SHARE = 0.7  # of what is free; the rest is for batches and the model
+_MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
 
@@ -568,7 +568,7 @@ def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarra
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
-    """Concatenates in time and lets go of each part once it is copied, so that memory holds little twice."""
+    """Concatenates in time and lets go of each part once it is copied."""
     joined = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
     end = len(joined)
     while parts:
