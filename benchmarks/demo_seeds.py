@@ -72,6 +72,14 @@ DEMOS = {
         ("always silent", "labels of another recording"),
         seld_numbers,
     ),
+    "two-stage-demo": Demo(
+        "seld.py",
+        SELD_COLUMNS,
+        ("< 1.00", "> 0", "", "", "> 0.315", "< 0.671"),
+        ("all", "joint"),
+        ("always silent", "labels of another recording"),
+        seld_numbers,
+    ),
     "crnn-demo": Demo(
         "task4_crnn.py",
         TASK4_COLUMNS,
