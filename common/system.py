@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
+from common.config import validate
 from common.errors import ConfigError
+from common.section import Section
 
 # A system file, `<family>/systems/<name>.py`, defines these.
 REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages", "decode")
@@ -97,3 +99,23 @@ def load_system(family: str, system: str) -> ModuleType:
     if lacking:
         raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see the README on adding a system.")
     return module
+
+
+def prepare_system(task: Any, bands_channels: tuple[int, int]) -> tuple[ModuleType, Section]:
+    """Loads the system of a task and checks, before any work, that its settings and the features fit together.
+
+    Args:
+        task: the settings of a task of any family.
+        bands_channels: of its features, (F, C).
+
+    Returns:
+        The module of the system, and its own settings.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    system = load_system(task.family, task.system)
+    network = validate(system.NetworkConfig, task.network, "network")
+    system.check_network(network, (task.pipeline.sequence_frames, *bands_channels))
+    stages_to_redo(system.stages(task), task.overwrite)
+    return system, network

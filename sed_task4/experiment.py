@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from common.callbacks import Scorer
-from common.config import validate
 from common.distribution import devices
 from common.errors import ConfigError, DataError
 from common.events import EventTable
@@ -25,7 +24,7 @@ from common.prediction import Prediction, predict_recordings
 from common.run_directory import read_json
 from common.section import Section
 from common.stage_data import Selection, stage_data
-from common.system import Stage, load_system, stages_to_redo
+from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
@@ -122,12 +121,9 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system = load_system(task.family, task.system)
-        network = validate(system.NetworkConfig, task.network, "network")
-        system.check_network(network, (task.pipeline.sequence_frames, *feature_shape(task.features)))
+        system, network = prepare_system(task, feature_shape(task.features))
         if any(stage.learns_from == "predictions" for stage in system.stages(task)) and not task.sets.unlabelled:
             raise ConfigError(f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their subset.")
-        stages_to_redo(system.stages(task), task.overwrite)
         return cls(task, system, network)
 
     def new_network(self) -> keras.Model:

@@ -129,26 +129,19 @@ class SceneSettings:
     longest_source_s: float
 
 
-def run(
-    task: Any, preset: str | None = None, annotations: Path | None = None, overwrite: bool = False
-) -> SimulationReport:
+def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> SimulationReport:
     """Simulates the dataset that a task reads: its layout and its subsets.
 
     Args:
         task: settings of the task.
-        preset: replaces the preset of the settings.
         annotations: folder with metadata files of strong labels to render instead of drawn scenes.
         overwrite: write again what is there.
 
     Raises:
-        ConfigError: there is no such preset, or the task's classes cannot be simulated.
+        ConfigError: the task's classes cannot be simulated.
         DataError: the folder holds other data.
     """
     simulation: SimulationConfig = task.simulation
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"Unknown preset {preset!r}. Expected: one of {', '.join(PRESETS)}.")
-        simulation = simulation.model_copy(update={"preset": preset})
     return simulate_task4(
         Path(task.dataset_dir),
         simulation,

@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.answers import Answers, parts
-from common.config import validate
 from common.distribution import devices
 from common.errors import ConfigError
 from common.feature_store import FeatureStore
@@ -23,7 +22,7 @@ from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
 from common.stage_data import Selection, stage_data
-from common.system import Stage, load_system, stages_to_redo
+from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, load_model, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
@@ -63,13 +62,9 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system = load_system(task.family, task.system)
-        network = validate(system.NetworkConfig, task.network, "network")
-        shape = feature_shape(task.features, task.dataset.channels)
-        system.check_network(network, (task.pipeline.sequence_frames, *shape))
-        stages = system.stages(task)
-        stages_to_redo(stages, task.overwrite)
-        check_stage_names(getattr(system, "STAGE_NAMES", [stage.name for stage in stages]), task.training)
+        system, network = prepare_system(task, feature_shape(task.features, task.dataset.channels))
+        known = getattr(system, "STAGE_NAMES", [stage.name for stage in system.stages(task)])
+        check_stage_names(known, task.training)
         return cls(task, system, network)
 
     def new_network(self) -> keras.Model:
@@ -114,7 +109,7 @@ class Experiment:
             for stage in members:
                 trained.append((stage, self._train(stage, trained, fold, stores, folder / stage.name)))
             place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
-            scored[part] = self._test(trained, test, place)
+            scored[part] = self._test(trained, test, self._statistics(fold, stores)[0], place)
         self._draw_examples(test, folder)
         return scored
 
@@ -139,14 +134,12 @@ class Experiment:
         self, stage: Stage, before: Sequence[Trained], fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path
     ) -> keras.Model:
         task, features = self.task, self.task.features
-        train = Selection.among(stores, fold.train)
-        scaled = None if features.scaler_splits == "all" else train.groups
         augmented = task.training.augmentation == "foa_rotation"
         data = stage_data(
             stage,
-            train,
+            Selection.among(stores, fold.train),
             Selection.among(stores, fold.decisive),
-            train.store.statistics(scaled, features.interleaved_channels),
+            self._statistics(fold, stores),
             task.pipeline,
             task.seed,
             training=task.training,
@@ -164,6 +157,12 @@ class Experiment:
         training = task.training.model_copy(update={"epochs": epochs})
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))
 
+    def _statistics(self, fold: FoldConfig, stores: Sequence[FeatureStore]) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation (F, C) of the features that the fold learns from."""
+        train, features = Selection.among(stores, fold.train), self.task.features
+        groups = None if features.scaler_splits == "all" else train.groups
+        return train.store.statistics(groups, features.interleaved_channels)
+
     def _start(self, stage: Stage, before: Sequence[Trained]) -> keras.Model | None:
         """The model whose weights a stage starts from: an earlier one, or one from a file."""
         path = self.task.training.start_from.get(stage.name)
@@ -171,12 +170,15 @@ class Experiment:
             return load_model(path, "Give another file in `training.start_from`.")
         return next((model for earlier, model in before if earlier.name == stage.starts_from), None)
 
-    def _test(self, trained: Sequence[Trained], test: Selection, folder: Path) -> list[ScoredRecording]:
+    def _test(
+        self, trained: Sequence[Trained], test: Selection, mean: np.ndarray, folder: Path
+    ) -> list[ScoredRecording]:
         *before, (stage, model) = trained
-        task, features = self.task, self.task.features
+        task = self.task
+        padding = mean if task.pipeline.padding == "mean" else None
 
         def stream() -> Any:
-            return test.recordings(stage, task.pipeline, features.interleaved_channels)
+            return test.recordings(stage, task.pipeline, task.features.interleaved_channels, padding)
 
         answers, scored = Answers(before, lambda: [stream()]), []
         with devices(task.run), guard_stream():

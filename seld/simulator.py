@@ -123,26 +123,19 @@ PRESETS = {
 }
 
 
-def run(
-    task: Any, preset: str | None = None, annotations: Path | None = None, overwrite: bool = False
-) -> SimulationReport:
+def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> SimulationReport:
     """Simulates the dataset that a task reads: its format, its development splits and, in mode eval, split 0.
 
     Args:
         task: settings of the task.
-        preset: replaces the preset of the settings.
         annotations: folder with metadata files to render instead of drawn scenes.
         overwrite: write again what is there.
 
     Raises:
-        ConfigError: there is no such preset, or the task's classes or channels cannot be simulated.
+        ConfigError: the task's classes or channels cannot be simulated.
         DataError: the folder holds other data.
     """
     simulation: SimulationConfig = task.simulation
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"Unknown preset {preset!r}. Expected: one of {', '.join(PRESETS)}.")
-        simulation = simulation.model_copy(update={"preset": preset})
     return simulate_tau2019(
         Path(task.dataset_dir),
         simulation,

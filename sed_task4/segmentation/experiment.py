@@ -12,7 +12,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from common.callbacks import Scorer
-from common.config import validate
 from common.distribution import devices
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
@@ -23,7 +22,7 @@ from common.plotting import Curve, Panel
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
 from common.stage_data import Selection, stage_data
-from common.system import Stage, load_system, stages_to_redo
+from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
 from sed_task4.features import feature_shape
 from sed_task4.segmentation.config import TaskConfig
@@ -121,10 +120,7 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system = load_system(task.family, task.system)
-        network = validate(system.NetworkConfig, task.network, "network")
-        system.check_network(network, (task.pipeline.sequence_frames, *feature_shape(task.features)))
-        stages_to_redo(system.stages(task), task.overwrite)
+        system, network = prepare_system(task, feature_shape(task.features))
         return cls(task, system, network)
 
     @property

@@ -100,26 +100,19 @@ class SoundSettings:
     variation: float
 
 
-def run(
-    task: Any, preset: str | None = None, annotations: Path | None = None, overwrite: bool = False
-) -> SimulationReport:
+def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> SimulationReport:
     """Simulates the sounds and scenes that a task mixes.
 
     Args:
         task: settings; `dataset_dir`, `dataset`, `simulation`, `seed` and `parallel` are used.
-        preset: replaces the preset of the settings.
         annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of drawn ones.
         overwrite: write again what is there.
 
     Raises:
-        ConfigError: there is no such preset, or no synthetic sound of some class.
+        ConfigError: there is no synthetic sound of some class.
         DataError: the folder holds other data, or annotations cannot be used.
     """
     simulation: SimulationConfig = task.simulation
-    if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"Unknown preset {preset!r}. Expected: one of {', '.join(PRESETS)}.")
-        simulation = simulation.model_copy(update={"preset": preset})
     return simulate_segmentation(
         Path(task.dataset_dir),
         task.dataset,

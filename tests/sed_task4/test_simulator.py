@@ -386,8 +386,6 @@ def test_a_task_writes_the_subsets_that_it_reads(tmp_path):
         parallel=ParallelConfig(jobs=1),
     )  # fmt: skip
     assert len(run(task).written) == 3
-    with pytest.raises(ConfigError, match="Unknown preset 'tiny'"):
-        run(task, preset="tiny")
 
 
 def test_the_full_preset_has_the_numbers_of_the_real_dataset():

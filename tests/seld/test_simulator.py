@@ -345,14 +345,6 @@ def test_a_task_gets_the_format_and_the_sets_it_reads(tmp_path, mode, folders):
     assert {path.name for path in tmp_path.iterdir() if path.name.startswith(("foa", "mic"))} == folders
 
 
-def test_an_unknown_preset_is_an_error():
-    with pytest.raises(ConfigError, match=r"'huge'\. Expected: one of fixture, demo, gpu, full"):
-        run(SimpleNamespace(simulation=SimulationConfig()), preset="huge")
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"rooms": [5]}, {"overlaps": [0]}, {"recordings_per_split": {6: 1}}, {"preset": "x"}]
-)
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         SimulationConfig(**wrong)

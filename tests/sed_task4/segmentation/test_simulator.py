@@ -146,8 +146,6 @@ def test_classes_without_a_sound_are_refused_or_left_out_as_the_preset_says(tmp_
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"no synthetic sound for Applause.*Expected: classes among Acoustic_guitar"):
         run(task)
-    with pytest.raises(ConfigError, match="Unknown preset 'huge'"):
-        run(task, preset="huge")
     task.dataset = DATASET.model_copy(update={"classes": ("Applause", "Bark")})
     task.simulation = SMALL
     report = run(task)
