@@ -111,9 +111,11 @@ class Segmenter:
             raise ConfigError(f"{run} is no run of sed_task4.segmentation. Received: {task.family}.")
         choose_backend(task.run)
         with stderr_discarded():  # the backend announces itself while it is loaded
+            from common import distribution
             from common.system import load_system
             from common.training import BEST, load_model
 
+            distribution.prepare(task.run)
             stages = [each.name for each in load_system(task.family, task.system).stages(task)]
         chosen = _one_of([each.name for each in task.folds], fold, "--fold"), _one_of(stages, stage, "--stage")
         return cls(task, load_model(Path(run, *chosen, BEST)))
