@@ -28,7 +28,7 @@ lint: $(STAMP)
 
 # By package, not `.`: seld.py and seld/ share a name.
 types: $(STAMP)
-	$(RUN) -m mypy -p common -p seld -p benchmarks
+	$(RUN) -m mypy -p common -p seld -p sed_task4 -p benchmarks
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

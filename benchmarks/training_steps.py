@@ -42,9 +42,9 @@ SIZES = (
     # With all heads: the two stages train one network with either of them.
     Size("CRNN10", "two-stage", 32, ("network.mode=seld",)),
     Size("VGG9", "two-stage-vgg9", 32, ("network.mode=seld",)),
-    Size("segmentation, rank pooling", "segmentation", 8),
-    Size("segmentation, maximum", "segmentation-gmp", 8),
-    Size("segmentation, average", "segmentation-gap", 8),
+    Size("segmentation, rank pooling", "segmentation", 24),
+    Size("segmentation, maximum", "segmentation-gmp", 24),
+    Size("segmentation, average", "segmentation-gap", 24),
 )
 
 
