@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,7 @@ from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events, parse_name
 from seld.features import feature_shape
-from seld.figures import LEARNING_PANELS, channel_titles, features_figure, recording_figure
+from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.metrics import reference_for
 from seld.score import ScoredRecording, score_report
 from seld.submission import read_submission, write_submission
@@ -147,12 +148,9 @@ class Experiment:
             interleaved_channels=features.interleaved_channels,
         )
         answers = Answers(before, lambda: data.scored)
-        goal = Goal(
-            f"val_{'sed' if detects_only(stage) else 'seld'}_error",
-            "min",
-            lambda: ValidationScorer(task, stage, answers, self.decode),
-            LEARNING_PANELS,
-        )
+        monitor = f"val_{'sed' if detects_only(stage) else 'seld'}_error"
+        new_scorer = partial(ValidationScorer, task, stage, answers, self.decode)
+        goal = Goal(monitor, "min", new_scorer, learning_panels(monitor))
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))

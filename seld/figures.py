@@ -9,6 +9,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,15 @@ from seld.submission import read_submission
 logger = logging.getLogger(__name__)
 DYNAMIC_RANGE_DB = 80.0  # shown below the loudest point of a spectrogram
 
-# Names as the score callback writes them into the history.
+# Names as the score callback writes them into the history, what the legend says, and the scale of the curve.
+_LEARNING_SCORES = (
+    ("er", "error rate", 1.0),
+    ("f", "F-score", 1.0),
+    ("doa_error_deg", "DOA error / 180°", 1 / 180),
+    ("frame_recall", "frame recall", 1.0),
+    ("seld_error", "SELD error", 1.0),
+    ("sed_error", "detection error", 1.0),
+)
 LEARNING_PANELS = (
     Panel(
         "Losses",
@@ -48,13 +57,10 @@ LEARNING_PANELS = (
     Panel(
         "Scores on validation",
         "score",
-        (
-            Curve("val_er", "error rate"),
-            Curve("val_f", "F-score"),
-            Curve("val_doa_error_deg", "DOA error / 180°", scale=1 / 180),
-            Curve("val_frame_recall", "frame recall"),
-            Curve("val_seld_error", "SELD error"),
-            Curve("val_sed_error", "detection error"),
+        tuple(
+            Curve(f"{kind}_{name}", f"{title}{where}", scale, dashed=kind == "train", colour=colour)
+            for colour, (name, title, scale) in enumerate(_LEARNING_SCORES)
+            for kind, where in (("val", ""), ("train", ", training"))
         ),
         limits=(0.0, 1.2),
         best="val_seld_error",
@@ -69,6 +75,12 @@ LEARNING_PANELS = (
         ),
     ),
 )
+
+
+def learning_panels(monitor: str) -> tuple[Panel, ...]:
+    """The panels of a training whose best epoch has the lowest value of `monitor`, e.g. "val_seld_error"."""
+    losses, scores, directions = LEARNING_PANELS
+    return losses, replace(scores, best=monitor), directions
 
 
 # One recording

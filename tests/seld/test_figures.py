@@ -13,6 +13,7 @@ from seld.figures import (
     dataset_figures,
     directions_figure,
     features_figure,
+    learning_panels,
     main,
     overlap_shares,
     recording_figure,
@@ -163,6 +164,13 @@ def test_the_command_names_what_is_wrong_and_writes_nothing(recording, capsys):
     assert main(["dataset", str(recording / "figures"), "--out", str(recording)]) == 2
     assert "No metadata in" in capsys.readouterr().err
     assert not (recording / "figure.png").exists()
+
+
+def test_the_best_epoch_is_marked_on_the_score_that_decides():
+    for monitor in ("val_sed_error", "val_seld_error"):
+        panels = learning_panels(monitor)
+        assert [panel.best for panel in panels] == [None, monitor, None]
+        assert monitor in {curve.name for curve in panels[1].curves}
 
 
 def test_learning_panels_show_losses_and_all_five_scores():
