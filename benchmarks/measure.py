@@ -9,8 +9,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -38,7 +39,60 @@ class Figure:
     aim: str = ""
 
 
-Benchmark = Callable[[bool, Path], list[Figure]]
+@dataclass(frozen=True)
+class Goal:
+    """One row of the table of goals: a measured ratio or size against what the project holds itself to.
+
+    Attributes:
+        work: what was measured.
+        value: the number; None: it could not be measured here.
+        aim: the number to reach.
+        unit: of both, e.g. "times faster", "of its time", "MB", "%".
+        at_least: whether more is better.
+        details: what stands behind the number, e.g. medians and spreads of both routes.
+        reason: why it is missed or not measured; shown only then.
+    """
+
+    work: str
+    value: float | None
+    aim: float
+    unit: str
+    at_least: bool
+    details: str = ""
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """ "met", "missed: <reason>" or "not measured: <reason>"."""
+        if self.value is None:
+            return f"not measured: {self.reason}"
+        if self.value >= self.aim if self.at_least else self.value <= self.aim:
+            return "met"
+        return f"missed: {self.reason or 'not known why'}"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Repeated measurements of one route.
+
+    Attributes:
+        values: in the order in which they were taken, in seconds unless said otherwise.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.values)
+
+    def text(self, unit: str = "s", scale: float = 1.0) -> str:
+        """Median and spread, e.g. "0.21 s (0.20 to 0.23)"."""
+        least, most = min(self.values) * scale, max(self.values) * scale
+        return f"{short(self.median * scale)} {unit} ({short(least)} to {short(most)})"
+
+
+Benchmark = Callable[[bool, Path], "list[Figure | Goal]"]
 
 
 def wall_s(work: Callable[[], object]) -> float:
@@ -52,6 +106,26 @@ def median_wall_s(work: Callable[[], object], repeats: int) -> float:
     """Median of the seconds that `work` takes, after one run that is not counted."""
     work()
     return statistics.median(wall_s(work) for _ in range(repeats))
+
+
+def in_turns(routes: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, Timing]:
+    """Measures routes in turns, so that whatever else the machine does falls on all of them.
+
+    Args:
+        routes: by name, what measures once and returns the number; see `timed` for work that is to be timed.
+        repeats: how often each is counted; with more than one, a first round is not.
+
+    Returns:
+        By name, the measurements.
+    """
+    rounds = [{name: route() for name, route in routes.items()} for _ in range(repeats + (repeats > 1))]
+    counted = rounds[1:] if repeats > 1 else rounds
+    return {name: Timing(tuple(each[name] for each in counted)) for name in routes}
+
+
+def timed(work: Callable[[], object]) -> Callable[[], float]:
+    """Makes a route for `in_turns` of work that is to be timed."""
+    return partial(wall_s, work)
 
 
 def peak_megabytes() -> float:
@@ -116,8 +190,27 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def goals_table(goals: Iterable[Goal]) -> str:
+    """The table of goals in Markdown: one row each, with what stands behind it and a verdict."""
+    rows = []
+    for goal in goals:
+        bound = "at least" if goal.at_least else "at most"
+        value = "-" if goal.value is None else short(goal.value)
+        rows.append((goal.work, f"{bound} {goal.aim:g} {goal.unit}".strip(), value, goal.details, goal.verdict))
+    return table(("work", "goal", "measured", "medians (least to most)", "verdict"), rows)
+
+
+def result_tables(results: Iterable[Figure | Goal], to_table: Callable[[Sequence[Figure]], str] | None = None) -> str:
+    """The tables of a benchmark in Markdown: its goals, then its figures."""
+    results = list(results)
+    goals = [each for each in results if isinstance(each, Goal)]
+    figures = [each for each in results if isinstance(each, Figure)]
+    tables = [goals_table(goals)] if goals else []
+    return "\n\n".join([*tables, *([(to_table or figures_table)(figures)] if figures else [])])
+
+
 def figures_table(figures: Iterable[Figure]) -> str:
-    """The table of a benchmark in Markdown."""
+    """A table of figures in Markdown, one row each."""
     rows = [(figure.name, short(figure.value), figure.unit, figure.aim) for figure in figures]
     return table(("figure", "value", "unit", "aim"), rows)
 
@@ -158,7 +251,7 @@ def run_alone(
     title: str,
     benchmark: Benchmark,
     arguments: Sequence[str] | None = None,
-    to_table: Callable[[Sequence[Figure]], str] = figures_table,
+    to_table: Callable[[Sequence[Figure]], str] | None = None,
 ) -> None:
     """The command line of one benchmark: `python -m benchmarks.<name> [--quick] [--json FILE]`."""
     parser = argparse.ArgumentParser(description=title)
@@ -166,13 +259,15 @@ def run_alone(
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        figures = benchmark(options.quick, Path(folder))
-    print(f"{title}\n\n{to_table(figures)}")
+        results = benchmark(options.quick, Path(folder))
+    tables = result_tables(results, to_table)
+    print(f"{title}\n\n{tables}")
     if options.json:
         content = {
             "title": title,
-            "figures": [asdict(figure) for figure in figures],
-            "table": to_table(figures),
+            "figures": [asdict(each) for each in results if isinstance(each, Figure)],
+            "goals": [asdict(each) | {"verdict": each.verdict} for each in results if isinstance(each, Goal)],
+            "table": tables,
             "machine": machine(),
         }
         options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -4,14 +4,16 @@ python -m benchmarks.run [--quick] [--only NAME ...] [--markdown FILE] [--json F
 """
 
 import argparse
+import dataclasses
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.measure import ROOT, replace_between
+from benchmarks.measure import ROOT, Goal, goals_table, replace_between
+from common.files import write_json, write_text
 
 NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "windows", "scoring", "event_scores", "training_steps")
 ON_REQUEST = ("gpu",)  # takes hours, and a GPU
@@ -53,14 +55,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     markdown = options.markdown or (None if options.quick else ROOT / "BENCHMARKS.md")
     results_path = options.json or (None if options.quick else ROOT / "benchmarks" / "results.json")
     results = {name: measured(name, options.quick) for name in options.only}
+    earlier = json.loads(results_path.read_text(encoding="utf-8")) if results_path and results_path.exists() else {}
+    together = goals_of({name: (earlier | results).get(name, {}) for name in NAMES})
+    print(goals_table(together))
     if markdown:
-        text = markdown.read_text(encoding="utf-8")
+        text = replace_between(markdown.read_text(encoding="utf-8"), "goals", goals_table(together))
         for name, result in results.items():
             text = replace_between(text, name, section(name, result))
-        markdown.write_text(text, encoding="utf-8")
+        write_text(markdown, text)
     if results_path:
-        earlier = json.loads(results_path.read_text(encoding="utf-8")) if results_path.exists() else {}
-        results_path.write_text(json.dumps(earlier | results, indent=2) + "\n", encoding="utf-8")
+        write_json(results_path, earlier | results)
+
+
+def goals_of(results: Mapping[str, dict]) -> list[Goal]:
+    """The goals of all results, in the order of these."""
+    fields = [field.name for field in dataclasses.fields(Goal)]
+    stored = [goal for result in results.values() for goal in result.get("goals", [])]
+    return [Goal(**{name: goal[name] for name in fields}) for goal in stored]
 
 
 if __name__ == "__main__":

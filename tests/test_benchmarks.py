@@ -8,16 +8,37 @@ import re
 import pytest
 
 from benchmarks import demo_seeds, run, training_steps
-from benchmarks.measure import ROOT, Figure, figures_table, replace_between, run_alone, short
+from benchmarks.measure import ROOT, Figure, Goal, figures_table, in_turns, replace_between, run_alone, short
 
 
 @pytest.mark.parametrize("name", run.NAMES)
 def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
     benchmark = importlib.import_module(f"benchmarks.{name}")
-    figures = benchmark.measure(True, tmp_path)
-    assert len({figure.name for figure in figures}) == len(figures) > 0
+    results = benchmark.measure(True, tmp_path)
+    figures = [each for each in results if isinstance(each, Figure)]
+    goals = [each for each in results if isinstance(each, Goal)]
+    assert all(goal.value is None or goal.value > 0 for goal in goals)
+    assert len({goal.work for goal in goals}) == len(goals)
+    assert len({figure.name for figure in figures}) == len(figures) and len(results) > 0
     assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
     assert all(figure.value > 0 for figure in figures if "once, at the start" not in figure.name)
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "verdict"),
+    [(2.0, True, "met"), (1.9, True, "missed: slow disk"), (2.1, False, "missed: slow disk"), (2.0, False, "met"),
+     (None, True, "not measured: slow disk")],
+)  # fmt: skip
+def test_a_goal_is_met_at_its_bound_and_otherwise_says_why_not(value, at_least, verdict):
+    assert Goal("work", value, 2.0, "times faster", at_least, reason="slow disk").verdict == verdict
+
+
+def test_routes_are_measured_in_turns_and_the_first_round_does_not_count():
+    order = []
+    routes = {name: lambda name=name: order.append(name) or float(len(order)) for name in ("ours", "theirs")}
+    timings = in_turns(routes, 2)
+    assert order == ["ours", "theirs"] * 3
+    assert timings["ours"].values == (3.0, 5.0) and timings["theirs"].median == 5.0
 
 
 def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
@@ -31,16 +52,28 @@ def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
 
 def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
-    markdown.write_text("before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\nafter\n")
-    results.write_text('{"simulation": {"kept": true}}')
+    markdown.write_text(
+        "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!-- goals:end -->"
+    )
+    goal = {
+        "work": "a kept one",
+        "value": 3.0,
+        "aim": 2.0,
+        "unit": "times",
+        "at_least": True,
+        "details": "",
+        "reason": "",
+    }
+    results.write_text(json.dumps({"simulation": {"goals": [goal]}}))
     run.main(["--quick", "--only", "scoring", "--markdown", str(markdown), "--json", str(results)])
     text = markdown.read_text()
-    assert text.startswith("before\n<!-- scoring:begin -->\nScoring") and text.endswith("<!-- scoring:end -->\nafter\n")
+    assert text.startswith("before\n<!-- scoring:begin -->\nScoring")
+    assert "| a kept one | at least 2 times | 3 |  | met |" in text
     assert "old" not in text and "python -m benchmarks.scoring" in text
     assert json.loads(results.read_text()).keys() == {"simulation", "scoring"}
 
 
-@pytest.mark.parametrize("name", [*run.NAMES, *run.ON_REQUEST, *demo_seeds.DEMOS])
+@pytest.mark.parametrize("name", ["goals", *run.NAMES, *run.ON_REQUEST, *demo_seeds.DEMOS])
 def test_the_report_has_a_place_for_each_benchmark(name):
     text = (ROOT / "BENCHMARKS.md").read_text()
     assert replace_between(replace_between(text, name, "@old@"), name, "@new@").count("@") == 2
