@@ -9,6 +9,7 @@ import soundfile
 from common.errors import DataError
 from common.files import atomic_path
 
+FULL_SCALE = 32768.0  # of 16-bit samples
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what streaming writers and RF64 put where the size of a chunk would be
 
 
@@ -103,7 +104,12 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
     """16-bit samples as `read_audio` returns them: float32, divided by 32768."""
-    return samples.astype(np.float32) / np.float32(32768)
+    return samples.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def to_int16(audio: np.ndarray) -> np.ndarray:
+    """Rounds float samples in [-1, 1] to 16 bits; exact for what was read from a 16-bit file."""
+    return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:

@@ -70,6 +70,16 @@ class BaseTask(Section):
     parallel: ParallelConfig = ParallelConfig()
     published: dict[str, float] | None = None  # scores in the paper, shown beside ours
 
+    @model_validator(mode="after")
+    def _padding_fits_the_frontend(self) -> "BaseTask":
+        features: Any = getattr(self, "features", None)
+        if features is not None and features.on_device and self.pipeline.padding == "mean":
+            raise ValueError(
+                "`pipeline.padding: mean` is of features, which `features.frontend: device` computes in the model: the "
+                "time after the end of a recording is digital silence there. Set `pipeline.padding: repeat`."
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _paths_expand_the_home_folder(cls, values: Any) -> Any:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from common.audio import from_int16, to_int16
 from common.errors import DataError
 from common.feature_store import (
     MANIFEST,
@@ -36,9 +37,10 @@ from common.feature_store import (
     write_canonical_json,
 )
 from common.files import remove_temporaries, storage_error
+from common.frontend import AUDIO, Frontend
 from common.parallel import ParallelConfig, parallel_map
 from common.scaler import RunningStatistics
-from common.tfrecord import ExampleSchema, ShardFile, write_shard
+from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +84,8 @@ class Recipe:
         folder: where the shards go.
         compute: from an item to its arrays.
         schema: the arrays.
-        statistics_of: name of the array (T, F, C) that mean and deviation are computed of.
+        statistics_of: name of the array (T, F, C) that mean and deviation are computed of; it is stored if it is in
+            the schema.
         settings_hash: hash of what the shards depend on.
         skip: errors of single examples that leave them out, instead of making the extraction fail.
     """
@@ -93,6 +96,33 @@ class Recipe:
     statistics_of: str
     settings_hash: str
     skip: tuple[type[DataError], ...] = ()
+
+
+def input_specs(frontend: Frontend | None, dtype: str, bands_channels: tuple[int, int]) -> dict[str, ArraySpec]:
+    """What a record holds for the model: features of a type, or the audio of a frontend."""
+    if frontend is None:
+        return {"features": ArraySpec(dtype, (None, *bands_channels))}
+    return {AUDIO: ArraySpec("int16", (None, frontend.hop_samples, frontend.channels))}
+
+
+def input_arrays(
+    audio: np.ndarray, frontend: Frontend | None, compute: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Computes the features of a recording, which the statistics are of, and cuts its audio where there is a frontend.
+
+    Args:
+        audio: float (S, C) in [-1, 1], of the length and rate that features are computed of.
+        frontend: what the model computes; None: it takes features.
+        compute: from audio to features (T, F, C).
+
+    Returns:
+        `features`, and with a frontend `audio`, see `Frontend.pieces`.
+    """
+    if frontend is None:
+        return {"features": compute(audio)}
+    heard = from_int16(to_int16(audio))  # resampled audio is rounded: this is what the model will see
+    features = compute(heard)
+    return {"features": features, AUDIO: frontend.pieces(heard, len(features))}
 
 
 def extract(
@@ -115,11 +145,11 @@ def extract(
         folder: where the shards go; nothing else should be kept there.
         items: the examples, any order.
         compute: makes the arrays of an item; must be picklable, and give the same arrays each time.
-        schema: the arrays.
+        schema: the arrays that are stored.
         settings: all that the shards depend on, as JSON.
         parallel: number of processes.
         recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
-        statistics_of: the array that mean and deviation are computed of, (T, F, C).
+        statistics_of: the array that mean and deviation are computed of, (T, F, C), stored or not.
         skip: errors of `compute` that leave the recording out; the store names it in `skipped`.
         overwrite: remove all shards first.
         progress: show a bar with files per second and the time left.
@@ -302,7 +332,8 @@ class _Examples:
             self.statistics.update(features)
             self.frames.append(len(features))
             self.names.append(item.name)
-            yield item.name, arrays
+            stored = self.recipe.schema.arrays
+            yield item.name, {key: arrays[key] for key in arrays if key in stored or key != self.recipe.statistics_of}
 
 
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:

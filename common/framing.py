@@ -1,5 +1,7 @@
 """Settings of windows and frames, and their sizes in samples."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from common.errors import ConfigError
@@ -12,6 +14,16 @@ class FramingConfig(Section):
     window_s: float = Field(0.04, gt=0, description="Length of the window.")
     hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
     n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
+    frontend: Literal["extraction", "device"] = Field(
+        "extraction",
+        description="Where features are computed: once, while they are extracted into shards; or device: by the model, "
+        "from shards of 16-bit audio, anew in each pass. A model so trained takes audio.",
+    )
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the model computes the features."""
+        return self.frontend == "device"
 
     def window_samples(self, sample_rate_hz: int) -> int:
         """Length of the window; it must fit into the transform.

@@ -53,17 +53,20 @@ class Standardize(keras.layers.Layer):
         return {**super().get_config(), "shape": list(self.shape)}
 
 
-def with_statistics(network: keras.Model, mean: np.ndarray, std: np.ndarray) -> keras.Model:
+def with_statistics(
+    network: keras.Model, mean: np.ndarray, std: np.ndarray, frontend: keras.layers.Layer | None = None
+) -> keras.Model:
     """Joins the statistics of the training data to a network, so that the model takes raw features.
 
     Args:
         network: model whose one input is standardised features (B, T, F, C).
         mean: (F, C), mean of each band and channel, in the unit of the features.
         std: (F, C), standard deviation, same unit, 0 or more.
+        frontend: layer that makes raw features of audio, `common.device_features.AudioFeatures`; None: there is none.
 
     Returns:
-        Model from raw features (B, T, F, C), float16 or float32, to the outputs of `network`. It shares the
-        network's weights and has two non-trainable weights more.
+        Model from raw features (B, T, F, C), float16 or float32, or with a frontend from audio (B, S, C), int16, to the
+        outputs of `network`. It shares the network's weights and has two non-trainable weights more.
 
     Raises:
         ValueError: a statistic has another shape than the network's bands and channels, or is not finite.
@@ -79,8 +82,12 @@ def with_statistics(network: keras.Model, mean: np.ndarray, std: np.ndarray) -> 
             raise ValueError(f"`{name}` must be finite. Received: {np.sum(~np.isfinite(values))} NaN or Inf values.")
     standardize = Standardize(bands_channels, name=STATISTICS)
     standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
-    raw = keras.Input(network.input_shape[1:], name="features", dtype="float32")  # (B, T, F, C)
-    return keras.Model(raw, network(standardize(raw)), name=f"{network.name}_with_statistics")
+    if frontend is None:
+        raw = features = keras.Input(network.input_shape[1:], name="features", dtype="float32")  # (B, T, F, C)
+    else:
+        raw = keras.Input((None, frontend.frontend.channels), name="audio", dtype="int16")  # (B, S, C)
+        features = frontend(raw)  # (B, T, F, C)
+    return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
 
 
 def conv_block(

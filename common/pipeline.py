@@ -7,6 +7,9 @@ of the pass alone, so that a job that is started again at pass n sees what it wo
 Padding: frames outside a recording repeat its last frame (or are those given as `padding`) and have activity -1 in the
 targets; losses and scores ignore them. Recordings without labels have activity -1 throughout.
 
+Where records hold `audio` in place of `features`, see `common.frontend`, batches hold 16-bit samples (B, S, C), and
+frames outside a recording are digital silence.
+
 Arrays whose first axis is time are cut with the features; others, such as tags (K,), belong to the whole recording and
 come with each of its sequences.
 """
@@ -24,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from common.errors import DataError
+from common.frontend import AUDIO
 from common.quiet import stderr_discarded
 from common.tfrecord import (
     ArraySpec,
@@ -101,6 +105,7 @@ def train_stream(
     names: Collection[str] | None = None,
     label_shards: Sequence[Path] | None = None,
     padding: np.ndarray | None = None,
+    context_frames: int = 0,
 ) -> tf.data.Dataset:
     """Streams shuffled batches for ever, pass after pass.
 
@@ -113,7 +118,7 @@ def train_stream(
 
     Args:
         shards: the training shards; their order does not matter.
-        schema: the arrays in them; `features`, `activity` and the arrays of `targets` are read.
+        schema: the arrays in them; `features` or `audio`, `activity` and the arrays of `targets` are read.
         targets: by output of the model, the arrays (T, K) that are put side by side, e.g. `activity`, `azimuth_deg`;
             or arrays (K,) of whole recordings, e.g. `tags`.
         sequence_frames: frames of one sequence.
@@ -133,10 +138,11 @@ def train_stream(
             replaced.
         padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation turns into
             zeros; None: the last frame is repeated.
+        context_frames: pieces of audio that a sequence needs beyond its frames, see `common.frontend`.
 
     Returns:
-        Endless dataset of features (B, T, F, C) and {output: float32 (B, T // target_stride, width)}, (B, width) for
-        arrays of whole recordings.
+        Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and {output: float32
+        (B, T // target_stride, width)}, (B, width) for arrays of whole recordings.
 
     Raises:
         DataError: no shards or names, or with `cache` a damaged shard.
@@ -144,8 +150,8 @@ def train_stream(
             not divide the sequence.
     """
     filled = _padding(padding, interleaved_channels)
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames)
-    source = _Source(shards, schema, names, label_shards)
+    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames, context_frames)
+    source = _Source(shards, schema, names, label_shards, context_frames)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed)
     if cache and _fits_in_memory(source.paths):
         one_pass = _cached_passes(source, cutter, batch_size, seed)
@@ -174,6 +180,7 @@ def evaluation_stream(
     names: Collection[str] | None = None,
     label_shards: Sequence[Path] | None = None,
     padding: np.ndarray | None = None,
+    context_frames: int = 0,
 ) -> tf.data.Dataset:
     """Streams whole recordings, one element each, in the order of the sorted shards.
 
@@ -184,25 +191,26 @@ def evaluation_stream(
         sequence_frames: frames of one sequence; the last sequence of a recording is padded.
         whole_recordings: a recording is one sequence of all its frames, padded to `sequence_frames` if it is shorter.
         target_stride: see `train_stream`.
-        interleaved_channels: see `train_stream`, as are `names`, `label_shards` and `padding`.
+        interleaved_channels: see `train_stream`, as are `names`, `label_shards`, `padding` and `context_frames`.
 
     Returns:
-        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences; `targets` {output: float32 (n, T', width), one
-        frame for the middle of each `target_stride` frames, or (n, width), n times the same, for arrays of whole
-        recordings}; `events` (events, columns), where the schema has them; `labelled`, bool; `frames`, of the
-        recording.
+        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences, or their audio (n, S, C); `targets` {output:
+        float32 (n, T', width), one frame for the middle of each `target_stride` frames, or (n, width), n times the
+        same, for arrays of whole recordings}; `events` (events, columns), where the schema has them; `labelled`, bool;
+        `frames`, of the recording; `sequence_frames`, T.
 
     Raises:
         DataError: no shards.
         ValueError: see `train_stream`.
     """
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride, _padding(padding, interleaved_channels))
-    source = _Source(shards, schema, names, label_shards)
+    filled = _padding(padding, interleaved_channels)
+    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, context_frames=context_frames)
+    source = _Source(shards, schema, names, label_shards, context_frames)
     wanted = [*cutter.names, *([EVENTS] if EVENTS in schema.arrays else [])]
 
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
-        frames = tf.shape(arrays[FEATURES])[0]
+        frames = source.n_frames(arrays)
         length = tf.maximum(frames, sequence_frames) if whole_recordings else sequence_frames
         sequences = cutter.cut(arrays, tf.constant(0), -(-frames // length), length)
         features = sequences.pop(FEATURES)
@@ -213,6 +221,7 @@ def evaluation_stream(
             "targets": cutter.targets_of(sequences),
             "labelled": arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True),
             "frames": frames,
+            "sequence_frames": length,
         }
 
     records = source.records(source.paths, source.label_paths)  # one after the other: the order is part of the promise
@@ -250,6 +259,7 @@ class _Source:
         paths: the shards, sorted.
         label_paths: parallel to them; empty: nothing is replaced.
         replaced: the arrays that are replaced.
+        context_frames: pieces of audio beyond the frames of a recording.
     """
 
     def __init__(
@@ -258,8 +268,9 @@ class _Source:
         schema: ExampleSchema,
         names: Collection[str] | None,
         label_shards: Sequence[Path] | None,
+        context_frames: int = 0,
     ) -> None:
-        paths = _checked(shards)
+        paths, self.context_frames = _checked(shards), context_frames
         if label_shards and len(label_shards) != len(shards):
             raise _mismatch(f": {len(shards)} shards of features, {len(label_shards)} of labels.")
         if names is not None and not names:
@@ -288,13 +299,13 @@ class _Source:
         return pairs.filter(_is_pair)
 
     def parse(self, records: Sequence[tf.Tensor], wanted: Sequence[str]) -> Tensors:
-        """Decodes what `records` gave: the arrays, "name", and whether the activity is known."""
-        own = [name for name in wanted if name not in self.replaced.arrays]
-        arrays = self.schema.parse(records[0], own)
+        """Decodes what `records` gave: the arrays, "name", and if the activity is known; audio stands for features."""
+        own = [_stored(self.schema, name) for name in wanted if name not in self.replaced.arrays]
+        arrays = _with_features(self.schema.parse(records[0], own))
         known = arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True)
         if len(records) == 2:
             labels = self.replaced.parse(records[1], [name for name in wanted if name in self.replaced.arrays])
-            frames = tf.shape(arrays[FEATURES])[0]
+            frames = self.n_frames(arrays)
             for name, array in labels.items():
                 if _has_time(self.schema, name):
                     message = f"{_MISMATCH}: `{name}` has another number of frames."
@@ -303,6 +314,12 @@ class _Source:
             arrays |= labels
             known = tf.constant(True) if ACTIVITY in self.replaced.arrays else known
         return arrays | {_KNOWN: known}
+
+    def n_frames(self, arrays: Mapping[str, Any]) -> Any:
+        """Frames of a recording, from what `parse` or `examples` gave."""
+        features = arrays[FEATURES]
+        stored = len(features) if isinstance(features, np.ndarray) else tf.shape(features)[0]
+        return stored - self.context_frames
 
     def examples(self) -> Iterator[dict[str, Any]]:
         """The wanted recordings as numpy arrays, with their labels."""
@@ -317,11 +334,22 @@ class _Source:
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
     def _read(self, path: str, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
-        return (each for each in read_shard(Path(path), schema) if self.names is None or each["name"] in self.names)
+        examples = map(_with_features, read_shard(Path(path), schema))
+        return (each for each in examples if self.names is None or each["name"] in self.names)
 
     def _wanted(self, paths: Any) -> tf.data.Dataset:
         records, kept = tf.data.TFRecordDataset(paths), self._kept
         return records if kept is None else records.filter(lambda record: kept.lookup(parse_name(record)) > 0)
+
+
+def _stored(schema: ExampleSchema, name: str) -> str:
+    """The name under which an array is stored: the model's input may be audio."""
+    return AUDIO if name == FEATURES and AUDIO in schema.arrays else name
+
+
+def _with_features(arrays: dict[str, Any]) -> dict[str, Any]:
+    """The arrays with the model's input as features, whatever it is stored as."""
+    return {FEATURES if name == AUDIO else name: array for name, array in arrays.items()}
 
 
 def _lookup(names: Collection[str]) -> tf.lookup.StaticHashTable:
@@ -367,9 +395,10 @@ class _Cutter:
     target_stride: int
     padding: np.ndarray | None = None
     hop_frames: int | None = None  # None: side by side
+    context_frames: int = 0
 
     def __post_init__(self) -> None:
-        missing = sorted({FEATURES, ACTIVITY, *self.labels} - set(self.schema.arrays))
+        missing = sorted({self.input_name, ACTIVITY, *self.labels} - set(self.schema.arrays))
         if missing:
             raise ValueError(f"The schema lacks arrays. Expected: {missing}. Received: {sorted(self.schema.arrays)}.")
         if self.target_stride < 1 or self.sequence_frames % self.target_stride:
@@ -384,13 +413,18 @@ class _Cutter:
                 )
 
     @property
+    def input_name(self) -> str:
+        """The array that the model's input is stored as."""
+        return _stored(self.schema, FEATURES)
+
+    @property
     def labels(self) -> list[str]:
         return sorted({ACTIVITY} | {name for names in self.targets.values() for name in names})
 
     @property
-    def cut_arrays(self) -> list[str]:
-        """The arrays that are cut in time."""
-        return [name for name in (FEATURES, *self.labels) if _has_time(self.schema, name)]
+    def cut_labels(self) -> list[str]:
+        """The labels that are cut in time."""
+        return [name for name in self.labels if _has_time(self.schema, name)]
 
     @property
     def whole_arrays(self) -> list[str]:
@@ -403,8 +437,9 @@ class _Cutter:
 
     @property
     def sequence_bytes(self) -> int:
-        spec = self.schema.arrays[FEATURES]
-        return self.sequence_frames * math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        spec = self.schema.arrays[self.input_name]
+        frame_bytes = math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        return (self.sequence_frames + self.context_frames) * frame_bytes
 
     def n_fitting(self, frames: Any) -> Any:
         """How many sequences lie in recordings of so many frames; not positive in those that are too short."""
@@ -423,19 +458,24 @@ class _Cutter:
 
     def cut(self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor, length: tf.Tensor | int) -> Tensors:
         """Takes consecutive sequences (n, length, ...) of one recording, from frame `first` on."""
-        wanted = first + tf.range(n_sequences * length)  # (n * length,)
-        frames = tf.shape(arrays[FEATURES])[0]
-        inside = (wanted < frames) & arrays[_KNOWN]
-        kept = tf.minimum(wanted, frames - 1)
+        pieces = tf.shape(arrays[FEATURES])[0]
+        frames = pieces - self.context_frames
+        starts = first + length * tf.range(n_sequences)[:, None]
+        wanted = starts + tf.range(length + self.context_frames)  # (n, length + context)
+        within = wanted[:, :length]
         # Gathering copies: slices would keep the memory of the whole recording while one sequence waits its turn.
-        flat = {name: tf.gather(arrays[name], kept) for name in self.cut_arrays} | {_INSIDE: inside}
-        flat[FEATURES] = self.padded(flat[FEATURES], wanted < frames)
-        cut = {name: tf.reshape(array, [-1, length, *array.shape[1:]]) for name, array in flat.items()}
+        cut = {name: tf.gather(arrays[name], tf.minimum(within, frames - 1)) for name in self.cut_labels}
+        cut[_INSIDE] = (within < frames) & arrays[_KNOWN]
+        cut[FEATURES] = self.padded(tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1)), wanted < pieces)
         repeated = {name: tf.repeat(arrays[name][None], n_sequences, axis=0) for name in self.whole_arrays}
         return cut | {name: tf.ensure_shape(each, [None, *arrays[name].shape]) for name, each in repeated.items()}
 
     def padded(self, features: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """Puts the padding into frames (..., F, C) that are not real (...)."""
+        """Puts the padding into frames (n, T, F, C) that are not real (n, T); audio becomes samples (n, S, C)."""
+        if self.input_name == AUDIO:
+            heard = tf.where(real[..., None, None], features, tf.zeros([], features.dtype))
+            n_pieces = features.shape[1] or tf.shape(features)[1]
+            return tf.reshape(heard, [-1, n_pieces * features.shape[2], features.shape[3]])
         if self.padding is None:
             return features
         return tf.where(real[..., None, None], features, tf.constant(self.padding, features.dtype))
@@ -461,7 +501,7 @@ def _streamed_passes(
 
     def sequences(records: Sequence[tf.Tensor], number: tf.Tensor) -> tf.data.Dataset:
         arrays = source.parse(records, cutter.names)
-        frames = tf.shape(arrays[FEATURES])[0]
+        frames = source.n_frames(arrays)
         count = tf.maximum(1, cutter.n_fitting(frames))
         hashed = tf.strings.to_hash_bucket_fast(arrays["name"], _HASHES)
         first = cutter.firsts(frames, _key(seed, number, hashed))
@@ -520,6 +560,8 @@ def _cached_passes(
     owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
     place = tf.constant(np.concatenate([np.arange(count) for count in counts]), tf.int32)  # its number there
     starts_of, frames_of = tf.constant(starts, tf.int64), tf.constant(frames, tf.int32)
+    features, context = arrays.pop(FEATURES), cutter.context_frames
+    pieces_of = tf.constant(starts + context * np.arange(len(starts)), tf.int64)  # first piece of each recording
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
@@ -529,13 +571,18 @@ def _cached_passes(
             recording = tf.gather(owner, sequences)  # (B,)
             ends = tf.gather(frames_of, recording)  # (B,)
             begin = cutter.starts(tf.gather(first, recording), tf.gather(place, sequences), ends)
-            wanted = begin[:, None] + tf.range(cutter.sequence_frames)  # (B, T)
-            inside = wanted < ends[:, None]
-            kept = tf.minimum(wanted, ends[:, None] - 1)
-            rows = tf.gather(starts_of, recording)[:, None] + tf.cast(kept, tf.int64)
-            batch = {name: tf.gather(array, rows) for name, array in arrays.items()}
-            batch[_INSIDE] &= inside
-            batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
+            wanted = begin[:, None] + tf.range(cutter.sequence_frames + context)  # (B, T + context)
+
+            def rows(numbers: tf.Tensor, first_rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+                kept = tf.minimum(numbers, counts[:, None] - 1)
+                return tf.gather(first_rows, recording)[:, None] + tf.cast(kept, tf.int64)
+
+            within = wanted[:, : cutter.sequence_frames]
+            labels = rows(within, starts_of, ends)
+            batch = {name: tf.gather(array, labels) for name, array in arrays.items()}
+            batch[_INSIDE] &= within < ends[:, None]
+            taken = tf.gather(features, rows(wanted, pieces_of, ends + context))
+            batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
             return batch | {name: tf.gather(array, recording) for name, array in whole.items()}
 
         numbers = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
@@ -546,11 +593,12 @@ def _cached_passes(
 
 def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:
     """Reads all recordings: arrays joined in time, arrays of recordings, first row and number of frames of each."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in (*cutter.cut_arrays, _INSIDE)}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (FEATURES, *cutter.cut_labels, _INSIDE)}
     whole: dict[str, list[np.ndarray]] = {name: [] for name in cutter.whole_arrays}
     for example in source.examples():
-        n_frames = len(example[FEATURES])
-        for name in cutter.cut_arrays:
+        n_frames = source.n_frames(example)
+        parts[FEATURES].append(example[FEATURES])
+        for name in cutter.cut_labels:
             if len(example[name]) != n_frames:
                 raise _mismatch(f": `{name}` of {example['name']} has another number of frames.")
             parts[name].append(example[name])
@@ -559,7 +607,7 @@ def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarra
         parts[_INSIDE].append(np.full(n_frames, bool(example.get(LABELLED, True))))
     if not parts[FEATURES]:
         raise DataError(f"None of the recordings wanted is in the {len(source.paths)} shards.")
-    frames = np.array([len(array) for array in parts[FEATURES]])
+    frames = np.array([len(inside) for inside in parts[_INSIDE]])
     starts = np.cumsum(frames) - frames
     with tf.device("CPU:0"):  # a GPU's memory is the model's
         arrays = {name: tf.convert_to_tensor(_joined(parts.pop(name))) for name in list(parts)}
@@ -602,7 +650,7 @@ def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows:
     """Applies one row of the tables to each sequence, as `ChannelTransforms.apply_to_features` does.
 
     Args:
-        features: (B, T, F, C), float16 or float32.
+        features: (B, T, F, C), float16 or float32, or audio (B, S, C), int16.
         transforms: the tables.
         rows: int32 (B,), the row for each sequence.
 
@@ -620,7 +668,8 @@ def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows:
         moved += tf.gather(tf.constant(transforms.channel_shift_rad, tf.float32), rows)[:, None]
         turn = tf.constant(2 * np.pi * transforms.periodic, tf.float32)  # (C,): 0 where nothing wraps
         moved -= turn * tf.math.ceil((moved - np.pi) / (2 * np.pi))  # (-pi, pi]
-    return tf.ensure_shape(tf.reshape(tf.cast(moved, features.dtype), shape), features.shape)
+    cast = tf.saturate_cast if features.dtype.is_integer else tf.cast  # -32768 has no opposite in 16 bits
+    return tf.ensure_shape(tf.reshape(cast(moved, features.dtype), shape), features.shape)
 
 
 def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Tensor) -> Tensors:

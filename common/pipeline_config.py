@@ -20,7 +20,9 @@ class PipelineConfig(Section):
     interleave: int = Field(8, ge=8, description="Shards that are read in turns.")
     recordings_per_shard: int = Field(1, ge=1, description="Recordings in one TFRecord file.")
     padding: Literal["repeat", "mean"] = Field(
-        "repeat", description="Frames after the end of a recording: its last one, or the mean of the training features."
+        "repeat",
+        description="Frames after the end of a recording: its last one, or the mean of the training features. With "
+        "`features.frontend: device` they are those of digital silence, and `mean` cannot be had.",
     )
     cache: bool = Field(False, description="Hold the training features in memory, in the type they are stored in.")
 

@@ -36,7 +36,8 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """Predicts recordings one by one: only one is in memory at a time.
 
     Args:
-        model: from (sequences, T, F, C) to {output: (sequences, T', width) or (sequences, width)}.
+        model: from (sequences, T, F, C), or audio (sequences, S, C), to {output: (sequences, T', width) or (sequences,
+            width)}.
         recordings: elements of `common.pipeline.evaluation_stream`.
 
     Yields:
@@ -44,7 +45,7 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """
     for element in recordings:
         outputs = model.predict_on_batch(np.asarray(element["features"]))
-        frames, sequence_frames = int(element["frames"]), element["features"].shape[1]
+        frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
         yield Prediction(
             name=bytes(np.asarray(element["name"]).item()).decode(),
             frames=frames,

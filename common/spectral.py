@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 
 _BLOCK_FRAMES = 32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
-_POWER_FLOOR = 1e-10  # -100 dB
+POWER_FLOOR = 1e-10  # -100 dB
 _MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
 _BAND_FLOOR = 1e-8
 
@@ -161,7 +161,7 @@ def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fm
 
 def decibels(power: np.ndarray) -> np.ndarray:
     """10 log10 of a power, no lower than -100 dB; no upper reference, so that recordings keep their levels."""
-    return 10 * np.log10(np.maximum(power, _POWER_FLOOR))
+    return 10 * np.log10(np.maximum(power, POWER_FLOOR))
 
 
 def log_mel(
@@ -397,7 +397,7 @@ def gcc_phat(spectra: np.ndarray, n_lags: int) -> np.ndarray:
         raise ValueError(f"Expected: at most as many lags as the transform is long, {n_fft}. Received: {n_lags}.")
     pairs = list(itertools.combinations(range(n_channels), 2))
     longest = -(-n_lags // 2)
-    cosines, sines = _lag_waves(n_fft, longest)
+    cosines, sines = lag_waves(n_fft, longest)
     real, imag = _pair_phases(spectra, pairs)  # (pairs, t, F) each
     even = real.reshape(-1, n_bins) @ cosines  # (pairs * t, longest + 1)
     odd = imag.reshape(-1, n_bins) @ sines
@@ -406,7 +406,7 @@ def gcc_phat(spectra: np.ndarray, n_lags: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _lag_waves(n_fft: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
+def lag_waves(n_fft: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines that sum a half spectrum to its lags 0 ... longest, float32 (n_fft // 2 + 1, longest + 1)."""
     share = np.full(n_fft // 2 + 1, 2.0 / n_fft)
     share[[0, -1]] /= 2  # the constant and the highest frequency occur once, all others twice

@@ -11,6 +11,7 @@ import numpy as np
 from common.config import TrainingConfig
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
+from common.frontend import Frontend, context_frames
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.system import Stage
@@ -102,6 +103,7 @@ class Selection:
         pipeline: PipelineConfig,
         interleaved_channels: bool = False,
         padding: np.ndarray | None = None,
+        frontend: Frontend | None = None,
     ) -> Any:
         """Streams whole recordings in order, see `common.pipeline.evaluation_stream`.
 
@@ -110,6 +112,7 @@ class Selection:
             pipeline: length of the sequences, or that recordings stay whole.
             interleaved_channels: see `common.pipeline.train_stream`.
             padding: the mean of the features, where `pipeline.padding` is "mean".
+            frontend: what the model computes of audio; None: it takes features.
         """
         return evaluation_stream(
             self.shards,
@@ -118,10 +121,11 @@ class Selection:
             sequence_frames=pipeline.sequence_frames,
             whole_recordings=pipeline.whole_recordings,
             target_stride=stage.target_stride,
-            interleaved_channels=interleaved_channels,
+            interleaved_channels=interleaved_channels and frontend is None,
             names=self.names,
             label_shards=self.matched_label_shards,
             padding=padding,
+            context_frames=context_frames(frontend),
         )
 
     def _wants(self, name: str) -> bool:
@@ -142,6 +146,7 @@ def stage_data(
     training: TrainingConfig | None = None,
     transforms: ChannelTransforms | None = None,
     interleaved_channels: bool = False,
+    frontend: Frontend | None = None,
 ) -> StageData:
     """Joins what a stage learns from.
 
@@ -154,7 +159,8 @@ def stage_data(
         seed: of the order, and of the draw of recordings that are scored.
         training: how many recordings of both selections are scored; None: all of `validation`, none of `train`.
         transforms: augmentation, drawn anew for each sequence.
-        interleaved_channels: see `common.pipeline.train_stream`.
+        interleaved_channels: see `common.pipeline.train_stream`; a frontend does it by itself.
+        frontend: what the model computes of audio; None: the store holds features.
 
     Raises:
         DataError: a group is missing, or the recordings do not fill one batch.
@@ -179,12 +185,13 @@ def stage_data(
             first_pass=done // n_batches,
             target_stride=stage.target_stride,
             transforms=transforms,
-            interleaved_channels=interleaved_channels,
+            interleaved_channels=interleaved_channels and frontend is None,
             interleave=pipeline.interleave,
             cache=pipeline.cache,
             names=train.names,
             label_shards=label_shards,
             padding=padding,
+            context_frames=context_frames(frontend),
         )
         return stream.skip(done % n_batches)
 
@@ -192,7 +199,7 @@ def stage_data(
         if n_recordings == 0:
             return None
         chosen = selection if n_recordings is None else selection.sample(n_recordings, seed)
-        return chosen.recordings(stage, pipeline, interleaved_channels, padding)
+        return chosen.recordings(stage, pipeline, interleaved_channels, padding, frontend)
 
     return StageData(
         batches=batches,
@@ -202,4 +209,5 @@ def stage_data(
         mean=mean,
         deviation=deviation,
         training=drawn(train, training.training_recordings),
+        frontend=frontend,
     )

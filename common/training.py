@@ -14,9 +14,11 @@ import numpy as np
 import common.rank_pooling  # noqa: F401  # registers its layer, which saved models name
 from common.callbacks import KeepModels, LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
 from common.config import RunConfig, TrainingConfig
+from common.device_features import FRONTEND, AudioFeatures
 from common.distribution import devices, jit_setting
 from common.errors import CheckpointError
 from common.files import write_json, write_text
+from common.frontend import Frontend
 from common.layers import STATISTICS, copy_weights, with_statistics
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
@@ -40,6 +42,7 @@ class StageData:
         mean: (bands, channels), of the training splits.
         deviation: (bands, channels).
         training: recordings of the training splits that are scored too; None: none.
+        frontend: what the model computes of audio; None: batches hold features.
     """
 
     batches: Callable[[int], Any]
@@ -49,6 +52,7 @@ class StageData:
     mean: np.ndarray
     deviation: np.ndarray
     training: Any = None
+    frontend: Frontend | None = None
 
     @property
     def scored(self) -> list[Any]:
@@ -96,7 +100,7 @@ def train_stage(
         start: a model whose weights this one starts from, in the layers that `stage.keeps`; None: fresh ones.
 
     Returns:
-        The model with the best score, from raw features to the outputs.
+        The model with the best score, from raw features, or audio, to the outputs.
 
     Raises:
         CheckpointError: what lies in `folder` is damaged or belongs to another model.
@@ -139,7 +143,8 @@ def _fit(
 ) -> None:
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
-    model = with_statistics(stage.build(data.shape), data.mean, data.deviation)
+    frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
+    model = with_statistics(stage.build(data.shape), data.mean, data.deviation, frontend)
     if start is not None:
         # The statistics are those of this training's own data.
         copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))

@@ -12,11 +12,13 @@ import keras
 import numpy as np
 
 from common.callbacks import Scorer
+from common.device_features import features_of
 from common.distribution import devices
 from common.errors import ConfigError, DataError
 from common.events import EventTable
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
+from common.frontend import Frontend
 from common.pipeline import guard_stream
 from common.pipeline_config import PipelineConfig
 from common.plotting import save_figure
@@ -29,7 +31,7 @@ from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
-from sed_task4.features import feature_shape
+from sed_task4.features import feature_shape, frontend_of
 from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
@@ -126,6 +128,11 @@ class Experiment:
             raise ConfigError(f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their subset.")
         return cls(task, system, network)
 
+    @property
+    def frontend(self) -> Frontend | None:
+        """What the models compute of audio; None: they take features."""
+        return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
+
     def new_network(self) -> keras.Model:
         """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
         shape = (None, *feature_shape(self.task.features))
@@ -216,7 +223,10 @@ class Experiment:
     ) -> keras.Model:
         task = self.task
         training, pipeline = self._training(stage)
-        data = stage_data(stage, train, validation, self._statistics(store), pipeline, task.seed, training=training)
+        data = stage_data(
+            stage, train, validation, self._statistics(store), pipeline, task.seed,
+            training=training, frontend=self.frontend,
+        )  # fmt: skip
         goal = Goal(f"val_{training.monitor}", "max", lambda: ValidationScorer(self), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
@@ -238,7 +248,8 @@ class Experiment:
         pipeline = self.task.pipeline
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
         with devices(self.task.run), guard_stream():
-            for prediction in predict_recordings(model, selection.recordings(stage, pipeline, padding=padding)):
+            recordings = selection.recordings(stage, pipeline, padding=padding, frontend=self.frontend)
+            for prediction in predict_recordings(model, recordings):
                 yield self.clip_result(prediction)
 
     def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
@@ -297,7 +308,7 @@ class Experiment:
         scorer = self.new_clip_scorer()
         take_in(scorer, clip)
         figure = clip_figure(
-            store.record(task.sets.test, clip.name)["features"][..., 0],
+            features_of(store.record(task.sets.test, clip.name), self.frontend)[..., 0],
             clip.events,
             clip.frames,
             scorer.estimates[0],

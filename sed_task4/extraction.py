@@ -15,11 +15,12 @@ from common.audio import read_mono
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
+from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
-from sed_task4.features import FeatureConfig, extract_features, feature_shape
+from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
 
 logger = logging.getLogger(__name__)
@@ -53,13 +54,24 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the clip in `item.payload`."""
+        """Returns the arrays of `example_schema` for the clip in `item.payload`, and features in any case."""
         clip: Clip = item.payload
         rate_hz, clip_s = self.dataset.sample_rate_hz, self.dataset.clip_s
         audio = read_mono(clip.audio_path, rate_hz)
-        features = extract_features(audio, self.features, rate_hz, clip_s)
+        inputs = clip_inputs(audio, self.features, rate_hz, clip_s)
         inside = self.features.frames_inside(len(audio), rate_hz, clip_s)
-        return {"features": features, **clip_labels(clip, self.dataset, self.features, len(features), inside)}
+        return inputs | clip_labels(clip, self.dataset, self.features, len(inputs["features"]), inside)
+
+
+def clip_inputs(
+    audio: np.ndarray, features: FeatureConfig, rate_hz: int, clip_s: float | None = None
+) -> dict[str, np.ndarray]:
+    """The features of a clip (S, 1), and its audio where the model computes them; arguments of `extract_features`."""
+    return extraction.input_arrays(
+        prepare_audio(audio, features, rate_hz, clip_s),
+        frontend_of(features, rate_hz),
+        lambda prepared: compute_features(prepared, features, rate_hz, clip_s),
+    )
 
 
 def clip_labels(
@@ -132,7 +144,8 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a subset."""
-    return Path(task.feature_dir) / f"{task.dataset.layout}_{set_name}_{task.features.kind}"
+    suffix = f"_{AUDIO}" if task.features.on_device else ""
+    return Path(task.feature_dir) / f"{task.dataset.layout}_{set_name}_{task.features.kind}{suffix}"
 
 
 def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:
@@ -154,11 +167,11 @@ def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one clip: features, frame-wise labels, tags, events, whether the strong labels are known."""
-    n_classes = len(dataset.classes)
+    """The arrays of one clip: features or audio, frame-wise labels, tags, events, if the strong labels are known."""
+    n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            "features": ArraySpec(features.dtype, (None, *feature_shape(features))),
+            **extraction.input_specs(frontend, features.dtype, feature_shape(features)),
             "activity": ArraySpec("int8", (None, n_classes)),
             "tags": ArraySpec("int8", (n_classes,)),
             "events": ArraySpec("float64", (None, 3)),

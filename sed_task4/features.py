@@ -9,6 +9,7 @@ from common import spectral
 from common.audio import fit_length
 from common.errors import ConfigError
 from common.framing import FramingConfig
+from common.frontend import Frontend
 from common.spectral import frames_in
 from sed_task4.labels import Rule
 
@@ -97,7 +98,7 @@ class FeatureConfig(FramingConfig):
 
     def content(self) -> dict[str, object]:
         """The settings that the stored numbers depend on."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"dtype"} if self.on_device else {"frontend"})
 
 
 def feature_shape(features: FeatureConfig) -> tuple[int, int]:
@@ -127,15 +128,28 @@ def extract_features(
     Raises:
         ConfigError: window or hop do not fit the sample rate.
     """
+    return compute_features(prepare_audio(audio, features, sample_rate_hz, clip_s), features, sample_rate_hz, clip_s)
+
+
+def prepare_audio(
+    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
+) -> np.ndarray:
+    """Brings a clip (S, 1) to the length that its features are computed of; see `extract_features`."""
+    if clip_s is None:
+        return audio
+    samples = round(clip_s * sample_rate_hz)
+    return fit_length(audio, max(1, min(samples, len(audio))) if features.kind == "log_magnitude_mel" else samples)
+
+
+def compute_features(
+    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
+) -> np.ndarray:
+    """Computes the features of what `prepare_audio` returned; see `extract_features`."""
     if features.kind == "ln_mel_density":
-        samples = len(audio) if clip_s is None else round(clip_s * sample_rate_hz)
-        magnitude = mel_density(fit_length(audio, samples)[:, 0], features, sample_rate_hz)
+        magnitude = mel_density(audio[:, 0], features, sample_rate_hz)
         return np.log(magnitude + _DENSITY_FLOOR)[..., None].astype(features.dtype, copy=False)
     window_samples, hop_samples = features.window_samples(sample_rate_hz), features.hop_samples(sample_rate_hz)
     silence_filled = features.kind == "logmel_db"
-    if clip_s is not None:
-        samples = round(clip_s * sample_rate_hz)
-        audio = fit_length(audio, samples if silence_filled else max(1, min(samples, len(audio))))
     n_frames = max(1, len(audio) // hop_samples) if silence_filled else 1 + len(audio) // hop_samples
     if clip_s is not None:
         n_frames = min(n_frames, features.n_frames(clip_s))
@@ -173,3 +187,21 @@ def mel_density(audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int)
     filled = np.pad(audio, (0, max(0, sizes[0] - len(audio))))
     magnitude = spectral.density_magnitude(filled, *sizes, _WINDOWS["ln_mel_density"])  # (T, n_fft // 2 + 1)
     return magnitude @ mel_filters_of(features, sample_rate_hz)
+
+
+def frontend_of(features: FeatureConfig, sample_rate_hz: int) -> Frontend | None:
+    """What the model computes of mono audio of a rate; None: the features are computed while they are extracted."""
+    if not features.on_device:
+        return None
+    return Frontend(
+        kind="logmel" if features.kind == "logmel_db" else features.kind,
+        channels=1,
+        sample_rate_hz=sample_rate_hz,
+        window=_WINDOWS[features.kind],
+        window_samples=features.window_samples(sample_rate_hz),
+        n_fft=features.n_fft,
+        hop_samples=features.hop_samples(sample_rate_hz),
+        n_mels=features.n_mels,
+        fmin_hz=features.fmin_hz,
+        fmax_hz=features.fmax_hz,
+    )

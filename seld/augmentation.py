@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common.frontend import AUDIO
 from common.transforms import ChannelTransforms
 
 AZIMUTH_OFFSETS_DEG = (0.0, 90.0, 180.0, 270.0)
@@ -16,11 +17,12 @@ def foa_transforms(kind: str) -> ChannelTransforms:
     features of the moved source follow from those of the recording. The first row changes nothing.
 
     Args:
-        kind: of the features, one of `ROTATED_KINDS`; "magnitude_phase" has channels |W| |Y| |Z| |X| and the four
-            phases, "logmel_intensity" has log-mel of W Y Z X and the intensities along x, y, z.
+        kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X; "magnitude_phase" has
+            channels |W| |Y| |Z| |X| and the four phases, "logmel_intensity" has log-mel of W Y Z X and the intensities
+            along x, y, z.
 
     Returns:
-        16 rows over the 8 or 7 channels, with the signs and offsets of "azimuth_deg" and "elevation_deg".
+        16 rows over the 8, 7 or 4 channels, with the signs and offsets of "azimuth_deg" and "elevation_deg".
 
     Raises:
         KeyError: features that hide the signs of the channels.
@@ -96,5 +98,12 @@ def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[
     )
 
 
-_TABLES = {"magnitude_phase": magnitude_phase_tables, "logmel_intensity": logmel_intensity_tables}
-ROTATED_KINDS = tuple(_TABLES)  # of features
+def audio_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Turns tables (R, 4) of W, Y, Z, X into those of the audio itself: nothing is shifted, nothing periodic."""
+    return permutation, sign, np.zeros_like(sign), np.zeros(4, dtype=bool)
+
+
+ROTATED_KINDS = ("magnitude_phase", "logmel_intensity")  # of features
+_TABLES = dict(zip(ROTATED_KINDS, (magnitude_phase_tables, logmel_intensity_tables), strict=True)) | {
+    AUDIO: audio_tables
+}

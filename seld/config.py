@@ -63,10 +63,11 @@ def _contradictions(task: TaskConfig) -> list[str]:
         found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
         found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
-    if training.augmentation == "foa_rotation" and features.kind not in ROTATED_KINDS:
+    rotates = features.on_device or features.kind in ROTATED_KINDS  # audio is rotated before any features
+    if training.augmentation == "foa_rotation" and not rotates:
         found.append(
-            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(ROTATED_KINDS)}. "
-            f"Received: {features.kind}."
+            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(ROTATED_KINDS)}, or "
+            f"`features.frontend: device`. Received: {features.kind}."
         )
     repeated = [fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1]
     if repeated:

@@ -14,10 +14,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.answers import Answers, parts
+from common.device_features import features_of
 from common.distribution import devices
 from common.errors import ConfigError
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
+from common.frontend import AUDIO, Frontend
 from common.pipeline import guard_stream
 from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
@@ -28,7 +30,7 @@ from common.training import Goal, load_model, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events, parse_name
-from seld.features import feature_shape
+from seld.features import feature_shape, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.metrics import reference_for
 from seld.score import ScoredRecording, score_report
@@ -67,6 +69,12 @@ class Experiment:
         known = getattr(system, "STAGE_NAMES", [stage.name for stage in system.stages(task)])
         check_stage_names(known, task.training)
         return cls(task, system, network)
+
+    @property
+    def frontend(self) -> Frontend | None:
+        """What the models compute of audio; None: they take features."""
+        dataset = self.task.dataset
+        return frontend_of(self.task.features, dataset.sample_rate_hz, dataset.channels)
 
     def new_network(self) -> keras.Model:
         """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
@@ -144,8 +152,9 @@ class Experiment:
             task.pipeline,
             task.seed,
             training=task.training,
-            transforms=foa_transforms(features.kind) if augmented else None,
+            transforms=foa_transforms(AUDIO if features.on_device else features.kind) if augmented else None,
             interleaved_channels=features.interleaved_channels,
+            frontend=self.frontend,
         )
         answers = Answers(before, lambda: data.scored)
         monitor = f"val_{'sed' if detects_only(stage) else 'seld'}_error"
@@ -176,7 +185,9 @@ class Experiment:
         padding = mean if task.pipeline.padding == "mean" else None
 
         def stream() -> Any:
-            return test.recordings(stage, task.pipeline, task.features.interleaved_channels, padding)
+            return test.recordings(
+                stage, task.pipeline, task.features.interleaved_channels, padding, self.frontend
+            )
 
         answers, scored = Answers(before, lambda: [stream()]), []
         with devices(task.run), guard_stream():
@@ -207,6 +218,7 @@ class Experiment:
             overlaps.setdefault(overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
             record = test.store.record(test.groups, name)
+            record["features"] = features_of(record, self.frontend)
             suffix = f"_overlap{overlap}" if number else ""
             save_figure(self._example_figure(record, folder / SUBMISSIONS), folder / f"recording{suffix}.png")
             if not number:

@@ -12,12 +12,13 @@ from common import extraction
 from common.audio import read_audio
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
+from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
-from seld.features import FeatureConfig, extract_features, feature_shape
+from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the recording in `item.payload`.
+        """Returns the arrays of `example_schema` for the recording in `item.payload`, and features in any case.
 
         Raises:
             DataError: recording or metadata cannot be used.
@@ -65,19 +66,29 @@ class ExampleMaker:
         audio = read_audio(recording.audio_path, dataset.sample_rate_hz, dataset.channels)
         if dataset.skip_silent and not audio.any():
             raise SilentRecordingError(f"{recording.audio_path} is silent: all of its samples are zero.")
-        features = extract_features(audio, self.features, dataset.sample_rate_hz, dataset.recording_s)
+        inputs = self._inputs(audio)
         labelled = recording.metadata_path is not None
         events = _no_events()
         if recording.metadata_path is not None:
             events = read_events(recording.metadata_path, dataset, dataset.recording_s)
         rule, hop_s = self.features.label_rule, self.features.hop_s  # scores make their own reference from the events
-        labels = regression_labels(events, len(features), hop_s, dataset.n_classes, rule)  # (T, K) each
+        labels = regression_labels(events, len(inputs["features"]), hop_s, dataset.n_classes, rule)  # (T, K) each
         return {
-            "features": features,
+            **inputs,
             **labels,
             "events": events.to_array(),
             "labelled": np.array(labelled, np.uint8),
         }
+
+    def _inputs(self, audio: np.ndarray) -> dict[str, np.ndarray]:
+        """The features of a recording (S, C), and its audio where the model computes them."""
+        dataset, features, recorded_hz = self.dataset, self.features, self.dataset.sample_rate_hz
+        sizes = {"rate_hz": features.rate_hz(recorded_hz), "duration_s": dataset.recording_s}
+        return extraction.input_arrays(
+            prepare_audio(audio, features, recorded_hz, dataset.recording_s),
+            frontend_of(features, recorded_hz, dataset.channels),
+            lambda prepared: compute_features(prepared, features, **sizes),
+        )
 
 
 def run(
@@ -120,7 +131,8 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a set."""
-    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}"
+    suffix = f"_{AUDIO}" if task.features.on_device else ""
+    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}{suffix}"
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:
@@ -145,11 +157,11 @@ def store_settings(task: ExtractionTask) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one recording: features, labels at the hop of the features, events, whether it has labels."""
-    n_classes = len(dataset.classes)
+    """The arrays of one recording: features or audio, labels at the hop of the features, events, if it has labels."""
+    n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz, dataset.channels)
     return ExampleSchema(
         {
-            "features": ArraySpec(features.stored_dtype, (None, *feature_shape(features, dataset.channels))),
+            **extraction.input_specs(frontend, features.stored_dtype, feature_shape(features, dataset.channels)),
             "activity": ArraySpec("uint8", (None, n_classes)),
             "azimuth_deg": ArraySpec("int16", (None, n_classes)),
             "elevation_deg": ArraySpec("int16", (None, n_classes)),

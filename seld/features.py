@@ -15,6 +15,7 @@ from common import spectral
 from common.audio import fit_length, resample
 from common.errors import ConfigError
 from common.framing import FramingConfig
+from common.frontend import Frontend
 from common.spectral import frames_in
 
 Kind = Literal["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc"]
@@ -111,7 +112,7 @@ class FeatureConfig(FramingConfig):
             content["gcc_n_fft"] = self.gcc_n_fft
         if self.sample_rate_hz is not None:
             content["sample_rate_hz"] = self.sample_rate_hz
-        return content | {"dtype": self.stored_dtype}
+        return content | ({"frontend": self.frontend} if self.on_device else {"dtype": self.stored_dtype})
 
 
 def feature_shape(features: FeatureConfig, channels: int = 4) -> tuple[int, int]:
@@ -148,6 +149,18 @@ def extract_features(
         ConfigError: window, hop or bands do not fit the sample rate, or intensity is asked of audio without four
             channels.
     """
+    prepared = prepare_audio(audio, features, sample_rate_hz, duration_s)
+    return compute_features(prepared, features, features.rate_hz(sample_rate_hz), duration_s)
+
+
+def prepare_audio(
+    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, duration_s: float | None = None
+) -> np.ndarray:
+    """Brings a recording to the length and rate that its features are computed of; see `extract_features`.
+
+    Returns:
+        float32 (S, C).
+    """
     features.check(sample_rate_hz)
     if features.kind == "logmel_intensity" and audio.shape[1] != 4:
         raise ConfigError(
@@ -157,11 +170,13 @@ def extract_features(
     if duration_s is not None:
         samples = round(duration_s * sample_rate_hz)
         audio = audio[:samples] if features.kind in _TWO_STAGE_KINDS else fit_length(audio, samples)
-    rate_hz = features.rate_hz(sample_rate_hz)
-    return _compute(resample(audio, sample_rate_hz, rate_hz), features, rate_hz, duration_s)
+    return resample(audio, sample_rate_hz, features.rate_hz(sample_rate_hz))
 
 
-def _compute(audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None) -> np.ndarray:
+def compute_features(
+    audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None = None
+) -> np.ndarray:
+    """Computes the features of what `prepare_audio` returned, of the rate `rate_hz`; see `extract_features`."""
     hop_samples = features.hop_samples(rate_hz)
     n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
     if features.kind in _TWO_STAGE_KINDS:
@@ -175,3 +190,30 @@ def _compute(audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_
     if features.kind == "logmel_gcc":
         return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, features.stored_dtype)
     return spectral.logmel_intensity(audio, filters, *sizes, features.stored_dtype)
+
+
+def frontend_of(features: FeatureConfig, recorded_hz: int, channels: int) -> Frontend | None:
+    """What the model computes of audio; None: the features are computed while they are extracted.
+
+    Args:
+        features: kind and sizes.
+        recorded_hz: rate of the recordings.
+        channels: of the recordings.
+    """
+    if not features.on_device:
+        return None
+    rate_hz = features.rate_hz(recorded_hz)
+    return Frontend(
+        kind=features.kind,
+        channels=channels,
+        sample_rate_hz=rate_hz,
+        window="hann",
+        window_samples=features.window_samples(rate_hz),
+        n_fft=features.n_fft,
+        hop_samples=features.hop_samples(rate_hz),
+        n_mels=features.n_mels,
+        fmin_hz=features.fmin_hz,
+        fmax_hz=features.fmax_hz,
+        gcc_n_fft=features.gcc_n_fft,
+        interleaved_channels=features.interleaved_channels,
+    )

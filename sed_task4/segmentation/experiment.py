@@ -16,6 +16,7 @@ from common.distribution import devices
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
 from common.folds import FoldConfig
+from common.frontend import Frontend
 from common.metrics.tagging import tag_scores
 from common.pipeline import guard_stream
 from common.plotting import Curve, Panel
@@ -24,7 +25,7 @@ from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
-from sed_task4.features import feature_shape
+from sed_task4.features import feature_shape, frontend_of
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import Mixture, find_mixtures
 from sed_task4.segmentation.examples import write_example
@@ -124,6 +125,11 @@ class Experiment:
         return cls(task, system, network)
 
     @property
+    def frontend(self) -> Frontend | None:
+        """What the models compute of audio; None: they take features."""
+        return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
+
+    @property
     def framing(self) -> MaskFraming:
         """Where frames and bands of the masks lie."""
         return MaskFraming.of(self.task.features, self.task.dataset.sample_rate_hz)
@@ -172,7 +178,10 @@ class Experiment:
         task = self.task
         train, validation = _selection(store, fold.train), _selection(store, fold.decisive)
         statistics = store.statistics(train.groups, ddof=task.features.ddof)
-        data = stage_data(stage, train, validation, statistics, task.pipeline, task.seed, training=task.training)
+        data = stage_data(
+            stage, train, validation, statistics, task.pipeline, task.seed,
+            training=task.training, frontend=self.frontend,
+        )  # fmt: skip
         goal = Goal(
             f"val_{task.training.monitor}", "max", lambda: TagScorer(task.scoring.tag_threshold), LEARNING_PANELS
         )
@@ -202,7 +211,10 @@ class Experiment:
     ) -> Iterator[tuple[Prediction, ...]]:
         """For each clip, what each model says of it."""
         pipeline = self.task.pipeline
-        streams = [predict_recordings(model, test.recordings(stage, pipeline)) for stage, model in trained]
+        streams = [
+            predict_recordings(model, test.recordings(stage, pipeline, frontend=self.frontend))
+            for stage, model in trained
+        ]
         # Scoring multiplies small matrices: threads of the numerical libraries would wait for each other and for Keras.
         with devices(self.task.run), guard_stream(), threadpool_limits(limits=1):
             yield from zip(*streams, strict=True)

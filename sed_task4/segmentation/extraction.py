@@ -12,10 +12,12 @@ import numpy as np
 from common import extraction
 from common.audio import read_audio
 from common.feature_store import MANIFEST, FeatureStore
+from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
-from sed_task4.features import FeatureConfig, extract_features, feature_shape
+from sed_task4.extraction import clip_inputs
+from sed_task4.features import FeatureConfig, feature_shape, frontend_of
 from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.dataset import DatasetConfig, Mixture, find_mixtures
@@ -50,15 +52,15 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the mixture in `item.payload`."""
+        """Returns the arrays of `example_schema` for the mixture in `item.payload`, and features in any case."""
         mixture: Mixture = item.payload
         dataset, rate_hz = self.dataset, self.dataset.sample_rate_hz
         audio = read_audio(mixture.audio_path, rate_hz, 2).mean(axis=1, keepdims=True)  # (S, 1)
-        features = extract_features(audio, self.features, rate_hz, dataset.clip_s)
+        inputs = clip_inputs(audio, self.features, rate_hz, dataset.clip_s)
         events = mixture_events(mixture, dataset.classes)
-        sizes = len(features), self.features.frames_per_s, dataset.n_classes
+        sizes = len(inputs["features"]), self.features.frames_per_s, dataset.n_classes
         return {
-            "features": features,
+            **inputs,
             "activity": frame_activity(events, *sizes, self.features.label_rule),
             "tags": tags_of_events(events, dataset.n_classes),
             "events": events,
@@ -116,7 +118,8 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards."""
-    return Path(task.feature_dir) / f"{set_name}_{task.dataset.scene_type}_snr{task.dataset.snr_db:g}"
+    suffix = f"_{AUDIO}" if task.features.on_device else ""
+    return Path(task.feature_dir) / f"{set_name}_{task.dataset.scene_type}_snr{task.dataset.snr_db:g}{suffix}"
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:
@@ -135,10 +138,11 @@ def store_settings(task: ExtractionTask) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one mixture: features, frame-wise labels, tags, events, and that these are known."""
+    """The arrays of one mixture: features or audio, frame-wise labels, tags, events, and that these are known."""
+    frontend = frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            "features": ArraySpec(features.dtype, (None, *feature_shape(features))),
+            **extraction.input_specs(frontend, features.dtype, feature_shape(features)),
             "activity": ArraySpec("int8", (None, dataset.n_classes)),
             "tags": ArraySpec("int8", (dataset.n_classes,)),
             "events": ArraySpec("float64", (None, 3)),

@@ -21,11 +21,13 @@ from common.commands import choose_backend, run_safely
 from common.config import check_task
 from common.errors import ConfigError
 from common.files import atomic_path
+from common.frontend import AUDIO, context_frames
 from common.plotting import save_figure
 from common.quiet import stderr_discarded
 from common.run_directory import read_settings
 from sed_task4.decoding import decode_clip, tag_gate
-from sed_task4.features import extract_features
+from sed_task4.extraction import clip_inputs
+from sed_task4.features import frontend_of
 from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.figures import curves_figure, separated_figure
 from sed_task4.segmentation.scorer import ClipOutput
@@ -87,7 +89,7 @@ class Segmenter:
 
     Attributes:
         task: settings, a `sed_task4.segmentation.config.TaskConfig`.
-        model: from features (B, T, F, 1) to {"clip": (B, K), "masks": (B, T, F, K)}.
+        model: from features (B, T, F, 1), or audio (B, S, 1), to {"clip": (B, K), "masks": (B, T, F, K)}.
     """
 
     task: Any
@@ -134,26 +136,38 @@ class Segmenter:
                 `scoring.tag_threshold`.
         """
         task = self.task
-        features = extract_features(audio[:, None], task.features, task.dataset.sample_rate_hz)  # (T, F, 1)
+        seen_by_model = self._inputs(audio)
+        n_frames = len(seen_by_model) - self.context_frames
         tags = np.zeros(task.dataset.n_classes, np.float32)
-        frames = np.zeros((len(features), len(tags)), np.float32)
+        frames = np.zeros((n_frames, len(tags)), np.float32)
         masks: dict[int, np.ndarray] = {}
-        for piece in pieces(len(features), task.pipeline.sequence_frames):
-            output = self._output(features[piece.start : piece.stop])
+        for piece in pieces(n_frames, task.pipeline.sequence_frames):
+            output = self._output(seen_by_model[piece.start : piece.stop + self.context_frames])
             counts, seen = slice(piece.first, piece.end), slice(piece.first - piece.start, piece.end - piece.start)
             tags = np.maximum(tags, output.clip)
             frames[counts] = output.frames[seen] * tag_gate(output.clip, task.decoding, len(tags))
             heard = np.flatnonzero(output.clip > task.scoring.tag_threshold) if wanted is None else wanted
             for k in heard:
-                mask = masks.setdefault(int(k), np.zeros(features.shape[:2], np.float16))
+                mask = masks.setdefault(int(k), np.zeros((n_frames, task.features.n_mels), np.float16))
                 mask[counts] = output.masks[seen, :, k]
         duration_s = len(audio) / task.dataset.sample_rate_hz
         events = decode_clip(frames, tags, task.decoding, task.features.hop_s, clip_s=duration_s)
         return Segmented(tags, frames, events, dict(sorted(masks.items())))
 
-    def _output(self, features: np.ndarray) -> ClipOutput:
-        """Runs the network on one piece (t, F, 1)."""
-        outputs = self.model.predict_on_batch(features[None])
+    @property
+    def context_frames(self) -> int:
+        """Pieces of audio that the network needs beyond its frames; 0 where it takes features."""
+        return context_frames(frontend_of(self.task.features, self.task.dataset.sample_rate_hz))
+
+    def _inputs(self, audio: np.ndarray) -> np.ndarray:
+        """What the network sees of a recording (S,): features (T, F, 1), or audio (T + context, hop, 1)."""
+        inputs = clip_inputs(audio[:, None], self.task.features, self.task.dataset.sample_rate_hz)
+        return inputs.get(AUDIO, inputs["features"])
+
+    def _output(self, seen: np.ndarray) -> ClipOutput:
+        """Runs the network on features (t, F, 1), or on audio (t + context, hop, 1)."""
+        sequence = seen.reshape(1, -1, 1) if self.task.features.on_device else seen[None]
+        outputs = self.model.predict_on_batch(sequence)
         return ClipOutput(np.asarray(outputs["clip"])[0], np.asarray(outputs["masks"])[0])
 
 

@@ -37,6 +37,7 @@ def recordings(*names: str) -> list[dict]:
             "events": np.zeros((0, 3)),
             "labelled": True,
             "frames": T,
+            "sequence_frames": T,
         }
         for name in names
     ]

@@ -34,6 +34,7 @@ def element(name, frames, tags, seed=0, n_sequences=None):
         "events": np.zeros((0, 3)),
         "labelled": True,
         "frames": frames,
+        "sequence_frames": T,
     }
 
 
@@ -79,6 +80,7 @@ def pooled_element(frames, length, seed=0):
         "events": np.zeros((0, 3)),
         "labelled": True,
         "frames": frames,
+        "sequence_frames": length,
     }
 
 

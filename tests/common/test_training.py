@@ -75,6 +75,7 @@ def recordings():
             "events": np.zeros((0, 6)),
             "labelled": 1,
             "frames": 8,
+            "sequence_frames": 8,
         }
     ]
 
