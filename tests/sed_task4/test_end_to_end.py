@@ -119,3 +119,16 @@ def test_a_finished_stage_is_done_again_when_asked_and_the_earlier_one_is_kept(f
     assert main(["crnn-demo", "a", *arguments(folder, CRNN | {"overwrite": "[pass2]"})]) == 0
     after = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
     assert after["pass1"] == before["pass1"] and after["pass2"] > before["pass2"]
+
+
+def test_the_cnn_learns_from_audio(tmp_path):
+    settings = CNN | {"features.frontend": "device", "training.epochs": "1"}
+    assert main(["cnn9-demo", "device", *arguments(tmp_path, settings)]) == 0
+    run = tmp_path / "output" / "cnn9-demo_device"
+    assert 0 <= json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["map"] <= 1
+    assert (run / "clip.png").stat().st_size
+
+
+def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):
+    assert main(["crnn-demo", "device", *arguments(tmp_path, CRNN | {"features.frontend": "device"})]) == 2
+    assert "Set `pipeline.padding: repeat`" in capsys.readouterr().err

@@ -174,3 +174,27 @@ def test_a_killed_training_goes_on_to_the_history_of_an_uninterrupted_one(folder
     whole = folder / "output" / "demo_whole" / "fold1" / "seld"
     assert history_rows(fold) == history_rows(whole)
     assert finished_text(fold) == finished_text(whole)
+
+
+def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_audio(tmp_path):
+    device = {"features__frontend": "device", "training__augmentation": "foa_rotation", "training__epochs": "1"}
+    assert main(["demo", "device", *arguments(tmp_path, **device)]) == 0
+    run = tmp_path / "output" / "demo_device"
+    assert json.loads((run / "scores.json").read_text())["rows"][0]["n_recordings"] == 2
+    assert (run / "fold1" / "features.png").stat().st_size and (run / "fold1" / "recording.png").stat().st_size
+    store = tmp_path / "feature" / "foa_dev_logmel_intensity_audio"
+    # a recording of 6 s and 3 pieces of context, 4 channels of 16 bits
+    assert (store / "split1_ir0_ov1_1.tfrecord").stat().st_size == pytest.approx(303 * 960 * 8, rel=0.02)
+    model = keras.saving.load_model(run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False)
+    audio = np.random.default_rng(0).integers(-3000, 3000, (1, 12 * 960, 4)).astype(np.int16)
+    assert model.predict(audio, verbose=0)["sed"].shape == (1, 2, 11)
+
+
+def test_extracted_features_and_those_of_the_model_have_the_same_statistics(tmp_path):
+    for frontend in ("extraction", "device"):
+        settings = arguments(tmp_path, features__frontend=frontend, simulation__recordings_per_split="{1: 1}")
+        assert simulate(["demo", *settings]) == 0 and extract(["demo", *settings]) == 0
+    stores = [tmp_path / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")]
+    with np.load(stores[0] / "statistics.npz") as one, np.load(stores[1] / "statistics.npz") as other:
+        assert one.files == other.files and len(one.files)
+        assert all(np.array_equal(one[name], other[name]) for name in one.files)

@@ -116,3 +116,13 @@ def test_the_clips_with_the_most_different_classes_are_shown():
     mixtures = [mixture("b", "Bark", "Meow"), mixture("c", "Bark", "Bark"), mixture("a", "Meow", "Bark")]
     assert example_names(mixtures, 2) == ["a", "b"]
     assert example_names(mixtures, 0) == []
+
+
+def test_segmentation_learns_from_audio_and_separates_as_from_features(tmp_path):
+    settings = {"features.frontend": "device", "training.epochs": "1", "network.compared": "[]"}
+    assert main(["segmentation-demo", "device", *arguments(tmp_path, settings)]) == 0
+    run = tmp_path / "output" / "segmentation-demo_device"
+    assert json.loads((run / "scores.json").read_text())["rows"]
+    recording = next((tmp_path / "dataset").rglob("mixtures/**/*.wav"))
+    assert separate([str(run), str(recording), "--out", str(tmp_path / "out"), "--classes", "Bark"]) == 0
+    assert next((tmp_path / "out").rglob("Bark.wav")).stat().st_size
