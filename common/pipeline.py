@@ -25,6 +25,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.quiet import stderr_discarded
+from common.shard_index import FrameReader, Records
 from common.tfrecord import (
     ArraySpec,
     ExampleSchema,
@@ -53,7 +54,8 @@ _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
-_GROUPS = 4  # of shards, each read by a worker of its own
+_GROUPS = 4  # of shards, each listed by a worker of its own
+_READERS = 4  # batches that are read at the same time
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
@@ -151,11 +153,13 @@ def train_stream(
         one_pass = _cached_passes(source, cutter, batch_size, seed)
     else:
         buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
-        one_pass = _streamed_passes(source, cutter, batch_size, seed, buffer, max(interleave, 1))
+        one_pass = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
 
     def finished_pass(number: tf.Tensor) -> tf.data.Dataset:
-        return one_pass(number).enumerate().map(
-            lambda index, batch: finish(batch, number, index), num_parallel_calls=tf.data.AUTOTUNE
+        return (
+            one_pass(number)
+            .enumerate()
+            .map(lambda index, batch: finish(batch, number, index), num_parallel_calls=tf.data.AUTOTUNE)
         )
 
     passes = tf.data.Dataset.counter(start=first_pass).flat_map(finished_pass)
@@ -316,8 +320,41 @@ class _Source:
                     raise _mismatch(f": {path}, {label_path}.")
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
+    def places(self, wanted: Sequence[str]) -> list[Records]:
+        """Finds the recordings in the shards, and in those of labels, without reading arrays that have time.
+
+        Args:
+            wanted: the arrays.
+
+        Raises:
+            DataError: a shard is damaged, labels are those of other recordings, or no recording is to be read.
+        """
+        own = ExampleSchema({name: self.schema.arrays[name] for name in wanted if name not in self.replaced.arrays})
+        records = Records.find(self.paths, own, self._wants)
+        if not records.names:
+            raise DataError(f"None of the recordings wanted is in the {len(self.paths)} shards.")
+        if not self.label_paths:
+            return [records]
+        replaced = ExampleSchema({name: spec for name, spec in self.replaced.arrays.items() if name in wanted})
+        labels = Records.find(self.label_paths, replaced, self._wants)
+        if records.names != labels.names or not np.array_equal(records.ends, labels.ends):
+            raise _mismatch(": the names of their records differ.")
+        return [records, labels]
+
+    def compare_checksums(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+        """Reads a shard, and its labels, where that is wanted, and counts records; fails where a checksum is wrong."""
+        counts, limit = [tf.constant(0, tf.int64)], tf.where(wanted, tf.constant(-1, tf.int64), 0)
+        for paths in (self.paths, self.label_paths):
+            if paths:
+                records = tf.data.TFRecordDataset(tf.gather(tf.constant(paths), shard)).take(limit)
+                counts.append(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
+        return tf.add_n(counts)
+
+    def _wants(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
     def _read(self, path: str, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
-        return (each for each in read_shard(Path(path), schema) if self.names is None or each["name"] in self.names)
+        return (each for each in read_shard(Path(path), schema) if self._wants(each["name"]))
 
     def _wanted(self, paths: Any) -> tf.data.Dataset:
         records, kept = tf.data.TFRecordDataset(paths), self._kept
@@ -452,43 +489,70 @@ class _Cutter:
 
 
 def _streamed_passes(
-    source: _Source, cutter: _Cutter, batch_size: int, seed: int, buffer: int, interleave: int
+    source: _Source, cutter: _Cutter, batch_size: int, seed: int, first_pass: int, buffer: int, interleave: int
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Passes that read the shards each time and shuffle sequences in a buffer."""
+    """Passes that shuffle the places of sequences in a buffer and read each sequence when its batch is made."""
+    sides = source.places(cutter.names)
+    known, frames = _known_and_frames(source, sides)
+    names, ends, frames_of = tf.constant(sides[0].names), tf.constant(sides[0].ends), tf.constant(frames, tf.int32)
+    arrays = {name: side for side in sides for name in side.offsets}
+    whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
+    reader = FrameReader(sides, cutter.sequence_frames)
+    specs = [arrays[name].schema.arrays[name] for name in reader.names]
 
-    paths = tf.constant(source.paths)
-    label_paths = tf.constant(source.label_paths or source.paths)
-
-    def sequences(records: Sequence[tf.Tensor], number: tf.Tensor) -> tf.data.Dataset:
-        arrays = source.parse(records, cutter.names)
-        frames = tf.shape(arrays[FEATURES])[0]
+    def sequences(recording: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
+        frames = tf.gather(frames_of, recording)
         count = tf.maximum(1, cutter.n_fitting(frames))
-        hashed = tf.strings.to_hash_bucket_fast(arrays["name"], _HASHES)
+        hashed = tf.strings.to_hash_bucket_fast(tf.gather(names, recording), _HASHES)
         first = cutter.firsts(frames, _key(seed, number, hashed))
-
-        def sequence(index: tf.Tensor) -> Tensors:
-            start = cutter.starts(first, index, frames)
-            cut = cutter.cut(arrays, start, tf.constant(1), cutter.sequence_frames)
-            return {name: tf.ensure_shape(array[0], array.shape[1:]) for name, array in cut.items()}
-
-        return tf.data.Dataset.range(tf.cast(count, tf.int64), output_type=tf.int32).map(sequence)
+        starts = cutter.starts(first, tf.range(count), frames)  # (count,)
+        return tf.data.Dataset.from_tensor_slices((tf.fill([count], recording), starts))
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), _key(seed, number, _HASHES))
-        files = tf.data.Dataset.from_tensor_slices((tf.gather(paths, order), tf.gather(label_paths, order)))
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(source.paths)), _key(seed, number, _HASHES))
+        files = tf.data.Dataset.from_tensor_slices(order)
 
-        def of_shard(*pair: tf.Tensor) -> tf.data.Dataset:
-            return source.records(*pair).flat_map(lambda *records: sequences(records, number))
+        def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
+            with tf.control_dependencies([source.compare_checksums(shard, number == first_pass)]):
+                begin = tf.identity(tf.gather(tf.pad(ends, [[1, 0]]), shard))
+            recordings = tf.data.Dataset.range(begin, tf.gather(ends, shard), output_type=tf.int32)
+            return recordings.flat_map(lambda recording: sequences(recording, number))
 
         in_turns = _in_turns if cutter.hop_frames is None else _in_turns_of_groups
-        examples = in_turns(files, len(paths), of_shard, interleave)
+        examples = in_turns(files, len(source.paths), of_shard, interleave)
         # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
         tf.random.set_seed(1)
         shuffled = examples.shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed)
-        return shuffled.batch(batch_size, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
+        return shuffled.batch(batch_size, drop_remainder=True).map(read, num_parallel_calls=_READERS)
+
+    def read(recordings: tf.Tensor, starts: tf.Tensor) -> Tensors:
+        types = [tf.as_dtype(spec.dtype) for spec in specs]
+        tensors = tf.numpy_function(reader, [recordings, starts], types, stateful=False)
+        batch = {
+            name: tf.ensure_shape(tensor, [batch_size, cutter.sequence_frames, *spec.shape[1:]])
+            for name, tensor, spec in zip(reader.names, tensors, specs, strict=True)
+        }
+        inside = (
+            starts[:, None] + tf.range(cutter.sequence_frames) < tf.gather(frames_of, recordings)[:, None]
+        )  # (B, T)
+        batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
+        batch[_INSIDE] = inside & tf.gather(tf.constant(known), recordings)[:, None]
+        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
     return one_pass
+
+
+def _known_and_frames(source: _Source, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the activity of each recording is known, bool (N,), and its frames, int (N,)."""
+    frames = sides[0].frames[FEATURES]
+    for side in sides:
+        for name, own in side.frames.items():
+            if not np.array_equal(own, frames):
+                raise _mismatch(f": `{name}` has another number of frames.")
+    if LABELLED not in source.schema.arrays or ACTIVITY in source.replaced.arrays:
+        return np.full(len(frames), True), frames
+    return sides[0].whole(LABELLED) > 0, frames
 
 
 def _in_turns(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
