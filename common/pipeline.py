@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 Targets = Mapping[str, Sequence[str]]
 Tensors = dict[str, tf.Tensor]
+Places = Callable[[tf.Tensor], tf.data.Dataset]  # from the number of a pass to batches of recordings and first frames
+Read = Callable[[tf.Tensor, tf.Tensor], Tensors]  # from one such batch, (B,) each, to the arrays of its sequences
 
 FEATURES = "features"
 ACTIVITY = "activity"
@@ -55,7 +57,6 @@ _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
 _GROUPS = 4  # of shards, each listed by a worker of its own
-_READERS = 4  # batches that are read at the same time
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
@@ -150,20 +151,20 @@ def train_stream(
     source = _Source(shards, schema, names, label_shards)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed)
     if cache and _fits_in_memory(source.paths):
-        one_pass = _cached_passes(source, cutter, batch_size, seed)
+        one_pass, read = _cached_passes(source, cutter, batch_size, seed)
     else:
         buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
-        one_pass = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
+        one_pass, read = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
 
-    def finished_pass(number: tf.Tensor) -> tf.data.Dataset:
-        return (
-            one_pass(number)
-            .enumerate()
-            .map(lambda index, batch: finish(batch, number, index), num_parallel_calls=tf.data.AUTOTUNE)
-        )
+    def numbered(number: tf.Tensor) -> tf.data.Dataset:
+        return one_pass(number).enumerate().map(lambda index, places: (number, index, *places))
 
-    passes = tf.data.Dataset.counter(start=first_pass).flat_map(finished_pass)
-    return passes.with_options(_options()).prefetch(tf.data.AUTOTUNE)
+    # Reading is not part of a pass: the first batches of the next one are read while the last ones of this are used.
+    passes = tf.data.Dataset.counter(start=first_pass).flat_map(numbered)
+    batches = passes.map(
+        lambda number, index, *places: finish(read(*places), number, index), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_stream(
@@ -490,7 +491,7 @@ class _Cutter:
 
 def _streamed_passes(
     source: _Source, cutter: _Cutter, batch_size: int, seed: int, first_pass: int, buffer: int, interleave: int
-) -> Callable[[tf.Tensor], tf.data.Dataset]:
+) -> tuple[Places, Read]:
     """Passes that shuffle the places of sequences in a buffer and read each sequence when its batch is made."""
     sides = source.places(cutter.names)
     known, frames = _known_and_frames(source, sides)
@@ -524,7 +525,7 @@ def _streamed_passes(
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
         tf.random.set_seed(1)
         shuffled = examples.shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed)
-        return shuffled.batch(batch_size, drop_remainder=True).map(read, num_parallel_calls=_READERS)
+        return shuffled.batch(batch_size, drop_remainder=True)
 
     def read(recordings: tf.Tensor, starts: tf.Tensor) -> Tensors:
         types = [tf.as_dtype(spec.dtype) for spec in specs]
@@ -540,7 +541,7 @@ def _streamed_passes(
         batch[_INSIDE] = inside & tf.gather(tf.constant(known), recordings)[:, None]
         return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
-    return one_pass
+    return one_pass, read
 
 
 def _known_and_frames(source: _Source, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
@@ -575,9 +576,7 @@ def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable,
     return tf.data.Dataset.range(groups).interleave(of_group, cycle_length=groups, num_parallel_calls=groups)
 
 
-def _cached_passes(
-    source: _Source, cutter: _Cutter, batch_size: int, seed: int
-) -> Callable[[tf.Tensor], tf.data.Dataset]:
+def _cached_passes(source: _Source, cutter: _Cutter, batch_size: int, seed: int) -> tuple[Places, Read]:
     """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
     arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
     counts = np.maximum(1, cutter.n_fitting(frames))
@@ -588,24 +587,22 @@ def _cached_passes(
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
         order = tf.random.experimental.stateless_shuffle(tf.range(len(owner)), _key(seed, number, _HASHES))
+        recordings = tf.gather(owner, order)  # (sequences,)
+        begin = cutter.starts(tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings))
+        return tf.data.Dataset.from_tensor_slices((recordings, begin)).batch(batch_size, drop_remainder=True)
 
-        def take(sequences: tf.Tensor) -> Tensors:
-            recording = tf.gather(owner, sequences)  # (B,)
-            ends = tf.gather(frames_of, recording)  # (B,)
-            begin = cutter.starts(tf.gather(first, recording), tf.gather(place, sequences), ends)
-            wanted = begin[:, None] + tf.range(cutter.sequence_frames)  # (B, T)
-            inside = wanted < ends[:, None]
-            kept = tf.minimum(wanted, ends[:, None] - 1)
-            rows = tf.gather(starts_of, recording)[:, None] + tf.cast(kept, tf.int64)
-            batch = {name: tf.gather(array, rows) for name, array in arrays.items()}
-            batch[_INSIDE] &= inside
-            batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
-            return batch | {name: tf.gather(array, recording) for name, array in whole.items()}
+    def read(recordings: tf.Tensor, begin: tf.Tensor) -> Tensors:
+        ends = tf.gather(frames_of, recordings)  # (B,)
+        wanted = begin[:, None] + tf.range(cutter.sequence_frames)  # (B, T)
+        inside = wanted < ends[:, None]
+        kept = tf.minimum(wanted, ends[:, None] - 1)
+        rows = tf.gather(starts_of, recordings)[:, None] + tf.cast(kept, tf.int64)
+        batch = {name: tf.gather(array, rows) for name, array in arrays.items()}
+        batch[_INSIDE] &= inside
+        batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
+        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
-        numbers = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-        return numbers.map(take, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return one_pass
+    return one_pass, read
 
 
 def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:
