@@ -322,7 +322,7 @@ class _Source:
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
     def places(self, wanted: Sequence[str]) -> list[Records]:
-        """Finds the recordings in the shards, and in those of labels, without reading arrays that have time.
+        """Finds the recordings in the shards, and in those of labels; arrays that have time are not read.
 
         Args:
             wanted: the arrays.
@@ -342,14 +342,20 @@ class _Source:
             raise _mismatch(": the names of their records differ.")
         return [records, labels]
 
-    def compare_checksums(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-        """Reads a shard, and its labels, where that is wanted, and counts records; fails where a checksum is wrong."""
-        counts, limit = [tf.constant(0, tf.int64)], tf.where(wanted, tf.constant(-1, tf.int64), 0)
-        for paths in (self.paths, self.label_paths):
-            if paths:
-                records = tf.data.TFRecordDataset(tf.gather(tf.constant(paths), shard)).take(limit)
-                counts.append(records.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
-        return tf.add_n(counts)
+    def checked(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.data.Dataset:
+        """A dataset without elements that, where it is wanted, fails when a checksum in a shard or its labels is wrong.
+
+        Args:
+            shard: number of the shard.
+            wanted: bool; otherwise nothing is read.
+
+        Returns:
+            Dataset of pairs of int32, of which there are none.
+        """
+        paths = [tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each]
+        records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(wanted, tf.constant(-1, tf.int64), 0))
+        none = records.filter(lambda record: tf.strings.length(record) < 0)
+        return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
 
     def _wants(self, name: str) -> bool:
         return self.names is None or name in self.names
@@ -514,10 +520,10 @@ def _streamed_passes(
         files = tf.data.Dataset.from_tensor_slices(order)
 
         def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
-            with tf.control_dependencies([source.compare_checksums(shard, number == first_pass)]):
-                begin = tf.identity(tf.gather(tf.pad(ends, [[1, 0]]), shard))
+            begin = tf.gather(tf.pad(ends, [[1, 0]]), shard)
             recordings = tf.data.Dataset.range(begin, tf.gather(ends, shard), output_type=tf.int32)
-            return recordings.flat_map(lambda recording: sequences(recording, number))
+            places = recordings.flat_map(lambda recording: sequences(recording, number))
+            return source.checked(shard, number == first_pass).concatenate(places)
 
         in_turns = _in_turns if cutter.hop_frames is None else _in_turns_of_groups
         examples = in_turns(files, len(source.paths), of_shard, interleave)
@@ -534,9 +540,8 @@ def _streamed_passes(
             name: tf.ensure_shape(tensor, [batch_size, cutter.sequence_frames, *spec.shape[1:]])
             for name, tensor, spec in zip(reader.names, tensors, specs, strict=True)
         }
-        inside = (
-            starts[:, None] + tf.range(cutter.sequence_frames) < tf.gather(frames_of, recordings)[:, None]
-        )  # (B, T)
+        wanted = starts[:, None] + tf.range(cutter.sequence_frames)  # (B, T)
+        inside = wanted < tf.gather(frames_of, recordings)[:, None]
         batch[FEATURES] = cutter.padded(batch[FEATURES], inside)
         batch[_INSIDE] = inside & tf.gather(tf.constant(known), recordings)[:, None]
         return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
