@@ -19,16 +19,6 @@ NAMES = (
     "simulation", "extraction", "gcc_features", "pipeline", "frontend", "windows", "scoring", "event_scores",
     "training_steps",
 )  # fmt: skip
-    "simulation",
-    "extraction",
-    "gcc_features",
-    "pipeline",
-    "frontend",
-    "windows",
-    "scoring",
-    "event_scores",
-    "training_steps",
-)
 ON_REQUEST = ("gpu",)  # takes hours, and a GPU
 
 

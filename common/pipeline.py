@@ -29,6 +29,7 @@ import numpy as np
 from common.errors import DataError
 from common.frontend import AUDIO
 from common.quiet import stderr_discarded
+from common.shard_index import FrameReader, Records
 from common.tfrecord import (
     ArraySpec,
     ExampleSchema,
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 
 Targets = Mapping[str, Sequence[str]]
 Tensors = dict[str, tf.Tensor]
+Places = Callable[[tf.Tensor], tf.data.Dataset]  # from the number of a pass to batches of recordings and first frames
+Read = Callable[[tf.Tensor, tf.Tensor], Tensors]  # from one such batch, (B,) each, to the arrays of its sequences
 
 FEATURES = "features"
 ACTIVITY = "activity"
@@ -57,7 +60,7 @@ _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
-_GROUPS = 4  # of shards, each read by a worker of its own
+_GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
 
@@ -154,18 +157,20 @@ def train_stream(
     source = _Source(shards, schema, names, label_shards, context_frames)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed)
     if cache and _fits_in_memory(source.paths):
-        one_pass = _cached_passes(source, cutter, batch_size, seed)
+        one_pass, read = _cached_passes(source, cutter, batch_size, seed)
     else:
         buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
-        one_pass = _streamed_passes(source, cutter, batch_size, seed, buffer, max(interleave, 1))
+        one_pass, read = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
 
-    def finished_pass(number: tf.Tensor) -> tf.data.Dataset:
-        return one_pass(number).enumerate().map(
-            lambda index, batch: finish(batch, number, index), num_parallel_calls=tf.data.AUTOTUNE
-        )
+    def numbered(number: tf.Tensor) -> tf.data.Dataset:
+        return one_pass(number).enumerate().map(lambda index, places: (number, index, *places))
 
-    passes = tf.data.Dataset.counter(start=first_pass).flat_map(finished_pass)
-    return passes.with_options(_options()).prefetch(tf.data.AUTOTUNE)
+    # Reading is not part of a pass: the first batches of the next one are read while the last ones of this are used.
+    passes = tf.data.Dataset.counter(start=first_pass).flat_map(numbered)
+    batches = passes.map(
+        lambda number, index, *places: finish(read(*places), number, index), num_parallel_calls=tf.data.AUTOTUNE
+    )
+    return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_stream(
@@ -333,9 +338,49 @@ class _Source:
                     raise _mismatch(f": {path}, {label_path}.")
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
+    def places(self, wanted: Sequence[str]) -> list[Records]:
+        """Finds the recordings in the shards, and in those of labels; arrays that have time are not read.
+
+        Args:
+            wanted: the arrays.
+
+        Raises:
+            DataError: a shard is damaged, labels are those of other recordings, or no recording is to be read.
+        """
+        stored = [_stored(self.schema, name) for name in wanted if name not in self.replaced.arrays]
+        own = ExampleSchema({name: self.schema.arrays[name] for name in stored})
+        records = Records.find(self.paths, own, self._wants)
+        if not records.names:
+            raise DataError(f"None of the recordings wanted is in the {len(self.paths)} shards.")
+        if not self.label_paths:
+            return [records]
+        replaced = ExampleSchema({name: spec for name, spec in self.replaced.arrays.items() if name in wanted})
+        labels = Records.find(self.label_paths, replaced, self._wants)
+        if records.names != labels.names or not np.array_equal(records.ends, labels.ends):
+            raise _mismatch(": the names of their records differ.")
+        return [records, labels]
+
+    def checked(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.data.Dataset:
+        """A dataset without elements that, where it is wanted, fails when a checksum in a shard or its labels is wrong.
+
+        Args:
+            shard: number of the shard.
+            wanted: bool; otherwise nothing is read.
+
+        Returns:
+            Dataset of pairs of int32, of which there are none.
+        """
+        paths = [tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each]
+        records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(wanted, tf.constant(-1, tf.int64), 0))
+        none = records.filter(lambda record: tf.strings.length(record) < 0)
+        return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
+
+    def _wants(self, name: str) -> bool:
+        return self.names is None or name in self.names
+
     def _read(self, path: str, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
         examples = map(_with_features, read_shard(Path(path), schema))
-        return (each for each in examples if self.names is None or each["name"] in self.names)
+        return (each for each in examples if self._wants(each["name"]))
 
     def _wanted(self, paths: Any) -> tf.data.Dataset:
         records, kept = tf.data.TFRecordDataset(paths), self._kept
@@ -492,43 +537,71 @@ class _Cutter:
 
 
 def _streamed_passes(
-    source: _Source, cutter: _Cutter, batch_size: int, seed: int, buffer: int, interleave: int
-) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Passes that read the shards each time and shuffle sequences in a buffer."""
+    source: _Source, cutter: _Cutter, batch_size: int, seed: int, first_pass: int, buffer: int, interleave: int
+) -> tuple[Places, Read]:
+    """Passes that shuffle the places of sequences in a buffer and read each sequence when its batch is made."""
+    sides = source.places(cutter.names)
+    known, frames = _known_and_frames(source, cutter, sides)
+    names, ends, frames_of = tf.constant(sides[0].names), tf.constant(sides[0].ends), tf.constant(frames, tf.int32)
+    arrays = {name: side for side in sides for name in side.offsets}
+    whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
+    context = cutter.context_frames
+    reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context})
+    specs = [arrays[name].schema.arrays[name] for name in reader.names]
 
-    paths = tf.constant(source.paths)
-    label_paths = tf.constant(source.label_paths or source.paths)
-
-    def sequences(records: Sequence[tf.Tensor], number: tf.Tensor) -> tf.data.Dataset:
-        arrays = source.parse(records, cutter.names)
-        frames = source.n_frames(arrays)
+    def sequences(recording: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
+        frames = tf.gather(frames_of, recording)
         count = tf.maximum(1, cutter.n_fitting(frames))
-        hashed = tf.strings.to_hash_bucket_fast(arrays["name"], _HASHES)
+        hashed = tf.strings.to_hash_bucket_fast(tf.gather(names, recording), _HASHES)
         first = cutter.firsts(frames, _key(seed, number, hashed))
-
-        def sequence(index: tf.Tensor) -> Tensors:
-            start = cutter.starts(first, index, frames)
-            cut = cutter.cut(arrays, start, tf.constant(1), cutter.sequence_frames)
-            return {name: tf.ensure_shape(array[0], array.shape[1:]) for name, array in cut.items()}
-
-        return tf.data.Dataset.range(tf.cast(count, tf.int64), output_type=tf.int32).map(sequence)
+        starts = cutter.starts(first, tf.range(count), frames)  # (count,)
+        return tf.data.Dataset.from_tensor_slices((tf.fill([count], recording), starts))
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(paths)), _key(seed, number, _HASHES))
-        files = tf.data.Dataset.from_tensor_slices((tf.gather(paths, order), tf.gather(label_paths, order)))
+        order = tf.random.experimental.stateless_shuffle(tf.range(len(source.paths)), _key(seed, number, _HASHES))
+        files = tf.data.Dataset.from_tensor_slices(order)
 
-        def of_shard(*pair: tf.Tensor) -> tf.data.Dataset:
-            return source.records(*pair).flat_map(lambda *records: sequences(records, number))
+        def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
+            begin = tf.gather(tf.pad(ends, [[1, 0]]), shard)
+            recordings = tf.data.Dataset.range(begin, tf.gather(ends, shard), output_type=tf.int32)
+            places = recordings.flat_map(lambda recording: sequences(recording, number))
+            return source.checked(shard, number == first_pass).concatenate(places)
 
         in_turns = _in_turns if cutter.hop_frames is None else _in_turns_of_groups
-        examples = in_turns(files, len(paths), of_shard, interleave)
+        examples = in_turns(files, len(source.paths), of_shard, interleave)
         # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
         tf.random.set_seed(1)
         shuffled = examples.shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed)
-        return shuffled.batch(batch_size, drop_remainder=True, num_parallel_calls=tf.data.AUTOTUNE)
+        return shuffled.batch(batch_size, drop_remainder=True)
 
-    return one_pass
+    def read(recordings: tf.Tensor, starts: tf.Tensor) -> Tensors:
+        types = [tf.as_dtype(spec.dtype) for spec in specs]
+        tensors = tf.numpy_function(reader, [recordings, starts], types, stateful=False)
+        batch = {
+            name: tf.ensure_shape(tensor, [batch_size, reader.rows[name], *spec.shape[1:]])
+            for name, tensor, spec in zip(reader.names, tensors, specs, strict=True)
+        }
+        wanted = starts[:, None] + tf.range(cutter.sequence_frames + context)  # (B, T + context)
+        ends = tf.gather(frames_of, recordings)[:, None]
+        within = wanted[:, : cutter.sequence_frames] < ends
+        batch[FEATURES] = cutter.padded(batch.pop(cutter.input_name), wanted < ends + context)
+        batch[_INSIDE] = within & tf.gather(tf.constant(known), recordings)[:, None]
+        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
+
+    return one_pass, read
+
+
+def _known_and_frames(source: _Source, cutter: _Cutter, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the activity of each recording is known, bool (N,), and its frames, int (N,)."""
+    frames = sides[0].frames[cutter.input_name] - cutter.context_frames
+    for side in sides:
+        for name, own in side.frames.items():
+            if name != cutter.input_name and not np.array_equal(own, frames):
+                raise _mismatch(f": `{name}` has another number of frames.")
+    if LABELLED not in source.schema.arrays or ACTIVITY in source.replaced.arrays:
+        return np.full(len(frames), True), frames
+    return sides[0].whole(LABELLED) > 0, frames
 
 
 def _in_turns(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
@@ -551,9 +624,7 @@ def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable,
     return tf.data.Dataset.range(groups).interleave(of_group, cycle_length=groups, num_parallel_calls=groups)
 
 
-def _cached_passes(
-    source: _Source, cutter: _Cutter, batch_size: int, seed: int
-) -> Callable[[tf.Tensor], tf.data.Dataset]:
+def _cached_passes(source: _Source, cutter: _Cutter, batch_size: int, seed: int) -> tuple[Places, Read]:
     """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
     arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
     counts = np.maximum(1, cutter.n_fitting(frames))
@@ -566,29 +637,27 @@ def _cached_passes(
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
         order = tf.random.experimental.stateless_shuffle(tf.range(len(owner)), _key(seed, number, _HASHES))
+        recordings = tf.gather(owner, order)  # (sequences,)
+        begin = cutter.starts(tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings))
+        return tf.data.Dataset.from_tensor_slices((recordings, begin)).batch(batch_size, drop_remainder=True)
 
-        def take(sequences: tf.Tensor) -> Tensors:
-            recording = tf.gather(owner, sequences)  # (B,)
-            ends = tf.gather(frames_of, recording)  # (B,)
-            begin = cutter.starts(tf.gather(first, recording), tf.gather(place, sequences), ends)
-            wanted = begin[:, None] + tf.range(cutter.sequence_frames + context)  # (B, T + context)
+    def read(recordings: tf.Tensor, begin: tf.Tensor) -> Tensors:
+        ends = tf.gather(frames_of, recordings)  # (B,)
+        wanted = begin[:, None] + tf.range(cutter.sequence_frames + context)  # (B, T + context)
 
-            def rows(numbers: tf.Tensor, first_rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-                kept = tf.minimum(numbers, counts[:, None] - 1)
-                return tf.gather(first_rows, recording)[:, None] + tf.cast(kept, tf.int64)
+        def rows(numbers: tf.Tensor, first_rows: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+            kept = tf.minimum(numbers, counts[:, None] - 1)
+            return tf.gather(first_rows, recordings)[:, None] + tf.cast(kept, tf.int64)
 
-            within = wanted[:, : cutter.sequence_frames]
-            labels = rows(within, starts_of, ends)
-            batch = {name: tf.gather(array, labels) for name, array in arrays.items()}
-            batch[_INSIDE] &= within < ends[:, None]
-            taken = tf.gather(features, rows(wanted, pieces_of, ends + context))
-            batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
-            return batch | {name: tf.gather(array, recording) for name, array in whole.items()}
+        within = wanted[:, : cutter.sequence_frames]
+        labels = rows(within, starts_of, ends)
+        batch = {name: tf.gather(array, labels) for name, array in arrays.items()}
+        batch[_INSIDE] &= within < ends[:, None]
+        taken = tf.gather(features, rows(wanted, pieces_of, ends + context))
+        batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
+        return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
-        numbers = tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder=True)
-        return numbers.map(take, num_parallel_calls=tf.data.AUTOTUNE)
-
-    return one_pass
+    return one_pass, read
 
 
 def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:

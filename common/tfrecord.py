@@ -33,10 +33,13 @@ class ArraySpec:
 
     def accepts(self, array: np.ndarray) -> bool:
         """Whether `array` has this type and shape."""
-        fits = len(array.shape) == len(self.shape) and all(
-            expected is None or expected == size for expected, size in zip(self.shape, array.shape, strict=True)
+        return self.has_shape(array.shape) and array.dtype == np.dtype(self.dtype)
+
+    def has_shape(self, shape: Sequence[int]) -> bool:
+        """Whether this is the shape, whose lengths may be any where it says None."""
+        return len(shape) == len(self.shape) and all(
+            expected is None or expected == size for expected, size in zip(self.shape, shape, strict=True)
         )
-        return fits and array.dtype == np.dtype(self.dtype)
 
 
 @dataclass(frozen=True)
