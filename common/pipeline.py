@@ -112,7 +112,8 @@ def train_stream(
     ends with the recording, where those leave frames at its end. A shorter recording is padded. A pass ends with its
     last whole batch, see `batches_per_pass`.
 
-    Streamed passes hold the recording that each of the interleaved shards is at, and the buffer of sequences.
+    Streamed passes shuffle the places of sequences and read each when its batch is made, so that no more than a few
+    batches are in memory. Checksums of the shards are compared in the first pass.
 
     Args:
         shards: the training shards; their order does not matter.
@@ -122,7 +123,8 @@ def train_stream(
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
         sequence_hop_frames: frames between the starts of two sequences; None: side by side.
-        shuffle_buffer_mb: memory for sequences that wait in random order.
+        shuffle_buffer_mb: size of the sequences among which the next one is drawn, e.g. less than the free memory, so
+            that overlapping sequences of large datasets are read from disk once.
         seed: together with the number of the pass, decides on all that is random.
         first_pass: number of the first pass.
         target_stride: frames that the model pools into one; their label is that of the middle frame.
@@ -237,6 +239,11 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except tf.errors.UnknownError as error:  # of a call from TensorFlow to Python
+        if DataError.__name__ not in error.message:
+            raise
+        found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
+        raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
         if found is None and not isinstance(error, tf.errors.DataLossError):
