@@ -126,16 +126,18 @@ def test_a_flipped_bit_in_the_features_is_found_in_the_first_pass(shards, tmp_pa
 
 
 ENDS_WHILE_READING = """
-import sys, time
-from common import shard_index
+import sys
 from common.pipeline import train_stream
-from tests.common.test_shard_index import SCHEMA
-fill = shard_index._fill
-shard_index._fill = lambda *arguments: (time.sleep(0.01), fill(*arguments))  # so that some call is in progress
-stream = iter(train_stream(sys.argv[1:], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0))
+from tests.common.test_shard_index import LARGE
+options = {"sequence_frames": 128, "batch_size": 16, "seed": 0}
+stream = iter(train_stream(sys.argv[1:], LARGE, {"y": ("activity",)}, **options))
 next(stream)
 """
+LARGE = ExampleSchema({"features": ArraySpec("float16", (None, 1024, 8)), "activity": ArraySpec("uint8", (None, 1))})
 
 
-def test_a_program_ends_while_a_stream_is_still_read(shards):
-    subprocess.run([sys.executable, "-c", ENDS_WHILE_READING, *shards], check=True, timeout=60)
+def test_a_program_ends_while_a_stream_is_still_read(tmp_path):
+    arrays = {"features": np.zeros((2048, 1024, 8), np.float16), "activity": np.zeros((2048, 1), np.uint8)}
+    write_shard(tmp_path / "large.tfrecord", [("r", arrays)], LARGE)
+    command = [sys.executable, "-c", ENDS_WHILE_READING, str(tmp_path / "large.tfrecord")]
+    subprocess.run(command, check=True, timeout=60)
