@@ -30,10 +30,19 @@ LABELS = TARGETS["doa"]
 WORK = "feeding SELDnet batches, against the published generator"
 
 
-def rate_of(batches: Iterator, n_batches: int, frames_per_batch: int) -> Callable[[], float]:
-    """A route for `in_turns`: frames a second of so many batches."""
-    next(batches)  # fills the buffers
-    return lambda: n_batches * frames_per_batch / wall_s(lambda: [None for _ in islice(batches, n_batches)])
+def rate_of(new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int) -> Callable[[], float]:
+    """A route for `in_turns`: frames a second of so many batches, after as many that are not counted.
+
+    The batches are made anew each time, so that none wait in buffers when time begins, and that none are read while
+    another route is measured.
+    """
+
+    def route() -> float:
+        batches = new_batches()
+        collections.deque(islice(batches, n_batches), maxlen=0)
+        return n_batches * frames_per_batch / wall_s(lambda: collections.deque(islice(batches, n_batches), maxlen=0))
+
+    return route
 
 
 def write_baseline(folder: Path, store: FeatureStore) -> None:
@@ -73,7 +82,7 @@ def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bo
             shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
             transforms=transforms,
         )  # fmt: skip
-        routes[name] = rate_of(iter(stream), n_batches, size * cut)
+        routes[name] = rate_of(partial(iter, stream), n_batches, size * cut)
     if kind == "magnitude_phase":
         write_baseline(folder, store)
         _, n_bands, n_channels = store.schema.arrays["features"].shape
@@ -81,7 +90,8 @@ def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bo
         check_same(next(iter(train_stream(
             shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
         ))), folder)  # fmt: skip
-        routes["published"] = rate_of(seldnet_batches(folder, bands_channels, cut, size), n_batches, size * cut)
+        published = partial(seldnet_batches, folder, bands_channels, cut, size)
+        routes["published"] = rate_of(published, n_batches, size * cut)
     whole = evaluation_stream(shards, store.schema, TARGETS, sequence_frames=cut)
     routes["evaluation"] = lambda: sum(frames) / wall_s(partial(collections.deque, whole, maxlen=0))
     return in_turns(routes, 1 if quick else 5)

@@ -56,6 +56,7 @@ _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
+_PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
 _GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
@@ -166,7 +167,7 @@ def train_stream(
     batches = passes.map(
         lambda number, index, *places: finish(read(*places), number, index), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE)
+    return batches.with_options(_options()).prefetch(_PREFETCHED)
 
 
 def evaluation_stream(
