@@ -1,53 +1,117 @@
-"""How many feature frames a second reach the training, from shards on disk.
+"""How many feature frames a second reach the training, from shards on disk, beside the published generator.
 
 python -m benchmarks.pipeline [--quick]
 """
 
 import collections
+from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.baselines.feeding import seldnet_batches, write_arrays
 from benchmarks.extraction import KINDS, dataset
-from benchmarks.measure import Figure, run_alone, task, wall_s
+from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, wall_s
+from common.feature_store import FeatureStore
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
+from common.tfrecord import read_shard
 from seld.augmentation import foa_transforms
 from seld.extraction import run
 
-TITLE = "Pipeline: shuffled training batches and whole recordings from shards, all cores"
+TITLE = (
+    "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all cores, beside the "
+    "published generator over NumPy files, which are in the page cache, too"
+)
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+LABELS = TARGETS["doa"]
+WORK = "feeding SELDnet batches, against the published generator"
 
 
-def frames_per_s(stream: Any, batches: int, frames_per_batch: int) -> float:
-    """Rate at which batches come, after a first one that fills the buffers."""
-    iterator = iter(stream)
-    next(iterator)
-    return batches * frames_per_batch / wall_s(lambda: [next(iterator) for _ in range(batches)])
+def rate_of(new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int) -> Callable[[], float]:
+    """A route for `in_turns`: frames a second of so many batches, after as many that are not counted.
+
+    The batches are made anew each time, so that none wait in buffers when time begins, and that none are read while
+    another route is measured.
+    """
+
+    def route() -> float:
+        batches = new_batches()
+        collections.deque(islice(batches, n_batches), maxlen=0)
+        return n_batches * frames_per_batch / wall_s(lambda: collections.deque(islice(batches, n_batches), maxlen=0))
+
+    return route
 
 
-def measure(quick: bool, folder: Path) -> list[Figure]:
+def write_baseline(folder: Path, store: FeatureStore) -> None:
+    """Writes the same recordings as the published code stores them."""
+    for shard in store.shards(store.groups):
+        for example in read_shard(shard, store.schema):
+            write_arrays(folder, example["name"], example["features"], [example[name] for name in LABELS])
+
+
+def check_same(batch: Any, folder: Path) -> None:
+    """Compares sequences of ours with the files of the published generator.
+
+    Raises:
+        ArithmeticError: a sequence is in none of them.
+    """
+    features, targets = batch
+    files = [np.load(path, mmap_mode="r") for path in sorted((folder / "features").iterdir())]
+    for sequence, known in zip(features.numpy(), targets["sed"].numpy(), strict=True):
+        flat = sequence[known[:, 0] >= 0].reshape(-1, files[0].shape[1])  # without padding
+        starts = ((file, int(row)) for file in files for row in np.flatnonzero(file[:, 0] == flat[0, 0]))
+        if not any(np.array_equal(file[row : row + len(flat)], flat) for file, row in starts):
+            raise ArithmeticError("A sequence of the stream is not in the recordings that were written.")
+
+
+def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool) -> dict[str, Timing]:
+    """Frames a second of our routes and, for magnitude and phase, the published one, measured in turns."""
+    cut, size, n_passes = (
+        settings.pipeline.sequence_frames,
+        2 if quick else settings.pipeline.batch_size,
+        1 if quick else 2,
+    )
+    shards, frames = store.shards(store.groups), store.frames(store.groups)
+    n_batches = batches_per_pass(frames, cut, size) * n_passes
+    routes = {}
+    for transforms, name in ((None, "training"), (foa_transforms(kind), "training with rotations")):
+        stream = train_stream(
+            shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
+            transforms=transforms,
+        )  # fmt: skip
+        routes[name] = rate_of(partial(iter, stream), n_batches, size * cut)
+    if kind == "magnitude_phase":
+        write_baseline(folder, store)
+        _, n_bands, n_channels = store.schema.arrays["features"].shape
+        bands_channels = (n_bands or 0, n_channels or 0)
+        check_same(next(iter(train_stream(
+            shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
+        ))), folder)  # fmt: skip
+        published = partial(seldnet_batches, folder, bands_channels, cut, size)
+        routes["published"] = rate_of(published, n_batches, size * cut)
+    whole = evaluation_stream(shards, store.schema, TARGETS, sequence_frames=cut)
+    routes["evaluation"] = lambda: sum(frames) / wall_s(partial(collections.deque, whole, maxlen=0))
+    return in_turns(routes, 1 if quick else 5)
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures training batches with and without augmentation, and evaluation, for both kinds of features."""
-    recordings, recording_s, passes = (1, 6.0, 1) if quick else (12, 60.0, 5)
+    recordings, recording_s = (1, 6.0) if quick else (12, 60.0)
     dataset(folder / "dataset", recordings, recording_s)
-    figures = []
+    results: list[Figure | Goal] = []
     for kind in KINDS:
         settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
         (store,) = run(settings, ["dev"], progress=False)
-        shards, frames = store.shards(store.groups), store.frames(store.groups)
-        cut = settings.pipeline.sequence_frames
-        size = 2 if quick else settings.pipeline.batch_size
-        batches = batches_per_pass(frames, cut, size) * passes
-        for transforms, name in ((None, "training"), (foa_transforms(kind), "training with rotations")):
-            stream = train_stream(
-                shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
-                transforms=transforms,
-            )  # fmt: skip
-            rate = frames_per_s(stream, batches, size * cut)
-            figures.append(Figure(f"{kind}: {name}", rate, "frames/s"))
-        whole = evaluation_stream(shards, store.schema, TARGETS, sequence_frames=cut)
-        seconds = wall_s(partial(collections.deque, whole, maxlen=0))  # reads all, keeps none
-        figures.append(Figure(f"{kind}: evaluation", sum(frames) / seconds, "frames/s"))
-    return figures
+        timings = rates(store, kind, folder / "published", settings, quick)
+        results += [Figure(f"{kind}: {name}", timing.median, "frames/s") for name, timing in timings.items()]
+        if "published" in timings:
+            ours, theirs = timings["training"], timings["published"]
+            details = f"{ours.text('frames/s')} against {theirs.text('frames/s')}"
+            results.append(Goal(WORK, ours.median / theirs.median, 3, "times the rate", at_least=True, details=details))
+    return results
 
 
 if __name__ == "__main__":

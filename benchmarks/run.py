@@ -16,9 +16,18 @@ from benchmarks.measure import ROOT, Goal, goals_table, replace_between
 from common.files import write_json, write_text
 
 NAMES = (
-    "simulation", "extraction", "gcc_features", "pipeline", "frontend", "windows", "scoring", "event_scores",
+    "simulation",
+    "extraction",
+    "gcc_features",
+    "pipeline",
+    "frontend",
+    "windows",
+    "memory",
+    "scoring",
+    "event_scores",
     "training_steps",
-)  # fmt: skip
+    "waiting",
+)
 ON_REQUEST = ("gpu",)  # takes hours, and a GPU
 
 

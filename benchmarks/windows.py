@@ -4,14 +4,16 @@ python -m benchmarks.windows [--quick]
 """
 
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Figure, peak_megabytes, pivot_table, run_alone, wall_s
+from benchmarks.baselines.feeding import one_array_batches
+from benchmarks.measure import Figure, Goal, Timing, peak_megabytes, pivot_table, run_alone, wall_s
 from common.pipeline import train_stream
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 
@@ -48,11 +50,7 @@ def write_recordings(folder: Path, recordings: int) -> list[Path]:
 
 
 def published_batches(shards: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Holds all recordings in one array and picks the frames of a batch by their numbers, as the published code does.
-
-    Yields:
-        Features (B, T, F, C) and targets (B, T, 3K), for ever, in a new order in each pass.
-    """
+    """The published way over the same recordings, all of which are held in one array."""
     examples = [next(read_shard(path, SCHEMA)) for path in shards]
     features = np.concatenate([example["features"] for example in examples])
     names = TARGETS["doa"]
@@ -61,12 +59,7 @@ def published_batches(shards: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.n
     del examples
     within = np.append(np.arange(0, FRAMES - WINDOW_FRAMES, HOP_FRAMES), FRAMES - WINDOW_FRAMES)
     starts = (FRAMES * np.arange(len(shards))[:, None] + within).reshape(-1)
-    rng = np.random.default_rng(0)
-    while True:
-        rng.shuffle(starts)
-        for first in range(0, len(starts) - BATCH_SIZE + 1, BATCH_SIZE):
-            chosen = starts[first : first + BATCH_SIZE, None] + np.arange(WINDOW_FRAMES)  # (B, T)
-            yield features[chosen], targets[chosen]
+    return one_array_batches(features, targets, starts, WINDOW_FRAMES, BATCH_SIZE)
 
 
 def batches_of(route: str, shards: Sequence[Path]) -> Iterator:
@@ -80,33 +73,67 @@ def batches_of(route: str, shards: Sequence[Path]) -> Iterator:
     return iter(stream)
 
 
-def measure_route(route: str, shards: Sequence[Path], n_batches: int) -> list[Figure]:
-    """Measures one route; in a process of its own, since memory is counted from the start of the process."""
+def batches_in_pass(recordings: int) -> int:
+    """Whole batches of all windows."""
+    return recordings * (1 + -(-(FRAMES - WINDOW_FRAMES) // HOP_FRAMES)) // BATCH_SIZE
+
+
+def measure_route(route: str, shards: Sequence[Path], rounds: int, n_batches: int) -> tuple[Timing, float]:
+    """Batches a second, several times, and the peak of memory in MB; in a process of its own, whose memory it is."""
     batches = batches_of(route, shards)
-    next(batches)  # fills the buffers
-    rate = n_batches / wall_s(lambda: [None for _ in islice(batches, n_batches)])
-    name = f"{route}, {len(shards)} recordings"
-    return [
-        Figure(f"{name}: windows", BATCH_SIZE * rate, "1/s"),
-        Figure(f"{name}: batches", rate, "1/s"),
-        Figure(f"{name}: peak memory of the process", peak_megabytes(), "MB"),
-    ]
+    deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)  # the first pass of the stream compares checksums
+    rates = [n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0)) for _ in range(rounds)]
+    return Timing(tuple(rates)), peak_megabytes()
 
 
-def measure_libraries() -> list[Figure]:
-    """Measures the memory of a process that has loaded what the routes need, and no data."""
-    return [Figure("no data: peak memory of the process", peak_megabytes(), "MB")]
+def check_same(shards: Sequence[Path]) -> None:
+    """Compares a pass of the streamed windows with one of the published ones, in whatever order.
+
+    Raises:
+        ArithmeticError: they are not the same windows.
+    """
+    n_batches = batches_in_pass(len(shards))
+    ours = {x.tobytes() for features, _ in islice(batches_of("streamed", shards), n_batches) for x in features.numpy()}
+    theirs = {x.tobytes() for features, _ in islice(batches_of("one array", shards), n_batches + 1) for x in features}
+    # The last, incomplete batch of a pass is dropped: it holds other windows on either side.
+    if len(ours) < n_batches * BATCH_SIZE // len(shards) or len(ours - theirs) >= BATCH_SIZE:
+        raise ArithmeticError("The streamed windows are not those of the published code.")
 
 
-def measure(quick: bool, folder: Path) -> list[Figure]:
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures all routes for several numbers of recordings; with `quick` in one process, whose memory says nothing."""
-    sizes, n_batches = ((1,), 2) if quick else ((10, 20, 40), 300)
+    sizes, rounds, n_batches = ((1, 2), 1, 2) if quick else ((10, 20, 40), 5, 60)
     shards = write_recordings(folder, max(sizes))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
-        tasks = [pool.submit(measure_route, route, shards[:size], n_batches) for route in ROUTES for size in sizes]
-        tasks.append(pool.submit(measure_libraries))
-        return [figure for task in tasks for figure in task.result()]
+        pool.submit(check_same, shards[:1]).result()
+        cases = [(route, size) for size in sizes for route in ROUTES]  # routes in turns
+        tasks = [pool.submit(measure_route, route, shards[:size], rounds, n_batches) for route, size in cases]
+        measured = {case: task.result() for case, task in zip(cases, tasks, strict=True)}
+        bare = pool.submit(peak_megabytes).result()  # of a process that has loaded what the routes need, and no data
+    results = _goals(measured, min(sizes), max(sizes))
+    for (route, size), (rates, peak) in measured.items():
+        name = f"{route}, {size} recordings"
+        results.append(Figure(f"{name}: windows", BATCH_SIZE * rates.median, "1/s"))
+        results.append(Figure(f"{name}: batches", rates.median, "1/s"))
+        results.append(Figure(f"{name}: peak memory of the process", peak, "MB"))
+    return [*results, Figure("no data: peak memory of the process", bare, "MB")]
+
+
+def _goals(measured: Mapping[tuple[str, int], tuple[Timing, float]], least: int, most: int) -> list[Figure | Goal]:
+    """Rate and growth of memory of the streamed route."""
+    ours, peak = measured["streamed", most]
+    theirs, held = measured["one array", most]
+    _, small = measured["streamed", least]
+    rate = Goal(
+        "feeding two-stage windows, streamed", ours.median, 300, "batches/s", at_least=True,
+        details=f"{ours.text('batches/s')} against {theirs.text('batches/s')} with all data in memory",
+    )  # fmt: skip
+    memory = Goal(
+        f"memory of streamed windows, {most} recordings against {least}", peak / small, 1.1, "times", at_least=False,
+        details=f"{peak:,.0f} MB against {small:,.0f} MB; all data in memory: {held:,.0f} MB",
+    )  # fmt: skip
+    return [rate, memory]
 
 
 def windows_table(figures: Sequence[Figure]) -> str:

@@ -60,6 +60,7 @@ _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
+_PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
 _GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
@@ -117,7 +118,8 @@ def train_stream(
     ends with the recording, where those leave frames at its end. A shorter recording is padded. A pass ends with its
     last whole batch, see `batches_per_pass`.
 
-    Streamed passes hold the recording that each of the interleaved shards is at, and the buffer of sequences.
+    Streamed passes shuffle the places of sequences and read each when its batch is made, so that no more than a few
+    batches are in memory. Checksums of the shards are compared in the first pass.
 
     Args:
         shards: the training shards; their order does not matter.
@@ -127,7 +129,8 @@ def train_stream(
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
         sequence_hop_frames: frames between the starts of two sequences; None: side by side.
-        shuffle_buffer_mb: memory for sequences that wait in random order.
+        shuffle_buffer_mb: size of the sequences among which the next one is drawn, e.g. less than the free memory, so
+            that overlapping sequences of large datasets are read from disk once.
         seed: together with the number of the pass, decides on all that is random.
         first_pass: number of the first pass.
         target_stride: frames that the model pools into one; their label is that of the middle frame.
@@ -170,7 +173,7 @@ def train_stream(
     batches = passes.map(
         lambda number, index, *places: finish(read(*places), number, index), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return batches.with_options(_options()).prefetch(tf.data.AUTOTUNE)
+    return batches.with_options(_options()).prefetch(_PREFETCHED)
 
 
 def evaluation_stream(
@@ -246,6 +249,11 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """
     try:
         yield
+    except tf.errors.UnknownError as error:  # of a call from TensorFlow to Python
+        if DataError.__name__ not in error.message:
+            raise
+        found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
+        raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
         if found is None and not isinstance(error, tf.errors.DataLossError):

@@ -16,7 +16,9 @@ class PipelineConfig(Section):
     )
     whole_recordings: bool = Field(False, description="Validate and test on whole recordings instead of sequences.")
     batch_size: int = Field(16, ge=1, description="Sequences of one batch.")
-    shuffle_buffer_mb: float = Field(1024, gt=0, description="Memory in which sequences are shuffled.")
+    shuffle_buffer_mb: float = Field(
+        1024, gt=0, description="Size of the sequences among which the next is drawn; they stay on disk until then."
+    )
     interleave: int = Field(8, ge=8, description="Shards that are read in turns.")
     recordings_per_shard: int = Field(1, ge=1, description="Recordings in one TFRecord file.")
     padding: Literal["repeat", "mean"] = Field(

@@ -5,9 +5,13 @@ protocol buffers are followed here without reading the arrays themselves, so tha
 milliseconds. Checksums are not compared; whoever reads by an index lets `tf.data.TFRecordDataset` compare them once.
 """
 
+import atexit
+import functools
 import io
 import mmap
 import struct
+import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +25,7 @@ from common.tfrecord import ExampleSchema, damaged_shard
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4  # of a record: its length, a checksum of that, the message, a checksum of that
 _VARINT, _DELIMITED = 0, 2  # wire types
 _SPARE_BUFFERS = 8  # kept for the next batches; more are let go
+_SILENCE_S, _MOST_WAIT_S = 0.1, 5.0  # without a call, before the program ends
 _ALIGNMENT = 64  # TensorFlow takes an array that starts at a multiple of it without a copy
 
 Span = tuple[int, int]
@@ -232,6 +237,7 @@ class FrameReader:
         self._shapes = {name: tuple(size or 0 for size in spec.shape[1:]) for name, spec in specs.items()}
         self._row_bytes = {name: self._types[name].itemsize * int(np.prod(self._shapes[name])) for name in specs}
         self._buffers = {name: _Buffers() for name in specs}
+        _end_calls_at_exit()
 
     def __call__(self, recordings: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
         """Reads one batch.
@@ -246,12 +252,13 @@ class FrameReader:
         Raises:
             DataError: a shard is missing or ends too early.
         """
-        sizes = {name: (len(recordings), self.rows[name], self._row_bytes[name]) for name in self.names}
-        raw = {name: self._buffers[name].take(size) for name, size in sizes.items()}  # uint8 (B, T, bytes of a frame)
-        for side in self.sides:
-            for place, (recording, start) in enumerate(zip(recordings.tolist(), starts.tolist(), strict=True)):
-                self._read(side, recording, start, {name: raw[name][place] for name in side.frames})
-        return [self._typed(name, raw[name]) for name in self.names]
+        with _calls:
+            sizes = {name: (len(recordings), self.rows[name], self._row_bytes[name]) for name in self.names}
+            raw = {name: self._buffers[name].take(size) for name, size in sizes.items()}  # uint8 (B, T, frame's bytes)
+            for side in self.sides:
+                for place, (recording, start) in enumerate(zip(recordings.tolist(), starts.tolist(), strict=True)):
+                    self._read(side, recording, start, {name: raw[name][place] for name in side.frames})
+            return [self._typed(name, raw[name]) for name in self.names]
 
     def _read(self, side: Records, recording: int, start: int, targets: Mapping[str, np.ndarray]) -> None:
         """Fills uint8 (T, bytes of a frame) for each array of one sequence."""
@@ -308,3 +315,41 @@ class _Lease:
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__
+
+
+class _Calls:
+    """Counts the calls in progress, and lets none begin any more once the program ends.
+
+    A thread of TensorFlow that calls Python while the interpreter is taken down never returns, and whoever waits for
+    it, e.g. the end of a stream, never does either.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._in_progress, self._ended, self._last_s = 0, False, 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._last_s = time.monotonic()
+            if self._ended:
+                raise RuntimeError("The program ends: nothing is read any more.")
+            self._in_progress += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._in_progress -= 1
+
+    def end(self) -> None:
+        """Waits until streams that are still alive have filled their buffers, with errors, and call no more."""
+        self._ended = True
+        until_s = time.monotonic() + _MOST_WAIT_S
+        while time.monotonic() < until_s and (self._in_progress or time.monotonic() < self._last_s + _SILENCE_S):
+            time.sleep(_SILENCE_S / 10)
+
+
+_calls = _Calls()
+
+
+@functools.cache
+def _end_calls_at_exit() -> None:
+    atexit.register(_calls.end)

@@ -1,0 +1,189 @@
+"""How long training waits for its batches, where the time of an epoch goes, and what bounds it on this machine.
+
+Each system trains at its published size on a stream of random recordings, step by step, and the time until the stream
+hands over the next batch is the waiting. That alone would not show that reading takes cores away from the steps: they
+are therefore also timed on one batch that is held in memory, in turns with those on the stream.
+
+python -m benchmarks.waiting [--quick]
+"""
+
+import importlib
+import multiprocessing
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.measure import Figure, Goal, Timing, figures_table, median_wall_s, pivot_table, run_alone, task, wall_s
+from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+
+TITLE = (
+    "Waiting for data and where the time of training goes, at published sizes with shards in the page cache, and what "
+    "this machine can do at most"
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A system whose training is measured.
+
+    Attributes:
+        name: its name.
+        task_id: task of params.yaml.
+        batch_size: fewer than published where a step would take a minute on two cores.
+        recordings: on disk, enough for two batches.
+        frames: of each.
+        stored: type of the stored features.
+        overrides: settings other than the task's, `key=value`.
+    """
+
+    name: str
+    task_id: str
+    batch_size: int
+    recordings: int
+    frames: int
+    stored: str = "float32"
+    overrides: tuple[str, ...] = ()
+
+
+CASES = (
+    Case("SELDnet", "1", 16, 6, 3000, "float16"),
+    Case("two-stage", "two-stage", 32, 2, 6001, overrides=("network.mode=seld",)),
+    Case("CRNN", "crnn", 16, 64, 500),
+    Case("CNN9", "cnn9", 8, 32, 640),
+    Case("segmentation", "segmentation", 24, 48, 311),
+)
+
+
+def write_recordings(folder: Path, case: Case, shapes: Mapping[str, tuple[int | None, ...]]) -> ExampleSchema:
+    """Writes random recordings, one a shard, whose labels are zeros and ones."""
+    types = {name: case.stored if name == "features" else "int8" for name in shapes}
+    schema = ExampleSchema({name: ArraySpec(types[name], shape) for name, shape in shapes.items()})
+    rng = np.random.default_rng(0)
+    sizes = {name: tuple(case.frames if size is None else size for size in shape) for name, shape in shapes.items()}
+    arrays = {
+        name: (
+            rng.standard_normal(size, np.float32) if name == "features" else rng.integers(0, 2, size, np.int8)
+        ).astype(types[name])
+        for name, size in sizes.items()
+    }
+    folder.mkdir(parents=True)
+    for number in range(case.recordings):
+        write_shard(folder / f"{number:03d}.tfrecord", [(f"{number:03d}", arrays)], schema)
+    return schema
+
+
+def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
+    """The compiled model of a system's first stage, and its stream of batches."""
+    import keras
+
+    from common.distribution import jit_setting
+    from common.layers import with_statistics
+    from common.optimizer import build_optimizer
+    from common.pipeline import train_stream
+    from common.system import load_system
+
+    settings = task(case.task_id, folder, *case.overrides)
+    stage = load_system(settings.family, settings.system).stages(settings)[0]
+    features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # a room has those of its family
+    bands_channels = features.feature_shape(settings.features)
+    keras.utils.set_random_seed(0)
+    model = with_statistics(stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels))
+    model.compile(
+        build_optimizer(settings.training), loss=dict(stage.losses), loss_weights=dict(stage.loss_weights),
+        jit_compile=jit_setting(settings.run),
+    )  # fmt: skip
+    n_classes = settings.dataset.n_classes
+    names = {name for arrays in stage.targets.values() for name in arrays} | {"activity"}
+    shapes = {name: (n_classes,) if name == "tags" else (None, n_classes) for name in sorted(names)}
+    schema = write_recordings(folder / case.task_id, case, {"features": (None, *bands_channels), **shapes})
+    pipeline = settings.pipeline
+    stream = train_stream(
+        sorted((folder / case.task_id).iterdir()), schema, stage.targets,
+        sequence_frames=pipeline.sequence_frames, sequence_hop_frames=pipeline.sequence_hop_frames,
+        batch_size=1 if quick else case.batch_size, target_stride=stage.target_stride, seed=0,
+        shuffle_buffer_mb=pipeline.shuffle_buffer_mb, interleave=pipeline.interleave, cache=pipeline.cache,
+    )  # fmt: skip
+    return model, iter(stream)
+
+
+def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
+    """Seconds of waiting, of steps on the stream and on a held batch, of reading and of predicting a batch."""
+    model, batches = prepare(case, quick, folder)
+    held = next(batches)
+    model.train_on_batch(*held)  # builds the graph
+    waits, steps, alone = [], [], []
+    for _ in range(1 if quick else 4):
+        start = time.perf_counter()
+        batch = next(batches)
+        waits.append(time.perf_counter() - start)
+        steps.append(wall_s(partial(model.train_on_batch, *batch)))
+        alone.append(wall_s(partial(model.train_on_batch, *held)))
+    n_read = 2 if quick else 40
+    reading = wall_s(lambda: [next(batches) for _ in range(n_read)]) / n_read
+    model.predict_on_batch(held[0])
+    predicting = wall_s(partial(model.predict_on_batch, held[0]))
+    measured = {"waiting": waits, "step": steps, "step on a held batch": alone}
+    measured |= {"reading alone": [reading], "prediction": [predicting]}
+    return {name: Timing(tuple(values)) for name, values in measured.items()}
+
+
+def floor(folder: Path, quick: bool) -> list[Figure]:
+    """What the machine does at most: raw reading, a transform of Fourier, a product of matrices."""
+    import scipy.fft
+    import tensorflow as tf
+
+    n_bytes, size = (10**6, 64) if quick else (5 * 10**8, 4096)
+    path = folder / "raw"
+    path.write_bytes(bytes(n_bytes))
+    target = bytearray(n_bytes)
+    with path.open("rb", buffering=0) as file:
+        reading = median_wall_s(lambda: (file.seek(0), file.readinto(target)), 3)
+    matrix = tf.random.stateless_normal((size, size), (0, 0))
+    product = median_wall_s(lambda: tf.linalg.matmul(matrix, matrix).numpy()[0, 0], 3)
+    audio = np.random.default_rng(0).standard_normal((12 if quick else 3000, 4, 2048), np.float32)
+    transform = median_wall_s(partial(scipy.fft.rfft, audio), 3)
+    return [
+        Figure("floor: reading from the page cache, one core", n_bytes / reading / 1e9, "GB/s"),
+        Figure("floor: product of float32 matrices, all cores", 2 * size**3 / product / 1e9, "GFLOP/s"),
+        Figure("floor: 3000 transforms of 2048 samples in 4 channels, one core", transform, "s"),
+    ]
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures all systems, each in a process of its own; with `quick` only a small one."""
+    results: list[Figure | Goal] = []
+    for case in CASES[2:3] if quick else CASES:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            results += _results(case, pool.submit(measure_case, case, quick, folder).result())
+    return [*results, *floor(folder, quick)]
+
+
+def _results(case: Case, measured: Mapping[str, Timing]) -> list[Figure | Goal]:
+    """The share of waiting in the time of all steps, and all medians."""
+    waits, steps = measured["waiting"], measured["step"]
+    total = sum(waits.values) + sum(steps.values)
+    details = f"waiting {waits.text('ms', 1000)}, step {steps.text('ms', 1000)}"
+    goal = Goal(
+        f"share of training spent waiting for data, {case.name}", 100 * sum(waits.values) / total, 3, "%",
+        at_least=False, details=details,
+    )  # fmt: skip
+    return [goal, *(Figure(f"{case.name}: {name}", 1000 * each.median, "ms") for name, each in measured.items())]
+
+
+def waiting_table(figures: Sequence[Figure]) -> str:
+    """One row for each system, one column for each part of its time, and a table of what the machine can do."""
+    parts = [figure for figure in figures if not figure.name.startswith("floor")]
+    rest = [
+        Figure(figure.name.partition(": ")[2], figure.value, figure.unit) for figure in figures if figure not in parts
+    ]
+    return f"{pivot_table(parts, 'one batch of')}\n\nWhat bounds them:\n\n{figures_table(rest)}"
+
+
+if __name__ == "__main__":
+    run_alone(TITLE, measure, to_table=waiting_table)
