@@ -78,7 +78,7 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
     try:
         with soundfile.SoundFile(path) as file:
             _check_format(path, file, sample_rate_hz, channels)
-            audio, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate  # (S, C)
+            audio, rate_hz = _samples(file), file.samplerate  # (S, C)
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
@@ -86,6 +86,12 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
         ) from error
     _check_values(path, audio)
     return audio, rate_hz
+
+
+def _samples(file: soundfile.SoundFile) -> np.ndarray:
+    if file.subtype == "PCM_16":  # the same numbers, but numpy converts them in a third of the time
+        return from_int16(file.read(dtype="int16", always_2d=True))
+    return file.read(dtype="float32", always_2d=True)
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:
@@ -103,7 +109,7 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
     """16-bit samples as `read_audio` returns them: float32, divided by 32768."""
-    return samples.astype(np.float32) / np.float32(32768)
+    return np.multiply(samples, np.float32(1 / 32768), dtype=np.float32)  # a power of two: nothing is rounded
 
 
 def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:

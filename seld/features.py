@@ -126,7 +126,11 @@ def feature_shape(features: FeatureConfig, channels: int = 4) -> tuple[int, int]
 
 
 def extract_features(
-    audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, duration_s: float | None = None
+    audio: np.ndarray,
+    features: FeatureConfig,
+    sample_rate_hz: int,
+    duration_s: float | None = None,
+    dtype: str | None = None,
 ) -> np.ndarray:
     """Computes the features of one recording.
 
@@ -137,9 +141,10 @@ def extract_features(
         duration_s: longer audio is cut to this length first; shorter audio is filled up with zeros, as the published
             SELDnet does, but for logmel and logmel_gcc, whose missing frames the pipeline masks. None: the audio is
             taken as it is.
+        dtype: type of the result; None: the stored type.
 
     Returns:
-        (T, F, C) of the stored type. T = duration / hop, at least 1; for logmel and logmel_gcc the frame centred on the
+        (T, F, C). T = duration / hop, at least 1; for logmel and logmel_gcc the frame centred on the
         end counts too, 1 + samples // hop. The channels are for magnitude_phase all magnitudes, then all phases in
         radians; for logmel_intensity W, Y, Z, X in dB, then intensity x, y, z; for logmel all channels in dB; for
         logmel_gcc the same, then the correlations of pairs (0, 1), (0, 2) ... (1, 2) ..., see `spectral.gcc_phat`.
@@ -158,20 +163,23 @@ def extract_features(
         samples = round(duration_s * sample_rate_hz)
         audio = audio[:samples] if features.kind in _TWO_STAGE_KINDS else fit_length(audio, samples)
     rate_hz = features.rate_hz(sample_rate_hz)
-    return _compute(resample(audio, sample_rate_hz, rate_hz), features, rate_hz, duration_s)
+    audio = resample(audio, sample_rate_hz, rate_hz)
+    return _compute(audio, features, rate_hz, duration_s, dtype or features.stored_dtype)
 
 
-def _compute(audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None) -> np.ndarray:
+def _compute(
+    audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None, dtype: str
+) -> np.ndarray:
     hop_samples = features.hop_samples(rate_hz)
     n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
     if features.kind in _TWO_STAGE_KINDS:
         n_frames = 1 + len(audio) // hop_samples
     sizes = features.window_samples(rate_hz), features.n_fft, hop_samples, n_frames
     if features.kind == "magnitude_phase":
-        return spectral.magnitude_phase(audio, *sizes, features.stored_dtype)
+        return spectral.magnitude_phase(audio, *sizes, dtype)
     filters = spectral.mel_filters(rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
     if features.kind == "logmel":
-        return spectral.log_mel(audio, filters, *sizes).astype(features.stored_dtype, copy=False)
+        return spectral.log_mel(audio, filters, *sizes).astype(dtype, copy=False)
     if features.kind == "logmel_gcc":
-        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, features.stored_dtype)
-    return spectral.logmel_intensity(audio, filters, *sizes, features.stored_dtype)
+        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, dtype)
+    return spectral.logmel_intensity(audio, filters, *sizes, dtype)
