@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sed_task4.features import FeatureConfig as ClipFeatureConfig
 from seld.features import FeatureConfig
 
 
@@ -97,3 +98,39 @@ def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.nd
             frames.append(np.concatenate([lags[-n_mels // 2 :], lags[: n_mels // 2]]))
         correlations.append(np.stack(frames))
     return np.stack(levels + correlations, axis=-1).astype(np.float32)
+
+
+def clip_log_mel(path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: float) -> np.ndarray:
+    """Computes the features of a clip as published for the CNNs of task 4, with librosa from reading to decibels.
+
+    Args:
+        path: a sound file.
+        features: sizes.
+        rate_hz: rate that the clip is resampled to.
+        clip_s: length that the clip is filled up or cut to.
+
+    Returns:
+        float32 (T, bands, 1).
+    """
+    import librosa
+    import soundfile
+
+    recorded, recorded_hz = soundfile.read(path)
+    mono = recorded if recorded.ndim == 1 else recorded.mean(axis=1)
+    audio = librosa.resample(mono, orig_sr=recorded_hz, target_sr=rate_hz, res_type="soxr_hq")
+    audio = librosa.util.fix_length(audio, size=round(clip_s * rate_hz))
+    window_samples, hop_samples = features.window_samples(rate_hz), features.hop_samples(rate_hz)
+    spectra = librosa.stft(
+        audio,
+        n_fft=features.n_fft,
+        hop_length=hop_samples,
+        window=np.hanning(window_samples),
+        pad_mode="reflect",
+        dtype=np.complex64,
+    )
+    filters = librosa.filters.mel(
+        sr=rate_hz, n_fft=features.n_fft, n_mels=features.n_mels, fmin=features.fmin_hz, fmax=features.fmax_hz
+    )
+    power = np.abs(spectra[:, : features.n_frames(clip_s)].T) ** 2  # (T, F)
+    levels = librosa.power_to_db(power @ filters.T, ref=1.0, amin=1e-10, top_db=None)
+    return levels[..., None].astype(np.float32)

@@ -1,10 +1,19 @@
-"""Scores of SELD as the official program of DCASE 2019 computes them: frame by frame, on dense arrays of labels."""
+"""Scores as they are computed today.
 
-from collections.abc import Iterable
+SELD: the official program of DCASE 2019, frame by frame, on dense arrays of labels. Events: the baselines of DCASE
+task 4, which cut tables of pandas into files for sed_eval.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linear_sum_assignment
+
+from common.metrics.detection import from_sed_eval
+from common.metrics.sed_eval_scores import import_sed_eval
 
 BLOCK_FRAMES = 50
 N_AZIMUTHS, N_ELEVATIONS, STEP_DEG = 36, 9, 10
@@ -157,3 +166,37 @@ def grid_angles_rad(index: np.ndarray) -> np.ndarray:
     azimuth_deg = LOWEST_AZIMUTH_DEG + index // N_ELEVATIONS * STEP_DEG
     elevation_deg = LOWEST_ELEVATION_DEG + index % N_ELEVATIONS * STEP_DEG
     return np.array((azimuth_deg, elevation_deg)).T * np.pi / 180
+
+
+def events_by_pandas(
+    reference: pd.DataFrame, estimate: pd.DataFrame, labels: Sequence[str], segment_s: float
+) -> dict[str, dict[str, float]]:
+    """Event- and segment-based scores as the baselines of DCASE task 4 feed sed_eval: file by file, out of two tables.
+
+    Args:
+        reference: columns filename, event_label, onset, offset; a file without events has one row without a label.
+        estimate: the same.
+        labels: the classes.
+        segment_s: length of a segment.
+
+    Returns:
+        f, er, macro_f and macro_er of "event" and "segment".
+    """
+    sed_eval = import_sed_eval()
+    event_metric = sed_eval.sound_event.EventBasedMetrics(
+        event_label_list=list(labels), t_collar=0.2, percentage_of_length=0.2
+    )
+    segment_metric = sed_eval.sound_event.SegmentBasedMetrics(event_label_list=list(labels), time_resolution=segment_s)
+    for filename in reference["filename"].unique():
+        lists = [events_of_file(table, filename) for table in (reference, estimate)]
+        event_metric.evaluate(*lists)
+        segment_metric.evaluate(*lists)
+    return {"event": from_sed_eval(event_metric.results()), "segment": from_sed_eval(segment_metric.results())}
+
+
+def events_of_file(table: pd.DataFrame, filename: str) -> Any:
+    """The events of one file as dcase_util's container; the whole table is searched for them."""
+    from dcase_util.containers import MetaDataContainer
+
+    rows = table[table["filename"] == filename].dropna(subset=["event_label"])
+    return MetaDataContainer(rows.to_dict("records"))
