@@ -44,7 +44,8 @@ def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
         DataError: see `read_audio`.
     """
     audio, rate_hz = _read(Path(path), None, None)
-    return resample(audio.mean(axis=1, keepdims=True), rate_hz, sample_rate_hz)
+    mono = audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)  # the mean of one is slow
+    return resample(mono, rate_hz, sample_rate_hz)
 
 
 def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
