@@ -1,4 +1,4 @@
-"""Event- and segment-based scores of a test set of DCASE task 4: ours beside sed_eval's.
+"""Event- and segment-based scores of a test set of DCASE task 4: ours beside sed_eval, with and without pandas.
 
 python -m benchmarks.event_scores [--quick]
 """
@@ -8,14 +8,19 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from benchmarks.measure import Figure, median_wall_s, run_alone
+from benchmarks.baselines.scores import events_by_pandas
+from benchmarks.cores import one_core
+from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, wall_s
 from common.events import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 
 TITLE = "Scores of events: clips of 10 seconds with 3.6 events on average, the size of the validation set of 2019"
+SEGMENTS_S = (1.0, 0.2)  # of DCASE 2018 and of the published CNNs
+ROUTES = {"sed_eval": "sed_eval", "pandas": "sed_eval fed from tables of pandas"}
 LABELS = [f"class {number}" for number in range(10)]
 
 
@@ -44,30 +49,76 @@ def distorted(clips: list[np.ndarray], seed: int) -> list[np.ndarray]:
     return estimates
 
 
-def measure(quick: bool, folder: Path) -> list[Figure]:
-    """Measures both, checks that they agree, and gives the ratio; `folder` is not needed."""
-    n_clips, repeats = (20, 1) if quick else (1168, 5)
-    clips = random_clips(n_clips, 0)
-    tables = [EventTable.from_recordings(each, len(LABELS)) for each in (clips, distorted(clips, 1))]
-    pairs: dict[str, tuple[Callable, Callable, dict[str, float]]] = {
-        "event-based": (event_based_scores, event_based_by_sed_eval, {}),
-        "segments of 1 s": (segment_based_scores, segment_based_by_sed_eval, {"segment_s": 1.0}),
-        "segments of 0.2 s": (segment_based_scores, segment_based_by_sed_eval, {"segment_s": 0.2}),
+def data_frame(clips: list[np.ndarray]) -> pd.DataFrame:
+    """The same events as a table of pandas; a clip without events is one row without a label."""
+    rows: list[dict[str, object]] = []
+    for number, clip in enumerate(clips):
+        name = f"clip{number}.wav"
+        rows += [
+            {"filename": name, "event_label": LABELS[int(k)], "onset": onset, "offset": offset}
+            for k, onset, offset in clip.tolist()
+        ] or [{"filename": name, "event_label": None, "onset": None, "offset": None}]
+    return pd.DataFrame(rows)
+
+
+def by_ours(reference: EventTable, estimate: EventTable, segment_s: float) -> dict[str, dict[str, float]]:
+    """Both kinds of scores: f, er, macro_f and macro_er."""
+    return {
+        "event": event_based_scores(reference, estimate).main(),
+        "segment": segment_based_scores(reference, estimate, segment_s).main(),
     }
-    figures = []
-    for name, (ours, theirs, options) in pairs.items():
-        expected, received = theirs(*tables, LABELS, **options), ours(*tables, **options).main()
-        apart = max(abs(expected[key] - received[key]) for key in expected)
-        if not apart <= 1e-9:
-            raise ArithmeticError(f"{name}: ours and sed_eval's scores are {apart:.3g} apart. Expected: at most 1e-9.")
-        seconds = median_wall_s(partial(ours, *tables, **options), repeats)
-        seconds_theirs = median_wall_s(partial(theirs, *tables, LABELS, **options), min(repeats, 2))
-        figures += [
-            Figure(f"{name}, {n_clips} clips", seconds, "s"),
-            Figure(f"{name}, sed_eval", seconds_theirs, "s"),
-            Figure(f"{name}, times faster", seconds_theirs / seconds, "", "10 at least, equal to 1e-9"),
-        ]
-    return figures
+
+
+def by_sed_eval(reference: EventTable, estimate: EventTable, segment_s: float) -> dict[str, dict[str, float]]:
+    """The same scores by sed_eval, from lists of events."""
+    return {
+        "event": event_based_by_sed_eval(reference, estimate, LABELS),
+        "segment": segment_based_by_sed_eval(reference, estimate, LABELS, segment_s),
+    }
+
+
+def check_equal(ours: dict[str, dict[str, float]], other: dict[str, dict[str, float]], route: str) -> None:
+    """Raises ArithmeticError where the scores of two routes differ."""
+    apart = max(abs(ours[kind][key] - value) for kind, scores in other.items() for key, value in scores.items())
+    if not apart <= 1e-9:
+        raise ArithmeticError(f"Our scores and those of {route} are {apart:.3g} apart. Expected: at most 1e-9.")
+
+
+def core_s(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes on one core."""
+    with one_core():
+        return wall_s(work)
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures all routes in turns, and checks that they agree; `folder` is not needed."""
+    n_clips, repeats = (20, 1) if quick else (1168, 3)
+    clips = random_clips(n_clips, 0)
+    estimates = distorted(clips, 1)
+    tables = [EventTable.from_recordings(each, len(LABELS)) for each in (clips, estimates)]
+    frames = [data_frame(each) for each in (clips, estimates)]
+    works: dict[str, Callable] = {}
+    for segment_s in SEGMENTS_S:
+        works[f"ours, {segment_s}"] = partial(by_ours, *tables, segment_s)
+        works[f"sed_eval, {segment_s}"] = partial(by_sed_eval, *tables, segment_s)
+        works[f"pandas, {segment_s}"] = partial(events_by_pandas, *frames, LABELS, segment_s)
+        for route in ("sed_eval", "pandas"):
+            check_equal(works[f"ours, {segment_s}"](), works[f"{route}, {segment_s}"](), route)
+    timings = in_turns({name: partial(core_s, work) for name, work in works.items()}, repeats)
+    return [_goal(timings, route, segment_s, n_clips) for segment_s in SEGMENTS_S for route in ROUTES]
+
+
+def _goal(timings: dict[str, Timing], route: str, segment_s: float, n_clips: int) -> Goal:
+    ours, other = timings[f"ours, {segment_s}"], timings[f"{route}, {segment_s}"]
+    return Goal(
+        f"event-based and segment-based ({segment_s:g} s) scores of {n_clips} clips against {ROUTES[route]}, "
+        "equal to 1e-9",
+        other.median / ours.median,
+        10.0,
+        "times faster",
+        at_least=True,
+        details=f"ours {ours.text('ms', 1e3)}, theirs {other.text()}",
+    )
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ NAMES = (
     "simulation",
     "extraction",
     "gcc_features",
+    "clip_features",
     "pipeline",
     "frontend",
     "windows",

@@ -1,18 +1,22 @@
-"""How long the scores of a test set take, by both definitions.
+"""Scores of a test set of SELD: ours beside the official frame-by-frame routes.
 
 python -m benchmarks.scoring [--quick]
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import Figure, median_wall_s, run_alone
+from benchmarks.baselines.scores import by_classification, by_regression
+from benchmarks.cores import one_core
+from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, wall_s
 from seld.dataset import Events
-from seld.metrics import DEFINITIONS, SeldScorer, reference_for
+from seld.labels import rows_to_regression
+from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for
 
-TITLE = "Scoring: 60-second recordings with two events at a time, in 3000 frames each"
+TITLE = "Scoring: 60-second recordings with two events at a time, in 3000 frames each, on one core"
 N_FRAMES = 3000
 N_CLASSES = 11
 
@@ -42,26 +46,82 @@ def estimate_of(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rows
 
 
-def score(definition: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+def score(definition: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> SeldScores:
     """Scores all recordings, each of them given as rows of the reference and of the estimate."""
     scorer = SeldScorer(definition, N_CLASSES)
     for reference, estimate in pairs:
         scorer.update(reference, estimate, N_FRAMES)
-    scorer.result()
+    return scorer.result()
 
 
-def measure(quick: bool, folder: Path) -> list[Figure]:
-    """Measures seconds per definition; `folder` is not needed."""
-    recordings, repeats = (5, 1) if quick else (100, 5)
+def score_regression(recordings: list[tuple[np.ndarray, ...]]) -> SeldScores:
+    """Scores all recordings by the official definition, each of them given as four arrays, see `by_regression`."""
+    scorer = SeldScorer("dcase2019", N_CLASSES)
+    for recording in recordings:
+        scorer.update_regression(*recording)
+    return scorer.result()
+
+
+def regression_arrays(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Activity (T, K) and directions in radians (T, 2K) of the reference, then of the estimate."""
+    arrays: list[np.ndarray] = []
+    for rows in pair:
+        labels = rows_to_regression(rows, N_FRAMES, N_CLASSES)
+        angles = np.hstack([labels["azimuth_deg"], labels["elevation_deg"]])
+        arrays += [labels["activity"], angles * np.pi / 180.0]
+    return tuple(arrays)
+
+
+def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> None:
+    """Raises ArithmeticError where the scores differ."""
+    apart = max(abs(getattr(ours, name) - value) for name, value in official.items())
+    if not apart <= 1e-9:
+        raise ArithmeticError(f"{route}: our scores and the official ones are {apart:.3g} apart. Expected: 1e-9.")
+
+
+def core_s(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes on one core."""
+    with one_core():
+        return wall_s(work)
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures both routes in turns, and checks that they agree; `folder` is not needed."""
+    recordings, repeats = (5, 1) if quick else (100, 2)
     rng = np.random.default_rng(0)
     scenes = [scene(rng) for _ in range(recordings)]
-    figures = []
+    pairs = {}
     for definition in DEFINITIONS:
         references = [reference_for(definition, events, N_FRAMES) for events in scenes]
-        pairs = [(reference, estimate_of(reference, rng)) for reference in references]
-        seconds = median_wall_s(partial(score, definition, pairs), repeats)
-        figures.append(Figure(f"{recordings} recordings, {definition}", seconds, "s", "below 1 s for 100 recordings"))
-    return figures
+        pairs[definition] = [(reference, estimate_of(reference, rng)) for reference in references]
+    arrays = [regression_arrays(pair) for pair in pairs["dcase2019"]]
+    works: dict[str, Callable] = {
+        "regression": partial(score_regression, arrays),
+        "regression, official": partial(by_regression, arrays),
+        "classification": partial(score, "dcase2019", pairs["dcase2019"]),
+        "classification, official": partial(by_classification, pairs["dcase2019"], N_FRAMES, N_CLASSES),
+        "corrected": partial(score, "corrected", pairs["corrected"]),
+    }
+    for route in ("regression", "classification"):
+        few = partial(works[route].func, *works[route].args[:-1], works[route].args[-1][:5])
+        check_equal(route, few(), works[f"{route}, official"].func(few.args[-1], *works[f"{route}, official"].args[1:]))
+    timings = in_turns({name: partial(core_s, work) for name, work in works.items()}, repeats)
+    return [
+        *(_goal(route, aim, recordings, timings) for route, aim in (("regression", 80.0), ("classification", 100.0))),
+        Figure(f"{recordings} recordings, corrected", timings["corrected"].median, "s", "below 1 s for 100 recordings"),
+    ]
+
+
+def _goal(route: str, aim: float, recordings: int, timings: dict[str, Timing]) -> Goal:
+    ours, official = timings[route], timings[f"{route}, official"]
+    return Goal(
+        f"SELD scores of {recordings} recordings of 3000 frames, {route}, one core, equal to 1e-9",
+        official.median / ours.median,
+        aim,
+        "times faster",
+        at_least=True,
+        details=f"ours {ours.text()}, official route {official.text()}",
+    )
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
         DataError: see `read_audio`.
     """
     audio, rate_hz = _read(Path(path), None, None)
-    return resample(audio.mean(axis=1, keepdims=True), rate_hz, sample_rate_hz)
+    mono = audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)  # the mean of one is slow
+    return resample(mono, rate_hz, sample_rate_hz)
 
 
 def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
@@ -79,7 +80,7 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
     try:
         with soundfile.SoundFile(path) as file:
             _check_format(path, file, sample_rate_hz, channels)
-            audio, rate_hz = file.read(dtype="float32", always_2d=True), file.samplerate  # (S, C)
+            audio, rate_hz = _samples(file), file.samplerate  # (S, C)
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
@@ -87,6 +88,12 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
         ) from error
     _check_values(path, audio)
     return audio, rate_hz
+
+
+def _samples(file: soundfile.SoundFile) -> np.ndarray:
+    if file.subtype == "PCM_16":  # the same numbers, but numpy converts them in a third of the time
+        return from_int16(file.read(dtype="int16", always_2d=True))
+    return file.read(dtype="float32", always_2d=True)
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:
@@ -104,7 +111,8 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
     """16-bit samples as `read_audio` returns them: float32, divided by 32768."""
-    return samples.astype(np.float32) / np.float32(FULL_SCALE)
+    # A power of two: nothing is rounded.
+    return np.multiply(samples, np.float32(1 / FULL_SCALE), dtype=np.float32)
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:

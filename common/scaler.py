@@ -35,12 +35,12 @@ class RunningStatistics:
     def update(self, frames: np.ndarray) -> None:
         """Adds frames (T, F, C) of any float type."""
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            block = frames[start : start + _BLOCK_FRAMES].astype(np.float32)  # (t, F, C)
+            block = frames[start : start + _BLOCK_FRAMES].astype(np.float32, copy=False)  # (t, F, C)
             mean = block.mean(axis=0)
-            block -= mean
-            rest = block.mean(axis=0, dtype=np.float64)  # what rounding took from the mean
-            m2 = np.einsum("t...,t...->...", block, block).astype(np.float64)
-            self.merge(RunningStatistics(len(block), mean + rest, m2))
+            deviations = block - mean
+            rest = deviations.mean(axis=0)  # what rounding took from the mean
+            m2 = np.einsum("t...,t...->...", deviations, deviations)
+            self.merge(RunningStatistics(len(block), mean.astype(np.float64) + rest, m2.astype(np.float64)))
 
     def merge(self, other: "RunningStatistics") -> None:
         """Adds the frames that `other` has seen."""

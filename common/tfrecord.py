@@ -3,10 +3,11 @@
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -21,6 +22,9 @@ with stderr_discarded():
 
 EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
 _NAME = "name"
+_BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
+_CAST_VALUES = 1 << 20  # rounded at once
+_memory = threading.local()
 _SHAPE_OF = re.compile(".*/shape")
 
 
@@ -32,8 +36,9 @@ class ArraySpec:
     shape: tuple[int | None, ...]
 
     def accepts(self, array: np.ndarray) -> bool:
-        """Whether `array` has this type and shape."""
-        return self.has_shape(array.shape) and array.dtype == np.dtype(self.dtype)
+        """Whether `array` has this type and shape; float32 may stand for float16, and is rounded when it is written."""
+        fits = array.dtype == np.dtype(self.dtype) or (array.dtype, self.dtype) == (np.float32, "float16")
+        return self.has_shape(array.shape) and fits
 
     def has_shape(self, shape: Sequence[int]) -> bool:
         """Whether this is the shape, whose lengths may be any where it says None."""
@@ -195,24 +200,103 @@ def _shape_key(name: str) -> str:
     return f"{name}/shape"
 
 
-def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytes:
-    """A `tf.train.Example` whose bytes depend on the content alone."""
+class _Feature(NamedTuple):
+    """One feature of an example: its first bytes, and the array that follows them, in the type it is stored in."""
+
+    start: bytes
+    array: np.ndarray | None = None
+    dtype: str = "uint8"
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the array."""
+        return 0 if self.array is None else self.array.size * np.dtype(self.dtype).itemsize
+
+
+def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytearray:
+    """A `tf.train.Example` whose bytes depend on the content alone: those of the message's own deterministic form.
+
+    Written by hand, since the message's class copies an array five times on its way: every field is a tag, the length
+    of its content, and the content.
+    """
     if set(arrays) != set(schema.arrays):
         raise ValueError(f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}.")
-    features = {_NAME: _bytes_feature(name.encode())}
+    features = {_NAME: _Feature(_field(_BYTES_LIST, _field(1, name.encode())))}
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
             raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype}, {array.shape}.")
-        features[key] = _bytes_feature(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        n_bytes = array.size * np.dtype(spec.dtype).itemsize
+        head = _head(1, n_bytes)
+        features[key] = _Feature(_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype)
         if array.shape:
-            features[_shape_key(key)] = tf.train.Feature(int64_list=tf.train.Int64List(value=array.shape))
-    example = tf.train.Example(features=tf.train.Features(feature=features))
-    return example.SerializeToString(deterministic=True)
+            sizes = b"".join(map(_varint, array.shape))
+            features[_shape_key(key)] = _Feature(_field(_INT64_LIST, _field(1, sizes)))
+    return _joined(features)
 
 
-def _bytes_feature(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+def _joined(features: Mapping[str, _Feature]) -> bytearray:
+    """Puts the features of an example into one piece of memory, sorted by name."""
+    ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")  # "x/shape" before "x"
+    entries = []
+    for key, feature in ordered:
+        entry = _field(1, key.encode()) + _head(2, len(feature.start) + feature.n_bytes) + feature.start
+        entries.append(_head(1, len(entry) + feature.n_bytes) + entry)
+    content_bytes = sum(map(len, entries)) + sum(feature.n_bytes for _, feature in ordered)
+    whole = _head(1, content_bytes)
+    record = _room(len(whole) + content_bytes)
+    record[: len(whole)] = whole
+    end = len(whole)
+    for entry, (_, feature) in zip(entries, ordered, strict=True):
+        record[end : end + len(entry)] = entry
+        end += len(entry)
+        if feature.array is not None:
+            _store(feature.array, feature.dtype, np.frombuffer(record, np.uint8)[end : end + feature.n_bytes])
+            end += feature.n_bytes
+    return record
+
+
+def _room(n_bytes: int) -> bytearray:
+    """Memory for one record, the same in each call of a thread: to get 49 MB anew takes as long as to fill them."""
+    record = getattr(_memory, "record", None)
+    if record is None:
+        record = _memory.record = bytearray()
+    if len(record) > n_bytes:
+        del record[n_bytes:]
+    else:
+        record.extend(bytes(n_bytes - len(record)))
+    return record
+
+
+def _store(array: np.ndarray, dtype: str, target: np.ndarray) -> None:
+    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds to float16 20 times faster than numpy."""
+    values = np.ascontiguousarray(array).reshape(-1)
+    if values.dtype == np.dtype(dtype):
+        target[:] = values.astype(values.dtype.newbyteorder("<"), copy=False).view(np.uint8)
+        return
+    itemsize = np.dtype(dtype).itemsize
+    for start in range(0, len(values), _CAST_VALUES):
+        rounded = tf.cast(values[start : start + _CAST_VALUES], dtype).numpy().astype(f"<f{itemsize}", copy=False)
+        target[start * itemsize : start * itemsize + rounded.nbytes] = rounded.view(np.uint8)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _head(number, len(content)) + content
+
+
+def _head(number: int, n_bytes: int) -> bytes:
+    """Tag and length of a field that holds bytes."""
+    return _varint(number << 3 | 2) + _varint(n_bytes)
+
+
+def _varint(value: int) -> bytes:
+    """A non-negative whole number, seven bits a byte, lowest first; all bytes but the last have the highest bit set."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
 
 
 def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:

@@ -174,22 +174,30 @@ def prepare_audio(
 
 
 def compute_features(
-    audio: np.ndarray, features: FeatureConfig, rate_hz: int, duration_s: float | None = None
+    audio: np.ndarray,
+    features: FeatureConfig,
+    rate_hz: int,
+    duration_s: float | None = None,
+    dtype: str | None = None,
 ) -> np.ndarray:
-    """Computes the features of what `prepare_audio` returned, of the rate `rate_hz`; see `extract_features`."""
+    """Computes the features of what `prepare_audio` returned, of the rate `rate_hz`; see `extract_features`.
+
+    They are of type `dtype`; None: of the stored type.
+    """
+    dtype = dtype or features.stored_dtype
     hop_samples = features.hop_samples(rate_hz)
     n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
     if features.kind in _TWO_STAGE_KINDS:
         n_frames = 1 + len(audio) // hop_samples
     sizes = features.window_samples(rate_hz), features.n_fft, hop_samples, n_frames
     if features.kind == "magnitude_phase":
-        return spectral.magnitude_phase(audio, *sizes, features.stored_dtype)
+        return spectral.magnitude_phase(audio, *sizes, dtype)
     filters = spectral.mel_filters(rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz)
     if features.kind == "logmel":
-        return spectral.log_mel(audio, filters, *sizes).astype(features.stored_dtype, copy=False)
+        return spectral.log_mel(audio, filters, *sizes).astype(dtype, copy=False)
     if features.kind == "logmel_gcc":
-        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, features.stored_dtype)
-    return spectral.logmel_intensity(audio, filters, *sizes, features.stored_dtype)
+        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, dtype)
+    return spectral.logmel_intensity(audio, filters, *sizes, dtype)
 
 
 def frontend_of(features: FeatureConfig, recorded_hz: int, channels: int) -> Frontend | None:

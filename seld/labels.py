@@ -250,8 +250,9 @@ def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
         raise ValueError(f"Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received: {checked.shape}.")
     if not np.isfinite(checked).all():
         raise ValueError("Rows must be finite numbers: frame, class, azimuth, elevation. Received: NaN or infinity.")
-    lowest, highest = checked[:, :2].min(axis=0), checked[:, 1].max()
-    if lowest.min() < 0 or (n_classes is not None and highest >= n_classes):
+    frame, k = checked[:, 0], checked[:, 1]
+    lowest, highest = (frame.min(), k.min()), k.max()
+    if min(lowest) < 0 or (n_classes is not None and highest >= n_classes):
         wanted = "" if n_classes is None else f" and below {n_classes}"
         raise ValueError(
             f"Frames and classes must not be negative, classes whole{wanted}. Received: lowest frame {lowest[0]:g}, "

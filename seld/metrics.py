@@ -225,7 +225,7 @@ class SeldScorer:
             raise ValueError(f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}.")
         frame_and_class, angles = [], []
         for activity, doa in ((reference_activity, reference_doa_rad), (estimate_activity, estimate_doa_rad)):
-            frame, k = np.nonzero(np.asarray(activity) > 0.5)
+            frame, k = np.divmod(np.flatnonzero(np.asarray(activity) > 0.5), n_classes)  # faster than np.nonzero
             frame_and_class.append(np.stack([frame, k], axis=1))
             doa = np.asarray(doa, np.float64)
             angles.append(np.stack([doa[frame, k], doa[frame, n_classes + k]], axis=1))
@@ -333,27 +333,34 @@ def _sum_distances(
     n_ref: np.ndarray, reference_rad: np.ndarray, n_est: np.ndarray, estimate_rad: np.ndarray, exact: bool
 ) -> float:
     """Sums the matched distances in radians; frames with equal numbers of directions are handled together."""
-    first_ref, first_est = np.cumsum(n_ref) - n_ref, np.cumsum(n_est) - n_est  # where a frame's directions begin
+    n_costs = n_ref * n_est  # (T,): numbers in the matrix of each frame
+    starts = np.cumsum(n_costs) - n_costs
+    costs = _distances(n_ref, reference_rad, n_est, estimate_rad, exact)
     shape = n_ref * (int(n_est.max(initial=0)) + 1) + n_est  # one number for each pair of numbers
-    shape[np.minimum(n_ref, n_est) == 0] = 0
+    shape[n_costs == 0] = 0
     total = 0.0
-    for number in np.unique(shape[shape > 0]):
+    for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
         frames = np.flatnonzero(shape == number)
-        rows = np.arange(n_ref[frames[0]])
-        columns = np.arange(n_est[frames[0]])
-        reference = reference_rad[first_ref[frames][:, None] + rows]  # (frames, R, 2)
-        estimate = estimate_rad[first_est[frames][:, None] + columns]  # (frames, E, 2)
-        total += float(least_total(_distances(reference, estimate, exact)).sum())
+        size = n_ref[frames[0]], n_est[frames[0]]
+        matrices = costs[starts[frames][:, None] + np.arange(size[0] * size[1])].reshape(-1, *size)  # (frames, R, E)
+        total += float(least_total(matrices).sum())
     return total
 
 
-def _distances(reference_rad: np.ndarray, estimate_rad: np.ndarray, exact: bool) -> np.ndarray:
-    """Distances in radians, (frames, R, E), of directions (frames, R, 2) and (frames, E, 2)."""
-    reference, estimate = reference_rad[:, :, None], estimate_rad[:, None]
+def _distances(
+    n_ref: np.ndarray, reference_rad: np.ndarray, n_est: np.ndarray, estimate_rad: np.ndarray, exact: bool
+) -> np.ndarray:
+    """Distances in radians of all pairs that share a frame: the matrices (R, E) of all frames, one after another."""
+    first_est = np.cumsum(n_est) - n_est  # where a frame's directions begin
+    partners = np.repeat(n_est, n_ref)  # (n,): of each true direction
+    left = np.repeat(np.arange(len(partners)), partners)
+    ends = np.cumsum(partners)
+    right = np.arange(len(left)) + np.repeat(np.repeat(first_est, n_ref) - (ends - partners), partners)
     if exact:
-        points = (spherical_to_cartesian(each[..., 0], each[..., 1]) for each in (reference, estimate))
-        return cartesian_distance(*points)
-    return spherical_distance(reference[..., 0], reference[..., 1], estimate[..., 0], estimate[..., 1])
+        reference, estimate = (spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad))
+        return cartesian_distance(reference[left], estimate[right])
+    reference, estimate = reference_rad[left], estimate_rad[right]
+    return spherical_distance(reference[:, 0], reference[:, 1], estimate[:, 0], estimate[:, 1])
 
 
 def least_total(costs: np.ndarray) -> np.ndarray:

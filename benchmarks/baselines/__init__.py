@@ -1,1 +1,1 @@
-"""How the published codes did what is measured here, written anew from their description."""
+"""The routes that people use today, written anew from their descriptions, for measurements side by side."""

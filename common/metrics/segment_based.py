@@ -70,16 +70,19 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
             f"Expected: {np.shape(reference)}. Received: {np.shape(estimate)}."
         )
     reference, estimate = np.asarray(reference, bool), np.asarray(estimate, bool)
-    misses = np.count_nonzero(reference & ~estimate, axis=1)  # (T,)
-    false_alarms = np.count_nonzero(estimate & ~reference, axis=1)  # (T,)
-    substitutions = int(np.minimum(misses, false_alarms).sum())
+    ones = np.ones(reference.shape[1], np.float32)
+    n_reference, n_estimate, n_hits = (active @ ones for active in (reference, estimate, reference & estimate))  # (T,)
+    misses, false_alarms, hits = (
+        int(counts.sum(dtype=np.float64)) for counts in (n_reference - n_hits, n_estimate - n_hits, n_hits)
+    )
+    substitutions = int((np.minimum(n_reference, n_estimate) - n_hits).sum(dtype=np.float64))
     return SegmentCounts(
-        true_positives=int(np.count_nonzero(reference & estimate)),
-        n_reference=int(np.count_nonzero(reference)),
-        n_estimate=int(np.count_nonzero(estimate)),
+        true_positives=hits,
+        n_reference=misses + hits,
+        n_estimate=false_alarms + hits,
         substitutions=substitutions,
-        deletions=int(misses.sum()) - substitutions,
-        insertions=int(false_alarms.sum()) - substitutions,
+        deletions=misses - substitutions,
+        insertions=false_alarms - substitutions,
     )
 
 

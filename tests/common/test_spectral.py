@@ -118,6 +118,20 @@ def test_interleaving_packs_neighbouring_bins_as_the_published_code_did():
     )
 
 
+@pytest.mark.parametrize("samples", [1, 2, 100, 400, 6400, 32 * 320 + 5, 41_000])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_edges_are_reflected_as_often_as_needed_in_blocks_of_any_place(samples, channels_last):
+    audio = noise(samples=samples, channels=3)
+    n_frames = 1 + samples // 320
+    padded = np.pad(audio.astype(np.float64), ((512, 512), (0, 0)), mode="reflect")
+    frames = np.stack([padded[320 * number : 320 * number + 1024] for number in range(n_frames)])  # (T, n_fft, C)
+    expected = np.fft.rfft(frames * spectral.analysis_window(640, 1024)[:, None], axis=1)  # (T, F, C)
+    blocks = list(spectral.stft_blocks(audio, *SIZES, n_frames, channels_last=channels_last))
+    ours = np.concatenate([part if channels_last else part.transpose(1, 2, 0) for _, part in blocks])
+    assert [block.start for block, _ in blocks[1:]] == [block.stop for block, _ in blocks[:-1]]
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
+
+
 def test_audio_shorter_than_the_window_gives_one_frame():
     assert spectral.stft(noise(samples=100), *SIZES).shape == (1, 513, 4)
 

@@ -111,3 +111,34 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_nothing(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert not list(tmp_path.iterdir())
+
+
+def message_of(name, arrays):
+    """The same example as the message's own class writes it."""
+    features = {"name": tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode()]))}
+    for key, array in arrays.items():
+        features[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
+        if array.shape:
+            features[f"{key}/shape"] = tf.train.Feature(int64_list=tf.train.Int64List(value=array.shape))
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def test_records_are_byte_for_byte_those_of_the_message_class_whatever_came_before(tmp_path):
+    # growing, shrinking, empty: the memory of one record is used again for the next
+    examples = [*EXAMPLES, ("long", example(2000, 9)), ("n" * 300, example(1, 1)), ("", example(0, 0))]
+    write_shard(tmp_path / "a.tfrecord", examples, SCHEMA)
+    records = tf.data.TFRecordDataset([str(tmp_path / "a.tfrecord")]).as_numpy_iterator()
+    assert list(records) == [message_of(name, arrays) for name, arrays in examples]
+
+
+def test_single_precision_is_rounded_to_the_half_precision_of_the_schema_as_numpy_does(tmp_path):
+    every_half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = np.sort(every_half[np.isfinite(every_half)].astype(np.float32))
+    halfway = (finite[1:] + finite[:-1]) / 2
+    values = np.concatenate([finite, halfway, np.nextafter(halfway, np.float32(9)), np.float32([3e-8, 2e-8, -1e-30])])
+    values = np.resize(values, (2 + len(values) // 160, 40, 4))
+    write_shard(tmp_path / "a.tfrecord", [("a", example(1, 1) | {"features": values})], SCHEMA)
+    stored = next(read_shard(tmp_path / "a.tfrecord", SCHEMA))["features"]
+    assert stored.dtype == np.float16
+    np.testing.assert_array_equal(stored, values.astype(np.float16))

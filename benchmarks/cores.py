@@ -1,0 +1,23 @@
+"""What keeps measurements on one core, or spreads work over processes of one core each."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from threadpoolctl import threadpool_limits
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keeps this program on one core, with one thread in numerical libraries, where the system allows it."""
+    if not hasattr(os, "sched_setaffinity"):
+        with threadpool_limits(limits=1):
+            yield
+        return
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(allowed)})
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        os.sched_setaffinity(0, allowed)
