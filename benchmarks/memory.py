@@ -50,10 +50,16 @@ def settings_of(folder: Path) -> Any:
 
 
 def extraction_peak(folder: Path) -> float:
-    """Extracts all recordings and gives the peak of memory, MB."""
+    """Extracts all recordings and gives the peak of memory, MB.
+
+    Raises:
+        ArithmeticError: there are not as many recordings as the folder's name says.
+    """
     from seld.extraction import run
 
-    run(settings_of(folder), ["dev"], progress=False)
+    (store,) = run(settings_of(folder), ["dev"], progress=False)
+    if len(store.frames(store.groups)) != int(folder.name):
+        raise ArithmeticError(f"Expected: {folder.name} recordings. Received: {len(store.frames(store.groups))}.")
     return peak_megabytes()
 
 

@@ -118,7 +118,7 @@ def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
     waits, steps, alone = [], [], []
-    for _ in range(1 if quick else 4):
+    for _ in range(1 if quick else 3):
         start = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - start)

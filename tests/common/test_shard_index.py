@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from common.errors import DataError
 from common.pipeline import guard_stream, train_stream
-from common.shard_index import FrameReader, Records, _Buffers, index_shard
+from common.shard_index import FrameReader, Records, _Buffers, _Calls, index_shard
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 
 SCHEMA = ExampleSchema(
@@ -123,6 +123,15 @@ def test_a_flipped_bit_in_the_features_is_found_in_the_first_pass(shards, tmp_pa
     stream = iter(train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0))
     with pytest.raises(tf.errors.DataLossError):
         next(stream)
+
+
+def test_no_call_begins_any_more_once_the_program_ends():
+    calls = _Calls()
+    with calls:
+        pass
+    calls.end()
+    with pytest.raises(RuntimeError, match="The program ends"), calls:
+        pass
 
 
 ENDS_WHILE_READING = """
