@@ -92,7 +92,7 @@ class Timing:
         return f"{short(self.median * scale)} {unit} ({short(least)} to {short(most)})"
 
 
-Benchmark = Callable[[bool, Path], "list[Figure | Goal]"]
+Benchmark = Callable[[bool, Path], Sequence[Figure | Goal]]
 
 
 def wall_s(work: Callable[[], object]) -> float:

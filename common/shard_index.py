@@ -267,9 +267,10 @@ class FrameReader:
             with open(path, "rb", buffering=0) as file:
                 for name, target in targets.items():
                     count = min(self.rows[name], int(side.frames[name][recording]) - start)
-                    file.seek(int(side.offsets[name][recording]) + start * self._row_bytes[name])
-                    _fill(file, target[:count].data.cast("B"))
-                    target[count:] = target[count - 1]
+                    offset = int(side.offsets[name][recording]) + start * self._row_bytes[name]
+                    _fill(file.fileno(), target[:count].data.cast("B"), offset)
+                    if count < len(target):
+                        target[count:] = target[count - 1]
         except OSError as error:
             raise damaged_shard(Path(path), f"it cannot be read: {error.strerror}") from error
         except EOFError as error:
@@ -280,13 +281,13 @@ class FrameReader:
         return stored.astype(self._types[name].newbyteorder("="), copy=False)
 
 
-def _fill(file: io.FileIO, target: memoryview) -> None:
-    """Reads until `target` is full."""
+def _fill(file: int, target: memoryview, offset: int) -> None:
+    """Reads from a place in an open file until `target` is full."""
     while target:
-        n_bytes = file.readinto(target)
+        n_bytes = os.preadv(file, [target], offset)
         if not n_bytes:
             raise EOFError
-        target = target[n_bytes:]
+        target, offset = target[n_bytes:], offset + n_bytes
 
 
 class _Buffers:
