@@ -15,7 +15,17 @@ from pathlib import Path
 from benchmarks.measure import ROOT, Goal, goals_table, replace_between
 from common.files import write_json, write_text
 
-NAMES = ("simulation", "extraction", "gcc_features", "pipeline", "windows", "scoring", "event_scores", "training_steps")
+NAMES = (
+    "simulation",
+    "extraction",
+    "gcc_features",
+    "pipeline",
+    "windows",
+    "scoring",
+    "event_scores",
+    "training_steps",
+    "inference",
+)
 ON_REQUEST = ("gpu",)  # takes hours, and a GPU
 
 

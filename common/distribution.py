@@ -1,4 +1,4 @@
-"""Chooses the devices of a job: one, or all GPUs of this machine; and a kernel of TensorFlow's that Keras does not use."""
+"""Chooses the devices of a job: one, or all GPUs of this machine; and a kernel of TensorFlow's that Keras lacks."""
 
 import contextlib
 import functools
