@@ -3,7 +3,8 @@
     python -m benchmarks.our_steps
 
 Commands, each answered by one line of JSON: {"do": "load", "task", "overrides", "shape": [B, T or null], "precision",
-"training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the peak of the process in MB.
+"training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the peak of the process in MB; {"do": "peak",
+"size"}, by the operations of a matrix product in a second.
 """
 
 import importlib
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import peak_megabytes, task, wall_s
+from benchmarks.operations import operations
 
 PRECISIONS = {"float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16"}
 
@@ -25,6 +27,7 @@ class Steps:
     """A network with a batch of random data.
 
     Attributes:
+        operations: of one forward pass of the batch.
         parameters: trainable weights of the network.
         shape: of the batch, (B, T, F, C).
         run: does one step.
@@ -52,6 +55,7 @@ class Steps:
         with distribution.devices(settings.run):
             network = stage.build((None, *bands_channels))
             model = with_statistics(network, np.zeros(bands_channels), np.ones(bands_channels))
+            self.operations = operations(stage.build(self.shape[1:])) * examples
         self.parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
         route = _training if request["training"] else _prediction
         self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)
@@ -85,13 +89,32 @@ def _prediction(settings: Any, stage: Any, network: Any, model: Any, shape: tupl
     return partial(model.predict_on_batch, x)
 
 
+def matrix_peak(size: int, precision: str) -> float:
+    """Operations per second of products of square matrices, the best of five times ten in a row."""
+    import keras
+    import numpy as np
+
+    kind = "bfloat16" if precision == "bfloat16" else "float32"
+    matrix = keras.ops.cast(keras.random.normal((size, size), seed=0), kind)
+
+    def ten() -> None:
+        products = [keras.ops.matmul(matrix, matrix) for _ in range(10)]
+        np.asarray(products[-1][0, :1])  # waits
+
+    ten()
+    return 10 * 2 * size**3 / min(wall_s(ten) for _ in range(5))
+
+
 def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
     """Does what a request says; returns the answer, and the network that is loaded then."""
     if request["do"] == "load":
         steps = Steps(request)
-        return {"parameters": steps.parameters, "shape": steps.shape}, steps
+        loaded = {"parameters": steps.parameters, "shape": steps.shape, "operations": steps.operations}
+        return loaded, steps
     if request["do"] == "memory":
         return {"megabytes": peak_megabytes()}, steps
+    if request["do"] == "peak":
+        return {"operations_per_s": matrix_peak(request["size"], request["precision"])}, steps
     assert steps is not None, "load a network first"
     return {"seconds": wall_s(steps.run)}, steps
 

@@ -135,7 +135,7 @@ def goals(work: str, measured: dict[str, Timing], bounds: Sequence[float | None]
 REASONS = {
     "bfloat16": "Keras and TensorFlow run pooling, ReLU and casts beside the convolutions as separate passes, which "
     "weigh more where bfloat16 makes the convolutions short",
-    "float32": "the same convolutions of oneDNN take most of both",
+    "float32": "both run the same convolutions of oneDNN for most of the step, near the peak of the cores",
 }
 
 

@@ -101,10 +101,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
         from common.distribution import normalize_channels  # TensorFlow, which other backends need not load
 
         if not (training and self.trainable):
-            statistics = self.moving_mean, self.moving_variance
-            return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, statistics)[0]
-        outputs, *statistics = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
-        for moving, now in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
+            kept = self.moving_mean, self.moving_variance
+            return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, kept)[0]
+        outputs, mean, variance = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
         return outputs
 
