@@ -11,7 +11,8 @@ from benchmarks.training_steps import CNN9, CRNN10, PYTORCH, goals, timings
 TITLE = "Predictions of batches on random data, in float32, as `common.prediction` makes them"
 REASON = (
     "the convolutions decide, and both run them by the same direct kernels of oneDNN: a batch of CNN9 has 133 billion "
-    "operations, and the fastest of its convolutions alone reached 234 billion a second where ours took 0.63 s, so 0.57 s is the least"
+    "operations, and the fastest of its convolutions alone reached 234 billion a second where ours took 0.63 s, so "
+    "0.57 s is the least"
 )
 
 
