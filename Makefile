@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # TensorFlow's notices would hide the program's own messages.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check lint types bench setup lock clean
+.PHONY: demo test check lint types bench torch setup lock clean
 
 demo: $(STAMP)
 	$(RUN) simulate.py demo
@@ -32,6 +32,14 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run
+
+# An environment of its own with PyTorch, which the benchmarks measure beside ours; `clean` leaves it.
+torch: .venv-torch/bin/python
+
+.venv-torch/bin/python:
+	$(PYTHON) -m venv .venv-torch.part
+	.venv-torch.part/bin/python -m pip --disable-pip-version-check install --quiet torch numpy
+	rm -rf .venv-torch && mv .venv-torch.part .venv-torch
 
 setup: $(STAMP)
 

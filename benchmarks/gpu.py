@@ -1,349 +1,140 @@
-"""Whole runs on a GPU: simulates recordings, trains systems at their published sizes for one fold, and measures both.
+"""Training steps at published sizes on a GPU, on the backend JAX with XLA; PyTorch beside it.
 
-python -m benchmarks.gpu [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown FILE] [--json FILE]
+python -m benchmarks.gpu [--quick]
 
-The work is done by the programs that a user starts. A killed benchmark goes on from there when it is started again with
-the same options. JAX needs its own wheels for CUDA; TensorFlow only reads the data then, on the CPU.
+Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch` each. JAX needs its
+wheels for CUDA. Without a GPU nothing but the names of the goals appear; --quick runs the least of it on the CPU.
 """
 
-import argparse
-import json
-import os
-import shlex
-import signal
-import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
-from benchmarks.measure import ROOT, Figure, machine, pivot_table, replace_between, table, wall_s
-from benchmarks.run import section
-from common.commands import run_folder, run_safely
-from common.config import RunConfig, load_task
-from common.errors import ConfigError
-from common.files import write_json, write_text
-from common.run_directory import read_json
-from seld.score import format_score
+from benchmarks.gpu_sampler import gpu_names
+from benchmarks.measure import Figure, Goal, Timing, in_turns, pivot_table, run_alone
+from benchmarks.training_steps import CNN9, CRNN10, SEGMENTATION, SELDNET, Size, request
+from benchmarks.workers import NO_TORCH, our_worker, torch_worker
 
-TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
-TASKS = ("1", "two-stage")
-PROGRAMS = {"simulation": "simulate.py", "extraction": "batch_feature_extraction.py", "training": "seld.py"}
-DATA_STEPS = ("simulation", "extraction")
-FINISHED = "training.json"  # of a stage, see `common.training`
-NO_GPU = "no GPU found: nvidia-smi is missing or names none"
-SCORES = {"er": "ER", "f": "F", "doa_error_deg": "DOA error", "frame_recall": "frame recall", "seld_error": "SELD"}
-LINES = {"all": "trained", "always silent": "always silent", "published": "published, real recordings"}
-DATA_SETTINGS = ("seed", "dataset", "feature", "simulation", "parallel")  # what simulation and extraction depend on
-# The least amount of work, which only shows that everything works.
-QUICK_DATA = ("dataset.recording_s=6",)
-QUICK_TRAINING = ("training.epochs=2", "training.iterations_per_epoch=2", "pipeline.batch_size=2", "run.device=cpu")
-QUICK_SYSTEM = {
-    "seldnet": (
-        "pipeline.sequence_frames=32", "network.n_filters=4", "network.gru_units=[4]", "network.dense_units=[4]",
-    ),
-    "two_stage": (
-        "pipeline.sequence_frames=64", "pipeline.sequence_hop_frames=32", "network.filters=[4, 4]",
-        "network.gru_units=4", "training.validation_recordings=1", "training.training_recordings=1",
-    ),
-}  # fmt: skip
-ENVIRONMENT = {
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of the memory, whatever it needs
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # as TensorFlow would take all of it
-}
+TITLE = "Training steps on a GPU: forward, backward and optimizer, on JAX with XLA, without the pipeline"
+NO_GPU = "no GPU found"
+PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}  # and what JAX calls them
+SIZES = (
+    replace(CNN9, examples=32),
+    Size("CNN5", "cnn5", 32, torch="cnn5"),
+    Size("CNN13", "cnn13", 32, torch="cnn13"),
+    CRNN10,
+    Size("VGG9", "two-stage-vgg9", 32, ("network.mode=seld",)),
+    replace(SEGMENTATION, examples=24),
+    Size("CRNN", "crnn", 16, torch="crnn", amsgrad=False),
+    SELDNET,
+)
+WITHOUT_GRUS = replace(SELDNET, name="SELDnet without its GRUs", overrides=("network.gru_units=[]",), torch="")
+CONVOLUTIONAL = ("CNN9, average pooling", "CNN5", "CNN13", "segmentation, rank pooling")
+LIMITS_MS = {"CNN9, average pooling": 10.0, "CRNN10": 12.0}  # published: 200 and 210 ms
 
 
 @dataclass(frozen=True)
-class Plan:
-    """One task and how it is run.
+class Steps:
+    """Steps of one network in one precision.
 
     Attributes:
-        task_id: id in params.yaml.
-        job_id: names the run.
-        data: settings, `key=value`, that recordings and features depend on.
-        training: those that only the training has.
-        task: all settings, resolved and checked.
+        shape: of the batch, (B, T, F, C).
+        operations: of one step.
+        peak: operations per second of a product of large matrices in the same precision.
+        timings: seconds by route, "ours" and, where PyTorch is installed, "PyTorch".
     """
 
-    task_id: str
-    job_id: str
-    data: tuple[str, ...]
-    training: tuple[str, ...]
-    task: Any
-
-    @property
-    def run(self) -> Path:
-        """Folder of the run."""
-        return run_folder(self.task, self.task_id, self.job_id)
-
-    @property
-    def fold(self) -> Path:
-        """Folder of the one fold."""
-        return self.run / self.task.folds[0].name
-
-    def command(self, step: str) -> list[str]:
-        """The command line of a program, without the interpreter."""
-        is_training = step == "training"
-        settings = [*self.data, *(self.training if is_training else ())]
-        options = [option for setting in settings for option in ("--set", setting)]
-        return [PROGRAMS[step], self.task_id, *([self.job_id] if is_training else []), *options]
+    shape: tuple[int, ...]
+    operations: float
+    peak: float
+    timings: Mapping[str, Timing]
 
 
-def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
-    """Puts the settings of one task together: its first fold, folders, limits.
+def measured_steps(size: Size, precision: str, quick: bool) -> Steps:
+    """Measures one network in one precision, in processes of its own."""
+    environment = {"KERAS_BACKEND": "jax", "JAX_DEFAULT_MATMUL_PRECISION": PRECISIONS[precision]}
+    environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # PyTorch needs memory, too
+    with ExitStack() as stack:
+        ours = stack.enter_context(our_worker(environment))
+        loaded = ours.ask("load", **request(size, quick, precision))
+        peak = ours.ask("peak", size=256 if quick else 8192, precision=precision)["operations_per_s"]
+        routes = {"ours": ours.seconds}
+        theirs = torch_worker(keeps_memory=True) if size.torch else None
+        if theirs is not None:
+            stack.enter_context(theirs)
+            theirs.ask(
+                "load", model=size.torch, shape=loaded["shape"], precision=precision, training=True,
+                amsgrad=size.amsgrad, device="cpu" if quick else "cuda",
+            )  # fmt: skip
+            routes["PyTorch"] = theirs.seconds
+        ours.seconds()  # compiles
+        timings = in_turns(routes, 1 if quick else 20)
+    return Steps(tuple(loaded["shape"]), 3.0 * loaded["operations"], peak, timings)
+
+
+def figures(size: Size, precision: str, steps: Steps) -> list[Figure]:
+    """Time of a step, examples per second and share of the peak."""
+    name, seconds = f"{size.name}, {precision}", steps.timings["ours"].median
+    results = [
+        Figure(f"{name}: one step", 1000 * seconds, "ms"),
+        Figure(f"{name}: examples", steps.shape[0] / seconds, "1/s"),
+        Figure(f"{name}: share of the matrix peak", 100 * steps.operations / seconds / steps.peak, "%"),
+    ]
+    if "PyTorch" in steps.timings:
+        results.append(Figure(f"{name}: PyTorch, one step", 1000 * steps.timings["PyTorch"].median, "ms"))
+    return results
+
+
+def goals(measured: Mapping[tuple[str, str], Steps]) -> list[Goal]:
+    """The goals of a GPU.
 
     Args:
-        task_id: id in params.yaml.
-        options: of the command line.
-        folder: where everything is written.
-
-    Raises:
-        ConfigError: there is no such task, it is of another family, or a setting is wrong.
+        measured: steps by name of the network and precision; what is missing was not measured, for want of a GPU.
     """
-    given = load_task(ROOT / "params.yaml", task_id)
-    if given.family != "seld":
-        raise ConfigError(f"Expected: tasks of the family seld. Received: {task_id!r}, of {given.family}.")
-    preset = options.preset or ("fixture" if options.quick else "gpu")
-    places = [f"{name}_dir={json.dumps(str(folder / preset / name))}" for name in ("dataset", "feature", "output")]
-    data = [*places, f"simulation.preset={preset}", *(QUICK_DATA if options.quick else ())]
-    fold = json.dumps([given.folds[0].model_dump(mode="json")])
-    quick = [*QUICK_TRAINING, *QUICK_SYSTEM.get(given.system, ())] if options.quick else []
-    training = [f"folds={fold}", f"run.backend={options.backend}", *quick, *_limits(options, task_id)]
-    for setting in options.overrides:
-        (data if setting.startswith(DATA_SETTINGS) else training).append(setting)
-    task = load_task(ROOT / "params.yaml", task_id, [*data, *training])
-    return Plan(task_id, options.backend, tuple(data), tuple(training), task)
+    results = []
+    for name, limit_ms in LIMITS_MS.items():
+        for precision in PRECISIONS:
+            steps = measured.get((name, precision))
+            milliseconds = 1000 * steps.timings["ours"].median if steps else None
+            details = steps.timings["ours"].text("ms", 1000) if steps else ""
+            title = f"training step of {name} on a GPU, {precision}"
+            results.append(Goal(title, milliseconds, limit_ms, "ms", False, details, "" if steps else NO_GPU))
+    for name in CONVOLUTIONAL:
+        results += [_against_torch(name, precision, measured.get((name, precision))) for precision in PRECISIONS]
+    return results
 
 
-def _limits(options: argparse.Namespace, task_id: str) -> Iterator[str]:
-    """Settings from `--epochs` and `--iterations`: numbers for all tasks, or `<task-id>=<number>` for one."""
-    for key, values in (("epochs", options.epochs), ("iterations_per_epoch", options.iterations)):
-        for value in values:
-            named, _, number = value.rpartition("=")
-            if named not in ("", *options.tasks):
-                raise ConfigError(f"Expected: a number, or one of --tasks, `=` and a number. Received: {value!r}.")
-            if named in ("", task_id):
-                yield f"training.{key}={number}"
+def _against_torch(name: str, precision: str, steps: Steps | None) -> Goal:
+    title = f"training step of {name} on a GPU, {precision}, against PyTorch"
+    if steps is None or "PyTorch" not in steps.timings:
+        return Goal(title, None, 1.0, "of its time", False, reason=NO_TORCH if steps else NO_GPU)
+    ours, theirs = steps.timings["ours"], steps.timings["PyTorch"]
+    details = f"ours {ours.text('ms', 1000)}; PyTorch {theirs.text('ms', 1000)}"
+    return Goal(title, ours.median / theirs.median, 1.0, "of its time", False, details)
 
 
-def carry_out(plan: Plan, steps: Path) -> None:
-    """Runs the three programs of a task one after another.
-
-    Args:
-        plan: the task.
-        steps: file that remembers which steps are done, and how long they took.
-    """
-    for step in DATA_STEPS:
-        _timed(steps, plan.command(step))
-    stage = partial(stage_under_way, plan.fold, time.time())
-    with GpuSampler(samples_file(plan), stage) if uses_gpu(plan.task.run) else nullcontext():
-        _start(plan.command("training"))  # also where it is finished: then it only compares the settings
-
-
-def _timed(steps: Path, command: Sequence[str]) -> None:
-    """Runs a program unless it is done; keeps its seconds, unless it went on after a stop: those say nothing."""
-    name = shlex.join(command)
-    done = read_json(steps) if steps.exists() else {}
-    if done.get(name, {}).get("finished"):
-        return
-    write_json(steps, done | {name: {"finished": False, "seconds": None}})
-    seconds = wall_s(partial(_start, command))
-    write_json(steps, done | {name: {"finished": True, "seconds": None if name in done else seconds}})
-
-
-def _start(command: Sequence[str]) -> None:
-    environment = {**ENVIRONMENT, **os.environ}
-    environment.pop("KERAS_BACKEND", None)  # the settings name the backend
-    subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True)
-
-
-def stage_under_way(fold: Path, since_s: float) -> str | None:
-    """Names the stage in training: the one whose log was begun since, and that is not finished."""
-    begun = [path.parent for path in fold.glob("*/history.csv") if path.stat().st_mtime >= since_s]
-    return next((folder.name for folder in begun if not (folder / FINISHED).exists()), None)
-
-
-def samples_file(plan: Plan) -> Path:
-    """Where the samples of the GPU lie."""
-    return plan.task.output_dir / f"{plan.run.name}_gpu.csv"
-
-
-def uses_gpu(run: RunConfig) -> bool:
-    """Whether a run takes a GPU if there is one."""
-    return run.device != "cpu"
-
-
-def step_figures(plan: Plan, steps: Path) -> list[Figure]:
-    """How long recordings and features took, where that was measured."""
-    done = read_json(steps)
-    seconds = {step: done[shlex.join(plan.command(step))]["seconds"] for step in DATA_STEPS}
-    return [Figure(f"{plan.task_id}: {step}", taken, "s") for step, taken in seconds.items() if taken is not None]
-
-
-def stage_figures(plan: Plan) -> list[Figure]:
-    """Times of each stage of a finished run, and the use of the GPU meanwhile."""
-    figures = []
-    for path in sorted(plan.fold.glob(f"*/{FINISHED}"), key=lambda path: path.stat().st_mtime):
-        stage = path.parent.name
-        name = f"{plan.task_id}, {stage}"
-        figures += _time_figures(name, read_json(path), plan.task.pipeline.batch_size)
-        figures += _gpu_figures(name, gpu_use(samples_file(plan), stage))
-    return figures
-
-
-def _time_figures(name: str, record: Mapping[str, Any], batch_size: int) -> list[Figure]:
-    iterations, history = record["iterations_per_epoch"], record["history"]
-    training_s, scoring_s = history["training_s"], history["scoring_s"]
-    # The first epoch compiles; where there is no other, it has to do.
-    step_s = statistics.median(training_s[1:] or training_s) / iterations
-    return [
-        Figure(f"{name}: epochs", record["epochs"], ""),
-        Figure(f"{name}: iterations", record["epochs"] * iterations, ""),
-        Figure(f"{name}: one step", 1000 * step_s, "ms"),
-        Figure(f"{name}: examples", batch_size / step_s, "1/s"),
-        Figure(f"{name}: scores after an epoch", statistics.median(scoring_s[1:] or scoring_s), "s"),
-        Figure(f"{name}: in all", (sum(training_s) + sum(scoring_s)) / 60, "min"),
-    ]
-
-
-def _gpu_figures(name: str, use: GpuUse | None) -> list[Figure]:
-    if use is None:
-        return []
-    return [
-        Figure(f"{name}: GPU busy, mean", use.mean_percent, "%"),
-        Figure(f"{name}: GPU busy, peak", use.peak_percent, "%"),
-        Figure(f"{name}: GPU memory, mean", use.mean_gb, "GB"),
-        Figure(f"{name}: GPU memory, peak", use.peak_gb, "GB"),
-    ]
-
-
-def scores_of(plan: Plan) -> dict[str, dict[str, float | None]]:
-    """Official scores of a finished run by line of the table: trained parts, what needs no skill, published values."""
-    rows = read_json(plan.run / "scores.json")["rows"]
-    wanted = [row for row in rows if row["label"] in LINES or row["group"] == "system"]
-    return {LINES.get(row["label"], row["label"]): row["scores"]["dcase2019"] for row in wanted}
-
-
-def scores_table(scores: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> str:
-    """One row for each line of each task."""
-    rows = [
-        [task_id, label, *(format_score(name, values.get(name)) for name in SCORES)]
-        for task_id, lines in scores.items()
-        for label, values in lines.items()
-    ]
-    return table(["task", "", *SCORES.values()], rows)
-
-
-def device_text(run: RunConfig) -> str:
-    """One sentence on what computes.
-
-    Raises:
-        ConfigError: there is a GPU, and the backend does not see it.
-    """
-    gpus = gpu_names()
-    if not uses_gpu(run):
-        return f"Backend {run.backend}, on the CPU as asked."
-    if not gpus:
-        return f"Backend {run.backend}, on the CPU: {NO_GPU}."
-    seen = _devices(run.backend)
-    if seen.startswith("cpu"):
-        raise ConfigError(
-            f"The backend {run.backend} does not see the GPU. Expected: {gpus}. Received: {seen}. Install the backend "
-            "with CUDA, or measure the CPU with --set run.device=cpu."
-        )
-    return f"Backend {run.backend}, on {seen}: {gpus}."
-
-
-def _devices(backend: str) -> str:
-    """The devices that a backend computes on, asked in a process of its own, which lets them go again."""
-    environment = {**ENVIRONMENT, **os.environ, "KERAS_BACKEND": backend}
-    command = [sys.executable, "-c", "import keras; print(*keras.distribution.list_devices())"]
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return answer.stdout.split("\n")[-2]
-
-
-def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Runs all tasks, or goes on with them.
-
-    Args:
-        options: of the command line.
-        folder: where everything is written.
-
-    Returns:
-        What the other benchmarks write as JSON too, and the scores by task and line of their table.
-
-    Raises:
-        ConfigError: settings that cannot be used.
-    """
-    plans = [make_plan(task_id, options, folder) for task_id in options.tasks]
-    device, steps = device_text(plans[0].task.run), folder / "steps.json"
-    for plan in plans:
-        carry_out(plan, steps)
-    of_steps = [figure for plan in plans for figure in step_figures(plan, steps)]
-    of_stages = [figure for plan in plans for figure in stage_figures(plan)]
-    scores = {plan.task_id: scores_of(plan) for plan in plans}
-    times = [(of_stages, "task, stage"), (of_steps, "task")]
-    tables = [scores_table(scores), *(pivot_table(figures, heading) for figures, heading in times if figures)]
-    return {
-        "title": TITLE,
-        "figures": [asdict(figure) for figure in (*of_steps, *of_stages)],
-        "scores": scores,
-        "table": "\n\n".join([device, *tables]),
-        "command": _command(options),
-        "machine": machine() | {"gpu": gpu_names()},
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures all networks in all precisions where there is a GPU; with `quick` SELDnet, on the CPU."""
+    if not gpu_names() and not quick:
+        return list(goals({}))
+    sizes, precisions = ((SELDNET, WITHOUT_GRUS), ("float32",)) if quick else ((*SIZES, WITHOUT_GRUS), PRECISIONS)
+    measured = {
+        (size.name, precision): measured_steps(size, precision, quick) for size in sizes for precision in precisions
     }
+    of_sizes = [
+        figure for size in sizes for precision in precisions
+        for figure in figures(size, precision, measured[size.name, precision])
+    ]  # fmt: skip
+    shares = [_share_of_grus(precision, measured) for precision in precisions]
+    return [*goals(measured if gpu_names() else {}), *of_sizes, *shares]
 
 
-def _command(options: argparse.Namespace) -> str:
-    """The command line, without the places of files."""
-    words = ["python -m benchmarks.gpu", f"--backend {options.backend}"]
-    for name in ("tasks", "epochs", "iterations"):
-        values = getattr(options, name)
-        words += [f"--{name} {shlex.join(values)}"] if values else []
-    words += [f"--preset {options.preset}"] if options.preset else []
-    words += ["--quick"] if options.quick else []
-    return " ".join([*words, *(f"--set {shlex.quote(setting)}" for setting in options.overrides)])
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=TITLE)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="ID", help=f"default: {' '.join(TASKS)}")
-    parser.add_argument("--preset", help="size of the simulated dataset; default: gpu, with --quick fixture")
-    for name, meaning in (("--epochs", "number of epochs"), ("--iterations", "batches of an epoch")):
-        meaning += ": in place of that of all tasks, or of one"
-        parser.add_argument(name, nargs="+", default=[], metavar="N|ID=N", help=meaning)
-    parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"], help="of Keras (default jax)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as ever")
-    parser.add_argument("--folder", type=Path, help="where everything is written; default: runs/gpu, none with --quick")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes on the CPU: only shows that it works")
-    parser.add_argument("--json", type=Path, help="write figures, scores and machine to this file, too")
-    parser.add_argument("--markdown", type=Path, help="put the tables into this file, as in BENCHMARKS.md")
-    return parser
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the tables and writes the files asked for."""
-    options = _parser().parse_args(arguments)
-    if options.markdown:  # a text without a place for the tables is refused now, not after hours
-        replace_between(options.markdown.read_text(encoding="utf-8"), "gpu", "")
-    with tempfile.TemporaryDirectory() as scratch:
-        default = Path(scratch) if options.quick else ROOT / "runs" / "gpu"
-        result = measure(options, (options.folder or default).resolve())
-    print(section("gpu", result))
-    if options.json:
-        write_json(options.json, result)
-    if options.markdown:
-        text = options.markdown.read_text(encoding="utf-8")
-        write_text(options.markdown, replace_between(text, "gpu", section("gpu", result)))
+def _share_of_grus(precision: str, measured: Mapping[tuple[str, str], Steps]) -> Figure:
+    """How much of SELDnet's step its GRUs take: a loop over the frames, shorter only with fewer, larger steps of it."""
+    whole, without = (measured[size.name, precision].timings["ours"].median for size in (SELDNET, WITHOUT_GRUS))
+    return Figure(f"SELDnet, {precision}: share of its GRUs", max(0.0, 100 * (1 - without / whole)), "%")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the program under way is ended, too
-    sys.exit(run_safely(main, None))
+    run_alone(TITLE, measure, to_table=lambda figures: pivot_table(figures, "network, precision"))

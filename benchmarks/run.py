@@ -27,9 +27,10 @@ NAMES = (
     "scoring",
     "event_scores",
     "training_steps",
+    "inference",
     "waiting",
 )
-ON_REQUEST = ("gpu",)  # takes hours, and a GPU
+ON_REQUEST = ("gpu", "gpu_runs")  # need a GPU; the second takes hours
 
 
 def measured(name: str, quick: bool) -> dict:
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, then writes both files; with --quick only where they are named."""
     parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
     parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
-    parser.add_argument("--only", nargs="+", choices=(*NAMES, *ON_REQUEST), default=NAMES, help="default: all but gpu")
+    parser.add_argument(
+        "--only", nargs="+", choices=(*NAMES, *ON_REQUEST), default=NAMES, help="default: all that need no GPU"
+    )
     parser.add_argument("--markdown", type=Path, help="default: BENCHMARKS.md, none with --quick")
     parser.add_argument("--json", type=Path, help="default: benchmarks/results.json, none with --quick")
     options = parser.parse_args(arguments)

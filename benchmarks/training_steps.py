@@ -1,18 +1,19 @@
-"""How long one training step of each published network takes on random data, and how much memory.
+"""How long one training step of each published network takes on random data, and how much memory; PyTorch beside it.
 
 python -m benchmarks.training_steps [--quick]
 """
 
-import multiprocessing
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import Figure, median_wall_s, peak_megabytes, pivot_table, run_alone, task
+from benchmarks.measure import Figure, Goal, Timing, in_turns, pivot_table, run_alone
+from benchmarks.workers import NO_TORCH, our_worker, torch_python, torch_worker
 
-TITLE = "Training steps on random data: forward, backward and optimizer, in float32, without the pipeline"
+TITLE = "Training steps on random data: forward, backward and optimizer, without the pipeline; the table in float32"
+PYTORCH = "PyTorch as shipped", "PyTorch keeping freed memory"
 
 
 @dataclass(frozen=True)
@@ -24,80 +25,131 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
+        torch: name of the same network in `baselines/torch_models.py`; empty: it is not measured beside it.
+        amsgrad: whether the optimizer is of that kind.
     """
 
     name: str
     task_id: str
     examples: int
     overrides: tuple[str, ...] = ()
+    torch: str = ""
+    amsgrad: bool = True
 
 
-SIZES = (
-    Size("SELDnet", "1", 16),
+CNN9 = Size("CNN9, average pooling", "cnn9", 8, torch="cnn9")
+# With all heads: the two stages train one network with either of them.
+CRNN10 = Size("CRNN10", "two-stage", 32, ("network.mode=seld",), "crnn10")
+SEGMENTATION = Size("segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False)
+SELDNET = Size("SELDnet", "1", 16, torch="seldnet", amsgrad=False)
+COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET)
+ALONE = (
     Size("CRNN", "crnn", 16),
     Size("CNN5", "cnn5", 8),
-    Size("CNN9, average pooling", "cnn9", 8),
     Size("CNN9, max pooling", "cnn9-max", 8),
     Size("CNN13", "cnn13", 8),
-    # With all heads: the two stages train one network with either of them.
-    Size("CRNN10", "two-stage", 32, ("network.mode=seld",)),
     Size("VGG9", "two-stage-vgg9", 32, ("network.mode=seld",)),
-    Size("segmentation, rank pooling", "segmentation", 24),
-    Size("segmentation, maximum", "segmentation-gmp", 24),
-    Size("segmentation, average", "segmentation-gap", 24),
+    Size("segmentation, maximum", "segmentation-gmp", 8),
+    Size("segmentation, average", "segmentation-gap", 8),
 )
+QUICK_SHAPE = (1, 32)  # one example, frames that every network can pool
 
 
-def measure_size(size: Size, quick: bool, folder: Path) -> list[Figure]:
-    """Measures one network; in a process of its own, since memory is counted from the start of the process."""
-    import importlib
+def request(size: Size, quick: bool, precision: str, training: bool = True) -> dict[str, Any]:
+    """What our worker loads."""
+    shape = QUICK_SHAPE if quick else (size.examples, None)
+    return {
+        "task": size.task_id, "overrides": size.overrides, "shape": shape, "precision": precision, "training": training,
+    }  # fmt: skip
 
-    import keras
-    import numpy as np
 
-    from common.distribution import jit_setting
-    from common.layers import with_statistics
-    from common.optimizer import build_optimizer
-    from common.system import load_system
+def timings(
+    size: Size, precision: str, quick: bool, repeats: int, training: bool = True
+) -> tuple[dict[str, Timing], list[Figure]]:
+    """Measures a network and PyTorch's, which take turns.
 
-    settings = task(size.task_id, folder, *size.overrides)
-    stage = load_system(settings.family, settings.system).stages(settings)[0]
-    features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # a room has those of its family
-    bands_channels = features.feature_shape(settings.features)
-    frames, examples = (settings.pipeline.sequence_frames, size.examples) if not quick else (20, 1)
-    keras.utils.set_random_seed(0)
-    network = stage.build((None, *bands_channels))
-    model = with_statistics(network, np.zeros(bands_channels), np.ones(bands_channels))
-    model.compile(
-        build_optimizer(settings.training),
-        loss=dict(stage.losses),
-        loss_weights=dict(stage.loss_weights),
-        jit_compile=jit_setting(settings.run),
-    )
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(examples, frames, *bands_channels)).astype(np.float32)
-    y = {}
-    for output, arrays in stage.targets.items():
-        time = () if len(network.output[output].shape) == 2 else (frames // stage.target_stride,)
-        y[output] = rng.integers(0, 2, (examples, *time, settings.dataset.n_classes * len(arrays))).astype(np.float32)
-    seconds = median_wall_s(partial(model.train_on_batch, x, y), 1 if quick else 5)
-    trainable = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    name = f"{size.name}, {examples} x {frames} x {bands_channels[0]} x {bands_channels[1]}"
+    Args:
+        size: the network.
+        precision: "float32" or "bfloat16".
+        quick: the least batch.
+        repeats: counted rounds.
+        training: training steps, otherwise predictions.
+
+    Returns:
+        Seconds by route, "ours" and those of `PYTORCH` where PyTorch is installed; and the figures of ours.
+
+    Raises:
+        ArithmeticError: the networks differ in size.
+    """
+    with ExitStack() as stack:
+        ours = stack.enter_context(our_worker())
+        loaded = ours.ask("load", **request(size, quick, precision, training))
+        routes: dict[str, Callable[[], float]] = {"ours": ours.seconds}
+        for name, keeps in zip(PYTORCH, (False, True), strict=True) if size.torch and torch_python() else ():
+            theirs = torch_worker(keeps)
+            assert theirs is not None
+            stack.enter_context(theirs)
+            given = {"model": size.torch, "amsgrad": size.amsgrad, "precision": precision, "training": training}
+            there = theirs.ask("load", shape=loaded["shape"], **given)
+            if there["parameters"] != loaded["parameters"]:
+                raise ArithmeticError(f"{size.name}: {loaded['parameters']} weights, PyTorch: {there['parameters']}.")
+            routes[name] = theirs.seconds
+        ours.seconds()  # builds the graph; the round that `in_turns` leaves out settles memory and kernels
+        measured = in_turns(routes, repeats)
+        return measured, _figures(size, loaded, measured["ours"].median, ours.ask("memory")["megabytes"])
+
+
+def _figures(size: Size, loaded: dict[str, Any], seconds: float, megabytes: float) -> list[Figure]:
+    name = f"{size.name}, {' x '.join(map(str, loaded['shape']))}"
     return [
-        Figure(f"{name}: trainable parameters", trainable, ""),
+        Figure(f"{name}: trainable parameters", loaded["parameters"], ""),
         Figure(f"{name}: one step", 1000 * seconds, "ms"),
-        Figure(f"{name}: examples", examples / seconds, "1/s"),
-        Figure(f"{name}: peak memory of the process", peak_megabytes(), "MB"),
+        Figure(f"{name}: examples", loaded["shape"][0] / seconds, "1/s"),
+        Figure(f"{name}: peak memory of the process", megabytes, "MB"),
     ]
 
 
-def measure(quick: bool, folder: Path) -> list[Figure]:
-    """Measures all networks one after another; with `quick` only the smallest."""
-    figures = []
-    for size in SIZES[1:2] if quick else SIZES:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            figures += pool.submit(measure_size, size, quick, folder).result()
-    return figures
+def goals(work: str, measured: dict[str, Timing], bounds: Sequence[float | None], reason: str) -> list[Goal]:
+    """Compares ours with PyTorch as shipped, and with PyTorch keeping freed memory.
+
+    Args:
+        work: what was measured.
+        measured: by route, see `timings`.
+        bounds: for each of `PYTORCH`, the largest share of its time to reach; None: no goal.
+        reason: why one is missed.
+    """
+    results = []
+    for name, bound in zip(PYTORCH, bounds, strict=True):
+        if bound is None:
+            continue
+        title = f"{work}, against {name}"
+        if name not in measured:
+            results.append(Goal(title, None, bound, "of its time", False, reason=NO_TORCH))
+            continue
+        details = f"ours {measured['ours'].text()}; PyTorch {measured[name].text()}"
+        value = measured["ours"].median / measured[name].median
+        results.append(Goal(title, value, bound, "of its time", False, details, reason))
+    return results
+
+
+REASONS = {
+    "bfloat16": "Keras and TensorFlow run pooling, ReLU and casts beside the convolutions as separate passes, which "
+    "weigh more where bfloat16 makes the convolutions short",
+    "float32": "both run the same convolutions of oneDNN for most of the step, near the peak of the cores",
+}
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures all networks one after another; with `quick` only the smallest, and one beside PyTorch."""
+    results: list[Figure | Goal] = []
+    for size in COMPARED[:1] if quick else COMPARED:
+        for precision in ("float32",) if quick else ("float32", "bfloat16"):
+            measured, figures = timings(size, precision, quick, 1 if quick else 3)
+            results += figures if precision == "float32" else []
+            results += goals(f"training step of {size.name}, {precision}", measured, (0.8, 1.0), REASONS[precision])
+    for size in ALONE[:1] if quick else ALONE:
+        results += timings(size, "float32", quick, 1 if quick else 2)[1]
+    return results
 
 
 def steps_table(figures: Sequence[Figure]) -> str:

@@ -1,16 +1,18 @@
-"""Chooses the devices of a job: one, or all GPUs of this machine."""
+"""Chooses the devices of a job: one, or all GPUs of this machine; and a kernel of TensorFlow's that Keras lacks."""
 
 import contextlib
 import functools
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.memory import keep_freed_memory
 from common.quiet import stderr_discarded
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,8 @@ def prepare(run: RunConfig) -> None:
         if run.backend != "tensorflow":
             tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
         tf.config.list_logical_devices()
+    if not tf.config.list_physical_devices("GPU"):
+        keep_freed_memory()
 
 
 @contextlib.contextmanager
@@ -73,3 +77,30 @@ def jit_setting(run: RunConfig) -> str | bool:
     if run.jit_compile != "auto" or run.backend != "tensorflow":
         return run.jit_compile
     return "auto" if tf.config.list_physical_devices("GPU") else False
+
+
+def normalize_channels(
+    x: Any, gamma: Any, beta: Any, epsilon: float, statistics: tuple[Any, Any] | None = None
+) -> tuple[Any, Any, Any]:
+    """Normalises each channel of maps on TensorFlow, by its one kernel for that.
+
+    Args:
+        x: (B, T, F, C), float32 or bfloat16.
+        gamma: (C,), scale, float32.
+        beta: (C,), offset, float32.
+        epsilon: added to the variance.
+        statistics: mean and variance (C,) to use; None: those of `x`.
+
+    Returns:
+        Normalised values in the shape and type of `x`; the mean and the variance used, (C,) float32. The variance is
+        the mean square about the mean, as Keras keeps it, not the estimate for all data that the kernel gives.
+    """
+    gamma, beta = tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta)
+    used = (None, None) if statistics is None else tuple(map(tf.convert_to_tensor, statistics))
+    y, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        x, gamma, beta, *used, epsilon=epsilon, is_training=statistics is None
+    )
+    if statistics is not None:
+        return y, mean, variance
+    n_values = tf.cast(tf.size(x) // tf.shape(x)[3], "float32")
+    return y, mean, variance * ((n_values - 1.0) / n_values)

@@ -90,6 +90,39 @@ def with_statistics(
     return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, by one kernel where the backend has one: on TensorFlow, over the channels of maps.
+
+    Keras puts it together from a dozen operations, each of which reads and writes the whole map, and widens bfloat16
+    before; the kernel passes over it twice. Weights, statistics and results are the same to rounding. Settings are
+    those of `keras.layers.BatchNormalization`.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Returns normalised values of the shape and type received."""
+        over_channels = len(inputs.shape) == 4 and self.axis in (-1, 3)
+        plain = mask is None and self.scale and self.center and not self.renorm and not self.synchronized
+        if not (over_channels and plain and _has_kernel(inputs)):
+            return super().call(inputs, training=training, mask=mask)
+        from common.distribution import normalize_channels  # TensorFlow, which other backends need not load
+
+        if not (training and self.trainable):
+            kept = self.moving_mean, self.moving_variance
+            return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, kept)[0]
+        outputs, mean, variance = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
+        return outputs
+
+
+def _has_kernel(inputs: Any) -> bool:
+    """Whether the backend normalises maps of this type by one kernel."""
+    symbolic = isinstance(inputs, keras.KerasTensor)  # only its shape is asked for
+    kind = keras.backend.standardize_dtype(inputs.dtype)
+    return not symbolic and keras.backend.backend() == "tensorflow" and kind in ("float32", "bfloat16")
+
+
 def conv_block(
     x: Any,
     n_filters: int,
@@ -114,7 +147,7 @@ def conv_block(
     """
     layers = keras.layers
     x = layers.Conv2D(n_filters, 3, padding="same", data_format="channels_last", name=f"conv{name}")(x)
-    x = layers.BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
+    x = BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
     x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
     x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"pool{name}")(x)  # (B, T', F', n_filters)
     return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
@@ -211,7 +244,7 @@ def stacked_conv_block(
             data_format="channels_last", name=conv,
         )(x)  # fmt: skip
         gamma = keras.initializers.RandomNormal(1.0, gamma_deviation) if gamma_deviation else "ones"
-        x = layers.BatchNormalization(epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm)(x)
+        x = BatchNormalization(epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm)(x)
         x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x

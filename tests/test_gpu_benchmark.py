@@ -1,224 +1,52 @@
-"""The benchmark of whole runs: tiny ones on the CPU, the GPU played by a script."""
+"""The benchmark of steps on a GPU: its counts, its goals, and the least of it on the CPU."""
 
-import contextlib
-import itertools
-import json
-import time
-from argparse import Namespace
-
+import keras
 import pytest
 
-from benchmarks import gpu, gpu_sampler
-from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
-from benchmarks.measure import Figure, pivot_table
-from common.config import RunConfig
-from common.errors import ConfigError
-
-OPTIONS = {
-    "tasks": ["1", "two-stage"], "preset": None, "epochs": [], "iterations": [], "backend": "jax", "overrides": [],
-    "quick": False,
-}  # fmt: skip
+from benchmarks import gpu
+from benchmarks.measure import Figure, Goal, Timing
+from benchmarks.operations import operations
 
 
-def options(**changes):
-    return Namespace(**{**OPTIONS, **changes})
+def test_operations_are_those_of_convolutions_dense_and_recurrent_layers_with_each_use_of_a_layer():
+    x = keras.Input((10, 6, 3))
+    y = keras.layers.Conv2D(4, (3, 5), padding="same")(x)  # (10, 6, 4)
+    y = keras.layers.BatchNormalization()(y)
+    y = keras.layers.Reshape((10, 24))(y)
+    y = keras.layers.Bidirectional(keras.layers.GRU(7, return_sequences=True))(y)  # (10, 14)
+    head = keras.layers.Dense(2)
+    network = keras.Model(x, [head(y), head(keras.ops.max(y, axis=1))])
+    convolution = 2 * 10 * 6 * 4 * 3 * 5 * 3
+    recurrent = 2 * 2 * 10 * 3 * 7 * (24 + 7)
+    assert operations(network) == convolution + recurrent + 2 * 14 * 2 * (10 + 1)
 
 
-@pytest.fixture
-def smi(tmp_path, monkeypatch):
-    """Returns a function that puts a script in place of nvidia-smi, which prints the text given to it."""
-
-    def install(text, status=0):
-        folder = tmp_path / "bin"
-        folder.mkdir(exist_ok=True)
-        script = folder / "nvidia-smi"
-        script.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
-        script.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-    return install
+def test_operations_of_unknown_sizes_are_refused():
+    x = keras.Input((None, 6))
+    with pytest.raises(ValueError, match="without None"):
+        operations(keras.Model(x, keras.layers.Dense(2)(x)))
 
 
-@pytest.fixture
-def no_smi(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
+def test_without_a_gpu_nothing_is_measured_and_each_goal_says_why(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "gpu_names", lambda: "")
+    results = gpu.measure(False, tmp_path)
+    assert results and {goal.verdict for goal in results} == {"not measured: no GPU found"}
 
 
-@pytest.fixture(scope="module")
-def fast_compilation():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-        yield
+def test_a_step_has_its_share_of_the_peak_and_its_time_by_that_of_pytorch():
+    steps = gpu.Steps((32, 640, 64, 1), 3e9, 1e12, {"ours": Timing((0.006,)), "PyTorch": Timing((0.012,))})
+    values = {figure.name: figure.value for figure in gpu.figures(gpu.SIZES[0], "tf32", steps)}
+    assert values["CNN9, average pooling, tf32: share of the matrix peak"] == pytest.approx(50.0)
+    goals = {goal.work: goal for goal in gpu.goals({("CNN9, average pooling", "tf32"): steps})}
+    assert goals["training step of CNN9, average pooling on a GPU, tf32"].value == pytest.approx(6.0)
+    ratio = goals["training step of CNN9, average pooling on a GPU, tf32, against PyTorch"]
+    assert ratio.value == pytest.approx(0.5) and ratio.verdict == "met"
+    assert goals["training step of CRNN10 on a GPU, tf32"].verdict == "not measured: no GPU found"
 
 
-@pytest.fixture(scope="module")
-def quick_run(tmp_path_factory, fast_compilation):
-    """What a quick run writes: file of figures, file of tables, and the folder."""
-    folder = tmp_path_factory.mktemp("gpu")
-    markdown, result = folder / "table.md", folder / "result.json"
-    markdown.write_text("before\n<!-- gpu:begin -->\nearlier\n<!-- gpu:end -->\nafter\n")
-    files = ["--folder", str(folder), "--markdown", str(markdown), "--json", str(result)]
-    gpu.main(["--quick", "--set", "parallel.jobs=1", *files])
-    return json.loads(result.read_text()), markdown.read_text(), folder
-
-
-def test_both_systems_are_trained_and_scored_for_one_fold(quick_run):
-    result, _, folder = quick_run
-    for run in ("1_jax", "two-stage_jax"):
-        assert [path.name for path in (folder / "fixture" / "output" / run).glob("fold*")] == ["fold1"]
-    for task_id in ("1", "two-stage"):
-        lines = result["scores"][task_id]
-        assert list(lines) == ["trained", "always silent", "published, real recordings"]
-        assert lines["always silent"]["er"] == 1.0 and 0 <= lines["trained"]["frame_recall"] <= 1
-
-
-def test_each_stage_has_its_times(quick_run):
-    values = {figure["name"]: figure["value"] for figure in quick_run[0]["figures"]}
-    for stage in ("1, seld", "two-stage, sed", "two-stage, doa"):
-        assert values[f"{stage}: epochs"] == 2 and values[f"{stage}: iterations"] == 4
-        assert values[f"{stage}: one step"] > 0 and values[f"{stage}: scores after an epoch"] > 0
-        assert values[f"{stage}: examples"] == pytest.approx(2 / (values[f"{stage}: one step"] / 1000))
-    assert values["1: simulation"] > 0 and values["two-stage: extraction"] > 0
-
-
-def test_the_tables_stand_between_the_markers_and_say_what_computed(quick_run):
-    text = quick_run[1]
-    assert text.startswith("before\n<!-- gpu:begin -->\nSystems at") and text.endswith("<!-- gpu:end -->\nafter\n")
-    assert "earlier" not in text and "Backend jax, on the CPU as asked." in text
-    assert "| two-stage | published, real recordings | 0.149 | 91.6 % |" in text
-    assert "    python -m benchmarks.gpu --backend jax --tasks 1 two-stage --quick --set parallel.jobs=1\n" in text
-
-
-def test_a_file_without_a_place_for_the_tables_is_refused_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu, "measure", None)
-    (tmp_path / "table.md").write_text("no markers")
-    with pytest.raises(ValueError, match="gpu:begin"):
-        gpu.main(["--markdown", str(tmp_path / "table.md")])
-
-
-def test_a_system_has_its_published_size_and_one_fold_unless_told_otherwise(tmp_path):
-    task = gpu.make_plan("two-stage", options(), tmp_path).task
-    assert task.simulation.preset == "gpu" and task.run.backend == "jax" and len(task.folds) == 1
-    assert task.network == {"mode": "two_stage", "architecture": "crnn10", "pooling": "average"}
-    assert task.training.epochs == 275 and task.training.iterations_per_epoch == 200
-
-
-def test_limits_hold_for_all_tasks_or_for_the_one_named(tmp_path):
-    limited = options(epochs=["7", "two-stage=9"], iterations=["1=3"])
-    first, second = (gpu.make_plan(task_id, limited, tmp_path).task.training for task_id in ("1", "two-stage"))
-    assert (first.epochs, second.epochs) == (7, 9)
-    assert (first.iterations_per_epoch, second.iterations_per_epoch) == (3, 200)
-
-
-def test_a_limit_of_a_task_that_is_not_run_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Received: 'two-stag=9'"):
-        gpu.make_plan("1", options(epochs=["two-stag=9"]), tmp_path)
-
-
-def test_a_task_of_another_family_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="Received: 'cnn9', of sed_task4"):
-        gpu.make_plan("cnn9", options(), tmp_path)
-
-
-def test_recordings_and_features_do_not_depend_on_the_limits_of_training(tmp_path):
-    settings = ["features.hop_s=0.01", "training.learning_rate=0.1"]
-    plans = [gpu.make_plan("1", options(epochs=[n], overrides=settings), tmp_path) for n in ("2", "3")]
-    for step in gpu.DATA_STEPS:
-        first, second = (plan.command(step) for plan in plans)
-        assert first == second and "features.hop_s=0.01" in first and "training.learning_rate=0.1" not in first
-    assert "training.learning_rate=0.1" in plans[0].command("training")
-
-
-def test_the_time_of_a_step_counts_only_where_it_was_not_interrupted(tmp_path, monkeypatch):
-    steps = tmp_path / "steps.json"
-
-    def killed(command):
-        raise KeyboardInterrupt
-
-    for command, starts in (("whole", [str]), ("parts", [killed, str])):
-        for start in starts:
-            monkeypatch.setattr(gpu, "_start", start)
-            with contextlib.suppress(KeyboardInterrupt):
-                gpu._timed(steps, [command])
-    done = json.loads(steps.read_text())
-    assert done["whole"]["seconds"] > 0 and done["parts"] == {"finished": True, "seconds": None}
-    monkeypatch.setattr(gpu, "_start", killed)
-    gpu._timed(steps, ["whole"])  # is not started again
-
-
-def test_the_step_time_is_the_median_without_the_first_epoch():
-    history = {"training_s": [100.0, 4.0, 6.0, 5.0], "scoring_s": [9.0, 2.0, 2.0, 3.0]}
-    record = {"epochs": 4, "iterations_per_epoch": 50, "history": history}
-    values = {figure.name: figure.value for figure in gpu._time_figures("1, seld", record, 16)}
-    assert values["1, seld: one step"] == pytest.approx(100.0)  # 5 s by 50
-    assert values["1, seld: examples"] == pytest.approx(160.0)
-    assert values["1, seld: scores after an epoch"] == 2.0
-    assert values["1, seld: in all"] == pytest.approx(131 / 60)
-
-
-def test_the_stage_under_way_has_begun_since_and_is_not_finished(tmp_path):
-    since_s = time.time() - 1
-    for stage in ("sed", "doa"):
-        assert gpu.stage_under_way(tmp_path, since_s) is None
-        (tmp_path / stage).mkdir()
-        (tmp_path / stage / "history.csv").touch()
-        assert gpu.stage_under_way(tmp_path, since_s) == stage
-        assert gpu.stage_under_way(tmp_path, since_s + 100) is None  # left by a killed job
-        (tmp_path / stage / "training.json").touch()
-
-
-def test_samples_are_kept_by_stage_and_those_of_a_killed_job_too(tmp_path, smi):
-    path = tmp_path / "gpu.csv"
-    path.write_text("sed,50.0,1000.0\n")
-    smi("30, 2000\n70, 500")  # two GPUs: the busiest counts
-    with GpuSampler(path, lambda: "sed", interval_s=0.01):
-        while path.read_text().count("\n") < 2:
-            time.sleep(0.01)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + "doa,100.0,3000.0\nsed,9")
-    use = gpu_use(path, "sed")
-    assert use == GpuUse(mean_percent=60.0, peak_percent=70.0, mean_gb=1500 * 2**20 / 1e9, peak_gb=2000 * 2**20 / 1e9)
-    assert gpu_use(path, "seld") is None
-
-
-def test_values_that_the_driver_does_not_give_are_left_out(tmp_path, smi):
-    smi("[N/A], 2000")
-    asked = itertools.count()
-    sampler = GpuSampler(tmp_path / "gpu.csv", lambda: f"sed{next(asked)}", interval_s=0.01)
-    with sampler:
-        time.sleep(0.2)
-    assert not (tmp_path / "gpu.csv").exists() and next(asked) > 0
-
-
-@pytest.mark.usefixtures("no_smi")
-def test_without_nvidia_smi_nothing_is_sampled_and_the_report_says_so(tmp_path):
-    with GpuSampler(tmp_path / "gpu.csv", lambda: "sed", interval_s=0.01):
-        time.sleep(0.05)
-    assert gpu_use(tmp_path / "gpu.csv", "sed") is None and gpu_sampler.query("name") == []
-    assert gpu.device_text(RunConfig(backend="jax")) == (
-        "Backend jax, on the CPU: no GPU found: nvidia-smi is missing or names none."
-    )
-
-
-def test_a_machine_without_gpus_on_which_nvidia_smi_fails_has_none(smi):
-    smi("No devices were found", status=6)
-    assert gpu_names() == ""
-
-
-def test_a_backend_that_does_not_see_the_gpu_is_refused(smi, monkeypatch):
-    smi("NVIDIA H200, 143771, 580.159")
-    monkeypatch.setattr(gpu, "_devices", lambda backend: "cpu:0")
-    with pytest.raises(ConfigError, match=r"Expected: NVIDIA H200, 143771 MiB, driver 580.159. Received: cpu:0"):
-        gpu.device_text(RunConfig(backend="jax"))
-    monkeypatch.setattr(gpu, "_devices", lambda backend: "gpu:0")
-    assert gpu.device_text(RunConfig(backend="jax")) == (
-        "Backend jax, on gpu:0: NVIDIA H200, 143771 MiB, driver 580.159."
-    )
-
-
-def test_the_devices_of_the_backend_are_asked_for():
-    assert gpu._devices("jax").startswith("cpu:0")
-
-
-def test_cells_that_a_row_lacks_are_dashes():
-    figures = [Figure("a: time", 1.5, "s"), Figure("b: epochs", 1234, ""), Figure("b: time", 2.0, "s")]
-    assert pivot_table(figures, "run").splitlines()[2:] == ["| a | 1.5 | - |", "| b | 2 | 1,234 |"]
+def test_the_least_of_it_runs_on_the_cpu_without_claiming_a_goal(monkeypatch, tmp_path):
+    monkeypatch.setattr(gpu, "gpu_names", lambda: "")
+    results = gpu.measure(True, tmp_path)
+    figures = {each.name: each.value for each in results if isinstance(each, Figure)}
+    assert figures["SELDnet, float32: one step"] > 0 and "SELDnet, float32: share of its GRUs" in figures
+    assert all(each.value is None for each in results if isinstance(each, Goal))

@@ -1,9 +1,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from common import distribution
 from common.layers import (
     Aggregate,
+    BatchNormalization,
     RecurrentGates,
     Standardize,
     conv_block,
@@ -180,3 +183,52 @@ def test_recurrent_gates_are_uniform_and_candidates_orthogonal():
     assert 0.95 * bound < np.abs(gates).max() <= bound
     assert abs(gates.std() - bound / np.sqrt(3)) < 0.01
     np.testing.assert_allclose(candidate @ candidate.T, np.eye(50), atol=1e-5)
+
+
+KerasNormalization = keras.layers.BatchNormalization
+
+
+def _normalised(kind, axis, dtype, trainable=True):
+    """Output, gradients of a loss by input, scale and offset, and both statistics after one step, of a layer."""
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(1.0, 2.0, (3, 4, 5, 6)).astype(np.float32), dtype)
+    weights = tf.constant(rng.normal(size=x.shape).astype(np.float32), dtype)
+    layer = kind(axis=axis, momentum=0.9, epsilon=1e-5, dtype="float32" if dtype == "float32" else f"mixed_{dtype}")
+    layer.build(x.shape)
+    layer.trainable = trainable
+    layer.set_weights([rng.uniform(0.5, 1.5, weight.shape) for weight in layer.weights])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+        loss = tf.reduce_sum(y * weights)
+    gradients = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+    after = layer(x, training=False)
+    arrays = [y, after, *gradients, *layer.non_trainable_weights]
+    return [np.asarray(keras.ops.cast(array, "float32")) for array in arrays]
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("axis", [-1, 2])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.02)])
+def test_normalisation_and_its_derivative_and_statistics_are_those_of_keras(axis, dtype, tolerance, trainable):
+    ours, theirs = (_normalised(kind, axis, dtype, trainable) for kind in (BatchNormalization, KerasNormalization))
+    for mine, other in zip(ours, theirs, strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(mine / scale, other / scale, atol=tolerance)
+
+
+def test_maps_are_normalised_over_channels_by_one_kernel_and_over_bands_by_keras(monkeypatch):
+    called = []
+    kernel = distribution.normalize_channels
+    monkeypatch.setattr(distribution, "normalize_channels", lambda *given: called.append(1) or kernel(*given))
+    for axis, expected in ((-1, 1), (2, 1)):
+        BatchNormalization(axis=axis)(np.ones((2, 3, 4, 5), np.float32), training=True)
+        assert len(called) == expected
+
+
+def test_a_saved_normalisation_is_loaded_as_such(tmp_path):
+    x = keras.Input((3, 4, 5))
+    model = keras.Model(x, BatchNormalization(momentum=0.7, name="bn")(x))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True).get_layer("bn")
+    assert type(loaded) is BatchNormalization and loaded.momentum == 0.7

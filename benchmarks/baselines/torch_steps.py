@@ -1,0 +1,83 @@
+"""Runs steps of the PyTorch networks, one for each line of JSON on its input; for any interpreter that has torch.
+
+    python benchmarks/baselines/torch_steps.py
+
+Commands, each answered by one line of JSON: {"do": "load", "model", "shape": [B, T, F, C], "precision", "training",
+"amsgrad", "epsilon", "device"}, answered by the number of parameters; {"do": "step"}, by its seconds.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch_models  # lies beside this file
+from torch import Tensor, nn
+
+
+class Steps:
+    """A network with a batch of random data."""
+
+    def __init__(self, request: dict):
+        torch.manual_seed(0)
+        self.device = torch.device(request.get("device", "cpu"))
+        self.precision = request["precision"]
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        examples, frames, bands, channels = request["shape"]
+        self.model: nn.Module = torch_models.MODELS[request["model"]]().to(self.device)
+        self.loss: Callable = torch_models.LOSSES.get(request["model"], torch_models.tags_loss)
+        self.x = torch.randn(examples, channels, frames, bands).to(self.device)
+        shape = torch_models.target_shape(request["model"], examples, frames)
+        self.y = torch.randint(0, 2, shape).float().to(self.device)
+        self.training = request["training"]
+        self.model.train(self.training)
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), 1e-3, eps=request.get("epsilon", 1e-8), amsgrad=request.get("amsgrad", False)
+        )
+
+    def forward(self) -> dict[str, Tensor]:
+        """Runs the network, in bfloat16 where that is asked for."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            return self.model(self.x)
+
+    def step(self) -> float:
+        """Runs one step and returns its seconds."""
+        start = time.perf_counter()
+        if self.training:
+            self.optimizer.zero_grad()
+            loss = self.loss(self.forward(), self.y)
+            loss.backward()
+            self.optimizer.step()
+            loss.item()
+        else:
+            with torch.inference_mode():
+                for value in self.forward().values():
+                    value.float().cpu().numpy()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+
+def main() -> None:
+    """Answers until the input ends; what libraries print does not reach the answers."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    steps: Steps | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "load":
+            steps = None  # lets the memory of the one before go
+            steps = Steps(request)
+            answer: dict = {"parameters": torch_models.n_parameters(steps.model)}
+        else:
+            assert steps is not None
+            answer = {"seconds": steps.step()}
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

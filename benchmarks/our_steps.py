@@ -1,0 +1,133 @@
+"""Runs steps of this project's networks, one for each line of JSON on the standard input.
+
+    python -m benchmarks.our_steps
+
+Commands, each answered by one line of JSON: {"do": "load", "task", "overrides", "shape": [B, T or null], "precision",
+"training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the peak of the process in MB; {"do": "peak",
+"size"}, by the operations of a matrix product in a second.
+"""
+
+import importlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import peak_megabytes, task, wall_s
+from benchmarks.operations import operations
+
+PRECISIONS = {"float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class Steps:
+    """A network with a batch of random data.
+
+    Attributes:
+        operations: of one forward pass of the batch.
+        parameters: trainable weights of the network.
+        shape: of the batch, (B, T, F, C).
+        run: does one step.
+    """
+
+    def __init__(self, request: dict[str, Any]):
+        import keras
+        import numpy as np
+
+        from common import distribution
+        from common.layers import with_statistics
+        from common.system import load_system
+
+        precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
+        backend = f"run.backend={keras.backend.backend()}"
+        with tempfile.TemporaryDirectory() as folder:
+            settings = task(request["task"], Path(folder), precision, backend, *request.get("overrides", ()))
+        distribution.prepare(settings.run)
+        features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # those of its family
+        bands_channels = features.feature_shape(settings.features)
+        examples, frames = request["shape"]
+        self.shape = (examples, frames or settings.pipeline.sequence_frames, *bands_channels)
+        stage = load_system(settings.family, settings.system).stages(settings)[0]
+        keras.utils.set_random_seed(0)
+        with distribution.devices(settings.run):
+            network = stage.build((None, *bands_channels))
+            model = with_statistics(network, np.zeros(bands_channels), np.ones(bands_channels))
+            self.operations = operations(stage.build(self.shape[1:])) * examples
+        self.parameters = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
+        route = _training if request["training"] else _prediction
+        self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)
+
+
+def _training(settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]) -> Callable[[], object]:
+    import keras
+    import numpy as np
+
+    from common.distribution import jit_setting
+    from common.optimizer import build_optimizer
+
+    model.compile(
+        build_optimizer(settings.training), dict(stage.losses), dict(stage.loss_weights),
+        jit_compile=jit_setting(settings.run),
+    )  # fmt: skip
+    rng = np.random.default_rng(0)
+    y = {}
+    for output, arrays in stage.targets.items():
+        time = () if len(network.output[output].shape) == 2 else (shape[1] // stage.target_stride,)
+        width = settings.dataset.n_classes * len(arrays)
+        y[output] = keras.ops.convert_to_tensor(rng.integers(0, 2, (shape[0], *time, width)).astype(np.float32))
+    x = keras.ops.convert_to_tensor(rng.normal(size=shape).astype(np.float32))
+    return partial(model.train_on_batch, x, y)
+
+
+def _prediction(settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]) -> Callable[[], object]:
+    import numpy as np
+
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    return partial(model.predict_on_batch, x)
+
+
+def matrix_peak(size: int, precision: str) -> float:
+    """Operations per second of products of square matrices, the best of five times ten in a row."""
+    import keras
+    import numpy as np
+
+    kind = "bfloat16" if precision == "bfloat16" else "float32"
+    matrix = keras.ops.cast(keras.random.normal((size, size), seed=0), kind)
+
+    def ten() -> None:
+        products = [keras.ops.matmul(matrix, matrix) for _ in range(10)]
+        np.asarray(products[-1][0, :1])  # waits
+
+    ten()
+    return 10 * 2 * size**3 / min(wall_s(ten) for _ in range(5))
+
+
+def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
+    """Does what a request says; returns the answer, and the network that is loaded then."""
+    if request["do"] == "load":
+        steps = Steps(request)
+        loaded = {"parameters": steps.parameters, "shape": steps.shape, "operations": steps.operations}
+        return loaded, steps
+    if request["do"] == "memory":
+        return {"megabytes": peak_megabytes()}, steps
+    if request["do"] == "peak":
+        return {"operations_per_s": matrix_peak(request["size"], request["precision"])}, steps
+    assert steps is not None, "load a network first"
+    return {"seconds": wall_s(steps.run)}, steps
+
+
+def main() -> None:
+    """Answers until the input ends; what libraries print does not reach the answers."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    steps: Steps | None = None
+    for line in sys.stdin:
+        reply, steps = answer(json.loads(line), steps)
+        print(json.dumps(reply), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Processes that stay alive and measure when they are asked to, so that routes of several interpreters take turns."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks.measure import ROOT
+
+TORCH_STEPS = ROOT / "benchmarks" / "baselines" / "torch_steps.py"
+NO_TORCH = "PyTorch is not installed: make torch"
+# Settings of glibc under which freed memory is kept for the next step, which PyTorch's own do not do on the CPU.
+KEEPING_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+
+
+class Worker:
+    """A process that answers one line of JSON by another; ends with the `with` block.
+
+    Args:
+        command: command line; the program reads requests from its standard input.
+        environment: variables that are set for it.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None):
+        self.command = list(command)
+        self.process = subprocess.Popen(
+            self.command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """Sends a request and waits for the answer.
+
+        Raises:
+            RuntimeError: the process ended without one.
+        """
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"{' '.join(self.command)} ended with status {self.process.wait()} when asked to {do}.")
+        return json.loads(line)
+
+    def seconds(self, **request: Any) -> float:
+        """Runs one step and returns its seconds."""
+        return self.ask("step", **request)["seconds"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.communicate()  # closes its input, which ends it
+
+
+def torch_python() -> str | None:
+    """The interpreter that has PyTorch: TORCH_PYTHON, else that of `make torch`, else this one; None without any."""
+    given = os.environ.get("TORCH_PYTHON")
+    own = ROOT / ".venv-torch" / "bin" / "python"
+    if given or own.exists():
+        return given or str(own)
+    return sys.executable if importlib.util.find_spec("torch") else None
+
+
+def torch_worker(keeps_memory: bool) -> Worker | None:
+    """Starts PyTorch, as shipped or with glibc keeping freed memory; None where it is not installed."""
+    python = torch_python()
+    return None if python is None else Worker([python, str(TORCH_STEPS)], KEEPING_MEMORY if keeps_memory else {})
+
+
+def our_worker(environment: Mapping[str, str] | None = None) -> Worker:
+    """Starts a process that trains and runs this project's networks."""
+    return Worker([sys.executable, "-m", "benchmarks.our_steps"], environment)
