@@ -7,8 +7,8 @@ milliseconds. Checksums are not compared; whoever reads by an index lets `tf.dat
 
 import atexit
 import functools
-import io
 import mmap
+import os
 import struct
 import threading
 import time
