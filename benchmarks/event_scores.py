@@ -95,13 +95,13 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     n_clips, repeats = (20, 1) if quick else (1168, 3)
     clips = random_clips(n_clips, 0)
     estimates = distorted(clips, 1)
-    tables = [EventTable.from_recordings(each, len(LABELS)) for each in (clips, estimates)]
-    frames = [data_frame(each) for each in (clips, estimates)]
+    reference, estimate = (EventTable.from_recordings(each, len(LABELS)) for each in (clips, estimates))
+    true_frame, estimated_frame = data_frame(clips), data_frame(estimates)
     works: dict[str, Callable] = {}
     for segment_s in SEGMENTS_S:
-        works[f"ours, {segment_s}"] = partial(by_ours, *tables, segment_s)
-        works[f"sed_eval, {segment_s}"] = partial(by_sed_eval, *tables, segment_s)
-        works[f"pandas, {segment_s}"] = partial(events_by_pandas, *frames, LABELS, segment_s)
+        works[f"ours, {segment_s}"] = partial(by_ours, reference, estimate, segment_s)
+        works[f"sed_eval, {segment_s}"] = partial(by_sed_eval, reference, estimate, segment_s)
+        works[f"pandas, {segment_s}"] = partial(events_by_pandas, true_frame, estimated_frame, LABELS, segment_s)
         for route in ("sed_eval", "pandas"):
             check_equal(works[f"ours, {segment_s}"](), works[f"{route}, {segment_s}"](), route)
     timings = in_turns({name: partial(core_s, work) for name, work in works.items()}, repeats)

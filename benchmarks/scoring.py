@@ -95,7 +95,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         references = [reference_for(definition, events, N_FRAMES) for events in scenes]
         pairs[definition] = [(reference, estimate_of(reference, rng)) for reference in references]
     arrays = [regression_arrays(pair) for pair in pairs["dcase2019"]]
-    works: dict[str, Callable] = {
+    works: dict[str, partial] = {
         "regression": partial(score_regression, arrays),
         "regression, official": partial(by_regression, arrays),
         "classification": partial(score, "dcase2019", pairs["dcase2019"]),
