@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,12 +56,12 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures bytes on disk, the rate of batches, and the layer that computes features."""
     recordings, recording_s, batch_size, n_batches, repeats = (1, 6.0, 2, 1, 1) if quick else (12, 60.0, 16, 22, 5)
     dataset(folder / "dataset", recordings, recording_s)
-    streams, megabytes, frontends = {}, {}, {}
+    streams, megabytes, frontend = {}, {}, None
     for name, setting in STORED.items():
         settings = task("1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}")
         (store,) = run(settings, ["dev"], progress=False)
-        frontends[name] = frontend_of(settings.features, settings.dataset.sample_rate_hz, settings.dataset.channels)
-        streams[name] = batches(store, frontends[name], batch_size)
+        frontend = frontend_of(settings.features, settings.dataset.sample_rate_hz, settings.dataset.channels)
+        streams[name] = batches(store, frontend, batch_size)
         megabytes[name] = sum(entry.n_bytes for entry in store.entries) / 1e6 / recordings
     routes = {name: timed(partial(take, stream, n_batches)) for name, stream in streams.items()}
     timings = in_turns(routes, repeats)
@@ -70,7 +70,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     for name, timing in timings.items():
         results.append(Figure(f"{name}: on disk per recording", megabytes[name], "MB"))
         results.append(Figure(f"{name}: shuffled training batches", n_batches * frames / timing.median, "frames/s"))
-    layer_s = computing(frontends["audio"], np.asarray(next(streams["audio"])[0]))
+    layer_s = computing(cast(Frontend, frontend), np.asarray(next(streams["audio"])[0]))
     return [*results, Figure("audio: features computed by the layer on the CPU", frames / layer_s, "frames/s")]
 
 

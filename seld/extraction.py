@@ -83,12 +83,12 @@ class ExampleMaker:
     def _inputs(self, audio: np.ndarray) -> dict[str, np.ndarray]:
         """The features of a recording (S, C), and its audio where the model computes them."""
         dataset, features, recorded_hz = self.dataset, self.features, self.dataset.sample_rate_hz
-        sizes = {"rate_hz": features.rate_hz(recorded_hz), "duration_s": dataset.recording_s}
+        rate_hz, recording_s = features.rate_hz(recorded_hz), dataset.recording_s
         return extraction.input_arrays(
-            prepare_audio(audio, features, recorded_hz, dataset.recording_s),
+            prepare_audio(audio, features, recorded_hz, recording_s),
             frontend_of(features, recorded_hz, dataset.channels),
             # Not rounded yet: the writer does that, many times faster than numpy.
-            lambda prepared: compute_features(prepared, features, **sizes, dtype="float32"),
+            lambda prepared: compute_features(prepared, features, rate_hz, recording_s, "float32"),
         )
 
 

@@ -223,13 +223,15 @@ class SeldScorer:
         expected = [(n_frames, n_classes)] * 2 + [(n_frames, 2 * n_classes)] * 2
         if shapes != expected:
             raise ValueError(f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}.")
-        frame_and_class, angles = [], []
+        activities, frames, angles = [], [], []
         for activity, doa in ((reference_activity, reference_doa_rad), (estimate_activity, estimate_doa_rad)):
-            frame, k = np.divmod(np.flatnonzero(np.asarray(activity) > 0.5), n_classes)  # faster than np.nonzero
-            frame_and_class.append(np.stack([frame, k], axis=1))
-            doa = np.asarray(doa, np.float64)
-            angles.append(np.stack([doa[frame, k], doa[frame, n_classes + k]], axis=1))
-        self._add(frame_and_class, angles, n_frames)
+            activities.append(_above_half(np.asarray(activity)))
+            places = np.flatnonzero(activities[-1])  # faster than np.nonzero, as taking from one axis is than from two
+            frame = places // n_classes
+            azimuths = places + n_classes * frame  # of 2K angles a frame
+            frames.append(frame)
+            angles.append(np.take(np.asarray(doa), [azimuths, azimuths + n_classes]).T)
+        self._count(activities, frames, angles)
 
     def merge(self, other: "SeldScorer") -> "SeldScorer":
         """Adds what another scorer of the same definition has seen; returns itself.
@@ -269,18 +271,25 @@ class SeldScorer:
         self._add([each[:, :2] for each in entries], angles, n_frames)
 
     def _add(self, frame_and_class: list[np.ndarray], angles_rad: list[np.ndarray], n_frames: int) -> None:
-        rules = DEFINITIONS[self.definition]
-        reference, estimate = (np.zeros((n_frames, self.n_classes), bool) for _ in range(2))
-        for active, entries in zip((reference, estimate), frame_and_class, strict=True):
+        activities = [np.zeros((n_frames, self.n_classes), bool) for _ in range(2)]
+        for active, entries in zip(activities, frame_and_class, strict=True):
             active[entries[:, 0], entries[:, 1]] = True
-        self.detection += count_segments(
-            reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame
-        )
+        self._count(activities, [entries[:, 0] for entries in frame_and_class], angles_rad)
+
+    def _count(self, activities: list[np.ndarray], frames: list[np.ndarray], angles_rad: list[np.ndarray]) -> None:
+        """Adds reference and estimate: activity bool (T, K); of each direction the frame (n,) and the angles (n, 2)."""
+        rules, (reference, estimate) = DEFINITIONS[self.definition], activities
+        self.detection += count_segments(reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame)
         self.detection_in_frames += count_frames(reference, estimate)
-        frames = [entries[:, 0] for entries in frame_and_class]
+        n_frames = len(reference)
         self.directions += count_directions(
             frames[0], angles_rad[0], frames[1], angles_rad[1], n_frames, exact=rules.exact_distance
         )
+
+
+def _above_half(activity: np.ndarray) -> np.ndarray:
+    """Where an activity exceeds 0.5; whole numbers need not become others for that."""
+    return activity > (0 if activity.dtype.kind in "bui" else 0.5)
 
 
 def _defined(counts: SegmentCounts, rules: Definition) -> tuple[float, float]:
@@ -310,19 +319,19 @@ def count_directions(
     """
     frames, angles = [], []
     for frame, direction in ((reference_frame, reference_rad), (estimate_frame, estimate_rad)):
-        order = np.argsort(frame, kind="stable")
         frames.append(np.bincount(frame, minlength=n_frames))  # (T,): how many there are
-        angles.append(direction[order])
+        in_order = (frame[1:] >= frame[:-1]).all()
+        angles.append(direction if in_order else direction[np.argsort(frame, kind="stable")])
     n_ref, n_est = frames
-    n_pairs = np.minimum(n_ref, n_est)
+    n_pairs = int(np.minimum(n_ref, n_est).sum())
     return DirectionCounts(
         n_frames=n_frames,
         good_frames=int(np.count_nonzero(n_ref == n_est)),
-        n_reference=int(n_ref.sum()),
-        n_estimate=int(n_est.sum()),
-        n_pairs=int(n_pairs.sum()),
-        n_missed=int((n_ref - n_pairs).sum()),
-        n_extra=int((n_est - n_pairs).sum()),
+        n_reference=len(reference_frame),
+        n_estimate=len(estimate_frame),
+        n_pairs=n_pairs,
+        n_missed=len(reference_frame) - n_pairs,
+        n_extra=len(estimate_frame) - n_pairs,
         frames_with_missed=int(np.count_nonzero(n_ref > n_est)),
         frames_with_extra=int(np.count_nonzero(n_est > n_ref)),
         distance_sum_deg=_sum_distances(n_ref, angles[0], n_est, angles[1], exact) * 180.0 / math.pi,
@@ -359,8 +368,8 @@ def _distances(
     if exact:
         reference, estimate = (spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad))
         return cartesian_distance(reference[left], estimate[right])
-    reference, estimate = reference_rad[left], estimate_rad[right]
-    return spherical_distance(reference[:, 0], reference[:, 1], estimate[:, 0], estimate[:, 1])
+    (azimuth1, elevation1), (azimuth2, elevation2) = reference_rad.T, estimate_rad.T
+    return spherical_distance(azimuth1[left], elevation1[left], azimuth2[right], elevation2[right])
 
 
 def least_total(costs: np.ndarray) -> np.ndarray:
