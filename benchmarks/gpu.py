@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.gpu_sampler import gpu_names
 from benchmarks.measure import Figure, Goal, Timing, in_turns, pivot_table, run_alone
 from benchmarks.training_steps import CNN9, CRNN10, SEGMENTATION, SELDNET, Size, request
-from benchmarks.workers import NO_TORCH, our_worker, torch_worker
+from benchmarks.workers import NO_TORCH, our_worker, torch_python, torch_worker
 
 TITLE = "Training steps on a GPU: forward, backward and optimizer, on JAX with XLA, without the pipeline"
 NO_GPU = "no GPU found"
@@ -60,9 +60,8 @@ def measured_steps(size: Size, precision: str, quick: bool) -> Steps:
         loaded = ours.ask("load", **request(size, quick, precision))
         peak = ours.ask("peak", size=256 if quick else 8192, precision=precision)["operations_per_s"]
         routes = {"ours": ours.seconds}
-        theirs = torch_worker(keeps_memory=True) if size.torch else None
-        if theirs is not None:
-            stack.enter_context(theirs)
+        if size.torch and torch_python():
+            theirs = stack.enter_context(torch_worker(keeps_memory=True))
             theirs.ask(
                 "load", model=size.torch, shape=loaded["shape"], precision=precision, training=True,
                 amsgrad=size.amsgrad, device="cpu" if quick else "cuda",

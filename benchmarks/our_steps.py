@@ -115,7 +115,8 @@ def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any]
         return {"megabytes": peak_megabytes()}, steps
     if request["do"] == "peak":
         return {"operations_per_s": matrix_peak(request["size"], request["precision"])}, steps
-    assert steps is not None, "load a network first"
+    if steps is None:
+        raise ValueError("There is no network to run. Expected: a request to load one before this.")
     return {"seconds": wall_s(steps.run)}, steps
 
 

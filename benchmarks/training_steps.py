@@ -86,9 +86,7 @@ def timings(
         loaded = ours.ask("load", **request(size, quick, precision, training))
         routes: dict[str, Callable[[], float]] = {"ours": ours.seconds}
         for name, keeps in zip(PYTORCH, (False, True), strict=True) if size.torch and torch_python() else ():
-            theirs = torch_worker(keeps)
-            assert theirs is not None
-            stack.enter_context(theirs)
+            theirs = stack.enter_context(torch_worker(keeps))
             given = {"model": size.torch, "amsgrad": size.amsgrad, "precision": precision, "training": training}
             there = theirs.ask("load", shape=loaded["shape"], **given)
             if there["parameters"] != loaded["parameters"]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self, cast
 
 from benchmarks.measure import ROOT
 
@@ -42,11 +42,11 @@ class Worker:
         Raises:
             RuntimeError: the process ended without one.
         """
-        assert self.process.stdin is not None and self.process.stdout is not None
+        requests, answers = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
         try:
-            self.process.stdin.write(json.dumps({"do": do, **request}) + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            requests.write(json.dumps({"do": do, **request}) + "\n")
+            requests.flush()
+            line = answers.readline()
         except BrokenPipeError:
             line = ""
         if not line:
@@ -75,10 +75,16 @@ def torch_python() -> str | None:
     return sys.executable if importlib.util.find_spec("torch") else None
 
 
-def torch_worker(keeps_memory: bool) -> Worker | None:
-    """Starts PyTorch, as shipped or with glibc keeping freed memory; None where it is not installed."""
+def torch_worker(keeps_memory: bool) -> Worker:
+    """Starts PyTorch, as shipped or with glibc keeping freed memory.
+
+    Raises:
+        RuntimeError: it is not installed, see `torch_python`.
+    """
     python = torch_python()
-    return None if python is None else Worker([python, str(TORCH_STEPS)], KEEPING_MEMORY if keeps_memory else {})
+    if python is None:
+        raise RuntimeError(NO_TORCH)
+    return Worker([python, str(TORCH_STEPS)], KEEPING_MEMORY if keeps_memory else {})
 
 
 def our_worker(environment: Mapping[str, str] | None = None) -> Worker:

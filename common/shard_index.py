@@ -21,14 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from common.tfrecord import ExampleSchema, damaged_shard
+from common.wire_format import Span, decode_varint, fields_in
 
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4  # of a record: its length, a checksum of that, the message, a checksum of that
-_VARINT, _DELIMITED = 0, 2  # wire types
 _SPARE_BUFFERS = 8  # kept for the next batches; more are let go
 _SILENCE_S, _MOST_WAIT_S = 0.1, 5.0  # without a call, before the program ends
 _ALIGNMENT = 64  # TensorFlow takes an array that starts at a multiple of it without a copy
-
-Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,9 @@ def _messages(content: mmap.mmap) -> Iterator[Span]:
 def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredRecord:
     """Follows Example.features.feature, a map from names to lists of bytes or integers."""
     values: dict[str, Span] = {}
-    for features in _fields(content, span, 1):
-        for entry in _fields(content, features, 1):
-            (key,), (value,) = _fields(content, entry, 1), _fields(content, entry, 2)
+    for features in fields_in(content, span, 1):
+        for entry in fields_in(content, features, 1):
+            (key,), (value,) = fields_in(content, entry, 1), fields_in(content, entry, 2)
             values[content[slice(*key)].decode()] = value
     offsets, shapes = {}, {}
     for name, spec in schema.arrays.items():
@@ -163,51 +161,20 @@ def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredReco
 
 def _bytes(content: mmap.mmap, feature: Span) -> Span:
     """The only value of Feature.bytes_list."""
-    (values,) = _fields(content, feature, 1)
-    (value,) = _fields(content, values, 1)
+    (values,) = fields_in(content, feature, 1)
+    (value,) = fields_in(content, values, 1)
     return value
 
 
 def _integers(content: mmap.mmap, feature: Span) -> list[int]:
     """The values of Feature.int64_list, which are packed into one field."""
-    (values,) = _fields(content, feature, 3)
+    (values,) = fields_in(content, feature, 3)
     numbers = []
-    for begin, end in _fields(content, values, 1):
+    for begin, end in fields_in(content, values, 1):
         while begin < end:
-            number, begin = _varint(content, begin)
+            number, begin = decode_varint(content, begin)
             numbers.append(number)
     return numbers
-
-
-def _fields(content: mmap.mmap, span: Span, wanted: int) -> list[Span]:
-    """Where the contents of the fields of one number lie in a message; all have a length of their own."""
-    begin, end = span
-    found = []
-    while begin < end:
-        tag, begin = _varint(content, begin)
-        if tag & 7 == _VARINT:
-            _, begin = _varint(content, begin)
-            continue
-        if tag & 7 != _DELIMITED:
-            raise ValueError(f"a field of wire type {tag & 7}")
-        length, begin = _varint(content, begin)
-        if begin + length > end:
-            raise ValueError("a field is longer than its message")
-        if tag >> 3 == wanted:
-            found.append((begin, begin + length))
-        begin += length
-    return found
-
-
-def _varint(content: mmap.mmap, begin: int) -> tuple[int, int]:
-    """An integer in groups of seven bits, the lowest first, and where it ends."""
-    value, shift = 0, 0
-    while True:
-        byte = content[begin]
-        value |= (byte & 127) << shift
-        begin, shift = begin + 1, shift + 7
-        if byte < 128:
-            return value, begin
 
 
 class FrameReader:

@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from common.errors import DataError
 from common.files import atomic_path, file_crc32, storage_error
 from common.quiet import stderr_discarded
+from common.wire_format import encode_field, encode_head, encode_varint
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
 with stderr_discarded():
@@ -221,17 +222,17 @@ def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchem
     """
     if set(arrays) != set(schema.arrays):
         raise ValueError(f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}.")
-    features = {_NAME: _Feature(_field(_BYTES_LIST, _field(1, name.encode())))}
+    features = {_NAME: _Feature(encode_field(_BYTES_LIST, encode_field(1, name.encode())))}
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
             raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype}, {array.shape}.")
         n_bytes = array.size * np.dtype(spec.dtype).itemsize
-        head = _head(1, n_bytes)
-        features[key] = _Feature(_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype)
+        head = encode_head(1, n_bytes)
+        features[key] = _Feature(encode_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype)
         if array.shape:
-            sizes = b"".join(map(_varint, array.shape))
-            features[_shape_key(key)] = _Feature(_field(_INT64_LIST, _field(1, sizes)))
+            sizes = b"".join(map(encode_varint, array.shape))
+            features[_shape_key(key)] = _Feature(encode_field(_INT64_LIST, encode_field(1, sizes)))
     return _joined(features)
 
 
@@ -240,10 +241,10 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
     ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")  # "x/shape" before "x"
     entries = []
     for key, feature in ordered:
-        entry = _field(1, key.encode()) + _head(2, len(feature.start) + feature.n_bytes) + feature.start
-        entries.append(_head(1, len(entry) + feature.n_bytes) + entry)
+        entry = encode_field(1, key.encode()) + encode_head(2, len(feature.start) + feature.n_bytes) + feature.start
+        entries.append(encode_head(1, len(entry) + feature.n_bytes) + entry)
     content_bytes = sum(map(len, entries)) + sum(feature.n_bytes for _, feature in ordered)
-    whole = _head(1, content_bytes)
+    whole = encode_head(1, content_bytes)
     record = _room(len(whole) + content_bytes)
     record[: len(whole)] = whole
     end = len(whole)
@@ -278,25 +279,6 @@ def _store(array: np.ndarray, dtype: str, target: np.ndarray) -> None:
     for start in range(0, len(values), _CAST_VALUES):
         rounded = tf.cast(values[start : start + _CAST_VALUES], dtype).numpy().astype(f"<f{itemsize}", copy=False)
         target[start * itemsize : start * itemsize + rounded.nbytes] = rounded.view(np.uint8)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _head(number, len(content)) + content
-
-
-def _head(number: int, n_bytes: int) -> bytes:
-    """Tag and length of a field that holds bytes."""
-    return _varint(number << 3 | 2) + _varint(n_bytes)
-
-
-def _varint(value: int) -> bytes:
-    """A non-negative whole number, seven bits a byte, lowest first; all bytes but the last have the highest bit set."""
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
 
 
 def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:

@@ -72,8 +72,9 @@ def main() -> None:
             steps = None  # lets the memory of the one before go
             steps = Steps(request)
             answer: dict = {"parameters": torch_models.n_parameters(steps.model)}
+        elif steps is None:
+            raise ValueError("There is no network to run. Expected: a request to load one before this.")
         else:
-            assert steps is not None
             answer = {"seconds": steps.step()}
         with contextlib.suppress(BrokenPipeError):
             print(json.dumps(answer), file=answers, flush=True)
