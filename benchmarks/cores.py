@@ -1,10 +1,12 @@
-"""What keeps measurements on one core, or spreads work over processes of one core each."""
+"""What keeps measurements on one core."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from threadpoolctl import threadpool_limits
+
+from benchmarks.measure import wall_s
 
 
 @contextmanager
@@ -21,3 +23,9 @@ def one_core() -> Iterator[None]:
             yield
     finally:
         os.sched_setaffinity(0, allowed)
+
+
+def core_s(work: Callable[[], object]) -> float:
+    """Seconds that `work` takes on one core."""
+    with one_core():
+        return wall_s(work)

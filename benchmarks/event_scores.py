@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.baselines.scores import events_by_pandas
-from benchmarks.cores import one_core
-from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, wall_s
+from benchmarks.cores import core_s
+from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from common.events import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
@@ -82,12 +82,6 @@ def check_equal(ours: dict[str, dict[str, float]], other: dict[str, dict[str, fl
     apart = max(abs(ours[kind][key] - value) for kind, scores in other.items() for key, value in scores.items())
     if not apart <= 1e-9:
         raise ArithmeticError(f"Our scores and those of {route} are {apart:.3g} apart. Expected: at most 1e-9.")
-
-
-def core_s(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes on one core."""
-    with one_core():
-        return wall_s(work)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:

@@ -65,10 +65,12 @@ def extraction_peak(folder: Path) -> float:
 
 def training_peak(folder: Path) -> float:
     """Trains one fold for an epoch, scores it, and gives the peak of memory, MB."""
+    from common import distribution
     from seld.experiment import Experiment
     from seld.extraction import open_store
 
     settings = settings_of(folder)
+    distribution.prepare(settings.run)
     experiment = Experiment.prepare(settings)
     experiment.run_fold(settings.folds[0], [open_store(settings, "dev")], folder / "run")
     return peak_megabytes()

@@ -3,15 +3,14 @@
 python -m benchmarks.scoring [--quick]
 """
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.baselines.scores import by_classification, by_regression
-from benchmarks.cores import one_core
-from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, wall_s
+from benchmarks.cores import core_s
+from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from seld.dataset import Events
 from seld.labels import rows_to_regression
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for
@@ -77,12 +76,6 @@ def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> Non
     apart = max(abs(getattr(ours, name) - value) for name, value in official.items())
     if not apart <= 1e-9:
         raise ArithmeticError(f"{route}: our scores and the official ones are {apart:.3g} apart. Expected: 1e-9.")
-
-
-def core_s(work: Callable[[], object]) -> float:
-    """Seconds that `work` takes on one core."""
-    with one_core():
-        return wall_s(work)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:

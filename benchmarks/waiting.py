@@ -82,13 +82,14 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     """The compiled model of a system's first stage, and its stream of batches."""
     import keras
 
-    from common.distribution import jit_setting
+    from common import distribution
     from common.layers import with_statistics
     from common.optimizer import build_optimizer
     from common.pipeline import train_stream
     from common.system import load_system
 
     settings = task(case.task_id, folder, *case.overrides)
+    distribution.prepare(settings.run)
     stage = load_system(settings.family, settings.system).stages(settings)[0]
     features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # a room has those of its family
     bands_channels = features.feature_shape(settings.features)
@@ -96,7 +97,7 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     model = with_statistics(stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels))
     model.compile(
         build_optimizer(settings.training), loss=dict(stage.losses), loss_weights=dict(stage.loss_weights),
-        jit_compile=jit_setting(settings.run),
+        jit_compile=distribution.jit_setting(settings.run),
     )  # fmt: skip
     n_classes = settings.dataset.n_classes
     names = {name for arrays in stage.targets.values() for name in arrays} | {"activity"}
