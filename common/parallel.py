@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field
 
 from common.errors import ConfigError
+from common.memory import keep_freed_memory
 from common.section import Section
 
 Item = TypeVar("Item")
@@ -39,7 +40,8 @@ def parallel_map(
     """Applies `function` to all items; results come as they are finished, in any order.
 
     With one process of this machine, everything happens in this one. Numerical libraries use one thread per process,
-    so that processes do not compete and results do not depend on their number.
+    so that processes do not compete and results do not depend on their number. Processes keep the memory that one item
+    frees for the next.
 
     Raises:
         ConfigError: the engine is not installed.
@@ -91,5 +93,6 @@ def _installed(module: str, package: str) -> Any:
 def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
     from threadpoolctl import threadpool_limits
 
+    keep_freed_memory()
     with threadpool_limits(limits=1):
         return function(item)
