@@ -14,7 +14,8 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
     """Tells glibc not to hand freed memory back to the system, which would give it out again page by page, zeroed.
 
     On a CPU, steps of networks whose maps are large spend up to half of their time in that, and the features of a clip
-    a sixth, more where several processes want pages at once. The process then stays as large as it once was. Without effect where the C library is another, or where the user set it by the environment.
+    a sixth, more where several processes want pages at once. The process then stays as large as it once was. Without
+    effect where the C library is another, or where the user set it by the environment.
 
     Args:
         environment: variables of the process.
