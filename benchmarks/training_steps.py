@@ -131,8 +131,7 @@ def goals(work: str, measured: dict[str, Timing], bounds: Sequence[float | None]
 
 
 REASONS = {
-    "bfloat16": "Keras and TensorFlow run pooling, ReLU and casts beside the convolutions as separate passes, which "
-    "weigh more where bfloat16 makes the convolutions short",
+    "bfloat16": "not profiled; both run the convolutions by oneDNN, so the rest of the step must take longer",
     "float32": "both run the same convolutions of oneDNN for most of the step, near the peak of the cores",
 }
 

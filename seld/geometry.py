@@ -46,10 +46,33 @@ def spherical_distance(
     References:
         Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, eq. 4.
     """
-    cosine = np.sin(elevation1_rad) * np.sin(elevation2_rad) + np.cos(elevation1_rad) * np.cos(
-        elevation2_rad
-    ) * np.cos(np.abs(azimuth1_rad - azimuth2_rad))
-    return np.arccos(np.clip(cosine, -1.0, 1.0))
+    sines, cosines = np.sin(elevation1_rad) * np.sin(elevation2_rad), np.cos(elevation1_rad) * np.cos(elevation2_rad)
+    return _arc(sines, cosines, azimuth1_rad - azimuth2_rad)
+
+
+def spherical_distances_of_pairs(
+    first_rad: np.ndarray, second_rad: np.ndarray, left: np.ndarray, right: np.ndarray
+) -> np.ndarray:
+    """Computes `spherical_distance` of many pairs of few directions, each of whose elevations is looked at once.
+
+    Args:
+        first_rad: (n, 2), azimuth and elevation.
+        second_rad: (m, 2).
+        left: int (pairs,), which of `first_rad`.
+        right: int (pairs,), which of `second_rad`.
+
+    Returns:
+        (pairs,) in radians.
+    """
+    (azimuth1, elevation1), (azimuth2, elevation2) = first_rad.T, second_rad.T
+    sines = np.sin(elevation1)[left] * np.sin(elevation2)[right]
+    cosines = np.cos(elevation1)[left] * np.cos(elevation2)[right]
+    return _arc(sines, cosines, azimuth1[left] - azimuth2[right])
+
+
+def _arc(sines: np.ndarray, cosines: np.ndarray, difference_rad: np.ndarray) -> np.ndarray:
+    """The angle from the products of the elevations' sines and cosines, and the difference of the azimuths."""
+    return np.arccos(np.clip(sines + cosines * np.cos(np.abs(difference_rad)), -1.0, 1.0))
 
 
 def cartesian_distance(points1: np.ndarray, points2: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
 from seld.dataset import Events
-from seld.geometry import AngleGrid, cartesian_distance, spherical_distance, spherical_to_cartesian
+from seld.geometry import AngleGrid, cartesian_distance, spherical_distances_of_pairs, spherical_to_cartesian
 from seld.labels import Rule, check_rows, reference_rows, rows_to_classification, unique_entries
 
 DefinitionName = Literal["dcase2019", "corrected"]
@@ -368,8 +368,7 @@ def _distances(
     if exact:
         reference, estimate = (spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad))
         return cartesian_distance(reference[left], estimate[right])
-    (azimuth1, elevation1), (azimuth2, elevation2) = reference_rad.T, estimate_rad.T
-    return spherical_distance(azimuth1[left], elevation1[left], azimuth2[right], elevation2[right])
+    return spherical_distances_of_pairs(reference_rad, estimate_rad, left, right)
 
 
 def least_total(costs: np.ndarray) -> np.ndarray:
