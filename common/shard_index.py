@@ -24,7 +24,6 @@ from common.tfrecord import ExampleSchema, damaged_shard
 from common.wire_format import Span, decode_varint, fields_in
 
 _LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4  # of a record: its length, a checksum of that, the message, a checksum of that
-_OPEN_FILES = 128  # opening one anew takes a tenth of the time of reading a sequence
 _SPARE_BUFFERS = 8  # kept for the next batches; more are let go
 _SILENCE_S, _MOST_WAIT_S = 0.1, 5.0  # without a call, before the program ends
 _ALIGNMENT = 64  # TensorFlow takes an array that starts at a multiple of it without a copy
@@ -205,7 +204,6 @@ class FrameReader:
         self._shapes = {name: tuple(size or 0 for size in spec.shape[1:]) for name, spec in specs.items()}
         self._row_bytes = {name: self._types[name].itemsize * int(np.prod(self._shapes[name])) for name in specs}
         self._buffers = {name: _Buffers() for name in specs}
-        self._open = functools.lru_cache(maxsize=_OPEN_FILES)(_OpenFile)
         _end_calls_at_exit()
 
     def __call__(self, recordings: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
@@ -233,13 +231,13 @@ class FrameReader:
         """Fills uint8 (T, bytes of a frame) for each array of one sequence."""
         path = side.paths[side.shard_of[recording]]
         try:
-            file = self._open(path)
-            for name, target in targets.items():
-                count = min(self.rows[name], int(side.frames[name][recording]) - start)
-                offset = int(side.offsets[name][recording]) + start * self._row_bytes[name]
-                _fill(file.descriptor, target[:count].reshape(-1).data, offset)
-                if count < len(target):
-                    target[count:] = target[count - 1]
+            with open(path, "rb", buffering=0) as file:
+                for name, target in targets.items():
+                    count = min(self.rows[name], int(side.frames[name][recording]) - start)
+                    offset = int(side.offsets[name][recording]) + start * self._row_bytes[name]
+                    _fill(file.fileno(), target[:count].reshape(-1).data, offset)
+                    if count < len(target):
+                        target[count:] = target[count - 1]
         except OSError as error:
             raise damaged_shard(Path(path), f"it cannot be read: {error.strerror}") from error
         except EOFError as error:
@@ -248,17 +246,6 @@ class FrameReader:
     def _typed(self, name: str, raw: np.ndarray) -> np.ndarray:
         stored = raw.view(self._types[name]).reshape(*raw.shape[:2], *self._shapes[name])
         return stored.astype(self._types[name].newbyteorder("="), copy=False)
-
-
-class _OpenFile:
-    """A file for reading, closed when nobody holds it any more: a thread may still read what a cache has let go."""
-
-    def __init__(self, path: str) -> None:
-        self.descriptor = os.open(path, os.O_RDONLY)
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
 
 
 def _fill(file: int, target: memoryview, offset: int) -> None:
