@@ -249,14 +249,14 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.UnknownError as error:  # of a call from TensorFlow to Python
-        if DataError.__name__ not in error.message:
+    except (
+        tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError
+    ) as error:  # fmt: skip
+        of_python = isinstance(error, tf.errors.UnknownError)  # raised in a call from TensorFlow to Python
+        if of_python and DataError.__name__ not in error.message:
             raise
         found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
-        raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
-    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
-        found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
-        if found is None and not isinstance(error, tf.errors.DataLossError):
+        if found is None and not (of_python or isinstance(error, tf.errors.DataLossError)):
             raise
         raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
     except tf.errors.InvalidArgumentError as error:
