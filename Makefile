@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # TensorFlow's notices would hide the program's own messages.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check lint types bench torch setup lock clean
+.PHONY: demo test check lint types audit bench torch setup lock clean
 
 demo: $(STAMP)
 	$(RUN) simulate.py demo
@@ -21,7 +21,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(RUN) -m pytest
 
-check: lint types test
+check: lint types audit test
 
 lint: $(STAMP)
 	$(RUN) -m ruff check .
@@ -29,6 +29,12 @@ lint: $(STAMP)
 # By package, not `.`: seld.py and seld/ share a name.
 types: $(STAMP)
 	$(RUN) -m mypy -p common -p seld -p sed_task4 -p benchmarks
+
+# In an environment of its own, always the newest: the tool must know what the lock does not.
+audit: $(STAMP)
+	@test -x .venv-audit/bin/pip-audit || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip-audit
+	@$(RUN) -m tests.audit_dependencies .venv-audit/bin/pip-audit
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

@@ -110,6 +110,29 @@ def _loss_weight(target: np.ndarray, frames: int) -> int:
     return 1 if target.ndim == 1 else frames
 
 
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the model with the best score.
+
+    `keras.callbacks.ModelCheckpoint` writes over the best model in place: a job killed meanwhile would have none.
+
+    Args:
+        path: the file, finished at any moment; from the first epoch on there is one.
+        monitor: name of the score in `logs`.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, path: Path, monitor: str, mode: str):
+        super().__init__()
+        self.path, self.monitor, self.sign = path, monitor, 1.0 if mode == "max" else -1.0
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        score = float((logs or {})[self.monitor])
+        if self.best is None or np.isnan(self.best) or self.sign * score > self.sign * self.best:
+            save_model(self.model, self.path)
+            self.best = score
+
+
 class KeepModels(keras.callbacks.Callback):
     """Keeps the model of every so many epochs, as `epoch-<number>.keras`, whatever its score."""
 
@@ -119,10 +142,13 @@ class KeepModels(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every_epochs == 0:
-            with atomic_path(self.folder / f"epoch-{epoch + 1:05d}.keras") as temporary:
-                saved = temporary.with_suffix(".keras")
-                self.model.save(saved)
-                saved.rename(temporary)
+            save_model(self.model, self.folder / f"epoch-{epoch + 1:05d}.keras")
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves a model whole or not at all."""
+    with atomic_path(path, suffix=".keras") as temporary:
+        model.save(temporary)
 
 
 class LearningCurves(keras.callbacks.Callback):
@@ -154,12 +180,12 @@ class ResumeState:
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-# The attributes in which stock callbacks keep what they forget when a job is started again.
-_MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "ModelCheckpoint": ("best",)}
+# The attributes in which callbacks keep what they forget when a job is started again.
+_MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "KeepBest": ("best",)}
 
 
 class ResumeRun(keras.callbacks.Callback):
-    """Keeps weights, optimizer, epoch, history, best model and the memory of stock callbacks on disk; puts them back.
+    """Keeps weights, optimizer, epoch, history, best model and the memory of other callbacks on disk; puts them back.
 
     Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is then removed. So a
     job may be killed at any moment. List it last: it must see what the others wrote, and restore after they reset
@@ -168,8 +194,8 @@ class ResumeRun(keras.callbacks.Callback):
     Args:
         folder: where the states lie.
         state: what `latest_state(folder)` returned.
-        best_model: the file `ModelCheckpoint` writes.
-        others: callbacks with a memory: EarlyStopping, ModelCheckpoint.
+        best_model: the file `KeepBest` writes.
+        others: callbacks with a memory: EarlyStopping, KeepBest.
     """
 
     def __init__(self, folder: Path, state: ResumeState, best_model: Path, others: Sequence[keras.callbacks.Callback]):
@@ -187,13 +213,13 @@ class ResumeRun(keras.callbacks.Callback):
             for attribute, value in memory.items():
                 setattr(self.others[name], attribute, value)
         stored_best = self.state.folder / "best.keras"
-        if stored_best.exists():  # the one in place may be of a later, unfinished epoch, or half-written
+        if stored_best.exists():  # the one in place may be of a later, unfinished epoch
             _copy(stored_best, self.best_model)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         append(self.history, logs or {})
         target = self.folder / f"epoch-{epoch + 1:05d}"
-        unfinished = target.with_name(target.name + ".part")
+        unfinished = target.with_name(f".{target.name}.tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         save_variables(unfinished / "variables.npz", self._variables())
@@ -216,7 +242,7 @@ def latest_state(folder: Path) -> ResumeState:
     Raises:
         CheckpointError: the state is damaged.
     """
-    complete = sorted(path for path in folder.glob("epoch-*") if path.suffix != ".part")
+    complete = sorted(folder.glob("epoch-*"))
     if not complete:
         return ResumeState()
     path = complete[-1] / "state.json"

@@ -15,9 +15,11 @@ import yaml
 
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
+from common.files import STORAGE_ERRORS, storage_error
+from common.locks import only_one
 from common.quiet import stderr_discarded
 from common.resources import packaged_file
-from common.run_directory import open_run
+from common.run_directory import open_run, record_data
 
 PARAMS = "params.yaml"
 
@@ -54,6 +56,11 @@ def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # of a library that writes; own files have their error already
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        print(f"error: {storage_error(error.filename or 'a file of this job', error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -68,6 +75,9 @@ def choose_backend(run: RunConfig) -> None:
     if run.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         os.environ["JAX_PLATFORMS"] = "cpu"
+    if run.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
 def command_line() -> list[str]:
@@ -107,8 +117,11 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
         distribution = importlib.import_module("common.distribution")
     distribution.prepare(task.run)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
-    open_run(folder, task.model_dump(mode="json"), command_line())
-    print(experiment.run(prepare_data(task), folder))
+    with only_one(folder, "use another job id"):
+        open_run(folder, task.model_dump(mode="json"), command_line())
+        stores = prepare_data(task)
+        record_data(folder, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
+        print(experiment.run(stores, folder))
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
@@ -206,7 +219,8 @@ def _simulate(arguments: Sequence[str]) -> None:
 def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
     """Writes the dataset of a task."""
     _say(f"Writes a simulated dataset to {task.dataset_dir}/.")
-    _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
+    with only_one(task.dataset_dir, "set another `dataset_dir`"):
+        _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
 
 
 def prepare_data(task: Any) -> list[Any]:

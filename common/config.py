@@ -26,6 +26,7 @@ class RunConfig(Section):
     distribution: Literal["none", "mirrored"] = "none"  # mirrored: all GPUs of this machine share each batch
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
     jit_compile: Literal["auto", True, False] = "auto"  # auto: off on the CPU, Keras decides on a GPU
+    deterministic: bool = False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
 
 
 class TrainingConfig(Section):

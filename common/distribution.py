@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -24,8 +25,17 @@ def prepare(run: RunConfig) -> None:
         if run.backend != "tensorflow":
             tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
         tf.config.list_logical_devices()
+    if run.deterministic:
+        _repeat_exactly(run)
     if not tf.config.list_physical_devices("GPU"):
         keep_freed_memory()
+
+
+def _repeat_exactly(run: RunConfig) -> None:
+    """Has the backend choose kernels that give the same bits each time; JAX is told by XLA_FLAGS."""
+    tf.config.experimental.enable_op_determinism()  # tf.data feeds every backend
+    if run.backend == "torch":
+        importlib.import_module("torch").use_deterministic_algorithms(True)
 
 
 @contextlib.contextmanager

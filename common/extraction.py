@@ -13,7 +13,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,8 +35,9 @@ from common.feature_store import (
     write_arrays,
     write_canonical_json,
 )
-from common.files import remove_temporaries, storage_error
+from common.files import remove_temporaries
 from common.frontend import AUDIO, Frontend
+from common.locks import only_one
 from common.parallel import ParallelConfig, parallel_map
 from common.scaler import RunningStatistics
 from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
@@ -45,7 +45,6 @@ from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
 logger = logging.getLogger(__name__)
 
 SETTINGS = "settings.json"
-_LOCK = ".lock"
 _FAILURES_SHOWN = 10
 
 
@@ -165,7 +164,7 @@ def extract(
     settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
     plans = plan_shards(items, recordings_per_shard)
     recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip)
-    with _only_one(folder):
+    with only_one(folder, "set another `feature_dir`"):
         _prepare(folder, settings, plans, overwrite)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
         store = _finish(recipe, plans, settings)
@@ -205,36 +204,6 @@ def _stem(items: Sequence[Item]) -> str:
     name = items[0].name if len(items) == 1 else f"{items[0].name}--{items[-1].name}"
     safe = re.sub(r"[^A-Za-z0-9_+=.,-]", "_", name).lstrip(".")[:180]
     return safe if safe == name else f"{safe}-{zlib.crc32(name.encode()):08x}"
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second extraction out of the folder; the system releases the lock when the process dies."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise storage_error(folder, error) from error
-    with file:
-        if not _locked(file.fileno()):
-            raise DataError(
-                f"Another extraction is writing to {folder}. Wait until it ends, or set another `feature_dir`."
-            )
-        yield
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        import fcntl
-    except ImportError:  # not a POSIX system: run without the lock
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:  # some network file systems know no locks
-        logger.debug("No lock on the feature folder: %s.", error)
-    return True
 
 
 def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPlan], overwrite: bool) -> None:

@@ -141,6 +141,12 @@ class FeatureStore:
         write_canonical_json(self.folder / MANIFEST, manifest)
 
     @property
+    def fingerprint(self) -> str:
+        """SHA-256 of settings, names and checksums: the same for the same recordings, labels and features, anywhere."""
+        shards = [[entry.file, entry.names, entry.crc32] for entry in self.entries]
+        return settings_hash({"settings": self.settings, "shards": shards})
+
+    @property
     def groups(self) -> list[str]:
         """All groups, sorted."""
         return sorted({entry.group for entry in self.entries})

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Any
 
 from common.errors import DataError
 
-TEMPORARY_PATTERN = ".*.tmp"
+TEMPORARY_PATTERN = ".*.tmp*"
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
@@ -21,20 +22,22 @@ _REMEDIES = {
     errno.EPERM: "Choose a folder that you may write to, or change its permissions.",
     errno.EROFS: "The file system is read-only: choose another folder.",
 }
+STORAGE_ERRORS = frozenset(_REMEDIES)
 
 
-def storage_error(path: Path, error: OSError) -> DataError:
+def storage_error(path: Path | str, error: OSError) -> DataError:
     """Says in one sentence why `path` could not be written and what helps."""
     remedy = _REMEDIES.get(error.errno or 0, "Check the disk and the settings' folders.")
     return DataError(f"Cannot write {path}: {error.strerror or error}. {remedy}")
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     """Lends a temporary name in the folder of `path`; the file gets its own name once it is complete and on disk.
 
     Args:
         path: the final name; an older file of that name is replaced.
+        suffix: that the temporary name ends with, for libraries that look at it.
 
     Yields:
         The temporary name to write to.
@@ -42,7 +45,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         DataError: disk full, no permission or another failure of the file system; nothing stays behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -84,11 +87,22 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def remove_temporaries(folder: Path) -> int:
-    """Removes what interrupted writers left in `folder`; returns how many files that were."""
-    leftovers = list(folder.glob(TEMPORARY_PATTERN))
+def remove_temporaries(folder: Path, below: bool = False) -> int:
+    """Removes what interrupted writers left: files, and folders of temporary names.
+
+    Args:
+        folder: where they wrote; nobody may be writing there now.
+        below: also in the folders below.
+
+    Returns:
+        How many that were.
+    """
+    leftovers = list(folder.rglob(TEMPORARY_PATTERN) if below else folder.glob(TEMPORARY_PATTERN))
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
     return len(leftovers)
 
 

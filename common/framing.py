@@ -25,6 +25,11 @@ class FramingConfig(Section):
         """Whether the model computes the features."""
         return self.frontend == "device"
 
+    @property
+    def store_suffix(self) -> str:
+        """Keeps folders of audio apart from those of features."""
+        return "_audio" if self.on_device else ""
+
     def window_samples(self, sample_rate_hz: int) -> int:
         """Length of the window; it must fit into the transform.
 

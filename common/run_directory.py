@@ -13,10 +13,12 @@ from typing import Any
 import yaml
 
 from common.errors import CheckpointError
-from common.files import write_json, write_text
+from common.files import remove_temporaries, write_json, write_text
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
 # Where and how fast a job runs may change between its parts; what it computes may not.
 FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
 
@@ -30,7 +32,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
         command: the command line.
 
     Returns:
-        The folder, now holding `settings.yaml` and `environment.json`.
+        The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and those before it.
 
     Raises:
         CheckpointError: the folder belongs to a run with other settings.
@@ -47,8 +49,36 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
         logger.info("Going on with the run in %s.", folder)
     else:
         write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
-    write_json(folder / "environment.json", environment(command))
+    remove_temporaries(folder, below=True)
+    path = folder / ENVIRONMENT
+    before = [read_json(path)] if path.exists() else []
+    earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
+    write_json(path, environment(command) | {"earlier": earlier})
     return folder
+
+
+def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
+    """Notes which data a run learns from, or checks that it still does.
+
+    Args:
+        folder: of the run.
+        fingerprints: by name of the set, see `FeatureStore.fingerprint`.
+
+    Raises:
+        CheckpointError: the run began with other data.
+    """
+    path = folder / DATA
+    if not path.exists():
+        write_json(path, {"fingerprints": dict(fingerprints)})
+        return
+    stored = read_json(path).get("fingerprints", {})
+    changed = [name for name, fingerprint in fingerprints.items() if stored.get(name, fingerprint) != fingerprint]
+    if changed:
+        raise CheckpointError(
+            f"{folder} was begun with other data. Expected: features of {', '.join(changed)} with the fingerprints in "
+            f"{path}. Received: others, so that recordings, labels or versions have changed since. Choose another job "
+            "id, or delete the folder."
+        )
 
 
 def read_settings(folder: Path) -> dict:

@@ -12,11 +12,20 @@ import keras
 import numpy as np
 
 import common.rank_pooling  # noqa: F401  # registers its layer, which saved models name
-from common.callbacks import KeepModels, LearningCurves, ResumeRun, ResumeState, ScoreOnValidation, Scorer, latest_state
+from common.callbacks import (
+    KeepBest,
+    KeepModels,
+    LearningCurves,
+    ResumeRun,
+    ResumeState,
+    ScoreOnValidation,
+    Scorer,
+    latest_state,
+)
 from common.config import RunConfig, TrainingConfig
 from common.device_features import FRONTEND, AudioFeatures
 from common.distribution import devices, jit_setting
-from common.errors import CheckpointError
+from common.errors import CheckpointError, TrainingError
 from common.files import write_json, write_text
 from common.frontend import Frontend
 from common.layers import STATISTICS, copy_weights, with_statistics
@@ -173,6 +182,11 @@ def _fit(
             )
         state.history = resume.history
     scores = state.history[goal.monitor]
+    if np.isnan(scores).all():
+        raise TrainingError(
+            f"{goal.monitor} could not be computed in any epoch, so there is no best model. Do the recordings that "
+            "validate have labels? Choose others, or another `training.monitor` where the task has one."
+        )
     chosen = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
     finished = {"epochs": len(scores), "iterations_per_epoch": steps, "best_epoch": chosen + 1}
     write_json(folder / FINISHED, finished | {"history": state.history})
@@ -196,10 +210,7 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     folder.mkdir(parents=True, exist_ok=True)
     _cut_history(folder / "history.csv", state.epochs)
-    checkpoint = keras.callbacks.ModelCheckpoint(
-        folder / BEST, monitor=goal.monitor, mode=goal.mode, save_best_only=True
-    )
-    remembering: list[keras.callbacks.Callback] = [checkpoint]
+    remembering: list[keras.callbacks.Callback] = [KeepBest(folder / BEST, goal.monitor, goal.mode)]
     if training.patience_epochs:
         remembering.append(_early_stopping(goal, training))
     kept = [KeepModels(folder / "models", training.checkpoint_every_epochs)] if training.checkpoint_every_epochs else []

@@ -15,7 +15,6 @@ from common.audio import read_mono
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
-from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
@@ -144,8 +143,7 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a subset."""
-    suffix = f"_{AUDIO}" if task.features.on_device else ""
-    return Path(task.feature_dir) / f"{task.dataset.layout}_{set_name}_{task.features.kind}{suffix}"
+    return Path(task.feature_dir) / f"{task.dataset.layout}_{set_name}_{task.features.kind}{task.features.store_suffix}"
 
 
 def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from common import extraction
 from common.audio import read_audio
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
-from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.spectral import frames_in
@@ -132,8 +131,7 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a set."""
-    suffix = f"_{AUDIO}" if task.features.on_device else ""
-    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}{suffix}"
+    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}{task.features.store_suffix}"
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import numpy as np
 from common import extraction
 from common.audio import read_audio
 from common.feature_store import MANIFEST, FeatureStore
-from common.frontend import AUDIO
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
@@ -118,8 +117,8 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards."""
-    suffix = f"_{AUDIO}" if task.features.on_device else ""
-    return Path(task.feature_dir) / f"{set_name}_{task.dataset.scene_type}_snr{task.dataset.snr_db:g}{suffix}"
+    name = f"{set_name}_{task.dataset.scene_type}_snr{task.dataset.snr_db:g}"
+    return Path(task.feature_dir) / f"{name}{task.features.store_suffix}"
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from common.audio import read_mono, write_wav
 from common.commands import base_parser, load_task, params_path, run_safely
 from common.errors import DataError
 from common.files import remove_temporaries, write_json, write_text
+from common.locks import only_one
 from common.parallel import ParallelConfig, parallel_map
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
@@ -152,7 +153,9 @@ def run(task: Any, overwrite: bool = False) -> None:
     Raises:
         DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of other settings.
     """
-    make_mixtures(Path(task.dataset_dir), task.dataset, task.parallel, overwrite=overwrite)
+    dataset_dir = Path(task.dataset_dir)
+    with only_one(mixtures_folder(dataset_dir, task.dataset), "set another `dataset.mixtures_dir`"):
+        make_mixtures(dataset_dir, task.dataset, task.parallel, overwrite=overwrite)
 
 
 def make_mixtures(

@@ -1,0 +1,102 @@
+"""What one more recording costs beside its features: files, bytes of the manifest, time to open a store, memory.
+
+python -m benchmarks.large_stores [--quick]
+"""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone
+from common.extraction import Item, extract
+from common.feature_store import MANIFEST, FeatureStore
+from common.parallel import ParallelConfig
+from common.tfrecord import ArraySpec, ExampleSchema
+
+TITLE = "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features, on one core"
+FRAMES, CLASSES = 8, 3
+SCHEMA = ExampleSchema(
+    {"features": ArraySpec("float32", (None, 2, 1)), "activity": ArraySpec("uint8", (None, CLASSES))}
+)
+ONE, MANY = "one recording in a shard", "64 recordings in a shard"
+PER_SHARD = {ONE: 1, MANY: 64}
+
+
+def tiny_example(item: Item) -> dict[str, np.ndarray]:
+    """Arrays that take no time to compute."""
+    values = np.arange(FRAMES * 2, dtype=np.float32).reshape(FRAMES, 2, 1)
+    return {"features": values, "activity": np.zeros((FRAMES, CLASSES), np.uint8)}
+
+
+def build(folder: Path, recordings: int, per_shard: int) -> float:
+    """Writes a store and returns the seconds that took."""
+    items = [Item(f"recording_{number:07d}", "train") for number in range(recordings)]
+    start = time.perf_counter()
+    extract(
+        folder, items, tiny_example, SCHEMA, {}, parallel=ParallelConfig(jobs=1), recordings_per_shard=per_shard,
+        progress=False,
+    )  # fmt: skip
+    return time.perf_counter() - start
+
+
+def use(folder: Path) -> tuple[float, float, float]:
+    """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory in MB."""
+    from common.pipeline import train_stream
+
+    start = time.perf_counter()
+    store = FeatureStore.open(folder)
+    opened_s = time.perf_counter() - start
+    batches = train_stream(
+        store.shards(), store.schema, {"sed": ("activity",)}, sequence_frames=FRAMES, batch_size=32, seed=0
+    )
+    start = time.perf_counter()
+    for _ in batches.take(len(store.names()) // 32):
+        pass
+    return opened_s, time.perf_counter() - start, peak_megabytes()
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Measures two sizes of store in processes of their own; what is given is the difference for each recording."""
+    sizes = (32, 96) if quick else (2_000, 20_000)
+    spawn = multiprocessing.get_context("spawn")
+    figures: list[Figure | Goal] = []
+    with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
+        for form, per_shard in PER_SHARD.items():
+            written_s, used, manifest_bytes = [], [], []
+            for size in sizes:
+                own = folder / f"{per_shard}_{size}"
+                written_s.append(pool.submit(build, own, size, per_shard).result())
+                used.append(pool.submit(use, own).result())
+                manifest_bytes.append((own / MANIFEST).stat().st_size)
+            figures += _per_recording(form, sizes, written_s, used, manifest_bytes)
+    return figures
+
+
+def _per_recording(
+    form: str,
+    sizes: Sequence[int],
+    written_s: Sequence[float],
+    used: Sequence[tuple[float, float, float]],
+    manifest_bytes: Sequence[int],
+) -> list[Figure]:
+    more = sizes[1] - sizes[0]
+    opened_s, read_s, peak_mb = ([each[place] for each in used] for place in range(3))
+
+    def each(values: Sequence[float], scale: float) -> float:
+        return max(values[1] - values[0], 0.0) * scale / more or 1e-9  # tiny forms drown in noise
+
+    return [
+        Figure(f"{form}: written in", each(written_s, 1e3), "ms"),
+        Figure(f"{form}: opened in", each(opened_s, 1e6), "us"),
+        Figure(f"{form}: read in", each(read_s, 1e6), "us"),
+        Figure(f"{form}: in the manifest", each(manifest_bytes, 1.0), "bytes"),
+        Figure(f"{form}: in memory while training", each(peak_mb, 1e3), "kB"),
+    ]
+
+
+if __name__ == "__main__":
+    run_alone(TITLE, measure)
