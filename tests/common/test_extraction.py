@@ -178,7 +178,7 @@ def test_a_changed_source_is_extracted_again_and_a_removed_one_forgotten(tmp_pat
 
 def test_a_second_extraction_into_the_folder_is_refused(tmp_path):
     def compute_while_another_starts(item: Item) -> dict[str, np.ndarray]:
-        with pytest.raises(DataError, match="Another extraction is writing"):
+        with pytest.raises(DataError, match="is in use by process"):
             run(tmp_path, items=ITEMS[:1])
         return compute(item)
 

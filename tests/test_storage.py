@@ -1,0 +1,109 @@
+"""Disks that are full, folders that cannot be written to, and two jobs in one place: an answer, never a traceback."""
+
+import contextlib
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from common.commands import extract, simulate
+from common.files import TEMPORARY_PATTERN
+from common.locks import only_one
+from seld.cli import main
+
+ROOT = Path(__file__).parents[1]
+SMALL = (
+    "simulation.preset=fixture", "simulation.recordings_per_split={1: 1, 2: 1, 3: 1, 4: 1}", "simulation.duration_s=2",
+    "dataset.recording_s=2.0", "parallel.jobs=1", "network.n_filters=2", "network.gru_units=[2]",
+    "network.dense_units=[2]", "pipeline.sequence_frames=50", "pipeline.batch_size=2", "training.epochs=2",
+)  # fmt: skip
+
+
+def arguments(folder: Path, *more: str) -> list[str]:
+    folders = [f"{name}_dir={folder / name}" for name in ("dataset", "feature", "output")]
+    options = [part for setting in (*SMALL, *folders, *more) for part in ("--set", setting)]
+    return [*options, "--params", str(ROOT / "params.yaml")]
+
+
+@contextlib.contextmanager
+def largest_file(n_bytes: int):
+    """Writing beyond fails, as on a full disk."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limit[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+@contextlib.contextmanager
+def without_write_permission(folder: Path):
+    """The folder is read-only, for the superuser, too, who is somebody else meanwhile."""
+    folder.chmod(0o555)
+    superuser = os.geteuid() == 0
+    if superuser:
+        for parent in folder.parents:  # pytest's own folders are closed to others
+            if parent.stat().st_uid == 0 and parent.stat().st_mode & 0o055 != 0o055:
+                parent.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if superuser:
+            os.seteuid(0)
+        folder.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with a dataset and its features."""
+    folder = tmp_path_factory.mktemp("storage")
+    assert simulate(["demo", *arguments(folder)]) == 0
+    assert extract(["demo", *arguments(folder)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [(simulate, "dataset_dir"), (extract, "feature_dir"), (main, "output_dir")]
+)
+def test_a_read_only_folder_is_named_with_a_remedy(command, place, data, tmp_path, capsys):
+    with without_write_permission(tmp_path):
+        ids = ["demo", "a"] if command is main else ["demo"]
+        assert command([*ids, *arguments(data, f"{place}={tmp_path / 'closed'}")]) == 2
+    message = capsys.readouterr().err
+    assert f"Cannot write {tmp_path / 'closed'}" in message and "may write to" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_that_is_read_only_is_enough_to_extract_and_train(data, tmp_path):
+    with without_write_permission(data / "dataset"):
+        places = arguments(data, f"feature_dir={tmp_path / 'feature'}", f"output_dir={tmp_path / 'output'}")
+        tmp_path.chmod(0o777)
+        assert extract(["demo", *places]) == 0
+        assert main(["demo", "a", *places, "--set", "training.epochs=1"]) == 0
+
+
+def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(data, capsys):
+    options = arguments(data)
+    with largest_file(20_000):
+        assert main(["demo", "full", *options]) == 2
+    message = capsys.readouterr().err
+    run = data / "output" / "demo_full"
+    assert f"Cannot write {run}" in message and "Traceback" not in message
+    assert not list(run.rglob(TEMPORARY_PATTERN)) and not list(run.rglob("*.keras"))
+    assert main(["demo", "full", *options]) == 0
+    assert (run / "scores.json").is_file()
+
+
+def test_a_second_job_with_the_same_ids_is_told_who_is_there(data, capsys):
+    with only_one(data / "output" / "demo_twice", "wait"):
+        assert main(["demo", "twice", *arguments(data)]) == 2
+    message = capsys.readouterr().err
+    assert f"in use by process {os.getpid()} on" in message and "another job id" in message
+
+
+def test_a_second_simulation_of_one_dataset_is_told_who_is_there(tmp_path, capsys):
+    with only_one(tmp_path / "dataset", "wait"):
+        assert simulate(["demo", *arguments(tmp_path)]) == 2
+    assert f"in use by process {os.getpid()} on" in capsys.readouterr().err
