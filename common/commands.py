@@ -56,10 +56,10 @@ def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] |
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # of a library that writes; own files have their error already
+    except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"error: {storage_error(error.filename or 'a file of this job', error)}", file=sys.stderr)
+        print(f"error: {storage_error(error.filename or 'a file', error, 'read or write')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)

@@ -18,17 +18,17 @@ _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
     errno.EFBIG: "The file exceeds the largest size allowed here (ulimit -f).",
-    errno.EACCES: "Choose a folder that you may write to, or change its permissions.",
-    errno.EPERM: "Choose a folder that you may write to, or change its permissions.",
+    errno.EACCES: "Choose a folder that is open to you, or change its permissions.",
+    errno.EPERM: "Choose a folder that is open to you, or change its permissions.",
     errno.EROFS: "The file system is read-only: choose another folder.",
 }
 STORAGE_ERRORS = frozenset(_REMEDIES)
 
 
-def storage_error(path: Path | str, error: OSError) -> DataError:
+def storage_error(path: Path | str, error: OSError, action: str = "write") -> DataError:
     """Says in one sentence why `path` could not be written and what helps."""
     remedy = _REMEDIES.get(error.errno or 0, "Check the disk and the settings' folders.")
-    return DataError(f"Cannot write {path}: {error.strerror or error}. {remedy}")
+    return DataError(f"Cannot {action} {path}: {error.strerror or error}. {remedy}")
 
 
 @contextmanager

@@ -59,6 +59,7 @@ def without_write_permission(folder: Path):
 def data(tmp_path_factory):
     """A folder with a dataset and its features."""
     folder = tmp_path_factory.mktemp("storage")
+    folder.chmod(0o755)
     assert simulate(["demo", *arguments(folder)]) == 0
     assert extract(["demo", *arguments(folder)]) == 0
     return folder
@@ -72,16 +73,15 @@ def test_a_read_only_folder_is_named_with_a_remedy(command, place, data, tmp_pat
         ids = ["demo", "a"] if command is main else ["demo"]
         assert command([*ids, *arguments(data, f"{place}={tmp_path / 'closed'}")]) == 2
     message = capsys.readouterr().err
-    assert f"Cannot write {tmp_path / 'closed'}" in message and "may write to" in message
+    assert f"Cannot write {tmp_path / 'closed'}" in message and "open to you" in message
     assert not list(tmp_path.iterdir())
 
 
-def test_a_dataset_that_is_read_only_is_enough_to_extract_and_train(data, tmp_path):
+def test_a_dataset_that_is_read_only_is_enough_to_extract(data, tmp_path):
+    tmp_path.chmod(0o777)
     with without_write_permission(data / "dataset"):
-        places = arguments(data, f"feature_dir={tmp_path / 'feature'}", f"output_dir={tmp_path / 'output'}")
-        tmp_path.chmod(0o777)
-        assert extract(["demo", *places]) == 0
-        assert main(["demo", "a", *places, "--set", "training.epochs=1"]) == 0
+        assert extract(["demo", *arguments(data, f"feature_dir={tmp_path}")]) == 0
+    assert (tmp_path / "foa_dev_logmel_intensity" / "manifest.json").is_file()
 
 
 def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(data, capsys):

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,9 +154,7 @@ def run(task: Any, overwrite: bool = False) -> None:
     Raises:
         DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of other settings.
     """
-    dataset_dir = Path(task.dataset_dir)
-    with only_one(mixtures_folder(dataset_dir, task.dataset), "set another `dataset.mixtures_dir`"):
-        make_mixtures(dataset_dir, task.dataset, task.parallel, overwrite=overwrite)
+    make_mixtures(Path(task.dataset_dir), task.dataset, task.parallel, overwrite=overwrite)
 
 
 def make_mixtures(
@@ -182,14 +181,28 @@ def make_mixtures(
         DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of other settings.
     """
     table = read_event_table(dataset_dir, dataset)
-    text = _list_text(dataset_dir, dataset, table, overwrite)
-    folder = audio_folder(dataset_dir, dataset)
-    mixtures = parse_mixtures(text, folder, dataset, str(mixtures_folder(dataset_dir, dataset) / LIST_NAME))
-    _open_folder(folder, _audio_settings(dataset, text), overwrite)
-    pending = [mixture for mixture in mixtures if not mixture.audio_path.is_file()]
-    _write_mixtures(pending, dataset, table.audio_dir, scenes_folder(dataset_dir, dataset), parallel, progress)
+    path, folder = mixtures_folder(dataset_dir, dataset) / LIST_NAME, audio_folder(dataset_dir, dataset)
+    with _alone(path.parent) if overwrite or not path.is_file() else nullcontext():
+        text = _list_text(dataset_dir, dataset, table, overwrite)
+    mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
+    if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
+        if (folder / AUDIO_SETTINGS_NAME).is_file():
+            _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+        return mixtures
+    with _alone(path.parent):
+        _open_folder(folder, settings, overwrite)
+        pending = _pending(mixtures)
+        _write_mixtures(pending, dataset, table.audio_dir, scenes_folder(dataset_dir, dataset), parallel, progress)
     logger.info("%s: %d mixtures made, %d were there.", folder, len(pending), len(mixtures) - len(pending))
     return mixtures
+
+
+def _alone(folder: Path) -> AbstractContextManager[None]:
+    return only_one(folder, "set another `dataset.mixtures_dir`")
+
+
+def _pending(mixtures: Sequence[Mixture]) -> list[Mixture]:
+    return [mixture for mixture in mixtures if not mixture.audio_path.is_file()]
 
 
 def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:

@@ -230,3 +230,11 @@ def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
 def test_the_command_says_what_is_missing(tmp_path, capsys):
     assert mixing.main(["segmentation", "--set", f"dataset_dir={tmp_path}"]) == 2
     assert "train.csv. Unpack FSDKaggle2018 there" in capsys.readouterr().err
+
+
+def test_mixtures_that_are_all_there_are_used_without_writing_anything(copied):
+    folder = copied / "mixtures"
+    (audio_folder(copied, DATASET) / "mixing.json").unlink()  # as where others mixed them
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert len(make_mixtures(copied, DATASET, ONE, progress=False)) == 6
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
