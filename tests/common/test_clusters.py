@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ExampleSchema({"features": ArraySpec("float32", (None, 3, 2))})
 
 
-def dask(*arguments: str) -> subprocess.Popen:
+def run_dask(*arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "dask", *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
@@ -34,7 +35,8 @@ def stop(process: subprocess.Popen) -> None:
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
     file = tmp_path_factory.mktemp("dask") / "scheduler.json"
-    process = dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file))
+    options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file")
+    process = run_dask("scheduler", *options, str(file))
     try:
         deadline = time.monotonic() + 60
         while not (file.exists() and file.read_text().strip().endswith("}")):
@@ -47,7 +49,7 @@ def scheduler(tmp_path_factory):
 
 @pytest.fixture
 def workers(scheduler):
-    started = [dask("worker", scheduler, "--no-nanny", "--no-dashboard", "--nthreads", "2") for _ in range(2)]
+    started = [run_dask("worker", scheduler, "--no-nanny", "--no-dashboard", "--nthreads", "2") for _ in range(2)]
     try:
         yield started
     finally:
@@ -126,7 +128,8 @@ def test_losing_all_workers_is_an_error(scheduler, workers, monkeypatch):
 
 
 def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_again():
-    config = pytest.importorskip("dask").config
-    with config.set({"distributed.scheduler.allowed-failures": 0}):
-        with pytest.raises(DataError, match=r"Several workers of the dask cluster died of one item .*more memory"):
-            list(parallel_map(kill_this_process, [1, 2], ParallelConfig(backend="dask", jobs=1)))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        pytest.raises(DataError, match=r"Several workers of the dask cluster died of one item .*more memory"),
+    ):
+        list(parallel_map(kill_this_process, [1, 2], ParallelConfig(backend="dask", jobs=1)))
