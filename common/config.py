@@ -21,7 +21,7 @@ FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alon
 class MultiHostConfig(Section):
     """Which of the processes that train together this one is. What is null is Slurm's, or KERAS_DISTRIBUTION_*'s."""
 
-    address: str | None = Field(None, pattern=r".+:\d+", description="Of process 0: a host and a free port, host:port.")
+    address: str | None = Field(None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port.")
     n_processes: int | None = Field(None, ge=1, description="All processes together.")
     process: int | None = Field(None, ge=0, description="Number of this one, from 0; only process 0 writes the run.")
 

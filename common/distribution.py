@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 
 def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
-    """Starts TensorFlow, and processes that train together, on the devices they may use, before anything is computed.
+    """Starts TensorFlow, and joins processes that train together, before anything is computed.
 
     Args:
         run: the task's `run` section.
-        batch_sizes: of the training.
+        batch_sizes: of the training; without any nothing is trained, and this process stays alone.
 
     Raises:
         ConfigError: the processes do not find each other, or a batch cannot be shared evenly by the devices.
     """
-    if run.distribution == "multi_host":
+    if batch_sizes and run.distribution == "multi_host":
         processes.start(run.multi_host)
     with stderr_discarded():  # TensorFlow comments on its devices
         if run.backend != "tensorflow":
@@ -40,7 +40,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
         _repeat_exactly(run)
     if not tf.config.list_physical_devices("GPU"):
         keep_freed_memory()
-    n_devices = _n_sharing(run)
+    n_devices = _n_sharing(run) if batch_sizes else 1
     odd = [size for size in batch_sizes if size % n_devices]
     if odd:
         raise ConfigError(

@@ -4,7 +4,9 @@ All of them run the same program: they predict the same recordings and decide by
 stop and go on together. Only process 0 writes into the run's folder; the others work in copies that they throw away.
 """
 
+import atexit
 import logging
+import os
 import shutil
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from common.config import MultiHostConfig
-from common.errors import ConfigError, DataError
+from common.errors import ConfigError, DataError, TrainingError
 from common.files import storage_error
 
 
@@ -58,8 +60,16 @@ def start(multi_host: MultiHostConfig) -> None:
             "`process`, another number for each; or a start by Slurm's `srun`. Received: "
             f"{multi_host.model_dump()}: {error}"
         ) from error
+    atexit.register(_leave)
     if not place().first:
         logging.disable(logging.INFO)
+
+
+def _leave() -> None:
+    """Ends a process that fails at once: JAX would wait for the others, which wait for this one in their next step."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
 
 
 def place() -> Place:
@@ -90,6 +100,7 @@ def own_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         DataError: the processes see different things in the folder.
+        TrainingError: inside, since a step that they take together failed.
     """
     with tempfile.TemporaryDirectory(prefix="dcase_process_") as scratch:
         mine = folder if place().first else Path(scratch) / folder.name
@@ -99,7 +110,23 @@ def own_folder(folder: Path) -> Iterator[Path]:
         except OSError as error:
             raise storage_error(mine, error) from error
         _check_shared(folder, mine)
-        yield mine
+        with _failing_together():
+            yield mine
+        atexit.unregister(_leave)
+
+
+@contextmanager
+def _failing_together() -> Iterator[None]:
+    """Turns what JAX raises in a step without the other processes into an error that says what to do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if place().count == 1 or type(error).__name__ != "JaxRuntimeError":
+            raise
+        raise TrainingError(
+            f"A step that {place().count} processes take together failed: {str(error).splitlines()[0]} Where another "
+            "process has ended, it said why. Run the same commands again: they go on after the last epoch."
+        ) from error
 
 
 def _check_shared(folder: Path, mine: Path) -> None:
