@@ -116,7 +116,7 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
     distributed = _installed("distributed", "dask")
     if parallel.address is None:
-        options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": None}
+        options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
     else:
         options = {"address": parallel.address, "timeout": CONNECTING_S}
     try:

@@ -14,17 +14,19 @@ from common.pipeline_config import PipelineConfig
 BATCH_SIZE, SHAPE = 4, (6, 2)
 # Adam's epsilon keeps what is rounded otherwise on other devices from becoming a step of full length.
 TRAINING = TrainingConfig(epochs=4, iterations_per_epoch=4, patience_epochs=0, learning_rate=0.01, epsilon=1e-3)
-FRAMES = (25, 3, 31, 8, 22, 17, 40, 12, 6, 36, 20)  # of recordings; sequences have 10, so that some are padded
+FRAMES = (25, 3, 31, 8, 22, 17, 40, 12, 6)  # of recordings to train on; sequences have 10, so that some are padded
+VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction for each
 
 
 def write_features(folder: Path) -> None:
-    """Writes a store of recordings in shards of two, the last of one; every third recording has no labels."""
+    """Writes a store of recordings in shards of two, one of them of one; every third recording has no labels."""
     from common.extraction import Item, extract
     from common.parallel import ParallelConfig
     from common.tfrecord import ArraySpec, ExampleSchema
 
     def compute(item: Item) -> dict[str, np.ndarray]:
-        rng, frames, labelled = np.random.default_rng(item.payload), FRAMES[item.payload], item.payload % 3 > 0
+        rng, labelled = np.random.default_rng(item.payload), item.payload % 3 > 0
+        frames = (*FRAMES, *VALIDATING * [20])[item.payload]
         return {
             "features": rng.normal(1.0, 2.0, (frames, *SHAPE)).astype(np.float16),
             "activity": (rng.random((frames, 3)) > 0.6).astype(np.uint8) * labelled,
@@ -38,7 +40,8 @@ def write_features(folder: Path) -> None:
     arrays = {name: ArraySpec(kind, (None, 3)) for name, kind in per_frame.items()}
     arrays |= {"features": ArraySpec("float16", (None, *SHAPE)), "events": ArraySpec("float64", (None, 6))}
     schema = ExampleSchema(arrays | {"labelled": ArraySpec("uint8", ())})
-    items = [Item(f"r{number:02d}", "1", payload=number) for number in range(len(FRAMES))]
+    groups = [*len(FRAMES) * ["train"], *VALIDATING * ["validate"]]
+    items = [Item(f"r{number:02d}", group, payload=number) for number, group in enumerate(groups)]
     one = ParallelConfig(jobs=1)
     extract(folder, items, compute, schema, {}, parallel=one, recordings_per_shard=2, progress=False)
 
@@ -76,16 +79,16 @@ def train(features: Path, folder: Path, run: RunConfig, dropout: float = 0.0, la
         x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
         x = keras.layers.Activation("relu")(BatchNormalization(momentum=0.8)(x))
         x = keras.layers.Dropout(dropout)(keras.layers.Reshape((-1, 4 * shape[1]))(x))
-        x = keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True))(x)
         sed, doa = keras.layers.Dense(3, "sigmoid", name="sed"), keras.layers.Dense(6, name="doa")
         return keras.Model(inputs, {"sed": sed(x), "doa": doa(x)})
 
     targets = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
     losses = {"sed": MaskedBinaryCrossentropy(), "doa": MaskedAngleError(root=True)}
     stage = Stage("sed", build, targets, losses, {"sed": 1.0, "doa": 0.1})
-    chosen = Selection(FeatureStore.open(features), ("1",))
+    store = FeatureStore.open(features)
+    chosen, validating = (Selection(store, (group,)) for group in ("train", "validate"))
     pipeline = PipelineConfig(sequence_frames=10, batch_size=BATCH_SIZE)
-    data = stage_data(stage, chosen, chosen, chosen.store.statistics(), pipeline, seed=1)
+    data = stage_data(stage, chosen, validating, store.statistics(), pipeline, seed=1)
     goal = Goal("val_error", "min", lambda: MeanOutput(last_epoch, last_epoch and folder / "resume"), panels=[])
     train_stage(stage, data, goal, TRAINING, run, folder, seed=2)
 

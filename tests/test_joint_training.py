@@ -26,13 +26,23 @@ def features(tmp_path_factory) -> Path:
     return folder
 
 
-def start(scratch: Path, *arguments, **environment) -> subprocess.Popen:
-    scratch.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.joint_training", *map(str, arguments)], cwd=ROOT, text=True,
-        env={**os.environ, "TMPDIR": str(scratch), **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+@pytest.fixture
+def start(tmp_path):
+    """Starts programs whose temporary folder is `tmp_path`/scratch; none outlives the test."""
+    (tmp_path / "scratch").mkdir()
+    started = []
+
+    def start(*arguments, **environment) -> subprocess.Popen:
+        call = [sys.executable, "-m", "tests.joint_training", *map(str, arguments)]
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch"), **environment}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(call, cwd=ROOT, text=True, env=environment, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 def finished(process: subprocess.Popen) -> str:
@@ -54,7 +64,7 @@ def assert_same_training(received: Path, expected: Path) -> None:
     """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores of each epoch."""
     last = f"resume/epoch-{TRAINING.epochs:05d}/variables.npz"
     with np.load(expected / last) as wanted, np.load(received / last) as given:
-        assert len(given.files) == len(wanted.files) > 30
+        assert len(given.files) == len(wanted.files) > 20
         for name in wanted.files:
             np.testing.assert_allclose(given[name], wanted[name], rtol=1e-3, atol=2e-5)
     rows = [[list(map(float, row.values())) for row in history_rows(folder)] for folder in (received, expected)]
@@ -62,17 +72,17 @@ def assert_same_training(received: Path, expected: Path) -> None:
     np.testing.assert_allclose(*rows, rtol=1e-4)
 
 
-def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(features, tmp_path):
-    assert finished(start(tmp_path / "scratch", "mirrored", features, tmp_path)) == "2"
+def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(features, tmp_path, start):
+    assert finished(start("mirrored", features, tmp_path)) == "2"
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
 
 
-def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(features, tmp_path):
-    run, alone, scratch = tmp_path / "run", tmp_path / "alone", tmp_path / "scratch"
+def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(features, tmp_path, start):
+    run, alone = tmp_path / "run", tmp_path / "alone"
     address = f"localhost:{free_port()}"
     places = [json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)]
-    first = start(scratch, "process", features, run, places[0], "null")
-    second = start(scratch, "process", features, run, places[1], "2")  # hangs in epoch 3
+    first = start("process", features, run, places[0], "null")
+    second = start("process", features, run, places[1], "2")  # hangs in epoch 3
     while not (run / "resume/epoch-00002").exists():
         assert first.poll() is None and second.poll() is None, (first.communicate(), second.communicate())
         time.sleep(0.05)
@@ -83,11 +93,11 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_on
     job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number
     slurm = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
     again = [
-        start(scratch, "process", features, run, "{}", "null", SLURM_PROCID=number, SLURM_LOCALID=number, **slurm)
+        start("process", features, run, "{}", "null", SLURM_PROCID=number, SLURM_LOCALID=number, **slurm)
         for number in "01"
     ]
-    one = start(scratch, "process", features, alone, "null", "null")
+    one = start("process", features, alone, "null", "null")
     told = [json.loads(finished(process)) for process in (*again, one)]
-    assert told[0]["folder"] == str(run) and told[1]["folder"].startswith(str(scratch))
+    assert told[0]["folder"] == str(run) and told[1]["folder"].startswith(str(tmp_path / "scratch"))
     assert told[0]["history"] == told[1]["history"]  # to the last digit
     assert_same_training(run, alone)

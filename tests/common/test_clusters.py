@@ -85,10 +85,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
 
 
-def kill_this_process(_: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def where_and_how(_: int) -> tuple[str, int, int]:
     return os.getcwd(), threads_of_libraries(8), os.getpid()
 
@@ -124,7 +120,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_s
 def test_losing_all_workers_is_an_error(scheduler, workers, monkeypatch):
     monkeypatch.setattr("common.parallel.LOOKING_S", 1)
     with pytest.raises(DataError, match=r"All workers of the dask cluster are gone, .*start workers and run the same"):
-        list(parallel_map(kill_this_process, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
+        list(parallel_map(signal.raise_signal, 2 * [signal.SIGKILL], ParallelConfig(backend="dask", address=scheduler)))
 
 
 def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_again():
@@ -132,4 +128,4 @@ def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         pytest.raises(DataError, match=r"Several workers of the dask cluster died of one item .*more memory"),
     ):
-        list(parallel_map(kill_this_process, [1, 2], ParallelConfig(backend="dask", jobs=1)))
+        list(parallel_map(signal.raise_signal, 2 * [signal.SIGKILL], ParallelConfig(backend="dask", jobs=1)))
