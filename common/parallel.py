@@ -18,7 +18,7 @@ from common.section import Section
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 60  # for the scheduler; for a first worker; between looks for lost ones
+CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10  # for the scheduler; for a first worker; between looks for lost ones
 _NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in the processes it starts, not by the user
 
 
@@ -124,7 +124,7 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"No dask scheduler answers at `parallel.address: {parallel.address}` within {CONNECTING_S} s ({error}). "
-            "Expected: the address that `dask scheduler` prints, such as tcp://10.0.0.1:8786. Start the scheduler, or "
+            "Expected: the address that `python -m dask scheduler` prints, such as tcp://10.0.0.1:8786. Start the scheduler, or "
             "correct the address."
         ) from error
     with client:
@@ -133,7 +133,7 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
         except TimeoutError:
             raise ConfigError(
                 f"The dask scheduler at {parallel.address} had no worker for {WORKERS_S} s. Start some, e.g. with "
-                f"`dask worker {parallel.address} --nthreads 1`, in this environment and this folder."
+                f"`python -m dask worker {parallel.address} --nthreads 1`, in this environment and this folder."
             ) from None
         yield client
 
@@ -157,8 +157,9 @@ def _on_dask(client: Any, work: Callable[[Item], Result], items: Sequence[Item])
             done = ()
         if not done and not client.ncores():
             raise DataError(
-                f"All workers of the dask cluster are gone, {len(running)} items at least are not done. What is "
-                "finished stays: start workers and run the same command again."
+                f"All workers of the dask cluster are gone, and {len(running)} items at least are not done. Their logs "
+                "say why: they need this program (start them in the same environment and folder) and enough memory. "
+                "What is finished stays: start workers and run the same command again."
             )
         for future in done:
             yield _result(future, distributed)
@@ -181,10 +182,13 @@ def _result(future: Any, distributed: Any) -> Any:
         ) from error
     except distributed.client.FutureCancelledError as error:
         raise DataError(f"The connection to the dask scheduler was lost ({error}). {again}") from error
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+            raise
         raise ConfigError(
-            f"A worker of the dask cluster cannot load this program ({error}). Start scheduler and workers in the same "
-            "environment and from the same folder as this command."
+            "Scheduler or workers of the dask cluster cannot load this program. Start them in the same environment and "
+            "from the same folder as this command, with `python -m dask scheduler` and `python -m dask worker`, or "
+            f"install it there. ({str(error).splitlines()[0]})"
         ) from error
 
 
