@@ -124,8 +124,8 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"No dask scheduler answers at `parallel.address: {parallel.address}` within {CONNECTING_S} s ({error}). "
-            "Expected: the address that `python -m dask scheduler` prints, such as tcp://10.0.0.1:8786. Start the scheduler, or "
-            "correct the address."
+            "Expected: the address that `python -m dask scheduler` prints, such as tcp://10.0.0.1:8786. Start the "
+            "scheduler, or correct the address."
         ) from error
     with client:
         try:

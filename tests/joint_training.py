@@ -9,6 +9,7 @@ import numpy as np
 
 from common.commands import choose_backend
 from common.config import RunConfig, TrainingConfig
+from common.errors import ConfigError
 from common.pipeline_config import PipelineConfig
 
 BATCH_SIZE, SHAPE = 4, (6, 2)
@@ -121,7 +122,10 @@ def _mirrored(features: str, folder: str) -> None:
     for name, run in (("alone", alone), ("mirrored", mirrored)):
         distribution.prepare(run, [BATCH_SIZE])
         train(Path(features), Path(folder) / name, run)
-    print(len(tf.config.list_logical_devices("CPU")))
+    try:
+        distribution.prepare(mirrored, [BATCH_SIZE, 3])
+    except ConfigError as error:
+        print(error)
 
 
 if __name__ == "__main__":

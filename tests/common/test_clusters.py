@@ -113,7 +113,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_s
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
         with pytest.raises(ConfigError, match=r"No dask scheduler answers at `parallel\.address: .*Start the sched"):
             list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
-    with pytest.raises(ConfigError, match=r"had no worker for 1 s\. Start some, e\.g\. with `python -m dask worker tcp:"):
+    with pytest.raises(ConfigError, match=r"had no worker for 1 s\. Start some, .*`python -m dask worker tcp:"):
         list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=scheduler)))
 
 
