@@ -241,6 +241,11 @@ def prepare_data(task: Any) -> list[Any]:
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
     if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+        if processes.place().count > 1:
+            raise DataError(
+                f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
+                "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
+            )
         if task.simulate_missing_dataset:
             simulate_task(task)
         if not task.dataset_dir.is_dir():
@@ -248,11 +253,6 @@ def prepare_data(task: Any) -> list[Any]:
                 f"There are no features in {task.feature_dir}/ and no recordings in {task.dataset_dir}/. Download the "
                 "dataset (see README, 'Real data') and give its folder with --set dataset_dir=..., or try the demo: "
                 "python seld.py demo a"
-            )
-        if processes.place().count > 1:
-            raise DataError(
-                f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
-                "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
             )
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
         family.run(task, task.set_names, overwrite=again)

@@ -8,8 +8,10 @@ import atexit
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +23,8 @@ import numpy as np
 from common.config import MultiHostConfig
 from common.errors import ConfigError, DataError, TrainingError
 from common.files import storage_error
+
+WAITING_S = 300  # for process 0, as long as that waits for the others
 
 
 class Place(NamedTuple):
@@ -52,8 +56,10 @@ def start(multi_host: MultiHostConfig) -> None:
     import keras
 
     try:
+        if multi_host.address and multi_host.process:
+            _wait_for(multi_host.address)
         keras.distribution.initialize(multi_host.address, multi_host.n_processes, multi_host.process)
-    except (ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             "The processes of `run.distribution: multi_host` did not find each other. Expected: "
             "`run.multi_host.address` (host:port of process 0, which every machine can reach), `n_processes` and "
@@ -63,6 +69,20 @@ def start(multi_host: MultiHostConfig) -> None:
     atexit.register(_leave)
     if not place().first:
         logging.disable(logging.INFO)
+
+
+def _wait_for(address: str) -> None:
+    """Returns once process 0 answers: where it does not, JAX would crash."""
+    host, port = address.rsplit(":", 1)
+    deadline = time.monotonic() + WAITING_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def _leave() -> None:

@@ -28,3 +28,9 @@ def test_processes_that_nobody_introduces_to_each_other_are_an_error(monkeypatch
     monkeypatch.setattr(keras.distribution, "initialize", jax.distributed.initialize)  # as it is on JAX
     with pytest.raises(ConfigError, match=r"did not find each other\. Expected: `run\.multi_host\.address`.*srun"):
         processes.start(MultiHostConfig())
+
+
+def test_a_process_0_that_does_not_answer_is_an_error(monkeypatch):
+    monkeypatch.setattr("common.processes.WAITING_S", 0)
+    with pytest.raises(ConfigError, match=r"which every machine can reach.*'localhost:9'.*refused"):
+        processes.start(MultiHostConfig(address="localhost:9", n_processes=2, process=1))
