@@ -241,7 +241,7 @@ def prepare_data(task: Any) -> list[Any]:
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
     if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
-        if processes.place().count > 1:
+        if processes.place().n_processes > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
                 "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."

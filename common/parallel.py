@@ -145,7 +145,7 @@ def _on_dask(client: Any, work: Callable[[Item], Result], items: Sequence[Item])
     """
     import distributed
 
-    waiting, running = iter(items), set()
+    waiting, running = iter(items), set[Any]()
     while True:
         wanted = max(2 * sum(client.ncores().values()) - len(running), 1)
         running |= set(client.map(work, list(islice(waiting, wanted)), pure=False))

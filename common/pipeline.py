@@ -389,7 +389,7 @@ class _Source:
             Dataset of pairs of int32, of which there are none.
         """
         paths = [tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each]
-        mine = wanted & (shard % self.place.count == self.place.number)
+        mine = wanted & (shard % self.place.n_processes == self.place.number)
         records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(mine, tf.constant(-1, tf.int64), 0))
         none = records.filter(lambda record: tf.strings.length(record) < 0)
         return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
@@ -733,7 +733,7 @@ class _Finisher:
         features = batch[FEATURES]  # (B, T, F, C)
         if self.transforms is not None:
             key = _key(-1 - self.seed, number, index)
-            n_joint = features.shape[0] * self.place.count
+            n_joint = features.shape[0] * self.place.n_processes
             rows = tf.random.stateless_uniform([n_joint], key, 0, len(self.transforms), tf.int32)
             rows = self.place.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)

@@ -14,7 +14,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     """Which of how many processes this one is."""
 
     number: int = 0
-    count: int = 1
+    n_processes: int = 1
 
     @property
     def first(self) -> bool:
@@ -39,8 +39,8 @@ class Place(NamedTuple):
         return self.number == 0
 
     def part_of(self, batch: Any) -> Any:
-        """The rows of a joint batch, (B, ...), that this process reads: (B / count, ...); B must be divisible."""
-        rows = batch.shape[0] // self.count
+        """The rows of a joint batch, (B, ...), that this process reads: (B / n_processes, ...); B must be divisible."""
+        rows = batch.shape[0] // self.n_processes
         return batch[self.number * rows : (self.number + 1) * rows]
 
 
@@ -105,7 +105,7 @@ def agreed(values: Mapping[str, float]) -> dict[str, float]:
 
     Returns when all processes have asked.
     """
-    if place().count == 1:
+    if place().n_processes == 1:
         return dict(values)
     from jax.experimental import multihost_utils
 
@@ -122,17 +122,24 @@ def own_folder(folder: Path) -> Iterator[Path]:
         DataError: the processes see different things in the folder.
         TrainingError: inside, since a step that they take together failed.
     """
-    with tempfile.TemporaryDirectory(prefix="dcase_process_") as scratch:
-        mine = folder if place().first else Path(scratch) / folder.name
-        try:
-            if mine != folder and folder.exists():
-                shutil.copytree(folder, mine)
-        except OSError as error:
-            raise storage_error(mine, error) from error
+    with ExitStack() as stack:
+        mine = folder if place().first else stack.enter_context(_copy(folder))
+        stack.enter_context(_failing_together())
         _check_shared(folder, mine)
-        with _failing_together():
-            yield mine
-        atexit.unregister(_leave)
+        yield mine
+    atexit.unregister(_leave)
+
+
+@contextmanager
+def _copy(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dcase_process_") as scratch:
+        copy = Path(scratch) / folder.name
+        try:
+            if folder.exists():
+                shutil.copytree(folder, copy)
+        except OSError as error:
+            raise storage_error(copy, error) from error
+        yield copy
 
 
 @contextmanager
@@ -141,17 +148,17 @@ def _failing_together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if place().count == 1 or type(error).__name__ != "JaxRuntimeError":
+        if place().n_processes == 1 or type(error).__name__ != "JaxRuntimeError":
             raise
         raise TrainingError(
-            f"A step that {place().count} processes take together failed: {str(error).splitlines()[0]} Where another "
+            f"A step that {place().n_processes} processes take together failed: {str(error).splitlines()[0]} Where another "
             "process has ended, it said why. Run the same commands again: they go on after the last epoch."
         ) from error
 
 
 def _check_shared(folder: Path, mine: Path) -> None:
     """Compares names and sizes of what each process found in the folder; returns when all have done so."""
-    if place().count == 1:
+    if place().n_processes == 1:
         return
     from jax.experimental import multihost_utils
 

@@ -13,6 +13,7 @@ import dask
 import numpy as np
 import pytest
 
+from common.commands import simulate
 from common.errors import ConfigError, DataError
 from common.extraction import Item, extract
 from common.parallel import ParallelConfig, parallel_map
@@ -74,6 +75,12 @@ def features_unless_first(item: Item) -> dict[str, np.ndarray]:
     return features_of(item)
 
 
+def kill_once_there_is_a_recording(folder: Path, worker: subprocess.Popen) -> None:
+    while not list(folder.rglob("*.wav")):
+        time.sleep(0.01)
+    worker.kill()
+
+
 def kill_who_wrote(marker: Path, killed: list[int]) -> None:
     while not (marker.exists() and marker.read_text().endswith("\n")):
         time.sleep(0.02)
@@ -105,6 +112,26 @@ def test_a_killed_worker_changes_nothing_in_what_is_extracted(scheduler, workers
     found = set(parallel_map(where_and_how, list(range(8)), cluster))
     assert {place[:2] for place in found} == {(str(tmp_path), 1)}
     assert killed[0] not in {pid for _, _, pid in found}
+
+
+def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers, tmp_path):
+    sizes = ["simulation.preset=fixture", "simulation.recordings_per_split={1: 4, 2: 0, 3: 0, 4: 0}"]
+
+    def simulated(name: str, *more: str) -> dict[str, bytes]:
+        settings = [*sizes, "simulation.duration_s=2.0", f"dataset_dir={tmp_path / name}", *more]
+        options = [part for setting in settings for part in ("--set", setting)]
+        assert simulate(["demo", *options, "--params", str(ROOT / "params.yaml")]) == 0
+        files = [path for path in (tmp_path / name).rglob("*.*") if path.is_file() and path.name[0] != "."]
+        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files}
+
+    local = simulated("local", "parallel.jobs=1")
+    killer = threading.Thread(
+        target=kill_once_there_is_a_recording, args=(tmp_path / "cluster", workers[0]), daemon=True
+    )
+    killer.start()
+    assert simulated("cluster", "parallel.backend=dask", f"parallel.address={scheduler}") == local
+    assert workers[0].wait(timeout=10) == -signal.SIGKILL and len(local) == 10
+    assert {path.name for path in tmp_path.iterdir()} == {"local", "cluster"}  # what the workers shared is gone
 
 
 def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_seconds(scheduler, monkeypatch):
