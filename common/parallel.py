@@ -1,6 +1,7 @@
 """Work spread over the processes of one machine, or over machines through a cluster of dask or ray."""
 
 import importlib
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from common.section import Section
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10  # for the scheduler; for a first worker; between looks for lost ones
+_AGAIN = "What is finished stays: run the same command again."
 _NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in the processes it starts, not by the user
 
 
@@ -64,7 +66,7 @@ def parallel_map(
     """
     from threadpoolctl import threadpool_limits  # here: settings that mention this module stay fast to read
 
-    if parallel.local and (parallel.n_jobs == 1 or len(items) <= 1):
+    if not items or (parallel.local and (parallel.n_jobs == 1 or len(items) == 1)):
         for item in items:
             keep_freed_memory()
             with threadpool_limits(limits=1):
@@ -73,7 +75,7 @@ def parallel_map(
     elif parallel.backend == "dask":
         with _dask_client(parallel) as client:
             yield from _on_dask(client, partial(_on_worker, function, os.getcwd()), items)
-    elif items:
+    else:
         import joblib
 
         # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
@@ -115,6 +117,7 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
     distributed = _installed("distributed", "dask")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would tell with tracebacks is said below
     if parallel.address is None:
         options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
     else:
@@ -135,7 +138,11 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
                 f"The dask scheduler at {parallel.address} had no worker for {WORKERS_S} s. Start some, e.g. with "
                 f"`python -m dask worker {parallel.address} --nthreads 1`, in this environment and this folder."
             ) from None
-        yield client
+        lost = distributed.client.FutureCancelledError, distributed.client.FuturesCancelledError
+        try:
+            yield client
+        except (*lost, distributed.comm.CommClosedError) as error:
+            raise DataError(f"The connection to the dask scheduler was lost. {_AGAIN} ({error})") from error
 
 
 def _on_dask(client: Any, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
@@ -169,19 +176,16 @@ def _result(future: Any, distributed: Any) -> Any:
     """The result of an item on a cluster.
 
     Raises:
-        DataError: it cannot be had since workers, or the scheduler, were lost; or an exception of the item itself.
+        DataError: workers died of it; or an exception of the item itself.
         ConfigError: the workers lack this program.
     """
-    again = "What is finished stays: run the same command again."
     try:
         return future.result()
     except distributed.scheduler.KilledWorker as error:
         raise DataError(
             f"Several workers of the dask cluster died of one item ({error}). They may need more memory: see their "
-            f"logs, and start fewer on each machine. {again}"
+            f"logs, and start fewer on each machine. {_AGAIN}"
         ) from error
-    except distributed.client.FutureCancelledError as error:
-        raise DataError(f"The connection to the dask scheduler was lost ({error}). {again}") from error
     except (ImportError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "deserialization" not in str(error):
             raise

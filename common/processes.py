@@ -151,8 +151,8 @@ def _failing_together() -> Iterator[None]:
         if place().n_processes == 1 or type(error).__name__ != "JaxRuntimeError":
             raise
         raise TrainingError(
-            f"A step that {place().n_processes} processes take together failed: {str(error).splitlines()[0]} Where another "
-            "process has ended, it said why. Run the same commands again: they go on after the last epoch."
+            f"A step that {place().n_processes} processes take together failed: {str(error).splitlines()[0]}. Where "
+            "another has ended, it said why. Run the same commands again: they go on after the last finished epoch."
         ) from error
 
 

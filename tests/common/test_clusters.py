@@ -1,5 +1,6 @@
 """Work on other machines: what a killed worker had is done by another, and what is missing is said."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import dask
@@ -33,9 +35,9 @@ def stop(process: subprocess.Popen) -> None:
     process.wait()
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
-    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
+@contextlib.contextmanager
+def running_scheduler(file: Path):
+    """A scheduler on this machine: its process and its address."""
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file")
     process = run_dask("scheduler", *options, str(file))
     try:
@@ -43,19 +45,31 @@ def scheduler(tmp_path_factory):
         while not (file.exists() and file.read_text().strip().endswith("}")):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
-        yield json.loads(file.read_text())["address"]
+        yield process, json.loads(file.read_text())["address"]
     finally:
         stop(process)
 
 
-@pytest.fixture
-def workers(scheduler):
-    started = [run_dask("worker", scheduler, "--no-nanny", "--no-dashboard", "--nthreads", "2") for _ in range(2)]
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    with running_scheduler(tmp_path_factory.mktemp("dask") / "scheduler.json") as (_, address):
+        yield address
+
+
+@contextlib.contextmanager
+def running_workers(address: str, count: int):
+    started = [run_dask("worker", address, "--no-nanny", "--no-dashboard", "--nthreads", "2") for _ in range(count)]
     try:
         yield started
     finally:
         for process in started:
             stop(process)
+
+
+@pytest.fixture
+def workers(scheduler):
+    with running_workers(scheduler, 2) as started:
+        yield started
 
 
 def features_of(item: Item) -> dict[str, np.ndarray]:
@@ -148,6 +162,14 @@ def test_losing_all_workers_is_an_error(scheduler, workers, monkeypatch):
     monkeypatch.setattr("common.parallel.LOOKING_S", 1)
     with pytest.raises(DataError, match=r"All workers of the dask cluster are gone, .*start workers and run the same"):
         list(parallel_map(signal.raise_signal, 2 * [signal.SIGKILL], ParallelConfig(backend="dask", address=scheduler)))
+
+
+def test_losing_the_scheduler_is_an_error(tmp_path, capfd):
+    with running_scheduler(tmp_path / "scheduler.json") as (process, address), running_workers(address, 1):
+        kill = partial(os.kill, process.pid)
+        with pytest.raises(DataError, match=r"connection to the dask scheduler was lost\. What is finished stays"):
+            list(parallel_map(kill, [signal.SIGKILL], ParallelConfig(backend="dask", address=address)))
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_again():
