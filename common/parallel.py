@@ -117,7 +117,8 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
     distributed = _installed("distributed", "dask")
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it would tell with tracebacks is said below
+    for name in ("distributed", "distributed.client"):  # what they would tell with tracebacks is said below
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if parallel.address is None:
         options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
     else:
