@@ -44,7 +44,8 @@ class RunConfig(Section):
     distribution: Literal["none", "mirrored", "multi_host"] = "none"
     multi_host: MultiHostConfig = MultiHostConfig()
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    jit_compile: Literal["auto", True, False] = "auto"  # auto: off on the CPU, Keras decides on a GPU
+    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a GPU
+    jit_compile: Literal["auto", True, False] = "auto"
     deterministic: bool = False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
 
     @model_validator(mode="after")
@@ -54,6 +55,10 @@ class RunConfig(Section):
             raise ValueError(
                 f"`distribution: {self.distribution}` shares batches on some backends only. Expected: `backend: "
                 f"{' or '.join(able)}`. Received: {self.backend}."
+            )
+        if self.jit_compile is True and self.distribution == "mirrored" and self.backend == "tensorflow":
+            raise ValueError(
+                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto or false, or `backend: jax`."
             )
         return self
 

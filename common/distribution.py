@@ -119,10 +119,13 @@ def replica_mean(value: Any) -> Any:
 
 
 def jit_setting(run: RunConfig) -> str | bool:
-    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is off there."""
+    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is off there.
+
+    So it is where devices of TensorFlow share a batch: XLA cannot reach variables of another device.
+    """
     if run.jit_compile != "auto" or run.backend != "tensorflow":
         return run.jit_compile
-    return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto" if tf.config.list_physical_devices("GPU") and run.distribution == "none" else False
 
 
 def normalize_channels(

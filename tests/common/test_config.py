@@ -132,6 +132,7 @@ def test_without_a_held_out_split_the_training_splits_decide():
         ("family=song", "`family` must be one of: seld"),
         ("run.distribution=multi_host", "Expected: `backend: jax`. Received: tensorflow"),
         ("run={distribution: mirrored, backend: torch}", "Expected: `backend: tensorflow or jax`. Received: torch"),
+        ("run={distribution: mirrored, jit_compile: true}", "cannot share batches on TensorFlow. Set it to auto"),
         ("run.multi_host={n_processes: 2, process: 2}", "Expected: 0 to 1, as `n_processes` is 2. Received: 2"),
         ("run.multi_host.address=host", "`run.multi_host.address`: .*Received: 'host'"),
     ],
