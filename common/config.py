@@ -58,7 +58,7 @@ class RunConfig(Section):
             )
         if self.jit_compile is True and self.distribution == "mirrored" and self.backend == "tensorflow":
             raise ValueError(
-                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto or false, or `backend: jax`."
+                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or set `backend: jax`."
             )
         return self
 
