@@ -6,6 +6,7 @@ python -m benchmarks.simulation [--quick]
 from pathlib import Path
 
 from benchmarks.measure import Figure, run_alone
+from common.parallel import ParallelConfig
 from seld.simulator import SimulationConfig, SimulationReport, simulate_tau2019
 
 TITLE = "Simulation: 60-second recordings in five rooms, written as wav with their metadata, in one process"
@@ -16,7 +17,8 @@ FORMATS = {"ambisonics alone": ("foa",), "both formats of the same scenes": ("fo
 def simulated(root: Path, formats: tuple[str, ...], recordings: int, quick: bool) -> SimulationReport:
     """Writes recordings of one split; half of them have two events at a time."""
     simulation = SimulationConfig(preset="fixture" if quick else "demo", recordings_per_split={1: recordings})
-    return simulate_tau2019(root, simulation, formats=formats, splits=(1,), jobs=1, progress=False)
+    one = ParallelConfig(jobs=1)
+    return simulate_tau2019(root, simulation, formats=formats, splits=(1,), parallel=one, progress=False)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:

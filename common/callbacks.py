@@ -16,6 +16,7 @@ from common.errors import CheckpointError, TrainingError
 from common.files import atomic_path, write_json
 from common.plotting import learning_curves, save_figure
 from common.prediction import Prediction, predict_recordings
+from common.processes import agreed
 
 History = dict[str, list[float]]
 TIMES = ("training_s", "scoring_s")  # the only values of a history that another run does not repeat
@@ -77,6 +78,7 @@ class ScoreOnValidation(keras.callbacks.Callback):
             logs.update({f"{prefix}_{name}": value for name, value in self._scores(recordings).items()})
         scored_s = time.perf_counter()
         logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
+        logs.update(agreed(logs))  # what follows from the scores must happen in all processes that train together
 
     def _scores(self, recordings: Any) -> dict[str, float]:
         """Predicts the recordings of a set: their mean loss, that of each output, and the scores."""
@@ -86,7 +88,8 @@ class ScoreOnValidation(keras.callbacks.Callback):
             scorer.update(prediction)
             for name, loss in self.losses.items():
                 target, output = _common_frames(prediction.targets[name], prediction.outputs[name])
-                value = loss(target[None], output[None])
+                # Called as a Loss, it would divide by the devices that share a batch in training.
+                value = getattr(loss, "call", loss)(target[None], output[None])
                 weight = _loss_weight(target, prediction.frames)
                 loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
                 weights[name] += weight

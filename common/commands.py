@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from common import processes
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
 from common.files import STORAGE_ERRORS, storage_error
@@ -115,13 +116,15 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     choose_backend(task.run)
     with stderr_discarded():  # the backend announces itself while it is loaded
         distribution = importlib.import_module("common.distribution")
-    distribution.prepare(task.run)
+    distribution.prepare(task.run, task.batch_sizes)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
-    with only_one(folder, "use another job id"):
-        open_run(folder, task.model_dump(mode="json"), command_line())
+    with processes.own_folder(folder) as own, only_one(own, "use another job id"):
+        open_run(own, task.model_dump(mode="json"), command_line())
         stores = prepare_data(task)
-        record_data(folder, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
-        print(experiment.run(stores, folder))
+        record_data(own, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
+        scores = experiment.run(stores, own)
+    if processes.place().first:
+        print(scores)
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
@@ -238,6 +241,11 @@ def prepare_data(task: Any) -> list[Any]:
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
     if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+        if processes.place().n_processes > 1:
+            raise DataError(
+                f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
+                "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
+            )
         if task.simulate_missing_dataset:
             simulate_task(task)
         if not task.dataset_dir.is_dir():

@@ -18,15 +18,49 @@ from common.section import Section
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alone: loaded when a task asks for one
 
 
+class MultiHostConfig(Section):
+    """Which of the processes that train together this one is. What is null is Slurm's, or KERAS_DISTRIBUTION_*'s."""
+
+    address: str | None = Field(None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port.")
+    n_processes: int | None = Field(None, ge=1, description="All processes together.")
+    process: int | None = Field(None, ge=0, description="Number of this one, from 0; only process 0 writes the run.")
+
+    @model_validator(mode="after")
+    def _this_is_one_of_them(self) -> "MultiHostConfig":
+        if self.n_processes is not None and self.process is not None and self.process >= self.n_processes:
+            raise ValueError(
+                f"`process` counts from 0. Expected: 0 to {self.n_processes - 1}, as `n_processes` is "
+                f"{self.n_processes}. Received: {self.process}."
+            )
+        return self
+
+
 class RunConfig(Section):
     """Where and in which arithmetic a model runs."""
 
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
     device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
-    distribution: Literal["none", "mirrored"] = "none"  # mirrored: all GPUs of this machine share each batch
+    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several processes, on JAX
+    distribution: Literal["none", "mirrored", "multi_host"] = "none"
+    multi_host: MultiHostConfig = MultiHostConfig()
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
-    jit_compile: Literal["auto", True, False] = "auto"  # auto: off on the CPU, Keras decides on a GPU
+    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a GPU
+    jit_compile: Literal["auto", True, False] = "auto"
     deterministic: bool = False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+
+    @model_validator(mode="after")
+    def _the_backend_can_share_batches(self) -> "RunConfig":
+        able = {"none": (self.backend,), "mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}[self.distribution]
+        if self.backend not in able:
+            raise ValueError(
+                f"`distribution: {self.distribution}` shares batches on some backends only. Expected: `backend: "
+                f"{' or '.join(able)}`. Received: {self.backend}."
+            )
+        if self.jit_compile is True and self.distribution == "mirrored" and self.backend == "tensorflow":
+            raise ValueError(
+                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or set `backend: jax`."
+            )
+        return self
 
 
 class TrainingConfig(Section):
@@ -70,6 +104,11 @@ class BaseTask(Section):
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
     published: dict[str, float] | None = None  # scores in the paper, shown beside ours
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The sizes of batches that the task trains with."""
+        return [self.pipeline.batch_size]
 
     @model_validator(mode="after")
     def _padding_fits_the_frontend(self) -> "BaseTask":

@@ -1,16 +1,17 @@
-"""Chooses the devices of a job: one, or all GPUs of this machine; and a kernel of TensorFlow's that Keras lacks."""
+"""Chooses the devices that share the batches of a job, and offers what TensorFlow has beyond Keras for them."""
 
 import contextlib
 import functools
 import importlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from common import processes
 from common.config import RunConfig
 from common.errors import ConfigError
 from common.memory import keep_freed_memory
@@ -19,9 +20,19 @@ from common.quiet import stderr_discarded
 logger = logging.getLogger(__name__)
 
 
-def prepare(run: RunConfig) -> None:
-    """Starts TensorFlow on the devices it may use, before anything is computed; it comments on that, unheard."""
-    with stderr_discarded():
+def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
+    """Starts TensorFlow, and joins processes that train together, before anything is computed.
+
+    Args:
+        run: the task's `run` section.
+        batch_sizes: of the training; without any nothing is trained, and this process stays alone.
+
+    Raises:
+        ConfigError: the processes do not find each other, or a batch cannot be shared evenly by the devices.
+    """
+    if batch_sizes and run.distribution == "multi_host":
+        processes.start(run.multi_host)
+    with stderr_discarded():  # TensorFlow comments on its devices
         if run.backend != "tensorflow":
             tf.config.set_visible_devices([], "GPU")  # tf.data alone runs on TensorFlow; the GPU is the other's
         tf.config.list_logical_devices()
@@ -29,6 +40,20 @@ def prepare(run: RunConfig) -> None:
         _repeat_exactly(run)
     if not tf.config.list_physical_devices("GPU"):
         keep_freed_memory()
+    n_devices = _n_sharing(run) if batch_sizes else 1
+    odd = [size for size in batch_sizes if size % n_devices]
+    if odd:
+        raise ConfigError(
+            f"`run.distribution: {run.distribution}` shares each batch evenly. Expected: a `batch_size`, that of all "
+            f"devices together, divisible by their number, {n_devices}. Received: {odd[0]}."
+        )
+
+
+def _n_sharing(run: RunConfig) -> int:
+    """Number of devices that share a batch."""
+    if run.distribution == "none":
+        return 1
+    return keras.distribution.get_device_count() if run.backend == "jax" else _mirrored_strategy().num_replicas_in_sync
 
 
 def _repeat_exactly(run: RunConfig) -> None:
@@ -44,11 +69,11 @@ def devices(run: RunConfig) -> Iterator[None]:
 
     Args:
         run: the task's `run` section. `mirrored` splits each batch over all GPUs of this machine, by
-            `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on JAX.
+            `tf.distribute.MirroredStrategy` on TensorFlow and `keras.distribution.DataParallel` on JAX; `multi_host`
+            over those of all processes, by the latter.
 
     Raises:
-        ConfigError: `KERAS_BACKEND` was fixed to another backend than the settings ask for, or the backend cannot
-            split batches.
+        ConfigError: `KERAS_BACKEND` was fixed to another backend than the settings ask for.
     """
     if keras.backend.backend() != run.backend:
         raise ConfigError(
@@ -68,9 +93,7 @@ def _scope(run: RunConfig) -> AbstractContextManager:
     if run.distribution == "none":
         return contextlib.nullcontext()
     if run.backend == "jax":
-        return keras.distribution.DataParallel().scope()
-    if run.backend == "torch":
-        raise ConfigError("`run.distribution: mirrored` needs `run.backend: tensorflow` or `jax`. Received: torch.")
+        return keras.distribution.DataParallel(auto_shard_dataset=False).scope()  # processes read their parts alone
     return _mirrored_strategy().scope()
 
 
@@ -82,11 +105,27 @@ def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy([device.name for device in found])
 
 
+def n_replicas() -> int:
+    """Copies of a model that is built here, each on its device with its part of every batch."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def replica_mean(value: Any) -> Any:
+    """Averages a tensor over the replicas, in a step that they take together; elsewhere it stays."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return value
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)
+
+
 def jit_setting(run: RunConfig) -> str | bool:
-    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is off there."""
+    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is off there.
+
+    So it is where devices of TensorFlow share a batch: XLA cannot reach variables of another device.
+    """
     if run.jit_compile != "auto" or run.backend != "tensorflow":
         return run.jit_compile
-    return "auto" if tf.config.list_physical_devices("GPU") else False
+    return "auto" if tf.config.list_physical_devices("GPU") and run.distribution == "none" else False
 
 
 def normalize_channels(

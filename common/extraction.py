@@ -167,6 +167,7 @@ def extract(
     with only_one(folder, "set another `feature_dir`"):
         _prepare(folder, settings, plans, overwrite)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
+        remove_temporaries(folder)  # of workers that were lost
         store = _finish(recipe, plans, settings)
     n_bytes = sum(entry.n_bytes for entry in store.entries)
     logger.info(

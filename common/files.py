@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import secrets
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     Raises:
         DataError: disk full, no permission or another failure of the file system; nothing stays behind.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -96,24 +96,43 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     Keras puts it together from a dozen operations, each of which reads and writes the whole map, and widens bfloat16
     before; the kernel passes over it twice. Weights, statistics and results are the same to rounding. Settings are
-    those of `keras.layers.BatchNormalization`.
+    those of `keras.layers.BatchNormalization`. Where devices share a batch, statistics are those of the whole batch,
+    which only Keras's operations can compute.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.synchronized = _batch_is_shared()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again; who shares the batch is not the model's to say."""
+        return {**super().get_config(), "synchronized": False}
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Returns normalised values of the shape and type received."""
         over_channels = len(inputs.shape) == 4 and self.axis in (-1, 3)
-        plain = mask is None and self.scale and self.center and not self.renorm and not self.synchronized
+        learns = training and self.trainable
+        plain = mask is None and self.scale and self.center and not self.renorm and not (learns and self.synchronized)
         if not (over_channels and plain and _has_kernel(inputs)):
             return super().call(inputs, training=training, mask=mask)
         from common.distribution import normalize_channels  # TensorFlow, which other backends need not load
 
-        if not (training and self.trainable):
+        if not learns:
             kept = self.moving_mean, self.moving_variance
             return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, kept)[0]
         outputs, mean, variance = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
         return outputs
+
+
+def _batch_is_shared() -> bool:
+    """Whether several devices share a batch and none sees the whole of it, as under a strategy of TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from common.distribution import n_replicas
+
+    return n_replicas() > 1
 
 
 def _has_kernel(inputs: Any) -> bool:
@@ -317,4 +336,5 @@ def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str
                 f"{received or 'none'}. Give a model of the same architecture."
             )
     for name in chosen:
-        taken[name].assign(keras.ops.copy(given[name]))  # on JAX, training gives away the arrays of its model
+        # A copy: on JAX, training gives away the arrays of its model, and those of one device cannot go to many.
+        taken[name].assign(np.array(keras.ops.convert_to_numpy(given[name])))

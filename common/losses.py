@@ -17,14 +17,29 @@ def masked_mean(values: Any, mask: Any) -> Any:
         mask: same shape or one that broadcasts to it; 1 for entries that count, 0 for others.
 
     Returns:
-        (B,); its mean is the sum over counted entries by their number, and 0, with gradient 0, when none counts.
+        (B,); its mean is the sum over counted entries by their number, and 0, with gradient 0, when none counts. Where
+        devices share a batch, the mean over all of them is that.
     """
     ops = keras.ops
     mask = ops.broadcast_to(ops.cast(mask, values.dtype), ops.shape(values))
+    n_counted = mean_over_replicas(ops.sum(mask))
     counted = ops.where(mask > 0, values, ops.zeros_like(values))
     n_examples = ops.shape(values)[0]
     sums = ops.sum(ops.reshape(counted, (n_examples, -1)), axis=1)  # (B,)
-    return sums * ops.cast(n_examples, values.dtype) / ops.maximum(ops.sum(mask), 1.0)
+    return sums * ops.cast(n_examples, values.dtype) / ops.maximum(n_counted, keras.config.epsilon())
+
+
+def mean_over_replicas(value: Any) -> Any:
+    """Averages a number over the parts that several devices have of a batch, with its gradient.
+
+    Keras averages the losses of the parts. Where a loss divides by something of the whole batch, it must divide by this
+    mean, or entries in parts with few counted ones weigh more. On JAX a loss sees the whole batch.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return value
+    from common.distribution import replica_mean  # TensorFlow, which other backends need not load
+
+    return replica_mean(value)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -1,30 +1,42 @@
-"""Work spread over processes of one machine, or over machines through joblib's other backends."""
+"""Work spread over the processes of one machine, or over machines through a cluster of dask or ray."""
 
 import importlib
+import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.memory import keep_freed_memory
 from common.section import Section
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10  # for the scheduler; for a first worker; between looks for lost ones
+_AGAIN = "What is finished stays: run the same command again."
+_NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in the processes it starts, not by the user
 
 
 class ParallelConfig(Section):
     """How many processes work at once, and which engine starts them."""
 
-    jobs: int | None = Field(None, ge=1, description="Processes at once; null: one per core.")
-    backend: Literal["loky", "threading", "dask", "ray"] = Field(
-        "loky", description="Engine of joblib: loky (this machine); dask or ray where one machine is too small."
+    jobs: int | None = Field(
+        None, ge=1, description="Processes at once; null: one per core. A cluster with an address has its own number."
     )
-    scheduler: str | None = Field(None, description="Address of a running dask or ray cluster; null: one is started.")
+    backend: Literal["loky", "threading", "dask", "ray"] = Field(
+        "loky", description="Engine: loky or threading of joblib (this machine); dask or ray for several machines."
+    )
+    address: str | None = Field(
+        None,
+        description="Address of a running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: one is started here.",
+    )
 
     @property
     def n_jobs(self) -> int:
@@ -32,6 +44,11 @@ class ParallelConfig(Section):
         if self.jobs is not None:
             return self.jobs
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def local(self) -> bool:
+        """Whether the work stays on this machine, whatever runs elsewhere."""
+        return self.backend in ("loky", "threading")
 
 
 def parallel_map(
@@ -41,43 +58,154 @@ def parallel_map(
 
     With one process of this machine, everything happens in this one. Numerical libraries use one thread per process,
     so that processes do not compete and results do not depend on their number. Processes keep the memory that one item
-    frees for the next.
+    frees for the next. On other machines relative paths mean the same as here, so this folder must be there too.
 
     Raises:
-        ConfigError: the engine is not installed.
+        ConfigError: the engine is not installed, or the cluster cannot be reached or has no workers.
+        DataError: the cluster, or what it needs to go on, was lost.
     """
     from threadpoolctl import threadpool_limits  # here: settings that mention this module stay fast to read
 
-    local = parallel.backend in ("loky", "threading")
-    if local and (parallel.n_jobs == 1 or len(items) <= 1):
-        yield from (_single_threaded(function, item) for item in items)
-        return
-    import joblib
+    if not items or (parallel.local and (parallel.n_jobs == 1 or len(items) == 1)):
+        for item in items:
+            keep_freed_memory()
+            with threadpool_limits(limits=1):
+                result = function(item)
+            yield result
+    elif parallel.backend == "dask":
+        with _dask_client(parallel) as client:
+            yield from _on_dask(client, partial(_on_worker, function, os.getcwd()), items)
+    else:
+        import joblib
 
-    # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
-    limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
-    with limits, _engine(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
-        pool = joblib.Parallel(return_as="generator_unordered" if parallel.backend != "ray" else "list", batch_size=1)
-        work = function if parallel.backend == "threading" else partial(_single_threaded, function)
-        yield from pool(joblib.delayed(work)(item) for item in items)
+        # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
+        limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
+        work = function if parallel.backend == "threading" else partial(_on_worker, function, os.getcwd())
+        with limits, _ray(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
+            pool = joblib.Parallel(return_as="generator_unordered" if parallel.local else "list", batch_size=1)
+            yield from pool(joblib.delayed(work)(item) for item in items)
 
 
 @contextmanager
-def _engine(parallel: ParallelConfig) -> Iterator[None]:
-    """Connects to a cluster, or starts one for the time of the work, where the engine needs that."""
-    if parallel.backend == "dask":
-        local = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": None}
-        options = {"address": parallel.scheduler} if parallel.scheduler else local
-        with _installed("distributed", "dask").Client(**options):
-            yield
-    elif parallel.backend == "ray":
+def scratch_folder(near: Path, parallel: ParallelConfig) -> Iterator[Path]:
+    """Lends a folder for what processes share while they work: beside `near`, which all machines see, where needed."""
+    if not parallel.local:
+        near.parent.mkdir(parents=True, exist_ok=True)
+    place = None if parallel.local else near.absolute().parent
+    with tempfile.TemporaryDirectory(prefix=f".{near.name}_", dir=place) as folder:
+        yield Path(folder)
+
+
+def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> Result:
+    """Does one item in a process that does nothing else; `folder` is what relative paths start from."""
+    from threadpoolctl import threadpool_limits
+
+    if os.getcwd() != folder:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise DataError(
+                f"A worker on {os.uname().nodename} cannot enter {folder} ({error.strerror}). Expected: a folder that "
+                "all machines share, under the same path. Start the command in such a folder."
+            ) from None
+    keep_freed_memory({name: value for name, value in os.environ.items() if (name, value) != _NANNYS_TRIM})
+    threadpool_limits(limits=1)  # never lifted: other threads of this process may be at work on other items
+    return function(item)
+
+
+@contextmanager
+def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
+    """Connects to a dask cluster that has workers, or starts one on this machine."""
+    distributed = _installed("distributed", "dask")
+    for name in ("distributed", "distributed.client"):  # what they would tell with tracebacks is said below
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if parallel.address is None:
+        options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+    else:
+        options = {"address": parallel.address, "timeout": CONNECTING_S}
+    try:
+        client = distributed.Client(**options)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No dask scheduler answers at `parallel.address: {parallel.address}` within {CONNECTING_S} s ({error}). "
+            "Expected: the address that `python -m dask scheduler` prints, such as tcp://10.0.0.1:8786. Start the "
+            "scheduler, or correct the address."
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError:
+            raise ConfigError(
+                f"The dask scheduler at {parallel.address} had no worker for {WORKERS_S} s. Start some, e.g. with "
+                f"`python -m dask worker {parallel.address} --nthreads 1`, in this environment and this folder."
+            ) from None
+        lost = distributed.client.FutureCancelledError, distributed.client.FuturesCancelledError
+        try:
+            yield client
+        except (*lost, distributed.comm.CommClosedError) as error:
+            raise DataError(f"The connection to the dask scheduler was lost. {_AGAIN} ({error})") from error
+
+
+def _on_dask(client: Any, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Keeps the workers of a cluster busy; what a lost one had is given to another by the scheduler.
+
+    joblib's own way to dask waits for ever once the scheduler gives an item up, e.g. since workers died of it.
+    """
+    import distributed
+
+    waiting, running = iter(items), set[Any]()
+    while True:
+        wanted = max(2 * sum(client.ncores().values()) - len(running), 1)
+        running |= set(client.map(work, list(islice(waiting, wanted)), pure=False))
+        if not running:
+            return
+        try:
+            done, running = distributed.wait(running, timeout=LOOKING_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:  # nothing is finished
+            done = ()
+        if not done and not client.ncores():
+            raise DataError(
+                f"All workers of the dask cluster are gone, and {len(running)} items at least are not done. Their logs "
+                "say why: they need this program (start them in the same environment and folder) and enough memory. "
+                "What is finished stays: start workers and run the same command again."
+            )
+        for future in done:
+            yield _result(future, distributed)
+
+
+def _result(future: Any, distributed: Any) -> Any:
+    """The result of an item on a cluster.
+
+    Raises:
+        DataError: workers died of it; or an exception of the item itself.
+        ConfigError: the workers lack this program.
+    """
+    try:
+        return future.result()
+    except distributed.scheduler.KilledWorker as error:
+        raise DataError(
+            f"Several workers of the dask cluster died of one item ({error}). They may need more memory: see their "
+            f"logs, and start fewer on each machine. {_AGAIN}"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+            raise
+        raise ConfigError(
+            "Scheduler or workers of the dask cluster cannot load this program. Start them in the same environment and "
+            "from the same folder as this command, with `python -m dask scheduler` and `python -m dask worker`, or "
+            f"install it there. ({str(error).splitlines()[0]})"
+        ) from error
+
+
+@contextmanager
+def _ray(parallel: ParallelConfig) -> Iterator[None]:
+    """Connects joblib to ray, where that is the engine; starts it where it has no address."""
+    if parallel.backend == "ray":
         ray, joblib_ray = _installed("ray", "ray"), _installed("ray.util.joblib", "ray")
         if not ray.is_initialized():
-            ray.init(**({"address": parallel.scheduler} if parallel.scheduler else {"num_cpus": parallel.n_jobs}))
+            ray.init(**({"address": parallel.address} if parallel.address else {"num_cpus": parallel.n_jobs}))
         joblib_ray.register_ray()
-        yield
-    else:
-        yield
+    yield
 
 
 def _installed(module: str, package: str) -> Any:
@@ -88,11 +216,3 @@ def _installed(module: str, package: str) -> Any:
             f"`parallel.backend: {package}` needs the package {package}, which is not installed. "
             f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
         ) from error
-
-
-def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
-    from threadpoolctl import threadpool_limits
-
-    keep_freed_memory()
-    with threadpool_limits(limits=1):
-        return function(item)

@@ -28,6 +28,7 @@ import numpy as np
 
 from common.errors import DataError
 from common.frontend import AUDIO
+from common.processes import ALONE, Place
 from common.quiet import stderr_discarded
 from common.shard_index import FrameReader, Records
 from common.tfrecord import (
@@ -110,6 +111,7 @@ def train_stream(
     label_shards: Sequence[Path] | None = None,
     padding: np.ndarray | None = None,
     context_frames: int = 0,
+    place: Place = ALONE,
 ) -> tf.data.Dataset:
     """Streams shuffled batches for ever, pass after pass.
 
@@ -145,10 +147,14 @@ def train_stream(
         padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation turns into
             zeros; None: the last frame is repeated.
         context_frames: pieces of audio that a sequence needs beyond its frames, see `common.frontend`.
+        place: among processes that train together. All list the same joint batches, and each reads its rows of them
+            alone, and compares its share of the checksums: no sequence is read twice and none is left out, however
+            many shards there are. With `cache`, however, each holds the features of all.
 
     Returns:
         Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and {output: float32
-        (B, T // target_stride, width)}, (B, width) for arrays of whole recordings.
+        (B, T // target_stride, width)}, (B, width) for arrays of whole recordings; of several processes each gets
+        B / n of the rows.
 
     Raises:
         DataError: no shards or names, or with `cache` a damaged shard.
@@ -157,8 +163,8 @@ def train_stream(
     """
     filled = _padding(padding, interleaved_channels)
     cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames, context_frames)
-    source = _Source(shards, schema, names, label_shards, context_frames)
-    finish = _Finisher(cutter, transforms, interleaved_channels, seed)
+    source = _Source(shards, schema, names, label_shards, context_frames, place)
+    finish = _Finisher(cutter, transforms, interleaved_channels, seed, place)
     if cache and _fits_in_memory(source.paths):
         one_pass, read = _cached_passes(source, cutter, batch_size, seed)
     else:
@@ -166,7 +172,7 @@ def train_stream(
         one_pass, read = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
 
     def numbered(number: tf.Tensor) -> tf.data.Dataset:
-        return one_pass(number).enumerate().map(lambda index, places: (number, index, *places))
+        return one_pass(number).enumerate().map(lambda index, places: (number, index, *map(place.part_of, places)))
 
     # Reading is not part of a pass: the first batches of the next one are read while the last ones of this are used.
     passes = tf.data.Dataset.counter(start=first_pass).flat_map(numbered)
@@ -273,6 +279,7 @@ class _Source:
         label_paths: parallel to them; empty: nothing is replaced.
         replaced: the arrays that are replaced.
         context_frames: pieces of audio beyond the frames of a recording.
+        place: of this process among those that read the shards together.
     """
 
     def __init__(
@@ -282,8 +289,9 @@ class _Source:
         names: Collection[str] | None,
         label_shards: Sequence[Path] | None,
         context_frames: int = 0,
+        place: Place = ALONE,
     ) -> None:
-        paths, self.context_frames = _checked(shards), context_frames
+        paths, self.context_frames, self.place = _checked(shards), context_frames, place
         if label_shards and len(label_shards) != len(shards):
             raise _mismatch(f": {len(shards)} shards of features, {len(label_shards)} of labels.")
         if names is not None and not names:
@@ -371,6 +379,8 @@ class _Source:
     def checked(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.data.Dataset:
         """A dataset without elements that, where it is wanted, fails when a checksum in a shard or its labels is wrong.
 
+        Of several processes, each compares those of every so many shards.
+
         Args:
             shard: number of the shard.
             wanted: bool; otherwise nothing is read.
@@ -379,7 +389,8 @@ class _Source:
             Dataset of pairs of int32, of which there are none.
         """
         paths = [tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each]
-        records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(wanted, tf.constant(-1, tf.int64), 0))
+        mine = wanted & (shard % self.place.n_processes == self.place.number)
+        records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(mine, tf.constant(-1, tf.int64), 0))
         none = records.filter(lambda record: tf.strings.length(record) < 0)
         return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
 
@@ -587,7 +598,7 @@ def _streamed_passes(
         types = [tf.as_dtype(spec.dtype) for spec in specs]
         tensors = tf.numpy_function(reader, [recordings, starts], types, stateful=False)
         batch = {
-            name: tf.ensure_shape(tensor, [batch_size, reader.rows[name], *spec.shape[1:]])
+            name: tf.ensure_shape(tensor, [recordings.shape[0], reader.rows[name], *spec.shape[1:]])
             for name, tensor, spec in zip(reader.names, tensors, specs, strict=True)
         }
         wanted = starts[:, None] + tf.range(cutter.sequence_frames + context)  # (B, T + context)
@@ -707,9 +718,14 @@ class _Finisher:
     """Turns cut arrays into what the model takes: transformed features and targets."""
 
     def __init__(
-        self, cutter: _Cutter, transforms: ChannelTransforms | None, interleaved_channels: bool, seed: int
+        self,
+        cutter: _Cutter,
+        transforms: ChannelTransforms | None,
+        interleaved_channels: bool,
+        seed: int,
+        place: Place = ALONE,
     ) -> None:
-        self.cutter, self.transforms, self.seed = cutter, transforms, seed
+        self.cutter, self.transforms, self.seed, self.place = cutter, transforms, seed, place
         self.interleaved_channels = interleaved_channels
 
     def __call__(self, batch: Tensors, number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
@@ -717,7 +733,9 @@ class _Finisher:
         features = batch[FEATURES]  # (B, T, F, C)
         if self.transforms is not None:
             key = _key(-1 - self.seed, number, index)
-            rows = tf.random.stateless_uniform([features.shape[0]], key, 0, len(self.transforms), tf.int32)  # (B,)
+            n_joint = features.shape[0] * self.place.n_processes
+            rows = tf.random.stateless_uniform([n_joint], key, 0, len(self.transforms), tf.int32)
+            rows = self.place.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
         return _interleaved(features) if self.interleaved_channels else features, self.cutter.targets_of(batch)

@@ -44,7 +44,8 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
         One `Prediction` for each recording, in the order of the stream.
     """
     for element in recordings:
-        outputs = model.predict_on_batch(np.asarray(element["features"]))
+        features = np.asarray(element["features"])
+        outputs = model.predict_on_batch(features)
         frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
         yield Prediction(
             name=bytes(np.asarray(element["name"]).item()).decode(),
@@ -52,7 +53,8 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
             targets={name: _joined(value, frames, sequence_frames) for name, value in element["targets"].items()},
-            outputs={name: _joined(value, frames, sequence_frames) for name, value in outputs.items()},
+            # Under a strategy of TensorFlow each device predicts all sequences, and the results are joined.
+            outputs={name: _joined(value[: len(features)], frames, sequence_frames) for name, value in outputs.items()},
         )
 
 

@@ -14,6 +14,7 @@ from common.feature_store import FeatureStore, ShardEntry
 from common.frontend import Frontend, context_frames
 from common.pipeline import batches_per_pass, evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
+from common.processes import place
 from common.system import Stage
 from common.training import StageData
 from common.transforms import ChannelTransforms
@@ -192,6 +193,7 @@ def stage_data(
             label_shards=label_shards,
             padding=padding,
             context_frames=context_frames(frontend),
+            place=place(),
         )
         return stream.skip(done % n_batches)
 

@@ -31,6 +31,7 @@ from common.frontend import Frontend
 from common.layers import STATISTICS, copy_weights, with_statistics
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
+from common.processes import place
 from common.run_directory import read_json
 from common.system import Stage
 
@@ -178,7 +179,7 @@ def _fit(
                 steps_per_epoch=steps,
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled
-                verbose=2,
+                verbose=2 if place().first else 0,
             )
         state.history = resume.history
     scores = state.history[goal.monitor]

@@ -80,6 +80,11 @@ class TaskConfig(BaseTask):
         return self
 
     @property
+    def batch_sizes(self) -> list[int]:
+        """Those of both passes."""
+        return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
+
+    @property
     def known_sets(self) -> list[str]:
         """The subsets that the dataset's layout has."""
         return list(LAYOUTS[self.dataset.layout])

@@ -5,7 +5,6 @@ subsets that are written with it, or on the order of work.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +16,7 @@ from pydantic import Field, field_validator
 
 from common.errors import ConfigError
 from common.files import write_text
-from common.parallel import ParallelConfig, parallel_map
+from common.parallel import ParallelConfig, parallel_map, scratch_folder
 from common.section import Section
 from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
 from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, Layout, subset_place
@@ -147,7 +146,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         simulation,
         subsets=task.set_names,
         seed=task.seed,
-        jobs=task.parallel.n_jobs,
+        parallel=task.parallel,
         annotations=annotations,
         overwrite=overwrite,
         dataset=task.dataset,
@@ -161,7 +160,7 @@ def simulate_task4(
     subsets: Iterable[str] | None = None,
     layout: Layout | None = None,
     seed: int = 0,
-    jobs: int | None = None,
+    parallel: ParallelConfig | None = None,
     annotations: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -176,7 +175,7 @@ def simulate_task4(
         subsets: which to write; None: all of the layout. Subsets can be added later.
         layout: replaces that of `dataset`.
         seed: decides everything random.
-        jobs: processes; None: one per core.
+        parallel: number of processes and their engine; None: one process per core.
         annotations: folder with metadata files of strong labels to render instead of drawn scenes; `subsets` is not
             used then.
         overwrite: write again what is there, also where it was simulated with other settings.
@@ -196,8 +195,9 @@ def simulate_task4(
         dataset = dataset.model_copy(update={"layout": layout})
     simulation = simulation or SimulationConfig()
     settings = scene_settings(simulation, seed, dataset.clip_s)
-    with tempfile.TemporaryDirectory(prefix="simulation_") as scratch:
-        job = _Job(Path(root), simulation, settings, dataset, Path(scratch), ParallelConfig(jobs=jobs))
+    root, parallel = Path(root), parallel or ParallelConfig()
+    with scratch_folder(root, parallel) as scratch:
+        job = _Job(root, simulation, settings, dataset, scratch, parallel)
         plans, metadata, bank = job.given(annotations) if annotations else job.drawn(subsets)
         prepare_root(
             job.root, job.stored_settings(annotations), job.folders(), DATASET_NAMES[dataset.layout], overwrite

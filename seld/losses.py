@@ -6,7 +6,7 @@ from typing import Any, Literal
 import keras
 
 from common.errors import ConfigError
-from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean
+from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean, mean_over_replicas
 from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
@@ -104,7 +104,7 @@ def masked_root_mean(squares: Any, mask: Any) -> Any:
     """
     ops = keras.ops
     shares = masked_mean(squares, mask)  # (B,)
-    mean = ops.mean(shares)
+    mean = mean_over_replicas(ops.mean(shares))
     positive = mean > LEAST_SQUARE
     return ops.where(positive, shares / ops.sqrt(ops.where(positive, mean, 1.0)), 0.0)
 

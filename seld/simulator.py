@@ -5,7 +5,6 @@ on the formats that are written with it, or on the order of work.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from common.errors import ConfigError
-from common.parallel import ParallelConfig, parallel_map
+from common.parallel import ParallelConfig, parallel_map, scratch_folder
 from common.section import Section
 from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
 from seld.dataset import DatasetConfig
@@ -142,7 +141,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         formats=simulation.formats or (task.dataset.format,),
         splits=(*DEV_SPLITS, 0) if task.dataset.mode == "eval" else DEV_SPLITS,
         seed=task.seed,
-        jobs=task.parallel.n_jobs,
+        parallel=task.parallel,
         annotations=annotations,
         overwrite=overwrite,
         dataset=task.dataset,
@@ -156,7 +155,7 @@ def simulate_tau2019(
     formats: Sequence[str] = ("foa", "mic"),
     splits: Sequence[int] = DEV_SPLITS,
     seed: int = 0,
-    jobs: int | None = None,
+    parallel: ParallelConfig | None = None,
     annotations: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -170,7 +169,7 @@ def simulate_tau2019(
         formats: foa, mic or both. A format can be added later.
         splits: which splits to write; 0 is the evaluation set. Splits can be added later.
         seed: decides everything random.
-        jobs: processes; None: one per core.
+        parallel: number of processes and their engine; None: one process per core.
         annotations: folder with metadata files to render instead of drawn scenes; `splits` is not used then.
         overwrite: write again what is there, also where it was simulated with other settings.
         progress: show a progress bar.
@@ -188,15 +187,16 @@ def simulate_tau2019(
     if dataset.channels != 4:
         raise ConfigError(f"Simulated recordings have 4 channels. Received: `dataset.channels: {dataset.channels}`.")
     simulation = simulation or SimulationConfig()
-    job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), ParallelConfig(jobs=jobs))
+    parallel = parallel or ParallelConfig()
+    job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), parallel)
     entries = job.entries(splits, annotations)
     orders = job.orders(entries)
     prepare_root(root, _settings_to_store(job, annotations), _folders(root), DATASET_NAME, overwrite)
     pending = [entry for entry in entries if overwrite or not job.is_complete(entry)]
     audio_s = 0.0
     if pending:
-        with tempfile.TemporaryDirectory(prefix="simulation_") as scratch:
-            audio_s = _simulate(job, pending, orders, Path(scratch), progress)
+        with scratch_folder(root, parallel) as scratch:
+            audio_s = _simulate(job, pending, orders, scratch, progress)
     written = tuple(entry.name for entry in pending)
     skipped = tuple(entry.name for entry in entries if entry.name not in set(written))
     report = SimulationReport(root, written, skipped, audio_s, time.perf_counter() - started_s)

@@ -5,7 +5,6 @@ order of work.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +16,7 @@ from pydantic import Field
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
-from common.parallel import ParallelConfig, parallel_map
+from common.parallel import ParallelConfig, parallel_map, scratch_folder
 from common.section import Section
 from common.simulation.dataset_folder import (
     SETTINGS_FILE,
@@ -118,7 +117,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         task.dataset,
         simulation,
         seed=task.seed,
-        jobs=task.parallel.n_jobs,
+        parallel=task.parallel,
         annotations=annotations,
         overwrite=overwrite,
     )
@@ -130,7 +129,7 @@ def simulate_segmentation(
     simulation: SimulationConfig | None = None,
     *,
     seed: int = 0,
-    jobs: int | None = None,
+    parallel: ParallelConfig | None = None,
     annotations: Path | None = None,
     overwrite: bool = False,
     progress: bool = True,
@@ -142,7 +141,7 @@ def simulate_segmentation(
         dataset: classes, length of a scene and folders.
         simulation: sizes and rates; None: the defaults.
         seed: decides everything random.
-        jobs: processes; None: one per core.
+        parallel: number of processes and their engine; None: one process per core.
         annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of drawn ones.
         overwrite: write again what is there, also where it was simulated with other settings.
         progress: show a progress bar.
@@ -156,11 +155,12 @@ def simulate_segmentation(
     """
     started_s = time.perf_counter()
     simulation = simulation or SimulationConfig()
-    job = _Job(Path(root), dataset, simulation, sound_settings(simulation, seed, dataset.clip_s))
+    root, parallel = Path(root), parallel or ParallelConfig()
+    job = _Job(root, dataset, simulation, sound_settings(simulation, seed, dataset.clip_s))
     sounds, scenes = job.plans(annotations)
     job.open_folder(sounds, scenes, overwrite)
-    with tempfile.TemporaryDirectory(prefix="simulation_") as scratch:
-        written, audio_s = job.render(sounds, scenes, Path(scratch), ParallelConfig(jobs=jobs), overwrite, progress)
+    with scratch_folder(root, parallel) as scratch:
+        written, audio_s = job.render(sounds, scenes, scratch, parallel, overwrite, progress)
     job.write_tables(sounds, scenes)
     names = [file.name for file in sounds] + [file.name for file in scenes]
     skipped = tuple(sorted(set(names) - set(written)))

@@ -130,6 +130,11 @@ def test_without_a_held_out_split_the_training_splits_decide():
         ("features.n_fft=1024", "window must fit into the Fourier transform"),
         ("folds=[{name: a, train: [1], validate_on: [2], test: [0]}]", "needs `dataset.mode: eval`"),
         ("family=song", "`family` must be one of: seld"),
+        ("run.distribution=multi_host", "Expected: `backend: jax`. Received: tensorflow"),
+        ("run={distribution: mirrored, backend: torch}", "Expected: `backend: tensorflow or jax`. Received: torch"),
+        ("run={distribution: mirrored, jit_compile: true}", "cannot share batches on TensorFlow. Set it to auto"),
+        ("run.multi_host={n_processes: 2, process: 2}", "Expected: 0 to 1, as `n_processes` is 2. Received: 2"),
+        ("run.multi_host.address=host", "`run.multi_host.address`: .*Received: 'host'"),
     ],
 )
 def test_settings_that_cannot_stand_together_are_refused(override, message):

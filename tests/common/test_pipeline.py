@@ -17,6 +17,7 @@ from common.pipeline import (
     transform_features,
 )
 from common.pipeline_config import PipelineConfig
+from common.processes import Place
 from common.spectral import interleave_channels
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.transforms import ChannelTransforms
@@ -343,6 +344,31 @@ def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
             for _ in dataset.take(20):
                 pass
         assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_divide_each_pass_without_overlap_or_loss(shards, cache, count):
+    """Five shards of unequal size are no multiple of 2 or 3, and neither is the number of sequences."""
+    joint, *parts = (
+        list(itertools.chain(*passes(shards, 2, batch_size=6, cache=cache, transforms=turning_transforms(), **own)))
+        for own in ({}, *({"place": Place(number, count)} for number in range(count)))
+    )
+    for batch, *pieces in zip(joint, *parts, strict=True):
+        for whole, *own in zip(*map(tf.nest.flatten, (batch, *pieces)), strict=True):
+            assert all(len(each) == 6 // count for each in own)
+            np.testing.assert_array_equal(np.concatenate(own), whole)  # of which each holds every sequence once
+
+
+def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):
+    paths = [tmp_path / f"{name}.tfrecord" for name in "abc"]
+    for path in paths:
+        write_shard(path, [(path.stem, recording(0, 40))], SCHEMA)
+    content = bytearray(paths[1].read_bytes())
+    content[len(content) // 2] ^= 1
+    paths[1].write_bytes(content)
+    list(stream(paths, place=Place(0, 2)).take(3))
+    with pytest.raises(DataError, match=r"Damaged shard: .*b\.tfrecord"), guard_stream(paths):
+        list(stream(paths, place=Place(1, 2)).take(3))
 
 
 def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):

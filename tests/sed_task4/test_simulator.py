@@ -29,7 +29,7 @@ SMALL = SimulationConfig(
     sample_rate_hz=RATE_HZ,
     clips_per_subset={"weak": 3, "unlabel_in_domain": 1, "synthetic": 2, "validation": 5, "test": 2, "eval": 1},
 )
-QUIET = {"seed": 5, "jobs": 1, "progress": False, "dataset": DATASET}
+QUIET = {"seed": 5, "parallel": ParallelConfig(jobs=1), "progress": False, "dataset": DATASET}
 STRONG_HEADER = "filename\tonset\toffset\tevent_label\n"
 
 
@@ -119,7 +119,7 @@ def test_the_layout_of_2018_has_all_its_files_below_dataset(tmp_path):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_task4(tmp_path, SMALL, **{**QUIET, "jobs": 2})
+    simulate_task4(tmp_path, SMALL, **{**QUIET, "parallel": ParallelConfig(jobs=2)})
     assert _checksums(tmp_path) == _checksums(simulated)
 
 

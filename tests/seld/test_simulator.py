@@ -22,6 +22,7 @@ from seld.scene_rendering import CLASS_SOUNDS, ROOMS, build_bank, check_position
 from seld.simulator import SimulationConfig, run, scene_settings, simulate_tau2019
 
 DATASET = DatasetConfig()
+ONE = ParallelConfig(jobs=1)
 SMALL = SimulationConfig(preset="fixture", duration_s=3.0, recordings_per_split={0: 1, 1: 2})
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 
@@ -35,7 +36,7 @@ def _checksums(root: Path) -> dict[str, str]:
 def simulated(tmp_path_factory) -> Path:
     """Both formats of splits 0 and 1, made by one process; tests must not change it."""
     root = tmp_path_factory.mktemp("simulated")
-    simulate_tau2019(root, SMALL, splits=(0, 1), seed=5, jobs=1, progress=False)
+    simulate_tau2019(root, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
     return root
 
 
@@ -82,38 +83,38 @@ def test_metadata_is_written_byte_for_byte_as_the_real_one(simulated):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_tau2019(tmp_path, SMALL, splits=(0, 1), seed=5, jobs=2, progress=False)
+    simulate_tau2019(tmp_path, SMALL, splits=(0, 1), seed=5, parallel=ParallelConfig(jobs=2), progress=False)
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
 def test_a_format_added_later_equals_the_one_written_together(simulated, tmp_path):
     for formats in (["mic"], ["foa"]):
-        simulate_tau2019(tmp_path, SMALL, formats=formats, splits=(0, 1), seed=5, jobs=1, progress=False)
+        simulate_tau2019(tmp_path, SMALL, formats=formats, splits=(0, 1), seed=5, parallel=ONE, progress=False)
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
 def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
     (copied / "mic_dev" / "split1_ir0_ov2_11.wav").unlink()
     (copied / "foa_dev" / ".split1_ir0_ov2_11.wav.77.tmp").write_bytes(b"half a recording")
-    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, jobs=1, progress=False)
+    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
     assert report.written == ("split1_ir0_ov2_11",) and len(report.skipped) == 2
     assert _checksums(copied) == _checksums(simulated)
 
 
 def test_nothing_is_done_twice(copied):
-    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, jobs=1, progress=False)
+    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
     assert report.written == () and report.audio_s == 0 and len(report.skipped) == 3
 
 
 def test_other_settings_in_the_same_folder_are_named(copied):
     with pytest.raises(DataError, match=r"seed: 5 there, 6 wanted.*--overwrite"):
-        simulate_tau2019(copied, SMALL, splits=(1,), seed=6, jobs=1, progress=False)
+        simulate_tau2019(copied, SMALL, splits=(1,), seed=6, parallel=ONE, progress=False)
     assert (copied / "foa_dev" / "split1_ir0_ov1_1.wav").exists()
 
 
 def test_overwriting_with_other_settings_leaves_nothing_of_the_old_ones(copied):
     fewer = SMALL.model_copy(update={"recordings_per_split": {1: 1}, "duration_s": 2.0})
-    simulate_tau2019(copied, fewer, formats=["foa"], splits=(1,), seed=5, jobs=1, overwrite=True, progress=False)
+    simulate_tau2019(copied, fewer, formats=["foa"], splits=(1,), seed=5, parallel=ONE, overwrite=True, progress=False)
     files = sorted(path.name for path in copied.rglob("*") if path.is_file())
     assert files == ["README.md", SETTINGS_FILE, "split1_ir0_ov1_1.csv", "split1_ir0_ov1_1.wav"]
 
@@ -124,7 +125,7 @@ def test_nothing_is_written_among_recordings_that_were_not_simulated(tmp_path):
     real.write_bytes(b"a real recording")
     for overwrite in (False, True):
         with pytest.raises(DataError, match="not simulated"):
-            simulate_tau2019(tmp_path, SMALL, splits=(1,), jobs=1, overwrite=overwrite, progress=False)
+            simulate_tau2019(tmp_path, SMALL, splits=(1,), parallel=ONE, overwrite=overwrite, progress=False)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
 
 
@@ -251,7 +252,7 @@ def annotations(tmp_path) -> Path:
 
 def test_given_annotations_become_audio_where_and_when_they_say(annotations, tmp_path):
     root = tmp_path / "rendered"
-    report = simulate_tau2019(root, SMALL, jobs=1, annotations=annotations, progress=False)
+    report = simulate_tau2019(root, SMALL, parallel=ONE, annotations=annotations, progress=False)
     assert report.written == ("split0_7", "split2_ir3_ov2_71")
     assert (root / "metadata_dev" / "split2_ir3_ov2_71.csv").read_text() == ANNOTATED
     assert (root / "metadata_eval" / "split0_7.csv").read_text() == HEADER
@@ -280,7 +281,7 @@ def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_writ
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        simulate_tau2019(tmp_path / "out", SMALL, jobs=1, annotations=tmp_path / "given", progress=False)
+        simulate_tau2019(tmp_path / "out", SMALL, parallel=ONE, annotations=tmp_path / "given", progress=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -310,13 +311,13 @@ def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(own_r
 def test_a_folder_without_any_class_is_refused_before_anything_is_written(tmp_path):
     simulation = SMALL.model_copy(update={"source_dir": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="no recording of any class"):
-        simulate_tau2019(tmp_path / "out", simulation, jobs=1, progress=False)
+        simulate_tau2019(tmp_path / "out", simulation, parallel=ONE, progress=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_settings_without_any_recording_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="No recording is to be simulated"):
-        simulate_tau2019(tmp_path, SMALL, splits=(3,), jobs=1, progress=False)
+        simulate_tau2019(tmp_path, SMALL, splits=(3,), parallel=ONE, progress=False)
 
 
 def test_a_class_without_a_sound_is_refused():
@@ -328,7 +329,7 @@ def test_own_recordings_are_heard(own_recordings, tmp_path):
     simulation = SMALL.model_copy(update={"source_dir": own_recordings, "recordings_per_split": {1: 1}})
     dataset = DatasetConfig(classes=("speech",))
     root = tmp_path / "out"
-    simulate_tau2019(root, simulation, formats=["foa"], splits=(1,), jobs=1, progress=False, dataset=dataset)
+    simulate_tau2019(root, simulation, formats=["foa"], splits=(1,), parallel=ONE, progress=False, dataset=dataset)
     x = read_audio(root / "foa_dev" / "split1_ir0_ov1_1.wav")[:, 0]
     power = np.abs(np.fft.rfft(x)) ** 2
     tones = sum(power[int(3 * hz - 30) : int(3 * hz + 30)].sum() for hz in range(300, 900, 100))

@@ -29,7 +29,7 @@ DATASET = DatasetConfig(
 SMALL = SimulationConfig(
     preset="fixture", scenes=10, files_per_class=5, verified_share=0.6, sound_rate_hz=16000, scene_rate_hz=16000
 )
-QUIET = {"seed": 5, "jobs": 1, "progress": False}
+QUIET = {"seed": 5, "parallel": ParallelConfig(jobs=1), "progress": False}
 SOUNDS, SCENES = "dcase2018_task2", "TUT-urban-acoustic-scenes-2018-development"
 
 
@@ -86,7 +86,7 @@ def test_the_mixer_mixes_them(copied):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_segmentation(tmp_path, DATASET, SMALL, **{**QUIET, "jobs": 2})
+    simulate_segmentation(tmp_path, DATASET, SMALL, **{**QUIET, "parallel": ParallelConfig(jobs=2)})
     assert _checksums(tmp_path) == _checksums(simulated)
 
 

@@ -1,0 +1,132 @@
+"""A small stage, trained alone or by devices or processes together; `test_joint_training` runs this as a program."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from common.commands import choose_backend
+from common.config import RunConfig, TrainingConfig
+from common.errors import ConfigError
+from common.pipeline_config import PipelineConfig
+
+BATCH_SIZE, SHAPE = 4, (6, 2)
+# Adam's epsilon keeps what is rounded otherwise on other devices from becoming a step of full length.
+TRAINING = TrainingConfig(epochs=4, iterations_per_epoch=4, patience_epochs=0, learning_rate=0.01, epsilon=1e-3)
+FRAMES = (25, 3, 31, 8, 22, 17, 40, 12, 6)  # of recordings to train on; sequences have 10, so that some are padded
+VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction for each
+
+
+def write_features(folder: Path) -> None:
+    """Writes a store of recordings in shards of two, one of them of one; every third recording has no labels."""
+    from common.extraction import Item, extract
+    from common.parallel import ParallelConfig
+    from common.tfrecord import ArraySpec, ExampleSchema
+
+    def compute(item: Item) -> dict[str, np.ndarray]:
+        rng, labelled = np.random.default_rng(item.payload), item.payload % 3 > 0
+        frames = (*FRAMES, *VALIDATING * [20])[item.payload]
+        return {
+            "features": rng.normal(1.0, 2.0, (frames, *SHAPE)).astype(np.float16),
+            "activity": (rng.random((frames, 3)) > 0.6).astype(np.uint8) * labelled,
+            "azimuth_deg": rng.integers(-180, 180, (frames, 3)).astype(np.int16),
+            "elevation_deg": rng.integers(-40, 40, (frames, 3)).astype(np.int16),
+            "labelled": np.array(labelled, np.uint8),
+            "events": np.zeros((0, 6)),
+        }
+
+    per_frame = {"activity": "uint8", "azimuth_deg": "int16", "elevation_deg": "int16"}
+    arrays = {name: ArraySpec(kind, (None, 3)) for name, kind in per_frame.items()}
+    arrays |= {"features": ArraySpec("float16", (None, *SHAPE)), "events": ArraySpec("float64", (None, 6))}
+    schema = ExampleSchema(arrays | {"labelled": ArraySpec("uint8", ())})
+    groups = [*len(FRAMES) * ["train"], *VALIDATING * ["validate"]]
+    items = [Item(f"r{number:02d}", group, payload=number) for number, group in enumerate(groups)]
+    one = ParallelConfig(jobs=1)
+    extract(folder, items, compute, schema, {}, parallel=one, recordings_per_shard=2, progress=False)
+
+
+class MeanOutput:
+    """Scores a set by the distance of its mean output from one half; may never come back."""
+
+    def __init__(self, last_epoch: int | None = None, folder: Path | None = None):
+        self.sums, self.frames, self.hangs = 0.0, 0, bool(folder and (folder / f"epoch-{last_epoch:05d}").exists())
+
+    def update(self, prediction):
+        if self.hangs:
+            time.sleep(600)
+        self.sums += float(prediction.outputs["sed"].mean()) * prediction.frames
+        self.frames += prediction.frames
+
+    def result(self):
+        return {"error": abs(self.sums / self.frames - 0.5)}
+
+
+def train(features: Path, folder: Path, run: RunConfig, dropout: float = 0.0, last_epoch: int | None = None):
+    """Trains the stage; a process whose last epoch is stored hangs in the scores of the next one."""
+    import keras
+
+    from common.feature_store import FeatureStore
+    from common.layers import BatchNormalization
+    from common.losses import MaskedBinaryCrossentropy
+    from common.stage_data import Selection, stage_data
+    from common.system import Stage
+    from common.training import Goal, train_stage
+    from seld.losses import MaskedAngleError
+
+    def build(shape):
+        inputs = keras.Input(shape)
+        x = keras.layers.Conv2D(4, 3, padding="same")(inputs)
+        x = keras.layers.Activation("relu")(BatchNormalization(momentum=0.8)(x))
+        x = keras.layers.Dropout(dropout)(keras.layers.Reshape((-1, 4 * shape[1]))(x))
+        sed, doa = keras.layers.Dense(3, "sigmoid", name="sed"), keras.layers.Dense(6, name="doa")
+        return keras.Model(inputs, {"sed": sed(x), "doa": doa(x)})
+
+    targets = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+    losses = {"sed": MaskedBinaryCrossentropy(), "doa": MaskedAngleError(root=True)}
+    stage = Stage("sed", build, targets, losses, {"sed": 1.0, "doa": 0.1})
+    store = FeatureStore.open(features)
+    chosen, validating = (Selection(store, (group,)) for group in ("train", "validate"))
+    pipeline = PipelineConfig(sequence_frames=10, batch_size=BATCH_SIZE)
+    data = stage_data(stage, chosen, validating, store.statistics(), pipeline, seed=1)
+    goal = Goal("val_error", "min", lambda: MeanOutput(last_epoch, last_epoch and folder / "resume"), panels=[])
+    train_stage(stage, data, goal, TRAINING, run, folder, seed=2)
+
+
+def _process(features: str, folder: str, multi_host: str, last_epoch: str) -> None:
+    """Trains in one of several processes on JAX, or alone (`multi_host` null); prints its folder and the history."""
+    settings, epoch = json.loads(multi_host), json.loads(last_epoch)
+    shared = {} if settings is None else {"distribution": "multi_host", "multi_host": settings}
+    run = RunConfig(backend="jax", device="cpu", **shared)
+    choose_backend(run)
+    from common import distribution, processes
+    from common.training import finished_epochs
+
+    distribution.prepare(run, [BATCH_SIZE])
+    with processes.own_folder(Path(folder)) as own:
+        train(Path(features), own, run, dropout=0.3, last_epoch=epoch)
+        print(json.dumps({"folder": str(own), "history": finished_epochs(own)["history"]}))
+
+
+def _mirrored(features: str, folder: str) -> None:
+    """Trains on one device, then on two logical ones that share each batch, on TensorFlow."""
+    alone, mirrored = (RunConfig(device="cpu", distribution=kind) for kind in ("none", "mirrored"))
+    choose_backend(alone)
+    import tensorflow as tf
+
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+    from common import distribution
+
+    for name, run in (("alone", alone), ("mirrored", mirrored)):
+        distribution.prepare(run, [BATCH_SIZE])
+        train(Path(features), Path(folder) / name, run)
+    try:
+        distribution.prepare(mirrored, [BATCH_SIZE, 3])
+    except ConfigError as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    {"process": _process, "mirrored": _mirrored}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,104 @@
+"""Devices, and processes, that share each batch learn what one that has the whole batch learns."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.histories import history_rows
+from tests.joint_training import TRAINING, write_features
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("features")
+    write_features(folder)
+    return folder
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts programs whose temporary folder is `tmp_path`/scratch; none outlives the test."""
+    (tmp_path / "scratch").mkdir()
+    started = []
+
+    def start(*arguments, **environment) -> subprocess.Popen:
+        call = [sys.executable, "-m", "tests.joint_training", *map(str, arguments)]
+        environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch"), **environment}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(call, cwd=ROOT, text=True, env=environment, **pipes))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finished(process: subprocess.Popen) -> str:
+    """The last line that a program printed."""
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors[-3000:]
+    return output.splitlines()[-1]
+
+
+def free_port(among=(0,)) -> int:
+    for port in among:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("localhost", port))
+            return probe.getsockname()[1]
+    raise OSError("no free port")
+
+
+def assert_same_training(received: Path, expected: Path) -> None:
+    """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores of each epoch."""
+    last = f"resume/epoch-{TRAINING.epochs:05d}/variables.npz"
+    with np.load(expected / last) as wanted, np.load(received / last) as given:
+        assert len(given.files) == len(wanted.files) > 20
+        for name in wanted.files:
+            np.testing.assert_allclose(given[name], wanted[name], rtol=1e-3, atol=2e-5)
+    rows = [[list(map(float, row.values())) for row in history_rows(folder)] for folder in (received, expected)]
+    assert len(rows[0]) == TRAINING.epochs
+    np.testing.assert_allclose(*rows, rtol=1e-4)
+
+
+def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(features, tmp_path, start):
+    refusal = finished(start("mirrored", features, tmp_path))
+    assert "divisible by their number, 2. Received: 3." in refusal  # of the batches asked for in the end
+    assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
+
+
+def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(features, tmp_path, start):
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    address = f"localhost:{free_port()}"
+    places = [json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)]
+    first = start("process", features, run, places[0], "null")
+    second = start("process", features, run, places[1], "2")  # hangs in epoch 3
+    while not (run / "resume/epoch-00002").exists():
+        assert first.poll() is None and second.poll() is None, (first.communicate(), second.communicate())
+        time.sleep(0.05)
+    second.send_signal(signal.SIGKILL)
+    first.communicate(timeout=60)  # it ends by itself
+    assert first.returncode not in (0, None)
+
+    job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number
+    slurm = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
+    again = [
+        start("process", features, run, "{}", "null", SLURM_PROCID=number, SLURM_LOCALID=number, **slurm)
+        for number in "01"
+    ]
+    one = start("process", features, alone, "null", "null")
+    told = [json.loads(finished(process)) for process in (*again, one)]
+    assert told[0]["folder"] == str(run) and told[1]["folder"].startswith(str(tmp_path / "scratch"))
+    assert told[0]["history"] == told[1]["history"]  # to the last digit
+    assert_same_training(run, alone)
