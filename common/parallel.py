@@ -1,7 +1,10 @@
 """Work spread over processes of one machine, or over machines through joblib's other backends."""
 
+import functools
 import importlib
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -15,6 +18,7 @@ from common.section import Section
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_LOOKS_S = 0.2  # between two looks at whether the parent lives
 
 
 class ParallelConfig(Section):
@@ -41,7 +45,7 @@ def parallel_map(
 
     With one process of this machine, everything happens in this one. Numerical libraries use one thread per process,
     so that processes do not compete and results do not depend on their number. Processes keep the memory that one item
-    frees for the next.
+    frees for the next, and end when this one is killed.
 
     Raises:
         ConfigError: the engine is not installed.
@@ -58,7 +62,8 @@ def parallel_map(
     limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
     with limits, _engine(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
         pool = joblib.Parallel(return_as="generator_unordered" if parallel.backend != "ray" else "list", batch_size=1)
-        work = function if parallel.backend == "threading" else partial(_single_threaded, function)
+        parent = os.getpid() if parallel.backend == "loky" else None
+        work = function if parallel.backend == "threading" else partial(_single_threaded, function, parent=parent)
         yield from pool(joblib.delayed(work)(item) for item in items)
 
 
@@ -90,9 +95,23 @@ def _installed(module: str, package: str) -> Any:
         ) from error
 
 
-def _single_threaded(function: Callable[[Item], Result], item: Item) -> Result:
+def _single_threaded(function: Callable[[Item], Result], item: Item, parent: int | None = None) -> Result:
     from threadpoolctl import threadpool_limits
 
     keep_freed_memory()
+    if parent is not None:
+        _end_with(parent)
     with threadpool_limits(limits=1):
         return function(item)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, which would otherwise go on writing beside the parent's next run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOKS_S)
+        os._exit(1)  # no clean-up: whoever would need it is gone
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -5,7 +5,6 @@ on the formats that are written with it, or on the order of work.
 """
 
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +17,15 @@ from pydantic import Field, field_validator
 from common.errors import ConfigError
 from common.parallel import ParallelConfig, parallel_map
 from common.section import Section
-from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
+from common.simulation.dataset_folder import (
+    SimulationReport,
+    as_stored,
+    finish_root,
+    prepare_root,
+    scratch_folder,
+    source_digest,
+    text_digest,
+)
 from seld.dataset import DatasetConfig
 
 if TYPE_CHECKING:  # importing what renders takes seconds: settings are read without it
@@ -191,12 +198,12 @@ def simulate_tau2019(
     job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), ParallelConfig(jobs=jobs))
     entries = job.entries(splits, annotations)
     orders = job.orders(entries)
-    prepare_root(root, _settings_to_store(job, annotations), _folders(root), DATASET_NAME, overwrite)
+    stored = _settings_to_store(job, annotations)
+    prepare_root(root, stored, _folders(root), DATASET_NAME, overwrite)
     pending = [entry for entry in entries if overwrite or not job.is_complete(entry)]
-    audio_s = 0.0
-    if pending:
-        with tempfile.TemporaryDirectory(prefix="simulation_") as scratch:
-            audio_s = _simulate(job, pending, orders, Path(scratch), progress)
+    with scratch_folder(root) as scratch:
+        audio_s = _simulate(job, pending, orders, scratch, progress) if pending else 0.0
+    finish_root(root, stored)
     written = tuple(entry.name for entry in pending)
     skipped = tuple(entry.name for entry in entries if entry.name not in set(written))
     report = SimulationReport(root, written, skipped, audio_s, time.perf_counter() - started_s)
