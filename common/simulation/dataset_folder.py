@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from common.errors import DataError
 from common.files import remove_temporaries, storage_error, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
-_SCRATCH = ".simulation_"
 _README = """# SIMULATED data
 
 The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of {dataset} but are
@@ -79,7 +77,7 @@ def prepare_root(
         DataError: it holds recordings that were not simulated, or were with other settings.
     """
     outdated = check_root(root, settings, folders, overwrite)
-    for folder in (root, *folders):
+    for folder in folders:
         remove_temporaries(folder)
     for path in outdated:
         path.unlink()
@@ -115,16 +113,15 @@ def check_root(root: Path, settings: dict[str, Any], folders: Sequence[Path], ov
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Lends a hidden folder in the dataset for what many recordings share; those of killed runs are removed.
+    """Lends a hidden folder in the dataset for what many recordings share; removes what killed runs left beside it.
 
     Raises:
         DataError: it cannot be made.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for leftover in root.glob(f"{_SCRATCH}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        scratch = tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=root)
+        remove_temporaries(root)
+        scratch = tempfile.TemporaryDirectory(prefix=".sounds.", suffix=".tmp", dir=root)
     except OSError as error:
         raise storage_error(root, error) from error
     with scratch as folder:
