@@ -11,11 +11,12 @@ import numpy as np
 import yaml
 
 from common.audio import read_audio
+from common.callbacks import TIMES
 from common.feature_store import MANIFEST, FeatureStore, read_arrays
 from common.layers import weights_by_name
 from common.tfrecord import read_records
 from common.training import load_model
-from tests.histories import TIMES, finished_text, history_rows
+from tests.histories import finished_text, history_rows
 
 GROWING = "tensorboard"  # folder of logs that are written on and on
 
