@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,10 +86,6 @@ class Report:
     places: Counter[str] = field(default_factory=Counter)
     whole_s: float = 0.0
     beside: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:

@@ -203,7 +203,7 @@ def main() -> None:
 
     target = TARGETS[given.name](folder / "data", run)
     report = survive(target, folder, given.kills, given.seed, say=say)
-    (folder / REPORT).write_text(json.dumps(report.to_json()))
+    (folder / REPORT).write_text(json.dumps(vars(report)))
     if report.beside:
         say(f"\n{report.beside}")
 
