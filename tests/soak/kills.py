@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from common.files import TEMPORARY_PATTERN
+from common.locks import LOCK
 from tests.soak.files import check_whole
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +25,8 @@ MOMENTS = ("before any file", "between files", "within a file")
 EARLY_SHARE = 0.2  # of the kills come before a run has written anything
 _LOOK_S = 0.005
 _ORPHANS_S = 20.0
-_LONGEST_S = 300.0
+_LONGEST_S = 900.0
+_SHARED = Path("/dev/shm")
 
 
 class Job(Protocol):
@@ -132,7 +134,7 @@ class Survivor:
         started, first_s = time.monotonic(), None
         job = self.start(self.target.command(self.whole), self.log)
         while job.poll() is None:
-            if first_s is None and any(self.whole.rglob("*")):
+            if first_s is None and written_since(self.whole, 0.0):
                 first_s = time.monotonic() - started
             time.sleep(_LOOK_S)
         self.report.whole_s = time.monotonic() - started
@@ -218,7 +220,7 @@ class Survivor:
         report = self.report
         report.kills += 1
         report.orphaned += spare_workers
-        fresh = [path for path in self.killed.rglob("*") if changed_since(path, started)]
+        fresh = written_since(self.killed, started)
         within = any(path.match(TEMPORARY_PATTERN) for path in fresh)
         report.moments[MOMENTS[2] if within else MOMENTS[1] if fresh else MOMENTS[0]] += 1
         if self.target.place is not None:
@@ -290,6 +292,9 @@ def await_orphans(groups: list[int]) -> None:
             break
         assert waited < _ORPHANS_S / _LOOK_S, f"processes live on without their parent: {alive}"
         time.sleep(_LOOK_S)
+    for pid in groups:  # joblib's, which its own process would remove were it not killed too
+        for path in (*_SHARED.glob(f"sem.loky-{pid}-*"), *_SHARED.glob(f"joblib_memmapping_folder_{pid}_*")):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     groups.clear()
 
 
@@ -301,12 +306,16 @@ def _group_of_living(path: Path) -> int | None:
     return None if state in "ZX" else int(group)
 
 
-def changed_since(path: Path, time_s: float) -> bool:
-    """Whether a file was changed after a time; not if it is gone."""
-    try:
-        return path.is_file() and path.stat().st_mtime > time_s
-    except OSError:
-        return False
+def written_since(folder: Path, time_s: float) -> list[Path]:
+    """Files that were written after a time, but for the lock."""
+
+    def is_fresh(path: Path) -> bool:
+        try:
+            return path.is_file() and path.name != LOCK and path.stat().st_mtime > time_s
+        except OSError:  # it has just gone
+            return False
+
+    return [path for path in folder.rglob("*") if is_fresh(path)]
 
 
 def different(expected: dict[str, Any], received: dict[str, Any]) -> list[str]:
