@@ -14,6 +14,7 @@ from common.audio import read_audio
 from common.callbacks import TIMES
 from common.feature_store import MANIFEST, FeatureStore, read_arrays
 from common.layers import weights_by_name
+from common.locks import LOCK
 from common.tfrecord import read_records
 from common.training import load_model
 from tests.histories import finished_text, history_rows
@@ -50,8 +51,8 @@ def final_files(folder: Path) -> list[Path]:
 
 
 def all_files(folder: Path) -> list[Path]:
-    """All files, hidden ones too, sorted; none of logs that grow."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.parent.name != GROWING)
+    """All files, hidden ones too, sorted; neither locks, which may outlast finished work, nor growing logs."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return sorted(path for path in paths if GROWING not in path.relative_to(folder).parts)
 
 
