@@ -4,7 +4,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,20 @@ def scratch_folder(root: Path) -> Iterator[Path]:
     Raises:
         DataError: it cannot be made.
     """
+    is_new = not root.exists()
     try:
         root.mkdir(parents=True, exist_ok=True)
         remove_temporaries(root)
         scratch = tempfile.TemporaryDirectory(prefix=".sounds.", suffix=".tmp", dir=root)
     except OSError as error:
         raise storage_error(root, error) from error
-    with scratch as folder:
-        yield Path(folder)
+    try:
+        with scratch as folder:
+            yield Path(folder)
+    finally:
+        if is_new:
+            with suppress(OSError):
+                root.rmdir()  # if nothing was written
 
 
 def finish_root(root: Path, settings: dict[str, Any]) -> None:

@@ -161,13 +161,20 @@ def beside(whole: Path, killed: Path, stages: Sequence[str], monitor: str) -> st
     lines = []
     for stage in stages:
         histories = [json.loads((run / stage / FINISHED).read_text())["history"] for run in (whole, killed)]
-        columns = [history[name] for history in histories for name in ("loss", monitor)]
-        title = f"{'loss':>14} {monitor:>18}"
-        lines.append(f"{Path(stage).name:>8}: {'uninterrupted':<32} | killed and resumed")
-        lines.append(f"{'epoch':>8}  {title} | {title}")
-        for epoch, (loss, score, other_loss, other_score) in enumerate(zip(*columns, strict=True), start=1):
-            lines.append(f"{epoch:>8}  {loss:>14.9f} {score:>18.9f} | {other_loss:>14.9f} {other_score:>18.9f}")
+        names = ("loss", "val_loss", monitor)
+        title = "".join(f"{name:>18}" for name in names)
+        lines += [
+            f"{Path(stage).name:>8}{'uninterrupted':>54} |{'killed and resumed':>54}",
+            f"   epoch{title} |{title}",
+        ]
+        for epoch in range(max(len(history["loss"]) for history in histories)):
+            one, other = ("".join(_cell(history[name], epoch) for name in names) for history in histories)
+            lines.append(f"{epoch + 1:>8}{one} |{other}")
     return "\n".join(lines)
+
+
+def _cell(values: Sequence[float], epoch: int) -> str:
+    return f"{values[epoch]:>18.9f}" if epoch < len(values) and values[epoch] is not None else f"{'-':>18}"
 
 
 TARGETS: dict[str, Callable[[Path, Run], Target]] = {

@@ -59,6 +59,9 @@ def test_scratch_is_hidden_in_the_dataset_and_that_of_killed_runs_is_removed(tmp
         (scratch / "bank.npy").touch()
         assert scratch.parent == tmp_path and scratch.name[0] == "." and not left.exists()
     assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError), scratch_folder(tmp_path / "new"):
+        raise DataError("before anything is written")
+    assert not (tmp_path / "new").exists()
 
 
 def test_other_settings_are_named_and_replace_the_old_ones_only_when_asked_to(tmp_path):
