@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -103,8 +104,6 @@ def run_here(command: Sequence[str], log: Path) -> None:
     os.setsid()
     os.chdir(ROOT)
     with log.open("wb") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     if command[0] == "-m":
@@ -130,13 +129,12 @@ class Survivor:
 
     def run_whole(self) -> float:
         """Runs without interruption; returns the seconds until the first file, and notes those until the end."""
-        self.whole.mkdir(parents=True)
         started, first_s = time.monotonic(), None
-        job = self.start(self.target.command(self.whole), self.log)
-        while job.poll() is None:
-            if first_s is None and written_since(self.whole, 0.0):
-                first_s = time.monotonic() - started
-            time.sleep(_LOOK_S)
+        with self._job(self.whole) as job:
+            while job.poll() is None:
+                if first_s is None and written_since(self.whole, 0.0):
+                    first_s = time.monotonic() - started
+                time.sleep(_LOOK_S)
         self.report.whole_s = time.monotonic() - started
         self._check_status(job)
         self.expected = self.target.contents(self.whole)
@@ -145,15 +143,11 @@ class Survivor:
 
     def kill_at(self, moment_s: float, spare_workers: bool) -> bool:
         """Starts the command and kills it after some seconds; False: it ended before, and its work is compared."""
-        self.killed.mkdir(exist_ok=True)
-        self.report.runs += 1
         started = time.time()
-        job = self.start(self.target.command(self.killed), self.log)
-        if self._ended_within(job, moment_s):
-            self.compare(job)
-            return False
-        kill(job, spare_workers)
-        if job.poll() != -signal.SIGKILL:  # it ended while the signal was on its way
+        with self._job(self.killed) as job:
+            if not self._ended_within(job, moment_s):
+                kill(job, spare_workers)
+        if job.poll() != -signal.SIGKILL:  # it ended before, or while the signal was on its way
             self.compare(job)
             return False
         self.groups.append(job.pid)
@@ -164,10 +158,8 @@ class Survivor:
 
     def finish(self) -> None:
         """Lets the command end, and compares its work."""
-        self.killed.mkdir(exist_ok=True)
-        self.report.runs += 1
-        job = self.start(self.target.command(self.killed), self.log)
-        assert self._ended_within(job, _LONGEST_S), f"{self.target.name} does not end"
+        with self._job(self.killed) as job:
+            assert self._ended_within(job, _LONGEST_S), f"{self.target.name} does not end"
         self.compare(job)
 
     def check(self) -> None:
@@ -200,6 +192,18 @@ class Survivor:
     def _found(self, patterns: Sequence[str]) -> set[Path]:
         return {path for pattern in patterns for path in self.killed.glob(pattern)}
 
+    @contextmanager
+    def _job(self, folder: Path) -> Iterator[Job]:
+        """Starts the command; whatever happens meanwhile, it does not outlive the block."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.report.runs += 1
+        job = self.start(self.target.command(folder), self.log)
+        try:
+            yield job
+        finally:
+            if job.poll() is None:
+                kill(job, spare_workers=False)
+
     def _ended_within(self, job: Job, seconds: float) -> bool:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -221,7 +225,7 @@ class Survivor:
         report.kills += 1
         report.orphaned += spare_workers
         fresh = written_since(self.killed, started)
-        within = any(path.match(TEMPORARY_PATTERN) for path in fresh)
+        within = any(path.match(TEMPORARY_PATTERN) or path.parent.match(".epoch-*") for path in fresh)
         report.moments[MOMENTS[2] if within else MOMENTS[1] if fresh else MOMENTS[0]] += 1
         if self.target.place is not None:
             report.places[self.target.place(self.killed)] += 1
