@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # TensorFlow's notices would hide the program's own messages.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check lint types audit bench torch setup lock clean
+.PHONY: demo test check lint types audit soak bench torch setup lock clean
 
 demo: $(STAMP)
 	$(RUN) simulate.py demo
@@ -35,6 +35,10 @@ audit: $(STAMP)
 	@test -x .venv-audit/bin/pip-audit || $(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip-audit
 	@$(RUN) -m tests.audit_dependencies .venv-audit/bin/pip-audit
+
+# Under 40 minutes on two cores: jobs killed 50 times each, and 20000 damaged files.
+soak: $(STAMP)
+	$(RUN) -m tests.soak
 
 bench: $(STAMP)
 	$(RUN) -m benchmarks.run

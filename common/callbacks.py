@@ -231,9 +231,7 @@ class ResumeRun(keras.callbacks.Callback):
         memory = {name: _memory_of(other) for name, other in self.others.items()}
         write_json(unfinished / "state.json", {"epochs": epoch + 1, "history": self.history, "callbacks": memory})
         unfinished.rename(target)
-        for older in self.folder.glob("epoch-*"):
-            if older != target:
-                shutil.rmtree(older, ignore_errors=True)
+        remove_older_states(target)
 
     def _variables(self) -> list:
         return [*self.model.variables, *self.model.optimizer.variables]
@@ -257,6 +255,13 @@ def latest_state(folder: Path) -> ResumeState:
         raise CheckpointError(
             f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from its start."
         ) from error
+
+
+def remove_older_states(latest: Path) -> None:
+    """Removes the states beside this one: those of earlier epochs, which a killed job may have left too."""
+    for older in latest.parent.glob("epoch-*"):
+        if older != latest:
+            shutil.rmtree(older, ignore_errors=True)
 
 
 def save_variables(path: Path, variables: Sequence) -> None:

@@ -1,14 +1,15 @@
 """Work spread over the processes of one machine, or over machines through a cluster of dask or ray."""
 
+import functools
 import importlib
 import logging
 import os
-import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
@@ -22,6 +23,7 @@ Result = TypeVar("Result")
 CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10  # for the scheduler; for a first worker; between looks for lost ones
 _AGAIN = "What is finished stays: run the same command again."
 _NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in the processes it starts, not by the user
+_LOOKS_S = 0.2  # between two looks at whether the parent lives
 
 
 class ParallelConfig(Section):
@@ -58,7 +60,8 @@ def parallel_map(
 
     With one process of this machine, everything happens in this one. Numerical libraries use one thread per process,
     so that processes do not compete and results do not depend on their number. Processes keep the memory that one item
-    frees for the next. On other machines relative paths mean the same as here, so this folder must be there too.
+    frees for the next, and end when this one is killed. On other machines relative paths mean the same as here, so
+    this folder must be there too.
 
     Raises:
         ConfigError: the engine is not installed, or the cluster cannot be reached or has no workers.
@@ -80,26 +83,27 @@ def parallel_map(
 
         # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
         limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
-        work = function if parallel.backend == "threading" else partial(_on_worker, function, os.getcwd())
+        parent = os.getpid() if parallel.backend == "loky" else None
+        worker = partial(_on_worker, function, os.getcwd(), parent=parent)
+        work = function if parallel.backend == "threading" else worker
         with limits, _ray(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
             pool = joblib.Parallel(return_as="generator_unordered" if parallel.local else "list", batch_size=1)
             yield from pool(joblib.delayed(work)(item) for item in items)
 
 
-@contextmanager
-def scratch_folder(near: Path, parallel: ParallelConfig) -> Iterator[Path]:
-    """Lends a folder for what processes share while they work: beside `near`, which all machines see, where needed."""
-    if not parallel.local:
-        near.parent.mkdir(parents=True, exist_ok=True)
-    place = None if parallel.local else near.absolute().parent
-    with tempfile.TemporaryDirectory(prefix=f".{near.name}_", dir=place) as folder:
-        yield Path(folder)
+def _on_worker(function: Callable[[Item], Result], folder: str, item: Item, parent: int | None = None) -> Result:
+    """Does one item in a process that does nothing else.
 
-
-def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> Result:
-    """Does one item in a process that does nothing else; `folder` is what relative paths start from."""
+    Args:
+        function: what is to be done.
+        folder: what relative paths start from.
+        item: what it is done with.
+        parent: the process that started this one and that it ends with; None: on a cluster, where it has none.
+    """
     from threadpoolctl import threadpool_limits
 
+    if parent is not None:
+        _end_with(parent)
     if os.getcwd() != folder:
         try:
             os.chdir(folder)
@@ -216,3 +220,15 @@ def _installed(module: str, package: str) -> Any:
             f"`parallel.backend: {package}` needs the package {package}, which is not installed. "
             f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
         ) from error
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, which would otherwise go on writing beside the parent's next run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOKS_S)
+        os._exit(1)  # no clean-up: whoever would need it is gone
+
+    threading.Thread(target=watch, daemon=True).start()

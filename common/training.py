@@ -21,6 +21,7 @@ from common.callbacks import (
     ScoreOnValidation,
     Scorer,
     latest_state,
+    remove_older_states,
 )
 from common.config import RunConfig, TrainingConfig
 from common.device_features import FRONTEND, AudioFeatures
@@ -167,6 +168,7 @@ def _fit(
     )
     if state.folder is not None:
         logger.info("%s: going on after epoch %d.", folder, state.epochs)
+        remove_older_states(state.folder)
     steps = iterations_per_epoch(training, data.batches_per_pass)
     callbacks = _callbacks(stage, data, goal, training, folder, state)
     resume = callbacks[-1]

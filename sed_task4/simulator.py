@@ -16,9 +16,18 @@ from pydantic import Field, field_validator
 
 from common.errors import ConfigError
 from common.files import write_text
-from common.parallel import ParallelConfig, parallel_map, scratch_folder
+from common.parallel import ParallelConfig, parallel_map
 from common.section import Section
-from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
+from common.simulation.dataset_folder import (
+    SimulationReport,
+    as_stored,
+    check_root,
+    finish_root,
+    prepare_root,
+    scratch_folder,
+    source_digest,
+    text_digest,
+)
 from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, Layout, subset_place
 
 if TYPE_CHECKING:  # importing what renders takes a second: settings are read without it
@@ -195,18 +204,18 @@ def simulate_task4(
         dataset = dataset.model_copy(update={"layout": layout})
     simulation = simulation or SimulationConfig()
     settings = scene_settings(simulation, seed, dataset.clip_s)
-    root, parallel = Path(root), parallel or ParallelConfig()
-    with scratch_folder(root, parallel) as scratch:
-        job = _Job(root, simulation, settings, dataset, scratch, parallel)
-        plans, metadata, bank = job.given(annotations) if annotations else job.drawn(subsets)
-        prepare_root(
-            job.root, job.stored_settings(annotations), job.folders(), DATASET_NAMES[dataset.layout], overwrite
-        )
+    job = _Job(Path(root), simulation, settings, dataset, parallel or ParallelConfig())
+    stored = job.stored_settings(annotations)
+    check_root(job.root, stored, job.folders(), overwrite)  # own recordings are read, into the folder, before all else
+    with scratch_folder(job.root) as scratch:
+        plans, metadata, bank = job.given(annotations, scratch) if annotations else job.drawn(subsets, scratch)
+        prepare_root(job.root, stored, job.folders(), DATASET_NAMES[dataset.layout], overwrite)
         pending = [plan for plan in plans if overwrite or not job.audio_path(plan).is_file()]
-        audio_s = job.render(pending, bank, progress) if pending else 0.0
+        audio_s = job.render(pending, bank, scratch, progress) if pending else 0.0
     for subset, text in metadata.items():
         job.write_metadata(subset, text)
     job.complete_metadata()
+    finish_root(job.root, stored)
     written = {job.audio_path(plan): plan.name for plan in pending}
     skipped = tuple(plan.name for plan in plans if job.audio_path(plan) not in written)
     elapsed_s = time.perf_counter() - started_s
@@ -238,7 +247,6 @@ class _Job:
     simulation: SimulationConfig
     settings: SceneSettings
     dataset: DatasetConfig
-    scratch: Path
     parallel: ParallelConfig
 
     @property
@@ -267,23 +275,25 @@ class _Job:
                 "classes": self.dataset.classes,
                 "own_recordings": source_digest(self.simulation.source_dir),
                 "own_backgrounds": source_digest(self.simulation.background_dir, "**/*"),
-                "annotations": text_digest([path.read_text() for path in given]),
+                "annotations": text_digest([path.read_text("utf-8", "replace") for path in given]),
             }
         )
 
-    def given(self, annotations: Path) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
+    def given(self, annotations: Path, scratch: Path) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
         """Plans the clips of given annotations; returns them, the metadata of each subset, and own recordings."""
         from sed_task4.scene_plans import plan_annotations
 
         plans, texts = plan_annotations(annotations, self.dataset)
-        return plans, texts, self._bank({plan.set_number for plan in plans})
+        return plans, texts, self._bank({plan.set_number for plan in plans}, scratch)
 
-    def drawn(self, subsets: Iterable[str] | None) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
+    def drawn(
+        self, subsets: Iterable[str] | None, scratch: Path
+    ) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
         """Draws the clips of subsets; returns them, the metadata of each subset, and own recordings."""
         from sed_task4.scene_plans import SUBSETS, name_clips, plan_clip
 
         named = self._whole_subsets(subsets)
-        bank = self._bank({SUBSETS[subset].set_number for subset in named})
+        bank = self._bank({SUBSETS[subset].set_number for subset in named}, scratch)
         plans: list[ClipPlan] = []
         texts: dict[str, str] = {}
         for subset in named:
@@ -308,13 +318,13 @@ class _Job:
             subset_place(self.dataset.layout, subset)
         return list(dict.fromkeys("validation" if name in PARTS_OF_VALIDATION else name for name in wanted))
 
-    def _bank(self, set_numbers: Iterable[int]) -> "SoundBank | None":
+    def _bank(self, set_numbers: Iterable[int], scratch: Path) -> "SoundBank | None":
         from sed_task4 import scene_rendering as rendering
 
         orders = rendering.order_sounds(
             self.dataset.classes, sorted(set_numbers), self.settings, self.simulation.source_dir
         )
-        return rendering.build_bank(orders, self.settings, self.simulation.background_dir, self.scratch, self.parallel)
+        return rendering.build_bank(orders, self.settings, self.simulation.background_dir, scratch, self.parallel)
 
     def _own_durations_s(self, bank: "SoundBank | None", set_number: int) -> dict[str, list[float]]:
         spans = bank.spans if bank is not None else {}
@@ -338,15 +348,17 @@ class _Job:
             texts["eval_dcase2018"] = format_strong([plan for plan in plans if plan.name not in chosen])
         return texts
 
-    def render(self, plans: "Sequence[ClipPlan]", bank: "SoundBank | None", progress: bool) -> float:
+    def render(
+        self, plans: "Sequence[ClipPlan]", bank: "SoundBank | None", scratch: Path, progress: bool
+    ) -> float:
         """Renders and writes clips; returns their duration together in seconds."""
         from tqdm import tqdm
 
         from sed_task4 import scene_rendering as rendering
 
         real_sets = sorted({plan.set_number for plan in plans if plan.domain.real})
-        rendering.build_loops(real_sets, self.settings, self.scratch, self.parallel)
-        studio = rendering.Studio(self.data_root, self.dataset.layout, self.settings, bank, self.scratch)
+        rendering.build_loops(real_sets, self.settings, scratch, self.parallel)
+        studio = rendering.Studio(self.data_root, self.dataset.layout, self.settings, bank, scratch)
         written = parallel_map(partial(rendering.write_clip, studio=studio), plans, self.parallel)
         bar = tqdm(written, total=len(plans), desc="clips", unit="file", disable=not progress)
         return sum(n_samples / self.settings.sample_rate_hz for n_samples in bar)

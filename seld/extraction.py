@@ -14,6 +14,7 @@ from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.simulation.dataset_folder import check_finished
 from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
@@ -193,6 +194,7 @@ def check_task(task: ExtractionTask) -> None:
 
 
 def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
+    check_finished(Path(task.dataset_dir))
     recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
     return extraction.extract(
         store_folder(task, set_name),

@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from common.errors import ConfigError
-from common.parallel import ParallelConfig, parallel_map, scratch_folder
+from common.parallel import ParallelConfig, parallel_map
 from common.section import Section
-from common.simulation.dataset_folder import SimulationReport, as_stored, prepare_root, source_digest, text_digest
+from common.simulation.dataset_folder import (
+    SimulationReport,
+    as_stored,
+    finish_root,
+    prepare_root,
+    scratch_folder,
+    source_digest,
+    text_digest,
+)
 from seld.dataset import DatasetConfig
 
 if TYPE_CHECKING:  # importing what renders takes seconds: settings are read without it
@@ -191,12 +199,12 @@ def simulate_tau2019(
     job = _Job(root, simulation, scene_settings(simulation, seed), dataset, tuple(formats), parallel)
     entries = job.entries(splits, annotations)
     orders = job.orders(entries)
-    prepare_root(root, _settings_to_store(job, annotations), _folders(root), DATASET_NAME, overwrite)
+    stored = _settings_to_store(job, annotations)
+    prepare_root(root, stored, _folders(root), DATASET_NAME, overwrite)
     pending = [entry for entry in entries if overwrite or not job.is_complete(entry)]
-    audio_s = 0.0
-    if pending:
-        with scratch_folder(root, parallel) as scratch:
-            audio_s = _simulate(job, pending, orders, scratch, progress)
+    with scratch_folder(root) as scratch:
+        audio_s = _simulate(job, pending, orders, scratch, progress) if pending else 0.0
+    finish_root(root, stored)
     written = tuple(entry.name for entry in pending)
     skipped = tuple(entry.name for entry in entries if entry.name not in set(written))
     report = SimulationReport(root, written, skipped, audio_s, time.perf_counter() - started_s)

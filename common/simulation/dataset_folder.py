@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import TEMPORARY_PATTERN, write_json, write_text
+from common.files import remove_temporaries, storage_error, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
 _README = """# SIMULATED data
@@ -74,6 +76,24 @@ def prepare_root(
     Raises:
         DataError: it holds recordings that were not simulated, or were with other settings.
     """
+    outdated = check_root(root, settings, folders, overwrite)
+    for folder in folders:
+        remove_temporaries(folder)
+    for path in outdated:
+        path.unlink()
+    _write_settings(root, settings, finished=False)
+    write_text(root / "README.md", _README.format(dataset=dataset, settings_file=SETTINGS_FILE))
+
+
+def check_root(root: Path, settings: dict[str, Any], folders: Sequence[Path], overwrite: bool = False) -> list[Path]:
+    """Checks what `prepare_root` checks, and writes nothing.
+
+    Returns:
+        The files that were simulated with other settings and are to be replaced.
+
+    Raises:
+        DataError: see `prepare_root`.
+    """
     stored = read_settings(root / SETTINGS_FILE)
     files = [path for folder in folders for path in folder.glob("*") if path.is_file() and path.name[0] != "."]
     if stored is None and files:
@@ -88,12 +108,54 @@ def prepare_root(
             f"{root} was simulated with other settings ({listed}). Give another folder with --set dataset_dir=..., use "
             "the same settings, or replace the recordings there with --overwrite."
         )
-    for leftover in [path for folder in folders for path in folder.glob(TEMPORARY_PATTERN)]:
-        leftover.unlink(missing_ok=True)
-    for path in files if different else []:
-        path.unlink()
-    write_json(root / SETTINGS_FILE, {"simulated": True, "generator": "dcase-keras simulate.py", "settings": settings})
-    write_text(root / "README.md", _README.format(dataset=dataset, settings_file=SETTINGS_FILE))
+    return files if different else []
+
+
+@contextmanager
+def scratch_folder(root: Path) -> Iterator[Path]:
+    """Lends a hidden folder in the dataset for what many recordings share; removes what killed runs left beside it.
+
+    Raises:
+        DataError: it cannot be made.
+    """
+    is_new = not root.exists()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        remove_temporaries(root)
+        scratch = tempfile.TemporaryDirectory(prefix=".sounds.", suffix=".tmp", dir=root)
+    except OSError as error:
+        raise storage_error(root, error) from error
+    try:
+        with scratch as folder:
+            yield Path(folder)
+    finally:
+        if is_new:
+            with suppress(OSError):
+                root.rmdir()  # if nothing was written
+
+
+def finish_root(root: Path, settings: dict[str, Any]) -> None:
+    """Says in the dataset folder that all recordings are there."""
+    _write_settings(root, settings, finished=True)
+
+
+def check_finished(root: Path) -> None:
+    """Refuses a simulated dataset that lacks recordings, since its simulation was killed.
+
+    Raises:
+        DataError: it was; or the settings cannot be read.
+    """
+    path = root / SETTINGS_FILE
+    if path.is_file() and not _read(path).get("finished", True):
+        raise DataError(
+            f"The simulation of {root} was not finished: recordings are missing. Run the same `simulate.py` command "
+            "again; what is there is not rendered twice."
+        )
+
+
+def _write_settings(root: Path, settings: dict[str, Any], finished: bool) -> None:
+    content = {"simulated": True, "generator": "dcase-keras simulate.py", "settings": settings, "finished": finished}
+    write_json(root / SETTINGS_FILE, content)
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
@@ -102,10 +164,14 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     Raises:
         DataError: the file cannot be read.
     """
-    if not path.is_file():
-        return None
+    return dict(_read(path)["settings"]) if path.is_file() else None
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        dict(content["settings"])
+        return content
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "

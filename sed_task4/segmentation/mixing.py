@@ -230,6 +230,7 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
     warn_absent_classes(table.files, dataset)
     text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
     folds = draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
+    remove_temporaries(path.parent)
     path.unlink(missing_ok=True)  # before the new settings are written
     write_text(path.with_name(FOLDS_NAME), format_folds(table.files, folds))
     write_json(record, settings)

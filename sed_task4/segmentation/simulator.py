@@ -16,14 +16,17 @@ from pydantic import Field
 
 from common.errors import ConfigError, DataError
 from common.files import write_text
-from common.parallel import ParallelConfig, parallel_map, scratch_folder
+from common.parallel import ParallelConfig, parallel_map
 from common.section import Section
 from common.simulation.dataset_folder import (
     SETTINGS_FILE,
     SimulationReport,
     as_stored,
+    check_root,
+    finish_root,
     prepare_root,
     read_settings,
+    scratch_folder,
     text_digest,
 )
 from sed_task4.segmentation.dataset import DatasetConfig, EventFile, parse_event_files, parse_scenes, scenes_folder
@@ -158,10 +161,11 @@ def simulate_segmentation(
     root, parallel = Path(root), parallel or ParallelConfig()
     job = _Job(root, dataset, simulation, sound_settings(simulation, seed, dataset.clip_s))
     sounds, scenes = job.plans(annotations)
-    job.open_folder(sounds, scenes, overwrite)
-    with scratch_folder(root, parallel) as scratch:
+    stored = job.open_folder(sounds, scenes, overwrite)
+    with scratch_folder(job.root) as scratch:
         written, audio_s = job.render(sounds, scenes, scratch, parallel, overwrite, progress)
     job.write_tables(sounds, scenes)
+    finish_root(job.root, stored)
     names = [file.name for file in sounds] + [file.name for file in scenes]
     skipped = tuple(sorted(set(names) - set(written)))
     report = SimulationReport(job.root, tuple(written), skipped, audio_s, time.perf_counter() - started_s)
@@ -259,19 +263,26 @@ class _Job:
             scenes = [SceneFile(name, label, "-".join(name.split("-")[1:3])) for name, label in rows]
         return sounds, scenes
 
-    def open_folder(self, sounds: "Sequence[EventFile]", scenes: "Sequence[SceneFile]", overwrite: bool) -> None:
-        """Makes the dataset folder, or checks that what it holds belongs together with what is to be written."""
+    def open_folder(
+        self, sounds: "Sequence[EventFile]", scenes: "Sequence[SceneFile]", overwrite: bool
+    ) -> dict[str, Any]:
+        """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
+
+        Returns:
+            All that decides the content of the files, as the folder stores it.
+        """
         from sed_task4.segmentation.mixing import forget_mixtures
         from sed_task4.segmentation.scene_plans import format_scenes, format_sounds
 
         stored = as_stored(
             {**asdict(self.settings), "files": text_digest([format_sounds(sounds), format_scenes(scenes)])}
         )
-        before = read_settings(self.root / SETTINGS_FILE)
-        audio = self.sounds_dir / "audio_train", self.scenes_dir / "audio"
-        prepare_root(self.root, stored, [self.sounds_dir, self.scenes_dir, *audio], DATASET_NAME, overwrite)
-        if before not in (None, stored):
-            forget_mixtures(self.root, self.dataset)
+        folders = [self.sounds_dir, self.scenes_dir, self.sounds_dir / "audio_train", self.scenes_dir / "audio"]
+        check_root(self.root, stored, folders, overwrite)
+        if read_settings(self.root / SETTINGS_FILE) not in (None, stored):
+            forget_mixtures(self.root, self.dataset)  # before the new settings are written: it may be killed
+        prepare_root(self.root, stored, folders, DATASET_NAME, overwrite)
+        return stored
 
     def render(
         self,

@@ -1,9 +1,6 @@
 """Extraction is safe to kill, gives the same bytes however it is run, and says what is wrong."""
 
 import json
-import multiprocessing
-import signal
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,18 +25,6 @@ def compute(item: Item) -> dict[str, np.ndarray]:
         "features": rng.normal(5, 2, (frames, 3, 2)).astype(np.float16),
         "activity": rng.integers(0, 2, (frames, 2), dtype=np.uint8),
     }
-
-
-def compute_slowly(item: Item) -> dict[str, np.ndarray]:
-    time.sleep(0.03)
-    return compute(item)
-
-
-def slow_extraction(folder: Path, jobs: int) -> None:
-    parallel = ParallelConfig(jobs=jobs, backend="threading")  # processes would spend the test on their imports
-    extract(
-        folder, ITEMS, compute_slowly, SCHEMA, SETTINGS, parallel=parallel, recordings_per_shard=2, progress=False
-    )  # fmt: skip
 
 
 def run(folder: Path, items=ITEMS, settings=SETTINGS, function=compute, **options) -> FeatureStore:
@@ -82,31 +67,6 @@ def test_statistics_of_groups_are_those_of_all_their_frames(finished):
 def test_two_at_once_write_the_same_bytes_as_one(finished, tmp_path):
     run(tmp_path, parallel=ParallelConfig(jobs=2, backend="threading"))
     assert contents(tmp_path) == contents(finished)
-
-
-def test_killed_runs_leave_what_one_run_leaves(finished, tmp_path):
-    context = multiprocessing.get_context("forkserver")  # imports once, then starts each run in milliseconds
-    context.set_forkserver_preload(["tests.common.test_extraction"])
-    for number, (jobs, shards_done) in enumerate([(1, 1), (2, 3), (1, 6), (2, 9)]):
-        process = context.Process(target=slow_extraction, args=(tmp_path, jobs))
-        process.start()
-        deadline = time.monotonic() + 120
-        while len(list(tmp_path.glob("*.npz"))) < shards_done and process.is_alive():
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        time.sleep(0.007 * number)  # in the middle of a shard, at different places
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        with pytest.raises(DataError, match="extraction was not finished"):
-            FeatureStore.open(tmp_path)
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
-    (tmp_path / ".left.tfrecord.1.tmp").write_bytes(b"half")
-    run(tmp_path)
-    assert contents(tmp_path) == contents(finished)
-    assert not list(tmp_path.glob(TEMPORARY_PATTERN))
-    assert len(before) >= 9  # and these were not made again
-    assert all((tmp_path / name).stat().st_mtime_ns == changed for name, changed in before.items())
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "statistics"])

@@ -2,11 +2,6 @@
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -16,7 +11,7 @@ import pytest
 from common.commands import extract, simulate
 from seld.cli import main
 from seld.score import main as score_main
-from tests.histories import finished_text, history_rows
+from tests.histories import history_rows
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -156,24 +151,6 @@ def test_the_published_form_trains_on_microphones(tmp_path):
     assert simulate(["2-published", *options]) == 0
     assert main(["2-published", "a", *options, *folds]) == 0
     assert (tmp_path / "output" / "2-published_a" / "scores.json").exists()
-
-
-def test_a_killed_training_goes_on_to_the_history_of_an_uninterrupted_one(folder):
-    """Kills the process itself, three epochs from the end, and starts it again with the same ids."""
-    options = arguments(folder, training__epochs="6", training__passes_per_epoch="3")
-    command = [sys.executable, "seld.py", "demo", "killed", *options]
-    fold = folder / "output" / "demo_killed" / "fold1" / "seld"
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not any((fold / "resume").glob("epoch-0000[2-9]")) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
-    assert main(["demo", "killed", *options]) == 0
-    assert main(["demo", "whole", *options]) == 0
-    whole = folder / "output" / "demo_whole" / "fold1" / "seld"
-    assert history_rows(fold) == history_rows(whole)
-    assert finished_text(fold) == finished_text(whole)
 
 
 def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_audio(tmp_path):

@@ -6,8 +6,11 @@ from common.errors import DataError
 from common.simulation.dataset_folder import (
     SETTINGS_FILE,
     as_stored,
+    check_finished,
+    finish_root,
     prepare_root,
     read_settings,
+    scratch_folder,
     source_digest,
     text_digest,
 )
@@ -34,6 +37,31 @@ def test_a_folder_of_the_same_settings_is_kept_and_cleaned_of_halves(tmp_path):
     half.touch()
     _prepare(tmp_path)
     assert whole.exists() and not half.exists()
+
+
+def test_a_dataset_counts_as_finished_only_once_its_simulation_has_ended(tmp_path):
+    check_finished(tmp_path)  # not simulated
+    _prepare(tmp_path)
+    with pytest.raises(DataError, match=r"was not finished: recordings are missing. Run the same `simulate.py`"):
+        check_finished(tmp_path)
+    finish_root(tmp_path, SETTINGS)
+    check_finished(tmp_path)
+    _prepare(tmp_path)  # more recordings of the same settings
+    with pytest.raises(DataError, match="was not finished"):
+        check_finished(tmp_path)
+
+
+def test_scratch_is_hidden_in_the_dataset_and_that_of_killed_runs_is_removed(tmp_path):
+    left = tmp_path / ".sounds.left.tmp"
+    left.mkdir()
+    (left / "bank.npy").touch()
+    with scratch_folder(tmp_path) as scratch:
+        (scratch / "bank.npy").touch()
+        assert scratch.parent == tmp_path and scratch.name[0] == "." and not left.exists()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError), scratch_folder(tmp_path / "new"):
+        raise DataError("before anything is written")
+    assert not (tmp_path / "new").exists()
 
 
 def test_other_settings_are_named_and_replace_the_old_ones_only_when_asked_to(tmp_path):

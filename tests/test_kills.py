@@ -1,0 +1,143 @@
+"""Jobs that are killed at random moments lose nothing: the short form of `make soak`."""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from common.audio import write_wav
+from common.callbacks import save_model
+from common.feature_store import write_arrays
+from common.files import write_json
+from common.plotting import save_figure
+from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from tests.soak.files import check_whole, contents
+from tests.soak.kills import Target, await_orphans, different, draw_moments, kill, new_process, run_here, survive
+from tests.soak.targets import TARGETS
+
+SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
+FORKS = multiprocessing.get_context("forkserver")  # imports once, then starts each run in milliseconds
+FORKS.set_forkserver_preload(["seld.experiment", "seld.scene_rendering", "sed_task4.segmentation.mixing"])
+
+
+class Forked:
+    """A command in a process of its own that begins with all imports done."""
+
+    def __init__(self, command: Sequence[str], log: Path):
+        self.process = FORKS.Process(target=run_here, args=(command, log))
+        self.process.start()
+        self.pid = self.process.pid
+
+    def poll(self):
+        return self.process.exitcode
+
+
+@pytest.mark.parametrize("name", ["extraction-recordings", "simulation-recordings", "mixing", "training-seldnet"])
+def test_jobs_that_were_killed_leave_what_one_run_leaves(name, tmp_path):
+    def run(command):
+        job = Forked(command, tmp_path / "preparation.txt")
+        job.process.join()
+        assert job.poll() == 0, (tmp_path / "preparation.txt").read_text()
+
+    report = survive(TARGETS[name](tmp_path / "data", run), tmp_path, kills=5, seed=0, start=Forked)
+    assert report.kills == sum(report.moments.values()) == 5
+    assert report.compared >= 1
+
+
+SLOPPY = """
+import sys, time
+with open(sys.argv[1] + "/a.json", "w") as file:
+    for part in ("[1", ", 2", ", 3]"):
+        file.write(part)
+        file.flush()
+        time.sleep(0.2)
+"""
+
+
+def test_a_job_that_writes_in_place_is_found_out(tmp_path):
+    target = Target("sloppy", lambda folder: ["-c", SLOPPY, str(folder)], lambda folder: {"a": 1})
+    with pytest.raises(AssertionError, match=r"a\.json is half-written"):
+        survive(target, tmp_path, kills=5, seed=0)
+
+
+FORGETFUL = """
+import pathlib, sys, time
+path = pathlib.Path(sys.argv[1], "a.txt")
+if path.exists() and sys.argv[2] == "loses":
+    path.unlink()
+    time.sleep(1)
+path.touch()
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize(("what", "message"), [("loses", "is gone"), ("repeats", "is written again")])
+def test_a_job_that_loses_or_repeats_finished_work_is_found_out(what, message, tmp_path):
+    target = Target(what, lambda folder: ["-c", FORGETFUL, str(folder), what], lambda folder: {"a": 1}, once=("*.txt",))
+    with pytest.raises(AssertionError, match=rf"a\.txt was .* {message}"):
+        survive(target, tmp_path, kills=5, seed=0)
+
+
+WRITERS = {
+    "a.wav": lambda path: write_wav(path, np.zeros((800, 2)), 8000),
+    "a.json": lambda path: write_json(path, {"a": [1, 2]}),
+    "a.yaml": lambda path: path.write_text("- a: 1\n- b: 2\n"),
+    "a.npz": lambda path: write_arrays(path, {"a": np.arange(5)}),
+    "a.tfrecord": lambda path: write_shard(path, [("a", {"x": np.zeros(3, np.float32)})], SCHEMA),
+    "a.keras": lambda path: save_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), path),
+    "a.png": lambda path: save_figure(Figure((1, 1)), path),
+    "history.csv": lambda path: path.write_text("epoch,loss\n0,0.5\n"),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_file_that_lacks_its_end_is_found_out_unless_its_name_is_a_temporary_one(name, tmp_path):
+    path = tmp_path / name
+    WRITERS[name](path)
+    check_whole(tmp_path, set())
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(AssertionError, match=rf"{name} is half-written"):
+        check_whole(tmp_path, set())
+    path.rename(tmp_path / f".{name}.7.tmp")
+    check_whole(tmp_path, set())
+    assert list(contents(tmp_path)) == [f".{name}.7.tmp"]  # but the end of a run must not leave it
+
+
+def test_what_differs_is_named():
+    one, other = {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 0, "d": 4}
+    assert different(one, other) == ["c is missing", "d is too much", "b"]
+    assert different(one, dict(one)) == []
+
+
+def test_moments_are_spread_over_the_run_and_some_come_before_its_first_file():
+    moments = np.sort(draw_moments(50, first_s=5.0, whole_s=9.0, rng=np.random.default_rng(0)))
+    assert len(moments) == 50 and np.searchsorted(moments, 5.0) == 10
+    assert np.all(np.diff(moments[:10]) < 1.0) and np.all(np.diff(moments[10:]) < 0.2)
+    assert moments[0] < 0.5 and moments[-1] > 8.9
+
+
+WORK = """
+import os, sys, time
+from pathlib import Path
+from common.parallel import ParallelConfig, parallel_map
+
+def work(folder):
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+list(parallel_map(work, [sys.argv[1]] * 2, ParallelConfig(jobs=2)))
+"""
+
+
+def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
+    job = new_process(["-c", WORK, str(tmp_path)], tmp_path / "log.txt")
+    while len(list(tmp_path.iterdir())) < 3:  # the log, and a file of each process
+        assert job.poll() is None, (tmp_path / "log.txt").read_text()
+        time.sleep(0.01)
+    kill(job, spare_workers=True)
+    await_orphans([job.pid])
