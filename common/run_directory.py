@@ -1,6 +1,5 @@
 """The folder of one run: settings, versions, and per fold weights, history, scores and figures."""
 
-import json
 import logging
 import platform
 import subprocess
@@ -11,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from common.errors import CheckpointError
-from common.files import remove_temporaries, write_json, write_text
+from common.files import load_json, remove_temporaries, write_json, write_text
+from common.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
@@ -89,9 +90,9 @@ def read_settings(folder: Path) -> dict:
     """
     path = folder / "settings.yaml"
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = type(error).__name__
+        settings = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{path} cannot be read ({problem}): is {folder} a run directory?") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
@@ -147,6 +148,31 @@ def read_json(path: Path) -> Any:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Delete it and run the same command again.") from error
+
+
+def read_form(path: Path, form: Any) -> Any:
+    """Reads a JSON file of a run that must have some form.
+
+    Args:
+        path: the file.
+        form: a type that says what must be there, for pydantic; more may be.
+
+    Returns:
+        The content as it stands in the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another form.
+    """
+    content = read_json(path)
+    try:
+        TypeAdapter(form).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is damaged: {place}: {first['msg']}. Delete it and run the same command again."
+        ) from error
+    return content

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import TEMPORARY_PATTERN, write_json, write_text
+from common.files import TEMPORARY_PATTERN, load_json, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
 _README = """# SIMULATED data
@@ -105,8 +105,8 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
-    except (ValueError, KeyError, TypeError) as error:
+        return dict(load_json(path)["settings"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "
             "beside it. Remove the folder, or give another one with --set dataset_dir=..."

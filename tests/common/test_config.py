@@ -185,3 +185,34 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
     assert stages_to_redo(stages, ["extraction"]) == []
     with pytest.raises(ConfigError, match=r"some of extraction, pass1, pass2, pass3. Received: pass4"):
         stages_to_redo(stages, ["pass4"])
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB, "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99", "tasks: {[a]: 1}",
+        "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
+    ],
+)  # fmt: skip
+def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"params\.yaml is not valid YAML"):
+        read_tasks(path)
+
+
+def test_a_mapping_of_many_keys_is_checked_in_one_go(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("tasks:\n" + "".join(f"  t{number}: {{seed: 1}}\n" for number in range(5000)))
+    assert len(read_tasks(path)) == 5000
+
+
+def test_a_value_as_long_as_a_file_does_not_flood_the_message():
+    with pytest.raises(ConfigError) as caught:
+        load_task(PARAMS, "1", [f"training.epochs={'x' * 100_000}"])
+    assert "training.epochs" in str(caught.value) and len(str(caught.value)) < 5000
