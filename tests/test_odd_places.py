@@ -33,7 +33,7 @@ from tests.sed_task4.test_extraction import write_clip, write_metadata
 from tests.seld.test_extraction import NAMES, Task, write_recording
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-ODD = "with space/Grüße 音 e\u0301/it's \"so\" {0} {x} %s [1] *? $HOME ~/-rf/" + "long" * 60
+ODD = 'with space/Grüße 音 e\u0301/it\'s "so" {0} {x} %s [1] *? $HOME ~/-rf/' + "long" * 60
 MANY = 10_000
 
 
@@ -92,12 +92,20 @@ def test_runs_and_submissions_keep_odd_names(odd):
     rows = np.array([[0, 1, 10, 20]])
     write_submission(folder / "Grüße 音.csv", rows)
     np.testing.assert_array_equal(read_submission(folder / "Grüße 音.csv", 11), rows)
-    names = ["it's \"so\".wav", "Grüße 音.wav"]
+    names = ['it\'s "so".wav', "Grüße 音.wav"]
     write_events(folder / "events.tsv", names, [np.array([[0, 0.5, 1.5]])] * 2, ("Cat",))
     assert read_events(folder / "events.tsv", ("Cat",))[1] == names
 
 
-CLIPS = ["with space.wav", "Grüße 音.wav", "it's \"so\" {0} %s.wav", "e\u0301.wav", "é.wav", "n" * 240 + ".wav", "-rf.wav"]
+CLIPS = [
+    "with space.wav",
+    "Grüße 音.wav",
+    'it\'s "so" {0} %s.wav',
+    "e\u0301.wav",
+    "é.wav",
+    "n" * 240 + ".wav",
+    "-rf.wav",
+]
 
 
 def test_clips_of_any_name_keep_it_and_their_labels(odd):

@@ -161,7 +161,9 @@ def test_what_leads_out_of_a_folder_is_no_file_name(name):
     assert not is_file_name(name)
 
 
-@pytest.mark.parametrize("name", ["a.wav", "..a", "Grüße 音.wav", "e\u0301.wav", ".hidden", "it's \"so\".wav", "a\u3000b"])
+@pytest.mark.parametrize(
+    "name", ["a.wav", "..a", "Grüße 音.wav", "e\u0301.wav", ".hidden", 'it\'s "so".wav', "a\u3000b"]
+)
 def test_names_of_any_language_are_file_names(name):
     assert is_file_name(name)
 
