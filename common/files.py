@@ -49,6 +49,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # it may be a link to elsewhere
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())

@@ -5,9 +5,10 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +23,13 @@ ENVIRONMENT = "environment.json"
 DATA = "data.json"
 # Where and how fast a job runs may change between its parts; what it computes may not.
 FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What the file of that name must say."""
+
+    earlier: list[dict[str, Any]] = field(default_factory=list)
 
 
 def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
@@ -52,7 +60,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
         write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     remove_temporaries(folder, below=True)
     path = folder / ENVIRONMENT
-    before = [read_json(path)] if path.exists() else []
+    before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
     write_json(path, environment(command) | {"earlier": earlier})
     return folder
@@ -72,7 +80,7 @@ def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     if not path.exists():
         write_json(path, {"fingerprints": dict(fingerprints)})
         return
-    stored = read_json(path).get("fingerprints", {})
+    stored = read_form(path, dict[Literal["fingerprints"], dict[str, str]]).get("fingerprints", {})
     changed = [name for name, fingerprint in fingerprints.items() if stored.get(name, fingerprint) != fingerprint]
     if changed:
         raise CheckpointError(

@@ -42,7 +42,8 @@ def test_a_folder_without_scores_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"rows": 1}', '{"rows": [{"label": "a"}]}', '{"rows": [{"label": "a", "scores": {"f": "x"}}]}']
+    "content",
+    ["[]", "{}", '{"rows": 1}', '{"rows": [{"label": "a"}]}', '{"rows": [{"label": "a", "scores": {"f": "x"}}]}'],
 )
 def test_scores_of_another_form_are_refused(tmp_path, capsys, content):
     (tmp_path / "scores.json").write_text(content)

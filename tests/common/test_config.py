@@ -8,6 +8,7 @@ import yaml
 from common.config import load_task, merge, parse_overrides, read_tasks, resolve
 from common.errors import ConfigError
 from common.system import Stage, stages_to_redo
+from tests.fuzz.damage import yaml_bomb
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -187,15 +188,10 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
         stages_to_redo(stages, ["pass4"])
 
 
-BOMB = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 8)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True)
-)
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        BOMB, "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99", "tasks: {[a]: 1}",
+        yaml_bomb(), "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99", "tasks: {[a]: 1}",
         "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
     ],
 )  # fmt: skip

@@ -348,7 +348,7 @@ def copied(finished: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("file", "../split1_00.tfrecord"), ("file", "/etc/passwd"), ("names", ["a/b", "c"]), ("names", "ab"), ("names", []),
+        ("file", "../a.tfrecord"), ("file", "/etc/passwd"), ("names", ["a/b", "c"]), ("names", "ab"), ("names", []),
         ("frames", [20]), ("frames", [20, -1]), ("frames", ["x", 1]), ("n_bytes", None), ("crc32", 1.5), ("group", 7),
     ],
 )  # fmt: skip

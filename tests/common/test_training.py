@@ -234,8 +234,8 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
     ("key", "value"),
     [
         ("epochs", 1e300), ("epochs", "5"), ("epochs", 4), ("history", {"loss": [0.5] * 9}), ("history", {"loss": 1}),
-        ("callbacks", []), ("callbacks", {"ModelCheckpoint": {"best": "x"}}), ("callbacks", {"CSVLogger": {"best": 1}}),
-        ("callbacks", {"ModelCheckpoint": {"best": 0.5, "filepath": "../../x"}}),
+        ("callbacks", []), ("callbacks", {"KeepBest": {"best": "x"}}), ("callbacks", {"CSVLogger": {"best": 1}}),
+        ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
     ],
 )  # fmt: skip
 def test_a_state_that_would_set_anything_but_what_was_kept_is_refused(tmp_path, key, value):
@@ -270,7 +270,9 @@ def test_a_damaged_log_is_named(tmp_path, content):
         train(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}']
+)
 def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, content):
     (tmp_path / "training.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):

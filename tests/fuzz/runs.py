@@ -14,6 +14,7 @@ from common.compare import comparison, to_text
 from common.config import load_task
 from common.errors import CheckpointError
 from common.import_torch import read_mean_std
+from common.run_directory import DATA, record_data
 from common.simulation.dataset_folder import SETTINGS_FILE, prepare_root, read_settings
 from common.training import FINISHED, cut_history, finished_epochs
 from sed_task4.experiment import SPLIT, THRESHOLDS, read_split, read_thresholds
@@ -24,13 +25,13 @@ from tests.fuzz.settings import PARAMS
 
 HISTORY = {"loss": [1.5, 0.25], "val_error": [0.5, None], "training_s": [1.0, 1.25]}
 MEMORY = {
-    "ModelCheckpoint": {"best": 0.5}, "EarlyStopping": {"best": 0.5, "wait": 1.0, "stopped_epoch": 0.0, "best_epoch": 0.0}
+    "KeepBest": {"best": 0.5}, "EarlyStopping": {"best": 0.5, "wait": 1.0, "stopped_epoch": 0.0, "best_epoch": 0.0}
 }  # fmt: skip
 STATE = {"epochs": 2, "history": HISTORY, "callbacks": MEMORY}
 TRAINED = {"epochs": 2, "iterations_per_epoch": 8, "best_epoch": 1, "history": HISTORY}
 SCORES = {
     "rows": [
-        {"group": "all", "label": "all", "n_recordings": 4, "scores": {"dcase2019": {"er": 0.25, "f": None}, "map": 0.5}},
+        {"group": "all", "label": "all", "scores": {"dcase2019": {"er": 0.25, "f": None}, "map": 0.5}},
         {"group": "baseline", "label": "always silent", "n_recordings": 4, "scores": {"dcase2019": {"er": 1.0}}},
     ],
     "counts": {"dcase2019": {"n": 3}}, "notes": [],
@@ -133,7 +134,12 @@ def _mean_std(folder: Path) -> None:
     assert mean.dtype == std.dtype == np.float32  # shapes and values are checked with the network
 
 
+def _data(folder: Path) -> None:
+    record_data(folder, {"dev": "a1", "eval": "b2"})
+
+
 TARGETS = [
+    Target("data-record", _json(DATA, {"fingerprints": {"dev": "a1", "eval": "b2"}}), _data, 8, 20, named="case"),
     Target("resume-state", _json("epoch-00002/state.json", STATE), _state, 15, 30, named=r"state\.json"),
     Target("resume-variables", _variables_cases, _variables, 10, 20),
     Target("trained", _json(FINISHED, TRAINED), _trained, 15, 30),

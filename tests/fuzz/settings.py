@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hypothesis import strategies as st
 
 from common.config import families, load_task, parse_overrides, read_tasks, resolve
-from common.run_directory import open_run, read_settings
-from tests.fuzz.damage import ODD_TEXTS, YAML_LINES, damaged_yaml, garbage, yaml_bomb
+from common.run_directory import ENVIRONMENT, open_run, read_settings
+from tests.fuzz.damage import ODD_TEXTS, YAML_LINES, damaged_json, damaged_yaml, garbage, yaml_bomb
 from tests.fuzz.engine import Files, Target
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -60,8 +61,12 @@ def _parse(folder: Path) -> None:
 
 
 def _stored() -> st.SearchStrategy[Files]:
-    contents = damaged_yaml(_tasks()["seld"]) | garbage()
-    return contents.map(lambda content: {"run/settings.yaml": content})
+    settings = damaged_yaml(_tasks()["seld"]) | garbage()
+    valid = yaml.safe_dump(_tasks()["seld"]).encode()
+    environment = damaged_json({"command": ["seld.py"], "python": "3.11.7", "earlier": [{"python": "3.11.7"}]})
+    return settings.map(lambda content: {"run/settings.yaml": content}) | environment.map(
+        lambda content: {"run/settings.yaml": valid, f"run/{ENVIRONMENT}": content}
+    )
 
 
 def _reopen(folder: Path) -> None:
@@ -73,5 +78,5 @@ def _reopen(folder: Path) -> None:
 TARGETS = [
     Target("params", _params, _load, 12, 25),
     Target("overrides", _overrides, _parse, 12, 20, named=r"--set|task '999'"),
-    Target("run-settings", _stored, _reopen, 12, 25, named=r"settings\.yaml|run"),
+    Target("run-settings", _stored, _reopen, 12, 25, named="case/run"),
 ]

@@ -192,23 +192,49 @@ def _mixture_list(folder: Path) -> None:
     assert len(yaml.safe_load(segmentation.format_mixtures(mixtures))) == len(mixtures)
 
 
+def _scores_cases() -> st.SearchStrategy[Files]:
+    return st.builds(lambda a, b: {"estimate.tsv": a, "reference.tsv": b}, _strong(), _strong())
+
+
+def _seld_submission() -> st.SearchStrategy[bytes]:
+    return damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")
+
+
+def _sounds() -> st.SearchStrategy[Files]:
+    tables = damaged_table(segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]], ",")
+    return tables.map(lambda content: {"dcase2018_task2/train.csv": content})
+
+
+def _scene_tables() -> st.SearchStrategy[Files]:
+    rows = [["audio/park-1.wav", "park"], ["audio/tram-2.wav", "tram"]]
+    tables = damaged_table(segmentation.SCENE_COLUMNS, rows, "\t")
+    return tables.map(lambda content: {f"{MIXED.scenes_dir}/meta.csv": content})
+
+
+def _seld_metadata() -> st.SearchStrategy[bytes]:
+    return damaged_table(COLUMNS, SELD_ROWS, ",")
+
+
+def _task4(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Target:
+    names = {"synthetic": "strong", "weak": "weak", "unlabel_in_domain": "names"}
+    cases, read = _clips(subset, contents), _find_clips(subset)
+    return Target(f"task4-{names[subset]}", cases, read, weight=10, examples=25, named=rf"{subset}\.tsv")
+
+
 TARGETS = [
-    Target("seld-metadata", _named("a.csv", lambda: damaged_table(COLUMNS, SELD_ROWS, ",")), _seld_events, 25, 60),
-    Target("seld-folder", _seld_folder, _find_recordings, 10, 30, named="foa_dev|metadata_dev|split"),
-    Target("seld-submission", _named("a.csv", lambda: damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")),
-           _submission, 25, 60),
-    Target("seld-scores", _seld_score_cases, _seld_scores, 5, 10, named=r"split1_ir0_ov1_1"),
-    Target("task4-strong", _clips("synthetic", _strong), _find_clips("synthetic"), 10, 25, named=r"synthetic\.tsv"),
-    Target("task4-weak", _clips("weak", _weak), _find_clips("weak"), 10, 25, named=r"weak\.tsv"),
-    Target("task4-names", _clips("unlabel_in_domain", _names), _find_clips("unlabel_in_domain"), 8, 25, named=r"in_domain\.tsv"),
-    Target("task4-submission", _named("a.tsv", _strong), _task4_submission, 10, 25),
-    Target("task4-scores", lambda: st.builds(lambda a, b: {"estimate.tsv": a, "reference.tsv": b}, _strong(), _strong()),
-           _task4_scores, 4, 8, named=r"estimate\.tsv|reference\.tsv|nothing to score"),
-    Target("segmentation-sounds", lambda: damaged_table(
-        segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]], ",").map(
-        lambda content: {"dcase2018_task2/train.csv": content}), _sound_table, 15, 40),
-    Target("segmentation-scenes", lambda: damaged_table(
-        segmentation.SCENE_COLUMNS, [["audio/park-1.wav", "park"], ["audio/tram-2.wav", "tram"]], "\t").map(
-        lambda content: {f"{MIXED.scenes_dir}/meta.csv": content}), _scenes, 15, 40),
-    Target("segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list, 15, 40),
+    Target("seld-metadata", _named("a.csv", _seld_metadata), _seld_events, weight=25, examples=60),
+    Target("seld-folder", _seld_folder, _find_recordings, weight=10, examples=30, named="foa_dev|metadata_dev|split"),
+    Target("seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60),
+    Target("seld-scores", _seld_score_cases, _seld_scores, weight=5, examples=10, named=r"split1_ir0_ov1_1"),
+    _task4("synthetic", _strong),
+    _task4("weak", _weak),
+    _task4("unlabel_in_domain", _names),
+    Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
+    Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="(estimate|reference).tsv|nothing"),
+    Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
+    Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
+    Target(
+        "segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list,
+        weight=15, examples=40,
+    ),
 ]  # fmt: skip
