@@ -54,8 +54,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files}
     except OSError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged file
         raise ValueError(f"{type(error).__name__}: {str(error)[:300]}") from error
+    others = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if others:
+        raise ValueError(f"it holds more than arrays: {others[:3]}")
+    return arrays

@@ -185,7 +185,12 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
     Raises:
         ConfigError: anything about the settings is wrong; the message says which key and what was expected.
     """
-    settings = merge(resolve(read_tasks(path), task_id), parse_overrides(overrides))
+    tasks = read_tasks(path)
+    try:
+        settings = resolve(tasks, task_id)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    settings = merge(settings, parse_overrides(overrides))
     return check_task(settings, f"task {task_id!r} of {path}")
 
 

@@ -34,8 +34,8 @@ def read_yaml(text: str, fast: bool = False) -> Any:
         ValueError: it is not YAML, asks for anything but plain values, or its aliases unfold to too many of them or to
             themselves; says where.
     """
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text) if fast else _StrictLoader(text)
     try:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text) if fast else _StrictLoader(text)
         node = loader.get_single_node()
         if node is not None and "*" in text and _unfolded(node, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
@@ -45,8 +45,6 @@ def read_yaml(text: str, fast: bool = False) -> Any:
     # The constructors of PyYAML let whatever they meet in `!!int ''`, `!!timestamp x` and the like pass.
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from error
-    finally:
-        loader.dispose()
 
 
 def _unfolded(node: yaml.Node, counts: dict[int, int]) -> int:

@@ -191,8 +191,8 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
 @pytest.mark.parametrize(
     "text",
     [
-        yaml_bomb(), "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99", "tasks: {[a]: 1}",
-        "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
+        yaml_bomb(), "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99",
+        "tasks: {[a]: 1}", "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
     ],
 )  # fmt: skip
 def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, text):

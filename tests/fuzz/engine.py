@@ -79,7 +79,11 @@ class _Watch:
             if isinstance(path, int) or self._may(os.fsdecode(path), writes):
                 return
             self._refuse(f"{'writes' if writes else 'reads'} {os.fsdecode(path)!r}")
-        elif event in _PATH_EVENTS and not all(self._may(os.fsdecode(path), True) for path in paths):
+        elif (
+            event in _PATH_EVENTS
+            and not _within_open_folder(arguments)
+            and not all(self._may(os.fsdecode(path), True) for path in paths)
+        ):
             self._refuse(f"{event} {paths!r:.200}")
 
     def _may(self, path: str, writes: bool) -> bool:
@@ -91,6 +95,11 @@ class _Watch:
     def _refuse(self, what: str) -> None:
         self.seen.append(what)
         raise PermissionError(what)
+
+
+def _within_open_folder(arguments: tuple[Any, ...]) -> bool:
+    """Whether paths are those of a folder that is open, such as one that `shutil.rmtree` empties."""
+    return any(isinstance(each, int) and each >= 0 for each in arguments[1:] if not isinstance(each, bool))
 
 
 _watch: _Watch | None = None

@@ -4,6 +4,7 @@ import functools
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import yaml
 from hypothesis import strategies as st
@@ -72,7 +73,8 @@ def _stored() -> st.SearchStrategy[Files]:
 def _reopen(folder: Path) -> None:
     settings = read_settings(folder / "run")
     assert isinstance(settings, dict)
-    open_run(folder / "run", _tasks()["seld"], ["seld.py"])
+    with mock.patch("common.run_directory.git_revision", return_value=None):  # asks another program
+        open_run(folder / "run", _tasks()["seld"], ["seld.py"])
 
 
 TARGETS = [

@@ -230,7 +230,7 @@ TARGETS = [
     _task4("weak", _weak),
     _task4("unlabel_in_domain", _names),
     Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
-    Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="(estimate|reference).tsv|nothing"),
+    Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
     Target(

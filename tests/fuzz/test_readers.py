@@ -5,7 +5,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.fuzz.__main__ import Tally, plan, report
+from tests.fuzz.crew import Tally, plan, report
 from tests.fuzz.engine import Failure, Target, run_case
 from tests.fuzz.targets import TARGETS
 

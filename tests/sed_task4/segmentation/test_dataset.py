@@ -191,7 +191,9 @@ def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
     assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == ["00000.wav", "00001.wav"]
 
 
-@pytest.mark.parametrize("text", ["- 2001-99-99", "- !!int ''", "- !!timestamp x", "- &a [*a]", "- !!bool x", "[" * 5000])
+@pytest.mark.parametrize(
+    "text", ["- 2001-99-99", "- !!int ''", "- !!timestamp x", "- &a [*a]", "- !!bool x", "[" * 5000]
+)
 def test_yaml_that_breaks_its_reader_is_refused(text):
     with pytest.raises(DataError, match="the list is not YAML"):
         parse_mixtures(text, Path("m"), DATASET)
@@ -200,7 +202,7 @@ def test_yaml_that_breaks_its_reader_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fname,label,label,manually_verified\na.wav,Bark,Flute,1\n", "line 1: missing column.* label, or twice"),
+        ("fname,label,label,manually_verified\na.wav,Bark,Flute,1\n", "line 1: missing column.* label, or"),
         (EVENTS + '"' + "x" * 200_000 + "\n", "line 4: field larger than field limit"),
     ],
 )
