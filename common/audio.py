@@ -98,7 +98,7 @@ def _samples(path: Path, file: soundfile.SoundFile) -> np.ndarray:
             audio = from_int16(file.read(dtype="int16", always_2d=True))
         else:
             audio = file.read(dtype="float32", always_2d=True)
-    except MemoryError:  # only the header can promise that much
+    except (MemoryError, ValueError):  # numpy has no room for what the header promises
         pass
     if audio is None or len(audio) != promised:
         raise _truncated(path, f"{promised} samples", "fewer" if audio is None else str(len(audio)))

@@ -108,7 +108,7 @@ class FeatureStore:
         """
         folder = Path(folder)
         try:
-            manifest = _MANIFEST.validate_python(load_json(folder / MANIFEST))
+            manifest = _MANIFEST.validate_json(json.dumps(load_json(folder / MANIFEST)), strict=True)
             schema = ExampleSchema.from_json(manifest.schema)
             store = cls(folder, manifest.settings, schema, manifest.shards, skipped=manifest.skipped)
         except FileNotFoundError as error:

@@ -115,6 +115,8 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
         raise ConfigError(f"--groups chooses among the groups of a feature store. Received: the file {source}.")
     try:
         arrays = read_arrays(source)
+        if any(arrays[name].dtype.kind not in "fiu" for name in STATISTICS_NAMES):
+            raise TypeError("expected real numbers")
         with np.errstate(over="ignore"):  # infinity is refused later
             mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
     except (OSError, TypeError, ValueError, KeyError) as error:

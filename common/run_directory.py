@@ -1,5 +1,6 @@
 """The folder of one run: settings, versions, and per fold weights, history, scores and figures."""
 
+import json
 import logging
 import platform
 import subprocess
@@ -176,7 +177,7 @@ def read_form(path: Path, form: Any) -> Any:
     """
     content = read_json(path)
     try:
-        TypeAdapter(form).validate_python(content)
+        TypeAdapter(form).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -306,7 +306,7 @@ def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events,
     """Returns the checked events and the line of the file each stands in."""
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
-    reader = csv.DictReader(text.splitlines(), restkey="", restval=None)
+    reader = csv.DictReader(text.splitlines())
     try:
         header = reader.fieldnames or ()
         body = [(reader.line_num, row) for row in reader]
@@ -336,11 +336,11 @@ def _read_text(path: Path) -> str:
 
 def _parse_row(row: dict, where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
     """Checks one row and returns it in the order of the attributes of `Events`."""
-    if "" in row or None in row.values():
-        n_fields = sum(value is not None for value in row.values()) + len(row.get("", ())) - ("" in row)
+    if None in row or None in row.values():  # more or fewer fields than columns
+        rest = row.pop(None, [])
+        n_fields = sum(value is not None for value in row.values()) + len(rest)
         raise DataError(
-            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row) - ('' in row)}. "
-            "Correct the row."
+            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row)}. Correct the row."
         )
     name = row["sound_event_recording"].strip()
     if name not in index:

@@ -276,7 +276,9 @@ def _with_code(path: Path, proof: Path) -> None:
     """A model whose layer runs code when it is called, as Keras itself writes it."""
     inputs = keras.Input((2,))
     code = keras.layers.Lambda(lambda x, place=str(proof): (open(place, "w").close(), x)[1], output_shape=(2,))
-    keras.Model(inputs, code(inputs)).save(path)
+    model = keras.Model(inputs, code(inputs))
+    model.save(path)
+    model(np.zeros((1, 2)))
     assert proof.exists()  # it ran, here
     proof.unlink()
 

@@ -4,10 +4,8 @@ import collections
 import faulthandler
 import json
 import multiprocessing
-import os
 import resource
 import shutil
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -106,8 +104,6 @@ def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None
     """Tries chunks one after another in a process of its own; writes a line for each, before and after."""
     faulthandler.enable()
     base.mkdir(parents=True, exist_ok=True)
-    (base / "scratch").mkdir(exist_ok=True)
-    os.environ["TMPDIR"] = tempfile.tempdir = str(base / "scratch")
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with results.open("a", encoding="utf-8") as file:

@@ -7,12 +7,14 @@ import resource
 import shutil
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from hypothesis.strategies import SearchStrategy
 
@@ -27,6 +29,7 @@ _MOST_WARNINGS = 3
 _MOST_LOG_LINES = 30
 _MOST_CHARACTERS = 6000  # of an error that a person is to read
 _PATH_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
+_OF_RMTREE = {"os.remove", "os.rmdir"}  # within a folder that is open: their last argument is its descriptor
 _FORBIDDEN_EVENTS = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect",
                      "pickle.find_class"}  # fmt: skip
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
@@ -79,11 +82,9 @@ class _Watch:
             if isinstance(path, int) or self._may(os.fsdecode(path), writes):
                 return
             self._refuse(f"{'writes' if writes else 'reads'} {os.fsdecode(path)!r}")
-        elif (
-            event in _PATH_EVENTS
-            and not _within_open_folder(arguments)
-            and not all(self._may(os.fsdecode(path), True) for path in paths)
-        ):
+        elif event not in _OF_RMTREE or arguments[-1] < 0:
+            if all(self._may(os.fsdecode(path), True) for path in paths):
+                return
             self._refuse(f"{event} {paths!r:.200}")
 
     def _may(self, path: str, writes: bool) -> bool:
@@ -95,11 +96,6 @@ class _Watch:
     def _refuse(self, what: str) -> None:
         self.seen.append(what)
         raise PermissionError(what)
-
-
-def _within_open_folder(arguments: tuple[Any, ...]) -> bool:
-    """Whether paths are those of a folder that is open, such as one that `shutil.rmtree` empties."""
-    return any(isinstance(each, int) and each >= 0 for each in arguments[1:] if not isinstance(each, bool))
 
 
 _watch: _Watch | None = None
@@ -173,7 +169,8 @@ def _watched(base: Path) -> Iterator[None]:
     counter, root, before_mb = _Counter(), logging.getLogger(), _peak_mb()
     watch = _Watch(tuple(f"{base / name}" for name in (CASE, SCRATCH)), f"{base}{os.sep}")
     root.addHandler(counter)
-    with warnings.catch_warnings(record=True) as warned, _limited(CASE_S):
+    scratch = mock.patch.object(tempfile, "tempdir", str(base / SCRATCH))
+    with scratch, warnings.catch_warnings(record=True) as warned, _limited(CASE_S):
         warnings.simplefilter("always")
         _watch = watch
         try:

@@ -1,7 +1,6 @@
 """Cases guided by coverage: atheris changes bytes, from which the strategies draw, and keeps what reaches new lines."""
 
 import multiprocessing
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +44,6 @@ def _guided(name: str, seconds: int, kept: Path) -> None:
     from tests.fuzz.engine import Failure, Files, run_case
 
     target, base = TARGETS[name], Path(tempfile.mkdtemp(prefix="fuzz_"))
-    os.environ["TMPDIR"] = tempfile.tempdir = str(base / "scratch")
 
     @hypothesis.settings(database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
     @hypothesis.given(target.cases())

@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 
 from tests.fuzz.crew import Tally, plan, report
-from tests.fuzz.engine import Failure, Target, run_case
+from tests.fuzz.engine import Failure, Files, Target, run_case
 from tests.fuzz.targets import TARGETS
 
 
@@ -17,7 +17,11 @@ def test_damaged_input_gives_a_valid_result_or_an_error_that_names_it(name, tmp_
         max_examples=target.examples, derandomize=True, database=None, deadline=None,
         phases=[hypothesis.Phase.generate], suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
-    settings(hypothesis.given(target.cases())(lambda files: run_case(target, files, tmp_path)))()
+
+    def one(files: Files) -> None:
+        run_case(target, files, tmp_path)
+
+    settings(hypothesis.given(target.cases())(one))()
 
 
 def _raises(error: Exception):
