@@ -371,7 +371,7 @@ def _check_header(header: Sequence[str], columns: Sequence[str], source: str) ->
         return
     if not missing:
         raise DataError(
-            f"{source}, line 1: column(s) {', '.join(repeated)[:200]} more than once. Remove all but one of each."
+            f"{source}, line 1: column(s) {', '.join(repeated)[:200]} twice. Remove all but one of each."
         )
     hint = "Put the header back as the first line; columns are separated by tabs."
     if "onset" in missing and "event_labels" in header:

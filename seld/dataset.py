@@ -312,11 +312,13 @@ def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events,
         body = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"{source}, line {reader.line_num + 1}: {error}. Correct the row.") from error
-    wrong = [column for column in COLUMNS if list(header).count(column) != 1]
-    if wrong:
+    missing = [column for column in COLUMNS if column not in header]
+    repeated = [column for column in COLUMNS if list(header).count(column) > 1]
+    if missing or repeated:
+        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
         raise DataError(
-            f"{source}, line 1: missing column(s) {', '.join(wrong)}, or twice there. Expected: {','.join(COLUMNS)}. "
-            f"Received: {','.join(header)[:200]}. Put the header back as the first line."
+            f"{source}, line 1: {what}. Expected: {','.join(COLUMNS)}. Received: {','.join(header)[:200]}. Put the "
+            "header back as the first line."
         )
     index = {name: number for number, name in enumerate(dataset.classes)}
     rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in body]

@@ -374,11 +374,13 @@ def _parse_rows(text: str, separator: str, columns: Sequence[str], source: str) 
         body = [(lines.line_num, row) for row in lines]
     except csv.Error as error:
         raise DataError(f"{source}, line {lines.line_num}: {error}. Correct the row.") from error
-    wrong = [column for column in columns if header.count(column) != 1]
-    if wrong:
+    missing = [column for column in columns if column not in header]
+    repeated = [column for column in columns if header.count(column) > 1]
+    if missing or repeated:
+        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
         raise DataError(
-            f"{source}, line 1: missing column(s) {', '.join(wrong)}, or twice there. Expected: {', '.join(columns)}. "
-            f"Received: {', '.join(header)[:200]}. Put the header back as the first line."
+            f"{source}, line 1: {what}. Expected: {', '.join(columns)}. Received: {', '.join(header)[:200]}. Put the "
+            "header back as the first line."
         )
     rows: dict[int, Mapping[str, str]] = {}
     for line, row in body:
