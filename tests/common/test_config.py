@@ -202,6 +202,11 @@ def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, te
         read_tasks(path)
 
 
+def test_a_parent_that_is_not_there_is_named_with_the_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"params\.yaml: Unknown task id.*Received: 'base'"):
+        load_task(write(tmp_path, {"1": {"inherits": "base"}}), "1")
+
+
 def test_a_mapping_of_many_keys_is_checked_in_one_go(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("tasks:\n" + "".join(f"  t{number}: {{seed: 1}}\n" for number in range(5000)))

@@ -8,6 +8,7 @@ Exit status 1 if a reader did what it must not; the files of such a case are kep
 """
 
 import argparse
+import importlib.util
 import os
 import sys
 import tempfile
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.replay:
         return replay(options.only[0], options.replay)
     if options.engine == "atheris":
+        if importlib.util.find_spec("atheris") is None:
+            raise SystemExit('--engine atheris needs the extra `fuzz`: pip install ".[fuzz]".')
         from tests.fuzz.guided import guide
 
         return guide(options.only, options.seconds, options.keep)

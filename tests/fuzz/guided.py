@@ -5,9 +5,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tests.fuzz.engine import CASE
 
 READERS = ("common", "seld", "sed_task4")  # whose lines count
+_FIRST_INPUTS, _INPUT_BYTES = 30, 8192
 
 
 def guide(only: Sequence[str], seconds: int, kept: Path) -> int:
@@ -55,5 +58,10 @@ def _guided(name: str, seconds: int, kept: Path) -> None:
             raise
 
     kept.mkdir(parents=True, exist_ok=True)
-    atheris.Setup(["fuzz", f"-max_total_time={seconds}", "-verbosity=0"], one.hypothesis.fuzz_one_input)
+    corpus = base / "corpus"  # strategies draw thousands of bytes: from nothing, they would take too long to grow
+    corpus.mkdir()
+    for number in range(_FIRST_INPUTS):
+        (corpus / str(number)).write_bytes(np.random.default_rng(number).bytes(_INPUT_BYTES))
+    limits = [f"-max_total_time={seconds}", f"-max_len={_INPUT_BYTES}", "-len_control=0", "-verbosity=0"]
+    atheris.Setup(["fuzz", str(corpus), *limits], one.hypothesis.fuzz_one_input)
     atheris.Fuzz()

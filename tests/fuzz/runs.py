@@ -1,5 +1,6 @@
 """What a run keeps: histories, scores, states to go on from, and records of simulations."""
 
+import csv
 import functools
 import io
 from pathlib import Path
@@ -111,7 +112,8 @@ def _thresholds(folder: Path) -> None:
 
 def _history(folder: Path) -> None:
     cut_history(folder / "history.csv", 1)
-    assert len((folder / "history.csv").read_text().splitlines()) <= 2
+    with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.reader(file))) <= 2
 
 
 @st.composite

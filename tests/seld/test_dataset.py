@@ -249,6 +249,7 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (HEADER.strip() + ",\n" + GOOD_ROW, "line 2: 6 fields. Expected: as many as the header has columns, 7"),
         (HEADER.strip() + ",azi\n" + GOOD_ROW.strip() + ",20\n", r"line 1: column\(s\) azi twice"),
         (HEADER + '"' + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
         ('"' + "x" * 200_000 + "\n", "line 1: field larger than field limit"),
