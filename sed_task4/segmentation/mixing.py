@@ -188,7 +188,7 @@ def make_mixtures(
     mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
     if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
         if (folder / AUDIO_SETTINGS_NAME).is_file():
-            _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+            check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
         return mixtures
     with _alone(path.parent):
         _open_folder(folder, settings, overwrite)
