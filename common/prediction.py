@@ -10,7 +10,7 @@ import numpy as np
 from common.errors import DataError
 from common.files import is_file_name
 
-REMEDY = "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>` again."
+_REMEDY = "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>` again."
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def _name(element: Mapping) -> str:
     """The name of a recording, which is going to be that of files."""
     name = bytes(np.asarray(element["name"]).item()).decode("utf-8", "replace")
     if not is_file_name(name):
-        raise DataError(f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {REMEDY}")
+        raise DataError(f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {_REMEDY}")
     return name
 
 

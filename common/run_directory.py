@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +31,13 @@ class _Environment:
     """What the file of that name must say."""
 
     earlier: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the file of that name must say."""
+
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
 
 def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
@@ -81,7 +88,7 @@ def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     if not path.exists():
         write_json(path, {"fingerprints": dict(fingerprints)})
         return
-    stored = read_form(path, dict[Literal["fingerprints"], dict[str, str]]).get("fingerprints", {})
+    stored = read_form(path, _Data).get("fingerprints", {})
     changed = [name for name, fingerprint in fingerprints.items() if stored.get(name, fingerprint) != fingerprint]
     if changed:
         raise CheckpointError(

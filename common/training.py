@@ -203,7 +203,7 @@ def _callbacks(
     stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, folder: Path, state: ResumeState
 ) -> list[keras.callbacks.Callback]:
     folder.mkdir(parents=True, exist_ok=True)
-    cut_history(folder / "history.csv", state.epochs)
+    _cut_history(folder / "history.csv", state.epochs)
     remembering: list[keras.callbacks.Callback] = [KeepBest(folder / BEST, goal.monitor, goal.mode)]
     if training.patience_epochs:
         remembering.append(_early_stopping(goal, training))
@@ -230,7 +230,7 @@ def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.Ear
     )
 
 
-def cut_history(path: Path, epochs: int) -> None:
+def _cut_history(path: Path, epochs: int) -> None:
     """Drops the rows of epochs after the last stored state: they are trained, and logged, again."""
     if not path.exists():
         return

@@ -188,7 +188,7 @@ def make_mixtures(
     mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
     if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
         if (folder / AUDIO_SETTINGS_NAME).is_file():
-            check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+            _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
         return mixtures
     with _alone(path.parent):
         _open_folder(folder, settings, overwrite)
@@ -226,7 +226,7 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
     scene_names = read_scene_names(dataset_dir, dataset)
     settings = _list_settings(dataset, table, scene_names)
     if path.is_file() and not overwrite:
-        check_same(record, settings, path)
+        _check_same(record, settings, path)
         return read_text(path, MIX)
     warn_absent_classes(table.files, dataset)
     text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
@@ -289,7 +289,7 @@ def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
     """Makes the folder of the mixtures, or checks that what it holds is of the same settings."""
     record = folder / AUDIO_SETTINGS_NAME
     if record.is_file() and not overwrite:
-        check_same(record, settings, folder)
+        _check_same(record, settings, folder)
     remove_temporaries(folder)
     # Before the new settings are written: a run killed in between must not take the old mixtures for new ones.
     for path in folder.glob("*.wav") if overwrite else ():
@@ -297,7 +297,7 @@ def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
     write_json(record, settings)
 
 
-def check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
+def _check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
     """Refuses to go on with what was made of other settings."""
     try:
         stored = dict(load_json(record))

@@ -17,9 +17,9 @@ from common.errors import CheckpointError
 from common.import_torch import read_mean_std
 from common.run_directory import DATA, record_data
 from common.simulation.dataset_folder import SETTINGS_FILE, prepare_root, read_settings
-from common.training import FINISHED, cut_history, finished_epochs
+from common.training import FINISHED, _cut_history, finished_epochs
 from sed_task4.experiment import SPLIT, THRESHOLDS, read_split, read_thresholds
-from sed_task4.segmentation.mixing import check_same
+from sed_task4.segmentation.mixing import _check_same
 from tests.fuzz.damage import Draw, damaged_bytes, damaged_json, damaged_npy, damaged_table, damaged_zip, garbage
 from tests.fuzz.engine import Files, Target
 from tests.fuzz.settings import PARAMS
@@ -97,7 +97,7 @@ def _simulation(folder: Path) -> None:
 
 
 def _mixing(folder: Path) -> None:
-    check_same(folder / "mixing.json", {"seed": 1, "snr_db": 0.0}, folder)
+    _check_same(folder / "mixing.json", {"seed": 1, "snr_db": 0.0}, folder)
 
 
 def _split(folder: Path) -> None:
@@ -111,7 +111,7 @@ def _thresholds(folder: Path) -> None:
 
 
 def _history(folder: Path) -> None:
-    cut_history(folder / "history.csv", 1)
+    _cut_history(folder / "history.csv", 1)
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
         assert len(list(csv.reader(file))) <= 2
 
