@@ -96,7 +96,8 @@ class Routes:
         for shard in store.shards():
             for example in read_shard(shard, schema):
                 magnitude, phase = np.split(example["features"].astype(np.float32), 2, axis=2)  # (T, 1024, 4) each
-                spectra = np.load(self.folder / "features" / "raw" / f"{example['name']}.npy").reshape(magnitude.shape)
+                path = self.folder / "features" / "raw" / f"{example['name']}.npy"
+                spectra = np.load(path, allow_pickle=False).reshape(magnitude.shape)
                 apart = np.abs(magnitude * np.exp(1j * phase) - spectra) / (np.abs(spectra) + 1e-3)
                 deviation = max(deviation, float(apart.max()))
         if not deviation <= 2e-3:  # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians

@@ -59,7 +59,7 @@ def check_same(batch: Any, folder: Path) -> None:
         ArithmeticError: a sequence is in none of them.
     """
     features, targets = batch
-    files = [np.load(path, mmap_mode="r") for path in sorted((folder / "features").iterdir())]
+    files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted((folder / "features").iterdir())]
     for sequence, known in zip(features.numpy(), targets["sed"].numpy(), strict=True):
         flat = sequence[known[:, 0] >= 0].reshape(-1, files[0].shape[1])  # without padding
         starts = ((file, int(row)) for file in files for row in np.flatnonzero(file[:, 0] == flat[0, 0]))

@@ -10,6 +10,7 @@ from common.errors import DataError
 from common.files import atomic_path
 
 FULL_SCALE = 32768.0  # of 16-bit samples
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_000_000  # a damaged header says 1 Hz, and resampling fills the memory
 _UNKNOWN_SIZE = 0xFFFFFFFF  # what streaming writers and RF64 put where the size of a chunk would be
 
 
@@ -80,7 +81,7 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
     try:
         with soundfile.SoundFile(path) as file:
             _check_format(path, file, sample_rate_hz, channels)
-            audio, rate_hz = _samples(file), file.samplerate  # (S, C)
+            audio, rate_hz = _samples(path, file), file.samplerate  # (S, C)
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
@@ -90,10 +91,18 @@ def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple
     return audio, rate_hz
 
 
-def _samples(file: soundfile.SoundFile) -> np.ndarray:
-    if file.subtype == "PCM_16":  # the same numbers, but numpy converts them in a third of the time
-        return from_int16(file.read(dtype="int16", always_2d=True))
-    return file.read(dtype="float32", always_2d=True)
+def _samples(path: Path, file: soundfile.SoundFile) -> np.ndarray:
+    promised, audio = file.frames, None
+    try:
+        if file.subtype == "PCM_16":  # the same numbers, but numpy converts them in a third of the time
+            audio = from_int16(file.read(dtype="int16", always_2d=True))
+        else:
+            audio = file.read(dtype="float32", always_2d=True)
+    except (MemoryError, ValueError):  # numpy has no room for what the header promises
+        pass
+    if audio is None or len(audio) != promised:
+        raise _truncated(path, f"{promised} samples", "fewer" if audio is None else str(len(audio)))
+    return audio
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:
@@ -131,6 +140,11 @@ def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | N
             f"Wrong sample rate in {path}. Expected: {sample_rate_hz} Hz. Received: {file.samplerate} Hz. "
             "Resample the recording, or change `dataset.sample_rate_hz`."
         )
+    if not LOWEST_RATE_HZ <= file.samplerate <= HIGHEST_RATE_HZ:
+        raise DataError(
+            f"No sample rate of sound in {path}. Expected: {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz. Received: "
+            f"{file.samplerate} Hz. The header is damaged: copy or download the recording again."
+        )
     if file.frames == 0:
         raise DataError(
             f"Empty recording: {path}. Expected: at least one sample. Received: 0 samples. "
@@ -164,10 +178,14 @@ def _check_complete(path: Path) -> None:
             f"Cannot read {path}: {error.strerror}. Expected: a WAV file. Check `dataset_dir` and the permissions."
         ) from error
     if promised > present:
-        raise DataError(
-            f"Truncated recording: {path}. Expected: {promised} bytes of audio. Received: {present}. "
-            "Copy or download the recording again, or remove it from the dataset."
-        )
+        raise _truncated(path, f"{promised} bytes of audio", str(present))
+
+
+def _truncated(path: Path, expected: str, received: str) -> DataError:
+    return DataError(
+        f"Truncated recording: {path}. Expected: {expected}. Received: {received}. "
+        "Copy or download the recording again, or remove it from the dataset."
+    )
 
 
 def _data_bytes(file, file_bytes: int) -> tuple[int, int]:

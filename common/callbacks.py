@@ -1,9 +1,7 @@
 """Callbacks: scores into `logs`, curves on disk, and a state from which a killed job goes on."""
 
-import json
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +10,9 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
+from common.archives import read_arrays
 from common.errors import CheckpointError, TrainingError
-from common.files import atomic_path, write_json
+from common.files import atomic_path, load_json, write_json
 from common.plotting import learning_curves, save_figure
 from common.prediction import Prediction, predict_recordings
 from common.processes import agreed
@@ -248,9 +247,10 @@ def latest_state(folder: Path) -> ResumeState:
         return ResumeState()
     path = complete[-1] / "state.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         history = {name: [_number(value) for value in values] for name, values in content["history"].items()}
-        return ResumeState(complete[-1], int(content["epochs"]), history, content["callbacks"])
+        _check_state(complete[-1], content["epochs"], history, content["callbacks"])
+        return ResumeState(complete[-1], content["epochs"], history, content["callbacks"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
             f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from its start."
@@ -262,6 +262,18 @@ def remove_older_states(latest: Path) -> None:
     for older in latest.parent.glob("epoch-*"):
         if older != latest:
             shutil.rmtree(older, ignore_errors=True)
+
+
+def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) -> None:
+    """Raises ValueError where a state is not one that `ResumeRun` wrote: what it says is set as attributes."""
+    if type(epochs) is not int or folder.name != f"epoch-{epochs:05d}":
+        raise ValueError(f"expected the number of epochs of {folder.name}, received {epochs!r}")
+    if any(len(values) > epochs for values in history.values()):
+        raise ValueError(f"expected a history of {epochs} epochs")
+    for name, memory in callbacks.items():
+        numbers = all(value is None or isinstance(value, int | float) for value in memory.values())
+        if set(memory) != set(_MEMORY.get(name, ())) or not numbers:
+            raise ValueError(f"expected the memory of {', '.join(_MEMORY)}, received {name}: {memory}")
 
 
 def save_variables(path: Path, variables: Sequence) -> None:
@@ -278,13 +290,13 @@ def restore_variables(path: Path, variables: Sequence) -> None:
         CheckpointError: the file is damaged, or belongs to another model.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = [stored[name] for name in sorted(stored.files)]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        arrays = [array for _, array in sorted(read_arrays(path).items())]
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged: {error}. Delete its folder and run the same command again."
         ) from error
-    expected, received = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
+    expected = [tuple(variable.shape) for variable in variables]
+    received = [array.shape if array.dtype.kind in "fiub" else str(array.dtype) for array in arrays]
     if expected != received:
         raise CheckpointError(
             f"{path} holds the weights of another model. Expected: {len(expected)} arrays. Received: {len(received)}; "

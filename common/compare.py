@@ -5,12 +5,26 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.commands import run_safely
 from common.errors import CheckpointError
-from common.run_directory import read_json
+from common.run_directory import read_form
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    scores: dict[str, float | dict[str, float | None] | None]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What the scores of a run must say."""
+
+    rows: list[_Row]
 
 
 def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
@@ -26,7 +40,7 @@ def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
     Raises:
         CheckpointError: the run has no scores, or no such line.
     """
-    rows = read_json(run / "scores.json")["rows"]
+    rows = read_form(run / "scores.json", _Scores)["rows"]
     found = next((row for row in rows if line in (None, row["label"])), None)
     if found is None:
         labels = ", ".join(row["label"] for row in rows)

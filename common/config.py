@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import ConfigError
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.safe_yaml import read_yaml
 from common.section import Section
 
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alone: loaded when a task asks for one
@@ -129,25 +129,6 @@ class BaseTask(Section):
         return {k: str(Path(v).expanduser()) if k in folders and isinstance(v, str) else v for k, v in values.items()}
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML would settle in silence."""
-
-
-def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    merge_key = "tag:yaml.org,2002:merge"
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge_key]
-    repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if repeated:
-        raise ConfigError(
-            f"{node.start_mark.name}, line {node.start_mark.line + 1}: key given twice: {', '.join(repeated)}. "
-            "Keep one of them."
-        )
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
-
-
 def read_tasks(path: Path) -> dict[str, dict]:
     """Reads all tasks of a settings file, unresolved.
 
@@ -243,7 +224,12 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
     Raises:
         ConfigError: anything about the settings is wrong; the message says which key and what was expected.
     """
-    settings = merge(resolve(read_tasks(path), task_id), parse_overrides(overrides))
+    tasks = read_tasks(path)
+    try:
+        settings = resolve(tasks, task_id)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    settings = merge(settings, parse_overrides(overrides))
     return check_task(settings, f"task {task_id!r} of {path}")
 
 
@@ -316,11 +302,6 @@ def _section_in(annotation: Any) -> Any:
 
 def _parse_yaml(text: str, where: str) -> Any:
     try:
-        loader = _StrictLoader(text)
-        loader.name = where
-        try:
-            return loader.get_single_data()
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+        return read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}.") from error

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from common.archives import read_arrays, write_arrays
 from common.audio import from_int16, to_int16
 from common.errors import DataError
 from common.feature_store import (
@@ -30,12 +31,10 @@ from common.feature_store import (
     ShardEntry,
     check_settings,
     file_problem,
-    read_arrays,
     settings_hash,
-    write_arrays,
     write_canonical_json,
 )
-from common.files import remove_temporaries
+from common.files import is_file_name, load_json, remove_temporaries
 from common.frontend import AUDIO, Frontend
 from common.locks import only_one
 from common.parallel import ParallelConfig, parallel_map
@@ -183,7 +182,7 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
     """Distributes examples over shards; depends on nothing but names and groups.
 
     Raises:
-        DataError: there are no examples, or two have one name.
+        DataError: there are no examples, two have one name, or a name could not be that of a file.
     """
     ordered = sorted(items, key=lambda item: (item.group, item.name))
     names = sorted(item.name for item in ordered)
@@ -191,6 +190,9 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
     if repeated or not names:
         received = f"{', '.join(repeated[:_FAILURES_SHOWN])} more than once" if repeated else "none"
         raise DataError(f"Expected: recordings with different names, at least one. Received: {received}.")
+    unusable = [name for name in names if not is_file_name(name)]
+    if unusable:
+        raise DataError(f"Expected: recordings with names of files. Received: {unusable[0]!r}. Rename it.")
     plans = []
     for group in sorted({item.group for item in ordered}):
         members = [item for item in ordered if item.group == group]
@@ -232,7 +234,7 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text("utf-8"))
+        return load_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"Damaged settings of the features: {path} ({error}). Delete the folder and run "
@@ -362,8 +364,8 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
             int(side["n_bytes"]),
             int(side["crc32"]),
         )
-        statistics = RunningStatistics(int(side["count"]), side["mean"], side["m2"])
-    except (OSError, ValueError, KeyError):  # not there, cut off or of an older form: made anew
+        statistics = RunningStatistics.from_arrays(*(side[name] for name in ("count", "mean", "m2")))
+    except (OSError, ValueError, KeyError, TypeError):  # not there, cut off or of an older form: made anew
         return None
     problem = file_problem(recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None)
     if problem and fits:

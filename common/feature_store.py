@@ -4,17 +4,19 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator, TypeAdapter
 
+from common.archives import read_arrays, write_arrays
 from common.errors import DataError
-from common.files import atomic_path, file_crc32
+from common.files import atomic_path, file_crc32, is_file_name, load_json
 from common.scaler import RunningStatistics
 from common.spectral import interleave_channels
-from common.tfrecord import EXTRACT_AGAIN, ExampleSchema, read_shard
+from common.tfrecord import EXTRACT_AGAIN, ExampleSchema, damaged_shard, read_shard
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,27 @@ class ShardEntry:
     frames: tuple[int, ...]
     n_bytes: int
     crc32: int
+
+
+def _checked_entry(entry: ShardEntry) -> ShardEntry:
+    """Refuses an entry of a manifest that leads out of the folder, or contradicts itself."""
+    wrong = [name for name in (entry.file, *entry.names) if not is_file_name(name)]
+    if wrong:
+        raise ValueError(f"expected names of files without folders, received {wrong[0]!r}")
+    if not entry.names or len(entry.frames) != len(entry.names) or min(entry.frames) < 1:
+        raise ValueError(f"{entry.file}: expected the frames of each of {len(entry.names)} examples")
+    return entry
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    settings: dict[str, Any]
+    schema: dict[str, dict[str, Any]]
+    shards: list[Annotated[ShardEntry, AfterValidator(_checked_entry)]]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+_MANIFEST = TypeAdapter(_Manifest)
 
 
 class FeatureStore:
@@ -85,17 +108,16 @@ class FeatureStore:
         """
         folder = Path(folder)
         try:
-            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
-            entries = [ShardEntry(**_with_tuples(entry)) for entry in manifest["shards"]]
-            schema, skipped = ExampleSchema.from_json(manifest["schema"]), manifest.get("skipped")
-            store = cls(folder, manifest["settings"], schema, entries, skipped=skipped)
+            manifest = _MANIFEST.validate_json(json.dumps(load_json(folder / MANIFEST)), strict=True)
+            schema = ExampleSchema.from_json(manifest.schema)
+            store = cls(folder, manifest.settings, schema, manifest.shards, skipped=manifest.skipped)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
                 f"No features in {folder}: {reason}. Expected: {MANIFEST} and the shards it lists. "
                 "Run `python batch_feature_extraction.py <task-id>`; what is finished is not done twice."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"Damaged manifest: {folder / MANIFEST} ({error}). {EXTRACT_AGAIN}") from error
         if settings is not None:
             check_settings(folder, store.settings, settings)
@@ -172,11 +194,16 @@ class FeatureStore:
 
         Raises:
             KeyError: it is not there.
+            DataError: the shard cannot be read.
         """
         entry = next((entry for entry in self.selected(groups) if name in entry.names), None)
         if entry is None:
             raise KeyError(name)
-        return next(record for record in read_shard(self.path(entry), self.schema) if record["name"] == name)
+        path = self.path(entry)
+        record = next((record for record in read_shard(path, self.schema) if record["name"] == name), None)
+        if record is None:
+            raise damaged_shard(path, f"it lacks {name!r}, which the manifest lists")
+        return record
 
     def statistics(
         self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0
@@ -197,7 +224,10 @@ class FeatureStore:
         stored: dict[str, RunningStatistics] = {}
         for folder in self._statistics_in:
             stored |= read_statistics(folder / STATISTICS)
-        chosen = [stored[group] for group in sorted({entry.group for entry in self.selected(groups)})]
+        wanted = sorted({entry.group for entry in self.selected(groups)})
+        chosen = [stored[group] for group in wanted if group in stored]
+        if len(chosen) < len(wanted) or len({part.mean.shape for part in chosen}) != 1:
+            raise DataError(f"Damaged statistics: {self.folder / STATISTICS} (groups are missing). {EXTRACT_AGAIN}")
         merged = RunningStatistics.empty(chosen[0].mean.shape)
         for part in chosen:
             merged.merge(part)
@@ -291,35 +321,13 @@ def read_statistics(path: Path) -> dict[str, RunningStatistics]:
     """
     try:
         arrays = read_arrays(path)
-    except (OSError, ValueError) as error:
+        names = {key.rsplit("/", 1)[0] for key in arrays}
+        return {
+            name: RunningStatistics.from_arrays(*(arrays[f"{name}/{part}"] for part in ("count", "mean", "m2")))
+            for name in sorted(names)
+        }
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"Damaged statistics: {path} ({error}). {EXTRACT_AGAIN}") from error
-    names = {key.rsplit("/", 1)[0] for key in arrays}
-    return {
-        name: RunningStatistics(int(arrays[f"{name}/count"]), arrays[f"{name}/mean"], arrays[f"{name}/m2"])
-        for name in sorted(names)
-    }
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays as `.npz`, finished or not at all; equal arrays give equal bytes."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads an `.npz` file whole.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is damaged.
-    """
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(str(error)) from error
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -331,6 +339,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False)
     return flat
 
-
-def _with_tuples(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {**entry, "names": tuple(entry["names"]), "frames": tuple(entry["frames"])}

@@ -15,6 +15,7 @@ from typing import Any
 from common.errors import DataError
 
 TEMPORARY_PATTERN = ".*.tmp*"
+_MOST_NAME_BYTES = 256  # of common file systems, less one
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
@@ -49,6 +50,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp{suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # it may be a link to elsewhere
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -80,6 +82,51 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value
+
+
+def load_json(path: Path) -> Any:
+    """Reads JSON as strictly as it is written here.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not JSON in UTF-8, gives a key twice, is nested too deeply, or holds a number or a character
+            that JSON lacks.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(
+            text, object_pairs_hook=_without_repeats, parse_constant=_finite_number, parse_float=_finite_number
+        )
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if "\\ud" in text.lower():  # half of a character, which nothing can print
+        json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return content
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"a key is given twice: {next(name for name in content if names.count(name) > 1)!r}")
+    return content
+
+
+def _finite_number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number of JSON")
+    return value
+
+
+def is_file_name(text: Any) -> bool:
+    """Whether a text from a file may name a file: one that lies in the folder it is looked for, on any system."""
+    if not isinstance(text, str) or text in (".", "..") or text.splitlines() != [text] or set(text) & set("/\\\0\t"):
+        return False
+    try:
+        return len(text.encode("utf-8")) < _MOST_NAME_BYTES
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def write_bytes(path: Path, content: bytes) -> None:

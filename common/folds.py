@@ -10,7 +10,7 @@ from common.section import Section
 class FoldConfig(Section):
     """One train / validation / test division; numbers are those of the dataset's splits."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
     train: tuple[int, ...] = Field(min_length=1)
     # Empty: nothing is held out, and the scores of training recordings decide.
     validate_on: tuple[int, ...]

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from common.archives import read_arrays
 from common.commands import base_parser, choose_backend, params_path, run_safely
 from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError
-from common.feature_store import MANIFEST, STATISTICS, FeatureStore, read_arrays
+from common.feature_store import MANIFEST, STATISTICS, FeatureStore
 from common.files import atomic_path
 from common.quiet import stderr_discarded
 from common.run_directory import differences
@@ -75,7 +76,8 @@ def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
     torch_library()
     network, names = _network(task)
     layers, weights = (importlib.import_module(f"common.{name}") for name in ("layers", "torch_weights"))
-    model = _load(path)
+    remedy = "Give a file that training or this command has written."
+    model = importlib.import_module("common.model_files").load_model(path, remedy)
     given, expected = ({name: tuple(weight.shape) for name, weight in layers.weights_by_name(each).items()
                         if not name.startswith(f"{layers.STATISTICS}/")} for each in (model, network))  # fmt: skip
     different = sorted({name for name, _ in given.items() ^ expected.items()})
@@ -113,7 +115,10 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
         raise ConfigError(f"--groups chooses among the groups of a feature store. Received: the file {source}.")
     try:
         arrays = read_arrays(source)
-        mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
+        if any(arrays[name].dtype.kind not in "fiu" for name in STATISTICS_NAMES):
+            raise TypeError("expected real numbers")
+        with np.errstate(over="ignore"):  # infinity is refused later
+            mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise DataError(
             f"No statistics in {source} ({error}). Expected: the folder of a feature store, or a file of numpy.savez "
@@ -150,16 +155,6 @@ def _save(model: Any, path: Path) -> None:
             unfinished.rename(temporary)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-def _load(path: Path) -> Any:
-    keras = importlib.import_module("keras")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        raise CheckpointError(
-            f"{path} cannot be loaded as a Keras model: {error}. Give a file that training or this command has written."
-        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ except ImportError:  # not a POSIX system: jobs are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+_MOST_CHARACTERS = 500  # of what a lock says
 
 
 @contextmanager
@@ -47,11 +48,11 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
 
 def _acquire(path: Path, remedy: str) -> IO[str]:
     while True:
-        file = path.open("a+", encoding="utf-8")
+        file = open(path, "a+", encoding="utf-8", errors="replace", opener=_open_no_link)  # noqa: SIM115
         if not _locked(file):
             with file:
                 file.seek(0)
-                holder = file.read().strip() or "another process"
+                holder = file.read(_MOST_CHARACTERS).strip() or "another process"
             raise DataError(
                 f"{path.parent} is in use by {holder}. Wait until it ends, or {remedy}. If it hangs, end that process: "
                 "the folder is free at once."
@@ -63,6 +64,10 @@ def _acquire(path: Path, remedy: str) -> IO[str]:
     file.write(_holder())
     file.flush()
     return file
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _locked(file: IO[str]) -> bool:

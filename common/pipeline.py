@@ -59,6 +59,7 @@ LABELLED = "labelled"
 EVENTS = "events"
 _INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
 _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo label
+_NO_FRAMES = "a record has no frames"
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
 _PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
@@ -221,6 +222,7 @@ def evaluation_stream(
     cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, context_frames=context_frames)
     source = _Source(shards, schema, names, label_shards, context_frames)
     wanted = [*cutter.names, *([EVENTS] if EVENTS in schema.arrays else [])]
+    _known_and_frames(source, cutter, source.places(wanted))  # what TensorFlow could not read ends here
 
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
@@ -398,8 +400,11 @@ class _Source:
         return self.names is None or name in self.names
 
     def _read(self, path: str, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
-        examples = map(_with_features, read_shard(Path(path), schema))
-        return (each for each in examples if self._wants(each["name"]))
+        for example in map(_with_features, read_shard(Path(path), schema)):
+            if FEATURES in example and self.n_frames(example) < 1:
+                raise damaged_shard(Path(path), _NO_FRAMES)
+            if self._wants(example["name"]):
+                yield example
 
     def _wanted(self, paths: Any) -> tf.data.Dataset:
         records, kept = tf.data.TFRecordDataset(paths), self._kept
@@ -614,9 +619,11 @@ def _streamed_passes(
 def _known_and_frames(source: _Source, cutter: _Cutter, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
     """Whether the activity of each recording is known, bool (N,), and its frames, int (N,)."""
     frames = sides[0].frames[cutter.input_name] - cutter.context_frames
+    if frames.min() < 1:
+        raise damaged_shard(Path(sides[0].paths[sides[0].shard_of[frames.argmin()]]), _NO_FRAMES)
     for side in sides:
         for name, own in side.frames.items():
-            if name != cutter.input_name and not np.array_equal(own, frames):
+            if name in cutter.cut_labels and not np.array_equal(own, frames):
                 raise _mismatch(f": `{name}` has another number of frames.")
     if LABELLED not in source.schema.arrays or ACTIVITY in source.replaced.arrays:
         return np.full(len(frames), True), frames

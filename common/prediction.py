@@ -7,6 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from common.errors import DataError
+from common.files import is_file_name
+
+_REMEDY = "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>` again."
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -42,13 +47,16 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
 
     Yields:
         One `Prediction` for each recording, in the order of the stream.
+
+    Raises:
+        DataError: the name of a record could not be that of a file.
     """
     for element in recordings:
         features = np.asarray(element["features"])
         outputs = model.predict_on_batch(features)
         frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
         yield Prediction(
-            name=bytes(np.asarray(element["name"]).item()).decode(),
+            name=_name(element),
             frames=frames,
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
@@ -56,6 +64,14 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
             # Under a strategy of TensorFlow each device predicts all sequences, and the results are joined.
             outputs={name: _joined(value[: len(features)], frames, sequence_frames) for name, value in outputs.items()},
         )
+
+
+def _name(element: Mapping) -> str:
+    """The name of a recording, which is going to be that of files."""
+    name = bytes(np.asarray(element["name"]).item()).decode("utf-8", "replace")
+    if not is_file_name(name):
+        raise DataError(f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {_REMEDY}")
+    return name
 
 
 def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:

@@ -6,14 +6,17 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from common.errors import CheckpointError
-from common.files import remove_temporaries, write_json, write_text
+from common.files import load_json, remove_temporaries, write_json, write_text
+from common.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
@@ -21,6 +24,20 @@ ENVIRONMENT = "environment.json"
 DATA = "data.json"
 # Where and how fast a job runs may change between its parts; what it computes may not.
 FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What the file of that name must say."""
+
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the file of that name must say."""
+
+    fingerprints: dict[str, str] = field(default_factory=dict)
 
 
 def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
@@ -51,7 +68,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
         write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     remove_temporaries(folder, below=True)
     path = folder / ENVIRONMENT
-    before = [read_json(path)] if path.exists() else []
+    before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
     write_json(path, environment(command) | {"earlier": earlier})
     return folder
@@ -71,7 +88,7 @@ def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
     if not path.exists():
         write_json(path, {"fingerprints": dict(fingerprints)})
         return
-    stored = read_json(path).get("fingerprints", {})
+    stored = read_form(path, _Data).get("fingerprints", {})
     changed = [name for name, fingerprint in fingerprints.items() if stored.get(name, fingerprint) != fingerprint]
     if changed:
         raise CheckpointError(
@@ -89,9 +106,9 @@ def read_settings(folder: Path) -> dict:
     """
     path = folder / "settings.yaml"
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        problem = type(error).__name__
+        settings = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
         raise CheckpointError(f"{path} cannot be read ({problem}): is {folder} a run directory?") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
@@ -147,6 +164,31 @@ def read_json(path: Path) -> Any:
         CheckpointError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}. Delete it and run the same command again.") from error
+
+
+def read_form(path: Path, form: Any) -> Any:
+    """Reads a JSON file of a run that must have some form.
+
+    Args:
+        path: the file.
+        form: a type that says what must be there, for pydantic; more may be.
+
+    Returns:
+        The content as it stands in the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another form.
+    """
+    content = read_json(path)
+    try:
+        TypeAdapter(form).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is damaged: {place}: {first['msg']}. Delete it and run the same command again."
+        ) from error
+    return content

@@ -32,6 +32,20 @@ class RunningStatistics:
         """No frames yet, of arrays of `shape`, (F, C)."""
         return cls(0, np.zeros(shape), np.zeros(shape))
 
+    @classmethod
+    def from_arrays(cls, count: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> "RunningStatistics":
+        """Statistics from a file.
+
+        Raises:
+            ValueError: they cannot be those of any frames.
+        """
+        whole = count.shape == () and count.dtype.kind in "iu" and count >= 0
+        if not whole or mean.dtype != np.float64 or m2.dtype != np.float64 or mean.shape != m2.shape:
+            raise ValueError("expected a number of frames, and means and squares of one shape")
+        if not (np.isfinite(mean).all() and np.isfinite(m2).all() and (m2 >= 0).all()):
+            raise ValueError("expected finite means and squares that are not negative")
+        return cls(int(count), mean, m2)
+
     def update(self, frames: np.ndarray) -> None:
         """Adds frames (T, F, C) of any float type."""
         for start in range(0, len(frames), _BLOCK_FRAMES):

@@ -7,6 +7,7 @@ milliseconds. Checksums are not compared; whoever reads by an index lets `tf.dat
 
 import atexit
 import functools
+import math
 import mmap
 import os
 import struct
@@ -153,7 +154,7 @@ def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredReco
     for name, spec in schema.arrays.items():
         shapes[name] = tuple(_integers(content, values[f"{name}/shape"])) if spec.shape else ()
         offsets[name], end = _bytes(content, values[name])
-        n_bytes = np.prod(shapes[name], dtype=np.int64) * np.dtype(spec.dtype).itemsize
+        n_bytes = math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize  # sizes are any, so no number of 64 bits
         if not spec.has_shape(shapes[name]) or end - offsets[name] != n_bytes:
             raise ValueError(f"{name!r} has the shape {shapes[name]} and {end - offsets[name]} bytes, not {spec}")
     return StoredRecord(content[slice(*_bytes(content, values["name"]))].decode(), offsets, shapes)

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,11 @@ with stderr_discarded():
 
 EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
 _NAME = "name"
+_LENGTH = struct.Struct("<Q")
+_FRAME_BYTES = 16  # of a record: its length, a checksum of that, a checksum of the message behind it
 _BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
 _CAST_VALUES = 1 << 20  # rounded at once
+_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"float16", "float32", "float64"}
 _memory = threading.local()
 _SHAPE_OF = re.compile(".*/shape")
 
@@ -60,8 +64,19 @@ class ExampleSchema:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ExampleSchema":
-        """The schema that `to_json` described."""
-        return cls({name: ArraySpec(spec["dtype"], tuple(spec["shape"])) for name, spec in stored.items()})
+        """The schema that `to_json` described.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            schema = cls({name: ArraySpec(spec["dtype"], tuple(spec["shape"])) for name, spec in stored.items()})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"expected type and shape of each array: {error!r}") from error
+        sizes = [size for spec in schema.arrays.values() for size in spec.shape if size is not None]
+        if {spec.dtype for spec in schema.arrays.values()} - _TYPES or any(type(n) is not int or n < 0 for n in sizes):
+            raise ValueError("unknown types or shapes of arrays")
+        return schema
 
     def parse(self, record: tf.Tensor, names: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
         """Decodes one record inside `tf.data`.
@@ -147,18 +162,36 @@ def read_records(path: Path) -> Iterator[bytes]:
     Raises:
         DataError: the file is missing, damaged or holds no record.
     """
+    _check_lengths(path)
     n_records = 0
     try:
         for record in tf.data.TFRecordDataset([str(path)]).as_numpy_iterator():
             yield record
             n_records += 1
-    except tf.errors.NotFoundError as error:
-        raise damaged_shard(path, "it cannot be read: No such file") from error
     except tf.errors.OpError as error:
         problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)  # without the names of graph nodes
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
+
+
+def _check_lengths(path: Path) -> None:
+    """Compares what records promise with the file: TensorFlow makes room for it first, and there may be none.
+
+    Raises:
+        DataError: a record is longer than what is left of the file, or the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size, end, number = path.stat().st_size, 0, 0
+            while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
+                end += _FRAME_BYTES + _LENGTH.unpack(head)[0]
+                if end > size:
+                    raise damaged_shard(path, f"record {number}: truncated at {size} of {end} bytes")
+                file.seek(end)
+                number += 1
+    except OSError as error:
+        raise damaged_shard(path, f"it cannot be read: {error.strerror}") from error
 
 
 def stored_arrays(path: Path) -> list[str]:
@@ -291,4 +324,6 @@ def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:
         shape = stored[_shape_key(key)].int64_list.value if spec.shape else ()
         values = np.frombuffer(stored[key].bytes_list.value[0], np.dtype(spec.dtype).newbyteorder("<"))
         example[key] = values.reshape(tuple(shape))
+        if tuple(shape) != example[key].shape or not spec.has_shape(example[key].shape):
+            raise ValueError(f"{key!r} has the shape {tuple(shape)}, not that of {spec}")
     return example

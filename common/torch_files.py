@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from common.archives import check_archive
 from common.errors import CheckpointError, ConfigError
 from common.files import write_bytes
 
@@ -50,6 +52,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
     """
     torch = torch_library()
     try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}. Give a file of torch.save.") from error

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 import numpy as np
+from pydantic import PositiveInt
 
-import common.rank_pooling  # noqa: F401  # registers its layer, which saved models name
 from common.callbacks import (
     KeepBest,
     KeepModels,
@@ -30,15 +30,26 @@ from common.errors import CheckpointError, TrainingError
 from common.files import write_json, write_text
 from common.frontend import Frontend
 from common.layers import STATISTICS, copy_weights, with_statistics
+from common.model_files import load_model
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
 from common.processes import place
-from common.run_directory import read_json
+from common.run_directory import read_form
 from common.system import Stage
 
 logger = logging.getLogger(__name__)
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
 BEST = "best.keras"
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """What `FINISHED` must say."""
+
+    epochs: PositiveInt
+    iterations_per_epoch: PositiveInt
+    best_epoch: PositiveInt
+    history: dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -123,23 +134,6 @@ def train_stage(
         else:
             logger.info("%s: training is finished; its best weights are used.", folder)
         return load_model(best)
-
-
-def load_model(path: Path, remedy: str | None = None) -> keras.Model:
-    """Loads a saved model without running any code stored in it.
-
-    Args:
-        path: the file.
-        remedy: what to do when it cannot be loaded; None: train it again.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or not a Keras model.
-    """
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises many kinds for a damaged file
-        remedy = remedy or f"Delete the folder {path.parent} and run the same command again."
-        raise CheckpointError(f"{path} cannot be loaded as a Keras model: {error}. {remedy}") from error
 
 
 def _fit(
@@ -243,8 +237,11 @@ def _cut_history(path: Path, epochs: int) -> None:
     """Drops the rows of epochs after the last stored state: they are trained, and logged, again."""
     if not path.exists():
         return
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CheckpointError(f"{path} is damaged: {error}. Delete it and run the same command again.") from error
     kept = io.StringIO()
     csv.writer(kept, lineterminator="\n").writerows(rows[: epochs + 1] if epochs else [])
     write_text(path, kept.getvalue())
@@ -254,8 +251,9 @@ def finished_epochs(folder: Path) -> dict[str, Any]:
     """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and the history.
 
     Raises:
-        CheckpointError: the stage is not finished.
+        CheckpointError: the stage is not finished, or the file damaged.
     """
-    if not (folder / FINISHED).exists():
+    path = folder / FINISHED
+    if not path.exists():
         raise CheckpointError(f"{folder} holds no finished training. Run the same command again to finish it.")
-    return read_json(folder / FINISHED)
+    return read_form(path, _Finished)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from common.errors import ConfigError, DataError
+from common.files import is_file_name
 from common.section import Section
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -220,6 +221,9 @@ def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace) -> "Labels":
             "`python simulate.py <task-id>`, or set `dataset_dir` to where it is."
         )
     names = sorted(path.name for path in audio_dir.iterdir() if path.suffix.lower() == ".wav" and path.name[0] != ".")
+    unusable = [name for name in names if not is_file_name(name)]
+    if unusable:
+        raise DataError(f"{audio_dir} holds {unusable[0]!r}. Expected: names of text in UTF-8, without tabs. Rename.")
     logger.info("%s has no metadata: its %d clips are used without labels.", audio_dir, len(names))
     return names, {}, {}
 
@@ -355,15 +359,20 @@ def _parse_table(text: str, columns: Sequence[str], source: str) -> "pd.DataFram
     table = table[list(columns)].fillna("").apply(lambda column: column.str.strip())
     table.index += 2
     table = table[(table != "").any(axis=1)]
-    named = (table["filename"] != "") & ~table["filename"].str.contains("[/\\\\]")
+    named = table["filename"].map(is_file_name).astype(bool)
     _check(table, named, source, "the name of a file without folders in the column filename")
     return table
 
 
 def _check_header(header: Sequence[str], columns: Sequence[str], source: str) -> None:
     missing = [column for column in columns if column not in header]
-    if not missing:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if not missing and not repeated:
         return
+    if not missing:
+        raise DataError(
+            f"{source}, line 1: column(s) {', '.join(repeated)[:200]} twice. Remove all but one of each."
+        )
     hint = "Put the header back as the first line; columns are separated by tabs."
     if "onset" in missing and "event_labels" in header:
         hint = "These are weak labels (which classes occur) where strong ones (when they occur) are expected."

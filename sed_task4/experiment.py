@@ -14,7 +14,7 @@ import numpy as np
 from common.callbacks import Scorer
 from common.device_features import features_of
 from common.distribution import devices
-from common.errors import ConfigError, DataError
+from common.errors import CheckpointError, ConfigError, DataError
 from common.events import EventTable
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
@@ -23,7 +23,7 @@ from common.pipeline import guard_stream
 from common.pipeline_config import PipelineConfig
 from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
-from common.run_directory import read_json
+from common.run_directory import read_form
 from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
@@ -194,7 +194,7 @@ class Experiment:
         path = folder / SPLIT
         if not path.exists():
             write_json(path, {"validation": draw_validation(names, sets.validation_fraction, self.task.seed)})
-        held_out = frozenset(read_json(path)["validation"])
+        held_out = read_split(path, names)
         rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
         return rest, dataclasses.replace(labelled, names=held_out)
 
@@ -264,8 +264,7 @@ class Experiment:
                 known, tags = scorer.tag_targets
                 chosen = best_thresholds(tags, scorer.tag_probabilities[known])
             write_json(path, dict(zip(task.dataset.classes, chosen.tolist(), strict=True)))
-        stored = read_json(path)
-        return np.array([stored[name] for name in task.dataset.classes])
+        return read_thresholds(path, task.dataset.classes)
 
     def _test(self, trained: TrainedStage, store: FeatureStore, folder: Path, found: Found) -> None:
         """Predicts the test clips into an event file, and adds them to what was found, if they have strong labels."""
@@ -324,6 +323,36 @@ class Experiment:
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
     """Hands one clip to a scorer."""
     scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags)
+
+
+def read_split(path: Path, names: Sequence[str]) -> frozenset[str]:
+    """Reads which clips validate.
+
+    Args:
+        path: file of a run.
+        names: all clips with labels.
+
+    Raises:
+        CheckpointError: the file is damaged, or names other clips.
+    """
+    held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
+    if not held_out or not held_out < set(names):
+        raise CheckpointError(
+            f"{path} does not name some of the {len(names)} clips. Use the features of before, or another job id."
+        )
+    return held_out
+
+
+def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:
+    """Reads the tag thresholds of the classes, (K,).
+
+    Raises:
+        CheckpointError: the file is damaged, or of other classes.
+    """
+    stored = read_form(path, dict[str, float])
+    if set(stored) != set(classes):
+        raise CheckpointError(f"{path} holds thresholds of other classes. Delete it and run the same command again.")
+    return np.array([float(stored[name]) for name in classes])
 
 
 def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[str]:

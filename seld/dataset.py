@@ -1,6 +1,7 @@
 """The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in their metadata."""
 
 import csv
+import itertools
 import logging
 import math
 import re
@@ -13,6 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import DataError
+from common.files import is_file_name
 from common.section import Section
 from seld.geometry import AngleGrid
 
@@ -280,31 +282,47 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
 
 
 def files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
-    """Maps names without suffix to files, sorted; hidden files are ignored, others are named in the log."""
+    """Maps names without suffix to files, sorted; hidden files are ignored, others are named in the log.
+
+    Raises:
+        DataError: a name cannot be used, or two files differ in their suffix alone.
+    """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    strays = [entry for entry in entries if entry.suffix.lower() != suffix or not entry.is_file()]
+    wanted = [entry.suffix.lower() == suffix and entry.is_file() for entry in entries]
+    strays = [entry for entry, is_wanted in zip(entries, wanted, strict=True) if not is_wanted]
     if strays:
         logger.warning("%s: ignored, not %s files: %s.", folder, suffix, list_files(strays))
-    return {entry.stem: entry for entry in entries if entry not in strays}
+    files: dict[str, Path] = {}
+    for entry in itertools.compress(entries, wanted):
+        if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:
+            raise DataError(
+                f"{folder} holds {entry.name!r}, whose name cannot be used, or is that of another file but for its "
+                "suffix. Expected: names of text in UTF-8, each once. Rename it, or move it away."
+            )
+    return files
 
 
 def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events, list[int]]:
     """Returns the checked events and the line of the file each stands in."""
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
-    reader = csv.DictReader(text.splitlines(), restkey="", restval=None)
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-    if missing:
+    reader = csv.DictReader(text.splitlines())
+    try:
+        header = reader.fieldnames or ()
+        body = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{source}, line {reader.line_num + 1}: {error}. Correct the row.") from error
+    missing = [column for column in COLUMNS if column not in header]
+    repeated = [column for column in COLUMNS if list(header).count(column) > 1]
+    if missing or repeated:
+        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
         raise DataError(
-            f"{source}, line 1: missing column(s) {', '.join(missing)}. Expected: {','.join(COLUMNS)}. "
-            f"Received: {','.join(reader.fieldnames or ())[:200]}. Put the header back as the first line."
+            f"{source}, line 1: {what}. Expected: {','.join(COLUMNS)}. Received: {','.join(header)[:200]}. Put the "
+            "header back as the first line."
         )
     index = {name: number for number, name in enumerate(dataset.classes)}
-    rows, lines = [], []
-    for row in reader:
-        rows.append(_parse_row(row, f"{source}, line {reader.line_num}", index, dataset))
-        lines.append(reader.line_num)
-    return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), lines
+    rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in body]
+    return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), [line for line, _ in body]
 
 
 def _read_text(path: Path) -> str:
@@ -320,11 +338,11 @@ def _read_text(path: Path) -> str:
 
 def _parse_row(row: dict, where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
     """Checks one row and returns it in the order of the attributes of `Events`."""
-    if "" in row or None in row.values():
-        n_fields = sum(value is not None for value in row.values()) + len(row.get("", ())) - ("" in row)
+    if None in row or None in row.values():  # more or fewer fields than columns
+        rest = row.pop(None, [])
+        n_fields = sum(value is not None for value in row.values()) + len(rest)
         raise DataError(
-            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row) - ('' in row)}. "
-            "Correct the row."
+            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row)}. Correct the row."
         )
     name = row["sound_event_recording"].strip()
     if name not in index:

@@ -59,9 +59,9 @@ def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
     scaler = StandardScaler()
     paths = sorted(raw_folder.glob("*.npy"))
     for path in paths:
-        scaler.partial_fit(magnitude_phase(np.load(path)))
+        scaler.partial_fit(magnitude_phase(np.load(path, allow_pickle=False)))
     for path in paths:
-        np.save(normalised_folder / path.name, scaler.transform(magnitude_phase(np.load(path))))
+        np.save(normalised_folder / path.name, scaler.transform(magnitude_phase(np.load(path, allow_pickle=False))))
     return scaler
 
 

@@ -46,8 +46,8 @@ def seldnet_batches(
     while True:
         rng.shuffle(names)
         for name in names:
-            frames.extend(np.load(folder / "features" / name))
-            labels.extend(np.load(folder / "labels" / name))
+            frames.extend(np.load(folder / "features" / name, allow_pickle=False))
+            labels.extend(np.load(folder / "labels" / name, allow_pickle=False))
             while len(frames) >= wanted:
                 features = _taken(frames, wanted).reshape(batch_size, sequence_frames, *shape)
                 targets = _taken(labels, wanted).reshape(batch_size, sequence_frames, -1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import remove_temporaries, storage_error, write_json, write_text
+from common.files import load_json, remove_temporaries, storage_error, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
 _README = """# SIMULATED data
@@ -169,10 +169,10 @@ def read_settings(path: Path) -> dict[str, Any] | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        content = dict(load_json(path))
         dict(content["settings"])
         return content
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "
             "beside it. Remove the folder, or give another one with --set dataset_dir=..."

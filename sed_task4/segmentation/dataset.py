@@ -11,6 +11,8 @@ import yaml
 from pydantic import Field, field_validator, model_validator
 
 from common.errors import DataError
+from common.files import is_file_name
+from common.safe_yaml import read_yaml
 from common.section import Section
 
 LIST_NAME = "mixture.yaml"
@@ -67,9 +69,10 @@ class DatasetConfig(Section):
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
-        if any(not name or name != name.strip() or set(name) & set(",\t\n") for name in value):
-            raise ValueError(
-                f"names of classes hold no comma and no tab and begin and end without spaces. Received: {list(value)}."
+        if any(not is_file_name(name) or "," in name or name != name.strip() for name in value):
+            raise ValueError(  # they are going to name separated sounds
+                "names of classes hold no comma, tab or slash and begin and end without spaces. "
+                f"Received: {list(value)}."
             )
         return value
 
@@ -172,14 +175,19 @@ def find_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> list[Mixture]:
         DataError: list or mixtures are not there, or the list cannot be used.
     """
     path = mixtures_folder(dataset_dir, dataset) / LIST_NAME
-    mixtures = parse_mixtures(_read_text(path, _MIX), audio_folder(dataset_dir, dataset), dataset, str(path))
+    mixtures = read_mixture_list(path, audio_folder(dataset_dir, dataset), dataset)
     missing = [mixture.audio_path for mixture in mixtures if not mixture.audio_path.is_file()]
     if missing:
-        raise DataError(f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {_MIX}")
+        raise DataError(f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {MIX}")
     return mixtures
 
 
-_MIX = "Mix sounds and scenes with `python -m sed_task4.segmentation.mixing <task-id>`."
+MIX = "Mix sounds and scenes with `python -m sed_task4.segmentation.mixing <task-id>`."
+
+
+def read_mixture_list(path: Path, audio_dir: Path, dataset: DatasetConfig) -> list[Mixture]:
+    """Reads a list of mixtures, see `parse_mixtures`."""
+    return parse_mixtures(read_text(path, MIX), audio_dir, dataset, str(path))
 
 
 def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: str = "the list") -> list[Mixture]:
@@ -206,10 +214,9 @@ def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: s
 
 
 def _parse_yaml(text: str, source: str) -> list[Any]:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # the parser in C where there is one: 10 times faster
     try:
-        entries = loader.get_single_data()
-    except yaml.YAMLError as error:
+        entries = read_yaml(text, fast=True)
+    except ValueError as error:
         raise DataError(f"{source} is not YAML: {error}. Remove it to have it written again.") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(
@@ -255,7 +262,7 @@ def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
 
 
 def _file_name(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value or set(value) & set("/\\"):
+    if not is_file_name(value):
         raise DataError(f"{where}: expected the name of a file without folders. Received: {value!r}. Correct it.")
     return value
 
@@ -289,7 +296,7 @@ def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
     remedy = "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py`."
-    return EventTable(path, audio_dir, tuple(parse_event_files(_read_text(path, remedy), str(path))))
+    return EventTable(path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path))))
 
 
 def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
@@ -301,7 +308,7 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
     rows = _parse_rows(text, ",", EVENT_COLUMNS, source)
     _check_rows(rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source)
     _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
-    _check_rows(rows, lambda row: bool(row["fname"]) and not set(row["fname"]) & set("/\\"), _FILE, source)
+    _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
     return [EventFile(row["fname"], row["label"], row["manually_verified"] == "1") for row in rows.values()]
 
@@ -325,7 +332,7 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
         "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data with "
         "`python simulate.py`."
     )
-    return tuple(parse_scene_names(_read_text(path, remedy), str(path)))
+    return tuple(parse_scene_names(read_text(path, remedy), str(path)))
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
@@ -348,35 +355,41 @@ def parse_scenes(text: str, source: str = "meta.csv") -> list[tuple[str, str]]:
         DataError: a row cannot be used; names the line.
     """
     rows = _parse_rows(text, "\t", SCENE_COLUMNS, source)
-    _check_rows(rows, lambda row: _parts_of(row["filename"]) == 2, "filename audio/<name>", source)
+    _check_rows(rows, lambda row: _is_scene(row["filename"]), "filename audio/<name>", source)
     names = [row["filename"].split("/")[1] for row in rows.values()]
     _check_different(names, list(rows), source)
     return list(zip(names, [row["scene_label"] for row in rows.values()], strict=True))
 
 
-def _parts_of(name: str) -> int:
-    parts = name.split("/")
-    return len(parts) if all(parts) else 0
+def _is_scene(name: str) -> bool:
+    folder, _, file = name.partition("/")
+    return folder == "audio" and is_file_name(file)
 
 
 def _parse_rows(text: str, separator: str, columns: Sequence[str], source: str) -> dict[int, Mapping[str, str]]:
     """Reads some columns of a table as stripped text, by the line in the file; empty lines are left out."""
     lines = csv.reader(text.splitlines(), delimiter=separator)
-    header = [name.strip() for name in next(lines, [])]
+    try:
+        header = [name.strip() for name in next(lines, [])]
+        body = [(lines.line_num, row) for row in lines]
+    except csv.Error as error:
+        raise DataError(f"{source}, line {lines.line_num}: {error}. Correct the row.") from error
     missing = [column for column in columns if column not in header]
-    if missing:
+    repeated = [column for column in columns if header.count(column) > 1]
+    if missing or repeated:
+        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
         raise DataError(
-            f"{source}, line 1: missing column(s) {', '.join(missing)}. Expected: {', '.join(columns)}. Received: "
-            f"{', '.join(header)[:200]}. Put the header back as the first line."
+            f"{source}, line 1: {what}. Expected: {', '.join(columns)}. Received: {', '.join(header)[:200]}. Put the "
+            "header back as the first line."
         )
     rows: dict[int, Mapping[str, str]] = {}
-    for row in lines:
+    for line, row in body:
         if len(row) > len(header) or 0 < len(row) < 1 + max(header.index(column) for column in columns):
             raise DataError(
-                f"{source}, line {lines.line_num}: expected {len(header)} fields. Received: {row}. Correct the row."
+                f"{source}, line {line}: expected {len(header)} fields. Received: {row}. Correct the row."
             )
         if row:
-            rows[lines.line_num] = {column: row[header.index(column)].strip() for column in columns}
+            rows[line] = {column: row[header.index(column)].strip() for column in columns}
     if not rows:
         raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
     return rows
@@ -400,7 +413,12 @@ def _check_different(names: Sequence[str], lines: Sequence[int], source: str) ->
         seen[name] = line
 
 
-def _read_text(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str) -> str:
+    """Reads a table or a list.
+
+    Raises:
+        DataError: it is not there, or is no text; ends with the remedy.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

@@ -5,7 +5,6 @@
 makes the mixtures of a task; training does it by itself. What is there already is kept.
 """
 
-import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,13 +19,14 @@ import soundfile
 from common.audio import read_mono, write_wav
 from common.commands import base_parser, load_task, params_path, run_safely
 from common.errors import DataError
-from common.files import remove_temporaries, write_json, write_text
+from common.files import load_json, remove_temporaries, write_json, write_text
 from common.locks import only_one
 from common.parallel import ParallelConfig, parallel_map
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
+    MIX,
     DatasetConfig,
     EventTable,
     Mixture,
@@ -37,6 +37,7 @@ from sed_task4.segmentation.dataset import (
     parse_mixtures,
     read_event_table,
     read_scene_names,
+    read_text,
     scenes_folder,
 )
 from sed_task4.segmentation.mixtures import (
@@ -221,12 +222,12 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
     record = path.with_name(LIST_SETTINGS_NAME)
     if path.is_file() and not record.is_file():
         logger.info("%s was given: it is used as it is.", path)
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MIX)
     scene_names = read_scene_names(dataset_dir, dataset)
     settings = _list_settings(dataset, table, scene_names)
     if path.is_file() and not overwrite:
         _check_same(record, settings, path)
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MIX)
     warn_absent_classes(table.files, dataset)
     text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
     folds = draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
@@ -300,7 +301,7 @@ def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> Non
 def _check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
     """Refuses to go on with what was made of other settings."""
     try:
-        stored = dict(json.loads(record.read_text(encoding="utf-8")))
+        stored = dict(load_json(record))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{record} cannot be read ({error!r}). Remove {record.parent} to have it made again.") from None
     different = [key for key in settings if stored.get(key) != settings[key]]

@@ -29,7 +29,14 @@ from common.simulation.dataset_folder import (
     scratch_folder,
     text_digest,
 )
-from sed_task4.segmentation.dataset import DatasetConfig, EventFile, parse_event_files, parse_scenes, scenes_folder
+from sed_task4.segmentation.dataset import (
+    DatasetConfig,
+    EventFile,
+    parse_event_files,
+    parse_scenes,
+    read_text,
+    scenes_folder,
+)
 
 if TYPE_CHECKING:  # importing what renders takes a second: settings are read without it
     from sed_task4.segmentation.scene_plans import SceneFile
@@ -248,12 +255,12 @@ class _Job:
         sounds: list[EventFile] = []
         scenes: list[SceneFile] = []
         if sounds_table.is_file():
-            listed = parse_event_files(sounds_table.read_text(encoding="utf-8-sig"), str(sounds_table))
+            listed = parse_event_files(read_text(sounds_table, "Correct --annotations."), str(sounds_table))
             may_lack = PRESETS[self.simulation.preset].may_lack_classes
             known = simulated_classes(sorted({file.label for file in listed}), may_lack)
             sounds = [file for file in listed if file.label in known]
         if scenes_table.is_file():
-            rows = parse_scenes(scenes_table.read_text(encoding="utf-8-sig"), str(scenes_table))
+            rows = parse_scenes(read_text(scenes_table, "Correct --annotations."), str(scenes_table))
             unknown = sorted({label for _, label in rows} - set(SCENE_SOUNDS))
             if unknown:
                 raise DataError(

@@ -127,3 +127,36 @@ def test_recordings_are_cut_or_filled_with_zeros():
     assert np.array_equal(fit_length(audio, 4), audio[:4])
     longer = fit_length(audio, 12)
     assert np.array_equal(longer[:10], audio) and not longer[10:].any() and len(longer) == 12
+
+
+def flac(path, samples=9000):
+    soundfile.write(path, noise(samples), RATE, format="FLAC")
+    return path
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_flac_file_that_was_cut_off_is_refused(tmp_path, kept):
+    path = flac(tmp_path / "a.wav")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(DataError, match=r"a\.wav.*Copy or download the recording again"):
+        read_audio(path, RATE, 4)
+
+
+def test_a_header_that_promises_more_than_the_memory_holds_is_refused(tmp_path):
+    path = flac(tmp_path / "a.wav")
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # number of samples, 36 bits
+    content[22:26] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"Truncated recording: .*a\.wav\. Expected: 68719476735 samples"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2**31 - 1])
+def test_a_rate_that_no_sound_has_is_refused_before_it_is_resampled(tmp_path, rate):
+    path = written(tmp_path / "a.wav", noise())
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"No sample rate of sound in .*a\.wav\. .*Received: {rate} Hz"):
+        read_mono(path, 32000)

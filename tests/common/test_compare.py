@@ -39,3 +39,13 @@ def test_definitions_become_columns_of_their_own(tmp_path, capsys):
 def test_a_folder_without_scores_is_named(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "scores.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"rows": 1}', '{"rows": [{"label": "a"}]}', '{"rows": [{"label": "a", "scores": {"f": "x"}}]}'],
+)
+def test_scores_of_another_form_are_refused(tmp_path, capsys, content):
+    (tmp_path / "scores.json").write_text(content)
+    assert main([str(tmp_path)]) == 2
+    assert "scores.json is damaged" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import yaml
 from common.config import load_task, merge, parse_overrides, read_tasks, resolve
 from common.errors import ConfigError
 from common.system import Stage, stages_to_redo
+from tests.fuzz.damage import yaml_bomb
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
@@ -190,3 +191,34 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
     assert stages_to_redo(stages, ["extraction"]) == []
     with pytest.raises(ConfigError, match=r"some of extraction, pass1, pass2, pass3. Received: pass4"):
         stages_to_redo(stages, ["pass4"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        yaml_bomb(), "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99",
+        "tasks: {[a]: 1}", "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
+    ],
+)  # fmt: skip
+def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"params\.yaml is not valid YAML"):
+        read_tasks(path)
+
+
+def test_a_parent_that_is_not_there_is_named_with_the_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"params\.yaml: Unknown task id.*Received: 'base'"):
+        load_task(write(tmp_path, {"1": {"inherits": "base"}}), "1")
+
+
+def test_a_mapping_of_many_keys_is_checked_in_one_go(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("tasks:\n" + "".join(f"  t{number}: {{seed: 1}}\n" for number in range(5000)))
+    assert len(read_tasks(path)) == 5000
+
+
+def test_a_value_as_long_as_a_file_does_not_flood_the_message():
+    with pytest.raises(ConfigError) as caught:
+        load_task(PARAMS, "1", [f"training.epochs={'x' * 100_000}"])
+    assert "training.epochs" in str(caught.value) and len(str(caught.value)) < 5000

@@ -188,10 +188,16 @@ def test_a_plan_keeps_groups_apart_and_depends_on_names_alone():
     assert plans[0].stem == "split1_00--split1_08"
 
 
-def test_names_that_are_no_file_names_stay_distinct():
-    stems = [plan.stem for plan in plan_shards([Item("a/b", "1"), Item("a b", "1"), Item(".c", "1")], 1)]
+def test_names_that_are_no_safe_file_names_stay_distinct():
+    stems = [plan.stem for plan in plan_shards([Item("a:b", "1"), Item("a b", "1"), Item(".c", "1")], 1)]
     assert len(set(stems)) == 3
     assert not any("/" in stem or stem.startswith(".") for stem in stems)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "a\nb", b"\xff.wav".decode("utf-8", "surrogateescape")])
+def test_names_that_could_not_name_a_file_are_refused(name):
+    with pytest.raises(DataError, match="names of files"):
+        plan_shards([Item("good", "1"), Item(name, "1")], 1)
 
 
 def test_no_recordings_and_repeated_names_are_refused():
@@ -291,3 +297,68 @@ def test_stores_that_do_not_fit_are_not_joined(tmp_path):
         FeatureStore.joined([store, store])
     with pytest.raises(DataError, match="cannot be used together"):
         FeatureStore.joined([store, FeatureStore(tmp_path, {}, other, [])])
+
+
+def copied(finished: Path, folder: Path) -> Path:
+    for name, content in contents(finished).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("file", "../a.tfrecord"), ("file", "/etc/passwd"), ("names", ["a/b", "c"]), ("names", "ab"), ("names", []),
+        ("frames", [20]), ("frames", [20, -1]), ("frames", ["x", 1]), ("n_bytes", None), ("crc32", 1.5), ("group", 7),
+    ],
+)  # fmt: skip
+def test_a_manifest_whose_entries_cannot_be_is_refused(finished, tmp_path, key, value):
+    manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
+    manifest["shards"][0][key] = value
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"Damaged manifest: .*manifest\.json"):
+        FeatureStore.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "schema", [{"x": {}}, {"x": {"dtype": "object", "shape": []}}, {"x": {"dtype": "int8", "shape": [-1]}}, {"x": [1]}]
+)
+def test_a_manifest_whose_arrays_cannot_be_is_refused(finished, tmp_path, schema):
+    manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"schema": schema}))
+    with pytest.raises(DataError, match=r"Damaged manifest: .*manifest\.json"):
+        FeatureStore.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"1/mean": np.full((3, 2), np.nan)}, {"1/m2": np.full((3, 2), -1.0)}, {"1/count": np.array([1, 2])},
+        {"1/count": np.array("x")}, {"1/mean": np.zeros((3, 2), np.complex128)}, {"1/mean": np.zeros((2, 2))},
+        {"1/mean": None}, {"1/mean": None, "1/count": None, "1/m2": None},
+    ],
+)  # fmt: skip
+def test_statistics_that_cannot_be_are_refused(finished, tmp_path, changes):
+    with np.load(copied(finished, tmp_path) / "statistics.npz") as stored:
+        arrays = {name: changes.get(name, stored[name]) for name in stored.files}
+    np.savez(tmp_path / "statistics.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(DataError, match=r"Damaged statistics: .*statistics\.npz"):
+        FeatureStore.open(tmp_path).statistics()
+
+
+@pytest.mark.parametrize("changes", [{"count": np.array([1])}, {"mean": np.array("x")}, {"n_bytes": np.array([1, 2])}])
+def test_a_side_file_that_cannot_be_is_made_anew(finished, tmp_path, changes):
+    side = copied(finished, tmp_path) / "split1_00--split1_02.npz"
+    with np.load(side) as stored:
+        arrays = {name: changes.get(name, stored[name]) for name in stored.files}
+    np.savez(side, **arrays)
+    run(tmp_path)
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_a_shard_that_lacks_what_the_manifest_lists_is_named(finished, tmp_path):
+    manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
+    manifest["shards"][0]["names"][0] = "other"
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"split1_00--split1_02\.tfrecord \(it lacks 'other'"):
+        FeatureStore.open(tmp_path).record(["1"], "other")

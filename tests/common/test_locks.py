@@ -88,3 +88,20 @@ def test_never_are_two_inside_although_the_lock_file_comes_and_goes(tmp_path):
     for thread in threads:
         thread.join()
     assert max(most) == 1 and len(entered) > 10 and not list(tmp_path.iterdir())
+
+
+def test_a_lock_of_any_content_is_quoted_in_part(tmp_path):
+    with only_one(tmp_path, "wait"):
+        (tmp_path / LOCK).write_bytes(b"\xff" * 100_000)
+        with pytest.raises(DataError) as error, only_one(tmp_path, "wait"):
+            pass
+    assert len(str(error.value)) < 1000
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    (tmp_path / "outside.txt").write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "outside.txt")
+    with pytest.raises(DataError, match="Cannot write"), only_one(tmp_path / "run", "wait"):
+        pass
+    assert (tmp_path / "outside.txt").read_text() == "kept"

@@ -43,3 +43,18 @@ def test_where_a_job_runs_may_change_but_not_what_it_computes(tmp_path):
     open_run(tmp_path, {**SETTINGS, "run": {"device": "cpu"}}, [])
     with pytest.raises(CheckpointError, match=r"training.epochs: 3 there, 4 now"):
         open_run(tmp_path, {**SETTINGS, "training": {"epochs": 4}}, [])
+
+
+@pytest.mark.parametrize("content", ["[]", '{"fingerprints": 1}', '{"fingerprints": {"dev": 1}}', "{", "[" * 9999])
+def test_a_record_of_the_data_of_another_form_is_refused(tmp_path, content):
+    (tmp_path / "data.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"data\.json (is damaged|cannot be read)"):
+        record_data(tmp_path, {"dev": "a1"})
+
+
+@pytest.mark.parametrize("content", ["[]", '{"earlier": 1}', '{"earlier": [1]}', "\0"])
+def test_a_record_of_the_environment_of_another_form_is_refused(tmp_path, content):
+    open_run(tmp_path, SETTINGS, [])
+    (tmp_path / "environment.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"environment\.json (is damaged|cannot be read)"):
+        open_run(tmp_path, SETTINGS, [])

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from common.errors import DataError
-from common.pipeline import guard_stream, train_stream
+from common.pipeline import evaluation_stream, guard_stream, train_stream
 from common.shard_index import FrameReader, Records, _Buffers, _Calls, index_shard
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
+from tests.fuzz.shards import features_of, framed, message_of
 
 SCHEMA = ExampleSchema(
     {
@@ -150,3 +151,31 @@ def test_a_program_ends_while_a_stream_is_still_read(tmp_path):
     write_shard(tmp_path / "large.tfrecord", [("r", arrays)], LARGE)
     command = [sys.executable, "-c", ENDS_WHILE_READING, str(tmp_path / "large.tfrecord")]
     subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("shape", [(2**61, 4, 3), (2**63, 4, 3), (2**64 - 1, 4, 3), (0, 2**40, 3)])
+def test_sizes_whose_product_leaves_64_bits_are_refused(tmp_path, shape):
+    empty = recording(0, 0)
+    (tmp_path / "bad.tfrecord").write_bytes(framed(message_of(features_of("r", empty, {"features": shape}))))
+    with pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"):
+        index_shard(tmp_path / "bad.tfrecord", SCHEMA)
+
+
+@pytest.mark.parametrize("damage", ["no frames", "lost", "shape", "length"])
+def test_shards_with_right_checksums_and_wrong_content_are_named_by_every_stream(tmp_path, damage):
+    features = features_of("r", recording(0, 0 if damage == "no frames" else 30), {})
+    if damage == "lost":
+        del features["activity"]
+    elif damage == "shape":
+        features |= features_of("r", {"features": np.zeros((15, 4, 6), np.float16)}, {})
+    path = tmp_path / "bad.tfrecord"
+    path.write_bytes(framed(message_of(features), 2**40 if damage == "length" else None))
+    options = {"sequence_frames": 10, "seed": 0, "batch_size": 1}
+    streams = [
+        lambda: next(iter(train_stream([path], SCHEMA, {"y": ("activity",)}, **options))),
+        lambda: next(iter(train_stream([path], SCHEMA, {"y": ("activity",)}, cache=True, **options))),
+        lambda: next(iter(evaluation_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10))),
+    ]
+    for read in streams:
+        with pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"), guard_stream([path]):
+            read()

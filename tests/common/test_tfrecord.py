@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from common.errors import DataError
 from common.tfrecord import ArraySpec, ExampleSchema, find_damaged, read_shard, write_shard
+from tests.fuzz.shards import features_of, framed
+from tests.fuzz.shards import message_of as message_from
 
 SCHEMA = ExampleSchema(
     {
@@ -142,3 +144,18 @@ def test_single_precision_is_rounded_to_the_half_precision_of_the_schema_as_nump
     stored = next(read_shard(tmp_path / "a.tfrecord", SCHEMA))["features"]
     assert stored.dtype == np.float16
     np.testing.assert_array_equal(stored, values.astype(np.float16))
+
+
+@pytest.mark.parametrize("length", [0, 7, 2**31, 2**40, 2**62, 2**64 - 1])
+def test_a_length_that_its_own_checksum_confirms_is_compared_with_the_file(tmp_path, length):
+    (tmp_path / "a.tfrecord").write_bytes(framed(b"message", length))
+    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \((record 0|a record)"):
+        list(read_shard(tmp_path / "a.tfrecord", SCHEMA))
+
+
+@pytest.mark.parametrize("shape", [(40, 4, 50), (-1, 40, 4), (50, 160), (50, 40, 4, 1), (8000,)])
+def test_a_record_whose_shape_is_not_the_schemas_is_refused_although_its_checksum_is_right(tmp_path, shape):
+    message = message_from(features_of("a", example(50, 2), {"features": shape}))
+    (tmp_path / "a.tfrecord").write_bytes(framed(message))
+    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord"):
+        list(read_shard(tmp_path / "a.tfrecord", SCHEMA))

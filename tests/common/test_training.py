@@ -228,3 +228,52 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
     assert iterations_per_epoch(replace_config(TRAINING, iterations_per_epoch=7), 2) == 7
     assert iterations_per_epoch(TRAINING, 10) == 20
     assert iterations_per_epoch(replace_config(TRAINING, batches_per_pass=3), 10) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 1e300), ("epochs", "5"), ("epochs", 4), ("history", {"loss": [0.5] * 9}), ("history", {"loss": 1}),
+        ("callbacks", []), ("callbacks", {"KeepBest": {"best": "x"}}), ("callbacks", {"CSVLogger": {"best": 1}}),
+        ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
+    ],
+)  # fmt: skip
+def test_a_state_that_would_set_anything_but_what_was_kept_is_refused(tmp_path, key, value):
+    train(tmp_path)
+    path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        latest_state(tmp_path / "resume")
+
+
+@pytest.mark.parametrize("content", ["npy", "text", "pickle", b"", b"PK\x05\x06" + bytes(18)])
+def test_variables_that_are_no_arrays_of_numbers_are_refused(tmp_path, content):
+    path, variable = tmp_path / "v.npz", keras.Variable(np.ones((2, 3)))
+    with path.open("wb") as file:
+        if content == "npy":
+            np.save(file, np.zeros((2, 3)))
+        elif content == "text":
+            np.savez(file, np.full((2, 3), "x"))
+        elif content == "pickle":
+            np.savez(file, np.full((2, 3), None))
+        else:
+            file.write(content)
+    with pytest.raises(CheckpointError, match=r"v\.npz (is damaged|holds the weights)"):
+        restore_variables(path, [variable])
+    np.testing.assert_array_equal(variable, 1)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'"' + b"x" * 200_000])
+def test_a_damaged_log_is_named(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"history\.csv is damaged.*Delete it"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}']
+)
+def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, content):
+    (tmp_path / "training.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):
+        finished_epochs(tmp_path)

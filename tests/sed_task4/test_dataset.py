@@ -291,3 +291,20 @@ def test_a_class_without_a_positive_is_named(caplog):
 def test_class_lists_that_metadata_cannot_hold_are_refused(classes):
     with pytest.raises(ValidationError, match=r"classes are|names of classes"):
         DatasetConfig(classes=classes)
+
+
+@pytest.mark.parametrize("header", ["filename\tonset\tonset\toffset\tevent_label", "x\tx\t" + STRONG_HEADER.strip()])
+def test_a_column_that_is_there_twice_is_refused(header):
+    with pytest.raises(DataError, match=r"line 1: column\(s\) (onset|x) twice"):
+        parse_strong(header + "\n", CLASSES)
+
+
+def test_a_recording_whose_name_is_no_text_is_refused(tmp_path):
+    folder = tmp_path / "audio/train/unlabel_in_domain"
+    _write(tmp_path, {}, ("audio/train/unlabel_in_domain/a.wav",))
+    try:
+        (folder / b"\xff.wav".decode("utf-8", "surrogateescape")).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(DataError, match=r"unlabel_in_domain holds .*names of text in UTF-8"):
+        find_clips(tmp_path, DatasetConfig(), "unlabel_in_domain")

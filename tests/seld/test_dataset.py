@@ -244,3 +244,37 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"binary\.csv cannot be read as a CSV file"):
         read_events(path, DATASET, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEADER.strip() + ",\n" + GOOD_ROW, "line 2: 6 fields. Expected: as many as the header has columns, 7"),
+        (HEADER.strip() + ",azi\n" + GOOD_ROW.strip() + ",20\n", r"line 1: column\(s\) azi twice"),
+        (HEADER + '"' + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
+        ('"' + "x" * 200_000 + "\n", "line 1: field larger than field limit"),
+    ],
+)
+def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(tmp_path, text, message):
+    path = write_metadata(tmp_path, text)
+    with pytest.raises(DataError, match=message):
+        read_events(path, DATASET, 60.0)
+
+
+def test_two_files_that_differ_in_their_suffix_alone_are_refused(tmp_path):
+    make_dataset(tmp_path, ["split1_ir0_ov1_1"])
+    (tmp_path / "foa_dev" / "split1_ir0_ov1_1.WAV").touch()
+    if len(list((tmp_path / "foa_dev").iterdir())) == 1:
+        pytest.skip("this file system takes both for one")
+    with pytest.raises(DataError, match=r"foa_dev holds 'split1_ir0_ov1_1\.wav'"):
+        find_recordings(tmp_path, "foa", "dev")
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
+    make_dataset(tmp_path, ["split1_ir0_ov1_1"])
+    try:
+        (tmp_path / "foa_dev" / b"split1_ir0_ov1_\xff.wav".decode("utf-8", "surrogateescape")).touch()
+    except OSError:
+        pytest.skip("this file system has no such names")
+    with pytest.raises(DataError, match=r"foa_dev holds .*names of text in UTF-8"):
+        find_recordings(tmp_path, "foa", "dev")

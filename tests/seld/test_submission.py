@@ -85,3 +85,10 @@ def test_a_missing_file_and_one_that_is_no_text_are_data_errors(tmp_path):
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(DataError, match=r"b\.csv cannot be read as text"):
         read_submission(tmp_path / "b.csv", 11)
+
+
+@pytest.mark.parametrize("text", ["\U000d81a7¢\U000dec9e9~¿", "0,1,２,3\n", "0,1,2,3\n¢"])
+def test_characters_beyond_ascii_are_refused_and_do_not_end_the_process(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.csv, line \d: expected four whole numbers"):
+        read_submission(tmp_path / "a.csv", 11)

@@ -84,7 +84,7 @@ def test_recordings_that_were_not_simulated_are_never_touched(tmp_path, overwrit
     assert (tmp_path / "audio" / "a.wav").exists() and not (tmp_path / SETTINGS_FILE).exists()
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", '{"other": 1}'])
+@pytest.mark.parametrize("content", ["{", "[1]", '{"other": 1}', '{"settings": 1}', "[" * 9999])
 def test_unreadable_settings_are_refused(tmp_path, content):
     (tmp_path / SETTINGS_FILE).write_text(content)
     with pytest.raises(DataError, match="cannot be read"):

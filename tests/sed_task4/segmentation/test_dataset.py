@@ -189,3 +189,29 @@ def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
         find_mixtures(tmp_path, DATASET)
     _write(folder, {"00001.wav": ""})
     assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == ["00000.wav", "00001.wav"]
+
+
+@pytest.mark.parametrize(
+    "text", ["- 2001-99-99", "- !!int ''", "- !!timestamp x", "- &a [*a]", "- !!bool x", "[" * 5000]
+)
+def test_yaml_that_breaks_its_reader_is_refused(text):
+    with pytest.raises(DataError, match="the list is not YAML"):
+        parse_mixtures(text, Path("m"), DATASET)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("fname,label,label,manually_verified\na.wav,Bark,Flute,1\n", r"line 1: column\(s\) label twice"),
+        (EVENTS + '"' + "x" * 200_000 + "\n", "line 4: field larger than field limit"),
+    ],
+)
+def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(text, message):
+    with pytest.raises(DataError, match=message):
+        parse_event_files(text)
+
+
+@pytest.mark.parametrize("name", ["other/a.wav", "../a.wav", "audio/..", "audio/a/b.wav", "a.wav"])
+def test_scenes_lie_in_their_folder_alone(name):
+    with pytest.raises(DataError, match="line 2: expected filename audio/<name>"):
+        parse_scene_names(f"filename\tscene_label\n{name}\tpark\n")

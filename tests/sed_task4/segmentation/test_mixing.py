@@ -12,17 +12,21 @@ import soundfile
 
 from common.audio import read_audio
 from common.errors import DataError
+from common.files import write_text
 from common.parallel import ParallelConfig
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.dataset import (
+    LIST_NAME,
     DatasetConfig,
     MixtureEvent,
     audio_folder,
     find_mixtures,
     format_mixtures,
+    mixtures_folder,
     parse_mixtures,
 )
 from sed_task4.segmentation.mixing import make_mixtures, mix, normalise_energy, place_sounds, white_noise
+from sed_task4.segmentation.simulator import simulate_segmentation
 
 RATE_HZ = 8000
 DATASET = DatasetConfig(
@@ -220,6 +224,18 @@ def test_a_broken_record_of_the_settings_says_what_to_remove(copied):
     (audio_folder(copied, DATASET) / "mixing.json").write_text("[")
     with pytest.raises(DataError, match=r"mixing\.json cannot be read.*Remove"):
         make_mixtures(copied, DATASET, ONE, progress=False)
+
+
+def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
+    path = mixtures_folder(tmp_path, DATASET) / LIST_NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\xff\xfe")
+    write_text(tmp_path / DATASET.events_dir / "train.csv", "fname,label,manually_verified\na.wav,Bark,1\n")
+    with pytest.raises(DataError, match=r"mixture\.yaml cannot be read as text"):
+        make_mixtures(tmp_path, DATASET, progress=False)
+    (tmp_path / "train.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match=r"train\.csv cannot be read as text"):
+        simulate_segmentation(tmp_path / "new", DATASET, annotations=tmp_path, progress=False)
 
 
 def test_the_record_of_the_list_names_what_it_was_drawn_from(source):

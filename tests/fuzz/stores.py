@@ -1,0 +1,131 @@
+"""Folders of features: manifest, settings, statistics, side files and shards, each damaged in turn."""
+
+import functools
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import strategies as st
+
+from common.extraction import Item, extract
+from common.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
+from common.files import is_file_name
+from common.parallel import ParallelConfig
+from common.scaler import RunningStatistics
+from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_npy, damaged_zip, garbage
+from tests.fuzz.engine import Files, Target
+from tests.fuzz.shards import SCHEMA, arrays
+
+ITEMS = [Item(f"r{number}", str(1 + number % 2), payload=number) for number in range(3)]
+SETTINGS = {"kind": "test", "sizes": {"n_fft": 4}}
+
+
+def _compute(item: Item) -> dict[str, np.ndarray]:
+    return arrays(item.payload, 5 + item.payload)
+
+
+def _extract(folder: Path) -> FeatureStore:
+    return extract(
+        folder,
+        ITEMS,
+        _compute,
+        SCHEMA,
+        SETTINGS,
+        parallel=ParallelConfig(jobs=1),
+        recordings_per_shard=2,
+        progress=False,
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files but the lock."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+
+
+@functools.cache
+def valid_store() -> dict[str, bytes]:
+    """A finished folder of three recordings in two groups."""
+    with tempfile.TemporaryDirectory() as folder:
+        _extract(Path(folder))
+        return contents(Path(folder))
+
+
+def _arrays_of(content: bytes) -> dict[str, st.SearchStrategy[bytes]]:
+    import io
+
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {f"{name}.npy": damaged_npy(stored[name]) for name in stored.files}
+
+
+def _damaged(name: str) -> st.SearchStrategy[bytes]:
+    content = valid_store()[name]
+    if name.endswith(".json"):
+        return damaged_json(json.loads(content))
+    return damaged_bytes(content, most=2, header=200)
+
+
+def _crafted() -> st.SearchStrategy[Files]:
+    """Side files and statistics packed again with other values, so that the checksums of the archive fit."""
+    valid = valid_store()
+    names = st.sampled_from([name for name in valid if name.endswith(".npz")])
+    one = names.flatmap(lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new}))
+    return one.map(lambda new: {**valid, **new})
+
+
+def _cases() -> st.SearchStrategy[Files]:
+    valid = valid_store()
+    others = [name for name in valid if name != MANIFEST]
+    names = st.sampled_from([MANIFEST, MANIFEST, *others])
+    one = names.flatmap(lambda name: st.tuples(st.just(name), st.none() | _damaged(name) | _damaged(name) | garbage()))
+    changes = st.lists(one, min_size=1, max_size=2).map(dict)
+    return changes.map(lambda new: {k: v for k, v in {**valid, **new}.items() if v is not None} or {"x": b""})
+
+
+def _open(folder: Path) -> None:
+    store = FeatureStore.open(folder, verify=True)
+    assert store.entries == sorted(store.entries, key=lambda entry: entry.file)
+    for path in store.shards():
+        assert path.parent == folder and path.is_file()
+    assert all(map(is_file_name, store.names())) and all(frames > 0 for frames in store.frames())
+    for groups in (None, store.groups[:1]):
+        mean, std = store.statistics(groups)
+        assert mean.shape == std.shape and np.isfinite(mean).all() and (std > 0).all()
+    for entry in store.entries:
+        for name, frames in zip(entry.names, entry.frames, strict=True):
+            record = store.record([entry.group], name)
+            assert record["name"] == name and len(record["features"]) == frames
+            assert set(record) == {"name", *store.schema.arrays}
+
+
+def _again(folder: Path) -> None:
+    """What is damaged is made anew, or refused."""
+    _extract(folder)
+    assert contents(folder) == valid_store()
+
+
+def _again_crafted(folder: Path) -> None:
+    """Values that could be are believed; the shards have checksums of their own."""
+    _extract(folder)
+    made = contents(folder)
+    assert all(made[name] == content for name, content in valid_store().items() if name.endswith(".tfrecord"))
+    _open(folder)
+
+
+def _statistics_cases() -> st.SearchStrategy[Files]:
+    content = valid_store()[STATISTICS]
+    return (damaged_zip(content, _arrays_of(content)) | garbage()).map(lambda new: {STATISTICS: new})
+
+
+def _statistics(folder: Path) -> None:
+    for part in read_statistics(folder / STATISTICS).values():
+        assert isinstance(part, RunningStatistics) and part.count >= 0
+        assert part.mean.shape == part.m2.shape and np.isfinite(part.mean).all() and (part.m2 >= 0).all()
+
+
+TARGETS = [
+    Target("store", _cases, _open, weight=10, examples=20, named="case"),
+    Target("extraction", _cases, _again, weight=4, examples=8, named="case"),
+    Target("side-file", _crafted, _again_crafted, weight=4, examples=8, named="case"),
+    Target("statistics", _statistics_cases, _statistics, weight=12, examples=25),
+]

@@ -1,0 +1,240 @@
+"""Metadata, event files and submissions: tables of text."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from hypothesis import strategies as st
+
+from common.events import EventTable
+from common.files import is_file_name
+from sed_task4 import dataset as task4
+from sed_task4.score import ScoringConfig, score_files
+from sed_task4.segmentation import dataset as segmentation
+from sed_task4.submission import read_submission as read_task4_submission
+from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
+from seld.score import score_folder
+from seld.submission import read_submission
+from tests.fuzz.damage import ODD_TEXTS, damaged_table, damaged_yaml, garbage
+from tests.fuzz.engine import Files, Target
+
+SELD = DatasetConfig(classes=("knock", "speech", "cough"), recording_s=10.0)
+SELD_ROWS = [
+    ["knock", "0.5", "2.25", "-10", "170", "1"], ["speech", "3", "4.125", "40", "-180", "2"],
+    ["cough", "3.5", "9.99", "0", "0", "1"],
+]  # fmt: skip
+TASK4 = task4.DatasetConfig(classes=("Cat", "Dog", "Speech"))
+STRONG_ROWS = [["a.wav", "0.5", "2.25", "Cat"], ["b.wav", "", "", ""], ["a.wav", "1", "10", "Dog"]]
+SUBMISSION_ROWS = [["0", "2", "-10", "40"], ["0", "1", "170", "-20"], ["17", "0", "0", "0"], ["499", "0", "5", "5"]]
+MIXED = segmentation.DatasetConfig(classes=("Bark", "Cough"), n_folds=2)
+MIXTURES = [
+    {
+        "mixture_name": f"{number:05d}.wav", "fold": 1 + number % 2, "scene_audio_name": "park.wav",
+        "events": [
+            {"event_audio_name": "a.wav", "event_label": "Bark", "onset": 0.5, "offset": 2.5},
+            {"event_audio_name": "b.wav", "event_label": "Cough", "onset": 3.0, "offset": 3.25},
+        ],
+    }
+    for number in range(2)
+]  # fmt: skip
+
+
+def _named(name: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Callable[[], st.SearchStrategy[Files]]:
+    return lambda: (contents() | garbage()).map(lambda content: {name: content})
+
+
+def _seld_events(folder: Path) -> None:
+    events = read_events(folder / "a.csv", SELD, 10.0)
+    values = events.to_array()
+    assert np.isfinite(values).all()
+    assert (events.onset_s >= 0).all() and (events.onset_s <= events.offset_s).all() and (events.offset_s <= 10).all()
+    assert ((events.class_index >= 0) & (events.class_index < SELD.n_classes)).all()
+    assert (np.abs(events.elevation_deg) <= 40).all() and (events.distance_m >= 0).all()
+    text = (folder / "a.csv").read_text("utf-8-sig")
+    if '"' not in text:
+        assert len(events) == max(sum(bool(line) for line in text.splitlines()) - 1, 0)
+
+
+def _seld_folder() -> st.SearchStrategy[Files]:
+    numbers, ends = (
+        st.sampled_from(["1", "02", "9" * 30, "x", "", "٣"]),
+        st.sampled_from([".wav", ".WAV", ".csv", ".txt", ""]),
+    )
+    good = st.builds("split{}_ir{}_ov{}_{}".format, numbers, numbers, numbers, numbers)
+    odd = st.sampled_from([text for text in ODD_TEXTS if len(text.encode()) < 200]).map(
+        lambda text: text.replace("/", "_").replace("\0", "")
+    )
+    names = st.tuples(good | odd.filter(lambda name: name not in ("", ".", "..")), ends).map("".join)
+
+    def laid(chosen: list[tuple[str, bool]]) -> Files:
+        files = {"foa_dev/x.txt": b"", "metadata_dev/x.txt": b""}
+        for name, paired in chosen:
+            files[f"foa_dev/{name}"] = b""
+            if paired:
+                files[f"metadata_dev/{Path(name).stem or name}.csv"] = b""
+        return files
+
+    return st.lists(st.tuples(names, st.sampled_from([True, True, True, False])), max_size=5).map(laid)
+
+
+def _find_recordings(folder: Path) -> None:
+    recordings = find_recordings(folder, "foa", "dev")
+    names = [recording.name for recording in recordings]
+    assert names == sorted(set(names)) and names
+    for recording in recordings:
+        assert recording.audio_path.is_file() and recording.metadata_path is not None
+        assert recording.audio_path.parent == folder / "foa_dev"
+    sounds = [path for path in (folder / "foa_dev").iterdir() if path.suffix.lower() == ".wav" and path.name[0] != "."]
+    assert len(names) == len(sounds)
+
+
+def _find_clips(subset: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        clips, missing = task4.find_clips(folder, TASK4, subset)
+        names = [clip.name for clip in clips] + missing
+        assert len(set(names)) == len(names) and all(map(is_file_name, names))
+        for clip in clips:
+            assert clip.audio_path.parent == folder / "audio/train" / subset
+            assert set(task4.labels_of(clip)) <= set(TASK4.classes)
+            if clip.events is not None:
+                times = clip.events[["onset", "offset"]].to_numpy(float)
+                assert np.isfinite(times).all() and (times >= 0).all() and (times <= 10).all()
+                assert (times[:, 0] <= times[:, 1]).all()
+
+    return read
+
+
+def _clips(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Callable[[], st.SearchStrategy[Files]]:
+    audio = {f"audio/train/{subset}/{name}": b"" for name in ("a.wav", "b.wav", "ü.wav")}
+    metadata = f"metadata/train/{subset}.tsv"
+    return lambda: (contents() | garbage()).map(lambda content: {metadata: content, **audio})
+
+
+def _strong() -> st.SearchStrategy[bytes]:
+    return damaged_table(task4.STRONG_COLUMNS, STRONG_ROWS, "\t")
+
+
+def _weak() -> st.SearchStrategy[bytes]:
+    return damaged_table(task4.WEAK_COLUMNS, [["a.wav", "Cat,Dog"], ["b.wav", ""], ["ü.wav", "Speech"]], "\t")
+
+
+def _names() -> st.SearchStrategy[bytes]:
+    return damaged_table(task4.NAME_COLUMNS, [["a.wav"], ["b.wav"], ["ü.wav"]], "\t")
+
+
+def _submission(folder: Path) -> None:
+    rows = read_submission(folder / "a.csv", SELD.n_classes)
+    assert rows.shape[1:] == (4,) and np.isfinite(rows).all() and (rows[:, 0] >= 0).all()
+    assert np.isin(rows[:, 1], range(SELD.n_classes)).all()
+    lines = (folder / "a.csv").read_text("utf-8-sig").rstrip().splitlines()
+    assert rows.tolist() == [[float(int(part)) for part in line.split(",")] for line in lines]
+
+
+def _seld_scores(folder: Path) -> None:
+    report = score_folder(folder / "estimates", folder / "metadata", SELD)
+    for definition in ("dcase2019", "corrected"):
+        frame_recall = report.score(definition, "frame_recall")
+        assert 0 <= frame_recall <= 1 and report.score(definition, "er") >= 0
+    assert report.to_text() and report.to_markdown()
+
+
+def _seld_score_cases() -> st.SearchStrategy[Files]:
+    estimate = damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")
+    metadata = damaged_table(COLUMNS, SELD_ROWS, ",")
+    name = "split1_ir0_ov1_1.csv"
+    return st.builds(lambda a, b: {f"estimates/{name}": a, f"metadata/{name}": b}, estimate, metadata)
+
+
+def _task4_submission(folder: Path) -> None:
+    events, names = read_task4_submission(folder / "a.tsv", TASK4.classes)
+    assert all(map(is_file_name, names)) and len(set(names)) == len(names)
+    table = EventTable.from_frame(events, names, TASK4.classes)
+    assert len(table) == len(events) and (table.onset_s >= 0).all() and (table.onset_s <= table.offset_s).all()
+    merged = table.merge_connected()
+    assert len(merged) <= len(table)
+
+
+def _task4_scores(folder: Path) -> None:
+    report = score_files(
+        folder / "estimate.tsv", folder / "reference.tsv", ScoringConfig(sed_eval=False), classes=TASK4.classes,
+        ignore_unknown=True,
+    )  # fmt: skip
+    assert report.to_text()
+    scores: Any = report.rows[0].scores
+    assert all(np.isnan(value) or 0 <= value <= 1 for name, value in scores.items() if name.endswith("_f"))
+
+
+def _sound_table(folder: Path) -> None:
+    table = segmentation.read_event_table(folder, MIXED)
+    names = [file.name for file in table.files]
+    assert names and len(set(names)) == len(names) and all(map(is_file_name, names))
+    assert all(file.label for file in table.files)
+
+
+def _scenes(folder: Path) -> None:
+    names = segmentation.read_scene_names(folder, MIXED)
+    assert names and len(set(names)) == len(names) and all(map(is_file_name, names))
+
+
+def _mixture_list(folder: Path) -> None:
+    path = folder / segmentation.LIST_NAME
+    mixtures = segmentation.read_mixture_list(path, folder / "audio", MIXED)
+    assert mixtures and len({mixture.name for mixture in mixtures}) == len(mixtures)
+    for mixture in mixtures:
+        assert mixture.audio_path.parent == folder / "audio" and 1 <= mixture.fold <= 2
+        assert is_file_name(mixture.name) and is_file_name(mixture.scene_name)
+        for event in mixture.events:
+            assert is_file_name(event.audio_name) and event.label in MIXED.classes
+            assert 0 <= event.onset_s < event.offset_s <= MIXED.clip_s
+    # written again, the list says the same
+    assert len(yaml.safe_load(segmentation.format_mixtures(mixtures))) == len(mixtures)
+
+
+def _scores_cases() -> st.SearchStrategy[Files]:
+    return st.builds(lambda a, b: {"estimate.tsv": a, "reference.tsv": b}, _strong(), _strong())
+
+
+def _seld_submission() -> st.SearchStrategy[bytes]:
+    return damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")
+
+
+def _sounds() -> st.SearchStrategy[Files]:
+    tables = damaged_table(segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]], ",")
+    return tables.map(lambda content: {"dcase2018_task2/train.csv": content})
+
+
+def _scene_tables() -> st.SearchStrategy[Files]:
+    rows = [["audio/park-1.wav", "park"], ["audio/tram-2.wav", "tram"]]
+    tables = damaged_table(segmentation.SCENE_COLUMNS, rows, "\t")
+    return tables.map(lambda content: {f"{MIXED.scenes_dir}/meta.csv": content})
+
+
+def _seld_metadata() -> st.SearchStrategy[bytes]:
+    return damaged_table(COLUMNS, SELD_ROWS, ",")
+
+
+def _task4(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Target:
+    names = {"synthetic": "strong", "weak": "weak", "unlabel_in_domain": "names"}
+    cases, read = _clips(subset, contents), _find_clips(subset)
+    return Target(f"task4-{names[subset]}", cases, read, weight=10, examples=25, named=rf"{subset}\.tsv")
+
+
+TARGETS = [
+    Target("seld-metadata", _named("a.csv", _seld_metadata), _seld_events, weight=25, examples=60),
+    Target("seld-folder", _seld_folder, _find_recordings, weight=10, examples=30, named="foa_dev|metadata_dev|split"),
+    Target("seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60),
+    Target("seld-scores", _seld_score_cases, _seld_scores, weight=5, examples=10, named=r"split1_ir0_ov1_1"),
+    _task4("synthetic", _strong),
+    _task4("weak", _weak),
+    _task4("unlabel_in_domain", _names),
+    Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
+    Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
+    Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
+    Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
+    Target(
+        "segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list,
+        weight=15, examples=40,
+    ),
+]  # fmt: skip

@@ -1,0 +1,34 @@
+"""What a run of task 4 keeps between its parts is checked when it is read again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError
+from sed_task4.experiment import read_split, read_thresholds
+
+NAMES = ["a.wav", "b.wav", "c.wav"]
+
+
+def test_split_and_thresholds_come_back_as_they_were_written(tmp_path):
+    (tmp_path / "split.json").write_text('{"validation": ["b.wav"]}')
+    assert read_split(tmp_path / "split.json", NAMES) == {"b.wav"}
+    (tmp_path / "thresholds.json").write_text('{"Dog": 0.25, "Cat": 0.5}')
+    np.testing.assert_array_equal(read_thresholds(tmp_path / "thresholds.json", ("Cat", "Dog")), [0.5, 0.25])
+
+
+@pytest.mark.parametrize(
+    "content", [[], {}, {"validation": []}, {"validation": "a.wav"}, {"validation": ["x.wav"]}, {"validation": NAMES}]
+)
+def test_a_split_of_other_clips_is_refused(tmp_path, content):
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"split\.json"):
+        read_split(tmp_path / "split.json", NAMES)
+
+
+@pytest.mark.parametrize("content", [[], {}, {"Cat": 0.5}, {"Cat": 0.5, "Dog": "x"}, {"Cat": 0.5, "Dog": None}])
+def test_thresholds_of_other_classes_are_refused(tmp_path, content):
+    (tmp_path / "thresholds.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"thresholds\.json"):
+        read_thresholds(tmp_path / "thresholds.json", ("Cat", "Dog"))
