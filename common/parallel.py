@@ -4,6 +4,7 @@ import functools
 import importlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from common.section import Section
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10  # for the scheduler; for a first worker; between looks for lost ones
+LOKYS_WORKER = "joblib.externals.loky.process_executor"
 _AGAIN = "What is finished stays: run the same command again."
 _NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in the processes it starts, not by the user
 _LOOKS_S = 0.2  # between two looks at whether the parent lives
@@ -113,6 +115,8 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item, pare
                 "all machines share, under the same path. Start the command in such a folder."
             ) from None
     keep_freed_memory({name: value for name, value in os.environ.items() if (name, value) != _NANNYS_TRIM})
+    if loky := sys.modules.get(LOKYS_WORKER):  # where psutil is installed, loky takes what is kept for a leak
+        loky._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # type: ignore[attr-defined]
     threadpool_limits(limits=1)  # never lifted: other threads of this process may be at work on other items
     return function(item)
 

@@ -1,5 +1,6 @@
 """Items spread over processes: all results come, errors pass, and engines that are missing are named."""
 
+import importlib
 import sys
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from common.errors import ConfigError, DataError
-from common.parallel import ParallelConfig, parallel_map
+from common.parallel import LOKYS_WORKER, ParallelConfig, parallel_map
 
 
 def square_or_refuse(number: int) -> int:
@@ -40,6 +41,10 @@ def test_an_engine_that_is_not_installed_is_named(monkeypatch, backend, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=f"needs the package {backend}.*parallel.backend: loky"):
         list(parallel_map(square_or_refuse, [1, 2], ParallelConfig(backend=backend, jobs=2)))
+
+
+def test_loky_still_has_the_limit_that_workers_lift():
+    assert importlib.import_module(LOKYS_WORKER)._MAX_MEMORY_LEAK_SIZE > 0
 
 
 def test_all_cores_are_used_unless_a_number_is_given():
