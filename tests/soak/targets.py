@@ -1,6 +1,6 @@
-"""What is killed: extraction, simulation, mixing and training in the smallest settings that have all of their parts.
+"""python -m tests.soak.targets NAME --kills 50 --seed 0 --folder DIR: kills one kind of job.
 
-python -m tests.soak.targets NAME --kills 50 --seed 0 --folder DIR
+Extraction, simulation, mixing and training in the smallest settings that have all of their parts.
 """
 
 import argparse
@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from common.quiet import stderr_discarded
 from common.training import BEST, FINISHED
 from tests.soak.files import contents, run_contents
 from tests.soak.kills import Target, new_process, survive
@@ -200,6 +203,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder")
     given = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # on a graphics card, equal runs give nearly equal numbers
+    with stderr_discarded():  # TensorFlow looks for cards when it is first used, and complains
+        keras.ops.zeros(1)
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
 
