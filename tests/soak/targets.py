@@ -1,6 +1,6 @@
-"""What is killed: extraction, simulation, mixing and training in the smallest settings that have all of their parts.
+"""python -m tests.soak.targets NAME --kills 50 --seed 0 --folder DIR: kills one kind of job.
 
-python -m tests.soak.targets NAME --kills 50 --seed 0 --folder DIR
+Extraction, simulation, mixing and training in the smallest settings that have all of their parts.
 """
 
 import argparse
@@ -12,6 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from common.quiet import stderr_discarded
 from common.training import BEST, FINISHED
 from tests.soak.files import contents, run_contents
 from tests.soak.kills import Target, new_process, survive
@@ -66,22 +69,24 @@ def clips_extracted(data: Path, run: Run) -> Target:
     )
 
 
-def simulated(task_id: str, settings: dict[str, Any], what: str, once: str, data: Path, run: Run) -> Target:
+def simulated(
+    task_id: str, settings: dict[str, Any], what: str, once: str, data: Path, run: Run, jobs: int = 2
+) -> Target:
     """A simulated dataset, by two processes."""
-    command = ["simulate.py", task_id, *options(settings, {"parallel.jobs": 2})]
+    command = ["simulate.py", task_id, *options(settings, {"parallel.jobs": jobs})]
     return Target(
         f"simulation of {what}",
         lambda folder: [*command, *options(dataset_dir=folder)],
         contents,
         once=(once,),
         lasting=("**/*.wav",),
-        workers=True,
+        workers=jobs > 1,
     )
 
 
-def mixed(data: Path, run: Run) -> Target:
+def mixed(data: Path, run: Run, jobs: int = 2) -> Target:
     """Mixtures of simulated sounds and scenes, by two processes."""
-    common = options(SOUNDS, {"parallel.jobs": 2}, dataset_dir=data / "sounds")
+    common = options(SOUNDS, {"parallel.jobs": jobs}, dataset_dir=data / "sounds")
     run(["simulate.py", "segmentation-demo", *common])
     command = ["-m", "sed_task4.segmentation.mixing", "segmentation-demo", *common]
     return Target(
@@ -89,7 +94,7 @@ def mixed(data: Path, run: Run) -> Target:
         lambda folder: [*command, "--set", f"dataset.mixtures_dir={folder}"],
         contents,
         once=("**/*.wav",),
-        workers=True,
+        workers=jobs > 1,
     )
 
 
@@ -177,7 +182,7 @@ def _cell(values: Sequence[float], epoch: int) -> str:
     return f"{values[epoch]:>18.9f}" if epoch < len(values) and values[epoch] is not None else f"{'-':>18}"
 
 
-TARGETS: dict[str, Callable[[Path, Run], Target]] = {
+TARGETS: dict[str, Callable[..., Target]] = {
     "extraction-recordings": recordings_extracted,
     "extraction-clips": clips_extracted,
     "simulation-recordings": partial(simulated, "demo", SELD, "recordings", "metadata_dev/*.csv"),
@@ -197,6 +202,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder")
     given = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # on a graphics card, equal runs give nearly equal numbers
+    with stderr_discarded():  # TensorFlow looks for cards when it is first used, and complains
+        keras.ops.zeros(1)
     folder = given.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
 
