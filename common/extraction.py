@@ -217,7 +217,7 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
         known = set()
         (folder / MANIFEST).unlink(missing_ok=True)
     elif path.is_file() and any(folder.glob("*.tfrecord")):
-        check_settings(folder, _read_json(path), settings)
+        check_settings(folder, _read_settings(path), settings)
     remove_temporaries(folder)
     strays = [
         stray
@@ -232,10 +232,10 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
     write_canonical_json(path, settings)
 
 
-def _read_json(path: Path) -> Any:
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return load_json(path)
-    except (OSError, ValueError) as error:
+        return dict(load_json(path).items())
+    except (OSError, ValueError, AttributeError) as error:
         raise DataError(
             f"Damaged settings of the features: {path} ({error}). Delete the folder and run "
             "`python batch_feature_extraction.py <task-id>` again."

@@ -15,6 +15,7 @@ from typing import Any
 from common.errors import DataError
 
 TEMPORARY_PATTERN = ".*.tmp*"
+TOO_DEEP = "it is nested too deeply"
 _MOST_NAME_BYTES = 256  # of common file systems, less one
 _REMEDIES = {
     errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
@@ -98,7 +99,9 @@ def load_json(path: Path) -> Any:
             text, object_pairs_hook=_without_repeats, parse_constant=_finite_number, parse_float=_finite_number
         )
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(TOO_DEEP) from error
+    if is_too_deep(content):
+        raise ValueError(TOO_DEEP)
     if "\\ud" in text.lower():  # half of a character, which nothing can print
         json.dumps(content, ensure_ascii=False).encode("utf-8")
     return content
@@ -117,6 +120,14 @@ def _finite_number(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text} is no number of JSON")
     return value
+
+
+def is_too_deep(content: Any, most_levels: int = 50) -> bool:
+    """Whether lists and dicts lie in one another so often that whoever prints or compares them fails."""
+    if not most_levels:
+        return True
+    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list | tuple) else ()
+    return any(is_too_deep(part, most_levels - 1) for part in parts)
 
 
 def is_file_name(text: Any) -> bool:

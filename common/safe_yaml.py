@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+from common.files import TOO_DEEP, is_too_deep
+
 _MOST_VALUES = 100_000  # of a text with aliases, each counted as what it stands for
 
 
@@ -39,12 +41,15 @@ def read_yaml(text: str, fast: bool = False) -> Any:
         node = loader.get_single_node()
         if node is not None and "*" in text and _unfolded(node, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
-        return None if node is None else loader.construct_document(node)
+        content = None if node is None else loader.construct_document(node)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise ValueError(TOO_DEEP) from error
     # The constructors of PyYAML let whatever they meet in `!!int ''`, `!!timestamp x` and the like pass.
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+    if is_too_deep(content):
+        raise ValueError(TOO_DEEP)
+    return content
 
 
 def _unfolded(node: yaml.Node, counts: dict[int, int]) -> int:

@@ -101,6 +101,13 @@ def test_shards_of_other_settings_are_refused_with_the_names_and_values(finished
     FeatureStore.open(tmp_path, changed | {"recordings_per_shard": 2}, verify=True)
 
 
+@pytest.mark.parametrize("content", ['"text"', "[]", "{", '{"a": 1, "a": 2}', "[" * 9999])
+def test_settings_of_another_form_are_refused(finished, tmp_path, content):
+    (copied(finished, tmp_path) / "settings.json").write_text(content)
+    with pytest.raises(DataError, match=r"Damaged settings of the features: .*settings\.json"):
+        run(tmp_path)
+
+
 def test_all_bad_recordings_are_listed_and_the_good_ones_finished(tmp_path):
     def compute_or_refuse(item: Item) -> dict[str, np.ndarray]:
         if item.payload in (3, 5):

@@ -22,6 +22,7 @@ def test_json_comes_back_as_it_was_written(tmp_path):
         ("[-Infinity]", "no number of JSON"),
         ("[1e999]", "no number of JSON"),
         ("[" * 100_000, "nested too deeply"),
+        ("[" * 100 + "]" * 100, "nested too deeply"),
         (r'["\ud800"]', "surrogates not allowed"),
         ("[" + "9" * 5000 + "]", "limit"),
         ("{", "Expecting"),

@@ -259,14 +259,15 @@ def damaged_npy(draw: Draw, array: np.ndarray) -> bytes:
     """An array file whose header says something else than its data, or whose values are odd."""
     kind = draw(st.sampled_from(["header", "values", "bytes"]))
     if kind == "values":
+        odd = np.array(array, copy=True)
+        if odd.dtype.kind == "f":
+            odd.reshape(-1)[:1] = draw(st.sampled_from([np.nan, np.inf, -1.0, 1e300, 0.0]))
+        elif odd.dtype.kind == "i":
+            odd.reshape(-1)[:1] = draw(st.sampled_from([-1, 0, 2**62, -(2**63)]))
+        types = [odd.dtype, "U"] if odd.dtype.kind in "US" else [odd.dtype, "U", "f4", "c16"]
         with np.errstate(all="ignore"):
-            odd = np.array(array, copy=True)
-            if odd.dtype.kind == "f":
-                odd.reshape(-1)[:1] = draw(st.sampled_from([np.nan, np.inf, -1.0, 1e300, 0.0]))
-            elif odd.dtype.kind == "i":
-                odd.reshape(-1)[:1] = draw(st.sampled_from([-1, 0, 2**62, -(2**63)]))
-            other = [odd, odd[..., None], odd.reshape(-1)[:0], odd.astype("U"), odd.astype("f4"), odd.astype("c16")]
-        return npy_of(other[draw(st.integers(0, len(other) - 1))])
+            odd = odd.astype(draw(st.sampled_from(types)))
+        return npy_of(draw(st.sampled_from([odd, odd[..., None], odd.reshape(-1)[:0]])))
     if kind == "bytes":
         return draw(damaged_bytes(npy_of(array), header=128))
     types = ["<f8", "|O", "<i4", "<U4", "S3", ">f2", "<M8[s]", "V8", "[('a', '<f8')]", "nonsense"]

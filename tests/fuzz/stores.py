@@ -1,6 +1,7 @@
 """Folders of features: manifest, settings, statistics, side files and shards, each damaged in turn."""
 
 import functools
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
+from common.archives import read_arrays
 from common.extraction import Item, extract
 from common.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
 from common.files import is_file_name
@@ -52,8 +54,6 @@ def valid_store() -> dict[str, bytes]:
 
 
 def _arrays_of(content: bytes) -> dict[str, st.SearchStrategy[bytes]]:
-    import io
-
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return {f"{name}.npy": damaged_npy(stored[name]) for name in stored.files}
 
@@ -101,7 +101,12 @@ def _open(folder: Path) -> None:
 def _again(folder: Path) -> None:
     """What is damaged is made anew, or refused."""
     _extract(folder)
-    assert contents(folder) == valid_store()
+    made = contents(folder)
+    assert set(made) == set(valid_store())
+    for name, content in valid_store().items():
+        if made[name] != content:  # a byte of an archive that means nothing, such as the time in it
+            with np.load(io.BytesIO(content), allow_pickle=False) as expected:
+                np.testing.assert_equal(read_arrays(folder / name), dict(expected))
 
 
 def _again_crafted(folder: Path) -> None:
