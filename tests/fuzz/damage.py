@@ -261,7 +261,7 @@ def damaged_npy(draw: Draw, array: np.ndarray) -> bytes:
     if kind == "values":
         odd = np.array(array, copy=True)
         if odd.dtype.kind == "f":
-            odd.reshape(-1)[:1] = draw(st.sampled_from([np.nan, np.inf, -1.0, 1e300, 0.0]))
+            odd.reshape(-1)[:1] = draw(st.sampled_from([np.nan, np.inf, -1.0, 1e30, 0.0]))
         elif odd.dtype.kind == "i":
             odd.reshape(-1)[:1] = draw(st.sampled_from([-1, 0, 2**62, -(2**63)]))
         types = [odd.dtype, "U"] if odd.dtype.kind in "US" else [odd.dtype, "U", "f4", "c16"]
