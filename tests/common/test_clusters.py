@@ -103,7 +103,7 @@ def kill_who_wrote(marker: Path, killed: list[int]) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def where_and_how(_: int) -> tuple[str, int, int]:

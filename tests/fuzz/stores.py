@@ -42,7 +42,7 @@ def _extract(folder: Path) -> FeatureStore:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """All files but the lock."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 @functools.cache
