@@ -45,9 +45,8 @@ class DatasetConfig(Section):
     angle_step_deg: float = Field(default=10.0, gt=0)
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
         None,
-        description="Where the microphones are, x to the front, y to the left, z up, in metres; null: not said. Networks "
-        "learn directions from recordings: only `python -m common.check_dataset` looks at these, for what such an "
-        "array cannot tell apart.",
+        description="Positions of the microphones in metres, x to the front, y to the left, z up; null: not said. "
+        "Networks learn directions from recordings; `python -m common.check_dataset` says what such an array can tell.",
     )
     skip_silent: bool = Field(default=False, description="Leave out recordings of zeros alone, and list them.")
 
@@ -277,8 +276,8 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     received = "no such folder" if found is None else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
     raise DataError(
         f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or in {NESTED_ROOT}. "
-        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, list your own recordings in {LIST_NAME} there "
-        "(docs/own-data.md), or write a dataset with `python simulate.py <task-id>`."
+        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, list your own recordings in {LIST_NAME}, "
+        "or write a dataset with `python simulate.py <task-id>`."
     )
 
 
