@@ -155,6 +155,7 @@ def check_audio(
     sample_rate_hz: int | None = None,
     channels: int | None = None,
     duration_s: float | None = None,
+    silence_is_refused: bool = False,
 ) -> None:
     """Reports what is wrong with sound files, and tells their lengths in a table.
 
@@ -165,6 +166,7 @@ def check_audio(
         sample_rate_hz: rate they must have; None: any.
         channels: number of channels they must have; None: any.
         duration_s: length they should have, in seconds; None: any.
+        silence_is_refused: whether the work stops at a file of zeros alone.
     """
     broken = [each for each in facts if each.problem]
     if broken:
@@ -182,7 +184,11 @@ def check_audio(
                 _names(others),
             )
     _check_lengths(report, sound, title, duration_s)
-    _check_samples(report, sound, title)
+    silent = [each for each in sound if each.channels == len(each.dead_channels)]
+    if silent:
+        tell = report.error if silence_is_refused else report.warn
+        tell(f"{title}: {len(silent)} file(s) are silent, zeros alone:", _names(silent))
+    _check_samples(report, [each for each in sound if each not in silent], title)
 
 
 def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: str, duration_s: float | None) -> None:
@@ -209,20 +215,15 @@ def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: st
 
 
 def _check_samples(report: DatasetReport, sound: Sequence[AudioFacts], title: str) -> None:
-    """Reports what only decoding shows."""
+    """Reports what only decoding shows of files with sound."""
     for what, chosen in (
-        ("silent: zeros alone", [each for each in sound if each.channels == len(each.dead_channels)]),
-        ("without sound in some channel", [each for each in sound if 0 < len(each.dead_channels) < each.channels]),
-        ("the same in all channels: no direction can be heard", [each for each in sound if _is_copied(each)]),
-        (f"clipped: more than {100 * _CLIPPED_SHARE:g} % of the samples at full scale",
+        ("have a channel without sound", [each for each in sound if each.dead_channels]),
+        ("hold the same in all channels", [each for each in sound if each.equal_channels]),
+        (f"are clipped, more than {100 * _CLIPPED_SHARE:g} % of their samples at full scale",
          [each for each in sound if each.clipped > _CLIPPED_SHARE]),
     ):  # fmt: skip
         if chosen:
-            report.warn(f"{title}: {len(chosen)} file(s) are {what}:", _names(chosen))
-
-
-def _is_copied(facts: AudioFacts) -> bool:
-    return facts.equal_channels and not facts.dead_channels
+            report.warn(f"{title}: {len(chosen)} file(s) {what}:", _names(chosen))
 
 
 def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts]]) -> None:
