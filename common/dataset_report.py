@@ -111,6 +111,11 @@ class AudioFacts:
     equal_channels: bool = False
     checksum: int | None = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether it was decoded and holds zeros alone."""
+        return 0 < len(self.dead_channels) == self.channels
+
 
 def examine(paths: Sequence[Path], deep: bool, parallel: ParallelConfig) -> list[AudioFacts]:
     """Looks at sound files, in their order: at the headers alone, or with `deep` at every sample, in parallel."""
@@ -184,11 +189,11 @@ def check_audio(
                 _names(others),
             )
     _check_lengths(report, sound, title, duration_s)
-    silent = [each for each in sound if each.channels == len(each.dead_channels)]
+    silent = [each for each in sound if each.silent]
     if silent:
         tell = report.error if silence_is_refused else report.warn
         tell(f"{title}: {len(silent)} file(s) are silent, zeros alone:", _names(silent))
-    _check_samples(report, [each for each in sound if each not in silent], title)
+    _check_samples(report, [each for each in sound if not each.silent], title)
 
 
 def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: str, duration_s: float | None) -> None:
@@ -232,7 +237,7 @@ def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts
     copies = []
     for group, members in groups.items():
         for facts in members:
-            if facts.checksum is None or len(facts.dead_channels) == facts.channels:
+            if facts.checksum is None or facts.silent:
                 continue
             earlier_group, earlier = seen.setdefault(facts.checksum, (group, facts.path))
             if earlier_group != group:
