@@ -15,8 +15,8 @@ _REAL = ("weak", "unlabel_in_domain", "validation")
 _CLIP_BYTES = 10 * 44100 * 2  # ten seconds of one channel of 16 bits
 _CLIPS = {"weak": 1578, "unlabel_in_domain": 14412, "validation": 1168}
 _LISTS_OF_2018 = (
-    "{} is in https://github.com/turpaultn/DCASE2019_task4, dataset/metadata/validation/; put it into the folder of the "
-    "same name. Its clips are among those of the validation set."
+    "{} is in https://github.com/turpaultn/DCASE2019_task4, dataset/metadata/validation/; put it into that folder of "
+    "the dataset. Its clips are among those of the validation set."
 )
 _BY_HAND = {
     "synthetic": "Fetch Synthetic_dataset.zip (1.8 GB) from https://doi.org/10.5281/zenodo.2583796 and unpack it so "
@@ -28,8 +28,8 @@ _BY_HAND = {
 }
 _OF_2018 = (
     "No library offers these clips. Clone https://github.com/DCASE-REPO/dcase2018_baseline and run download_data.py in "
-    "task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into audio/ beside metadata/, the layout that "
-    "is read here. Give task4/dataset as `dataset_dir`. Clips that have vanished are left out; `python -m "
+    "task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into audio/ beside metadata/, the layout "
+    "that is read here. Give task4/dataset as `dataset_dir`. Clips that have vanished are left out; `python -m "
     "common.check_dataset` says how many."
 )
 

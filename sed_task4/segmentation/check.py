@@ -63,9 +63,7 @@ def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _check_folds(report, dataset, table, facts)
 
 
-def _check_folds(
-    report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]
-) -> None:
+def _check_folds(report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]) -> None:
     """Sounds of each class in each fold; folds share no file, and must share no copy of one either."""
     fold_of = {file.name: fold for file, fold in zip(table.files, _folds(table, dataset), strict=True)}
     label_of = {file.name: file.label for file in table.files if file.verified}
