@@ -1,4 +1,4 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and everything that can be wrong in it."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong in it."""
 
 from pathlib import Path
 
