@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
@@ -99,10 +98,10 @@ def _check_labels(
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
-        labelled = [recording for recording in members if recording.metadata_path is not None]
-        for recording in labelled:
+        labelled = {recording: recording.metadata_path for recording in members if recording.metadata_path is not None}
+        for recording, path in labelled.items():
             try:
-                tables.append(read_events(Path(recording.metadata_path or ""), dataset, dataset.recording_s))
+                tables.append(read_events(path, dataset, dataset.recording_s))
             except DataError as error:
                 unusable.append(str(error))
                 continue
