@@ -27,7 +27,11 @@ def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
         What was found; nothing on the disk is changed.
     """
     report = DatasetReport()
-    importlib.import_module(f"{task.family}.check").check(task, report, deep)
+    logging.disable(logging.WARNING)  # what readers log is in the report
+    try:
+        importlib.import_module(f"{task.family}.check").check(task, report, deep)
+    finally:
+        logging.disable(logging.NOTSET)
     return report
 
 
@@ -46,7 +50,6 @@ def _run(arguments: Sequence[str]) -> bool:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
-    logging.getLogger().setLevel(logging.ERROR)  # what readers log is in the report
     print(f"Task {options.task_id}: {task.description}\nDataset: {task.dataset_dir}/\n", flush=True)
     report = check_dataset(task, options.deep)
     print(report.to_text())

@@ -54,7 +54,7 @@ def test_a_good_dataset_has_no_finding(root, deep):
         ("c,0,1,0,10,1\n", "error", "line 2: unknown class 'c'"),
         ("a,0,1,0,200,1\n", "error", "line 2: azi is outside the dataset's range"),
         ("a,1.5,2,0,10,1\n", "error", "line 2: the event starts at 1.5 s"),
-        ("a,0,0.6,0,10,1\na,0.5,1,0,20,1\nb,1,1,0,0,1\n", "warning", "events of one class at the same time"),
+        ("a,0,0.6,0,10,1\na,0.5,1,0,20,1\nb,0.9,1,0,0,1\n", "warning", "events of one class at the same time"),
         ("a,0,0.6,0,10,1\nb,0.5,1,0,20,1\n", "warning", "more events at a time than their overlap says"),
         ("a,0,0.6,0,10,1\n", "warning", "split 1: no event of 1 class(es)"),
     ],
