@@ -214,7 +214,7 @@ def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: st
         ("longer than", lengths > duration_s + tolerance_s),
     ):
         if off.any():
-            remedy = "the rest counts as silence" if what == "shorter than" else "the rest is cut off"
+            remedy = "the rest is padded" if what == "shorter than" else "the rest is cut off"
             names = [each for each, is_off in zip(sound, off, strict=True) if is_off]
             report.warn(f"{title}: {len(names)} file(s) are {what} {duration_s:g} s, {remedy}:", _names(names))
 

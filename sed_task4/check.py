@@ -15,7 +15,6 @@ from common.dataset_report import (
     same_class_overlaps,
 )
 from common.errors import DataError
-from common.simulation.dataset_folder import SETTINGS_FILE
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import (
     Clip,
@@ -73,7 +72,7 @@ def _count_clips(
     task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]], lacking: Mapping[str, Sequence[str]]
 ) -> None:
     """Tells how many clips each subset has, beside the published dataset, and what has no counterpart."""
-    own = task.dataset.classes != DatasetConfig().classes or (task.dataset_dir / SETTINGS_FILE).is_file()
+    own = task.dataset.classes != DatasetConfig().classes
     rows = []
     for subset, clips in found.items():
         missing, published = lacking[subset], PUBLISHED[task.dataset.layout][subset]

@@ -112,7 +112,7 @@ def _existing(report: DatasetReport, what: str, paths: list[Path], deep: bool, t
 def _count(
     task: TaskConfig, report: DatasetReport, what: str, listed: int, used: int, published: int, path: Path
 ) -> None:
-    own = task.dataset.classes != DatasetConfig().classes or (task.dataset_dir / SETTINGS_FILE).is_file()
+    own = task.dataset.classes != DatasetConfig().classes
     report.table(what, ("table", "listed", "used", "published"), [(path.name, listed, used, "-" if own else published)])
-    if listed < published and not own:
+    if listed < published and not (own or (task.dataset_dir / SETTINGS_FILE).is_file()):
         report.warn(f"{path} lists {listed} {what}, {published} were published. Complete the download.")
