@@ -26,6 +26,7 @@ from sed_task4.dataset import (
     labels_of,
     subset_place,
 )
+from sed_task4.labels import event_array, many_hot
 
 # Clips of each subset as they were published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
@@ -58,9 +59,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _count_clips(task, report, found, lacking)
     facts = {name: examine([clip.audio_path for clip in clips], deep, task.parallel) for name, clips in found.items()}
     for subset, clips in found.items():
-        if clips:
-            check_audio(report, facts[subset], subset, duration_s=task.dataset.clip_s)
-        _check_events(report, subset, clips)
+        check_audio(report, facts[subset], subset, duration_s=task.dataset.clip_s)
+        _check_events(report, subset, clips, task.dataset.classes)
     check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)
     counts = {subset: _counts(clips, task.dataset) for subset, clips in found.items() if any(map(_is_labelled, clips))}
@@ -99,13 +99,12 @@ def _unlisted(
     }
 
 
-def _check_events(report: DatasetReport, subset: str, clips: Sequence[Clip]) -> None:
-    doubled = []
-    for clip in clips:
-        if clip.events is not None and len(clip.events):
-            labels, onset, offset = (clip.events[key].to_numpy() for key in ("event_label", "onset", "offset"))
-            if same_class_overlaps(np.unique(labels, return_inverse=True)[1], onset, offset):
-                doubled.append(clip.name)
+def _check_events(report: DatasetReport, subset: str, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+    doubled = [
+        clip.name
+        for clip in clips
+        if clip.events is not None and same_class_overlaps(*event_array(clip.events, classes).T)
+    ]
     if doubled:
         report.warn(f"{subset}: {len(doubled)} clip(s) have events of one class at the same time:", doubled)
     unlabelled = [clip.name for clip in clips if _is_labelled(clip) and not labels_of(clip)]
@@ -133,10 +132,8 @@ def _is_labelled(clip: Clip) -> bool:
 
 def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, np.ndarray | None]:
     """Events and seconds of each class; of weakly labelled clips how many have it."""
-    index = {name: number for number, name in enumerate(dataset.classes)}
-    if any(clip.events is not None for clip in clips):
-        rows = [row for clip in clips if clip.events is not None for row in clip.events.itertuples()]
-        lengths_s = np.array([row.offset - row.onset for row in rows])
-        return count_classes(np.array([index[row.event_label] for row in rows]), lengths_s, dataset.n_classes)
-    tags = [index[label] for clip in clips for label in labels_of(clip)]
-    return np.bincount(np.array(tags, np.int64), minlength=dataset.n_classes), None
+    strong = [event_array(clip.events, dataset.classes) for clip in clips if clip.events is not None]
+    if strong:
+        events = np.concatenate(strong)  # (n, 3): class, onset, offset
+        return count_classes(events[:, 0], events[:, 2] - events[:, 1], dataset.n_classes)
+    return np.sum([many_hot(labels_of(clip), dataset.classes) for clip in clips], axis=0, dtype=np.int64), None

@@ -52,9 +52,14 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     splits = {split: [each for each in recordings if each.split == split] for split in sorted(_splits(recordings))}
     _count_files(task, report, splits)
     dataset = task.dataset
-    required = {"sample_rate_hz": dataset.sample_rate_hz, "channels": dataset.channels}
-    if facts:
-        check_audio(report, list(facts.values()), "recordings", **required, duration_s=dataset.recording_s)
+    check_audio(
+        report,
+        list(facts.values()),
+        "recordings",
+        sample_rate_hz=dataset.sample_rate_hz,
+        channels=dataset.channels,
+        duration_s=dataset.recording_s,
+    )
     check_copies(report, {f"split {split}": [facts[each] for each in members] for split, members in splits.items()})
     _check_labels(report, dataset, splits, facts)
     _check_array(task, report)

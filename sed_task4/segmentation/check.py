@@ -54,8 +54,7 @@ def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     used = [table.files[index] for index in select_files(table.files, dataset)]
     _count(task, report, "sounds", len(table.files), len(used), PUBLISHED_SOUNDS, table.path)
     facts = _existing(report, "sounds", [table.audio_dir / file.name for file in used], deep, task)
-    if facts:
-        check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
+    check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
     listed = {file.name for file in table.files}
     alone = sorted(path.name for path in table.audio_dir.glob("*.wav") if path.name not in listed)
     if alone:
@@ -93,8 +92,7 @@ def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     if len(names) < wanted:
         report.warn(f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several folds.")
     facts = _existing(report, "scenes", [folder / "audio" / name for name in names], deep, task)
-    if facts:
-        check_audio(report, facts, "scenes", silence_is_refused=True)
+    check_audio(report, facts, "scenes", silence_is_refused=True)
     short = [each.path.name for each in facts if not each.problem and each.duration_s < dataset.clip_s - 1e-3]
     if short:
         report.error(f"{len(short)} scene(s) are shorter than a mixture, {dataset.clip_s:g} s:", short)
