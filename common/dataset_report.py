@@ -148,7 +148,7 @@ def _decoded(path: Path) -> AudioFacts:
         clipped=float(np.mean(np.abs(audio) >= _FULL)),
         dead_channels=tuple(int(channel) for channel in np.flatnonzero(~audio.any(axis=0))),
         equal_channels=audio.shape[1] > 1 and bool((audio == audio[:, :1]).all()),
-        checksum=zlib.crc32(np.ascontiguousarray(audio)),
+        checksum=zlib.crc32(audio.tobytes()),
     )
 
 

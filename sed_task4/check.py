@@ -136,4 +136,5 @@ def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, 
     if strong:
         events = np.concatenate(strong)  # (n, 3): class, onset, offset
         return count_classes(events[:, 0], events[:, 2] - events[:, 1], dataset.n_classes)
-    return np.sum([many_hot(labels_of(clip), dataset.classes) for clip in clips], axis=0, dtype=np.int64), None
+    tags = np.stack([many_hot(labels_of(clip), dataset.classes) for clip in clips])  # (clips, K)
+    return tags.sum(axis=0, dtype=np.int64), None
