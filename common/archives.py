@@ -41,7 +41,7 @@ def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
                 written += 1
     except FileNotFoundError as error:
         raise DataError(f"There is no {error.filename}. Download all parts of {parts[-1].name} first.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, IndexError) as error:
         names = ", ".join(part.name for part in parts)
         raise DataError(
             f"{parts[-1].parent}: {names} cannot be unpacked ({error}). Delete the parts and download them again; if "

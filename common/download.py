@@ -99,7 +99,7 @@ def describe(source: Source) -> str:
     """Says in a few lines what a source is, where it comes from and how large it is."""
     lines = [source.title]
     for package in source.packages:
-        size = "size not known" if package.n_bytes is None else f"{package.n_bytes / _GB:.2f} GB"
+        size = "size not known" if package.n_bytes is None else f"{package.n_bytes / 1e6:,.1f} MB"
         lines.append(f"  {size:>14}  {package.url}")
     if source.unpacked_bytes:
         lines.append(f"  unpacked about {source.unpacked_bytes / _GB:.1f} GB")

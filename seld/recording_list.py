@@ -1,6 +1,8 @@
 """`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each; file names are free."""
 
 import csv
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -92,27 +94,25 @@ def read_list(dataset_dir: Path) -> list[Recording]:
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
     """The rows by the line they stand in, stripped; empty lines are left out."""
     try:
-        reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), restkey="", restval=None)
-        header = [name.strip() for name in reader.fieldnames or ()]
+        reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
+        lines = dict([(reader.line_num, [field.strip() for field in row]) for row in reader if row])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a CSV file ({error}). Write it again as UTF-8.") from error
+    header = lines.pop(1, [])
     if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
         raise DataError(
             f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room and metadata, each "
             f"once. Received: {', '.join(header)[:200]}. Correct the header."
         )
-    reader.fieldnames = header
-    rows = {}
-    for row in reader:
-        if "" in row or None in row.values():
-            raise DataError(
-                f"{path}, line {reader.line_num}: more or fewer fields than the {len(header)} of the header. Correct "
-                "the row; put a path with a comma in quotes."
-            )
-        rows[reader.line_num] = {name: value.strip() for name, value in row.items()}
-    if not rows:
+    if not lines:
         raise DataError(f"{path} lists no recording. Expected: a row each below the header.")
-    return rows
+    for line, row in lines.items():
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}, line {line}: {len(row)} fields. Expected: {len(header)}, as many as the header has columns. "
+                "Correct the row; put a path with a comma in quotes."
+            )
+    return {line: dict(zip(header, row, strict=True)) for line, row in lines.items()}
 
 
 def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
@@ -138,7 +138,7 @@ def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
             f"{where}: {column} must be a path below the dataset folder, with / between folders and without '..'. "
             f"Received: {text!r}. Correct the row."
         )
-    if not (dataset_dir / path).is_file():
+    if not os.path.isfile(dataset_dir / path):  # False for names that no file system takes, too
         raise DataError(f"{where}: there is no file {dataset_dir / path}. Correct {column}, or remove the row.")
     return dataset_dir / path
 
@@ -147,7 +147,7 @@ def _number(text: str, lowest: int, column: str, where: str) -> int | None:
     """A whole number; None for nothing."""
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text) >= lowest):
+    if not (re.fullmatch("[0-9]{1,9}", text) and int(text) >= lowest):
         raise DataError(
             f"{where}: {column} must be a whole number, {lowest} or more. Received: {text!r}. Correct the row."
         )

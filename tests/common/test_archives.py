@@ -64,6 +64,13 @@ def test_a_damaged_file_is_refused_and_not_left_behind(tmp_path):
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("kept", [slice(3, None), slice(2, None), slice(0, 3)])
+def test_an_archive_without_some_of_its_parts_is_refused(tmp_path, kept):
+    parts = write_split_zip(tmp_path / "foa_dev.zip", CONTENTS, CUTS)
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        unpack_zip(parts[kept], tmp_path / "out")
+
+
 @pytest.mark.parametrize("name", ["../outside.txt", "/outside.txt"])
 def test_an_entry_outside_the_folder_is_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:

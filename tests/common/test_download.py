@@ -105,7 +105,7 @@ def test_a_file_with_another_checksum_is_an_error(tau, tmp_path):
 def test_the_dry_run_tells_sizes_and_fetches_nothing(tau, tmp_path, capsys):
     assert main(["1", "--dry-run", "--folder", str(tmp_path / "to"), "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
-    assert "0.00 GB  http://127.0.0.1" in text and "size not known" not in text and "Nothing was fetched" in text
+    assert "0.0 MB  http://127.0.0.1" in text and "size not known" not in text and "Nothing was fetched" in text
     assert not (tmp_path / "to").exists()
 
 

@@ -69,8 +69,11 @@ def test_a_list_without_recordings_of_a_set_says_so(tmp_path):
         ("day/one.wav,-1,1,,\n", "Received: '-1'"),
         ("day/one.wav,1,0,,\n", "line 2: overlap must be a whole number, 1 or more. Received: '0'"),
         ("day/one.wav,1,1,kitchen,\n", "line 2: room must be a whole number"),
-        ("day/one.wav,1,1\n", "line 2: more or fewer fields than the 5"),
-        ("day/one.wav,1,1,,,\n", "line 2: more or fewer fields than the 5"),
+        ("day/one.wav,1,1\n", "line 2: 3 fields. Expected: 5"),
+        ("day/one.wav,1,1,,,\n", "line 2: 6 fields. Expected: 5"),
+        ("day/one.wav,1,1,1234567890,\n", "Received: '1234567890'"),
+        (f"{'x' * 5000}.wav,1,1,,\n", "line 2: there is no file"),
+        ("day/one.wav\0,1,1,,\n", "cannot be read as a CSV file|must be a path"),
         ("", "lists no recording"),
     ],
 )
