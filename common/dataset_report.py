@@ -161,6 +161,7 @@ def check_audio(
     channels: int | None = None,
     duration_s: float | None = None,
     silence_is_refused: bool = False,
+    skips_unreadable: bool = False,
 ) -> None:
     """Reports what is wrong with sound files, and tells their lengths in a table.
 
@@ -172,10 +173,12 @@ def check_audio(
         channels: number of channels they must have; None: any.
         duration_s: length they should have, in seconds; None: any.
         silence_is_refused: whether the work stops at a file of zeros alone.
+        skips_unreadable: whether the work leaves out files that cannot be read.
     """
     broken = [each for each in facts if each.problem]
     if broken:
-        report.error(f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:", _names(broken))
+        tell = report.warn if skips_unreadable else report.error
+        tell(f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:", _names(broken))
     sound = [each for each in facts if not each.problem]
     if not sound:
         return

@@ -59,7 +59,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _count_clips(task, report, found, lacking)
     facts = {name: examine([clip.audio_path for clip in clips], deep, task.parallel) for name, clips in found.items()}
     for subset, clips in found.items():
-        check_audio(report, facts[subset], subset, duration_s=task.dataset.clip_s)
+        skips = task.dataset.skip_unreadable
+        check_audio(report, facts[subset], subset, duration_s=task.dataset.clip_s, skips_unreadable=skips)
         _check_events(report, subset, clips, task.dataset.classes)
     check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)

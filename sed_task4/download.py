@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from common.download import Package, Source, library
+from sed_task4.check import PUBLISHED
 from sed_task4.config import TaskConfig
 
 _DESED = ("desed", ">=1.3.8,<2")
 _METADATA = Package("https://zenodo.org/record/4639776/files/audioset_metadata.tar.gz?download=1")  # what desed fetches
 _REAL = ("weak", "unlabel_in_domain", "validation")
 _CLIP_BYTES = 10 * 44100 * 2  # ten seconds of one channel of 16 bits
-_CLIPS = {"weak": 1578, "unlabel_in_domain": 14412, "validation": 1168}
 _LISTS_OF_2018 = (
     "{} is in https://github.com/turpaultn/DCASE2019_task4, dataset/metadata/validation/; put it into that folder of "
     "the dataset. Its clips are among those of the validation set."
@@ -46,7 +46,7 @@ def sources(task: TaskConfig) -> list[Source]:
     clips = Source(
         f"DCASE 2019 task 4: {', '.join(real)}",
         (_METADATA,),
-        sum(_CLIPS[subset] for subset in real) * _CLIP_BYTES,
+        sum(PUBLISHED["dcase2019"][subset] for subset in real) * _CLIP_BYTES,
         partial(_fetch, real),
         "The clips come one by one from YouTube by desed, which needs ffmpeg; many have vanished. Run again to go on.",
     )

@@ -32,14 +32,14 @@ def root(tmp_path) -> Path:
     return tmp_path
 
 
-def findings(root: Path, deep: bool = False) -> list[tuple[str, str]]:
-    task = load_task(PARAMS, "cnn9", [*SETTINGS, f"dataset_dir={root}"])
+def findings(root: Path, *overrides: str, deep: bool = False) -> list[tuple[str, str]]:
+    task = load_task(PARAMS, "cnn9", [*SETTINGS, f"dataset_dir={root}", *overrides])
     return [(each.level, each.text) for each in check_dataset(task, deep).findings]
 
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_good_dataset_has_no_finding(root, deep):
-    assert findings(root, deep) == []
+    assert findings(root, deep=deep) == []
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,13 @@ def test_a_clip_that_is_learned_from_and_tested_on_is_an_error(root):
         level == "error" and "1 clip(s) are in the training and in the validation data" in text for level, text in told
     )
     assert any(level == "error" and "w1.wav (validation) = w1.wav (weak)" in text for level, text in told)
+
+
+@pytest.mark.parametrize(("skips", "level"), [("false", "error"), ("true", "warning")])
+def test_a_clip_that_cannot_be_read_is_an_error_unless_the_task_leaves_it_out(root, skips, level):
+    (root / "audio/train/weak/w2.wav").write_bytes(b"no sound")
+    told = findings(root, f"dataset.skip_unreadable={skips}")
+    assert [(each, "1 file(s) cannot be read" in text) for each, text in told] == [(level, True)]
 
 
 def test_a_dataset_that_is_not_there_is_an_error_with_the_remedy(tmp_path):
