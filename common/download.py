@@ -8,7 +8,7 @@ import importlib
 import shutil
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +81,10 @@ def with_sizes(source: Source) -> Source:
     packages = list(source.packages)
     for number, package in enumerate(packages):
         if package.n_bytes is None:
-            packages[number] = Package(package.url, _remote_bytes(package.url))
+            packages[number] = replace(package, n_bytes=_remote_bytes(package.url))
             if packages[number].n_bytes is None:
                 break  # nor will the others answer
-    return Source(source.title, tuple(packages), source.unpacked_bytes, source.fetch, source.remark)
+    return replace(source, packages=tuple(packages))
 
 
 def _remote_bytes(url: str) -> int | None:
@@ -122,7 +122,8 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
         DataError: not enough room, no connection, or a file with another checksum.
     """
     existing = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
-    free, needed = shutil.disk_usage(existing).free, needed_bytes(sources)
+    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # of an earlier try
+    free, needed = shutil.disk_usage(existing).free, needed_bytes(sources) - present
     if free < needed:
         raise DataError(
             f"{folder} has too little room. Expected: {needed / _GB:.1f} GB. Received: {free / _GB:.1f} GB free. Give "

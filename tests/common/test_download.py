@@ -133,6 +133,14 @@ def test_too_little_room_is_said_before_anything_is_fetched(tmp_path):
     assert not calls
 
 
+def test_what_an_earlier_try_left_needs_no_room_again(tmp_path, monkeypatch):
+    (tmp_path / "archive.zip").write_bytes(bytes(600))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=500))
+    calls = []
+    fetch_all([Source("x", (Package("http://127.0.0.1:9/a", 600),), 400, calls.append)], tmp_path)
+    assert calls == [tmp_path]
+
+
 def test_a_library_that_is_not_installed_is_named_with_the_command():
     with pytest.raises(ConfigError, match=r"needs the package soundata.*pip install 'soundata>=1'"):
         download.library("soundata.no_such_module", "soundata", ">=1")
