@@ -1,7 +1,10 @@
 """Recordings from and to sound files; every file that cannot be used is refused with the reason and a remedy."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -30,6 +33,31 @@ def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | No
             are not finite or lie outside [-1, 1].
     """
     return _read(Path(path), sample_rate_hz, channels)[0]
+
+
+class AudioHeader(NamedTuple):
+    """What a sound file says of itself."""
+
+    sample_rate_hz: int
+    channels: int
+    samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.sample_rate_hz
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Reads what a sound file says of itself, without decoding it.
+
+    Raises:
+        DataError: no such file, not a sound file, truncated or empty.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        _check_format(path, file, None, None)
+        return AudioHeader(file.samplerate, file.channels, file.frames)
 
 
 def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
@@ -77,18 +105,25 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
 
 def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple[np.ndarray, int]:
     """The checked recording, float32 (S, C), and its rate."""
+    with _opened(path) as file:
+        _check_format(path, file, sample_rate_hz, channels)
+        audio, rate_hz = _samples(path, file), file.samplerate  # (S, C)
+    _check_values(path, audio)
+    return audio, rate_hz
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Opens a sound file that is whole; also what goes wrong while it is read becomes a DataError."""
     _check_complete(path)
     try:
         with soundfile.SoundFile(path) as file:
-            _check_format(path, file, sample_rate_hz, channels)
-            audio, rate_hz = _samples(path, file), file.samplerate  # (S, C)
+            yield file
     except soundfile.LibsndfileError as error:
         raise DataError(
             f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
             "Copy or download the recording again, or remove it from the dataset."
         ) from error
-    _check_values(path, audio)
-    return audio, rate_hz
 
 
 def _samples(path: Path, file: soundfile.SoundFile) -> np.ndarray:

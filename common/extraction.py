@@ -13,7 +13,7 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Item:
         sources: the files it is made of; when one changes, the example is made anew.
         payload: whatever the computing function needs.
         fingerprint: stands for what the example is made of beside the files; when it changes, so does the example.
+        facts: what else is known of it, as JSON; kept in the manifest, see `FeatureStore.facts`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Item:
     sources: tuple[Path, ...] = ()
     payload: Any = None
     fingerprint: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -408,6 +410,7 @@ def _finish(recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, A
         merged.merge(statistics)
     if not entries:
         raise DataError(f"No recording can be used. The first of {len(skipped)}: {next(iter(skipped.values()))}")
-    store = FeatureStore(recipe.folder, settings, recipe.schema, entries, skipped=skipped)
+    facts = {item.name: dict(item.facts) for plan in plans for item in plan.items if item.facts}
+    store = FeatureStore(recipe.folder, settings, recipe.schema, entries, skipped=skipped, facts=facts)
     store.write(by_group)
     return store

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.npz"
 _DIFFERENCES_SHOWN = 8
+_OPTIONAL = ("skipped", "facts")  # in the manifest only where there are any
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Manifest:
     schema: dict[str, dict[str, Any]]
     shards: list[Annotated[ShardEntry, AfterValidator(_checked_entry)]]
     skipped: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, dict[str, int | None]] = field(default_factory=dict)
 
 
 _MANIFEST = TypeAdapter(_Manifest)
@@ -76,6 +78,7 @@ class FeatureStore:
         schema: the arrays of each example.
         entries: the shards, sorted by file name.
         skipped: recordings that were left out because they could not be used, and why.
+        facts: what else the dataset says of recordings, by name, where it does; it is no part of the fingerprint.
     """
 
     def __init__(
@@ -86,11 +89,12 @@ class FeatureStore:
         entries: Sequence[ShardEntry],
         *,
         skipped: Mapping[str, str] | None = None,
+        facts: Mapping[str, Mapping[str, Any]] | None = None,
         statistics_in: Sequence[Path] | None = None,
     ) -> None:
         self.folder, self.settings, self.schema = Path(folder), dict(settings), schema
         self.entries = sorted(entries, key=lambda entry: entry.file)
-        self.skipped = dict(skipped or {})
+        self.skipped, self.facts = dict(skipped or {}), dict(facts or {})
         self._statistics_in = [self.folder] if statistics_in is None else list(statistics_in)
 
     @classmethod
@@ -109,8 +113,8 @@ class FeatureStore:
         folder = Path(folder)
         try:
             manifest = _MANIFEST.validate_json(json.dumps(load_json(folder / MANIFEST)), strict=True)
-            schema = ExampleSchema.from_json(manifest.schema)
-            store = cls(folder, manifest.settings, schema, manifest.shards, skipped=manifest.skipped)
+            schema, rest = ExampleSchema.from_json(manifest.schema), {key: getattr(manifest, key) for key in _OPTIONAL}
+            store = cls(folder, manifest.settings, schema, manifest.shards, **rest)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
@@ -149,8 +153,11 @@ class FeatureStore:
             replace(entry, file=str(store.folder.resolve() / entry.file)) for store in stores for entry in store.entries
         ]
         skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
+        facts = {name: known for store in stores for name, known in store.facts.items()}
         folders = [store.folder for store in stores]
-        return cls(first.folder, first.settings, first.schema, entries, skipped=skipped, statistics_in=folders)
+        return cls(
+            first.folder, first.settings, first.schema, entries, skipped=skipped, facts=facts, statistics_in=folders
+        )
 
     def write(self, statistics: Mapping[str, RunningStatistics]) -> None:
         """Writes statistics and manifest; the folder counts as finished from then on."""
@@ -159,7 +166,7 @@ class FeatureStore:
             "settings": self.settings,
             "schema": self.schema.to_json(),
             "shards": [asdict(entry) for entry in self.entries],
-        } | ({"skipped": self.skipped} if self.skipped else {})
+        } | {key: getattr(self, key) for key in _OPTIONAL if getattr(self, key)}
         write_canonical_json(self.folder / MANIFEST, manifest)
 
     @property

@@ -147,14 +147,17 @@ def environment(command: list[str]) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the code, None outside a git checkout."""
-    here = Path(__file__).resolve().parent
+    """The revision of the code, with "-dirty" if files differ from it; None outside a git checkout."""
+    # Without optional locks: the index is not written, which a full disk or a job beside this one may forbid.
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
     try:
-        call = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
-        result = subprocess.run(call, capture_output=True, text=True, timeout=10, check=False)
+        revision, changes = (
+            subprocess.run([*git, *call], capture_output=True, text=True, timeout=10, check=False).stdout.strip()
+            for call in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return result.stdout.strip() or None
+    return f"{revision}{'-dirty' if changes else ''}" or None
 
 
 def read_json(path: Path) -> Any:

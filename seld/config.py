@@ -63,6 +63,11 @@ def _contradictions(task: TaskConfig) -> list[str]:
         found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
         found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
+    if dataset.format == "foa" and dataset.channels != 4:
+        found.append(
+            f"`dataset.format: foa` has 4 channels. Received: `dataset.channels: {dataset.channels}`. Set "
+            "`dataset.format: mic`, which stands for microphones of any number and arrangement."
+        )
     rotates = features.on_device or features.kind in ROTATED_KINDS  # audio is rotated before any features
     if training.augmentation == "foa_rotation" and not rotates:
         found.append(

@@ -17,6 +17,7 @@ from common.errors import DataError
 from common.files import is_file_name
 from common.section import Section
 from seld.geometry import AngleGrid
+from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,11 @@ class DatasetConfig(Section):
     azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)
     angle_step_deg: float = Field(default=10.0, gt=0)
+    microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
+        None,
+        description="Positions of the microphones in metres, x to the front, y to the left, z up; null: not said. "
+        "Networks learn directions from recordings; `python -m common.check_dataset` says what such an array can tell.",
+    )
     skip_silent: bool = Field(default=False, description="Leave out recordings of zeros alone, and list them.")
 
     @model_validator(mode="after")
@@ -54,6 +60,11 @@ class DatasetConfig(Section):
             low, high = getattr(self, name)
             if not (-360 <= low < high <= 360):
                 raise ValueError(f"`{name}` must be [lowest, highest] within -360 to 360. Received: [{low}, {high}].")
+        if self.microphones_m is not None and (self.format != "mic" or len(self.microphones_m) != self.channels):
+            raise ValueError(
+                f"`microphones_m` needs `format: mic` and one position for each of the {self.channels} `channels`. "
+                f"Received: format {self.format}, {len(self.microphones_m)} positions."
+            )
         return self
 
     @property
@@ -119,28 +130,7 @@ class Events:
         return Events.from_array(self.to_array()[keep])
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One recording and where its files are.
-
-    Attributes:
-        name: file name without folder and suffix.
-        split: number after `split` in the name; 0 is the evaluation set.
-        room: number after `ir`, None where the name does not say.
-        overlap: number after `ov`, the events that may sound at once; None where the name does not say.
-        audio_path: the WAV file.
-        metadata_path: the CSV file with the events, None for a recording without labels.
-    """
-
-    name: str
-    split: int
-    room: int | None
-    overlap: int | None
-    audio_path: Path
-    metadata_path: Path | None
-
-
-def parse_name(name: str, set_name: str = "dev") -> tuple[int, int | None, int | None]:
+def parse_name(name: str, set_name: str = "dev") -> Place:
     """Reads split, room and overlap from a recording's name, e.g. `split1_ir0_ov2_11`.
 
     Args:
@@ -152,14 +142,14 @@ def parse_name(name: str, set_name: str = "dev") -> tuple[int, int | None, int |
     """
     match = _NAME.fullmatch(name)
     if match:
-        return int(match["split"]), int(match["room"]), int(match["overlap"])
+        return Place(int(match["split"]), int(match["room"]), int(match["overlap"]))
     if set_name == "eval":
         evaluation = _EVALUATION_NAME.fullmatch(name)
-        return (int(evaluation["split"]) if evaluation else 0), None, None
+        return Place(int(evaluation["split"]) if evaluation else 0, None, None)
     raise DataError(
         f"The name of the development recording {name!r} does not say which split, room and overlap it belongs to. "
         "Expected: split<number>_ir<number>_ov<number>_<number>, e.g. split1_ir0_ov2_11. Rename the file and its "
-        "counterpart in the metadata folder, or move it out of the dataset."
+        f"counterpart in the metadata folder, move it out of the dataset, or list all recordings in {LIST_NAME}."
     )
 
 
@@ -167,7 +157,8 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
     """Finds the recordings of a set and their metadata.
 
     Args:
-        dataset_dir: folder with `foa_dev`, `metadata_dev` and so on, itself or under proj/asignal/DCASE2019/dataset.
+        dataset_dir: folder with a `recordings.csv`; or with `foa_dev`, `metadata_dev` and so on, itself or under
+            proj/asignal/DCASE2019/dataset.
         audio_format: "foa" or "mic".
         set_name: "dev", or "eval", whose recordings may all lack metadata.
 
@@ -178,6 +169,8 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
         DataError: a folder is missing or empty, a name cannot be read, or a recording lacks its metadata or the
             reverse.
     """
+    if has_list(dataset_dir):
+        return _listed(Path(dataset_dir), set_name)
     audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
     recordings = files_by_name(audio_dir, ".wav")
     if not recordings:
@@ -194,6 +187,15 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
     return [
         Recording(name, *parse_name(name, set_name), path, metadata.get(name)) for name, path in recordings.items()
     ]
+
+
+def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
+    """The recordings of a set in `recordings.csv`: split 0 is the evaluation set."""
+    found = [each for each in read_list(dataset_dir) if (each.split == 0) == (set_name == "eval")]
+    if not found:
+        wanted = "of split 0, the evaluation set" if set_name == "eval" else "of a split from 1 on"
+        raise DataError(f"{dataset_dir / LIST_NAME} lists no recording {wanted}. Add some, or change the folds.")
+    return found
 
 
 def check_pairs(recordings: dict[str, Path], metadata: dict[str, Path], audio_dir: Path, metadata_dir: Path) -> None:
@@ -276,8 +278,8 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     received = "no such folder" if found is None else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
     raise DataError(
         f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or in {NESTED_ROOT}. "
-        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one with "
-        "`python simulate.py <task-id>`."
+        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, list your own recordings in {LIST_NAME}, "
+        "or write a dataset with `python simulate.py <task-id>`."
     )
 
 

@@ -29,7 +29,8 @@ from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, load_model, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
-from seld.dataset import Events, parse_name
+from seld.dataset import Events
+from seld.extraction import place_of
 from seld.features import feature_shape, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.metrics import reference_for
@@ -197,7 +198,7 @@ class Experiment:
                 if prediction.labelled:  # scored from the file, so that the file alone gives the same table
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
-                    place = parse_name(prediction.name, task.dataset.mode)
+                    place = place_of(test.store, prediction.name, task.dataset.mode)
                     scored.append(ScoredRecording(prediction.name, *place, events, rows, task.dataset.n_frames))
         return scored
 
@@ -211,11 +212,10 @@ class Experiment:
         return report.to_text()
 
     def _draw_examples(self, test: Selection, folder: Path) -> None:
-        """Draws the first test recording without overlapping events and the first with, as far as names tell."""
+        """Draws the first test recording without overlapping events and the first with, as far as is known."""
         overlaps: dict[int | None, str] = {}
         for name in test.recording_names:
-            _, _, overlap = parse_name(name, self.task.dataset.mode)
-            overlaps.setdefault(overlap, name)
+            overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
             record = test.store.record(test.groups, name)
             record["features"] = features_of(record, self.frontend)

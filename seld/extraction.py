@@ -17,9 +17,10 @@ from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
-from seld.dataset import DatasetConfig, Events, Recording, find_recordings, read_events
+from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_events
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
+from seld.recording_list import Place, Recording
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,21 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
     return (store_folder(task, set_name) / MANIFEST).is_file()
 
 
+def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
+    """Says where a recording belongs: as `recordings.csv` told when it was extracted, or else as its name does.
+
+    Args:
+        store: what it was extracted into.
+        name: of the recording.
+        set_name: "dev" or "eval", see `parse_name`.
+
+    Raises:
+        DataError: neither tells.
+    """
+    facts = store.facts.get(name)
+    return Place(**facts) if facts else parse_name(name, set_name)
+
+
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a set."""
     return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}{task.features.store_suffix}"
@@ -212,7 +228,8 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
 
 def _item(recording: Recording) -> extraction.Item:
     sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
-    return extraction.Item(recording.name, str(recording.split), sources, recording)
+    facts = recording.place._asdict() if recording.listed else {}
+    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts)
 
 
 def _no_events() -> Events:

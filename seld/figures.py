@@ -26,6 +26,7 @@ from common.spectral import decibels, stft
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
 from seld.labels import event_frames, reference_rows
+from seld.recording_list import has_list, read_list
 from seld.submission import read_submission
 
 logger = logging.getLogger(__name__)
@@ -410,16 +411,21 @@ def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarr
 
 
 def read_metadata(folder: Path, dataset: DatasetConfig) -> tuple[dict[str, Events], dict[str, int | None]]:
-    """Reads the metadata files of a folder: events and rooms by recording.
+    """Reads the metadata files of a folder, or of a dataset with a `recordings.csv`: events and rooms by recording.
 
     Raises:
         DataError: there is no file, or one cannot be used.
     """
-    paths = sorted(folder.glob("*.csv"))
+    if has_list(folder):
+        listed = read_list(folder)
+        paths = {each.name: each.metadata_path for each in listed if each.metadata_path is not None}
+        rooms = {each.name: each.room for each in listed if each.name in paths}
+    else:
+        paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
+        rooms = {name: parse_name(name, "eval").room for name in paths}
     if not paths:
         raise DataError(f"No metadata in {folder}. Expected: a folder of .csv files, e.g. <dataset_dir>/metadata_dev.")
-    events = {path.stem: read_events(path, dataset, dataset.recording_s) for path in paths}
-    return events, {path.stem: parse_name(path.stem, "eval")[1] for path in paths}
+    return {name: read_events(path, dataset, dataset.recording_s) for name, path in paths.items()}, rooms
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -466,7 +472,7 @@ def _parser() -> argparse.ArgumentParser:
     recording.add_argument("--estimate", type=Path, required=True, help="submission file")
     recording.add_argument("--out", type=Path, required=True, help="PNG file to write")
     dataset = commands.add_parser("dataset", parents=[shared], help="classes, overlap and directions of events")
-    dataset.add_argument("metadata_dir", type=Path)
+    dataset.add_argument("metadata_dir", type=Path, help="folder of metadata, or a dataset with a recordings.csv")
     dataset.add_argument("--out", type=Path, required=True, help="folder for three PNG files")
     return parser
 

@@ -19,6 +19,7 @@ from common.files import write_json
 from common.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_events
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
+from seld.recording_list import Place, has_list, read_list
 from seld.submission import read_submission
 
 logger = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ def score_folder(
 
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
-        metadata_dir: the recordings' metadata, of the same names.
+        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a `recordings.csv`.
         dataset: classes, duration, angles.
         splits: score these splits only; None: all that the metadata have.
         published: see `score_report`.
@@ -221,8 +222,7 @@ def read_folder(
 ) -> list[ScoredRecording]:
     """Reads the submissions and metadata that `score_folder` compares; same arguments, same errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
-    metadata = _csv_files(Path(metadata_dir), "metadata files")
-    places = {name: _place(name) for name in metadata}
+    metadata, places = _metadata_and_places(Path(metadata_dir))
     if splits is not None:
         wanted = set(splits)
         metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
@@ -241,8 +241,14 @@ def read_folder(
     ]
 
 
-def _place(name: str) -> tuple[int, int | None, int | None]:
-    return parse_name(name, "eval" if name.startswith("split0_") else "dev")
+def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
+    """The metadata files by recording, and where each belongs: as a list in the folder says, or else the names."""
+    if has_list(folder):
+        listed = read_list(folder)
+        metadata = {each.name: each.metadata_path for each in listed if each.metadata_path is not None}
+        return metadata, {each.name: each.place for each in listed}
+    metadata = _csv_files(folder, "metadata files")
+    return metadata, {name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata}
 
 
 def _csv_files(folder: Path, what: str) -> dict[str, Path]:
@@ -257,7 +263,7 @@ def _csv_files(folder: Path, what: str) -> dict[str, Path]:
 
 
 def _check_submissions(
-    submissions: dict[str, Path], metadata: dict[str, Path], places: dict[str, tuple], folder: Path
+    submissions: dict[str, Path], metadata: dict[str, Path], places: dict[str, Place], folder: Path
 ) -> None:
     missing = [path for name, path in metadata.items() if name not in submissions]
     extra = [path for name, path in submissions.items() if name not in metadata]
@@ -393,7 +399,10 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("submissions", type=Path, metavar="PRED", help="folder of submission files, one per recording")
-    parser.add_argument("metadata", type=Path, metavar="REF", help="folder of metadata files of the same names")
+    parser.add_argument(
+        "metadata", type=Path, metavar="REF",
+        help="folder of metadata files of the same names, or a dataset folder with a recordings.csv",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as JSON too")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
     parser.add_argument("--splits", type=int, nargs="+", metavar="N", help="score these splits only")

@@ -54,6 +54,16 @@ def test_every_recording_is_stored_once_with_its_arrays(finished):
             np.testing.assert_array_equal(stored[item.name][key], array)
 
 
+def test_facts_of_recordings_are_kept_beside_the_shards_and_change_without_them(tmp_path):
+    before = run(tmp_path, [Item("a", "1", payload=0, facts={"room": 1}), Item("b", "1", payload=1)])
+    assert FeatureStore.open(tmp_path).facts == {"a": {"room": 1}}
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord")}
+    after = run(tmp_path, [Item("a", "1", payload=0, facts={"room": 2}), Item("b", "1", payload=1)])
+    assert FeatureStore.open(tmp_path).facts == after.facts == {"a": {"room": 2}}
+    assert after.fingerprint == before.fingerprint
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord")} == kept
+
+
 def test_statistics_of_groups_are_those_of_all_their_frames(finished):
     store = FeatureStore.open(finished)
     for groups in ([1], ["2"], [1, 2], None):

@@ -1,0 +1,116 @@
+"""What `python -m common.check_dataset` looks at in the sounds and scenes of a segmentation task."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from common.dataset_report import AudioFacts, DatasetReport, check_audio, check_classes, check_copies, examine
+from common.errors import DataError
+from common.simulation.dataset_folder import SETTINGS_FILE
+from sed_task4.segmentation.config import TaskConfig
+from sed_task4.segmentation.dataset import (
+    LIST_NAME,
+    DatasetConfig,
+    EventTable,
+    find_mixtures,
+    mixtures_folder,
+    read_event_table,
+    read_scene_names,
+    scenes_folder,
+)
+from sed_task4.segmentation.mixtures import draw_folds, select_files
+
+PUBLISHED_SOUNDS, PUBLISHED_SCENES = 9473, 8640  # FSDKaggle2018's training files; TUT Urban Acoustic Scenes 2018
+
+
+def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
+    """Reports what is wrong with the sounds, the scenes and, once they are made, the mixtures of a task.
+
+    Args:
+        task: the settings.
+        report: gets what is found.
+        deep: decode every sound and scene.
+    """
+    try:
+        _check_sounds(task, report, deep)
+    except DataError as error:
+        report.error(f"sounds: {error}")
+    try:
+        _check_scenes(task, report, deep)
+    except DataError as error:
+        report.error(f"scenes: {error}")
+    if (mixtures_folder(task.dataset_dir, task.dataset) / LIST_NAME).is_file():
+        try:
+            mixtures = find_mixtures(task.dataset_dir, task.dataset)
+            report.table("mixtures", ("", "files"), [("made already", len(mixtures))])
+        except DataError as error:
+            report.warn(f"mixtures: {error}")
+
+
+def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
+    dataset = task.dataset
+    table = read_event_table(task.dataset_dir, dataset)
+    used = [table.files[index] for index in select_files(table.files, dataset)]
+    _count(task, report, "sounds", len(table.files), len(used), PUBLISHED_SOUNDS, table.path)
+    facts = _existing(report, "sounds", [table.audio_dir / file.name for file in used], deep, task)
+    check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
+    listed = {file.name for file in table.files}
+    alone = sorted(path.name for path in table.audio_dir.glob("*.wav") if path.name not in listed)
+    if alone:
+        report.warn(f"{len(alone)} file(s) in {table.audio_dir} are not in {table.path.name}:", alone)
+    _check_folds(report, dataset, table, facts)
+
+
+def _check_folds(report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]) -> None:
+    """Sounds of each class in each fold; folds share no file, and must share no copy of one either."""
+    fold_of = {file.name: fold for file, fold in zip(table.files, _folds(table, dataset), strict=True)}
+    label_of = {file.name: file.label for file in table.files if file.verified}
+    counts = {}
+    by_fold: dict[str, list[AudioFacts]] = {}
+    for fold in range(1, dataset.n_folds + 1):
+        members = [each for each in facts if fold_of[each.path.name] == fold]
+        numbers = Counter(label_of[each.path.name] for each in members)
+        by_fold[f"fold {fold}"] = members
+        counts[f"fold {fold}"] = np.array([numbers[name] for name in dataset.classes]), None
+    check_classes(report, dataset.classes, counts)
+    check_copies(report, by_fold)
+
+
+def _folds(table: EventTable, dataset: DatasetConfig) -> np.ndarray:
+    return draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
+
+
+def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
+    dataset = task.dataset
+    if dataset.scene_type == "white_noise":
+        return
+    folder = scenes_folder(task.dataset_dir, dataset)
+    names = read_scene_names(task.dataset_dir, dataset)
+    wanted = dataset.n_folds * dataset.mixtures_per_fold
+    _count(task, report, "scenes", len(names), min(len(names), wanted), PUBLISHED_SCENES, folder / "meta.csv")
+    if len(names) < wanted:
+        report.warn(f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several folds.")
+    facts = _existing(report, "scenes", [folder / "audio" / name for name in names], deep, task)
+    check_audio(report, facts, "scenes", silence_is_refused=True)
+    short = [each.path.name for each in facts if not each.problem and each.duration_s < dataset.clip_s - 1e-3]
+    if short:
+        report.error(f"{len(short)} scene(s) are shorter than a mixture, {dataset.clip_s:g} s:", short)
+
+
+def _existing(report: DatasetReport, what: str, paths: list[Path], deep: bool, task: TaskConfig) -> list[AudioFacts]:
+    """Looks at the files that are there, and reports those that are not."""
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        names = [path.name for path in missing]
+        report.error(f"{what}: {len(missing)} of {len(paths)} files are not in {paths[0].parent}:", names)
+    return examine([path for path in paths if path.is_file()], deep, task.parallel)
+
+
+def _count(
+    task: TaskConfig, report: DatasetReport, what: str, listed: int, used: int, published: int, path: Path
+) -> None:
+    own = task.dataset.classes != DatasetConfig().classes
+    report.table(what, ("table", "listed", "used", "published"), [(path.name, listed, used, "-" if own else published)])
+    if listed < published and not (own or (task.dataset_dir / SETTINGS_FILE).is_file()):
+        report.warn(f"{path} lists {listed} {what}, {published} were published. Complete the download.")

@@ -1,0 +1,163 @@
+"""What `python -m common.check_dataset` looks at in the dataset of a SELD task."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from common.dataset_report import (
+    AudioFacts,
+    DatasetReport,
+    check_audio,
+    check_classes,
+    check_copies,
+    count_classes,
+    examine,
+    polyphony,
+    same_class_overlaps,
+)
+from common.errors import DataError
+from common.simulation.dataset_folder import SETTINGS_FILE
+from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings, read_events
+from seld.recording_list import Recording
+
+PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
+_SPEED_OF_SOUND_M_S = 343.0
+_TOLERANCE_S = 0.05  # labels may end so much later than the recording
+_PROBLEMS_SHOWN = 10
+_ODD = {
+    "late": "events that begin after their end",
+    "cut": "events that last longer than they do",
+    "doubled": "events of one class at the same time, of which training learns one direction",
+    "crowded": "more events at a time than their overlap says",
+}
+
+
+def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
+    """Reports what is wrong with the recordings and the labels of the sets that a task reads.
+
+    Args:
+        task: the settings.
+        report: gets what is found.
+        deep: decode every recording.
+    """
+    recordings: list[Recording] = []
+    for set_name in task.set_names:
+        try:
+            recordings += find_recordings(task.dataset_dir, task.dataset.format, set_name)
+        except DataError as error:
+            report.error(f"{set_name}: {error}")
+    facts = dict(zip(recordings, examine([each.audio_path for each in recordings], deep, task.parallel), strict=True))
+    splits = {split: [each for each in recordings if each.split == split] for split in sorted(_splits(recordings))}
+    _count_files(task, report, splits)
+    dataset = task.dataset
+    check_audio(
+        report,
+        list(facts.values()),
+        "recordings",
+        sample_rate_hz=dataset.sample_rate_hz,
+        channels=dataset.channels,
+        duration_s=dataset.recording_s,
+    )
+    check_copies(report, {f"split {split}": [facts[each] for each in members] for split, members in splits.items()})
+    _check_labels(report, dataset, splits, facts)
+    _check_array(task, report)
+
+
+def _splits(recordings: Sequence[Recording]) -> set[int]:
+    return {recording.split for recording in recordings}
+
+
+def _count_files(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
+    """Tells how many recordings each split has, beside the published dataset, and which the folds lack."""
+    own = any(recording.listed for members in splits.values() for recording in members)
+    own = own or task.dataset.classes != DatasetConfig().classes
+    simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
+    rows = []
+    for split, members in splits.items():
+        labelled = sum(recording.metadata_path is not None for recording in members)
+        rows.append((f"split {split}", len(members), labelled, "-" if own else PUBLISHED_PER_SPLIT))
+        if len(members) < PUBLISHED_PER_SPLIT and not (own or simulated):
+            report.warn(
+                f"split {split} has {len(members)} recordings, {PUBLISHED_PER_SPLIT} were published. Complete the "
+                "download, unless the rest is left out on purpose."
+            )
+    if rows:
+        report.table("splits", ("split", "recordings", "labelled", "published"), rows)
+    for fold in task.folds:
+        absent = sorted(fold.splits - set(splits))
+        if absent and splits:
+            numbers = ", ".join(map(str, absent))
+            report.error(f"fold {fold.name!r} uses split {numbers}, of which there is no recording.")
+
+
+def _check_labels(
+    report: DatasetReport,
+    dataset: DatasetConfig,
+    splits: Mapping[int, Sequence[Recording]],
+    facts: Mapping[Recording, AudioFacts],
+) -> None:
+    """Reads all metadata: rows that cannot be used, odd labels, and the table of classes."""
+    counts, unusable = {}, []
+    odd: dict[str, list[str]] = {what: [] for what in _ODD}
+    for split, members in splits.items():
+        tables = [Events.from_array(np.zeros((0, 6)))]
+        labelled = {recording: recording.metadata_path for recording in members if recording.metadata_path is not None}
+        for recording, path in labelled.items():
+            try:
+                tables.append(read_events(path, dataset, dataset.recording_s))
+            except DataError as error:
+                unusable.append(str(error))
+                continue
+            for what in _odd_labels(recording, tables[-1], facts[recording].duration_s):
+                odd[what].append(recording.name)
+        if labelled:
+            events = Events.from_array(np.concatenate([table.to_array() for table in tables]))
+            lengths_s = events.offset_s - events.onset_s
+            counts[f"split {split}"] = count_classes(events.class_index, lengths_s, dataset.n_classes)
+    for problem in unusable[:_PROBLEMS_SHOWN]:
+        report.error(problem)
+    if len(unusable) > _PROBLEMS_SHOWN:
+        report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
+    for what, names in odd.items():
+        if names:
+            tell = report.error if what == "late" else report.warn
+            tell(f"{len(names)} recording(s) have {_ODD[what]}:", names)
+    if counts:
+        check_classes(report, dataset.classes, counts)
+
+
+def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:
+    """Says what is odd about readable labels; keys of `_ODD`. A duration of 0 is not known."""
+    if duration_s and (events.onset_s >= duration_s).any():
+        yield "late"
+    elif duration_s and (events.offset_s > duration_s + _TOLERANCE_S).any():
+        yield "cut"
+    if same_class_overlaps(events.class_index, events.onset_s, events.offset_s):
+        yield "doubled"
+    if recording.overlap is not None and polyphony(events.onset_s, events.offset_s) > recording.overlap:
+        yield "crowded"
+
+
+def _check_array(task: TaskConfig, report: DatasetReport) -> None:
+    """Says which directions an array of known positions cannot tell apart, and which delays the features lack."""
+    dataset, features = task.dataset, task.features
+    if dataset.channels == 1:
+        report.warn("One channel: no direction can be heard, only what sounds and when.")
+    if dataset.microphones_m is None or dataset.channels == 1:
+        return
+    positions = np.array(dataset.microphones_m)  # (C, 3)
+    spread = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
+    rank = int(np.sum(spread > 1e-3))  # a millimetre
+    if rank == 1:
+        report.warn("The microphones are in one line: directions at the same angle to it sound alike.")
+    elif rank == 2:
+        report.warn("The microphones are in one plane: directions that mirror each other at it sound alike.")
+    widest_m = max(float(np.linalg.norm(one - other)) for one, other in combinations(positions, 2))
+    lags = int(np.ceil(widest_m / _SPEED_OF_SOUND_M_S * features.rate_hz(dataset.sample_rate_hz)))
+    if features.kind == "logmel_gcc" and lags > features.n_mels // 2:
+        report.warn(
+            f"Microphones {widest_m:g} m apart hear a sound up to {lags} samples apart, but `features.n_mels` "
+            f"{features.n_mels} holds {features.n_mels // 2} lags to each side. Set it to {2 * lags} or more."
+        )

@@ -1,0 +1,165 @@
+"""`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each; file names are free."""
+
+import csv
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from common.errors import DataError
+
+LIST_NAME = "recordings.csv"
+_REQUIRED = ("filename", "split", "overlap")
+_COLUMNS = (*_REQUIRED, "room", "metadata")
+
+
+class Place(NamedTuple):
+    """Where a recording belongs.
+
+    Attributes:
+        split: 0 is the evaluation set.
+        room: None where unknown.
+        overlap: events that may sound at once; None where unknown.
+    """
+
+    split: int
+    room: int | None
+    overlap: int | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording and where its files are.
+
+    Attributes:
+        name: stands for it in features, submissions and scores: the file name without folder and suffix, or the path
+            in a `recordings.csv` without suffix, with _ for each /.
+        split: 0 is the evaluation set.
+        room: None where unknown.
+        overlap: events that may sound at once; None where unknown.
+        audio_path: the sound file.
+        metadata_path: the CSV file with the events, None for a recording without labels.
+        listed: whether a `recordings.csv` says the place, not the name.
+    """
+
+    name: str
+    split: int
+    room: int | None
+    overlap: int | None
+    audio_path: Path
+    metadata_path: Path | None
+    listed: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Split, room and overlap together."""
+        return Place(self.split, self.room, self.overlap)
+
+
+def has_list(folder: Path) -> bool:
+    """Whether the folder is a dataset with a `recordings.csv`."""
+    return (Path(folder) / LIST_NAME).is_file()
+
+
+def read_list(dataset_dir: Path) -> list[Recording]:
+    """Reads `recordings.csv` in a dataset folder.
+
+    Args:
+        dataset_dir: the folder; paths in the list are relative to it.
+
+    Returns:
+        The recordings sorted by name. Their metadata are those in the column `metadata`, or else the file beside the
+        recording with the same name and .csv; recordings of split 0 may all lack them.
+
+    Raises:
+        DataError: the list or a row of it cannot be used, or a file is not there; names the row.
+    """
+    dataset_dir = Path(dataset_dir)
+    path = dataset_dir / LIST_NAME
+    rows = _read_rows(path)
+    recordings = [_recording(row, dataset_dir, f"{path}, line {line}") for line, row in rows.items()]
+    _check_different([recording.name for recording in recordings], list(rows), path)
+    some_labelled = any(recording.metadata_path for recording in recordings if recording.split == 0)
+    for recording, line in zip(recordings, rows, strict=True):
+        if recording.metadata_path is None and (recording.split or some_labelled):
+            raise DataError(
+                f"{path}, line {line}: no metadata. Expected: {recording.audio_path.with_suffix('.csv')}, or its path "
+                "in the column metadata. Only the recordings of split 0 may lack them, all together."
+            )
+    return sorted(recordings, key=lambda recording: recording.name)
+
+
+def _read_rows(path: Path) -> dict[int, dict[str, str]]:
+    """The rows by the line they stand in, stripped; empty lines are left out."""
+    try:
+        reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
+        lines = dict([(reader.line_num, [field.strip() for field in row]) for row in reader if row])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read as a CSV file ({error}). Write it again as UTF-8.") from error
+    header = lines.pop(1, [])
+    if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
+        raise DataError(
+            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room and metadata, each "
+            f"once. Received: {', '.join(header)[:200]}. Correct the header."
+        )
+    if not lines:
+        raise DataError(f"{path} lists no recording. Expected: a row each below the header.")
+    for line, row in lines.items():
+        if len(row) != len(header):
+            raise DataError(
+                f"{path}, line {line}: {len(row)} fields. Expected: {len(header)}, as many as the header has columns. "
+                "Correct the row; put a path with a comma in quotes."
+            )
+    return {line: dict(zip(header, row, strict=True)) for line, row in lines.items()}
+
+
+def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
+    audio_path = _file_inside(dataset_dir, row["filename"], "filename", where)
+    if given := row.get("metadata"):
+        metadata_path = _file_inside(dataset_dir, given, "metadata", where)
+    else:
+        metadata_path = audio_path.with_suffix(".csv")
+    split = _number(row["split"], 0, "split", where)
+    if split is None:
+        raise DataError(f"{where}: split is empty. Expected: a number, 0 for the evaluation set. Fill it in.")
+    room, overlap = _number(row.get("room", ""), 0, "room", where), _number(row["overlap"], 1, "overlap", where)
+    name = PurePosixPath(row["filename"]).with_suffix("").as_posix().replace("/", "_")
+    labelled = given or metadata_path.is_file()
+    return Recording(name, split, room, overlap, audio_path, metadata_path if labelled else None, listed=True)
+
+
+def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
+    """The file that a path names; it must be there, and below the dataset folder."""
+    path = PurePosixPath(text)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text:
+        raise DataError(
+            f"{where}: {column} must be a path below the dataset folder, with / between folders and without '..'. "
+            f"Received: {text!r}. Correct the row."
+        )
+    if not os.path.isfile(dataset_dir / path):  # False for names that no file system takes, too
+        raise DataError(f"{where}: there is no file {dataset_dir / path}. Correct {column}, or remove the row.")
+    return dataset_dir / path
+
+
+def _number(text: str, lowest: int, column: str, where: str) -> int | None:
+    """A whole number; None for nothing."""
+    if not text:
+        return None
+    if not (re.fullmatch("[0-9]{1,9}", text) and int(text) >= lowest):
+        raise DataError(
+            f"{where}: {column} must be a whole number, {lowest} or more. Received: {text!r}. Correct the row."
+        )
+    return int(text)
+
+
+def _check_different(names: Sequence[str], lines: Sequence[int], path: Path) -> None:
+    seen: dict[str, int] = {}
+    for name, line in zip(names, lines, strict=True):
+        if name in seen:
+            raise DataError(
+                f"{path}, line {line}: the same recording as in line {seen[name]}, or one that would share its name "
+                f"{name!r}. Remove one of the rows, or rename a file."
+            )
+        seen[name] = line

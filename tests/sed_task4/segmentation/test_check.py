@@ -1,0 +1,75 @@
+"""What the checker says of sounds and scenes with one fault each; any folder and any classes will do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.audio import write_wav
+from common.check_dataset import check_dataset
+from common.config import load_task
+
+PARAMS = Path(__file__).parents[3] / "params.yaml"
+SETTINGS = (
+    "dataset={classes: [a, b], clip_s: 1.984, sample_rate_hz: 16000, events_per_mixture: 1, event_s: 0.5, n_folds: 2}",
+    "dataset={mixtures_per_fold: 1, mixture_seed: 1, events_dir: sounds, scenes_dir: scenes}",
+    "folds=[{name: only, train: [1], validate_on: [], test: [2]}]", "parallel.jobs=1",
+    "pipeline.sequence_frames=61",
+)  # fmt: skip
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Four sounds of each of two classes, and two scenes."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for number in range(8):
+        write_wav(tmp_path / "sounds" / "audio_train" / f"{number}.wav", draw.uniform(-0.1, 0.1, (4000, 1)), 8000)
+        rows.append(f"{number}.wav,{'ab'[number % 2]},1\n")
+    (tmp_path / "sounds" / "train.csv").write_text("fname,label,manually_verified\n" + "".join(rows))
+    for number in range(2):
+        write_wav(tmp_path / "scenes" / "audio" / f"s{number}.wav", draw.uniform(-0.1, 0.1, (16000, 2)), 8000)
+    scenes = "filename\tscene_label\naudio/s0.wav\tbus\naudio/s1.wav\tpark\n"
+    (tmp_path / "scenes" / "meta.csv").write_text(scenes)
+    return tmp_path
+
+
+def findings(root: Path, *overrides: str, deep: bool = False) -> list[tuple[str, str]]:
+    task = load_task(PARAMS, "segmentation", [*SETTINGS, f"dataset_dir={root}", *overrides])
+    return [(each.level, each.text) for each in check_dataset(task, deep).findings]
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_good_sounds_and_scenes_have_no_finding(root, deep):
+    assert findings(root, deep=deep) == []
+
+
+def test_files_that_are_missing_or_not_listed_are_told(root):
+    (root / "sounds/audio_train/3.wav").rename(root / "sounds/audio_train/x.wav")
+    (root / "scenes/audio/s1.wav").unlink()
+    told = findings(root)
+    assert ("error", f"sounds: 1 of 8 files are not in {root}/sounds/audio_train: 3.wav.") in told
+    assert ("error", f"scenes: 1 of 2 files are not in {root}/scenes/audio: s1.wav.") in told
+    assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in told)
+
+
+def test_short_scenes_and_silent_sounds_are_errors_since_mixing_would_stop_at_them(root):
+    write_wav(root / "scenes/audio/s0.wav", np.full((8000, 2), 0.1), 8000)
+    write_wav(root / "sounds/audio_train/0.wav", np.zeros((4000, 1)), 8000)
+    told = findings(root, deep=True)
+    assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in told
+    assert any(level == "error" and "silent, zeros alone: 0.wav" in text for level, text in told)
+
+
+def test_tables_that_are_missing_and_classes_without_sounds_are_told(root):
+    assert any("fold 1: no event of 1 class(es)" in text for _, text in findings(root, "dataset.classes=[a, b, c]"))
+    (root / "sounds/train.csv").unlink()
+    (root / "scenes/meta.csv").unlink()
+    told = findings(root)
+    assert [level for level, _ in told] == ["error", "error"]
+    assert "sounds: There is no" in told[0][1] and "scenes: There is no" in told[1][1]
+
+
+def test_too_few_scenes_are_a_warning(root):
+    (text,) = [text for _, text in findings(root, "dataset.mixtures_per_fold=3")]
+    assert text == "2 scenes serve 6 mixtures: the same ones come again in several folds."
