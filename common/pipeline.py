@@ -158,7 +158,7 @@ def train_stream(
         B / n of the rows.
 
     Raises:
-        DataError: no shards or names, or with `cache` a damaged shard.
+        DataError: no shards or names, recordings that do not fill one batch, or with `cache` a damaged shard.
         ValueError: arrays that the schema lacks, arrays with and without time for one output, or a stride that does
             not divide the sequence.
     """
@@ -566,6 +566,7 @@ def _streamed_passes(
     """Passes that shuffle the places of sequences in a buffer and read each sequence when its batch is made."""
     sides = source.places(cutter.names)
     known, frames = _known_and_frames(source, cutter, sides)
+    batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames)  # without any, passes never end
     names, ends, frames_of = tf.constant(sides[0].names), tf.constant(sides[0].ends), tf.constant(frames, tf.int32)
     arrays = {name: side for side in sides for name in side.offsets}
     whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
@@ -653,6 +654,7 @@ def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable,
 def _cached_passes(source: _Source, cutter: _Cutter, batch_size: int, seed: int) -> tuple[Places, Read]:
     """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
     arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
+    batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames)  # without any, passes never end
     counts = np.maximum(1, cutter.n_fitting(frames))
     owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
     place = tf.constant(np.concatenate([np.arange(count) for count in counts]), tf.int32)  # its number there

@@ -388,6 +388,11 @@ def test_too_few_recordings_for_a_batch_are_refused():
         batches_per_pass([128, 300], 128, 16)
 
 
+def test_a_stream_that_would_never_give_a_batch_is_refused(shards, cache):
+    with pytest.raises(DataError, match=r"Expected: at least 1000 sequences of 10 frames"):
+        stream(shards, batch_size=1000, cache=cache)
+
+
 def test_no_shards_a_stride_that_does_not_divide_and_unknown_arrays_are_refused(shards):
     with pytest.raises(DataError, match=r"No TFRecord shard found"):
         stream([])

@@ -1,6 +1,7 @@
 """TFRecord shards: damaged, cut, and made on purpose with checksums that fit."""
 
 import functools
+import re
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from tests.fuzz.damage import ODD_TEXTS, Draw, damaged_bytes, garbage
 from tests.fuzz.engine import Files, Target
 
 NAME = "a.tfrecord"
+TOO_FEW = rf"{re.escape(NAME)}|Too few recordings"  # left in a file that was cut between records
 SCHEMA = ExampleSchema(
     {
         "features": ArraySpec("float16", (None, 3, 2)),
@@ -198,6 +200,6 @@ TARGETS = [
     Target("shard", _damaged, _read_damaged, weight=12, examples=40),
     Target("shard-crafted", _cases, _read, weight=8, examples=20),
     Target("shard-index", _cases, _index, weight=12, examples=40),
-    Target("shard-stream", _cases, _stream, weight=2, examples=4),
-    Target("shard-cached", _cases, _cached, weight=2, examples=3),
+    Target("shard-stream", _cases, _stream, weight=2, examples=4, named=TOO_FEW),
+    Target("shard-cached", _cases, _cached, weight=2, examples=3, named=TOO_FEW),
 ]
