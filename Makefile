@@ -18,8 +18,9 @@ demo: $(STAMP)
 	$(RUN) batch_feature_extraction.py demo
 	$(RUN) seld.py demo a
 
+# Tests of one file share what they prepare, so that a process takes whole files.
 test: $(STAMP)
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses auto --dist loadfile
 
 check: lint types audit test
 
