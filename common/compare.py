@@ -156,7 +156,7 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
         For each curve that any run has, a panel, and by label the line of each run, or of each of its stages.
     """
     panels = importlib.import_module(f"{next(iter(runs.values())).family}.figures").LEARNING_PANELS
-    found = []
+    found: list[tuple[Panel, History]] = []
     for panel, curve in [(each, curve) for each in panels for curve in each.curves]:
         lines: dict[str, Sequence[float | None]] = {}
         curves = []

@@ -99,7 +99,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
 def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
     """The scores that decide, in large type, and a table for each definition."""
     rows, scorer = scores["rows"], task.scoring.scorer
-    beside = next((row["scores"].get(scorer, {}) for row in rows if row["group"] == "published"), {})
+    beside: Mapping[str, float] = next(
+        (row["scores"].get(scorer, {}) for row in rows if row["group"] == "published"), {}
+    )
     cards = [
         (
             _HEADINGS[name],
@@ -161,9 +163,9 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     scorers = [_new_scorer(task) for _ in classes]
     events = np.concatenate([each.scored.events.class_index for each in recordings])
     for each in recordings:
-        both = _deciding_rows(each.scored, task)
+        reference, estimate = _deciding_rows(each.scored, task)
         for k, scorer in enumerate(scorers):
-            scorer.update(*(rows[rows[:, 1] == k] for rows in both), each.scored.n_frames)
+            scorer.update(reference[reference[:, 1] == k], estimate[estimate[:, 1] == k], each.scored.n_frames)
     rows = []
     for k, (label, scores) in enumerate(zip(classes, (scorer.result() for scorer in scorers), strict=True)):
         known = scores.detection.n_reference or scores.detection.n_estimate
@@ -258,13 +260,14 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
     duration_s = min(dataset.recording_s, sound.duration_s if sound else np.inf)
     level = _level(tested, task)[: round(duration_s / task.features.hop_s)]
     both = (tested.reference, tested.scored.estimate)
+    reference, estimate = (_as_events(rows, dataset.label_hop_s) for rows in both)
     return Timeline(
         name,
         remark,
         shown_s(duration_s),
         seconds_ticks(duration_s),
         pictures=[level_picture(level, task.features.hop_s, "Spectrogram, first channel", f"Spectrogram of {name}")],
-        lanes=lanes(*(_as_events(rows, dataset.label_hop_s) for rows in both), dataset.classes, duration_s),
+        lanes=lanes(reference, estimate, dataset.classes, duration_s),
         labelled=tested.labelled,
         charts=[_angles(*both, column, dataset, duration_s) for column in (2, 3)],
         sound=sound,
