@@ -286,5 +286,4 @@ def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 def _percent(value: float, limits: tuple[float, float]) -> float:
     low, high = limits
-    share = (value - low) / (high - low) if high > low else 0.5
-    return round(100 * min(max(share, 0.0), 1.0), 3)
+    return round(100 * (value - low) / (high - low), 3) if high > low else 50.0

@@ -79,6 +79,11 @@ def test_a_line_leaves_out_what_is_unknown_and_spans_the_drawing():
     assert [text for _, text in chart.x_ticks] == ["1", "2", "3", "4"]
 
 
+def test_values_beyond_the_limits_leave_the_drawing():
+    chart = epochs_chart("error rate", [Series("a", [3.0, 1.0], "red")], limits=(0.0, 2.0))
+    assert chart.path(chart.lines[0]) == "M0.0 -50.00L1000.0 50.00"
+
+
 def test_a_single_epoch_is_a_dot_and_no_epoch_is_no_line():
     one, none = (epochs_chart("loss", [Series("a", values, "red")]) for values in ([2.0], [None]))
     assert one.path(one.lines[0]).startswith("M0.0 50.00L0.0 50.00") and not none.lines
