@@ -81,6 +81,14 @@ def choose_backend(run: RunConfig) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
+def start_backend(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
+    """Loads Keras with its backend and devices; arguments as `common.distribution.prepare`."""
+    choose_backend(run)
+    with stderr_discarded():  # the backend announces itself while it is loaded
+        distribution = importlib.import_module("common.distribution")
+    distribution.prepare(run, batch_sizes)
+
+
 def command_line() -> list[str]:
     """The command as typed, for the run's record."""
     return [shlex.quote(part) for part in sys.argv]
@@ -113,10 +121,7 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     task = load_task(path, options.task_id, options.overrides)
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
-    choose_backend(task.run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
-        distribution = importlib.import_module("common.distribution")
-    distribution.prepare(task.run, task.batch_sizes)
+    start_backend(task.run, task.batch_sizes)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
         open_run(own, task.model_dump(mode="json"), command_line())
@@ -125,6 +130,7 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
         scores = experiment.run(stores, own)
     if processes.place().first:
         print(scores)
+        importlib.import_module("common.report").report_finished_run(folder, task)
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:

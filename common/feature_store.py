@@ -15,6 +15,7 @@ from common.archives import read_arrays, write_arrays
 from common.errors import DataError
 from common.files import atomic_path, file_crc32, is_file_name, load_json
 from common.scaler import RunningStatistics
+from common.shard_index import index_shard
 from common.spectral import interleave_channels
 from common.tfrecord import EXTRACT_AGAIN, ExampleSchema, damaged_shard, read_shard
 
@@ -211,6 +212,26 @@ class FeatureStore:
         if record is None:
             raise damaged_shard(path, f"it lacks {name!r}, which the manifest lists")
         return record
+
+    def arrays(self, groups: Iterable[Any], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+        """Reads some arrays of all recordings of these groups, and none of their features.
+
+        Args:
+            groups: at least one.
+            names: of the arrays.
+
+        Returns:
+            By name of the recording, its arrays by name.
+
+        Raises:
+            DataError: an unknown group, or a damaged shard.
+        """
+        schema = ExampleSchema({name: self.schema.arrays[name] for name in names})
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for path in self.shards(groups):
+            for record in index_shard(path, schema):
+                found[record.name] = {name: record.read(path, name, schema.arrays[name].dtype) for name in names}
+        return found
 
     def statistics(
         self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0

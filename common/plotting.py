@@ -106,7 +106,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Pan
     return figure
 
 
-def draw_panel(axes: Axes, history: Mapping[str, Sequence[float]], panel: Panel) -> None:
+def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel: Panel) -> None:
     """Draws one panel of learning curves on axes; lines end with a dot, so that a first epoch is seen too."""
     for number, curve in enumerate(panel.curves):
         if curve.name not in history:

@@ -6,13 +6,14 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import PositiveInt, TypeAdapter, ValidationError
 
 from common.errors import CheckpointError
 from common.files import load_json, remove_temporaries, write_json, write_text
@@ -22,8 +23,19 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
+FINISHED = "training.json"  # written last: a stage that has it is not trained again
 # Where and how fast a job runs may change between its parts; what it computes may not.
 FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What `FINISHED` must say."""
+
+    epochs: PositiveInt
+    iterations_per_epoch: PositiveInt
+    best_epoch: PositiveInt
+    history: dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,12 @@ class _Environment:
     """What the file of that name must say."""
 
     earlier: list[dict[str, Any]] = field(default_factory=list)
+    date: str = ""
+    command: list[str] = field(default_factory=list)
+    python: str = ""
+    platform: str = ""
+    versions: dict[str, str | None] = field(default_factory=dict)
+    git_revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +90,15 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
     write_json(path, environment(command) | {"earlier": earlier})
     return folder
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Reads what a run was made with, see `environment`; `earlier`: its parts before the last one.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return asdict(_Environment()) | read_form(folder / ENVIRONMENT, _Environment)
 
 
 def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
@@ -130,7 +157,7 @@ def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]
 
 
 def environment(command: list[str]) -> dict[str, Any]:
-    """Describes what a run was made with: versions, machine, git revision and command line."""
+    """Describes what a run was made with: date, versions, machine, git revision and command line."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -138,6 +165,7 @@ def environment(command: list[str]) -> dict[str, Any]:
         except metadata.PackageNotFoundError:
             versions[package] = None
     return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "python": sys.version.split()[0],
         "platform": platform.platform(),

@@ -44,6 +44,12 @@ class StoredRecord:
     offsets: Mapping[str, int]
     shapes: Mapping[str, tuple[int, ...]]
 
+    def read(self, path: Path, name: str, dtype: str) -> np.ndarray:
+        """Reads one array of the record from its shard."""
+        shape, stored = self.shapes[name], np.dtype(dtype).newbyteorder("<")
+        values = np.fromfile(path, stored, int(np.prod(shape)), offset=self.offsets[name])
+        return values.reshape(shape).astype(dtype)
+
 
 def index_shard(path: Path, schema: ExampleSchema) -> list[StoredRecord]:
     """Finds the arrays of each record of a shard.

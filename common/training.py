@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from pydantic import PositiveInt
 
 from common.callbacks import (
     KeepBest,
@@ -34,22 +33,11 @@ from common.model_files import load_model
 from common.optimizer import build_optimizer
 from common.pipeline import guard_stream
 from common.processes import place
-from common.run_directory import read_form
+from common.run_directory import FINISHED, Finished, read_form
 from common.system import Stage
 
 logger = logging.getLogger(__name__)
-FINISHED = "training.json"  # written last: a stage that has it is not trained again
 BEST = "best.keras"
-
-
-@dataclass(frozen=True)
-class _Finished:
-    """What `FINISHED` must say."""
-
-    epochs: PositiveInt
-    iterations_per_epoch: PositiveInt
-    best_epoch: PositiveInt
-    history: dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -256,4 +244,4 @@ def finished_epochs(folder: Path) -> dict[str, Any]:
     path = folder / FINISHED
     if not path.exists():
         raise CheckpointError(f"{folder} holds no finished training. Run the same command again to finish it.")
-    return read_form(path, _Finished)
+    return read_form(path, Finished)

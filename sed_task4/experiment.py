@@ -36,12 +36,11 @@ from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure,
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.scorer import ClipScorer
-from sed_task4.submission import write_submission
+from sed_task4.submission import EVENTS, write_submission
 
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"
 THRESHOLDS = "tag_thresholds.json"
-EVENTS = "events.tsv"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -204,7 +204,7 @@ class ScoreReport:
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             lines = [_aligned(cells, widths) for cells in rows]
             parts.append("\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]]))
-        return "\n\n".join([*parts, "\n".join(self._notes())])
+        return "\n\n".join([*parts, "\n".join(self.remarks())])
 
     def to_markdown(self) -> str:
         """Returns the tables in Markdown."""
@@ -212,7 +212,7 @@ class ScoreReport:
         for title, rows in self.tables():
             lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
             parts.append("\n".join([f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]))
-        return "\n\n".join([*parts, *self._notes()])
+        return "\n\n".join([*parts, *self.remarks()])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values; `common.files.write_json` writes undefined and infinite ones as null."""
@@ -231,7 +231,19 @@ class ScoreReport:
         ]
         return {"n_clips": self.n_clips, "rows": rows, "notes": list(self.notes)}
 
-    def _notes(self) -> list[str]:
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Returns the report that `to_dict` described; what was undefined or infinite is undefined."""
+        rows = []
+        for row in stored["rows"]:
+            values = list(row["classes"].values())
+            by_class = {name: [_number(each[name]) for each in values] for name in values[0]} if values else {}
+            scores = {name: _number(value) for name, value in row["scores"].items()}
+            rows.append(ScoreRow(row["group"], row["label"], scores, by_class))
+        return cls(tuple(rows), tuple(stored["rows"][0]["classes"]), stored["n_clips"], tuple(stored["notes"]))
+
+    def remarks(self) -> list[str]:
+        """Returns the sentences below the tables."""
         return [
             "F and ER of events: onset within the collar, offset within it or a share of the event's length. Segments: "
             "1 s and 0.2 s. Best F: event-based, the best threshold of each class.",
@@ -246,6 +258,10 @@ def _heading(text: str) -> str:
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
     return "  ".join([cells[0].ljust(widths[0]), *rest])
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 def _finite(value: float) -> float:

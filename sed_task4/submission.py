@@ -14,6 +14,7 @@ from sed_task4.dataset import parse_strong
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
     import pandas as pd
 
+EVENTS = "events.tsv"  # of a stage
 HEADER = "\t".join(EVENT_COLUMNS)
 
 

@@ -31,15 +31,14 @@ from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of
-from seld.features import feature_shape, frontend_of
+from seld.features import feature_shape, first_channel_db, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.metrics import reference_for
 from seld.score import ScoredRecording, score_report
-from seld.submission import read_submission, write_submission
+from seld.submission import SUBMISSIONS, read_submission, write_submission
 from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
-SUBMISSIONS = "submissions"
 
 Trained = tuple[Stage, keras.Model]
 Scored = dict[str, list[ScoredRecording]]  # by part of the system
@@ -239,12 +238,6 @@ class Experiment:
             spectrogram_hop_s=task.features.hop_s,
             title=f"{name}: reference and estimate",
         )
-
-
-def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
-    """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
-    level = features[..., 0].astype(np.float32)
-    return 20.0 * np.log10(np.maximum(level, 1e-5)) if kind == "magnitude_phase" else level
 
 
 def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:

@@ -225,3 +225,9 @@ def frontend_of(features: FeatureConfig, recorded_hz: int, channels: int) -> Fro
         gcc_n_fft=features.gcc_n_fft,
         interleaved_channels=features.interleaved_channels,
     )
+
+
+def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
+    """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
+    level = features[..., 0].astype(np.float32)
+    return 20.0 * np.log10(np.maximum(level, 1e-5)) if kind == "magnitude_phase" else level

@@ -8,6 +8,7 @@ from common.errors import DataError
 from common.files import write_text
 from seld.labels import check_rows
 
+SUBMISSIONS = "submissions"  # folder of a fold
 REMEDY = "Write the file again (`seld.submission.write_submission`) or correct the line."
 
 

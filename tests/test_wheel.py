@@ -89,11 +89,19 @@ def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["seld", "task4", "task4-segmentation", "task4-separate", "dcase-extract", "dcase-simulate"]
+    "command", [
+        "seld", "task4", "task4-segmentation", "task4-separate",
+        "dcase-extract", "dcase-simulate", "dcase-report", "dcase-compare",
+    ],
 )
 def test_each_command_explains_itself(commands, tmp_path, command):
     assert "usage: " in _checked(commands / command, "--help", folder=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_templates_of_pages_are_installed(commands, tmp_path):
+    code = "from common.page import Page, render; print(len(render(Page('a', 'b'))))"
+    assert int(_checked(commands / "python", "-c", code, folder=tmp_path)) > 5000
 
 
 def test_an_unknown_task_is_one_clear_line(commands, tmp_path):

@@ -15,6 +15,8 @@ from sed_task4.segmentation.masks import ideal_ratio_mask
 from sed_task4.segmentation.scorer import ClipOutput, ClipTruth
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
 
+EXAMPLES = "separated"  # folder of a fold
+
 
 def write_example(
     truth: ClipTruth,

@@ -19,7 +19,6 @@ from common.folds import FoldConfig
 from common.frontend import Frontend
 from common.metrics.tagging import tag_scores
 from common.pipeline import guard_stream
-from common.plotting import Curve, Panel
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
 from common.stage_data import Selection, stage_data
@@ -28,34 +27,14 @@ from common.training import Goal, train_stage
 from sed_task4.features import feature_shape, frontend_of
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import Mixture, find_mixtures
-from sed_task4.segmentation.examples import write_example
+from sed_task4.segmentation.examples import EXAMPLES, write_example
+from sed_task4.segmentation.figures import LEARNING_PANELS
 from sed_task4.segmentation.score import segmentation_report
 from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, SegmentationScorer, baseline_outputs, read_truth
 from sed_task4.segmentation.separation import MaskFraming
-from sed_task4.submission import write_submission
+from sed_task4.submission import EVENTS, write_submission
 
 logger = logging.getLogger(__name__)
-EVENTS = "events.tsv"
-EXAMPLES = "separated"
-LEARNING_PANELS = (
-    Panel(
-        "Loss of the tags",
-        "loss",
-        (Curve("train_loss", "training", dashed=True, colour=0), Curve("val_loss", "validation", colour=0)),
-        logarithmic=True,
-    ),
-    Panel(
-        "Tags",
-        "score",
-        tuple(
-            Curve(f"{kind}_{name}", f"{title}, {where}", dashed=kind == "train", colour=colour)
-            for colour, (name, title) in enumerate((("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F")))
-            for kind, where in (("train", "training"), ("val", "validation"))
-        ),
-        limits=(0.0, 1.02),
-    ),
-)
-
 ClassScores = Mapping[str, np.ndarray]
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from common.plotting import new_figure, tidy
+from common.plotting import Curve, Panel, new_figure, tidy
 from common.spectral import uncentred_stft
 from sed_task4.figures import draw_logmel
 
@@ -20,6 +20,24 @@ REFERENCE, ESTIMATE = "#f2c14e", "#2a6f97"
 _COLUMNS = 6
 _WINDOW_S = 0.064
 _MAX_FRAMES = 1500  # of a drawn spectrogram: a figure has fewer pixels
+LEARNING_PANELS = (
+    Panel(
+        "Loss of the tags",
+        "loss",
+        (Curve("train_loss", "training", dashed=True, colour=0), Curve("val_loss", "validation", colour=0)),
+        logarithmic=True,
+    ),
+    Panel(
+        "Tags",
+        "score",
+        tuple(
+            Curve(f"{kind}_{name}", f"{title}, {where}", dashed=kind == "train", colour=colour)
+            for colour, (name, title) in enumerate((("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F")))
+            for kind, where in (("train", "training"), ("val", "validation"))
+        ),
+        limits=(0.0, 1.02),
+    ),
+)
 
 
 def mixture_figure(

@@ -104,7 +104,8 @@ class SegmentationReport(ScoreReport):
             tables.append((f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows]))
         return tables
 
-    def _notes(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """Returns the sentences below the tables."""
         return [
             "Means over the classes that occur; with several folds, averaged over these. Frames: masks averaged over "
             "the bands, where the tag lets the class through. Events: onset within the collar, offset within it or a "

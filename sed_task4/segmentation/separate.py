@@ -17,13 +17,12 @@ from typing import Any, Self
 import numpy as np
 
 from common.audio import read_mono, write_wav
-from common.commands import choose_backend, run_safely
+from common.commands import run_safely, start_backend
 from common.config import check_task
 from common.errors import ConfigError
 from common.files import atomic_path
 from common.frontend import AUDIO, context_frames
 from common.plotting import save_figure
-from common.quiet import stderr_discarded
 from common.run_directory import read_settings
 from sed_task4.decoding import decode_clip, tag_gate
 from sed_task4.extraction import clip_inputs
@@ -32,10 +31,10 @@ from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.figures import curves_figure, separated_figure
 from sed_task4.segmentation.scorer import ClipOutput
 from sed_task4.segmentation.separation import MaskFraming, check_length, separate
-from sed_task4.submission import write_submission
+from sed_task4.submission import EVENTS, write_submission
 
 logger = logging.getLogger(__name__)
-EVENTS, MASKS, FOLDER = "events.tsv", "masks.npz", "separated"
+MASKS, FOLDER = "masks.npz", "separated"
 OVERLAP_FRAMES = 32  # of pieces: twice as far as the network looks to either side
 _DRAWN_S = 300.0
 
@@ -111,14 +110,11 @@ class Segmenter:
         task = check_task(read_settings(run), f"the settings of {run}")
         if task.family != "sed_task4.segmentation":
             raise ConfigError(f"{run} is no run of sed_task4.segmentation. Received: {task.family}.")
-        choose_backend(task.run)
-        with stderr_discarded():  # the backend announces itself while it is loaded
-            from common import distribution
-            from common.system import load_system
-            from common.training import BEST, load_model
+        start_backend(task.run)
+        from common.system import load_system  # not before the backend is chosen
+        from common.training import BEST, load_model
 
-            distribution.prepare(task.run)
-            stages = [each.name for each in load_system(task.family, task.system).stages(task)]
+        stages = [each.name for each in load_system(task.family, task.system).stages(task)]
         chosen = _one_of([each.name for each in task.folds], fold, "--fold"), _one_of(stages, stage, "--stage")
         return cls(task, load_model(Path(run, *chosen, BEST)))
 

@@ -64,6 +64,15 @@ def test_facts_of_recordings_are_kept_beside_the_shards_and_change_without_them(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord")} == kept
 
 
+def test_some_arrays_are_read_without_the_others(finished):
+    store = FeatureStore.open(finished)
+    found = store.arrays([2], ["activity"])
+    assert sorted(found) == sorted(store.names(["2"]))
+    for item in (item for item in ITEMS if item.group == "2"):
+        assert list(found[item.name]) == ["activity"]
+        np.testing.assert_array_equal(found[item.name]["activity"], compute(item)["activity"])
+
+
 def test_statistics_of_groups_are_those_of_all_their_frames(finished):
     store = FeatureStore.open(finished)
     for groups in ([1], ["2"], [1, 2], None):

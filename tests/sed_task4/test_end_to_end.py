@@ -8,6 +8,8 @@ import pytest
 from common.commands import extract, simulate
 from sed_task4.cli import main
 from sed_task4.experiment import draw_validation
+from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -51,6 +53,20 @@ def test_two_passes_leave_thresholds_tags_events_and_scores(folder):
     assert all((run / name).stat().st_size for name in ("class_scores.png", "durations.png", "clip.png"))
 
 
+def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_with_sound(folder):
+    run = folder / "output" / "crnn-demo_a"
+    page = read_report(run / "report.html")
+    check_scores(page, run / "scores.json")
+    assert "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
+    n_shown = page.text.count(": F of 1 s segments ")
+    assert n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2  # and the figure of durations
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(folder, tmp_path):
+    check_layout(folder / "output" / "crnn-demo_a" / "report.html", tmp_path)
+
+
 def test_finished_passes_are_not_trained_again(folder, capsys):
     run = folder / "output" / "crnn-demo_a"
     before = {path: path.stat().st_mtime_ns for path in run.glob("pass*/*.keras")}
@@ -74,6 +90,7 @@ def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, cap
     assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
     assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
     assert "no strong labels" in capsys.readouterr().out
+    assert "There are no scores" in read_report(folder / "output" / "crnn-demo_eval" / "report.html").text
     assert (folder / "output" / "crnn-demo_eval" / "pass2" / "events.tsv").exists()
 
 

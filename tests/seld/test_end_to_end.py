@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from common.commands import extract, simulate
+from common.report import main as report
 from seld.cli import main
 from seld.score import main as score_main
+from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.histories import history_rows
+from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -96,6 +99,36 @@ def test_the_same_ids_again_train_nothing_and_print_the_same_table(folder, run, 
     assert {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")} == before
 
 
+def test_the_report_holds_every_score_and_shows_best_and_worst_recording_with_sound(run):
+    page = read_report(run / "report.html")
+    check_scores(page, run / "scores.json")
+    assert "best of 2" in page.text and "worst" in page.text
+    assert all(name in page.text for name in ("demo_a", "learning_rate", "Azimuth", "Elevation", "keysDrop"))
+    assert len(page.named("audio")) == len(page.named("img")) == 2
+    directions = [path["d"] for path in page.named("path") if path["class"] == "wide"]
+    assert len(directions) >= 4 and all(directions)  # azimuth and elevation of a class of each recording, at least
+
+
+def test_a_report_can_be_made_again_and_says_what_is_gone(folder, run, capsys):
+    gone = ["--set", f"dataset_dir={folder / 'gone'}"]
+    before = (run / "scores.json").read_bytes()
+    assert report([str(run), *gone]) == 0
+    assert str(run / "report.html") in capsys.readouterr().out
+    page = read_report(run / "report.html")
+    assert "is not in the dataset's folder any more" in page.text
+    assert not page.named("audio") and len(page.named("img")) == 2
+    assert report([str(run), *gone, "--set", f"feature_dir={folder / 'gone'}"]) == 0
+    page = read_report(run / "report.html")
+    assert "cannot be shown. No features in" in page.text and not page.named("img")
+    check_scores(page, run / "scores.json")
+    assert report([str(run)]) == 0 and (run / "scores.json").read_bytes() == before
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(run, tmp_path):
+    check_layout(run / "report.html", tmp_path)
+
+
 def test_the_same_ids_with_other_settings_are_refused(folder, capsys):
     assert main(["demo", "a", *arguments(folder, training__epochs="4")]) == 2
     message = capsys.readouterr().err
@@ -142,6 +175,8 @@ def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
     assert extract(["5", *options]) == 0
     assert main(["5", "a", *options]) == 0
     assert "no labels" in capsys.readouterr().out
+    page = read_report(tmp_path / "output" / "5_a" / "report.html")
+    assert "There are no scores" in page.text and len(page.named("audio")) == 2
     assert len(list((tmp_path / "output" / "5_a" / "evaluation" / "submissions").glob("split0_*.csv"))) == 2
 
 

@@ -11,6 +11,8 @@ from sed_task4.segmentation.cli import main
 from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
 from sed_task4.segmentation.separate import main as separate
+from tests.browser import BROWSER, NO_BROWSER, check_layout
+from tests.pages import check_scores, read_report
 
 ROOT = Path(__file__).parents[3]
 SMALL = {
@@ -78,6 +80,21 @@ def test_a_test_clip_of_each_fold_is_taken_apart_and_drawn(folder):
         sounds = {path.stem: soundfile.info(path) for path in place.glob("*.wav")}
         assert "mixture" in sounds and len(sounds) >= 2
         assert {info.frames for info in sounds.values()} == {96000}
+
+
+def test_the_report_holds_every_score_masks_and_separated_sounds(folder):
+    run = folder / "output" / "segmentation-demo_a"
+    page = read_report(run / "report.html")
+    check_scores(page, run / "scores.json")
+    masks = [image["alt"] for image in page.named("img") if image["alt"].startswith("Mask of ")]
+    assert "best of 8" in page.text and set(masks) <= {f"Mask of {name}" for name in ("Bark", "Knock", "Meow")}
+    assert len(masks) >= 6  # one for each class of each of the six clips
+    assert len(page.named("audio")) >= 6 + 4  # and each example's mixture and one class at least
+
+
+@pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
+def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(folder, tmp_path):
+    check_layout(folder / "output" / "segmentation-demo_a" / "report.html", tmp_path)
 
 
 def test_finished_poolings_are_not_trained_again(folder, capsys):

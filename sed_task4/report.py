@@ -1,0 +1,289 @@
+"""What the report of a sound event detection run shows: scores, classes, confusions of tags, and clips over time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import DataError, UserError
+from common.feature_store import FeatureStore
+from common.metrics.confusion import count_confusions
+from common.metrics.segment_based import count_frames
+from common.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
+from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.timeline import (
+    LEGEND,
+    SHOWN_RECORDINGS,
+    heard,
+    lanes,
+    level_picture,
+    mean_channel,
+    ranked,
+    seconds_ticks,
+    shown_s,
+)
+from sed_task4.config import TaskConfig
+from sed_task4.dataset import events_by_name, find_clips
+from sed_task4.extraction import open_store
+from sed_task4.features import FeatureConfig, frontend_of
+from sed_task4.labels import event_array, frame_activity
+from sed_task4.score import ScoreReport, format_score, tags_of
+from sed_task4.submission import EVENTS, read_submission
+
+_CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
+    "segment_macro_f": "F of 1 s segments"
+}
+_FIGURES = {"durations.png": "Durations and numbers of events, reference and estimate"}
+
+
+@dataclass(frozen=True)
+class _Line:
+    group: str
+    label: str
+    scores: Numbers
+    classes: dict[str, Numbers]
+
+
+@dataclass(frozen=True)
+class ScoreTables:
+    """What the scores of a run say, see `sed_task4.score.ScoreReport.to_dict`."""
+
+    n_clips: int
+    rows: Annotated[list[_Line], Field(min_length=1)]
+    notes: list[str]
+
+
+class ClipDataset(Protocol):
+    """What is needed to know of the clips of a dataset."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def clip_s(self) -> float: ...
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A test clip, and what the system says of it.
+
+    Attributes:
+        name: file name.
+        reference: true events (n, 3) = class_index, onset_s, offset_s.
+        estimate: estimated events (m, 3).
+        labelled: whether the truth is known.
+        read: reads its record from the feature store.
+    """
+
+    name: str
+    reference: np.ndarray
+    estimate: np.ndarray
+    labelled: bool
+    read: Callable[[], dict[str, Any]]
+
+
+def sections(task: TaskConfig, folder: Path) -> list[Section]:
+    """Makes the sections of a run, see `common.report`."""
+    scores = scores_if_any(folder, ScoreTables)
+    report = None if scores is None else ScoreReport.from_dict(scores)
+    classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
+    recordings: list[Block] = []
+    try:
+        store = FeatureStore.joined([open_store(task, name) for name in task.sets.test])
+        found = tested_clips(store, task.sets.test, last_stage(folder, report) / EVENTS, classes)
+        of_classes += tag_confusions(found, classes)
+        recordings = clip_blocks(found, task.dataset, partial(_timeline, task, _audio_paths(task)))
+    except UserError as error:
+        recordings = [not_shown("The test clips", error)]
+    return [
+        Section("Scores", score_blocks(report, _CARDS)),
+        Section("Classes", of_classes),
+        Section("Recordings", recordings),
+    ]
+
+
+def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[Block]:
+    """A few scores in large type beside the published ones, and the tables of a run.
+
+    Args:
+        report: the scores; None: there are none.
+        chosen: names of the scores for large type, and what they are called.
+    """
+    if report is None:
+        return [Note(NO_SCORES)]
+    beside = next((row.scores for row in report.rows if row.group == "published"), {})
+    cards = [
+        (
+            title,
+            format_score(name, report.rows[0].scores[name]),
+            f"published: {format_score(name, beside[name])}" if name in beside else "",
+        )
+        for name, title in chosen.items()
+        if name in report.rows[0].scores
+    ]
+    groups = {row.label: row.group for row in report.rows}
+    tables = [
+        Table(title, rows, [groups[row[0]] for row in rows[1:]])
+        for title, rows in report.tables()
+        if not title.startswith("Classes")
+    ]
+    return [Cards(cards), *tables, *map(Note, report.remarks())]
+
+
+def class_tables(report: ScoreReport | None) -> list[Block]:
+    """The scores of each class of the first system."""
+    tables = [] if report is None else report.tables()
+    return [Table(title, rows) for title, rows in tables if title.startswith("Classes")]
+
+
+def last_stage(folder: Path, report: ScoreReport | None) -> Path:
+    """Folder of the stage that the first line of the tables is about; without scores, of the last in order of names.
+
+    Raises:
+        DataError: no stage has predicted the test clips.
+    """
+    stages = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{EVENTS}"))}
+    if not stages:
+        raise DataError(f"No stage in {folder} has predicted the test clips. Run the same command again to finish it.")
+    label = None if report is None else report.rows[0].label
+    return stages.get(str(label), list(stages.values())[-1])
+
+
+def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, classes: Sequence[str]) -> list[Tested]:
+    """Reads truth and estimate of test clips, sorted by name.
+
+    Args:
+        store: the features.
+        groups: of the test clips.
+        estimates: the event file.
+        classes: class names.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    labels = store.arrays(groups, ("events", "labelled"))
+    table, _ = read_submission(estimates, classes)
+    return [
+        Tested(
+            name,
+            labels[name]["events"],
+            event_array(events, classes),
+            bool(labels[name]["labelled"]),
+            partial(store.record, groups, name),
+        )
+        for name, events in sorted(events_by_name(table, labels).items())
+    ]
+
+
+def tag_confusions(clips: Sequence[Tested], classes: Sequence[str]) -> list[Block]:
+    """Counts which tags were given in clips where others were missed; a class with an event has its tag."""
+    labelled = [clip for clip in clips if clip.labelled]
+    if not labelled:
+        return []
+    truth, estimate = (
+        tags_of([getattr(clip, which) for clip in labelled], len(classes)) for which in ("reference", "estimate")
+    )
+    return [confusion_table(count_confusions(truth, estimate), classes, "Confusions of tags, in clips")]
+
+
+def segment_f(clip: Tested, clip_s: float, n_classes: int) -> float:
+    """F-score of the 1 s segments of one clip, [0, 1]; NaN where nothing is there and nothing estimated."""
+    both = (
+        frame_activity(events, int(np.ceil(clip_s)), 1.0, n_classes) > 0 for events in (clip.reference, clip.estimate)
+    )
+    return count_frames(*both).f_score
+
+
+def clip_blocks(
+    clips: Sequence[Tested], dataset: ClipDataset, timeline: Callable[[Tested, str], Timeline]
+) -> list[Block]:
+    """Shows the best and the worst clips; the first few where nothing is known to score them by.
+
+    Args:
+        clips: that were tested.
+        dataset: length of the clips, and classes.
+        timeline: shows one clip with a remark.
+    """
+    labelled = [clip for clip in clips if clip.labelled]
+    if not labelled:
+        return [timeline(clip, "without labels") for clip in clips[:SHOWN_RECORDINGS]]
+    scores = [segment_f(clip, dataset.clip_s, len(dataset.classes)) for clip in labelled]
+    return [
+        Note(LEGEND),
+        *(
+            timeline(labelled[number], f"{rank}: F of 1 s segments {format_score('f', scores[number])}")
+            for number, rank in ranked(scores)
+        ),
+    ]
+
+
+def clip_timeline(
+    clip: Tested, dataset: ClipDataset, features: FeatureConfig, audio: Path | None, remark: str
+) -> Timeline:
+    """Shows one clip: spectrogram, events of reference and estimate, sound.
+
+    Args:
+        clip: what is known of it.
+        dataset: classes, rate and length.
+        features: what the store holds.
+        audio: the recording; None: it is gone.
+        remark: printed below the name.
+
+    Raises:
+        DataError: the features are damaged.
+    """
+    sound, notes = heard(audio, clip.name, mean_channel)
+    duration_s = min(dataset.clip_s, sound.duration_s if sound else np.inf)
+    level = _level(clip.read(), features, dataset.sample_rate_hz)[: round(duration_s / features.hop_s)]
+    return Timeline(
+        clip.name,
+        remark,
+        shown_s(duration_s),
+        seconds_ticks(duration_s),
+        pictures=[level_picture(level, features.hop_s, "Spectrogram", f"Spectrogram of {clip.name}")],
+        lanes=lanes(clip.reference, clip.estimate, dataset.classes, duration_s),
+        labelled=clip.labelled,
+        sound=sound,
+        notes=notes,
+    )
+
+
+def _level(record: Mapping[str, Any], features: FeatureConfig, sample_rate_hz: int) -> np.ndarray:
+    """The log-mel spectrogram of a record (T, F), in dB."""
+    frontend = frontend_of(features, sample_rate_hz)
+    if frontend is None:
+        level = record["features"][..., 0]
+    else:
+        from common.device_features import features_of  # Keras: where records hold features it is not needed
+
+        level = features_of(record, frontend)[..., 0]
+    return level if features.kind == "logmel_db" else level * (20 / np.log(10))  # of magnitudes
+
+
+def _timeline(task: TaskConfig, audio: Mapping[str, Path], clip: Tested, remark: str) -> Timeline:
+    return clip_timeline(clip, task.dataset, task.features, audio.get(clip.name), remark)
+
+
+def _audio_paths(task: TaskConfig) -> dict[str, Path]:
+    """Where the test clips are, by name; those that are gone are missing."""
+    paths: dict[str, Path] = {}
+    for subset in task.sets.test:
+        with suppress(DataError):
+            clips, _ = find_clips(task.dataset_dir, task.dataset, subset)
+            paths |= {clip.name: clip.audio_path for clip in clips}
+    return paths
+
+
+def figures(folder: Path, names: Mapping[str, str], where: str = "") -> list[Block]:
+    """Figures that a run has drawn: by file name, what they show; `where` is added for those who cannot see them."""
+    return [
+        Picture(data_uri((folder / name).read_bytes(), "image/png"), f"{title}{where}", title)
+        for name, title in names.items()
+        if (folder / name).is_file()
+    ]

@@ -1,0 +1,310 @@
+"""What the report of a SELD run shows: scores, classes, confusions, and recordings with directions over time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from common.errors import DataError, UserError
+from common.feature_store import FeatureStore
+from common.metrics.confusion import count_confusions
+from common.page import Block, Cards, Chart, Note, Section, Table, Timeline
+from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.timeline import (
+    LEGEND,
+    SHOWN_RECORDINGS,
+    colours_of,
+    first_channel,
+    heard,
+    lanes,
+    level_picture,
+    mean_channel,
+    ranked,
+    seconds_ticks,
+    shown_s,
+    track,
+)
+from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings
+from seld.extraction import open_store, place_of
+from seld.features import first_channel_db, frontend_of
+from seld.figures import runs
+from seld.metrics import SeldScorer, reference_for
+from seld.score import SCORES, ScoredRecording, format_score
+from seld.submission import SUBMISSIONS, read_submission
+
+_HEADINGS = {"er": "ER", "f": "F", "doa_error_deg": "DOA error / °", "frame_recall": "Frame recall"} | {
+    "seld_error": "SELD error"
+}
+_TITLES = {"dcase2019": "Official scorer of DCASE 2019", "corrected": "Corrected scorer"}
+
+
+@dataclass(frozen=True)
+class _Line:
+    group: str
+    label: str
+    n_recordings: int | None
+    scores: dict[str, Numbers]
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What the scores of a run say, see `seld.score.ScoreReport.to_dict`."""
+
+    rows: Annotated[list[_Line], Field(min_length=1)]
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A test recording of a fold, and what the system says of it.
+
+    Attributes:
+        scored: truth and estimate.
+        labelled: whether the truth is known.
+        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, each frame that an event touches.
+        read: reads its record from the feature store.
+    """
+
+    scored: ScoredRecording
+    labelled: bool
+    reference: np.ndarray
+    read: Callable[[], dict[str, Any]]
+
+
+def sections(task: TaskConfig, folder: Path) -> list[Section]:
+    """Makes the sections of a run, see `common.report`."""
+    scores = scores_if_any(folder, _Scores)
+    of_classes: list[Block] = []
+    try:
+        found = tested_recordings(task, folder)
+        labelled = [each for each in found if each.labelled]
+        if labelled:
+            of_classes = [class_table(labelled, task), confusions(labelled, task.dataset)]
+        recordings = recording_blocks(found, task)
+    except UserError as error:
+        recordings = [not_shown("The test recordings", error)]
+    return [
+        Section("Scores", score_blocks(task, scores) if scores else [Note(NO_SCORES)]),
+        Section("Classes", of_classes),
+        Section("Recordings", recordings),
+    ]
+
+
+def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
+    """The scores that decide, in large type, and a table for each definition."""
+    rows, scorer = scores["rows"], task.scoring.scorer
+    beside: Mapping[str, float] = next(
+        (row["scores"].get(scorer, {}) for row in rows if row["group"] == "published"), {}
+    )
+    cards = [
+        (
+            _HEADINGS[name],
+            format_score(name, rows[0]["scores"][scorer][name]),
+            f"published: {format_score(name, beside[name])}" if name in beside else "",
+        )
+        for name in SCORES
+    ]
+    tables = [_score_table(definition, title, rows) for definition, title in _TITLES.items()]
+    return [Cards(cards), *tables, *map(Note, scores["notes"]), Note(_EXPLAINED)]
+
+
+_EXPLAINED = (
+    "ER and F: blocks of 1 s. DOA error: mean angle between estimated and true directions. SELD error: mean of ER, "
+    "1 - F, DOA error / 180 and 1 - frame recall; 0 is best. Published values are of real recordings."
+)
+
+
+def _score_table(definition: str, title: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    known = [row for row in rows if definition in row["scores"]]
+    cells = [
+        [
+            row["label"],
+            *(format_score(name, row["scores"][definition].get(name)) for name in SCORES),
+            "" if row["n_recordings"] is None else str(row["n_recordings"]),
+        ]
+        for row in known
+    ]
+    heading = ["", *_HEADINGS.values(), "recordings"]
+    return Table(f"{title} ({definition})", [heading, *cells], [row["group"] for row in known])
+
+
+def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
+    """Reads truth and estimate of the test recordings of all folds, sorted by name.
+
+    Raises:
+        DataError: the features are gone or of other settings, or a submission file is missing.
+    """
+    dataset = task.dataset
+    store = FeatureStore.joined([open_store(task, set_name) for set_name in task.set_names])
+    found = {}
+    for fold in task.folds:
+        for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
+            place = place_of(store, name, dataset.mode)
+            events = Events.from_array(arrays["events"])
+            estimate = read_submission(folder / fold.name / SUBMISSIONS / f"{name}.csv", dataset.n_classes)
+            found[name] = Tested(
+                ScoredRecording(name, *place, events, estimate, dataset.n_frames),
+                bool(arrays["labelled"]),
+                reference_for("corrected", events, dataset.n_frames, dataset.label_hop_s),
+                partial(store.record, fold.test, name),
+            )
+    return [found[name] for name in sorted(found)]
+
+
+def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
+    """Scores each class as if there were no other."""
+    classes, names = task.dataset.classes, SCORES[:4]
+    scorers = [_new_scorer(task) for _ in classes]
+    events = np.concatenate([each.scored.events.class_index for each in recordings])
+    for each in recordings:
+        reference, estimate = _deciding_rows(each.scored, task)
+        for k, scorer in enumerate(scorers):
+            scorer.update(reference[reference[:, 1] == k], estimate[estimate[:, 1] == k], each.scored.n_frames)
+    rows = []
+    for k, (label, scores) in enumerate(zip(classes, (scorer.result() for scorer in scorers), strict=True)):
+        known = scores.detection.n_reference or scores.detection.n_estimate
+        numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
+        rows.append([label, *numbers, str(np.count_nonzero(events == k))])
+    heading = ["", *(_HEADINGS[name] for name in names), "events"]
+    return Table(f"Each class alone, {task.scoring.scorer}", [heading, *rows])
+
+
+def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
+    """Counts, frame by frame, which class was estimated where another was missed."""
+    counts = sum(
+        count_confusions(*(_activity(rows, dataset) for rows in (each.reference, each.scored.estimate)))
+        for each in recordings
+    )
+    return confusion_table(
+        np.asarray(counts),
+        dataset.classes,
+        "Which class was estimated where another was the reference, in seconds",
+        lambda count: f"{count * dataset.label_hop_s:.1f}",
+    )
+
+
+def _activity(rows: np.ndarray, dataset: DatasetConfig) -> np.ndarray:
+    """Which classes are active in each frame, bool (T, K), of rows (n, 4)."""
+    active = np.zeros((dataset.n_frames, dataset.n_classes), bool)
+    frame, k = rows[rows[:, 0] < dataset.n_frames, :2].astype(np.int64).T
+    active[frame, k] = True
+    return active
+
+
+def _new_scorer(task: TaskConfig) -> SeldScorer:
+    dataset = task.dataset
+    frames_per_s = round(1.0 / dataset.label_hop_s)
+    return SeldScorer(task.scoring.scorer, dataset.n_classes, frames_per_s=frames_per_s, grid=dataset.grid)
+
+
+def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Reference and estimate of a recording, as the definition that the task decides by counts its frames."""
+    dataset = task.dataset
+    reference = reference_for(
+        task.scoring.scorer, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid
+    )
+    return reference, recording.estimate
+
+
+def seld_error_of(recording: ScoredRecording, task: TaskConfig) -> float:
+    """The SELD error of one recording alone, by the definition that the task decides by."""
+    scorer = _new_scorer(task)
+    scorer.update(*_deciding_rows(recording, task), recording.n_frames)
+    return scorer.result().seld_error
+
+
+def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Block]:
+    """Shows the best and the worst recordings; the first few where nothing is known to score them by.
+
+    Raises:
+        DataError: the features are damaged.
+    """
+    audio = _audio_paths(task)
+    labelled = [each for each in recordings if each.labelled]
+    if not labelled:
+        return [timeline(each, task, audio, "without labels") for each in recordings[:SHOWN_RECORDINGS]]
+    errors = [seld_error_of(each.scored, task) for each in labelled]
+    return [
+        Note(LEGEND),
+        *(
+            timeline(labelled[number], task, audio, f"{rank}: SELD error {errors[number]:.3f}")
+            for number, rank in ranked([-error for error in errors])
+        ),
+    ]
+
+
+def _audio_paths(task: TaskConfig) -> dict[str, Path]:
+    """Where the recordings are, by name; those that are gone are missing."""
+    paths: dict[str, Path] = {}
+    for set_name in task.set_names:
+        with suppress(DataError):
+            recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+            paths |= {each.name: each.audio_path for each in recordings}
+    return paths
+
+
+def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark: str) -> Timeline:
+    """Shows one recording: spectrogram, events, azimuths and elevations of reference and estimate, sound.
+
+    Raises:
+        DataError: the features are damaged.
+    """
+    dataset, name = task.dataset, tested.scored.name
+    sound, notes = heard(audio.get(name), name, first_channel if dataset.format == "foa" else mean_channel)
+    duration_s = min(dataset.recording_s, sound.duration_s if sound else np.inf)
+    level = _level(tested, task)[: round(duration_s / task.features.hop_s)]
+    both = (tested.reference, tested.scored.estimate)
+    reference, estimate = (_as_events(rows, dataset.label_hop_s) for rows in both)
+    return Timeline(
+        name,
+        remark,
+        shown_s(duration_s),
+        seconds_ticks(duration_s),
+        pictures=[level_picture(level, task.features.hop_s, "Spectrogram, first channel", f"Spectrogram of {name}")],
+        lanes=lanes(reference, estimate, dataset.classes, duration_s),
+        labelled=tested.labelled,
+        charts=[_angles(*both, column, dataset, duration_s) for column in (2, 3)],
+        sound=sound,
+        notes=notes,
+    )
+
+
+def _level(tested: Tested, task: TaskConfig) -> np.ndarray:
+    """The level of the first channel as the network sees it, (T, F)."""
+    record, dataset = tested.read(), task.dataset
+    frontend = frontend_of(task.features, dataset.sample_rate_hz, dataset.channels)
+    if frontend is None:
+        return first_channel_db(record["features"], task.features.kind)
+    from common.device_features import features_of  # Keras: where records hold features it is not needed
+
+    return first_channel_db(features_of(record, frontend), task.features.kind)
+
+
+def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:
+    """Events (n, 3) = class, onset and offset in seconds, of rows (m, 4)."""
+    events = np.array(runs(rows), np.float64).reshape(-1, 3)
+    events[:, 1:] *= hop_s
+    return events
+
+
+def _angles(
+    reference: np.ndarray, estimate: np.ndarray, column: int, dataset: DatasetConfig, duration_s: float
+) -> Chart:
+    """Draws azimuths (column 2) or elevations (3) of each class over time."""
+    colours, lines = colours_of(dataset.n_classes), []
+    for rows, style in ((reference, "wide"), (estimate, "solid")):
+        for k in np.unique(rows[:, 1]).astype(int).tolist():
+            own = rows[rows[:, 1] == k]
+            lines.append(track(own[:, 0], own[:, column], dataset.label_hop_s, "", colours[k], style))
+    if column == 2:
+        title, end = "Azimuth", 180.0
+    else:
+        title, end = "Elevation", 90.0 if np.abs(estimate[:, 3]).max(initial=0) > 60 else 60.0
+    angles = [(angle, f"{angle:.0f}°") for angle in (-end, -end / 2, 0.0, end / 2, end)]
+    return Chart(title, lines, (0.0, shown_s(duration_s)), (-end, end), y_ticks=angles)

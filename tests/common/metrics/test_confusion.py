@@ -1,0 +1,40 @@
+"""Confusions where several classes may be active at once."""
+
+import numpy as np
+import pytest
+
+from common.metrics.confusion import count_confusions
+
+A, B, NONE = 0, 1, 2
+
+
+def counts(reference: list, estimate: list) -> np.ndarray:
+    return count_confusions(np.array(reference, bool), np.array(estimate, bool))
+
+
+def test_a_miss_counts_for_the_class_that_is_estimated_in_its_place():
+    found = counts([[1, 0], [1, 0], [0, 1]], [[0, 1], [1, 0], [0, 1]])
+    assert found[A, B] == 1 and found[A, A] == 1 and found[B, B] == 1 and found.sum() == 3
+
+
+def test_a_miss_without_anything_in_its_place_and_an_estimate_of_nothing_have_places_of_their_own():
+    found = counts([[1, 0], [0, 0]], [[0, 0], [0, 1]])
+    assert found[A, NONE] == 1 and found[NONE, B] == 1 and found.sum() == 2
+
+
+def test_what_is_estimated_rightly_beside_a_miss_is_not_its_partner():
+    found = counts([[1, 1]], [[0, 1]])
+    assert found[B, B] == 1 and found[A, NONE] == 1 and found[A, B] == 0
+
+
+def test_each_row_counts_all_occurrences_of_its_class_where_one_class_at_most_is_wrong():
+    generator = np.random.default_rng(0)
+    reference, estimate = (np.eye(4, dtype=bool)[generator.integers(0, 4, 50)] for _ in range(2))
+    found = count_confusions(reference, estimate)
+    assert found[:-1].sum(axis=1).tolist() == reference.sum(axis=0).tolist()
+    assert found[:, :-1].sum(axis=0).tolist() == estimate.sum(axis=0).tolist()
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
+        count_confusions(np.zeros((4, 2), bool), np.zeros((5, 2), bool))
