@@ -21,7 +21,7 @@ from common.trained import Outputs, answering, load_models
 from common.windows import Window, Windows
 from seld.config import TaskConfig
 from seld.experiment import Experiment, first_channel_db
-from seld.features import as_frontend, compute_features
+from seld.features import as_frontend, compute_features, frontend_of
 from seld.figures import recording_figure, runs
 from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
 from seld.validation import detects_only
@@ -52,14 +52,13 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
         )
     models = load_models(run, task, stages, fold, average_outputs)
     dataset, features, frontend = task.dataset, task.features, experiment.frontend
-    rate_hz = features.rate_hz(dataset.sample_rate_hz)
     has_directions = not detects_only(stages[-1])
     padding = models.mean if task.pipeline.padding == "mean" else None
     return Predictor(
         classes=dataset.classes,
-        sample_rate_hz=rate_hz,
+        sample_rate_hz=features.rate_hz(dataset.sample_rate_hz),
         channels=dataset.channels,
-        compute=lambda audio: input_arrays(audio, frontend, lambda heard: compute_features(heard, features, rate_hz)),
+        compute=inputs_of(task),
         prepare=spectral.interleave_channels if features.interleaved_channels else lambda frames: frames,
         framing=framing_of(task),
         models=models,
@@ -71,6 +70,13 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
         new_decoder=lambda: TrackDecoder.of(experiment, stages[-1].target_stride, has_directions),
         draw=lambda *given: _draw(task, has_directions, *given),
     )
+
+
+def inputs_of(task: TaskConfig) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Makes what computes the features of audio (S, C), and cuts it where the model computes them."""
+    features, recorded_hz = task.features, task.dataset.sample_rate_hz
+    frontend, rate_hz = frontend_of(features, recorded_hz, task.dataset.channels), features.rate_hz(recorded_hz)
+    return lambda audio: input_arrays(audio, frontend, lambda heard: compute_features(heard, features, rate_hz))
 
 
 def framing_of(task: TaskConfig) -> Framing:
