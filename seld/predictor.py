@@ -186,8 +186,9 @@ class TrackDecoder:
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
         """Decodes the rest and ends all events, at the end of the recording at the latest."""
-        n_label_frames = round(n_frames / self._ratio) - self._n_decoded
-        heard = self._decoded(len(self._outputs["sed"]), n_label_frames)
+        within = math.ceil(duration_s / self._hop_s - 1e-6)  # frames that begin before the end
+        n_left = min(round(n_frames / self._ratio), within) - self._n_decoded
+        heard = self._decoded(len(self._outputs["sed"]), n_left)
         events = heard.events + [self._event(k, run) for k, run in sorted(self._active.items())]
         self._active = {}
         cut = [replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s))) for event in events]

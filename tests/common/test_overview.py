@@ -25,7 +25,7 @@ def test_rows_of_every_so_many_frames_are_kept():
         rows.add(np.array([[frame, 5], [frame, 7], [frame + 1, 5]]))
     n = rows.frames_per_row
     kept = rows.values
-    assert n == 32 and len(kept) <= 50
+    assert n == 64 and len(kept) <= 50
     assert np.unique(kept[:, 0]).tolist() == list(range(len(range(0, 1000, n))))
     assert np.unique(kept[:, 1]).tolist() == [5, 7]
 
