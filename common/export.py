@@ -208,13 +208,36 @@ def _save(function: Any, folder: Path) -> None:
 
 
 def _onnx(system: "TrainedFold") -> bytes:
+    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its place."""
+    import onnxruntime
     import tf2onnx
 
-    function = _function(system)
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it cannot convert is found below
+    with _convolving(system):
+        function = _function(system)
+        model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
     _name_free_sizes(model.graph)
-    return model.SerializeToString()
+    content = model.SerializeToString()
+    try:
+        onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of the kinds of onnxruntime, which it does not name
+        raise ConfigError(f"ONNX cannot hold this model: {error}. Export it as saved_model or litert.") from error
+    return content
+
+
+@contextlib.contextmanager
+def _convolving(system: "TrainedFold") -> Iterator[None]:
+    """Lets layers that compute features transform audio by convolutions."""
+    from common.device_features import AudioFeatures
+
+    layers = [layer for _, model in system.stages for layer in model.layers if isinstance(layer, AudioFeatures)]
+    for layer in layers:
+        layer.by_convolution = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.by_convolution = False
 
 
 def _name_free_sizes(graph: Any) -> None:
