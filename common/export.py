@@ -10,6 +10,7 @@ Stages that answer together, such as those of the two-stage system, become one m
 import argparse
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 import shutil

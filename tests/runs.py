@@ -11,8 +11,10 @@ import yaml
 from common.config import load_task
 from common.device_features import FRONTEND, AudioFeatures
 from common.layers import with_statistics
+from common.system import Stage
 from common.training import BEST, FINISHED
 
+TrainedStage = tuple[Stage, keras.Model]
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SELDNET = {"network.n_filters": 4, "network.gru_units": "[6]", "network.dense_units": "[8]"}
 TWO_STAGE = {"network.filters": "[4, 4]", "network.gru_units": 4, "network.also_joint": "false"}
@@ -28,26 +30,33 @@ def task_of(task_id: str, folder: Path, **settings: object) -> Any:
     return load_task(PARAMS, task_id, [f"{key}={value}" for key, value in changes.items()])
 
 
-def write_run(task: Any, folder: Path, mean: float = -40.0, deviation: float = 20.0) -> Path:
-    """Writes a run with random networks, whose answers change a lot with what they hear.
+def trained_stages(task: Any, seed: int = 0, mean: float = -40.0, deviation: float = 20.0) -> list[TrainedStage]:
+    """The stages of a task with networks of random weights, whose answers change a lot with what they hear.
 
     Args:
         task: its settings.
-        folder: of the run.
+        seed: of the weights.
         mean: of all features.
         deviation: of all features.
     """
     experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
     shape = experiment.new_network().input_shape[1:]
+    found = []
+    for number, stage in enumerate(experiment.system.stages(task)):
+        keras.utils.set_random_seed(10 * seed + number)
+        frontend = None if experiment.frontend is None else AudioFeatures(experiment.frontend, name=FRONTEND)
+        statistics = (np.full(shape[1:], value) for value in (mean, deviation))
+        found.append((stage, with_statistics(lively(stage.build(shape)), *statistics, frontend)))
+    return found
+
+
+def write_run(task: Any, folder: Path, **statistics: float) -> Path:
+    """Writes a run of a task, see `trained_stages`, as a training leaves it."""
     for number, fold in enumerate([fold.name for fold in getattr(task, "folds", ())] or [""]):
-        for stage in experiment.system.stages(task):
-            keras.utils.set_random_seed(len(stage.name) + 100 * number)
-            network = lively(stage.build(shape))
-            frontend = None if experiment.frontend is None else AudioFeatures(experiment.frontend, name=FRONTEND)
-            statistics = (np.full(shape[1:], value) for value in (mean, deviation))
+        for stage, model in trained_stages(task, number, **statistics):
             place = folder / fold / stage.name
             place.mkdir(parents=True)
-            with_statistics(network, *statistics, frontend).save(place / BEST)
+            model.save(place / BEST)
             (place / FINISHED).write_text("{}")
     (folder / "settings.yaml").write_text(yaml.safe_dump(task.model_dump(mode="json")))
     return folder

@@ -89,7 +89,8 @@ def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", ["seld", "task4", "task4-segmentation", "task4-separate", "dcase-extract", "dcase-simulate"]
+    "command",
+    ["seld", "task4", "task4-segmentation", "task4-separate", "dcase-extract", "dcase-simulate", "dcase-predict"],
 )
 def test_each_command_explains_itself(commands, tmp_path, command):
     assert "usage: " in _checked(commands / command, "--help", folder=tmp_path)

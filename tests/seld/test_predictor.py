@@ -79,7 +79,7 @@ CASES = {
 def test_a_recording_in_blocks_is_decoded_as_its_own_evaluation_does(tmp_path, case):
     task_id, settings = CASES[case]
     task = task_of(task_id, tmp_path, folds="[{name: fold1, train: [1], validate_on: [2], test: [3]}]", **settings)
-    run = write_run(task, tmp_path / "run", *((0.5, 1.0) if case == "published" else (-40.0, 20.0)))
+    run = write_run(task, tmp_path / "run", **({"mean": 0.5, "deviation": 1.0} if case == "published" else {}))
     path = write_recording(tmp_path / "a.wav")
     expected = evaluated(task, run, path)
     written = predicted(run, path, tmp_path / "out" / "a")
