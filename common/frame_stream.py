@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.errors import DataError
 from common.frontend import AUDIO, Frontend
 
 Inputs = dict[str, np.ndarray]
@@ -72,10 +73,10 @@ class FrameStream:
         """Returns the last frames, and the audio that these and those before need beyond.
 
         Raises:
-            ValueError: there was no audio.
+            DataError: there was no audio.
         """
         if self._audio is None:
-            raise ValueError("Expected: audio before the end. Received: none.")
+            raise DataError("The audio is shorter than one sample at the rate of the model: there is nothing to hear.")
         framing = self._framing
         missing = max(0, framing.least - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))

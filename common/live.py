@@ -68,14 +68,17 @@ class EventPrinter:
         predictor: says what an event has.
         source: says when samples arrived.
         output: gets the lines.
-        as_json: whether they are objects of JSON, or columns with a header.
+        as_json: whether they are objects of JSON, or columns.
     """
 
     def __init__(self, predictor: Predictor, source: TimedSource, output: TextIO, as_json: bool):
         self._predictor, self._source, self._output, self._as_json = predictor, source, output, as_json
         self._columns = [*columns_of(predictor), LATENCY]
         self.latencies_s: list[float] = []
-        if not as_json:
+
+    def header(self) -> None:
+        """Prints the names of the columns, which JSON has in each line."""
+        if not self._as_json:
             self._write("\t".join(self._columns))
 
     def __call__(self, event: Event) -> None:
@@ -109,9 +112,9 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
     busy_s = 0.0
     listener = predictor.listen(windows_at_once=1)
     blocks = converted(timed, predictor.sample_rate_hz, predictor.channels)
+    show, ended = EventPrinter(predictor, timed, output, as_json), False
     try:
-        show = EventPrinter(predictor, timed, output, as_json)
-        ended = False
+        show.header()
         while not ended:
             block = _next(blocks)
             began, ended = time.monotonic(), block is None

@@ -18,7 +18,6 @@ from common.audio_stream import FileSource, PcmSource
 from common.commands import choose_backend, run_safely
 from common.config import check_task
 from common.errors import ConfigError
-from common.live import listen_live
 from common.quiet import stderr_discarded
 from common.run_directory import read_settings
 
@@ -38,12 +37,14 @@ def _run(arguments: Sequence[str]) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     predictor = load_predictor(options.run, options.fold, options.live)
     if options.live:
+        from common.live import listen_live  # now that the backend is chosen, keras may be imported
+
         channels = options.channels or predictor.channels or 1
         rate_hz = options.rate or predictor.sample_rate_hz
         source = PcmSource(sys.stdin.buffer.raw, rate_hz, channels, options.format)  # type: ignore[attr-defined]
         listen_live(predictor, source, sys.stdout, as_json=options.json)
         return
-    from common.prediction_files import predict_file  # matplotlib, which a live prediction need not load
+    from common.prediction_files import predict_file  # the same
 
     folder = options.out or options.run / FOLDER
     for path in options.audio:

@@ -5,7 +5,7 @@ recording is held, so memory does not grow with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -56,11 +56,14 @@ class Heard:
 class Decoder(Protocol):
     """Turns the outputs of one recording into events, window by window."""
 
-    def push(self, window: Window, outputs: Outputs) -> Heard:
-        """Takes in the outputs (T', ...) of the next window, of which the frames that count are wanted."""
+    def push(self, window: Window, outputs: Outputs, duration_s: float) -> Heard:
+        """Takes in the outputs (T', ...) of the next window, of which the frames that count are wanted.
+
+        The recording lasts for `duration_s`, infinite where that is not known yet; what follows is padding.
+        """
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
-        """Ends the recording."""
+        """Ends the recording of so many frames, padding included."""
 
     def details(self) -> dict[str, Any]:
         """What a JSON file says beside the events."""
@@ -145,14 +148,16 @@ class Listener:
         if inputs is not None:
             self.spectrogram.add(inputs["features"][..., 0])
             self._take(inputs)
-        return [*self._decoded(None)]
+        return [*self._decoded(np.inf)]
 
     def finish(self) -> list[Heard]:
         """Ends the recording, and returns what is left."""
-        inputs, n_frames = self._stream.finish(), self.predictor.framing.n_frames(self._stream.n_samples)
-        self.spectrogram.add(inputs["features"][: n_frames - self.spectrogram.n_frames, ..., 0])
+        inputs, n_samples, framing = self._stream.finish(), self._stream.n_samples, self.predictor.framing
+        n_heard = -(-n_samples // framing.hop) - self.spectrogram.n_frames
+        self.spectrogram.add(inputs["features"][:n_heard, ..., 0])
         self._take(inputs)
-        return [*self._decoded(n_frames), self.decoder.finish(n_frames, self.duration_s)]
+        n_frames = framing.n_frames(max(n_samples, framing.least))
+        return [*self._decoded(self.duration_s), self.decoder.finish(n_frames, self.duration_s)]
 
     def figure(self, events: Sequence[Event], title: str) -> Figure:
         """Draws what was heard."""
@@ -162,15 +167,16 @@ class Listener:
         new = inputs[AUDIO] if AUDIO in inputs else self.predictor.prepare(inputs["features"])
         self._frames = new if self._frames is None else np.concatenate([self._frames, new])
 
-    def _decoded(self, n_frames: int | None) -> Iterator[Heard]:
-        """Decodes the windows that are ready; all that are left once the number of frames is known."""
-        for window, frames in self._windows(ended=n_frames is not None):
-            if n_frames is None or window.first < n_frames:  # what follows is padding
+    def _decoded(self, duration_s: float) -> Iterator[Heard]:
+        """Decodes the windows that are ready; all that are left once the duration is known, not infinite any more."""
+        ended = np.isfinite(duration_s)
+        for window, frames in self._windows(ended):
+            if window.first * self.predictor.framing.hop < self._stream.n_samples:  # what follows is padding
                 self._waiting.append((window, self._filled(window, frames)))
             if len(self._waiting) == self._at_once:
-                yield from self._answers(n_frames)
-        if n_frames is not None:
-            yield from self._answers(n_frames)
+                yield from self._answers(duration_s)
+        if ended:
+            yield from self._answers(duration_s)
 
     def _windows(self, ended: bool) -> Iterator[tuple[Window, np.ndarray]]:
         """Yields windows with what the models take of them."""
@@ -185,15 +191,15 @@ class Listener:
             self._frames = self._frames[window.start - self._base :]
             self._base = window.start
 
-    def _answers(self, n_frames: int | None) -> Iterator[Heard]:
-        """Runs the models over the windows that wait, and decodes the frames that are no padding."""
+    def _answers(self, duration_s: float) -> Iterator[Heard]:
+        """Runs the models over the windows that wait."""
         waiting, self._waiting = self._waiting, []
         for _, group in groupby(waiting, key=lambda each: len(each[1])):  # the last one may be shorter
             windows, inputs = zip(*group, strict=True)
             outputs = self.predictor.models(np.stack(inputs))
             for number, window in enumerate(windows):
-                counted = window if n_frames is None else replace(window, end=min(window.end, n_frames))
-                yield self.decoder.push(counted, {name: value[number] for name, value in outputs.items()})
+                of_window = {name: value[number] for name, value in outputs.items()}
+                yield self.decoder.push(window, of_window, duration_s)
 
     def _filled(self, window: Window, frames: np.ndarray) -> np.ndarray:
         """Fills a window up, as the stream of an evaluation does: features (T, F, C), or samples (S, C)."""

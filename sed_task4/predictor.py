@@ -130,27 +130,32 @@ class CurveDecoder:
         self.tags = np.zeros(len(classes), np.float32)
         self.curves = Columns()
 
-    def push(self, window: Window, outputs: Outputs) -> Heard:
-        """Takes in the outputs for one clip."""
+    def push(self, window: Window, outputs: Outputs, duration_s: float = np.inf) -> Heard:
+        """Takes in the outputs for one clip; events in its padding do not count."""
         frames, tags = self._probabilities(outputs, window.stop - window.start)
         self.tags = np.maximum(self.tags, tags)
         counted = slice(window.first - window.start, window.end - window.start)
         curves = gated_frames(frames, tags, self._decoding, self._thresholds)[counted]
-        self.curves.add(curves)
-        return Heard([self._event(found) for found in self._online.push(curves)])
+        self.curves.add(curves[: max(0, round(min(duration_s / self._hop_s, window.end)) - window.first)])
+        return self._heard(self._online.push(curves), duration_s)
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
         """Ends all events, at the end of the recording at the latest."""
-        events = [self._event(found, duration_s) for found in self._online.finish()]
-        return Heard([event for event in events if event.onset_s < duration_s])
+        return self._heard(self._online.finish(), duration_s)
 
     def details(self) -> dict[str, Any]:
         """The highest probability of each class among the clips."""
         return {"tags": dict(zip(self._classes, map(float, self.tags), strict=True))}
 
-    def _event(self, found: FoundEvent, latest_s: float = np.inf) -> Event:
-        offset_s = min(found.offset * self._hop_s, latest_s)
-        return Event(found.onset * self._hop_s, offset_s, self._classes[found.class_index], found.score)
+    def _heard(self, found: Sequence[FoundEvent], duration_s: float) -> Heard:
+        """Makes events of those found, cut to the length of the recording."""
+        times_s = [(each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)) for each in found]
+        events = [
+            Event(onset_s, offset_s, self._classes[each.class_index], each.score)
+            for each, (onset_s, offset_s) in zip(found, times_s, strict=True)
+            if onset_s < duration_s
+        ]
+        return Heard(events)
 
 
 def _draw(

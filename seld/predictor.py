@@ -173,7 +173,7 @@ class TrackDecoder:
         grid = math.lcm(network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator)
         return cls(decode, stride, hop_ratio, task.dataset.label_hop_s, task.dataset.classes, grid, has_directions)
 
-    def push(self, window: Window, outputs: Outputs) -> Heard:
+    def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> Heard:
         """Takes in the outputs (T', width) of a window; the last of them wait for those that follow."""
         stride, kept = self._stride, self._outputs
         counted = slice((window.first - window.start) // stride, -(-(window.end - window.start) // stride))
@@ -182,13 +182,12 @@ class TrackDecoder:
             for name, value in outputs.items()
         }
         ready = (len(self._outputs["sed"]) * stride - 1) // self._grid * self._grid
-        return self._decoded(ready // stride, round(ready / self._ratio)) if ready > 0 else Heard()
+        return self._decoded(ready // stride, round(ready / self._ratio), duration_s) if ready > 0 else Heard()
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
         """Decodes the rest and ends all events, at the end of the recording at the latest."""
-        within = math.ceil(duration_s / self._hop_s - 1e-6)  # frames that begin before the end
-        n_left = min(round(n_frames / self._ratio), within) - self._n_decoded
-        heard = self._decoded(len(self._outputs["sed"]), n_left)
+        n_left = round(n_frames / self._ratio) - self._n_decoded
+        heard = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
         events = heard.events + [self._event(k, run) for k, run in sorted(self._active.items())]
         self._active = {}
         cut = [replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s))) for event in events]
@@ -199,10 +198,12 @@ class TrackDecoder:
         columns = ["frame", "class", *(["azimuth_deg", "elevation_deg"] if self._has_directions else [])]
         return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
 
-    def _decoded(self, n_outputs: int, n_frames: int) -> Heard:
-        """Decodes that many outputs to so many label frames."""
+    def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> Heard:
+        """Decodes that many outputs to so many label frames, of which those count that begin within the recording."""
         part = {name: value[:n_outputs] for name, value in self._outputs.items()}
         self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
+        if math.isfinite(duration_s):
+            n_frames = min(n_frames, math.ceil(duration_s / self._hop_s - 1e-6) - self._n_decoded)
         if n_frames <= 0:
             return Heard()
         rows = self._decode(part, n_frames)

@@ -59,7 +59,8 @@ def write_recording(path, seconds, rate_hz=RATE_HZ, channels=1):
 def evaluated(task, run, stage, path):
     """Events of a clip as the run's evaluation finds them, from a shard."""
     experiment = Experiment.prepare(task)
-    arrays = ExampleMaker(task.dataset, task.features)(Item(path.name, "x", (path,), Clip(path.name, "x", path)))
+    item = Item(path.name, "x", (path,), Clip(path.name, "x", path, None, None))
+    arrays = ExampleMaker(task.dataset, task.features)(item)
     schema, shard = example_schema(task.dataset, task.features), path.with_suffix(".tfrecord")
     write_shard(shard, [(path.name, {name: arrays[name] for name in schema.arrays})], schema)
     model = load_model(run / stage.name / BEST)

@@ -105,7 +105,7 @@ def outputs_of(predictor, audio, at_once=8):
     found = []
 
     class Collector:
-        def push(self, window, outputs):
+        def push(self, window, outputs, duration_s):
             part = slice(window.first - window.start, window.end - window.start)
             found.append({name: value[part] for name, value in outputs.items()})
             return []
