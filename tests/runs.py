@@ -71,7 +71,7 @@ def lively(network: keras.Model) -> keras.Model:
             uniform = [rng.uniform(low, high, n) for low, high in ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))]
             layer.set_weights(uniform)
         elif isinstance(layer, keras.layers.Bidirectional):  # a memory of some frames, as a trained one has
-            layer.set_weights([0.5 * weight for weight in layer.get_weights()])
+            layer.set_weights([0.1 * weight for weight in layer.get_weights()])
         elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
             kernel, *bias = layer.get_weights()
             layer.set_weights([1.2 * kernel, *(rng.uniform(-0.3, 0.3, each.shape) for each in bias)])
