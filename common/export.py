@@ -181,19 +181,13 @@ def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
     import tensorflow as tf
 
     models = [model for _, model in system.stages]
-    weights = [
-        [
-            [keras.ops.convert_to_numpy(weight) for weight in part]
-            for part in (m.trainable_variables, m.non_trainable_variables)
-        ]
-        for m in models
-    ]
+    numpy = keras.ops.convert_to_numpy
+    weights = [([*map(numpy, m.trainable_variables)], [*map(numpy, m.non_trainable_variables)]) for m in models]
     kind = models[0].inputs[0].dtype
 
     def serve(inputs: Any) -> dict[str, Any]:
-        answers = [
-            m.stateless_call(*of_model, inputs, training=False)[0] for m, of_model in zip(models, weights, strict=True)
-        ]
+        pairs = zip(models, weights, strict=True)
+        answers = [model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs]
         return {name: answers[number][name] for name, number in _outputs(system).items()}
 
     spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
@@ -259,7 +253,10 @@ def _litert(system: "TrainedFold") -> bytes:
     n_batch = 1 if any(map(_is_recurrent, system.stages)) else None
     with tempfile.TemporaryDirectory() as folder, stderr_discarded():
         _save(_function(system, n_batch), Path(folder))
-        return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        try:
+            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        except Exception as error:  # of a kind that TensorFlow keeps to itself
+            raise ConfigError(f"LiteRT cannot hold this model: {error}. Export it as saved_model or onnx.") from error
 
 
 def _is_recurrent(trained: Any) -> bool:

@@ -19,7 +19,6 @@ SYSTEMS = {
     "cnn": ("cnn9-demo", CNN, {"clip", "frames"}),
     "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
     "seldnet, audio": ("demo", SMALL_SELDNET | DEVICE, {"sed", "doa"}),
-    "cnn, audio": ("cnn9-demo", CNN | DEVICE, {"clip", "frames"}),
 }
 RECURRENT = {"seldnet", "two stages", "crnn", "seldnet, audio"}
 

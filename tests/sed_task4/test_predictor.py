@@ -75,8 +75,7 @@ def evaluated(task, run, stage, path):
     return experiment.new_clip_scorer(thresholds).update(clip.name, clip.frames, clip.clip)
 
 
-@pytest.mark.parametrize("seconds", [2.0, 1.1])
-@pytest.mark.parametrize("name", ["crnn", "cnn", "cnn, audio"])
+@pytest.mark.parametrize(("name", "seconds"), [("crnn", 2.0), ("crnn", 1.1), ("cnn", 1.1), ("cnn, audio", 2.0)])
 def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seconds):
     task, run = runs[name]
     path = write_recording(tmp_path / "a.wav", seconds)
@@ -95,7 +94,7 @@ def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seco
     assert (tmp_path / "out" / "a.tsv").read_text().startswith("onset\toffset\tlabel\tscore\n0")
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["crnn", "cnn, audio"])
 def test_a_long_recording_that_comes_in_small_pieces_gives_the_same_events(runs, name):
     _, run = runs[name]
     predictor, audio, found = load_predictor(run), noises(9.3, RATE_HZ, 1), []
@@ -109,10 +108,9 @@ def test_a_long_recording_that_comes_in_small_pieces_gives_the_same_events(runs,
     np.testing.assert_allclose([each[3] for each in found[0]], [each[3] for each in found[1]], atol=1e-4)
 
 
-@pytest.mark.parametrize("seconds", [2.0, 9.3])
-def test_segmentation_finds_what_it_separates(runs, tmp_path, seconds):
+def test_segmentation_finds_what_it_separates(runs, tmp_path):
     task, run = runs["segmentation"]
-    path = write_recording(tmp_path / "a.wav", seconds, 16000, 3)
+    path = write_recording(tmp_path / "a.wav", 9.3, 16000, 3)
     segmented = Segmenter.load(run)(read_mono(path, RATE_HZ)[:, 0])
     predict_file(load_predictor(run), FileSource.open(path), tmp_path / "a", run)
     written = json.loads((tmp_path / "a.json").read_text())
