@@ -71,7 +71,8 @@ class _Track:
 
     def end(self, rest: dict[str, Any]) -> None:
         """Writes what belongs beside the rows."""
-        self._file.write("],\n" if self._has_rows else "{\n")
+        empty = '{"frames": [],\n' if "columns" in rest else "{\n"
+        self._file.write("],\n" if self._has_rows else empty)
         self._file.write(json.dumps(rest, indent=2, ensure_ascii=False).removeprefix("{\n") + "\n")
 
 

@@ -168,7 +168,9 @@ def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_no
     path = write_recording(tmp_path / "a.wav", 3)
     settings = SMALL_TWO_STAGE | {"network__architecture": "vgg9"}
     run = write_run(task_of("two-stage-demo", tmp_path, network__mode="sed_only", **settings), tmp_path / "run")
+    soundfile.write(tmp_path / "silence.wav", np.zeros((RATE_HZ, 4)), RATE_HZ)
     written = predicted(run, path, tmp_path / "a")
+    assert "frames" in predicted(run, tmp_path / "silence.wav", tmp_path / "silence")
     assert set(written["events"][0]) == {"onset", "offset", "label", "score"}
     assert written["columns"] == ["frame", "class"] and len(written["frames"][0]) == 2
     text = (run / "settings.yaml").read_text().replace("mode: sed_only", "mode: doa_only")
