@@ -40,8 +40,10 @@ class TimedSource:
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields the blocks of the source, up to its end."""
         threading.Thread(target=self._read, daemon=True).start()
-        while (taken := self._queue.get())[1] is not None:
-            arrived, block = taken
+        while True:
+            arrived, block = self._queue.get()
+            if block is None:
+                return
             if isinstance(block, BaseException):
                 raise block
             self.n_samples += len(block)

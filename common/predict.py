@@ -41,7 +41,7 @@ def _run(arguments: Sequence[str]) -> None:
 
         channels = options.channels or predictor.channels or 1
         rate_hz = options.rate or predictor.sample_rate_hz
-        source = PcmSource(sys.stdin.buffer.raw, rate_hz, channels, options.format)  # type: ignore[attr-defined]
+        source = PcmSource(sys.stdin.buffer.raw, rate_hz, channels, options.format)  # type: ignore[union-attr]
         listen_live(predictor, source, sys.stdout, as_json=options.json)
         return
     from common.prediction_files import predict_file  # the same

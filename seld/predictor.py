@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ class TrackDecoder:
     @classmethod
     def of(cls, experiment: Experiment, stride: int, has_directions: bool) -> "TrackDecoder":
         """The decoder of a task; arguments as above."""
-        task, network = experiment.task, experiment.network
+        task, network = experiment.task, cast(Any, experiment.network)
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
 
         def decode(outputs: Mapping[str, np.ndarray], n_frames: int) -> np.ndarray:

@@ -131,7 +131,7 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
         found = outputs_of(predictor, audio)
         for name in ("sed", "doa"):
             assert whole[name].std() > 0.01
-            np.testing.assert_allclose(found[name], whole[name], atol=1e-3)
+            np.testing.assert_allclose(found[name], whole[name], atol=2e-3)
 
 
 def test_folds_answer_together_or_alone(recurrent, tmp_path):
