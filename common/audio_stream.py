@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
-import soundfile
 
-from common.audio import check_complete, check_values, from_int16
+from common.audio import check_format, check_values, from_int16, opened
 from common.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -58,14 +57,9 @@ class FileSource:
         Raises:
             DataError: no such file, not a sound file, truncated or empty.
         """
-        check_complete(path)
-        try:
-            info = soundfile.info(path)
-        except soundfile.LibsndfileError as error:
-            raise _unreadable(path, error) from error
-        if info.frames == 0:
-            raise DataError(f"Empty recording: {path}. Expected: at least one sample. Received: 0 samples.")
-        return cls(path, info.samplerate, info.channels, info.subtype in _LOSSY)
+        with opened(path) as file:
+            check_format(path, file, None, None)
+            return cls(path, file.samplerate, file.channels, file.subtype in _LOSSY)
 
     @property
     def name(self) -> str:
@@ -78,15 +72,11 @@ class FileSource:
         Raises:
             DataError: damaged, or values that are not finite or lie outside [-1, 1].
         """
-        try:
-            with soundfile.SoundFile(self.path) as file:
-                dtype = "int16" if file.subtype == "PCM_16" else "float32"
-                n_samples = 0
-                for block in file.blocks(round(_BLOCK_S * self.rate_hz), dtype=dtype, always_2d=True):
-                    yield from_int16(block) if dtype == "int16" else self._checked(block, n_samples)
-                    n_samples += len(block)
-        except soundfile.LibsndfileError as error:
-            raise _unreadable(self.path, error) from error
+        with opened(self.path) as file:
+            dtype, n_samples = "int16" if file.subtype == "PCM_16" else "float32", 0
+            for block in file.blocks(round(_BLOCK_S * self.rate_hz), dtype=dtype, always_2d=True):
+                yield from_int16(block) if dtype == "int16" else self._checked(block, n_samples)
+                n_samples += len(block)
 
     def _checked(self, block: np.ndarray, before: int) -> np.ndarray:
         heard = np.clip(block, -1.0, 1.0) if self.is_lossy else block  # NaN stays
@@ -188,10 +178,3 @@ def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterat
         rest = stream.resample_chunk(np.zeros((0, n_channels), np.float32), last=True)
         if len(rest):
             yield rest
-
-
-def _unreadable(path: Path, error: soundfile.LibsndfileError) -> DataError:
-    return DataError(
-        f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: WAV, FLAC, OGG, MP3 or "
-        "another format of libsndfile. Convert it, for instance with ffmpeg."
-    )
