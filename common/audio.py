@@ -55,8 +55,8 @@ def read_header(path: Path) -> AudioHeader:
         DataError: no such file, not a sound file, truncated or empty.
     """
     path = Path(path)
-    with _opened(path) as file:
-        _check_format(path, file, None, None)
+    with opened(path) as file:
+        check_format(path, file, None, None)
         return AudioHeader(file.samplerate, file.channels, file.frames)
 
 
@@ -105,17 +105,17 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
 
 def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple[np.ndarray, int]:
     """The checked recording, float32 (S, C), and its rate."""
-    with _opened(path) as file:
-        _check_format(path, file, sample_rate_hz, channels)
+    with opened(path) as file:
+        check_format(path, file, sample_rate_hz, channels)
         audio, rate_hz = _samples(path, file), file.samplerate  # (S, C)
-    _check_values(path, audio)
+    check_values(path, audio)
     return audio, rate_hz
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Opens a sound file that is whole; also what goes wrong while it is read becomes a DataError."""
-    _check_complete(path)
+    check_complete(path)
     try:
         with soundfile.SoundFile(path) as file:
             yield file
@@ -164,7 +164,8 @@ def to_int16(audio: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:
+def check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | None, channels: int | None) -> None:
+    """Raises DataError unless a sound file has samples, of the rate and number of channels wanted (None: any)."""
     if channels is not None and file.channels != channels:
         raise DataError(
             f"Wrong number of channels in {path}. Expected: {channels}. Received: {file.channels}. "
@@ -187,24 +188,27 @@ def _check_format(path: Path, file: soundfile.SoundFile, sample_rate_hz: int | N
         )
 
 
-def _check_values(path: Path, audio: np.ndarray) -> None:
+def check_values(path: Path, audio: np.ndarray, before: int = 0) -> None:
+    """Raises DataError unless all values of float (S, C), which follow `before` samples, are finite and in [-1, 1]."""
     peak = max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
     if not np.isfinite(peak):
         sample, channel = np.argwhere(~np.isfinite(audio))[0]
         raise DataError(
-            f"Value that is not finite in {path}, sample {sample}, channel {channel}. Expected: numbers in [-1, 1]. "
-            f"Received: {audio[sample, channel]}. Write the recording again without it, or remove it from the dataset."
+            f"Value that is not finite in {path}, sample {before + sample}, channel {channel}. "
+            f"Expected: numbers in [-1, 1]. Received: {audio[sample, channel]}. "
+            "Write the recording again without it, or remove it from the dataset."
         )
     if peak > 1:
         sample, channel = np.argwhere(np.abs(audio) > 1)[0]
         raise DataError(
-            f"Value outside [-1, 1] in {path}, sample {sample}, channel {channel}. Received: {audio[sample, channel]}, "
-            f"peak {peak:.6g}. Divide all recordings by one common factor and write them again."
+            f"Value outside [-1, 1] in {path}, sample {before + sample}, channel {channel}. "
+            f"Received: {audio[sample, channel]}, peak {peak:.6g}. "
+            "Divide all recordings by one common factor and write them again."
         )
 
 
-def _check_complete(path: Path) -> None:
-    """Compares the size that the header of a RIFF file promises with the bytes that are there."""
+def check_complete(path: Path) -> None:
+    """Raises DataError unless all bytes that the header of a RIFF file promises are there."""
     try:
         with path.open("rb") as file:
             promised, present = _data_bytes(file, path.stat().st_size)

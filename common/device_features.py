@@ -33,6 +33,7 @@ class AudioFeatures(keras.layers.Layer):
         super().__init__(**options)
         self.frontend = frontend if isinstance(frontend, Frontend) else Frontend(**frontend)
         self.trainable = False
+        self.by_convolution = False  # for programs that have no Fourier transform
 
     def call(self, audio: Any) -> Any:
         """Computes the features of pieces of recordings.
@@ -66,6 +67,8 @@ class AudioFeatures(keras.layers.Layer):
         spare = (frontend.longest - n_fft) // 2
         n_samples = keras.ops.shape(samples)[2]
         inner = samples[:, :, spare : n_samples - spare] if spare else samples
+        if self.by_convolution:
+            return _convolved(inner, window, frontend.hop_samples)
         return keras.ops.stft(inner, n_fft, frontend.hop_samples, n_fft, window.astype(np.float32), center=False)
 
     def _analysis_window(self) -> np.ndarray:
@@ -132,6 +135,19 @@ def features_of(record: Mapping[str, np.ndarray], frontend: Frontend | None) -> 
         return record["features"]
     layer = AudioFeatures(replace(frontend, interleaved_channels=False))
     return keras.ops.convert_to_numpy(layer(record[AUDIO].reshape(1, -1, frontend.channels)))[0]
+
+
+def _convolved(samples: Any, window: np.ndarray, hop_samples: int) -> Spectra:
+    """The transform of samples (B, C, S) as a convolution with windowed waves."""
+    ops, n_fft, n_channels = keras.ops, len(window), samples.shape[1]
+    n_bins = n_fft // 2 + 1
+    angle = 2 * np.pi / n_fft * (np.outer(np.arange(n_fft), np.arange(n_bins)) % n_fft)
+    waves = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]  # (n_fft, 2F)
+    rows = ops.reshape(samples, (-1, ops.shape(samples)[2], 1))  # (B * C, S, 1)
+    kernel = waves[:, None].astype(np.float32)
+    both = ops.conv(rows, kernel, strides=hop_samples, padding="valid", data_format="channels_last")  # (B * C, T, 2F)
+    both = ops.reshape(both, (-1, n_channels, ops.shape(both)[1], 2 * n_bins))
+    return both[..., :n_bins], both[..., n_bins:]
 
 
 def _magnitude(real: Any, imag: Any) -> Any:

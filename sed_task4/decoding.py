@@ -142,6 +142,13 @@ def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConf
     return frames * np.asarray(clip) if decoding.frame_weight == "tags" and clip is not None else frames
 
 
+def gated_frames(
+    frames: np.ndarray, clip: np.ndarray, decoding: DecodingConfig, tag_thresholds: np.ndarray | None = None
+) -> np.ndarray:
+    """Weights frames (T, K) by the tags (K,) where the settings say so; 0 where the tags let a class not through."""
+    return weighted(frames, clip, decoding) * tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
+
+
 def smoothed_scores(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:
     """Prepares frame probabilities for scores over all thresholds: weighted and median-filtered as decoding does.
 

@@ -191,8 +191,11 @@ def mel_density(audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int)
 
 def frontend_of(features: FeatureConfig, sample_rate_hz: int) -> Frontend | None:
     """What the model computes of mono audio of a rate; None: the features are computed while they are extracted."""
-    if not features.on_device:
-        return None
+    return as_frontend(features, sample_rate_hz) if features.on_device else None
+
+
+def as_frontend(features: FeatureConfig, sample_rate_hz: int) -> Frontend:
+    """Describes features as what a model computes of mono audio of a rate, wherever they are computed."""
     return Frontend(
         kind="logmel" if features.kind == "logmel_db" else features.kind,
         channels=1,

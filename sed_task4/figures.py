@@ -108,6 +108,48 @@ def clip_figure(
     return figure
 
 
+def prediction_figure(
+    logmel: np.ndarray,
+    frames: np.ndarray,
+    events: np.ndarray,
+    classes: Sequence[str],
+    duration_s: float,
+    title: str,
+    *,
+    tags: np.ndarray,
+    unit: str = "dB",
+    most_classes: int = 12,
+) -> Figure:
+    """Draws what was found in a recording: log-mel spectrogram, probabilities over time, and events.
+
+    Args:
+        logmel: (T, F).
+        frames: probabilities (T', K).
+        events: (n, 3) = class_index, onset_s, offset_s.
+        classes: names of the K classes.
+        duration_s: length of the recording.
+        title: above the figure, usually the name of the recording.
+        tags: probabilities of the tags (K,), written beside the classes.
+        unit: of the spectrogram's values.
+        most_classes: of more classes, those with events are drawn, and those with the highest tags.
+    """
+    found = np.isin(np.arange(len(classes)), events[:, 0])
+    shown = np.sort(np.lexsort((-tags, ~found))[: max(most_classes, found.sum())])
+    place = {int(k): number for number, k in enumerate(shown)}
+    drawn = np.array([(place[int(k)], *times_s) for k, *times_s in events.tolist()]).reshape(-1, 3)
+    figure = new_figure(9.5, 3.0 + 0.4 * len(shown), title)
+    heights = [2.5, *[0.5 + 0.2 * len(shown)] * 2]
+    axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights})
+    draw_logmel(axes[0], logmel, duration_s, unit)
+    names = [classes[k] for k in shown]
+    draw_probabilities(axes[1], frames[:, shown], names, duration_s)
+    tagged = [f"{name}  {tag:.2f}" for name, tag in zip(names, tags[shown], strict=True)]
+    draw_events(axes[2], drawn, tagged, "Events (tags beside the classes)")
+    axes[2].set_xlabel("time / s", fontsize=9)
+    axes[2].set_xlim(0, duration_s)
+    return figure
+
+
 def draw_logmel(axes: Axes, logmel: np.ndarray, clip_s: float, unit: str = "dB") -> None:
     """Draws a log-mel spectrogram (T, F) with its colour bar."""
     finite = logmel[np.isfinite(logmel)]

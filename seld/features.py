@@ -77,6 +77,11 @@ class FeatureConfig(FramingConfig):
         return self
 
     @property
+    def counts_the_end(self) -> bool:
+        """Whether a frame is centred on the end of a recording, as published for logmel and logmel_gcc."""
+        return self.kind in _TWO_STAGE_KINDS
+
+    @property
     def stored_dtype(self) -> str:
         """Type of the features in shards and batches."""
         return self.dtype or ("float16" if self.kind == "magnitude_phase" else "float32")
@@ -169,7 +174,7 @@ def prepare_audio(
         )
     if duration_s is not None:
         samples = round(duration_s * sample_rate_hz)
-        audio = audio[:samples] if features.kind in _TWO_STAGE_KINDS else fit_length(audio, samples)
+        audio = audio[:samples] if features.counts_the_end else fit_length(audio, samples)
     return resample(audio, sample_rate_hz, features.rate_hz(sample_rate_hz))
 
 
@@ -187,7 +192,7 @@ def compute_features(
     dtype = dtype or features.stored_dtype
     hop_samples = features.hop_samples(rate_hz)
     n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
-    if features.kind in _TWO_STAGE_KINDS:
+    if features.counts_the_end:
         n_frames = 1 + len(audio) // hop_samples
     sizes = features.window_samples(rate_hz), features.n_fft, hop_samples, n_frames
     if features.kind == "magnitude_phase":
@@ -208,8 +213,11 @@ def frontend_of(features: FeatureConfig, recorded_hz: int, channels: int) -> Fro
         recorded_hz: rate of the recordings.
         channels: of the recordings.
     """
-    if not features.on_device:
-        return None
+    return as_frontend(features, recorded_hz, channels) if features.on_device else None
+
+
+def as_frontend(features: FeatureConfig, recorded_hz: int, channels: int) -> Frontend:
+    """Describes features as what a model computes of audio, wherever they are computed; arguments of `frontend_of`."""
     rate_hz = features.rate_hz(recorded_hz)
     return Frontend(
         kind=features.kind,

@@ -98,6 +98,7 @@ def recording_figure(
     spectrogram_hop_s: float | None = None,
     highest_hz: float | None = None,
     angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
+    has_directions: bool = True,
 ) -> Figure:
     """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
 
@@ -111,26 +112,31 @@ def recording_figure(
         spectrogram_hop_s: of the spectrogram; None: that of the rows.
         highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
         angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
+        has_directions: whether azimuths and elevations are drawn.
 
     Returns:
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
     columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
     duration_s = len(spectrogram_db) * (spectrogram_hop_s or hop_s)
-    figure = new_figure(4 + 4.5 * len(columns), 9.5, title)
-    grid = figure.add_gridspec(4, len(columns), height_ratios=[1.15, 1.3, 1, 1])
+    quantities = ("azimuth", "elevation") if has_directions else ()
+    heights = [1.15, 1.3, *[1] * len(quantities)]
+    figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
+    grid = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
     top = figure.add_subplot(grid[0, :])
     draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
-    limits = [_widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(2)]
+    limits = [
+        _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(len(quantities))
+    ]
     for column, (name, rows) in enumerate(columns.items()):
-        axes = [figure.add_subplot(grid[row, column], sharex=top) for row in (1, 2, 3)]
+        axes = [figure.add_subplot(grid[row, column], sharex=top) for row in range(1, len(heights))]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
-        for part, quantity in enumerate(("azimuth", "elevation")):
+        for part, quantity in enumerate(quantities):
             draw_angles(axes[1 + part], rows[:, [0, 1, 2 + part]], len(classes), hop_s, f"{name}: {quantity}")
             axes[1 + part].set_ylim(*limits[part])
             axes[1 + part].set_ylabel(f"{quantity} / °", fontsize=9)
             axes[1 + part].yaxis.set_major_locator(MultipleLocator(90 if quantity == "azimuth" else 20))
-        axes[2].set_xlabel("time / s", fontsize=9)
+        axes[-1].set_xlabel("time / s", fontsize=9)
     top.set_xlim(0, duration_s)
     _class_legend(figure, list(columns.values()), classes)
     return figure

@@ -91,7 +91,7 @@ def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
 @pytest.mark.parametrize(
     "command", [
         "seld", "task4", "task4-segmentation", "task4-separate",
-        "dcase-extract", "dcase-simulate", "dcase-report", "dcase-compare",
+        "dcase-extract", "dcase-simulate", "dcase-predict", "dcase-report", "dcase-compare",
     ],
 )
 def test_each_command_explains_itself(commands, tmp_path, command):

@@ -10,7 +10,6 @@ import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +23,8 @@ from common.files import atomic_path
 from common.frontend import AUDIO, context_frames
 from common.plotting import save_figure
 from common.run_directory import read_settings
-from sed_task4.decoding import decode_clip, tag_gate
+from common.windows import Windows
+from sed_task4.decoding import decode_clip, gated_frames
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import frontend_of
 from sed_task4.segmentation.dataset import find_mixtures
@@ -39,30 +39,9 @@ OVERLAP_FRAMES = 32  # of pieces: twice as far as the network looks to either si
 _DRAWN_S = 300.0
 
 
-@dataclass(frozen=True)
-class Piece:
-    """Frames that the network sees at once, [start, stop), and those of them that count, [first, end)."""
-
-    start: int
-    stop: int
-    first: int
-    end: int
-
-
-def pieces(n_frames: int, piece_frames: int, overlap_frames: int = OVERLAP_FRAMES) -> list[Piece]:
-    """Divides a recording into pieces of equal length that overlap; where they do, each counts up to the middle.
-
-    Args:
-        n_frames: of the recording.
-        piece_frames: of a piece; a recording that is not longer is one piece.
-        overlap_frames: shared by neighbours, at least; half a piece at most.
-    """
-    if n_frames <= piece_frames:
-        return [Piece(0, n_frames, 0, n_frames)]
-    step = piece_frames - min(overlap_frames, piece_frames // 2)
-    starts = [*range(0, n_frames - piece_frames, step), n_frames - piece_frames]
-    cuts = [0, *((left + piece_frames + right) // 2 for left, right in pairwise(starts)), n_frames]
-    return [Piece(start, start + piece_frames, *counted) for start, counted in zip(starts, pairwise(cuts), strict=True)]
+def clip_windows(frames: int) -> Windows:
+    """Divides recordings into pieces as long as the clips that a network was trained on, of so many frames."""
+    return Windows(frames, min(OVERLAP_FRAMES, frames // 2), last_is_whole=True)
 
 
 @dataclass(frozen=True)
@@ -112,10 +91,11 @@ class Segmenter:
             raise ConfigError(f"{run} is no run of sed_task4.segmentation. Received: {task.family}.")
         start_backend(task.run)
         from common.system import load_system  # not before the backend is chosen
+        from common.trained import one_of
         from common.training import BEST, load_model
 
         stages = [each.name for each in load_system(task.family, task.system).stages(task)]
-        chosen = _one_of([each.name for each in task.folds], fold, "--fold"), _one_of(stages, stage, "--stage")
+        chosen = one_of([each.name for each in task.folds], fold, "--fold"), one_of(stages, stage, "--stage")
         return cls(task, load_model(Path(run, *chosen, BEST)))
 
     @property
@@ -137,17 +117,17 @@ class Segmenter:
         tags = np.zeros(task.dataset.n_classes, np.float32)
         frames = np.zeros((n_frames, len(tags)), np.float32)
         masks: dict[int, np.ndarray] = {}
-        for piece in pieces(n_frames, task.pipeline.sequence_frames):
+        for piece in clip_windows(task.pipeline.sequence_frames).of(n_frames):
             output = self._output(seen_by_model[piece.start : piece.stop + self.context_frames])
             counts, seen = slice(piece.first, piece.end), slice(piece.first - piece.start, piece.end - piece.start)
             tags = np.maximum(tags, output.clip)
-            frames[counts] = output.frames[seen] * tag_gate(output.clip, task.decoding, len(tags))
+            frames[counts] = gated_frames(output.frames, output.clip, task.decoding)[seen]
             heard = np.flatnonzero(output.clip > task.scoring.tag_threshold) if wanted is None else wanted
             for k in heard:
                 mask = masks.setdefault(int(k), np.zeros((n_frames, task.features.n_mels), np.float16))
                 mask[counts] = output.masks[seen, :, k]
         duration_s = len(audio) / task.dataset.sample_rate_hz
-        events = decode_clip(frames, tags, task.decoding, task.features.hop_s, clip_s=duration_s)
+        events = decode_clip(frames, None, task.decoding, task.features.hop_s, clip_s=duration_s)
         return Segmented(tags, frames, events, dict(sorted(masks.items())))
 
     @property
@@ -165,17 +145,6 @@ class Segmenter:
         sequence = seen.reshape(1, -1, 1) if self.task.features.on_device else seen[None]
         outputs = self.model.predict_on_batch(sequence)
         return ClipOutput(np.asarray(outputs["clip"])[0], np.asarray(outputs["masks"])[0])
-
-
-def _one_of(names: Sequence[str], wanted: str | None, option: str) -> str:
-    """The wanted name, or the first.
-
-    Raises:
-        ConfigError: there is no such name.
-    """
-    if wanted is not None and wanted not in names:
-        raise ConfigError(f"{option}: expected one of {', '.join(names)}. Received: {wanted}.")
-    return names[0] if wanted is None else wanted
 
 
 def separate_file(

@@ -1,18 +1,15 @@
 """A trained run on recordings of any rate, length and number of channels."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 import soundfile
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common.config import check_task
 from common.errors import CheckpointError, ConfigError, DataError
+from common.windows import Windows
 from sed_task4.segmentation.dataset import Mixture, MixtureEvent, audio_folder, format_mixtures, mixtures_folder
-from sed_task4.segmentation.separate import Segmenter, class_indices, main, pieces, separate_file
+from sed_task4.segmentation.separate import Segmenter, class_indices, clip_windows, main, separate_file
 
 CLASSES = ("Bark", "Knock", "Meow")
 RATE_HZ = 8000
@@ -64,16 +61,9 @@ def burst(n_samples: int, onset_s: float, offset_s: float) -> np.ndarray:
     return audio
 
 
-@given(st.integers(1, 3000), st.integers(1, 400), st.integers(0, 300))
-def test_pieces_count_each_frame_once_and_overlap(n_frames, piece_frames, overlap_frames):
-    found = pieces(n_frames, piece_frames, overlap_frames)
-    counted = [frame for piece in found for frame in range(piece.first, piece.end)]
-    assert counted == list(range(n_frames))
-    for piece in found:
-        assert 0 <= piece.start <= piece.first < piece.end <= piece.stop <= n_frames
-        assert piece.stop - piece.start == min(piece_frames, n_frames)
-    for left, right in pairwise(found):
-        assert left.stop - right.start >= min(overlap_frames, piece_frames // 2)
+def test_pieces_are_as_long_as_clips_and_overlap_by_what_the_network_sees_and_by_no_more_than_half():
+    assert clip_windows(311) == Windows(311, 32, last_is_whole=True)
+    assert clip_windows(30).overlap == 15
 
 
 def test_a_long_recording_is_segmented_as_a_whole(segmenter):

@@ -1,0 +1,145 @@
+"""Audio as it comes from a pipe: each event is printed as soon as it is certain, with the delay that this took."""
+
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import TextIO
+
+import numpy as np
+
+from common.audio_stream import PcmSource, converted
+from common.prediction_files import columns_of, fields
+from common.predictor import Event, Predictor
+
+logger = logging.getLogger(__name__)
+LATENCY = "latency"
+_QUEUED_BLOCKS = 100  # that may wait while the models work: 10 s
+_ARRIVALS = 6000  # blocks whose times are remembered: 10 minutes
+
+
+class TimedSource:
+    """Reads a source in a thread of its own, so that samples are taken, and the time noted, when they arrive.
+
+    Args:
+        source: the samples.
+    """
+
+    def __init__(self, source: PcmSource):
+        self.name, self.rate_hz, self.channels = source.name, source.rate_hz, source.channels
+        self.n_samples = 0
+        self._source = source
+        self._queue: queue.Queue[tuple[float, np.ndarray | BaseException | None]] = queue.Queue(_QUEUED_BLOCKS)
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=_ARRIVALS)  # second of the audio, time of the clock
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Yields the blocks of the source, up to its end."""
+        threading.Thread(target=self._read, daemon=True).start()
+        while True:
+            arrived, block = self._queue.get()
+            if block is None:
+                return
+            if isinstance(block, BaseException):
+                raise block
+            self.n_samples += len(block)
+            self._arrivals.append((self.n_samples / self.rate_hz, arrived))
+            yield block
+
+    def arrival(self, time_s: float) -> float:
+        """When the sample at a time of the audio arrived, by `time.monotonic`; the last one, if it was none."""
+        return next((arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9), self._arrivals[-1][1])
+
+    def _read(self) -> None:
+        try:
+            for block in self._source.blocks():
+                self._queue.put((time.monotonic(), block))
+            self._queue.put((time.monotonic(), None))
+        except BaseException as error:  # handed over to whoever waits for blocks
+            self._queue.put((time.monotonic(), error))
+
+
+class EventPrinter:
+    """Prints events, one a line, and remembers how long after their last sample that was.
+
+    Args:
+        predictor: says what an event has.
+        source: says when samples arrived.
+        output: gets the lines.
+        as_json: whether they are objects of JSON, or columns.
+    """
+
+    def __init__(self, predictor: Predictor, source: TimedSource, output: TextIO, as_json: bool):
+        self._predictor, self._source, self._output, self._as_json = predictor, source, output, as_json
+        self._columns = [*columns_of(predictor), LATENCY]
+        self.latencies_s: list[float] = []
+
+    def header(self) -> None:
+        """Prints the names of the columns, which JSON has in each line."""
+        if not self._as_json:
+            self._write("\t".join(self._columns))
+
+    def __call__(self, event: Event) -> None:
+        """Prints an event."""
+        latency_s = time.monotonic() - self._source.arrival(event.offset_s)
+        values = [*fields(event, self._predictor), round(latency_s, 3)]
+        line = dict(zip(self._columns, values, strict=True))
+        self._write(json.dumps(line, ensure_ascii=False) if self._as_json else "\t".join(map(str, values)))
+        self.latencies_s.append(latency_s)
+
+    def _write(self, line: str) -> None:
+        self._output.write(line + "\n")
+        self._output.flush()
+
+
+def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_json: bool = False) -> None:
+    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary.
+
+    Args:
+        predictor: trained models.
+        source: the samples.
+        output: gets the events; a reader that goes away ends the prediction.
+        as_json: see `EventPrinter`.
+
+    Raises:
+        DataError: the samples cannot be used.
+    """
+    predictor.warm_up()
+    timed = TimedSource(source)
+    logger.info("Listening: %d channels, %d Hz.", source.channels, source.rate_hz)
+    busy_s = 0.0
+    listener = predictor.listen(windows_at_once=1)
+    blocks = converted(timed, predictor.sample_rate_hz, predictor.channels)
+    show, ended = EventPrinter(predictor, timed, output, as_json), False
+    try:
+        show.header()
+        while not ended:
+            block = _next(blocks)
+            began, ended = time.monotonic(), block is None
+            for heard in listener.finish() if block is None else listener.feed(block):
+                for event in heard.events:
+                    show(event)
+            busy_s += time.monotonic() - began
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be written, also at the exit
+    logger.info("%s", _summary(show.latencies_s, listener.duration_s, busy_s))
+
+
+def _next(blocks: Iterator[np.ndarray]) -> np.ndarray | None:
+    """The next block; None at the end, which Ctrl-C is too."""
+    try:
+        return next(blocks, None)
+    except KeyboardInterrupt:
+        return None
+
+
+def _summary(latencies_s: list[float], duration_s: float, busy_s: float) -> str:
+    latency = "no event"
+    if latencies_s:
+        latency = f"latency {np.median(latencies_s):.2f} s (median), {max(latencies_s):.2f} s (longest)"
+    share = busy_s / max(duration_s, 1e-9)
+    return f"{len(latencies_s)} events in {duration_s:.1f} s; {latency}; real-time factor {share:.3f}."

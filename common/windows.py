@@ -1,0 +1,57 @@
+"""Divides recordings, also those whose end is not known yet, into the windows that a network sees at once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames that a network sees at once, [start, stop), and those of them that count, [first, end)."""
+
+    start: int
+    stop: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of equal length; where two overlap, each counts up to the middle of what they share.
+
+    Attributes:
+        frames: of a window; a recording that is not longer is one window.
+        overlap: frames shared by neighbours, less than a window.
+        last_is_whole: the last window is moved back, so that it is as long as the others; otherwise it ends early.
+    """
+
+    frames: int
+    overlap: int = 0
+    last_is_whole: bool = False
+
+    def next_after(self, last: Window | None, n_frames: int, ended: bool) -> Window | None:
+        """The window after another.
+
+        Args:
+            last: the window before; None: there is none yet.
+            n_frames: frames that are known so far, at least 1 where the recording has ended.
+            ended: whether those are all.
+
+        Returns:
+            None where it cannot be said yet, and after the last one.
+        """
+        if last is not None and ended and last.end == n_frames:
+            return None
+        start = 0 if last is None else last.stop - self.overlap
+        first, stop = 0 if last is None else last.end, start + self.frames
+        if n_frames > stop:
+            return Window(start, stop, first, stop - self.overlap // 2)
+        if not ended:
+            return None
+        return Window(max(0, n_frames - self.frames) if self.last_is_whole else start, n_frames, first, n_frames)
+
+    def of(self, n_frames: int) -> Iterator[Window]:
+        """All windows of a recording of so many frames, at least 1."""
+        window = self.next_after(None, n_frames, True)
+        while window is not None:
+            yield window
+            window = self.next_after(window, n_frames, True)

@@ -1,0 +1,8 @@
+"""python predict.py RUN_DIRECTORY AUDIO...: events, directions and figures of any recordings, by a trained run."""
+
+import sys
+
+from common.predict import main
+
+if __name__ == "__main__":
+    sys.exit(main())

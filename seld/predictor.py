@@ -1,0 +1,263 @@
+"""Recordings of any length through the models of a SELD run: events with directions, and a track frame by frame."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common import spectral
+from common.errors import ConfigError
+from common.extraction import input_arrays
+from common.frame_stream import Framing
+from common.frontend import context_frames
+from common.overview import Columns, Rows
+from common.predictor import Event, Heard, Predictor
+from common.trained import Outputs, answering, load_models
+from common.windows import Window, Windows
+from seld.config import TaskConfig
+from seld.experiment import Experiment, first_channel_db
+from seld.features import as_frontend, compute_features, frontend_of
+from seld.figures import recording_figure, runs
+from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
+from seld.validation import detects_only
+
+Decode = Callable[[Outputs, int], np.ndarray]
+_WINDOWS_AT_ONCE = 4  # sequences that count in each window of a system that sees whole recordings
+
+
+def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: bool = False) -> Predictor:
+    """Loads the models of a run.
+
+    Args:
+        run: its directory.
+        task: its settings.
+        fold: name of a fold; None: the folds answer together.
+        live: events are wanted soon, rather than many windows at a time.
+
+    Raises:
+        CheckpointError: a model is not there, not finished, or damaged.
+        ConfigError: there is no such fold, or the run learned directions alone.
+    """
+    experiment = Experiment.prepare(task)
+    stages = answering(experiment.system.stages(task))
+    if all(stage.answers == ("doa",) for stage in stages):
+        raise ConfigError(
+            f"{run} learned directions alone (`network.mode: doa_only`), of sounds whose times are known. Expected: a "
+            "run that detects them, too, such as `network.mode: two_stage`."
+        )
+    models = load_models(run, task, stages, fold, average_outputs)
+    dataset, features, frontend = task.dataset, task.features, experiment.frontend
+    has_directions = not detects_only(stages[-1])
+    padding = models.mean if task.pipeline.padding == "mean" else None
+    return Predictor(
+        classes=dataset.classes,
+        sample_rate_hz=features.rate_hz(dataset.sample_rate_hz),
+        channels=dataset.channels,
+        compute=inputs_of(task),
+        prepare=spectral.interleave_channels if features.interleaved_channels else lambda frames: frames,
+        framing=framing_of(task),
+        models=models,
+        windows=windows_of(task, experiment.network, live),
+        least_frames=task.pipeline.sequence_frames,
+        padding=padding,
+        context_frames=None if frontend is None else context_frames(frontend),
+        has_directions=has_directions,
+        new_decoder=lambda: TrackDecoder.of(experiment, stages[-1].target_stride, has_directions),
+        draw=lambda *given: _draw(task, has_directions, *given),
+    )
+
+
+def inputs_of(task: TaskConfig) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """Makes what computes the features of audio (S, C), and cuts it where the model computes them."""
+    features, recorded_hz = task.features, task.dataset.sample_rate_hz
+    frontend, rate_hz = frontend_of(features, recorded_hz, task.dataset.channels), features.rate_hz(recorded_hz)
+    return lambda audio: input_arrays(audio, frontend, lambda heard: compute_features(heard, features, rate_hz))
+
+
+def framing_of(task: TaskConfig) -> Framing:
+    """Where the frames of a task's features lie; silence fills short recordings up as `seld.features` fills them."""
+    features, dataset = task.features, task.dataset
+    frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
+    hop = frontend.hop_samples
+    if features.counts_the_end:
+        return Framing.of(frontend, lambda n_samples: 1 + n_samples // hop)
+    least = round(dataset.recording_s * frontend.sample_rate_hz)
+    return Framing.of(frontend, lambda n_samples: max(1, n_samples // hop), least)
+
+
+def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
+    """What the models see at once: sequences side by side, as in an evaluation.
+
+    Where an evaluation sees whole recordings, it is a few sequences, and one more on either side, whose outputs do not
+    count.
+    """
+    pipeline, pooling = task.pipeline, network.time_pooling
+    if not pipeline.whole_recordings:
+        return Windows(pipeline.sequence_frames)
+    sequence = -(-pipeline.sequence_frames // pooling) * pooling  # pools begin where those of the whole recording do
+    return Windows((2 + (1 if live else _WINDOWS_AT_ONCE)) * sequence, 2 * sequence)
+
+
+def average_outputs(answers: Sequence[Outputs]) -> Outputs:
+    """The mean of what several folds say; azimuths are averaged on the circle.
+
+    Args:
+        answers: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as vectors} each.
+    """
+    mean = {name: np.mean([answer[name] for answer in answers], axis=0) for name in answers[0]}
+    n_classes = mean["sed"].shape[-1]
+    if mean["doa"].shape[-1] == 2 * n_classes:
+        azimuths = np.stack([answer["doa"][..., :n_classes] for answer in answers])
+        mean["doa"][..., :n_classes] = np.arctan2(np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0))
+    return mean
+
+
+@dataclass
+class _Run:
+    """A class that is active: its frames [first, end), the sum of its directions, and of its probabilities."""
+
+    first: int
+    end: int
+    direction: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    score: float = 0.0
+
+
+class TrackDecoder:
+    """Turns outputs into rows of frame, class and direction, and these into events.
+
+    Args:
+        decode: from outputs and a number of label frames to rows (n, 4), see `seld.systems`.
+        stride: feature frames per output frame.
+        hop_ratio: hop of the labels by that of the features.
+        hop_s: hop of the labels.
+        classes: class names.
+        grid: feature frames after which outputs may be cut: decoding then goes on as if they had not been.
+        has_directions: whether the directions of the rows mean anything.
+    """
+
+    def __init__(
+        self,
+        decode: Decode,
+        stride: int,
+        hop_ratio: float,
+        hop_s: float,
+        classes: Sequence[str],
+        grid: int,
+        has_directions: bool,
+    ):
+        self._decode, self._stride, self._ratio = decode, stride, hop_ratio
+        self._hop_s, self._classes = hop_s, classes
+        self._grid, self._has_directions = grid, has_directions
+        self._outputs: Outputs = {}  # not decoded yet
+        self._n_decoded = 0  # label frames
+        self._active: dict[int, _Run] = {}
+        self.rows = Rows(4)
+
+    @classmethod
+    def of(cls, experiment: Experiment, stride: int, has_directions: bool) -> "TrackDecoder":
+        """The decoder of a task; arguments as above."""
+        task, network = experiment.task, cast(Any, experiment.network)
+        hop_ratio = task.dataset.label_hop_s / task.features.hop_s
+
+        def decode(outputs: Mapping[str, np.ndarray], n_frames: int) -> np.ndarray:
+            return experiment.system.decode(
+                outputs, network=network, threshold=task.scoring.threshold, n_frames=n_frames, hop_ratio=hop_ratio
+            )
+
+        # Twice the numerator: halves are rounded to even numbers.
+        grid = math.lcm(network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator)
+        return cls(decode, stride, hop_ratio, task.dataset.label_hop_s, task.dataset.classes, grid, has_directions)
+
+    def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> Heard:
+        """Takes in the outputs (T', width) of a window; the last of them wait for those that follow."""
+        stride, kept = self._stride, self._outputs
+        counted = slice((window.first - window.start) // stride, -(-(window.end - window.start) // stride))
+        self._outputs = {
+            name: np.concatenate([kept[name], value[counted]]) if kept else value[counted]
+            for name, value in outputs.items()
+        }
+        ready = (len(self._outputs["sed"]) * stride - 1) // self._grid * self._grid
+        return self._decoded(ready // stride, round(ready / self._ratio), duration_s) if ready > 0 else Heard()
+
+    def finish(self, n_frames: int, duration_s: float) -> Heard:
+        """Decodes the rest and ends all events, at the end of the recording at the latest."""
+        n_left = round(n_frames / self._ratio) - self._n_decoded
+        heard = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
+        events = heard.events + [self._event(k, run) for k, run in sorted(self._active.items())]
+        self._active = {}
+        cut = [replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s))) for event in events]
+        return Heard(cut, heard.rows)
+
+    def details(self) -> dict[str, Any]:
+        """What the rows mean."""
+        columns = ["frame", "class", *(["azimuth_deg", "elevation_deg"] if self._has_directions else [])]
+        return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
+
+    def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> Heard:
+        """Decodes that many outputs to so many label frames, of which those count that begin within the recording."""
+        part = {name: value[:n_outputs] for name, value in self._outputs.items()}
+        self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
+        if math.isfinite(duration_s):
+            n_frames = min(n_frames, math.ceil(duration_s / self._hop_s - 1e-6) - self._n_decoded)
+        if n_frames <= 0:
+            return Heard()
+        rows = self._decode(part, n_frames)
+        source = np.floor(np.arange(n_frames) * self._ratio + 1e-6).astype(int) // self._stride
+        scores = part["sed"][np.minimum(source, n_outputs - 1)]  # (n_frames, K)
+        events = self._joined(rows, scores)
+        rows[:, 0] += self._n_decoded
+        self._n_decoded += n_frames
+        self.rows.add(rows)
+        return Heard(events, rows if self._has_directions else rows[:, :2])
+
+    def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
+        """Joins rows to events; those that end before the last frame are returned."""
+        before, n_frames, events = self._n_decoded, len(scores), []
+        vectors = spherical_to_cartesian(*np.deg2rad(rows[:, 2:].T))
+        for k, first, end in runs(rows):
+            here = (rows[:, 1] == k) & (rows[:, 0] >= first) & (rows[:, 0] < end)
+            run = self._active.get(k)
+            if run is None or run.end < before + first:
+                events += [] if run is None else [self._event(k, run)]
+                run = self._active[k] = _Run(before + first, before + first)
+            run.end = before + end
+            run.direction += vectors[here].sum(axis=0)
+            run.score += float(scores[first:end, k].sum())
+        for k in [k for k, run in self._active.items() if run.end < before + n_frames]:
+            events.append(self._event(k, self._active.pop(k)))
+        return events
+
+    def _event(self, k: int, run: _Run) -> Event:
+        angles: tuple[float | None, float | None] = None, None
+        if self._has_directions:
+            azimuth, elevation, _ = cartesian_to_spherical(run.direction)
+            angles = float(np.rad2deg(azimuth)), float(np.rad2deg(elevation))
+        times_s = run.first * self._hop_s, run.end * self._hop_s
+        return Event(*times_s, self._classes[k], run.score / (run.end - run.first), *angles)
+
+
+def _draw(
+    task: TaskConfig,
+    has_directions: bool,
+    decoder: TrackDecoder,
+    events: Sequence[Event],
+    spectrogram: Columns,
+    duration_s: float,
+    title: str,
+) -> Figure:
+    levels = spectrogram.values
+    return recording_figure(
+        first_channel_db(levels[..., None], task.features.kind),
+        None,
+        decoder.rows.values,
+        task.dataset.classes,
+        hop_s=task.dataset.label_hop_s * decoder.rows.frames_per_row,
+        spectrogram_hop_s=duration_s / max(1, len(levels)),
+        title=title,
+        has_directions=has_directions,
+    )
