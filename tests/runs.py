@@ -1,6 +1,7 @@
 """Runs that were never trained: settings, and networks with random weights, as a training leaves them."""
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def write_run(task: Any, folder: Path, **statistics: float) -> Path:
             place = folder / fold / stage.name
             place.mkdir(parents=True)
             model.save(place / BEST)
-            (place / FINISHED).write_text("{}")
+            finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
+            (place / FINISHED).write_text(json.dumps(finished))
     (folder / "settings.yaml").write_text(yaml.safe_dump(task.model_dump(mode="json")))
     return folder
 
