@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import seld.systems
-from common.schema import build_schema
-from docs.settings_page import settings_page
+from docs.settings_page import SCHEMA, settings_page
 from tests.document_runs import SHORT, in_folder, is_listed, prepare_folder, without_python
 from tests.documents import PAGES, ROOT, Command, blocks, commands, problem, program_of, run_program
 
@@ -98,13 +97,18 @@ def test_every_page_is_in_the_contents():
     assert sorted(listed) == sorted(page.stem for page in PAGES if page.parent.name == "docs" and page.stem != "index")
 
 
-def test_the_reference_of_settings_is_that_of_the_schema():
-    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page(build_schema())
+@pytest.fixture(scope="module")
+def schema():
+    """The schema of `params.yaml`; tests/common/test_schema.py compares it with the classes."""
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def test_every_setting_has_a_meaning():
-    definitions = build_schema()["$defs"]
-    sections = {place: part["properties"] for place, part in definitions.items()}
+def test_the_reference_of_settings_is_that_of_the_schema(schema):
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == settings_page(schema)
+
+
+def test_every_setting_has_a_meaning(schema):
+    sections = {place: part["properties"] for place, part in schema["$defs"].items()}
     silent = [
         f"{place}.{name}"
         for place, properties in sections.items()
