@@ -199,7 +199,7 @@ def problem(command: Command, params: Path) -> str | None:
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
         return f"there is no {program[0]}"
     parser = parser_of(program)
-    if command.is_form:
+    if command.is_form or not arguments:  # a sentence may name a program alone
         known = set(_options(parser))
         unknown = [word for word in re.findall(r"(?<![\w-])--[a-z][\w-]*", command.text) if word not in known]
         return f"no such options: {', '.join(unknown)}" if unknown else None
