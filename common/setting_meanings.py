@@ -53,7 +53,7 @@ def _comments(source: str) -> dict[str, str]:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
         first, last = node.lineno - 1, node.end_lineno or node.lineno
-        above = []
+        above: list[str] = []
         while lines[first - 1].strip().startswith("#"):
             first -= 1
             above.insert(0, lines[first].strip())
