@@ -68,26 +68,25 @@ def network_of(task_id: str) -> Any:
 def trunk_rows(model: Any) -> list[tuple[str, tuple[int, ...]]]:
     """Describes the layers before the outputs: what they do, and the shape that comes out, without the batch."""
     rows: list[tuple[str, tuple[int, ...]]] = [("features: frames × bands × channels", model.input_shape[1:])]
-    convolutions: list[Any] = []
+    block: list[Any] = []  # convolutions that are not in a row yet
+
+    def end_block(last: Any = None, pool: str = "") -> None:
+        if block:
+            rows.append((_convolutions(block) + pool, (last or block[-1]).output.shape[1:]))
+            block.clear()
+
     for layer in model.layers:
         kind = type(layer).__name__
         if kind == "Conv2D" and layer.kernel_size != (1, 1):
-            if convolutions and convolutions[-1].filters != layer.filters:  # blocks without pools
-                rows.append((_convolutions(convolutions), convolutions[-1].output.shape[1:]))
-                convolutions = []
-            convolutions.append(layer)
+            if block and block[-1].filters != layer.filters:  # blocks without pools
+                end_block()
+            block.append(layer)
         elif kind.endswith("Pooling2D"):
-            pool = f", {'mean' if kind.startswith('Average') else 'maximum'} of {_times(layer.pool_size)}"
-            rows.append((_convolutions(convolutions) + pool, layer.output.shape[1:]))
-            convolutions = []
-        elif kind in ("Reshape", "Aggregate", "Bidirectional") and layer.name not in model.output_names:
-            if convolutions:
-                rows.append((_convolutions(convolutions), convolutions[-1].output.shape[1:]))
-                convolutions = []
-            if kind != "Aggregate" or layer.axis == 2:  # over time, it belongs to an output
-                rows.append((_other(layer), layer.output.shape[1:]))
-    if convolutions:
-        rows.append((_convolutions(convolutions), convolutions[-1].output.shape[1:]))
+            end_block(layer, f", {'mean' if kind.startswith('Average') else 'maximum'} of {_times(layer.pool_size)}")
+        elif kind in ("Reshape", "Bidirectional") or (kind == "Aggregate" and layer.axis == 2):
+            end_block()
+            rows.append((_other(layer), layer.output.shape[1:]))
+    end_block()
     return rows
 
 
