@@ -5,7 +5,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +51,19 @@ def _sections(definitions: Schema, family: str) -> Iterator[str]:
     properties = definitions[family]["properties"]
     parts = {name: _reference(entry) for name, entry in properties.items()}
     own = {name: entry for name, entry in properties.items() if parts[name] is None and name != "network"}
-    yield f"### The task itself\n\n{_table(own, {})}"
+    yield f"### The task itself\n\n{_table(_rows(definitions, own, {}))}"
     for name, place in parts.items():
         if place is not None:
-            section = definitions[place]
-            yield _section(f"`{name}`", section, properties[name].get("default", {}), f"{name}.")
+            yield _section(definitions, place, f"`{name}`", properties[name].get("default", {}), f"{name}.")
     for entry in properties["network"]["anyOf"]:
         place = entry["$ref"].removeprefix("#/$defs/")
-        yield _section(f"`network` of `system: {place.removeprefix(f'{family}.')}`", definitions[place], {}, "network.")
+        yield _section(definitions, place, f"`network` of `system: {place.removeprefix(f'{family}.')}`", {}, "network.")
 
 
-def _section(title: str, section: Schema, defaults: Schema, prefix: str) -> str:
+def _section(definitions: Schema, place: str, title: str, defaults: Schema, prefix: str) -> str:
+    section = definitions[place]
     about = section.get("description", "").split("\n")[0]
-    return f"### {title}\n\n{about}\n\n{_table(section['properties'], defaults, prefix)}"
+    return f"### {title}\n\n{about}\n\n{_table(_rows(definitions, section['properties'], defaults, prefix))}"
 
 
 def _reference(entry: Schema) -> str | None:
@@ -72,12 +72,20 @@ def _reference(entry: Schema) -> str | None:
     return reference.removeprefix("#/$defs/") if reference else None
 
 
-def _table(properties: Schema, defaults: Schema, prefix: str = "") -> str:
-    rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+def _table(rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    head = ["key | type | default | meaning", "--- | --- | --- | ---"]
+    return "".join(f"| {line} |\n" for line in [*head, *lines])
+
+
+def _rows(definitions: Schema, properties: Schema, defaults: Schema, prefix: str = "") -> Iterator[Sequence[str]]:
+    """A row for each setting, and for each of a section within the section."""
     for name, entry in properties.items():
-        cells = [f"`{prefix}{name}`", _type(entry), _default(name, entry, defaults), entry.get("description", "")]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
-    return "\n".join(rows) + "\n"
+        place = _reference(entry)
+        if place is not None:
+            yield from _rows(definitions, definitions[place]["properties"], {}, f"{prefix}{name}.")
+        else:
+            yield f"`{prefix}{name}`", _type(entry), _default(name, entry, defaults), entry.get("description", "")
 
 
 def _default(name: str, entry: Schema, defaults: Schema) -> str:
