@@ -88,12 +88,13 @@ ELSEWHERE = {
     r"seld --write-params": "tests/seld/test_cli.py",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.import_torch .*": "needs PyTorch: tests/common/test_import_torch.py",
-    r"-m (common\.compare|common\.tune|sed_task4\.segmentation\.mixing|tests\.fuzz)": "names the program alone",
+    r"-m (common\.compare|common\.tune|sed_task4\.segmentation\.mixing)": "names the program alone",
     r"-m common\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live .*": "sound from a pipe: tests of predict.py",
     r".* parallel\.address=.*": "a cluster: tests of several machines",
     r"(-m )?(common\.check_dataset|batch_feature_extraction\.py|seld\.py|seld\.score) .*\boffice\b.*": "own data",
-    r"-m tests\.fuzz .*": "`make soak`",
+    r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
+    r"-m dask( .*)?": "a cluster: tests of several machines",
 }
 
 
