@@ -55,7 +55,11 @@ SHORT = (
 TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
-    Long(r"batch_feature_extraction\.py 1 --set dataset_dir=.*", "needs recordings", ("simulate.py 1 --set dataset_dir=data/tau2019",)),
+    Long(
+        r"batch_feature_extraction\.py 1 --set dataset_dir=.*",
+        "needs recordings",
+        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+    ),
     Long(r"seld\.py (1 first|1 audio|two-stage first) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
@@ -88,7 +92,7 @@ ELSEWHERE = {
     r"seld --write-params": "tests/seld/test_cli.py",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.import_torch .*": "needs PyTorch: tests/common/test_import_torch.py",
-    r"-m (common\.check_dataset|common\.compare|common\.tune|sed_task4\.segmentation\.mixing)": "names the program alone",
+    r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": "names the program alone",
     r"-m common\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live .*": "sound from a pipe: tests of predict.py",
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",

@@ -100,10 +100,11 @@ def _starts_command(line: str) -> bool:
 def all_tasks() -> dict[str, dict]:
     """The tasks of `params.yaml`, and those that the pages show."""
     tasks = read_tasks(ROOT / "params.yaml")
-    for language, content in (block for page in PAGES for block in blocks(page.read_text(encoding="utf-8"))):
-        if language in ("yaml", "") and re.search(r"^\s+(inherits|family):", content, re.M):
-            shown = yaml.safe_load(content)
-            tasks |= shown.get("tasks", shown)
+    shown = [content for page in PAGES for kind, content in blocks(page.read_text("utf-8")) if kind in ("yaml", "")]
+    for part in (part for content in shown for part in re.split(r"\n\n(?=\S)", content)):
+        if re.match(r"[\w-]+:\n", part) and re.search(r"^\s+(inherits|family):", part, re.M):
+            read = yaml.safe_load(part)
+            tasks |= read.get("tasks", read)
     return tasks
 
 
