@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --disable-pip-version-check
 # TensorFlow's notices would hide the program's own messages.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check lint types audit soak bench torch setup lock clean
+.PHONY: demo test check lint types audit soak bench torch docs docs-check setup lock clean
 
 demo: $(STAMP)
 	$(RUN) simulate.py demo
@@ -51,6 +51,21 @@ torch: .venv-torch/bin/python
 	$(PYTHON) -m venv .venv-torch.part
 	.venv-torch.part/bin/python -m pip --disable-pip-version-check install --quiet torch numpy
 	rm -rf .venv-torch && mv .venv-torch.part .venv-torch
+
+# The pages of docs/ as HTML in build/docs; any warning is an error. Sphinx stands in an environment of its own, which sees
+# the packages of .venv: it imports the sources to describe them.
+docs: $(STAMP) .venv-docs/installed
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv --clear .venv-docs
+	.venv-docs/bin/python -m pip --disable-pip-version-check install --quiet --requirement docs/requirements.txt
+	$(RUN) -c 'import site; print(*site.getsitepackages())' > .venv-docs/lib/python$(VERSION)/site-packages/project.pth
+	@touch $@
+
+# Runs the commands of README and docs/ that take too long for the tests, in a small form.
+docs-check: $(STAMP)
+	$(RUN) -m tests.document_runs
 
 setup: $(STAMP)
 

@@ -24,6 +24,7 @@ NAMES = (
     "frontend",
     "windows",
     "memory",
+    "large_stores",
     "scoring",
     "event_scores",
     "training_steps",

@@ -3,6 +3,7 @@
 python -m benchmarks.scale
 """
 
+import argparse
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -130,4 +131,5 @@ def main(page: Path = PAGE) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Computes the tables of docs/scale.md from the measured rates.").parse_args()
     main()

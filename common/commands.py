@@ -50,13 +50,13 @@ def task_lines(path: Path) -> list[str]:
 
 
 def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None) -> int:
-    """Runs a command; a user's mistake becomes one message on stderr and status 2, Ctrl-C status 130."""
+    """Runs a command; a user's mistake becomes one message on stderr and its status, Ctrl-C status 130."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.status
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise

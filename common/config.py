@@ -38,12 +38,12 @@ class MultiHostConfig(Section):
 class RunConfig(Section):
     """Where and in which arithmetic a model runs."""
 
-    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"
+    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"  # what Keras computes with
     device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
     # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several processes, on JAX
     distribution: Literal["none", "mirrored", "multi_host"] = "none"
     multi_host: MultiHostConfig = MultiHostConfig()
-    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"  # arithmetic of the layers
     # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a GPU
     jit_compile: Literal["auto", True, False] = "auto"
     deterministic: bool = False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
@@ -66,40 +66,40 @@ class RunConfig(Section):
 class TrainingConfig(Section):
     """Length of the training and when it stops. An epoch ends with the scores of the validation split."""
 
-    epochs: int = Field(50, gt=0)
+    epochs: int = Field(50, gt=0)  # at most; an epoch is what lies between two validations
     passes_per_epoch: int = Field(1, gt=0)  # passes over the training splits between two validations
-    batches_per_pass: int | None = Field(None, gt=0)  # None: all of them
+    batches_per_pass: int | None = Field(None, gt=0)  # batches of one pass; None: all of them
     iterations_per_epoch: int | None = Field(None, gt=0)  # batches between two validations, in place of whole passes
     patience_epochs: int = Field(5, ge=0)  # stops after this many epochs without a better score; 0: never
     patience_from_epoch: int = Field(0, ge=0)  # epochs before this one do not count as without a better score
     min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)  # of Adam, at the start
     decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
     decay_iterations: int = Field(200, gt=0)  # ... each time this many batches are done
-    decay_from_iteration: int = Field(0, ge=0)  # no decay before
-    amsgrad: bool = False
+    decay_from_iteration: int = Field(0, ge=0)  # the learning rate stays as it is before
+    amsgrad: bool = False  # that variant of Adam
     epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
-    clip_norm: float | None = Field(None, gt=0)  # None: gradients are not clipped
-    # Recordings that are scored after each epoch, drawn by the seed once and for all.
+    clip_norm: float | None = Field(None, gt=0)  # longest gradient of a variable; None: not clipped
+    # Recordings that are scored after each epoch, drawn by the seed once and for all,
     validation_recordings: int | None = Field(None, gt=0)  # of the validation split; None: all of them
-    training_recordings: int = Field(0, ge=0)  # of the training splits too, logged as train_<score>
-    checkpoint_every_epochs: int | None = Field(None, gt=0)  # keep these models too; None: the best and the last state
+    training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
+    checkpoint_every_epochs: int | None = Field(None, gt=0)  # kept models; None: the best and the last
 
 
 class BaseTask(Section):
     """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
 
-    description: str = Field(min_length=1)
-    family: str
+    description: str = Field(min_length=1)  # one line, shown by --list
+    family: str  # package of the system: seld, sed_task4 or sed_task4.segmentation
     system: str  # file name in <family>/systems/
-    dataset_dir: Path
-    feature_dir: Path
-    output_dir: Path
-    seed: int = Field(0, ge=0)
-    simulate_missing_dataset: bool = False  # a task on simulated data writes its dataset by itself
+    dataset_dir: Path  # where the recordings are
+    feature_dir: Path  # where extracted features go
+    output_dir: Path  # where runs go, a folder each
+    seed: int = Field(0, ge=0)  # of everything that is drawn: simulation, first weights, order of batches, dropout
+    simulate_missing_dataset: bool = False  # whether the task writes its simulated dataset by itself
     # Stages to do again although they are finished: names as in the run's folder, or "extraction".
     overwrite: tuple[str, ...] = ()
-    network: dict[str, Any] = Field({})  # checked by the system's own NetworkConfig
+    network: dict[str, Any] = Field({})  # sizes of the network, checked by the system's own NetworkConfig
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
@@ -163,6 +163,8 @@ def read_tasks(path: Path) -> dict[str, dict]:
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
     """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are replaced.
 
+    Sizes of another system's network are not inherited.
+
     Args:
         tasks: unresolved settings by id, from `read_tasks`.
         task_id: the task wanted.
@@ -180,7 +182,12 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
         raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
     own = dict(tasks[task_id])
     parent = own.pop("inherits", None)
-    return own if parent is None else merge(resolve(tasks, str(parent), (*seen, task_id)), own)
+    if parent is None:
+        return own
+    base = resolve(tasks, str(parent), (*seen, task_id))
+    if own.get("system", base.get("system")) != base.get("system"):
+        base.pop("network", None)
+    return merge(base, own)
 
 
 def merge(base: Mapping, over: Mapping) -> dict:
@@ -288,15 +295,15 @@ def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
         field = getattr(current, "model_fields", {}).get(part)
         if field is None:  # an index of a list: stay on the class of its entries
             continue
-        current = _section_in(field.annotation)
+        current = section_in(field.annotation)
     return sorted(getattr(current, "model_fields", {}))
 
 
-def _section_in(annotation: Any) -> Any:
+def section_in(annotation: Any) -> Any:
     """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation itself."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
-    inner = (_section_in(argument) for argument in getattr(annotation, "__args__", ()))
+    inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))
     return next((found for found in inner if isinstance(found, type) and issubclass(found, Section)), annotation)
 
 

@@ -14,6 +14,8 @@ class UserError(Exception):
         half = _MOST_CHARACTERS // 2
         super().__init__(message if len(message) <= _MOST_CHARACTERS else f"{message[:half]} ... {message[-half:]}")
 
+    status = 2  # of the program
+
 
 class ConfigError(UserError):
     """A setting is unknown, has the wrong type, or contradicts another."""
@@ -29,3 +31,5 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """Training went wrong for a reason the settings can mend, such as a learning rate that is too high."""
+
+    status = 3

@@ -10,11 +10,11 @@ from common.section import Section
 class FoldConfig(Section):
     """One train / validation / test division; numbers are those of the dataset's splits."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")
-    train: tuple[int, ...] = Field(min_length=1)
-    # Empty: nothing is held out, and the scores of training recordings decide.
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")  # names the fold's folder in a run
+    train: tuple[int, ...] = Field(min_length=1)  # splits to learn from
+    # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings decide.
     validate_on: tuple[int, ...]
-    test: tuple[int, ...] = Field(min_length=1)
+    test: tuple[int, ...] = Field(min_length=1)  # splits that are predicted and scored at the end
     # As published for two systems: the model is chosen by its scores on the test splits, so they flatter.
     validate_on_test: bool = False
 

@@ -6,12 +6,14 @@
 import argparse
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.config import families
+from common.config import families, section_in
 from common.files import write_text
 from common.section import Section
+from common.setting_meanings import meanings
 from common.system import load_system, systems
 
 
@@ -54,8 +56,25 @@ def _named(section: type[Section], place: str, definitions: dict[str, Any]) -> d
     text = json.dumps(section.model_json_schema()).replace('"#/$defs/', f'"#/$defs/{place}.')
     schema = json.loads(text)
     parts = schema.pop("$defs", {})
-    definitions.update({f"{place}.{name}": _optional(part) for name, part in parts.items()})
-    return _optional(schema)
+    classes = {part.__name__: part for part in _sections_in(section)}
+    definitions.update({f"{place}.{name}": _optional(_described(part, classes[name])) for name, part in parts.items()})
+    return _optional(_described(schema, section))
+
+
+def _sections_in(section: type[Section]) -> Iterator[type[Section]]:
+    """The sections that a section has within it, at any depth."""
+    for field in section.model_fields.values():
+        part = section_in(field.annotation)
+        if isinstance(part, type) and issubclass(part, Section):
+            yield part
+            yield from _sections_in(part)
+
+
+def _described(schema: dict[str, Any], section: type[Section]) -> dict[str, Any]:
+    """Adds what the settings mean, which editors show beside them."""
+    for name, text in meanings(section).items():
+        schema["properties"][name].setdefault("description", text)
+    return schema
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:

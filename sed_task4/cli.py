@@ -14,3 +14,6 @@ def main(arguments: Sequence[str] | None = None, default_task: str = "crnn") -> 
     """Runs the command; returns its exit status."""
     return train(arguments, DESCRIPTION, default_task)
 
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -42,12 +42,12 @@ class Task4Training(TrainingConfig):
 class SecondPassConfig(Section):
     """What differs in the second pass, which learns from what the first said of unlabelled clips."""
 
-    # clip (published): its tags in all frames; frames: its frames times its tags
+    # Labels of a clip: clip (published), its tags in all frames; frames, its frames times its tags.
     pseudo_labels: Literal["clip", "frames"] = "clip"
     warm_start: bool = False  # start from the weights of the first pass
-    epochs: int | None = Field(None, gt=0)  # None: as in the first
-    batch_size: int | None = Field(None, gt=0)
-    learning_rate: float | None = Field(None, gt=0)
+    epochs: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
+    batch_size: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
+    learning_rate: float | None = Field(None, gt=0)  # of the second pass; None: as in the first
 
 
 class TaskConfig(BaseTask):

@@ -181,6 +181,10 @@ class Experiment:
             task.dataset.n_classes, task.decoding, task.features.hop_s, task.dataset.clip_s, task.scoring, gate
         )
 
+    def decisive_score(self, stage: Stage) -> tuple[str, str]:
+        """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
+        return f"val_{self.task.training.monitor}", "max"
+
     def _selections(self, store: FeatureStore, folder: Path) -> tuple[Selection, Selection]:
         """Chooses the labelled clips to learn from, and those that validate."""
         sets = self.task.sets
@@ -226,7 +230,7 @@ class Experiment:
             stage, train, validation, self._statistics(store), pipeline, task.seed,
             training=training, frontend=self.frontend,
         )  # fmt: skip
-        goal = Goal(f"val_{training.monitor}", "max", lambda: ValidationScorer(self), LEARNING_PANELS)
+        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)

@@ -18,7 +18,7 @@ def foa_transforms(kind: str) -> ChannelTransforms:
 
     Args:
         kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X; "magnitude_phase" has
-            channels |W| |Y| |Z| |X| and the four phases, "logmel_intensity" has log-mel of W Y Z X and the intensities
+            the magnitudes of W Y Z X and their phases, "logmel_intensity" has log-mel of W Y Z X and the intensities
             along x, y, z.
 
     Returns:

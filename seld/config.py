@@ -17,7 +17,7 @@ from seld.simulator import SimulationConfig
 class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
-    loss_weights: dict[Literal["sed", "doa"], float] = Field({"sed": 1.0, "doa": 50.0})
+    loss_weights: dict[Literal["sed", "doa"], float] = Field({"sed": 1.0, "doa": 50.0})  # of the two outputs
     # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and masked_rmse of angles.
     doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = "mse"
     augmentation: Literal["none", "foa_rotation"] = "none"  # foa_rotation: 16 rotations and reflections

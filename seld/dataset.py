@@ -32,19 +32,20 @@ _NAMES_SHOWN = 8  # of a list of files in an error
 class DatasetConfig(Section):
     """What the recordings of a dataset are like; the defaults are those of TAU Spatial Sound Events 2019."""
 
-    format: Literal["foa", "mic"] = "foa"
-    mode: Literal["dev", "eval"] = "dev"
+    format: Literal["foa", "mic"] = "foa"  # foa: first-order ambisonics; mic: the microphones themselves
+    mode: Literal["dev", "eval"] = "dev"  # eval: the evaluation set, split 0, is the test
+    # Event classes, in the order of the network's outputs.
     classes: tuple[str, ...] = (
         "knock", "drawer", "clearthroat", "phone", "keysDrop", "speech",
         "keyboard", "pageturn", "cough", "doorslam", "laughter",
     )  # fmt: skip
-    sample_rate_hz: int = Field(default=48000, gt=0)
-    channels: int = Field(default=4, gt=0)
-    recording_s: float = Field(default=60.0, gt=0)
-    label_hop_s: float = Field(default=0.02, gt=0)
-    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
-    elevation_range_deg: tuple[float, float] = (-40.0, 40.0)
-    angle_step_deg: float = Field(default=10.0, gt=0)
+    sample_rate_hz: int = Field(default=48000, gt=0)  # of the recordings
+    channels: int = Field(default=4, gt=0)  # of the recordings
+    recording_s: float = Field(default=60.0, gt=0)  # shorter recordings are padded with silence, longer ones cut
+    label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
+    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)  # of the grid of directions
+    elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
+    angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
         None,
         description="Positions of the microphones in metres, x to the front, y to the left, z up; null: not said. "

@@ -139,6 +139,10 @@ class Experiment:
             hop_ratio=hop_ratio,
         )
 
+    def decisive_score(self, stage: Stage) -> tuple[str, str]:
+        """The score of the validation recordings that chooses a stage's model, and "min" or "max"."""
+        return f"val_{'sed' if detects_only(stage) else 'seld'}_error", "min"
+
     def _train(
         self, stage: Stage, before: Sequence[Trained], fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path
     ) -> keras.Model:
@@ -157,9 +161,9 @@ class Experiment:
             frontend=self.frontend,
         )
         answers = Answers(before, lambda: data.scored)
-        monitor = f"val_{'sed' if detects_only(stage) else 'seld'}_error"
+        monitor, mode = self.decisive_score(stage)
         new_scorer = partial(ValidationScorer, task, stage, answers, self.decode)
-        goal = Goal(monitor, "min", new_scorer, learning_panels(monitor))
+        goal = Goal(monitor, mode, new_scorer, learning_panels(monitor))
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))

@@ -29,7 +29,7 @@ _TWO_STAGE_KINDS = ("logmel", "logmel_gcc")
 class FeatureConfig(FramingConfig):
     """Which features are computed, how they are stored and read; sizes not given are those published for the kind."""
 
-    kind: Kind = "magnitude_phase"
+    kind: Kind = "magnitude_phase"  # logmel_intensity: ambisonics alone; logmel_gcc: with correlations of microphones
     sample_rate_hz: int | None = Field(
         None, gt=0, description="Rate the recordings are resampled to; null: as recorded. logmel, logmel_gcc: 32000."
     )

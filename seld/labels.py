@@ -2,8 +2,8 @@
 
 description: `Events`, as in the metadata.
 regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and frame.
-classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of a (T, K, directions)
-    tensor that is almost all 0.
+classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of an almost empty
+tensor (T, K, directions).
 output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in submission files.
 
 Nothing here changes what it is given.

@@ -32,8 +32,8 @@ _UNDEFINED = "-"
 class ScoringConfig(Section):
     """How estimates become events, and which definition of the scores decides (stops training, picks the model)."""
 
-    scorer: Literal["dcase2019", "corrected"] = "dcase2019"
-    threshold: float = Field(default=0.5, gt=0, lt=1)
+    scorer: Literal["dcase2019", "corrected"] = "dcase2019"  # the definition that decides; both are always printed
+    threshold: float = Field(default=0.5, gt=0, lt=1)  # a class is active where its probability exceeds this
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,10 @@ class Experiment:
         dataset = self.task.dataset
         return SegmentationScorer(dataset.classes, self.framing, dataset.clip_s, self.task.decoding, self.task.scoring)
 
+    def decisive_score(self, stage: Stage) -> tuple[str, str]:
+        """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
+        return f"val_{self.task.training.monitor}", "max"
+
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains, tests and scores every fold.
 
@@ -162,7 +166,7 @@ class Experiment:
             training=task.training, frontend=self.frontend,
         )  # fmt: skip
         goal = Goal(
-            f"val_{task.training.monitor}", "max", lambda: TagScorer(task.scoring.tag_threshold), LEARNING_PANELS
+            *self.decisive_score(stage), lambda: TagScorer(task.scoring.tag_threshold), LEARNING_PANELS
         )
         return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
 

@@ -53,6 +53,14 @@ def test_a_task_lays_its_own_keys_over_the_inherited_ones():
     assert resolve(tasks, "2") == {"a": {"x": 1, "y": [9]}, "b": 3}
 
 
+def test_sizes_of_another_systems_network_are_not_inherited():
+    tasks = {"1": {"system": "a", "network": {"x": 1}, "b": 3}}
+    tasks["2"] = {"inherits": 1, "system": "c", "network": {"y": 2}}
+    assert resolve(tasks, "2") == {"system": "c", "network": {"y": 2}, "b": 3}
+    tasks["2"]["system"] = "a"
+    assert resolve(tasks, "2")["network"] == {"x": 1, "y": 2}
+
+
 def test_merging_changes_neither_side():
     base, over = {"a": {"x": 1}}, {"a": {"y": 2}}
     assert merge(base, over) == {"a": {"x": 1, "y": 2}}

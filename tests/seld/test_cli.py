@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.commands import extract, simulate
+from common.commands import extract, run_safely, simulate
 from common.config import read_tasks
+from common.errors import TrainingError
 from seld.cli import main
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -91,3 +92,11 @@ def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
     monkeypatch.setattr("common.commands.task_lines", interrupted)
     assert main(["--list"]) == 130
     assert "goes on from here" in capsys.readouterr().err
+
+
+def test_training_that_diverges_has_a_status_of_its_own(capsys):
+    def diverged(_):
+        raise TrainingError("lower the learning rate")
+
+    assert run_safely(diverged, []) == 3
+    assert capsys.readouterr().err == "error: lower the learning rate\n"
