@@ -61,7 +61,7 @@ def use(folder: Path) -> tuple[float, float, float]:
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures two sizes of store in processes of their own; what is given is the difference for each recording."""
-    sizes = (32, 96) if quick else (2_000, 20_000)
+    sizes = (32, 96) if quick else (500, 3_000)
     spawn = multiprocessing.get_context("spawn")
     figures: list[Figure | Goal] = []
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
