@@ -124,14 +124,14 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
     """Windows of whole recordings are an approximation where layers are recurrent: this is how good it is."""
     run, _ = recurrent
     audio = noises(SECONDS, 8000, 4)
-    for live in (False, True):
+    for live, tolerance in ((False, 2e-3), (True, 5e-2)):  # outputs are of about 1; live windows have less context
         predictor = load_predictor(run, "a", live)
         assert predictor.windows.frames < 1330
         whole = outputs_of(replace(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio)
         for name in ("sed", "doa"):
             assert whole[name].std() > 0.01
-            np.testing.assert_allclose(found[name], whole[name], atol=2e-3)
+            np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
 
 
 def test_folds_answer_together_or_alone(recurrent, tmp_path):
