@@ -1,6 +1,5 @@
 """Work spread over the processes of one machine, or over machines through a cluster of dask or ray."""
 
-import functools
 import importlib
 import logging
 import os
@@ -85,27 +84,18 @@ def parallel_map(
 
         # The limit holds for a whole process: threads that set and lift it one by one would lift each other's.
         limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
-        parent = os.getpid() if parallel.backend == "loky" else None
-        worker = partial(_on_worker, function, os.getcwd(), parent=parent)
-        work = function if parallel.backend == "threading" else worker
-        with limits, _ray(parallel), joblib.parallel_config(parallel.backend, n_jobs=min(parallel.n_jobs, len(items))):
+        work = function if parallel.backend == "threading" else partial(_on_worker, function, os.getcwd())
+        started = {"initializer": _end_with, "initargs": (os.getpid(),)} if parallel.backend == "loky" else {}
+        n_jobs = min(parallel.n_jobs, len(items))
+        with limits, _ray(parallel), joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started):
             pool = joblib.Parallel(return_as="generator_unordered" if parallel.local else "list", batch_size=1)
             yield from pool(joblib.delayed(work)(item) for item in items)
 
 
-def _on_worker(function: Callable[[Item], Result], folder: str, item: Item, parent: int | None = None) -> Result:
-    """Does one item in a process that does nothing else.
-
-    Args:
-        function: what is to be done.
-        folder: what relative paths start from.
-        item: what it is done with.
-        parent: the process that started this one and that it ends with; None: on a cluster, where it has none.
-    """
+def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> Result:
+    """Does one item in a process that does nothing else; `folder` is what relative paths start from."""
     from threadpoolctl import threadpool_limits
 
-    if parent is not None:
-        _end_with(parent)
     if os.getcwd() != folder:
         try:
             os.chdir(folder)
@@ -226,7 +216,6 @@ def _installed(module: str, package: str) -> Any:
         ) from error
 
 
-@functools.cache
 def _end_with(parent: int) -> None:
     """Ends this process soon after its parent, which would otherwise go on writing beside the parent's next run."""
 

@@ -69,7 +69,7 @@ _streamed: dict[str, Path] = {}  # shards that streams of this process read, so 
 
 
 def batches_per_pass(
-    frames: Sequence[int], sequence_frames: int, batch_size: int, sequence_hop_frames: int | None = None
+    frames: Sequence[int] | np.ndarray, sequence_frames: int, batch_size: int, sequence_hop_frames: int | None = None
 ) -> int:
     """Batches that one pass of `train_stream` yields.
 
