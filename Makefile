@@ -37,7 +37,7 @@ audit: $(STAMP)
 	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --upgrade pip-audit
 	@$(RUN) -m tests.audit_dependencies .venv-audit/bin/pip-audit
 
-# Under 40 minutes on two cores: jobs killed 50 times each, and 20000 damaged files.
+# Under 40 minutes on two cores: jobs killed 50 times each, and 20,000 damaged files.
 soak: $(STAMP)
 	$(RUN) -m tests.soak
 

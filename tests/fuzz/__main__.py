@@ -1,6 +1,6 @@
 """The long form: every reader against damaged files.
 
-    python -m tests.fuzz [--cases 20000] [--seed 0] [--only TARGET ...] [--jobs 2]
+    python -m tests.fuzz [--cases 20500] [--seed 0] [--only TARGET ...] [--jobs 2]
     python -m tests.fuzz --only TARGET --replay FOLDER       one case again, from its files
     python -m tests.fuzz --engine atheris --seconds 60       guided by coverage, where atheris is installed
 
@@ -65,7 +65,7 @@ def _weights(only: Sequence[str]) -> dict[str, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Every reader against damaged files.")
-    parser.add_argument("--cases", type=int, default=20_000, help="cases of all targets together (default 20000)")
+    parser.add_argument("--cases", type=int, default=20_500, help="cases of all targets together (default 20500)")
     parser.add_argument("--seed", type=int, default=0, help="decides which cases (default 0)")
     parser.add_argument("--only", nargs="+", default=[], metavar="TARGET", help="these targets alone")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")

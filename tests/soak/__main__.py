@@ -1,4 +1,4 @@
-"""python -m tests.soak [--kills 50] [--cases 20000] [--seed 0] [--only ...]: what survives kills and damaged files.
+"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: what survives kills and damaged files.
 
 Kills extraction, simulation, mixing and training so many times each, compares what they leave with uninterrupted runs,
 and gives damaged files to all readers. Two of these run at a time, each on a core.
@@ -26,7 +26,7 @@ def main() -> int:
     """Runs what is asked for; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="of each kind of job (default 50)")
-    parser.add_argument("--cases", type=int, default=20000, help="damaged files (default 20000)")
+    parser.add_argument("--cases", type=int, default=20500, help="damaged files (default 20500)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", choices=[*GROUPS, FUZZ], default=[*GROUPS, FUZZ])
     given = parser.parse_args()
