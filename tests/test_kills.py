@@ -100,6 +100,7 @@ WRITERS = {
     "a.tfrecord": lambda path: write_shard(path, [("a", {"x": np.zeros(3, np.float32)})], SCHEMA),
     "a.keras": lambda path: save_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), path),
     "a.png": lambda path: save_figure(Figure((1, 1)), path),
+    "a.html": lambda path: path.write_text("<html></html>\n"),
     "history.csv": lambda path: path.write_text("epoch,loss\n0,0.5\n"),
 }
 

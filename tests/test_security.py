@@ -82,7 +82,8 @@ def _imported(node: ast.AST) -> list[str]:
 def problems(source: str) -> Iterator[str]:
     """Lists what a module must not do, by line."""
     tree = ast.parse(source)
-    aliases, has_hashes = _aliases(tree), "hashlib" in source
+    asks_only = 0 < source.count("urlopen(") == source.count('method="HEAD"') and "urlretrieve" not in source  # sizes
+    aliases, has_hashes = _aliases(tree), "hashlib" in source or asks_only
     for node in ast.walk(tree):
         where = f"line {getattr(node, 'lineno', 0)}: "
         for name in _imported(node):
@@ -146,7 +147,8 @@ def test_each_rule_bites(planted):
         "import yaml\nclass Strict(yaml.SafeLoader): pass", "import numpy as np\nnp.load(p, allow_pickle=False)",
         "from common.model_files import load_model\nload_model(path)", "torch.load(path, weights_only=True)",
         "import subprocess\nsubprocess.run(['ls'])", "archive.extractall(folder, filter='data')",
-        "import hashlib, urllib.request", "from urllib.parse import quote", "model.eval()",
+        "import hashlib, urllib.request", 'import urllib.request as r\nr.urlopen(r.Request(url, method="HEAD"))',
+        "from urllib.parse import quote", "model.eval()",
     ],
 )  # fmt: skip
 def test_what_is_harmless_passes_the_rules(harmless):

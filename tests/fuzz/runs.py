@@ -11,7 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from common.callbacks import latest_state, restore_variables
-from common.compare import comparison, to_text
+from common.compare import scores_of
 from common.config import load_task
 from common.errors import CheckpointError
 from common.import_torch import read_mean_std
@@ -85,8 +85,8 @@ def _trained(folder: Path) -> None:
 
 def _scores(folder: Path) -> None:
     for line in (None, "always silent"):
-        table = comparison([folder], line)
-        assert len(table) == 2 and to_text(table, markdown=True) and to_text(table, markdown=False)
+        scores = scores_of(folder, line)
+        assert scores and all(value is None or isinstance(value, int | float) for value in scores.values())
 
 
 def _simulation(folder: Path) -> None:

@@ -78,6 +78,7 @@ def _of_run(path: Path, folder: Path) -> Any:
         return _digest(read_arrays(path))
     special = {
         "environment.json": lambda: "differs: command, and parts of the run",
+        "report.html": lambda: "differs: dates, times and places",
         "settings.yaml": lambda: path.read_text().replace(str(folder.parent), ""),
         "history.csv": lambda: history_rows(path.parent),
         "training.json": lambda: finished_text(path.parent),
@@ -128,6 +129,11 @@ def _read_yaml(path: Path) -> None:
     yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def _read_page(path: Path) -> None:
+    if not path.read_text(encoding="utf-8").rstrip().endswith("</html>"):
+        raise ValueError("its end is missing")
+
+
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".wav": read_audio,
     ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
@@ -136,5 +142,6 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".tfrecord": _read_records,
     ".keras": _weights,
     ".png": _read_image,
+    ".html": _read_page,
     **dict.fromkeys((".csv", ".tsv", ".txt", ".md"), _read_lines),
 }
