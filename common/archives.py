@@ -2,12 +2,12 @@
 
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from common.files import atomic_path
+from common.files import atomic_path, stays_inside
 
 _MOST_BYTES = 64 << 20  # an archive may become this large in any case
 _MOST_TIMES = 20  # beyond, it may become so many times its size: weights and features hardly shrink
@@ -26,16 +26,12 @@ def check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, ArithmeticError, LookupError, NotImplementedError, UnicodeDecodeError) as error:
         raise ValueError(f"no zip archive: {error}") from error
     names = [member.filename for member in members]
-    outside = [name for name in names if set(name) & set("\\\0") or _leaves(PurePosixPath(name))]
+    outside = [name for name in names if not stays_inside(name)]
     if outside or len(set(names)) < len(names):
         raise ValueError(f"members outside of it or twice in it: {(outside or names)[:3]}")
     unpacked = sum(member.file_size for member in members)
     if unpacked > max(_MOST_BYTES, _MOST_TIMES * path.stat().st_size):
         raise ValueError(f"it would become {unpacked / 1e6:.0f} MB")
-
-
-def _leaves(path: PurePosixPath) -> bool:
-    return path.is_absolute() or ".." in path.parts
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:

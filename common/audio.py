@@ -32,7 +32,7 @@ def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | No
         DataError: no such file, not a sound file, truncated, empty, another rate or number of channels, values that
             are not finite or lie outside [-1, 1].
     """
-    return _read(Path(path), sample_rate_hz, channels)[0]
+    return read_with_rate(path, sample_rate_hz, channels)[0]
 
 
 class AudioHeader(NamedTuple):
@@ -73,7 +73,7 @@ def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
     Raises:
         DataError: see `read_audio`.
     """
-    audio, rate_hz = _read(Path(path), None, None)
+    audio, rate_hz = read_with_rate(path)
     mono = audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)  # the mean of one is slow
     return resample(mono, rate_hz, sample_rate_hz)
 
@@ -103,8 +103,11 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(audio, ((0, missing), (0, 0))) if missing > 0 else audio[:samples]
 
 
-def _read(path: Path, sample_rate_hz: int | None, channels: int | None) -> tuple[np.ndarray, int]:
-    """The checked recording, float32 (S, C), and its rate."""
+def read_with_rate(
+    path: Path, sample_rate_hz: int | None = None, channels: int | None = None
+) -> tuple[np.ndarray, int]:
+    """Reads a recording as `read_audio` does, and tells its rate."""
+    path = Path(path)
     with opened(path) as file:
         check_format(path, file, sample_rate_hz, channels)
         audio, rate_hz = _samples(path, file), file.samplerate  # (S, C)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from common.archives import read_arrays
+from common.archives import read_arrays, write_arrays
 from common.errors import CheckpointError, TrainingError
 from common.files import atomic_path, load_json, write_json
 from common.plotting import learning_curves, save_figure
@@ -279,8 +279,7 @@ def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) ->
 def save_variables(path: Path, variables: Sequence) -> None:
     """Writes variables in their order, as arrays of an `.npz`."""
     arrays = {f"{number:04d}": keras.ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+    write_arrays(path, arrays)
 
 
 def restore_variables(path: Path, variables: Sequence) -> None:

@@ -4,9 +4,7 @@ python -m common.compare RUN RUN ... [--line LABEL] [--markdown] [--out FILE.htm
 """
 
 import argparse
-import csv
 import importlib
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,12 +17,14 @@ from matplotlib.figure import Figure
 
 from common.charts import panel_chart
 from common.commands import run_safely
+from common.config import flat_settings
 from common.errors import CheckpointError, ConfigError
 from common.files import write_text
 from common.page import Block, Charts, Note, Page, Section, Table, write_page
 from common.plotting import Curve, Panel, draw_panel, new_figure, save_figure, tidy
 from common.report import SCORES, ScoresForm, finished_stages, flat_scores
 from common.run_directory import read_form, read_settings
+from common.tables import to_csv, to_text
 
 History = Mapping[str, Sequence[float | None]]
 _PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # what they are says nothing of a run
@@ -118,17 +118,10 @@ def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
     """Finds the settings that are not the same in all runs: by dotted key, the value in each, None where it lacks."""
-    flat = [_flat(run.settings) for run in runs.values()]
+    flat = [flat_settings(run.settings) for run in runs.values()]
     keys = dict.fromkeys(key for settings in flat for key in settings if key.split(".")[0] not in _PLACES)
     values = {key: [settings.get(key) for settings in flat] for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
@@ -138,15 +131,6 @@ def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
         for key, values in differing_settings(runs).items()
     ]
     return [["setting", *runs], *rows]
-
-
-def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
-    """Writes a table in aligned columns, or in Markdown."""
-    if markdown:
-        rule = ["---", *["---:"] * (len(table[0]) - 1)]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [table[0], rule, *table[1:]])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
 
 
 def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
@@ -203,13 +187,11 @@ def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
     """Scores, and the settings that differ, in the columns of one row for each run."""
     names = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
     settings = differing_settings(runs)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["run", *names, *settings])
+    rows: list[list[Any]] = [["run", *names, *settings]]
     for number, (label, run) in enumerate(runs.items()):
         values = [run.scores.get(name) for name in names] + [values[number] for values in settings.values()]
-        writer.writerow([label, *("" if value is None else value for value in values)])
-    write_text(path, text.getvalue())
+        rows.append([label, *("" if value is None else value for value in values)])
+    write_text(path, to_csv(rows))
 
 
 def _write_png(path: Path, runs: Mapping[str, Run]) -> None:

@@ -199,6 +199,14 @@ def merge(base: Mapping, over: Mapping) -> dict:
     return joined
 
 
+def flat_settings(settings: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= flat_settings(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def parse_overrides(assignments: Sequence[str]) -> dict:
     """Turns `["training.epochs=3", "seed=1"]` into `{"training": {"epochs": 3}, "seed": 1}`.
 

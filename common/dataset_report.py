@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from common.audio import FULL_SCALE, read_audio, read_header
+from common.audio import FULL_SCALE, read_header, read_with_rate
 from common.errors import DataError
 from common.parallel import ParallelConfig, parallel_map
 
@@ -136,15 +136,15 @@ def _decoded(path: Path) -> AudioFacts:
     import zlib
 
     try:
-        header, audio = read_header(path), read_audio(path)  # (S, C)
+        audio, rate_hz = read_with_rate(path)  # (S, C)
     except DataError as error:
         return AudioFacts(path, str(error))
     return AudioFacts(
         path,
         None,
-        header.sample_rate_hz,
-        header.channels,
-        header.duration_s,
+        rate_hz,
+        audio.shape[1],
+        len(audio) / rate_hz,
         clipped=float(np.mean(np.abs(audio) >= _FULL)),
         dead_channels=tuple(int(channel) for channel in np.flatnonzero(~audio.any(axis=0))),
         equal_channels=audio.shape[1] > 1 and bool((audio == audio[:, :1]).all()),

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import AfterValidator, TypeAdapter
 
 from common.archives import read_arrays, write_arrays
+from common.config import flat_settings
 from common.errors import DataError
 from common.files import atomic_path, file_crc32, is_file_name, load_json
 from common.scaler import RunningStatistics
@@ -304,7 +305,10 @@ def check_settings(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str,
     Raises:
         DataError: they differ; the message names keys and values.
     """
-    before, now = _flat(stored), _flat(json.loads(canonical_json(wanted)))
+    before, now = (
+        {key: json.dumps(value, ensure_ascii=False) for key, value in flat_settings(settings).items()}
+        for settings in (stored, json.loads(canonical_json(wanted)))
+    )
     keys = [key for key in sorted({*before, *now}) if before.get(key, "absent") != now.get(key, "absent")]
     if not keys:
         return
@@ -356,14 +360,3 @@ def read_statistics(path: Path) -> dict[str, RunningStatistics]:
         }
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"Damaged statistics: {path} ({error}). {EXTRACT_AGAIN}") from error
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, ensure_ascii=False)
-    return flat
-

@@ -9,7 +9,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from common.errors import DataError
@@ -138,6 +138,12 @@ def is_file_name(text: Any) -> bool:
         return len(text.encode("utf-8")) < _MOST_NAME_BYTES
     except UnicodeEncodeError:  # half of a character
         return False
+
+
+def stays_inside(text: str) -> bool:
+    """Whether a path from a file or an archive, with / between folders, leads to no other folder than one below."""
+    path = PurePosixPath(text)
+    return not (path.is_absolute() or ".." in path.parts or set(text) & set("\\\0"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,7 +1,5 @@
 """What a search found: a table of its trials, the best settings to paste into `params.yaml`, a figure."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -59,13 +57,6 @@ def trials_table(rows: Sequence[TrialRow], target: Target) -> list[list[str]]:
         for row in rows
     ]
     return [["trial", "state", target.metric, "run", *keys], *body]
-
-
-def to_csv(table: Sequence[Sequence[str]]) -> str:
-    """Writes a table as CSV."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(table)
-    return text.getvalue()
 
 
 def best_settings(best: TrialRow, target: Target) -> str:

@@ -2,14 +2,14 @@
 
 import io
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from matplotlib.image import imsave
 
-from common.audio import read_audio, resample
+from common.audio import read_with_rate, resample
 from common.errors import DataError
 from common.page import Lane, Line, Picture, Sound, data_uri, ticks
 
@@ -62,8 +62,7 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
     Raises:
         DataError: the recording is gone or cannot be read, or MP3 cannot be written here.
     """
-    recorded = read_audio(path)
-    rate_hz = soundfile.info(path).samplerate
+    recorded, rate_hz = read_with_rate(path)
     audio = downmix(recorded[: round(SHOWN_S * rate_hz)])[:, None]
     mono = resample(audio, rate_hz, _SOUND_HZ)
     peak = float(np.abs(mono).max(initial=0)) or 1.0
@@ -180,10 +179,3 @@ def first_channel(audio: np.ndarray) -> np.ndarray:
 def mean_channel(audio: np.ndarray) -> np.ndarray:
     """The mean (S,) of the channels of audio (S, C)."""
     return audio.mean(axis=1)
-
-
-def names_listed(names: Iterable[str], most: int = 5) -> str:
-    """Names for a sentence, the first few only."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

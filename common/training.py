@@ -1,7 +1,6 @@
 """Trains one stage of a system: fit with scores, early stopping, checkpoints, logs and resume."""
 
 import csv
-import io
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from common.pipeline import guard_stream
 from common.processes import place
 from common.run_directory import FINISHED, Finished, read_form
 from common.system import Stage
+from common.tables import to_csv
 
 logger = logging.getLogger(__name__)
 BEST = "best.keras"
@@ -230,9 +230,7 @@ def _cut_history(path: Path, epochs: int) -> None:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CheckpointError(f"{path} is damaged: {error}. Delete it and run the same command again.") from error
-    kept = io.StringIO()
-    csv.writer(kept, lineterminator="\n").writerows(rows[: epochs + 1] if epochs else [])
-    write_text(path, kept.getvalue())
+    write_text(path, to_csv(rows[: epochs + 1] if epochs else []))
 
 
 def finished_epochs(folder: Path) -> dict[str, Any]:

@@ -23,21 +23,20 @@ from typing import Any
 import numpy as np
 
 from common.commands import base_parser, choose_backend, command_line, params_path, prepare_data, run_folder, run_safely
-from common.compare import to_text
 from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError, TrainingError
 from common.files import write_text
 from common.locks import only_one
 from common.plotting import save_figure
 from common.quiet import stderr_discarded
-from common.run_directory import open_run, read_json
-from common.search_report import Target, TrialRow, best_settings, search_figure, to_csv, trials_table
+from common.run_directory import FINISHED, Finished, open_run, read_form
+from common.search_report import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search_space import FORMS, Range, Space, as_yaml, checked_space, extracts, parse_space
+from common.tables import to_csv, to_text
 
 logger = logging.getLogger(__name__)
 STORAGE = "search.sqlite3"
 TRIALS = "trials"
-FINISHED = "training.json"  # of a stage, see `common.training`
 LOWER_IS_BETTER = {"loss", "er", "error"}  # words in the names of scores
 
 
@@ -114,14 +113,14 @@ def score_of(run: Path, stage: str, metric: str) -> float:
 
     Raises:
         ConfigError: the history has no such score.
-        CheckpointError: the run is not finished.
+        CheckpointError: the run is not finished, or a file of it damaged.
     """
     paths = sorted(run.rglob(f"{stage}/{FINISHED}"))
     if not paths:
         raise CheckpointError(f"{run} holds no finished stage {stage!r}. Delete the folder and run the command again.")
     scores = []
     for path in paths:
-        finished = read_json(path)
+        finished = read_form(path, Finished)
         known = [name for name in finished["history"] if name.startswith("val_")]
         if metric not in known:
             expected = ", ".join(known)
@@ -244,7 +243,7 @@ def _run(arguments: Sequence[str]) -> None:
         if not extracts(space):
             prepare_data(task)
         rows = run_search(search, options.trials)
-    print(to_text(trials_table(rows, search.target), markdown=False))
+    print(to_text(trials_table(rows, search.target)))
     best = search.target.best(rows)
     if best is not None:
         print(f"\nBest settings, for {path}:\n\n{best_settings(best, search.target)}")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
-from common.files import atomic_path
+from common.files import atomic_path, stays_inside
 
 
 def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
@@ -103,7 +103,6 @@ def _placed(archive: zipfile.ZipFile, starts: Sequence[int]) -> list[zipfile.Zip
 
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
+    if not stays_inside(name):
         raise DataError(f"{archive}: the entry {name!r} would be written outside its folder. Do not use this archive.")
-    return path
+    return PurePosixPath(name)

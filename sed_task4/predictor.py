@@ -11,12 +11,11 @@ from common.frame_stream import Framing
 from common.frontend import context_frames
 from common.overview import Columns
 from common.predictor import Event, Heard, Predictor
-from common.run_directory import read_json
 from common.trained import Outputs, TrainedModels, answering, load_models
 from common.windows import Window, Windows
 from sed_task4.config import TaskConfig
 from sed_task4.decoding import DecodingConfig, gated_frames
-from sed_task4.experiment import THRESHOLDS, Experiment
+from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, as_frontend
 from sed_task4.figures import prediction_figure
@@ -44,8 +43,7 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
     models = load_models(run, task, stages, fold)
     thresholds = None
     if task.decoding.tag_threshold is not None and task.decoding.search_thresholds:
-        stored = read_json(run / stages[-1].name / THRESHOLDS)
-        thresholds = np.array([stored[name] for name in task.dataset.classes])
+        thresholds = read_thresholds(run / stages[-1].name / THRESHOLDS, task.dataset.classes)
     frames = task.pipeline.sequence_frames
     return clip_predictor(experiment, models, Windows(frames, frames // _OVERLAP, last_is_whole=True), thresholds)
 

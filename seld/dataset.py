@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from common.errors import DataError
 from common.files import is_file_name
 from common.section import Section
+from common.tables import header_problem
 from seld.geometry import AngleGrid
 from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
 
@@ -311,16 +312,13 @@ def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events,
         return Events.from_array(np.zeros((0, 6))), []
     reader = csv.DictReader(text.splitlines())
     try:
-        header = reader.fieldnames or ()
+        header = list(reader.fieldnames or ())
         body = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"{source}, line {reader.line_num + 1}: {error}. Correct the row.") from error
-    missing = [column for column in COLUMNS if column not in header]
-    repeated = [column for column in COLUMNS if list(header).count(column) > 1]
-    if missing or repeated:
-        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
+    if problem := header_problem(header, COLUMNS):
         raise DataError(
-            f"{source}, line 1: {what}. Expected: {','.join(COLUMNS)}. Received: {','.join(header)[:200]}. Put the "
+            f"{source}, line 1: {problem}. Expected: {','.join(COLUMNS)}. Received: {','.join(header)[:200]}. Put the "
             "header back as the first line."
         )
     index = {name: number for number, name in enumerate(dataset.classes)}

@@ -17,11 +17,11 @@ from common.frame_stream import Framing
 from common.frontend import context_frames
 from common.overview import Columns, Rows
 from common.predictor import Event, Heard, Predictor
-from common.trained import Outputs, answering, load_models
+from common.trained import Outputs, answering, load_models, mean_outputs
 from common.windows import Window, Windows
 from seld.config import TaskConfig
-from seld.experiment import Experiment, first_channel_db
-from seld.features import as_frontend, compute_features, frontend_of
+from seld.experiment import Experiment
+from seld.features import as_frontend, compute_features, first_channel_db, frontend_of
 from seld.figures import recording_figure, runs
 from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
 from seld.validation import detects_only
@@ -109,7 +109,7 @@ def average_outputs(answers: Sequence[Outputs]) -> Outputs:
     Args:
         answers: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as vectors} each.
     """
-    mean = {name: np.mean([answer[name] for answer in answers], axis=0) for name in answers[0]}
+    mean = mean_outputs(answers)
     n_classes = mean["sed"].shape[-1]
     if mean["doa"].shape[-1] == 2 * n_classes:
         azimuths = np.stack([answer["doa"][..., :n_classes] for answer in answers])

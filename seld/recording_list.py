@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from common.errors import DataError
+from common.files import stays_inside
 
 LIST_NAME = "recordings.csv"
 _REQUIRED = ("filename", "split", "overlap")
@@ -133,7 +134,7 @@ def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
 def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
     """The file that a path names; it must be there, and below the dataset folder."""
     path = PurePosixPath(text)
-    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text:
+    if not path.name or not stays_inside(text):
         raise DataError(
             f"{where}: {column} must be a path below the dataset folder, with / between folders and without '..'. "
             f"Received: {text!r}. Correct the row."

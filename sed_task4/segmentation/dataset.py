@@ -14,6 +14,7 @@ from common.errors import DataError
 from common.files import is_file_name
 from common.safe_yaml import read_yaml
 from common.section import Section
+from common.tables import header_problem
 
 LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")
@@ -374,13 +375,10 @@ def _parse_rows(text: str, separator: str, columns: Sequence[str], source: str) 
         body = [(lines.line_num, row) for row in lines]
     except csv.Error as error:
         raise DataError(f"{source}, line {lines.line_num}: {error}. Correct the row.") from error
-    missing = [column for column in columns if column not in header]
-    repeated = [column for column in columns if header.count(column) > 1]
-    if missing or repeated:
-        what = f"missing column(s) {', '.join(missing)}" if missing else f"column(s) {', '.join(repeated)} twice"
+    if problem := header_problem(header, columns):
         raise DataError(
-            f"{source}, line 1: {what}. Expected: {', '.join(columns)}. Received: {', '.join(header)[:200]}. Put the "
-            "header back as the first line."
+            f"{source}, line 1: {problem}. Expected: {', '.join(columns)}. Received: {', '.join(header)[:200]}. "
+            "Put the header back as the first line."
         )
     rows: dict[int, Mapping[str, str]] = {}
     for line, row in body:
