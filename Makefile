@@ -84,7 +84,7 @@ $(STAMP): requirements.lock
 
 # The only target that needs uv (https://docs.astral.sh/uv): exact versions for every Python and platform at once.
 lock:
-	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --extra dev --extra jax --no-annotate \
+	uv pip compile --universal --python-version 3.11 --fork-strategy fewest --extra dev --extra jax --extra export --no-annotate \
 	    --no-emit-index-url --custom-compile-command "make lock" --upgrade setup.cfg --output-file requirements.lock
 
 clean:

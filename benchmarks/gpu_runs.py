@@ -346,4 +346,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the program under way is ended, too
-    sys.exit(run_safely(main, None))
+    sys.exit(run_safely(main, None, goes_on=True))

@@ -49,8 +49,16 @@ def task_lines(path: Path) -> list[str]:
     return [f"{name:<{width}}  {resolve(tasks, name).get('description', '')}" for name in tasks]
 
 
-def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None) -> int:
-    """Runs a command; a user's mistake becomes one message on stderr and its status, Ctrl-C status 130."""
+def run_safely(
+    main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None, *, goes_on: bool = False
+) -> int:
+    """Runs a command; a user's mistake becomes one message on stderr and its status, Ctrl-C status 130.
+
+    Args:
+        main: what it does.
+        arguments: of the command line; None: those of this process.
+        goes_on: whether the same command goes on where it was stopped.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     try:
         main(sys.argv[1:] if arguments is None else arguments)
@@ -63,7 +71,7 @@ def run_safely(main: Callable[[Sequence[str]], None], arguments: Sequence[str] |
         print(f"error: {storage_error(error.filename or 'a file', error, 'read or write')}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped" + ("; the same command goes on from here" if goes_on else ""), file=sys.stderr)
         return 130
     return 0
 
@@ -102,7 +110,7 @@ def train(arguments: Sequence[str] | None, description: str, default_task: str) 
         description: what the script is for.
         default_task: task id when none is given.
     """
-    return run_safely(lambda given: _train(given, description, default_task), arguments)
+    return run_safely(lambda given: _train(given, description, default_task), arguments, goes_on=True)
 
 
 def _train(arguments: Sequence[str], description: str, default_task: str) -> None:
@@ -174,7 +182,7 @@ def _write_params() -> None:
 
 def extract(arguments: Sequence[str] | None = None) -> int:
     """`batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]`: recordings to shards and statistics."""
-    return run_safely(_extract, arguments)
+    return run_safely(_extract, arguments, goes_on=True)
 
 
 def _extract(arguments: Sequence[str]) -> None:
@@ -210,7 +218,7 @@ def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
 
 def simulate(arguments: Sequence[str] | None = None) -> int:
     """`simulate.py <task-id> [--preset P] [--annotations DIR]`: a dataset in the real layout."""
-    return run_safely(_simulate, arguments)
+    return run_safely(_simulate, arguments, goes_on=True)
 
 
 def _simulate(arguments: Sequence[str]) -> None:

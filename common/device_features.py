@@ -49,7 +49,10 @@ class AudioFeatures(keras.layers.Layer):
         samples = ops.cast(audio, "float32") / FULL_SCALE
         features = getattr(self, f"_{self.frontend.kind}")(ops.transpose(samples, (0, 2, 1)))  # (B, C', T, F)
         features = ops.transpose(features, (0, 2, 3, 1))
-        return self._interleaved(features) if self.frontend.interleaved_channels else features
+        if self.frontend.interleaved_channels:
+            return self._interleaved(features)
+        # Changes nothing: LiteRT loses the number of channels on the way through a transform, unless it is said.
+        return ops.reshape(features, (*ops.shape(features)[:2], *self.frontend.bands_channels))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns (B, T, F, C'); T is None where the number of samples is."""

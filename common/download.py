@@ -142,7 +142,7 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m common.download`; returns the exit status."""
-    return run_safely(_run, arguments)
+    return run_safely(_run, arguments, goes_on=True)
 
 
 def _run(arguments: Sequence[str]) -> None:

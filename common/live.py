@@ -4,12 +4,14 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import TextIO
+from types import FrameType
+from typing import Self, TextIO
 
 import numpy as np
 
@@ -96,8 +98,40 @@ class EventPrinter:
         self._output.flush()
 
 
+class Interrupt:
+    """Ctrl-C as the end of audio: while it is waited for at once, otherwise once what came has been computed.
+
+    A second Ctrl-C ends the program.
+    """
+
+    def __init__(self) -> None:
+        self._asked = self._waiting = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def next_of(self, blocks: Iterator[np.ndarray]) -> np.ndarray | None:
+        """The next block; None at the end."""
+        try:
+            self._waiting = True
+            return None if self._asked else next(blocks, None)
+        except KeyboardInterrupt:
+            return None
+        finally:
+            self._waiting = False
+
+    def _handle(self, signal_number: int, frame: FrameType | None) -> None:
+        if self._waiting or self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+
 def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_json: bool = False) -> None:
-    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary.
+    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary; only in the main thread.
 
     Args:
         predictor: trained models.
@@ -117,24 +151,17 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
     show, ended = EventPrinter(predictor, timed, output, as_json), False
     try:
         show.header()
-        while not ended:
-            block = _next(blocks)
-            began, ended = time.monotonic(), block is None
-            for heard in listener.finish() if block is None else listener.feed(block):
-                for event in heard.events:
-                    show(event)
-            busy_s += time.monotonic() - began
+        with Interrupt() as interrupt:
+            while not ended:
+                block = interrupt.next_of(blocks)
+                began, ended = time.monotonic(), block is None
+                for heard in listener.finish() if block is None else listener.feed(block):
+                    for event in heard.events:
+                        show(event)
+                busy_s += time.monotonic() - began
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be written, also at the exit
     logger.info("%s", _summary(show.latencies_s, listener.duration_s, busy_s))
-
-
-def _next(blocks: Iterator[np.ndarray]) -> np.ndarray | None:
-    """The next block; None at the end, which Ctrl-C is too."""
-    try:
-        return next(blocks, None)
-    except KeyboardInterrupt:
-        return None
 
 
 def _summary(latencies_s: list[float], duration_s: float, busy_s: float) -> str:

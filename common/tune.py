@@ -222,7 +222,7 @@ def optuna_library() -> ModuleType:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return run_safely(_run, arguments)
+    return run_safely(_run, arguments, goes_on=True)
 
 
 def _run(arguments: Sequence[str]) -> None:

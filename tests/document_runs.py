@@ -80,6 +80,7 @@ LONG = (
     Long(r"-m (common\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(r"-m common\.check_dataset 1 .*", "needs recordings", ("simulate.py 1 --set dataset_dir=data/tau2019",)),
     Long(r"predict\.py runs/demo_a (?!--live).*", "needs a run", ("seld.py demo a",)),
+    Long(r"-m common\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.report runs/demo_a.*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.compare runs/demo_a runs/demo_b.*", "needs two runs", ("seld.py demo a",)),
 )
@@ -93,7 +94,6 @@ ELSEWHERE = {
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.import_torch .*": "needs PyTorch: tests/common/test_import_torch.py",
     r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": "names the program alone",
-    r"-m common\.export .* --format onnx .*": "needs the extra export: tests/common/test_export.py",
     r"-m common\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live( .*)?": "sound from a pipe: tests of predict.py",
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",

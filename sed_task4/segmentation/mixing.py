@@ -372,7 +372,7 @@ def _read_scene(path: Path, dataset: DatasetConfig) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return run_safely(_main, arguments)
+    return run_safely(_main, arguments, goes_on=True)
 
 
 def _main(arguments: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import soundfile
 from common.audio_stream import PcmSource
 from common.live import TimedSource
 from common.predict import main
+from common.predictor import Listener
 from tests.runs import SELDNET, noises, task_of, write_run
 
 RATE_HZ = 16000
@@ -78,6 +80,37 @@ def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, 
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = {"onset", "offset", "label", "score", "azimuth", "elevation", "latency"}
     assert lines and all(set(line) == expected and 0 <= line["onset"] < line["offset"] <= 2 for line in lines)
+
+
+@pytest.mark.parametrize("moment", ["waiting", "computing"])
+def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, moment):
+    piped(noises(3.0, RATE_HZ, 4).astype("<f4").tobytes(), monkeypatch, pause_s=0.02)
+    feed, blocks, heard_s = Listener.feed, TimedSource.blocks, [0.0]
+
+    def interrupt():
+        if heard_s[-1] > 2.0 > heard_s[-2]:
+            signal.raise_signal(signal.SIGINT)
+
+    def feed_computing(self, audio):
+        heard_s.append(self.duration_s)
+        if moment == "computing":
+            interrupt()
+        return feed(self, audio)
+
+    def blocks_waiting(self):
+        for block in blocks(self):
+            if moment == "waiting" and len(heard_s) > 1:
+                interrupt()
+            yield block
+
+    monkeypatch.setattr(Listener, "feed", feed_computing)
+    monkeypatch.setattr(TimedSource, "blocks", blocks_waiting)
+    assert main([str(run), "--live", "--format", "f32le"]) == 0
+    captured = capsys.readouterr()
+    offsets = [float(line.split("\t")[1]) for line in captured.out.splitlines()[1:]]
+    assert 2.0 < max(offsets) < 2.6
+    assert f"{len(offsets)} events in 2." in captured.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_samples_have_the_times_at_which_they_came():
