@@ -136,6 +136,15 @@ class PcmSource:
         return np.clip(values, -1.0, 1.0).astype(np.float32)
 
 
+def check_channels(source: AudioSource, channels: int | None) -> None:
+    """Raises DataError where audio has another number of channels than the model takes; None: it takes any."""
+    if channels is not None and source.channels != channels:
+        raise DataError(
+            f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array that the model was "
+            f"trained on: it hears directions by comparing them. Received: {source.channels}."
+        )
+
+
 def converted(source: AudioSource, sample_rate_hz: int, channels: int | None) -> Iterator[np.ndarray]:
     """Brings audio to what a model takes.
 
@@ -150,11 +159,7 @@ def converted(source: AudioSource, sample_rate_hz: int, channels: int | None) ->
     Raises:
         DataError: another number of channels, or see `AudioSource.blocks`.
     """
-    if channels is not None and source.channels != channels:
-        raise DataError(
-            f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array that the model was "
-            f"trained on: it hears directions by comparing them. Received: {source.channels}."
-        )
+    check_channels(source, channels)
     blocks = source.blocks()
     if channels is None and source.channels > 1:
         blocks = (block.mean(axis=1, keepdims=True) for block in blocks)

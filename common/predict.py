@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.audio_stream import FileSource, PcmSource
+from common.audio_stream import FileSource, PcmSource, check_channels
 from common.commands import run_safely, start_backend
 from common.config import check_task
 from common.errors import ConfigError
@@ -46,8 +46,11 @@ def _run(arguments: Sequence[str]) -> None:
     from common.prediction_files import predict_file  # the same
 
     folder = options.out or options.run / FOLDER
-    for path in options.audio:
-        logger.info("%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run))
+    recordings = [FileSource.open(path) for path in options.audio]
+    for recording in recordings:  # all of them, before the first one takes its time
+        check_channels(recording, predictor.channels)
+    for recording in recordings:
+        logger.info("%s", predict_file(predictor, recording, folder / recording.path.stem, options.run))
 
 
 def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> Any:

@@ -150,8 +150,20 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path,
         assert message in capsys.readouterr().err
 
 
-def test_what_cannot_be_read_leaves_the_others_finished_and_no_trace(run, recording, tmp_path, capsys):
+def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(run, recording, tmp_path, capsys):
     (tmp_path / "bad.wav").write_text("no sound")
-    assert main([str(run), str(recording), str(tmp_path / "bad.wav"), "--out", str(tmp_path / "out")]) == 2
-    assert "Not a readable sound file" in capsys.readouterr().err
+    soundfile.write(tmp_path / "mono.wav", noises(1.0, RATE_HZ, 1), RATE_HZ)
+    cases = {"bad.wav": "Not a readable sound file", "mono.wav": "Expected: 4, those of the array"}
+    for name, message in cases.items():
+        assert main([str(run), str(recording), str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_damage_within_a_recording_leaves_the_others_finished_and_no_trace(run, recording, tmp_path, capsys):
+    damaged = noises(4.0, RATE_HZ, 4)
+    damaged[50_000] = np.nan
+    soundfile.write(tmp_path / "damaged.wav", damaged, RATE_HZ, "FLOAT")
+    assert main([str(run), str(recording), str(tmp_path / "damaged.wav"), "--out", str(tmp_path / "out")]) == 2
+    assert "50000" in capsys.readouterr().err
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "a.png", "a.tsv"]
