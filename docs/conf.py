@@ -3,12 +3,18 @@
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+from common.quiet import stderr_discarded  # noqa: E402 the path above leads there
+
+with stderr_discarded():  # what is written while the pages are made is about the pages
+    import_module("tensorflow")
 
 project = "dcase-keras"
 extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
