@@ -247,13 +247,16 @@ def _widened(limits: tuple[float, float], values: Sequence[np.ndarray]) -> tuple
     return float(everything.min() - margin), float(everything.max() + margin)
 
 
-def _class_legend(figure: Figure, columns: Sequence[np.ndarray], classes: Sequence[str]) -> None:
+def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequence[str]) -> None:
     """Lists the classes that appear, below all axes."""
-    used = np.unique(np.concatenate([rows[:, 1] for rows in columns])).astype(np.int64)
+    used = np.unique(np.concatenate([rows[:, 1] for rows in tables])).astype(np.int64)
     colours = class_colours(len(classes))
     marks = [Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used]
     if marks:
-        figure.legend(handles=marks, loc="outside lower center", ncols=min(len(marks), 11), fontsize=8.5, frameon=False)
+        entry_inch = 0.45 + 0.1 * max(len(classes[k]) for k in used)  # were all letters as broad as a w
+        n_rows = math.ceil(len(marks) * entry_inch / figure.get_figwidth())
+        columns = math.ceil(len(marks) / n_rows)
+        figure.legend(handles=marks, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
 
 
 # A dataset

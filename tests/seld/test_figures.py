@@ -59,6 +59,16 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
     assert [text.get_text() for text in figure.legends[0].texts] == ["door", "phone"]  # what appears
 
 
+@pytest.mark.parametrize("reference", [None, ROWS[:0]])
+@pytest.mark.parametrize("letters", [3, 11, 24])
+def test_the_names_of_all_classes_fit_below_the_axes(reference, letters):
+    classes = tuple(f"{k:02d}".ljust(letters, "w") for k in range(14))
+    figure = recording_figure(np.zeros((9, 8)), reference, np.array([[0, k, 0, 0] for k in range(14)]), classes, 0.02, "")
+    figure.canvas.draw()
+    legend, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert legend.x0 >= whole.x0 and legend.x1 <= whole.x1
+
+
 def test_events_stand_where_they_sound():
     figure = recording_figure(np.zeros((100, 8)), ROWS, ROWS[:0], DATASET.classes, 0.02, "name")
     reference = next(axes for axes in figure.axes if axes.get_title(loc="left") == "Reference: events")
