@@ -253,8 +253,8 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
     colours = class_colours(len(classes))
     marks = [Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used]
     if marks:
-        entry_inch = 0.45 + 0.1 * max(len(classes[k]) for k in used)  # were all letters as broad as a w
-        n_rows = math.ceil(len(marks) * entry_inch / figure.get_figwidth())
+        entry_inch = 0.57 + 0.1 * max(len(classes[k]) for k in used)  # as if all letters were as broad as a w
+        n_rows = math.ceil(len(marks) / max(1, int(figure.get_figwidth() / entry_inch)))
         columns = math.ceil(len(marks) / n_rows)
         figure.legend(handles=marks, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
 

@@ -63,7 +63,8 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
 @pytest.mark.parametrize("letters", [3, 11, 24])
 def test_the_names_of_all_classes_fit_below_the_axes(reference, letters):
     classes = tuple(f"{k:02d}".ljust(letters, "w") for k in range(14))
-    figure = recording_figure(np.zeros((9, 8)), reference, np.array([[0, k, 0, 0] for k in range(14)]), classes, 0.02, "")
+    rows = np.array([[0, k, 0, 0] for k in range(14)])
+    figure = recording_figure(np.zeros((9, 8)), reference, rows, classes, 0.02, "name")
     figure.canvas.draw()
     legend, whole = figure.legends[0].get_window_extent(), figure.bbox
     assert legend.x0 >= whole.x0 and legend.x1 <= whole.x1
