@@ -19,6 +19,9 @@ from common.trained import Outputs, TrainedModels
 from common.windows import Window, Windows
 
 
+_FRAMES_AT_ONCE = 4096  # in one batch of windows, but one window in any case
+
+
 @dataclass(frozen=True)
 class Event:
     """An event that was heard.
@@ -106,26 +109,31 @@ class Predictor:
     new_decoder: Callable[[], Any]
     draw: Callable[[Any, Sequence[Event], Columns, float, str], Figure]
 
-    def listen(self, windows_at_once: int = 8) -> "Listener":
+    def listen(self, live: bool = False) -> "Listener":
         """Begins a recording.
 
         Args:
-            windows_at_once: windows that the models see in one batch; 1 gives events as soon as they can be known.
+            live: events are wanted as soon as they can be known, rather than many windows in one batch.
         """
-        return Listener(self, windows_at_once)
+        return Listener(self, 1 if live else max(1, _FRAMES_AT_ONCE // self.windows.frames))
 
     def warm_up(self) -> None:
-        """Runs the models once, so that the first window of a recording does not take longer than the others."""
-        if self.context_frames is None:
-            shape: tuple[int, ...] = (self.windows.frames, *self.models.mean.shape)
-            self.models(np.zeros((1, *shape), np.float32))
-        else:
-            samples = (self.windows.frames + self.context_frames) * self.framing.hop
-            self.models(np.zeros((1, samples, self.channels or 1), np.int16))
+        """Runs the models once for each length of windows, so that the first ones do not take longer than the others."""
+        for frames in self.windows.lengths:
+            if self.context_frames is None:
+                self.models(np.zeros((1, frames, *self.models.mean.shape), np.float32))
+            else:
+                samples = (frames + self.context_frames) * self.framing.hop
+                self.models(np.zeros((1, samples, self.channels or 1), np.int16))
 
 
 class Listener:
-    """One recording that is being listened to."""
+    """One recording that is being listened to.
+
+    Args:
+        predictor: trained models.
+        windows_at_once: windows that the models see in one batch.
+    """
 
     def __init__(self, predictor: Predictor, windows_at_once: int):
         self.predictor, self._at_once = predictor, windows_at_once

@@ -22,11 +22,28 @@ class Windows:
         frames: of a window; a recording that is not longer is one window.
         overlap: frames shared by neighbours, less than a window.
         last_is_whole: the last window is moved back, so that it is as long as the others; otherwise it ends early.
+        after: frames at the end of a window that do not count, in place of half the overlap; at most the overlap.
+        grow: the first windows are shorter, each by one step, so that what is heard first counts as soon as the rest.
     """
 
     frames: int
     overlap: int = 0
     last_is_whole: bool = False
+    after: int | None = None
+    grow: bool = False
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of all windows but the last one, which may be shorter."""
+        return [*range(self._first_stop, self.frames, self.frames - self.overlap), self.frames]
+
+    @property
+    def _after(self) -> int:
+        return self.overlap // 2 if self.after is None else self.after
+
+    @property
+    def _first_stop(self) -> int:
+        return self.frames - self.overlap + self._after if self.grow else self.frames
 
     def next_after(self, last: Window | None, n_frames: int, ended: bool) -> Window | None:
         """The window after another.
@@ -41,10 +58,10 @@ class Windows:
         """
         if last is not None and ended and last.end == n_frames:
             return None
-        start = 0 if last is None else last.stop - self.overlap
-        first, stop = 0 if last is None else last.end, start + self.frames
+        first, stop = (0, self._first_stop) if last is None else (last.end, last.stop + self.frames - self.overlap)
+        start = max(0, stop - self.frames)
         if n_frames > stop:
-            return Window(start, stop, first, stop - self.overlap // 2)
+            return Window(start, stop, first, stop - self._after)
         if not ended:
             return None
         return Window(max(0, n_frames - self.frames) if self.last_is_whole else start, n_frames, first, n_frames)

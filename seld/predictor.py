@@ -27,7 +27,8 @@ from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
-_WINDOWS_AT_ONCE = 4  # sequences that count in each window of a system that sees whole recordings
+# Where an evaluation sees whole recordings: sequences before those that count when live; one more comes after them.
+_SEQUENCES_BEFORE = 4
 
 
 def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: bool = False) -> Predictor:
@@ -93,14 +94,21 @@ def framing_of(task: TaskConfig) -> Framing:
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
     """What the models see at once: sequences side by side, as in an evaluation.
 
-    Where an evaluation sees whole recordings, it is a few sequences, and one more on either side, whose outputs do not
-    count.
+    Where an evaluation sees whole recordings, it is as much as those last, and the outer sixths count only at the
+    ends of a recording. Live it is one sequence that counts, with some before and one after it.
     """
     pipeline, pooling = task.pipeline, network.time_pooling
     if not pipeline.whole_recordings:
         return Windows(pipeline.sequence_frames)
-    sequence = -(-pipeline.sequence_frames // pooling) * pooling  # pools begin where those of the whole recording do
-    return Windows((2 + (1 if live else _WINDOWS_AT_ONCE)) * sequence, 2 * sequence)
+
+    def pooled(frames: float) -> int:
+        return math.ceil(frames / pooling) * pooling  # pools begin where those of the whole recording do
+
+    sequence, sixth = pooled(pipeline.sequence_frames), pooled(task.dataset.recording_s / task.features.hop_s / 6)
+    if live:
+        before = _SEQUENCES_BEFORE * sequence
+        return Windows(before + 2 * sequence, before + sequence, after=sequence, grow=True)
+    return Windows(max(6 * sixth, 3 * sequence) + pooling, 2 * max(sixth, sequence))
 
 
 def average_outputs(answers: Sequence[Outputs]) -> Outputs:

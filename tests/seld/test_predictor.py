@@ -100,7 +100,7 @@ def recurrent(tmp_path_factory):
     return write_run(task, folder / "run"), write_recording(folder / "a.wav")
 
 
-def outputs_of(predictor, audio, at_once=8):
+def outputs_of(predictor, audio, live=False):
     """The outputs that count, of all windows one after another."""
     found = []
 
@@ -113,7 +113,7 @@ def outputs_of(predictor, audio, at_once=8):
         def finish(self, n_frames, duration_s):
             return []
 
-    listener = replace(predictor, new_decoder=Collector).listen(at_once)
+    listener = replace(predictor, new_decoder=Collector).listen(live)
     for start in range(0, len(audio), 5000):
         listener.feed(audio[start : start + 5000])
     listener.finish()
@@ -121,17 +121,25 @@ def outputs_of(predictor, audio, at_once=8):
 
 
 def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
-    """Windows of whole recordings are an approximation where layers are recurrent: this is how good it is."""
+    """Windows of longer recordings are an approximation where layers are recurrent: this is how good it is."""
     run, _ = recurrent
-    audio = noises(SECONDS, 8000, 4)
+    audio = noises(3 * SECONDS, 8000, 4)
     for live, tolerance in ((False, 2e-3), (True, 5e-2)):  # outputs are of about 1; live windows have less context
         predictor = load_predictor(run, "a", live)
-        assert predictor.windows.frames < 1330
         whole = outputs_of(replace(predictor, windows=Windows(10_000)), audio)
-        found = outputs_of(predictor, audio)
+        found = outputs_of(predictor, audio, live)
         for name in ("sed", "doa"):
+            assert len(whole[name]) > 2 * predictor.windows.frames
             assert whole[name].std() > 0.01
             np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
+
+
+def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
+    run, _ = recurrent
+    predictor = load_predictor(run, "a")
+    audio = noises(SECONDS, 8000, 4)
+    found = [outputs_of(each, audio) for each in (predictor, replace(predictor, windows=Windows(10_000)))]
+    np.testing.assert_array_equal(found[0]["doa"], found[1]["doa"])
 
 
 def test_folds_answer_together_or_alone(recurrent, tmp_path):
