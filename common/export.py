@@ -194,6 +194,7 @@ def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
 def _save(function: Any, folder: Path) -> None:
     import tensorflow as tf
 
+    tf.get_logger().setLevel(logging.WARNING)  # it names folders that are temporary
     module = tf.Module()
     module.serve = function
     tf.saved_model.save(module, str(folder), signatures={"serving_default": function.get_concrete_function()})
