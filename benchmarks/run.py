@@ -29,6 +29,7 @@ NAMES = (
     "event_scores",
     "training_steps",
     "inference",
+    "recordings",
     "waiting",
 )
 ON_REQUEST = ("gpu", "gpu_runs")  # need a GPU; the second takes hours
