@@ -15,6 +15,7 @@ from typing import Any
 from common.commands import base_parser, params_path, run_safely
 from common.config import load_task
 from common.errors import ConfigError, DataError
+from common.optional import optional_module
 
 _GB = 1e9
 _ANSWER_S = 10.0  # that a server may take to tell the size of a file
@@ -53,13 +54,8 @@ def library(module: str, package: str, version: str) -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"This needs the package {package}, which cannot be imported here ({error}). Install it, e.g. "
-            f"`pip install '{package}{version}'`, or fetch the dataset by hand, see docs/real-data.md."
-        ) from error
+    install = f"`pip install '{package}{version}'`"
+    return optional_module(module, "This", f"Install it, e.g. {install}, or fetch by hand, see docs/real-data.md.")
 
 
 def sources_of(task: Any) -> list[Source]:

@@ -1,6 +1,5 @@
 """Work spread over the processes of one machine, or over machines through a cluster of dask or ray."""
 
-import importlib
 import logging
 import os
 import sys
@@ -10,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
+from types import ModuleType
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from common.errors import ConfigError, DataError
 from common.memory import keep_freed_memory
+from common.optional import optional_module
 from common.section import Section
 
 Item = TypeVar("Item")
@@ -114,7 +115,7 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 @contextmanager
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
-    distributed = _installed("distributed", "dask")
+    distributed = _engine("distributed", "dask", "dask[distributed]")
     for name in ("distributed", "distributed.client"):  # what they would tell with tracebacks is said below
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if parallel.address is None:
@@ -199,21 +200,16 @@ def _result(future: Any, distributed: Any) -> Any:
 def _ray(parallel: ParallelConfig) -> Iterator[None]:
     """Connects joblib to ray, where that is the engine; starts it where it has no address."""
     if parallel.backend == "ray":
-        ray, joblib_ray = _installed("ray", "ray"), _installed("ray.util.joblib", "ray")
+        ray, joblib_ray = _engine("ray", "ray", "ray"), _engine("ray.util.joblib", "ray", "ray")
         if not ray.is_initialized():
             ray.init(**({"address": parallel.address} if parallel.address else {"num_cpus": parallel.n_jobs}))
         joblib_ray.register_ray()
     yield
 
 
-def _installed(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"`parallel.backend: {package}` needs the package {package}, which is not installed. "
-            f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
-        ) from error
+def _engine(module: str, backend: str, package: str) -> ModuleType:
+    remedy = f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
+    return optional_module(module, f"`parallel.backend: {backend}`", remedy)
 
 
 def _end_with(parent: int) -> None:

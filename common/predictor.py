@@ -18,7 +18,6 @@ from common.overview import Columns
 from common.trained import Outputs, TrainedModels
 from common.windows import Window, Windows
 
-
 _FRAMES_AT_ONCE = 4096  # in one batch of windows, but one window in any case
 
 
@@ -118,7 +117,7 @@ class Predictor:
         return Listener(self, 1 if live else max(1, _FRAMES_AT_ONCE // self.windows.frames))
 
     def warm_up(self) -> None:
-        """Runs the models once for each length of windows, so that the first ones do not take longer than the others."""
+        """Runs the models once for each length of windows, so that the first ones take no longer than the others."""
         for frames in self.windows.lengths:
             if self.context_frames is None:
                 self.models(np.zeros((1, frames, *self.models.mean.shape), np.float32))

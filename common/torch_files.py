@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from common.archives import check_archive
-from common.errors import CheckpointError, ConfigError
+from common.errors import CheckpointError
 from common.files import write_bytes
+from common.optional import optional_module
 
 # Where published codes keep the state dict in what they save; the first is also what is written here.
 CONTAINERS = ("model_state_dict", "state_dict", "model")
@@ -26,14 +27,8 @@ def torch_library() -> ModuleType:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise ConfigError(
-            "Files of PyTorch need PyTorch, which is not installed here. Install the extra `torch`: "
-            'pip install ".[torch]".'
-        ) from error
-    return torch
+    remedy = 'Install the extra `torch`: pip install ".[torch]".'
+    return optional_module("torch", "A file of PyTorch", remedy)
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:

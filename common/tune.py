@@ -27,6 +27,7 @@ from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError, TrainingError
 from common.files import write_text
 from common.locks import only_one
+from common.optional import optional_module
 from common.plotting import save_figure
 from common.quiet import stderr_discarded
 from common.run_directory import FINISHED, Finished, open_run, read_form
@@ -213,11 +214,7 @@ def optuna_library() -> ModuleType:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        import optuna
-    except ImportError as error:
-        raise ConfigError('A search needs Optuna. Install the extra `tune`: pip install ".[tune]".') from error
-    return optuna
+    return optional_module("optuna", "A search", 'Install the extra `tune`: pip install ".[tune]".')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

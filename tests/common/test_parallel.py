@@ -39,7 +39,7 @@ def test_errors_of_the_work_pass_through(jobs):
 @pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray")])
 def test_an_engine_that_is_not_installed_is_named(monkeypatch, backend, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=f"needs the package {backend}.*parallel.backend: loky"):
+    with pytest.raises(ConfigError, match=f"needs the package {module}.*pip install .{backend}.*backend: loky"):
         list(parallel_map(square_or_refuse, [1, 2], ParallelConfig(backend=backend, jobs=2)))
 
 
