@@ -65,7 +65,7 @@ _HASHES = 2**31 - 1
 _PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
 _GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
-_streamed: dict[str, Path] = {}  # shards that streams of this process read, so that an error can name the damaged one
+_streamed: dict[str, None] = {}  # shards that streams of this process read, latest last: an error names the damaged one
 
 
 def batches_per_pass(
@@ -250,7 +250,7 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """Turns the failure of a stream inside the block into an error that names the damaged shard.
 
     Args:
-        shards: those that the stream reads; None: all that streams of this process were made of.
+        shards: those that the stream reads; None: all that streams of this process were made of, latest first.
 
     Raises:
         DataError: a shard is damaged or missing.
@@ -263,7 +263,7 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
         of_python = isinstance(error, tf.errors.UnknownError)  # raised in a call from TensorFlow to Python
         if of_python and DataError.__name__ not in error.message:
             raise
-        found = find_damaged(list(_streamed.values()) if shards is None else list(shards))
+        found = find_damaged(map(Path, reversed(_streamed)) if shards is None else shards)
         if found is None and not (of_python or isinstance(error, tf.errors.DataLossError)):
             raise
         raise (found or damaged_shard(Path("(one of the shards)"), error.message)) from None
@@ -301,7 +301,7 @@ class _Source:
         by_path = dict(zip(map(str, shards), map(str, label_shards or ()), strict=False))
         self.schema, self.paths = schema, paths
         self.label_paths = [by_path[path] for path in paths] if label_shards else []
-        _streamed.update({path: Path(path) for path in self.label_paths})
+        _remember(self.label_paths)
         self.names = None if names is None else frozenset(names)
         replaced = stored_arrays(Path(self.label_paths[0])) if label_shards else []
         unknown = sorted(set(replaced) - set(schema.arrays))
@@ -820,8 +820,15 @@ def _key(seed: int, number: tf.Tensor, what: tf.Tensor | int) -> tf.Tensor:
 def _checked(shards: Sequence[Path]) -> list[str]:
     if not shards:
         raise DataError("No TFRecord shard found. Run `python batch_feature_extraction.py <task-id>` first.")
-    _streamed.update({str(path): Path(path) for path in shards})
-    return sorted(map(str, shards))
+    paths = sorted(map(str, shards))
+    _remember(paths)
+    return paths
+
+
+def _remember(paths: Sequence[str]) -> None:
+    for path in paths:
+        _streamed.pop(path, None)
+        _streamed[path] = None
 
 
 def _fits_in_memory(paths: list[str]) -> bool:
