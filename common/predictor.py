@@ -18,7 +18,7 @@ from common.overview import Columns
 from common.trained import Outputs, TrainedModels
 from common.windows import Window, Windows
 
-_FRAMES_AT_ONCE = 4096  # in one batch of windows, but one window in any case
+_BINS_AT_ONCE = 2**20  # frames times bands in one batch of windows, but one window in any case
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ class Predictor:
         Args:
             live: events are wanted as soon as they can be known, rather than many windows in one batch.
         """
-        return Listener(self, 1 if live else max(1, _FRAMES_AT_ONCE // self.windows.frames))
+        bins = self.windows.frames * len(self.models.mean)
+        return Listener(self, 1 if live else max(1, _BINS_AT_ONCE // bins))
 
     def warm_up(self) -> None:
         """Runs the models once for each length of windows, so that the first ones take no longer than the others."""
