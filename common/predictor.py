@@ -18,7 +18,7 @@ from common.overview import Columns
 from common.trained import Outputs, TrainedModels
 from common.windows import Window, Windows
 
-_BINS_AT_ONCE = 2**20  # frames times bands in one batch of windows, but one window in any case
+_BINS_AT_ONCE = 2**17  # frames times bands in one batch of windows, but one window in any case
 
 
 @dataclass(frozen=True)
