@@ -103,14 +103,18 @@ def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, mome
                 interrupt()
             yield block
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     monkeypatch.setattr(Listener, "feed", feed_computing)
     monkeypatch.setattr(TimedSource, "blocks", blocks_waiting)
-    assert main([str(run), "--live", "--format", "f32le"]) == 0
+    try:
+        assert main([str(run), "--live", "--format", "f32le"]) == 0
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     captured = capsys.readouterr()
     offsets = [float(line.split("\t")[1]) for line in captured.out.splitlines()[1:]]
     assert 2.0 < max(offsets) < 2.6
     assert f"{len(offsets)} events in 2." in captured.err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_samples_have_the_times_at_which_they_came():

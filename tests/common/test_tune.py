@@ -49,14 +49,14 @@ def kill_when_trained(run: Path) -> None:
 
 @pytest.fixture(scope="module")
 def search(tmp_path_factory):
-    """A finished search of three trials whose first trial was killed after its first epoch."""
+    """A finished search of two trials whose first trial was killed after its first epoch."""
     folder = tmp_path_factory.mktemp("search")
     there = folder / "output" / "demo_tune"
     killer = threading.Thread(target=kill_when_trained, args=(there / "trials" / "demo_000",))
     killer.start()
-    assert main(arguments(folder, *OVER, "--trials", "3")) == 2
+    assert main(arguments(folder, *OVER, "--trials", "2")) == 2
     killer.join()
-    assert main(arguments(folder, *OVER, "--trials", "3")) == 0
+    assert main(arguments(folder, *OVER, "--trials", "2")) == 0
     return there
 
 
@@ -68,7 +68,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 def test_a_killed_trial_goes_on_and_all_trials_are_runs_of_their_own(search):
     rows = rows_of(search)
     assert [(row["trial"], row["state"], row["run"]) for row in rows] == [
-        (str(number), "finished", f"demo_{number:03d}") for number in range(3)
+        (str(number), "finished", f"demo_{number:03d}") for number in range(2)
     ]
     environment = json.loads((search / "trials" / "demo_000" / "environment.json").read_text())
     assert len(environment["earlier"]) == 1, "the first trial was started twice"
