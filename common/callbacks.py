@@ -135,6 +135,23 @@ class KeepBest(keras.callbacks.Callback):
             self.best = score
 
 
+class KeepEpoch(keras.callbacks.Callback):
+    """Keeps the model of one epoch, whatever its score.
+
+    Args:
+        path: the file; absent until that epoch has ended.
+        epoch: its number, from 1 on; None: the latest one.
+    """
+
+    def __init__(self, path: Path, epoch: int | None):
+        super().__init__()
+        self.path, self.epoch = path, epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.epoch in (None, epoch + 1):
+            save_model(self.model, self.path)
+
+
 class KeepModels(keras.callbacks.Callback):
     """Keeps the model of every so many epochs, as `epoch-<number>.keras`, whatever its score."""
 

@@ -63,6 +63,12 @@ class RunConfig(Section):
         return self
 
 
+class AtIteration(Section):
+    """The model of a fixed iteration, whatever its scores."""
+
+    iteration: int = Field(gt=0, description="Batches after which the model is taken; the end of an epoch.")
+
+
 class TrainingConfig(Section):
     """Length of the training and when it stops. An epoch ends with the scores of the validation split."""
 
@@ -84,6 +90,20 @@ class TrainingConfig(Section):
     validation_recordings: int | None = Field(None, gt=0)  # of the validation split; None: all of them
     training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
     checkpoint_every_epochs: int | None = Field(None, gt=0)  # kept models; None: the best and the last
+    choose: Literal["best", "last"] | AtIteration = Field(
+        "best",
+        description="Model that is scored, and that later stages start from: best: the epoch with the best validation "
+        "score | last: the last epoch | {iteration: N}: after N batches, as the published forms of most systems do.",
+    )
+
+    @model_validator(mode="after")
+    def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":
+        if isinstance(self.choose, AtIteration) and self.patience_epochs:
+            raise ValueError(
+                "`choose: {iteration: N}` takes a model whatever the scores are, and early stopping may end before "
+                f"it. Expected: `patience_epochs: 0`. Received: {self.patience_epochs}."
+            )
+        return self
 
 
 class BaseTask(Section):

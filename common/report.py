@@ -36,6 +36,7 @@ from common.run_directory import (
     read_form,
     read_json,
     read_settings,
+    scored_epoch,
 )
 
 logger = logging.getLogger(__name__)
@@ -148,11 +149,17 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
     from common.charts import history_charts
 
     blocks: list[Block] = [
-        Charts(f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}", charts)
+        Charts(_training_title(name, stage), charts)
         for name, stage in stages.items()
         if (charts := history_charts(panels, stage["history"], stage["best_epoch"]))
     ]
     return blocks or [Note("No training has come to its end yet.")]
+
+
+def _training_title(name: str, stage: Mapping[str, Any]) -> str:
+    title = f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}"
+    scored = scored_epoch(stage)
+    return title if scored == stage["best_epoch"] else f"{title}; the model of epoch {scored} is scored"
 
 
 def confusion_table(

@@ -30,12 +30,18 @@ FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "
 
 @dataclass(frozen=True)
 class Finished:
-    """What `FINISHED` must say."""
+    """What `FINISHED` must say; `chosen_epoch` only where the best model is not the one that is scored."""
 
     epochs: PositiveInt
     iterations_per_epoch: PositiveInt
     best_epoch: PositiveInt
     history: dict[str, list[float | None]]
+    chosen_epoch: PositiveInt | None = None
+
+
+def scored_epoch(finished: Mapping[str, Any]) -> int:
+    """Number of the epoch whose model is scored, from what `FINISHED` says."""
+    return finished.get("chosen_epoch") or finished["best_epoch"]
 
 
 @dataclass(frozen=True)

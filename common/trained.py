@@ -12,7 +12,7 @@ from common.answers import parts
 from common.errors import ConfigError
 from common.layers import STATISTICS
 from common.system import Stage
-from common.training import BEST, finished_epochs, load_model
+from common.training import finished_epochs, load_trained
 
 Outputs = dict[str, np.ndarray]
 Average = Callable[[Sequence[Outputs]], Outputs]
@@ -65,7 +65,7 @@ def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
 def load_models(
     run: Path, task: Any, stages: Sequence[Stage], fold: str | None = None, average: Average = mean_outputs
 ) -> TrainedModels:
-    """Loads the best models of a run.
+    """Loads the models of a run that are scored.
 
     Args:
         run: its directory.
@@ -82,7 +82,7 @@ def load_models(
     for folder in folders:
         for stage in stages:
             finished_epochs(folder / stage.name)
-    models = [[(stage, load_model(folder / stage.name / BEST)) for stage in stages] for folder in folders]
+    models = [[(stage, load_trained(folder / stage.name)) for stage in stages] for folder in folders]
     return TrainedModels(tuple(TrainedFold(tuple(of_fold)) for of_fold in models), average)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.callbacks import (
     KeepBest,
+    KeepEpoch,
     KeepModels,
     LearningCurves,
     ResumeRun,
@@ -21,10 +22,10 @@ from common.callbacks import (
     latest_state,
     remove_older_states,
 )
-from common.config import RunConfig, TrainingConfig
+from common.config import AtIteration, RunConfig, TrainingConfig
 from common.device_features import FRONTEND, AudioFeatures
 from common.distribution import devices, jit_setting
-from common.errors import CheckpointError, TrainingError
+from common.errors import CheckpointError, ConfigError, TrainingError
 from common.files import write_json, write_text
 from common.frontend import Frontend
 from common.layers import STATISTICS, copy_weights, with_statistics
@@ -37,7 +38,8 @@ from common.system import Stage
 from common.tables import to_csv
 
 logger = logging.getLogger(__name__)
-BEST = "best.keras"
+BEST = "best.keras"  # the best by the score that decides
+CHOSEN = "chosen.keras"  # the one that is scored, where `training.choose` does not say "best"
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,31 @@ def train_stage(
         start: a model whose weights this one starts from, in the layers that `stage.keeps`; None: fresh ones.
 
     Returns:
-        The model with the best score, from raw features, or audio, to the outputs.
+        The model that `training.choose` names, from raw features, or audio, to the outputs.
 
     Raises:
         CheckpointError: what lies in `folder` is damaged or belongs to another model.
+        ConfigError: `training.choose` names an iteration at which no epoch ends.
     """
-    best = folder / BEST
     with devices(run):
         if not (folder / FINISHED).exists():
             _fit(stage, data, goal, training, run, folder, seed, start)
         else:
-            logger.info("%s: training is finished; its best weights are used.", folder)
-        return load_model(best)
+            logger.info("%s: training is finished; its weights are used.", folder)
+        return load_trained(folder)
+
+
+def load_trained(folder: Path) -> keras.Model:
+    """Loads the model of a finished stage that is scored: the chosen one, or else the best.
+
+    Args:
+        folder: of the stage.
+
+    Raises:
+        CheckpointError: it is not there, or damaged.
+    """
+    chosen = folder / CHOSEN
+    return load_model(chosen if chosen.exists() else folder / BEST)
 
 
 def _fit(
@@ -134,6 +149,8 @@ def _fit(
     seed: int,
     start: keras.Model | None,
 ) -> None:
+    steps = iterations_per_epoch(training, data.batches_per_pass)
+    wanted = _wanted_epoch(training, steps)
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
     frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
@@ -151,8 +168,7 @@ def _fit(
     if state.folder is not None:
         logger.info("%s: going on after epoch %d.", folder, state.epochs)
         remove_older_states(state.folder)
-    steps = iterations_per_epoch(training, data.batches_per_pass)
-    callbacks = _callbacks(stage, data, goal, training, folder, state)
+    callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
     resume = callbacks[-1]
     if state.epochs < training.epochs and not _stopped(state, training):
         with guard_stream():
@@ -166,15 +182,44 @@ def _fit(
                 verbose=2 if place().first else 0,
             )
         state.history = resume.history
-    scores = state.history[goal.monitor]
-    if np.isnan(scores).all():
+    write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
+
+
+def _finished(
+    history: dict[str, list[float]], goal: Goal, training: TrainingConfig, steps: int, wanted: int | None
+) -> dict[str, Any]:
+    """Describes a finished training, see `common.run_directory.Finished`."""
+    scores = history[goal.monitor]
+    finished: dict[str, Any] = {"epochs": len(scores), "iterations_per_epoch": steps}
+    chosen = {} if training.choose == "best" else {"chosen_epoch": wanted or len(scores)}
+    if not np.isnan(scores).all():
+        best = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
+        return finished | {"best_epoch": best + 1, **chosen, "history": history}
+    if not chosen:
         raise TrainingError(
             f"{goal.monitor} could not be computed in any epoch, so there is no best model. Do the recordings that "
-            "validate have labels? Choose others, or another `training.monitor` where the task has one."
+            "validate have labels? Choose others, another `training.monitor` where the task has one, or "
+            "`training.choose: last`."
         )
-    chosen = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
-    finished = {"epochs": len(scores), "iterations_per_epoch": steps, "best_epoch": chosen + 1}
-    write_json(folder / FINISHED, finished | {"history": state.history})
+    return finished | {"best_epoch": chosen["chosen_epoch"], **chosen, "history": history}
+
+
+def _wanted_epoch(training: TrainingConfig, steps: int) -> int | None:
+    """Number of the epoch that ends with the iteration that is chosen; None: no iteration is.
+
+    Raises:
+        ConfigError: no epoch ends there.
+    """
+    if not isinstance(training.choose, AtIteration):
+        return None
+    iteration = training.choose.iteration
+    if iteration % steps or iteration > steps * training.epochs:
+        raise ConfigError(
+            f"`training.choose`: no epoch ends after {iteration} iterations. Expected: a multiple of {steps}, the "
+            f"iterations of an epoch, up to {steps * training.epochs}. Received: {iteration}. Change it, "
+            "`training.iterations_per_epoch` or `training.epochs`."
+        )
+    return iteration // steps
 
 
 def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int:
@@ -191,14 +236,24 @@ def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
 
 
 def _callbacks(
-    stage: Stage, data: StageData, goal: Goal, training: TrainingConfig, folder: Path, state: ResumeState
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    folder: Path,
+    state: ResumeState,
+    wanted: int | None,
 ) -> list[keras.callbacks.Callback]:
     folder.mkdir(parents=True, exist_ok=True)
     _cut_history(folder / "history.csv", state.epochs)
     remembering: list[keras.callbacks.Callback] = [KeepBest(folder / BEST, goal.monitor, goal.mode)]
     if training.patience_epochs:
         remembering.append(_early_stopping(goal, training))
-    kept = [KeepModels(folder / "models", training.checkpoint_every_epochs)] if training.checkpoint_every_epochs else []
+    kept: list[keras.callbacks.Callback] = []
+    if training.choose != "best":
+        kept.append(KeepEpoch(folder / CHOSEN, wanted))
+    if training.checkpoint_every_epochs:
+        kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
     return [
         ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights, data.training),
         *remembering,

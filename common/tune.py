@@ -30,7 +30,7 @@ from common.locks import only_one
 from common.optional import optional_module
 from common.plotting import save_figure
 from common.quiet import stderr_discarded
-from common.run_directory import FINISHED, Finished, open_run, read_form
+from common.run_directory import FINISHED, Finished, open_run, read_form, scored_epoch
 from common.search_report import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search_space import FORMS, Range, Space, as_yaml, checked_space, extracts, parse_space
 from common.tables import to_csv, to_text
@@ -126,7 +126,7 @@ def score_of(run: Path, stage: str, metric: str) -> float:
         if metric not in known:
             expected = ", ".join(known)
             raise ConfigError(f"--metric: expected one of {expected}. Received: {metric!r}. Use another --job for it.")
-        scores.append(finished["history"][metric][finished["best_epoch"] - 1])
+        scores.append(finished["history"][metric][scored_epoch(finished) - 1])
     return float(np.mean([math.nan if score is None else score for score in scores]))
 
 

@@ -83,9 +83,9 @@ def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[
 
     @cache
     def segmenter(stage: Path) -> Segmenter:
-        from common.training import BEST, load_model  # Keras, which the rest of a page does not need
+        from common.training import load_trained  # Keras, which the rest of a page does not need
 
-        return Segmenter(task, load_model(stage / BEST))
+        return Segmenter(task, load_trained(stage))
 
     def masks(stage: Path, path: Path, wanted: Sequence[int]) -> dict[int, np.ndarray]:
         audio = mean_channel(read_audio(path, task.dataset.sample_rate_hz))

@@ -92,11 +92,11 @@ class Segmenter:
         start_backend(task.run)
         from common.system import load_system  # not before the backend is chosen
         from common.trained import one_of
-        from common.training import BEST, load_model
+        from common.training import load_trained
 
         stages = [each.name for each in load_system(task.family, task.system).stages(task)]
         chosen = one_of([each.name for each in task.folds], fold, "--fold"), one_of(stages, stage, "--stage")
-        return cls(task, load_model(Path(run, *chosen, BEST)))
+        return cls(task, load_trained(Path(run, *chosen)))
 
     @property
     def framing(self) -> MaskFraming:

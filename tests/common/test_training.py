@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 
 from common.callbacks import TIMES, latest_state, restore_variables, save_variables
-from common.config import RunConfig, TrainingConfig
-from common.errors import CheckpointError, TrainingError
+from common.config import AtIteration, RunConfig, TrainingConfig
+from common.errors import CheckpointError, ConfigError, TrainingError
 from common.prediction import predict_recordings
+from common.run_directory import scored_epoch
 from common.system import Stage
-from common.training import BEST, Goal, StageData, finished_epochs, iterations_per_epoch, load_model, train_stage
+from common.training import (
+    BEST,
+    Goal,
+    StageData,
+    finished_epochs,
+    iterations_per_epoch,
+    load_model,
+    load_trained,
+    train_stage,
+)
 from tests.histories import finished_text, history_rows
 
 SHAPE = (None, 6, 2)
@@ -277,3 +287,61 @@ def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, co
     (tmp_path / "training.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):
         finished_epochs(tmp_path)
+
+
+def choosing(choose, **changes):
+    """Settings in which an epoch is 4 iterations long."""
+    return replace_config(TRAINING, checkpoint_every_epochs=1, choose=choose, **changes)
+
+
+def same_weights(model, path):
+    return all(map(np.array_equal, model.get_weights(), load_model(path).get_weights()))
+
+
+@pytest.mark.parametrize(
+    "choose, epoch", [("best", 2), ("last", 5), (AtIteration(iteration=12), 3), (AtIteration(iteration=20), 5)]
+)
+def test_the_model_that_the_settings_choose_is_returned(tmp_path, choose, epoch):
+    scores = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+    model = train(tmp_path, training=choosing(choose), new_scorer=lambda: ScriptedScore(scores))
+    assert same_weights(model, tmp_path / "models" / f"epoch-{epoch:05d}.keras")
+    assert same_weights(load_trained(tmp_path), tmp_path / "models" / f"epoch-{epoch:05d}.keras")
+    finished = finished_epochs(tmp_path)
+    assert (finished["best_epoch"], scored_epoch(finished)) == (2, epoch)
+
+
+def test_a_killed_job_keeps_the_model_of_the_chosen_iteration(tmp_path):
+    training = choosing(AtIteration(iteration=8))
+    whole = train(tmp_path / "whole", training=training)
+    for epoch in (3, 1):  # after the chosen epoch 2, and in epoch 3 once more
+        with pytest.raises(Killed):
+            train(tmp_path / "parts", training=training, new_scorer=killed_in_epoch(epoch, MeanOutput))
+    parts = train(tmp_path / "parts", training=training)
+    assert all(map(np.array_equal, whole.get_weights(), parts.get_weights()))
+    assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("choose, epoch", [("last", 5), (AtIteration(iteration=12), 3)])
+def test_a_model_that_scores_do_not_choose_needs_none(tmp_path, choose, epoch):
+    train(tmp_path, training=choosing(choose), new_scorer=lambda: ScriptedScore(itertools.repeat(float("nan"))))
+    assert scored_epoch(finished_epochs(tmp_path)) == epoch
+
+
+@pytest.mark.parametrize("iteration", [10, 24])  # within an epoch, after the last one
+def test_an_iteration_at_which_no_epoch_ends_is_refused_before_any_work(tmp_path, iteration):
+    with pytest.raises(ConfigError, match=rf"multiple of 4.*up to 20. Received: {iteration}"):
+        train(tmp_path / "run", training=choosing(AtIteration(iteration=iteration)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_and_a_chosen_iteration_exclude_each_other():
+    with pytest.raises(ValueError, match="patience_epochs: 0"):
+        TrainingConfig(patience_epochs=2, choose=AtIteration(iteration=8))
+
+
+def test_the_last_epoch_is_chosen_when_training_stops_early(tmp_path):
+    scores = iter([1.0, 2.0, 3.0, 4.0])
+    training = choosing("last", patience_epochs=2)
+    model = train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(scores))
+    assert same_weights(model, tmp_path / "models" / "epoch-00003.keras")
+    assert scored_epoch(finished_epochs(tmp_path)) == 3
