@@ -43,10 +43,17 @@ def params_path(given: Path | None) -> Path:
 
 
 def task_lines(path: Path) -> list[str]:
-    """One line for each task of a settings file: id and description."""
+    """Lists the tasks of a settings file: id, description, and below it published scores with their origin."""
     tasks = read_tasks(path)
     width = max(map(len, tasks))
-    return [f"{name:<{width}}  {resolve(tasks, name).get('description', '')}" for name in tasks]
+    lines = []
+    for name in tasks:
+        task = resolve(tasks, name)
+        lines.append(f"{name:<{width}}  {task.get('description', '')}")
+        if published := task.get("published"):
+            scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
+            lines.append(f"{'':<{width}}    published: {scores}; on {task.get('published_on') or '(not said)'}")
+    return lines
 
 
 def run_safely(

@@ -124,6 +124,14 @@ class BaseTask(Section):
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
     published: dict[str, float] | None = None  # scores in the paper, shown beside ours
+    published_on: str | None = Field(
+        None, description="Data, folds and metrics that the published scores were measured on."
+    )
+
+    @property
+    def published_notes(self) -> tuple[str, ...]:
+        """One line on the published scores, as tables show it; none without published scores."""
+        return (f"Published: measured on {self.published_on or '(not said)'}.",) if self.published else ()
 
     @property
     def batch_sizes(self) -> list[int]:

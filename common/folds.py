@@ -15,7 +15,8 @@ class FoldConfig(Section):
     # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings decide.
     validate_on: tuple[int, ...]
     test: tuple[int, ...] = Field(min_length=1)  # splits that are predicted and scored at the end
-    # As published for two systems: the model is chosen by its scores on the test splits, so they flatter.
+    # As published for two systems: the test splits are watched while training. Nothing is chosen on them there, since a
+    # fixed iteration is scored; with `training.choose: best` the test scores choose the model, and flatter.
     validate_on_test: bool = False
 
     @property

@@ -25,7 +25,17 @@ ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
 # Where and how fast a job runs may change between its parts; what it computes may not.
-FREE_KEYS = ("description", "dataset_dir", "feature_dir", "output_dir", "run", "parallel", "published", "overwrite")
+FREE_KEYS = (
+    "description",
+    "dataset_dir",
+    "feature_dir",
+    "output_dir",
+    "run",
+    "parallel",
+    "published",
+    "published_on",
+    "overwrite",
+)
 
 
 @dataclass(frozen=True)

@@ -294,6 +294,7 @@ class Experiment:
         if found.test is None:
             return f"The test clips have no strong labels: there is nothing to score. Events are in {folder}/."
         report = score_report(found.test, found.systems, self.task.scoring, published=self.task.published)
+        report = dataclasses.replace(report, notes=(*report.notes, *self.task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         save_figure(class_scores_figure(report), folder / "class_scores.png")

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -210,6 +210,7 @@ class Experiment:
         if not main:
             return f"The test recordings have no labels: there is nothing to score. Predictions are in {folder}/."
         report = score_report(main, self.task.dataset, published=self.task.published, compared=dict(others))
+        report = replace(report, notes=(*report.notes, *self.task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()

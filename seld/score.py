@@ -391,7 +391,8 @@ def _run(arguments: Sequence[str]) -> None:
         options.submissions, options.metadata, task.dataset, splits=options.splits, published=task.published
     )
     if task.published:
-        report = replace(report, notes=(*report.notes, f"Published: task {options.task}, {task.description}."))
+        of_task = f"Published: task {options.task}, {task.description}."
+        report = replace(report, notes=(*report.notes, of_task, *task.published_notes))
     if options.json:
         write_json(options.json, report.to_dict())
     print(report.to_markdown() if options.markdown else report.to_text())

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -219,6 +219,7 @@ class Experiment:
         report = segmentation_report(
             scores.systems, scores.baselines, task.dataset.classes, scores.n_clips, published=task.published
         )
+        report = replace(report, notes=(*report.notes, *task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()

@@ -230,3 +230,10 @@ def test_a_value_as_long_as_a_file_does_not_flood_the_message():
     with pytest.raises(ConfigError) as caught:
         load_task(PARAMS, "1", [f"training.epochs={'x' * 100_000}"])
     assert "training.epochs" in str(caught.value) and len(str(caught.value)) < 5000
+
+
+@pytest.mark.parametrize("task_id", sorted(read_tasks(PARAMS)))
+def test_published_scores_say_what_they_were_measured_on(task_id):
+    task = load_task(PARAMS, task_id)
+    assert bool(task.published) <= bool(task.published_on)
+    assert len(task.published_notes) == bool(task.published)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from common.commands import extract, run_safely, simulate
-from common.config import read_tasks
+from common.config import load_task, read_tasks
 from common.errors import TrainingError
 from seld.cli import main
 
@@ -20,11 +20,17 @@ def empty_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_list_shows_every_id_with_one_line(capsys):
+def test_list_shows_every_id_and_what_published_scores_are_of(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(read_tasks(PARAMS))
+    published = [number for number, line in enumerate(lines) if line.split()[0] == "published:"]
+    ids = {number: line.split()[0] for number, line in enumerate(lines) if number not in published}
+    assert list(ids.values()) == list(read_tasks(PARAMS))
     assert all(len(line.split()) > 2 for line in lines)
+    with_scores = [ids[number - 1] for number in published]
+    assert with_scores == [name for name in ids.values() if load_task(PARAMS, name).published]
+    assert "segment_200ms_macro_f 0.631" in lines[1 + list(ids)[list(ids.values()).index("cnn9")]]
+    assert all("; on " in lines[number] for number in published)
 
 
 def test_without_arguments_it_says_how_it_is_used_and_runs_task_1(capsys):
