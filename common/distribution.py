@@ -105,6 +105,12 @@ def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy([device.name for device in found])
 
 
+def n_sharing() -> int:
+    """Devices, of all processes, that share each batch of a model that is trained here."""
+    of_keras: Any = keras.distribution.distribution()
+    return n_replicas() if of_keras is None else of_keras.device_mesh.devices.size
+
+
 def n_replicas() -> int:
     """Copies of a model that is built here, each on its device with its part of every batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync

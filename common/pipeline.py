@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -49,6 +49,7 @@ with stderr_discarded():
 logger = logging.getLogger(__name__)
 
 Targets = Mapping[str, Sequence[str]]
+LastBatch = Literal["keep", "fill", "drop"]
 Tensors = dict[str, tf.Tensor]
 Places = Callable[[tf.Tensor], tf.data.Dataset]  # from the number of a pass to batches of recordings and first frames
 Read = Callable[[tf.Tensor, tf.Tensor], Tensors]  # from one such batch, (B,) each, to the arrays of its sequences
@@ -62,6 +63,7 @@ _KNOWN = "known"  # bool: the activity is known, from the dataset or as a pseudo
 _NO_FRAMES = "a record has no frames"
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
+_CHECKED_AHEAD = 8  # batches whose places wait while checksums of later shards are compared
 _PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
 _GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
@@ -69,7 +71,11 @@ _streamed: dict[str, None] = {}  # shards that streams of this process read, lat
 
 
 def batches_per_pass(
-    frames: Sequence[int] | np.ndarray, sequence_frames: int, batch_size: int, sequence_hop_frames: int | None = None
+    frames: Sequence[int] | np.ndarray,
+    sequence_frames: int,
+    batch_size: int,
+    sequence_hop_frames: int | None = None,
+    last_batch: LastBatch = "keep",
 ) -> int:
     """Batches that one pass of `train_stream` yields.
 
@@ -77,17 +83,19 @@ def batches_per_pass(
         frames: feature frames of each recording.
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch.
-        sequence_hop_frames: see `train_stream`.
+        sequence_hop_frames: see `train_stream`, as is `last_batch`.
 
     Raises:
-        DataError: the recordings do not fill one batch.
+        DataError: the recordings do not fill one batch, and the last one is dropped.
     """
     sequences = sum(max(1, _n_fitting(count, sequence_frames, sequence_hop_frames)) for count in frames)
+    if last_batch != "drop":
+        return -(-sequences // batch_size)
     if sequences < batch_size:
         raise DataError(
             f"Too few recordings to train on. Expected: at least {batch_size} sequences of {sequence_frames} frames, "
             f"one batch. Received: {sequences}, from {len(frames)} recordings. Set a smaller `pipeline.batch_size` or "
-            "`pipeline.sequence_frames`, or add recordings."
+            "`pipeline.sequence_frames`, `pipeline.last_batch: keep`, or add recordings."
         )
     return sequences // batch_size
 
@@ -100,7 +108,8 @@ def train_stream(
     sequence_frames: int,
     batch_size: int,
     sequence_hop_frames: int | None = None,
-    shuffle_buffer_mb: float = 1024,
+    last_batch: LastBatch = "keep",
+    shuffle_buffer_mb: float | None = None,
     seed: int,
     first_pass: int = 0,
     target_stride: int = 1,
@@ -118,11 +127,12 @@ def train_stream(
 
     In each pass a recording of T frames is cut into T // sequence_frames sequences without overlap, from a random
     first frame on; or, with `sequence_hop_frames`, into sequences that start at every multiple of it and one more that
-    ends with the recording, where those leave frames at its end. A shorter recording is padded. A pass ends with its
-    last whole batch, see `batches_per_pass`.
+    ends with the recording, where those leave frames at its end. A shorter recording is padded. How a pass ends says
+    `last_batch`; a smaller batch than the others leaves the first dimension of all batches open.
 
-    Streamed passes shuffle the places of sequences and read each when its batch is made, so that no more than a few
-    batches are in memory. Checksums of the shards are compared in the first pass.
+    Passes shuffle the places of all sequences. Those that are streamed read each sequence when its batch is made, so
+    that no more than a few batches are in memory, and compare the checksums of the shards during the first pass. The
+    batches are the same with and without `cache`.
 
     Args:
         shards: the training shards; their order does not matter.
@@ -132,15 +142,18 @@ def train_stream(
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
         sequence_hop_frames: frames between the starts of two sequences; None: side by side.
+        last_batch: "keep": the sequences that are left at the end of a pass are a smaller batch; "fill": sequences from
+            the start of the pass fill it; "drop": they are left out. Several processes need whole ones.
         shuffle_buffer_mb: size of the sequences among which the next one is drawn, e.g. less than the free memory, so
-            that overlapping sequences of large datasets are read from disk once.
+            that overlapping sequences of large datasets are read from disk once; None: all. Without effect with
+            `cache`.
         seed: together with the number of the pass, decides on all that is random.
         first_pass: number of the first pass.
         target_stride: frames that the model pools into one; their label is that of the middle frame.
         transforms: rotations and reflections, one of which is drawn for each sequence.
         interleaved_channels: arrange channels as the published SELDnet did, after the transforms.
-        interleave: shards read in turns.
-        cache: hold all features in memory, where they fit, and shuffle all sequences of a pass.
+        interleave: shards read in turns, with `shuffle_buffer_mb`.
+        cache: hold all features in memory, where they fit.
         names: the recordings to take; None: all.
         label_shards: parallel to `shards`: records of the same names in the same order (others than `names` may be
             missing) whose arrays, float32, replace those of the recordings, e.g. pseudo labels; None: nothing is
@@ -159,21 +172,33 @@ def train_stream(
 
     Raises:
         DataError: no shards or names, recordings that do not fill one batch, or with `cache` a damaged shard.
-        ValueError: arrays that the schema lacks, arrays with and without time for one output, or a stride that does
-            not divide the sequence.
+        ValueError: arrays that the schema lacks, arrays with and without time for one output, a stride that does
+            not divide the sequence, or `last_batch` "keep" for several processes.
     """
+    if place.n_processes > 1 and last_batch == "keep":
+        raise ValueError("Several processes share whole batches. Expected: `last_batch` fill or drop. Received: keep.")
     filled = _padding(padding, interleaved_channels)
     cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames, context_frames)
     source = _Source(shards, schema, names, label_shards, context_frames, place)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed, place)
     if cache and _fits_in_memory(source.paths):
-        one_pass, read = _cached_passes(source, cutter, batch_size, seed)
+        one_pass, read = _cached_passes(source, cutter, batch_size, last_batch, seed)
     else:
-        buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
-        one_pass, read = _streamed_passes(source, cutter, batch_size, seed, first_pass, buffer, max(interleave, 1))
+        sides = source.places(cutter.names)
+        known, frames = _known_and_frames(source, cutter, sides)
+        batching, read = _Batching.of(cutter, frames, batch_size, last_batch), _reader(cutter, sides, known, frames)
+        if shuffle_buffer_mb is None:
+            one_pass = _with_checks(_shuffled_places(cutter, frames, batching, seed), source, batching, first_pass)
+        else:
+            in_turns = _places_in_turns(source, cutter, sides[0], frames, seed, first_pass, max(interleave, 1))
+            buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
+            one_pass = _drawn_places(in_turns, buffer, batching, seed)
 
     def numbered(number: tf.Tensor) -> tf.data.Dataset:
-        return one_pass(number).enumerate().map(lambda index, places: (number, index, *map(place.part_of, places)))
+        def part_of(index: tf.Tensor, places: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+            return number, index, *(places if place.n_processes == 1 else map(place.part_of, places))
+
+        return one_pass(number).enumerate().map(part_of)
 
     # Reading is not part of a pass: the first batches of the next one are read while the last ones of this are used.
     passes = tf.data.Dataset.counter(start=first_pass).flat_map(numbered)
@@ -560,19 +585,77 @@ class _Cutter:
         return {output: array[:, middle] if array.shape.rank == 3 else array for output, array in joined.items()}
 
 
-def _streamed_passes(
-    source: _Source, cutter: _Cutter, batch_size: int, seed: int, first_pass: int, buffer: int, interleave: int
-) -> tuple[Places, Read]:
-    """Passes that shuffle the places of sequences in a buffer and read each sequence when its batch is made."""
-    sides = source.places(cutter.names)
-    known, frames = _known_and_frames(source, cutter, sides)
-    batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames)  # without any, passes never end
-    names, ends, frames_of = tf.constant(sides[0].names), tf.constant(sides[0].ends), tf.constant(frames, tf.int32)
-    arrays = {name: side for side in sides for name in side.offsets}
-    whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
-    context = cutter.context_frames
-    reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context})
-    specs = [arrays[name].schema.arrays[name] for name in reader.names]
+@dataclass(frozen=True)
+class _Batching:
+    """How the sequences of a pass become batches."""
+
+    batch_size: int
+    last: LastBatch
+    n_sequences: int
+    n_batches: int
+
+    @classmethod
+    def of(cls, cutter: _Cutter, frames: np.ndarray, batch_size: int, last: LastBatch) -> "_Batching":
+        """For recordings of so many frames, (N,); DataError where no batch is full, since such passes never end."""
+        n_batches = batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames, last)
+        return cls(batch_size, last, int(np.maximum(1, cutter.n_fitting(frames)).sum()), n_batches)
+
+    def __call__(self, places: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches the places of a pass; the size of batches is fixed where all of them are whole."""
+        n_taken = self.n_sequences if self.last == "keep" else self.n_batches * self.batch_size
+        if n_taken > self.n_sequences:
+            places = places.repeat().take(n_taken)
+        return places.batch(self.batch_size, drop_remainder=n_taken == self.n_batches * self.batch_size)
+
+
+def _shuffled_places(cutter: _Cutter, frames: np.ndarray, batching: _Batching, seed: int) -> Places:
+    """Passes over all sequences of recordings of so many frames, (N,), in fully random order."""
+    counts = np.maximum(1, cutter.n_fitting(frames))  # (N,)
+    owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
+    firsts = np.repeat(np.cumsum(counts) - counts, counts)
+    place = tf.constant(np.arange(batching.n_sequences) - firsts, tf.int32)  # number of each in its recording
+    frames_of = tf.constant(frames, tf.int32)
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
+        first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
+        order = tf.random.experimental.stateless_shuffle(tf.range(batching.n_sequences), _key(seed, number, _HASHES))
+        recordings = tf.gather(owner, order)  # (sequences,)
+        begin = cutter.starts(tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings))
+        return batching(tf.data.Dataset.from_tensor_slices((recordings, begin)))
+
+    return one_pass
+
+
+def _with_checks(one_pass: Places, source: _Source, batching: _Batching, first_pass: int) -> Places:
+    """Compares the checksums of all shards during the first of these passes, some before each batch."""
+    n_shards, n_batches = len(source.paths), batching.n_batches
+
+    def checked_pass(number: tf.Tensor) -> tf.data.Dataset:
+        is_first = number == first_pass
+
+        def after_checks(index: tf.Tensor, places: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
+            begin, end = (at * n_shards // n_batches for at in (index, index + 1))
+            shards = tf.data.Dataset.range(begin, tf.where(is_first, end, begin), output_type=tf.int32)
+            checks = shards.flat_map(lambda shard: source.checked(shard, is_first))
+            none = checks.batch(batching.batch_size, drop_remainder=True)
+            return none.concatenate(tf.data.Dataset.from_tensors(places))
+
+        return one_pass(number).enumerate().flat_map(after_checks).prefetch(_CHECKED_AHEAD)
+
+    return checked_pass
+
+
+def _places_in_turns(
+    source: _Source,
+    cutter: _Cutter,
+    records: Records,
+    frames: np.ndarray,
+    seed: int,
+    first_pass: int,
+    interleave: int,
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """Passes over single places, from shards in turns; checksums are compared in the first pass, shard by shard."""
+    names, ends, frames_of = tf.constant(records.names), tf.constant(records.ends), tf.constant(frames, tf.int32)
 
     def sequences(recording: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
         frames = tf.gather(frames_of, recording)
@@ -593,12 +676,32 @@ def _streamed_passes(
             return source.checked(shard, number == first_pass).concatenate(places)
 
         in_turns = _in_turns if cutter.hop_frames is None else _in_turns_of_groups
-        examples = in_turns(files, len(source.paths), of_shard, interleave)
+        return in_turns(files, len(source.paths), of_shard, interleave)
+
+    return one_pass
+
+
+def _drawn_places(
+    in_turns: Callable[[tf.Tensor], tf.data.Dataset], buffer: int, batching: _Batching, seed: int
+) -> Places:
+    """Passes that draw the next place among those of a buffer."""
+
+    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
         # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
         tf.random.set_seed(1)
-        shuffled = examples.shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed)
-        return shuffled.batch(batch_size, drop_remainder=True)
+        return batching(in_turns(number).shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed))
+
+    return one_pass
+
+
+def _reader(cutter: _Cutter, sides: Sequence[Records], known: np.ndarray, frames: np.ndarray) -> Read:
+    """Reads the sequences of a batch from their shards."""
+    arrays = {name: side for side in sides for name in side.offsets}
+    whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
+    frames_of, known_of, context = tf.constant(frames, tf.int32), tf.constant(known), cutter.context_frames
+    reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context})
+    specs = [arrays[name].schema.arrays[name] for name in reader.names]
 
     def read(recordings: tf.Tensor, starts: tf.Tensor) -> Tensors:
         types = [tf.as_dtype(spec.dtype) for spec in specs]
@@ -611,10 +714,10 @@ def _streamed_passes(
         ends = tf.gather(frames_of, recordings)[:, None]
         within = wanted[:, : cutter.sequence_frames] < ends
         batch[FEATURES] = cutter.padded(batch.pop(cutter.input_name), wanted < ends + context)
-        batch[_INSIDE] = within & tf.gather(tf.constant(known), recordings)[:, None]
+        batch[_INSIDE] = within & tf.gather(known_of, recordings)[:, None]
         return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
-    return one_pass, read
+    return read
 
 
 def _known_and_frames(source: _Source, cutter: _Cutter, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
@@ -651,23 +754,15 @@ def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable,
     return tf.data.Dataset.range(groups).interleave(of_group, cycle_length=groups, num_parallel_calls=groups)
 
 
-def _cached_passes(source: _Source, cutter: _Cutter, batch_size: int, seed: int) -> tuple[Places, Read]:
-    """Passes over features held in memory: sequences are taken in fully random order, with one copy."""
+def _cached_passes(
+    source: _Source, cutter: _Cutter, batch_size: int, last_batch: LastBatch, seed: int
+) -> tuple[Places, Read]:
+    """Passes over features held in memory: sequences are taken with one copy."""
     arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
-    batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames)  # without any, passes never end
-    counts = np.maximum(1, cutter.n_fitting(frames))
-    owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
-    place = tf.constant(np.concatenate([np.arange(count) for count in counts]), tf.int32)  # its number there
+    batching = _Batching.of(cutter, frames, batch_size, last_batch)
     starts_of, frames_of = tf.constant(starts, tf.int64), tf.constant(frames, tf.int32)
     features, context = arrays.pop(FEATURES), cutter.context_frames
     pieces_of = tf.constant(starts + context * np.arange(len(starts)), tf.int64)  # first piece of each recording
-
-    def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(owner)), _key(seed, number, _HASHES))
-        recordings = tf.gather(owner, order)  # (sequences,)
-        begin = cutter.starts(tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings))
-        return tf.data.Dataset.from_tensor_slices((recordings, begin)).batch(batch_size, drop_remainder=True)
 
     def read(recordings: tf.Tensor, begin: tf.Tensor) -> Tensors:
         ends = tf.gather(frames_of, recordings)  # (B,)
@@ -685,7 +780,7 @@ def _cached_passes(source: _Source, cutter: _Cutter, batch_size: int, seed: int)
         batch[FEATURES] = cutter.padded(taken, wanted < ends[:, None] + context)
         return batch | {name: tf.gather(array, recordings) for name, array in whole.items()}
 
-    return one_pass, read
+    return _shuffled_places(cutter, frames, batching, seed), read
 
 
 def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:
@@ -742,9 +837,9 @@ class _Finisher:
         features = batch[FEATURES]  # (B, T, F, C)
         if self.transforms is not None:
             key = _key(-1 - self.seed, number, index)
-            n_joint = features.shape[0] * self.place.n_processes
+            n_joint = (features.shape[0] or tf.shape(features)[0]) * self.place.n_processes
             rows = tf.random.stateless_uniform([n_joint], key, 0, len(self.transforms), tf.int32)
-            rows = self.place.part_of(rows)  # (B,)
+            rows = rows if self.place.n_processes == 1 else self.place.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
         return _interleaved(features) if self.interleaved_channels else features, self.cutter.targets_of(batch)

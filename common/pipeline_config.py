@@ -16,8 +16,16 @@ class PipelineConfig(Section):
     )
     whole_recordings: bool = Field(False, description="Validate and test on whole recordings instead of sequences.")
     batch_size: int = Field(16, ge=1, description="Sequences of one batch.")
-    shuffle_buffer_mb: float = Field(
-        1024, gt=0, description="Size of the sequences among which the next is drawn; they stay on disk until then."
+    shuffle_buffer_mb: float | None = Field(
+        None,
+        gt=0,
+        description="Size of the sequences among which the next is drawn; null: all of them, as published. They stay "
+        "on disk until then: a number below the free memory lets a slow disk read overlapping sequences once.",
+    )
+    last_batch: Literal["keep", "fill", "drop"] = Field(
+        "keep",
+        description="Last sequences of a pass that do not fill a batch: keep: a smaller batch | fill: a whole one, "
+        "with sequences from the start of the pass | drop: none. Where devices or processes share batches, keep fills.",
     )
     interleave: int = Field(8, ge=8, description="Shards that are read in turns.")
     recordings_per_shard: int = Field(1, ge=1, description="Recordings in one TFRecord file.")

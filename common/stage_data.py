@@ -1,6 +1,7 @@
 """Which recordings a stage trains on, validates on and is tested on, and their streams."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 import numpy as np
 
 from common.config import TrainingConfig
+from common.distribution import n_sharing
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
 from common.frontend import Frontend, context_frames
-from common.pipeline import batches_per_pass, evaluation_stream, train_stream
+from common.pipeline import LastBatch, batches_per_pass, evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.processes import place
 from common.system import Stage
 from common.training import StageData
 from common.transforms import ChannelTransforms
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,11 @@ def stage_data(
     padding = mean if pipeline.padding == "mean" else None
     label_shards = train.matched_label_shards
     n_batches = batches_per_pass(
-        train.frames, pipeline.sequence_frames, pipeline.batch_size, pipeline.sequence_hop_frames
+        train.frames,
+        pipeline.sequence_frames,
+        pipeline.batch_size,
+        pipeline.sequence_hop_frames,
+        pipeline.last_batch,
     )
 
     def batches(done: int) -> Any:
@@ -181,6 +189,7 @@ def stage_data(
             sequence_frames=pipeline.sequence_frames,
             batch_size=pipeline.batch_size,
             sequence_hop_frames=pipeline.sequence_hop_frames,
+            last_batch=_last_batch(pipeline),
             shuffle_buffer_mb=pipeline.shuffle_buffer_mb,
             seed=seed,
             first_pass=done // n_batches,
@@ -213,3 +222,11 @@ def stage_data(
         training=drawn(train, training.training_recordings),
         frontend=frontend,
     )
+
+
+def _last_batch(pipeline: PipelineConfig) -> LastBatch:
+    """How a pass ends: as the settings say, but devices that share each batch get whole ones."""
+    if pipeline.last_batch == "keep" and n_sharing() > 1:
+        logger.info("The last batch of each pass is filled: %d devices share every batch.", n_sharing())
+        return "fill"
+    return pipeline.last_batch
