@@ -17,20 +17,20 @@ class Answers:
 
     Args:
         earlier: finished stages with their models, each with `Stage.answers`.
-        recordings: gives the streams of the recordings that will be asked for, see `common.stage_data`.
+        recordings: gives the streams of the recordings that are asked for now, see `common.training.ScoredSets`.
     """
 
     def __init__(
         self, earlier: Sequence[tuple[Stage, keras.Model]], recordings: Callable[[], Iterable[Iterable[Mapping]]]
     ):
         self._earlier, self._recordings = earlier, recordings
-        self._by_name: dict[str, dict[str, np.ndarray]] | None = None
+        self._by_name: dict[str, dict[str, np.ndarray]] = {}
 
     def joined(self, prediction: Prediction) -> Prediction:
         """Puts the earlier stages' outputs in place of those of the last stage."""
         if not self._earlier:
             return prediction
-        if self._by_name is None:
+        if prediction.name not in self._by_name:  # other recordings may be drawn in each epoch
             self._by_name = self._predicted()
         return dataclasses.replace(prediction, outputs=prediction.outputs | self._by_name[prediction.name])
 

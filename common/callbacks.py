@@ -43,23 +43,22 @@ class ScoreOnValidation(keras.callbacks.Callback):
     the callbacks that monitor one of these values.
 
     Args:
-        recordings: of the validation set, from `common.pipeline.evaluation_stream`.
+        sets_of: from the number of an epoch, the first one 0, to its recordings by the prefix of their scores, "val"
+            and perhaps "train", from `common.pipeline.evaluation_stream`.
         new_scorer: makes what scores one set.
         losses: by output.
         loss_weights: by output.
-        training: recordings of the training set; None: they are not scored.
     """
 
     def __init__(
         self,
-        recordings: Any,
+        sets_of: Callable[[int], Mapping[str, Any]],
         new_scorer: Callable[[], Scorer],
         losses: Mapping[str, Callable],
         loss_weights: Mapping[str, float],
-        training: Any = None,
     ):
         super().__init__()
-        self.sets = {"val": recordings} | ({} if training is None else {"train": training})
+        self.sets_of = sets_of
         self.new_scorer, self.losses, self.loss_weights = new_scorer, losses, loss_weights
         self._start_s = time.perf_counter()
 
@@ -73,7 +72,7 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 f"The loss of epoch {epoch + 1} is {logs['loss']}: training has diverged. Lower "
                 "`training.learning_rate` or set `training.clip_norm`, and use another job id."
             )
-        for prefix, recordings in self.sets.items():
+        for prefix, recordings in self.sets_of(epoch).items():
             logs.update({f"{prefix}_{name}": value for name, value in self._scores(recordings).items()})
         scored_s = time.perf_counter()
         logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))

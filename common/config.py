@@ -89,6 +89,9 @@ class TrainingConfig(Section):
     # Recordings that are scored after each epoch, drawn by the seed once and for all,
     validation_recordings: int | None = Field(None, gt=0)  # of the validation split; None: all of them
     training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
+    redraw_recordings: bool = Field(
+        False, description="Draw these recordings anew for each epoch, as published for the two-stage system."
+    )
     checkpoint_every_epochs: int | None = Field(None, gt=0)  # kept models; None: the best and the last
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",

@@ -634,7 +634,7 @@ def _with_checks(one_pass: Places, source: _Source, batching: _Batching, first_p
         is_first = number == first_pass
 
         def after_checks(index: tf.Tensor, places: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
-            begin, end = (at * n_shards // n_batches for at in (index, index + 1))
+            begin, end = (-(-at * n_shards // n_batches) for at in (index, index + 1))  # rounded up: early ones first
             shards = tf.data.Dataset.range(begin, tf.where(is_first, end, begin), output_type=tf.int32)
             checks = shards.flat_map(lambda shard: source.checked(shard, is_first))
             none = checks.batch(batching.batch_size, drop_remainder=True)

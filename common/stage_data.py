@@ -18,7 +18,7 @@ from common.pipeline import LastBatch, batches_per_pass, evaluation_stream, trai
 from common.pipeline_config import PipelineConfig
 from common.processes import place
 from common.system import Stage
-from common.training import StageData
+from common.training import ScoredSets, StageData
 from common.transforms import ChannelTransforms
 
 logger = logging.getLogger(__name__)
@@ -89,15 +89,15 @@ class Selection:
             )
         return [by_name[path.name] for path in self.shards]
 
-    def sample(self, n_recordings: int, seed: int) -> "Selection":
+    def sample(self, n_recordings: int | None, seed: int | tuple[int, ...]) -> "Selection":
         """Draws recordings at random, each at most once; the same for the same seed, whatever their order.
 
         Args:
-            n_recordings: how many, at least 1; all if there are no more.
+            n_recordings: how many, at least 1; None, or if there are no more: all.
             seed: of the draw.
         """
         names = sorted(self.recording_names)
-        if n_recordings >= len(names):
+        if n_recordings is None or n_recordings >= len(names):
             return self
         drawn = np.random.default_rng(seed).choice(len(names), n_recordings, replace=False)
         return dataclasses.replace(self, names=frozenset(names[number] for number in drawn))
@@ -206,20 +206,23 @@ def stage_data(
         )
         return stream.skip(done % n_batches)
 
-    def drawn(selection: Selection, n_recordings: int | None) -> Any:
-        if n_recordings == 0:
-            return None
-        chosen = selection if n_recordings is None else selection.sample(n_recordings, seed)
-        return chosen.recordings(stage, pipeline, interleaved_channels, padding, frontend)
+    def drawn(draw: int) -> dict[str, Any]:
+        counts = {"val": (validation, training.validation_recordings), "train": (train, training.training_recordings)}
+        return {
+            prefix: selection.sample(n_recordings, seed if draw == 0 else (seed, draw)).recordings(
+                stage, pipeline, interleaved_channels, padding, frontend
+            )
+            for prefix, (selection, n_recordings) in counts.items()
+            if n_recordings != 0
+        }
 
     return StageData(
         batches=batches,
         batches_per_pass=n_batches,
-        validation=drawn(validation, training.validation_recordings),
+        sets=ScoredSets(drawn, training.redraw_recordings),
         shape=(None, *mean.shape),
         mean=mean,
         deviation=deviation,
-        training=drawn(train, training.training_recordings),
         frontend=frontend,
     )
 

@@ -2,8 +2,8 @@
 
 import csv
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,28 @@ BEST = "best.keras"  # the best by the score that decides
 CHOSEN = "chosen.keras"  # the one that is scored, where `training.choose` does not say "best"
 
 
+@dataclass
+class ScoredSets:
+    """The recordings that are scored after each epoch: always the same ones, or others each time.
+
+    Attributes:
+        draw: from the number of a draw to streams, from `common.pipeline.evaluation_stream`, by the prefix of their
+            scores: "val" and perhaps "train".
+        redrawn: whether each epoch has a draw of its own; otherwise all have the first one.
+        current: the streams of the latest epoch; none before the first.
+    """
+
+    draw: Callable[[int], Mapping[str, Any]]
+    redrawn: bool = False
+    current: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_epoch(self, epoch: int) -> Mapping[str, Any]:
+        """Returns the streams for an epoch, the first one 0; the same for the same epoch."""
+        if self.redrawn or not self.current:
+            self.current = self.draw(epoch if self.redrawn else 0)
+        return self.current
+
+
 @dataclass(frozen=True)
 class StageData:
     """What a stage learns from.
@@ -49,27 +71,20 @@ class StageData:
     Attributes:
         batches: from the number of batches already done to an endless stream of (features, targets).
         batches_per_pass: batches in one pass over the training splits.
-        validation: recordings of the validation splits, from `common.pipeline.evaluation_stream`.
+        sets: recordings that are scored after each epoch.
         shape: frames (None: any number), bands and channels of the features.
         mean: (bands, channels), of the training splits.
         deviation: (bands, channels).
-        training: recordings of the training splits that are scored too; None: none.
         frontend: what the model computes of audio; None: batches hold features.
     """
 
     batches: Callable[[int], Any]
     batches_per_pass: int
-    validation: Any
+    sets: ScoredSets
     shape: tuple[int | None, int, int]
     mean: np.ndarray
     deviation: np.ndarray
-    training: Any = None
     frontend: Frontend | None = None
-
-    @property
-    def scored(self) -> list[Any]:
-        """The streams of all recordings that are scored after each epoch."""
-        return [self.validation, *([] if self.training is None else [self.training])]
 
 
 @dataclass(frozen=True)
@@ -255,7 +270,7 @@ def _callbacks(
     if training.checkpoint_every_epochs:
         kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
     return [
-        ScoreOnValidation(data.validation, goal.new_scorer, stage.losses, stage.loss_weights, data.training),
+        ScoreOnValidation(data.sets.of_epoch, goal.new_scorer, stage.losses, stage.loss_weights),
         *remembering,
         *kept,
         keras.callbacks.CSVLogger(folder / "history.csv", append=True),

@@ -160,7 +160,7 @@ class Experiment:
             interleaved_channels=features.interleaved_channels,
             frontend=self.frontend,
         )
-        answers = Answers(before, lambda: data.scored)
+        answers = Answers(before, lambda: data.sets.current.values())
         monitor, mode = self.decisive_score(stage)
         new_scorer = partial(ValidationScorer, task, stage, answers, self.decode)
         goal = Goal(monitor, mode, new_scorer, learning_panels(monitor))

@@ -15,6 +15,7 @@ from common.torch_weights import BATCH_NORM
 from seld.losses import two_stage_losses
 
 Size = Annotated[int, Field(gt=0)]
+ReverseInit = Literal["same", "torch"]
 TorchNames = dict[str, tuple[str | tuple[str, ...], str]]
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 STAGE_NAMES = ("sed", "doa", "seld")  # of all modes
@@ -32,6 +33,8 @@ class NetworkConfig(Section):
         pooling: what a pool becomes.
         over_bands: what the bands that are left become; null: as `pooling`, which is how it was published.
         gru_units: units of each direction of the recurrent layer; the directions are put side by side.
+        reverse_gru_init: initial weights of the reverse direction of the recurrent layer: "same", drawn as those of the
+            forward one; "torch", uniform within 1 / sqrt(units) as PyTorch leaves them and as it was published.
         mode: "two_stage", detection, then directions from its convolutions on; "sed_only"; "doa_only", scored on the
             truly active classes; "seld", both at once.
         also_joint: with "two_stage", train a network for both at once as well, and compare.
@@ -46,6 +49,7 @@ class NetworkConfig(Section):
     pooling: Pooling = "average"
     over_bands: Pooling | None = None
     gru_units: Size = 256
+    reverse_gru_init: ReverseInit = "same"
     mode: Literal["two_stage", "sed_only", "doa_only", "seld"] = "two_stage"
     also_joint: bool = False
     batch_norm_epsilon: float = Field(1e-5, gt=0.0)
@@ -120,7 +124,7 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
     x = _convolutions(spectra, network)  # (B, T // p, F', filters)
     x = Aggregate(network.over_bands or network.pooling, axis=2, name="over_bands")(x)  # (B, T // p, filters)
     if network.architecture == "crnn10":
-        x = _recurrent(x, network.gru_units)  # (B, T // p, 2 * gru_units)
+        x = _recurrent(x, network.gru_units, network.reverse_gru_init)  # (B, T // p, 2 * gru_units)
     event, azimuth, elevation = (
         keras.layers.Dense(n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32")(x)
         for name, activation in (("event_fc", "sigmoid"), ("azimuth_fc", "linear"), ("elevation_fc", "linear"))
@@ -142,15 +146,21 @@ def _convolutions(x: Any, network: NetworkConfig) -> Any:
     return x
 
 
-def _recurrent(x: Any, units: int) -> Any:
-    """Applies a GRU in both directions to (B, T, D), with the published first weights.
-
-    The published code gave them to the forward direction alone; here both have them.
-    """
+def _recurrent(x: Any, units: int, reverse_init: ReverseInit) -> Any:
+    """Applies a GRU in both directions to (B, T, D), with the published initial weights."""
     gru = keras.layers.GRU(
         units, return_sequences=True, kernel_initializer="lecun_uniform", recurrent_initializer=RecurrentGates()
     )
-    return keras.layers.Bidirectional(gru, merge_mode="concat", name="gru")(x)  # (B, T, 2 * units)
+    backward = None
+    if reverse_init == "torch":
+        bound = units**-0.5
+        uniform = {
+            f"{part}_initializer": keras.initializers.RandomUniform(-bound, bound)
+            for part in ("kernel", "recurrent", "bias")
+        }
+        backward = keras.layers.GRU(units, return_sequences=True, go_backwards=True, **uniform)
+    both = keras.layers.Bidirectional(gru, merge_mode="concat", backward_layer=backward, name="gru")
+    return both(x)  # (B, T, 2 * units)
 
 
 def is_convolution(layer_name: str) -> bool:

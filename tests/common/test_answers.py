@@ -114,3 +114,12 @@ def test_a_model_of_another_form_is_refused_and_nothing_is_copied():
         copy_weights(source, target, lambda layer: True)
     for one, other in zip(before, target.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_recordings_that_are_drawn_later_are_answered_for_too():
+    drawn = [recordings("x")]
+    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], lambda: drawn)
+    for names in (("x",), ("y", "z")):
+        drawn[:] = [recordings(*names)]
+        for prediction in predict_recordings(constant(3.0, 4.0), recordings(*names)):
+            assert set(answers.joined(prediction).outputs["a"].ravel()) == {1.0}

@@ -112,7 +112,7 @@ def test_losses_leave_out_the_frames_without_an_answer():
     def absolute_error(y_true, y_pred):
         return keras.ops.mean(keras.ops.abs(y_pred - y_true))
 
-    callback = ScoreOnValidation([one], NoScore, {"frames": absolute_error}, {"frames": 1.0})
+    callback = ScoreOnValidation(lambda epoch: {"val": [one]}, NoScore, {"frames": absolute_error}, {"frames": 1.0})
     callback.set_model(pooling_network())
     logs = {}
     callback.on_epoch_end(0, logs)
@@ -130,7 +130,8 @@ class NoScore:
 def validation_logs(recordings, training=None):
     loss = MaskedBinaryCrossentropy()
     losses = {"clip": loss, "frames": loss}
-    callback = ScoreOnValidation(recordings, NoScore, losses, {"clip": 1.0, "frames": 0.5}, training)
+    sets = {"val": recordings} | ({} if training is None else {"train": training})
+    callback = ScoreOnValidation(lambda epoch: sets, NoScore, losses, {"clip": 1.0, "frames": 0.5})
     callback.set_model(network())
     logs = {}
     callback.on_epoch_begin(0)

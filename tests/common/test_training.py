@@ -17,6 +17,7 @@ from common.system import Stage
 from common.training import (
     BEST,
     Goal,
+    ScoredSets,
     StageData,
     finished_epochs,
     iterations_per_epoch,
@@ -98,7 +99,8 @@ STAGE = Stage("sed", build, {"sed": ("activity",)}, {"sed": squared_error}, {"se
 
 
 def data(source=batches, scored=None):
-    return StageData(source, 2, recordings(), SHAPE, np.zeros((6, 2)), np.ones((6, 2)), scored)
+    sets = {"val": recordings()} | ({} if scored is None else {"train": scored})
+    return StageData(source, 2, ScoredSets(lambda draw: sets), SHAPE, np.zeros((6, 2)), np.ones((6, 2)))
 
 
 def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3, scored=None):

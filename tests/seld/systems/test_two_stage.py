@@ -158,6 +158,21 @@ def test_the_first_weights_are_those_of_the_published_code():
     assert norm.epsilon == 1e-5 and norm.momentum == 0.9
 
 
+def test_the_reverse_direction_may_keep_the_weights_of_the_library_of_the_published_code():
+    keras.utils.set_random_seed(0)
+    same, torch = (
+        {name: np.asarray(value) for name, value in weights_by_name(small_model(gru_units=64, **form)).items()}
+        for form in ({}, {"reverse_gru_init": "torch"})
+    )
+    assert {name: value.shape for name, value in same.items()} == {name: value.shape for name, value in torch.items()}
+    for part in ("kernel", "recurrent_kernel", "bias"):
+        drawn = torch[f"gru/backward/{part}"]  # uniform within 1 / sqrt(64) = 0.125: deviation 0.125 / sqrt(3)
+        assert np.abs(drawn).max() <= 0.125 and abs(drawn.std() - 0.125 / 3**0.5) < 0.004
+    forward = torch["gru/forward/recurrent_kernel"][:, 128:]
+    np.testing.assert_allclose(forward @ forward.T, np.eye(64), atol=1e-5)
+    assert not torch["gru/forward/bias"].any()
+
+
 def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     model = small_model()
     assert {name: value.dtype for name, value in model.output.items()} == {"sed": "float32", "doa": "float32"}
@@ -166,7 +181,7 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     assert all(weight.dtype == "float32" for weight in model.weights)
 
 
-@pytest.mark.parametrize("form", [{}, {"architecture": "vgg9"}])
+@pytest.mark.parametrize("form", [{}, {"architecture": "vgg9"}, {"reverse_gru_init": "torch"}])
 def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(form, tmp_path):
     mean, deviation = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
     model = with_statistics(small_model(**form), mean, deviation)
