@@ -28,6 +28,7 @@ NAMES = (
     "scoring",
     "event_scores",
     "training_steps",
+    "lockstep",
     "inference",
     "recordings",
     "waiting",

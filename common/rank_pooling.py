@@ -63,16 +63,16 @@ def rank_weights(values: Any, decay: float) -> Any:
     """Gives each value its weight by rank within its row.
 
     Args:
-        values: float32 (N, M).
+        values: (N, M), float32 or float64.
         decay: the n-th largest value of a row, n from 0, gets decay^n, divided by the sum over n.
 
     Returns:
-        float32 (N, M), rows of sum 1; equal values share out their weights in any order.
+        (N, M) of their type, rows of sum 1; equal values share out their weights in any order.
     """
     ops = keras.ops
     n_rows, length = ops.shape(values)[0], ops.shape(values)[1]
     ranks = length - 1 - ops.arange(length, dtype="int32")  # of the smallest value first
-    by_rank = ops.power(ops.cast(decay, "float32"), ops.cast(ranks, "float32"))  # (M,), 0^0 is 1
+    by_rank = ops.power(ops.convert_to_tensor(decay, values.dtype), ops.cast(ranks, values.dtype))  # (M,), 0^0 is 1
     repeated = ops.broadcast_to(by_rank / ops.sum(by_rank), (n_rows, length))
     order = ops.cast(ops.argsort(values, axis=1), "int32")  # (N, M), where the smallest value is, then the next one
     places = order + ops.expand_dims(ops.arange(n_rows, dtype="int32") * length, 1)

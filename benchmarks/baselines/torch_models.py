@@ -114,7 +114,7 @@ class Segmentation(nn.Module):
         """Maps (B, C, T, F) to {"clip": (B, K), "masks": (B, K, T, F)}."""
         masks = torch.sigmoid(self.final(self.blocks(x)))
         ranked = masks.flatten(2).sort(2, descending=True).values  # (B, K, T * F)
-        weights = self.decay ** torch.arange(ranked.shape[2], device=x.device, dtype=torch.float32)
+        weights = self.decay ** torch.arange(ranked.shape[2], device=x.device, dtype=masks.dtype)
         return {"clip": (ranked * weights).sum(2) / weights.sum(), "masks": masks}
 
 
