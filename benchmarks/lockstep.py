@@ -178,7 +178,7 @@ def renamed(name: str) -> str:
 def theirs(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
     """What PyTorch's network gives from the same weights and batches, see `baselines/torch_lockstep.py`."""
     given, result = folder / "given.npz", folder / "result.npz"
-    weights = {f"weights/{renamed(name)}": array for name, array in ours.weights.items()}
+    weights: dict[str, Any] = {f"weights/{renamed(name)}": array for name, array in ours.weights.items()}
     np.savez(
         given, model=ours.pair.torch, amsgrad=ours.pair.amsgrad, epsilon=EPSILON, x=ours.x, y=ours.y_there, **weights
     )

@@ -10,6 +10,7 @@ float32, "outputs/<name>".
 
 import sys
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ def main(source: str, target: str) -> None:
         results |= {f"{name}/{key}": gradient for key, gradient in given.gradients().items()}
         results |= {f"outputs/{key}": output.detach().numpy() for key, output in given.outputs.items()}
     results["losses"] = np.array(train(Given(arrays, torch.float32), bool(arrays["amsgrad"]), float(arrays["epsilon"])))
-    np.savez(target, **results)
+    np.savez(target, **cast(dict[str, Any], results))
 
 
 if __name__ == "__main__":
