@@ -36,7 +36,7 @@ from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure,
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.scorer import ClipScorer
-from sed_task4.submission import EVENTS, write_submission
+from sed_task4.submission import write_run_files
 
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"
@@ -280,7 +280,7 @@ class Experiment:
             if found.example is None or (clip.name == found.example.name):
                 found.example = clip if clip.events is None or len(clip.events) else None
             frames.append(smoothed_scores(clip.frames, clip.clip, task.decoding))
-        write_submission(folder / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
+        write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes)
         truth = [events for events in reference if events is not None]
         if len(truth) < len(reference) or not truth:
             return

@@ -145,7 +145,7 @@ def sweep_scores(
         ValueError: scores and reference do not belong together.
     """
     _check(reference, scores)
-    reference = reference.merge_connected()
+    reference = reference.with_length().merge_connected()
     n_classes = reference.n_classes
     present = reference.counts() > 0
     undefined = np.full(n_classes, np.nan)
@@ -341,7 +341,7 @@ def reference_sweep_scores(
     import sed_scores_eval
     from sed_scores_eval.base_modules.scores import create_score_dataframe
 
-    reference = reference.merge_connected()
+    reference = reference.with_length().merge_connected()
     present = np.flatnonzero(reference.counts())
     if not len(present):
         return dict.fromkeys(("psds1", "psds2", "best_f"), float("nan"))
