@@ -98,11 +98,30 @@ def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
     for name in wanted:
         others = by_stem.get(stem_of(name), []) if name not in present else []
         if len(others) > 1:
-            raise DataError(
-                f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. "
-                "Move the others away."
-            )
+            raise _ambiguous(folder, name, others)
         if others:
             renamed[name] = others[0]
     paths = {name: folder / renamed.get(name, name) for name in wanted if name in present or name in renamed}
     return FoundSounds(paths, renamed)
+
+
+def sound_path(folder: Path, name: str) -> Path:
+    """Path of a recording of a list, or of the one that differs from it in its suffix alone; see `find_sounds`.
+
+    Raises:
+        DataError: several files could be meant.
+    """
+    path = folder / name
+    if path.is_file() or not is_sound(name):
+        return path
+    endings = {ending for suffix in sound_suffixes() for ending in (suffix, suffix.upper())}
+    others = sorted(each for ending in endings if (folder / (each := stem_of(name) + ending)).is_file())
+    if len(others) > 1:
+        raise _ambiguous(folder, name, others)
+    return folder / others[0] if others else path
+
+
+def _ambiguous(folder: Path, name: str, others: Sequence[str]) -> DataError:
+    return DataError(
+        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. Move the others away."
+    )

@@ -34,6 +34,7 @@ from common.simulation.sources import (
     synthesise,
 )
 from common.simulation.synthesis import fade_edges
+from common.sound_files import is_sound
 from sed_task4.dataset import Layout, subset_place
 from sed_task4.scene_plans import (
     ALL_SOUNDS,
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
 BACKGROUND = "background"  # key of own backgrounds in the bank; no class, since it is asked for by another name
 LOOP_SAMPLES = 2**19
 LONGEST_BACKGROUND_S = 60.0
-RECORDING_PATTERNS = ("*.wav", "*.flac", "*.ogg", "*.aif", "*.aiff")
 
 # Real recordings against synthetic mixtures: where, by whom and with what they were made is not known.
 SYNTHETIC_PEAK = (0.5, 0.9)
@@ -119,7 +119,7 @@ def background_orders(background_dir: Path | None, settings: "SceneSettings") ->
     """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets."""
     if background_dir is None:
         return []
-    paths = sorted(path for pattern in RECORDING_PATTERNS for path in background_dir.rglob(pattern))
+    paths = sorted(path for path in background_dir.rglob("*") if is_sound(path) and path.is_file())
     dealt = deal(paths, N_SETS, random_stream(settings.seed, settings.version, "deal", BACKGROUND))
     return [SoundOrder(BACKGROUND, number, tuple(files)) for number, files in enumerate(dealt) if files]
 

@@ -99,14 +99,14 @@ def _check_labels(
     facts: Mapping[Recording, AudioFacts],
 ) -> None:
     """Reads all metadata: rows that cannot be used, odd labels, and the table of classes."""
-    counts, unusable = {}, []
+    counts, unusable, notes = {}, [], list[str]()
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
         labelled = {recording: recording.metadata_path for recording in members if recording.metadata_path is not None}
         for recording, path in labelled.items():
             try:
-                tables.append(read_events(path, dataset, dataset.recording_s))
+                tables.append(read_events(path, dataset, dataset.recording_s, notes))
             except DataError as error:
                 unusable.append(str(error))
                 continue
@@ -120,6 +120,8 @@ def _check_labels(
         report.error(problem)
     if len(unusable) > _PROBLEMS_SHOWN:
         report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
+    if notes:
+        report.warn(f"{len(notes)} time(s) events were left out, as `dataset.strict: false` wants:", notes)
     for what, names in odd.items():
         if names:
             tell = report.error if what == "late" else report.warn

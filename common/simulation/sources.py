@@ -13,6 +13,7 @@ from common.files import atomic_path
 from common.simulation import animals, appliances, impacts, instruments, objects, voices
 from common.simulation.draws import Draw
 from common.simulation.synthesis import fade_edges, limit_crest, random_equaliser, to_unit_peak
+from common.sound_files import is_sound
 
 SoundRecipe = Callable[[Draw, int, float], np.ndarray]  # (draw, rate_hz, duration_s) -> float32 (samples,)
 
@@ -50,7 +51,6 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "tear": instruments.tear_paper,
 }
 LARGEST_CREST_DB = 18.0
-RECORDING_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff")
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
 
 
@@ -89,7 +89,7 @@ def recordings_of(folder: Path) -> list[Path]:
     """Lists the audio files of a folder by name; an absent folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in RECORDING_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if is_sound(path))
 
 
 def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[list[Path]]:

@@ -8,14 +8,16 @@ import numpy as np
 from common.dataset_report import AudioFacts, DatasetReport, check_audio, check_classes, check_copies, examine
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from common.sound_files import list_sounds, sound_path
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     DatasetConfig,
     EventTable,
-    find_mixtures,
+    audio_folder,
     mixtures_folder,
     read_event_table,
+    read_mixture_list,
     read_scene_names,
     scenes_folder,
 )
@@ -40,12 +42,15 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         _check_scenes(task, report, deep)
     except DataError as error:
         report.error(f"scenes: {error}")
-    if (mixtures_folder(task.dataset_dir, task.dataset) / LIST_NAME).is_file():
+    path = mixtures_folder(task.dataset_dir, task.dataset) / LIST_NAME
+    if path.is_file():
         try:
-            mixtures = find_mixtures(task.dataset_dir, task.dataset)
-            report.table("mixtures", ("", "files"), [("made already", len(mixtures))])
+            mixtures = read_mixture_list(path, audio_folder(task.dataset_dir, task.dataset), task.dataset)
         except DataError as error:
-            report.warn(f"mixtures: {error}")
+            report.error(f"mixtures: {error}")
+        else:
+            made = sum(mixture.audio_path.is_file() for mixture in mixtures)
+            report.table("mixtures", ("", "files"), [("listed", len(mixtures)), ("made already", made)])
 
 
 def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
@@ -53,19 +58,34 @@ def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     table = read_event_table(task.dataset_dir, dataset)
     used = [table.files[index] for index in select_files(table.files, dataset)]
     _count(task, report, "sounds", len(table.files), len(used), PUBLISHED_SOUNDS, table.path)
-    facts = _existing(report, "sounds", [table.audio_dir / file.name for file in used], deep, task)
+    facts = _existing(report, "sounds", [sound_path(table.audio_dir, file.name) for file in used], deep, task)
     check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
-    listed = {file.name for file in table.files}
-    alone = sorted(path.name for path in table.audio_dir.glob("*.wav") if path.name not in listed)
+    renamed = _renamed(report, table)
+    listed = {file.name for file in table.files} | set(renamed)
+    present = list_sounds(table.audio_dir)[0] if table.audio_dir.is_dir() else []
+    alone = [name for name in present if name not in listed]
     if alone:
         report.warn(f"{len(alone)} file(s) in {table.audio_dir} are not in {table.path.name}:", alone)
     _check_folds(report, dataset, table, facts)
 
 
+def _renamed(report: DatasetReport, table: EventTable) -> dict[str, str]:
+    """Names in the table by the files that stand for them, where the suffix differs; a warning tells them."""
+    found = {file.name: sound_path(table.audio_dir, file.name).name for file in table.files}
+    renamed = {present: name for name, present in found.items() if name != present}
+    if renamed:
+        report.warn(
+            f"{len(renamed)} sound(s) have another suffix than in {table.path.name}:",
+            [f"{present} for {name}" for present, name in renamed.items()],
+        )
+    return renamed
+
+
 def _check_folds(report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]) -> None:
     """Sounds of each class in each fold; folds share no file, and must share no copy of one either."""
-    fold_of = {file.name: fold for file, fold in zip(table.files, _folds(table, dataset), strict=True)}
-    label_of = {file.name: file.label for file in table.files if file.verified}
+    paths = {file.name: sound_path(table.audio_dir, file.name).name for file in table.files}
+    fold_of = {paths[file.name]: fold for file, fold in zip(table.files, _folds(table, dataset), strict=True)}
+    label_of = {paths[file.name]: file.label for file in table.files if file.verified}
     counts = {}
     by_fold: dict[str, list[AudioFacts]] = {}
     for fold in range(1, dataset.n_folds + 1):
@@ -91,7 +111,7 @@ def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _count(task, report, "scenes", len(names), min(len(names), wanted), PUBLISHED_SCENES, folder / "meta.csv")
     if len(names) < wanted:
         report.warn(f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several folds.")
-    facts = _existing(report, "scenes", [folder / "audio" / name for name in names], deep, task)
+    facts = _existing(report, "scenes", [sound_path(folder / "audio", name) for name in names], deep, task)
     check_audio(report, facts, "scenes", silence_is_refused=True)
     short = [each.path.name for each in facts if not each.problem and each.duration_s < dataset.clip_s - 1e-3]
     if short:

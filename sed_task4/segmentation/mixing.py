@@ -24,6 +24,7 @@ from common.locks import only_one
 from common.parallel import ParallelConfig, parallel_map
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
+from common.sound_files import shown, sound_path
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
@@ -257,14 +258,18 @@ def _list_settings(dataset: DatasetConfig, table: EventTable, scene_names: Seque
 
 def _durations_s(table: EventTable, dataset: DatasetConfig) -> dict[str, float]:
     """Reads the lengths of the sounds that may be mixed from their headers."""
-    paths = [table.audio_dir / table.files[index].name for index in select_files(table.files, dataset)]
+    names = [table.files[index].name for index in select_files(table.files, dataset)]
+    paths = [sound_path(table.audio_dir, name) for name in names]
+    renamed = [f"{path.name} for {name}" for name, path in zip(names, paths, strict=True) if path.name != name]
+    if renamed:
+        logger.warning("%d sound(s) have another suffix than in %s: %s.", len(renamed), table.path, shown(renamed))
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(paths)} sounds that {table.path} lists are not there, such as {missing[0]}. "
             "Unpack the dataset again, or remove their rows."
         )
-    return {path.name: _duration_s(path) for path in paths}
+    return {name: _duration_s(path) for name, path in zip(names, paths, strict=True)}
 
 
 def _duration_s(path: Path) -> float:
@@ -344,11 +349,11 @@ def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, sc
         DataError: a sound or a scene cannot be used.
     """
     rate_hz = dataset.sample_rate_hz
-    sounds = [_read_loud(sounds_dir / event.audio_name, rate_hz) for event in mixture.events]
+    sounds = [_read_loud(sound_path(sounds_dir, event.audio_name), rate_hz) for event in mixture.events]
     if dataset.scene_type == "white_noise":
         scene = white_noise(mixture.name, dataset.clip_samples, dataset.mixture_seed)
     else:
-        scene = _read_scene(scenes_dir / "audio" / mixture.scene_name, dataset)
+        scene = _read_scene(sound_path(scenes_dir / "audio", mixture.scene_name), dataset)
     write_wav(mixture.audio_path, mix(sounds, mixture.events, scene, dataset.snr_db, rate_hz), rate_hz)
 
 
