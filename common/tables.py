@@ -77,14 +77,17 @@ def to_number(text: str) -> float | None:
     Args:
         text: may have spaces around it.
     """
-    text = text.strip()
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    value = float(text)
     return value if math.isfinite(value) else None
 
 
 def to_numbers(texts: Iterable[str]) -> np.ndarray:
     """Reads many numbers, float64 (n,); NaN where `to_number` has none."""
-    return np.array([math.nan if (value := to_number(text)) is None else value for text in texts], np.float64)
+    is_number = _NUMBER.fullmatch
+    values = np.array([float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64)
+    return np.where(np.isfinite(values), values, math.nan)
 
 
 def to_whole(text: str) -> int | None:
@@ -179,21 +182,28 @@ def parse_table(
     else:
         _check_header(header, columns, source, skipped, hint)
     wanted = [name for name in (*columns, *optional) if name in header]
-    places = [header.index(name) for name in wanted]
     needed = 0 if pad else 1 + max(header.index(name) for name in columns)
     kept_lines, kept = [], []
-    for line, row in zip(*_body(text, separator, skipped, source), strict=True):
-        fields = [field.strip() for field in row]
-        if not any(fields):
-            continue
-        if len(fields) < needed or any(fields[len(header) :]):
-            raise DataError(_odd_length(source, line, fields, header, separator))
-        fields += [""] * (len(header) - len(fields))
-        kept_lines.append(line)
-        kept.append([fields[place] for place in places])
-    by_column = map(list, zip(*kept, strict=True)) if kept else ([] for _ in wanted)
-    names = () if named else tuple(name for name in header if name)
-    return TextTable(source, names, kept_lines, dict(zip(wanted, by_column, strict=True)))
+    for line, row in _body(text, separator, skipped, source):
+        if len(row) != len(header):
+            row = _fitted(row, len(header))
+            if not needed <= len(row) <= len(header) and any(row):
+                raise DataError(_odd_length(source, line, row, header, separator))
+            row += [""] * (len(header) - len(row))
+        if any(map(str.strip, row)):
+            kept_lines.append(line)
+            kept.append(tuple(row))  # the garbage collector looks at lists again and again
+    by_column = list(zip(*kept, strict=True)) if kept else [()] * len(header)
+    read = {name: list(map(str.strip, by_column[header.index(name)])) for name in wanted}
+    return TextTable(source, () if named else tuple(name for name in header if name), kept_lines, read)
+
+
+def _fitted(row: Sequence[str], width: int) -> list[str]:
+    """Stripped fields of a row without the empty ones beyond the last column."""
+    fields = [field.strip() for field in row]
+    while len(fields) > width and not fields[-1]:
+        fields.pop()
+    return fields
 
 
 _AGAIN = "Write the file again as text in UTF-8."
@@ -267,17 +277,16 @@ def _without_header(text: str, headerless: Callable[[Sequence[str]], Header | No
     return None
 
 
-def _body(text: str, separator: str, skipped: int, source: str) -> tuple[list[int], list[list[str]]]:
-    """Rows below the header and the lines they begin in, as the csv module splits them."""
+def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the line in which a row below the header begins, and its fields as the csv module splits them."""
     stream = io.StringIO(text, newline="")
     for _ in range(skipped):
         next(stream, None)
     reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
-    lines, rows, end = [], [], 0
+    end = 0
     try:
         for row in reader:
-            lines.append(skipped + end + 1)
-            rows.append(row)
+            yield skipped + end + 1, row
             end = reader.line_num
     except csv.Error as error:
         told = str(error)
@@ -289,7 +298,6 @@ def _body(text: str, separator: str, skipped: int, source: str) -> tuple[list[in
             f"{source}, line {skipped + end + 1}: {told}. A field in quotes begins and ends with them, and has each "
             "quote inside doubled. Correct the row."
         ) from error
-    return lines, rows
 
 
 def _check_header(

@@ -315,11 +315,11 @@ def parse_strong(
         DataError: a row cannot be used; names the line.
     """
     table = _parse_table(text, STRONG_COLUMNS, source)
-    names = list(dict.fromkeys(table["filename"]))
+    names = list(dict.fromkeys(table["filename"].tolist()))
     filled = table[["onset", "offset", "event_label"]] != ""
     table = table[filled.any(axis=1)]
     _check(table, filled.loc[table.index].all(axis=1), source, "onset, offset and event_label, or none of them")
-    events = table.assign(onset=to_numbers(table["onset"]), offset=to_numbers(table["offset"]))
+    events = table.assign(onset=to_numbers(table["onset"].tolist()), offset=to_numbers(table["offset"].tolist()))
     usable = events[["onset", "offset"]].notna().all(axis=1)
     _check(table, usable, source, "onset and offset in seconds, not negative", times=True)
     if strict:
@@ -409,7 +409,7 @@ def _parse_table(text: str, columns: Sequence[str], source: str) -> "pd.DataFram
     headerless = {STRONG_COLUMNS: _event_list, NAME_COLUMNS: _name_list}.get(tuple(columns))
     read = parse_table(text, columns, source, pad=True, aliases=ALIASES, headerless=headerless, hint=_other_kind)
     table = pd.DataFrame(read.columns, index=pd.Index(read.lines, dtype=int), columns=list(columns), dtype=str)
-    named = table["filename"].map(is_file_name).astype(bool)
+    named = pd.Series([is_file_name(name) for name in read.columns["filename"]], index=table.index, dtype=bool)
     _check(table, named, source, "the name of a file without folders in the column filename")
     return table
 
