@@ -24,6 +24,7 @@ _NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons"}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n?")  # a first line that Excel writes and obeys
+_AFTER_QUOTE = re.compile(r'" +(?=[\t,;\r\n]|\Z)')  # spaces that the csv module takes for text
 _SHOWN = 200  # characters of a row in an error
 _WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -223,7 +224,8 @@ def split_row(line: str, separator: str | None = None) -> list[str]:
     if separator is None:
         separator = max(SEPARATORS, key=line.count)
     try:
-        (fields,) = list(csv.reader([line], delimiter=separator, skipinitialspace=True, strict=True)) or [[]]
+        rows = csv.reader([_AFTER_QUOTE.sub('"', line)], delimiter=separator, skipinitialspace=True, strict=True)
+        fields = next(rows, [])
     except csv.Error as error:
         raise ValueError(str(error)) from error
     return [field.strip() for field in fields]
@@ -279,7 +281,7 @@ def _without_header(text: str, headerless: Callable[[Sequence[str]], Header | No
 
 def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the line in which a row below the header begins, and its fields as the csv module splits them."""
-    stream = io.StringIO(text, newline="")
+    stream = io.StringIO(_AFTER_QUOTE.sub('"', text) if '" ' in text else text, newline="")
     for _ in range(skipped):
         next(stream, None)
     reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
