@@ -546,7 +546,7 @@ def _run(arguments: Sequence[str]) -> None:
         classes=options.classes.split(",") if options.classes else known.classes,
         clip_s=options.clip_s or known.clip_s,
         ignore_unknown=options.ignore_unknown,
-        strict=not options.no_strict,
+        strict=known.strict and not options.no_strict,
     )
     if options.json:
         write_json(options.json, report.to_dict())
@@ -559,6 +559,7 @@ class _KnownSettings:
 
     classes: tuple[str, ...] | None = None
     clip_s: float = 10.0
+    strict: bool = True
     scoring: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -578,7 +579,7 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
     logger.info("Classes, length of clips and scoring are those of %s, where the command line does not say them.", run)
     names = set(ScoringConfig.model_fields) & set(type(task.scoring).model_fields)
     scoring = {name: getattr(task.scoring, name) for name in names}
-    return _KnownSettings(tuple(task.dataset.classes), task.dataset.clip_s, scoring)
+    return _KnownSettings(tuple(task.dataset.classes), task.dataset.clip_s, task.dataset.strict, scoring)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def _read_estimate(
 ) -> "tuple[pd.DataFrame, list[str], list[str] | None]":
     """Events within the clips, the clips they are of, and those that were predicted (None where nothing says)."""
     if path.is_dir():
-        events, guessed = read_predictions(path, names, classes)
+        events, guessed = read_predictions(path, names, classes, strict=strict)
         predicted: list[str] | None = guessed
     else:
         events, guessed = read_submission(path, classes, strict=strict)

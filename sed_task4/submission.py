@@ -71,13 +71,16 @@ def read_submission(path: Path, classes: Sequence[str], *, strict: bool = True) 
     return parse_strong(read_text_of(Path(path)), classes, str(path), strict=strict)
 
 
-def read_predictions(folder: Path, names: Sequence[str], classes: Sequence[str]) -> "tuple[pd.DataFrame, list[str]]":
+def read_predictions(
+    folder: Path, names: Sequence[str], classes: Sequence[str], *, strict: bool = True
+) -> "tuple[pd.DataFrame, list[str]]":
     """Reads what predict.py wrote for recordings: for each a table onset, offset, label, `a.tsv` for `a.wav`.
 
     Args:
         folder: of the tables.
         names: the recordings that are meant; tables of others are not read.
         classes: the labels that may occur.
+        strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
         Events and names as `read_submission`, of the recordings that have a table.
@@ -94,7 +97,8 @@ def read_predictions(folder: Path, names: Sequence[str], classes: Sequence[str])
     for name, path in paths.items():
         table = parse_table(read_text_of(path), ("onset", "offset", "label"), str(path))
         rows = zip(*table.columns.values(), strict=True)
-        tables.append(parse_strong(to_csv([EVENT_COLUMNS, *((name, *row) for row in rows)]), classes, str(path))[0])
+        text = to_csv([EVENT_COLUMNS, *((name, *row) for row in rows)])
+        tables.append(parse_strong(text, classes, str(path), strict=strict)[0])
     return pd.concat([table for table in tables if len(table)] or tables[:1]), list(paths)
 
 
