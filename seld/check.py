@@ -44,10 +44,13 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     """
     recordings: list[Recording] = []
     for set_name in task.set_names:
+        notes: list[str] = []
         try:
-            recordings += find_recordings(task.dataset_dir, task.dataset.format, set_name)
+            recordings += find_recordings(task.dataset_dir, task.dataset.format, set_name, notes)
         except DataError as error:
             report.error(f"{set_name}: {error}")
+        for note in notes:
+            report.warn(note)
     facts = dict(zip(recordings, examine([each.audio_path for each in recordings], deep, task.parallel), strict=True))
     splits = {split: [each for each in recordings if each.split == split] for split in sorted(_splits(recordings))}
     _count_files(task, report, splits)

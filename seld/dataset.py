@@ -159,7 +159,9 @@ def parse_name(name: str, set_name: str = "dev") -> Place:
     )
 
 
-def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list[Recording]:
+def find_recordings(
+    dataset_dir: Path, audio_format: str, set_name: str, notes: list[str] | None = None
+) -> list[Recording]:
     """Finds the recordings of a set and their metadata.
 
     Args:
@@ -167,6 +169,7 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
             proj/asignal/DCASE2019/dataset.
         audio_format: "foa" or "mic".
         set_name: "dev", or "eval", whose recordings may all lack metadata.
+        notes: gets a sentence for each folder with files that are left out; the log has the same.
 
     Returns:
         Recordings sorted by name.
@@ -178,7 +181,7 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
     if has_list(dataset_dir):
         return _listed(Path(dataset_dir), set_name)
     audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
-    recordings = files_by_name(audio_dir, *sound_suffixes())
+    recordings = files_by_name(audio_dir, *sound_suffixes(), notes=notes)
     if not recordings:
         raise DataError(
             f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of the {set_name} set. "
@@ -186,7 +189,7 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
             "it is."
         )
     metadata_dir = audio_dir.parent / f"metadata_{set_name}"
-    metadata = files_by_name(metadata_dir, ".csv", ".tsv") if metadata_dir.is_dir() else {}
+    metadata = files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if metadata_dir.is_dir() else {}
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
@@ -293,7 +296,7 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     )
 
 
-def files_by_name(folder: Path, *suffixes: str) -> dict[str, Path]:
+def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) -> dict[str, Path]:
     """Maps names without suffix to files of some suffixes, sorted; hidden files are ignored, others named in the log.
 
     Raises:
@@ -303,7 +306,7 @@ def files_by_name(folder: Path, *suffixes: str) -> dict[str, Path]:
     wanted = [entry.suffix.lower() in suffixes and entry.is_file() for entry in entries]
     strays = [entry for entry, is_wanted in zip(entries, wanted, strict=True) if not is_wanted]
     if strays:
-        logger.warning("%s: ignored, not %s files: %s.", folder, suffixes[0], list_files(strays))
+        _tell(notes, f"{folder}: ignored, not {suffixes[0]} files: {list_files(strays)}.", logging.WARNING)
     files: dict[str, Path] = {}
     for entry in itertools.compress(entries, wanted):
         if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:
@@ -314,8 +317,8 @@ def files_by_name(folder: Path, *suffixes: str) -> dict[str, Path]:
     return files
 
 
-def _tell(notes: list[str] | None, text: str) -> None:
-    logger.info("%s", text)
+def _tell(notes: list[str] | None, text: str, level: int = logging.INFO) -> None:
+    logger.log(level, "%s", text)
     if notes is not None:
         notes.append(text)
 

@@ -111,7 +111,11 @@ def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _count(task, report, "scenes", len(names), min(len(names), wanted), PUBLISHED_SCENES, folder / "meta.csv")
     if len(names) < wanted:
         report.warn(f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several folds.")
-    facts = _existing(report, "scenes", [sound_path(folder / "audio", name) for name in names], deep, task)
+    paths = [sound_path(folder / "audio", name) for name in names]
+    renamed = [f"{path.name} for {name}" for name, path in zip(names, paths, strict=True) if path.name != name]
+    if renamed:
+        report.warn(f"{len(renamed)} scene(s) have another suffix than in meta.csv:", renamed)
+    facts = _existing(report, "scenes", paths, deep, task)
     check_audio(report, facts, "scenes", silence_is_refused=True)
     short = [each.path.name for each in facts if not each.problem and each.duration_s < dataset.clip_s - 1e-3]
     if short:
