@@ -103,7 +103,7 @@ class EventTable:
     def with_length(self) -> "EventTable":
         """Returns the events that last: those that end where or before they begin have nothing to intersect."""
         kept = self.offset_s > self.onset_s
-        columns = (column[kept] for column in (self.recording, self.class_index, self.onset_s, self.offset_s))
+        columns = self.recording[kept], self.class_index[kept], self.onset_s[kept], self.offset_s[kept]
         return EventTable(*columns, self.n_recordings, self.n_classes)
 
     def merge_connected(self) -> "EventTable":

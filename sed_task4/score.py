@@ -538,7 +538,7 @@ def _run(arguments: Sequence[str]) -> None:
     _add_arguments(parser)
     options = parser.parse_args(arguments)
     known = _settings_of_run(options.estimated)
-    scoring = ScoringConfig(**known.scoring | _given(options))
+    scoring = ScoringConfig(**{**known.scoring, **_given(options)})
     report = score_files(
         options.estimated,
         options.reference,
@@ -566,11 +566,11 @@ class _KnownSettings:
 def _settings_of_run(estimated: Path) -> _KnownSettings:
     """Takes classes, length of clips and scoring from the settings of the run that an event file belongs to, if any."""
     from common.config import check_task
-    from common.run_directory import read_settings
+    from common.run_directory import ENVIRONMENT, read_settings
 
-    run = next(
-        (folder for folder in list(Path(estimated).resolve().parents)[:3] if (folder / "settings.yaml").is_file()), None
-    )
+    folders = list(Path(estimated).resolve().parents)[:3]
+    files = "settings.yaml", ENVIRONMENT
+    run = next((folder for folder in folders if all((folder / name).is_file() for name in files)), None)
     if run is None:
         return _KnownSettings()
     task = check_task(read_settings(run), f"the settings of {run}")

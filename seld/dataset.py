@@ -306,7 +306,8 @@ def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) 
     wanted = [entry.suffix.lower() in suffixes and entry.is_file() for entry in entries]
     strays = [entry for entry, is_wanted in zip(entries, wanted, strict=True) if not is_wanted]
     if strays:
-        _tell(notes, f"{folder}: ignored, not {suffixes[0]} files: {list_files(strays)}.", logging.WARNING)
+        kind = "recordings" if ".wav" in suffixes else f"{suffixes[0]} files"
+        _tell(notes, f"{folder}: ignored, not {kind}: {list_files(strays)}.", logging.WARNING)
     files: dict[str, Path] = {}
     for entry in itertools.compress(entries, wanted):
         if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:

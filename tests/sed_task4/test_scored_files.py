@@ -78,6 +78,7 @@ def test_the_command_takes_scoring_and_classes_from_the_run(root, capsys):
     report, _, _ = as_in_a_run(root, 2)
     task = load_task(PARAMS, "cnn9", ["dataset.classes=[Cat, Dog, Speech]", "scoring.empty_estimate_is_zero=false"])
     (root / "run/settings.yaml").write_text(yaml.safe_dump(json.loads(task.model_dump_json())))
+    (root / "run/environment.json").write_text("{}")
     reference = str(root / "data/metadata/validation/validation.tsv")
     arguments = [str(root / "run/cnn" / EVENTS), reference, "--no-strict", "--json", str(root / "s.json")]
     assert main(arguments) == 0
