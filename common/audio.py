@@ -42,6 +42,10 @@ def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | No
     return read_with_rate(path, sample_rate_hz, channels)[0]
 
 
+class EmptyRecordingError(DataError):
+    """A sound file in order, without a sample."""
+
+
 class AudioHeader(NamedTuple):
     """Rate, channels and length of a sound file."""
 
@@ -94,14 +98,15 @@ def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         to_hz: the rate wanted.
 
     Returns:
-        float32 (S', C), S' = S * to_hz / from_hz, rounded.
+        float32 (S', C), S' = S * to_hz / from_hz, rounded; of audio shorter than that, one sample, its mean.
     """
     audio = np.asarray(audio, np.float32)
     if from_hz == to_hz:
         return audio
     import soxr  # here: only recordings of another rate need it
 
-    return soxr.resample(audio, from_hz, to_hz, quality="HQ")
+    resampled = soxr.resample(audio, from_hz, to_hz, quality="HQ")
+    return resampled if len(resampled) or not len(audio) else audio.mean(axis=0, keepdims=True)
 
 
 def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
@@ -312,7 +317,7 @@ def check_format(sound: OpenSound, sample_rate_hz: int | None = None, channels: 
             f"{sound.rate_hz} Hz. The header is damaged: copy or download the recording again."
         )
     if sound.samples == 0:
-        raise DataError(
+        raise EmptyRecordingError(
             f"Empty recording: {sound.path}. Expected: at least one sample. Received: 0 samples. "
             "Copy or download the recording again, or remove it from the dataset."
         )

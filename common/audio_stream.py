@@ -159,14 +159,17 @@ def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterat
         return
     import soxr  # here: only recordings of another rate need it
 
-    stream = None
+    stream, n_given, n_taken, total = None, 0, 0, np.zeros(1)
     for block in blocks:
         stream = stream or soxr.ResampleStream(from_hz, to_hz, block.shape[1], dtype="float32", quality="HQ")
         n_channels = block.shape[1]
         resampled = stream.resample_chunk(np.ascontiguousarray(block))
+        n_given, n_taken, total = n_given + len(resampled), n_taken + len(block), total + block.sum(axis=0)
         if len(resampled):
             yield resampled
     if stream is not None:
         rest = stream.resample_chunk(np.zeros((0, n_channels), np.float32), last=True)
         if len(rest):
             yield rest
+        elif not n_given:  # as `common.audio.resample` does
+            yield (total / n_taken)[None].astype(np.float32)
