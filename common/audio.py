@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -16,11 +16,13 @@ from common.notes import Note, note
 
 FULL_SCALE = 32768.0  # of 16-bit samples
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_000_000  # a damaged header says 1 Hz, and resampling fills the memory
+_BLOCK_S = 5.0
 CUT_TO_FULL_SCALE = "its decoder exceeds full scale, as those of lossy formats do: cut to it, as by a player"
 _UNTOLD = "its format does not tell how long it is: all that is there is heard, and it may be truncated"
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
+_MOST_CHANNELS = 64  # more are samples, in an array that is turned
 # Headers without a length, or with one that is not compared with the file here.
-_WITHOUT_LENGTH = ("PAF", "PVF", "IRCAM", "VOC", "MAT4", "MAT5", "MPC2K", "WVE", "XI", "SDS", "SD2", "RAW")
+_WITHOUT_LENGTH = ("PAF", "PVF", "IRCAM", "MAT4", "MAT5", "MPC2K", "XI", "SDS", "SD2", "RAW")
 
 
 def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | None = None) -> np.ndarray:
@@ -121,7 +123,7 @@ def read_with_rate(
     """Reads a recording as `read_audio` does, and tells its rate."""
     with opened(path) as sound:
         check_format(sound, sample_rate_hz, channels)
-        blocks = list(sound.blocks())
+        blocks = list(sound.blocks(at_once=True))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks), sound.rate_hz
 
 
@@ -163,11 +165,12 @@ class OpenSound:
         self.rate_hz, self.channels, self.is_lossy = max(kinds)
         self.samples = sum(self._lengths)
 
-    def blocks(self, block_samples: int | None = None) -> Iterator[np.ndarray]:
+    def blocks(self, at_once: bool = False) -> Iterator[np.ndarray]:
         """Yields the samples, and tells what is odd about them.
 
         Args:
-            block_samples: most of them in one block; None: a whole part at once.
+            at_once: larger blocks, for who keeps all of them. Lossy files are decoded in the same blocks in any case,
+                since the last bit of some depends on that.
 
         Yields:
             float32 (S, C) in [-1, 1], none of them empty.
@@ -176,6 +179,7 @@ class OpenSound:
             DataError: fewer samples than there should be, or values that are not finite or lie outside [-1, 1].
         """
         before = n_cut = 0
+        block_samples = round(_BLOCK_S * self.rate_hz) if self.is_lossy or not at_once else None
         for block in self._decoded(block_samples):
             audio, cut = self._checked(block, before)
             before, n_cut = before + len(block), n_cut + cut
@@ -203,7 +207,7 @@ class OpenSound:
             file, pieces = self._open(part.otherwise), part.otherwise
         elif part.samples is not None and file.frames != part.samples:
             raise damaged(self.path, f"Expected: {part.samples} samples. Received: {file.frames}.")
-        if part.check_end and file.frames:
+        if (part.check_end or file.format in _WITHOUT_LENGTH) and file.frames:
             file.seek(file.frames - 1)
             if not len(file.read(1)):
                 raise truncated(self.path, f"{file.frames} samples", "fewer")
@@ -256,7 +260,7 @@ def opened(path: Path) -> Iterator[OpenSound]:
         sound = OpenSound(path, layout.parts, layout.notes)
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror}. Expected: a WAV file. Check `dataset_dir` and the permissions."
+            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the permissions."
         ) from error
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error
@@ -299,6 +303,56 @@ def to_int16(audio: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
+def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
+    """Brings an array to the form in which readers give audio.
+
+    Args:
+        audio: (S, C), or (S,) for one channel: floats in [-1, 1], or integers of 8 (unsigned), 16 or 32 bits, which
+            are divided by their full scale.
+        channels: their number; None: any.
+        before: samples that came before these, for messages.
+
+    Returns:
+        float32 (S, C) in [-1, 1].
+
+    Raises:
+        DataError: another shape or type, or values that are not finite or lie outside [-1, 1].
+    """
+    try:
+        array = np.asarray(audio)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"Wrong shape of audio. Expected: (samples, channels). Received: {error}") from None
+    shaped = array[:, None] if array.ndim == 1 else array
+    if shaped.ndim != 2 or (channels is not None and shaped.shape[1] != channels):
+        or_flat = " or (samples,)" if channels in (1, None) else ""
+        remedy = " Turn it: audio.T." if shaped.ndim == 2 and shaped.shape[0] == channels else ""
+        raise DataError(
+            f"Wrong shape of audio. Expected: (samples, {channels or 'channels'}){or_flat}. Received: "
+            f"{array.shape}.{remedy}"
+        )
+    if not 0 < shaped.shape[1] <= _MOST_CHANNELS:
+        raise DataError(
+            f"Wrong shape of audio. Expected: (samples, channels), at most {_MOST_CHANNELS} channels. Received: "
+            f"{array.shape}. Turn it, if channels come first: audio.T."
+        )
+    kind = shaped.dtype.newbyteorder("=")
+    if kind.kind == "f":
+        values = shaped.astype(np.float64 if shaped.dtype.itemsize > 4 else np.float32)
+        if len(values):
+            check_values("the array", values, before)
+        return values.astype(np.float32)
+    if kind == np.int16:
+        return from_int16(shaped)
+    if kind == np.int32:
+        return (shaped / 2**31).astype(np.float32)
+    if kind == np.uint8:
+        return ((shaped.astype(np.float32) - 128) / 128).astype(np.float32)
+    raise DataError(
+        f"Wrong type of audio. Expected: floats in [-1, 1], int16, int32 or uint8. Received: {shaped.dtype}. Divide it "
+        "by its full scale."
+    )
+
+
 def check_format(sound: OpenSound, sample_rate_hz: int | None = None, channels: int | None = None) -> None:
     """Raises DataError unless a sound file has samples, of the rate and number of channels wanted (None: any)."""
     if channels is not None and sound.channels != channels:
@@ -323,7 +377,7 @@ def check_format(sound: OpenSound, sample_rate_hz: int | None = None, channels: 
         )
 
 
-def check_values(path: Path, audio: np.ndarray, before: int = 0) -> None:
+def check_values(path: Path | str, audio: np.ndarray, before: int = 0) -> None:
     """Raises DataError unless all values of float (S, C), which follow `before` samples, are finite and in [-1, 1]."""
     peak = max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
     if not np.isfinite(peak):

@@ -32,7 +32,7 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         DataError: the recording cannot be used, or a file not written; no file of the recording is left half-done.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-    listener, events = predictor.listen(), list[Event]()
+    listener, events = predictor.listen(is_converted=True), list[Event]()
     with (  # all of them get their names, or none
         atomic_path(target.with_name(f"{target.name}.json")) as temporary,
         atomic_path(target.with_name(f"{target.name}.png")) as picture,

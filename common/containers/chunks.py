@@ -1,4 +1,4 @@
-"""Containers whose header tells how many bytes of sound follow: RIFF, RF64, BW64, W64, AIFF, SVX, AU, CAF, NIST, AVR.
+"""Containers whose header tells how many bytes of sound follow: RIFF, W64, AIFF, AU, CAF and more.
 
 Writers of streams cannot know that number when they write the header. What they write instead, so far as it was seen:
 
@@ -153,7 +153,10 @@ def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
     end = min(position, data.size)
     for begin in dict.fromkeys((_aligned(position, form), position)):  # some writers forget the padding
         reached = min(begin, data.size)
-        while len(header := data.at(reached, form.header_bytes)) == form.header_bytes and _is_name(header, form):
+        for _ in range(_MOST_CHUNKS):
+            header = data.at(reached, form.header_bytes)
+            if len(header) < form.header_bytes or not _is_name(header):
+                break
             size = struct.unpack(form.size, header[form.id_bytes :])[0]
             stop = reached + (0 if form.counts_header else form.header_bytes) + size
             if stop > data.size or (form.counts_header and size < form.header_bytes):
@@ -165,7 +168,7 @@ def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
     return end
 
 
-def _is_name(header: bytes, form: _Form) -> bool:
+def _is_name(header: bytes) -> bool:
     """Whether a chunk may begin so; another file that was joined to this one does not."""
     return re.fullmatch(rb"[ -~]{4}", header[:4]) is not None and header[:4] not in (
         b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff",
@@ -235,7 +238,7 @@ def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
 
 
 def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
-    """Looks at files of NIST and AVR, whose header tells the number of samples; None for other files.
+    """Looks at files of NIST, AVR, VOC and WVE, whose header tells the number of samples; None for other files.
 
     Raises:
         DataError: the sound is truncated.
@@ -249,6 +252,11 @@ def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
         header_bytes = 128
         is_stereo, bits = struct.unpack(">HH", data.at(12, 4))
         promised = struct.unpack(">I", data.at(26, 4))[0] * (2 if is_stereo else 1) * (bits // 8)
+    elif head[:20] == b"Creative Voice File\x1a" and len(head) >= 64:
+        header_bytes = int.from_bytes(head[20:22], "little") + 4
+        promised = int.from_bytes(data.at(header_bytes - 3, 3), "little")
+    elif head[:16] == b"ALawSoundFile**\0":
+        header_bytes, promised = 32, int.from_bytes(head[18:22], "big")
     else:
         return None
     if promised > data.size - header_bytes:
@@ -259,7 +267,7 @@ def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
 def trailing_note(data: Bytes, end: int) -> tuple[Note, ...]:
     """The remark about bytes behind a recording, unless they are zeros or a few."""
     n_bytes = data.size - end
-    if n_bytes <= 8 or not data.at(end, min(n_bytes, 1 << 16)).strip(b"\0"):
+    if n_bytes <= 8 or not data.n_odd(end, data.size):
         return ()
     return (Note(data.path, TRAILING, n_bytes, "bytes"),)
 

@@ -2,8 +2,11 @@
 
 import io
 import os
+import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +17,7 @@ Piece = bytes | tuple[int, int]  # bytes as they are, or those of the file from 
 
 STREAM = "its header does not say how long it is, as of a stream: read to the end of the file"
 TRAILING = "behind its sound lies what its header does not tell of: left out"
-_WINDOW = 1 << 16
+_WINDOW, _LONGEST = 1 << 16, 16
 
 
 @dataclass(frozen=True)
@@ -64,16 +67,21 @@ class Bytes:
         return self._window[begin : begin + count]
 
     def find(self, wanted: bytes, start: int, stop: int) -> int:
-        """Position of the first such bytes that begin in [start, stop); -1 without any."""
+        """Position of the first bytes that match a pattern of at most 16 bytes and begin in [start, stop); -1: none."""
+        pattern = re.compile(wanted, re.DOTALL)
         while start < stop:
             block = self.at(start, _WINDOW)
-            found = block.find(wanted, 0, stop - start + len(wanted) - 1)
-            if found >= 0:
-                return start + found
+            found = pattern.search(block)
+            if found is not None and (found.start() <= _WINDOW - _LONGEST or len(block) < _WINDOW):
+                return start + found.start() if start + found.start() < stop else -1
             if len(block) < _WINDOW:
                 return -1
-            start += len(block) - len(wanted) + 1
+            start += _WINDOW - _LONGEST
         return -1
+
+    def n_odd(self, start: int, stop: int) -> int:
+        """Number of bytes in [start, stop), unless these are zeros."""
+        return stop - start if self.at(start, min(stop - start, _WINDOW)).strip(b"\0") else 0
 
 
 class Pieces(io.RawIOBase):
@@ -88,11 +96,9 @@ class Pieces(io.RawIOBase):
         super().__init__()
         self.name = str(path)  # libsndfile's errors name it
         self._file = path.open("rb")
-        self._pieces: list[tuple[int, Piece]] = []  # with where each ends
-        self._size = self._place = 0
-        for piece in pieces:
-            self._size += len(piece) if isinstance(piece, bytes) else piece[1] - piece[0]
-            self._pieces.append((self._size, piece))
+        lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+        self._pieces, self._ends = tuple(pieces), [*accumulate(lengths)]
+        self._size, self._place = self._ends[-1] if self._ends else 0, 0
 
     def readable(self) -> bool:
         """Always."""
@@ -114,16 +120,14 @@ class Pieces(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer as far as there are bytes."""
         wanted, done = memoryview(buffer).cast("B"), 0
-        for end, piece in self._pieces:
-            if done == len(wanted):
+        while done < len(wanted) and self._place < self._size:
+            number = bisect_right(self._ends, self._place)
+            missing = self._ends[number] - self._place
+            part = self._bytes(self._pieces[number], missing, min(missing, len(wanted) - done))
+            if not part:  # the file has become shorter
                 break
-            missing = end - self._place
-            if missing > 0:
-                part = self._bytes(piece, missing, min(missing, len(wanted) - done))
-                wanted[done : done + len(part)] = part
-                done, self._place = done + len(part), self._place + len(part)
-                if len(part) < missing:
-                    break
+            wanted[done : done + len(part)] = part
+            done, self._place = done + len(part), self._place + len(part)
         return done
 
     def close(self) -> None:
@@ -136,8 +140,11 @@ class Pieces(io.RawIOBase):
         if isinstance(piece, bytes):
             start = len(piece) - from_end
             return piece[start : start + count]
-        self._file.seek(piece[1] - from_end)
-        return self._file.read(count)
+        try:
+            self._file.seek(piece[1] - from_end)
+            return self._file.read(count)
+        except OSError:  # the decoder is called from C, which knows no exceptions: it finds too little
+            return b""
 
 
 def truncated(path: Path, expected: str, received: str) -> DataError:

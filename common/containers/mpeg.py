@@ -24,6 +24,7 @@ _KBPS = {  # by (version 1, layer)
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES_HZ = (44100, 48000, 32000)  # of version 1; half of it in version 2, a quarter in 2.5
+_MARKS = rb"\xff[\xe0-\xff]|ID3|TAG|APETAGEX|LYRICSBEGIN"  # that a frame or a tag begins with
 _SAME = 0xFFFE0C00  # bits of a header that all frames of a stream share: version, layer, sample rate
 JOINED = "several recordings were joined in it: all of them are heard, one after another"
 UNCOUNTED = "it has more frames than its header tells: all of them are heard"
@@ -157,8 +158,7 @@ def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
             position += tag
             continue
         found = _next_frame(data, position + 1, stop)
-        skipped = data.at(position, min(found, stop) - position).strip(b"\0")
-        junk += len(skipped) if runs else 0
+        junk += data.n_odd(position, found) if runs else 0
         position = found
     return [each for each in runs if each.n_frames or each.told_frames], junk, is_cut
 
@@ -178,17 +178,12 @@ def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
 
 def _next_frame(data: Bytes, position: int, stop: int) -> int:
     """Where the next frame or tag begins; `stop` without any."""
-    while 0 <= (position := _next_mark(data, position, stop)) < stop:
+    while (position := data.find(_MARKS, position, stop)) >= 0:
         frame = parse_frame(data.at(position, 4))
         if (frame is not None and _followed(data, position, frame, stop)) or _tag_bytes(data, position, stop):
             return position
         position += 1
     return stop
-
-
-def _next_mark(data: Bytes, position: int, stop: int) -> int:
-    found = [data.find(mark, position, stop) for mark in (b"\xff", b"ID3", b"TAG", b"APETAGEX")]
-    return min((each for each in found if each >= 0), default=-1)
 
 
 def _tag_bytes(data: Bytes, position: int, stop: int) -> int:

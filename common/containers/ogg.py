@@ -40,7 +40,7 @@ def ogg_layout(data: Bytes) -> Layout:
         if head[:4] != b"OggS":
             found = data.find(b"OggS", position + 1, data.size)
             stop = found if found >= 0 else data.size
-            junk += len(data.at(position, stop - position).strip(b"\0"))
+            junk += data.n_odd(position, stop)
             position = stop
             continue
         n_bytes = _page_bytes(head)
