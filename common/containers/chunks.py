@@ -139,7 +139,7 @@ def _chunks(data: Bytes, position: int, form: _Form) -> Iterator[_Chunk]:
         size = max(0, size - form.header_bytes) if form.counts_header else size
         chunk = _Chunk(header[: form.id_bytes], position + form.header_bytes, size)
         yield chunk
-        if chunk.name == form.sound or size < 0:
+        if chunk.name == form.sound or size < 0 or chunk.start + size > data.size:
             return
         position = _aligned(chunk.start + size, form)
 
@@ -225,9 +225,9 @@ def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
     if len(head) < 8:
         return Layout((Part(((start, data.size),)),)), data.size
     offset, promised = struct.unpack(f"{order}II", head)
-    present = data.size - start - offset
+    present = max(0, data.size - start - offset)
     if promised > present and promised < _STREAM_32:
-        raise truncated(data.path, f"{promised} bytes of audio", str(max(0, present)))
+        raise truncated(data.path, f"{promised} bytes of audio", str(present))
     if promised > present or (promised == 0 < present):
         sized: tuple[Piece, ...] = (
             (start, start + 8), struct.pack(f"{order}I", min(present, _LARGEST_32)), (start + 12, data.size),
