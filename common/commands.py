@@ -76,6 +76,27 @@ def run_safely(
     return 0
 
 
+def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
+    """Does the same with each of several recordings; those that cannot be used do not keep the others from it.
+
+    Raises:
+        DataError: once all are done, with what is wrong with each; at once where the disk is full or the like.
+    """
+    failures: list[DataError] = []
+    for recording in recordings:
+        try:
+            work(recording)
+        except DataError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in STORAGE_ERRORS:
+                raise
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        told = "\n".join(map(str, failures))
+        raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{told}")
+
+
 def choose_backend(run: RunConfig) -> None:
     """Fixes Keras's backend and the devices it may see; must run before keras is imported."""
     os.environ["KERAS_BACKEND"] = run.backend

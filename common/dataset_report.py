@@ -9,6 +9,7 @@ import numpy as np
 
 from common.audio import FULL_SCALE, read_header, read_with_rate
 from common.errors import DataError
+from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
 
 _SHOWN = 5  # files or classes named in a finding
@@ -87,7 +88,7 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """What is known of a sound file; the last four only where it was decoded.
+    """What is known of a sound file; `clipped` to `checksum` only where it was decoded.
 
     Attributes:
         path: the file.
@@ -99,6 +100,7 @@ class AudioFacts:
         dead_channels: channels of zeros alone, from 0.
         equal_channels: whether there are several channels and all hold the same.
         checksum: of the samples.
+        notes: what is odd about a file that is used nevertheless.
     """
 
     path: Path
@@ -110,6 +112,7 @@ class AudioFacts:
     dead_channels: tuple[int, ...] = ()
     equal_channels: bool = False
     checksum: int | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def silent(self) -> bool:
@@ -126,17 +129,19 @@ def examine(paths: Sequence[Path], deep: bool, parallel: ParallelConfig) -> list
 
 def _header_facts(path: Path) -> AudioFacts:
     try:
-        header = read_header(path)
+        with collected() as notes:
+            header = read_header(path)
     except DataError as error:
         return AudioFacts(path, str(error))
-    return AudioFacts(path, None, header.sample_rate_hz, header.channels, header.duration_s)
+    return AudioFacts(path, None, header.sample_rate_hz, header.channels, header.duration_s, notes=tuple(notes))
 
 
 def _decoded(path: Path) -> AudioFacts:
     import zlib
 
     try:
-        audio, rate_hz = read_with_rate(path)  # (S, C)
+        with collected() as notes:
+            audio, rate_hz = read_with_rate(path)  # (S, C)
     except DataError as error:
         return AudioFacts(path, str(error))
     return AudioFacts(
@@ -149,6 +154,7 @@ def _decoded(path: Path) -> AudioFacts:
         dead_channels=tuple(int(channel) for channel in np.flatnonzero(~audio.any(axis=0))),
         equal_channels=audio.shape[1] > 1 and bool((audio == audio[:, :1]).all()),
         checksum=zlib.crc32(audio.tobytes()),
+        notes=tuple(notes),
     )
 
 
@@ -192,6 +198,8 @@ def check_audio(
                 _names(others),
             )
     _check_lengths(report, sound, title, duration_s)
+    for line in summaries(remark for each in sound for remark in each.notes):
+        report.warn(f"{title}: {line}")
     silent = [each for each in sound if each.silent]
     if silent:
         tell = report.error if silence_is_refused else report.warn

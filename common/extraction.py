@@ -37,6 +37,7 @@ from common.feature_store import (
 from common.files import is_file_name, load_json, remove_temporaries
 from common.frontend import AUDIO, Frontend
 from common.locks import only_one
+from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
 from common.scaler import RunningStatistics
 from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
@@ -248,12 +249,16 @@ def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConf
     """Makes or checks every shard; returns how many were made."""
     made, failures = 0, []
     n_items = sum(len(plan.items) for plan in plans)
-    results = parallel_map(partial(_ensure_shard, recipe), plans, parallel)
+    notes: list[Note] = []
+    results = parallel_map(partial(_noted_shard, recipe), plans, parallel)
     with tqdm(total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1) as bar:
-        for plan, was_made, failure in results:
+        for (plan, was_made, failure), remarks in results:
+            notes += remarks
             made += was_made
             failures += [failure] if failure else []
             bar.update(len(plan.items))
+    for line in summaries(notes):
+        logger.warning("%s: %s", recipe.folder.name, line)
     if failures:
         shown = "\n".join(sorted(failures)[:_FAILURES_SHOWN])
         more = f"\n... and {len(failures) - _FAILURES_SHOWN} more." if len(failures) > _FAILURES_SHOWN else ""
@@ -308,6 +313,12 @@ class _Examples:
             self.names.append(item.name)
             stored = self.recipe.schema.arrays
             yield item.name, {key: arrays[key] for key in arrays if key in stored or key != self.recipe.statistics_of}
+
+
+def _noted_shard(recipe: Recipe, plan: ShardPlan) -> tuple[tuple[ShardPlan, bool, str | None], list[Note]]:
+    """Makes a shard unless it is finished, and returns what is odd about its recordings, too."""
+    with collected() as notes:
+        return _ensure_shard(recipe, plan), notes
 
 
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:

@@ -148,7 +148,7 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
     timed = TimedSource(source)
     logger.info("Listening: %d channels, %d Hz.", source.channels, source.rate_hz)
     busy_s = 0.0
-    listener = predictor.listen(live=True)
+    listener = predictor.listen(live=True, is_converted=True)
     blocks = converted(timed, predictor.sample_rate_hz, predictor.channels)
     show, ended = EventPrinter(predictor, timed, output, as_json), False
     try:

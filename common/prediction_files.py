@@ -32,9 +32,13 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         DataError: the recording cannot be used, or a file not written; no file of the recording is left half-done.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-    listener, events = predictor.listen(), list[Event]()
-    ending = f"{target.name}.json"
-    with atomic_path(target.with_name(ending)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    listener, events = predictor.listen(is_converted=True), list[Event]()
+    with (  # all of them get their names, or none
+        atomic_path(target.with_name(f"{target.name}.json")) as temporary,
+        atomic_path(target.with_name(f"{target.name}.png")) as picture,
+        atomic_path(target.with_name(f"{target.name}.tsv")) as table,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         track = _Track(file)
         for block in blocks:
             events += track.take(listener.feed(block))
@@ -45,8 +49,8 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         columns = columns_of(predictor)
         described = [dict(zip(columns, fields(event, predictor), strict=True)) for event in events]
         track.end({**listener.decoder.details(), **about, "events": described})
-    save_figure(listener.figure(events, source.path.name), target.with_name(f"{target.name}.png"))
-    write_text(target.with_name(f"{target.name}.tsv"), format_events(events, predictor))
+        save_figure(listener.figure(events, source.path.name), picture)
+        write_text(table, format_events(events, predictor))
     found = sorted({event.label for event in events})
     return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({', '.join(found) or 'none'}) -> {target}.*"
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 
 from common import extraction
-from common.audio import read_mono
+from common.audio import read_header, read_mono
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
+from common.notes import collected
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.tfrecord import ArraySpec, ExampleSchema
@@ -238,10 +238,10 @@ def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> N
     shorter, longer = [], []
     for clip in clips:
         try:
-            info = soundfile.info(clip.audio_path)
-        except (soundfile.LibsndfileError, OSError):  # reading it will say what is wrong
+            with collected():  # reading it will tell
+                duration_s = read_header(clip.audio_path).duration_s
+        except DataError:  # reading it will say what is wrong
             continue
-        duration_s = info.frames / info.samplerate
         if duration_s < clip_s - tolerance_s:
             shorter.append(clip.name)
         elif duration_s > clip_s + tolerance_s:

@@ -134,7 +134,8 @@ class CurveDecoder:
         self.tags = np.maximum(self.tags, tags)
         counted = slice(window.first - window.start, window.end - window.start)
         curves = gated_frames(frames, tags, self._decoding, self._thresholds)[counted]
-        self.curves.add(curves[: max(0, round(min(duration_s / self._hop_s, window.end)) - window.first)])
+        end = max(1, round(min(duration_s / self._hop_s, window.end)))  # the shortest recording has a frame, too
+        self.curves.add(curves[: max(0, end - window.first)])
         return self._heard(self._online.push(curves), duration_s)
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common.audio import read_mono
 from common.errors import DataError
 from common.files import atomic_path
 from common.simulation import animals, appliances, impacts, instruments, objects, voices
@@ -110,22 +111,11 @@ def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
         float32 (samples,), peak 1.
 
     Raises:
-        DataError: the file is no audio, is silent, or holds numbers that are not finite.
+        DataError: the file is silent, or cannot be used, see `common.audio.read_audio`.
     """
-    import soundfile
-    import soxr
-
-    try:
-        audio, source_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"Cannot read {path} as audio ({error}). Replace it by a wav or flac file, or remove it."
-        ) from None
-    mono = audio.mean(axis=1) if len(audio) else np.zeros(1, np.float32)  # (samples,)
-    if not np.all(np.isfinite(mono)) or not np.any(mono):
-        raise DataError(f"{path} holds no usable sound. Expected: finite samples, not all zero. Remove or replace it.")
-    if source_rate_hz != rate_hz:
-        mono = soxr.resample(mono, source_rate_hz, rate_hz, quality="HQ")
+    mono = read_mono(path, rate_hz)[:, 0]
+    if not np.any(mono):
+        raise DataError(f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or replace it.")
     loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
     sound = mono[loud[0] : loud[-1] + 1][: round(longest_s * rate_hz)]
     return to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01))

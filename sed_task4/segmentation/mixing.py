@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from common.audio import read_mono, write_wav
+from common.audio import read_header, read_mono, write_wav
 from common.commands import base_parser, load_task, params_path, run_safely
 from common.errors import DataError
 from common.files import load_json, remove_temporaries, write_json, write_text
 from common.locks import only_one
+from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
@@ -269,20 +269,8 @@ def _durations_s(table: EventTable, dataset: DatasetConfig) -> dict[str, float]:
             f"{len(missing)} of {len(paths)} sounds that {table.path} lists are not there, such as {missing[0]}. "
             "Unpack the dataset again, or remove their rows."
         )
-    return {name: _duration_s(path) for name, path in zip(names, paths, strict=True)}
-
-
-def _duration_s(path: Path) -> float:
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Copy it again, or remove its row "
-            "from the table."
-        ) from error
-    if not info.frames:
-        raise DataError(f"Empty sound file: {path}. Copy it again, or remove its row from the table.")
-    return float(info.frames / info.samplerate)
+    with collected():  # mixing them will tell
+        return {name: read_header(path).duration_s for name, path in zip(names, paths, strict=True)}
 
 
 def _audio_settings(dataset: DatasetConfig, list_text: str) -> dict[str, Any]:
@@ -332,11 +320,15 @@ def _write_mixtures(
 
     write = partial(write_mixture, dataset=dataset, sounds_dir=sounds_dir, scenes_dir=scenes_dir)
     written = parallel_map(write, mixtures, parallel or ParallelConfig())
-    for _ in tqdm(written, total=len(mixtures), desc="mixtures", unit="file", disable=not (progress and mixtures)):
-        pass
+    notes: list[Note] = []
+    bar = tqdm(written, total=len(mixtures), desc="mixtures", unit="file", disable=not (progress and mixtures))
+    for remarks in bar:
+        notes += remarks
+    for line in summaries(notes):
+        logger.warning("%s", line)
 
 
-def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> None:
+def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> list[Note]:
     """Mixes one mixture and writes it: two channels of 16 bits, events and scene.
 
     Args:
@@ -345,9 +337,18 @@ def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, sc
         sounds_dir: folder of the sounds.
         scenes_dir: the scenes are in audio/ in it.
 
+    Returns:
+        What is odd about the sounds and the scene.
+
     Raises:
         DataError: a sound or a scene cannot be used.
     """
+    with collected() as notes:
+        _write_mixture(mixture, dataset, sounds_dir, scenes_dir)
+    return notes
+
+
+def _write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> None:
     rate_hz = dataset.sample_rate_hz
     sounds = [_read_loud(sound_path(sounds_dir, event.audio_name), rate_hz) for event in mixture.events]
     if dataset.scene_type == "white_noise":

@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from common.audio import read_mono, write_wav
-from common.commands import run_safely, start_backend
+from common.commands import do_each, run_safely, start_backend
 from common.config import check_task
 from common.errors import ConfigError
 from common.files import atomic_path
@@ -245,10 +245,13 @@ def _run(arguments: Sequence[str]) -> None:
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER
     known = _reference_classes(segmenter.task, options.audio) if options.reference else {}
-    for path in options.audio:
+
+    def separate_one(path: Path) -> None:
         classes = known.get(path.name, options.classes.split(",") if options.classes else None)
         segmented = separate_file(segmenter, path, folder / path.stem, classes=classes, normalise=options.normalise)
         logger.info("%s", _summary(segmented, segmenter.task.dataset.classes, path, folder / path.stem))
+
+    do_each(options.audio, separate_one)
 
 
 def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: Path) -> str:
