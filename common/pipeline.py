@@ -777,7 +777,7 @@ def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows:
 
 
 def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Tensor) -> Tensors:
-    """Lets the angles (B, T, K) of active entries follow, wrapped to [-180, 180); the rest stays."""
+    """Lets the angles (B, T, K) of active entries follow, wrapped to the circle that labels are on; the rest stays."""
     turned = dict(batch)
     for name, (sign, offset_deg) in transforms.angles.items():
         if name not in batch:
@@ -785,7 +785,8 @@ def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Ten
         angles = tf.cast(batch[name], tf.float32)
         tables = (tf.constant(sign, tf.float32), tf.constant(offset_deg, tf.float32))
         signs, offsets = (tf.gather(table, rows)[:, None, None] for table in tables)
-        moved = tf.math.floormod(signs * angles + offsets + 180.0, 360.0) - 180.0
+        lowest_deg = transforms.lowest_deg.get(name, -180.0)
+        moved = tf.math.floormod(signs * angles + offsets - lowest_deg, 360.0) + lowest_deg
         turned[name] = tf.where(batch[ACTIVITY] > 0, moved, angles)
     return turned
 

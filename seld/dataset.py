@@ -17,7 +17,8 @@ from common.errors import DataError
 from common.files import is_file_name
 from common.section import Section
 from common.tables import header_problem
-from seld.geometry import AngleGrid
+from seld.frames import frames_in_recording, frames_per_s
+from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dis
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
 _NAME = re.compile(r"split(?P<split>\d+)_ir(?P<room>\d+)_ov(?P<overlap>\d+)(?:_.*)?")
 _EVALUATION_NAME = re.compile(r"split(?P<split>\d+)_.*")
+LENGTH_TOLERANCE = 0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 
@@ -44,7 +46,8 @@ class DatasetConfig(Section):
     channels: int = Field(default=4, gt=0)  # of the recordings
     recording_s: float = Field(default=60.0, gt=0)  # shorter recordings are padded with silence, longer ones cut
     label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
-    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)  # of the grid of directions
+    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the whole circle.
+    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
     angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
@@ -58,10 +61,13 @@ class DatasetConfig(Section):
     def _is_consistent(self) -> "DatasetConfig":
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one. Received: {list(self.classes)}.")
-        for name in ("azimuth_range_deg", "elevation_range_deg"):
+        for name, most in (("azimuth_range_deg", 360), ("elevation_range_deg", 90)):
             low, high = getattr(self, name)
-            if not (-360 <= low < high <= 360):
-                raise ValueError(f"`{name}` must be [lowest, highest] within -360 to 360. Received: [{low}, {high}].")
+            if not (-most <= low < high <= most):
+                raise ValueError(
+                    f"`{name}` must be [lowest, highest] within -{most} to {most}. Received: [{low}, {high}]."
+                )
+        frames_per_s(self.label_hop_s)
         if self.microphones_m is not None and (self.format != "mic" or len(self.microphones_m) != self.channels):
             raise ValueError(
                 f"`microphones_m` needs `format: mic` and one position for each of the {self.channels} `channels`. "
@@ -80,9 +86,19 @@ class DatasetConfig(Section):
         return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
 
     @property
+    def frames_per_s(self) -> int:
+        """Label frames in a block of one second."""
+        return frames_per_s(self.label_hop_s)
+
+    @property
     def n_frames(self) -> int:
-        """Label frames of one recording, T."""
-        return round(self.recording_s / self.label_hop_s)
+        """Label frames of a recording that is as long as `recording_s`, or longer, T."""
+        return self.frames_of(None)
+
+    def frames_of(self, heard_s: float | None) -> int:
+        """Label frames that are scored of a recording of this length in seconds; None: it is not known."""
+        duration_s = self.recording_s if heard_s is None else min(heard_s, self.recording_s)
+        return frames_in_recording(duration_s, self.label_hop_s)
 
 
 @dataclass(frozen=True)
@@ -242,16 +258,50 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events
     Raises:
         DataError: a row cannot be used, or an event starts after the recording's end.
     """
-    events, lines = _parse_rows(_read_text(Path(path)), dataset, str(path))
+    events, lines = read_lines(path, dataset)
+    _check_late(events, lines, duration_s, str(path))
+    return cut_events(events, duration_s, str(path))
+
+
+def read_labels(path: Path, dataset: DatasetConfig, heard_s: float | None = None) -> Events:
+    """Reads the events of a recording of which `heard_s` seconds are there: one function for all who read labels.
+
+    Args:
+        path: see `read_events`.
+        dataset: as well, and how long recordings are taken to be.
+        heard_s: length of the sound; None: it is not known.
+
+    Returns:
+        See `read_events`; cut at `dataset.recording_s`.
+
+    Raises:
+        DataError: a row cannot be used, or an event starts after the end of what is there.
+    """
+    events, lines = read_lines(path, dataset)
+    full_s = dataset.recording_s
+    ends_s = full_s if heard_s is None or heard_s >= (1.0 - LENGTH_TOLERANCE) * full_s else heard_s
+    _check_late(events, lines, ends_s, str(path))
+    return cut_events(events, full_s, str(path))
+
+
+def read_lines(path: Path, dataset: DatasetConfig) -> tuple[Events, list[int]]:
+    """Reads the events of a metadata file as they stand there, and the line that each stands in.
+
+    Raises:
+        DataError: a row cannot be used.
+    """
+    return _parse_rows(_read_text(Path(path)), dataset, str(path))
+
+
+def _check_late(events: Events, lines: Sequence[int], duration_s: float, source: str) -> None:
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size:
         first = late[0]
         raise DataError(
-            f"{path}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
+            f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
             f"the recording. Expected: start_time below {duration_s:g} s. Correct the row, or set "
             "`dataset.recording_s` to the length of the recordings."
         )
-    return cut_events(events, duration_s, str(path))
 
 
 def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
@@ -323,7 +373,14 @@ def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events,
         )
     index = {name: number for number, name in enumerate(dataset.classes)}
     rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in body]
-    return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), [line for line, _ in body]
+    return _on_circle(np.array(rows, np.float64).reshape(-1, 6), dataset), [line for line, _ in body]
+
+
+def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
+    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180, or 360 becomes 0."""
+    if dataset.grid.goes_round:
+        rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
+    return Events.from_array(rows)
 
 
 def _read_text(path: Path) -> str:
@@ -381,9 +438,23 @@ def _parse_angle(row: dict, column: str, where: str, limits: tuple[float, float]
     except ValueError:
         value = math.nan
     low, high = limits
-    if not low <= value <= high:  # false for NaN
+    if not low - ANGLE_SLACK_DEG <= value <= high + ANGLE_SLACK_DEG:  # false for NaN
         raise DataError(
             f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g} degrees. Received: "
-            f"{row[column]!r}. Correct the row, or widen `dataset.{setting}`."
+            f"{row[column]!r}. Correct the row{_angle_remedy(value, limits, setting)}."
         )
-    return value
+    return min(max(value, low), high)
+
+
+def _angle_remedy(value: float, limits: tuple[float, float], setting: str) -> str:
+    """Says what helps beside a correction: the same direction in the range's own degrees, or a range that holds it."""
+    if setting == "elevation_range_deg":
+        return f", or widen `dataset.{setting}`" if abs(value) <= 90 else ": elevations are from -90 to 90 degrees"
+    if not math.isfinite(value):
+        return f", or look at `dataset.{setting}`"
+    same = [value + turn for turn in (-360.0, 360.0) if limits[0] <= value + turn <= limits[1]]
+    written = f": {same[0]:g} degrees is the same direction" if same else ""
+    wide = (0, 360) if value >= 0 else (-180, 180)
+    fits = wide[0] <= value <= wide[1]
+    return written + (f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}" if fits else
+                      f", or look at `dataset.{setting}`")
