@@ -25,6 +25,7 @@ from common.plotting import Curve, Panel, class_colours, new_figure, save_figure
 from common.spectral import decibels, stft
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
+from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
 from seld.labels import event_frames, reference_rows
 from seld.recording_list import has_list, read_list
 from seld.submission import read_submission
@@ -99,6 +100,7 @@ def recording_figure(
     highest_hz: float | None = None,
     angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
     has_directions: bool = True,
+    grid: AngleGrid | None = None,
 ) -> Figure:
     """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
 
@@ -113,11 +115,16 @@ def recording_figure(
         highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
         angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
         has_directions: whether azimuths and elevations are drawn.
+        grid: directions of the dataset: azimuths are drawn on its circle, and as much of it is shown; None: as they
+            are.
 
     Returns:
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
     columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
+    if grid is not None:
+        columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
+        angle_limits_deg = azimuth_limits(grid), angle_limits_deg[1]
     duration_s = len(spectrogram_db) * (spectrogram_hop_s or hop_s)
     quantities = ("azimuth", "elevation") if has_directions else ()
     heights = [1.15, 1.3, *[1] * len(quantities)]
@@ -222,6 +229,16 @@ def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, titl
     axes.scatter((rows[:, 0] + 0.5) * hop_s, rows[:, 2], s=5, c=colours, linewidths=0)
     axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)
+
+
+def shown_rows(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
+    """Brings the azimuths of rows (n, 4) onto the circle that is drawn; on the published grid, too."""
+    return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
+
+
+def azimuth_limits(grid: AngleGrid) -> tuple[float, float]:
+    """Lowest and highest azimuth that is drawn: the circle of the directions, in degrees."""
+    return grid.lowest_azimuth_deg, grid.lowest_azimuth_deg + FULL_CIRCLE_DEG
 
 
 def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:

@@ -13,6 +13,7 @@ from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses import seld_losses
 
+
 class NetworkConfig(ConvRecurrentConfig):
     """Sizes of the network; the length of a list is the number of layers.
 
