@@ -259,7 +259,7 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events
         DataError: a row cannot be used, or an event starts after the recording's end.
     """
     events, lines = read_lines(path, dataset)
-    _check_late(events, lines, duration_s, str(path))
+    _check_late(events, lines, duration_s, duration_s, str(path))
     return cut_events(events, duration_s, str(path))
 
 
@@ -280,7 +280,7 @@ def read_labels(path: Path, dataset: DatasetConfig, heard_s: float | None = None
     events, lines = read_lines(path, dataset)
     full_s = dataset.recording_s
     ends_s = full_s if heard_s is None or heard_s >= (1.0 - LENGTH_TOLERANCE) * full_s else heard_s
-    _check_late(events, lines, ends_s, str(path))
+    _check_late(events, lines, ends_s, full_s, str(path))
     return cut_events(events, full_s, str(path))
 
 
@@ -293,14 +293,16 @@ def read_lines(path: Path, dataset: DatasetConfig) -> tuple[Events, list[int]]:
     return _parse_rows(_read_text(Path(path)), dataset, str(path))
 
 
-def _check_late(events: Events, lines: Sequence[int], duration_s: float, source: str) -> None:
+def _check_late(events: Events, lines: Sequence[int], duration_s: float, full_s: float, source: str) -> None:
+    """Refuses events that begin after a recording of `duration_s` seconds, of which `full_s` would be used."""
+    at_most = duration_s >= full_s
+    remedy = ", or set `dataset.recording_s` to the length of the recordings" if at_most else ""
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size:
         first = late[0]
         raise DataError(
             f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
-            f"the recording. Expected: start_time below {duration_s:g} s. Correct the row, or set "
-            "`dataset.recording_s` to the length of the recordings."
+            f"the recording. Expected: start_time below {duration_s:g} s. Correct the row{remedy}."
         )
 
 

@@ -10,19 +10,18 @@ import numpy as np
 
 from common import extraction
 from common.audio import read_audio
-from common.errors import ConfigError, DataError
+from common.errors import DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
-from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld import lengths
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
-from seld.preconditions import check_sets
+from seld.preconditions import check_sets, check_settings
 from seld.recording_list import Place, Recording
 
 logger = logging.getLogger(__name__)
@@ -97,7 +96,11 @@ class ExampleMaker:
 
 
 def run(
-    task: ExtractionTask, set_names: Sequence[str] = ("dev",), overwrite: bool = False, progress: bool = True
+    task: ExtractionTask,
+    set_names: Sequence[str] = ("dev",),
+    overwrite: bool = False,
+    progress: bool = True,
+    whole_task: bool = True,
 ) -> list[FeatureStore]:
     """Extracts the features of whole sets; what is finished is not done twice.
 
@@ -108,6 +111,7 @@ def run(
         set_names: "dev", "eval" or both.
         overwrite: make all shards anew.
         progress: show a bar for each set.
+        whole_task: refuse a dataset that the task's folds or scores would stop at later, before any work.
 
     Returns:
         One store for each set.
@@ -117,10 +121,10 @@ def run(
         DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`; before any
             work, what training or scores would stop at, see `seld.preconditions`.
     """
-    check_task(task)
+    check_settings(task.dataset, task.features)
     check_finished(Path(task.dataset_dir))
     sets = {name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names}
-    if isinstance(task, TaskConfig):
+    if whole_task and isinstance(task, TaskConfig):
         check_sets(task, sets)
     return [_run_set(task, name, recordings, overwrite, progress) for name, recordings in sets.items()]
 
@@ -197,28 +201,6 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
             "labelled": ArraySpec("uint8", ()),
         }
     )
-
-
-def check_task(task: ExtractionTask) -> None:
-    """Refuses settings that cannot stand together, before any work starts.
-
-    Raises:
-        ConfigError: says which.
-    """
-    dataset, features = task.dataset, task.features
-    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
-        raise ConfigError(
-            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
-            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
-        )
-    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
-        raise ConfigError(
-            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
-            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
-        )
-    features.check(dataset.sample_rate_hz)
-    if frames_in(dataset.recording_s, features.hop_s) < 2:
-        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
 
 
 def _run_set(

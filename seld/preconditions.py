@@ -4,17 +4,39 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.sequences import batches_per_pass
 from common.spectral import frames_in
 from seld.config import FoldConfig, TaskConfig
 from seld.dataset import DatasetConfig, Events, read_lines
+from seld.features import FeatureConfig
 from seld.geometry import OFF_GRID_REMEDY
 from seld.lengths import SAMPLES, facts_of
 from seld.metrics import DEFINITIONS
 from seld.recording_list import Recording
 
 _SHOWN = 5  # of several problems, in an error
+
+
+def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
+    """Refuses settings that cannot stand together, before any work starts.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
+        raise ConfigError(
+            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
+            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
+        )
+    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
+        raise ConfigError(
+            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
+            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
+        )
+    features.check(dataset.sample_rate_hz)
+    if frames_in(dataset.recording_s, features.hop_s) < 2:
+        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
 
 
 def check_sets(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> None:
