@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.audio import read_header
 from common.errors import DataError
 from seld.dataset import DatasetConfig, find_recordings
-from seld.recording_list import Recording
+from seld.recording_list import Recording, has_list, read_list
 
 if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
     from common.feature_store import FeatureStore
@@ -80,6 +80,13 @@ def complete(store: "FeatureStore", dataset_dir: Path, dataset: DatasetConfig, s
             "lasted %g s. `python batch_feature_extraction.py <task-id>` adds their lengths and keeps the features.",
             store.folder, missing, dataset_dir, dataset.recording_s,
         )  # fmt: skip
+
+
+def sounds_of(folder: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:
+    """Finds the recordings of a folder of metadata, see `sounds_beside`, or those that its `recordings.csv` lists."""
+    if has_list(folder):
+        return {each.name: each.audio_path for each in read_list(folder)}
+    return sounds_beside(folder, names, audio_format)
 
 
 def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:

@@ -56,7 +56,10 @@ def refuse(found: Sequence[str]) -> None:
     """Raises DataError of some problems, unless there are none."""
     if found:
         more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
-        raise DataError("\n".join(found[:_SHOWN]) + more)
+        raise DataError(
+            "\n".join(found[:_SHOWN]) + more + "\nMend the dataset, or change the settings that ask for it; "
+            "`python -m common.check_dataset <task-id>` shows all that is there."
+        )
 
 
 def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[str]:

@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.files import write_json
 from common.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
-from seld.lengths import seconds_of, sounds_beside
+from seld.lengths import seconds_of, sounds_of
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
 from seld.recording_list import Place, has_list, read_list
 from seld.submission import read_submission
@@ -258,7 +258,8 @@ def read_folder(
 ) -> list[ScoredRecording]:
     """Reads the submissions and metadata that `score_folder` compares; same arguments, same errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
-    metadata, places, sounds = _metadata_and_places(Path(metadata_dir), dataset.format)
+    metadata, places = _metadata_and_places(Path(metadata_dir))
+    sounds = sounds_of(Path(metadata_dir), metadata, dataset.format)
     if splits is not None:
         wanted = set(splits)
         metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
@@ -274,18 +275,14 @@ def read_folder(
     return found
 
 
-def _metadata_and_places(
-    folder: Path, audio_format: str
-) -> tuple[dict[str, Path], dict[str, Place], Mapping[str, Path]]:
-    """By recording: its metadata file, where it belongs, as a list in the folder says or else its name, its sound."""
+def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
+    """The metadata files by recording, and where each belongs: as a list in the folder says, or else the names."""
     if has_list(folder):
         listed = read_list(folder)
         metadata = {each.name: each.metadata_path for each in listed if each.metadata_path is not None}
-        places, sounds = ({each.name: getattr(each, part) for each in listed} for part in ("place", "audio_path"))
-        return metadata, places, sounds
+        return metadata, {each.name: each.place for each in listed}
     metadata = _csv_files(folder, "metadata files")
-    places = {name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata}
-    return metadata, places, sounds_beside(folder, metadata, audio_format)
+    return metadata, {name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata}
 
 
 def _csv_files(folder: Path, what: str) -> dict[str, Path]:
