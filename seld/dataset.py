@@ -272,16 +272,18 @@ def read_labels(path: Path, dataset: DatasetConfig, heard_s: float | None = None
         heard_s: length of the sound; None: it is not known.
 
     Returns:
-        See `read_events`; cut at `dataset.recording_s`.
+        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training labels may go on in what
+        fills a recording up, as published; scores end with the recording.
 
     Raises:
         DataError: a row cannot be used, or an event starts after the end of what is there.
     """
     events, lines = read_lines(path, dataset)
     full_s = dataset.recording_s
-    ends_s = full_s if heard_s is None or heard_s >= (1.0 - LENGTH_TOLERANCE) * full_s else heard_s
-    _check_late(events, lines, ends_s, full_s, str(path))
-    return cut_events(events, full_s, str(path))
+    ends_s = full_s if heard_s is None else min(heard_s, full_s)
+    _check_late(events, lines, full_s if ends_s >= (1.0 - LENGTH_TOLERANCE) * full_s else ends_s, full_s, str(path))
+    _log_cut(events, ends_s, str(path))
+    return _cut(events, full_s)
 
 
 def read_lines(path: Path, dataset: DatasetConfig) -> tuple[Events, list[int]]:
@@ -316,9 +318,17 @@ def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") ->
 
 def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
     """Cuts events that end after the recording, counted in the log under the name `source`."""
+    _log_cut(events, duration_s, source)
+    return _cut(events, duration_s)
+
+
+def _log_cut(events: Events, duration_s: float, source: str) -> None:
     n_cut = int(np.sum(events.offset_s > duration_s))
     if n_cut:
         logger.info("%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s)
+
+
+def _cut(events: Events, duration_s: float) -> Events:
     values = events.to_array()
     values[:, 2] = np.minimum(values[:, 2], duration_s)
     return Events.from_array(values)
