@@ -1,6 +1,7 @@
 """What is written for a recording: a table of its events, JSON with what was heard frame by frame, and a figure."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
@@ -68,7 +69,7 @@ class _Track:
         for heard in parts:
             events += heard.events
             for row in heard.rows.tolist():
-                numbers = [int(row[0]), int(row[1]), *(round(angle, 2) for angle in row[2:])]
+                numbers = [int(row[0]), int(row[1]), *map(_hundredths, row[2:])]
                 self._file.write(f"{self._before}\n{json.dumps(numbers)}")
                 self._before, self._has_rows = ",", True
         return events
@@ -78,6 +79,11 @@ class _Track:
         empty = '{"frames": [],\n' if "columns" in rest else "{\n"
         self._file.write("],\n" if self._has_rows else empty)
         self._file.write(json.dumps(rest, indent=2, ensure_ascii=False).removeprefix("{\n") + "\n")
+
+
+def _hundredths(angle_deg: float) -> float:
+    """An angle cut towards zero, as files of whole degrees cut it: cut again, it gives what they hold."""
+    return math.trunc(angle_deg * 100 + math.copysign(1e-6, angle_deg)) / 100
 
 
 def columns_of(predictor: Predictor) -> tuple[str, ...]:

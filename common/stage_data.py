@@ -12,9 +12,10 @@ from common.config import TrainingConfig
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
 from common.frontend import Frontend, context_frames
-from common.pipeline import batches_per_pass, evaluation_stream, train_stream
+from common.pipeline import evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.processes import place
+from common.sequences import batches_per_pass
 from common.system import Stage
 from common.training import StageData
 from common.transforms import ChannelTransforms

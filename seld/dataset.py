@@ -16,7 +16,8 @@ from common.files import is_file_name
 from common.section import Section
 from common.sound_files import sound_suffixes
 from common.tables import number_hint, parse_table, read_text, to_number
-from seld.geometry import AngleGrid
+from seld.frames import frames_in_recording, frames_per_s
+from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dis
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
 _NAME = re.compile(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?")
 _EVALUATION_NAME = re.compile(r"split(?P<split>[0-9]+)_.*")
+LENGTH_TOLERANCE = 0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 
@@ -43,7 +45,8 @@ class DatasetConfig(Section):
     channels: int = Field(default=4, gt=0)  # of the recordings
     recording_s: float = Field(default=60.0, gt=0)  # shorter recordings are padded with silence, longer ones cut
     label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
-    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)  # of the grid of directions
+    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the whole circle.
+    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
     angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
@@ -62,10 +65,13 @@ class DatasetConfig(Section):
     def _is_consistent(self) -> "DatasetConfig":
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one. Received: {list(self.classes)}.")
-        for name in ("azimuth_range_deg", "elevation_range_deg"):
+        for name, most in (("azimuth_range_deg", 360), ("elevation_range_deg", 90)):
             low, high = getattr(self, name)
-            if not (-360 <= low < high <= 360):
-                raise ValueError(f"`{name}` must be [lowest, highest] within -360 to 360. Received: [{low}, {high}].")
+            if not (-most <= low < high <= most):
+                raise ValueError(
+                    f"`{name}` must be [lowest, highest] within -{most} to {most}. Received: [{low}, {high}]."
+                )
+        frames_per_s(self.label_hop_s)
         if self.microphones_m is not None and (self.format != "mic" or len(self.microphones_m) != self.channels):
             raise ValueError(
                 f"`microphones_m` needs `format: mic` and one position for each of the {self.channels} `channels`. "
@@ -84,9 +90,19 @@ class DatasetConfig(Section):
         return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
 
     @property
+    def frames_per_s(self) -> int:
+        """Label frames in a block of one second."""
+        return frames_per_s(self.label_hop_s)
+
+    @property
     def n_frames(self) -> int:
-        """Label frames of one recording, T."""
-        return round(self.recording_s / self.label_hop_s)
+        """Label frames of a recording that is as long as `recording_s`, or longer, T."""
+        return self.frames_of(None)
+
+    def frames_of(self, heard_s: float | None) -> int:
+        """Label frames that are scored of a recording of this length in seconds; None: it is not known."""
+        duration_s = self.recording_s if heard_s is None else min(heard_s, self.recording_s)
+        return frames_in_recording(duration_s, self.label_hop_s)
 
 
 @dataclass(frozen=True)
@@ -249,20 +265,70 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float, notes: li
     Raises:
         DataError: a row cannot be used, or an event starts after the recording's end.
     """
-    events, lines = _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
+    events, lines = read_lines(path, dataset, notes)
+    events = _without_late(events, lines, duration_s, dataset, str(path), notes)
+    return cut_events(events, duration_s, str(path))
+
+
+def read_labels(
+    path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
+) -> Events:
+    """Reads the events of a recording of which `heard_s` seconds are there: one function for all who read labels.
+
+    Args:
+        path: see `read_events`.
+        dataset: as well, and how long recordings are taken to be.
+        heard_s: length of the sound; None: it is not known.
+        notes: see `read_events`.
+
+    Returns:
+        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training labels may go on in what
+        fills a recording up, as published; scores end with the recording.
+
+    Raises:
+        DataError: a row cannot be used, or an event starts after the end of what is there.
+    """
+    events, lines = read_lines(path, dataset, notes)
+    full_s = dataset.recording_s
+    ends_s = full_s if heard_s is None else min(heard_s, full_s)
+    starts_before_s = full_s if ends_s >= (1.0 - LENGTH_TOLERANCE) * full_s else ends_s
+    events = _without_late(events, lines, starts_before_s, dataset, str(path), notes)
+    _log_cut(events, ends_s, str(path))
+    return _cut(events, full_s)
+
+
+def read_lines(path: Path, dataset: DatasetConfig, notes: list[str] | None = None) -> tuple[Events, list[int]]:
+    """Reads the events of a metadata file as they stand there, and the line that each stands in.
+
+    Raises:
+        DataError: a row cannot be used.
+    """
+    return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
+
+
+def _without_late(
+    events: Events,
+    lines: Sequence[int],
+    duration_s: float,
+    dataset: DatasetConfig,
+    source: str,
+    notes: list[str] | None,
+) -> Events:
+    """The events that begin within a recording of `duration_s` seconds; others are refused where labels are strict."""
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size and dataset.strict:
         first = late[0]
+        longer = ", set `dataset.recording_s` to the length of the recordings"
+        remedy = longer if duration_s >= dataset.recording_s else ""  # shorter ones are as long as their sound
         raise DataError(
-            f"{path}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
-            f"the recording. Expected: start_time below {duration_s:g} s, in seconds (not frames). Correct the row, "
-            "set `dataset.recording_s` to the length of the recordings, or leave such events out with "
-            "--set dataset.strict=false."
+            f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
+            f"the recording. Expected: start_time below {duration_s:g} s, in seconds (not frames). Correct the row"
+            f"{remedy}, or leave such events out with --set dataset.strict=false."
         )
     if late.size:
-        _tell(notes, f"{path}: {late.size} event(s) begin after the recording, left out.")
+        _tell(notes, f"{source}: {late.size} event(s) begin after the recording, left out.")
         events = events.select(events.onset_s < duration_s)
-    return cut_events(events, duration_s, str(path))
+    return events
 
 
 def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
@@ -275,9 +341,17 @@ def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") ->
 
 def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
     """Cuts events that end after the recording, counted in the log under the name `source`."""
+    _log_cut(events, duration_s, source)
+    return _cut(events, duration_s)
+
+
+def _log_cut(events: Events, duration_s: float, source: str) -> None:
     n_cut = int(np.sum(events.offset_s > duration_s))
     if n_cut:
         logger.info("%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s)
+
+
+def _cut(events: Events, duration_s: float) -> Events:
     values = events.to_array()
     values[:, 2] = np.minimum(values[:, 2], duration_s)
     return Events.from_array(values)
@@ -333,7 +407,7 @@ def _parse_rows(
     table = parse_table(text, COLUMNS, source)
     index = {name: number for number, name in enumerate(dataset.classes)}
     rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in table.rows()]
-    events, lines = Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), table.lines
+    events, lines = _on_circle(np.array(rows, np.float64).reshape(-1, 6), dataset), table.lines
     backward = events.onset_s > events.offset_s
     if backward.any():
         _refuse_backward(events, lines, int(np.flatnonzero(backward)[0]), source, dataset)
@@ -341,6 +415,13 @@ def _parse_rows(
         lines = list(itertools.compress(lines, ~backward))
         events = events.select(~backward)
     return events, lines
+
+
+def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
+    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180, or 360 becomes 0."""
+    if dataset.grid.goes_round:
+        rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
+    return Events.from_array(rows)
 
 
 def _refuse_backward(events: Events, lines: Sequence[int], number: int, source: str, dataset: DatasetConfig) -> None:
@@ -385,9 +466,23 @@ def _parse_number(row: dict[str, str], column: str, where: str, accept: Callable
 def _parse_angle(row: dict[str, str], column: str, where: str, limits: tuple[float, float], setting: str) -> float:
     value = to_number(row[column])
     low, high = limits
-    if value is None or not low <= value <= high:
+    if value is None or not low - ANGLE_SLACK_DEG <= value <= high + ANGLE_SLACK_DEG:
         raise DataError(
             f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g} degrees. Received: "
-            f"{row[column][:80]!r}.{number_hint(row[column])} Correct the row, or widen `dataset.{setting}`."
+            f"{row[column][:80]!r}.{number_hint(row[column])} Correct the row{_angle_remedy(value, limits, setting)}."
         )
-    return value
+    return min(max(value, low), high)
+
+
+def _angle_remedy(value: float | None, limits: tuple[float, float], setting: str) -> str:
+    """Says what helps beside a correction: the same direction in the range's own degrees, or a range that holds it."""
+    if value is None:
+        return ""
+    if setting == "elevation_range_deg":
+        return f", or widen `dataset.{setting}`" if abs(value) <= 90 else ": elevations are from -90 to 90 degrees"
+    same = [value + turn for turn in (-360.0, 360.0) if limits[0] <= value + turn <= limits[1]]
+    written = f": {same[0]:g} degrees is the same direction" if same else ""
+    wide = (0, 360) if value >= 0 else (-180, 180)
+    fits = wide[0] <= value <= wide[1]
+    return written + (f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}" if fits else
+                      f", or look at `dataset.{setting}`")

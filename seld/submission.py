@@ -7,7 +7,7 @@ import numpy as np
 from common.errors import DataError
 from common.files import write_text
 from common.tables import number_hint, read_text, split_row, to_whole
-from seld.labels import check_rows
+from seld.labels import check_rows, whole_degrees
 
 SUBMISSIONS = "submissions"  # folder of a fold
 _SEPARATORS = ("\t", ";", ",")
@@ -23,8 +23,13 @@ def format_submission(rows: np.ndarray) -> str:
     Raises:
         ValueError: the rows are not (n, 4), not finite, or have a negative frame or class.
     """
-    whole = np.trunc(check_rows(rows)).astype(np.int64)
+    whole = as_submitted(rows).astype(np.int64)
     return "".join(f"{frame},{k},{azimuth},{elevation}\n" for frame, k, azimuth, elevation in whole.tolist())
+
+
+def as_submitted(rows: np.ndarray) -> np.ndarray:
+    """Returns rows (n, 4) as `read_submission` reads them from the file that `write_submission` writes of them."""
+    return whole_degrees(check_rows(rows))
 
 
 def write_submission(path: Path, rows: np.ndarray) -> None:
