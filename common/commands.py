@@ -21,6 +21,7 @@ from common.locks import only_one
 from common.quiet import stderr_discarded
 from common.resources import packaged_file
 from common.run_directory import open_run, record_data
+from common.simulation.dataset_folder import is_annotated
 
 PARAMS = "params.yaml"
 
@@ -195,6 +196,7 @@ def _extract(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     sets = _chosen_sets(task, options.sets)
+    check_simulation(task)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
     _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
 
@@ -240,8 +242,21 @@ def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = 
         _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
 
 
+def check_simulation(task: Any) -> None:
+    """Refuses simulated recordings of other settings, where a task says how its recordings are simulated.
+
+    Raises:
+        DataError: they were simulated otherwise.
+    """
+    if task.simulate_missing_dataset:
+        _in_family(task, "simulator").check(task)
+
+
 def prepare_data(task: Any) -> list[Any]:
     """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
+
+    Features that are there are compared with the recordings, labels, splits and settings of the task. Nothing of
+    another dataset is replaced here, unless `overwrite` names the extraction.
 
     Args:
         task: the task's settings.
@@ -250,17 +265,19 @@ def prepare_data(task: Any) -> list[Any]:
         A `FeatureStore` for each set the task reads.
 
     Raises:
-        DataError: there are neither features nor recordings.
+        DataError: there are neither features nor recordings, or what is there was made of something else.
     """
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
-    if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+    missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
+    check_simulation(task)
+    if missing:
         if processes.place().n_processes > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
                 "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
             )
-        if task.simulate_missing_dataset:
+        if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
             simulate_task(task)
         if not task.dataset_dir.is_dir():
             raise DataError(
@@ -269,7 +286,15 @@ def prepare_data(task: Any) -> list[Any]:
                 "python seld.py demo a"
             )
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
-        family.run(task, task.set_names, overwrite=again)
+        for name in task.set_names:
+            if name not in missing:  # before anything is written: it may be of another dataset
+                family.open_store(task, name)
+        family.run(task, missing, overwrite=again)
+    if is_absent(task.dataset_dir):
+        _say(
+            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be compared "
+            "with those that they were made of."
+        )
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 

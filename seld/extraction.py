@@ -15,6 +15,7 @@ from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
+from common.sources import checked_store
 from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_events
@@ -118,12 +119,14 @@ def run(
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a set.
+    """Opens the finished features of a set, and compares them with its recordings where these are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            recordings, labels or splits, see `common.sources.checked_store`.
     """
-    return FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+    store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+    return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name))
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -210,11 +213,9 @@ def check_task(task: ExtractionTask) -> None:
 
 
 def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    check_finished(Path(task.dataset_dir))
-    recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
     return extraction.extract(
         store_folder(task, set_name),
-        [_item(recording) for recording in recordings],
+        plan_items(task, set_name),
         ExampleMaker(task.dataset, task.features),
         example_schema(task.dataset, task.features),
         store_settings(task),
@@ -226,10 +227,21 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     )
 
 
+def plan_items(task: ExtractionTask, set_name: str) -> list[extraction.Item]:
+    """Lists what there is to extract of a set.
+
+    Raises:
+        DataError: the dataset is not complete or cannot be used, see `find_recordings`.
+    """
+    check_finished(Path(task.dataset_dir))
+    return [_item(each) for each in find_recordings(task.dataset_dir, task.dataset.format, set_name)]
+
+
 def _item(recording: Recording) -> extraction.Item:
-    sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
+    labels = (recording.metadata_path,) if recording.metadata_path else ()
     facts = recording.place._asdict() if recording.listed else {}
-    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts)
+    sources = (recording.audio_path, *labels)
+    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts, labels=labels)
 
 
 def _no_events() -> Events:
