@@ -16,12 +16,13 @@ import yaml
 from common import processes
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
-from common.files import STORAGE_ERRORS, storage_error
+from common.files import STORAGE_ERRORS, file_crc32, storage_error
 from common.locks import only_one
 from common.quiet import stderr_discarded
 from common.resources import packaged_file
 from common.run_directory import open_run, record_data
 from common.simulation.dataset_folder import is_annotated
+from common.sources import is_absent
 
 PARAMS = "params.yaml"
 
@@ -135,11 +136,27 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
         open_run(own, task.model_dump(mode="json"), command_line())
         stores = prepare_data(task)
-        record_data(own, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
+        record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
     if processes.place().first:
         print(scores)
         importlib.import_module("common.report").report_finished_run(folder, task)
+
+
+def data_of(task: Any, stores: Sequence[Any]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Fingerprints of what a run of a task depends on beside its settings, for `record_data`.
+
+    Args:
+        task: the task's settings.
+        stores: its features, in the order of `task.set_names`.
+    """
+    named = dict(zip(task.set_names, stores, strict=True))
+    models = getattr(task.training, "start_from", {})
+    return (
+        {name: store.fingerprint for name, store in named.items()},
+        {name: store.splits_fingerprint for name, store in named.items()},
+        {stage: f"{file_crc32(path):08x}" for stage, path in models.items() if path.is_file()},
+    )
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
@@ -292,10 +309,22 @@ def prepare_data(task: Any) -> list[Any]:
         family.run(task, missing, overwrite=again)
     if is_absent(task.dataset_dir):
         _say(
-            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be compared "
-            "with those that they were made of."
+            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be "
+            "compared with those that they were made of."
         )
     return [family.open_store(task, set_name) for set_name in task.set_names]
+
+
+def all_items(task: Any) -> list[Any]:
+    """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what is missing.
+
+    Raises:
+        DataError: there are no recordings, or these cannot be used.
+    """
+    check_simulation(task)
+    if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
+        simulate_task(task)
+    return list(_in_family(task, "extraction").all_items(task, task.set_names))
 
 
 def _in_family(task: Any, module: str) -> Any:

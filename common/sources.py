@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -179,16 +179,19 @@ def noted_changes(path: Path, items: Sequence[Item]) -> dict[str, str]:
     Raises:
         DataError: the note is damaged.
     """
+    checksums = Checksums(path.parent)
+    found = changes(items, {made.name: made for made in _read_note_file(path)}, checksums)
+    checksums.save()
+    return found
+
+
+def _read_note_file(path: Path) -> list[MadeOf]:
     try:
         content, noted_ns = _NOTE.validate_json(path.read_bytes()), path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
         raise DataError(f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again.") from None
-    before = {name: MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content}
-    checksums = Checksums(path.parent)
-    found = changes(items, before, checksums)
-    checksums.save()
-    return found
+    return [MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content]
 
 
 def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
@@ -281,6 +284,37 @@ def changes(items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Chec
     for each in _different(unsure, checksums):
         found.setdefault(each.item.name, _changed(each.item, each.path, each.status, each.file))
     return {item.name: found[item.name] for item in items if item.name in found}
+
+
+def keep_to(path: Path, items: Sequence[Item]) -> None:
+    """Notes the recordings, labels and splits that something begins with, or checks that it goes on with the same.
+
+    Args:
+        path: of the note.
+        items: all that the dataset holds.
+
+    Raises:
+        DataError: they have changed since the note was written.
+    """
+    whole = [
+        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)])) for item in items
+    ]
+    if not path.is_file():
+        write_note(path, whole)
+        return
+    before, now = {made.name for made in _read_note_file(path)}, {item.name for item in items}
+    changed = {
+        name: what.replace("its labels have", "its labels or its split have", 1)
+        for name, what in noted_changes(path, whole).items()
+    }
+    found = {name: "it is new" for name in sorted(now - before)} | changed
+    found |= {name: "it is gone" for name in sorted(before - now)}
+    if found:
+        first, what = next(iter(found.items()))
+        raise DataError(
+            f"{path.parent} was begun with other recordings, labels or splits: {len(found)} recordings differ, the "
+            f"first is {first}: {what}. Use the dataset of before, choose another job id, or delete the folder."
+        )
 
 
 def _status(path: Path) -> os.stat_result | None:

@@ -231,6 +231,11 @@ def plan_items(task: ExtractionTask, set_name: str) -> tuple[list[extraction.Ite
     return [_item(clip) for clip in clips[: task.dataset.max_clips]], missing
 
 
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several subsets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)[0]]
+
+
 def _item(clip: Clip) -> extraction.Item:
     """The labels are no file of their own: their checksum tells when they change."""
     rows: list[list[Any]] = []

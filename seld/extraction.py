@@ -237,6 +237,11 @@ def plan_items(task: ExtractionTask, set_name: str) -> list[extraction.Item]:
     return [_item(each) for each in find_recordings(task.dataset_dir, task.dataset.format, set_name)]
 
 
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several sets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)]
+
+
 def _item(recording: Recording) -> extraction.Item:
     labels = (recording.metadata_path,) if recording.metadata_path else ()
     facts = recording.place._asdict() if recording.listed else {}

@@ -169,6 +169,12 @@ def plan_items(task: ExtractionTask) -> list[extraction.Item]:
     return [_item(mixture) for mixture in find_mixtures(task.dataset_dir, task.dataset)]
 
 
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Mixes what is missing, and lists what there is to extract of the one set, see `plan_items`."""
+    mixing.run(task)
+    return [item for _ in set_names for item in plan_items(task)]
+
+
 def _item(mixture: Mixture) -> extraction.Item:
     """The events are no file of their own: their checksum tells when they change."""
     known = f"events {zlib.crc32(repr(mixture.events).encode()):08x}"
