@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from common import processes
+from common.advice import as_called_here, demo_command
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
 from common.files import STORAGE_ERRORS, file_crc32, storage_error
@@ -65,7 +66,7 @@ def run_safely(
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_called_here(str(error))}", file=sys.stderr)
         return error.status
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
@@ -213,6 +214,7 @@ def _extract(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     sets = _chosen_sets(task, options.sets)
+    require_recordings(task)
     check_simulation(task)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
     _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
@@ -269,6 +271,24 @@ def check_simulation(task: Any) -> None:
         _in_family(task, "simulator").check(task)
 
 
+def require_recordings(task: Any) -> None:
+    """Refuses a task without a dataset.
+
+    Raises:
+        DataError: its folder is not there; names the demo of the task's own system.
+    """
+    if task.dataset_dir.is_dir():
+        return
+    demo = demo_command(task, params_path(None))
+    remedy = "Write them with `python simulate.py <task-id>`, or give their folder with --set dataset_dir=..."
+    if not task.simulate_missing_dataset:
+        remedy = "Download the dataset (README, section 'Real data') and give its folder with --set dataset_dir=..."
+    raise DataError(
+        f"There are no recordings in {task.dataset_dir}/ to make the features in {task.feature_dir}/ of. {remedy}"
+        + (f", or try the demo: {demo}" if demo else ".")
+    )
+
+
 def prepare_data(task: Any) -> list[Any]:
     """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
 
@@ -296,12 +316,7 @@ def prepare_data(task: Any) -> list[Any]:
             )
         if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
             simulate_task(task)
-        if not task.dataset_dir.is_dir():
-            raise DataError(
-                f"There are no features in {task.feature_dir}/ and no recordings in {task.dataset_dir}/. Download the "
-                "dataset (see README, 'Real data') and give its folder with --set dataset_dir=..., or try the demo: "
-                "python seld.py demo a"
-            )
+        require_recordings(task)
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
         for name in task.set_names:
             if name not in missing:  # before anything is written: it may be of another dataset
