@@ -160,16 +160,23 @@ def describe_items(items: Sequence[Item]) -> np.ndarray:
     return np.frombuffer(json.dumps(note).encode(), np.uint8)
 
 
-def write_note(path: Path, items: Sequence[Item]) -> None:
-    """Notes what things are made of in a file of its own, which is copied with the files it speaks of.
+def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) -> None:
+    """Notes what things are made of in a file of its own.
 
-    A copy with its times has other inodes, which are therefore not noted.
+    Args:
+        path: the file.
+        items: the things.
+        copied_along: whether it lies among their files and is copied with them: a copy has other inodes and times of
+            change, which are not noted then, so that an edit whose time of modification is restored passes unseen.
 
     Raises:
         DataError: it cannot be written.
     """
-    files = [[describe(source)._replace(ctime_ns=0, inode=0) for source in item.sources] for item in items]
-    note = [(item.name, item.fingerprint, own) for item, own in zip(items, files, strict=True)]
+    hidden = {"ctime_ns": 0, "inode": 0} if copied_along else {}
+    note = [
+        (item.name, item.fingerprint, [describe(source)._replace(**hidden) for source in item.sources])
+        for item in items
+    ]
     write_text(path, json.dumps(note) + "\n")
 
 

@@ -14,7 +14,6 @@ from tests.runs import PARAMS
 
 RATE = 8000
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")
-_COMMON = ["parallel.jobs=1", "features.fmax_hz=null", "features.n_mels=8"]
 _SETTINGS = {
     "seld": ["dataset.format=mic", "dataset.channels=2", f"dataset.sample_rate_hz={RATE}", "dataset.recording_s=1.0",
              "dataset.classes=[bell,door]", "features.n_fft=512", "parallel.jobs=1",
@@ -39,10 +38,14 @@ class Office:
     family: str
     folder: Path
 
-    def task(self, features: Path, *settings: str) -> Any:
-        """A task that reads it, with features in that folder."""
+    def settings(self, features: Path, *settings: str) -> tuple[str, list[str]]:
+        """Id and overrides of a task that reads it, with features in that folder."""
         places = [f"dataset_dir={self.folder}", f"feature_dir={features}", f"output_dir={features.parent / 'runs'}"]
-        return load_task(PARAMS, _TASKS[self.family], [*places, *_SETTINGS[self.family], *settings])
+        return _TASKS[self.family], [*places, *_SETTINGS[self.family], *settings]
+
+    def task(self, features: Path, *settings: str) -> Any:
+        """That task."""
+        return load_task(PARAMS, *self.settings(features, *settings))
 
     @property
     def audio(self) -> Path:
@@ -98,13 +101,13 @@ class Office:
         else:
             edit(self.labels, "r0.wav\tDog\n", "")
 
-    def replace_audio(self) -> None:
+    def replace_audio(self, path: Path | None = None) -> None:
         """Replaces a recording by another of its name, size and time."""
-        status = self.audio.stat()
-        content = bytearray(self.audio.read_bytes())
+        path = path or self.audio
+        status, content = path.stat(), bytearray(path.read_bytes())
         content[-8000:] = bytes(8000)
-        self.audio.write_bytes(content)
-        os.utime(self.audio, ns=(status.st_atime_ns, status.st_mtime_ns))
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def edit(path: Path, before: str, after: str) -> None:

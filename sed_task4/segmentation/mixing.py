@@ -349,7 +349,7 @@ def _open_folder(folder: Path, settings: dict[str, Any], files: Sequence[Item], 
     for path in folder.glob("*.wav") if overwrite else ():
         path.unlink()
     if not any(folder.glob("*.wav")):  # else they are those noted, or of an earlier version, which noted none
-        write_note(folder / SOURCES_NAME, files)
+        write_note(folder / SOURCES_NAME, files, copied_along=True)
     write_json(record, settings)
 
 
