@@ -32,6 +32,7 @@ CHECKSUMS = "checksums.json"  # of files that were read to compare them, beside 
 _YOUNG_NS = 2_000_000_000
 _TOLD_BYTES = 200e6  # reading less takes no time that needs an explanation
 _THREADS = 8  # that read files
+_MOST_CHARACTERS = 200  # of a list of names in an error
 
 
 @dataclass(frozen=True)
@@ -214,7 +215,9 @@ def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
     """
     if "made_of" not in side:
         return _earlier_note(side, noted_ns)
-    content = _NOTE.validate_json(side["made_of"].astype(np.uint8).tobytes())
+    if side["made_of"].dtype != np.uint8:
+        raise ValueError(f"expected bytes, received {side['made_of'].dtype}")
+    content = _NOTE.validate_json(side["made_of"].tobytes())
     return [MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content]
 
 
@@ -276,7 +279,8 @@ def changes(items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Chec
         if item.fingerprint != made.fingerprint:
             found[item.name] = "its labels have changed"
         elif [path.name for path in item.sources] != [file.name for file in made.files]:
-            now, then = (", ".join(names) for names in ([p.name for p in item.sources], [f.name for f in made.files]))
+            names = [path.name for path in item.sources], [file.name for file in made.files]
+            now, then = (", ".join(each)[:_MOST_CHARACTERS] for each in names)
             found[item.name] = f"its files are {now or 'none'}, and were {then or 'none'}"
         else:
             for path, file in zip(item.sources, made.files, strict=True):
