@@ -14,13 +14,16 @@ from typing import Any
 import yaml
 
 from common import processes
+from common.advice import as_called_here, demo_command
 from common.config import RunConfig, load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
-from common.files import STORAGE_ERRORS, storage_error
+from common.files import STORAGE_ERRORS, file_crc32, storage_error
 from common.locks import only_one
 from common.quiet import stderr_discarded
 from common.resources import packaged_file
 from common.run_directory import open_run, record_data
+from common.simulation.dataset_folder import is_annotated
+from common.sources import is_absent
 
 PARAMS = "params.yaml"
 
@@ -63,7 +66,7 @@ def run_safely(
     try:
         main(sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_called_here(str(error))}", file=sys.stderr)
         return error.status
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
@@ -155,11 +158,27 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
         open_run(own, task.model_dump(mode="json"), command_line())
         stores = prepare_data(task)
-        record_data(own, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
+        record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
     if processes.place().first:
         print(scores)
         importlib.import_module("common.report").report_finished_run(folder, task)
+
+
+def data_of(task: Any, stores: Sequence[Any]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Fingerprints of what a run of a task depends on beside its settings, for `record_data`.
+
+    Args:
+        task: the task's settings.
+        stores: its features, in the order of `task.set_names`.
+    """
+    named = dict(zip(task.set_names, stores, strict=True))
+    models = getattr(task.training, "start_from", {})
+    return (
+        {name: store.fingerprint for name, store in named.items()},
+        {name: store.splits_fingerprint for name, store in named.items()},
+        {stage: f"{file_crc32(path):08x}" for stage, path in models.items() if path.is_file()},
+    )
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
@@ -216,6 +235,8 @@ def _extract(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     sets = _chosen_sets(task, options.sets)
+    require_recordings(task)
+    check_simulation(task)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
     _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
 
@@ -261,8 +282,39 @@ def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = 
         _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
 
 
+def check_simulation(task: Any) -> None:
+    """Refuses simulated recordings of other settings, where a task says how its recordings are simulated.
+
+    Raises:
+        DataError: they were simulated otherwise.
+    """
+    if task.simulate_missing_dataset:
+        _in_family(task, "simulator").check(task)
+
+
+def require_recordings(task: Any) -> None:
+    """Refuses a task without a dataset.
+
+    Raises:
+        DataError: its folder is not there; names the demo of the task's own system.
+    """
+    if task.dataset_dir.is_dir():
+        return
+    demo = demo_command(task, params_path(None))
+    remedy = "Write them with `python simulate.py <task-id>`, or give their folder with --set dataset_dir=..."
+    if not task.simulate_missing_dataset:
+        remedy = "Download the dataset (README, section 'Real data') and give its folder with --set dataset_dir=..."
+    raise DataError(
+        f"There are no recordings in {task.dataset_dir}/ to make the features in {task.feature_dir}/ of. {remedy}"
+        + (f", or try the demo: {demo}" if demo else ".")
+    )
+
+
 def prepare_data(task: Any) -> list[Any]:
     """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
+
+    Features that are there are compared with the recordings, labels, splits and settings of the task. Nothing of
+    another dataset is replaced here, unless `overwrite` names the extraction.
 
     Args:
         task: the task's settings.
@@ -271,27 +323,44 @@ def prepare_data(task: Any) -> list[Any]:
         A `FeatureStore` for each set the task reads.
 
     Raises:
-        DataError: there are neither features nor recordings.
+        DataError: there are neither features nor recordings, or what is there was made of something else.
     """
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
-    if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+    missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
+    check_simulation(task)
+    if missing:
         if processes.place().n_processes > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
                 "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
             )
-        if task.simulate_missing_dataset:
+        if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
             simulate_task(task)
-        if not task.dataset_dir.is_dir():
-            raise DataError(
-                f"There are no features in {task.feature_dir}/ and no recordings in {task.dataset_dir}/. Download the "
-                "dataset (see README, 'Real data') and give its folder with --set dataset_dir=..., or try the demo: "
-                "python seld.py demo a"
-            )
+        require_recordings(task)
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
-        family.run(task, task.set_names, overwrite=again)
+        for name in task.set_names:
+            if name not in missing:  # before anything is written: it may be of another dataset
+                family.open_store(task, name)
+        family.run(task, missing, overwrite=again)
+    if is_absent(task.dataset_dir):
+        _say(
+            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be "
+            "compared with those that they were made of."
+        )
     return [family.open_store(task, set_name) for set_name in task.set_names]
+
+
+def all_items(task: Any) -> list[Any]:
+    """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what is missing.
+
+    Raises:
+        DataError: there are no recordings, or these cannot be used.
+    """
+    check_simulation(task)
+    if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
+        simulate_task(task)
+    return list(_in_family(task, "extraction").all_items(task, task.set_names))
 
 
 def _in_family(task: Any, module: str) -> Any:

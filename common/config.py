@@ -145,8 +145,8 @@ def read_tasks(path: Path) -> dict[str, dict]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params, or "
-            "write the standard one here with `seld --write-params`."
+            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params; "
+            "a training command writes the standard one here with --write-params."
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}.") from error

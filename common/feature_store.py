@@ -178,6 +178,12 @@ class FeatureStore:
         return settings_hash({"settings": self.settings, "shards": shards})
 
     @property
+    def splits_fingerprint(self) -> str:
+        """SHA-256 of what `fingerprint` leaves out: the group of each recording, and what else is known of it."""
+        groups = sorted([name, entry.group] for entry in self.entries for name in entry.names)
+        return settings_hash({"groups": groups, "facts": self.facts})
+
+    @property
     def groups(self) -> list[str]:
         """All groups, sorted."""
         return sorted({entry.group for entry in self.entries})

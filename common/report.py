@@ -26,12 +26,14 @@ from pydantic import Field
 from common.commands import run_safely, start_backend
 from common.config import check_task, merge, parse_overrides
 from common.errors import UserError
+from common.feature_store import FeatureStore
 from common.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
 from common.run_directory import (
     DATA,
     ENVIRONMENT,
     FINISHED,
     Finished,
+    check_data,
     read_environment,
     read_form,
     read_json,
@@ -102,6 +104,19 @@ def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
         ConfigError: its settings are not understood any more.
     """
     return check_task(merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}")
+
+
+def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
+    """Checks that features, by name of the set, are those that a run learned from, see `check_data`.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    check_data(
+        folder,
+        {name: store.fingerprint for name, store in stores.items()},
+        {name: store.splits_fingerprint for name, store in stores.items()},
+    )
 
 
 def report_finished_run(folder: Path, task: Any) -> None:

@@ -22,7 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from common.commands import base_parser, choose_backend, command_line, params_path, prepare_data, run_folder, run_safely
+from common.commands import (
+    all_items,
+    base_parser,
+    choose_backend,
+    command_line,
+    data_of,
+    params_path,
+    prepare_data,
+    run_folder,
+    run_safely,
+)
 from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError, TrainingError
 from common.files import write_text
@@ -30,14 +40,16 @@ from common.locks import only_one
 from common.optional import optional_module
 from common.plotting import save_figure
 from common.quiet import stderr_discarded
-from common.run_directory import FINISHED, Finished, open_run, read_form
+from common.run_directory import FINISHED, Finished, open_run, read_form, record_data
 from common.search_report import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search_space import FORMS, Range, Space, as_yaml, checked_space, extracts, parse_space
+from common.sources import keep_to
 from common.tables import to_csv, to_text
 
 logger = logging.getLogger(__name__)
 STORAGE = "search.sqlite3"
 TRIALS = "trials"
+RECORDINGS = "recordings.json"  # that the trials extract features of, where each has its own
 LOWER_IS_BETTER = {"loss", "er", "error"}  # words in the names of scores
 
 
@@ -237,8 +249,10 @@ def _run(arguments: Sequence[str]) -> None:
     with only_one(search.folder, "use another --job"):
         searched = {"over": {key: list(values.ends) for key, values in search.space.items()}} | vars(search.target)
         open_run(search.folder, task.model_dump(mode="json") | {"search": searched}, command_line())
-        if not extracts(space):
-            prepare_data(task)
+        if extracts(space):  # each trial has features of its own, and compares them with what it was begun with
+            keep_to(search.folder / RECORDINGS, all_items(task))
+        else:
+            record_data(search.folder, *data_of(task, prepare_data(task)))
         rows = run_search(search, options.trials)
     print(to_text(trials_table(rows, search.target)))
     best = search.target.best(rows)

@@ -534,7 +534,13 @@ _FEW = 0.1  # share of events beyond the clips from which a published file is in
 def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, pd.DataFrame]":
     """Splits the events of a set by clip; a clip without events gets a table without rows."""
     columns = ["onset", "offset", "event_label"]
-    split = {str(name): group[columns].reset_index(drop=True) for name, group in events.groupby("filename", sort=False)}
+    ordered = events.sort_values("filename", kind="stable")  # slices take half the time of groups
+    owners, body = ordered["filename"].tolist(), ordered[columns]
+    starts = [row for row, name in enumerate(owners) if row == 0 or name != owners[row - 1]]
+    split = {
+        str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
+        for start, stop in zip(starts, [*starts[1:], len(owners)], strict=True)
+    } if starts else {}  # fmt: skip
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
 

@@ -17,6 +17,8 @@ from common.files import write_text
 from common.notes import collected
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.simulation.dataset_folder import check_finished
+from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
@@ -128,12 +130,14 @@ def run(
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a subset.
+    """Opens the finished features of a subset, and compares them with its clips where these are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            clips or labels, see `common.sources.checked_store`.
     """
-    return FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
+    store = FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
+    return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name)[0])
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -190,8 +194,8 @@ def check_task(task: ExtractionTask) -> None:
 
 
 def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
-    clips = clips[: task.dataset.max_clips]
+    items, missing = plan_items(task, set_name)
+    clips = [item.payload for item in items]
     warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
@@ -199,7 +203,7 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     _note_lengths(clips, task.dataset.clip_s, 1 / task.features.frames_per_s)
     store = extraction.extract(
         folder,
-        [_item(clip) for clip in clips],
+        items,
         ExampleMaker(task.dataset, task.features),
         example_schema(task.dataset, task.features),
         store_settings(task, set_name),
@@ -216,9 +220,28 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     return store
 
 
+def plan_items(task: ExtractionTask, set_name: str) -> tuple[list[extraction.Item], list[str]]:
+    """Lists what there is to extract of a subset, and the names of clips that have no audio.
+
+    Raises:
+        DataError: the dataset is not complete or cannot be used, see `find_clips`.
+    """
+    check_finished(Path(task.dataset_dir))
+    clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
+    return [_item(clip) for clip in clips[: task.dataset.max_clips]], missing
+
+
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several subsets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)[0]]
+
+
 def _item(clip: Clip) -> extraction.Item:
     """The labels are no file of their own: their checksum tells when they change."""
-    rows = [] if clip.events is None else clip.events[["onset", "offset", "event_label"]].values.tolist()
+    rows: list[list[Any]] = []
+    if clip.events is not None:
+        columns = (clip.events[name].tolist() for name in ("onset", "offset", "event_label"))
+        rows = [list(row) for row in zip(*columns, strict=True)]
     known = repr((clip.tags, clip.events is not None, rows))
     return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, f"labels {zlib.crc32(known.encode()):08x}")
 

@@ -15,7 +15,7 @@ from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.metrics.segment_based import count_frames
 from common.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
-from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -95,7 +95,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
     recordings: list[Block] = []
     try:
-        store = FeatureStore.joined([open_store(task, name) for name in task.sets.test])
+        stores = {name: open_store(task, name) for name in task.sets.test}
+        check_stores(folder, stores)
+        store = FeatureStore.joined(list(stores.values()))
         found = tested_clips(store, task.sets.test, last_stage(folder, report) / EVENTS, classes)
         of_classes += tag_confusions(found, classes)
         recordings = clip_blocks(found, task.dataset, partial(_timeline, task, _audio_paths(task)))

@@ -22,6 +22,7 @@ from common.simulation.dataset_folder import (
     SimulationReport,
     as_stored,
     check_root,
+    check_same_simulation,
     finish_root,
     prepare_root,
     scratch_folder,
@@ -160,6 +161,17 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite=overwrite,
         dataset=task.dataset,
     )
+
+
+def check(task: Any) -> None:
+    """Compares the dataset of a task, where it was simulated, with what its settings would write.
+
+    Raises:
+        DataError: it was simulated with other settings.
+    """
+    settings = scene_settings(task.simulation, task.seed, task.dataset.clip_s)
+    job = _Job(Path(task.dataset_dir), task.simulation, settings, task.dataset, task.parallel)
+    check_same_simulation(job.root, lambda: job.stored_settings(None))
 
 
 def simulate_task4(

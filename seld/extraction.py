@@ -15,6 +15,7 @@ from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
+from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld import lengths
 from seld.config import TaskConfig
@@ -130,14 +131,15 @@ def run(
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a set.
+    """Opens the finished features of a set, and compares them with its recordings where these are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            recordings, labels or splits, see `common.sources.checked_store`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
     lengths.complete(store, Path(task.dataset_dir), task.dataset, set_name)
-    return store
+    return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name))
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -223,9 +225,26 @@ def _run_set(
     )
 
 
+def plan_items(task: ExtractionTask, set_name: str) -> list[extraction.Item]:
+    """Lists what there is to extract of a set.
+
+    Raises:
+        DataError: the dataset is not complete or cannot be used, see `find_recordings`.
+    """
+    check_finished(Path(task.dataset_dir))
+    recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+    return [_item(each, lengths.place_facts(each)) for each in recordings]
+
+
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several sets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)]
+
+
 def _item(recording: Recording, facts: Mapping[str, int | None]) -> extraction.Item:
-    sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
-    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts)
+    labels = (recording.metadata_path,) if recording.metadata_path else ()
+    sources = (recording.audio_path, *labels)
+    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts, labels=labels)
 
 
 def _no_events() -> Events:

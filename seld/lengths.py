@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from common.audio import read_header
 from common.errors import DataError
+from common.sound_files import is_sound
 from seld.dataset import DatasetConfig, find_recordings
 from seld.recording_list import Recording, has_list, read_list
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
 
 logger = logging.getLogger(__name__)
 
-SAMPLES = "samples"  # in the facts of a feature store: samples of the recording, at `dataset.sample_rate_hz`
+SAMPLES = "samples"  # in the facts of a store (`common.sources.MEASURED`): length at `dataset.sample_rate_hz`
 _FORMATS = ("foa", "mic")
-_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".w64", ".rf64", ".caf", ".au")
 
 
 def samples_of(path: Path) -> tuple[int, int] | None:
@@ -103,7 +103,7 @@ def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            if path.suffix.lower() in _SUFFIXES:
+            if is_sound(path.name):
                 files.setdefault(path.stem, path)
     return {name: files[name] for name in names if name in files}
 
@@ -113,6 +113,10 @@ def facts_of(recordings: Sequence[Recording]) -> Mapping[str, dict[str, int | No
     facts: dict[str, dict[str, int | None]] = {}
     for each in recordings:
         known = samples_of(each.audio_path)
-        place: dict[str, int | None] = each.place._asdict() if each.listed else {}
-        facts[each.name] = place | ({} if known is None else {SAMPLES: known[0]})
+        facts[each.name] = place_facts(each) | ({} if known is None else {SAMPLES: known[0]})
     return facts
+
+
+def place_facts(recording: Recording) -> dict[str, int | None]:
+    """The place of a recording where a list says it; names say it anywhere else."""
+    return recording.place._asdict() if recording.listed else {}

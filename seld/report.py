@@ -15,7 +15,7 @@ from common.errors import DataError, UserError
 from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.page import Block, Cards, Chart, Note, Section, Table, Timeline
-from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -141,9 +141,12 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
 
     Raises:
         DataError: the features are gone or of other settings, or a submission file is missing.
+        CheckpointError: they are others than those of the run.
     """
     dataset = task.dataset
-    store = FeatureStore.joined([open_store(task, set_name) for set_name in task.set_names])
+    stores = {set_name: open_store(task, set_name) for set_name in task.set_names}
+    check_stores(folder, stores)
+    store = FeatureStore.joined(list(stores.values()))
     found, n_frames = {}, frames_of_recordings(store, dataset)
     for fold in task.folds:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():

@@ -20,6 +20,7 @@ from common.section import Section
 from common.simulation.dataset_folder import (
     SimulationReport,
     as_stored,
+    check_same_simulation,
     finish_root,
     prepare_root,
     scratch_folder,
@@ -154,6 +155,18 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite=overwrite,
         dataset=task.dataset,
     )
+
+
+def check(task: Any) -> None:
+    """Compares the dataset of a task, where it was simulated, with what its settings would write.
+
+    Raises:
+        DataError: it was simulated with other settings.
+    """
+    simulation: SimulationConfig = task.simulation
+    settings, formats = scene_settings(simulation, task.seed), simulation.formats or (task.dataset.format,)
+    job = _Job(Path(task.dataset_dir), simulation, settings, task.dataset, formats, task.parallel)
+    check_same_simulation(job.root, lambda: _settings_to_store(job, None))
 
 
 def simulate_tau2019(

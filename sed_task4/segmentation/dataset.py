@@ -320,7 +320,9 @@ def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
     folder = Path(dataset_dir) / dataset.events_dir.expanduser()
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
-    remedy = "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py`."
+    remedy = (
+        "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py <task-id>`."
+    )
     return EventTable(path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path))))
 
 
@@ -355,7 +357,7 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
         return (NO_SCENE,)
     remedy = (
         "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data with "
-        "`python simulate.py`."
+        "`python simulate.py <task-id>`."
     )
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from common.parallel import ParallelConfig, parallel_map
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
 from common.sound_files import shown, sound_path
+from common.sources import Item, is_absent, noted_changes, write_note
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
@@ -54,6 +55,7 @@ logger = logging.getLogger(__name__)
 FOLDS_NAME = "dcase2018_task2_validate_meta.csv"
 LIST_SETTINGS_NAME = "mixture.json"  # what the list was drawn from; a list without it was given
 AUDIO_SETTINGS_NAME = "mixing.json"
+SOURCES_NAME = "mixed_files.json"  # the sounds and scenes, as they were when they were mixed
 _ROUNDING_SAMPLES = 2  # that a resampled sound may be shorter than its label
 
 
@@ -187,16 +189,67 @@ def make_mixtures(
     with _alone(path.parent) if overwrite or not path.is_file() else nullcontext():
         text = _list_text(dataset_dir, dataset, table, overwrite)
     mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
+    files = _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset)
     if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
-        if (folder / AUDIO_SETTINGS_NAME).is_file():
-            _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+        _check_folder(folder, settings, files)
         return mixtures
     with _alone(path.parent):
-        _open_folder(folder, settings, overwrite)
+        _open_folder(folder, settings, files, overwrite)
         pending = _pending(mixtures)
         _write_mixtures(pending, dataset, table.audio_dir, scenes_folder(dataset_dir, dataset), parallel, progress)
     logger.info("%s: %d mixtures made, %d were there.", folder, len(pending), len(mixtures) - len(pending))
     return mixtures
+
+
+def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
+    """Compares mixtures that are there with the sounds, scenes and settings of today; writes nothing.
+
+    Args:
+        dataset_dir: folder that the folders of `dataset` are in, where those are not absolute.
+        dataset: sounds, scenes, level and numbers.
+
+    Raises:
+        DataError: they were made of others, see `run`.
+    """
+    path, folder = mixtures_folder(dataset_dir, dataset) / LIST_NAME, audio_folder(dataset_dir, dataset)
+    if not path.is_file():
+        return  # whoever wants the mixtures says so
+    text, record = read_text(path, MIX), path.with_name(LIST_SETTINGS_NAME)
+    settings = _audio_settings(dataset, text)
+    if is_absent(Path(dataset_dir) / dataset.events_dir.expanduser()):
+        _check_folder(folder, settings, ())
+        logger.info("The sounds of %s are not here: the mixtures could not be compared with them.", folder)
+        return
+    table = read_event_table(dataset_dir, dataset)
+    if record.is_file():
+        _check_same(record, _list_settings(dataset, table, read_scene_names(dataset_dir, dataset)), path)
+    mixtures = parse_mixtures(text, folder, dataset, str(path))
+    _check_folder(folder, settings, _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset))
+
+
+def _files_used(
+    mixtures: Sequence[Mixture], table: EventTable, scenes_dir: Path, dataset: DatasetConfig
+) -> list[Item]:
+    """Lists the sounds and scenes that mixtures are made of; folders that are not there cannot be compared."""
+    folders = {"sound": table.audio_dir, "scene": scenes_dir / "audio"}
+    used = {("sound", event.audio_name) for mixture in mixtures for event in mixture.events}
+    if dataset.scene_type != "white_noise":
+        used |= {("scene", mixture.scene_name) for mixture in mixtures}
+    absent = {kind for kind, folder in folders.items() if is_absent(folder)}
+    return [
+        Item(f"{kind} {name}", kind, (folders[kind] / name,)) for kind, name in sorted(used) if kind not in absent
+    ]
+
+
+def _check_folder(folder: Path, settings: Mapping[str, Any], files: Sequence[Item]) -> None:
+    """Refuses mixtures of other settings, or of other sounds and scenes, as far as the folder says."""
+    if (folder / AUDIO_SETTINGS_NAME).is_file():
+        _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+    if (folder / SOURCES_NAME).is_file():
+        found = noted_changes(folder / SOURCES_NAME, files)
+        if found:
+            first, what = next(iter(found.items()))
+            _refuse(folder, f"{len(found)} sounds or scenes have changed, the first is {first}: {what}")
 
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
@@ -213,8 +266,8 @@ def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:
     if (folder / LIST_SETTINGS_NAME).is_file():
         (folder / LIST_NAME).unlink(missing_ok=True)
     for record in folder.glob(f"mixed_audios/*/{AUDIO_SETTINGS_NAME}"):
-        for path in (*record.parent.glob("*.wav"), record):
-            path.unlink()
+        for path in (*record.parent.glob("*.wav"), record.with_name(SOURCES_NAME), record):
+            path.unlink(missing_ok=True)
 
 
 def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, overwrite: bool) -> str:
@@ -279,15 +332,17 @@ def _audio_settings(dataset: DatasetConfig, list_text: str) -> dict[str, Any]:
     return as_stored({**{name: getattr(dataset, name) for name in names}, "mixtures": text_digest([list_text])})
 
 
-def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Makes the folder of the mixtures, or checks that what it holds is of the same settings."""
+def _open_folder(folder: Path, settings: dict[str, Any], files: Sequence[Item], overwrite: bool) -> None:
+    """Makes the folder of the mixtures, or checks that what it holds is of the same settings and sounds."""
     record = folder / AUDIO_SETTINGS_NAME
-    if record.is_file() and not overwrite:
-        _check_same(record, settings, folder)
+    if not overwrite:
+        _check_folder(folder, settings, files)
     remove_temporaries(folder)
     # Before the new settings are written: a run killed in between must not take the old mixtures for new ones.
     for path in folder.glob("*.wav") if overwrite else ():
         path.unlink()
+    if not any(folder.glob("*.wav")):  # else they are those noted, or of an earlier version, which noted none
+        write_note(folder / SOURCES_NAME, files, copied_along=True)
     write_json(record, settings)
 
 
@@ -301,11 +356,15 @@ def _check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
     if different:
         listed = "; ".join(f"{key}: {str(stored.get(key))[:80]} there, {str(settings[key])[:80]} wanted"
                            for key in different)  # fmt: skip
-        raise DataError(
-            f"{what} was made with other settings or other data ({listed}). Give another folder with --set "
-            "dataset.mixtures_dir=..., or make it again with `python -m sed_task4.segmentation.mixing <task-id> "
-            "--overwrite`."
-        )
+        _refuse(what, listed)
+
+
+def _refuse(what: Path, listed: str) -> NoReturn:
+    raise DataError(
+        f"{what} was made with other settings or other data ({listed}). Give another folder with --set "
+        "dataset.mixtures_dir=..., or make it again with `python -m sed_task4.segmentation.mixing <task-id> "
+        "--overwrite`."
+    )
 
 
 def _write_mixtures(
