@@ -24,6 +24,7 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
 from common.section import Section
+from common.terminal import typed_text
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
@@ -596,7 +597,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", type=Path, metavar="REFERENCE.tsv", help="true events, naming all clips")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there as JSON too")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument("--classes", metavar="A,B,...", help="class names (default: the ten of the challenge)")
+    parser.add_argument(
+        "--classes", type=typed_text, metavar="A,B,...", help="class names (default: the ten of the challenge)"
+    )
     parser.add_argument("--clip-s", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
     parser.add_argument("--collar", type=float, default=COLLAR_S, metavar="S", help="of onsets (default 0.2)")
     parser.add_argument(

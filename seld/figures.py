@@ -23,6 +23,7 @@ from common.commands import run_safely
 from common.errors import DataError
 from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.spectral import decibels, stft
+from common.terminal import typed_text
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
 from seld.labels import event_frames, reference_rows
@@ -470,7 +471,9 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--classes", help="names joined by commas; default: those of DCASE 2019 task 3")
+    shared.add_argument(
+        "--classes", type=typed_text, help="names joined by commas; default: those of DCASE 2019 task 3"
+    )
     shared.add_argument("--recording-s", type=float, default=60.0, help="longest recording, seconds (default 60)")
     shared.add_argument("--sample-rate-hz", type=int, default=48000, help="of the recordings (default 48000)")
     parser = argparse.ArgumentParser(prog="python -m seld.figures", description="Draws a recording or a dataset.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.commands import choose_backend
+from common.backend import choose_backend
 from common.config import RunConfig, TrainingConfig
 from common.errors import ConfigError
 from common.pipeline_config import PipelineConfig

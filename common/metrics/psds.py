@@ -13,6 +13,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from common.errors import ConfigError
 from common.events import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
+from common.optional import optional_module
 from common.postprocess import regions
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 HOUR_S = 3600.0
 DECIMALS = 6  # times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
 MISSING = (
-    "The package sed_scores_eval is not installed. It is built from source, so it needs a C++ compiler: "
+    "It is built from source, so it needs a C++ compiler: "
     "`pip install 'dcase-keras[psds]'`. The scores themselves do not need it."
 )
 
@@ -315,8 +317,24 @@ def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
 
 
 def has_reference_package() -> bool:
-    """Whether sed_scores_eval is installed."""
-    return importlib.util.find_spec("sed_scores_eval") is not None
+    """Whether sed_scores_eval is installed; one that cannot be imported is told in the log and not asked."""
+    if importlib.util.find_spec("sed_scores_eval") is None:
+        return False
+    try:
+        _reference_package()
+    except ConfigError as error:
+        logger.warning("PSDS and best F are not compared with sed_scores_eval. %s", error)
+        return False
+    return True
+
+
+def _reference_package() -> ModuleType:
+    """Imports sed_scores_eval.
+
+    Raises:
+        ConfigError: it is not installed, or cannot be imported.
+    """
+    return optional_module("sed_scores_eval", "A comparison of PSDS", MISSING)
 
 
 def reference_sweep_scores(
@@ -336,9 +354,7 @@ def reference_sweep_scores(
     Raises:
         ConfigError: the package is not installed.
     """
-    if not has_reference_package():
-        raise ConfigError(MISSING)
-    import sed_scores_eval
+    sed_scores_eval = _reference_package()
     from sed_scores_eval.base_modules.scores import create_score_dataframe
 
     reference = reference.merge_connected()
