@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import select
 import sys
 
 BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE, as shells report it
@@ -52,12 +53,16 @@ def flush() -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether nobody reads standard output any more."""
+    """Whether standard output is a pipe that nobody reads any more; where the system cannot say it, it is."""
     try:
-        flush()
-    except BrokenPipeError:
+        descriptor = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return False
+    if not hasattr(select, "poll"):  # Windows
         return True
-    return False
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def discard_output() -> None:

@@ -47,7 +47,8 @@ print(json.dumps([history, loss, kinds, outside, keras.config.floatx(), keras.ba
 def answer(program: str, home: Path, **variables: str) -> list:
     env = {**os.environ, "HOME": str(home), "KERAS_BACKEND": "jax", **variables}
     env.pop("KERAS_HOME")
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 

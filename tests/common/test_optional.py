@@ -95,7 +95,7 @@ def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch
 def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
     (tmp_path / "half_there.py").write_text("import surely_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="is installed but cannot be imported .*surely_not_installed"):
+    with pytest.raises(ConfigError, match=r"is installed but cannot be imported .*surely_not_installed"):
         optional_module("half_there", "This test", "Install it.")
-    with pytest.raises(ConfigError, match="half_there_too, which is not installed. Install it."):
+    with pytest.raises(ConfigError, match=r"half_there_too, which is not installed\. Install it\."):
         optional_module("half_there_too.part", "This test", "Install it.")
