@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import soundfile
 
 from common import extraction
 from common.audio import read_mono
@@ -21,6 +20,7 @@ from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
+from sed_task4.lengths import length_facts, seconds_of
 
 logger = logging.getLogger(__name__)
 
@@ -220,7 +220,9 @@ def _item(clip: Clip) -> extraction.Item:
     """The labels are no file of their own: their checksum tells when they change."""
     rows = [] if clip.events is None else clip.events[["onset", "offset", "event_label"]].values.tolist()
     known = repr((clip.tags, clip.events is not None, rows))
-    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, f"labels {zlib.crc32(known.encode()):08x}")
+    labels = f"labels {zlib.crc32(known.encode()):08x}"
+    facts = length_facts(clip.audio_path)
+    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts)
 
 
 def _report(folder: Path, problems: Mapping[str, str]) -> None:
@@ -237,11 +239,9 @@ def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> N
     """Says in the log how many clips are shorter or longer than a clip should be."""
     shorter, longer = [], []
     for clip in clips:
-        try:
-            info = soundfile.info(clip.audio_path)
-        except (soundfile.LibsndfileError, OSError):  # reading it will say what is wrong
+        duration_s = seconds_of(length_facts(clip.audio_path))
+        if duration_s is None:  # reading it will say what is wrong
             continue
-        duration_s = info.frames / info.samplerate
         if duration_s < clip_s - tolerance_s:
             shorter.append(clip.name)
         elif duration_s > clip_s + tolerance_s:

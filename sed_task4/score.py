@@ -7,7 +7,7 @@ import argparse
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,6 +92,7 @@ class TestSet:
         classes: class names.
         clip_s: length of the clips in seconds.
         tags: bool (N, K); None: those of the events.
+        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it up; None: `clip_s`.
     """
 
     __test__ = False  # not a test of pytest
@@ -101,6 +102,12 @@ class TestSet:
     classes: Sequence[str]
     clip_s: float = 10.0
     tags: np.ndarray | None = None
+    lengths_s: np.ndarray | None = None
+
+    @property
+    def durations_s(self) -> np.ndarray:
+        """Length of each clip in seconds, (N,)."""
+        return np.full(len(self.names), self.clip_s) if self.lengths_s is None else np.asarray(self.lengths_s)
 
     @property
     def table(self) -> EventTable:
@@ -120,9 +127,11 @@ class SystemOutput:
     Attributes:
         events: for each clip (n, 3) = class_index, onset_s, offset_s.
         tags: probabilities (N, K); None: a class with an event has its tag, and there is no mAP.
-        frames: for each clip probabilities (T, K), as they go into the thresholds; None: no scores over thresholds.
+        frames: for each clip scores (T, K) whose level sets are the events of all thresholds, see
+            `sed_task4.decoding.decision_scores`; None: no scores over thresholds.
         hop_s: seconds from one frame to the next.
         tag_thresholds: one number or (K,), for the F-score of tags; None: `ScoringConfig.tag_threshold`.
+        remark: what else must be said about its scores.
     """
 
     events: Sequence[np.ndarray]
@@ -130,6 +139,7 @@ class SystemOutput:
     frames: Sequence[np.ndarray] | None = None
     hop_s: float = 0.0
     tag_thresholds: float | np.ndarray | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -372,7 +382,7 @@ def _sweep_scores(reference: EventTable, test: TestSet, output: SystemOutput, sc
         reference,
         output.frames,
         output.hop_s,
-        test.clip_s,
+        test.durations_s,
         collar_s=scoring.collar_s,
         offset_share=scoring.offset_share,
     )
@@ -395,7 +405,7 @@ def baselines(test: TestSet) -> dict[str, SystemOutput]:
     }
     return {
         label: SystemOutput(
-            events=[spread_tags(row, test.clip_s) for row in tags],
+            events=[spread_tags(row, length_s) for row, length_s in zip(tags, test.durations_s, strict=True)],
             tags=tags.astype(np.float64),
             frames=[row[None].astype(np.float64) for row in tags] if tags.any() else None,
             hop_s=test.clip_s,
@@ -434,6 +444,7 @@ def score_report(
             notes += note
         if output.frames is not None and scoring.psds and has_reference_package():
             notes += _check_sweep(test, output, row)
+        notes += [output.remark] if output.remark and ("psds1" in row.scores) else []
         rows.append(row)
     rows += [
         score_system(test, output, scoring, group="baseline", label=label) for label, output in baselines(test).items()
@@ -485,7 +496,7 @@ def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> li
 
 def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str]:
     frames = output.frames or []
-    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.clip_s)
+    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.durations_s)
     return _differences(row, theirs, "sed_scores_eval") or ["PSDS and best F agree with sed_scores_eval."]
 
 
@@ -540,6 +551,7 @@ def _run(arguments: Sequence[str]) -> None:
         classes=options.classes.split(",") if options.classes else None,
         clip_s=options.clip_s,
         ignore_unknown=options.ignore_unknown,
+        audio=options.audio,
     )
     if options.json:
         write_json(options.json, report.to_dict())
@@ -554,6 +566,7 @@ def score_files(
     classes: Sequence[str] | None = None,
     clip_s: float = 10.0,
     ignore_unknown: bool = False,
+    audio: Path | None = None,
 ) -> ScoreReport:
     """Scores an event file against another.
 
@@ -564,6 +577,7 @@ def score_files(
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that the reference does not name, as the published code does.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that the reference does not name.
@@ -586,10 +600,45 @@ def score_files(
         [event_array(rows, classes) for rows in events_by_name(events, names).values()] for events in (truth, guess)
     ]
     test = TestSet(names, parts[0], classes, clip_s)
-    report = score_report(test, {Path(estimated).stem: SystemOutput(parts[1])}, scoring)
+    test, output, length_notes = _within_lengths(test, SystemOutput(parts[1]), audio, Path(estimated).parent)
+    report = score_report(test, {Path(estimated).stem: output}, scoring)
     silent = len(known - set(guessed))
     notes = [f"{silent} clip(s) without an estimate count as silent."] if silent else []
-    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *notes))
+    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *notes, *length_notes))
+
+
+def _within_lengths(
+    test: TestSet, output: SystemOutput, audio: Path | None, folder: Path
+) -> tuple[TestSet, SystemOutput, list[str]]:
+    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says where they are not.
+
+    Args:
+        test: the truth.
+        output: the system's events.
+        audio: folder of the clips; None: unknown.
+        folder: of the event file, where a run writes lengths.
+    """
+    from sed_task4.lengths import LENGTHS, cut_to_length, lengths_of_files, log_cut, read_lengths
+
+    lengths = {}
+    if audio is not None:
+        lengths = lengths_of_files(audio, test.names)
+    elif (folder / LENGTHS).is_file():
+        lengths = read_lengths(folder / LENGTHS)
+    unknown = [name for name in test.names if name not in lengths]
+    notes = []
+    if unknown:
+        which = "Clips are" if len(unknown) == len(test.names) else f"{len(unknown)} clip(s) of unknown length are"
+        notes = [f"{which} taken to last {test.clip_s:g} s (--clip-s); --audio FOLDER reads how long they are."]
+    durations_s = np.array([min(lengths.get(name, test.clip_s), test.clip_s) for name in test.names])
+    ends_s = np.where([name in lengths for name in test.names], durations_s, np.inf)
+    log_cut(test.names, test.events, ends_s)
+    truth, found = (
+        [cut_to_length(rows, end_s) for rows, end_s in zip(events, ends_s, strict=True)]
+        for events in (test.events, output.events)
+    )
+    test = replace(test, events=truth, lengths_s=durations_s)
+    return test, replace(output, events=found), notes
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -601,6 +650,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes", type=typed_text, metavar="A,B,...", help="class names (default: the ten of the challenge)"
     )
     parser.add_argument("--clip-s", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
+    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
     parser.add_argument("--collar", type=float, default=COLLAR_S, metavar="S", help="of onsets (default 0.2)")
     parser.add_argument(
         "--offset-share", type=float, default=OFFSET_SHARE, metavar="X", help="of an event's length (default 0.2)"
