@@ -196,7 +196,7 @@ def level_scores(
     curve = np.asarray(curve, np.float64)
     ratio = None if low is None else (low / high if high > 0 else 1.0)
     limits = _changes(curve, ratio)  # (U,), rising: between two neighbours nothing changes
-    below = np.concatenate([limits[:1] - 1.0, (limits[1:] + limits[:-1]) / 2])
+    below = np.concatenate([limits[:1] / 2, (limits[1:] + limits[:-1]) / 2])
     detect = detect_published if published else detect_half_open
     scores = np.full(len(curve), -np.inf)
     if ratio is not None and ratio > 1:
