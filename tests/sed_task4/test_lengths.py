@@ -95,7 +95,7 @@ def test_a_store_knows_how_long_its_clips_are(tmp_path):
 
 def clip_experiment() -> Experiment:
     """An experiment whose system hands its frames through."""
-    system = types.SimpleNamespace(probabilities=lambda outputs, network, n_frames: (outputs["frames"], outputs["clip"]))
+    system = types.SimpleNamespace(probabilities=lambda given, network, n_frames: (given["frames"], given["clip"]))
     features = types.SimpleNamespace(hop_s=HOP_S, n_frames=lambda clip_s: round(clip_s / HOP_S))
     task = types.SimpleNamespace(features=features, dataset=types.SimpleNamespace(clip_s=2.0))
     return Experiment(task, system, None)
@@ -122,7 +122,10 @@ def test_lengths_are_written_beside_events_where_clips_are_short(tmp_path):
     assert not (tmp_path / LENGTHS).exists()
 
 
-@pytest.mark.parametrize("content", ["", "filename\tduration_s\na\t0\n", "a\tb\nx\t1\n", "filename\tduration_s\na\tnan\n"])
+HEAD = "filename\tduration_s\n"
+
+
+@pytest.mark.parametrize("content", ["", f"{HEAD}a\t0\n", "a\tb\nx\t1\n", f"{HEAD}a\tnan\n"])
 def test_a_damaged_file_of_lengths_is_refused(tmp_path, content):
     (tmp_path / LENGTHS).write_text(content)
     with pytest.raises(DataError, match=r"lengths\.tsv cannot be read"):
