@@ -64,7 +64,7 @@ with open(sys.argv[1] + "/a.json", "w") as file:
     for part in ("[1", ", 2", ", 3]"):
         file.write(part)
         file.flush()
-        time.sleep(0.2)
+        time.sleep(0.5)  # many times what a program takes to start
 """
 
 
