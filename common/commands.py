@@ -13,13 +13,14 @@ from typing import Any
 
 import yaml
 
-from common import processes
+from common import processes, terminal
 from common.advice import as_called_here, demo_command
-from common.config import RunConfig, load_task, read_tasks, resolve
+from common.backend import start_backend
+from common.config import load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
 from common.files import STORAGE_ERRORS, file_crc32, storage_error
 from common.locks import only_one
-from common.quiet import stderr_discarded
+from common.parallel import require_engine
 from common.resources import packaged_file
 from common.run_directory import open_run, record_data
 from common.simulation.dataset_folder import is_annotated
@@ -33,8 +34,9 @@ def base_parser(description: str, usage: str | None = None) -> argparse.Argument
     parser = argparse.ArgumentParser(description=description, usage=usage)
     parser.add_argument("--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
-    )
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=terminal.typed_text,
+        help="override a setting",
+    )  # fmt: skip
     return parser
 
 
@@ -62,12 +64,29 @@ def run_safely(
         arguments: of the command line; None: those of this process.
         goes_on: whether the same command goes on where it was stopped.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    terminal.prepare()
     try:
-        main(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _status_of(main, sys.argv[1:] if arguments is None else arguments, goes_on)
+        finally:
+            terminal.flush()  # a reader that has gone away is noticed here, not at the exit
+    except BrokenPipeError:
+        if not terminal.reader_is_gone():
+            raise
+        terminal.discard_output()
+        return terminal.BROKEN_PIPE_STATUS
+
+
+def _status_of(main: Callable[[Sequence[str]], None], arguments: Sequence[str], goes_on: bool) -> int:
+    """Runs a command, and says on stderr why it failed where that is the user's to mend."""
+    try:
+        main(arguments)
     except UserError as error:
         print(f"error: {as_called_here(str(error))}", file=sys.stderr)
         return error.status
+    except UnicodeEncodeError as error:
+        print(f"error: {terminal.unwritable(error)}", file=sys.stderr)
+        return ConfigError.status
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -100,30 +119,10 @@ def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
         raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{told}")
 
 
-def choose_backend(run: RunConfig) -> None:
-    """Fixes Keras's backend and the devices it may see; must run before keras is imported."""
-    os.environ["KERAS_BACKEND"] = run.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several jobs may share a GPU
-    if run.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        os.environ["JAX_PLATFORMS"] = "cpu"
-    if run.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-
-
-def start_backend(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
-    """Loads Keras with its backend and devices; arguments as `common.distribution.prepare`."""
-    choose_backend(run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
-        distribution = importlib.import_module("common.distribution")
-    distribution.prepare(run, batch_sizes)
-
-
 def command_line() -> list[str]:
-    """The command as typed, for the run's record."""
-    return [shlex.quote(part) for part in sys.argv]
+    """The command as typed, for the run's record; bytes that are no UTF-8 are escaped."""
+    parts = (os.fsencode(part).decode("utf-8", "backslashreplace") for part in sys.argv)
+    return [shlex.quote(part) for part in parts]
 
 
 def train(arguments: Sequence[str] | None, description: str, default_task: str) -> int:
@@ -153,10 +152,10 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     task = load_task(path, options.task_id, options.overrides)
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
-    start_backend(task.run, task.batch_sizes)
+    distribution = start_backend(task.run, task.batch_sizes)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
-        open_run(own, task.model_dump(mode="json"), command_line())
+        open_run(own, task.model_dump(mode="json"), command_line(), distribution.describe(task.run))
         stores = prepare_data(task)
         record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
@@ -234,6 +233,7 @@ def _extract(arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="extract again, also what is there")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
+    require_engine(task.parallel)
     sets = _chosen_sets(task, options.sets)
     require_recordings(task)
     check_simulation(task)
@@ -277,6 +277,7 @@ def _simulate(arguments: Sequence[str]) -> None:
 
 def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
     """Writes the dataset of a task."""
+    require_engine(task.parallel)
     _say(f"Writes a simulated dataset to {task.dataset_dir}/.")
     with only_one(task.dataset_dir, "set another `dataset_dir`"):
         _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)

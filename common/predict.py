@@ -15,9 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from common import terminal
 from common.audio import EmptyRecordingError
 from common.audio_stream import FileSource, PcmSource, check_channels
-from common.commands import do_each, run_safely, start_backend
+from common.backend import start_backend
+from common.commands import do_each, run_safely
 from common.config import check_task
 from common.errors import ConfigError
 from common.run_directory import read_settings
@@ -35,7 +37,7 @@ def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     _check(options)
     if options.live:  # the events have standard output for themselves
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        terminal.log_to(sys.stderr, again=True)
     predictor = load_predictor(options.run, options.fold, options.live)
     if options.live:
         from common.live import listen_live  # now that the backend is chosen, keras may be imported

@@ -23,7 +23,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.commands import run_safely, start_backend
+from common.backend import start_backend
+from common.commands import run_safely
 from common.config import check_task, merge, parse_overrides
 from common.errors import UserError
 from common.feature_store import FeatureStore
@@ -39,6 +40,7 @@ from common.run_directory import (
     read_json,
     read_settings,
 )
+from common.terminal import typed_text
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
@@ -234,7 +236,9 @@ def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> 
     settings = {key: value for key, value in task.model_dump(mode="json").items() if key != "description"}
     versions = {name: version for name, version in environment["versions"].items() if version}
     fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
-    return [Tree(_readable({**settings, "versions": versions, "fingerprints of the data": fingerprints}))]
+    computing = {"computing": environment["computing"]} if environment["computing"] else {}
+    about = {**computing, "versions": versions, "fingerprints of the data": fingerprints}
+    return [Tree(_readable({**settings, **about}))]
 
 
 def _readable(value: Any) -> Any:
@@ -279,7 +283,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m common.report", description="Writes the report of runs again.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=typed_text,
         help="override a setting, e.g. dataset_dir where the recordings were moved",
     )  # fmt: skip
     options = parser.parse_args(arguments)

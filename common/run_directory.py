@@ -20,7 +20,7 @@ from common.files import load_json, remove_temporaries, write_json, write_text
 from common.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
+PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
@@ -49,6 +49,7 @@ class _Environment:
     platform: str = ""
     versions: dict[str, str | None] = field(default_factory=dict)
     git_revision: str | None = None
+    computing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,16 @@ class _Data:
     models: dict[str, str] = field(default_factory=dict)
 
 
-def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
+def open_run(
+    folder: Path, settings: Mapping[str, Any], command: list[str], computing: Mapping[str, Any] | None = None
+) -> Path:
     """Makes the folder of a run, or goes on in it if it belongs to the same settings.
 
     Args:
         folder: `<output_dir>/<task-id>_<job-id>`.
         settings: the task's resolved settings, as plain values.
         command: the command line.
+        computing: backend, number formats and devices, see `common.distribution.describe`; None: unknown.
 
     Returns:
         The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and those before it.
@@ -90,7 +94,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
     path = folder / ENVIRONMENT
     before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
-    write_json(path, environment(command) | {"earlier": earlier})
+    write_json(path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier})
     return folder
 
 

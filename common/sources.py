@@ -28,7 +28,7 @@ from common.files import file_crc32, load_json, write_text
 logger = logging.getLogger(__name__)
 
 # Facts that follow from the files of an example, which are compared themselves.
-MEASURED = ("samples",)
+MEASURED = ("samples", "sample_rate_hz")
 CHECKSUMS = "checksums.json"  # of files that were read to compare them, beside what was made of them
 # A file may change twice within the resolution of its times: those as young as this are read.
 _YOUNG_NS = 2_000_000_000

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -30,9 +30,10 @@ from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
-from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
+from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
 from sed_task4.features import feature_shape, frontend_of
 from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
+from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.scorer import ClipScorer
@@ -49,10 +50,12 @@ class ClipResult:
 
     Attributes:
         name: file name.
-        frames: probabilities (T, K) at the hop of the features.
+        frames: probabilities (T, K) at the hop of the features, padding included.
         clip: probabilities of the tags (K,).
         tags: true tags (K,), -1 where unknown.
         events: true events (n, 3) = class_index, onset_s, offset_s; None where unknown.
+        duration_s: length of the clip in seconds; what follows is padding.
+        n_inside: frames that are no padding.
     """
 
     name: str
@@ -60,6 +63,8 @@ class ClipResult:
     clip: np.ndarray
     tags: np.ndarray
     events: np.ndarray | None
+    duration_s: float
+    n_inside: int
 
 
 @dataclass(frozen=True)
@@ -89,12 +94,12 @@ class Found:
 class ValidationScorer(Scorer):
     """Scores of tags, and of events where the validation clips have strong labels."""
 
-    def __init__(self, experiment: "Experiment"):
-        self.experiment, self.scorer = experiment, experiment.new_clip_scorer()
+    def __init__(self, experiment: "Experiment", lengths_s: Mapping[str, float]):
+        self.experiment, self.scorer, self.lengths_s = experiment, experiment.new_clip_scorer(), lengths_s
 
     def update(self, prediction: Prediction) -> None:
         """Takes in one clip; of its frames only the events are kept."""
-        take_in(self.scorer, self.experiment.clip_result(prediction))
+        take_in(self.scorer, self.experiment.clip_result(prediction, self.lengths_s))
 
     def result(self) -> dict[str, float]:
         """Returns the scores that the labels allow."""
@@ -167,11 +172,29 @@ class Experiment:
         self._draw_example(found, store, folder)
         return self._report(found, folder)
 
-    def clip_result(self, prediction: Prediction) -> ClipResult:
-        """Brings the outputs for one clip to the rate of the features."""
+    def clip_result(self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None) -> ClipResult:
+        """Brings the outputs for one clip to the rate of the features.
+
+        Args:
+            prediction: the clip, padded or not.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; others are told by their labels.
+        """
         frames, clip = self.system.probabilities(prediction.outputs, network=self.network, n_frames=prediction.frames)
-        events = prediction.events if prediction.labelled else None
-        return ClipResult(prediction.name, frames, clip, np.atleast_2d(prediction.targets["clip"])[0], events)
+        duration_s = (lengths_s or {}).get(prediction.name)
+        if duration_s is None:
+            duration_s = self._labelled_s(prediction)
+        tags, events = np.atleast_2d(prediction.targets["clip"])[0], prediction.events if prediction.labelled else None
+        n_inside = frames_within(duration_s, self.task.features.hop_s)
+        return ClipResult(prediction.name, frames, clip, tags, events, duration_s, n_inside)
+
+    def _labelled_s(self, prediction: Prediction) -> float:
+        """Length of a clip by its labels, whose padding is -1, for stores that do not know it: exact to an output."""
+        features, clip_s = self.task.features, self.task.dataset.clip_s
+        activity = prediction.targets["frames"]
+        inside = np.count_nonzero((activity >= 0).any(axis=-1))
+        if not prediction.labelled or inside == len(activity):
+            return clip_s if prediction.frames >= features.n_frames(clip_s) else prediction.frames * features.hop_s
+        return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
         """Makes what decodes and scores clips by the task's settings; thresholds replace the gate of the tags."""
@@ -230,7 +253,8 @@ class Experiment:
             stage, train, validation, self._statistics(store), pipeline, task.seed,
             training=training, frontend=self.frontend,
         )  # fmt: skip
-        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self), LEARNING_PANELS)
+        lengths_s = lengths_of_store(store, task.dataset.clip_s)
+        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self, lengths_s), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
@@ -250,10 +274,11 @@ class Experiment:
     def _results(self, model: keras.Model, stage: Stage, selection: Selection) -> Iterator[ClipResult]:
         pipeline = self.task.pipeline
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
+        lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
             recordings = selection.recordings(stage, pipeline, padding=padding, frontend=self.frontend)
             for prediction in predict_recordings(model, recordings):
-                yield self.clip_result(prediction)
+                yield self.clip_result(prediction, lengths_s)
 
     def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
         """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the one set."""
@@ -273,21 +298,29 @@ class Experiment:
         """Predicts the test clips into an event file, and adds them to what was found, if they have strong labels."""
         task, name = self.task, trained.stage.name
         scorer = self.new_clip_scorer(trained.thresholds)
-        reference, frames = [], []
+        reference, frames, durations_s = [], [], []
         for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
             take_in(scorer, clip)
             reference.append(clip.events)
             if found.example is None or (clip.name == found.example.name):
                 found.example = clip if clip.events is None or len(clip.events) else None
-            frames.append(smoothed_scores(clip.frames, clip.clip, task.decoding))
-        write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes)
+            inside = clip.frames[: clip.n_inside]
+            frames.append(decision_scores(inside, clip.clip, task.decoding, scorer.tag_thresholds))
+            durations_s.append(clip.duration_s)
+        write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes, durations_s)
         truth = [events for events in reference if events is not None]
         if len(truth) < len(reference) or not truth:
             return
-        found.test = TestSet(scorer.names, truth, task.dataset.classes, task.dataset.clip_s)
-        tags = scorer.tag_probabilities
-        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds)
-        spread = SystemOutput([spread_tags(row >= trained.thresholds, task.dataset.clip_s) for row in tags])
+        log_cut(scorer.names, truth, durations_s)
+        lengths_s = np.array(durations_s)
+        found.test = TestSet(
+            scorer.names, scorer.references, task.dataset.classes, task.dataset.clip_s, lengths_s=lengths_s
+        )
+        tags, remark = scorer.tag_probabilities, sweep_remark(task.decoding)
+        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds, remark)
+        spread = SystemOutput(
+            [spread_tags(row >= trained.thresholds, end_s) for row, end_s in zip(tags, lengths_s, strict=True)]
+        )
         found.systems = {name: output, f"{name}, tags over the clip": spread} | found.systems  # the last stage first
 
     def _report(self, found: Found, folder: Path) -> str:
@@ -309,13 +342,14 @@ class Experiment:
             return
         scorer = self.new_clip_scorer()
         take_in(scorer, clip)
+        features = features_of(store.record(task.sets.test, clip.name), self.frontend)
         figure = clip_figure(
-            features_of(store.record(task.sets.test, clip.name), self.frontend)[..., 0],
-            clip.events,
-            clip.frames,
+            features[: clip.n_inside, :, 0],
+            None if clip.events is None else scorer.references[0],
+            clip.frames[: clip.n_inside],
             scorer.estimates[0],
             task.dataset.classes,
-            task.dataset.clip_s,
+            clip.duration_s,
             clip.name,
             tags=clip.clip,
             unit="dB" if task.features.kind == "logmel_db" else "ln",
@@ -325,7 +359,7 @@ class Experiment:
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
     """Hands one clip to a scorer."""
-    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags)
+    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)
 
 
 def read_split(path: Path, names: Sequence[str]) -> frozenset[str]:

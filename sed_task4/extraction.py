@@ -3,18 +3,17 @@
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from common import extraction
-from common.audio import read_header, read_mono
+from common.audio import read_mono
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
-from common.notes import collected
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
@@ -23,6 +22,7 @@ from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
+from sed_task4.lengths import length_facts, seconds_of
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,8 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _report(folder, problems)
-    _note_lengths(clips, task.dataset.clip_s, 1 / task.features.frames_per_s)
+    items = [replace(item, facts=length_facts(item.payload.audio_path)) for item in items]
+    _note_lengths(items, task.dataset.clip_s, 1 / task.features.frames_per_s)
     store = extraction.extract(
         folder,
         items,
@@ -256,14 +257,12 @@ def _report(folder: Path, problems: Mapping[str, str]) -> None:
     write_text(path, "filename\treason\n" + "".join(rows))
 
 
-def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> None:
-    """Says in the log how many clips are shorter or longer than a clip should be."""
+def _note_lengths(clips: Sequence[extraction.Item], clip_s: float, tolerance_s: float) -> None:
+    """Says in the log how many clips, whose facts tell their lengths, are shorter or longer than one should be."""
     shorter, longer = [], []
     for clip in clips:
-        try:
-            with collected():  # reading it will tell
-                duration_s = read_header(clip.audio_path).duration_s
-        except DataError:  # reading it will say what is wrong
+        duration_s = seconds_of(clip.facts)
+        if duration_s is None:  # reading it will say what is wrong
             continue
         if duration_s < clip_s - tolerance_s:
             shorter.append(clip.name)
@@ -271,5 +270,5 @@ def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> N
             longer.append(clip.name)
     for names, what in ((shorter, "shorter, padded and masked"), (longer, "longer, cut")):
         if names:
-            subset = clips[0].subset
+            subset = clips[0].group
             logger.info("%s: %d clips are %s to %g s, such as %s.", subset, len(names), what, clip_s, names[0])

@@ -32,6 +32,7 @@ from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig, frontend_of
 from sed_task4.labels import event_array, frame_activity
+from sed_task4.lengths import cut_to_length, lengths_of_store
 from sed_task4.score import ScoreReport, format_score, tags_of
 from sed_task4.submission import EVENTS, read_submission
 
@@ -169,12 +170,12 @@ def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, cl
     Raises:
         DataError: a file is missing or damaged.
     """
-    labels = store.arrays(groups, ("events", "labelled"))
+    labels, lengths_s = store.arrays(groups, ("events", "labelled")), lengths_of_store(store, np.inf)
     table, _ = read_submission(estimates, classes)
     return [
         Tested(
             name,
-            labels[name]["events"],
+            cut_to_length(labels[name]["events"], lengths_s.get(name, np.inf)),
             event_array(events, classes),
             bool(labels[name]["labelled"]),
             partial(store.record, groups, name),

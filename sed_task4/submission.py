@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # pandas takes a second to import: settings are read without 
     import pandas as pd
 
 EVENTS = "events.tsv"  # of a stage
-CLIPS = "clips.tsv"  # beside it: the clips that were predicted
+CLIPS = "clips.tsv"  # beside it: the clips that were predicted, and how long they are
 HEADER = "\t".join(EVENT_COLUMNS)
 
 
@@ -43,13 +43,25 @@ def write_submission(path: Path, names: Sequence[str], clips: Sequence[np.ndarra
     write_text(Path(path), format_submission(names, clips, classes))
 
 
-def write_run_files(folder: Path, names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]) -> None:
+def write_run_files(
+    folder: Path,
+    names: Sequence[str],
+    clips: Sequence[np.ndarray],
+    classes: Sequence[str],
+    durations_s: Sequence[float],
+) -> None:
     """Writes the events of a stage, and beside them which clips were predicted, those without events too.
+
+    Args:
+        folder: of the stage.
+        names: see `format_submission`, as are `clips` and `classes`.
+        durations_s: length of each clip, see `sed_task4.lengths.read_lengths`.
 
     Raises:
         DataError: a file cannot be written.
     """
-    write_text(Path(folder) / CLIPS, "".join(f"{name}\n" for name in ("filename", *names)))
+    rows = [f"{name}\t{float(duration_s)!r}\n" for name, duration_s in zip(names, durations_s, strict=True)]
+    write_text(Path(folder) / CLIPS, "".join(["filename\tduration_s\n", *rows]))
     write_submission(Path(folder) / EVENTS, names, clips, classes)
 
 

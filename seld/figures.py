@@ -24,6 +24,7 @@ from common.config import load_task
 from common.errors import ConfigError, DataError
 from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.spectral import decibels, stft
+from common.terminal import typed_text
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
 from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
@@ -528,7 +529,9 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--task", metavar="ID", help="task whose classes, rate and ranges of angles these are")
     shared.add_argument("--params", type=Path, help="settings file with that task (default ./params.yaml)")
-    shared.add_argument("--classes", help="names joined by commas; default: the task's, or those of DCASE 2019 task 3")
+    shared.add_argument(
+        "--classes", type=typed_text, help="names joined by commas; default: the task's, or those of DCASE 2019 task 3"
+    )
     shared.add_argument("--recording-s", type=float, help="longest recording, seconds (default: the task's, or 60)")
     shared.add_argument("--sample-rate-hz", type=int, help="of the recordings (default: the task's, or 48000)")
     parser = argparse.ArgumentParser(prog="python -m seld.figures", description="Draws a recording or a dataset.")

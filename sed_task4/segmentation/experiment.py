@@ -186,7 +186,8 @@ class Experiment:
             if truth.name in examples:
                 self._write_example(truth, outputs[0], folder)
         for name, scorer in scorers.items():
-            write_run_files(folder / name, scorer.names, scorer.estimates, task.dataset.classes)
+            lengths_s = [task.dataset.clip_s] * len(scorer.names)
+            write_run_files(folder / name, scorer.names, scorer.estimates, task.dataset.classes, lengths_s)
         return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
 
     def _predictions(

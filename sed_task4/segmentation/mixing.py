@@ -21,7 +21,7 @@ from common.errors import DataError
 from common.files import load_json, remove_temporaries, write_json, write_text
 from common.locks import only_one
 from common.notes import Note, collected, summaries
-from common.parallel import ParallelConfig, parallel_map
+from common.parallel import ParallelConfig, parallel_map, require_engine
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
 from common.sound_files import shown, sound_path
@@ -445,7 +445,9 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("task_id", nargs="?", default="segmentation", help="id in params.yaml (default segmentation)")
     parser.add_argument("--overwrite", action="store_true", help="mix again, also what is there")
     options = parser.parse_args(arguments)
-    run(load_task(params_path(options.params), options.task_id, options.overrides), overwrite=options.overwrite)
+    task = load_task(params_path(options.params), options.task_id, options.overrides)
+    require_engine(task.parallel)
+    run(task, overwrite=options.overwrite)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def as_in_a_run(root, seed, stage="cnn"):
     guess = [np.clip(rows + np.array([0, 1, 1]) * rng.normal(0, 0.2, (len(rows), 3)), 0, 10) for rows in truth]
     guess = [np.concatenate([rows, [[1, 4.0, 5.0]]]) if rng.integers(2) else rows[:1] for rows in guess]
     names = [clip.name for clip in clips]
-    write_run_files(root / "run" / stage, names, guess, CLASSES)
+    write_run_files(root / "run" / stage, names, guess, CLASSES, [10.0] * len(names))
     scoring = ScoringConfig(empty_estimate_is_zero=bool(seed % 2))
     return score_report(TestSet(names, truth, CLASSES), {"x": SystemOutput(guess)}, scoring), guess, scoring
 
