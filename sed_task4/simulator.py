@@ -25,7 +25,6 @@ from common.simulation.dataset_folder import (
     finish_root,
     prepare_root,
     scratch_folder,
-    source_digest,
     text_digest,
 )
 from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, Layout, subset_place
@@ -98,10 +97,18 @@ class SimulationConfig(Section):
         True, description="Whether all but the synthetic subset differ from it in level, colour and reverberation."
     )
     variation: float = Field(1.0, ge=0, le=1, description="How much synthetic examples of a class differ.")
-    source_dir: Path | None = Field(None, description="Own recordings, one folder per class; null: synthetic sounds.")
+    source_dir: Path | None = Field(
+        None,
+        description="Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+        "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split.",
+    )
     on_missing: Literal["synth", "error"] = Field("synth", description="What to do for classes without recordings.")
     longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
-    background_dir: Path | None = Field(None, description="Own backgrounds in any folders below; null: synthetic ones.")
+    background_dir: Path | None = Field(
+        None,
+        description="Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
+        "`file,group` of a metadata.csv, are in one split.",
+    )
 
     @field_validator("clips_per_subset")
     @classmethod
@@ -266,6 +273,9 @@ class _Job:
 
     def stored_settings(self, annotations: Path | None) -> dict[str, Any]:
         """Lists all that decides the content of the clips, as JSON stores it."""
+        from common.simulation.own_recordings import background_digest, source_digest
+
+        simulation = self.simulation
         suffixes = SUFFIXES[self.dataset.layout] if annotations else ()
         given = sorted(path for suffix in suffixes for path in Path(annotations or "").glob(f"*{suffix}"))
         return as_stored(
@@ -273,8 +283,8 @@ class _Job:
                 **asdict(self.settings),
                 "layout": self.dataset.layout,
                 "classes": self.dataset.classes,
-                "own_recordings": source_digest(self.simulation.source_dir),
-                "own_backgrounds": source_digest(self.simulation.background_dir, "**/*"),
+                "own_recordings": source_digest(simulation.source_dir, self.dataset.classes),
+                "own_backgrounds": background_digest(simulation.background_dir),
                 "annotations": text_digest([path.read_text("utf-8", "replace") for path in given]),
             }
         )

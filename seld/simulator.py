@@ -23,7 +23,6 @@ from common.simulation.dataset_folder import (
     finish_root,
     prepare_root,
     scratch_folder,
-    source_digest,
     text_digest,
 )
 from seld.dataset import DatasetConfig
@@ -62,7 +61,11 @@ class SimulationConfig(Section):
     allow_same_class_overlap: bool = Field(True, description="Whether two events of a class may sound at once.")
     foa_norm: Literal["n3d", "sn3d"] = Field("n3d", description="Ambisonic normalisation; order is W, Y, Z, X.")
     wall_colour: bool | None = Field(None, description="Whether walls absorb high frequencies more than low ones.")
-    source_dir: Path | None = Field(None, description="Own recordings, one folder per class; null: synthetic sounds.")
+    source_dir: Path | None = Field(
+        None,
+        description="Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+        "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split.",
+    )
     on_missing: Literal["synth", "error"] = Field("synth", description="What to do for classes without recordings.")
     longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
 
@@ -295,13 +298,15 @@ def _simulate(
 
 def _settings_to_store(job: _Job, annotations: Path | None) -> dict[str, Any]:
     """Lists all that decides the content of the recordings, as JSON stores it."""
+    from common.simulation.own_recordings import source_digest
+
     given = sorted(annotations.glob("*.csv")) if annotations else []
     return as_stored(
         {
             **asdict(job.settings),
             "classes": job.dataset.classes,
             "sample_rate_hz": job.dataset.sample_rate_hz,
-            "own_recordings": source_digest(job.simulation.source_dir),
+            "own_recordings": source_digest(job.simulation.source_dir, job.dataset.classes),
             "annotations": text_digest([path.read_text() for path in given]),
         }
     )
