@@ -67,8 +67,9 @@ def deal_groups(
     ordered = sorted(groups, key=lambda group: group.name)
     classes = sorted({name for group in ordered for name in group.counts})
     rows = [[*(group.counts.get(name, 0) for name in classes), group.n_files] for group in ordered]
-    deal = _Deal(np.array(rows, np.float64).reshape(len(ordered), -1), np.array(shares, np.float64), rng)
     served = list(range(len(shares)) if order is None else order)
+    amounts = np.array(rows, np.float64).reshape(len(ordered), -1)
+    deal = _Deal(amounts, np.array(shares, np.float64), served, rng)
     found = None
     while found is None and served:  # always found where one split alone is to be served
         found = deal.run(served)
@@ -85,16 +86,20 @@ class _Deal:
         has: whether a group has files of a class, (G, K).
         shares: wanted in each split, (S,).
         largest_first: places of the groups, (G,).
-        split_rank: which of equally good splits is taken, (S,).
+        rank: which of equally good splits a group takes, (G, S): any, but with a class of fewer groups than splits
+            the one that is served first, so that it gets the larger groups.
     """
 
-    def __init__(self, amounts: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> None:
+    def __init__(
+        self, amounts: np.ndarray, shares: np.ndarray, order: Sequence[int], rng: np.random.Generator
+    ) -> None:
         self.parts = amounts / np.maximum(amounts.sum(axis=0), 1.0)
         self.has = amounts[:, :-1] > 0
         self.shares = shares
-        rank = rng.permutation(len(amounts))
-        self.largest_first = np.lexsort((rank, -self.parts.max(axis=1, initial=0.0)))
-        self.split_rank = rng.permutation(len(shares))
+        shuffled = rng.permutation(len(amounts))
+        self.largest_first = np.lexsort((shuffled, -self.parts.max(axis=1, initial=0.0)))
+        scarce = (self.has & (self.has.sum(axis=0) < len(shares))).any(axis=1)  # (G,)
+        self.rank = np.where(scarce[:, None], np.argsort(order), rng.permutation(len(shares)))
 
     def run(self, served: Sequence[int]) -> np.ndarray | None:
         """Returns the split of each group (G,), so that each class is in as many of the served splits as it has groups;
@@ -129,7 +134,7 @@ class _Deal:
             urgent = mine & (left <= unmet.sum(axis=1))  # every group left of these classes is needed
             met = unmet[urgent].sum(axis=0)  # (S,)
             cost = np.round((part * (2 * excess + part)).sum(axis=0), 9)
-            split = np.lexsort((self.split_rank, cost, -met))[0]
+            split = np.lexsort((self.rank[group], cost, -met))[0]
             assigned[group] = split
             excess[:, split] += self.parts[group]
             unmet[mine, split] = False

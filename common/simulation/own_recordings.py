@@ -131,7 +131,7 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
     rows, note = _read_table(table)
     listed, absent = _match(rows, table, {Path(os.path.abspath(path)): path for path in paths})
     if table.parent != here and not listed:  # a table of something else
-        return {}, ""
+        return {}, "" if rows else note
     unlisted = [path for path in paths if path not in listed]
     if absent and unlisted and rows:
         raise DataError(
