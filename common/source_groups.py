@@ -108,7 +108,7 @@ class _Deal:
         for row, n_groups in zip(needs, self.has.sum(axis=0), strict=True):
             row[list(served[:n_groups])] = True
         assigned = self._spread(np.full(len(self.has), -1), needs)
-        if (needs & ~self._present(assigned)).any():
+        if (needs & (self._present(assigned) == 0)).any():
             covering = self._cover(needs)
             if covering is None:
                 return None
@@ -127,7 +127,7 @@ class _Deal:
     def _spread(self, fixed: np.ndarray, needs: np.ndarray) -> np.ndarray:
         """Assigns the groups that are not fixed (-1), the largest first, where they are missed most."""
         assigned, excess = fixed.copy(), self._excess(fixed)
-        unmet = needs & ~self._present(fixed).astype(bool)
+        unmet = needs & (self._present(fixed) == 0)
         left = self.has[fixed < 0].sum(axis=0)  # (K,) groups of each class not yet assigned
         for group in self.largest_first[fixed[self.largest_first] < 0]:
             mine, part = self.has[group], self.parts[group][:, None]
@@ -168,7 +168,7 @@ class _Deal:
         spare = np.where(needed > 0, self.has[free].sum(axis=0) - needed, np.iinfo(np.int64).max)  # (K,)
         row = int(spare.argmin())
         split = int(unmet[row].argmax())
-        able = [int(group) for group in self.largest_first if free[group] and self.has[group, row]]
+        able = [int(group) for group in self.largest_first[::-1] if free[group] and self.has[group, row]]
         # One that meets many needs at once leaves more groups for the others.
         able.sort(key=lambda group: int(unmet[self.has[group], split].sum()))
         return _Choice(split, unmet, able if spare[row] >= 0 else [])
