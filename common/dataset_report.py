@@ -10,6 +10,7 @@ import numpy as np
 from common.audio import FULL_SCALE, read_header, read_with_rate
 from common.errors import DataError
 from common.parallel import ParallelConfig, parallel_map
+from common.source_groups import SourceGroup
 
 _SHOWN = 5  # files or classes named in a finding
 _CLIPPED_SHARE = 1e-4  # of the samples at full scale, from which a recording counts as clipped
@@ -270,6 +271,16 @@ def check_classes(
         if absent:
             text = f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored there:"
             report.warn(text, absent)
+
+
+def report_groups(
+    report: DatasetReport, classes: Sequence[str], parts: Mapping[str, Sequence[SourceGroup]]
+) -> None:
+    """Tells how many groups (sources) of each class, and of all, there are in each part of the data."""
+    rows = [
+        [name, *(sum(name in group.counts for group in groups) for groups in parts.values())] for name in classes
+    ]
+    report.table("groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]])
 
 
 def count_classes(class_index: np.ndarray, duration_s: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -70,11 +70,9 @@ def deal_groups(
     served = list(range(len(shares)) if order is None else order)
     amounts = np.array(rows, np.float64).reshape(len(ordered), -1)
     deal = _Deal(amounts, np.array(shares, np.float64), served, rng)
-    found = None
-    while found is None and served:  # always found where one split alone is to be served
-        found = deal.run(served)
-        served = served[:-1]
-    assert found is not None
+    # Where one split alone is to be served there always is a deal.
+    tried = (deal.run(served[:n_served]) for n_served in range(len(served), 0, -1))
+    found = next(assigned for assigned in tried if assigned is not None)
     return dict(zip([group.name for group in ordered], found.tolist(), strict=True))
 
 
@@ -268,44 +266,55 @@ def shared_groups(parts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str,
     return {group: places[group] for group in sorted(places) if len(places[group]) > 1}
 
 
-def check_apart(parts: Mapping[str, Mapping[str, str]], where: str, remedy: str) -> None:
-    """Refuses parts of the data that share a group, see `shared_groups`.
+def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: str) -> str | None:
+    """Tells which groups are in several parts of the data, see `shared_groups`; None if none is.
 
-    Raises:
-        DataError: names groups, parts and files.
+    Args:
+        parts: by title of the part, one of its files for each of its groups.
+        where: the table that the groups stand in.
+        remedy: the end of the sentence.
     """
     shared = shared_groups(parts)
     if not shared:
-        return
+        return None
     listed = [
         f"{group!r} in {' and in '.join(f'{title} ({file})' for title, file in places.items())}"
         for group, places in list(shared.items())[:_SHOWN]
     ]
     more = f"; and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
-    raise DataError(
-        f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected: each group in one "
-        f"of them. Received: {'; '.join(listed)}{more}. {remedy}"
+    return (
+        f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected: each group "
+        f"in one of them. Received: {'; '.join(listed)}{more}. {remedy}"
     )
 
 
-def check_folds_apart(folds: Iterable[FoldConfig], members: Mapping[int, Mapping[str, str]], where: str) -> None:
-    """Refuses folds that train, validate or test on different splits with recordings of one group.
+def fold_problems(
+    folds: Iterable[FoldConfig], members: Mapping[int, Mapping[str, str]], where: str
+) -> list[str]:
+    """Tells which folds train, validate or test on different splits with recordings of one group.
 
     Args:
         folds: those of the task.
         members: by split, one of its files for each of its groups.
         where: the table that the groups stand in.
-
-    Raises:
-        DataError: names the first such fold, its groups and the files.
     """
+    problems = []
     for fold in folds:
-        served = {"train": fold.train, "validate_on": fold.validate_on, "test": fold.test}
-        if fold.validate_on_test:
-            del served["validate_on"]
+        served = {"train": fold.train, "test": fold.test}
+        if not fold.validate_on_test:
+            served["validate_on"] = fold.validate_on
         parts: dict[str, dict[str, str]] = {}
         for part, splits in served.items():
             for split in splits:  # a group in two splits that serve for the same does no harm
                 named = {group: f"split {split}, {file}" for group, file in members.get(split, {}).items()}
                 parts[part] = named | parts.get(part, {})
-        check_apart(parts, f"{where}, fold {fold.name!r}", "Correct the splits, or the column group.")
+        remedy = "Correct the splits, or the column group."
+        if problem := apart_problem(parts, f"{where}, fold {fold.name!r}", remedy):
+            problems.append(problem)
+    return problems
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises the first problem as a DataError; nothing where there is none."""
+    if problems:
+        raise DataError(problems[0])

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
+GROUP_COLUMN = "group"  # of any table: the source that a clip comes from
 LABEL_SEPARATOR = ","  # between the labels of a weakly labelled clip
 REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
@@ -73,6 +74,7 @@ class Clip:
         tags: classes that occur somewhere in it; None: it has no weak labels.
         events: columns onset and offset in seconds and event_label, a row per event; without a row: nothing happens
             in it; None: it has no strong labels.
+        group: the source it comes from, as the column group of its metadata says; None: there is no such column.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Clip:
     audio_path: Path
     tags: tuple[str, ...] | None
     events: "pd.DataFrame | None" = field(compare=False)
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,7 @@ def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[
         names, tags, events = _read_labels(metadata, place, dataset)
     else:
         names, tags, events = _audio_alone(audio_dir, root, place)
+    groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
     removed = _removed_names(root, metadata)
     wanted = [name for name in names if name not in removed]
     if len(wanted) < len(names):
@@ -208,7 +212,9 @@ def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[
         logger.warning("%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir)
     lacking = set(missing)
     clips = [
-        Clip(name, subset, audio_dir / name, tags.get(name), events.get(name)) for name in wanted if name not in lacking
+        Clip(name, subset, audio_dir / name, tags.get(name), events.get(name), groups.get(name))
+        for name in wanted
+        if name not in lacking
     ]
     return clips, missing
 
@@ -325,6 +331,27 @@ def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> d
 def parse_names(text: str, source: str = "metadata") -> list[str]:
     """Reads the names of clips, each once, from tab-separated text with a column `filename`."""
     return list(dict.fromkeys(_parse_table(text, NAME_COLUMNS, source)["filename"]))
+
+
+def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
+    """Reads the source that each clip comes from, the column `group` of any metadata file.
+
+    Returns:
+        The group of each clip; empty where there is no such column.
+
+    Raises:
+        DataError: a clip has no group, or two; names the line.
+    """
+    header = [name.strip() for name in text.split("\n", 1)[0].split("\t")]
+    if GROUP_COLUMN not in header:
+        return {}
+    table = _parse_table(text, ("filename", GROUP_COLUMN), source)
+    expected = "a group, the source of the clip, in each row; one of its own where a clip stands alone"
+    _check(table, table[GROUP_COLUMN] != "", source, expected)
+    first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
+    agrees = table[GROUP_COLUMN] == table["filename"].map(first)
+    _check(table, agrees, source, "one group for all rows of a clip")
+    return {str(name): str(group) for name, group in first.items()}
 
 
 def _read_text(path: Path) -> str:

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import soundfile
@@ -17,7 +17,10 @@ from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.source_groups import refuse
 from common.tfrecord import ArraySpec, ExampleSchema
+from sed_task4.clip_groups import GROUP, group_problems
+from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
@@ -43,6 +46,16 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say what the clips serve for."""
+
+    @property
+    def sets(self) -> SetsConfig: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,11 @@ def run(
         DataError: clips, metadata or shards that cannot be used, see `common.extraction.extract`.
     """
     check_task(task)
-    return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
+    found = {set_name: find_clips(task.dataset_dir, task.dataset, set_name) for set_name in set_names}
+    chosen = {set_name: clips[: task.dataset.max_clips] for set_name, (clips, _) in found.items()}
+    if isinstance(task, TrainedTask):
+        refuse(group_problems(task.sets, chosen, task.seed, str(task.dataset_dir)))
+    return [_run_set(task, name, clips, found[name][1], overwrite, progress) for name, clips in chosen.items()]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
@@ -189,9 +206,9 @@ def check_task(task: ExtractionTask) -> None:
         raise ConfigError(f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}.")
 
 
-def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
-    clips = clips[: task.dataset.max_clips]
+def _run_set(
+    task: ExtractionTask, set_name: str, clips: Sequence[Clip], missing: Sequence[str], overwrite: bool, progress: bool
+) -> FeatureStore:
     warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
@@ -220,7 +237,9 @@ def _item(clip: Clip) -> extraction.Item:
     """The labels are no file of their own: their checksum tells when they change."""
     rows = [] if clip.events is None else clip.events[["onset", "offset", "event_label"]].values.tolist()
     known = repr((clip.tags, clip.events is not None, rows))
-    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, f"labels {zlib.crc32(known.encode()):08x}")
+    labels = f"labels {zlib.crc32(known.encode()):08x}"
+    facts = {GROUP: clip.group} if clip.group is not None else {}
+    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts=facts)
 
 
 def _report(folder: Path, problems: Mapping[str, str]) -> None:
