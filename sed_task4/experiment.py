@@ -159,6 +159,9 @@ class Experiment:
         store = FeatureStore.joined(stores)
         sources = {subset: stored_sources(each, subset) for each in stores for subset in each.groups}
         refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
+        told = [f"{subset} {len(each.told_groups())}" for subset, each in sources.items() if each.has_groups]
+        if told:
+            logger.info("Groups of clips of one source: %s.", ", ".join(told))
         for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
             shutil.rmtree(folder / name, ignore_errors=True)
         labelled, validation = self._selections(store, sources, folder)

@@ -157,6 +157,13 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         DataError: the folder holds other data.
     """
     simulation: SimulationConfig = task.simulation
+    sets = getattr(task, "sets", None)
+    if simulation.source_dir is not None and sets is not None and sets.holds_out:
+        logger.warning(
+            "The clips of %s share own recordings, and a part of them validates: its scores will be too good. Let "
+            "other recordings decide with `sets.validate_on`, such as validation; scores of test clips are not affected.",
+            sets.train,
+        )
     return simulate_task4(
         Path(task.dataset_dir),
         simulation,

@@ -14,13 +14,15 @@ from common.dataset_report import (
     count_classes,
     examine,
     polyphony,
+    report_groups,
     same_class_overlaps,
 )
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from common.source_groups import count_groups, fold_problems
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_events
-from seld.recording_list import Recording
+from seld.recording_list import LIST_NAME, Recording, group_members
 
 PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
@@ -62,6 +64,7 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     )
     check_copies(report, {f"split {split}": [facts[each] for each in members] for split, members in splits.items()})
     _check_labels(report, dataset, splits, facts)
+    _check_groups(task, report, splits)
     _check_array(task, report)
 
 
@@ -126,6 +129,32 @@ def _check_labels(
             tell(f"{len(names)} recording(s) have {_ODD[what]}:", names)
     if counts:
         check_classes(report, dataset.classes, counts)
+
+
+def _check_groups(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
+    """Tells the groups of each class in each split, and reports those that are in two parts of a fold."""
+    recordings = [each for members in splits.values() for each in members]
+    told = group_members((each.split, each.name, each.group) for each in recordings)
+    if not told:
+        return
+    for problem in fold_problems(task.folds, told, str(task.dataset_dir / LIST_NAME)):
+        report.error(problem)
+    parts = {
+        f"split {split}": count_groups((str(each.group), _classes(each, task.dataset)) for each in members)
+        for split, members in splits.items()
+    }
+    report_groups(report, task.dataset.classes, parts)
+
+
+def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
+    """The classes that occur in a recording; none where its metadata cannot be read, which is reported elsewhere."""
+    if recording.metadata_path is None:
+        return []
+    try:
+        events = read_events(recording.metadata_path, dataset, dataset.recording_s)
+    except DataError:
+        return []
+    return [dataset.classes[index] for index in np.unique(events.class_index)]
 
 
 def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:

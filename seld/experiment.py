@@ -24,13 +24,14 @@ from common.pipeline import guard_stream
 from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.section import Section
+from common.source_groups import fold_problems, refuse
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, load_model, train_stage
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
-from seld.extraction import place_of
+from seld.extraction import place_of, stored_members
 from seld.features import feature_shape, first_channel_db, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.metrics import reference_for
@@ -91,6 +92,11 @@ class Experiment:
         Returns:
             The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
         """
+        members = stored_members(stores)
+        refuse(fold_problems(self.task.folds, members, str(self.task.feature_dir)))
+        if members:
+            counts = ", ".join(f"split {split} {len(groups)}" for split, groups in sorted(members.items()))
+            logger.info("Groups of recordings of one source: %s; none is in two parts of a fold.", counts)
         scored: Scored = {}
         for fold in self.task.folds:
             logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))

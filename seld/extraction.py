@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,19 +12,22 @@ from common import extraction
 from common.audio import read_audio
 from common.errors import ConfigError, DataError
 from common.feature_store import MANIFEST, FeatureStore
+from common.folds import FoldConfig
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
+from common.source_groups import fold_problems, refuse
 from common.spectral import frames_in
 from common.tfrecord import ArraySpec, ExampleSchema
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_events
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
-from seld.recording_list import Place, Recording
+from seld.recording_list import LIST_NAME, Place, Recording, group_members, has_list, read_list
 
 logger = logging.getLogger(__name__)
 
 _FORM = 1  # counts up when the contents of a record change
+GROUP = "group"  # of the facts of a store
 
 
 class ExtractionTask(Protocol):
@@ -42,6 +45,14 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say which splits serve for what."""
+
+    @property
+    def folds(self) -> tuple[FoldConfig, ...]: ...
 
 
 class SilentRecordingError(DataError):
@@ -114,6 +125,10 @@ def run(
         DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`.
     """
     check_task(task)
+    if isinstance(task, TrainedTask) and has_list(task.dataset_dir):
+        listed = read_list(task.dataset_dir)
+        members = group_members((each.split, each.name, each.group) for each in listed)
+        refuse(fold_problems(task.folds, members, str(task.dataset_dir / LIST_NAME)))
     return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
 
 
@@ -143,7 +158,13 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
         DataError: neither tells.
     """
     facts = store.facts.get(name)
-    return Place(**facts) if facts else parse_name(name, set_name)
+    return Place(*(facts[key] for key in Place._fields)) if facts else parse_name(name, set_name)
+
+
+def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
+    """By split, one recording of each group that was told when they were extracted."""
+    facts = {name: known for store in stores for name, known in store.facts.items()}
+    return group_members((known["split"], name, known.get(GROUP)) for name, known in facts.items())
 
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
@@ -229,6 +250,7 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
 def _item(recording: Recording) -> extraction.Item:
     sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
     facts = recording.place._asdict() if recording.listed else {}
+    facts |= {GROUP: recording.group} if recording.group is not None else {}
     return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts)
 
 
