@@ -13,9 +13,11 @@ from common.dataset_report import (
     count_classes,
     examine,
     report_groups,
+    report_sources,
     same_class_overlaps,
 )
 from common.errors import DataError
+from common.simulation.dataset_folder import SETTINGS_FILE
 from common.source_groups import count_groups
 from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
@@ -30,6 +32,7 @@ from sed_task4.dataset import (
     subset_place,
 )
 from sed_task4.labels import event_array, many_hot
+from sed_task4.simulator import own_sources
 
 # Clips of each subset as they were published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
@@ -71,6 +74,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     counts = {subset: _counts(clips, task.dataset) for subset, clips in found.items() if any(map(_is_labelled, clips))}
     if counts:
         check_classes(report, task.dataset.classes, counts)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _count_clips(

@@ -161,7 +161,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     if simulation.source_dir is not None and sets is not None and sets.holds_out:
         logger.warning(
             "The clips of %s share own recordings, and a part of them validates: its scores will be too good. Let "
-            "other recordings decide with `sets.validate_on`, such as validation; scores of test clips are not affected.",
+            "other recordings decide, e.g. `sets.validate_on: validation`. Scores of test clips are not affected.",
             sets.train,
         )
     return simulate_task4(
@@ -174,6 +174,22 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite=overwrite,
         dataset=task.dataset,
     )
+
+
+def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Deals the own recordings of a task; gives groups and files of each class and split that is simulated.
+
+    Raises:
+        ConfigError, DataError: see `sed_task4.scene_rendering.order_sounds`.
+    """
+    from sed_task4.scene_plans import SETS, SUBSETS
+    from sed_task4.scene_rendering import order_sounds
+
+    settings = scene_settings(task.simulation, task.seed, task.dataset.clip_s)
+    drawn = [subset for subset in task.set_names if subset in SUBSETS]
+    wanted = sorted({SUBSETS[subset].set_number for subset in drawn})
+    orders = order_sounds(task.dataset.classes, wanted, settings, task.simulation.source_dir)
+    return {(each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings)) for each in orders}
 
 
 def simulate_task4(

@@ -15,6 +15,7 @@ from common.dataset_report import (
     examine,
     polyphony,
     report_groups,
+    report_sources,
     same_class_overlaps,
 )
 from common.errors import DataError
@@ -23,6 +24,7 @@ from common.source_groups import count_groups, fold_problems
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_events
 from seld.recording_list import LIST_NAME, Recording, group_members
+from seld.simulator import own_sources
 
 PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
@@ -66,6 +68,8 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     _check_labels(report, dataset, splits, facts)
     _check_groups(task, report, splits)
     _check_array(task, report)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _splits(recordings: Sequence[Recording]) -> set[int]:

@@ -159,6 +159,22 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     )
 
 
+def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Deals the own recordings of a task; gives groups and files of each class and split that is simulated.
+
+    Raises:
+        ConfigError, DataError: see `seld.scene_rendering.order_sounds`.
+    """
+    from seld.scene_plans import SETS
+    from seld.scene_rendering import order_sounds
+
+    settings = scene_settings(task.simulation, task.seed)
+    splits = (*DEV_SPLITS, 0) if task.dataset.mode == "eval" else DEV_SPLITS
+    wanted = [split for split in splits if settings.recordings_per_split.get(split)]
+    orders = order_sounds(task.dataset.classes, wanted, settings, task.simulation.source_dir)
+    return {(each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings)) for each in orders}
+
+
 def simulate_tau2019(
     root: Path,
     simulation: SimulationConfig | None = None,
