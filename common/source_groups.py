@@ -68,7 +68,7 @@ def deal_groups(
     classes = sorted({name for group in ordered for name in group.counts})
     rows = [[*(group.counts.get(name, 0) for name in classes), group.n_files] for group in ordered]
     served = list(range(len(shares)) if order is None else order)
-    amounts = np.array(rows, np.float64).reshape(len(ordered), -1)
+    amounts = np.array(rows, np.float64).reshape(len(ordered), len(classes) + 1)
     deal = _Deal(amounts, np.array(shares, np.float64), served, rng)
     # Where one split alone is to be served there always is a deal.
     tried = (deal.run(served[:n_served]) for n_served in range(len(served), 0, -1))
