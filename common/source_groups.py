@@ -89,7 +89,11 @@ class _Deal:
     """
 
     def __init__(
-        self, amounts: np.ndarray, shares: np.ndarray, order: Sequence[int], rng: np.random.Generator
+        self,
+        amounts: np.ndarray,
+        shares: np.ndarray,
+        order: Sequence[int],
+        rng: np.random.Generator,
     ) -> None:
         self.parts = amounts / np.maximum(amounts.sum(axis=0), 1.0)
         self.has = amounts[:, :-1] > 0
@@ -115,7 +119,9 @@ class _Deal:
 
     def _present(self, assigned: np.ndarray) -> np.ndarray:
         """Number of groups of each class in each split, (K, S)."""
-        return np.stack([self.has[assigned == split].sum(axis=0) for split in range(len(self.shares))], axis=1)
+        return np.stack(
+            [self.has[assigned == split].sum(axis=0) for split in range(len(self.shares))], axis=1
+        )
 
     def _excess(self, assigned: np.ndarray) -> np.ndarray:
         """Part of each class in each split above the share wanted, (K + 1, S)."""
@@ -129,7 +135,9 @@ class _Deal:
         left = self.has[fixed < 0].sum(axis=0)  # (K,) groups of each class not yet assigned
         for group in self.largest_first[fixed[self.largest_first] < 0]:
             mine, part = self.has[group], self.parts[group][:, None]
-            urgent = mine & (left <= unmet.sum(axis=1))  # every group left of these classes is needed
+            urgent = mine & (
+                left <= unmet.sum(axis=1)
+            )  # every group left of these classes is needed
             met = unmet[urgent].sum(axis=0)  # (S,)
             cost = np.round((part * (2 * excess + part)).sum(axis=0), 9)
             split = np.lexsort((self.rank[group], cost, -met))[0]
@@ -163,10 +171,14 @@ class _Deal:
         """The need with the fewest groups to spare, and the groups that may meet it, the best last."""
         free = assigned < 0
         needed = unmet.sum(axis=1)
-        spare = np.where(needed > 0, self.has[free].sum(axis=0) - needed, np.iinfo(np.int64).max)  # (K,)
+        spare = np.where(
+            needed > 0, self.has[free].sum(axis=0) - needed, np.iinfo(np.int64).max
+        )  # (K,)
         row = int(spare.argmin())
         split = int(unmet[row].argmax())
-        able = [int(group) for group in self.largest_first[::-1] if free[group] and self.has[group, row]]
+        able = [
+            int(group) for group in self.largest_first[::-1] if free[group] and self.has[group, row]
+        ]
         # One that meets many needs at once leaves more groups for the others.
         able.sort(key=lambda group: int(unmet[self.has[group], split].sum()))
         return _Choice(split, unmet, able if spare[row] >= 0 else [])
@@ -206,7 +218,11 @@ class _Choice:
 
 
 def check_deal(
-    groups: Sequence[SourceGroup], dealt: Mapping[str, int], splits: Mapping[int, str], where: str, remedy: str
+    groups: Sequence[SourceGroup],
+    dealt: Mapping[str, int],
+    splits: Mapping[int, str],
+    where: str,
+    remedy: str,
 ) -> None:
     """Refuses a deal in which a class is absent from a split.
 
@@ -223,7 +239,11 @@ def check_deal(
     lacking = []
     for name in sorted({name for group in groups for name in group.counts}):
         mine = [group for group in groups if group.counts.get(name)]
-        absent = [title for split, title in splits.items() if split not in {dealt[group.name] for group in mine}]
+        absent = [
+            title
+            for split, title in splits.items()
+            if split not in {dealt[group.name] for group in mine}
+        ]
         if absent:
             enough = " (shared with other classes)" if len(mine) >= len(splits) else ""
             shown = ", ".join(f"{group.name} with {group.counts[name]}" for group in mine[:_SHOWN])
@@ -240,7 +260,9 @@ def check_deal(
         )
 
 
-def describe_deal(groups: Sequence[SourceGroup], dealt: Mapping[str, int], splits: Mapping[int, str]) -> str:
+def describe_deal(
+    groups: Sequence[SourceGroup], dealt: Mapping[str, int], splits: Mapping[int, str]
+) -> str:
     """Tells how many groups and files each split has, for the log."""
     parts = []
     for split, title in splits.items():
@@ -306,7 +328,10 @@ def fold_problems(
         parts: dict[str, dict[str, str]] = {}
         for part, splits in served.items():
             for split in splits:  # a group in two splits that serve for the same does no harm
-                named = {group: f"split {split}, {file}" for group, file in members.get(split, {}).items()}
+                named = {
+                    group: f"split {split}, {file}"
+                    for group, file in members.get(split, {}).items()
+                }
                 parts[part] = named | parts.get(part, {})
         remedy = "Correct the splits, or the column group."
         if problem := apart_problem(parts, f"{where}, fold {fold.name!r}", remedy):

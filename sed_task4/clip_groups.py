@@ -46,7 +46,9 @@ class ClipSources:
     @property
     def all_alone(self) -> bool:
         """Whether nothing tells that two clips are of one source."""
-        return not self.has_groups and len({self.source(name) for name in self.told}) == len(self.told)
+        return not self.has_groups and len({self.source(name) for name in self.told}) == len(
+            self.told
+        )
 
     def source(self, name: str) -> str:
         """The group of a clip, or else its video, or else the clip itself."""
@@ -55,11 +57,17 @@ class ClipSources:
 
     def told_groups(self) -> dict[str, str]:
         """One clip of each group that the metadata tell."""
-        return {group: name for name, group in sorted(self.told.items(), reverse=True) if group is not None}
+        return {
+            group: name
+            for name, group in sorted(self.told.items(), reverse=True)
+            if group is not None
+        }
 
     def videos(self) -> dict[str, str]:
         """One clip of each video that names tell, where the metadata tell no group."""
-        matches = {name: _VIDEO.fullmatch(name) for name, group in self.told.items() if group is None}
+        matches = {
+            name: _VIDEO.fullmatch(name) for name, group in self.told.items() if group is None
+        }
         return {match["id"]: name for name, match in sorted(matches.items()) if match}
 
 
@@ -113,7 +121,9 @@ def sources_of(subset: str, clips: Iterable[Clip]) -> ClipSources:
     return ClipSources(subset, {clip.name: clip.group for clip in clips})
 
 
-def group_problems(sets: "SetsConfig", clips: Mapping[str, Sequence[Clip]], seed: int, where: str) -> list[str]:
+def group_problems(
+    sets: "SetsConfig", clips: Mapping[str, Sequence[Clip]], seed: int, where: str
+) -> list[str]:
     """Tells everything that training will refuse of the groups of these clips.
 
     Args:
@@ -127,7 +137,9 @@ def group_problems(sets: "SetsConfig", clips: Mapping[str, Sequence[Clip]], seed
     if sets.holds_out and sets.train in sources and sources[sets.train].has_groups:
         tags = {clip.name: labels_of(clip) for clip in clips[sets.train]}
         try:
-            hold_out(sources[sets.train], tags, sets.validation_fraction, seed, f"{where}, {sets.train}")
+            hold_out(
+                sources[sets.train], tags, sets.validation_fraction, seed, f"{where}, {sets.train}"
+            )
         except DataError as error:
             problems.append(str(error))
     return problems
@@ -148,20 +160,35 @@ def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[st
         DataError: fewer than two clips.
     """
     if len(names) < 2:
-        raise DataError(f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}.")
+        raise DataError(
+            f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}."
+        )
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     ordered = sorted(names)
-    return sorted(ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count])
+    return sorted(
+        ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count]
+    )
 
 
 def describe_hold_out(sources: ClipSources, held_out: Iterable[str]) -> str:
     """Tells for the log what the clips that validate were drawn by."""
     held = set(held_out)
-    names, validating = {sources.source(name) for name in sources.told}, {sources.source(name) for name in held}
+    names, validating = (
+        {sources.source(name) for name in sources.told},
+        {sources.source(name) for name in held},
+    )
     drawn = f"{len(validating)} source(s), {len(held)} clip(s), validate"
-    by = "the column group" if sources.has_groups else "the ids in their names" if sources.videos() else None
+    by = (
+        "the column group"
+        if sources.has_groups
+        else "the ids in their names"
+        if sources.videos()
+        else None
+    )
     if by:
-        return f"{sources.subset}: {len(sources.told)} clips of {len(names)} sources by {by}; {drawn}."
+        return (
+            f"{sources.subset}: {len(sources.told)} clips of {len(names)} sources by {by}; {drawn}."
+        )
     return (
         f"{sources.subset}: no column group, every clip is taken for a source of its own; {drawn}. Clips of one "
         "recording may be in training and validation."
@@ -175,7 +202,9 @@ def split_sources(sources: ClipSources, held_out: Iterable[str]) -> list[str]:
     return sorted(validating & {sources.source(name) for name in sources.told if name not in held})
 
 
-def subset_problems(sets: "SetsConfig", subsets: Mapping[str, ClipSources], where: str) -> list[str]:
+def subset_problems(
+    sets: "SetsConfig", subsets: Mapping[str, ClipSources], where: str
+) -> list[str]:
     """Tells which groups are learned from and decide or are tested on, or decide and are tested on.
 
     Videos that names alone tell are published as they are: where subsets share some, the log counts them.
@@ -186,16 +215,24 @@ def subset_problems(sets: "SetsConfig", subsets: Mapping[str, ClipSources], wher
         where: what the sentences name as origin.
     """
     learned = [subset for subset in (sets.train, sets.unlabelled) if subset in subsets]
-    tested = [subset for subset in dict.fromkeys((sets.validate_on, *sets.test)) if subset in subsets]
+    tested = [
+        subset for subset in dict.fromkeys((sets.validate_on, *sets.test)) if subset in subsets
+    ]
     pairs = [(one, other) for one in learned for other in tested]
     decisive = sets.validate_on
     if decisive in subsets and decisive not in sets.test:
-        pairs += [(decisive, each) for each in tested if not subsets[decisive].told.keys() & subsets[each].told.keys()]
+        pairs += [
+            (decisive, each)
+            for each in tested
+            if not subsets[decisive].told.keys() & subsets[each].told.keys()
+        ]
     problems = []
     for one, other in pairs:
         mine, theirs = subsets[one], subsets[other]
         remedy = "Correct the column group, or remove the clips from one of the two."
-        if problem := apart_problem({one: mine.told_groups(), other: theirs.told_groups()}, where, remedy):
+        if problem := apart_problem(
+            {one: mine.told_groups(), other: theirs.told_groups()}, where, remedy
+        ):
             problems.append(problem)
         shared = mine.videos().keys() & theirs.videos().keys()
         if shared:

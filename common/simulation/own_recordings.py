@@ -52,8 +52,14 @@ def find_own_recordings(folder: Path, classes: Sequence[str]) -> OwnRecordings:
         DataError: the table of the groups cannot be used.
     """
     flat = {name: recordings_of(folder / name) for name in classes}
-    by_source = {path: source for name in classes for path, source in _in_source_folders(folder / name).items()}
-    nested = {name: [path for path in by_source if path.is_relative_to(folder / name)] for name in classes}
+    by_source = {
+        path: source
+        for name in classes
+        for path, source in _in_source_folders(folder / name).items()
+    }
+    nested = {
+        name: [path for path in by_source if path.is_relative_to(folder / name)] for name in classes
+    }
     by_class = {name: tuple(sorted([*flat[name], *nested[name]])) for name in classes}
     return _with_groups(folder, by_class, by_source)
 
@@ -78,7 +84,9 @@ def _digest(folder: Path, found: OwnRecordings, pattern: str) -> str | None:
     if found.groups is None:
         return dataset_folder.source_digest(folder, pattern)
     sizes = [(path, path.stat().st_size, found.groups[path]) for path in found.files]
-    return text_digest([f"{path.relative_to(folder).as_posix()} {size} {group}" for path, size, group in sizes])
+    return text_digest(
+        [f"{path.relative_to(folder).as_posix()} {size} {group}" for path, size, group in sizes]
+    )
 
 
 def _in_source_folders(folder: Path) -> dict[Path, str]:
@@ -101,15 +109,21 @@ def _with_groups(
     paths = sorted({path for members in by_class.values() for path in members})
     listed, note = _listed_groups(folder, paths)
     if not listed and not by_source:
-        return OwnRecordings(by_class, None, note or f"there is no {TABLE} with the columns file and group")
+        return OwnRecordings(
+            by_class, None, note or f"there is no {TABLE} with the columns file and group"
+        )
     known = {**by_source, **listed}
     alone = [path for path in paths if path not in known]
     groups = {path: f"./{path.relative_to(folder).as_posix()}" for path in alone} | known
-    told = Counter(TABLE if path in listed else "folders of sources" for path in paths if path in known)
+    told = Counter(
+        TABLE if path in listed else "folders of sources" for path in paths if path in known
+    )
     sentence = ", ".join(f"{number} file(s) by {what}" for what, number in sorted(told.items()))
     if alone:
         names = ", ".join(path.relative_to(folder).as_posix() for path in alone[:_SHOWN])
-        sentence += f", {len(alone)} file(s) that nothing tells of as sources of their own, such as {names}"
+        sentence += (
+            f", {len(alone)} file(s) that nothing tells of as sources of their own, such as {names}"
+        )
     return OwnRecordings(by_class, groups, f"{sentence}{'; ' if note else ''}{note}")
 
 
@@ -125,7 +139,9 @@ class _Row:
 def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], str]:
     """Reads the groups of recordings from the table in their folder or above it, and what there is to say of it."""
     here = Path(os.path.abspath(folder))
-    table = next((place / TABLE for place in (here, here.parent) if (place / TABLE).is_file()), None)
+    table = next(
+        (place / TABLE for place in (here, here.parent) if (place / TABLE).is_file()), None
+    )
     if table is None or not paths:
         return {}, ""
     rows, note = _read_table(table)
@@ -140,11 +156,15 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
             f"Received: {len(absent)} row(s) without a file. Correct the column file, or remove the rows."
         )
     if absent:
-        note += f"{'; ' if note else ''}{len(absent)} row(s) of {table} name files that are not there"
+        note += (
+            f"{'; ' if note else ''}{len(absent)} row(s) of {table} name files that are not there"
+        )
     return listed, note
 
 
-def _match(rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]) -> tuple[dict[Path, str], list[_Row]]:
+def _match(
+    rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]
+) -> tuple[dict[Path, str], list[_Row]]:
     """Finds the recording of each row: by its path from the table, or by the end of it where one recording fits alone.
 
     Returns:
@@ -160,7 +180,11 @@ def _match(rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]) -> tup
         if path not in paths and os.path.isfile(path):  # of a class or a half that is not asked for
             continue
         if path not in paths:
-            fitting = [each for each in by_name.get(path.name, []) if _ends_alike(each, row.file, table.parent)]
+            fitting = [
+                each
+                for each in by_name.get(path.name, [])
+                if _ends_alike(each, row.file, table.parent)
+            ]
             if len(fitting) != 1:
                 absent.append(row)
                 continue
@@ -193,9 +217,15 @@ def _read_table(path: Path) -> tuple[list[_Row], str]:
         first = text.split("\n", 1)[0]
         separator = max(",;\t", key=first.count)
         reader = csv.reader(io.StringIO(text), delimiter=separator)
-        lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+        lines = [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(map(str.strip, row))
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a table ({error}). Write it again as UTF-8.") from error
+        raise DataError(
+            f"{path} cannot be read as a table ({error}). Write it again as UTF-8."
+        ) from error
     header = lines[0][1] if lines else []
     if "group" not in header:
         return [], f"{path} has no column group"
