@@ -214,18 +214,14 @@ def subset_problems(
         subsets: sources of the clips of those that are there.
         where: what the sentences name as origin.
     """
-    learned = [subset for subset in (sets.train, sets.unlabelled) if subset in subsets]
-    tested = [
-        subset for subset in dict.fromkeys((sets.validate_on, *sets.test)) if subset in subsets
-    ]
+    tested_on = [*([sets.validate_on] if sets.validate_on else []), *sets.test]
+    learned = [subset for subset in (sets.train, sets.unlabelled) if subset and subset in subsets]
+    tested = [subset for subset in dict.fromkeys(tested_on) if subset in subsets]
     pairs = [(one, other) for one in learned for other in tested]
     decisive = sets.validate_on
-    if decisive in subsets and decisive not in sets.test:
-        pairs += [
-            (decisive, each)
-            for each in tested
-            if not subsets[decisive].told.keys() & subsets[each].told.keys()
-        ]
+    if decisive and decisive in subsets and decisive not in sets.test:
+        clips = subsets[decisive].told.keys()  # where clips are in both, that is as wanted
+        pairs += [(decisive, each) for each in tested if not clips & subsets[each].told.keys()]
     problems = []
     for one, other in pairs:
         mine, theirs = subsets[one], subsets[other]
