@@ -50,7 +50,7 @@ def deal_groups(
     rng: np.random.Generator,
     order: Sequence[int] | None = None,
 ) -> dict[str, int]:
-    """Deals whole groups into splits, each of which gets its share of every class as nearly as groups allow.
+    """Deals whole groups into splits, which get their shares of every class as nearly as can be.
 
     A class with as many groups as there are splits, or more, is in all of them, unless groups of
     several classes make that impossible. The order of `groups` has no influence.
@@ -59,7 +59,8 @@ def deal_groups(
         groups: with different names.
         shares: part of the files wanted in each split; together 1.
         rng: decides between deals of equal worth.
-        order: the splits as they are served where a class has fewer groups than splits; None: as numbered.
+        order: the splits as they are served where a class has fewer groups than splits; None:
+            as numbered.
 
     Returns:
         By name of the group, its split, a place in `shares`.
@@ -80,12 +81,13 @@ class _Deal:
     """Search for the split of each group.
 
     Attributes:
-        parts: of the files of each class, and in the last column of all files, in each group, (G, K + 1).
+        parts: of the files of each class, and in the last column of all files, that each group
+            has, (G, K + 1).
         has: whether a group has files of a class, (G, K).
         shares: wanted in each split, (S,).
         largest_first: places of the groups, (G,).
-        rank: which of equally good splits a group takes, (G, S): any, but with a class of fewer groups than splits
-            the one that is served first, so that it gets the larger groups.
+        rank: which of equally good splits a group takes, (G, S): any, but with a class of fewer
+            groups than splits the one that is served first, so that it gets the larger groups.
     """
 
     def __init__(
@@ -104,8 +106,11 @@ class _Deal:
         self.rank = np.where(scarce[:, None], np.argsort(order), rng.permutation(len(shares)))
 
     def run(self, served: Sequence[int]) -> np.ndarray | None:
-        """Returns the split of each group (G,), so that each class is in as many of the served splits as it has groups;
-        None: such a deal was not found."""
+        """Returns the split of each group, (G,), or None where no deal serves each class.
+
+        A class is served if it is in all of these splits, or in the first of them, one for each of
+        its groups.
+        """
         needs = np.zeros((self.has.shape[1], len(self.shares)), bool)  # (K, S)
         for row, n_groups in zip(needs, self.has.sum(axis=0), strict=True):
             row[list(served[:n_groups])] = True
@@ -129,7 +134,7 @@ class _Deal:
         return np.stack(found, axis=1) - self.shares
 
     def _spread(self, fixed: np.ndarray, needs: np.ndarray) -> np.ndarray:
-        """Assigns the groups that are not fixed (-1), the largest first, where they are missed most."""
+        """Assigns the groups that are not fixed (-1), largest first, where they are missed most."""
         assigned, excess = fixed.copy(), self._excess(fixed)
         unmet = needs & (self._present(fixed) == 0)
         left = self.has[fixed < 0].sum(axis=0)  # (K,) groups of each class not yet assigned
@@ -148,7 +153,7 @@ class _Deal:
         return assigned
 
     def _cover(self, needs: np.ndarray) -> np.ndarray | None:
-        """Searches a group for each class and split that needs one; the rest stay -1. None: not found."""
+        """Searches a group for each class and split in need; the rest stay -1. None: not found."""
         assigned, unmet = np.full(len(self.has), -1), needs
         choices: list[_Choice] = []
         for _ in range(_MOST_STEPS):
@@ -168,7 +173,7 @@ class _Deal:
         return None
 
     def _tightest(self, assigned: np.ndarray, unmet: np.ndarray) -> "_Choice":
-        """The need with the fewest groups to spare, and the groups that may meet it, the best last."""
+        """The need with the fewest groups to spare, and groups that may meet it, the best last."""
         free = assigned < 0
         needed = unmet.sum(axis=1)
         spare = np.where(
@@ -209,7 +214,7 @@ class _Deal:
 
 @dataclass
 class _Choice:
-    """A need that is met by one of some groups: its split, what was unmet before, groups to try, the one tried."""
+    """A need: its split, what was unmet before, groups to try, and the one that is tried."""
 
     split: int
     unmet: np.ndarray

@@ -1,7 +1,7 @@
-"""Clips of one source stay together: in training or in validation, and never in a subset that is tested on.
+"""Clips of one source stay together: in training, in validation or in a subset that is tested on.
 
-The source of a clip is told by the column `group` of its metadata. Where there is none, names of the form of
-DCASE task 4, Y<id>_<start>_<end>.wav, tell the video on YouTube that it was cut from.
+The source of a clip is told by the column `group` of its metadata. Where there is none, names of the
+form of DCASE task 4, Y<id>_<start>_<end>.wav, tell the video on YouTube that it was cut from.
 """
 
 import logging
@@ -76,8 +76,8 @@ def hold_out(
 ) -> list[str]:
     """Draws the clips that validate: all clips of some sources.
 
-    Without a column `group`, and where no two clips are of one video, single clips are drawn at random. Otherwise whole
-    sources are dealt, so that the share of each class that validates comes near the fraction.
+    Without a column `group`, and where no two clips are of one video, single clips are drawn at random.
+    Otherwise whole sources are dealt, so that the share of each class comes near the fraction.
 
     Args:
         sources: of all clips with labels.
@@ -90,7 +90,7 @@ def hold_out(
         Sorted names, at least one and not all.
 
     Raises:
-        DataError: fewer than two clips or sources; or with a column `group`, a class with one source alone.
+        DataError: fewer than two clips or sources; or with a column `group`, a class of one source.
     """
     names = sorted(sources.told)
     if sources.all_alone:
@@ -207,7 +207,7 @@ def subset_problems(
 ) -> list[str]:
     """Tells which groups are learned from and decide or are tested on, or decide and are tested on.
 
-    Videos that names alone tell are published as they are: where subsets share some, the log counts them.
+    Videos that names alone tell were published so: where subsets share some, the log counts them.
 
     Args:
         sets: which subset serves for what.

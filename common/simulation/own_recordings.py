@@ -1,7 +1,7 @@
 """Own recordings of sounds: those of each class, and which of them come from one source.
 
-Sources are told by a table `metadata.csv` with the columns file and group, in the folder of the recordings or in the
-folder above it; or else by one folder a source, <class>/<source>/*.wav.
+Sources are told by a table `metadata.csv` with the columns file and group, in the folder of the
+recordings or in the folder above it; or else by one folder a source, <class>/<source>/*.wav.
 """
 
 import csv
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from common.errors import DataError
+from common.files import stays_inside
 from common.simulation import dataset_folder
 from common.simulation.dataset_folder import text_digest
 from common.simulation.sources import RECORDING_SUFFIXES, recordings_of
@@ -65,7 +66,7 @@ def find_own_recordings(folder: Path, classes: Sequence[str]) -> OwnRecordings:
 
 
 def find_backgrounds(folder: Path) -> OwnRecordings:
-    """Finds backgrounds in any folders below `folder`, as those of a class `BACKGROUND`; the folders tell no groups."""
+    """Finds backgrounds in any folders below `folder`, under `BACKGROUND`; folders tell no groups."""
     paths = tuple(sorted(path for pattern in BACKGROUND_PATTERNS for path in folder.rglob(pattern)))
     return _with_groups(folder, {BACKGROUND: paths}, {})
 
@@ -90,7 +91,7 @@ def _digest(folder: Path, found: OwnRecordings, pattern: str) -> str | None:
 
 
 def _in_source_folders(folder: Path) -> dict[Path, str]:
-    """The recordings in folders of a class folder, each with the name of the folder; hidden ones are left out."""
+    """The recordings in folders of a class folder, each with the name of the folder; none hidden."""
     if not folder.is_dir():
         return {}
     found: dict[Path, str] = {}
@@ -105,7 +106,7 @@ def _in_source_folders(folder: Path) -> dict[Path, str]:
 def _with_groups(
     folder: Path, by_class: Mapping[str, tuple[Path, ...]], by_source: Mapping[Path, str]
 ) -> OwnRecordings:
-    """Joins recordings with the groups of the table, those of their folders, or else one of their own."""
+    """Joins recordings with groups: of the table, of their folders, or else one of their own."""
     paths = sorted({path for members in by_class.values() for path in members})
     listed, note = _listed_groups(folder, paths)
     if not listed and not by_source:
@@ -137,7 +138,7 @@ class _Row:
 
 
 def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], str]:
-    """Reads the groups of recordings from the table in their folder or above it, and what there is to say of it."""
+    """Reads the groups of recordings from the table in their folder or above it, and a note."""
     here = Path(os.path.abspath(folder))
     table = next(
         (place / TABLE for place in (here, here.parent) if (place / TABLE).is_file()), None
@@ -165,7 +166,7 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
 def _match(
     rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]
 ) -> tuple[dict[Path, str], list[_Row]]:
-    """Finds the recording of each row: by its path from the table, or by the end of it where one recording fits alone.
+    """Finds the recording of each row: by its path from the table, or the one whose path ends alike.
 
     Returns:
         The group of each recording that is listed, and the rows whose file is nowhere.
@@ -177,7 +178,8 @@ def _match(
         by_name.setdefault(path.name, []).append(path)
     for row in rows:
         path = Path(os.path.abspath(table.parent / row.file))
-        if path not in paths and os.path.isfile(path):  # of a class or a half that is not asked for
+        is_elsewhere = path not in paths and stays_inside(row.file) and os.path.isfile(path)
+        if is_elsewhere:  # of a class or a half of the data that is not asked for
             continue
         if path not in paths:
             fitting = [
@@ -216,7 +218,7 @@ def _read_table(path: Path) -> tuple[list[_Row], str]:
         text = path.read_text(encoding="utf-8-sig")
         first = text.split("\n", 1)[0]
         separator = max(",;\t", key=first.count)
-        reader = csv.reader(io.StringIO(text), delimiter=separator)
+        reader = csv.reader(io.StringIO(text, newline=None), delimiter=separator)
         lines = [
             (reader.line_num, [cell.strip() for cell in row])
             for row in reader
