@@ -1,6 +1,6 @@
 """What is found out about a dataset before it is used: errors, warnings and tables, and the checks of any family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,9 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from common.audio import FULL_SCALE, read_header, read_with_rate
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
+from common.source_groups import SourceGroup
 
 _SHOWN = 5  # files or classes named in a finding
 _CLIPPED_SHARE = 1e-4  # of the samples at full scale, from which a recording counts as clipped
@@ -278,6 +279,37 @@ def check_classes(
         if absent:
             text = f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored there:"
             report.warn(text, absent)
+
+
+def report_groups(
+    report: DatasetReport, classes: Sequence[str], parts: Mapping[str, Sequence[SourceGroup]]
+) -> None:
+    """Tells how many groups (sources) of each class, and of all, there are in each part of the data."""
+    rows = [
+        [name, *(sum(name in group.counts for group in groups) for groups in parts.values())] for name in classes
+    ]
+    report.table("groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]])
+
+
+def report_sources(
+    report: DatasetReport, sources: Callable[[], Mapping[tuple[str, str], tuple[int, int]]], simulated: bool
+) -> None:
+    """Tells the own recordings that a simulation deals, or why it refuses them.
+
+    Args:
+        report: gets table or finding.
+        sources: gives for each class and split the number of groups and of files.
+        simulated: whether the dataset is there already, so that a refusal does no harm to it.
+    """
+    try:
+        dealt = sources()
+    except (ConfigError, DataError) as error:
+        (report.warn if simulated else report.error)(f"`simulation.source_dir`: {error}")
+        return
+    splits = list(dict.fromkeys(split for _, split in dealt))
+    cells = {key: f"{n_groups} / {n_files}" for key, (n_groups, n_files) in dealt.items()}
+    rows = [[name, *(cells[name, split] for split in splits)] for name in dict.fromkeys(name for name, _ in dealt)]
+    report.table("own recordings of the simulation: groups / files", ("class", *splits), rows)
 
 
 def count_classes(class_index: np.ndarray, duration_s: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

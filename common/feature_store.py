@@ -65,7 +65,7 @@ class _Manifest:
     schema: dict[str, dict[str, Any]]
     shards: list[Annotated[ShardEntry, AfterValidator(_checked_entry)]]
     skipped: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    facts: dict[str, dict[str, int | str | None]] = field(default_factory=dict)
 
 
 _MANIFEST = TypeAdapter(_Manifest)

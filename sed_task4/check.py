@@ -13,10 +13,15 @@ from common.dataset_report import (
     check_copies,
     count_classes,
     examine,
+    report_groups,
+    report_sources,
     same_class_overlaps,
 )
 from common.errors import DataError
+from common.simulation.dataset_folder import SETTINGS_FILE
 from common.sound_files import list_sounds
+from common.source_groups import count_groups
+from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import (
     Clip,
@@ -29,6 +34,7 @@ from sed_task4.dataset import (
     subset_place,
 )
 from sed_task4.labels import event_array, many_hot
+from sed_task4.simulator import own_sources
 
 # Clips of each subset as they were published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
@@ -70,9 +76,12 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         _check_ends(report, subset, clips, facts[subset])
     check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)
+    _check_groups(task, report, found)
     counts = {subset: _counts(clips, task.dataset) for subset, clips in found.items() if any(map(_is_labelled, clips))}
     if counts:
         check_classes(report, task.dataset.classes, counts)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _count_clips(
@@ -142,6 +151,19 @@ def _check_disjoint(task: TaskConfig, report: DatasetReport, found: Mapping[str,
             check_disjoint(learned, (clip.name for clip in found.get(subset, ())))
         except DataError as error:
             report.error(f"{subset}: {error}")
+
+
+def _check_groups(task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]) -> None:
+    """Tells the groups of each class in each subset, and reports what extraction and training refuse of them."""
+    chosen = {subset: clips[: task.dataset.max_clips] for subset, clips in found.items()}
+    for problem in group_problems(task.sets, chosen, task.seed, str(task.dataset_dir)):
+        report.error(problem)
+    told = {subset: clips for subset, clips in chosen.items() if sources_of(subset, clips).has_groups}
+    groups = {
+        subset: count_groups((str(clip.group), labels_of(clip)) for clip in clips) for subset, clips in told.items()
+    }
+    if groups:
+        report_groups(report, task.dataset.classes, groups)
 
 
 def _is_labelled(clip: Clip) -> bool:

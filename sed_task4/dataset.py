@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
+GROUP_COLUMN = "group"  # of any table: the source that a clip comes from
 LABEL_SEPARATOR = ","  # between the labels of a weakly labelled clip
 ALIASES = {"event_onset": "onset", "event_offset": "offset", "file": "filename"}  # as dcase_util calls them
 REMOVAL_LIST = "files_to_remove.csv"
@@ -77,6 +78,7 @@ class Clip:
         tags: classes that occur somewhere in it; None: it has no weak labels.
         events: columns onset and offset in seconds and event_label, a row per event; without a row: nothing happens
             in it; None: it has no strong labels.
+        group: the source it comes from, as the column group of its metadata says; None: there is no such column.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Clip:
     audio_path: Path
     tags: tuple[str, ...] | None
     events: "pd.DataFrame | None" = field(compare=False)
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ def find_clips(
         names, tags, events = _read_labels(metadata, place, dataset, notes)
     else:
         names, tags, events = _audio_alone(audio_dir, root, place, notes)
+    groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
     wanted = without_removed(names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else []))))
     if len(wanted) < len(names):
         logger.info("%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST)
@@ -217,7 +221,10 @@ def find_clips(
         _tell(notes, f"{subset}: {len(pairs)} recording(s) have another suffix than in the metadata: {shown(pairs)}.")
     if missing:
         logger.warning("%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir)
-    clips = [Clip(name, subset, path, tags.get(name), events.get(name)) for name, path in sounds.paths.items()]
+    clips = [
+        Clip(name, subset, path, tags.get(name), events.get(name), groups.get(name))
+        for name, path in sounds.paths.items()
+    ]
     return clips, missing
 
 
@@ -394,6 +401,26 @@ def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> d
 def parse_names(text: str, source: str = "metadata") -> list[str]:
     """Reads the names of clips, each once, from a table with a column `filename`, or a list without a header."""
     return list(dict.fromkeys(_parse_table(text, NAME_COLUMNS, source)["filename"]))
+
+
+def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
+    """Reads the source that each clip comes from, the column `group` of any metadata file.
+
+    Returns:
+        The group of each clip; empty where there is no such column.
+
+    Raises:
+        DataError: a clip has no group, or two; names the line.
+    """
+    if GROUP_COLUMN not in header_of(text, ("filename", GROUP_COLUMN)):
+        return {}
+    table = _parse_table(text, ("filename", GROUP_COLUMN), source)
+    expected = "a group, the source of the clip, in each row; one of its own where a clip stands alone"
+    _check(table, table[GROUP_COLUMN] != "", source, expected)
+    first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
+    agrees = table[GROUP_COLUMN] == table["filename"].map(first)
+    _check(table, agrees, source, "one group for all rows of a clip")
+    return {str(name): str(group) for name, group in first.items()}
 
 
 def _read_text(path: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from common.callbacks import Scorer
 from common.device_features import features_of
 from common.distribution import devices
-from common.errors import CheckpointError, ConfigError, DataError
+from common.errors import CheckpointError, ConfigError
 from common.events import EventTable
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
@@ -25,9 +25,18 @@ from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.run_directory import read_form
 from common.section import Section
+from common.source_groups import refuse
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
+from sed_task4.clip_groups import (
+    GROUP,
+    ClipSources,
+    describe_hold_out,
+    hold_out,
+    split_sources,
+    subset_problems,
+)
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
@@ -153,9 +162,14 @@ class Experiment:
             The tables of scores, as text; also written to `scores.txt` and `scores.json`.
         """
         store = FeatureStore.joined(stores)
+        sources = {subset: stored_sources(each, subset) for each in stores for subset in each.groups}
+        refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
+        told = [f"{subset} {len(each.told_groups())}" for subset, each in sources.items() if each.has_groups]
+        if told:
+            logger.info("Groups of clips of one source: %s.", ", ".join(told))
         for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
             shutil.rmtree(folder / name, ignore_errors=True)
-        labelled, validation = self._selections(store, folder)
+        labelled, validation = self._selections(store, sources, folder)
         if self.task.sets.validation_fraction or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
@@ -165,7 +179,8 @@ class Experiment:
             place = folder / stage.name
             train = labelled
             if stage.learns_from == "predictions" and before is not None:
-                train = self._pseudo_labelled(before, store, place)
+                unlabelled = self._unlabelled(store, sources, validation)
+                train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
             before = TrainedStage(stage, model, self._thresholds(stage, model, validation, place))
             self._test(before, store, place, found)
@@ -208,26 +223,58 @@ class Experiment:
         """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
 
-    def _selections(self, store: FeatureStore, folder: Path) -> tuple[Selection, Selection]:
+    def _selections(
+        self, store: FeatureStore, sources: Mapping[str, ClipSources], folder: Path
+    ) -> tuple[Selection, Selection]:
         """Chooses the labelled clips to learn from, and those that validate."""
         sets = self.task.sets
         labelled = Selection(store, (sets.train,))
         if sets.validate_on is not None:
             return labelled, Selection(store, (sets.validate_on,))
-        if sets.validation_fraction == 0:
+        if not sets.holds_out:
             return labelled, labelled
         names = store.names([sets.train])
         path = folder / SPLIT
         if not path.exists():
-            write_json(path, {"validation": draw_validation(names, sets.validation_fraction, self.task.seed)})
-        held_out = read_split(path, names)
+            write_json(path, {"validation": self._drawn(store, sources[sets.train])})
+        held_out = read_split(path, names, sources[sets.train])
+        logger.info("%s", describe_hold_out(sources[sets.train], held_out))
         rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
         return rest, dataclasses.replace(labelled, names=held_out)
 
-    def _pseudo_labelled(self, before: TrainedStage, store: FeatureStore, folder: Path) -> Selection:
+    def _drawn(self, store: FeatureStore, sources: ClipSources) -> list[str]:
+        """Draws the clips that validate, whole sources where they are known."""
+        sets, classes = self.task.sets, self.task.dataset.classes
+        stored = store.arrays([sets.train], ["tags"]) if not sources.all_alone else {}
+        tags = {
+            name: [label for label, tag in zip(classes, arrays["tags"].tolist(), strict=True) if tag > 0]
+            for name, arrays in stored.items()
+        }
+        where = f"{self.task.feature_dir}, {sets.train}"
+        return hold_out(sources, tags, sets.validation_fraction, self.task.seed, where)
+
+    def _unlabelled(
+        self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
+    ) -> Selection:
+        """Chooses the unlabelled clips to learn from: none of a source of which a part of `train` validates."""
+        sets = self.task.sets
+        unlabelled = Selection(store, (str(sets.unlabelled),))
+        if not sets.holds_out:
+            return unlabelled
+        mine, labelled = sources[str(sets.unlabelled)], sources[sets.train]
+        validating = {labelled.source(name) for name in validation.recording_names}
+        shared = {name for name in mine.told if mine.source(name) in validating}
+        if not shared:
+            return unlabelled
+        logger.info(
+            "%s: %d clip(s) are left out, of sources whose clips of %s validate.",
+            sets.unlabelled, len(shared), sets.train,
+        )  # fmt: skip
+        return dataclasses.replace(unlabelled, names=frozenset(mine.told) - shared)
+
+    def _pseudo_labelled(self, before: TrainedStage, unlabelled: Selection, folder: Path) -> Selection:
         """Labels the unlabelled clips by the stage before."""
         task = self.task
-        unlabelled = Selection(store, (str(task.sets.unlabelled),))
         shards = write_pseudo_labels(
             self._results(before.model, before.stage, unlabelled),
             unlabelled,
@@ -362,20 +409,33 @@ def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
     scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)
 
 
-def read_split(path: Path, names: Sequence[str]) -> frozenset[str]:
+def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
+    """The sources of the clips of a subset as its store tells them."""
+    facts = {name: store.facts.get(name, {}).get(GROUP) for name in store.names([subset])}
+    return ClipSources(subset, facts)
+
+
+def read_split(path: Path, names: Sequence[str], sources: ClipSources | None = None) -> frozenset[str]:
     """Reads which clips validate.
 
     Args:
         path: file of a run.
         names: all clips with labels.
+        sources: theirs; None: not known.
 
     Raises:
-        CheckpointError: the file is damaged, or names other clips.
+        CheckpointError: the file is damaged, names other clips, or some clips of a source and not others.
     """
     held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
     if not held_out or not held_out < set(names):
         raise CheckpointError(
             f"{path} does not name some of the {len(names)} clips. Use the features of before, or another job id."
+        )
+    divided = split_sources(sources, held_out) if sources is not None else []
+    if divided:
+        raise CheckpointError(
+            f"{path} lets some clips of a source validate and others train: {len(divided)} source(s), such as "
+            f"{divided[0]!r}. Expected: each source in one of the two. Use another job id, which draws anew."
         )
     return held_out
 
@@ -390,24 +450,3 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:
     if set(stored) != set(classes):
         raise CheckpointError(f"{path} holds thresholds of other classes. Delete it and run the same command again.")
     return np.array([float(stored[name]) for name in classes])
-
-
-def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """Draws the clips that validate.
-
-    Args:
-        names: all clips with labels.
-        fraction: share that validates.
-        seed: of the draw; the order of `names` has no influence.
-
-    Returns:
-        Sorted names, at least one and not all.
-
-    Raises:
-        DataError: fewer than two clips.
-    """
-    if len(names) < 2:
-        raise DataError(f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}.")
-    count = min(max(1, round(fraction * len(names))), len(names) - 1)
-    ordered = sorted(names)
-    return sorted(ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count])

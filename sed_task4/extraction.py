@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,8 +17,11 @@ from common.files import write_text
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
+from common.source_groups import refuse
 from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
+from sed_task4.clip_groups import GROUP, group_problems
+from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
@@ -45,6 +48,16 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say what the clips serve for."""
+
+    @property
+    def sets(self) -> SetsConfig: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -126,7 +139,11 @@ def run(
         DataError: clips, metadata or shards that cannot be used, see `common.extraction.extract`.
     """
     check_task(task)
-    return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
+    plans = {set_name: plan_items(task, set_name) for set_name in set_names}
+    if isinstance(task, TrainedTask):
+        clips = {set_name: [item.payload for item in items] for set_name, (items, _) in plans.items()}
+        refuse(group_problems(task.sets, clips, task.seed, str(task.dataset_dir)))
+    return [_run_set(task, name, items, missing, overwrite, progress) for name, (items, missing) in plans.items()]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
@@ -193,8 +210,14 @@ def check_task(task: ExtractionTask) -> None:
         raise ConfigError(f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}.")
 
 
-def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    items, missing = plan_items(task, set_name)
+def _run_set(
+    task: ExtractionTask,
+    set_name: str,
+    items: Sequence[extraction.Item],
+    missing: Sequence[str],
+    overwrite: bool,
+    progress: bool,
+) -> FeatureStore:
     clips = [item.payload for item in items]
     warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
@@ -244,7 +267,9 @@ def _item(clip: Clip) -> extraction.Item:
         columns = (clip.events[name].tolist() for name in ("onset", "offset", "event_label"))
         rows = [list(row) for row in zip(*columns, strict=True)]
     known = repr((clip.tags, clip.events is not None, rows))
-    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, f"labels {zlib.crc32(known.encode()):08x}")
+    labels = f"labels {zlib.crc32(known.encode()):08x}"
+    facts = {GROUP: clip.group} if clip.group is not None else {}
+    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts=facts)
 
 
 def _report(folder: Path, problems: Mapping[str, str]) -> None:

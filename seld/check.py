@@ -14,15 +14,19 @@ from common.dataset_report import (
     count_classes,
     examine,
     polyphony,
+    report_groups,
+    report_sources,
     same_class_overlaps,
 )
 from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from common.source_groups import count_groups, fold_problems
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
 from seld.metrics import DEFINITIONS
 from seld.preconditions import check_settings, off_grid, problems
-from seld.recording_list import Recording
+from seld.recording_list import LIST_NAME, Recording, group_members
+from seld.simulator import own_sources
 
 PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
@@ -71,7 +75,10 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     if dataset.skip_silent:  # known of those that were decoded
         sets = {name: [each for each in members if not facts[each].silent] for name, members in sets.items()}
     _check_conditions(task, report, sets)
+    _check_groups(task, report, splits)
     _check_array(task, report)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _splits(recordings: Sequence[Recording]) -> set[int]:
@@ -145,6 +152,32 @@ def _check_labels(
             report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
     if counts:
         check_classes(report, dataset.classes, counts)
+
+
+def _check_groups(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
+    """Tells the groups of each class in each split, and reports those that are in two parts of a fold."""
+    recordings = [each for members in splits.values() for each in members]
+    told = group_members((each.split, each.name, each.group) for each in recordings)
+    if not told:
+        return
+    for problem in fold_problems(task.folds, told, str(task.dataset_dir / LIST_NAME)):
+        report.error(problem)
+    parts = {
+        f"split {split}": count_groups((str(each.group), _classes(each, task.dataset)) for each in members)
+        for split, members in splits.items()
+    }
+    report_groups(report, task.dataset.classes, parts)
+
+
+def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
+    """The classes that occur in a recording; none where its metadata cannot be read, which is reported elsewhere."""
+    if recording.metadata_path is None:
+        return []
+    try:
+        events = read_labels(recording.metadata_path, dataset)
+    except DataError:
+        return []
+    return [dataset.classes[index] for index in np.unique(events.class_index)]
 
 
 def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from common import source_groups
 from common.answers import Answers, parts
 from common.device_features import features_of
 from common.distribution import devices
@@ -32,7 +33,7 @@ from common.transforms import ChannelTransforms
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
-from seld.extraction import place_of
+from seld.extraction import place_of, stored_members
 from seld.features import feature_shape, first_channel_db, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.labels import rows_on_circle
@@ -97,6 +98,11 @@ class Experiment:
             The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
         """
         refuse(stored_problems(self.task, stores))
+        members = stored_members(stores)
+        source_groups.refuse(source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir)))
+        if members:
+            counts = ", ".join(f"split {split} {len(groups)}" for split, groups in sorted(members.items()))
+            logger.info("Groups of recordings of one source: %s; none is in two parts of a fold.", counts)
         scored: Scored = {}
         for fold in self.task.folds:
             logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from common import extraction
+from common import extraction, source_groups
 from common.audio import read_audio
 from common.errors import DataError
 from common.feature_store import MANIFEST, FeatureStore
+from common.folds import FoldConfig
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
@@ -23,11 +24,12 @@ from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, rea
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
 from seld.preconditions import check_sets, check_settings
-from seld.recording_list import Place, Recording
+from seld.recording_list import LIST_NAME, Place, Recording, group_members
 
 logger = logging.getLogger(__name__)
 
 _FORM = 1  # counts up when the contents of a record change
+GROUP = "group"  # of the facts of a store
 
 
 class ExtractionTask(Protocol):
@@ -45,6 +47,14 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say which splits serve for what."""
+
+    @property
+    def folds(self) -> tuple[FoldConfig, ...]: ...
 
 
 class SilentRecordingError(DataError):
@@ -127,6 +137,9 @@ def run(
     sets = {name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names}
     if whole_task and isinstance(task, TaskConfig):
         check_sets(task, sets)
+        recordings = [each for members in sets.values() for each in members]
+        groups = group_members((each.split, each.name, each.group) for each in recordings)
+        source_groups.refuse(source_groups.fold_problems(task.folds, groups, str(task.dataset_dir / LIST_NAME)))
     return [_run_set(task, name, recordings, overwrite, progress) for name, recordings in sets.items()]
 
 
@@ -162,6 +175,14 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
     if "split" in facts:
         return Place(*(facts[each] for each in Place._fields))
     return parse_name(name, set_name)
+
+
+def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
+    """By split, one recording of each group that was told when they were extracted."""
+    facts = {name: known for store in stores for name, known in store.facts.items()}
+    return group_members(
+        (known["split"], name, known.get(lengths.GROUP)) for name, known in facts.items() if "split" in known
+    )
 
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
@@ -241,7 +262,7 @@ def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction
     return [item for name in set_names for item in plan_items(task, name)]
 
 
-def _item(recording: Recording, facts: Mapping[str, int | None]) -> extraction.Item:
+def _item(recording: Recording, facts: Mapping[str, int | str | None]) -> extraction.Item:
     labels = (recording.metadata_path,) if recording.metadata_path else ()
     sources = (recording.audio_path, *labels)
     return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts, labels=labels)

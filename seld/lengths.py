@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
 logger = logging.getLogger(__name__)
 
 SAMPLES = "samples"  # in the facts of a store (`common.sources.MEASURED`): length at `dataset.sample_rate_hz`
+GROUP = "group"  # there too, of a recording whose list tells its source
 _FORMATS = ("foa", "mic")
 
 
@@ -110,13 +111,14 @@ def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -
 
 def facts_of(recordings: Sequence[Recording]) -> Mapping[str, dict[str, int | None]]:
     """What a feature store keeps of each recording beside its arrays: its place where a list says it, its length."""
-    facts: dict[str, dict[str, int | None]] = {}
+    facts: dict[str, dict[str, int | str | None]] = {}
     for each in recordings:
         known = samples_of(each.audio_path)
         facts[each.name] = place_facts(each) | ({} if known is None else {SAMPLES: known[0]})
     return facts
 
 
-def place_facts(recording: Recording) -> dict[str, int | None]:
-    """The place of a recording where a list says it; names say it anywhere else."""
-    return recording.place._asdict() if recording.listed else {}
+def place_facts(recording: Recording) -> dict[str, int | str | None]:
+    """The place and the group of a recording where a list says them; names say the place anywhere else."""
+    facts: dict[str, int | str | None] = recording.place._asdict() if recording.listed else {}
+    return facts | ({} if recording.group is None else {GROUP: recording.group})

@@ -20,6 +20,7 @@ from common.section import Section
 LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")
 SCENE_COLUMNS = ("filename", "scene_label")
+GROUP_COLUMN = "group"  # of both tables, if there is one: the source that a file comes from
 NO_SCENE = "white_noise"  # stands for the scene where there are no recordings of any
 _EVENT_KEYS = ("event_audio_name", "event_label", "onset", "offset")
 _MIXTURE_KEYS = ("mixture_name", "fold", "scene_audio_name", "events")
@@ -147,11 +148,19 @@ class Mixture:
 
 @dataclass(frozen=True)
 class EventFile:
-    """A sound file with one label; `verified`: a person has listened to it and found the label right."""
+    """A sound file with one label.
+
+    Attributes:
+        name: file name.
+        label: its class.
+        verified: whether a person has listened to it and found the label right.
+        group: the source it comes from; None where the table has no column group.
+    """
 
     name: str
     label: str
     verified: bool
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -332,12 +341,23 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
     Raises:
         DataError: a row cannot be used; names the line.
     """
-    rows = _parse_rows(text, EVENT_COLUMNS, source)
+    rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN,))
     _check_rows(rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source)
     _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
     _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
-    return [EventFile(row["fname"], row["label"], row["manually_verified"] == "1") for row in rows.values()]
+    _check_rows(rows, _has_group, _GROUP, source)
+    return [
+        EventFile(row["fname"], row["label"], row["manually_verified"] == "1", row.get(GROUP_COLUMN))
+        for row in rows.values()
+    ]
+
+
+def _has_group(row: Mapping[str, str]) -> bool:
+    return row.get(GROUP_COLUMN) != ""
+
+
+_GROUP = "a group, the source of the file, in each row; one of its own where a file stands alone"
 
 
 _FILE = "the name of a file without folders"
@@ -360,6 +380,22 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
         "`python simulate.py <task-id>`."
     )
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
+
+
+def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, str]:
+    """Reads the source that each scene comes from, by its name; empty where the table has no column group.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    path = scenes_folder(dataset_dir, dataset) / "meta.csv"
+    if not path.is_file():
+        return {}
+    rows = _parse_rows(read_text(path, "Unpack the scenes again."), SCENE_COLUMNS, str(path), (GROUP_COLUMN,))
+    _check_rows(rows, _has_group, _GROUP, str(path))
+    return {
+        row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in rows.values() if GROUP_COLUMN in row
+    }
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
@@ -393,9 +429,11 @@ def _is_scene(name: str) -> bool:
     return folder == "audio" and is_file_name(file)
 
 
-def _parse_rows(text: str, columns: Sequence[str], source: str) -> dict[int, Mapping[str, str]]:
+def _parse_rows(
+    text: str, columns: Sequence[str], source: str, optional: Sequence[str] = ()
+) -> dict[int, Mapping[str, str]]:
     """Reads some columns of a table as stripped text, by the line in the file; empty lines are left out."""
-    rows: dict[int, Mapping[str, str]] = dict(tables.parse_table(text, columns, source).rows())
+    rows: dict[int, Mapping[str, str]] = dict(tables.parse_table(text, columns, source, optional=optional).rows())
     if not rows:
         raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
     return rows

@@ -25,10 +25,12 @@ from common.parallel import ParallelConfig, parallel_map, require_engine
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
 from common.sound_files import shown, sound_path
+from common.source_groups import refuse
 from common.sources import Item, is_absent, noted_changes, write_note
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
+    NO_SCENE,
     DatasetConfig,
     EventTable,
     Mixture,
@@ -38,14 +40,18 @@ from sed_task4.segmentation.dataset import (
     mixtures_folder,
     parse_mixtures,
     read_event_table,
+    read_scene_groups,
     read_scene_names,
     read_text,
     scenes_folder,
 )
 from sed_task4.segmentation.mixtures import (
-    draw_folds,
     draw_mixtures,
+    folds_of,
     format_folds,
+    groups_in_folds,
+    mixture_problems,
+    scene_folds,
     select_files,
     warn_absent_classes,
 )
@@ -189,6 +195,11 @@ def make_mixtures(
     with _alone(path.parent) if overwrite or not path.is_file() else nullcontext():
         text = _list_text(dataset_dir, dataset, table, overwrite)
     mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
+    places = groups_in_folds(mixtures, table.files, read_scene_groups(dataset_dir, dataset))
+    refuse(mixture_problems(places, str(path)))
+    for what, parts in places.items():
+        counts = ", ".join(f"{fold} {len(groups)}" for fold, groups in parts.items())
+        logger.info("%s: groups of %s: %s; none is in two folds.", path, what, counts)
     files = _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset)
     if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
         _check_folder(folder, settings, files)
@@ -222,7 +233,8 @@ def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
         return
     table = read_event_table(dataset_dir, dataset)
     if record.is_file():
-        _check_same(record, _list_settings(dataset, table, read_scene_names(dataset_dir, dataset)), path)
+        scenes = read_scene_names(dataset_dir, dataset), read_scene_groups(dataset_dir, dataset)
+        _check_same(record, _list_settings(dataset, table, *scenes), path)
     mixtures = parse_mixtures(text, folder, dataset, str(path))
     _check_folder(folder, settings, _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset))
 
@@ -278,13 +290,20 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
         logger.info("%s was given: it is used as it is.", path)
         return read_text(path, MIX)
     scene_names = read_scene_names(dataset_dir, dataset)
-    settings = _list_settings(dataset, table, scene_names)
+    scene_groups = read_scene_groups(dataset_dir, dataset)
+    settings = _list_settings(dataset, table, scene_names, scene_groups)
     if path.is_file() and not overwrite:
         _check_same(record, settings, path)
         return read_text(path, MIX)
     warn_absent_classes(table.files, dataset)
-    text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
-    folds = draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
+    _tell_sources(table, scene_names, scene_groups)
+    folds = folds_of(table.files, dataset, str(table.path))
+    if scene_groups:  # refused here, where the table can be named
+        scene_folds(scene_names, scene_groups, dataset, str(scenes_folder(dataset_dir, dataset) / "meta.csv"))
+    durations_s = _durations_s(table, dataset)
+    text = format_mixtures(
+        draw_mixtures(table.files, durations_s, scene_names, dataset, scene_groups=scene_groups)
+    )
     remove_temporaries(path.parent)
     path.unlink(missing_ok=True)  # before the new settings are written
     write_text(path.with_name(FOLDS_NAME), format_folds(table.files, folds))
@@ -293,18 +312,36 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
     return text
 
 
-def _list_settings(dataset: DatasetConfig, table: EventTable, scene_names: Sequence[str]) -> dict[str, Any]:
+def _tell_sources(table: EventTable, scene_names: Sequence[str], scene_groups: Mapping[str, str]) -> None:
+    """Says in the log where nothing tells which files are of one source."""
+    lacking = [] if any(file.group is not None for file in table.files) else [f"sounds ({table.path.name})"]
+    lacking += [] if scene_groups or tuple(scene_names) == (NO_SCENE,) else ["scenes (meta.csv)"]
+    if lacking:
+        logger.info(
+            "No column group: every file is taken for a source of its own, of %s. Files of one recording may be in "
+            "several folds.",
+            " and ".join(lacking),
+        )
+
+
+def _list_settings(
+    dataset: DatasetConfig, table: EventTable, scene_names: Sequence[str], scene_groups: Mapping[str, str]
+) -> dict[str, Any]:
     """Lists all that decides the list of mixtures, as JSON stores it."""
     names = (
         "classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s", "event_s", "n_folds",
         "mixture_seed",
     )  # fmt: skip
-    sounds = text_digest([f"{file.name},{file.label},{file.verified}" for file in table.files])
+    told = ["" if file.group is None else f",{file.group}" for file in table.files]
+    sounds = text_digest(
+        [f"{file.name},{file.label},{file.verified}{group}" for file, group in zip(table.files, told, strict=True)]
+    )
+    scenes = [f"{name},{scene_groups[name]}" if scene_groups else name for name in scene_names]
     return as_stored(
         {
             **{name: getattr(dataset, name) for name in names},
             "sounds": sounds,
-            "scenes": text_digest(list(scene_names)),
+            "scenes": text_digest(scenes),
         }
     )
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.events import EventTable
 from common.files import is_file_name
+from common.simulation.own_recordings import find_own_recordings
 from common.sound_files import is_sound
 from common.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from sed_task4 import dataset as task4
@@ -253,6 +254,20 @@ def _scene_tables() -> st.SearchStrategy[Files]:
     return tables.map(lambda content: {f"{MIXED.scenes_dir}/meta.csv": content})
 
 
+def _groups() -> st.SearchStrategy[Files]:
+    rows = [["Cat/a.wav", "tom", "1"], ["Dog/b.wav", "rex", "2"], ["c.wav", "tom", "3"]]
+    tables = damaged_table(["file", "group", "rate"], rows, ",") | garbage()
+    sounds = {"own/Cat/a.wav": b"", "own/Dog/b.wav": b"", "own/Dog/c.wav": b""}
+    return tables.map(lambda content: {"own/metadata.csv": content, **sounds})
+
+
+def _own_recordings(folder: Path) -> None:
+    found = find_own_recordings(folder / "own", ("Cat", "Dog"))
+    assert len(found.files) == 3
+    if found.groups is not None:
+        assert set(found.groups) == set(found.files) and all(found.groups.values())
+
+
 def _seld_metadata() -> st.SearchStrategy[bytes]:
     return _any_separator(COLUMNS, SELD_ROWS)
 
@@ -276,6 +291,7 @@ TARGETS = [
     Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
     Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
+    Target("own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
     Target(
         "segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list,

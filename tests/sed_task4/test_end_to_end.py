@@ -7,7 +7,7 @@ import pytest
 
 from common.commands import extract, simulate
 from sed_task4.cli import main
-from sed_task4.experiment import draw_validation
+from sed_task4.clip_groups import draw_validation
 from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report

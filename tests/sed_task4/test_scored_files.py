@@ -139,4 +139,6 @@ def test_estimates_past_the_end_are_cut_and_said(root):
 
 def test_a_run_names_the_clips_that_it_predicted(root):
     as_in_a_run(root, 0)
-    assert (root / "run/cnn" / CLIPS).read_text() == "filename\na.wav\nb.wav\nd.wav\nc.wav\n"
+    assert (root / "run/cnn" / CLIPS).read_text() == (
+        "filename\tduration_s\na.wav\t10.0\nb.wav\t10.0\nd.wav\t10.0\nc.wav\t10.0\n"
+    )
