@@ -123,8 +123,8 @@ def test_excel_s_table_with_more_columns_is_read(tmp_path):
         ("Cat/0.wav,\n", r"metadata.csv, line 2: the column group is empty"),
         (",g\n", r"line 2: the column file is empty"),
         ("Cat/0.wav,g\n\nCat/0.wav,h\n", r"line 4: .*group 'h', and in line 2 in group 'g'"),
-        ("Cat/0.wav,g,h\n", r"line 2: 3 fields. Expected: 2"),
-        ("Cat/0.wav\n", r"line 2: 1 fields. Expected: 2"),
+        ("Cat/0.wav,g,h\n", r"line 2: 3 fields, more than"),
+        ("Cat/0.wav\n", r"line 2: 1 fields, fewer than"),
         ("Cat/0.wav,g\nCat/O.wav,g\n", r"line 3: there is no file 'Cat/O.wav', while 3 file"),
         ("0.wav,g\n", r"line 2: there is no file '0.wav'"),  # there are two of this name
     ],
