@@ -244,7 +244,7 @@ class OpenSound:
         if block.dtype == np.int16:
             return from_int16(block), 0
         n_cut = 0
-        if self.is_lossy and max(float(block.max()), -float(block.min())) < np.inf:  # NaN and infinity are refused below
+        if self.is_lossy and np.isfinite(max(float(block.max()), -float(block.min()))):  # others are refused below
             n_cut = int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1.0, 1.0) if n_cut else block
         check_values(self.path, block, before)
@@ -260,7 +260,8 @@ def opened(path: Path) -> Iterator[OpenSound]:
         sound = OpenSound(path, layout.parts, layout.notes)
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the permissions."
+            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the "
+            "permissions."
         ) from error
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error

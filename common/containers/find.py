@@ -54,7 +54,9 @@ def _sized_layout(data: Bytes) -> Layout:
         parts += layout.parts
         notes += layout.notes
         head = data.at(end, 64)
-        is_joined = head[:4] == data.at(0, 4) and (chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns."))
+        is_joined = head[:4] == data.at(0, 4) and (
+            chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns.")
+        )
         if not is_joined or end <= position:
             break
         position = end

@@ -61,7 +61,7 @@ class Bytes:
     def at(self, position: int, count: int) -> bytes:
         """Bytes from a position on; fewer at the end of the file."""
         begin = position - self._start
-        if not (0 <= begin and begin + count <= len(self._window)):
+        if not (begin >= 0 and begin + count <= len(self._window)):
             self._file.seek(position)
             self._window, self._start, begin = self._file.read(max(count, _WINDOW)), position, 0
         return self._window[begin : begin + count]
@@ -96,7 +96,9 @@ class Pieces(io.RawIOBase):
         super().__init__()
         self.name = str(path)  # libsndfile's errors name it
         self._file = path.open("rb")
-        lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+        lengths = (
+            len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces
+        )
         self._pieces, self._ends = tuple(pieces), [*accumulate(lengths)]
         self._size, self._place = self._ends[-1] if self._ends else 0, 0
 
@@ -143,7 +145,9 @@ class Pieces(io.RawIOBase):
         try:
             self._file.seek(piece[1] - from_end)
             return self._file.read(count)
-        except OSError:  # the decoder is called from C, which knows no exceptions: it finds too little
+        except (
+            OSError
+        ):  # the decoder is called from C, which knows no exceptions: it finds too little
             return b""
 
 

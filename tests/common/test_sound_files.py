@@ -1,7 +1,7 @@
 """Every sound file through every reader: the same verdict, and all that is in it or a word about the rest.
 
-Headers are written here as other programs write them; what SoX, ffmpeg, flac, LAME and arecord leave behind was looked up
-in files that they wrote into a pipe.
+Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
+was looked up in files that they wrote into a pipe.
 """
 
 import io
@@ -77,7 +77,8 @@ def heard(path):
     np.testing.assert_allclose(outcomes["mono"][:, 0], whole.mean(axis=1), atol=1e-6)
     assert outcomes["header"] == len(whole)
     assert remarks["whole"] == remarks["blocks"] and set(remarks["header"]) <= set(remarks["whole"])
-    assert all(fact.problem is None and fact.duration_s * fact.sample_rate_hz == pytest.approx(len(whole)) for fact in facts)
+    assert all(fact.problem is None for fact in facts)
+    assert all(fact.duration_s * fact.sample_rate_hz == pytest.approx(len(whole)) for fact in facts)
     assert np.abs(whole).max() <= 1
     return Heard(whole, "", remarks["header"], remarks["whole"])
 
@@ -132,14 +133,13 @@ def wav(size, riff=None, before=b"", behind=b"", samples=None, order="<"):
     head = struct.pack(f"{order}IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff = min(size + 36, 0xFFFFFFFF) if riff is None else riff
     magic = b"RIFF" if order == "<" else b"RIFX"
-    return b"".join(
-        [magic, struct.pack(f"{order}I", riff), b"WAVEfmt ", head, before, b"data", struct.pack(f"{order}I", size), data, behind]
-    )
+    riff_size, data_size = (struct.pack(f"{order}I", each) for each in (riff, size))
+    return b"".join([magic, riff_size, b"WAVEfmt ", head, before, b"data", data_size, data, behind])
 
 
 STREAM_SIZES = [
-    0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFE, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFFFFE, 0x7FFFF000, 0x7FFFFF00, 0x80000000,
-    0x80000000 - 44, 0x7FFFF000 - 24, 0xFFFFF000,
+    0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFE, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFFFFE,
+    0x7FFFF000, 0x7FFFFF00, 0x80000000, 0x80000000 - 44, 0x7FFFF000 - 24, 0xFFFFF000,
 ]  # fmt: skip
 
 
@@ -356,11 +356,15 @@ def test_an_mp3_without_a_header_cut_in_a_frame_is_heard_with_a_warning(tmp_path
 
 ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
 ID3V2 = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
-APE = b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, 0xA0000000) + bytes(8) + bytes(32) + b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, 0x80000000) + bytes(8)
+APE_HEAD, APE_FOOT = (
+    b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, flags) + bytes(8) for flags in (0xA0000000, 0x80000000)
+)
+APE = APE_HEAD + bytes(32) + APE_FOOT
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-@pytest.mark.parametrize(("before", "behind"), [(b"", ID3V1), (ID3V2, b""), (ID3V2, ID3V1), (b"", APE), (ID3V2, APE + ID3V1)])
+@pytest.mark.parametrize("before", [b"", ID3V2])
+@pytest.mark.parametrize("behind", [b"", ID3V1, APE, APE + ID3V1], ids=["none", "id3v1", "ape", "both"])
 def test_tags_of_an_mp3_are_no_sound(tmp_path, mode, before, behind):
     content = mp3(noise(), mode)
     plain = heard(put(tmp_path, content)).audio
@@ -407,7 +411,8 @@ def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples
     audio[90_000] = value
     path = put(tmp_path, written(audio, *SIZED[name]))
     errors = set()
-    for route in (read_with_rate, lambda path: list(FileSource.open(path).blocks()), lambda path: read_mono(path, 8000)):
+    blocks, mono = (lambda path: list(FileSource.open(path).blocks())), (lambda path: read_mono(path, 8000))
+    for route in (read_with_rate, blocks, mono):
         with pytest.raises(DataError, match=r"a\.wav, sample 90000, channel 0") as caught:
             route(path)
         errors.add(str(caught.value).split("peak")[0])
