@@ -26,8 +26,8 @@ class Part:
 
     Attributes:
         pieces: what the decoder reads.
-        samples: length that the decoder must find in them; None: whatever it finds.
-        otherwise: what it reads instead where it finds another length.
+        samples: its length; None: what the decoder finds.
+        otherwise: what it reads instead where it finds another length; without any, it may find more.
         check_end: whether the decoder must be asked for the last sample to know that it is there.
     """
 
@@ -39,10 +39,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is found in a sound file: one part, or several that were joined, and what is odd about it."""
+    """What is found in a sound file.
+
+    Attributes:
+        parts: one, or several that were joined.
+        notes: what is odd about it.
+        is_known: whether it was looked at, rather than left to the decoder.
+    """
 
     parts: tuple[Part, ...]
     notes: tuple[Note, ...] = ()
+    is_known: bool = True
 
 
 class Bytes:

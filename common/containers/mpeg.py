@@ -93,6 +93,7 @@ class _Run:
     told_bytes: int | None = None
     n_frames: int = 0  # with sound
     bit_rates: set[int] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
     spans: list[tuple[int, int]] = field(default_factory=list)
     begin: int = 0
 
@@ -100,6 +101,7 @@ class _Run:
         """Counts a frame with sound."""
         self.n_frames += 1
         self.bit_rates.add(frame.header >> 12 & 15)
+        self.sizes.add(frame.n_bytes)
         self.extend(position, frame)
 
     def extend(self, position: int, frame: Frame) -> None:
@@ -276,10 +278,16 @@ def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
         (max(start, begin), stop) for start, stop in run.spans if stop > begin
     )
     if run.first.layer != 3:
-        return Part(sound, samples)
+        return Part((*sound, bytes(_missing_bytes(run))), samples)
     counted = (_first_frame(run), *sound)
     is_constant = len(run.bit_rates) == 1 and not run.info_bytes
     return Part(pieces, samples, counted) if is_constant else Part(counted)
+
+
+def _missing_bytes(run: _Run) -> int:
+    """Zeros behind the frames with which the decoder's guess of the length is not too low."""
+    largest = max(run.sizes) + 1
+    return (run.n_frames + 2) * largest - sum(stop - start for start, stop in run.spans)
 
 
 def _first_frame(run: _Run) -> bytes:

@@ -15,6 +15,7 @@ import soundfile
 from common.audio import read_header, read_mono, read_with_rate
 from common.audio_stream import FileSource
 from common.containers.layout import Pieces
+from common.containers.mpeg import parse_frame
 from common.dataset_report import examine
 from common.errors import DataError
 from common.notes import Note, collected, summaries
@@ -352,6 +353,30 @@ def test_an_mp3_without_a_header_cut_in_a_frame_is_heard_with_a_warning(tmp_path
     outcome = heard(put(tmp_path, content[starts[1] : starts[101] + 30]))
     assert 576 * 100 - 1200 <= len(outcome.audio) <= 576 * 100
     assert "may be truncated" in outcome.header_notes[0]
+
+
+def test_an_mp3_that_begins_within_a_frame_is_heard_from_the_next(tmp_path):
+    content = mp3(noise())
+    starts = frames_of(content)
+    outcome = heard(put(tmp_path, content[starts[50] + 20 :]))
+    n_samples = 576 * (len(starts) - 51)
+    assert n_samples - 1200 <= len(outcome.audio) <= n_samples
+
+
+@pytest.mark.parametrize(
+    ("header", "n_bytes", "samples", "rate_hz"),
+    [
+        (0xFFFB9000, 417, 1152, 44100),  # layer III: 144 * 128000 / 44100
+        (0xFFFB9200, 418, 1152, 44100),  # with padding
+        (0xFFF39000, 261, 576, 22050),  # version 2: 72 * 80000 / 22050
+        (0xFFE39800, 720, 576, 8000),  # version 2.5: 72 * 80000 / 8000
+        (0xFFFDA400, 576, 1152, 48000),  # layer II: 144 * 192000 / 48000
+        (0xFFFF8800, 384, 384, 32000),  # layer I: 4 * (12 * 256000 / 32000)
+    ],
+)
+def test_frames_of_mpeg_have_the_sizes_of_the_standard(header, n_bytes, samples, rate_hz):
+    frame = parse_frame(header.to_bytes(4, "big"))
+    assert (frame.n_bytes, frame.samples, frame.rate_hz) == (n_bytes, samples, rate_hz)
 
 
 ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
