@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from common.containers.find import layout_of
+from common.containers.find import layout_of, layout_of_mpeg
 from common.containers.layout import Part, Piece, Pieces, damaged, truncated
 from common.errors import DataError
 from common.files import atomic_path
@@ -139,6 +139,7 @@ class OpenSound:
         rate_hz: its sample rate.
         channels: their number.
         samples: its length, all parts together.
+        container: libsndfile's name of what it is.
         is_lossy: whether its decoder may exceed full scale.
     """
 
@@ -152,7 +153,8 @@ class OpenSound:
             file, pieces = self._open_part(part)
             kinds.add((file.samplerate, file.channels, file.subtype in _LOSSY))
             self._pieces.append(pieces)
-            self._lengths.append(file.frames)
+            self._lengths.append(file.frames if part.samples is None or part.otherwise else part.samples)
+            container = file.format
             if len(parts) == 1:
                 self._file = file
                 if file.format in _WITHOUT_LENGTH:
@@ -163,7 +165,7 @@ class OpenSound:
             told = " and ".join(f"{rate} Hz with {count} channel(s)" for rate, count, _ in sorted(kinds))
             raise damaged(path, f"Recordings of different kinds were joined in it: {told}. Expected: one kind.")
         self.rate_hz, self.channels, self.is_lossy = max(kinds)
-        self.samples = sum(self._lengths)
+        self.samples, self.container = sum(self._lengths), container
 
     def blocks(self, at_once: bool = False) -> Iterator[np.ndarray]:
         """Yields the samples, and tells what is odd about them.
@@ -205,7 +207,7 @@ class OpenSound:
         if part.samples is not None and file.frames != part.samples and part.otherwise:
             file.close()
             file, pieces = self._open(part.otherwise), part.otherwise
-        elif part.samples is not None and file.frames != part.samples:
+        elif part.samples is not None and file.frames < part.samples:
             raise damaged(self.path, f"Expected: {part.samples} samples. Received: {file.frames}.")
         if (part.check_end or file.format in _WITHOUT_LENGTH) and file.frames:
             file.seek(file.frames - 1)
@@ -244,7 +246,7 @@ class OpenSound:
         if block.dtype == np.int16:
             return from_int16(block), 0
         n_cut = 0
-        if self.is_lossy and max(float(block.max()), -float(block.min())) < np.inf:  # NaN and infinity are refused below
+        if self.is_lossy and np.isfinite(max(float(block.max()), -float(block.min()))):  # others are refused below
             n_cut = int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1.0, 1.0) if n_cut else block
         check_values(self.path, block, before)
@@ -258,9 +260,14 @@ def opened(path: Path) -> Iterator[OpenSound]:
     try:
         layout = layout_of(path)
         sound = OpenSound(path, layout.parts, layout.notes)
+        if not layout.is_known and sound.container == "MP3":
+            sound.close()
+            layout = layout_of_mpeg(path)
+            sound = OpenSound(path, layout.parts, layout.notes)
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the permissions."
+            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the "
+            "permissions."
         ) from error
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error

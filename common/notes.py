@@ -1,7 +1,7 @@
-"""Remarks about recordings that are used although something about them is odd: never silent, and one line for each kind.
+"""Remarks about recordings that are used although something about them is odd: never silent.
 
-Readers call `note`. Within `collected` the remarks are kept, so that a whole dataset needs one line for each kind of them;
-anywhere else each becomes a line of the log at once.
+Readers call `note`. Within `collected` the remarks are kept, so that a whole dataset needs one line
+for each kind of them; anywhere else each becomes a line of the log at once.
 """
 
 import logging

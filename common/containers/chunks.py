@@ -1,9 +1,9 @@
 """Containers whose header tells how many bytes of sound follow: RIFF, W64, AIFF, AU, CAF and more.
 
-Writers of streams cannot know that number when they write the header. What they write instead, so far as it was seen:
+Writers of streams cannot know that number when they write the header. What they write instead:
 
     0xFFFFFFFF         the documents of AU and RF64; ffmpeg, in WAV
-    0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less the header's bytes, and more like these: SoX, arecord, MPlayer
+    0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord, MPlayer
     0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave
     -1                 CAF, by its document
     24, 2**63, -1      W64: SoX, ffmpeg
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from common.containers.layout import STREAM, TRAILING, Bytes, Layout, Part, Piece, truncated
 from common.notes import Note
 
-_STREAM_32 = 0x7F000000  # from here on, sizes of 32 bits stand for "not known" where so much is not there
+_STREAM_32 = (
+    0x7F000000  # from here on, sizes of 32 bits stand for "not known" where so much is not there
+)
 _LARGEST_32 = 0xFFFFFFFF
 _MOST_CHUNKS = 10_000
 _W64_TAIL = {  # of a chunk's 16 bytes, after its four letters
@@ -95,7 +97,9 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
     Raises:
         DataError: the sound is truncated.
     """
-    chunk = next((each for each in _chunks(data, start + form.first, form) if each.name == form.sound), None)
+    chunk = next(
+        (each for each in _chunks(data, start + form.first, form) if each.name == form.sound), None
+    )
     if chunk is None:
         return Layout((Part(((start, data.size),)),)), data.size, None
     present = data.size - chunk.start
@@ -114,14 +118,20 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
     else:
         promised, end = present, data.size
         pieces, notes = _corrected(data, start, form, chunk), (Note(data.path, STREAM),)
-    return Layout((Part(_readable(data, start, pieces)),), notes), end, _Chunk(chunk.name, chunk.start, promised)
+    return (
+        Layout((Part(_readable(data, start, pieces)),), notes),
+        end,
+        _Chunk(chunk.name, chunk.start, promised),
+    )
 
 
 def _promised(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[int, bool]:
     """Bytes of sound that a header promises, and whether it means that."""
     size, present = chunk.size, data.size - chunk.start
     if data.at(start, 4) in (b"RF64", b"BW64") and size == _LARGEST_32:
-        ds64 = next((each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None)
+        ds64 = next(
+            (each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None
+        )
         size = struct.unpack("<Q", data.at(ds64.start + 8, 8))[0] if ds64 and ds64.size >= 16 else 0
         return size, 0 < size < 2**62
     if form.size[1:] == "I":
@@ -151,7 +161,9 @@ def _aligned(position: int, form: _Form) -> int:
 def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
     """Where the chunks behind the sound end; what follows then belongs to no chunk."""
     end = min(position, data.size)
-    for begin in dict.fromkeys((_aligned(position, form), position)):  # some writers forget the padding
+    for begin in dict.fromkeys(
+        (_aligned(position, form), position)
+    ):  # some writers forget the padding
         reached = min(begin, data.size)
         for _ in range(_MOST_CHUNKS):
             header = data.at(reached, form.header_bytes)
@@ -192,7 +204,11 @@ def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Pie
     pieces: list[Piece] = []
     position = start
     for place, value in sizes:
-        width = "<Q" if head in (b"RF64", b"BW64") and value > 0 and place < chunk.start - n_bytes else form.size
+        width = (
+            "<Q"
+            if head in (b"RF64", b"BW64") and value > 0 and place < chunk.start - n_bytes
+            else form.size
+        )
         limit = _LARGEST_32 if width[1:] == "I" else 2**62
         pieces += [(position, place), struct.pack(width, min(value, limit))]
         position = place + struct.calcsize(width)
@@ -201,7 +217,9 @@ def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Pie
 
 def _sizes_of_ds64(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> list[tuple[int, int]]:
     """Where the chunk of long sizes tells those of the file and of its sound, and what is true."""
-    ds64 = next((each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None)
+    ds64 = next(
+        (each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None
+    )
     if ds64 is None or ds64.size < 16 or ds64.start + 16 > chunk.start:
         return []
     return [(ds64.start, data.size - start - 8), (ds64.start + 8, data.size - chunk.start)]
@@ -246,7 +264,10 @@ def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
     if head[:8] == b"NIST_1A\n":
         told = dict(re.findall(rb"(\w+) -i (\d+)", data.at(0, 1024)))
         header_bytes = int(re.sub(rb"\D", b"", head[8:16]) or 1024)
-        counts = [int(told.get(name, 0)) for name in (b"sample_count", b"channel_count", b"sample_n_bytes")]
+        counts = [
+            int(told.get(name, 0))
+            for name in (b"sample_count", b"channel_count", b"sample_n_bytes")
+        ]
         promised = counts[0] * counts[1] * counts[2]
     elif head[:4] == b"2BIT" and len(data.at(0, 128)) == 128:
         header_bytes = 128
@@ -260,7 +281,9 @@ def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
     else:
         return None
     if promised > data.size - header_bytes:
-        raise truncated(data.path, f"{promised} bytes of audio", str(max(0, data.size - header_bytes)))
+        raise truncated(
+            data.path, f"{promised} bytes of audio", str(max(0, data.size - header_bytes))
+        )
     return Layout((Part(((0, data.size),)),))
 
 
@@ -276,5 +299,7 @@ def holds_mpeg(data: Bytes, start: int, form: _Form) -> bool:
     """Whether the sound of a RIFF file is MPEG audio."""
     if form is not _RIFF:
         return False
-    told = next((each for each in _chunks(data, start + form.first, form) if each.name == b"fmt "), None)
+    told = next(
+        (each for each in _chunks(data, start + form.first, form) if each.name == b"fmt "), None
+    )
     return told is not None and data.at(told.start, 2) in (b"\x50\0", b"\x55\0")

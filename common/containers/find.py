@@ -41,7 +41,19 @@ def layout_of(path: Path) -> Layout:
 
 
 def _as_it_is(data: Bytes) -> Layout:
-    return Layout((Part(((0, data.size),)),))
+    return Layout((Part(((0, data.size),)),), is_known=False)
+
+
+def layout_of_mpeg(path: Path) -> Layout:
+    """Looks at a file that the decoder takes for MPEG audio although it begins with something else.
+
+    Raises:
+        DataError: see `layout_of`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = Bytes(path, file)
+        return mpeg_layout(data, 0, data.size) or _as_it_is(data)
 
 
 def _sized_layout(data: Bytes) -> Layout:
@@ -54,7 +66,9 @@ def _sized_layout(data: Bytes) -> Layout:
         parts += layout.parts
         notes += layout.notes
         head = data.at(end, 64)
-        is_joined = head[:4] == data.at(0, 4) and (chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns."))
+        is_joined = head[:4] == data.at(0, 4) and (
+            chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns.")
+        )
         if not is_joined or end <= position:
             break
         position = end

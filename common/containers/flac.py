@@ -61,7 +61,11 @@ def _part(data: Bytes, start: int, stop: int) -> tuple[Part, list[Note]]:
     pieces: tuple[Piece, ...] = (
         (start, start + _TOTAL_AT), told, bytes(16), (start + _STREAMINFO + 34, stop),
     )  # fmt: skip
-    kind = Note(data.path, UNCOUNTED, found - promised, "samples") if promised else Note(data.path, STREAM)
+    kind = (
+        Note(data.path, UNCOUNTED, found - promised, "samples")
+        if promised
+        else Note(data.path, STREAM)
+    )
     return Part(pieces, check_end=True), [kind]
 
 
@@ -100,7 +104,12 @@ def _frame_end(head: bytes, info: bytes) -> int | None:
         else 256 << (size_code - 8)
     )
     place += extra + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if size_code == 0 or rate_code == 15 or len(head) <= place or _crc8(head[:place]) != head[place]:
+    if (
+        size_code == 0
+        or rate_code == 15
+        or len(head) <= place
+        or _crc8(head[:place]) != head[place]
+    ):
         return None
     if 0 < rate_code < 12 and _RATES_HZ[rate_code] != rate_hz:
         return None
@@ -115,7 +124,12 @@ def _coded_number(content: bytes) -> tuple[int | None, int]:
     ones = next((bit for bit in range(8) if not content[0] << bit & 0x80), 8)
     if ones == 0:
         return content[0], 1
-    if ones == 1 or ones == 8 or len(content) < ones or any(byte >> 6 != 2 for byte in content[1:ones]):
+    if (
+        ones == 1
+        or ones == 8
+        or len(content) < ones
+        or any(byte >> 6 != 2 for byte in content[1:ones])
+    ):
         return None, 0
     number = content[0] & 0x7F >> ones
     for byte in content[1:ones]:

@@ -26,8 +26,8 @@ class Part:
 
     Attributes:
         pieces: what the decoder reads.
-        samples: length that the decoder must find in them; None: whatever it finds.
-        otherwise: what it reads instead where it finds another length.
+        samples: its length; None: what the decoder finds.
+        otherwise: what it reads instead where it finds another length; without any, it may find more.
         check_end: whether the decoder must be asked for the last sample to know that it is there.
     """
 
@@ -39,10 +39,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is found in a sound file: one part, or several that were joined, and what is odd about it."""
+    """What is found in a sound file.
+
+    Attributes:
+        parts: one, or several that were joined.
+        notes: what is odd about it.
+        is_known: whether it was looked at, rather than left to the decoder.
+    """
 
     parts: tuple[Part, ...]
     notes: tuple[Note, ...] = ()
+    is_known: bool = True
 
 
 class Bytes:
@@ -61,7 +68,7 @@ class Bytes:
     def at(self, position: int, count: int) -> bytes:
         """Bytes from a position on; fewer at the end of the file."""
         begin = position - self._start
-        if not (0 <= begin and begin + count <= len(self._window)):
+        if not (begin >= 0 and begin + count <= len(self._window)):
             self._file.seek(position)
             self._window, self._start, begin = self._file.read(max(count, _WINDOW)), position, 0
         return self._window[begin : begin + count]
@@ -96,7 +103,9 @@ class Pieces(io.RawIOBase):
         super().__init__()
         self.name = str(path)  # libsndfile's errors name it
         self._file = path.open("rb")
-        lengths = (len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces)
+        lengths = (
+            len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces
+        )
         self._pieces, self._ends = tuple(pieces), [*accumulate(lengths)]
         self._size, self._place = self._ends[-1] if self._ends else 0, 0
 
@@ -143,7 +152,9 @@ class Pieces(io.RawIOBase):
         try:
             self._file.seek(piece[1] - from_end)
             return self._file.read(count)
-        except OSError:  # the decoder is called from C, which knows no exceptions: it finds too little
+        except (
+            OSError
+        ):  # the decoder is called from C, which knows no exceptions: it finds too little
             return b""
 
 

@@ -1,8 +1,9 @@
-"""MPEG audio (MP3): a file is a row of frames, which are counted here; its length stands nowhere else for certain.
+"""MPEG audio (MP3): a row of frames, which are counted here; the length stands nowhere for certain.
 
-An encoder may put a frame without sound before the others that tells their number ("Xing", "Info" of LAME, "VBRI"). Where it
-is missing, libsndfile guesses the length from the first bit rates; where files were joined, it believes the first of them.
-A frame with the number counted here takes its place then.
+An encoder may put a frame without sound before the others that tells their number ("Xing", "Info"
+of LAME, "VBRI"). Where it is missing, libsndfile guesses the length from the first bit rates; where
+files were joined, it believes the first of them. A frame with the number counted here takes its
+place then.
 
 References:
     ISO/IEC 11172-3 and 13818-3: header of a frame, samples and bytes of each layer.
@@ -25,10 +26,14 @@ _KBPS = {  # by (version 1, layer)
 }
 _RATES_HZ = (44100, 48000, 32000)  # of version 1; half of it in version 2, a quarter in 2.5
 _MARKS = rb"\xff[\xe0-\xff]|ID3|TAG|APETAGEX|LYRICSBEGIN"  # that a frame or a tag begins with
-_SAME = 0xFFFE0C00  # bits of a header that all frames of a stream share: version, layer, sample rate
+_SAME = (
+    0xFFFE0C00  # bits of a header that all frames of a stream share: version, layer, sample rate
+)
 JOINED = "several recordings were joined in it: all of them are heard, one after another"
 UNCOUNTED = "it has more frames than its header tells: all of them are heard"
-CUT_FRAME = "its last frame is cut off, and nothing tells how long it should be: it may be truncated"
+CUT_FRAME = (
+    "its last frame is cut off, and nothing tells how long it should be: it may be truncated"
+)
 JUNK = "between its frames lies what is no sound: left out"
 FREE = "its frames tell no bit rate, so that they cannot be counted: it may be longer than it seems"
 
@@ -72,7 +77,9 @@ def parse_frame(content: bytes) -> Frame | None:
     rate_hz = _RATES_HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
     samples = 384 if layer == 1 else 576 if layer == 3 and not is_first else 1152
     unit = 4 if layer == 1 else 1
-    n_bytes = samples // 8 * _KBPS[is_first, layer][bit_rate] * 1000 // rate_hz // unit + (header >> 9 & 1)
+    n_bytes = samples // 8 * _KBPS[is_first, layer][bit_rate] * 1000 // rate_hz // unit + (
+        header >> 9 & 1
+    )
     return Frame(n_bytes * unit, samples, rate_hz, header)
 
 
@@ -86,6 +93,7 @@ class _Run:
     told_bytes: int | None = None
     n_frames: int = 0  # with sound
     bit_rates: set[int] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
     spans: list[tuple[int, int]] = field(default_factory=list)
     begin: int = 0
 
@@ -93,6 +101,7 @@ class _Run:
         """Counts a frame with sound."""
         self.n_frames += 1
         self.bit_rates.add(frame.header >> 12 & 15)
+        self.sizes.add(frame.n_bytes)
         self.extend(position, frame)
 
     def extend(self, position: int, frame: Frame) -> None:
@@ -122,8 +131,13 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
         return _free_layout(data, start, stop)
     kinds = {(run.first.rate_hz, 1 if run.first.is_mono else 2) for run in runs}
     if len(kinds) > 1:
-        told = " and ".join(f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(kinds))
-        raise damaged(data.path, f"Recordings of different kinds were joined in it: {told}. Expected: one kind.")
+        told = " and ".join(
+            f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(kinds)
+        )
+        raise damaged(
+            data.path,
+            f"Recordings of different kinds were joined in it: {told}. Expected: one kind.",
+        )
     notes = []
     for number, run in enumerate(runs):
         notes += _checked(data, run, is_cut and number == len(runs) - 1)
@@ -134,13 +148,14 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
 
 
 def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
-    """Finds the frames: recordings, bytes that are neither frames nor tags, and whether the last frame is cut off."""
+    """Finds recordings, counts bytes that are no frames or tags, and tells if the last frame is cut."""
     runs: list[_Run] = []
     run: _Run | None = None
     junk, position, is_cut = 0, start, False
     while position + 4 <= stop:
         frame = parse_frame(data.at(position, 4))
-        if frame is not None and (run is not None and _same(frame, run.first) or _followed(data, position, frame, stop)):
+        goes_on = frame is not None and run is not None and _same(frame, run.first)
+        if frame is not None and (goes_on or _followed(data, position, frame, stop)):
             if position + frame.n_bytes > stop:
                 is_cut = True
                 break
@@ -173,14 +188,16 @@ def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
     if after + 4 > stop:
         return after <= stop
     following = parse_frame(data.at(after, 4))
-    return following is not None and _same(following, frame) or _tag_bytes(data, after, stop) > 0
+    return (following is not None and _same(following, frame)) or _tag_bytes(data, after, stop) > 0
 
 
 def _next_frame(data: Bytes, position: int, stop: int) -> int:
     """Where the next frame or tag begins; `stop` without any."""
     while (position := data.find(_MARKS, position, stop)) >= 0:
         frame = parse_frame(data.at(position, 4))
-        if (frame is not None and _followed(data, position, frame, stop)) or _tag_bytes(data, position, stop):
+        if (frame is not None and _followed(data, position, frame, stop)) or _tag_bytes(
+            data, position, stop
+        ):
             return position
         position += 1
     return stop
@@ -238,35 +255,53 @@ def _checked(data: Bytes, run: _Run, is_cut: bool) -> list[Note]:
     told = run.told_frames
     if told is None:
         return [Note(data.path, CUT_FRAME)] if is_cut else []
-    counts_itself = told == run.n_frames + 1 and (run.told_bytes is None or run.told_bytes <= n_bytes)
+    counts_itself = told == run.n_frames + 1 and (
+        run.told_bytes is None or run.told_bytes <= n_bytes
+    )
     if told > run.n_frames and not counts_itself:
         raise truncated(data.path, f"{told} frames", str(run.n_frames))
-    return [Note(data.path, UNCOUNTED, run.n_frames - told, "frames")] if told < run.n_frames else []
+    return (
+        [Note(data.path, UNCOUNTED, run.n_frames - told, "frames")] if told < run.n_frames else []
+    )
 
 
 def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
-    """What is decoded of a run: its bytes as they are where they tell the right length, or with a new first frame."""
-    pieces: tuple[Piece, ...] = (whole,) if whole else tuple(run.spans)
+    """Returns what is decoded of a run: its bytes where they tell its length, or a new first frame."""
+    pieces: tuple[Piece, ...] = tuple(run.spans)
+    if whole is not None and len(pieces) == 1:  # tags are left to the decoder
+        pieces = (whole,)
     samples = run.n_frames * run.first.samples
     if run.told_frames == run.n_frames:
         return Part(pieces)
-    frames = [(max(start, run.begin + run.info_bytes), stop) for start, stop in run.spans]
-    sound = tuple((start, stop) for start, stop in frames if start < stop)
+    begin = run.begin + run.info_bytes
+    sound: tuple[Piece, ...] = tuple(
+        (max(start, begin), stop) for start, stop in run.spans if stop > begin
+    )
     if run.first.layer != 3:
-        return Part(sound, samples)
+        return Part((*sound, bytes(_missing_bytes(run))), samples)
     counted = (_first_frame(run), *sound)
     is_constant = len(run.bit_rates) == 1 and not run.info_bytes
     return Part(pieces, samples, counted) if is_constant else Part(counted)
 
 
+def _missing_bytes(run: _Run) -> int:
+    """Zeros behind the frames with which the decoder's guess of the length is not too low."""
+    largest = max(run.sizes) + 1
+    return (run.n_frames + 2) * largest - sum(stop - start for start, stop in run.spans)
+
+
 def _first_frame(run: _Run) -> bytes:
     """A frame without sound that tells how many come after it."""
     header = run.first.header | 1 << 16  # no checksum
-    frames = (parse_frame((header & ~0xF200 | code << 12).to_bytes(4, "big")) for code in range(1, 15))
+    frames = (
+        parse_frame((header & ~0xF200 | code << 12).to_bytes(4, "big")) for code in range(1, 15)
+    )
     needed = 4 + run.first.side_bytes + 12
     frame = next(each for each in frames if each is not None and each.n_bytes >= needed)
     told = b"Xing" + struct.pack(">II", 1, run.n_frames)
-    return (frame.header.to_bytes(4, "big") + bytes(frame.side_bytes) + told).ljust(frame.n_bytes, b"\0")
+    return (frame.header.to_bytes(4, "big") + bytes(frame.side_bytes) + told).ljust(
+        frame.n_bytes, b"\0"
+    )
 
 
 def _free_layout(data: Bytes, start: int, stop: int) -> Layout | None:
@@ -282,4 +317,3 @@ def _free_layout(data: Bytes, start: int, stop: int) -> Layout | None:
 def mp3_tag(data: Bytes) -> int:
     """Bytes of the tag that a file begins with; 0 without one."""
     return _tag_bytes(data, 0, data.size) if data.at(0, 3) == b"ID3" else 0
-

@@ -46,7 +46,9 @@ def ogg_layout(data: Bytes) -> Layout:
         n_bytes = _page_bytes(head)
         if n_bytes is None or position + n_bytes > data.size:
             raise truncated(
-                data.path, f"a page of {n_bytes or _HEAD_BYTES} bytes at byte {position}", str(data.size - position)
+                data.path,
+                f"a page of {n_bytes or _HEAD_BYTES} bytes at byte {position}",
+                str(data.size - position),
             )
         _take_page(data, links, head, position, position + n_bytes)
         position += n_bytes
@@ -70,7 +72,10 @@ def _take_page(data: Bytes, links: list[_Link], head: bytes, start: int, stop: i
         links.append(_Link(start, stop))
     link = links[-1]
     if serial in link.numbers and not begins and number != link.numbers[serial] + 1 and number:
-        raise damaged(data.path, f"Pages {link.numbers[serial] + 1} to {number - 1} are missing before byte {start}.")
+        raise damaged(
+            data.path,
+            f"Pages {link.numbers[serial] + 1} to {number - 1} are missing before byte {start}.",
+        )
     link.numbers[serial] = number
     link.stop = stop
     link.has_sound |= not begins

@@ -1,10 +1,11 @@
 """Every sound file through every reader: the same verdict, and all that is in it or a word about the rest.
 
-Headers are written here as other programs write them; what SoX, ffmpeg, flac, LAME and arecord leave behind was looked up
-in files that they wrote into a pipe.
+Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
+was looked up in files that they wrote into a pipe.
 """
 
 import io
+import logging
 import struct
 from dataclasses import dataclass
 
@@ -15,10 +16,13 @@ import soundfile
 from common.audio import read_header, read_mono, read_with_rate
 from common.audio_stream import FileSource
 from common.containers.layout import Pieces
+from common.containers.mpeg import parse_frame
 from common.dataset_report import examine
 from common.errors import DataError
+from common.extraction import Item, extract
 from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig
+from common.tfrecord import ArraySpec, ExampleSchema
 
 RATE = 16000
 N = 12 * RATE + 7  # more than two blocks of the block reader
@@ -77,7 +81,8 @@ def heard(path):
     np.testing.assert_allclose(outcomes["mono"][:, 0], whole.mean(axis=1), atol=1e-6)
     assert outcomes["header"] == len(whole)
     assert remarks["whole"] == remarks["blocks"] and set(remarks["header"]) <= set(remarks["whole"])
-    assert all(fact.problem is None and fact.duration_s * fact.sample_rate_hz == pytest.approx(len(whole)) for fact in facts)
+    assert all(fact.problem is None for fact in facts)
+    assert all(fact.duration_s * fact.sample_rate_hz == pytest.approx(len(whole)) for fact in facts)
     assert np.abs(whole).max() <= 1
     return Heard(whole, "", remarks["header"], remarks["whole"])
 
@@ -132,14 +137,13 @@ def wav(size, riff=None, before=b"", behind=b"", samples=None, order="<"):
     head = struct.pack(f"{order}IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff = min(size + 36, 0xFFFFFFFF) if riff is None else riff
     magic = b"RIFF" if order == "<" else b"RIFX"
-    return b"".join(
-        [magic, struct.pack(f"{order}I", riff), b"WAVEfmt ", head, before, b"data", struct.pack(f"{order}I", size), data, behind]
-    )
+    riff_size, data_size = (struct.pack(f"{order}I", each) for each in (riff, size))
+    return b"".join([magic, riff_size, b"WAVEfmt ", head, before, b"data", data_size, data, behind])
 
 
 STREAM_SIZES = [
-    0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFE, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFFFFE, 0x7FFFF000, 0x7FFFFF00, 0x80000000,
-    0x80000000 - 44, 0x7FFFF000 - 24, 0xFFFFF000,
+    0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFE, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFFFFE,
+    0x7FFFF000, 0x7FFFFF00, 0x80000000, 0x80000000 - 44, 0x7FFFF000 - 24, 0xFFFFF000,
 ]  # fmt: skip
 
 
@@ -354,13 +358,41 @@ def test_an_mp3_without_a_header_cut_in_a_frame_is_heard_with_a_warning(tmp_path
     assert "may be truncated" in outcome.header_notes[0]
 
 
+def test_an_mp3_that_begins_within_a_frame_is_refused_or_heard_from_the_next(tmp_path):
+    content = mp3(noise())
+    starts = frames_of(content)
+    outcome = heard(put(tmp_path, content[starts[50] + 20 :]))
+    n_samples = 576 * (len(starts) - 51)
+    assert outcome.error or n_samples - 1200 <= len(outcome.audio) <= n_samples
+
+
+@pytest.mark.parametrize(
+    ("header", "n_bytes", "samples", "rate_hz"),
+    [
+        (0xFFFB9000, 417, 1152, 44100),  # layer III: 144 * 128000 / 44100
+        (0xFFFB9200, 418, 1152, 44100),  # with padding
+        (0xFFF39000, 261, 576, 22050),  # version 2: 72 * 80000 / 22050
+        (0xFFE39800, 720, 576, 8000),  # version 2.5: 72 * 80000 / 8000
+        (0xFFFDA400, 576, 1152, 48000),  # layer II: 144 * 192000 / 48000
+        (0xFFFF8800, 384, 384, 32000),  # layer I: 4 * (12 * 256000 / 32000)
+    ],
+)
+def test_frames_of_mpeg_have_the_sizes_of_the_standard(header, n_bytes, samples, rate_hz):
+    frame = parse_frame(header.to_bytes(4, "big"))
+    assert (frame.n_bytes, frame.samples, frame.rate_hz) == (n_bytes, samples, rate_hz)
+
+
 ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
 ID3V2 = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
-APE = b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, 0xA0000000) + bytes(8) + bytes(32) + b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, 0x80000000) + bytes(8)
+APE_HEAD, APE_FOOT = (
+    b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, flags) + bytes(8) for flags in (0xA0000000, 0x80000000)
+)
+APE = APE_HEAD + bytes(32) + APE_FOOT
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
-@pytest.mark.parametrize(("before", "behind"), [(b"", ID3V1), (ID3V2, b""), (ID3V2, ID3V1), (b"", APE), (ID3V2, APE + ID3V1)])
+@pytest.mark.parametrize("before", [b"", ID3V2])
+@pytest.mark.parametrize("behind", [b"", ID3V1, APE, APE + ID3V1], ids=["none", "id3v1", "ape", "both"])
 def test_tags_of_an_mp3_are_no_sound(tmp_path, mode, before, behind):
     content = mp3(noise(), mode)
     plain = heard(put(tmp_path, content)).audio
@@ -407,7 +439,8 @@ def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples
     audio[90_000] = value
     path = put(tmp_path, written(audio, *SIZED[name]))
     errors = set()
-    for route in (read_with_rate, lambda path: list(FileSource.open(path).blocks()), lambda path: read_mono(path, 8000)):
+    blocks, mono = (lambda path: list(FileSource.open(path).blocks())), (lambda path: read_mono(path, 8000))
+    for route in (read_with_rate, blocks, mono):
         with pytest.raises(DataError, match=r"a\.wav, sample 90000, channel 0") as caught:
             route(path)
         errors.add(str(caught.value).split("peak")[0])
@@ -421,6 +454,25 @@ def test_remarks_of_many_recordings_are_one_line_for_each_kind(tmp_path):
         f"3 recording(s), such as {tmp_path}/1.ogg: it is loud (6 values in all).",
         f"1 recording(s), such as {tmp_path}/a.wav: it is odd.",
     ]
+
+
+def features_of(item):
+    """Any array of a recording."""
+    return {"features": read_mono(item.sources[0], RATE)[:100, :, None]}
+
+
+def test_an_extraction_tells_of_odd_recordings_in_one_line_for_each_kind(tmp_path, caplog):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.ogg").write_bytes(written(SQUARE, "OGG", "VORBIS"))
+    put(tmp_path, wav(0xFFFFFFFF), "c.wav")
+    items = [Item(path.stem, "x", (path,)) for path in sorted(tmp_path.iterdir())]
+    schema = ExampleSchema({"features": ArraySpec("float32", (None, 1, 1))})
+    with caplog.at_level(logging.WARNING):
+        extract(tmp_path / "store", items, features_of, schema, {}, parallel=ONE, progress=False)
+    told = [record.message for record in caplog.records]
+    assert len(told) == 2
+    assert "2 recording(s), such as" in told[0] and "exceeds full scale" in told[0]
+    assert "1 recording(s), such as" in told[1] and "as of a stream" in told[1]
 
 
 def test_a_file_of_pieces_reads_as_the_pieces_joined(tmp_path):

@@ -49,9 +49,12 @@ STREAMS = {
     "rf64": stream(sound("RF64"), b"ds64", 16, bytes(8)), "aiff": stream(sound("AIFF"), b"SSND", 4, bytes(4)),
     "au": stream(sound("AU"), b".snd", 8, b"\xff\xff\xff\xff"), "caf": stream(sound("CAF"), b"data", 4, b"\xff" * 8),
     "w64": stream(sound("W64"), b"data", 16, bytes(8)), "flac": stream(sound("FLAC"), b"fLaC", 22, bytes(4)),
-    "svx": sound("SVX", channels=1), "nist": sound("NIST"), "avr": sound("AVR"), "voc": sound("VOC"), "wve": sound("WVE", "ALAW", channels=1),
+    "svx": sound("SVX", channels=1), "nist": sound("NIST"), "avr": sound("AVR"), "voc": sound("VOC"),
+    "wve": sound("WVE", "ALAW", channels=1),
 }  # fmt: skip
-PACKETS = {"vorbis": sound("OGG", "VORBIS", 4000), "opus": sound("OGG", "OPUS", 4000), "flac": sound("FLAC", samples=9000)}
+PACKETS = {
+    "vorbis": sound("OGG", "VORBIS", 4000), "opus": sound("OGG", "OPUS", 4000), "flac": sound("FLAC", samples=9000),
+}  # fmt: skip
 MP3S = {"mp3": sound("MP3", "MPEG_LAYER_III", 9000), "mono": sound("MP3", "MPEG_LAYER_III", 9000, 1)}
 MP3S["bare"] = MP3S["mono"][MP3S["mono"].index(b"\xff", 144) :]
 JOINED = {f"{name} joined": 2 * content for name, content in (STREAMS | PACKETS | MP3S | {"pcm": WAVS["pcm"]}).items()}

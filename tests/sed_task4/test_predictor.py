@@ -153,23 +153,29 @@ def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp
         told = capsys.readouterr().err
         assert "not finite" in told and "Empty recording" in told
         made = sorted(path.name for path in out.iterdir())
-        assert made == (["d"] if program is separate else [f"{name}.{kind}" for name in "cd" for kind in ("json", "png", "tsv")])
+        predicted = [f"{name}.{kind}" for name in "cd" for kind in ("json", "png", "tsv")]
+        assert made == (["d"] if program is separate else predicted)
 
 
 def events_of(predictor, arrays, **options):
     """Labels and times of the events in arrays that are fed one after another."""
     listener = predictor.listen(**options)
     parts = [*(listener.feed(array) for array in arrays), listener.finish()]
-    return [(e.label, round(e.onset_s, 3), round(e.offset_s, 3)) for part in parts for each in part for e in each.events]
+    events = [event for part in parts for heard in part for event in heard.events]
+    return [(event.label, round(event.onset_s, 3), round(event.offset_s, 3)) for event in events]
 
 
-@pytest.mark.parametrize("form", ["flat", "float64", "int16", ">i2", "int32", "list", "stereo", "pieces", "noncontiguous"])
+FORMS = "flat", "float64", "int16", ">i2", "int32", "list", "stereo", "pieces", "noncontiguous"
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_arrays_of_any_type_give_the_events_of_the_file(predictor, form):
     whole = np.round(noises(4.3, RATE_HZ, 1) * 32768) / 32768
     integers = np.round(whole * 32768).astype(np.int16)
     arrays = {
-        "flat": [whole[:, 0]], "float64": [whole.astype(np.float64)], "int16": [integers], ">i2": [integers.astype(">i2")],
-        "int32": [integers.astype(np.int32) * 65536], "list": [whole[:, 0].tolist()], "stereo": [np.repeat(whole, 2, 1)],
+        "flat": [whole[:, 0]], "float64": [whole.astype(np.float64)], "int16": [integers],
+        ">i2": [integers.astype(">i2")], "int32": [integers.astype(np.int32) * 65536],
+        "list": [whole[:, 0].tolist()], "stereo": [np.repeat(whole, 2, 1)],
         "pieces": np.array_split(integers[:, 0], 70), "noncontiguous": [np.repeat(whole, 2, 0)[::2]],
     }[form]  # fmt: skip
     expected = events_of(predictor, [whole.astype(np.float32)])
