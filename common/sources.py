@@ -175,11 +175,12 @@ def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) ->
     Raises:
         DataError: it cannot be written.
     """
-    hidden = {"ctime_ns": 0, "inode": 0} if copied_along else {}
-    note = [
-        (item.name, item.fingerprint, [describe(source)._replace(**hidden) for source in item.sources])
-        for item in items
-    ]
+    note = []
+    for item in items:
+        files = [describe(source) for source in item.sources]
+        note.append(
+            (item.name, item.fingerprint, [f._replace(ctime_ns=0, inode=0) for f in files] if copied_along else files)
+        )
     write_text(path, json.dumps(note) + "\n")
 
 
