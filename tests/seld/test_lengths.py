@@ -10,9 +10,12 @@ import pytest
 import soundfile
 import yaml
 
+from common.audio_stream import FileSource
 from common.config import check_task
-from common.files import load_json
+from common.files import load_json, write_json
+from common.predict import load_predictor
 from common.prediction import Prediction
+from common.prediction_files import predict_file
 from common.system import Stage
 from seld import report as seld_report
 from seld.cli import main
@@ -23,7 +26,7 @@ from seld.lengths import frames_of_recordings
 from seld.metrics import DEFINITIONS
 from seld.score import main as score_main
 from seld.score import score_folder
-from seld.submission import SUBMISSIONS
+from seld.submission import SUBMISSIONS, write_submission
 from seld.validation import ValidationScorer
 from tests.runs import PARAMS, SELDNET
 
@@ -187,6 +190,21 @@ def test_run_and_score_command_give_the_same_table(office, tmp_path):
     assert rows_of(tmp_path / "scores.json") == rows_of(finished / "scores.json")
     counts = json.loads((finished / "scores.json").read_text())["counts"]["corrected"]["directions"]
     assert counts["n_frames"] == sum(FRAMES[name] for name in "cdef") == counts["n_reference"]
+
+
+def test_predicted_recordings_give_the_same_table(office, tmp_path):
+    folder, finished = office
+    predictor = load_predictor(finished)
+    (tmp_path / "again").mkdir()
+    for name in "cdef":
+        predict_file(predictor, FileSource.open(folder / "data" / f"{name}.wav"), tmp_path / name, finished)
+        rows = json.loads((tmp_path / f"{name}.json").read_text())["frames"]
+        write_submission(tmp_path / "again" / f"{name}.csv", np.array(rows, np.float64).reshape(-1, 4))
+        written = (finished / "only" / SUBMISSIONS / f"{name}.csv").read_text()
+        assert (tmp_path / "again" / f"{name}.csv").read_text() == written
+    report = score_folder(tmp_path / "again", folder / "data", task_of(folder, 6.0).dataset, splits=[3])
+    write_json(tmp_path / "scores.json", report.to_dict())
+    assert rows_of(tmp_path / "scores.json") == rows_of(finished / "scores.json")
 
 
 def test_submissions_and_reports_end_with_the_recording(office):
