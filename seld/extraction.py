@@ -230,8 +230,9 @@ def _run_set(
     task: ExtractionTask, set_name: str, recordings: Sequence[Recording], overwrite: bool, progress: bool
 ) -> FeatureStore:
     facts, rate_hz = lengths.facts_of(recordings), task.dataset.sample_rate_hz
-    known = [each[lengths.SAMPLES] for each in facts.values() if each.get(lengths.SAMPLES) is not None]
-    lengths.log_lengths([samples / rate_hz for samples in known], task.dataset, store_folder(task, set_name))
+    known = [each.get(lengths.SAMPLES) for each in facts.values()]
+    seconds = [None if samples is None else samples / rate_hz for samples in known]
+    lengths.log_lengths(seconds, task.dataset, store_folder(task, set_name))
     return extraction.extract(
         store_folder(task, set_name),
         [_item(recording, facts[recording.name]) for recording in recordings],

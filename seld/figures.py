@@ -132,14 +132,14 @@ def recording_figure(
     quantities = ("azimuth", "elevation") if has_directions else ()
     heights = [1.15, 1.3, *[1] * len(quantities)]
     figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
-    grid = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
-    top = figure.add_subplot(grid[0, :])
+    layout = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
+    top = figure.add_subplot(layout[0, :])
     draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
     limits = [
         _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(len(quantities))
     ]
     for column, (name, rows) in enumerate(columns.items()):
-        axes = [figure.add_subplot(grid[row, column], sharex=top) for row in range(1, len(heights))]
+        axes = [figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
         for part, quantity in enumerate(quantities):
             draw_angles(axes[1 + part], rows[:, [0, 1, 2 + part]], len(classes), hop_s, f"{name}: {quantity}")
