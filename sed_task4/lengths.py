@@ -6,7 +6,7 @@ a run writes them beside its events, where clips are shorter.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ def cut_to_length(events: np.ndarray, duration_s: float) -> np.ndarray:
     return kept
 
 
-def log_cut(names: Sequence[str], events: Sequence[np.ndarray], durations_s: Sequence[float]) -> None:
+def log_cut(names: Sequence[str], events: Sequence[np.ndarray], durations_s: Iterable[float]) -> None:
     """Says how many true events reach past the end of their clip, which is where they are scored up to."""
     clips = zip(names, events, durations_s, strict=True)
     late = [name for name, rows, end_s in clips for offset in rows[:, 2] if offset > end_s]

@@ -86,7 +86,7 @@ def _draw_output(
 ) -> None:
     classes, clip_s = classes_and_length
     logmel = np.log(framing.mel_magnitude(mixture) + 1e-8)
-    occurring = [classes[k] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
+    occurring = [classes[int(k)] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
     figure = masks_figure(logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring)
     save_figure(figure, folder / "masks.png")
     estimate = decode_clip(output.frames, output.clip, decoding, framing.hop_s, clip_s=clip_s)
