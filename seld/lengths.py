@@ -109,7 +109,7 @@ def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -
     return {name: files[name] for name in names if name in files}
 
 
-def facts_of(recordings: Sequence[Recording]) -> Mapping[str, dict[str, int | None]]:
+def facts_of(recordings: Sequence[Recording]) -> dict[str, dict[str, int | str | None]]:
     """What a feature store keeps of each recording beside its arrays: its place where a list says it, its length."""
     facts: dict[str, dict[str, int | str | None]] = {}
     for each in recordings:
