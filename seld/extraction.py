@@ -230,7 +230,7 @@ def _run_set(
     task: ExtractionTask, set_name: str, recordings: Sequence[Recording], overwrite: bool, progress: bool
 ) -> FeatureStore:
     facts, rate_hz = lengths.facts_of(recordings), task.dataset.sample_rate_hz
-    known = [each.get(lengths.SAMPLES) for each in facts.values()]
+    known = [lengths.known_samples(each) for each in facts.values()]
     seconds = [None if samples is None else samples / rate_hz for samples in known]
     lengths.log_lengths(seconds, task.dataset, store_folder(task, set_name))
     return extraction.extract(

@@ -30,6 +30,12 @@ def samples_of(path: Path) -> tuple[int, int] | None:
     return header.samples, header.sample_rate_hz
 
 
+def known_samples(facts: Mapping[str, int | str | None]) -> int | None:
+    """Length of a recording in the facts that a store keeps of it; None where they do not say it."""
+    samples = facts.get(SAMPLES)
+    return samples if isinstance(samples, int) else None
+
+
 def seconds_of(path: Path | None) -> float | None:
     """Length of a sound file in seconds; None where there is none that can be read."""
     known = None if path is None else samples_of(path)
@@ -51,7 +57,7 @@ def log_lengths(lengths_s: Iterable[float | None], dataset: DatasetConfig, where
 
 def frames_of_recordings(store: "FeatureStore", dataset: DatasetConfig) -> dict[str, int]:
     """Label frames that are scored of each recording of a store, by its name."""
-    known = {name: store.facts.get(name, {}).get(SAMPLES) for name in store.names()}
+    known = {name: known_samples(store.facts.get(name, {})) for name in store.names()}
     return {
         name: dataset.frames_of(None if samples is None else samples / dataset.sample_rate_hz)
         for name, samples in known.items()
@@ -63,7 +69,7 @@ def complete(store: "FeatureStore", dataset_dir: Path, dataset: DatasetConfig, s
 
     Where the recordings are gone it is told, and they count as long as `dataset.recording_s`.
     """
-    unknown = [name for name in store.names() if store.facts.get(name, {}).get(SAMPLES) is None]
+    unknown = [name for name in store.names() if known_samples(store.facts.get(name, {})) is None]
     if not unknown:
         return
     try:

@@ -11,7 +11,7 @@ from seld.config import FoldConfig, TaskConfig
 from seld.dataset import DatasetConfig, Events, read_lines
 from seld.features import FeatureConfig
 from seld.geometry import OFF_GRID_REMEDY
-from seld.lengths import SAMPLES, facts_of
+from seld.lengths import facts_of, known_samples
 from seld.metrics import DEFINITIONS
 from seld.recording_list import Recording
 
@@ -66,7 +66,7 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
     """Says what training or scoring would stop at; arguments as `check_sets`."""
     recordings = [recording for members in sets.values() for recording in members]
     folds = [fold for fold in task.folds if recordings]
-    known = {name: (facts or {}).get(SAMPLES) for name, facts in facts_of(recordings).items()}
+    known = {name: known_samples(facts) for name, facts in facts_of(recordings).items()}
     frames: dict[int, list[int]] = {}
     for recording in recordings:
         frames.setdefault(recording.split, []).append(feature_frames(task, known[recording.name]))

@@ -124,7 +124,10 @@ def test_a_list_of_clips_alone_says_no_lengths(tmp_path):
     assert read_lengths(tmp_path / CLIPS) == {}
 
 
-@pytest.mark.parametrize("content", ["", "a\tb\nx\t1\n", *(f"filename\tduration_s\na\t{s}\n" for s in ("0", "nan", ""))])
+HEAD = "filename\tduration_s\n"
+
+
+@pytest.mark.parametrize("content", ["", "a\tb\nx\t1\n", *(f"{HEAD}a\t{seconds}\n" for seconds in ("0", "nan", ""))])
 def test_a_damaged_list_of_lengths_is_refused(tmp_path, content):
     (tmp_path / CLIPS).write_text(content)
     with pytest.raises(DataError, match=r"clips\.tsv"):
