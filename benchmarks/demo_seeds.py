@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.measure import ROOT, machine, replace_between, table, wall_s
 from benchmarks.run import machine_text
+from common import terminal
 
 Scores = dict[str, Any]
 
@@ -160,6 +161,7 @@ def _minutes(run: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs all seeds, then writes the table."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs a demo with several seeds.")
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
     parser.add_argument("--task", default="demo", choices=list(DEMOS), help="task id (default demo)")

@@ -59,7 +59,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     streams, megabytes, frontend = {}, {}, None
     for name, setting in STORED.items():
         settings = task("1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}")
-        (store,) = run(settings, ["dev"], progress=False)
+        (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         frontend = frontend_of(settings.features, settings.dataset.sample_rate_hz, settings.dataset.channels)
         streams[name] = batches(store, frontend, batch_size)
         megabytes[name] = sum(entry.n_bytes for entry in store.entries) / 1e6 / recordings

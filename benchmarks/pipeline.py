@@ -104,7 +104,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     results: list[Figure | Goal] = []
     for kind in KINDS:
         settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
-        (store,) = run(settings, ["dev"], progress=False)
+        (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         timings = rates(store, kind, folder / "published", settings, quick)
         results += [Figure(f"{kind}: {name}", timing.median, "frames/s") for name, timing in timings.items()]
         if "published" in timings:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measure import ROOT, Goal, goals_table, replace_between
+from common import terminal
 from common.files import write_json, write_text
 
 NAMES = (
@@ -63,6 +64,7 @@ def section(name: str, result: dict) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, then writes both files; with --quick only where they are named."""
+    terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
     parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
     parser.add_argument(

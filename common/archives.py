@@ -1,7 +1,7 @@
 """Arrays in `.npz` files, and what is checked of a zip archive before anything in it is read."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads an `.npz` file whole.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Reads an `.npz` file.
+
+    Args:
+        path: the file.
+        names: read only these arrays, those of them that there are; None: all.
 
     Raises:
         OSError: it cannot be read.
@@ -50,7 +54,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files if names is None or name in names}
     except OSError:
         raise
     except Exception as error:  # zipfile, zlib and numpy raise many kinds for a damaged file

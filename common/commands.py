@@ -13,14 +13,18 @@ from typing import Any
 
 import yaml
 
-from common import processes
-from common.config import RunConfig, load_task, read_tasks, resolve
+from common import processes, terminal
+from common.advice import as_called_here, demo_command
+from common.backend import start_backend
+from common.config import load_task, read_tasks, resolve
 from common.errors import ConfigError, DataError, UserError
-from common.files import STORAGE_ERRORS, storage_error
+from common.files import STORAGE_ERRORS, file_crc32, storage_error
 from common.locks import only_one
-from common.quiet import stderr_discarded
+from common.parallel import require_engine
 from common.resources import packaged_file
 from common.run_directory import open_run, record_data
+from common.simulation.dataset_folder import is_annotated
+from common.sources import is_absent
 
 PARAMS = "params.yaml"
 
@@ -30,8 +34,9 @@ def base_parser(description: str, usage: str | None = None) -> argparse.Argument
     parser = argparse.ArgumentParser(description=description, usage=usage)
     parser.add_argument("--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="override a setting"
-    )
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=terminal.typed_text,
+        help="override a setting",
+    )  # fmt: skip
     return parser
 
 
@@ -66,12 +71,29 @@ def run_safely(
         arguments: of the command line; None: those of this process.
         goes_on: whether the same command goes on where it was stopped.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    terminal.prepare()
     try:
-        main(sys.argv[1:] if arguments is None else arguments)
+        try:
+            return _status_of(main, sys.argv[1:] if arguments is None else arguments, goes_on)
+        finally:
+            terminal.flush()  # a reader that has gone away is noticed here, not at the exit
+    except BrokenPipeError:
+        if not terminal.reader_is_gone():
+            raise
+        terminal.discard_output()
+        return terminal.BROKEN_PIPE_STATUS
+
+
+def _status_of(main: Callable[[Sequence[str]], None], arguments: Sequence[str], goes_on: bool) -> int:
+    """Runs a command, and says on stderr why it failed where that is the user's to mend."""
+    try:
+        main(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_called_here(str(error))}", file=sys.stderr)
         return error.status
+    except UnicodeEncodeError as error:
+        print(f"error: {terminal.unwritable(error)}", file=sys.stderr)
+        return ConfigError.status
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise
@@ -83,30 +105,31 @@ def run_safely(
     return 0
 
 
-def choose_backend(run: RunConfig) -> None:
-    """Fixes Keras's backend and the devices it may see; must run before keras is imported."""
-    os.environ["KERAS_BACKEND"] = run.backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several jobs may share a GPU
-    if run.device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        os.environ["JAX_PLATFORMS"] = "cpu"
-    if run.deterministic:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
+    """Does the same with each of several recordings; those that cannot be used do not keep the others from it.
 
-
-def start_backend(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
-    """Loads Keras with its backend and devices; arguments as `common.distribution.prepare`."""
-    choose_backend(run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
-        distribution = importlib.import_module("common.distribution")
-    distribution.prepare(run, batch_sizes)
+    Raises:
+        DataError: once all are done, with what is wrong with each; at once where the disk is full or the like.
+    """
+    failures: list[DataError] = []
+    for recording in recordings:
+        try:
+            work(recording)
+        except DataError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in STORAGE_ERRORS:
+                raise
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        told = "\n".join(map(str, failures))
+        raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{told}")
 
 
 def command_line() -> list[str]:
-    """The command as typed, for the run's record."""
-    return [shlex.quote(part) for part in sys.argv]
+    """The command as typed, for the run's record; bytes that are no UTF-8 are escaped."""
+    parts = (os.fsencode(part).decode("utf-8", "backslashreplace") for part in sys.argv)
+    return [shlex.quote(part) for part in parts]
 
 
 def train(arguments: Sequence[str] | None, description: str, default_task: str) -> int:
@@ -136,16 +159,32 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     task = load_task(path, options.task_id, options.overrides)
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
-    start_backend(task.run, task.batch_sizes)
+    distribution = start_backend(task.run, task.batch_sizes)
     experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
-        open_run(own, task.model_dump(mode="json"), command_line())
+        open_run(own, task.model_dump(mode="json"), command_line(), distribution.describe(task.run))
         stores = prepare_data(task)
-        record_data(own, {name: store.fingerprint for name, store in zip(task.set_names, stores, strict=True)})
+        record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
     if processes.place().first:
         print(scores)
         importlib.import_module("common.report").report_finished_run(folder, task)
+
+
+def data_of(task: Any, stores: Sequence[Any]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Fingerprints of what a run of a task depends on beside its settings, for `record_data`.
+
+    Args:
+        task: the task's settings.
+        stores: its features, in the order of `task.set_names`.
+    """
+    named = dict(zip(task.set_names, stores, strict=True))
+    models = getattr(task.training, "start_from", {})
+    return (
+        {name: store.fingerprint for name, store in named.items()},
+        {name: store.splits_fingerprint for name, store in named.items()},
+        {stage: f"{file_crc32(path):08x}" for stage, path in models.items() if path.is_file()},
+    )
 
 
 def _train_parser(description: str, default_task: str) -> argparse.ArgumentParser:
@@ -201,7 +240,10 @@ def _extract(arguments: Sequence[str]) -> None:
     parser.add_argument("--overwrite", action="store_true", help="extract again, also what is there")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
+    require_engine(task.parallel)
     sets = _chosen_sets(task, options.sets)
+    require_recordings(task)
+    check_simulation(task)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
     _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
 
@@ -242,13 +284,45 @@ def _simulate(arguments: Sequence[str]) -> None:
 
 def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
     """Writes the dataset of a task."""
+    require_engine(task.parallel)
     _say(f"Writes a simulated dataset to {task.dataset_dir}/.")
     with only_one(task.dataset_dir, "set another `dataset_dir`"):
         _in_family(task, "simulator").run(task, annotations=annotations, overwrite=overwrite)
 
 
+def check_simulation(task: Any) -> None:
+    """Refuses simulated recordings of other settings, where a task says how its recordings are simulated.
+
+    Raises:
+        DataError: they were simulated otherwise.
+    """
+    if task.simulate_missing_dataset:
+        _in_family(task, "simulator").check(task)
+
+
+def require_recordings(task: Any) -> None:
+    """Refuses a task without a dataset.
+
+    Raises:
+        DataError: its folder is not there; names the demo of the task's own system.
+    """
+    if task.dataset_dir.is_dir():
+        return
+    demo = demo_command(task, params_path(None))
+    remedy = "Write them with `python simulate.py <task-id>`, or give their folder with --set dataset_dir=..."
+    if not task.simulate_missing_dataset:
+        remedy = "Download the dataset (README, section 'Real data') and give its folder with --set dataset_dir=..."
+    raise DataError(
+        f"There are no recordings in {task.dataset_dir}/ to make the features in {task.feature_dir}/ of. {remedy}"
+        + (f", or try the demo: {demo}" if demo else ".")
+    )
+
+
 def prepare_data(task: Any) -> list[Any]:
     """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
+
+    Features that are there are compared with the recordings, labels, splits and settings of the task. Nothing of
+    another dataset is replaced here, unless `overwrite` names the extraction.
 
     Args:
         task: the task's settings.
@@ -257,27 +331,44 @@ def prepare_data(task: Any) -> list[Any]:
         A `FeatureStore` for each set the task reads.
 
     Raises:
-        DataError: there are neither features nor recordings.
+        DataError: there are neither features nor recordings, or what is there was made of something else.
     """
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
-    if again or not all(family.is_extracted(task, set_name) for set_name in task.set_names):
+    missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
+    check_simulation(task)
+    if missing:
         if processes.place().n_processes > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
                 "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
             )
-        if task.simulate_missing_dataset:
+        if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
             simulate_task(task)
-        if not task.dataset_dir.is_dir():
-            raise DataError(
-                f"There are no features in {task.feature_dir}/ and no recordings in {task.dataset_dir}/. Download the "
-                "dataset (see README, 'Real data') and give its folder with --set dataset_dir=..., or try the demo: "
-                "python seld.py demo a"
-            )
+        require_recordings(task)
         _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
-        family.run(task, task.set_names, overwrite=again)
+        for name in task.set_names:
+            if name not in missing:  # before anything is written: it may be of another dataset
+                family.open_store(task, name)
+        family.run(task, missing, overwrite=again)
+    if is_absent(task.dataset_dir):
+        _say(
+            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be "
+            "compared with those that they were made of."
+        )
     return [family.open_store(task, set_name) for set_name in task.set_names]
+
+
+def all_items(task: Any) -> list[Any]:
+    """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what is missing.
+
+    Raises:
+        DataError: there are no recordings, or these cannot be used.
+    """
+    check_simulation(task)
+    if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
+        simulate_task(task)
+    return list(_in_family(task, "extraction").all_items(task, task.set_names))
 
 
 def _in_family(task: Any, module: str) -> Any:

@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.safe_yaml import read_yaml
 from common.section import Section
+from common.terminal import unwritable
 
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alone: loaded when a task asks for one
 
@@ -157,7 +159,13 @@ class BaseTask(Section):
         if not isinstance(values, dict):
             return values
         folders = ("dataset_dir", "feature_dir", "output_dir")
-        return {k: str(Path(v).expanduser()) if k in folders and isinstance(v, str) else v for k, v in values.items()}
+        paths = {k: str(Path(v).expanduser()) for k, v in values.items() if k in folders and isinstance(v, str)}
+        for key, path in paths.items():
+            try:
+                os.fsencode(path)
+            except UnicodeEncodeError as error:
+                raise ValueError(f"`{key}`: {unwritable(error)}") from None
+        return values | paths
 
 
 def read_tasks(path: Path) -> dict[str, dict]:
@@ -176,8 +184,8 @@ def read_tasks(path: Path) -> dict[str, dict]:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
-            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params, or "
-            "write the standard one here with `seld --write-params`."
+            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params; "
+            "a training command writes the standard one here with --write-params."
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}.") from error

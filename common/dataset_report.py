@@ -1,6 +1,6 @@
 """What is found out about a dataset before it is used: errors, warnings and tables, and the checks of any family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,8 +8,10 @@ from typing import Any, Literal
 import numpy as np
 
 from common.audio import FULL_SCALE, read_header, read_with_rate
-from common.errors import DataError
+from common.errors import ConfigError, DataError
+from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
+from common.source_groups import SourceGroup
 
 _SHOWN = 5  # files or classes named in a finding
 _CLIPPED_SHARE = 1e-4  # of the samples at full scale, from which a recording counts as clipped
@@ -87,7 +89,7 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """What is known of a sound file; the last four only where it was decoded.
+    """What is known of a sound file; `clipped` to `checksum` only where it was decoded.
 
     Attributes:
         path: the file.
@@ -99,6 +101,7 @@ class AudioFacts:
         dead_channels: channels of zeros alone, from 0.
         equal_channels: whether there are several channels and all hold the same.
         checksum: of the samples.
+        notes: what is odd about a file that is used nevertheless.
     """
 
     path: Path
@@ -110,6 +113,7 @@ class AudioFacts:
     dead_channels: tuple[int, ...] = ()
     equal_channels: bool = False
     checksum: int | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def silent(self) -> bool:
@@ -126,17 +130,19 @@ def examine(paths: Sequence[Path], deep: bool, parallel: ParallelConfig) -> list
 
 def _header_facts(path: Path) -> AudioFacts:
     try:
-        header = read_header(path)
+        with collected() as notes:
+            header = read_header(path)
     except DataError as error:
         return AudioFacts(path, str(error))
-    return AudioFacts(path, None, header.sample_rate_hz, header.channels, header.duration_s)
+    return AudioFacts(path, None, header.sample_rate_hz, header.channels, header.duration_s, notes=tuple(notes))
 
 
 def _decoded(path: Path) -> AudioFacts:
     import zlib
 
     try:
-        audio, rate_hz = read_with_rate(path)  # (S, C)
+        with collected() as notes:
+            audio, rate_hz = read_with_rate(path)  # (S, C)
     except DataError as error:
         return AudioFacts(path, str(error))
     return AudioFacts(
@@ -149,6 +155,7 @@ def _decoded(path: Path) -> AudioFacts:
         dead_channels=tuple(int(channel) for channel in np.flatnonzero(~audio.any(axis=0))),
         equal_channels=audio.shape[1] > 1 and bool((audio == audio[:, :1]).all()),
         checksum=zlib.crc32(audio.tobytes()),
+        notes=tuple(notes),
     )
 
 
@@ -192,6 +199,8 @@ def check_audio(
                 _names(others),
             )
     _check_lengths(report, sound, title, duration_s)
+    for line in summaries(remark for each in sound for remark in each.notes):
+        report.warn(f"{title}: {line}")
     silent = [each for each in sound if each.silent]
     if silent:
         tell = report.error if silence_is_refused else report.warn
@@ -270,6 +279,37 @@ def check_classes(
         if absent:
             text = f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored there:"
             report.warn(text, absent)
+
+
+def report_groups(
+    report: DatasetReport, classes: Sequence[str], parts: Mapping[str, Sequence[SourceGroup]]
+) -> None:
+    """Tells how many groups (sources) of each class, and of all, there are in each part of the data."""
+    rows = [
+        [name, *(sum(name in group.counts for group in groups) for groups in parts.values())] for name in classes
+    ]
+    report.table("groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]])
+
+
+def report_sources(
+    report: DatasetReport, sources: Callable[[], Mapping[tuple[str, str], tuple[int, int]]], simulated: bool
+) -> None:
+    """Tells the own recordings that a simulation deals, or why it refuses them.
+
+    Args:
+        report: gets table or finding.
+        sources: gives for each class and split the number of groups and of files.
+        simulated: whether the dataset is there already, so that a refusal does no harm to it.
+    """
+    try:
+        dealt = sources()
+    except (ConfigError, DataError) as error:
+        (report.warn if simulated else report.error)(f"`simulation.source_dir`: {error}")
+        return
+    splits = list(dict.fromkeys(split for _, split in dealt))
+    cells = {key: f"{n_groups} / {n_files}" for key, (n_groups, n_files) in dealt.items()}
+    rows = [[name, *(cells[name, split] for split in splits)] for name in dict.fromkeys(name for name, _ in dealt)]
+    report.table("own recordings of the simulation: groups / files", ("class", *splits), rows)
 
 
 def count_classes(class_index: np.ndarray, duration_s: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,10 +14,59 @@ import tensorflow as tf
 from common import processes
 from common.config import RunConfig
 from common.errors import ConfigError
+from common.machine import recorded_variables
 from common.memory import keep_freed_memory
 from common.quiet import stderr_discarded
 
 logger = logging.getLogger(__name__)
+FLOAT, EPSILON, DATA_FORMAT = "float32", 1e-7, "channels_last"  # Keras's own, which models and losses are made for
+
+
+def set_number_formats() -> None:
+    """Sets Keras's float type, epsilon and data format to those of this project, and lifts limits on epochs and steps.
+
+    The user's `~/.keras/keras.json` and variables of the environment set others where Keras was imported before
+    `common.machine.overrule_machine` could hide them.
+    """
+    keras.config.set_floatx(FLOAT)
+    keras.config.set_epsilon(EPSILON)
+    keras.config.set_image_data_format(DATA_FORMAT)
+    keras.config.set_max_epochs(None)
+    keras.config.set_max_steps_per_epoch(None)
+    keras.config.set_dtype_policy(FLOAT)
+
+
+def describe(run: RunConfig) -> dict[str, Any]:
+    """Describes what models are computed with, for the record of a run.
+
+    Args:
+        run: the task's `run` section; its backend has been loaded.
+
+    Returns:
+        Backend, precision of the layers, number formats, devices, and variables of the environment that may move the
+        last digits.
+    """
+    return {
+        "backend": keras.config.backend(),
+        "precision": run.mixed_precision,
+        "floatx": keras.config.floatx(),
+        "epsilon": keras.config.epsilon(),
+        "image_data_format": keras.config.image_data_format(),
+        "devices": _device_names(run.backend),
+        "variables": recorded_variables(),
+    }
+
+
+def _device_names(backend: str) -> list[str]:
+    """Names of the devices that compute, such as "NVIDIA H200"; CPU where there is no other."""
+    if backend == "jax":
+        return [str(device.device_kind) for device in importlib.import_module("jax").local_devices()]
+    if backend == "torch":
+        cuda = importlib.import_module("torch").cuda
+        return [cuda.get_device_name(number) for number in range(cuda.device_count())] or ["CPU"]
+    found = tf.config.get_visible_devices("GPU")
+    details = (tf.config.experimental.get_device_details(device) for device in found)
+    return [each.get("device_name", "GPU") for each in details] or ["CPU"]
 
 
 def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
@@ -81,6 +130,7 @@ def devices(run: RunConfig) -> Iterator[None]:
             f"Unset KERAS_BACKEND, or set it to {run.backend!r}."
         )
     previous = keras.config.dtype_policy()
+    set_number_formats()
     keras.config.set_dtype_policy(run.mixed_precision)
     try:
         with _scope(run):

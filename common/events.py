@@ -100,6 +100,12 @@ class EventTable:
         part = slice(first, last)
         return np.column_stack([self.class_index[part], self.onset_s[part], self.offset_s[part]])
 
+    def with_length(self) -> "EventTable":
+        """Returns the events that last: those that end where or before they begin have nothing to intersect."""
+        kept = self.offset_s > self.onset_s
+        columns = self.recording[kept], self.class_index[kept], self.onset_s[kept], self.offset_s[kept]
+        return EventTable(*columns, self.n_recordings, self.n_classes)
+
     def merge_connected(self) -> "EventTable":
         """Returns a table in which events of one class that overlap or touch are one; ordered by class and onset."""
         order = np.lexsort((self.onset_s, self.class_index, self.recording))

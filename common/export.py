@@ -9,8 +9,6 @@ Stages that answer together, such as those of the two-stage system, become one m
 
 import argparse
 import contextlib
-import importlib
-import importlib.util
 import logging
 import os
 import shutil
@@ -22,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from common.commands import run_safely, start_backend
+from common.backend import choose_backend, start_backend
+from common.commands import run_safely
 from common.config import RunConfig, check_task
 from common.errors import ConfigError, DataError
 from common.files import storage_error, write_bytes
+from common.optional import optional_module
 from common.quiet import stderr_discarded
 from common.run_directory import read_settings
 
@@ -37,6 +37,8 @@ Format = Literal["saved_model", "onnx", "litert"]
 ENDINGS: dict[Format, str] = {"saved_model": "_saved_model", "onnx": ".onnx", "litert": ".tflite"}
 INPUTS = {"int16": "audio", "float32": "features"}  # names of the input by its type
 _OPSET = 18
+_EXPORTING = RunConfig(device="cpu")
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
@@ -47,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
+    choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
     check_packages(options.format)
     system = load_system(options.run, options.fold, options.stage)
     path = options.out or options.run / f"model{ENDINGS[options.format]}"
@@ -68,7 +71,7 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
         ConfigError: there is no such fold or stage.
     """
     task = check_task(read_settings(run), f"the settings of {run}")
-    start_backend(RunConfig(device="cpu"))
+    start_backend(_EXPORTING)
     from common.system import load_system as load_file  # not before the backend is chosen
     from common.trained import TrainedFold, answering, chosen_folds, load_models, one_of
 
@@ -148,13 +151,11 @@ def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0
 
 
 def check_packages(target: Format) -> None:
-    """Raises ConfigError where a package is missing that a format needs."""
-    lacking = [name for name in ("onnx", "onnxruntime", "tf2onnx") if importlib.util.find_spec(name) is None]
-    if target == "onnx" and lacking:
-        raise ConfigError(
-            f"ONNX needs the packages {', '.join(lacking)}, which are not installed. Install the extra `export`: "
-            'pip install ".[export]"'
-        )
+    """Raises ConfigError where a package is missing that a format needs, or cannot be imported."""
+    if target == "onnx":
+        with stderr_discarded():  # TensorFlow announces itself
+            for name in _ONNX_PACKAGES:
+                optional_module(name, "ONNX", 'Install the extra `export`: pip install ".[export]".')
 
 
 def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:

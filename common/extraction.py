@@ -2,18 +2,18 @@
 
 Each shard is one piece of work: its examples are computed, written under a temporary name, renamed; then a side file
 of the same name (`.npz`) with its statistics, checksum and sources is written the same way. A shard counts as finished
-when its side file fits what is asked and the shard itself. `settings.json` is written first and the manifest last.
+when its side file fits what is asked and the shard itself, and its sources are those of then, see `common.sources`.
+`settings.json` is written first and the manifest last.
 """
 
 import itertools
 import json
 import logging
-import os
 import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ from common.feature_store import (
 from common.files import is_file_name, load_json, remove_temporaries
 from common.frontend import AUDIO, Frontend
 from common.locks import only_one
+from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
 from common.scaler import RunningStatistics
+from common.sources import CHECKSUMS, Checksums, Item, MadeOf, changes, describe_items, read_note, read_notes
 from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
 
 logger = logging.getLogger(__name__)
@@ -48,32 +50,18 @@ _FAILURES_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Item:
-    """One example to extract.
+class ShardPlan:
+    """One shard to be made.
 
     Attributes:
-        name: unique name.
-        group: what it belongs to (a split, a subset); shards and statistics never mix groups.
-        sources: the files it is made of; when one changes, the example is made anew.
-        payload: whatever the computing function needs.
-        fingerprint: stands for what the example is made of beside the files; when it changes, so does the example.
-        facts: what else is known of it, as JSON; kept in the manifest, see `FeatureStore.facts`.
+        stem: its file name without suffix.
+        items: its examples.
+        outdated: whether what is there was made of other files or labels.
     """
-
-    name: str
-    group: str
-    sources: tuple[Path, ...] = ()
-    payload: Any = None
-    fingerprint: str = ""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class ShardPlan:
-    """One shard to be made: its file name without suffix, and its examples."""
 
     stem: str
     items: tuple[Item, ...]
+    outdated: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,9 +155,12 @@ def extract(
     recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip)
     with only_one(folder, "set another `feature_dir`"):
         _prepare(folder, settings, plans, overwrite)
+        checksums = Checksums(folder)
+        plans = _marked(folder, plans, checksums)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
         remove_temporaries(folder)  # of workers that were lost
-        store = _finish(recipe, plans, settings)
+        store = _finish(recipe, plans, settings, checksums)
+        checksums.save()
     n_bytes = sum(entry.n_bytes for entry in store.entries)
     logger.info(
         "%s: %d recordings in %d shards, %.1f MB (%d shards made now, %d were there) in %.1f s.",
@@ -217,7 +208,8 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
     path = folder / SETTINGS
     if overwrite:
         known = set()
-        (folder / MANIFEST).unlink(missing_ok=True)
+        for name in (MANIFEST, CHECKSUMS):
+            (folder / name).unlink(missing_ok=True)
     elif path.is_file() and any(folder.glob("*.tfrecord")):
         check_settings(folder, _read_settings(path), settings)
     remove_temporaries(folder)
@@ -234,6 +226,19 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
     write_canonical_json(path, settings)
 
 
+def _marked(folder: Path, plans: Sequence[ShardPlan], checksums: Checksums) -> list[ShardPlan]:
+    """Marks the shards that were made of other files or labels; the log says how many recordings these are."""
+    items = [item for plan in plans for item in plan.items]
+    found = changes(items, read_notes(folder), checksums)
+    if found:
+        name, what = next(iter(found.items()))
+        logger.warning(
+            "%s: %d of %d recordings differ from those that its features were made of, the first is %s: %s. Their "
+            "shards are made anew; set another `feature_dir` to keep both.", folder, len(found), len(items), name, what,
+        )  # fmt: skip
+    return [replace(plan, outdated=any(item.name in found for item in plan.items)) for plan in plans]
+
+
 def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return dict(load_json(path).items())
@@ -248,12 +253,16 @@ def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConf
     """Makes or checks every shard; returns how many were made."""
     made, failures = 0, []
     n_items = sum(len(plan.items) for plan in plans)
-    results = parallel_map(partial(_ensure_shard, recipe), plans, parallel)
+    notes: list[Note] = []
+    results = parallel_map(partial(_noted_shard, recipe), plans, parallel)
     with tqdm(total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1) as bar:
-        for plan, was_made, failure in results:
+        for (plan, was_made, failure), remarks in results:
+            notes += remarks
             made += was_made
             failures += [failure] if failure else []
             bar.update(len(plan.items))
+    for line in summaries(notes):
+        logger.warning("%s: %s", recipe.folder.name, line)
     if failures:
         shown = "\n".join(sorted(failures)[:_FAILURES_SHOWN])
         more = f"\n... and {len(failures) - _FAILURES_SHOWN} more." if len(failures) > _FAILURES_SHOWN else ""
@@ -264,11 +273,19 @@ def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConf
 
 @dataclass(frozen=True)
 class _Finished:
-    """What the side file of a finished shard says; `skipped` tells which recordings were left out, and why."""
+    """What the side file of a finished shard says.
+
+    Attributes:
+        entry: the shard.
+        statistics: of its examples.
+        skipped: which recordings were left out, and why.
+        made_of: what its examples were made of.
+    """
 
     entry: ShardEntry
     statistics: RunningStatistics
     skipped: dict[str, str]
+    made_of: list[MadeOf]
 
 
 class _Examples:
@@ -310,30 +327,38 @@ class _Examples:
             yield item.name, {key: arrays[key] for key in arrays if key in stored or key != self.recipe.statistics_of}
 
 
+def _noted_shard(recipe: Recipe, plan: ShardPlan) -> tuple[tuple[ShardPlan, bool, str | None], list[Note]]:
+    """Makes a shard unless it is finished, and returns what is odd about its recordings, too."""
+    with collected() as notes:
+        return _ensure_shard(recipe, plan), notes
+
+
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:
     """Makes a shard unless it is finished; returns whether it was made, and what is wrong with its recordings."""
-    if _finished_entry(recipe, plan, verify=True) is not None:
+    finished = None if plan.outdated else _finished_entry(recipe, plan, verify=True)
+    if finished is not None:
+        _keep_checksums(recipe, plan, finished)
         return plan, False, None
     # The manifest may list an older shard of this name: from here on the folder is not finished.
     (recipe.folder / MANIFEST).unlink(missing_ok=True)
-    examples, sources = _Examples(recipe, plan), _sources(plan)
+    examples, made_of = _Examples(recipe, plan), describe_items(plan.items)
     try:
         shard = write_shard(recipe.folder / f"{plan.stem}.tfrecord", examples, recipe.schema)
     except DataError:
         if examples.failure is None:  # the disk, not a recording: this stops everything
             raise
         return plan, False, examples.failure
-    _write_side_file(recipe, plan, examples, shard, sources)
+    _write_side_file(recipe, plan, examples, shard, made_of)
     return plan, True, None
 
 
 def _write_side_file(
-    recipe: Recipe, plan: ShardPlan, examples: _Examples, shard: ShardFile, sources: Sequence[str]
+    recipe: Recipe, plan: ShardPlan, examples: _Examples, shard: ShardFile, made_of: np.ndarray
 ) -> None:
     statistics = examples.statistics or RunningStatistics.empty((0,))
     arrays = {
         "settings_hash": recipe.settings_hash,
-        "sources": np.array(sources, np.str_),
+        "made_of": made_of,
         "names": np.array(examples.names, np.str_),
         "skipped": np.array(list(examples.skipped.items()), np.str_).reshape(-1, 2),
         "frames": np.array(examples.frames, np.int64),
@@ -346,18 +371,29 @@ def _write_side_file(
     write_arrays(recipe.folder / f"{plan.stem}.npz", arrays)
 
 
+def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> None:
+    """Adds checksums of the sources to a side file of an earlier version, which lacks them."""
+    if all(file.crc32 is not None or file.size < 0 for made in finished.made_of for file in made.files):
+        return
+    path = recipe.folder / f"{plan.stem}.npz"
+    side = read_arrays(path)
+    side.pop("sources", None)
+    write_arrays(path, side | {"made_of": describe_items(plan.items)})
+
+
 def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished | None:
-    """What the side file says of a shard; None unless both are there, whole, and made of these sources."""
+    """What the side file says of a shard; None unless both are there, whole, and of these names and settings."""
+    path = recipe.folder / f"{plan.stem}.npz"
     try:
-        side = read_arrays(recipe.folder / f"{plan.stem}.npz")
+        side = read_arrays(path)
         names = tuple(str(name) for name in side["names"])
         skipped = {str(name): str(reason) for name, reason in side.get("skipped", ())}
         fits = (
             str(side["settings_hash"]) == recipe.settings_hash
             and sorted([*names, *skipped]) == sorted(item.name for item in plan.items)
             and (recipe.skip or not skipped)
-            and [str(source) for source in side["sources"]] == _sources(plan)
         )
+        made_of = read_note(side, path.stat().st_mtime_ns)
         entry = ShardEntry(
             f"{plan.stem}.tfrecord",
             plan.items[0].group,
@@ -372,34 +408,23 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
     problem = file_problem(recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None)
     if problem and fits:
         logger.info("%s is made anew: %s.", recipe.folder / entry.file, problem)
-    return _Finished(entry, statistics, skipped) if fits and not problem else None
+    return _Finished(entry, statistics, skipped, made_of) if fits and not problem else None
 
 
-def _sources(plan: ShardPlan) -> list[str]:
-    """Name, size and time of change of every file the shard is made of, and what is known beside them."""
-    described = []
-    for item in plan.items:
-        described += [f"{item.name} {item.fingerprint}"] if item.fingerprint else []
-        for source in item.sources:
-            try:
-                status = os.stat(source)
-            except OSError:  # the computing function says what is missing
-                described.append(f"{source.name} missing")
-                continue
-            described.append(f"{source.name} {status.st_size} {status.st_mtime_ns}")
-    return described
-
-
-def _finish(recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, Any]) -> FeatureStore:
+def _finish(
+    recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, Any], checksums: Checksums
+) -> FeatureStore:
     """Merges statistics by group in sorted order, and writes the manifest."""
     entries: list[ShardEntry] = []
     by_group: dict[str, RunningStatistics] = {}
     skipped: dict[str, str] = {}
     for plan in plans:  # sorted by group and name
         finished = _finished_entry(recipe, plan, verify=False)
-        if finished is None:
+        made_of = {made.name: made for made in finished.made_of} if finished else {}
+        if finished is None or changes(plan.items, made_of, checksums):
             raise DataError(
-                f"{recipe.folder / plan.stem}.tfrecord changed during the extraction. Run the same command again."
+                f"{recipe.folder / plan.stem}.tfrecord, or a recording of it, changed during the extraction. Run the "
+                "same command again."
             )
         skipped |= finished.skipped
         if not finished.entry.names:  # a file without records, kept so that the next run finds it finished

@@ -65,7 +65,7 @@ class _Manifest:
     schema: dict[str, dict[str, Any]]
     shards: list[Annotated[ShardEntry, AfterValidator(_checked_entry)]]
     skipped: dict[str, str] = field(default_factory=dict)
-    facts: dict[str, dict[str, int | None]] = field(default_factory=dict)
+    facts: dict[str, dict[str, int | str | None]] = field(default_factory=dict)
 
 
 _MANIFEST = TypeAdapter(_Manifest)
@@ -176,6 +176,12 @@ class FeatureStore:
         """SHA-256 of settings, names and checksums: the same for the same recordings, labels and features, anywhere."""
         shards = [[entry.file, entry.names, entry.crc32] for entry in self.entries]
         return settings_hash({"settings": self.settings, "shards": shards})
+
+    @property
+    def splits_fingerprint(self) -> str:
+        """SHA-256 of what `fingerprint` leaves out: the group of each recording, and what else is known of it."""
+        groups = sorted([name, entry.group] for entry in self.entries for name in entry.names)
+        return settings_hash({"groups": groups, "facts": self.facts})
 
     @property
     def groups(self) -> list[str]:

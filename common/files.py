@@ -64,8 +64,8 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file whole or not at all (see `atomic_path`)."""
-    write_bytes(path, text.encode("utf-8"))
+    """Writes a text file in UTF-8 whole or not at all (see `atomic_path`); halves of characters are escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from common.archives import read_arrays
-from common.commands import base_parser, choose_backend, params_path, run_safely
+from common.backend import start_backend
+from common.commands import base_parser, params_path, run_safely
 from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError
-from common.feature_store import MANIFEST, STATISTICS, FeatureStore
 from common.files import atomic_path
-from common.quiet import stderr_discarded
 from common.run_directory import differences
 from common.torch_files import read_checkpoint, torch_library, write_checkpoint
 
@@ -104,6 +103,8 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
         DataError: there are no such statistics, or they belong to other features.
         ConfigError: groups of a file.
     """
+    from common.feature_store import MANIFEST, STATISTICS, FeatureStore  # loads Keras: not before its backend is chosen
+
     folder = source.parent if source.name == STATISTICS else source
     if (folder / MANIFEST).is_file():
         store = FeatureStore.open(folder)
@@ -133,10 +134,7 @@ def _network(task: Any) -> tuple[Any, Any]:
     Raises:
         ConfigError: its system has no published PyTorch weights.
     """
-    choose_backend(task.run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
-        distribution = importlib.import_module("common.distribution")
-    distribution.prepare(task.run)
+    start_backend(task.run)
     experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
     if not hasattr(experiment.system, "torch_names"):
         raise ConfigError(
@@ -173,6 +171,7 @@ def _run(arguments: Sequence[str]) -> None:
         return
     statistics = None
     if options.statistics is not None:
+        start_backend(task.run)
         statistics = read_mean_std(options.statistics, task, options.groups)
     model = import_weights(source, task, options.out, statistics)
     form = "standardised" if statistics is None else "raw"

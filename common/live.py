@@ -2,10 +2,8 @@
 
 import json
 import logging
-import os
 import queue
 import signal
-import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +16,7 @@ import numpy as np
 from common.audio_stream import PcmSource, converted
 from common.prediction_files import columns_of, fields
 from common.predictor import Event, Predictor
+from common.terminal import discard_output
 
 logger = logging.getLogger(__name__)
 LATENCY = "latency"
@@ -90,7 +89,7 @@ class EventPrinter:
         latency_s = time.monotonic() - self._source.arrival(event.offset_s)
         values = [*fields(event, self._predictor), round(latency_s, 3)]
         line = dict(zip(self._columns, values, strict=True))
-        self._write(json.dumps(line, ensure_ascii=False) if self._as_json else "\t".join(map(str, values)))
+        self._write(json.dumps(line) if self._as_json else "\t".join(map(str, values)))
         self.latencies_s.append(latency_s)
 
     def _write(self, line: str) -> None:
@@ -148,7 +147,7 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
     timed = TimedSource(source)
     logger.info("Listening: %d channels, %d Hz.", source.channels, source.rate_hz)
     busy_s = 0.0
-    listener = predictor.listen(live=True)
+    listener = predictor.listen(live=True, is_converted=True)
     blocks = converted(timed, predictor.sample_rate_hz, predictor.channels)
     show, ended = EventPrinter(predictor, timed, output, as_json), False
     try:
@@ -162,7 +161,7 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
                         show(event)
                 busy_s += time.monotonic() - began
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be written, also at the exit
+        discard_output()  # nothing more can be written, also at the exit
     logger.info("%s", _summary(show.latencies_s, listener.duration_s, busy_s))
 
 

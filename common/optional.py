@@ -5,6 +5,8 @@ from types import ModuleType
 
 from common.errors import ConfigError
 
+_MOST_CHARACTERS = 300  # of the reason why a package cannot be imported
+
 
 def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
     """Imports a module of a package that may not be installed.
@@ -15,12 +17,23 @@ def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
         remedy: what to do without it, in sentences.
 
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: it is not installed, or it is and fails while it is imported.
     """
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:  # libraries that a package loads fail with errors of many kinds
         package = name.partition(".")[0]
-        raise ConfigError(
-            f"{purpose} needs the package {package}, which cannot be imported here ({error}). {remedy}"
-        ) from error
+        if _is_missing(package, error):
+            reason = f"which is not installed. {remedy}"
+        else:
+            told = " ".join(str(error).split())[:_MOST_CHARACTERS]
+            reason = (
+                f"which is installed but cannot be imported ({type(error).__name__}: {told}). Mend or reinstall it: "
+                f"pip install --force-reinstall {package}"
+            )
+        raise ConfigError(f"{purpose} needs the package {package}, {reason}") from error
+
+
+def _is_missing(package: str, error: Exception) -> bool:
+    """Whether the package itself is not there, rather than something that it needs."""
+    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package

@@ -207,6 +207,18 @@ def _ray(parallel: ParallelConfig) -> Iterator[None]:
     yield
 
 
+def require_engine(parallel: ParallelConfig) -> None:
+    """Loads the packages of the engine that the settings name, before any work.
+
+    Raises:
+        ConfigError: one is not installed, or cannot be imported.
+    """
+    if parallel.backend == "dask":
+        _engine("distributed", "dask", "dask[distributed]")
+    elif parallel.backend == "ray":
+        _engine("ray.util.joblib", "ray", "ray")
+
+
 def _engine(module: str, backend: str, package: str) -> ModuleType:
     remedy = f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
     return optional_module(module, f"`parallel.backend: {backend}`", remedy)

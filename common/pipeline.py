@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from common.errors import DataError
 from common.frontend import AUDIO
 from common.processes import ALONE, Place
 from common.quiet import stderr_discarded
+from common.sequences import LastBatch, batches_per_pass, sequences_fitting
 from common.shard_index import FrameReader, Records
 from common.tfrecord import (
     ArraySpec,
@@ -49,7 +50,6 @@ with stderr_discarded():
 logger = logging.getLogger(__name__)
 
 Targets = Mapping[str, Sequence[str]]
-LastBatch = Literal["keep", "fill", "drop"]
 Tensors = dict[str, tf.Tensor]
 Places = Callable[[tf.Tensor], tf.data.Dataset]  # from the number of a pass to batches of recordings and first frames
 Read = Callable[[tf.Tensor, tf.Tensor], Tensors]  # from one such batch, (B,) each, to the arrays of its sequences
@@ -68,36 +68,6 @@ _PREFETCHED = 2  # batches that wait for the training: a number that is tuned wo
 _GROUPS = 4  # of shards, each listed by a worker of its own
 _MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
 _streamed: dict[str, None] = {}  # shards that streams of this process read, latest last: an error names the damaged one
-
-
-def batches_per_pass(
-    frames: Sequence[int] | np.ndarray,
-    sequence_frames: int,
-    batch_size: int,
-    sequence_hop_frames: int | None = None,
-    last_batch: LastBatch = "keep",
-) -> int:
-    """Batches that one pass of `train_stream` yields.
-
-    Args:
-        frames: feature frames of each recording.
-        sequence_frames: frames of one sequence.
-        batch_size: sequences of one batch.
-        sequence_hop_frames: see `train_stream`, as is `last_batch`.
-
-    Raises:
-        DataError: the recordings do not fill one batch, and the last one is dropped.
-    """
-    sequences = sum(max(1, _n_fitting(count, sequence_frames, sequence_hop_frames)) for count in frames)
-    if last_batch != "drop":
-        return -(-sequences // batch_size)
-    if sequences < batch_size:
-        raise DataError(
-            f"Too few recordings to train on. Expected: at least {batch_size} sequences of {sequence_frames} frames, "
-            f"one batch. Received: {sequences}, from {len(frames)} recordings. Set a smaller `pipeline.batch_size` or "
-            "`pipeline.sequence_frames`, `pipeline.last_batch: keep`, or add recordings."
-        )
-    return sequences // batch_size
 
 
 def train_stream(
@@ -537,7 +507,7 @@ class _Cutter:
 
     def n_fitting(self, frames: Any) -> Any:
         """How many sequences lie in recordings of so many frames; not positive in those that are too short."""
-        return _n_fitting(frames, self.sequence_frames, self.hop_frames)
+        return sequences_fitting(frames, self.sequence_frames, self.hop_frames)
 
     def firsts(self, frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Where the first sequence of recordings of so many frames starts; int32 of the shape of `frames`."""
@@ -872,7 +842,7 @@ def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows:
 
 
 def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Tensor) -> Tensors:
-    """Lets the angles (B, T, K) of active entries follow, wrapped to [-180, 180); the rest stays."""
+    """Lets the angles (B, T, K) of active entries follow, wrapped to the circle that labels are on; the rest stays."""
     turned = dict(batch)
     for name, (sign, offset_deg) in transforms.angles.items():
         if name not in batch:
@@ -880,7 +850,8 @@ def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Ten
         angles = tf.cast(batch[name], tf.float32)
         tables = (tf.constant(sign, tf.float32), tf.constant(offset_deg, tf.float32))
         signs, offsets = (tf.gather(table, rows)[:, None, None] for table in tables)
-        moved = tf.math.floormod(signs * angles + offsets + 180.0, 360.0) - 180.0
+        lowest_deg = transforms.lowest_deg.get(name, -180.0)
+        moved = tf.math.floormod(signs * angles + offsets - lowest_deg, 360.0) + lowest_deg
         turned[name] = tf.where(batch[ACTIVITY] > 0, moved, angles)
     return turned
 
@@ -892,13 +863,6 @@ def _interleaved(features: tf.Tensor) -> tf.Tensor:
     halves = tf.reshape(features, [shape[0], shape[1], n_bins, 2, n_channels // 2])
     swapped = tf.transpose(halves, [0, 1, 3, 2, 4])  # all magnitudes of a frame, then all phases
     return tf.ensure_shape(tf.reshape(swapped, shape), features.shape)
-
-
-def _n_fitting(frames: Any, sequence_frames: int, hop_frames: int | None) -> Any:
-    """Sequences in recordings of so many frames (number, array or tensor); not positive where they are too short."""
-    if hop_frames is None:
-        return frames // sequence_frames
-    return 1 - (sequence_frames - frames) // hop_frames  # the last one ends with the recording
 
 
 def _first_frame(frames: tf.Tensor, sequence_frames: int, key: tf.Tensor) -> tf.Tensor:

@@ -1,11 +1,11 @@
-"""Figures that every system draws: learning curves. Object interface of matplotlib, no window, no global state."""
+"""Figures that every system draws: learning curves. Object interface of matplotlib, its default style, no window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -55,7 +55,8 @@ class Panel:
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Makes an empty figure of a size in inches that is drawn without a window."""
+    """Makes an empty figure of a size in inches that is drawn without a window, whatever the user's matplotlibrc."""
+    rcdefaults()
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     if title:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+_ROUNDING = 1e-12  # of a ratio of thresholds: a value on the low one still reaches it
+
 
 def binarize(probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5) -> np.ndarray:
     """Says where a class is active: bool (T, K), where its probability is at least the threshold.
@@ -163,6 +165,82 @@ def _join_and_drop(begins: np.ndarray, ends: np.ndarray, smooth: int, salt: int)
     new = np.flatnonzero(begins[1:] - ends[:-1] > smooth) + 1
     pairs = np.stack([begins[np.r_[0, new]], ends[np.r_[new - 1, len(ends) - 1]]], axis=1)
     return pairs[pairs[:, 1] - pairs[:, 0] > salt].astype(np.int64)
+
+
+def level_scores(
+    curve: np.ndarray,
+    high: float,
+    low: float | None = None,
+    *,
+    smooth_frames: int = 0,
+    salt_frames: int = 0,
+    published: bool = False,
+) -> np.ndarray:
+    """Computes scores of one class whose stretches above a threshold are those that the detection by it finds.
+
+    `low` follows the threshold in its ratio to `high`. The stretches of a lower threshold then contain those of a
+    higher one: widening, closing gaps and dropping what is short all keep to that order. So one score for each frame
+    holds the stretches of all thresholds: the highest threshold below which the frame lies in one.
+
+    Args:
+        curve: probabilities (T,), not negative.
+        high: see `detect_half_open`.
+        low: as well; above `high` (`published` alone) the stretches are not nested, and the scores approximate.
+        smooth_frames: as well.
+        salt_frames: as well.
+        published: stretches are those of `detect_published`.
+
+    Returns:
+        float64 (T,); minus infinity where a frame lies in no stretch at any threshold.
+    """
+    curve = np.asarray(curve, np.float64)
+    ratio = None if low is None else (low / high if high > 0 else 1.0)
+    limits = _changes(curve, ratio)  # (U,), rising: between two neighbours nothing changes
+    below = np.concatenate([limits[:1] / 2, (limits[1:] + limits[:-1]) / 2])
+    detect = detect_published if published else detect_half_open
+    scores = np.full(len(curve), -np.inf)
+    if ratio is not None and ratio > 1:
+        for limit, threshold in zip(limits, below, strict=True):
+            for onset, offset in detect(
+                curve, threshold, ratio * threshold, smooth_frames=smooth_frames, salt_frames=salt_frames
+            ):
+                scores[onset:offset] = limit
+        return scores
+    for number, onset, offset in _all_stretches(curve, below, ratio, smooth_frames, salt_frames, published).tolist():
+        scores[onset:offset] = limits[number]
+    return scores
+
+
+def _changes(curve: np.ndarray, ratio: float | None) -> np.ndarray:
+    """The high thresholds at which stretches change, rising: from each value on it is exceeded no more."""
+    exceeded = np.unique(curve)
+    if ratio is None:
+        return exceeded[exceeded > 0]  # no threshold is negative
+    # Up to here a value is not below the low threshold.
+    reached = exceeded / ratio * (1 + _ROUNDING) if ratio else exceeded[:0]
+    changes = np.unique(np.concatenate([exceeded, reached]))
+    return changes[changes <= curve.max(initial=-np.inf)]
+
+
+def _all_stretches(
+    curve: np.ndarray, thresholds: np.ndarray, ratio: float | None, smooth: int, salt: int, published: bool
+) -> np.ndarray:
+    """Detects at all thresholds (U,) at once: (n, 3) = number of the threshold, onset, offset, ordered by the first."""
+    held = curve[:, None] > thresholds  # (T, U)
+    if ratio is not None:
+        held = curve[:, None] >= ratio * thresholds * (1 - _ROUNDING)
+    found = regions(held)
+    peaks = np.maximum.reduceat(np.append(curve, -np.inf), found[:, 1:].reshape(-1))[::2] if len(found) else np.zeros(0)
+    found = found[peaks > thresholds[found[:, 0]]]
+    if published and ratio is None:
+        found = found - [0, 0, 1]  # the published form ends at the last active frame
+    if not len(found):
+        return found
+    number, onset, offset = found.T
+    new = np.r_[True, (np.diff(number) != 0) | (onset[1:] - offset[:-1] > smooth)]
+    first = np.flatnonzero(new)
+    joined = np.stack([number[first], onset[first], offset[np.append(first[1:], len(found)) - 1]], axis=1)
+    return joined[joined[:, 2] - joined[:, 1] > salt]
 
 
 def repeat_frames(values: np.ndarray, stride: int, n_frames: int) -> np.ndarray:

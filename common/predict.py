@@ -11,11 +11,15 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from common import terminal
+from common.audio import EmptyRecordingError
 from common.audio_stream import FileSource, PcmSource, check_channels
-from common.commands import run_safely, start_backend
+from common.backend import start_backend
+from common.commands import do_each, run_safely
 from common.config import check_task
 from common.errors import ConfigError
 from common.run_directory import read_settings
@@ -33,7 +37,7 @@ def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     _check(options)
     if options.live:  # the events have standard output for themselves
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        terminal.log_to(sys.stderr, again=True)
     predictor = load_predictor(options.run, options.fold, options.live)
     if options.live:
         from common.live import listen_live  # now that the backend is chosen, keras may be imported
@@ -46,11 +50,14 @@ def _run(arguments: Sequence[str]) -> None:
     from common.prediction_files import predict_file  # the same
 
     folder = options.out or options.run / FOLDER
-    recordings = [FileSource.open(path) for path in options.audio]
-    for recording in recordings:  # all of them, before the first one takes its time
-        check_channels(recording, predictor.channels)
-    for recording in recordings:
-        logger.info("%s", predict_file(predictor, recording, folder / recording.path.stem, options.run))
+    for path in options.audio:  # all of them, before the first one takes its time
+        with suppress(EmptyRecordingError):  # told when its turn comes
+            check_channels(FileSource.open(path), predictor.channels)
+
+    def predict(path: Path) -> None:
+        logger.info("%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run))
+
+    do_each(options.audio, predict)
 
 
 def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> Any:

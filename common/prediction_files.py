@@ -1,6 +1,7 @@
 """What is written for a recording: a table of its events, JSON with what was heard frame by frame, and a figure."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
@@ -32,9 +33,13 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         DataError: the recording cannot be used, or a file not written; no file of the recording is left half-done.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-    listener, events = predictor.listen(), list[Event]()
-    ending = f"{target.name}.json"
-    with atomic_path(target.with_name(ending)) as temporary, temporary.open("w", encoding="utf-8") as file:
+    listener, events = predictor.listen(is_converted=True), list[Event]()
+    with (  # all of them get their names, or none
+        atomic_path(target.with_name(f"{target.name}.json")) as temporary,
+        atomic_path(target.with_name(f"{target.name}.png")) as picture,
+        atomic_path(target.with_name(f"{target.name}.tsv")) as table,
+        temporary.open("w", encoding="utf-8") as file,
+    ):
         track = _Track(file)
         for block in blocks:
             events += track.take(listener.feed(block))
@@ -45,8 +50,8 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         columns = columns_of(predictor)
         described = [dict(zip(columns, fields(event, predictor), strict=True)) for event in events]
         track.end({**listener.decoder.details(), **about, "events": described})
-    save_figure(listener.figure(events, source.path.name), target.with_name(f"{target.name}.png"))
-    write_text(target.with_name(f"{target.name}.tsv"), format_events(events, predictor))
+        save_figure(listener.figure(events, source.path.name), picture)
+        write_text(table, format_events(events, predictor))
     found = sorted({event.label for event in events})
     return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({', '.join(found) or 'none'}) -> {target}.*"
 
@@ -64,7 +69,7 @@ class _Track:
         for heard in parts:
             events += heard.events
             for row in heard.rows.tolist():
-                numbers = [int(row[0]), int(row[1]), *(round(angle, 2) for angle in row[2:])]
+                numbers = [int(row[0]), int(row[1]), *map(_hundredths, row[2:])]
                 self._file.write(f"{self._before}\n{json.dumps(numbers)}")
                 self._before, self._has_rows = ",", True
         return events
@@ -74,6 +79,11 @@ class _Track:
         empty = '{"frames": [],\n' if "columns" in rest else "{\n"
         self._file.write("],\n" if self._has_rows else empty)
         self._file.write(json.dumps(rest, indent=2, ensure_ascii=False).removeprefix("{\n") + "\n")
+
+
+def _hundredths(angle_deg: float) -> float:
+    """An angle cut towards zero, as files of whole degrees cut it: cut again, it gives what they hold."""
+    return math.trunc(angle_deg * 100 + math.copysign(1e-6, angle_deg)) / 100
 
 
 def columns_of(predictor: Predictor) -> tuple[str, ...]:

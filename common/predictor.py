@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 from matplotlib.figure import Figure
 
+from common.audio import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
+from common.audio_stream import Intake
+from common.errors import ConfigError
 from common.frame_stream import FrameStream, Framing
 from common.frontend import AUDIO
 from common.overview import Columns
@@ -108,14 +111,29 @@ class Predictor:
     new_decoder: Callable[[], Any]
     draw: Callable[[Any, Sequence[Event], Columns, float, str], Figure]
 
-    def listen(self, live: bool = False) -> "Listener":
+    def listen(
+        self, live: bool = False, sample_rate_hz: int | None = None, *, is_converted: bool = False
+    ) -> "Listener":
         """Begins a recording.
 
         Args:
             live: events are wanted as soon as they can be known, rather than many windows in one batch.
+            sample_rate_hz: rate of the arrays that will be fed, which are resampled; None: that of the models.
+            is_converted: arrays come from `common.audio_stream.converted`, and need no check.
+
+        Raises:
+            ConfigError: no sample rate of sound.
         """
+        rate_hz = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
+        is_whole = isinstance(rate_hz, int | float | np.number) and not isinstance(rate_hz, bool) and rate_hz % 1 == 0
+        if not is_whole or not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+            raise ConfigError(
+                f"`sample_rate_hz`: expected a whole number from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz. Received: "
+                f"{rate_hz!r}."
+            )
         bins = self.windows.frames * len(self.models.mean)
-        return Listener(self, 1 if live else max(1, _BINS_AT_ONCE // bins))
+        intake = None if is_converted else Intake(int(rate_hz), self.sample_rate_hz, self.channels)
+        return Listener(self, 1 if live else max(1, _BINS_AT_ONCE // bins), intake)
 
     def warm_up(self) -> None:
         """Runs the models once for each length of windows, so that the first ones take no longer than the others."""
@@ -133,10 +151,11 @@ class Listener:
     Args:
         predictor: trained models.
         windows_at_once: windows that the models see in one batch.
+        intake: checks and converts the arrays; None: they are as the models take them.
     """
 
-    def __init__(self, predictor: Predictor, windows_at_once: int):
-        self.predictor, self._at_once = predictor, windows_at_once
+    def __init__(self, predictor: Predictor, windows_at_once: int, intake: Intake | None = None):
+        self.predictor, self._at_once, self._intake = predictor, windows_at_once, intake
         self.decoder = predictor.new_decoder()
         self.spectrogram = Columns()
         self._stream = FrameStream(predictor.compute, predictor.framing)
@@ -151,7 +170,20 @@ class Listener:
         return self._stream.n_samples / self.predictor.sample_rate_hz
 
     def feed(self, audio: np.ndarray) -> list[Heard]:
-        """Takes in the next samples (S, C), and returns what is known now."""
+        """Takes in the next samples, and returns what is known now.
+
+        Args:
+            audio: (S, C), or (S,) for one channel, of the rate that the recording began with: floats in [-1, 1], or
+                integers of 16 or 32 bits, or 8 without a sign. Systems of one channel take the mean of any number.
+
+        Raises:
+            DataError: another shape or type, or values that are not finite or lie outside [-1, 1].
+        """
+        return self._feed(audio if self._intake is None else self._intake.feed(audio))
+
+    def _feed(self, audio: np.ndarray) -> list[Heard]:
+        if not len(audio):
+            return []
         inputs = self._stream.feed(audio)
         if inputs is not None:
             self.spectrogram.add(inputs["features"][..., 0])
@@ -159,13 +191,18 @@ class Listener:
         return [*self._decoded(np.inf)]
 
     def finish(self) -> list[Heard]:
-        """Ends the recording, and returns what is left."""
+        """Ends the recording, and returns what is left.
+
+        Raises:
+            DataError: there was no audio.
+        """
+        before = [] if self._intake is None else self._feed(self._intake.finish())
         inputs, n_samples, framing = self._stream.finish(), self._stream.n_samples, self.predictor.framing
         n_heard = -(-n_samples // framing.hop) - self.spectrogram.n_frames
         self.spectrogram.add(inputs["features"][:n_heard, ..., 0])
         self._take(inputs)
         n_frames = framing.n_frames(max(n_samples, framing.least))
-        return [*self._decoded(self.duration_s), self.decoder.finish(n_frames, self.duration_s)]
+        return [*before, *self._decoded(self.duration_s), self.decoder.finish(n_frames, self.duration_s)]
 
     def figure(self, events: Sequence[Event], title: str) -> Figure:
         """Draws what was heard."""

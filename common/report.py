@@ -23,21 +23,25 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.commands import run_safely, start_backend
+from common.backend import start_backend
+from common.commands import run_safely
 from common.config import check_task, merge, parse_overrides
 from common.errors import UserError
+from common.feature_store import FeatureStore
 from common.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
 from common.run_directory import (
     DATA,
     ENVIRONMENT,
     FINISHED,
     Finished,
+    check_data,
     read_environment,
     read_form,
     read_json,
     read_settings,
     scored_epoch,
 )
+from common.terminal import typed_text
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
@@ -103,6 +107,19 @@ def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
         ConfigError: its settings are not understood any more.
     """
     return check_task(merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}")
+
+
+def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
+    """Checks that features, by name of the set, are those that a run learned from, see `check_data`.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    check_data(
+        folder,
+        {name: store.fingerprint for name, store in stores.items()},
+        {name: store.splits_fingerprint for name, store in stores.items()},
+    )
 
 
 def report_finished_run(folder: Path, task: Any) -> None:
@@ -226,7 +243,9 @@ def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> 
     settings = {key: value for key, value in task.model_dump(mode="json").items() if key != "description"}
     versions = {name: version for name, version in environment["versions"].items() if version}
     fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
-    return [Tree(_readable({**settings, "versions": versions, "fingerprints of the data": fingerprints}))]
+    computing = {"computing": environment["computing"]} if environment["computing"] else {}
+    about = {**computing, "versions": versions, "fingerprints of the data": fingerprints}
+    return [Tree(_readable({**settings, **about}))]
 
 
 def _readable(value: Any) -> Any:
@@ -271,7 +290,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m common.report", description="Writes the report of runs again.")
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=typed_text,
         help="override a setting, e.g. dataset_dir where the recordings were moved",
     )  # fmt: skip
     options = parser.parse_args(arguments)

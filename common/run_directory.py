@@ -20,7 +20,7 @@ from common.files import load_json, remove_temporaries, write_json, write_text
 from common.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
+PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
@@ -65,6 +65,7 @@ class _Environment:
     platform: str = ""
     versions: dict[str, str | None] = field(default_factory=dict)
     git_revision: str | None = None
+    computing: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,20 @@ class _Data:
     """What the file of that name must say."""
 
     fingerprints: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
 
 
-def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> Path:
+def open_run(
+    folder: Path, settings: Mapping[str, Any], command: list[str], computing: Mapping[str, Any] | None = None
+) -> Path:
     """Makes the folder of a run, or goes on in it if it belongs to the same settings.
 
     Args:
         folder: `<output_dir>/<task-id>_<job-id>`.
         settings: the task's resolved settings, as plain values.
         command: the command line.
+        computing: backend, number formats and devices, see `common.distribution.describe`; None: unknown.
 
     Returns:
         The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and those before it.
@@ -104,7 +110,7 @@ def open_run(folder: Path, settings: Mapping[str, Any], command: list[str]) -> P
     path = folder / ENVIRONMENT
     before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
-    write_json(path, environment(command) | {"earlier": earlier})
+    write_json(path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier})
     return folder
 
 
@@ -117,28 +123,62 @@ def read_environment(folder: Path) -> dict[str, Any]:
     return asdict(_Environment()) | read_form(folder / ENVIRONMENT, _Environment)
 
 
-def record_data(folder: Path, fingerprints: Mapping[str, str]) -> None:
+def record_data(
+    folder: Path,
+    fingerprints: Mapping[str, str],
+    splits: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+) -> None:
     """Notes which data a run learns from, or checks that it still does.
 
     Args:
         folder: of the run.
         fingerprints: by name of the set, see `FeatureStore.fingerprint`.
+        splits: by name of the set, see `FeatureStore.splits_fingerprint`.
+        models: by name of the stage, the checksum of the file whose weights it starts from.
+
+    Raises:
+        CheckpointError: the run began with other data.
+    """
+    now = {"fingerprints": dict(fingerprints), "splits": dict(splits or {}), "models": dict(models or {})}
+    stored = check_data(folder, **now)
+    noted = {kind: {**stored.get(kind, {}), **values} for kind, values in now.items()}
+    noted = {kind: values for kind, values in noted.items() if values or kind == "fingerprints"}
+    if noted != stored:
+        write_json(folder / DATA, noted)
+
+
+def check_data(
+    folder: Path,
+    fingerprints: Mapping[str, str],
+    splits: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Checks that data are those that a run noted, see `record_data`; what it did not note is not compared.
+
+    Returns:
+        What it noted, nothing for a run without the file.
 
     Raises:
         CheckpointError: the run began with other data.
     """
     path = folder / DATA
-    if not path.exists():
-        write_json(path, {"fingerprints": dict(fingerprints)})
-        return
-    stored = read_form(path, _Data).get("fingerprints", {})
-    changed = [name for name, fingerprint in fingerprints.items() if stored.get(name, fingerprint) != fingerprint]
+    stored = read_form(path, _Data) if path.exists() else {}
+    kinds = {"features of": ("fingerprints", fingerprints), "splits of": ("splits", splits),
+             "model to start from of stage": ("models", models)}  # fmt: skip
+    changed = [
+        f"{what} {name}"
+        for what, (kind, values) in kinds.items()
+        for name, value in (values or {}).items()
+        if stored.get(kind, {}).get(name, value) != value
+    ]
     if changed:
         raise CheckpointError(
-            f"{folder} was begun with other data. Expected: features of {', '.join(changed)} with the fingerprints in "
-            f"{path}. Received: others, so that recordings, labels or versions have changed since. Choose another job "
-            "id, or delete the folder."
+            f"{folder} was begun with other data. Expected: {', '.join(changed)} with the fingerprints in "
+            f"{path}. Received: others, so that recordings, labels, splits or versions have changed since. Choose "
+            "another job id, or delete the folder."
         )
+    return dict(stored)
 
 
 def read_settings(folder: Path) -> dict:

@@ -14,9 +14,10 @@ from common.distribution import n_sharing
 from common.errors import DataError
 from common.feature_store import FeatureStore, ShardEntry
 from common.frontend import Frontend, context_frames
-from common.pipeline import LastBatch, batches_per_pass, evaluation_stream, train_stream
+from common.pipeline import evaluation_stream, train_stream
 from common.pipeline_config import PipelineConfig
 from common.processes import place
+from common.sequences import LastBatch, batches_per_pass
 from common.system import Stage
 from common.training import ScoredSets, StageData
 from common.transforms import ChannelTransforms

@@ -97,7 +97,7 @@ def load_system(family: str, system: str) -> ModuleType:
     module = importlib.import_module(f"{family}.systems.{system}")
     lacking = [name for name in REQUIRED if not hasattr(module, name)]
     if lacking:
-        raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see the README on adding a system.")
+        raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see docs/adding-a-system.md.")
     return module
 
 

@@ -1,9 +1,59 @@
-"""Tables as text: written as CSV or in aligned columns, and the headers of those that are read."""
+"""Tables of text: the one reader of tables and of the numbers in them, for all families, and two ways to write them.
+
+A table is UTF-8 text with a header. The separator (tab, comma or semicolon) is found from the
+header; fields may stand in double quotes, as Excel writes them; empty lines, separators at the end
+of a line and columns that nobody asked for, such as the index of pandas, are ignored. A number is
+written in ASCII with a decimal point: 1, -0.5, 2.5e-3.
+"""
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from common.errors import DataError
+
+SEPARATORS = ("\t", ",", ";")
+_NAMES = {"\t": "tabs", ",": "commas", ";": "semicolons"}
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_EXCEL_SEPARATOR = re.compile(r"sep=(.)\r?\n?")  # a first line that Excel writes and obeys
+_AFTER_QUOTE = re.compile(r'" +(?=[\t,;\r\n]|\Z)')  # spaces that the csv module takes for text
+_SHOWN = 200  # characters of a row in an error
+_WIDE_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+Header = Sequence[str]
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Some columns of a table, stripped of spaces, without its empty rows.
+
+    Attributes:
+        source: what errors name as origin.
+        header: all names of the header that are not empty; none where the file has no header.
+        lines: line of the file, from 1, in which each row begins.
+        columns: text of each row by the name of the column.
+    """
+
+    source: str
+    header: tuple[str, ...]
+    lines: list[int]
+    columns: Mapping[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yields the line and the fields of each row."""
+        for line, *fields in zip(self.lines, *self.columns.values(), strict=True):
+            yield line, dict(zip(self.columns, fields, strict=True))
 
 
 def to_csv(rows: Iterable[Sequence[Any]]) -> str:
@@ -22,8 +72,266 @@ def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
     return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
 
 
+def to_number(text: str) -> float | None:
+    """Reads a finite decimal number in ASCII; None for anything else: 1_0, 1,5, nan, 0x10, digits of other scripts.
+
+    Args:
+        text: may have spaces around it.
+    """
+    if not _NUMBER.fullmatch(text.strip()):
+        return None
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def to_numbers(texts: Iterable[str]) -> np.ndarray:
+    """Reads many numbers, float64 (n,); NaN where `to_number` has none."""
+    is_number = _NUMBER.fullmatch
+    values = np.array([float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64)
+    return np.where(np.isfinite(values), values, math.nan)
+
+
+def to_whole(text: str) -> int | None:
+    """Reads a whole number of at most 18 digits in ASCII; None for anything else."""
+    return int(text) if _WHOLE.fullmatch(text.strip()) else None
+
+
+def number_hint(*texts: str) -> str:
+    """Says, after a space, how texts that are no numbers could become some; nothing where there is no telling."""
+    for text in map(str.strip, texts):
+        if to_number(text) is not None:
+            continue
+        if to_number(text.replace(",", ".", 1)) is not None:
+            return f" {text!r} has a decimal comma: write it with a point."
+        plain = text.replace("_", "")
+        if plain != text and to_number(plain) is not None:
+            return f" Numbers are written without underscores: {text!r}."
+        if not text.isascii() and any(character.isdigit() for character in text):
+            return f" Numbers are written with the digits 0 to 9: {text!r}."
+    return ""
+
+
+def read_text(path: Path, missing: str, remedy: str) -> str:
+    """Reads a file of text in UTF-8, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        missing: the error where it is not there.
+        remedy: the end of the error where it cannot be read.
+
+    Raises:
+        DataError: no such file, or it is not UTF-8: UTF-16 and Windows-1252, which Excel writes, are named.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(missing) from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as text ({error.strerror or error}). {remedy}") from error
+    if content.startswith(_WIDE_BOMS) or content[:400].count(0) > len(content[:400]) // 3:
+        raise DataError(
+            f"{path} cannot be read as text in UTF-8: it is UTF-16, as Excel's 'Unicode Text'. Save it as "
+            f"'CSV UTF-8', or: {remedy}"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: the file cannot be read as text in UTF-8 (byte 0x{content[error.start]:02x}); it "
+            f"may be Latin-1 or Windows-1252, as Excel's 'CSV'. Save it as 'CSV UTF-8', or: {remedy}"
+        ) from error
+    return text
+
+
+def parse_table(
+    text: str,
+    columns: Header,
+    source: str,
+    *,
+    optional: Header = (),
+    pad: bool = False,
+    aliases: Mapping[str, str] | None = None,
+    headerless: Callable[[Sequence[str]], Header | None] | None = None,
+    hint: Callable[[Header], str | None] | None = None,
+) -> TextTable:
+    """Reads some columns of a table.
+
+    Args:
+        text: the table; its separator is the one with which the header has the most of `columns`.
+        columns: that must be there once each, in any order, in letters of any case.
+        source: what errors name as origin.
+        optional: that may be there as well.
+        pad: whether a row may end before the last of `columns`, the rest being empty.
+        aliases: other names by lower-case name, where the column itself is not there.
+        headerless: for files without a header: gives the columns of a row, None if it cannot tell; unnamed ones are "".
+        hint: what to do about a header in which columns are missing; None: the usual.
+
+    Raises:
+        DataError: names the line.
+    """
+    text = text.removeprefix("\ufeff")
+    if "\0" in text:
+        raise DataError(f"{source}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a NUL character. {_AGAIN}")
+    first, skipped = _first_line(text)
+    separator, header = _header(first, (*columns, *optional), aliases or {})
+    found = any(column in header for column in columns)
+    named = headerless and not found and _without_header(text, headerless)
+    if named:
+        separator, header, skipped = *named, skipped - 1
+    else:
+        _check_header(header, columns, source, skipped, hint)
+    wanted = [name for name in (*columns, *optional) if name in header]
+    needed = 0 if pad else 1 + max(header.index(name) for name in columns)
+    kept_lines, kept = [], []
+    for line, row in _body(text, separator, skipped, source):
+        if len(row) != len(header):
+            row = _fitted(row, len(header))
+            if not needed <= len(row) <= len(header) and any(row):
+                raise DataError(_odd_length(source, line, row, header, separator))
+            row += [""] * (len(header) - len(row))
+        if any(map(str.strip, row)):
+            kept_lines.append(line)
+            kept.append(tuple(row))  # the garbage collector looks at lists again and again
+    by_column = list(zip(*kept, strict=True)) if kept else [()] * len(header)
+    read = {name: list(map(str.strip, by_column[header.index(name)])) for name in wanted}
+    return TextTable(source, () if named else tuple(name for name in header if name), kept_lines, read)
+
+
+def _fitted(row: Sequence[str], width: int) -> list[str]:
+    """Stripped fields of a row without the empty ones beyond the last column."""
+    fields = [field.strip() for field in row]
+    while len(fields) > width and not fields[-1]:
+        fields.pop()
+    return fields
+
+
+_AGAIN = "Write the file again as text in UTF-8."
+
+
+def header_of(text: str, columns: Header) -> tuple[str, ...]:
+    """Names of the header of a table that may have some columns, without empty ones; not checked."""
+    return tuple(name for name in _header(_first_line(text.removeprefix("\ufeff"))[0], columns, {})[1] if name)
+
+
+def split_row(line: str, separator: str | None = None) -> list[str]:
+    """Splits one line into stripped fields; without a separator, by the one that gives the most fields.
+
+    Raises:
+        ValueError: quotes that do not fit.
+    """
+    if separator is None:
+        separator = max(SEPARATORS, key=line.count)
+    try:
+        rows = csv.reader([_AFTER_QUOTE.sub('"', line)], delimiter=separator, skipinitialspace=True, strict=True)
+        fields = next(rows, [])
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
+    return [field.strip() for field in fields]
+
+
+def _first_line(text: str) -> tuple[str, int]:
+    """First line that is not empty, and its number, the lines before it having nothing to say."""
+    for number, line in enumerate(io.StringIO(text, newline=""), start=1):
+        if line.strip() and not _EXCEL_SEPARATOR.fullmatch(line):
+            return line.rstrip("\r\n"), number
+    return "", 1
+
+
+def _header(line: str, columns: Header, aliases: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Separator and names of a header: those asked for as they were asked for, others as they stand."""
+    candidates = []
+    for separator in SEPARATORS:
+        try:
+            fields = split_row(line, separator)
+        except ValueError:
+            fields = [field.strip() for field in line.split(separator)]
+        while fields and not fields[-1]:
+            fields.pop()
+        candidates.append((separator, _canonical(fields, columns, aliases)))
+    # max keeps the first of equals: a table of one column has its fields whole
+    return max(candidates, key=lambda each: len(set(each[1]) & set(columns)))
+
+
+def _canonical(fields: Sequence[str], columns: Header, aliases: Mapping[str, str]) -> list[str]:
+    known = {name.casefold(): name for name in columns}
+    names = [known.get(field.casefold(), field) for field in fields]
+    for number, name in enumerate(names):
+        other = aliases.get(name.casefold())
+        if other in columns and other not in names:
+            names[number] = str(other)
+    return names
+
+
+def _without_header(text: str, headerless: Callable[[Sequence[str]], Header | None]) -> tuple[str, list[str]] | None:
+    """Separator and columns of a table without a header; None if no row among the first tells."""
+    for number, line in enumerate(io.StringIO(text, newline="")):
+        if number >= 1000:
+            break
+        for separator in SEPARATORS:
+            try:
+                columns = headerless(split_row(line.rstrip("\r\n"), separator)) if line.strip() else None
+            except ValueError:
+                continue
+            if columns:
+                return separator, list(columns)
+    return None
+
+
+def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the line in which a row below the header begins, and its fields as the csv module splits them."""
+    stream = io.StringIO(_AFTER_QUOTE.sub('"', text) if '" ' in text else text, newline="")
+    for _ in range(skipped):
+        next(stream, None)
+    reader = csv.reader(stream, delimiter=separator, skipinitialspace=True, strict=True)
+    end = 0
+    try:
+        for row in reader:
+            yield skipped + end + 1, row
+            end = reader.line_num
+    except csv.Error as error:
+        told = str(error)
+        if told == "unexpected end of data":
+            told = "a quote is opened and never closed"
+        elif "expected after" in told:
+            told = "a field goes on after its closing quote"
+        raise DataError(
+            f"{source}, line {skipped + end + 1}: {told}. A field in quotes begins and ends with them, and has each "
+            "quote inside doubled. Correct the row."
+        ) from error
+
+
+def _check_header(
+    header: Header, columns: Header, source: str, line: int, hint: Callable[[Header], str | None] | None
+) -> None:
+    named = [name for name in header if name]
+    problem = header_problem(named, columns)
+    if problem is None and len(set(named)) < len(named):
+        problem = f"column(s) {', '.join(sorted({name for name in named if named.count(name) > 1}))[:_SHOWN]} twice"
+    if problem is None:
+        return
+    remedy = "Remove all but one of each." if problem.startswith("column") else (hint and hint(named)) or (
+        "Put the header back as the first line, with tabs, commas or semicolons between the columns."
+    )  # fmt: skip
+    raise DataError(
+        f"{source}, line {line}: {problem}. Expected: {', '.join(columns)}. Received: "
+        f"{', '.join(named)[:_SHOWN] or 'nothing'}. {remedy}"
+    )
+
+
+def _odd_length(source: str, line: int, fields: Sequence[str], header: Header, separator: str) -> str:
+    more = len(fields) > len(header)
+    quotes = f" Put fields that hold {_NAMES[separator]} in double quotes." if more and separator != "\t" else ""
+    return (
+        f"{source}, line {line}: {len(fields)} fields, {'more' if more else 'fewer'} than the header has columns. "
+        f"Expected: as many as the header has columns, {len(header)}. Received: "
+        f"{separator.join(fields)[:_SHOWN]!r}.{quotes} Correct the row."
+    )
+
+
 def header_problem(header: Sequence[str], columns: Sequence[str]) -> str | None:
-    """What is wrong with a header that must name some columns once each; None if nothing is."""
+    """Says what is wrong with a header that must name some columns once each; None if nothing is."""
     missing = [column for column in columns if column not in header]
     if missing:
         return f"missing column(s) {', '.join(missing)}"

@@ -15,9 +15,11 @@ from google.protobuf.message import DecodeError
 
 from common.errors import DataError
 from common.files import atomic_path, file_crc32, storage_error
+from common.machine import overrule_machine
 from common.quiet import stderr_discarded
 from common.wire_format import encode_field, encode_head, encode_varint
 
+overrule_machine()  # before TensorFlow, which imports Keras
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, while it is imported
 with stderr_discarded():
     import tensorflow as tf

@@ -12,7 +12,7 @@ class ChannelTransforms:
 
     Row r turns features x (T, F, C) into `channel_sign[r] * x[..., channel_permutation[r]] + channel_shift_rad[r]`;
     channels that hold a phase are then wrapped to (-pi, pi]. An angle becomes `sign[r] * angle + offset_deg[r]`,
-    wrapped to [-180, 180), wherever its class is active.
+    wrapped to the full circle from `lowest_deg` on, wherever its class is active.
 
     Attributes:
         channel_permutation: int64 (R, C), the channel that each new channel is taken from.
@@ -20,6 +20,7 @@ class ChannelTransforms:
         channel_shift_rad: float32 (R, C), added after the sign; radians where the channel is a phase, else 0.
         periodic: bool (C,), true for channels that hold a phase in radians.
         angles: by array name ("azimuth_deg", ...), the sign (R,) and the offset in degrees (R,), both float32.
+        lowest_deg: by array name, the lowest angle that the labels are written in; -180 where it is missing.
     """
 
     channel_permutation: np.ndarray
@@ -27,6 +28,7 @@ class ChannelTransforms:
     channel_shift_rad: np.ndarray
     periodic: np.ndarray
     angles: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    lowest_deg: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.channel_permutation.shape
@@ -69,10 +71,10 @@ class ChannelTransforms:
             row: which of the R transforms.
 
         Returns:
-            Angles (T, K) in degrees, active ones within [-180, 180), in the type received.
+            Angles (T, K) in degrees, active ones within the circle from `lowest_deg` on, in the type received.
         """
         if name not in self.angles:
             return angles_deg
-        sign, offset_deg = self.angles[name]
-        turned = np.mod(sign[row] * angles_deg + offset_deg[row] + 180.0, 360.0) - 180.0
+        (sign, offset_deg), lowest_deg = self.angles[name], self.lowest_deg.get(name, -180.0)
+        turned = np.mod(sign[row] * angles_deg + offset_deg[row] - lowest_deg, 360.0) + lowest_deg
         return np.where(active, turned, angles_deg).astype(angles_deg.dtype)

@@ -22,22 +22,34 @@ from typing import Any
 
 import numpy as np
 
-from common.commands import base_parser, choose_backend, command_line, params_path, prepare_data, run_folder, run_safely
+from common.backend import load_keras
+from common.commands import (
+    all_items,
+    base_parser,
+    command_line,
+    data_of,
+    params_path,
+    prepare_data,
+    run_folder,
+    run_safely,
+)
 from common.config import load_task
 from common.errors import CheckpointError, ConfigError, DataError, TrainingError
 from common.files import write_text
 from common.locks import only_one
 from common.optional import optional_module
 from common.plotting import save_figure
-from common.quiet import stderr_discarded
-from common.run_directory import FINISHED, Finished, open_run, read_form, scored_epoch
+from common.run_directory import FINISHED, Finished, open_run, read_form, record_data, scored_epoch
 from common.search_report import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search_space import FORMS, Range, Space, as_yaml, checked_space, extracts, parse_space
+from common.sources import keep_to
 from common.tables import to_csv, to_text
+from common.terminal import typed_text
 
 logger = logging.getLogger(__name__)
 STORAGE = "search.sqlite3"
 TRIALS = "trials"
+RECORDINGS = "recordings.json"  # that the trials extract features of, where each has its own
 LOWER_IS_BETTER = {"loss", "er", "error"}  # words in the names of scores
 
 
@@ -230,15 +242,16 @@ def _run(arguments: Sequence[str]) -> None:
     space = parse_space(options.over)
     path = params_path(options.params)
     task = load_task(path, options.task_id, options.overrides)
-    choose_backend(task.run)
-    with stderr_discarded():  # the backend announces itself while it is loaded
-        experiments = importlib.import_module(f"{task.family}.experiment")
+    load_keras(task.run)  # without devices, which the trials want for themselves
+    experiments = importlib.import_module(f"{task.family}.experiment")
     search = _prepare(task, experiments.Experiment, space, path, options)
     with only_one(search.folder, "use another --job"):
         searched = {"over": {key: list(values.ends) for key, values in search.space.items()}} | vars(search.target)
         open_run(search.folder, task.model_dump(mode="json") | {"search": searched}, command_line())
-        if not extracts(space):
-            prepare_data(task)
+        if extracts(space):  # each trial has features of its own, and compares them with what it was begun with
+            keep_to(search.folder / RECORDINGS, all_items(task))
+        else:
+            record_data(search.folder, *data_of(task, prepare_data(task)))
         rows = run_search(search, options.trials)
     print(to_text(trials_table(rows, search.target)))
     best = search.target.best(rows)
@@ -250,7 +263,9 @@ def _run(arguments: Sequence[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Searches for the settings of a task with the best score on its validation split.")
     parser.add_argument("task_id", help="id in params.yaml")
-    parser.add_argument("--over", action="append", required=True, metavar="KEY=VALUES", help=FORMS)
+    parser.add_argument(
+        "--over", action="append", required=True, metavar="KEY=VALUES", type=typed_text, help=FORMS
+    )
     parser.add_argument("--trials", type=int, default=20, help="trials in all, those of an earlier start included")
     parser.add_argument("--job", default="tune", help="any name for this search (default tune)")
     parser.add_argument("--metric", help="score to improve, such as val_f; default: the one that decides in training")

@@ -6,15 +6,22 @@ from pathlib import Path
 import numpy as np
 
 from common.dataset_report import (
+    AudioFacts,
     DatasetReport,
     check_audio,
     check_classes,
     check_copies,
     count_classes,
     examine,
+    report_groups,
+    report_sources,
     same_class_overlaps,
 )
 from common.errors import DataError
+from common.simulation.dataset_folder import SETTINGS_FILE
+from common.sound_files import list_sounds
+from common.source_groups import count_groups
+from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import (
     Clip,
@@ -27,6 +34,7 @@ from sed_task4.dataset import (
     subset_place,
 )
 from sed_task4.labels import event_array, many_hot
+from sed_task4.simulator import own_sources
 
 # Clips of each subset as they were published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
@@ -52,21 +60,28 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     found: dict[str, list[Clip]] = {}
     lacking: dict[str, list[str]] = {}
     for subset in task.set_names:
+        notes: list[str] = []
         try:
-            found[subset], lacking[subset] = find_clips(task.dataset_dir, task.dataset, subset)
+            found[subset], lacking[subset] = find_clips(task.dataset_dir, task.dataset, subset, notes)
         except DataError as error:
             report.error(f"{subset}: {error}")
+        for note in notes:
+            report.warn(note)
     _count_clips(task, report, found, lacking)
     facts = {name: examine([clip.audio_path for clip in clips], deep, task.parallel) for name, clips in found.items()}
     for subset, clips in found.items():
         skips = task.dataset.skip_unreadable
         check_audio(report, facts[subset], subset, duration_s=task.dataset.clip_s, skips_unreadable=skips)
         _check_events(report, subset, clips, task.dataset.classes)
+        _check_ends(report, subset, clips, facts[subset])
     check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)
+    _check_groups(task, report, found)
     counts = {subset: _counts(clips, task.dataset) for subset, clips in found.items() if any(map(_is_labelled, clips))}
     if counts:
         check_classes(report, task.dataset.classes, counts)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _count_clips(
@@ -93,11 +108,22 @@ def _unlisted(
     named: dict[Path, set[str]] = {}
     for subset, clips in found.items():
         folder = find_root(task.dataset_dir) / subset_place(task.dataset.layout, subset).audio
-        named.setdefault(folder, set()).update(lacking[subset], (clip.name for clip in clips))
-    present = {folder: sorted(path.name for path in folder.glob("*.wav")) for folder in named}
+        named.setdefault(folder, set()).update(lacking[subset], (clip.audio_path.name for clip in clips))
+    present = {folder: list_sounds(folder)[0] for folder in named if folder.is_dir()}
     return {
         folder: alone for folder, files in present.items() if (alone := [n for n in files if n not in named[folder]])
     }
+
+
+def _check_ends(report: DatasetReport, subset: str, clips: Sequence[Clip], facts: Sequence[AudioFacts]) -> None:
+    """Warns of events that begin after the end of their recording, where it is shorter than a clip."""
+    late = [
+        clip.name
+        for clip, known in zip(clips, facts, strict=True)
+        if clip.events is not None and known.duration_s and (clip.events["onset"] >= known.duration_s).any()
+    ]
+    if late:
+        report.warn(f"{subset}: {len(late)} clip(s) have events that begin after the end of their recording:", late)
 
 
 def _check_events(report: DatasetReport, subset: str, clips: Sequence[Clip], classes: Sequence[str]) -> None:
@@ -127,6 +153,19 @@ def _check_disjoint(task: TaskConfig, report: DatasetReport, found: Mapping[str,
             report.error(f"{subset}: {error}")
 
 
+def _check_groups(task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]) -> None:
+    """Tells the groups of each class in each subset, and reports what extraction and training refuse of them."""
+    chosen = {subset: clips[: task.dataset.max_clips] for subset, clips in found.items()}
+    for problem in group_problems(task.sets, chosen, task.seed, str(task.dataset_dir)):
+        report.error(problem)
+    told = {subset: clips for subset, clips in chosen.items() if sources_of(subset, clips).has_groups}
+    groups = {
+        subset: count_groups((str(clip.group), labels_of(clip)) for clip in clips) for subset, clips in told.items()
+    }
+    if groups:
+        report_groups(report, task.dataset.classes, groups)
+
+
 def _is_labelled(clip: Clip) -> bool:
     return clip.tags is not None or clip.events is not None
 
@@ -136,6 +175,7 @@ def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, 
     strong = [event_array(clip.events, dataset.classes) for clip in clips if clip.events is not None]
     if strong:
         events = np.concatenate(strong)  # (n, 3): class, onset, offset
-        return count_classes(events[:, 0], events[:, 2] - events[:, 1], dataset.n_classes)
+        lengths_s = np.maximum(events[:, 2] - events[:, 1], 0)
+        return count_classes(events[:, 0], lengths_s, dataset.n_classes)
     tags = np.stack([many_hot(labels_of(clip), dataset.classes) for clip in clips])  # (clips, K)
     return tags.sum(axis=0, dtype=np.int64), None

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from common.commands import train
 
+SCRIPT, INSTALLED = "task4_crnn.py", "task4"  # in a checkout, and installed
+SCRIPTS = {"cnn": "task4_cnn.py"}  # of single systems
 DESCRIPTION = """Trains a sound event detection system of DCASE task 4 and scores it on unseen clips.
 
 A run is kept in <output_dir>/<task-id>_<job-id>/. Killed and started again with the same ids, it goes on where it was.

@@ -20,11 +20,16 @@ class SetsConfig(Section):
     unlabelled: str | None = Field(None, description="Subset that a second pass labels by the first and learns from.")
     validate_on: str | None = Field(None, description="Subset whose scores decide; null: a part of `train`.")
     validation_fraction: float = Field(
-        0.2, ge=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once; 0: no "
-        "clip is held out, and the scores of the training clips decide."
+        0.2, ge=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once, whole "
+        "sources where a column `group` tells them; 0: none is held out, and the scores of training clips decide."
     )
     test: tuple[str, ...] = Field(("validation",), min_length=1, description="Subsets predicted and scored.")
     statistics: tuple[str, ...] = Field(("weak",), min_length=1, description="Subsets that mean and deviation are of.")
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether a part of `train` is drawn to validate."""
+        return self.validate_on is None and self.validation_fraction > 0
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The clips of DCASE task 4 in the layouts of 2018 and 2019, and the weak and strong labels in their metadata."""
 
-import io
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,9 @@ from pydantic import Field, field_validator
 from common.errors import ConfigError, DataError
 from common.files import is_file_name
 from common.section import Section
+from common.sound_files import find_sounds, is_sound, list_sounds, shown, stem_of
+from common.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
+from sed_task4.published import CHALLENGE_CLASSES, is_published
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
     import pandas as pd
@@ -21,7 +23,9 @@ logger = logging.getLogger(__name__)
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
+GROUP_COLUMN = "group"  # of any table: the source that a clip comes from
 LABEL_SEPARATOR = ","  # between the labels of a weakly labelled clip
+ALIASES = {"event_onset": "onset", "event_offset": "offset", "file": "filename"}  # as dcase_util calls them
 REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
 
@@ -34,16 +38,17 @@ class DatasetConfig(Section):
 
     layout: Layout = Field("dcase2019", description="Folders and names of the metadata files, by the year.")
     classes: tuple[str, ...] = Field(
-        (
-            "Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog",
-            "Electric_shaver_toothbrush", "Frying", "Running_water", "Speech", "Vacuum_cleaner",
-        ),
-        description="Event classes, in the order of the network's outputs.",
-    )  # fmt: skip
+        CHALLENGE_CLASSES, description="Event classes, in the order of the network's outputs."
+    )
     sample_rate_hz: int = Field(44100, gt=0, description="Rate of the features; recordings of any rate are resampled.")
     clip_s: float = Field(10.0, gt=0, description="Length of a clip; shorter ones are padded, longer ones are cut.")
     max_clips: int | None = Field(None, gt=0, description="First clips of each subset alone, to try things; null: all.")
     skip_unreadable: bool = Field(False, description="Leave out clips that cannot be read, and list them.")
+    strict: bool = Field(
+        True,
+        description="Refuse events that end before they begin, or begin after the clip; false: read them as published "
+        "annotations are, counted in the log.",
+    )
 
     @field_validator("classes")
     @classmethod
@@ -67,12 +72,13 @@ class Clip:
     """One clip, where it is and what is known of its content.
 
     Attributes:
-        name: file name, with .wav.
+        name: file name as the metadata have it; the file itself may have another suffix.
         subset: the part of the dataset that it belongs to, e.g. "weak".
         audio_path: the sound file.
         tags: classes that occur somewhere in it; None: it has no weak labels.
         events: columns onset and offset in seconds and event_label, a row per event; without a row: nothing happens
             in it; None: it has no strong labels.
+        group: the source it comes from, as the column group of its metadata says; None: there is no such column.
     """
 
     name: str
@@ -80,6 +86,7 @@ class Clip:
     audio_path: Path
     tags: tuple[str, ...] | None
     events: "pd.DataFrame | None" = field(compare=False)
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ def find_root(dataset_dir: Path) -> Path:
 
 
 def find_metadata(dataset_dir: Path, layout: Layout, subset: str) -> Path | None:
-    """Finds the metadata file of a subset, .tsv or .csv (tab-separated both); None if there is none.
+    """Finds the metadata file of a subset, .tsv or .csv (with any separator both); None if there is none.
 
     Where both are there, 2019 reads .tsv and 2018 .csv.
     """
@@ -167,16 +174,21 @@ def find_metadata(dataset_dir: Path, layout: Layout, subset: str) -> Path | None
     return next((path for path in paths if path.is_file()), None)
 
 
-def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[list[Clip], list[str]]:
+def find_clips(
+    dataset_dir: Path, dataset: DatasetConfig, subset: str, notes: list[str] | None = None
+) -> tuple[list[Clip], list[str]]:
     """Finds the clips of a subset with their labels.
 
-    Clips that a `files_to_remove.csv` lists (in the dataset folder, in metadata/ or beside the subset's metadata) are
-    left out. Events are cut at the length of a clip.
+    Clips that a `files_to_remove.csv` lists (in the dataset folder, in metadata/ or beside the
+    subset's metadata) are left out. Events are cut at the length of a clip. The recording of a clip
+    may have another suffix than its name in the metadata.
 
     Args:
         dataset_dir: the dataset, its audio/ and metadata/ in it or in dataset/.
         dataset: layout, classes and length of a clip.
         subset: e.g. "weak", "validation", "test".
+        notes: gets a sentence for each kind of thing that was left out, cut or taken for another;
+            the log has the same.
 
     Returns:
         The clips whose audio is there, in the order of the metadata; the names of those whose audio is not.
@@ -190,69 +202,90 @@ def find_clips(dataset_dir: Path, dataset: DatasetConfig, subset: str) -> tuple[
     audio_dir = root / place.audio
     metadata = find_metadata(dataset_dir, dataset.layout, subset)
     if metadata is not None:
-        names, tags, events = _read_labels(metadata, place, dataset)
+        names, tags, events = _read_labels(metadata, place, dataset, notes)
     else:
-        names, tags, events = _audio_alone(audio_dir, root, place)
-    removed = _removed_names(root, metadata)
-    wanted = [name for name in names if name not in removed]
+        names, tags, events = _audio_alone(audio_dir, root, place, notes)
+    groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
+    wanted = without_removed(names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else []))))
     if len(wanted) < len(names):
         logger.info("%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST)
-    present = {path.name for path in audio_dir.iterdir()} if audio_dir.is_dir() else set()
-    missing = [name for name in wanted if name not in present]
-    if wanted and len(missing) == len(wanted):
+    sounds = find_sounds(wanted, audio_dir)
+    missing = [name for name in wanted if name not in sounds.paths]
+    if wanted and not sounds.paths:
         raise DataError(
             f"None of the {len(wanted)} clips that {metadata} lists is in {audio_dir}, such as {wanted[0]}. "
             "Download the audio, or set `dataset_dir` to where it is."
         )
+    if sounds.renamed:
+        pairs = [f"{file} for {name}" for name, file in sounds.renamed.items()]
+        _tell(notes, f"{subset}: {len(pairs)} recording(s) have another suffix than in the metadata: {shown(pairs)}.")
     if missing:
         logger.warning("%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir)
-    lacking = set(missing)
     clips = [
-        Clip(name, subset, audio_dir / name, tags.get(name), events.get(name)) for name in wanted if name not in lacking
+        Clip(name, subset, path, tags.get(name), events.get(name), groups.get(name))
+        for name, path in sounds.paths.items()
     ]
     return clips, missing
 
 
-def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace) -> "Labels":
+def _tell(notes: list[str] | None, text: str, level: int = logging.WARNING) -> None:
+    """Logs a sentence and hands it to who asked for notes."""
+    logger.log(level, "%s", text)
+    if notes is not None:
+        notes.append(text)
+
+
+def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None) -> "Labels":
     """Lists the recordings of a subset without metadata, where that may be."""
     if not (place.may_lack_labels or place.kind == "unlabelled") or not audio_dir.is_dir():
         raise DataError(
             f"There is no metadata file {root / place.metadata}.tsv or .csv. Unpack the dataset there, write one with "
             "`python simulate.py <task-id>`, or set `dataset_dir` to where it is."
         )
-    names = sorted(path.name for path in audio_dir.iterdir() if path.suffix.lower() == ".wav" and path.name[0] != ".")
+    names, others = list_sounds(audio_dir)
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
         raise DataError(f"{audio_dir} holds {unusable[0]!r}. Expected: names of text in UTF-8, without tabs. Rename.")
     logger.info("%s has no metadata: its %d clips are used without labels.", audio_dir, len(names))
+    if others:
+        _tell(
+            notes, f"{audio_dir}: {len(others)} file(s) are left out, not of a sound format read here: {shown(others)}."
+        )
     return names, {}, {}
 
 
 Labels = tuple[list[str], dict[str, tuple[str, ...]], "dict[str, pd.DataFrame]"]
 
 
-def _read_labels(path: Path, place: SubsetPlace, dataset: DatasetConfig) -> Labels:
+def _read_labels(path: Path, place: SubsetPlace, dataset: DatasetConfig, notes: list[str] | None) -> Labels:
     """Reads names, tags by name and events by name of a subset."""
     text = _read_text(path)
     if place.kind == "weak":
         tags = parse_weak(text, dataset.classes, str(path))
         return list(tags), tags, {}
-    has_names_alone = tuple(text.split("\n", 1)[0].split()) == NAME_COLUMNS
+    has_names_alone = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
     if place.kind == "unlabelled" or (place.may_lack_labels and has_names_alone):
         return parse_names(text, str(path)), {}, {}
-    table, names = parse_strong(text, dataset.classes, str(path))
-    return names, {}, events_by_name(cut_events(table, dataset.clip_s, str(path)), names)
+    table, names = parse_events(text, dataset.classes, dataset.clip_s, str(path), strict=dataset.strict, notes=notes)
+    return names, {}, events_by_name(table, names)
 
 
-def _removed_names(root: Path, metadata: Path | None) -> set[str]:
-    folders = {root, root / "metadata", *([metadata.parent] if metadata else [])}
-    lists = sorted(folder / REMOVAL_LIST for folder in folders if (folder / REMOVAL_LIST).is_file())
+def removed_names(folders: Iterable[Path]) -> set[str]:
+    """Reads the names of clips that a `files_to_remove.csv` in one of some folders lists."""
+    lists = sorted({folder / REMOVAL_LIST for folder in folders if (folder / REMOVAL_LIST).is_file()})
     return {name for path in lists for name in read_names(path)}
+
+
+def without_removed(names: Sequence[str], removed: Collection[str]) -> list[str]:
+    """Leaves out the names that are to be removed, those too that differ from such a one in their suffix alone."""
+    known = set(names)
+    stems = {stem_of(name) for name in removed if name not in known}
+    return [name for name in names if name not in removed and stem_of(name) not in stems]
 
 
 def read_strong(path: Path, dataset: DatasetConfig) -> "tuple[pd.DataFrame, list[str]]":
     """Reads strong labels as they stand in the file, see `parse_strong`."""
-    return parse_strong(_read_text(Path(path)), dataset.classes, str(path))
+    return parse_strong(_read_text(Path(path)), dataset.classes, str(path), strict=dataset.strict)
 
 
 def read_weak(path: Path, dataset: DatasetConfig) -> dict[str, tuple[str, ...]]:
@@ -265,44 +298,87 @@ def read_names(path: Path) -> list[str]:
     return parse_names(_read_text(Path(path)), str(path))
 
 
-def parse_strong(text: str, classes: Sequence[str], source: str = "metadata") -> "tuple[pd.DataFrame, list[str]]":
-    """Reads the text of a strong metadata file.
+def parse_strong(
+    text: str, classes: Sequence[str], source: str = "metadata", *, strict: bool = True
+) -> "tuple[pd.DataFrame, list[str]]":
+    """Reads the text of a strong metadata file, events as they stand there.
 
     Args:
-        text: tab-separated columns filename, onset, offset, event_label in any order, others are ignored. A row with
-            a name alone is a clip without events.
+        text: columns filename, onset, offset, event_label in any order, others are ignored; see
+            `common.tables` for separators and quotes. A row with a name alone is a clip without
+            events. Without a header the columns are those of sed_eval: filename, onset, offset,
+            event_label, or with a scene label before the onset, or with more after the label.
         classes: the labels that may occur.
         source: what errors name as origin.
+        strict: refuse events that end before they begin, or begin before the clip; published files,
+            see `sed_task4.published`, are read all the same.
 
     Returns:
-        Events with the columns filename, onset, offset (float seconds) and event_label in the order of the file, and
-        the names of all clips in the order in which they first appear.
+        Events with the columns filename, onset, offset (float seconds) and event_label in the order
+        of the file, indexed by the line they stand in, and the names of all clips in the order in
+        which they first appear.
 
     Raises:
         DataError: a row cannot be used; names the line.
     """
-    import pandas as pd
-
     table = _parse_table(text, STRONG_COLUMNS, source)
-    names = list(dict.fromkeys(table["filename"]))
+    names = list(dict.fromkeys(table["filename"].tolist()))
     filled = table[["onset", "offset", "event_label"]] != ""
     table = table[filled.any(axis=1)]
     _check(table, filled.loc[table.index].all(axis=1), source, "onset, offset and event_label, or none of them")
-    times = table[["onset", "offset"]].apply(pd.to_numeric, errors="coerce")
-    usable = times.ge(0).all(axis=1) & times.lt(float("inf")).all(axis=1)
-    _check(table, usable, source, "onset and offset in seconds, not negative")
-    _check(table, times["onset"] <= times["offset"], source, "onset <= offset")
+    events = table.assign(onset=to_numbers(table["onset"].tolist()), offset=to_numbers(table["offset"].tolist()))
+    usable = events[["onset", "offset"]].notna().all(axis=1)
+    _check(table, usable, source, "onset and offset in seconds, not negative", times=True)
+    if strict:
+        _check(
+            table, events["onset"].ge(0) & events["offset"].ge(0), source, "onset and offset in seconds, not negative"
+        )
+        if not is_published(events, names, classes):
+            _check(table, events["onset"] <= events["offset"], source, "onset <= offset", remedy=_LENIENT)
     _check_labels(table["event_label"], classes, source)
-    events = table.assign(onset=times["onset"].astype(float), offset=times["offset"].astype(float))
-    return events.reset_index(drop=True), names
+    return events, names
+
+
+_LENIENT = (
+    "Correct the row, or read the file as published ones are, with --set dataset.strict=false (--no-strict of "
+    "`python -m sed_task4.score`)."
+)
+
+
+def parse_events(
+    text: str,
+    classes: Sequence[str],
+    clip_s: float,
+    source: str = "metadata",
+    *,
+    strict: bool = True,
+    notes: list[str] | None = None,
+) -> "tuple[pd.DataFrame, list[str]]":
+    """Reads strong labels and cuts them to the clips: the one preparation for training, runs and score commands.
+
+    Args:
+        text: see `parse_strong`, as `classes` and `source`.
+        clip_s: length of a clip, seconds.
+        strict: see `parse_strong` and `cut_events`.
+        notes: gets what was cut, left out or odd, in one sentence; the log has the same.
+
+    Returns:
+        Events and names as `parse_strong`.
+
+    Raises:
+        DataError: a row cannot be used; names the line.
+    """
+    events, names = parse_strong(text, classes, source, strict=strict)
+    published = is_published(events, names, classes)
+    return cut_events(events, clip_s, source, strict=strict, published=published, notes=notes), names
 
 
 def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> dict[str, tuple[str, ...]]:
     """Reads the text of a weak metadata file.
 
     Args:
-        text: tab-separated columns filename and event_labels, the labels with commas between them; other columns are
-            ignored. Several rows of a clip count together.
+        text: columns filename and event_labels, the labels with commas between them; other columns are ignored.
+            Several rows of a clip count together.
         classes: the labels that may occur.
         source: what errors name as origin.
 
@@ -323,101 +399,175 @@ def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> d
 
 
 def parse_names(text: str, source: str = "metadata") -> list[str]:
-    """Reads the names of clips, each once, from tab-separated text with a column `filename`."""
+    """Reads the names of clips, each once, from a table with a column `filename`, or a list without a header."""
     return list(dict.fromkeys(_parse_table(text, NAME_COLUMNS, source)["filename"]))
 
 
+def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
+    """Reads the source that each clip comes from, the column `group` of any metadata file.
+
+    Returns:
+        The group of each clip; empty where there is no such column.
+
+    Raises:
+        DataError: a clip has no group, or two; names the line.
+    """
+    if GROUP_COLUMN not in header_of(text, ("filename", GROUP_COLUMN)):
+        return {}
+    table = _parse_table(text, ("filename", GROUP_COLUMN), source)
+    expected = "a group, the source of the clip, in each row; one of its own where a clip stands alone"
+    _check(table, table[GROUP_COLUMN] != "", source, expected)
+    first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
+    agrees = table[GROUP_COLUMN] == table["filename"].map(first)
+    _check(table, agrees, source, "one group for all rows of a clip")
+    return {str(name): str(group) for name, group in first.items()}
+
+
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no metadata file {path}. Unpack the dataset again.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as text ({type(error).__name__}: {error}). Replace it by the dataset's."
-        ) from error
+    return read_text(
+        path, f"There is no metadata file {path}. Unpack the dataset again.", "Replace it by the dataset's."
+    )
 
 
 def _parse_table(text: str, columns: Sequence[str], source: str) -> "pd.DataFrame":
-    """Reads some columns of a tab-separated table as stripped text; the index is the line in the file."""
+    """Reads some columns of a table as stripped text; the index is the line in the file."""
     import pandas as pd
 
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # splitlines also ends lines at rarer characters
-    header = [name.strip() for name in lines[0].split("\t")]
-    _check_header(header, columns, source)
-    too_long = [number for number, line in enumerate(lines, start=1) if line.count("\t") >= len(header)]
-    if too_long:
-        raise DataError(
-            f"{source}, line {too_long[0]}: more fields than the header has columns. Expected: {len(header)}. "
-            f"Received: {lines[too_long[0] - 1][:200]!r}. Correct the row."
-        )
-    body = io.StringIO("\n".join(lines[1:]))
-    table = pd.read_csv(
-        body, sep="\t", header=None, names=header, dtype=str, keep_default_na=False, skip_blank_lines=False,
-        quoting=3, index_col=False,
-    ) if len(lines) > 1 else pd.DataFrame({name: pd.Series([], dtype=str) for name in header})  # fmt: skip
-    table = table[list(columns)].fillna("").apply(lambda column: column.str.strip())
-    table.index += 2
-    table = table[(table != "").any(axis=1)]
-    named = table["filename"].map(is_file_name).astype(bool)
+    headerless = {STRONG_COLUMNS: _event_list, NAME_COLUMNS: _name_list}.get(tuple(columns))
+    read = parse_table(text, columns, source, pad=True, aliases=ALIASES, headerless=headerless, hint=_other_kind)
+    table = pd.DataFrame(read.columns, index=pd.Index(read.lines, dtype=int), columns=list(columns), dtype=str)
+    named = pd.Series([is_file_name(name) for name in read.columns["filename"]], index=table.index, dtype=bool)
     _check(table, named, source, "the name of a file without folders in the column filename")
     return table
 
 
-def _check_header(header: Sequence[str], columns: Sequence[str], source: str) -> None:
-    missing = [column for column in columns if column not in header]
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if not missing and not repeated:
-        return
-    if not missing:
-        raise DataError(
-            f"{source}, line 1: column(s) {', '.join(repeated)[:200]} twice. Remove all but one of each."
-        )
-    hint = "Put the header back as the first line; columns are separated by tabs."
-    if "onset" in missing and "event_labels" in header:
-        hint = "These are weak labels (which classes occur) where strong ones (when they occur) are expected."
-    if "event_labels" in missing and "onset" in header:
-        hint = "These are strong labels (rows of events) where weak ones (a row per clip) are expected."
-    raise DataError(
-        f"{source}, line 1: missing column(s) {', '.join(missing)}. Expected: {', '.join(columns)}. "
-        f"Received: {', '.join(header)[:200]}. {hint}"
-    )
+def _event_list(fields: Sequence[str]) -> tuple[str, ...] | None:
+    """Columns of a row of a list of events without a header, as sed_eval reads it; None if it is none."""
+    numeric = [to_number(field) is not None for field in fields]
+    if len(fields) < 4 or not is_file_name(fields[0]) or numeric[0]:
+        return None
+    rest = ("",) * (len(fields) - 4)
+    if numeric[1:4] == [True, True, False]:
+        return (*STRONG_COLUMNS, *rest)
+    if len(fields) > 4 and numeric[1:5] == [False, True, True, False]:
+        return ("filename", "", *STRONG_COLUMNS[1:], *rest[1:])
+    return None
 
 
-def _check(table: "pd.DataFrame", good: "pd.Series", source: str, expected: str) -> None:
-    """Refuses the first row that is not good."""
+def _name_list(fields: Sequence[str]) -> tuple[str, ...] | None:
+    """Columns of a row of a list of recordings without a header; None if it is none."""
+    return NAME_COLUMNS if fields and is_sound(fields[0]) and not any(fields[1:]) else None
+
+
+def _other_kind(header: Sequence[str]) -> str | None:
+    """Says which kind of labels a header is of."""
+    if "event_labels" in header:
+        return "These are weak labels (which classes occur) where strong ones (when they occur) are expected."
+    if "onset" in header:
+        return "These are strong labels (rows of events) where weak ones (a row per clip) are expected."
+    return None
+
+
+def _check(
+    table: "pd.DataFrame",
+    good: "pd.Series",
+    source: str,
+    expected: str,
+    *,
+    remedy: str = "Correct the row.",
+    times: bool = False,
+) -> None:
+    """Refuses the first row that is not good; `times`: it may be so for its numbers."""
     if not good.all():
         line = good.index[~good][0]
-        received = ", ".join(f"{name} {value!r}" for name, value in table.loc[line].items())
-        raise DataError(f"{source}, line {line}: expected {expected}. Received: {received}. Correct the row.")
+        row = table.loc[line]
+        received = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in row.items())
+        hint = number_hint(row["onset"], row["offset"]) if times else ""
+        raise DataError(f"{source}, line {line}: expected {expected}. Received: {received}.{hint} {remedy}")
 
 
 def _check_labels(labels: "pd.Series", classes: Sequence[str], source: str) -> None:
     unknown = labels[~labels.isin(list(classes))]
     if len(unknown):
+        name = unknown.iloc[0]
+        whole = [part.strip() for part in name.split(LABEL_SEPARATOR)]
+        remedy = "Correct the row, or add the class to `dataset.classes`."
+        if len(whole) > 1 and set(whole) <= set(classes):
+            remedy = "A row of strong labels has one class: write a row for each."
+        elif set(name) & set("\"'") and name.strip("\"'") in classes:
+            remedy = "Correct the quotes of the row: a field has them around it, both or none."
         raise DataError(
-            f"{source}, line {unknown.index[0]}: unknown class {unknown.iloc[0]!r}. Expected: one of "
-            f"{', '.join(classes)}. Correct the row, or add the class to `dataset.classes`."
+            f"{source}, line {unknown.index[0]}: unknown class {name[:80]!r}. Expected: one of "
+            f"{', '.join(classes)}. {remedy}"
         )
 
 
-def cut_events(events: "pd.DataFrame", clip_s: float, source: str = "the events") -> "pd.DataFrame":
-    """Cuts events at the end of the clips and drops those that begin there or later; the log counts both."""
+def cut_events(
+    events: "pd.DataFrame",
+    clip_s: float,
+    source: str = "the events",
+    *,
+    strict: bool = True,
+    published: bool = False,
+    notes: list[str] | None = None,
+) -> "pd.DataFrame":
+    """Cuts events to the clips, and counts in one line of the log what was cut, left out or is odd.
+
+    Args:
+        events: from `parse_strong`.
+        clip_s: length of a clip, seconds.
+        source: what the log and errors name as origin.
+        strict: refuse events that begin after the clip; else they are left out.
+        published: the file is of a challenge: a few such events are left out, whatever `strict` says.
+        notes: gets the line too.
+
+    Returns:
+        Events within [0, clip_s]. One that ends before it begins stays as it is: no frame is active,
+        and it is scored as sed_eval does.
+
+    Raises:
+        DataError: an event begins at or after the end of the clip; names its line.
+    """
     late = events["onset"] >= clip_s
-    long = (events["offset"] > clip_s) & ~late
-    if late.any() or long.any():
-        logger.info(
-            "%s: %d event(s) end after the clip, cut at %g s; %d begin after it, left out.",
-            source, long.sum(), clip_s, late.sum(),
-        )  # fmt: skip
-    kept = events[~late]
-    return kept.assign(offset=kept["offset"].clip(upper=clip_s)).reset_index(drop=True)
+    if late.any() and strict and not (published and late.mean() < _FEW):
+        line, onset_s = events.index[late][0], events["onset"][late].iloc[0]
+        raise DataError(
+            f"{source}, line {line}: the event begins at {onset_s:g} s, at or after the end of the clip, as do "
+            f"{late.sum()} of {len(events)} event(s). Expected: onset and offset in seconds, onset below {clip_s:g} s. "
+            "Write seconds (not milliseconds or samples), set `dataset.clip_s` (--clip-s) to the length of the clips, "
+            "or leave such events out with --set dataset.strict=false (--no-strict)."
+        )
+    before = events["offset"].lt(0) | (events["onset"].lt(0) & events["offset"].le(0))
+    counts = {
+        f"end after the clip, cut at {clip_s:g} s": (events["offset"] > clip_s) & ~late,
+        "begin after it, left out": late,
+        "begin before it, cut at 0 s": (events["onset"] < 0) & ~before,
+        "lie before it, left out": before,
+        "end before they begin, scored as sed_eval does, active in no frame": (events["offset"] < events["onset"])
+        & ~late,
+    }
+    told = [f"{chosen.sum()} event(s) {what}" for what, chosen in counts.items() if chosen.any()]
+    if told:
+        _tell(notes, f"{source}: {'; '.join(told)}.", logging.INFO)
+    kept = events[~late & ~before]
+    return kept.assign(onset=kept["onset"].clip(lower=0), offset=kept["offset"].clip(upper=clip_s)).reset_index(
+        drop=True
+    )
+
+
+_FEW = 0.1  # share of events beyond the clips from which a published file is in other units
 
 
 def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, pd.DataFrame]":
     """Splits the events of a set by clip; a clip without events gets a table without rows."""
     columns = ["onset", "offset", "event_label"]
-    split = {str(name): group[columns].reset_index(drop=True) for name, group in events.groupby("filename", sort=False)}
+    ordered = events.sort_values("filename", kind="stable")  # slices take half the time of groups
+    owners, body = ordered["filename"].tolist(), ordered[columns]
+    starts = [row for row, name in enumerate(owners) if row == 0 or name != owners[row - 1]]
+    split = {
+        str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
+        for start, stop in zip(starts, [*starts[1:], len(owners)], strict=True)
+    } if starts else {}  # fmt: skip
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
 

@@ -13,12 +13,19 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from common.metrics.tagging import GRID, search_thresholds
-from common.postprocess import binarize, detect_half_open, detect_published, median_filter, regions
+from common.postprocess import (
+    binarize,
+    detect_half_open,
+    detect_published,
+    level_scores,
+    median_filter,
+    regions,
+)
 from common.section import Section
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DecodingConfig", "decode_clip", "empty_events", "search_thresholds", "smoothed_scores", "spread_tags"]
+__all__ = ["DecodingConfig", "decision_scores", "decode_clip", "empty_events", "search_thresholds", "spread_tags"]
 
 
 class DecodingConfig(Section):
@@ -149,16 +156,53 @@ def gated_frames(
     return weighted(frames, clip, decoding) * tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
 
 
-def smoothed_scores(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:
-    """Prepares frame probabilities for scores over all thresholds: weighted and median-filtered as decoding does.
+def decision_scores(
+    frames: np.ndarray,
+    clip: np.ndarray | None,
+    decoding: DecodingConfig,
+    tag_thresholds: np.ndarray | None = None,
+) -> np.ndarray:
+    """Computes the scores that a decoder's threshold decides on: their level sets are its events, at every threshold.
 
-    The median of thresholded frames is the thresholded median, so a curve over thresholds may filter first.
+    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). With two thresholds the high
+    one is meant, and the low one keeps its ratio to it; gaps are closed and short stretches dropped at each.
+
+    Args:
+        frames: probabilities (T, K).
+        clip: probabilities of the tags (K,); None: without a gate.
+        decoding: the rule.
+        tag_thresholds: see `decode_clip`.
 
     Returns:
-        (T, K).
+        float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as where the tags let a class
+        not through.
     """
-    frames = weighted(np.asarray(frames), clip, decoding)
-    return median_filter(frames, decoding.median_frames) if decoding.decoder == "median" else frames
+    curves = np.asarray(weighted(np.asarray(frames), clip, decoding))
+    gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
+    if decoding.decoder == "median":  # the median of thresholded frames is the thresholded median
+        return np.where(gate, median_filter(curves, decoding.median_frames).astype(np.float64), -np.inf)
+    scores = np.full(curves.shape, -np.inf)
+    for k in np.flatnonzero(gate):
+        scores[:, k] = level_scores(
+            curves[:, k],
+            decoding.high_threshold,
+            decoding.low_threshold,
+            smooth_frames=decoding.smooth_frames,
+            salt_frames=decoding.salt_frames,
+            published=decoding.decoder == "kong2019",
+        )
+    return scores
+
+
+def sweep_remark(decoding: DecodingConfig) -> str:
+    """Says in a sentence what is swept for scores over all thresholds."""
+    if decoding.decoder == "median":
+        return "PSDS and best F: of all thresholds of the median decoder, with its tag gate."
+    both = "of all high thresholds" + ("" if decoding.low_threshold is None else ", the low one in its ratio to them")
+    note = f"PSDS and best F: {both}; tag gate, closed gaps and dropped stretches are those of {decoding.decoder}."
+    if decoding.low_threshold is not None and decoding.low_threshold > decoding.high_threshold:
+        return f"{note} Approximate: with a low threshold above the high one the events of thresholds are not nested."
+    return note
 
 
 def spread_tags(tags: np.ndarray, clip_s: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,7 @@ import numpy as np
 from common.callbacks import Scorer
 from common.device_features import features_of
 from common.distribution import devices
-from common.errors import CheckpointError, ConfigError, DataError
+from common.errors import CheckpointError, ConfigError
 from common.events import EventTable
 from common.feature_store import FeatureStore
 from common.files import write_json, write_text
@@ -25,18 +25,28 @@ from common.plotting import save_figure
 from common.prediction import Prediction, predict_recordings
 from common.run_directory import read_form
 from common.section import Section
+from common.source_groups import refuse
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, train_stage
+from sed_task4.clip_groups import (
+    GROUP,
+    ClipSources,
+    describe_hold_out,
+    hold_out,
+    split_sources,
+    subset_problems,
+)
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
-from sed_task4.decoding import best_thresholds, smoothed_scores, spread_tags
+from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
 from sed_task4.features import feature_shape, frontend_of
 from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
+from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.scorer import ClipScorer
-from sed_task4.submission import EVENTS, write_submission
+from sed_task4.submission import write_run_files
 
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"
@@ -49,10 +59,12 @@ class ClipResult:
 
     Attributes:
         name: file name.
-        frames: probabilities (T, K) at the hop of the features.
+        frames: probabilities (T, K) at the hop of the features, padding included.
         clip: probabilities of the tags (K,).
         tags: true tags (K,), -1 where unknown.
         events: true events (n, 3) = class_index, onset_s, offset_s; None where unknown.
+        duration_s: length of the clip in seconds; what follows is padding.
+        n_inside: frames that are no padding.
     """
 
     name: str
@@ -60,6 +72,8 @@ class ClipResult:
     clip: np.ndarray
     tags: np.ndarray
     events: np.ndarray | None
+    duration_s: float
+    n_inside: int
 
 
 @dataclass(frozen=True)
@@ -89,12 +103,12 @@ class Found:
 class ValidationScorer(Scorer):
     """Scores of tags, and of events where the validation clips have strong labels."""
 
-    def __init__(self, experiment: "Experiment"):
-        self.experiment, self.scorer = experiment, experiment.new_clip_scorer()
+    def __init__(self, experiment: "Experiment", lengths_s: Mapping[str, float]):
+        self.experiment, self.scorer, self.lengths_s = experiment, experiment.new_clip_scorer(), lengths_s
 
     def update(self, prediction: Prediction) -> None:
         """Takes in one clip; of its frames only the events are kept."""
-        take_in(self.scorer, self.experiment.clip_result(prediction))
+        take_in(self.scorer, self.experiment.clip_result(prediction, self.lengths_s))
 
     def result(self) -> dict[str, float]:
         """Returns the scores that the labels allow."""
@@ -148,9 +162,14 @@ class Experiment:
             The tables of scores, as text; also written to `scores.txt` and `scores.json`.
         """
         store = FeatureStore.joined(stores)
+        sources = {subset: stored_sources(each, subset) for each in stores for subset in each.groups}
+        refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
+        told = [f"{subset} {len(each.told_groups())}" for subset, each in sources.items() if each.has_groups]
+        if told:
+            logger.info("Groups of clips of one source: %s.", ", ".join(told))
         for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
             shutil.rmtree(folder / name, ignore_errors=True)
-        labelled, validation = self._selections(store, folder)
+        labelled, validation = self._selections(store, sources, folder)
         if self.task.sets.validation_fraction or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
@@ -160,18 +179,37 @@ class Experiment:
             place = folder / stage.name
             train = labelled
             if stage.learns_from == "predictions" and before is not None:
-                train = self._pseudo_labelled(before, store, place)
+                unlabelled = self._unlabelled(store, sources, validation)
+                train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
             before = TrainedStage(stage, model, self._thresholds(stage, model, validation, place))
             self._test(before, store, place, found)
         self._draw_example(found, store, folder)
         return self._report(found, folder)
 
-    def clip_result(self, prediction: Prediction) -> ClipResult:
-        """Brings the outputs for one clip to the rate of the features."""
+    def clip_result(self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None) -> ClipResult:
+        """Brings the outputs for one clip to the rate of the features.
+
+        Args:
+            prediction: the clip, padded or not.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; others are told by their labels.
+        """
         frames, clip = self.system.probabilities(prediction.outputs, network=self.network, n_frames=prediction.frames)
-        events = prediction.events if prediction.labelled else None
-        return ClipResult(prediction.name, frames, clip, np.atleast_2d(prediction.targets["clip"])[0], events)
+        duration_s = (lengths_s or {}).get(prediction.name)
+        if duration_s is None:
+            duration_s = self._labelled_s(prediction)
+        tags, events = np.atleast_2d(prediction.targets["clip"])[0], prediction.events if prediction.labelled else None
+        n_inside = frames_within(duration_s, self.task.features.hop_s)
+        return ClipResult(prediction.name, frames, clip, tags, events, duration_s, n_inside)
+
+    def _labelled_s(self, prediction: Prediction) -> float:
+        """Length of a clip by its labels, whose padding is -1, for stores that do not know it: exact to an output."""
+        features, clip_s = self.task.features, self.task.dataset.clip_s
+        activity = prediction.targets["frames"]
+        inside = np.count_nonzero((activity >= 0).any(axis=-1))
+        if not prediction.labelled or inside == len(activity):
+            return clip_s if prediction.frames >= features.n_frames(clip_s) else prediction.frames * features.hop_s
+        return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
         """Makes what decodes and scores clips by the task's settings; thresholds replace the gate of the tags."""
@@ -185,26 +223,58 @@ class Experiment:
         """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
 
-    def _selections(self, store: FeatureStore, folder: Path) -> tuple[Selection, Selection]:
+    def _selections(
+        self, store: FeatureStore, sources: Mapping[str, ClipSources], folder: Path
+    ) -> tuple[Selection, Selection]:
         """Chooses the labelled clips to learn from, and those that validate."""
         sets = self.task.sets
         labelled = Selection(store, (sets.train,))
         if sets.validate_on is not None:
             return labelled, Selection(store, (sets.validate_on,))
-        if sets.validation_fraction == 0:
+        if not sets.holds_out:
             return labelled, labelled
         names = store.names([sets.train])
         path = folder / SPLIT
         if not path.exists():
-            write_json(path, {"validation": draw_validation(names, sets.validation_fraction, self.task.seed)})
-        held_out = read_split(path, names)
+            write_json(path, {"validation": self._drawn(store, sources[sets.train])})
+        held_out = read_split(path, names, sources[sets.train])
+        logger.info("%s", describe_hold_out(sources[sets.train], held_out))
         rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
         return rest, dataclasses.replace(labelled, names=held_out)
 
-    def _pseudo_labelled(self, before: TrainedStage, store: FeatureStore, folder: Path) -> Selection:
+    def _drawn(self, store: FeatureStore, sources: ClipSources) -> list[str]:
+        """Draws the clips that validate, whole sources where they are known."""
+        sets, classes = self.task.sets, self.task.dataset.classes
+        stored = store.arrays([sets.train], ["tags"]) if not sources.all_alone else {}
+        tags = {
+            name: [label for label, tag in zip(classes, arrays["tags"].tolist(), strict=True) if tag > 0]
+            for name, arrays in stored.items()
+        }
+        where = f"{self.task.feature_dir}, {sets.train}"
+        return hold_out(sources, tags, sets.validation_fraction, self.task.seed, where)
+
+    def _unlabelled(
+        self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
+    ) -> Selection:
+        """Chooses the unlabelled clips to learn from: none of a source of which a part of `train` validates."""
+        sets = self.task.sets
+        unlabelled = Selection(store, (str(sets.unlabelled),))
+        if not sets.holds_out:
+            return unlabelled
+        mine, labelled = sources[str(sets.unlabelled)], sources[sets.train]
+        validating = {labelled.source(name) for name in validation.recording_names}
+        shared = {name for name in mine.told if mine.source(name) in validating}
+        if not shared:
+            return unlabelled
+        logger.info(
+            "%s: %d clip(s) are left out, of sources whose clips of %s validate.",
+            sets.unlabelled, len(shared), sets.train,
+        )  # fmt: skip
+        return dataclasses.replace(unlabelled, names=frozenset(mine.told) - shared)
+
+    def _pseudo_labelled(self, before: TrainedStage, unlabelled: Selection, folder: Path) -> Selection:
         """Labels the unlabelled clips by the stage before."""
         task = self.task
-        unlabelled = Selection(store, (str(task.sets.unlabelled),))
         shards = write_pseudo_labels(
             self._results(before.model, before.stage, unlabelled),
             unlabelled,
@@ -230,7 +300,8 @@ class Experiment:
             stage, train, validation, self._statistics(store), pipeline, task.seed,
             training=training, frontend=self.frontend,
         )  # fmt: skip
-        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self), LEARNING_PANELS)
+        lengths_s = lengths_of_store(store, task.dataset.clip_s)
+        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self, lengths_s), LEARNING_PANELS)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
@@ -250,10 +321,11 @@ class Experiment:
     def _results(self, model: keras.Model, stage: Stage, selection: Selection) -> Iterator[ClipResult]:
         pipeline = self.task.pipeline
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
+        lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
             recordings = selection.recordings(stage, pipeline, padding=padding, frontend=self.frontend)
             for prediction in predict_recordings(model, recordings):
-                yield self.clip_result(prediction)
+                yield self.clip_result(prediction, lengths_s)
 
     def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
         """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the one set."""
@@ -273,21 +345,29 @@ class Experiment:
         """Predicts the test clips into an event file, and adds them to what was found, if they have strong labels."""
         task, name = self.task, trained.stage.name
         scorer = self.new_clip_scorer(trained.thresholds)
-        reference, frames = [], []
+        reference, frames, durations_s = [], [], []
         for clip in self._results(trained.model, trained.stage, Selection(store, task.sets.test)):
             take_in(scorer, clip)
             reference.append(clip.events)
             if found.example is None or (clip.name == found.example.name):
                 found.example = clip if clip.events is None or len(clip.events) else None
-            frames.append(smoothed_scores(clip.frames, clip.clip, task.decoding))
-        write_submission(folder / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
+            inside = clip.frames[: clip.n_inside]
+            frames.append(decision_scores(inside, clip.clip, task.decoding, scorer.tag_thresholds))
+            durations_s.append(clip.duration_s)
+        write_run_files(folder, scorer.names, scorer.estimates, task.dataset.classes, durations_s)
         truth = [events for events in reference if events is not None]
         if len(truth) < len(reference) or not truth:
             return
-        found.test = TestSet(scorer.names, truth, task.dataset.classes, task.dataset.clip_s)
-        tags = scorer.tag_probabilities
-        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds)
-        spread = SystemOutput([spread_tags(row >= trained.thresholds, task.dataset.clip_s) for row in tags])
+        log_cut(scorer.names, truth, durations_s)
+        lengths_s = np.array(durations_s)
+        found.test = TestSet(
+            scorer.names, scorer.references, task.dataset.classes, task.dataset.clip_s, lengths_s=lengths_s
+        )
+        tags, remark = scorer.tag_probabilities, sweep_remark(task.decoding)
+        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds, remark)
+        spread = SystemOutput(
+            [spread_tags(row >= trained.thresholds, end_s) for row, end_s in zip(tags, lengths_s, strict=True)]
+        )
         found.systems = {name: output, f"{name}, tags over the clip": spread} | found.systems  # the last stage first
 
     def _report(self, found: Found, folder: Path) -> str:
@@ -310,13 +390,14 @@ class Experiment:
             return
         scorer = self.new_clip_scorer()
         take_in(scorer, clip)
+        features = features_of(store.record(task.sets.test, clip.name), self.frontend)
         figure = clip_figure(
-            features_of(store.record(task.sets.test, clip.name), self.frontend)[..., 0],
-            clip.events,
-            clip.frames,
+            features[: clip.n_inside, :, 0],
+            None if clip.events is None else scorer.references[0],
+            clip.frames[: clip.n_inside],
             scorer.estimates[0],
             task.dataset.classes,
-            task.dataset.clip_s,
+            clip.duration_s,
             clip.name,
             tags=clip.clip,
             unit="dB" if task.features.kind == "logmel_db" else "ln",
@@ -326,23 +407,36 @@ class Experiment:
 
 def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
     """Hands one clip to a scorer."""
-    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags)
+    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)
 
 
-def read_split(path: Path, names: Sequence[str]) -> frozenset[str]:
+def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
+    """The sources of the clips of a subset as its store tells them."""
+    facts = {name: store.facts.get(name, {}).get(GROUP) for name in store.names([subset])}
+    return ClipSources(subset, facts)
+
+
+def read_split(path: Path, names: Sequence[str], sources: ClipSources | None = None) -> frozenset[str]:
     """Reads which clips validate.
 
     Args:
         path: file of a run.
         names: all clips with labels.
+        sources: theirs; None: not known.
 
     Raises:
-        CheckpointError: the file is damaged, or names other clips.
+        CheckpointError: the file is damaged, names other clips, or some clips of a source and not others.
     """
     held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
     if not held_out or not held_out < set(names):
         raise CheckpointError(
             f"{path} does not name some of the {len(names)} clips. Use the features of before, or another job id."
+        )
+    divided = split_sources(sources, held_out) if sources is not None else []
+    if divided:
+        raise CheckpointError(
+            f"{path} lets some clips of a source validate and others train: {len(divided)} source(s), such as "
+            f"{divided[0]!r}. Expected: each source in one of the two. Use another job id, which draws anew."
         )
     return held_out
 
@@ -357,24 +451,3 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:
     if set(stored) != set(classes):
         raise CheckpointError(f"{path} holds thresholds of other classes. Delete it and run the same command again.")
     return np.array([float(stored[name]) for name in classes])
-
-
-def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """Draws the clips that validate.
-
-    Args:
-        names: all clips with labels.
-        fraction: share that validates.
-        seed: of the draw; the order of `names` has no influence.
-
-    Returns:
-        Sorted names, at least one and not all.
-
-    Raises:
-        DataError: fewer than two clips.
-    """
-    if len(names) < 2:
-        raise DataError(f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}.")
-    count = min(max(1, round(fraction * len(names))), len(names) - 1)
-    ordered = sorted(names)
-    return sorted(ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count])

@@ -3,12 +3,11 @@
 import logging
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import soundfile
 
 from common import extraction
 from common.audio import read_mono
@@ -17,10 +16,16 @@ from common.feature_store import MANIFEST, FeatureStore
 from common.files import write_text
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.simulation.dataset_folder import check_finished
+from common.source_groups import refuse
+from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
+from sed_task4.clip_groups import GROUP, group_problems
+from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
+from sed_task4.lengths import length_facts, seconds_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +48,16 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say what the clips serve for."""
+
+    @property
+    def sets(self) -> SetsConfig: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -124,16 +139,22 @@ def run(
         DataError: clips, metadata or shards that cannot be used, see `common.extraction.extract`.
     """
     check_task(task)
-    return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
+    plans = {set_name: plan_items(task, set_name) for set_name in set_names}
+    if isinstance(task, TrainedTask):
+        clips = {set_name: [item.payload for item in items] for set_name, (items, _) in plans.items()}
+        refuse(group_problems(task.sets, clips, task.seed, str(task.dataset_dir)))
+    return [_run_set(task, name, items, missing, overwrite, progress) for name, (items, missing) in plans.items()]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a subset.
+    """Opens the finished features of a subset, and compares them with its clips where these are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            clips or labels, see `common.sources.checked_store`.
     """
-    return FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
+    store = FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
+    return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name)[0])
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -189,17 +210,24 @@ def check_task(task: ExtractionTask) -> None:
         raise ConfigError(f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}.")
 
 
-def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
-    clips = clips[: task.dataset.max_clips]
+def _run_set(
+    task: ExtractionTask,
+    set_name: str,
+    items: Sequence[extraction.Item],
+    missing: Sequence[str],
+    overwrite: bool,
+    progress: bool,
+) -> FeatureStore:
+    clips = [item.payload for item in items]
     warn_absent_classes(clips, task.dataset.classes, set_name)
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _report(folder, problems)
-    _note_lengths(clips, task.dataset.clip_s, 1 / task.features.frames_per_s)
+    items = [replace(item, facts=length_facts(item.payload.audio_path)) for item in items]
+    _note_lengths(items, task.dataset.clip_s, 1 / task.features.frames_per_s)
     store = extraction.extract(
         folder,
-        [_item(clip) for clip in clips],
+        items,
         ExampleMaker(task.dataset, task.features),
         example_schema(task.dataset, task.features),
         store_settings(task, set_name),
@@ -216,11 +244,32 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     return store
 
 
+def plan_items(task: ExtractionTask, set_name: str) -> tuple[list[extraction.Item], list[str]]:
+    """Lists what there is to extract of a subset, and the names of clips that have no audio.
+
+    Raises:
+        DataError: the dataset is not complete or cannot be used, see `find_clips`.
+    """
+    check_finished(Path(task.dataset_dir))
+    clips, missing = find_clips(task.dataset_dir, task.dataset, set_name)
+    return [_item(clip) for clip in clips[: task.dataset.max_clips]], missing
+
+
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several subsets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)[0]]
+
+
 def _item(clip: Clip) -> extraction.Item:
     """The labels are no file of their own: their checksum tells when they change."""
-    rows = [] if clip.events is None else clip.events[["onset", "offset", "event_label"]].values.tolist()
+    rows: list[list[Any]] = []
+    if clip.events is not None:
+        columns = (clip.events[name].tolist() for name in ("onset", "offset", "event_label"))
+        rows = [list(row) for row in zip(*columns, strict=True)]
     known = repr((clip.tags, clip.events is not None, rows))
-    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, f"labels {zlib.crc32(known.encode()):08x}")
+    labels = f"labels {zlib.crc32(known.encode()):08x}"
+    facts = {GROUP: clip.group} if clip.group is not None else {}
+    return extraction.Item(clip.name, clip.subset, (clip.audio_path,), clip, labels, facts=facts)
 
 
 def _report(folder: Path, problems: Mapping[str, str]) -> None:
@@ -233,20 +282,18 @@ def _report(folder: Path, problems: Mapping[str, str]) -> None:
     write_text(path, "filename\treason\n" + "".join(rows))
 
 
-def _note_lengths(clips: Sequence[Clip], clip_s: float, tolerance_s: float) -> None:
-    """Says in the log how many clips are shorter or longer than a clip should be."""
+def _note_lengths(clips: Sequence[extraction.Item], clip_s: float, tolerance_s: float) -> None:
+    """Says in the log how many clips, whose facts tell their lengths, are shorter or longer than one should be."""
     shorter, longer = [], []
     for clip in clips:
-        try:
-            info = soundfile.info(clip.audio_path)
-        except (soundfile.LibsndfileError, OSError):  # reading it will say what is wrong
+        duration_s = seconds_of(clip.facts)
+        if duration_s is None:  # reading it will say what is wrong
             continue
-        duration_s = info.frames / info.samplerate
         if duration_s < clip_s - tolerance_s:
             shorter.append(clip.name)
         elif duration_s > clip_s + tolerance_s:
             longer.append(clip.name)
     for names, what in ((shorter, "shorter, padded and masked"), (longer, "longer, cut")):
         if names:
-            subset = clips[0].subset
+            subset = clips[0].group
             logger.info("%s: %d clips are %s to %g s, such as %s.", subset, len(names), what, clip_s, names[0])

@@ -124,7 +124,7 @@ def prediction_figure(
 
     Args:
         logmel: (T, F).
-        frames: probabilities (T', K).
+        frames: probabilities (T', K); without any, none are drawn.
         events: (n, 3) = class_index, onset_s, offset_s.
         classes: names of the K classes.
         duration_s: length of the recording.
@@ -142,7 +142,8 @@ def prediction_figure(
     axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights})
     draw_logmel(axes[0], logmel, duration_s, unit)
     names = [classes[k] for k in shown]
-    draw_probabilities(axes[1], frames[:, shown], names, duration_s)
+    curves = frames[:, shown] if len(frames) else np.zeros((1, len(shown)))
+    draw_probabilities(axes[1], curves, names, duration_s)
     tagged = [f"{name}  {tag:.2f}" for name, tag in zip(names, tags[shown], strict=True)]
     draw_events(axes[2], drawn, tagged, "Events (tags beside the classes)")
     axes[2].set_xlabel("time / s", fontsize=9)

@@ -60,7 +60,7 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     """Returns events as float64 (n, 3) after checking them.
 
     Raises:
-        ValueError: not three columns, not finite, a class out of range, or an offset before its onset.
+        ValueError: not three columns, not finite, or a class out of range.
     """
     rows = np.asarray(events, np.float64)
     if rows.size == 0:
@@ -68,10 +68,10 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     if rows.ndim != 2 or rows.shape[1] != 3:
         raise ValueError(f"Events are class, onset, offset. Expected: (n, 3). Received: {rows.shape}.")
     classes_fit = np.isin(rows[:, 0], np.arange(n_classes)).all()
-    if not (np.isfinite(rows).all() and classes_fit and (rows[:, 1] <= rows[:, 2]).all()):
+    if not (np.isfinite(rows).all() and classes_fit):
         raise ValueError(
-            f"Events are finite, of classes 0 to {n_classes - 1}, with onset <= offset. Received: classes "
-            f"{sorted(set(rows[:, 0].tolist()))[:12]}, smallest length {np.min(rows[:, 2] - rows[:, 1]):g} s."
+            f"Events are finite, of classes 0 to {n_classes - 1}. Received: classes "
+            f"{sorted(set(rows[:, 0].tolist()))[:12]}, smallest time {rows[:, 1:].min():g} s."
         )
     return rows
 
@@ -85,6 +85,7 @@ def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[n
         rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "kong2019": from
             round(onset) to round(offset), both in, halves to the even frame, as the published CNNs are trained;
             "kong2018": from floor(onset) to floor(offset), both in, as the published segmentation is scored.
+            An event that ends before it begins, as one of the published evaluation set does, covers no frame.
 
     Raises:
         ValueError: unknown rule.
@@ -104,7 +105,8 @@ def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[n
     if rule == "kong2018":
         return np.floor(onset).astype(np.int64), np.floor(offset).astype(np.int64) + 1
     first = np.floor(onset + TIME_SLACK_FRAMES).astype(np.int64)
-    return first, np.ceil(offset - TIME_SLACK_FRAMES).astype(np.int64)
+    end = np.ceil(offset - TIME_SLACK_FRAMES).astype(np.int64)
+    return first, np.where(offset < onset, np.minimum(first, end), end)
 
 
 def frame_activity(

@@ -19,6 +19,7 @@ from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, as_frontend
 from sed_task4.figures import prediction_figure
+from sed_task4.lengths import frames_within
 from sed_task4.online import FoundEvent, OnlineDecoder
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
@@ -134,7 +135,9 @@ class CurveDecoder:
         self.tags = np.maximum(self.tags, tags)
         counted = slice(window.first - window.start, window.end - window.start)
         curves = gated_frames(frames, tags, self._decoding, self._thresholds)[counted]
-        self.curves.add(curves[: max(0, round(min(duration_s / self._hop_s, window.end)) - window.first)])
+        if np.isfinite(duration_s):  # as in an evaluation, what follows the end is not decoded
+            curves = curves[: max(0, frames_within(duration_s, self._hop_s) - window.first)]
+        self.curves.add(curves)
         return self._heard(self._online.push(curves), duration_s)
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:

@@ -36,7 +36,7 @@ def write_pseudo_labels(
 
     Args:
         results: what the model says of the clips, in the order of `unlabelled.recordings`.
-        unlabelled: the clips, whole groups.
+        unlabelled: the clips.
         classes: names of the K classes.
         thresholds: (K,), a tag is given from this probability on.
         form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of tagged classes.
@@ -65,7 +65,11 @@ def write_pseudo_labels(
             lines.append(f"{said.name}\t{','.join(np.array(classes)[tags])}\n")
             yield said.name, {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)}
 
-    for entry, path in zip(unlabelled.store.selected(unlabelled.groups), shards, strict=True):
-        write_shard(path, records(entry.names), schema)
+    wanted = set(unlabelled.recording_names)
+    members = [
+        [name for name in entry.names if name in wanted] for entry in unlabelled.store.selected(unlabelled.groups)
+    ]
+    for names, path in zip(filter(None, members), shards, strict=True):
+        write_shard(path, records(names), schema)
     write_text(tag_list, "".join(lines))
     return shards

@@ -15,7 +15,7 @@ from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.metrics.segment_based import count_frames
 from common.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
-from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -32,6 +32,7 @@ from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig, frontend_of
 from sed_task4.labels import event_array, frame_activity
+from sed_task4.lengths import cut_to_length, lengths_of_store
 from sed_task4.score import ScoreReport, format_score, tags_of
 from sed_task4.submission import EVENTS, read_submission
 
@@ -95,7 +96,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
     recordings: list[Block] = []
     try:
-        store = FeatureStore.joined([open_store(task, name) for name in task.sets.test])
+        stores = {name: open_store(task, name) for name in task.sets.test}
+        check_stores(folder, stores)
+        store = FeatureStore.joined(list(stores.values()))
         found = tested_clips(store, task.sets.test, last_stage(folder, report) / EVENTS, classes)
         of_classes += tag_confusions(found, classes)
         recordings = clip_blocks(found, task.dataset, partial(_timeline, task, _audio_paths(task)))
@@ -167,12 +170,12 @@ def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, cl
     Raises:
         DataError: a file is missing or damaged.
     """
-    labels = store.arrays(groups, ("events", "labelled"))
+    labels, lengths_s = store.arrays(groups, ("events", "labelled")), lengths_of_store(store, np.inf)
     table, _ = read_submission(estimates, classes)
     return [
         Tested(
             name,
-            labels[name]["events"],
+            cut_to_length(labels[name]["events"], lengths_s.get(name, np.inf)),
             event_array(events, classes),
             bool(labels[name]["labelled"]),
             partial(store.record, groups, name),

@@ -34,7 +34,7 @@ SHORTEST_S = 0.25  # no event is shorter, as in the real annotations
 SMALLEST_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
 MOST_EVENTS = 12  # of one class in a clip
 EMPTY_EVERY = 75  # of so many real clips one is without events
-N_SETS = 3  # disjoint sets of own recordings: training, validation or test, evaluation
+SETS = {0: "training", 1: "validation and test", 2: "evaluation"}  # disjoint sets of own recordings
 TEST_EVERY = 4  # of the 2019 validation clips are test clips of 2018
 
 Phrasing = Literal["same", "each", "running"]

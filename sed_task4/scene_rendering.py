@@ -1,5 +1,6 @@
 """From plans to clips: the sounds of their events, what is around them, and the file of one clip."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from common.audio import write_wav
+from common.errors import DataError
 from common.parallel import ParallelConfig, parallel_map
 from common.simulation import orders
 from common.simulation.backgrounds import (
@@ -24,10 +26,10 @@ from common.simulation.backgrounds import (
 )
 from common.simulation.draws import Draw, random_stream
 from common.simulation.orders import SoundOrder
+from common.simulation.own_recordings import BACKGROUND, find_backgrounds
 from common.simulation.scenes import fit_duration
 from common.simulation.sources import (
     SoundBank,
-    deal,
     mapped_array,
     read_source,
     save_array,
@@ -39,7 +41,7 @@ from sed_task4.scene_plans import (
     ALL_SOUNDS,
     CLASS_SOUNDS,
     GENERATOR_NAME,
-    N_SETS,
+    SETS,
     ClipPlan,
     PlannedEvent,
     clip_stream,
@@ -48,10 +50,10 @@ from sed_task4.scene_plans import (
 if TYPE_CHECKING:
     from sed_task4.simulator import SceneSettings
 
-BACKGROUND = "background"  # key of own backgrounds in the bank; no class, since it is asked for by another name
+logger = logging.getLogger(__name__)
+
 LOOP_SAMPLES = 2**19
 LONGEST_BACKGROUND_S = 60.0
-RECORDING_PATTERNS = ("*.wav", "*.flac", "*.ogg", "*.aif", "*.aiff")
 
 # Real recordings against synthetic mixtures: where, by whom and with what they were made is not known.
 SYNTHETIC_PEAK = (0.5, 0.9)
@@ -93,10 +95,11 @@ def order_sounds(
         source_dir: folder with one folder of recordings per class; None: all sounds are synthesised.
 
     Raises:
-        DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be.
+        DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be,
+            or a class has fewer sources than sets.
         ConfigError: a class has neither recordings nor a recipe.
     """
-    return orders.order_sounds(classes, set_numbers, N_SETS, CLASS_SOUNDS, settings, source_dir)
+    return orders.order_sounds(classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir)
 
 
 def build_bank(
@@ -108,20 +111,42 @@ def build_bank(
 ) -> SoundBank | None:
     """Reads own recordings and backgrounds and stores them where every process can map them; None without any."""
     longest_s = {name: settings.longest_source_s for name in {order.class_name for order in wanted}}
-    folders = [order for order in wanted if order.recordings] + background_orders(background_dir, settings)
+    set_numbers = sorted({order.set_number for order in wanted})
+    backgrounds = background_orders(background_dir, set_numbers, settings)
+    folders = [order for order in wanted if order.recordings] + backgrounds
     read = partial(_read_order, longest_s=longest_s, rate_hz=settings.sample_rate_hz)
     made = dict(parallel_map(read, folders, parallel))
     keys = [(order.class_name, order.set_number) for order in folders]
     return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys}) if folders else None
 
 
-def background_orders(background_dir: Path | None, settings: "SceneSettings") -> list[SoundOrder]:
-    """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets."""
+def background_orders(
+    background_dir: Path | None, set_numbers: Sequence[int], settings: "SceneSettings"
+) -> list[SoundOrder]:
+    """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets.
+
+    Args:
+        background_dir: their folder; None: there are none.
+        set_numbers: sets that are needed.
+        settings: the seed.
+
+    Raises:
+        DataError: there is none, or a set that is needed has none although a table tells groups.
+    """
     if background_dir is None:
         return []
-    paths = sorted(path for pattern in RECORDING_PATTERNS for path in background_dir.rglob(pattern))
-    dealt = deal(paths, N_SETS, random_stream(settings.seed, settings.version, "deal", BACKGROUND))
-    return [SoundOrder(BACKGROUND, number, tuple(files)) for number, files in enumerate(dealt) if files]
+    found = find_backgrounds(background_dir)
+    if not found.files:
+        raise DataError(
+            f"{background_dir} holds no recording. Expected: sound files, such as .wav, in any folders below it. "
+            "Correct `simulation.background_dir`, or set it to null."
+        )
+    wanted = {number: SETS[number] for number in set_numbers}
+    dealt = orders.deal_own_recordings(found, SETS, wanted, settings, background_dir, "background_dir")[BACKGROUND]
+    absent = [title for number, title in wanted.items() if not dealt[number]]
+    if absent:
+        logger.warning("%s: too few recordings, synthetic backgrounds in %s.", background_dir, ", ".join(absent))
+    return [SoundOrder(BACKGROUND, number, tuple(files)) for number, files in dealt.items() if files]
 
 
 def _read_order(

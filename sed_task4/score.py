@@ -7,7 +7,7 @@ import argparse
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,8 @@ from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_base
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
 from common.section import Section
+from common.tables import to_number
+from common.terminal import typed_text
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ class TestSet:
         classes: class names.
         clip_s: length of the clips in seconds.
         tags: bool (N, K); None: those of the events.
+        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it up; None: `clip_s`.
     """
 
     __test__ = False  # not a test of pytest
@@ -100,6 +103,12 @@ class TestSet:
     classes: Sequence[str]
     clip_s: float = 10.0
     tags: np.ndarray | None = None
+    lengths_s: np.ndarray | None = None
+
+    @property
+    def durations_s(self) -> np.ndarray:
+        """Length of each clip in seconds, (N,)."""
+        return np.full(len(self.names), self.clip_s) if self.lengths_s is None else np.asarray(self.lengths_s)
 
     @property
     def table(self) -> EventTable:
@@ -119,9 +128,11 @@ class SystemOutput:
     Attributes:
         events: for each clip (n, 3) = class_index, onset_s, offset_s.
         tags: probabilities (N, K); None: a class with an event has its tag, and there is no mAP.
-        frames: for each clip probabilities (T, K), as they go into the thresholds; None: no scores over thresholds.
+        frames: for each clip scores (T, K) whose level sets are the events of all thresholds, see
+            `sed_task4.decoding.decision_scores`; None: no scores over thresholds.
         hop_s: seconds from one frame to the next.
         tag_thresholds: one number or (K,), for the F-score of tags; None: `ScoringConfig.tag_threshold`.
+        remark: what else must be said about its scores.
     """
 
     events: Sequence[np.ndarray]
@@ -129,6 +140,7 @@ class SystemOutput:
     frames: Sequence[np.ndarray] | None = None
     hop_s: float = 0.0
     tag_thresholds: float | np.ndarray | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -371,7 +383,7 @@ def _sweep_scores(reference: EventTable, test: TestSet, output: SystemOutput, sc
         reference,
         output.frames,
         output.hop_s,
-        test.clip_s,
+        test.durations_s,
         collar_s=scoring.collar_s,
         offset_share=scoring.offset_share,
     )
@@ -394,7 +406,7 @@ def baselines(test: TestSet) -> dict[str, SystemOutput]:
     }
     return {
         label: SystemOutput(
-            events=[spread_tags(row, test.clip_s) for row in tags],
+            events=[spread_tags(row, length_s) for row, length_s in zip(tags, test.durations_s, strict=True)],
             tags=tags.astype(np.float64),
             frames=[row[None].astype(np.float64) for row in tags] if tags.any() else None,
             hop_s=test.clip_s,
@@ -433,6 +445,7 @@ def score_report(
             notes += note
         if output.frames is not None and scoring.psds and has_reference_package():
             notes += _check_sweep(test, output, row)
+        notes += [output.remark] if output.remark and ("psds1" in row.scores) else []
         rows.append(row)
     rows += [
         score_system(test, output, scoring, group="baseline", label=label) for label, output in baselines(test).items()
@@ -484,7 +497,7 @@ def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> li
 
 def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str]:
     frames = output.frames or []
-    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.clip_s)
+    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.durations_s)
     return _differences(row, theirs, "sed_scores_eval") or ["PSDS and best F agree with sed_scores_eval."]
 
 
@@ -499,9 +512,16 @@ def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
 
 def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
     """Says what one must know to read the numbers of this set."""
-    counts = test.table.counts()
+    table = test.table
+    counts = table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
     remarks = []
+    backward = np.count_nonzero(table.offset_s < table.onset_s)
+    if backward:
+        remarks.append(
+            f"{backward} reference event(s) end before they begin: F and ER take them as sed_eval does, PSDS and "
+            "best F leave them out."
+        )
     if not counts.any():
         remarks.append("The reference has no event at all: most scores are undefined.")
     elif absent:
@@ -529,20 +549,57 @@ def _run(arguments: Sequence[str]) -> None:
     )
     _add_arguments(parser)
     options = parser.parse_args(arguments)
-    scoring = ScoringConfig(
-        collar_s=options.collar, offset_share=options.offset_share, empty_estimate_is_zero=not options.leave_out_empty
-    )
+    known = _settings_of_run(options.estimated)
+    scoring = ScoringConfig(**{**known.scoring, **_given(options)})
     report = score_files(
         options.estimated,
         options.reference,
         scoring,
-        classes=options.classes.split(",") if options.classes else None,
-        clip_s=options.clip_s,
+        classes=options.classes.split(",") if options.classes else known.classes,
+        clip_s=options.clip_s or known.clip_s,
         ignore_unknown=options.ignore_unknown,
+        strict=known.strict and not options.no_strict,
+        audio=options.audio,
     )
     if options.json:
         write_json(options.json, report.to_dict())
     print(report.to_markdown() if options.markdown else report.to_text())
+
+
+@dataclass(frozen=True)
+class _KnownSettings:
+    """What is scored how, where the command line does not say it."""
+
+    classes: tuple[str, ...] | None = None
+    clip_s: float = 10.0
+    strict: bool = True
+    scoring: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _settings_of_run(estimated: Path) -> _KnownSettings:
+    """Takes classes, length of clips and scoring from the settings of the run that an event file belongs to, if any."""
+    from common.config import check_task
+    from common.run_directory import ENVIRONMENT, read_settings
+
+    folders = list(Path(estimated).resolve().parents)[:3]
+    files = "settings.yaml", ENVIRONMENT
+    run = next((folder for folder in folders if all((folder / name).is_file() for name in files)), None)
+    if run is None:
+        return _KnownSettings()
+    task = check_task(read_settings(run), f"the settings of {run}")
+    if not task.family.startswith("sed_task4"):
+        return _KnownSettings()
+    logger.info("Classes, length of clips and scoring are those of %s, where the command line does not say them.", run)
+    names = set(ScoringConfig.model_fields) & set(type(task.scoring).model_fields)
+    scoring = {name: getattr(task.scoring, name) for name in names}
+    return _KnownSettings(tuple(task.dataset.classes), task.dataset.clip_s, task.dataset.strict, scoring)
+
+
+def _given(options: argparse.Namespace) -> dict[str, Any]:
+    """Scoring that the command line says."""
+    values = {"collar_s": options.collar, "offset_share": options.offset_share}
+    values |= {"empty_estimate_is_zero": False if options.leave_out_empty else None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def score_files(
@@ -553,54 +610,99 @@ def score_files(
     classes: Sequence[str] | None = None,
     clip_s: float = 10.0,
     ignore_unknown: bool = False,
+    strict: bool = True,
+    audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another.
+    """Scores an event file against another; both are prepared as for a run, see `sed_task4.scored_files`.
 
     Args:
-        estimated: see `sed_task4.submission`.
+        estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
         reference: as well; its file names are the test set. A row with a name alone is a clip without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that the reference does not name, as the published code does.
+        strict: see `sed_task4.dataset.parse_events`.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that the reference does not name.
     """
-    from sed_task4.dataset import DatasetConfig, events_by_name
-    from sed_task4.labels import event_array
-    from sed_task4.submission import read_submission
+    from sed_task4.dataset import DatasetConfig
+    from sed_task4.scored_files import read_pair
 
     classes = tuple(classes or DatasetConfig().classes)
-    truth, names = read_submission(Path(reference), classes)
-    guess, guessed = read_submission(Path(estimated), classes)
-    known = set(names)
-    unknown = [name for name in guessed if name not in known]
-    if unknown and not ignore_unknown:
-        raise DataError(
-            f"{estimated} has events of {len(unknown)} file(s) that {reference} does not name, e.g. "
-            f"{', '.join(unknown[:3])}. The order is estimate first, then reference; --ignore-unknown leaves them out."
-        )
-    parts = [
-        [event_array(rows, classes) for rows in events_by_name(events, names).values()] for events in (truth, guess)
-    ]
-    test = TestSet(names, parts[0], classes, clip_s)
-    report = score_report(test, {Path(estimated).stem: SystemOutput(parts[1])}, scoring)
-    silent = len(known - set(guessed))
-    notes = [f"{silent} clip(s) without an estimate count as silent."] if silent else []
-    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *notes))
+    pair = read_pair(Path(estimated), Path(reference), classes, clip_s, ignore_unknown=ignore_unknown, strict=strict)
+    test = TestSet(pair.names, pair.reference, classes, clip_s)
+    test, output, length_notes = _within_lengths(test, SystemOutput(pair.estimate), audio, Path(estimated))
+    report = score_report(test, {Path(estimated).stem: output}, scoring)
+    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *pair.notes, *length_notes))
+
+
+def _within_lengths(
+    test: TestSet, output: SystemOutput, audio: Path | None, estimated: Path
+) -> tuple[TestSet, SystemOutput, list[str]]:
+    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says where they are not.
+
+    Args:
+        test: the truth.
+        output: the system's events.
+        audio: folder of the clips; None: unknown.
+        estimated: the event file, beside which a run writes lengths.
+    """
+    from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
+    from sed_task4.submission import CLIPS
+
+    lengths = {}
+    if audio is not None:
+        lengths = lengths_of_files(audio, test.names)
+    elif estimated.with_name(CLIPS).is_file():
+        lengths = read_lengths(estimated.with_name(CLIPS))
+    unknown = [name for name in test.names if name not in lengths]
+    notes = []
+    if unknown:
+        which = "Clips are" if len(unknown) == len(test.names) else f"{len(unknown)} clip(s) of unknown length are"
+        notes = [f"{which} taken to last {test.clip_s:g} s (--clip-s); --audio FOLDER reads how long they are."]
+    durations_s = np.array([min(lengths.get(name, test.clip_s), test.clip_s) for name in test.names])
+    ends_s = np.where([name in lengths for name in test.names], durations_s, np.inf)
+    log_cut(test.names, test.events, ends_s)
+    truth, found = (
+        [cut_to_length(rows, end_s) for rows, end_s in zip(events, ends_s, strict=True)]
+        for events in (test.events, output.events)
+    )
+    test = replace(test, events=truth, lengths_s=durations_s)
+    return test, replace(output, events=found), notes
+
+
+def _seconds(text: str) -> float:
+    """A number of the command line, written as those of tables are, above 0 or 0."""
+    value = to_number(text)
+    if value is None or value < 0:
+        raise argparse.ArgumentTypeError(f"expected a number, not negative. Received: {text!r}.")
+    return value
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("estimated", type=Path, metavar="ESTIMATED.tsv", help="events of the system")
-    parser.add_argument("reference", type=Path, metavar="REFERENCE.tsv", help="true events, naming all clips")
+    parser.add_argument(
+        "estimated", type=Path, metavar="ESTIMATED", help="events of the system: a file, or a folder of predict.py"
+    )
+    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="true events, a file that names all clips")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there as JSON too")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument("--classes", metavar="A,B,...", help="class names (default: the ten of the challenge)")
-    parser.add_argument("--clip-s", type=float, default=10.0, metavar="S", help="length of a clip (default 10)")
-    parser.add_argument("--collar", type=float, default=COLLAR_S, metavar="S", help="of onsets (default 0.2)")
     parser.add_argument(
-        "--offset-share", type=float, default=OFFSET_SHARE, metavar="X", help="of an event's length (default 0.2)"
+        "--classes", type=typed_text, metavar="A,B,...",
+        help="class names (default: the run's, or the ten of the challenge)",
+    )  # fmt: skip
+    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
+    parser.add_argument("--clip-s", type=_seconds, metavar="S", help="length of a clip (default: the run's, or 10)")
+    parser.add_argument("--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)")
+    parser.add_argument(
+        "--offset-share", type=_seconds, metavar="X", help="of an event's length (default: the run's, or 0.2)"
+    )
+    parser.add_argument(
+        "--no-strict",
+        action="store_true",
+        help="read events that end before they begin, or begin after the clip, as those of published files",
     )
     parser.add_argument("--ignore-unknown", action="store_true", help="leave out estimates of files not in REFERENCE")
     parser.add_argument(

@@ -7,6 +7,7 @@ import numpy as np
 from common.events import EventTable
 from common.metrics.tagging import tag_scores
 from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.lengths import cut_to_length, frames_within
 from sed_task4.score import ScoringConfig, detection_scores, named_scores
 
 
@@ -49,21 +50,25 @@ class ClipScorer:
         clip: np.ndarray,
         events: np.ndarray | None = None,
         tags: np.ndarray | None = None,
+        duration_s: float | None = None,
     ) -> np.ndarray:
         """Takes in one clip.
 
         Args:
             name: file name.
-            frames: probabilities (T, K).
+            frames: probabilities (T, K); those that begin after the end of the clip do not count.
             clip: probabilities of the tags (K,).
             events: true events (n, 3) = class_index, onset_s, offset_s; None: the clip has no strong labels.
             tags: true tags (K,), 0 or 1; None or negative: those of the events, or unknown.
+            duration_s: length of the clip in seconds, at most `clip_s`, up to which events count; None: `clip_s`.
 
         Returns:
             The decoded events (n, 3).
         """
+        end_s = self.clip_s if duration_s is None else min(duration_s, self.clip_s)
+        frames = np.asarray(frames)[: frames_within(end_s, self.hop_s)]
         estimate = decode_clip(
-            frames, clip, self.decoding, self.hop_s, tag_thresholds=self.tag_thresholds, clip_s=self.clip_s
+            frames, clip, self.decoding, self.hop_s, tag_thresholds=self.tag_thresholds, clip_s=end_s
         )
         number = len(self.names)
         self.names.append(name)
@@ -71,7 +76,7 @@ class ClipScorer:
         self._tag_scores.append(np.asarray(clip, np.float64))
         if events is not None:
             self._strong.append(number)
-            self._references.append(np.asarray(events, np.float64).reshape(-1, 3))
+            self._references.append(cut_to_length(events, end_s))
         known = None if tags is None or np.min(tags) < 0 else np.asarray(tags) > 0
         if known is None and events is not None:
             known = np.isin(np.arange(self.n_classes), self._references[-1][:, 0])
@@ -79,6 +84,11 @@ class ClipScorer:
             self._tagged.append(number)
             self._tags.append(known)
         return estimate
+
+    @property
+    def references(self) -> list[np.ndarray]:
+        """True events (n, 3) of the clips with strong labels, within their clips."""
+        return self._references
 
     def result(self) -> dict[str, float]:
         """Returns the scores by name (see `sed_task4.score.SCORES`), those that the labels allow.

@@ -22,10 +22,10 @@ from common.simulation.dataset_folder import (
     SimulationReport,
     as_stored,
     check_root,
+    check_same_simulation,
     finish_root,
     prepare_root,
     scratch_folder,
-    source_digest,
     text_digest,
 )
 from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, Layout, subset_place
@@ -98,10 +98,18 @@ class SimulationConfig(Section):
         True, description="Whether all but the synthetic subset differ from it in level, colour and reverberation."
     )
     variation: float = Field(1.0, ge=0, le=1, description="How much synthetic examples of a class differ.")
-    source_dir: Path | None = Field(None, description="Own recordings, one folder per class; null: synthetic sounds.")
+    source_dir: Path | None = Field(
+        None,
+        description="Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+        "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split.",
+    )
     on_missing: Literal["synth", "error"] = Field("synth", description="What to do for classes without recordings.")
     longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
-    background_dir: Path | None = Field(None, description="Own backgrounds in any folders below; null: synthetic ones.")
+    background_dir: Path | None = Field(
+        None,
+        description="Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
+        "`file,group` of a metadata.csv, are in one split.",
+    )
 
     @field_validator("clips_per_subset")
     @classmethod
@@ -150,6 +158,13 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         DataError: the folder holds other data.
     """
     simulation: SimulationConfig = task.simulation
+    sets = getattr(task, "sets", None)
+    if simulation.source_dir is not None and sets is not None and sets.holds_out:
+        logger.warning(
+            "The clips of %s share own recordings, and a part of them validates: its scores will be too good. Let "
+            "other recordings decide, e.g. `sets.validate_on: validation`. Scores of test clips are not affected.",
+            sets.train,
+        )
     return simulate_task4(
         Path(task.dataset_dir),
         simulation,
@@ -160,6 +175,33 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite=overwrite,
         dataset=task.dataset,
     )
+
+
+def check(task: Any) -> None:
+    """Compares the dataset of a task, where it was simulated, with what its settings would write.
+
+    Raises:
+        DataError: it was simulated with other settings.
+    """
+    settings = scene_settings(task.simulation, task.seed, task.dataset.clip_s)
+    job = _Job(Path(task.dataset_dir), task.simulation, settings, task.dataset, task.parallel)
+    check_same_simulation(job.root, lambda: job.stored_settings(None))
+
+
+def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Deals the own recordings of a task; gives groups and files of each class and split that is simulated.
+
+    Raises:
+        ConfigError, DataError: see `sed_task4.scene_rendering.order_sounds`.
+    """
+    from sed_task4.scene_plans import SETS, SUBSETS
+    from sed_task4.scene_rendering import order_sounds
+
+    settings = scene_settings(task.simulation, task.seed, task.dataset.clip_s)
+    drawn = [subset for subset in task.set_names if subset in SUBSETS]
+    wanted = sorted({SUBSETS[subset].set_number for subset in drawn})
+    orders = order_sounds(task.dataset.classes, wanted, settings, task.simulation.source_dir)
+    return {(each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings)) for each in orders}
 
 
 def simulate_task4(
@@ -266,6 +308,9 @@ class _Job:
 
     def stored_settings(self, annotations: Path | None) -> dict[str, Any]:
         """Lists all that decides the content of the clips, as JSON stores it."""
+        from common.simulation.own_recordings import background_digest, source_digest
+
+        simulation = self.simulation
         suffixes = SUFFIXES[self.dataset.layout] if annotations else ()
         given = sorted(path for suffix in suffixes for path in Path(annotations or "").glob(f"*{suffix}"))
         return as_stored(
@@ -273,8 +318,8 @@ class _Job:
                 **asdict(self.settings),
                 "layout": self.dataset.layout,
                 "classes": self.dataset.classes,
-                "own_recordings": source_digest(self.simulation.source_dir),
-                "own_backgrounds": source_digest(self.simulation.background_dir, "**/*"),
+                "own_recordings": source_digest(simulation.source_dir, self.dataset.classes),
+                "own_backgrounds": background_digest(simulation.background_dir),
                 "annotations": text_digest([path.read_text("utf-8", "replace") for path in given]),
             }
         )

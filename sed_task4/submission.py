@@ -1,4 +1,4 @@
-"""Event files: one for a whole set, a row `filename onset offset event_label` for each event, tab-separated."""
+"""Event files: one for a whole set, a row `filename onset offset event_label` for each event, written with tabs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,15 @@ import numpy as np
 from common.errors import DataError
 from common.events import EVENT_COLUMNS, events_frame
 from common.files import write_text
+from common.sound_files import stem_of
+from common.tables import parse_table, read_text, to_csv
 from sed_task4.dataset import parse_strong
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
     import pandas as pd
 
 EVENTS = "events.tsv"  # of a stage
+CLIPS = "clips.tsv"  # beside it: the clips that were predicted, and how long they are
 HEADER = "\t".join(EVENT_COLUMNS)
 
 
@@ -40,12 +43,35 @@ def write_submission(path: Path, names: Sequence[str], clips: Sequence[np.ndarra
     write_text(Path(path), format_submission(names, clips, classes))
 
 
-def read_submission(path: Path, classes: Sequence[str]) -> "tuple[pd.DataFrame, list[str]]":
+def write_run_files(
+    folder: Path,
+    names: Sequence[str],
+    clips: Sequence[np.ndarray],
+    classes: Sequence[str],
+    durations_s: Sequence[float],
+) -> None:
+    """Writes the events of a stage, and beside them which clips were predicted, those without events too.
+
+    Args:
+        folder: of the stage.
+        names: see `format_submission`, as are `clips` and `classes`.
+        durations_s: length of each clip, see `sed_task4.lengths.read_lengths`.
+
+    Raises:
+        DataError: a file cannot be written.
+    """
+    rows = [f"{name}\t{float(duration_s)!r}\n" for name, duration_s in zip(names, durations_s, strict=True)]
+    write_text(Path(folder) / CLIPS, "".join(["filename\tduration_s\n", *rows]))
+    write_submission(Path(folder) / EVENTS, names, clips, classes)
+
+
+def read_submission(path: Path, classes: Sequence[str], *, strict: bool = True) -> "tuple[pd.DataFrame, list[str]]":
     """Reads an event file; a row with a name alone stands for a clip without events.
 
     Args:
         path: the file.
         classes: the labels that may occur.
+        strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
         Events with the columns of `common.events.EVENT_COLUMNS` in the order of the file, and all file names in the
@@ -54,13 +80,46 @@ def read_submission(path: Path, classes: Sequence[str]) -> "tuple[pd.DataFrame, 
     Raises:
         DataError: the file is missing, lacks a column, or a row cannot be used; names file and line.
     """
+    return parse_strong(read_text_of(Path(path)), classes, str(path), strict=strict)
+
+
+def read_predictions(
+    folder: Path, names: Sequence[str], classes: Sequence[str], *, strict: bool = True
+) -> "tuple[pd.DataFrame, list[str]]":
+    """Reads what predict.py wrote for recordings: for each a table onset, offset, label, `a.tsv` for `a.wav`.
+
+    Args:
+        folder: of the tables.
+        names: the recordings that are meant; tables of others are not read.
+        classes: the labels that may occur.
+        strict: see `sed_task4.dataset.parse_strong`.
+
+    Returns:
+        Events and names as `read_submission`, of the recordings that have a table.
+
+    Raises:
+        DataError: the folder has no table of any of them, or a row cannot be used.
+    """
+    import pandas as pd
+
+    paths = {name: path for name in names if (path := Path(folder) / f"{stem_of(name)}.tsv").is_file()}
+    if not paths:
+        raise DataError(f"{folder} has no table of any of the {len(names)} clips, such as {stem_of(names[0])}.tsv.")
+    tables = [pd.DataFrame({column: [] for column in EVENT_COLUMNS})]
+    for name, path in paths.items():
+        table = parse_table(read_text_of(path), ("onset", "offset", "label"), str(path))
+        rows = zip(*table.columns.values(), strict=True)
+        text = to_csv([EVENT_COLUMNS, *((name, *row) for row in rows)])
+        tables.append(parse_strong(text, classes, str(path), strict=strict)[0])
+    return pd.concat([table for table in tables if len(table)] or tables[:1]), list(paths)
+
+
+def read_text_of(path: Path) -> str:
+    """Reads the text of an event file.
+
+    Raises:
+        DataError: it is missing, or no text.
+    """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no event file {path}. Predict the clips first, or correct the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as text ({type(error).__name__}: {error}). Write the file again."
-        ) from error
-    return parse_strong(text, classes, str(path))
+    missing = f"There is no event file {path}. Predict the clips first, or correct the path."
+    return read_text(path, missing, "Write the file again.")

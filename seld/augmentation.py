@@ -9,7 +9,7 @@ AZIMUTH_OFFSETS_DEG = (0.0, 90.0, 180.0, 270.0)
 W, Y, Z, X = range(4)  # order of the channels of the FOA recordings
 
 
-def foa_transforms(kind: str) -> ChannelTransforms:
+def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTransforms:
     """Lists the 16 transforms of the FOA channels that need no interpolation.
 
     A source at azimuth a and elevation e moves to (+-a + {0, 90, 180, 270} degrees, +-e). Its FOA channels
@@ -20,6 +20,8 @@ def foa_transforms(kind: str) -> ChannelTransforms:
         kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X; "magnitude_phase" has
             the magnitudes of W Y Z X and their phases, "logmel_intensity" has log-mel of W Y Z X and the intensities
             along x, y, z.
+        lowest_azimuth_deg: where the circle of the labels' azimuths begins: what is turned stays on it, so that
+            regressions learn, and are validated on, one number for one direction.
 
     Returns:
         16 rows over the 8, 7 or 4 channels, with the signs and offsets of "azimuth_deg" and "elevation_deg".
@@ -41,7 +43,8 @@ def foa_transforms(kind: str) -> ChannelTransforms:
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
     permutation, sign, shift_rad, periodic = _TABLES[kind](permutation, sign)  # (16, C) each, (C,)
-    return ChannelTransforms(permutation, sign, shift_rad, periodic, angles)
+    lowest_deg = {"azimuth_deg": lowest_azimuth_deg}
+    return ChannelTransforms(permutation, sign, shift_rad, periodic, angles, lowest_deg)
 
 
 def audio_transform(azimuth_sign: float, azimuth_offset_deg: float, elevation_sign: float) -> tuple[list, list]:

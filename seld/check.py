@@ -14,20 +14,26 @@ from common.dataset_report import (
     count_classes,
     examine,
     polyphony,
+    report_groups,
+    report_sources,
     same_class_overlaps,
 )
-from common.errors import DataError
+from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from common.source_groups import count_groups, fold_problems
 from seld.config import TaskConfig
-from seld.dataset import DatasetConfig, Events, find_recordings, read_events
-from seld.recording_list import Recording
+from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
+from seld.metrics import DEFINITIONS
+from seld.preconditions import check_settings, off_grid, problems
+from seld.recording_list import LIST_NAME, Recording, group_members
+from seld.simulator import own_sources
 
 PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
 _TOLERANCE_S = 0.05  # labels may end so much later than the recording
 _PROBLEMS_SHOWN = 10
 _ODD = {
-    "late": "events that begin after their end",
+    "late": "events that begin right after their end, which are not scored",
     "cut": "events that last longer than they do",
     "doubled": "events of one class at the same time, of which training learns one direction",
     "crowded": "more events at a time than their overlap says",
@@ -42,12 +48,16 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         report: gets what is found.
         deep: decode every recording.
     """
-    recordings: list[Recording] = []
+    sets: dict[str, list[Recording]] = {}
     for set_name in task.set_names:
+        notes: list[str] = []
         try:
-            recordings += find_recordings(task.dataset_dir, task.dataset.format, set_name)
+            sets[set_name] = find_recordings(task.dataset_dir, task.dataset.format, set_name, notes)
         except DataError as error:
             report.error(f"{set_name}: {error}")
+        for note in notes:
+            report.warn(note)
+    recordings = [recording for members in sets.values() for recording in members]
     facts = dict(zip(recordings, examine([each.audio_path for each in recordings], deep, task.parallel), strict=True))
     splits = {split: [each for each in recordings if each.split == split] for split in sorted(_splits(recordings))}
     _count_files(task, report, splits)
@@ -62,7 +72,13 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     )
     check_copies(report, {f"split {split}": [facts[each] for each in members] for split, members in splits.items()})
     _check_labels(report, dataset, splits, facts)
+    if dataset.skip_silent:  # known of those that were decoded
+        sets = {name: [each for each in members if not facts[each].silent] for name, members in sets.items()}
+    _check_conditions(task, report, sets)
+    _check_groups(task, report, splits)
     _check_array(task, report)
+    if task.simulation.source_dir is not None:
+        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
 
 
 def _splits(recordings: Sequence[Recording]) -> set[int]:
@@ -85,11 +101,20 @@ def _count_files(task: TaskConfig, report: DatasetReport, splits: Mapping[int, S
             )
     if rows:
         report.table("splits", ("split", "recordings", "labelled", "published"), rows)
-    for fold in task.folds:
-        absent = sorted(fold.splits - set(splits))
-        if absent and splits:
-            numbers = ", ".join(map(str, absent))
-            report.error(f"fold {fold.name!r} uses split {numbers}, of which there is no recording.")
+
+
+def _check_conditions(task: TaskConfig, report: DatasetReport, sets: Mapping[str, Sequence[Recording]]) -> None:
+    """Asks what extraction and training ask before they begin."""
+    try:
+        check_settings(task.dataset, task.features)
+    except ConfigError as error:
+        report.error(str(error))
+        return
+    for problem in problems(task, sets):
+        report.error(problem)
+    if not DEFINITIONS[task.scoring.scorer].on_grid:
+        for problem in off_grid([each for members in sets.values() for each in members], task.dataset):
+            report.warn(f"The columns of dcase2019 will be undefined: {problem}")
 
 
 def _check_labels(
@@ -99,14 +124,14 @@ def _check_labels(
     facts: Mapping[Recording, AudioFacts],
 ) -> None:
     """Reads all metadata: rows that cannot be used, odd labels, and the table of classes."""
-    counts, unusable = {}, []
+    counts, unusable, notes = {}, [], list[str]()
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
         labelled = {recording: recording.metadata_path for recording in members if recording.metadata_path is not None}
         for recording, path in labelled.items():
             try:
-                tables.append(read_events(path, dataset, dataset.recording_s))
+                tables.append(read_labels(path, dataset, facts[recording].duration_s or None, notes))
             except DataError as error:
                 unusable.append(str(error))
                 continue
@@ -120,12 +145,39 @@ def _check_labels(
         report.error(problem)
     if len(unusable) > _PROBLEMS_SHOWN:
         report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
+    if notes:
+        report.warn(f"{len(notes)} time(s) events were left out, as `dataset.strict: false` wants:", notes)
     for what, names in odd.items():
         if names:
-            tell = report.error if what == "late" else report.warn
-            tell(f"{len(names)} recording(s) have {_ODD[what]}:", names)
+            report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
     if counts:
         check_classes(report, dataset.classes, counts)
+
+
+def _check_groups(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
+    """Tells the groups of each class in each split, and reports those that are in two parts of a fold."""
+    recordings = [each for members in splits.values() for each in members]
+    told = group_members((each.split, each.name, each.group) for each in recordings)
+    if not told:
+        return
+    for problem in fold_problems(task.folds, told, str(task.dataset_dir / LIST_NAME)):
+        report.error(problem)
+    parts = {
+        f"split {split}": count_groups((str(each.group), _classes(each, task.dataset)) for each in members)
+        for split, members in splits.items()
+    }
+    report_groups(report, task.dataset.classes, parts)
+
+
+def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
+    """The classes that occur in a recording; none where its metadata cannot be read, which is reported elsewhere."""
+    if recording.metadata_path is None:
+        return []
+    try:
+        events = read_labels(recording.metadata_path, dataset)
+    except DataError:
+        return []
+    return [dataset.classes[index] for index in np.unique(events.class_index)]
 
 
 def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from common.commands import train
 
+SCRIPT, INSTALLED = "seld.py", "seld"  # in a checkout, and installed
+SCRIPTS: dict[str, str] = {}  # of single systems
 DESCRIPTION = """Trains a SELD system over the folds of a task and scores it on unseen recordings.
 
 A run is kept in <output_dir>/<task-id>_<job-id>/. Killed and started again with the same ids, it goes on where it was.

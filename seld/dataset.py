@@ -1,9 +1,7 @@
 """The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in their metadata."""
 
-import csv
 import itertools
 import logging
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,10 @@ from pydantic import Field, model_validator
 from common.errors import DataError
 from common.files import is_file_name
 from common.section import Section
-from common.tables import header_problem
-from seld.geometry import AngleGrid
+from common.sound_files import sound_suffixes
+from common.tables import number_hint, parse_table, read_text, to_number
+from seld.frames import frames_in_recording, frames_per_s
+from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
 
 logger = logging.getLogger(__name__)
@@ -25,8 +25,9 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dist")
 # The published evaluation archives unpack into this folder.
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
-_NAME = re.compile(r"split(?P<split>\d+)_ir(?P<room>\d+)_ov(?P<overlap>\d+)(?:_.*)?")
-_EVALUATION_NAME = re.compile(r"split(?P<split>\d+)_.*")
+_NAME = re.compile(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?")
+_EVALUATION_NAME = re.compile(r"split(?P<split>[0-9]+)_.*")
+LENGTH_TOLERANCE = 0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 
@@ -44,7 +45,8 @@ class DatasetConfig(Section):
     channels: int = Field(default=4, gt=0)  # of the recordings
     recording_s: float = Field(default=60.0, gt=0)  # shorter recordings are padded with silence, longer ones cut
     label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
-    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)  # of the grid of directions
+    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the whole circle.
+    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
     angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
@@ -53,15 +55,23 @@ class DatasetConfig(Section):
         "Networks learn directions from recordings; `python -m common.check_dataset` says what such an array can tell.",
     )
     skip_silent: bool = Field(default=False, description="Leave out recordings of zeros alone, and list them.")
+    strict: bool = Field(
+        True,
+        description="Refuse events that end before they begin, or begin after the recording; false: leave them out, "
+        "counted in the log.",
+    )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "DatasetConfig":
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"`classes` must be different names, at least one. Received: {list(self.classes)}.")
-        for name in ("azimuth_range_deg", "elevation_range_deg"):
+        for name, most in (("azimuth_range_deg", 360), ("elevation_range_deg", 90)):
             low, high = getattr(self, name)
-            if not (-360 <= low < high <= 360):
-                raise ValueError(f"`{name}` must be [lowest, highest] within -360 to 360. Received: [{low}, {high}].")
+            if not (-most <= low < high <= most):
+                raise ValueError(
+                    f"`{name}` must be [lowest, highest] within -{most} to {most}. Received: [{low}, {high}]."
+                )
+        frames_per_s(self.label_hop_s)
         if self.microphones_m is not None and (self.format != "mic" or len(self.microphones_m) != self.channels):
             raise ValueError(
                 f"`microphones_m` needs `format: mic` and one position for each of the {self.channels} `channels`. "
@@ -80,9 +90,19 @@ class DatasetConfig(Section):
         return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
 
     @property
+    def frames_per_s(self) -> int:
+        """Label frames in a block of one second."""
+        return frames_per_s(self.label_hop_s)
+
+    @property
     def n_frames(self) -> int:
-        """Label frames of one recording, T."""
-        return round(self.recording_s / self.label_hop_s)
+        """Label frames of a recording that is as long as `recording_s`, or longer, T."""
+        return self.frames_of(None)
+
+    def frames_of(self, heard_s: float | None) -> int:
+        """Label frames that are scored of a recording of this length in seconds; None: it is not known."""
+        duration_s = self.recording_s if heard_s is None else min(heard_s, self.recording_s)
+        return frames_in_recording(duration_s, self.label_hop_s)
 
 
 @dataclass(frozen=True)
@@ -155,7 +175,9 @@ def parse_name(name: str, set_name: str = "dev") -> Place:
     )
 
 
-def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list[Recording]:
+def find_recordings(
+    dataset_dir: Path, audio_format: str, set_name: str, notes: list[str] | None = None
+) -> list[Recording]:
     """Finds the recordings of a set and their metadata.
 
     Args:
@@ -163,6 +185,7 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
             proj/asignal/DCASE2019/dataset.
         audio_format: "foa" or "mic".
         set_name: "dev", or "eval", whose recordings may all lack metadata.
+        notes: gets a sentence for each folder with files that are left out; the log has the same.
 
     Returns:
         Recordings sorted by name.
@@ -174,21 +197,20 @@ def find_recordings(dataset_dir: Path, audio_format: str, set_name: str) -> list
     if has_list(dataset_dir):
         return _listed(Path(dataset_dir), set_name)
     audio_dir = _find_folder(Path(dataset_dir), f"{audio_format}_{set_name}")
-    recordings = files_by_name(audio_dir, ".wav")
+    recordings = files_by_name(audio_dir, *sound_suffixes(), notes=notes)
     if not recordings:
         raise DataError(
-            f"{audio_dir} holds no .wav file. Expected: the recordings of the {set_name} set. Unpack the dataset "
-            "there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where it is."
+            f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of the {set_name} set. "
+            "Unpack the dataset there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where "
+            "it is."
         )
     metadata_dir = audio_dir.parent / f"metadata_{set_name}"
-    metadata = files_by_name(metadata_dir, ".csv") if metadata_dir.is_dir() else {}
+    metadata = files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if metadata_dir.is_dir() else {}
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
         logger.info("%s has no metadata: its %d recordings are used without labels.", audio_dir, len(recordings))
-    return [
-        Recording(name, *parse_name(name, set_name), path, metadata.get(name)) for name, path in recordings.items()
-    ]
+    return [Recording(name, *parse_name(name, set_name), path, metadata.get(name)) for name, path in recordings.items()]
 
 
 def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
@@ -210,8 +232,8 @@ def check_pairs(recordings: dict[str, Path], metadata: dict[str, Path], audio_di
     for given, wanted, where in ((recordings, metadata, metadata_dir), (metadata, recordings, audio_dir)):
         alone = [path for name, path in given.items() if name not in wanted]
         if alone:
-            suffix = ".csv" if where is metadata_dir else ".wav"
-            problems.append(f"no {suffix} file in {where} for {list_files(alone)}")
+            kind = ".csv file" if where is metadata_dir else "recording"
+            problems.append(f"no {kind} in {where} for {list_files(alone)}")
     if problems:
         raise DataError(
             "Each recording needs a metadata file of the same name and the reverse; "
@@ -227,13 +249,14 @@ def list_files(paths: Sequence[Path]) -> str:
     return f"{len(paths)} file(s): {names}{more}"
 
 
-def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events:
+def read_events(path: Path, dataset: DatasetConfig, duration_s: float, notes: list[str] | None = None) -> Events:
     """Reads the events of a recording, checked and cut to its duration.
 
     Args:
         path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist in any order.
         dataset: the classes and the ranges of angles.
         duration_s: length of the recording, in seconds.
+        notes: gets a sentence for each kind of event that `dataset.strict: false` leaves out; the log has the same.
 
     Returns:
         The events in the order of the file; none if the file is empty or holds only its header. An event that ends
@@ -242,16 +265,70 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float) -> Events
     Raises:
         DataError: a row cannot be used, or an event starts after the recording's end.
     """
-    events, lines = _parse_rows(_read_text(Path(path)), dataset, str(path))
-    late = np.flatnonzero(events.onset_s >= duration_s)
-    if late.size:
-        first = late[0]
-        raise DataError(
-            f"{path}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
-            f"the recording. Expected: start_time below {duration_s:g} s. Correct the row, or set "
-            "`dataset.recording_s` to the length of the recordings."
-        )
+    events, lines = read_lines(path, dataset, notes)
+    events = _without_late(events, lines, duration_s, dataset, str(path), notes)
     return cut_events(events, duration_s, str(path))
+
+
+def read_labels(
+    path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
+) -> Events:
+    """Reads the events of a recording of which `heard_s` seconds are there: one function for all who read labels.
+
+    Args:
+        path: see `read_events`.
+        dataset: as well, and how long recordings are taken to be.
+        heard_s: length of the sound; None: it is not known.
+        notes: see `read_events`.
+
+    Returns:
+        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training labels may go on in what
+        fills a recording up, as published; scores end with the recording.
+
+    Raises:
+        DataError: a row cannot be used, or an event starts after the end of what is there.
+    """
+    events, lines = read_lines(path, dataset, notes)
+    full_s = dataset.recording_s
+    ends_s = full_s if heard_s is None else min(heard_s, full_s)
+    starts_before_s = full_s if ends_s >= (1.0 - LENGTH_TOLERANCE) * full_s else ends_s
+    events = _without_late(events, lines, starts_before_s, dataset, str(path), notes)
+    _log_cut(events, ends_s, str(path))
+    return _cut(events, full_s)
+
+
+def read_lines(path: Path, dataset: DatasetConfig, notes: list[str] | None = None) -> tuple[Events, list[int]]:
+    """Reads the events of a metadata file as they stand there, and the line that each stands in.
+
+    Raises:
+        DataError: a row cannot be used.
+    """
+    return _parse_rows(_read_text(Path(path)), dataset, str(path), notes)
+
+
+def _without_late(
+    events: Events,
+    lines: Sequence[int],
+    duration_s: float,
+    dataset: DatasetConfig,
+    source: str,
+    notes: list[str] | None,
+) -> Events:
+    """The events that begin within a recording of `duration_s` seconds; others are refused where labels are strict."""
+    late = np.flatnonzero(events.onset_s >= duration_s)
+    if late.size and dataset.strict:
+        first = late[0]
+        longer = ", set `dataset.recording_s` to the length of the recordings"
+        remedy = longer if duration_s >= dataset.recording_s else ""  # shorter ones are as long as their sound
+        raise DataError(
+            f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
+            f"the recording. Expected: start_time below {duration_s:g} s, in seconds (not frames). Correct the row"
+            f"{remedy}, or leave such events out with --set dataset.strict=false."
+        )
+    if late.size:
+        _tell(notes, f"{source}: {late.size} event(s) begin after the recording, left out.")
+        events = events.select(events.onset_s < duration_s)
+    return events
 
 
 def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
@@ -264,9 +341,17 @@ def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") ->
 
 def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
     """Cuts events that end after the recording, counted in the log under the name `source`."""
+    _log_cut(events, duration_s, source)
+    return _cut(events, duration_s)
+
+
+def _log_cut(events: Events, duration_s: float, source: str) -> None:
     n_cut = int(np.sum(events.offset_s > duration_s))
     if n_cut:
         logger.info("%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s)
+
+
+def _cut(events: Events, duration_s: float) -> Events:
     values = events.to_array()
     values[:, 2] = np.minimum(values[:, 2], duration_s)
     return Events.from_array(values)
@@ -285,17 +370,18 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     )
 
 
-def files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
-    """Maps names without suffix to files, sorted; hidden files are ignored, others are named in the log.
+def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) -> dict[str, Path]:
+    """Maps names without suffix to files of some suffixes, sorted; hidden files are ignored, others named in the log.
 
     Raises:
         DataError: a name cannot be used, or two files differ in their suffix alone.
     """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    wanted = [entry.suffix.lower() == suffix and entry.is_file() for entry in entries]
+    wanted = [entry.suffix.lower() in suffixes and entry.is_file() for entry in entries]
     strays = [entry for entry, is_wanted in zip(entries, wanted, strict=True) if not is_wanted]
     if strays:
-        logger.warning("%s: ignored, not %s files: %s.", folder, suffix, list_files(strays))
+        kind = "recordings" if ".wav" in suffixes else f"{suffixes[0]} files"
+        _tell(notes, f"{folder}: ignored, not {kind}: {list_files(strays)}.", logging.WARNING)
     files: dict[str, Path] = {}
     for entry in itertools.compress(entries, wanted):
         if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:
@@ -306,84 +392,97 @@ def files_by_name(folder: Path, suffix: str) -> dict[str, Path]:
     return files
 
 
-def _parse_rows(text: str, dataset: DatasetConfig, source: str) -> tuple[Events, list[int]]:
+def _tell(notes: list[str] | None, text: str, level: int = logging.INFO) -> None:
+    logger.log(level, "%s", text)
+    if notes is not None:
+        notes.append(text)
+
+
+def _parse_rows(
+    text: str, dataset: DatasetConfig, source: str, notes: list[str] | None = None
+) -> tuple[Events, list[int]]:
     """Returns the checked events and the line of the file each stands in."""
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
-    reader = csv.DictReader(text.splitlines())
-    try:
-        header = list(reader.fieldnames or ())
-        body = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise DataError(f"{source}, line {reader.line_num + 1}: {error}. Correct the row.") from error
-    if problem := header_problem(header, COLUMNS):
-        raise DataError(
-            f"{source}, line 1: {problem}. Expected: {','.join(COLUMNS)}. Received: {','.join(header)[:200]}. Put the "
-            "header back as the first line."
-        )
+    table = parse_table(text, COLUMNS, source)
     index = {name: number for number, name in enumerate(dataset.classes)}
-    rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in body]
-    return Events.from_array(np.array(rows, np.float64).reshape(-1, 6)), [line for line, _ in body]
+    rows = [_parse_row(row, f"{source}, line {line}", index, dataset) for line, row in table.rows()]
+    events, lines = _on_circle(np.array(rows, np.float64).reshape(-1, 6), dataset), table.lines
+    backward = events.onset_s > events.offset_s
+    if backward.any():
+        _refuse_backward(events, lines, int(np.flatnonzero(backward)[0]), source, dataset)
+        _tell(notes, f"{source}: {backward.sum()} event(s) end before they begin, left out.")
+        lines = list(itertools.compress(lines, ~backward))
+        events = events.select(~backward)
+    return events, lines
+
+
+def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
+    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180, or 360 becomes 0."""
+    if dataset.grid.goes_round:
+        rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
+    return Events.from_array(rows)
+
+
+def _refuse_backward(events: Events, lines: Sequence[int], number: int, source: str, dataset: DatasetConfig) -> None:
+    if dataset.strict:
+        raise DataError(
+            f"{source}, line {lines[number]}: the event ends before it starts. Expected: start_time <= end_time. "
+            f"Received: start_time {events.onset_s[number]:g} s, end_time {events.offset_s[number]:g} s. Correct the "
+            "row, or leave such events out with --set dataset.strict=false."
+        )
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no metadata file {path}. Unpack the dataset again.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read as a CSV file ({type(error).__name__}: {error}). Replace it by the dataset's."
-        ) from error
+    return read_text(
+        path, f"There is no metadata file {path}. Unpack the dataset again.", "Replace it by the dataset's."
+    )
 
 
-def _parse_row(row: dict, where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
+def _parse_row(row: dict[str, str], where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
     """Checks one row and returns it in the order of the attributes of `Events`."""
-    if None in row or None in row.values():  # more or fewer fields than columns
-        rest = row.pop(None, [])
-        n_fields = sum(value is not None for value in row.values()) + len(rest)
-        raise DataError(
-            f"{where}: {n_fields} fields. Expected: as many as the header has columns, {len(row)}. Correct the row."
-        )
-    name = row["sound_event_recording"].strip()
+    name = row["sound_event_recording"]
     if name not in index:
         raise DataError(
-            f"{where}: unknown class {name!r}. Expected: one of {', '.join(index)}. Correct the row, or add the class "
-            "to `dataset.classes`."
+            f"{where}: unknown class {name[:80]!r}. Expected: one of {', '.join(index)}. Correct the row, or add the "
+            "class to `dataset.classes`."
         )
     onset, offset = (_parse_number(row, column, where, lambda value: value >= 0) for column in COLUMNS[1:3])
-    if onset > offset:
-        raise DataError(
-            f"{where}: the event ends before it starts. Expected: start_time <= end_time. Received: start_time "
-            f"{onset:g} s, end_time {offset:g} s. Correct the row."
-        )
     azimuth = _parse_angle(row, "azi", where, dataset.azimuth_range_deg, "azimuth_range_deg")
     elevation = _parse_angle(row, "ele", where, dataset.elevation_range_deg, "elevation_range_deg")
     return [index[name], onset, offset, azimuth, elevation, _parse_number(row, "dist", where, lambda value: value >= 0)]
 
 
-def _parse_number(row: dict, column: str, where: str, accept: Callable[[float], bool]) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and accept(value)):
+def _parse_number(row: dict[str, str], column: str, where: str, accept: Callable[[float], bool]) -> float:
+    value = to_number(row[column])
+    if value is None or not accept(value):
         raise DataError(
-            f"{where}: {column} is not usable. Expected: a number, not negative. Received: {row[column]!r}. "
-            "Correct the row."
+            f"{where}: {column} is not usable. Expected: a number, not negative. Received: {row[column][:80]!r}."
+            f"{number_hint(row[column])} Correct the row."
         )
     return value
 
 
-def _parse_angle(row: dict, column: str, where: str, limits: tuple[float, float], setting: str) -> float:
-    try:
-        value = float(row[column])
-    except ValueError:
-        value = math.nan
+def _parse_angle(row: dict[str, str], column: str, where: str, limits: tuple[float, float], setting: str) -> float:
+    value = to_number(row[column])
     low, high = limits
-    if not low <= value <= high:  # false for NaN
+    if value is None or not low - ANGLE_SLACK_DEG <= value <= high + ANGLE_SLACK_DEG:
         raise DataError(
             f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g} degrees. Received: "
-            f"{row[column]!r}. Correct the row, or widen `dataset.{setting}`."
+            f"{row[column][:80]!r}.{number_hint(row[column])} Correct the row{_angle_remedy(value, limits, setting)}."
         )
-    return value
+    return min(max(value, low), high)
+
+
+def _angle_remedy(value: float | None, limits: tuple[float, float], setting: str) -> str:
+    """Says what helps beside a correction: the same direction in the range's own degrees, or a range that holds it."""
+    if value is None:
+        return ""
+    if setting == "elevation_range_deg":
+        return f", or widen `dataset.{setting}`" if abs(value) <= 90 else ": elevations are from -90 to 90 degrees"
+    same = [value + turn for turn in (-360.0, 360.0) if limits[0] <= value + turn <= limits[1]]
+    written = f": {same[0]:g} degrees is the same direction" if same else ""
+    wide = (0, 360) if value >= 0 else (-180, 180)
+    fits = wide[0] <= value <= wide[1]
+    return written + (f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}" if fits else
+                      f", or look at `dataset.{setting}`")

@@ -1,6 +1,7 @@
 """One run of a SELD task: every fold trained, tested and scored, with its submission files and figures."""
 
 import logging
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from common import source_groups
 from common.answers import Answers, parts
 from common.device_features import features_of
 from common.distribution import devices
@@ -27,13 +29,17 @@ from common.section import Section
 from common.stage_data import Selection, stage_data
 from common.system import Stage, prepare_system, stages_to_redo
 from common.training import Goal, load_model, train_stage
+from common.transforms import ChannelTransforms
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
-from seld.extraction import place_of
+from seld.extraction import place_of, stored_members
 from seld.features import feature_shape, first_channel_db, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
-from seld.metrics import reference_for
+from seld.labels import rows_on_circle
+from seld.lengths import frames_of_recordings
+from seld.metrics import DEFINITIONS, reference_for
+from seld.preconditions import batch_problem, described, fold_problems, off_grid_events, off_grid_problem, refuse
 from seld.score import ScoredRecording, score_report
 from seld.submission import SUBMISSIONS, read_submission, write_submission
 from seld.validation import ValidationScorer, detects_only
@@ -91,6 +97,12 @@ class Experiment:
         Returns:
             The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
         """
+        refuse(stored_problems(self.task, stores))
+        members = stored_members(stores)
+        source_groups.refuse(source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir)))
+        if members:
+            counts = ", ".join(f"split {split} {len(groups)}" for split, groups in sorted(members.items()))
+            logger.info("Groups of recordings of one source: %s; none is in two parts of a fold.", counts)
         scored: Scored = {}
         for fold in self.task.folds:
             logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))
@@ -122,22 +134,34 @@ class Experiment:
         self._draw_examples(test, folder)
         return scored
 
-    def decode(self, prediction: Prediction, stage: Stage) -> np.ndarray:
+    def decode(self, prediction: Prediction, stage: Stage, n_frames: int | None = None) -> np.ndarray:
         """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels.
 
         Directions that are learned without a stage for detection are those of the truly active classes.
+
+        Args:
+            prediction: outputs of a recording.
+            stage: the last one that answers.
+            n_frames: label frames of the recording; None: as many as its features cover.
         """
         task, outputs = self.task, prediction.outputs
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
+        if n_frames is None:
+            n_frames = min(task.dataset.n_frames, round(prediction.frames / hop_ratio))
         if stage.answers == ("doa",) and stage.starts_from is None:
             outputs = {**outputs, "sed": np.maximum(prediction.targets["sed"], 0.0)}
-        return self.system.decode(
+        return self.rows(outputs, n_frames, hop_ratio)
+
+    def rows(self, outputs: Mapping[str, np.ndarray], n_frames: int, hop_ratio: float) -> np.ndarray:
+        """Turns outputs into rows (n, 4) of so many label frames, with azimuths as the dataset writes them."""
+        rows = self.system.decode(
             outputs,
             network=self.network,
-            threshold=task.scoring.threshold,
-            n_frames=min(task.dataset.n_frames, round(prediction.frames / hop_ratio)),  # a recording may be shorter
+            threshold=self.task.scoring.threshold,
+            n_frames=n_frames,
             hop_ratio=hop_ratio,
         )
+        return rows_on_circle(rows, self.task.dataset.grid)
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """The score of the validation recordings that chooses a stage's model, and "min" or "max"."""
@@ -156,17 +180,22 @@ class Experiment:
             task.pipeline,
             task.seed,
             training=task.training,
-            transforms=foa_transforms(AUDIO if features.on_device else features.kind) if augmented else None,
+            transforms=self._transforms() if augmented else None,
             interleaved_channels=features.interleaved_channels,
             frontend=self.frontend,
         )
         answers = Answers(before, lambda: data.sets.current.values())
         monitor, mode = self.decisive_score(stage)
-        new_scorer = partial(ValidationScorer, task, stage, answers, self.decode)
+        frames = {name: count for store in stores for name, count in frames_of_recordings(store, task.dataset).items()}
+        new_scorer = partial(ValidationScorer, task, stage, answers, self.decode, frames)
         goal = Goal(monitor, mode, new_scorer, learning_panels(monitor))
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))
+
+    def _transforms(self) -> ChannelTransforms:
+        features, grid = self.task.features, self.task.dataset.grid
+        return foa_transforms(AUDIO if features.on_device else features.kind, grid.lowest_azimuth_deg)
 
     def _statistics(self, fold: FoldConfig, stores: Sequence[FeatureStore]) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation (F, C) of the features that the fold learns from."""
@@ -194,15 +223,17 @@ class Experiment:
             )
 
         answers, scored = Answers(before, lambda: [stream()]), []
+        n_frames = frames_of_recordings(test.store, task.dataset)
         with devices(task.run), guard_stream():
             for prediction in predict_recordings(model, stream()):
                 path = folder / f"{prediction.name}.csv"
-                write_submission(path, self.decode(answers.joined(prediction), stage))
+                frames = n_frames[prediction.name]
+                write_submission(path, self.decode(answers.joined(prediction), stage, frames))
                 if prediction.labelled:  # scored from the file, so that the file alone gives the same table
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
                     place = place_of(test.store, prediction.name, task.dataset.mode)
-                    scored.append(ScoredRecording(prediction.name, *place, events, rows, task.dataset.n_frames))
+                    scored.append(ScoredRecording(prediction.name, *place, events, rows, frames))
         return scored
 
     def _report(self, scored: Scored, folder: Path) -> str:
@@ -222,18 +253,24 @@ class Experiment:
             overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
             record = test.store.record(test.groups, name)
-            record["features"] = features_of(record, self.frontend)
+            n_frames = frames_of_recordings(test.store, self.task.dataset)[name]
+            record["features"] = self._heard(features_of(record, self.frontend), n_frames)
             suffix = f"_overlap{overlap}" if number else ""
-            save_figure(self._example_figure(record, folder / SUBMISSIONS), folder / f"recording{suffix}.png")
+            save_figure(self._example_figure(record, n_frames, folder / SUBMISSIONS), folder / f"recording{suffix}.png")
             if not number:
                 titles = channel_titles(self.task.features, self.task.dataset)
                 figure = features_figure(record["features"], titles, self.task.features.hop_s, name)
                 save_figure(figure, folder / "features.png")
 
-    def _example_figure(self, record: Mapping[str, Any], submissions: Path) -> Figure:
+    def _heard(self, features: np.ndarray, n_frames: int) -> np.ndarray:
+        """The features (T, F, C) of a recording without those that fill it up."""
+        task = self.task
+        return features[: math.ceil(n_frames * task.dataset.label_hop_s / task.features.hop_s - 1e-6)]
+
+    def _example_figure(self, record: Mapping[str, Any], n_frames: int, submissions: Path) -> Figure:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
-        reference = reference_for("corrected", events, task.dataset.n_frames, task.dataset.label_hop_s)
+        reference = reference_for("corrected", events, n_frames, task.dataset.label_hop_s)
         return recording_figure(
             first_channel_db(record["features"], task.features.kind),
             reference if record["labelled"] else None,
@@ -242,7 +279,33 @@ class Experiment:
             hop_s=task.dataset.label_hop_s,
             spectrogram_hop_s=task.features.hop_s,
             title=f"{name}: reference and estimate",
+            grid=task.dataset.grid,
         )
+
+
+def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:
+    """Says what training or scores of any fold would stop at, before the first one costs hours.
+
+    What `seld.preconditions` asks of a dataset is asked of its features here: they may be of an earlier request.
+    """
+    frames, labelled = dict[int, list[int]](), set[int]()
+    off_grid: list[tuple[str, int]] = []
+    for store in stores:
+        for entry in store.entries:
+            frames.setdefault(int(entry.group), []).extend(entry.frames)
+        for group in store.groups:
+            for name, arrays in store.arrays([group], ("events", "labelled")).items():
+                labelled |= {int(group)} if arrays["labelled"] else set()
+                events = Events.from_array(arrays["events"])
+                off = off_grid_events(events, task.dataset)
+                if off.size:
+                    off_grid.append((f"{name}, event {off[0] + 1}: {described(events, off[0])}", off.size))
+    found = [
+        each
+        for fold in task.folds
+        for each in fold_problems(fold, frames, labelled, task.set_names) or batch_problem(task, fold, frames)
+    ]
+    return found + (off_grid_problem(off_grid, task.dataset) if DEFINITIONS[task.scoring.scorer].on_grid else [])
 
 
 def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:

@@ -1,30 +1,35 @@
 """Recordings of a SELD task to shards, and shards to stores."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from common import extraction
+from common import extraction, source_groups
 from common.audio import read_audio
-from common.errors import ConfigError, DataError
+from common.errors import DataError
 from common.feature_store import MANIFEST, FeatureStore
+from common.folds import FoldConfig
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
-from common.spectral import frames_in
+from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
-from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_events
+from seld import lengths
+from seld.config import TaskConfig
+from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
-from seld.recording_list import Place, Recording
+from seld.preconditions import check_sets, check_settings
+from seld.recording_list import LIST_NAME, Place, Recording, group_members
 
 logger = logging.getLogger(__name__)
 
 _FORM = 1  # counts up when the contents of a record change
+GROUP = "group"  # of the facts of a store
 
 
 class ExtractionTask(Protocol):
@@ -42,6 +47,14 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
+
+
+@runtime_checkable
+class TrainedTask(Protocol):
+    """The settings of a task that also say which splits serve for what."""
+
+    @property
+    def folds(self) -> tuple[FoldConfig, ...]: ...
 
 
 class SilentRecordingError(DataError):
@@ -71,7 +84,7 @@ class ExampleMaker:
         labelled = recording.metadata_path is not None
         events = _no_events()
         if recording.metadata_path is not None:
-            events = read_events(recording.metadata_path, dataset, dataset.recording_s)
+            events = read_labels(recording.metadata_path, dataset, len(audio) / dataset.sample_rate_hz)
         rule, hop_s = self.features.label_rule, self.features.hop_s  # scores make their own reference from the events
         labels = regression_labels(events, len(inputs["features"]), hop_s, dataset.n_classes, rule)  # (T, K) each
         return {
@@ -94,7 +107,11 @@ class ExampleMaker:
 
 
 def run(
-    task: ExtractionTask, set_names: Sequence[str] = ("dev",), overwrite: bool = False, progress: bool = True
+    task: ExtractionTask,
+    set_names: Sequence[str] = ("dev",),
+    overwrite: bool = False,
+    progress: bool = True,
+    whole_task: bool = True,
 ) -> list[FeatureStore]:
     """Extracts the features of whole sets; what is finished is not done twice.
 
@@ -105,25 +122,37 @@ def run(
         set_names: "dev", "eval" or both.
         overwrite: make all shards anew.
         progress: show a bar for each set.
+        whole_task: refuse a dataset that the task's folds or scores would stop at later, before any work.
 
     Returns:
         One store for each set.
 
     Raises:
         ConfigError: settings that cannot stand together.
-        DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`.
+        DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`; before any
+            work, what training or scores would stop at, see `seld.preconditions`.
     """
-    check_task(task)
-    return [_run_set(task, set_name, overwrite, progress) for set_name in set_names]
+    check_settings(task.dataset, task.features)
+    check_finished(Path(task.dataset_dir))
+    sets = {name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names}
+    if whole_task and isinstance(task, TaskConfig):
+        check_sets(task, sets)
+        recordings = [each for members in sets.values() for each in members]
+        groups = group_members((each.split, each.name, each.group) for each in recordings)
+        source_groups.refuse(source_groups.fold_problems(task.folds, groups, str(task.dataset_dir / LIST_NAME)))
+    return [_run_set(task, name, recordings, overwrite, progress) for name, recordings in sets.items()]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a set.
+    """Opens the finished features of a set, and compares them with its recordings where these are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            recordings, labels or splits, see `common.sources.checked_store`.
     """
-    return FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+    store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+    lengths.complete(store, Path(task.dataset_dir), task.dataset, set_name)
+    return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name))
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -142,8 +171,18 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
     Raises:
         DataError: neither tells.
     """
-    facts = store.facts.get(name)
-    return Place(**facts) if facts else parse_name(name, set_name)
+    facts = store.facts.get(name, {})
+    if "split" in facts:
+        return Place(*(facts[each] for each in Place._fields))
+    return parse_name(name, set_name)
+
+
+def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
+    """By split, one recording of each group that was told when they were extracted."""
+    facts = {name: known for store in stores for name, known in store.facts.items()}
+    return group_members(
+        (known["split"], name, known.get(lengths.GROUP)) for name, known in facts.items() if "split" in known
+    )
 
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
@@ -187,34 +226,16 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     )
 
 
-def check_task(task: ExtractionTask) -> None:
-    """Refuses settings that cannot stand together, before any work starts.
-
-    Raises:
-        ConfigError: says which.
-    """
-    dataset, features = task.dataset, task.features
-    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
-        raise ConfigError(
-            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
-            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
-        )
-    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
-        raise ConfigError(
-            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
-            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
-        )
-    features.check(dataset.sample_rate_hz)
-    if frames_in(dataset.recording_s, features.hop_s) < 2:
-        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
-
-
-def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: bool) -> FeatureStore:
-    check_finished(Path(task.dataset_dir))
-    recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+def _run_set(
+    task: ExtractionTask, set_name: str, recordings: Sequence[Recording], overwrite: bool, progress: bool
+) -> FeatureStore:
+    facts, rate_hz = lengths.facts_of(recordings), task.dataset.sample_rate_hz
+    known = [lengths.known_samples(each) for each in facts.values()]
+    seconds = [None if samples is None else samples / rate_hz for samples in known]
+    lengths.log_lengths(seconds, task.dataset, store_folder(task, set_name))
     return extraction.extract(
         store_folder(task, set_name),
-        [_item(recording) for recording in recordings],
+        [_item(recording, facts[recording.name]) for recording in recordings],
         ExampleMaker(task.dataset, task.features),
         example_schema(task.dataset, task.features),
         store_settings(task),
@@ -226,10 +247,26 @@ def _run_set(task: ExtractionTask, set_name: str, overwrite: bool, progress: boo
     )
 
 
-def _item(recording: Recording) -> extraction.Item:
-    sources = (recording.audio_path, *([recording.metadata_path] if recording.metadata_path else []))
-    facts = recording.place._asdict() if recording.listed else {}
-    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts)
+def plan_items(task: ExtractionTask, set_name: str) -> list[extraction.Item]:
+    """Lists what there is to extract of a set.
+
+    Raises:
+        DataError: the dataset is not complete or cannot be used, see `find_recordings`.
+    """
+    check_finished(Path(task.dataset_dir))
+    recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
+    return [_item(each, lengths.place_facts(each)) for each in recordings]
+
+
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Lists what there is to extract of several sets, see `plan_items`."""
+    return [item for name in set_names for item in plan_items(task, name)]
+
+
+def _item(recording: Recording, facts: Mapping[str, int | str | None]) -> extraction.Item:
+    labels = (recording.metadata_path,) if recording.metadata_path else ()
+    sources = (recording.audio_path, *labels)
+    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts, labels=labels)
 
 
 def _no_events() -> Events:

@@ -8,7 +8,7 @@ import argparse
 import itertools
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +19,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from common.audio import read_audio
-from common.commands import run_safely
-from common.errors import DataError
+from common.commands import params_path, run_safely
+from common.config import load_task
+from common.errors import ConfigError, DataError
 from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.spectral import decibels, stft
+from common.terminal import typed_text
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
+from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
 from seld.labels import event_frames, reference_rows
+from seld.lengths import seconds_of, sounds_of
 from seld.recording_list import has_list, read_list
 from seld.submission import read_submission
 
@@ -99,6 +103,7 @@ def recording_figure(
     highest_hz: float | None = None,
     angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
     has_directions: bool = True,
+    grid: AngleGrid | None = None,
 ) -> Figure:
     """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
 
@@ -113,23 +118,28 @@ def recording_figure(
         highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
         angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
         has_directions: whether azimuths and elevations are drawn.
+        grid: directions of the dataset: azimuths are drawn on its circle, and as much of it is shown; None: as they
+            are.
 
     Returns:
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
     columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
+    if grid is not None:
+        columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
+        angle_limits_deg = azimuth_limits(grid), angle_limits_deg[1]
     duration_s = len(spectrogram_db) * (spectrogram_hop_s or hop_s)
     quantities = ("azimuth", "elevation") if has_directions else ()
     heights = [1.15, 1.3, *[1] * len(quantities)]
     figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
-    grid = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
-    top = figure.add_subplot(grid[0, :])
+    layout = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
+    top = figure.add_subplot(layout[0, :])
     draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
     limits = [
         _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(len(quantities))
     ]
     for column, (name, rows) in enumerate(columns.items()):
-        axes = [figure.add_subplot(grid[row, column], sharex=top) for row in range(1, len(heights))]
+        axes = [figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
         for part, quantity in enumerate(quantities):
             draw_angles(axes[1 + part], rows[:, [0, 1, 2 + part]], len(classes), hop_s, f"{name}: {quantity}")
@@ -224,6 +234,16 @@ def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, titl
     tidy(axes)
 
 
+def shown_rows(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
+    """Brings the azimuths of rows (n, 4) onto the circle that is drawn; on the published grid, too."""
+    return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
+
+
+def azimuth_limits(grid: AngleGrid) -> tuple[float, float]:
+    """Lowest and highest azimuth that is drawn: the circle of the directions, in degrees."""
+    return grid.lowest_azimuth_deg, grid.lowest_azimuth_deg + FULL_CIRCLE_DEG
+
+
 def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
     """Joins the frames in which a class stays active.
 
@@ -263,7 +283,10 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
 
 
 def dataset_figures(
-    events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig
+    events: Mapping[str, Events],
+    rooms: Mapping[str, int | None],
+    dataset: DatasetConfig,
+    n_frames: Mapping[str, int] | None = None,
 ) -> dict[str, Figure]:
     """Draws how events are distributed.
 
@@ -271,6 +294,7 @@ def dataset_figures(
         events: events of each recording by its name.
         rooms: room of each recording; None where it is not known.
         dataset: classes, ranges of angles, label hop and length of recordings.
+        n_frames: label frames of each recording; those that are missing are as long as `dataset.recording_s`.
 
     Returns:
         "classes": number and length of the events of each class; "overlap": events at the same time, in all and of
@@ -278,7 +302,7 @@ def dataset_figures(
     """
     return {
         "classes": classes_figure(list(events.values()), dataset.classes),
-        "overlap": overlap_figure(list(events.values()), dataset),
+        "overlap": overlap_figure(list(events.values()), dataset, [(n_frames or {}).get(name) for name in events]),
         "directions": directions_figure(events, rooms, dataset),
     }
 
@@ -308,12 +332,15 @@ def classes_figure(events: Sequence[Events], classes: Sequence[str]) -> Figure:
     return figure
 
 
-def overlap_shares(events: Sequence[Events], dataset: DatasetConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def overlap_shares(
+    events: Sequence[Events], dataset: DatasetConfig, n_frames: Sequence[int | None] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts how much of the time events overlap.
 
     Args:
         events: the events of each recording.
         dataset: label hop, length of recordings and classes.
+        n_frames: label frames of each recording; None: as long as `dataset.recording_s`.
 
     Returns:
         The share of frames with 0, 1, 2, ... events, (most + 1,); the active frames of each class, (K,); and those
@@ -321,10 +348,11 @@ def overlap_shares(events: Sequence[Events], dataset: DatasetConfig) -> tuple[np
     """
     frames_by_number = np.zeros(1, dtype=np.int64)
     active, doubled = np.zeros(dataset.n_classes, np.int64), np.zeros(dataset.n_classes, np.int64)
-    for each in events:
-        counts = np.zeros((dataset.n_frames + 1, dataset.n_classes), dtype=np.int64)
+    for each, known in zip(events, n_frames or [None] * len(events), strict=True):
+        frames = dataset.n_frames if known is None else known
+        counts = np.zeros((frames + 1, dataset.n_classes), dtype=np.int64)
         edges = event_frames(each, dataset.label_hop_s, "half_open")
-        first, end = (np.minimum(edge, dataset.n_frames) for edge in edges)
+        first, end = (np.minimum(edge, frames) for edge in edges)
         np.add.at(counts, (first, each.class_index), 1)
         np.add.at(counts, (end, each.class_index), -1)
         counts = np.cumsum(counts, axis=0)[:-1]  # (T, K) events of each class in each frame
@@ -336,9 +364,11 @@ def overlap_shares(events: Sequence[Events], dataset: DatasetConfig) -> tuple[np
     return frames_by_number / max(frames_by_number.sum(), 1), active, doubled
 
 
-def overlap_figure(events: Sequence[Events], dataset: DatasetConfig) -> Figure:
+def overlap_figure(
+    events: Sequence[Events], dataset: DatasetConfig, n_frames: Sequence[int | None] | None = None
+) -> Figure:
     """Draws how many events sound at once, and how often two of one class do: one of them is lost in training."""
-    shares, active, doubled = overlap_shares(events, dataset)
+    shares, active, doubled = overlap_shares(events, dataset, n_frames)
     figure = new_figure(11, 0.9 + 0.36 * dataset.n_classes, "Events at the same time")
     left, right = figure.subplots(1, 2)
     bars = left.bar(np.arange(len(shares)), 100 * shares, color="C0", width=0.6)
@@ -388,7 +418,7 @@ def directions_figure(events: Mapping[str, Events], rooms: Mapping[str, int | No
 
 
 def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
-    """Reads a recording and computes its spectrogram at the label hop.
+    """Reads a recording and computes its spectrogram near the label hop.
 
     Returns:
         Level of the first channel, (T, F), dB, F linear frequencies up to half the sample rate.
@@ -397,10 +427,15 @@ def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
         DataError: the file cannot be used.
     """
     audio = read_audio(path, dataset.sample_rate_hz, dataset.channels)
-    hop_samples = round(dataset.label_hop_s * dataset.sample_rate_hz)
+    hop_samples = _hop_samples(dataset)
     n_fft = 2 ** math.ceil(math.log2(2 * hop_samples))  # windows of two hops, as the features' standard
     spectra = stft(audio[:, :1], 2 * hop_samples, n_fft, hop_samples)[..., 0]  # (T, F)
     return decibels(np.abs(spectra) ** 2)
+
+
+def _hop_samples(dataset: DatasetConfig) -> int:
+    """The label hop in whole samples, which at some rates it is not: the time axis of a spectrogram follows these."""
+    return max(1, round(dataset.label_hop_s * dataset.sample_rate_hz))
 
 
 def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarray:
@@ -437,6 +472,12 @@ def read_metadata(folder: Path, dataset: DatasetConfig) -> tuple[dict[str, Event
     return {name: read_events(path, dataset, dataset.recording_s) for name, path in paths.items()}, rooms
 
 
+def read_lengths(folder: Path, names: Iterable[str], dataset: DatasetConfig) -> dict[str, int]:
+    """Label frames of the recordings of metadata files, of those whose sounds are there."""
+    found = {name: seconds_of(path) for name, path in sounds_of(folder, names, dataset.format).items()}
+    return {name: dataset.frames_of(length) for name, length in found.items() if length is not None}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """`python -m seld.figures`; returns the exit status."""
     return run_safely(_run, arguments)
@@ -444,15 +485,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
-    given = {"classes": options.classes.split(",")} if options.classes else {}
-    dataset = DatasetConfig(recording_s=options.recording_s, sample_rate_hz=options.sample_rate_hz, **given)
+    dataset = _dataset(options)
     if options.what == "dataset":
-        for name, figure in dataset_figures(*read_metadata(options.metadata_dir, dataset), dataset).items():
+        events, rooms = read_metadata(options.metadata_dir, dataset)
+        n_frames = read_lengths(options.metadata_dir, events, dataset)
+        for name, figure in dataset_figures(events, rooms, dataset, n_frames).items():
             save_figure(figure, options.out / f"{name}.png")
             logger.info("Wrote %s.", options.out / f"{name}.png")
         return
-    spectrogram_db = spectrogram_of(options.wav, dataset)
-    duration_s = len(spectrogram_db) * dataset.label_hop_s
+    spectrogram_db, hop_s = spectrogram_of(options.wav, dataset), _hop_samples(dataset) / dataset.sample_rate_hz
+    duration_s = len(spectrogram_db) * hop_s
     reference = None if options.reference is None else read_rows(options.reference, dataset, duration_s)
     estimate = read_rows(options.estimate, dataset, duration_s)
     figure = recording_figure(
@@ -462,17 +504,36 @@ def _run(arguments: Sequence[str]) -> None:
         dataset.classes,
         dataset.label_hop_s,
         options.wav.stem,
+        spectrogram_hop_s=hop_s,
         highest_hz=dataset.sample_rate_hz / 2,
+        grid=dataset.grid,
     )
     save_figure(figure, options.out)
     logger.info("Wrote %s.", options.out)
 
 
+def _dataset(options: argparse.Namespace) -> DatasetConfig:
+    """The dataset of the task that is named, or that of TAU 2019, with what the options say in its place."""
+    told = {"recording_s": options.recording_s, "sample_rate_hz": options.sample_rate_hz}
+    told["classes"] = options.classes.split(",") if options.classes else None
+    given = {name: value for name, value in told.items() if value is not None}
+    if options.task is None:
+        return DatasetConfig(**given)
+    task = load_task(params_path(options.params), options.task, [])
+    if task.family != "seld":
+        raise ConfigError(f"--task: expected a task of localization. Received: {options.task}, of {task.family}.")
+    return DatasetConfig(**task.dataset.model_dump() | given)
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--classes", help="names joined by commas; default: those of DCASE 2019 task 3")
-    shared.add_argument("--recording-s", type=float, default=60.0, help="longest recording, seconds (default 60)")
-    shared.add_argument("--sample-rate-hz", type=int, default=48000, help="of the recordings (default 48000)")
+    shared.add_argument("--task", metavar="ID", help="task whose classes, rate and ranges of angles these are")
+    shared.add_argument("--params", type=Path, help="settings file with that task (default ./params.yaml)")
+    shared.add_argument(
+        "--classes", type=typed_text, help="names joined by commas; default: the task's, or those of DCASE 2019 task 3"
+    )
+    shared.add_argument("--recording-s", type=float, help="longest recording, seconds (default: the task's, or 60)")
+    shared.add_argument("--sample-rate-hz", type=int, help="of the recordings (default: the task's, or 48000)")
     parser = argparse.ArgumentParser(prog="python -m seld.figures", description="Draws a recording or a dataset.")
     commands = parser.add_subparsers(dest="what", required=True)
     recording = commands.add_parser("recording", parents=[shared], help="spectrogram, reference and estimate")

@@ -10,6 +10,14 @@ import numpy as np
 
 from common.errors import DataError
 
+FULL_CIRCLE_DEG = 360.0
+ANGLE_SLACK_DEG = 1e-6  # angles this close are equal: what arithmetic leaves behind
+FLOAT32_SLACK_DEG = 2e-5  # half of the last digit of an angle of 2 pi radians in float32, and of a unit vector's
+OFF_GRID_REMEDY = (
+    "Round the angles to the grid, set `dataset.angle_step_deg` to their step, or score by exact angles: "
+    "`--set scoring.scorer=corrected`."
+)
+
 
 def spherical_to_cartesian(
     azimuth_rad: np.ndarray, elevation_rad: np.ndarray, radius: np.ndarray | float = 1.0
@@ -87,15 +95,27 @@ def cartesian_distance(points1: np.ndarray, points2: np.ndarray) -> np.ndarray:
     return 2.0 * np.arctan2(np.linalg.norm(unit1 - unit2, axis=-1), np.linalg.norm(unit1 + unit2, axis=-1))
 
 
+def snapped_deg(angle_deg: np.ndarray, slack_deg: float = ANGLE_SLACK_DEG) -> np.ndarray:
+    """Takes angles so close to whole degrees as these: 19.9999999, where 20 was meant, must not be cut to 19."""
+    angle_deg = np.asarray(angle_deg, np.float64)
+    whole = np.rint(angle_deg)
+    return np.where(np.abs(angle_deg - whole) <= slack_deg, whole, angle_deg)
+
+
 @dataclass(frozen=True)
 class AngleGrid:
     """Directions in equal steps of azimuth and elevation; index = azimuth index * n_elevations + elevation index.
 
-    The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019.
+    The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019. Azimuths are angles on a circle: 350 and
+    -10 degrees are one direction, whichever of them the range holds. A range whose steps go once round has every
+    azimuth; one that does not has two ends, and what lies outside belongs to the end that is nearer on the circle.
+
+    The published scorer of DCASE 2019 knows one grid, the default, and clips to it: 200 degrees become 170, not -160.
+    On this grid, and on no other, the same is done here, so that published submissions get their published scores.
 
     Attributes:
-        azimuth_range_deg: lowest and highest azimuth, both on the grid.
-        elevation_range_deg: lowest and highest elevation, both on the grid.
+        azimuth_range_deg: lowest azimuth, on the grid, and highest; [-180, 180] holds one direction twice.
+        elevation_range_deg: lowest elevation, on the grid, and highest.
         step_deg: distance of neighbours.
     """
 
@@ -104,9 +124,28 @@ class AngleGrid:
     step_deg: float = 10.0
 
     @cached_property
+    def is_published(self) -> bool:
+        """Whether this is the grid of the published scorer."""
+        return self == AngleGrid()
+
+    @cached_property
+    def goes_round(self) -> bool:
+        """Whether the steps of azimuth reach once round the circle."""
+        return self._count(self.azimuth_range_deg) * self.step_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
+
+    @cached_property
+    def lowest_azimuth_deg(self) -> float:
+        """Where the circle is cut open: azimuths of this grid are from here on, below 360 degrees more."""
+        low, high = self.azimuth_range_deg
+        if not self.goes_round:
+            return (low + high) / 2.0 - FULL_CIRCLE_DEG / 2.0
+        return low if high - low <= FULL_CIRCLE_DEG else min(max(-180.0, low), high - FULL_CIRCLE_DEG)
+
+    @cached_property
     def n_azimuths(self) -> int:
-        """Number of azimuths."""
-        return self._count(self.azimuth_range_deg)
+        """Number of azimuths; a direction with two, such as -180 and 180 degrees, counts once."""
+        count = self._count(self.azimuth_range_deg)
+        return min(count, int(np.ceil(FULL_CIRCLE_DEG / self.step_deg - ANGLE_SLACK_DEG)))
 
     @cached_property
     def n_elevations(self) -> int:
@@ -118,6 +157,20 @@ class AngleGrid:
         """Number of directions."""
         return self.n_azimuths * self.n_elevations
 
+    def on_circle(self, azimuth_deg: np.ndarray) -> np.ndarray:
+        """Brings azimuths onto the circle of the grid, by whole turns; those that are on it stay as they are.
+
+        Args:
+            azimuth_deg: of any convention, degrees, any shape.
+
+        Returns:
+            float64, the same shape: the same directions, from `lowest_azimuth_deg` on, below 360 degrees more.
+        """
+        azimuth_deg, low = np.asarray(azimuth_deg, np.float64), self.lowest_azimuth_deg
+        inside = (azimuth_deg >= low) & (azimuth_deg < low + FULL_CIRCLE_DEG)
+        turned = np.where(inside, azimuth_deg, low + np.mod(azimuth_deg - low, FULL_CIRCLE_DEG))
+        return np.where(turned >= low + FULL_CIRCLE_DEG - ANGLE_SLACK_DEG, low, turned)  # -180.0000001 is -180
+
     def index_of(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns the index of each direction, int64 (n,).
 
@@ -125,24 +178,35 @@ class AngleGrid:
             DataError: a direction is not on the grid.
         """
         azimuth_deg, elevation_deg = np.atleast_1d(np.asarray(azimuth_deg)), np.atleast_1d(np.asarray(elevation_deg))
-        index = self.nearest_below(azimuth_deg, elevation_deg)
-        azimuth_found, elevation_found = self.angles_of(index)
-        wrong = np.flatnonzero((azimuth_found != azimuth_deg) | (elevation_found != elevation_deg))
+        wrong = np.flatnonzero(~self.holds(azimuth_deg, elevation_deg))
         if wrong.size:
             first = wrong[0]
             raise DataError(
-                f"Direction {first + 1} of {len(index)} is off the grid. Expected: azimuth "
-                f"{self._describe(self.azimuth_range_deg)}, elevation {self._describe(self.elevation_range_deg)}. "
-                f"Received: azimuth {azimuth_deg[first]:g}, elevation {elevation_deg[first]:g} degrees. Round the "
-                "angles, or use the `corrected` scorer, which takes any angle."
+                f"Direction {first + 1} of {len(azimuth_deg)} is off the grid. Expected: {self.describe()}. "
+                f"Received: azimuth {azimuth_deg[first]:g}, elevation {elevation_deg[first]:g} degrees. "
+                f"{OFF_GRID_REMEDY}"
             )
-        return index
+        return self.nearest_below(azimuth_deg, elevation_deg)
+
+    def holds(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+        """Returns which directions are on the grid, bool (n,)."""
+        azimuth_found, elevation_found = self.angles_of(self.nearest_below(azimuth_deg, elevation_deg))
+        azimuth_deg = np.asarray(azimuth_deg, np.float64)
+        off = np.abs((azimuth_deg if self.is_published else self.on_circle(azimuth_deg)) - azimuth_found)
+        off = np.maximum(off, np.abs(np.asarray(elevation_deg) - elevation_found))
+        return off <= ANGLE_SLACK_DEG
 
     def nearest_below(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
-        """Returns the index of the grid's direction at or below each one, int64 (n,), after clipping to the ranges."""
-        return self._steps(azimuth_deg, self.azimuth_range_deg) * self.n_elevations + self._steps(
-            elevation_deg, self.elevation_range_deg
-        )
+        """Returns the index of the grid's direction at or below each one, int64 (n,).
+
+        What lies outside the ranges is clipped to them, azimuths after they were brought onto the grid's circle (not
+        on the published grid, see above).
+        """
+        azimuth_deg = np.asarray(azimuth_deg, np.float64) if self.is_published else self.on_circle(azimuth_deg)
+        first = self._first_azimuth_deg
+        azimuth = self._steps(azimuth_deg, first, self.n_azimuths)
+        elevation = self._steps(elevation_deg, self.elevation_range_deg[0], self.n_elevations)
+        return azimuth * self.n_elevations + elevation
 
     def angles_of(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns azimuth and elevation in degrees, float64 (n,) each.
@@ -158,16 +222,24 @@ class AngleGrid:
             )
         azimuth, elevation = np.divmod(index, self.n_elevations)
         return (
-            self.azimuth_range_deg[0] + azimuth * self.step_deg,
+            self._first_azimuth_deg + azimuth * self.step_deg,
             self.elevation_range_deg[0] + elevation * self.step_deg,
         )
 
-    def _count(self, limits: tuple[float, float]) -> int:
-        return round((limits[1] - limits[0]) / self.step_deg) + 1
+    def describe(self) -> str:
+        """Names the directions, for an error."""
+        return f"azimuth {self._describe(self.azimuth_range_deg)}, elevation {self._describe(self.elevation_range_deg)}"
 
-    def _steps(self, angle_deg: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-        clipped = np.clip(np.asarray(angle_deg, np.float64), *limits)
-        return np.floor((clipped - limits[0]) / self.step_deg).astype(np.int64)
+    @property
+    def _first_azimuth_deg(self) -> float:
+        return self.lowest_azimuth_deg if self.goes_round else self.azimuth_range_deg[0]
+
+    def _count(self, limits: tuple[float, float]) -> int:
+        return int((limits[1] - limits[0]) / self.step_deg + ANGLE_SLACK_DEG) + 1
+
+    def _steps(self, angle_deg: np.ndarray, first_deg: float, count: int) -> np.ndarray:
+        steps = np.floor((np.asarray(angle_deg, np.float64) - first_deg + ANGLE_SLACK_DEG) / self.step_deg)
+        return np.clip(steps, 0, count - 1).astype(np.int64)
 
     def _describe(self, limits: tuple[float, float]) -> str:
         return f"{limits[0]:g} to {limits[1]:g} in steps of {self.step_deg:g} degrees"

@@ -16,7 +16,8 @@ import numpy as np
 
 from common.errors import DataError
 from seld.dataset import Events
-from seld.geometry import AngleGrid
+from seld.frames import frame_rate
+from seld.geometry import AngleGrid, snapped_deg
 
 Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]
 INACTIVE_AZIMUTH_DEG = 180  # what the labels published for SELDnet hold where a class is silent
@@ -50,7 +51,7 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
         return first, end
     # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other forgives rounding errors.
     slack = TIME_SLACK_FRAMES if rule == "half_open" else 0.0
-    frames_per_s = _frames_per_s(hop_s)
+    frames_per_s = frame_rate(hop_s)
     first = np.floor(events.onset_s * frames_per_s + slack).astype(np.int64)
     end = np.ceil(events.offset_s * frames_per_s - slack).astype(np.int64)
     return first, end + (rule == "dcase2019")
@@ -65,12 +66,6 @@ def _frames_of_single_precision(times_s: np.ndarray, hop_s: float) -> np.ndarray
     hop = Fraction(hop_s).limit_denominator(1_000_000)
     rounded_s = times_s.astype(np.float32).astype(np.float64)
     return (rounded_s * hop.denominator // hop.numerator).astype(np.int64)
-
-
-def _frames_per_s(hop_s: float) -> float:
-    # 1 / 0.02 is 50.0, but other hops leave a rounding error that would move events on the frame grid.
-    rate = 1.0 / hop_s
-    return float(round(rate)) if abs(rate - round(rate)) < 1e-9 * rate else rate
 
 
 def regression_labels(
@@ -148,8 +143,9 @@ def classification_labels(
 def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> np.ndarray:
     """Puts the output format on the grid of directions, as the published scorer does.
 
-    Angles are cut to whole degrees, clipped to the grid's ranges and lowered to the next grid point; frames from
-    `n_frames` on are dropped; equal rows become one.
+    Azimuths are brought onto the grid's circle (not on the published grid, see `AngleGrid`), angles cut to whole
+    degrees, clipped to the grid's ranges and lowered to the next grid point; frames from `n_frames` on are dropped;
+    equal rows become one.
 
     Args:
         rows: output format (n, 4).
@@ -161,9 +157,25 @@ def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> 
     """
     kept = check_rows(rows)
     kept = kept[kept[:, 0] < n_frames]
-    index = grid.nearest_below(np.trunc(kept[:, 2]), np.trunc(kept[:, 3]))
+    kept = whole_degrees(rows_on_circle(kept, grid))
+    index = grid.nearest_below(kept[:, 2], kept[:, 3])
     entries = np.column_stack([kept[:, :2].astype(np.int64), index])
     return unique_entries(entries)
+
+
+def rows_on_circle(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
+    """Brings the azimuths of the output format (n, 4) onto the grid's circle; on the published grid they stay.
+
+    There regressions beyond the circle are written as they are, and the published scorer clips them.
+    """
+    if grid.is_published or not len(rows):
+        return rows
+    return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
+
+
+def whole_degrees(rows: np.ndarray) -> np.ndarray:
+    """Cuts the angles of the output format (n, 4) towards zero, as submission files hold them."""
+    return np.trunc(np.column_stack([rows[:, :2], snapped_deg(rows[:, 2:])])) + 0.0  # no -0
 
 
 def unique_entries(entries: np.ndarray) -> np.ndarray:

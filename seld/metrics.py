@@ -19,6 +19,7 @@ import numpy as np
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
 from seld.dataset import Events
+from seld.frames import frames_per_s
 from seld.geometry import AngleGrid, cartesian_distance, spherical_distances_of_pairs, spherical_to_cartesian
 from seld.labels import Rule, check_rows, reference_rows, rows_to_classification, unique_entries
 
@@ -33,8 +34,9 @@ class Definition:
     Attributes:
         label_rule: which frames an event covers, see `seld.labels.event_frames`.
         skip_last_frame: one-second blocks look at 49 of their 50 frames.
-        on_grid: directions are cut to whole degrees, clipped to the grid's range and lowered to the grid; equal
-            (frame, class, direction) count once.
+        on_grid: directions are brought onto the grid's circle (clipped on the published grid, see
+            `seld.geometry.AngleGrid`), cut to whole degrees and lowered to the grid; equal (frame, class, direction)
+            count once.
         per_pair: DOA error is divided by the matched pairs, and undefined without any; otherwise by all estimated
             directions, also those in frames without reference, and 0 without any.
         exact_distance: angles through Cartesian vectors; otherwise by the arc cosine, off by up to 1e-6 degrees near 0.
@@ -440,9 +442,9 @@ def score_recording(
 
     Raises:
         DataError: under `dcase2019`, an event's direction is off the grid.
-        ValueError: unknown definition, or rows that are not usable.
+        ValueError: unknown definition, rows that are not usable, or a hop that does not divide a second.
     """
-    scorer = SeldScorer(definition, n_classes, frames_per_s=round(1.0 / hop_s), grid=grid)
+    scorer = SeldScorer(definition, n_classes, frames_per_s=frames_per_s(hop_s), grid=grid)
     scorer.update(reference_for(definition, events, n_frames, hop_s, grid), estimate, n_frames)
     return scorer
 

@@ -23,7 +23,7 @@ from seld.config import TaskConfig
 from seld.experiment import Experiment
 from seld.features import as_frontend, compute_features, first_channel_db, frontend_of
 from seld.figures import recording_figure, runs
-from seld.geometry import cartesian_to_spherical, spherical_to_cartesian
+from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartesian
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
@@ -146,6 +146,7 @@ class TrackDecoder:
         classes: class names.
         grid: feature frames after which outputs may be cut: decoding then goes on as if they had not been.
         has_directions: whether the directions of the rows mean anything.
+        directions: the directions of the dataset, whose azimuths events have.
     """
 
     def __init__(
@@ -157,8 +158,10 @@ class TrackDecoder:
         classes: Sequence[str],
         grid: int,
         has_directions: bool,
+        directions: AngleGrid | None = None,
     ):
         self._decode, self._stride, self._ratio = decode, stride, hop_ratio
+        self._directions = directions or AngleGrid()
         self._hop_s, self._classes = hop_s, classes
         self._grid, self._has_directions = grid, has_directions
         self._outputs: Outputs = {}  # not decoded yet
@@ -173,13 +176,14 @@ class TrackDecoder:
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
 
         def decode(outputs: Mapping[str, np.ndarray], n_frames: int) -> np.ndarray:
-            return experiment.system.decode(
-                outputs, network=network, threshold=task.scoring.threshold, n_frames=n_frames, hop_ratio=hop_ratio
-            )
+            return experiment.rows(outputs, n_frames, hop_ratio)
 
         # Twice the numerator: halves are rounded to even numbers.
         grid = math.lcm(network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator)
-        return cls(decode, stride, hop_ratio, task.dataset.label_hop_s, task.dataset.classes, grid, has_directions)
+        dataset = task.dataset
+        return cls(
+            decode, stride, hop_ratio, dataset.label_hop_s, dataset.classes, grid, has_directions, dataset.grid
+        )
 
     def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> Heard:
         """Takes in the outputs (T', width) of a window; the last of them wait for those that follow."""
@@ -244,7 +248,9 @@ class TrackDecoder:
         angles: tuple[float | None, float | None] = None, None
         if self._has_directions:
             azimuth, elevation, _ = cartesian_to_spherical(run.direction)
-            angles = float(np.rad2deg(azimuth)), float(np.rad2deg(elevation))
+            # Rounded as it is printed, or what is below 360 degrees would be printed as that.
+            azimuth_deg = self._directions.on_circle(np.round(np.rad2deg(azimuth), 1))
+            angles = float(azimuth_deg), float(np.rad2deg(elevation))
         times_s = run.first * self._hop_s, run.end * self._hop_s
         return Event(*times_s, self._classes[k], run.score / (run.end - run.first), *angles)
 
@@ -268,4 +274,5 @@ def _draw(
         spectrogram_hop_s=duration_s / max(1, len(levels)),
         title=title,
         has_directions=has_directions,
+        grid=task.dataset.grid,
     )

@@ -1,19 +1,19 @@
 """`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each; file names are free."""
 
-import csv
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from common.errors import DataError
 from common.files import stays_inside
+from common.tables import header_of, parse_table, read_text, to_whole
 
 LIST_NAME = "recordings.csv"
 _REQUIRED = ("filename", "split", "overlap")
-_COLUMNS = (*_REQUIRED, "room", "metadata")
+_COLUMNS = (*_REQUIRED, "room", "metadata", "group")
+_LARGEST = 10**9 - 1
 
 
 class Place(NamedTuple):
@@ -43,6 +43,7 @@ class Recording:
         audio_path: the sound file.
         metadata_path: the CSV file with the events, None for a recording without labels.
         listed: whether a `recordings.csv` says the place, not the name.
+        group: the source it comes from, as a `recordings.csv` says; None where it has no column group.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Recording:
     audio_path: Path
     metadata_path: Path | None
     listed: bool = False
+    group: str | None = None
 
     @property
     def place(self) -> Place:
@@ -92,28 +94,28 @@ def read_list(dataset_dir: Path) -> list[Recording]:
     return sorted(recordings, key=lambda recording: recording.name)
 
 
+def group_members(recordings: Iterable[tuple[int, str, str | None]]) -> dict[int, dict[str, str]]:
+    """By split, one recording of each group, from the split, the name and the group of each."""
+    members: dict[int, dict[str, str]] = {}
+    for split, name, group in sorted(recordings, key=lambda each: each[:2]):
+        if group is not None:
+            members.setdefault(split, {}).setdefault(group, name)
+    return members
+
+
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
     """The rows by the line they stand in, stripped; empty lines are left out."""
-    try:
-        reader = csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
-        lines = dict([(reader.line_num, [field.strip() for field in row]) for row in reader if row])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as a CSV file ({error}). Write it again as UTF-8.") from error
-    header = lines.pop(1, [])
+    text = read_text(path, f"There is no list {path}.", "Write it again.")
+    header = header_of(text, _COLUMNS)
     if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
         raise DataError(
-            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room and metadata, each "
-            f"once. Received: {', '.join(header)[:200]}. Correct the header."
+            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room, metadata and "
+            f"group, each once. Received: {', '.join(header)[:200]}. Correct the header."
         )
-    if not lines:
+    table = parse_table(text, _REQUIRED, str(path), optional=_COLUMNS[len(_REQUIRED) :])
+    if not len(table):
         raise DataError(f"{path} lists no recording. Expected: a row each below the header.")
-    for line, row in lines.items():
-        if len(row) != len(header):
-            raise DataError(
-                f"{path}, line {line}: {len(row)} fields. Expected: {len(header)}, as many as the header has columns. "
-                "Correct the row; put a path with a comma in quotes."
-            )
-    return {line: dict(zip(header, row, strict=True)) for line, row in lines.items()}
+    return dict(table.rows())
 
 
 def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
@@ -127,8 +129,15 @@ def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
         raise DataError(f"{where}: split is empty. Expected: a number, 0 for the evaluation set. Fill it in.")
     room, overlap = _number(row.get("room", ""), 0, "room", where), _number(row["overlap"], 1, "overlap", where)
     name = PurePosixPath(row["filename"]).with_suffix("").as_posix().replace("/", "_")
+    group = row.get("group")
+    if group == "":
+        raise DataError(
+            f"{where}: group is empty. Expected: a name for the source of the recording; one of its own where "
+            "it stands alone. Fill it in, or remove the column."
+        )
     labelled = given or metadata_path.is_file()
-    return Recording(name, split, room, overlap, audio_path, metadata_path if labelled else None, listed=True)
+    labels = metadata_path if labelled else None
+    return Recording(name, split, room, overlap, audio_path, labels, listed=True, group=group)
 
 
 def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
@@ -148,11 +157,12 @@ def _number(text: str, lowest: int, column: str, where: str) -> int | None:
     """A whole number; None for nothing."""
     if not text:
         return None
-    if not (re.fullmatch("[0-9]{1,9}", text) and int(text) >= lowest):
+    value = to_whole(text)
+    if value is None or not lowest <= value <= _LARGEST:
         raise DataError(
-            f"{where}: {column} must be a whole number, {lowest} or more. Received: {text!r}. Correct the row."
+            f"{where}: {column} must be a whole number, {lowest} or more. Received: {text[:80]!r}. Correct the row."
         )
-    return int(text)
+    return value
 
 
 def _check_different(names: Sequence[str], lines: Sequence[int], path: Path) -> None:

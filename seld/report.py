@@ -1,5 +1,6 @@
 """What the report of a SELD run shows: scores, classes, confusions, and recordings with directions over time."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from common.errors import DataError, UserError
 from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.page import Block, Cards, Chart, Note, Section, Table, Timeline
-from common.report import NO_SCORES, Numbers, confusion_table, not_shown, scores_if_any
+from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -33,7 +34,8 @@ from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
 from seld.features import first_channel_db, frontend_of
-from seld.figures import runs
+from seld.figures import azimuth_limits, runs, shown_rows
+from seld.lengths import frames_of_recordings
 from seld.metrics import SeldScorer, reference_for
 from seld.score import SCORES, ScoredRecording, format_score
 from seld.submission import SUBMISSIONS, read_submission
@@ -139,19 +141,22 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
 
     Raises:
         DataError: the features are gone or of other settings, or a submission file is missing.
+        CheckpointError: they are others than those of the run.
     """
     dataset = task.dataset
-    store = FeatureStore.joined([open_store(task, set_name) for set_name in task.set_names])
-    found = {}
+    stores = {set_name: open_store(task, set_name) for set_name in task.set_names}
+    check_stores(folder, stores)
+    store = FeatureStore.joined(list(stores.values()))
+    found, n_frames = {}, frames_of_recordings(store, dataset)
     for fold in task.folds:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
             place = place_of(store, name, dataset.mode)
             events = Events.from_array(arrays["events"])
             estimate = read_submission(folder / fold.name / SUBMISSIONS / f"{name}.csv", dataset.n_classes)
             found[name] = Tested(
-                ScoredRecording(name, *place, events, estimate, dataset.n_frames),
+                ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
-                reference_for("corrected", events, dataset.n_frames, dataset.label_hop_s),
+                reference_for("corrected", events, n_frames[name], dataset.label_hop_s),
                 partial(store.record, fold.test, name),
             )
     return [found[name] for name in sorted(found)]
@@ -178,7 +183,9 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
     """Counts, frame by frame, which class was estimated where another was missed."""
     counts = sum(
-        count_confusions(*(_activity(rows, dataset) for rows in (each.reference, each.scored.estimate)))
+        count_confusions(
+            *(_activity(rows, each.scored.n_frames, dataset) for rows in (each.reference, each.scored.estimate))
+        )
         for each in recordings
     )
     return confusion_table(
@@ -189,18 +196,18 @@ def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
     )
 
 
-def _activity(rows: np.ndarray, dataset: DatasetConfig) -> np.ndarray:
+def _activity(rows: np.ndarray, n_frames: int, dataset: DatasetConfig) -> np.ndarray:
     """Which classes are active in each frame, bool (T, K), of rows (n, 4)."""
-    active = np.zeros((dataset.n_frames, dataset.n_classes), bool)
-    frame, k = rows[rows[:, 0] < dataset.n_frames, :2].astype(np.int64).T
+    active = np.zeros((n_frames, dataset.n_classes), bool)
+    frame, k = rows[rows[:, 0] < n_frames, :2].astype(np.int64).T
     active[frame, k] = True
     return active
 
 
 def _new_scorer(task: TaskConfig) -> SeldScorer:
     dataset = task.dataset
-    frames_per_s = round(1.0 / dataset.label_hop_s)
-    return SeldScorer(task.scoring.scorer, dataset.n_classes, frames_per_s=frames_per_s, grid=dataset.grid)
+    scorer = task.scoring.scorer
+    return SeldScorer(scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid)
 
 
 def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -257,9 +264,9 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
     """
     dataset, name = task.dataset, tested.scored.name
     sound, notes = heard(audio.get(name), name, first_channel if dataset.format == "foa" else mean_channel)
-    duration_s = min(dataset.recording_s, sound.duration_s if sound else np.inf)
-    level = _level(tested, task)[: round(duration_s / task.features.hop_s)]
-    both = (tested.reference, tested.scored.estimate)
+    duration_s = min(dataset.recording_s, tested.scored.n_frames * dataset.label_hop_s)
+    level = _level(tested, task)[: math.ceil(duration_s / task.features.hop_s - 1e-6)]
+    both = tested.reference, tested.scored.estimate
     reference, estimate = (_as_events(rows, dataset.label_hop_s) for rows in both)
     return Timeline(
         name,
@@ -296,15 +303,18 @@ def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:
 def _angles(
     reference: np.ndarray, estimate: np.ndarray, column: int, dataset: DatasetConfig, duration_s: float
 ) -> Chart:
-    """Draws azimuths (column 2) or elevations (3) of each class over time."""
+    """Draws azimuths (column 2) or elevations (3) of each class over time, on the circle of the dataset."""
+    reference, estimate = (shown_rows(rows, dataset.grid) for rows in (reference, estimate))
     colours, lines = colours_of(dataset.n_classes), []
     for rows, style in ((reference, "wide"), (estimate, "solid")):
         for k in np.unique(rows[:, 1]).astype(int).tolist():
             own = rows[rows[:, 1] == k]
             lines.append(track(own[:, 0], own[:, column], dataset.label_hop_s, "", colours[k], style))
     if column == 2:
-        title, end = "Azimuth", 180.0
+        title, (low, high) = "Azimuth", azimuth_limits(dataset.grid)
     else:
-        title, end = "Elevation", 90.0 if np.abs(estimate[:, 3]).max(initial=0) > 60 else 60.0
-    angles = [(angle, f"{angle:.0f}°") for angle in (-end, -end / 2, 0.0, end / 2, end)]
-    return Chart(title, lines, (0.0, shown_s(duration_s)), (-end, end), y_ticks=angles)
+        highest = max(np.abs(rows[:, 3]).max(initial=0) for rows in (reference, estimate))
+        title, high = "Elevation", 90.0 if highest > 60 else 60.0
+        low = -high
+    angles = [(angle, f"{angle:.0f}°") for angle in np.linspace(low, high, 5).tolist()]
+    return Chart(title, lines, (0.0, shown_s(duration_s)), (low, high), y_ticks=angles)

@@ -19,6 +19,8 @@ DATASET_NAME = "tau2019"
 RECORDINGS_PER_CELL = 10  # numbers reserved for each combination of room and overlap, as in the real dataset
 EVALUATION_SPLIT = 0
 N_SETS = 5  # disjoint sets of sound examples: one for each of the splits 1 to 4 and one for the evaluation set
+# Served in this order where a class has fewer sources than there are sets.
+SETS = {1: "split 1", 2: "split 2", 3: "split 3", 4: "split 4", 0: "split 0 (evaluation)"}
 AZIMUTHS_DEG = tuple(range(-180, 180, 10))
 ELEVATIONS_DEG = {1: tuple(range(-40, 50, 10)), 2: tuple(range(-20, 30, 10))}  # by distance in m
 POSITIONS = tuple(

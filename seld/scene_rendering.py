@@ -37,7 +37,7 @@ from common.simulation.sources import (
     synthesise,
 )
 from seld.scene_plans import (
-    N_SETS,
+    SETS,
     PlannedEvent,
     RecordingPlan,
     Slot,
@@ -124,10 +124,11 @@ def order_sounds(
         source_dir: folder with one folder of recordings per class; None: all sounds are synthesised.
 
     Raises:
-        DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be.
+        DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be,
+            or a class has fewer sources than sets.
         ConfigError: a class has neither recordings nor a recipe.
     """
-    return orders.order_sounds(classes, set_numbers, N_SETS, CLASS_SOUNDS, settings, source_dir)
+    return orders.order_sounds(classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir)
 
 
 def build_bank(

@@ -17,7 +17,8 @@ from pydantic import Field
 from common.errors import DataError
 from common.files import write_json
 from common.section import Section
-from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_events
+from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
+from seld.lengths import seconds_of, sounds_of
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
 from seld.recording_list import Place, has_list, read_list
 from seld.submission import read_submission
@@ -47,7 +48,9 @@ class ScoredRecording:
         overlap: None where unknown.
         events: what the metadata say.
         estimate: output format, rows (n, 4).
-        n_frames: label frames.
+        n_frames: label frames, without what fills the recording up.
+        length_known: whether it is known how long the recording is; otherwise `n_frames` are those of
+            `dataset.recording_s`.
     """
 
     name: str
@@ -57,6 +60,7 @@ class ScoredRecording:
     events: Events
     estimate: np.ndarray
     n_frames: int
+    length_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class ScoreRow:
         group: "all", "split", "overlap", "room", "system", "baseline" or "published".
         label: what the line is about, e.g. "split 1".
         n_recordings: how many recordings were scored, None for published values.
-        scores: by definition; those the publication does not give are missing.
+        scores: by definition; those the publication does not give are missing, those that a definition cannot give
+            are NaN.
     """
 
     group: str
@@ -159,7 +164,8 @@ def score_report(
     """Scores recordings under both definitions.
 
     Beside the estimate stand what needs no skill, "always silent" and "labels of another recording" (the reference of
-    the next recording in sorted order, the last one taking that of the first), and published values.
+    the next recording in sorted order, the last one taking that of the first), and published values. Where a true
+    direction is off the grid, `dcase2019`, which counts on the grid, is undefined, and a note says so.
 
     Args:
         recordings: at least one; sorted here by name.
@@ -168,14 +174,16 @@ def score_report(
         compared: what other systems estimate for the same recordings, by the label of their line.
 
     Raises:
-        DataError: no recordings, or a recording's events are off the grid.
+        DataError: no recordings.
         ValueError: `published` has an unknown name.
     """
     if not recordings:
         raise DataError("There is no recording to score. Check that the test set has recordings with metadata.")
     recordings = sorted(recordings, key=lambda recording: recording.name)
-    references = {name: [_reference(name, each, dataset) for each in recordings] for name in DEFINITIONS}
-    results = {name: _score_each(name, references[name], recordings, dataset) for name in DEFINITIONS}
+    notes = _notes_on(recordings, dataset)
+    defined = [name for name in DEFINITIONS if not (DEFINITIONS[name].on_grid and _off_grid(recordings, dataset))]
+    references = {name: [_reference(name, each, dataset) for each in recordings] for name in defined}
+    results = {name: _score_each(name, references[name], recordings, dataset) for name in defined}
     rows = [_row("all", "all", range(len(recordings)), results)]
     for group in ("split", "overlap", "room"):
         keys = [getattr(recording, group) for recording in recordings]
@@ -185,11 +193,37 @@ def score_report(
     for label, others in (compared or {}).items():
         by_name = {other.name: other.estimate for other in others}
         estimates = [by_name[recording.name] for recording in recordings]
-        scored = {name: _score_each(name, references[name], recordings, dataset, estimates) for name in DEFINITIONS}
+        scored = {name: _score_each(name, references[name], recordings, dataset, estimates) for name in defined}
         rows.append(_row("system", label, range(len(recordings)), scored))
-    baselines, notes = _baseline_rows(references, recordings, dataset)
+    baselines, of_baselines = _baseline_rows(references, recordings, dataset)
     counts = {name: _counts(_merged(scorers)) for name, scorers in results.items()}
-    return ScoreReport((*rows, *baselines, *_published_rows(published)), counts, tuple(notes))
+    return ScoreReport((*rows, *baselines, *_published_rows(published)), counts, (*notes, *of_baselines))
+
+
+def _off_grid(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[tuple[str, int]]:
+    """The recordings with events off the grid of directions, and how many."""
+    counted = [
+        (each.name, int(np.sum(~dataset.grid.holds(each.events.azimuth_deg, each.events.elevation_deg))))
+        for each in recordings
+    ]
+    return [(name, count) for name, count in counted if count]
+
+
+def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[str]:
+    """Says what the numbers of a table rest on where that is not the rule."""
+    notes, off = [], _off_grid(recordings, dataset)
+    if off:
+        notes.append(
+            f"dcase2019: undefined, it counts directions on a grid, {dataset.grid.describe()}. Off it are "
+            f"{sum(count for _, count in off)} event(s) in {len(off)} recording(s), the first in {off[0][0]}."
+        )
+    unknown = sum(not each.length_known for each in recordings)
+    if unknown:
+        notes.append(
+            f"Length of {unknown} recording(s): not known, there is no sound beside their metadata; they are scored as "
+            f"if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
+        )
+    return notes
 
 
 def score_folder(
@@ -204,7 +238,9 @@ def score_folder(
 
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
-        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a `recordings.csv`.
+        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a `recordings.csv`. How long
+            the recordings are is read from the sounds beside them: in the same folder, or `foa_dev` beside
+            `metadata_dev` and so on. Where there are none a note says so.
         dataset: classes, duration, angles.
         splits: score these splits only; None: all that the metadata have.
         published: see `score_report`.
@@ -223,22 +259,20 @@ def read_folder(
     """Reads the submissions and metadata that `score_folder` compares; same arguments, same errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
     metadata, places = _metadata_and_places(Path(metadata_dir))
+    sounds = sounds_of(Path(metadata_dir), metadata, dataset.format)
     if splits is not None:
         wanted = set(splits)
         metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
         # A submission of a split that was not asked for is left out; one that belongs to no metadata stays, an error.
         submissions = {name: path for name, path in submissions.items() if name in metadata or name not in places}
     _check_submissions(submissions, metadata, places, Path(submission_dir))
-    return [
-        ScoredRecording(
-            name,
-            *places[name],
-            events=read_events(path, dataset, dataset.recording_s),
-            estimate=read_submission(submissions[name], dataset.n_classes),
-            n_frames=dataset.n_frames,
-        )
-        for name, path in metadata.items()
-    ]
+    found = []
+    for name, path in metadata.items():
+        heard_s = seconds_of(sounds.get(name))
+        events, estimate = read_labels(path, dataset, heard_s), read_submission(submissions[name], dataset.n_classes)
+        n_frames, known = dataset.frames_of(heard_s), heard_s is not None
+        found.append(ScoredRecording(name, *places[name], events, estimate, n_frames, known))
+    return found
 
 
 def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
@@ -288,10 +322,7 @@ def _check_submissions(
 
 
 def _reference(definition: str, recording: ScoredRecording, dataset: DatasetConfig) -> np.ndarray:
-    try:
-        return reference_for(definition, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid)
-    except DataError as error:
-        raise DataError(f"Metadata of {recording.name}, scorer {definition}: {error}") from error
+    return reference_for(definition, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid)
 
 
 def _score_each(
@@ -306,7 +337,7 @@ def _score_each(
     for number, (reference, recording) in enumerate(zip(references, recordings, strict=True)):
         estimate = recording.estimate if estimates is None else estimates[number]
         scorer = SeldScorer(
-            definition, dataset.n_classes, frames_per_s=round(1.0 / dataset.label_hop_s), grid=dataset.grid
+            definition, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
         )
         scorer.update(reference, estimate, recording.n_frames)
         scorers.append(scorer)
@@ -324,7 +355,10 @@ def _merged(scorers: Iterable[SeldScorer]) -> SeldScores:
 def _row(group: str, label: str, members: Iterable[int], results: Mapping[str, Sequence[SeldScorer]]) -> ScoreRow:
     members = list(members)
     totals = {name: _merged(scorers[number] for number in members) for name, scorers in results.items()}
-    scores = {name: {score: getattr(total, score) for score in SCORES} for name, total in totals.items()}
+    scores = {
+        name: {score: getattr(totals[name], score) if name in totals else math.nan for score in SCORES}
+        for name in DEFINITIONS
+    }
     return ScoreRow(group, label, len(members), scores)
 
 
@@ -346,7 +380,7 @@ def _baseline_rows(
     rows = []
     for label, estimate in estimates.items():
         results = {
-            name: _score_each(name, references[name], recordings, dataset, estimate(name)) for name in DEFINITIONS
+            name: _score_each(name, references[name], recordings, dataset, estimate(name)) for name in references
         }
         rows.append(_row("baseline", label, range(len(recordings)), results))
     return rows, notes

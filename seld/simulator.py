@@ -20,10 +20,10 @@ from common.section import Section
 from common.simulation.dataset_folder import (
     SimulationReport,
     as_stored,
+    check_same_simulation,
     finish_root,
     prepare_root,
     scratch_folder,
-    source_digest,
     text_digest,
 )
 from seld.dataset import DatasetConfig
@@ -62,7 +62,11 @@ class SimulationConfig(Section):
     allow_same_class_overlap: bool = Field(True, description="Whether two events of a class may sound at once.")
     foa_norm: Literal["n3d", "sn3d"] = Field("n3d", description="Ambisonic normalisation; order is W, Y, Z, X.")
     wall_colour: bool | None = Field(None, description="Whether walls absorb high frequencies more than low ones.")
-    source_dir: Path | None = Field(None, description="Own recordings, one folder per class; null: synthetic sounds.")
+    source_dir: Path | None = Field(
+        None,
+        description="Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+        "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split.",
+    )
     on_missing: Literal["synth", "error"] = Field("synth", description="What to do for classes without recordings.")
     longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
 
@@ -154,6 +158,34 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
         overwrite=overwrite,
         dataset=task.dataset,
     )
+
+
+def check(task: Any) -> None:
+    """Compares the dataset of a task, where it was simulated, with what its settings would write.
+
+    Raises:
+        DataError: it was simulated with other settings.
+    """
+    simulation: SimulationConfig = task.simulation
+    settings, formats = scene_settings(simulation, task.seed), simulation.formats or (task.dataset.format,)
+    job = _Job(Path(task.dataset_dir), simulation, settings, task.dataset, formats, task.parallel)
+    check_same_simulation(job.root, lambda: _settings_to_store(job, None))
+
+
+def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
+    """Deals the own recordings of a task; gives groups and files of each class and split that is simulated.
+
+    Raises:
+        ConfigError, DataError: see `seld.scene_rendering.order_sounds`.
+    """
+    from seld.scene_plans import SETS
+    from seld.scene_rendering import order_sounds
+
+    settings = scene_settings(task.simulation, task.seed)
+    splits = (*DEV_SPLITS, 0) if task.dataset.mode == "eval" else DEV_SPLITS
+    wanted = [split for split in splits if settings.recordings_per_split.get(split)]
+    orders = order_sounds(task.dataset.classes, wanted, settings, task.simulation.source_dir)
+    return {(each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings)) for each in orders}
 
 
 def simulate_tau2019(
@@ -295,13 +327,15 @@ def _simulate(
 
 def _settings_to_store(job: _Job, annotations: Path | None) -> dict[str, Any]:
     """Lists all that decides the content of the recordings, as JSON stores it."""
+    from common.simulation.own_recordings import source_digest
+
     given = sorted(annotations.glob("*.csv")) if annotations else []
     return as_stored(
         {
             **asdict(job.settings),
             "classes": job.dataset.classes,
             "sample_rate_hz": job.dataset.sample_rate_hz,
-            "own_recordings": source_digest(job.simulation.source_dir),
+            "own_recordings": source_digest(job.simulation.source_dir, job.dataset.classes),
             "annotations": text_digest([path.read_text() for path in given]),
         }
     )

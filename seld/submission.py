@@ -6,9 +6,11 @@ import numpy as np
 
 from common.errors import DataError
 from common.files import write_text
-from seld.labels import check_rows
+from common.tables import number_hint, read_text, split_row, to_whole
+from seld.labels import check_rows, whole_degrees
 
 SUBMISSIONS = "submissions"  # folder of a fold
+_SEPARATORS = ("\t", ";", ",")
 REMEDY = "Write the file again (`seld.submission.write_submission`) or correct the line."
 
 
@@ -21,8 +23,13 @@ def format_submission(rows: np.ndarray) -> str:
     Raises:
         ValueError: the rows are not (n, 4), not finite, or have a negative frame or class.
     """
-    whole = np.trunc(check_rows(rows)).astype(np.int64)
+    whole = as_submitted(rows).astype(np.int64)
     return "".join(f"{frame},{k},{azimuth},{elevation}\n" for frame, k, azimuth, elevation in whole.tolist())
+
+
+def as_submitted(rows: np.ndarray) -> np.ndarray:
+    """Returns rows (n, 4) as `read_submission` reads them from the file that `write_submission` writes of them."""
+    return whole_degrees(check_rows(rows))
 
 
 def write_submission(path: Path, rows: np.ndarray) -> None:
@@ -49,45 +56,53 @@ def read_submission(path: Path, n_classes: int) -> np.ndarray:
         DataError: a line is not four whole numbers, or a frame or class is out of range.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no submission file {path}. Predict the recording again.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({type(error).__name__}: {error}). {REMEDY}") from error
-    return parse_submission(text, n_classes, str(path))
+    missing = f"There is no submission file {path}. Predict the recording again."
+    return parse_submission(read_text(path, missing, REMEDY), n_classes, str(path))
 
 
 def parse_submission(text: str, n_classes: int, source: str = "submission") -> np.ndarray:
-    """Reads the text of a submission file; errors name `source`. See `read_submission`."""
-    lines = text.splitlines()
-    while lines and not lines[-1].strip():
-        lines.pop()
+    """Reads the text of a submission file; errors name `source`. See `read_submission`.
+
+    The separator (comma, tab or semicolon) is that of the first line with any; empty lines count as none.
+    """
+    separator = next((each for each in _SEPARATORS if each in text.lstrip().split("\n", 1)[0]), ",")
+    lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
         return np.zeros((0, 4))
     try:
         if not text.isascii():  # some characters make numpy's reader end the process
             raise ValueError
-        rows = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2, comments=None)
+        rows = np.loadtxt(lines, np.int64, delimiter=separator, ndmin=2, comments=None)
         usable = rows.shape == (len(lines), 4) and rows[:, :2].min() >= 0 and rows[:, 1].max() < n_classes
     except (ValueError, OverflowError):
         usable = False
     if not usable:
-        for number, line in enumerate(lines, start=1):
-            _check_line(line, n_classes, f"{source}, line {number}")
-        raise DataError(f"{source} cannot be read as whole numbers of 64 bits. {REMEDY}")
+        rows = _parse_lines(text, separator, n_classes, source)
     return rows.astype(np.float64)
 
 
-def _check_line(line: str, n_classes: int, where: str) -> None:
-    parts = line.split(",")
+def _parse_lines(text: str, separator: str, n_classes: int, source: str) -> np.ndarray:
+    """Reads rows one by one: what the fast reader does not take, such as quotes, or the error that names the line."""
+    rows = [
+        _parse_line(line, separator, n_classes, f"{source}, line {number}")
+        for number, line in enumerate(text.splitlines(), start=1)
+        if line.strip()
+    ]
+    return np.array(rows, np.int64).reshape(-1, 4)
+
+
+def _parse_line(line: str, separator: str, n_classes: int, where: str) -> list[int]:
     try:
-        numbers = [int(part) for part in parts if line.isascii()]
+        parts = split_row(line, separator)
     except ValueError:
-        numbers = []
-    if len(numbers) != 4:
+        parts = []
+    while len(parts) > 4 and not parts[-1]:
+        parts.pop()
+    numbers = [number for part in parts if (number := to_whole(part)) is not None]
+    if len(parts) != 4 or len(numbers) != 4:
         raise DataError(
-            f"{where}: expected four whole numbers `frame,class,azimuth,elevation`. Received: {line[:80]!r}. {REMEDY}"
+            f"{where}: expected four whole numbers `frame,class,azimuth,elevation`. Received: {line[:80]!r}."
+            f"{number_hint(*parts)} {REMEDY}"
         )
     if numbers[0] < 0:
         raise DataError(f"{where}: the frame is negative. Expected: 0 or more. Received: {numbers[0]}. {REMEDY}")
@@ -96,3 +111,4 @@ def _check_line(line: str, n_classes: int, where: str) -> None:
             f"{where}: unknown class. Expected: 0 to {n_classes - 1}. Received: {numbers[1]}. {REMEDY} A submission "
             "for another list of classes needs its own `dataset.classes`."
         )
+    return numbers

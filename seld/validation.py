@@ -1,6 +1,8 @@
 """Scores of validation recordings while a stage is trained, computed as those of the test recordings are."""
 
-from collections.abc import Callable
+import math
+import sys
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from common.system import Stage
 from seld.config import TaskConfig
 from seld.dataset import Events
 from seld.metrics import SeldScorer, reference_for
+from seld.submission import as_submitted
 
 
 class ValidationScorer(Scorer):
@@ -21,16 +24,22 @@ class ValidationScorer(Scorer):
         task: classes, frames and the definition of the scores.
         stage: a stage that answers for detection alone gets no scores of directions.
         answers: what earlier stages say of the recordings.
-        decode: turns outputs into rows of the submission.
+        decode: turns outputs into rows of the submission, of so many label frames.
+        n_frames: label frames of each recording by its name: what fills it up is not scored.
     """
 
     def __init__(
-        self, task: TaskConfig, stage: Stage, answers: Answers, decode: Callable[[Prediction, Stage], np.ndarray]
+        self,
+        task: TaskConfig,
+        stage: Stage,
+        answers: Answers,
+        decode: Callable[[Prediction, Stage, int], np.ndarray],
+        n_frames: Mapping[str, int],
     ):
-        self.task, self.stage, self.answers, self.decode = task, stage, answers, decode
+        self.task, self.stage, self.answers, self.decode, self.n_frames = task, stage, answers, decode, n_frames
         dataset = task.dataset
         self.scorer = SeldScorer(
-            task.scoring.scorer, dataset.n_classes, frames_per_s=round(1.0 / dataset.label_hop_s), grid=dataset.grid
+            task.scoring.scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
         )
         self._active: list[np.ndarray] = []  # (T, K) each, bool
         self._probabilities: list[np.ndarray] = []  # (T, K) each
@@ -39,15 +48,21 @@ class ValidationScorer(Scorer):
         """Takes in one recording; of recordings without labels nothing is learned."""
         if not prediction.labelled:
             return
-        task, joined = self.task, self.answers.joined(prediction)
-        events = Events.from_array(prediction.events)
-        reference = reference_for(
-            task.scoring.scorer, events, task.dataset.n_frames, task.dataset.label_hop_s, task.dataset.grid
-        )
-        self.scorer.update(reference, np.trunc(self.decode(joined, self.stage)), task.dataset.n_frames)
-        frames = min(len(joined.targets["sed"]), len(joined.outputs["sed"]))
+        dataset, joined = self.task.dataset, self.answers.joined(prediction)
+        n_frames, events = self.n_frames[prediction.name], Events.from_array(prediction.events)
+        reference = reference_for(self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid)
+        self.scorer.update(reference, as_submitted(self.decode(joined, self.stage, n_frames)), n_frames)
+        frames = min(len(joined.targets["sed"]), len(joined.outputs["sed"]), self._output_frames(n_frames))
         self._active.append(joined.targets["sed"][:frames] > 0)
         self._probabilities.append(joined.outputs["sed"][:frames])
+
+    def _output_frames(self, n_frames: int) -> int:
+        """Outputs that so many label frames reach, at most; features without padding end with the recording."""
+        dataset, features = self.task.dataset, self.task.features
+        if features.counts_the_end:
+            return sys.maxsize
+        hop_s = features.hop_s * self.stage.target_stride
+        return math.ceil(n_frames * dataset.label_hop_s / hop_s - 1e-6)
 
     def result(self) -> dict[str, float]:
         """Returns ER, F, frame recall and mean average precision; DOA and SELD error unless only detection counts."""

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NO_BROWSER = "there is no chromium on the PATH"
 _OPTIONS = (
@@ -140,7 +142,7 @@ def browser(profile: Path) -> Iterator[Browser]:
         yield running
     finally:
         running._call("Browser.close")
-        process.wait(timeout=20)
+        process.wait(timeout=PATIENCE_S)
 
 
 def check_layout(page: Path, profile: Path) -> None:

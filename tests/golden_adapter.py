@@ -203,7 +203,7 @@ def _event_arrays(tsv: object, classes: list[str]) -> dict[str, np.ndarray]:
     from sed_task4.dataset import events_by_name, parse_strong
     from sed_task4.labels import event_array
 
-    by_name = events_by_name(*parse_strong(str(tsv), classes))
+    by_name = events_by_name(*parse_strong(str(tsv), classes, strict=False))
     return {name: event_array(events, classes) for name, events in by_name.items()}
 
 

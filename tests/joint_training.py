@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.commands import choose_backend
+from common.backend import choose_backend
 from common.config import RunConfig, TrainingConfig
 from common.errors import ConfigError
 from common.pipeline_config import PipelineConfig
@@ -55,7 +55,7 @@ class MeanOutput:
 
     def update(self, prediction):
         if self.hangs:
-            time.sleep(600)
+            time.sleep(100_000)
         self.sums += float(prediction.outputs["sed"].mean()) * prediction.frames
         self.frames += prediction.frames
 

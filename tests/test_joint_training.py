@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 
 from tests.histories import history_rows
 from tests.joint_training import TRAINING, write_features
+from tests.patience import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,7 +47,7 @@ def start(tmp_path):
 
 def finished(process: subprocess.Popen) -> str:
     """The last line that a program printed."""
-    output, errors = process.communicate(timeout=240)
+    output, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors[-3000:]
     return output.splitlines()[-1]
 
@@ -84,11 +84,11 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_on
     places = [json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)]
     first = start("process", features, run, places[0], "null")
     second = start("process", features, run, places[1], "2")  # hangs in epoch 3
-    while not (run / "resume/epoch-00002").exists():
-        assert first.poll() is None and second.poll() is None, (first.communicate(), second.communicate())
-        time.sleep(0.05)
+    wait_until(
+        (run / "resume/epoch-00002").exists, lambda: first.poll() is None and second.poll() is None
+    )
     second.send_signal(signal.SIGKILL)
-    first.communicate(timeout=60)  # it ends by itself
+    first.communicate(timeout=PATIENCE_S)  # it ends by itself
     assert first.returncode not in (0, None)
 
     job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number

@@ -1,7 +1,6 @@
 """Jobs that are killed at random moments lose nothing: the short form of `make soak`."""
 
 import multiprocessing
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from common.feature_store import write_arrays
 from common.files import write_json
 from common.plotting import save_figure
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from tests.patience import wait_until
 from tests.soak.files import check_whole, contents
 from tests.soak.kills import Target, await_orphans, different, draw_moments, kill, new_process, run_here, survive
 from tests.soak.targets import TARGETS
@@ -64,7 +64,7 @@ with open(sys.argv[1] + "/a.json", "w") as file:
     for part in ("[1", ", 2", ", 3]"):
         file.write(part)
         file.flush()
-        time.sleep(0.2)
+        time.sleep(0.5)  # many times what a program takes to start
 """
 
 
@@ -138,7 +138,7 @@ from common.parallel import ParallelConfig, parallel_map
 
 def work(folder):
     Path(folder, str(os.getpid())).touch()
-    time.sleep(600)
+    time.sleep(100_000)  # killed long before
 
 list(parallel_map(work, [sys.argv[1]] * 2, ParallelConfig(jobs=2)))
 """
@@ -146,8 +146,7 @@ list(parallel_map(work, [sys.argv[1]] * 2, ParallelConfig(jobs=2)))
 
 def test_processes_end_when_the_one_that_started_them_is_killed(tmp_path):
     job = new_process(["-c", WORK, str(tmp_path)], tmp_path / "log.txt")
-    while len(list(tmp_path.iterdir())) < 3:  # the log, and a file of each process
-        assert job.poll() is None, (tmp_path / "log.txt").read_text()
-        time.sleep(0.01)
+    with_log = 3  # the log, and a file of each process
+    wait_until(lambda: len(list(tmp_path.iterdir())) >= with_log, lambda: job.poll() is None)
     kill(job, spare_workers=True)
     await_orphans([job.pid])

@@ -142,7 +142,7 @@ def test_a_link_to_nothing_is_a_recording_that_is_missing(tmp_path):
     sound = tmp_path / "foa_dev" / f"{NAMES[0]}.wav"
     sound.unlink()
     sound.symlink_to(tmp_path / "nowhere.wav")
-    with pytest.raises(DataError, match=rf"no \.wav file in .*{NAMES[0]}\.csv"):
+    with pytest.raises(DataError, match=rf"no recording in .*{NAMES[0]}\.csv"):
         find_recordings(tmp_path, "foa", "dev")
 
 

@@ -184,7 +184,8 @@ ONE_LINE = [name for name in ODD_NAMES if name and "\n" not in name]
 def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, name):
     text, subset = METADATA[place]
     write_text(tmp_path / place, text.format(name))
-    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: expected the name of a file without folders"):
+    told = "(expected the name of a file without folders|a NUL character)"
+    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: {told}"):
         task4.find_clips(tmp_path, task4.DatasetConfig(), subset)
 
 
@@ -193,11 +194,11 @@ def test_tables_and_lists_of_segmentation_cannot_lead_out_of_their_folder(tmp_pa
     dataset = segmentation.DatasetConfig(classes=("Bark",))
     sounds, scenes = tmp_path / "dcase2018_task2/train.csv", tmp_path / dataset.scenes_dir / "meta.csv"
     write_text(sounds, f"fname,label,manually_verified\nok.wav,Bark,1\n{name},Bark,1\n")
-    with pytest.raises(DataError, match=r"train\.csv, line 3: expected the name of a file"):
+    with pytest.raises(DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"):
         segmentation.read_event_table(tmp_path, dataset)
     for scene in (f"audio/{name}", name, f"../{name}"):
         write_text(scenes, f"filename\tscene_label\naudio/ok.wav\tpark\n{scene}\tpark\n")
-        with pytest.raises(DataError, match=r"meta\.csv, line 3: expected filename audio/<name>"):
+        with pytest.raises(DataError, match=r"meta\.csv, line 3: (expected filename audio/<name>|a NUL character)"):
             segmentation.read_scene_names(tmp_path, dataset)
     event = {"event_audio_name": "a.wav", "event_label": "Bark", "onset": 0.5, "offset": 2.5}
     mixture = {"mixture_name": "0.wav", "fold": 1, "scene_audio_name": "park.wav", "events": [event]}

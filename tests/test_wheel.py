@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "params.yaml", "params.schema.json")
 PACKAGES = ("common", "seld", "sed_task4")
@@ -19,7 +21,9 @@ def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]
     # No setting of the outer environment may lead the commands back to the checkout, or to the network.
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
     variables |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    return subprocess.run([*map(str, command)], cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [*map(str, command)], cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S
+    )
 
 
 def _checked(*command: str | Path, folder: Path) -> str:

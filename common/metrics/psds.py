@@ -13,6 +13,7 @@ import importlib.util
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from common.errors import ConfigError
 from common.events import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
+from common.optional import optional_module
 from common.postprocess import regions
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 HOUR_S = 3600.0
 DECIMALS = 6  # times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
 MISSING = (
-    "The package sed_scores_eval is not installed. It is built from source, so it needs a C++ compiler: "
+    "It is built from source, so it needs a C++ compiler: "
     "`pip install 'dcase-keras[psds]'`. The scores themselves do not need it."
 )
 
@@ -135,9 +137,9 @@ def sweep_scores(
 
     Args:
         reference: true events of the set; those of one class that overlap or touch count as one.
-        scores: for each recording (T, K), probabilities per frame.
+        scores: for each recording (T, K), probabilities per frame; minus infinity where no threshold gives an event.
         hop_s: seconds from one frame to the next.
-        durations_s: length of the recordings in seconds, one number or (recordings,).
+        durations_s: length of the recordings in seconds, one number or (recordings,); detections end there.
         collar_s: of the event-based F, see `common.metrics.event_based`.
         offset_share: as well.
 
@@ -145,7 +147,7 @@ def sweep_scores(
         ValueError: scores and reference do not belong together.
     """
     _check(reference, scores)
-    reference = reference.merge_connected()
+    reference = reference.with_length().merge_connected()
     n_classes = reference.n_classes
     present = reference.counts() > 0
     undefined = np.full(n_classes, np.nan)
@@ -153,14 +155,15 @@ def sweep_scores(
         return SweepScores(np.nan, np.nan, undefined, undefined, np.nan, undefined, undefined)
     events = [reference.of_recording(number) for number in range(reference.n_recordings)]
     curves = [[_Curve([], []) for _ in range(n_classes)] for _ in range(3)]
-    for rows, frames in zip(events, scores, strict=True):
+    lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (reference.n_recordings,))
+    for rows, frames, length_s in zip(events, scores, lengths_s, strict=True):
         for k in np.flatnonzero(present):
-            sweep = sweep_thresholds(frames[:, k], hop_s)
+            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
             for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
                 curve[k].add(sweep.values, intersection_counts(sweep, rows, int(k), present, scenario))
             own = rows[rows[:, 0] == k, 1:]
             curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
-    total_s = float(np.broadcast_to(durations_s, (reference.n_recordings,)).sum())
+    total_s = float(lengths_s.sum())
     seconds = np.bincount(reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes)
     results = [
         _psds([curves[number][k].totals()[1] for k in np.flatnonzero(present)], reference, seconds, total_s, scenario)
@@ -176,20 +179,22 @@ def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
     if len(scores) != reference.n_recordings:
         raise ValueError(f"Expected: scores of {reference.n_recordings} recordings. Received: {len(scores)}.")
     for frames in scores:
-        if np.ndim(frames) != 2 or frames.shape[1] != reference.n_classes or not np.isfinite(frames).all():
+        if np.ndim(frames) != 2 or frames.shape[1] != reference.n_classes or not (frames < np.inf).all():
             raise ValueError(
-                f"Expected: finite scores (T, {reference.n_classes}). Received: shape {np.shape(frames)}, "
-                f"{np.count_nonzero(~np.isfinite(frames))} values not finite."
+                f"Expected: finite scores (T, {reference.n_classes}), or minus infinity. Received: shape "
+                f"{np.shape(frames)}, {np.count_nonzero(~np.less(frames, np.inf))} values not finite."
             )
 
 
-def sweep_thresholds(curve: np.ndarray, hop_s: float) -> Sweep:
-    """Finds the detections of one class at every threshold, from its scores (T,)."""
+def sweep_thresholds(curve: np.ndarray, hop_s: float, duration_s: float = np.inf) -> Sweep:
+    """Finds the detections of one class at every threshold, from its scores (T,), up to the recording's end."""
     curve = np.asarray(curve, np.float64)
-    values = np.unique(curve)
+    values = np.unique(curve[curve > -np.inf])
     found = regions((curve >= values[:, None]).T)  # one "class" for each threshold
-    times_s = np.arange(len(curve) + 1) * hop_s
-    return Sweep(values, found[:, 0], times_s[found[:, 1]], times_s[found[:, 2]])
+    times_s = np.minimum(np.arange(len(curve) + 1) * hop_s, duration_s)
+    sweep = Sweep(values, found[:, 0], times_s[found[:, 1]], times_s[found[:, 2]])
+    inside = sweep.onset_s < sweep.offset_s
+    return Sweep(values, sweep.threshold[inside], sweep.onset_s[inside], sweep.offset_s[inside])
 
 
 def overlaps(sweep: Sweep, onset_s: np.ndarray, offset_s: np.ndarray) -> np.ndarray:
@@ -315,8 +320,24 @@ def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
 
 
 def has_reference_package() -> bool:
-    """Whether sed_scores_eval is installed."""
-    return importlib.util.find_spec("sed_scores_eval") is not None
+    """Whether sed_scores_eval is installed; one that cannot be imported is told in the log and not asked."""
+    if importlib.util.find_spec("sed_scores_eval") is None:
+        return False
+    try:
+        _reference_package()
+    except ConfigError as error:
+        logger.warning("PSDS and best F are not compared with sed_scores_eval. %s", error)
+        return False
+    return True
+
+
+def _reference_package() -> ModuleType:
+    """Imports sed_scores_eval.
+
+    Raises:
+        ConfigError: it is not installed, or cannot be imported.
+    """
+    return optional_module("sed_scores_eval", "A comparison of PSDS", MISSING)
 
 
 def reference_sweep_scores(
@@ -336,24 +357,23 @@ def reference_sweep_scores(
     Raises:
         ConfigError: the package is not installed.
     """
-    if not has_reference_package():
-        raise ConfigError(MISSING)
-    import sed_scores_eval
+    sed_scores_eval = _reference_package()
     from sed_scores_eval.base_modules.scores import create_score_dataframe
 
-    reference = reference.merge_connected()
+    reference = reference.with_length().merge_connected()
     present = np.flatnonzero(reference.counts())
     if not len(present):
         return dict.fromkeys(("psds1", "psds2", "best_f"), float("nan"))
     chosen = [labels[k] for k in present.tolist()]
     tables, truth = {}, {}
+    lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (len(names),))
     for number, (name, frames) in enumerate(zip(names, scores, strict=True)):
-        times_s = np.arange(len(frames) + 1) * hop_s
+        times_s = np.minimum(np.arange(len(frames) + 1) * hop_s, lengths_s[number])
         values = np.asarray(frames, np.float64)[:, present]
         tables[name] = _writable(create_score_dataframe(values, times_s, chosen))
         rows = reference.of_recording(number).tolist()
         truth[name] = [(onset, offset, labels[int(k)]) for k, onset, offset in rows]
-    lengths = dict(zip(names, np.broadcast_to(durations_s, (len(names),)).tolist(), strict=True))
+    lengths = dict(zip(names, lengths_s.tolist(), strict=True))
     psds: Callable = sed_scores_eval.intersection_based.psds
     results = {
         name: float(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from common.errors import DataError
 from common.files import load_json, remove_temporaries, storage_error, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
+_DECIDED_BY_ANNOTATIONS = ("annotations", "files")  # settings, where annotations are given
 _README = """# SIMULATED data
 
 The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of {dataset} but are
@@ -109,6 +110,37 @@ def check_root(root: Path, settings: dict[str, Any], folders: Sequence[Path], ov
             "the same settings, or replace the recordings there with --overwrite."
         )
     return files if different else []
+
+
+def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> None:
+    """Refuses a simulated dataset of other settings than a task's; one of given annotations has its own scenes.
+
+    Args:
+        root: dataset folder; one that was not simulated is not looked at.
+        wanted: all that decides the content of the recordings that the task would simulate.
+
+    Raises:
+        DataError: it was simulated with other settings, or these cannot be read.
+    """
+    stored = read_settings(root / SETTINGS_FILE)
+    if stored is None:
+        return
+    settings = wanted()
+    free = _DECIDED_BY_ANNOTATIONS if is_annotated(root) else ()
+    different = [key for key in settings if key not in free and stored.get(key) != settings[key]]
+    if different:
+        listed = "; ".join(f"{key}: {stored.get(key)} there, {settings[key]} wanted" for key in different)
+        raise DataError(
+            f"{root} was simulated with other settings than this task's ({listed}). Repeat those of then with --set, "
+            "as in simulation.preset=..., or give folders of their own to the recordings of these with --set "
+            "dataset_dir=... and --set feature_dir=..., or --set simulate_missing_dataset=false to use the recordings "
+            "that are there."
+        )
+
+
+def is_annotated(root: Path) -> bool:
+    """Whether a folder holds recordings that were simulated from given annotations."""
+    return bool((read_settings(root / SETTINGS_FILE) or {}).get("annotations"))
 
 
 @contextmanager

@@ -1,14 +1,16 @@
 """Which sounds a simulated dataset consists of: own recordings dealt into disjoint sets, synthetic ones elsewhere."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from common.errors import ConfigError, DataError
 from common.simulation.draws import random_stream
-from common.simulation.sources import deal, recordings_of
+from common.simulation.own_recordings import TABLE, OwnRecordings, find_own_recordings
+from common.simulation.sources import deal
+from common.source_groups import check_deal, count_groups, deal_groups, describe_deal
 
 logger = logging.getLogger(__name__)
 
@@ -31,61 +33,143 @@ class SourceSettings(Protocol):
 
 @dataclass(frozen=True)
 class SoundOrder:
-    """The examples of one class and set: own recordings where there are any, synthetic ones otherwise."""
+    """The examples of one class and set: own recordings where there are any, synthetic ones otherwise.
+
+    Attributes:
+        class_name: of the sounds.
+        set_number: of the set.
+        recordings: files, in no other set.
+        n_groups: sources that the recordings come from, which are in no other set either.
+    """
 
     class_name: str
     set_number: int
     recordings: tuple[Path, ...]
+    n_groups: int = 0
 
 
 def order_sounds(
     classes: Sequence[str],
     set_numbers: Sequence[int],
-    n_sets: int,
+    sets: Mapping[int, str],
     synthetic: Collection[str],
     settings: SourceSettings,
     source_dir: Path | None,
 ) -> list[SoundOrder]:
     """Decides which sounds every class and set consists of.
 
+    Where something tells which recordings come from one source, all recordings of a source are in one set.
+
     Args:
         classes: names of the classes, those of the folders in `source_dir`.
         set_numbers: sets that are needed; which file belongs to which set does not depend on them.
-        n_sets: number of disjoint sets that the recordings of a class are dealt into.
+        sets: titles of the disjoint sets that recordings are dealt into, by number, in the order in which they are
+            served where a class has too few sources.
         synthetic: classes that can be synthesised.
         settings: seed, and what to do where recordings are missing.
         source_dir: folder with one folder of recordings per class; None: all sounds are synthesised.
 
     Raises:
-        DataError: there is no such folder, it holds no recording of any class, or one is missing and must not be.
+        DataError: there is no such folder, it holds no recording of any class, one is missing and must not be, or a
+            class has fewer sources than sets.
         ConfigError: a class has neither recordings nor a synthetic sound.
     """
-    dealt = {name: _dealt_recordings(name, n_sets, settings, source_dir) for name in classes}
-    if source_dir is not None and not any(files for sets in dealt.values() for files in sets):
-        raise DataError(
-            f"{source_dir} holds no recording of any class. Expected: {source_dir}/<class>/*.wav or *.flac with "
-            f"classes {', '.join(classes)}. Correct `simulation.source_dir`, or set it to null."
-        )
-    orders = [SoundOrder(name, number, tuple(dealt[name][number])) for name in classes for number in set_numbers]
-    missing = [order for order in orders if not order.recordings]
+    found = OwnRecordings({name: () for name in classes}, None, "")
     if source_dir is not None:
+        found = find_own_recordings(source_dir, classes)
+        _check_found(found, classes, source_dir)
         _report_ignored(classes, source_dir)
+    wanted = {number: sets[number] for number in sets if number in set_numbers}
+    dealt = deal_own_recordings(found, sets, wanted, settings, source_dir)
+    orders = [_order(name, number, dealt[name][number], found) for name in classes for number in set_numbers]
+    missing = [order for order in orders if not order.recordings]
     if source_dir is not None and missing:
-        _report_missing(missing, n_sets, settings, source_dir)
+        _report_missing(missing, len(sets), settings, source_dir)
     without_recipe = sorted({order.class_name for order in missing} - set(synthetic))
     if without_recipe:
         raise ConfigError(
             f"There is no synthetic sound for {', '.join(without_recipe)}. Expected: classes among "
-            f"{', '.join(synthetic)}, or {n_sets} recordings of each other class in `simulation.source_dir`."
+            f"{', '.join(synthetic)}, or {len(sets)} recordings of each other class in `simulation.source_dir`."
         )
     return orders
 
 
-def _dealt_recordings(
-    class_name: str, n_sets: int, settings: SourceSettings, source_dir: Path | None
-) -> list[list[Path]]:
-    paths = recordings_of(source_dir / class_name) if source_dir is not None else []
-    return deal(paths, n_sets, random_stream(settings.seed, settings.version, "deal", class_name))
+def deal_own_recordings(
+    found: OwnRecordings,
+    sets: Mapping[int, str],
+    wanted: Mapping[int, str],
+    settings: SourceSettings,
+    folder: Path | None,
+    setting: str = "source_dir",
+) -> dict[str, dict[int, list[Path]]]:
+    """Deals recordings into disjoint sets: whole groups where they are known, and files otherwise; the log says which.
+
+    Args:
+        found: the recordings of each class.
+        sets: titles of all sets, see `order_sounds`.
+        wanted: titles of those in which each class with recordings must have some, where groups are known.
+        settings: the seed.
+        folder: where the recordings are; None: there are none.
+        setting: its name, for errors and the log.
+
+    Returns:
+        The files of each class and set.
+
+    Raises:
+        DataError: a class has fewer groups than wanted sets.
+    """
+    if found.groups is None:
+        if found.files:
+            logger.warning(
+                "%s: every file is taken for a source of its own (%s). Clips of one recording may come into several "
+                "splits: tell sources in %s, file,group%s.",
+                folder, found.note, TABLE, ", or put each into <class>/<source>/" if setting == "source_dir" else "",
+            )  # fmt: skip
+        return {name: _dealt_files(name, paths, sets, settings) for name, paths in found.by_class.items()}
+    pairs = [(found.groups[path], [name]) for name, paths in found.by_class.items() for path in paths]
+    groups = count_groups(pairs)
+    rng = random_stream(settings.seed, settings.version, "deal groups", setting)
+    dealt = deal_groups(groups, [1 / len(sets)] * len(sets), rng, list(sets))
+    check_deal(groups, dealt, wanted, str(folder), _remedy(setting))
+    logger.info("%s: %s. Groups: %s.", folder, found.note, describe_deal(groups, dealt, sets))
+    of = found.groups
+    return {
+        name: {number: [path for path in paths if dealt[of[path]] == number] for number in sets}
+        for name, paths in found.by_class.items()
+    }
+
+
+def _remedy(setting: str) -> str:
+    if setting == "source_dir":
+        return (
+            "Add recordings of other sources, or move the folder of the class away: with "
+            "`simulation.on_missing: synth` its sounds are then synthetic in all splits."
+        )
+    return f"Add recordings of other sources, or set `simulation.{setting}` to null."
+
+
+def _dealt_files(
+    label: str, paths: Sequence[Path], sets: Mapping[int, str], settings: SourceSettings
+) -> dict[int, list[Path]]:
+    return dict(enumerate(deal(paths, len(sets), random_stream(settings.seed, settings.version, "deal", label))))
+
+
+def _order(class_name: str, set_number: int, paths: Sequence[Path], found: OwnRecordings) -> SoundOrder:
+    n_groups = len({found.groups[path] for path in paths}) if found.groups is not None else len(paths)
+    return SoundOrder(class_name, set_number, tuple(paths), n_groups)
+
+
+def _check_found(found: OwnRecordings, classes: Sequence[str], source_dir: Path) -> None:
+    """Refuses a folder without any recording of a class; names folders in it that hold the classes."""
+    if found.files:
+        return
+    entries = sorted(entry for entry in source_dir.iterdir() if entry.is_dir()) if source_dir.is_dir() else []
+    deeper = [entry.name for entry in entries if any((entry / name).is_dir() for name in classes)]
+    hint = f" Its folders {', '.join(deeper)} hold classes: give one of them." if deeper else ""
+    raise DataError(
+        f"{source_dir} holds no recording of any class. Expected: {source_dir}/<class>/*.wav or *.flac with "
+        f"classes {', '.join(classes)}. Correct `simulation.source_dir`, or set it to null.{hint}"
+    )
 
 
 def _report_ignored(classes: Sequence[str], source_dir: Path) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from common.audio import read_mono
 from common.errors import DataError
 from common.files import atomic_path
 from common.simulation import animals, appliances, impacts, instruments, objects, voices
 from common.simulation.draws import Draw
 from common.simulation.synthesis import fade_edges, limit_crest, random_equaliser, to_unit_peak
+from common.sound_files import is_sound
 
 SoundRecipe = Callable[[Draw, int, float], np.ndarray]  # (draw, rate_hz, duration_s) -> float32 (samples,)
 
@@ -50,7 +52,6 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "tear": instruments.tear_paper,
 }
 LARGEST_CREST_DB = 18.0
-RECORDING_SUFFIXES = (".wav", ".flac", ".ogg", ".aif", ".aiff")
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
 
 
@@ -89,7 +90,7 @@ def recordings_of(folder: Path) -> list[Path]:
     """Lists the audio files of a folder by name; an absent folder has none."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in RECORDING_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if is_sound(path))
 
 
 def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[list[Path]]:
@@ -110,22 +111,11 @@ def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
         float32 (samples,), peak 1.
 
     Raises:
-        DataError: the file is no audio, is silent, or holds numbers that are not finite.
+        DataError: the file is silent, or cannot be used, see `common.audio.read_audio`.
     """
-    import soundfile
-    import soxr
-
-    try:
-        audio, source_rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"Cannot read {path} as audio ({error}). Replace it by a wav or flac file, or remove it."
-        ) from None
-    mono = audio.mean(axis=1) if len(audio) else np.zeros(1, np.float32)  # (samples,)
-    if not np.all(np.isfinite(mono)) or not np.any(mono):
-        raise DataError(f"{path} holds no usable sound. Expected: finite samples, not all zero. Remove or replace it.")
-    if source_rate_hz != rate_hz:
-        mono = soxr.resample(mono, source_rate_hz, rate_hz, quality="HQ")
+    mono = read_mono(path, rate_hz)[:, 0]
+    if not np.any(mono):
+        raise DataError(f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or replace it.")
     loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
     sound = mono[loud[0] : loud[-1] + 1][: round(longest_s * rate_hz)]
     return to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01))

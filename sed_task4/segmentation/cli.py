@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from common.commands import train
 
+SCRIPT, INSTALLED = "task4_segmentation.py", "task4-segmentation"  # in a checkout, and installed
+SCRIPTS: dict[str, str] = {}  # of single systems
 DESCRIPTION = """Trains networks that segment spectrograms of sound mixtures by class, from tags alone; scores how they
 tag, detect and separate in unseen mixtures, and writes separated sounds.
 

@@ -1,7 +1,8 @@
 """The data of time-frequency segmentation: sound files with labels, scenes, and the list of the mixtures of both."""
 
-import csv
+import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from common import tables
 from common.errors import DataError
 from common.files import is_file_name
 from common.safe_yaml import read_yaml
 from common.section import Section
-from common.tables import header_problem
 
 LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")
 SCENE_COLUMNS = ("filename", "scene_label")
+GROUP_COLUMN = "group"  # of both tables, if there is one: the source that a file comes from
 NO_SCENE = "white_noise"  # stands for the scene where there are no recordings of any
 _EVENT_KEYS = ("event_audio_name", "event_label", "onset", "offset")
 _MIXTURE_KEYS = ("mixture_name", "fold", "scene_audio_name", "events")
@@ -29,6 +31,9 @@ _EVENT_PLACES = (
 )
 
 SceneType = Literal["dcase2018_task1", "white_noise"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetConfig(Section):
@@ -56,6 +61,11 @@ class DatasetConfig(Section):
     event_s: float = Field(2.0, gt=0, description="Sounds are cut to this length.")
     n_folds: int = Field(4, ge=2, description="Folds that share no sound file.")
     mixture_seed: int = Field(1234, ge=0, le=2**32 - 1, description="Decides folds and mixtures; 1234 as published.")
+    strict: bool = Field(
+        True,
+        description="Refuse events of a list of mixtures that do not lie within the mixture, or end before they begin; "
+        "false: cut them or leave them out, counted in the log.",
+    )
     events_dir: Path = Field(
         Path("dcase2018_task2"), description="Sounds of DCASE 2018 task 2 (FSDKaggle2018), in `dataset_dir`."
     )
@@ -138,11 +148,19 @@ class Mixture:
 
 @dataclass(frozen=True)
 class EventFile:
-    """A sound file with one label; `verified`: a person has listened to it and found the label right."""
+    """A sound file with one label.
+
+    Attributes:
+        name: file name.
+        label: its class.
+        verified: whether a person has listened to it and found the label right.
+        group: the source it comes from; None where the table has no column group.
+    """
 
     name: str
     label: str
     verified: bool
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +223,13 @@ def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: s
         DataError: it is not YAML or has another form; names the entry.
     """
     entries = _parse_yaml(text, source)
-    mixtures = [_mixture(entry, number, audio_dir, dataset, source) for number, entry in enumerate(entries, start=1)]
+    odd: Counter[str] = Counter()
+    mixtures = [
+        _mixture(entry, f"{source}, entry {number}", audio_dir, dataset, odd)
+        for number, entry in enumerate(entries, start=1)
+    ]
+    if odd:
+        logger.warning("%s: %s.", source, "; ".join(f"{count} event(s) {what}" for what, count in odd.items()))
     names: set[str] = set()
     for number, mixture in enumerate(mixtures, start=1):
         if mixture.name in names:
@@ -227,19 +251,20 @@ def _parse_yaml(text: str, source: str) -> list[Any]:
     return entries
 
 
-def _mixture(entry: Any, number: int, audio_dir: Path, dataset: DatasetConfig, source: str) -> Mixture:
-    where = f"{source}, entry {number}"
+def _mixture(entry: Any, where: str, audio_dir: Path, dataset: DatasetConfig, odd: Counter[str]) -> Mixture:
     _check_keys(entry, _MIXTURE_KEYS, where)
     name, fold = _file_name(entry["mixture_name"], where), entry["fold"]
     if not isinstance(fold, int) or not 1 <= fold <= dataset.n_folds:
         raise DataError(f"{where}: expected a fold of 1 to {dataset.n_folds}. Received: {fold!r}. Correct it.")
     if not isinstance(entry["events"], list):
         raise DataError(f"{where}: expected a list `events`. Received: {entry['events']!r}. Correct it.")
-    events = tuple(_event(event, dataset, f"{where} ({name})") for event in entry["events"])
-    return Mixture(name, fold, audio_dir / name, _file_name(entry["scene_audio_name"], where), events)
+    events = [_event(event, dataset, f"{where} ({name})", odd) for event in entry["events"]]
+    kept = tuple(event for event in events if event is not None)
+    return Mixture(name, fold, audio_dir / name, _file_name(entry["scene_audio_name"], where), kept)
 
 
-def _event(entry: Any, dataset: DatasetConfig, where: str) -> MixtureEvent:
+def _event(entry: Any, dataset: DatasetConfig, where: str, odd: Counter[str]) -> MixtureEvent | None:
+    """Checks an event; None: it is left out. `odd` counts what `dataset.strict: false` cuts and leaves out."""
     _check_keys(entry, _EVENT_KEYS, where)
     label, times = entry["event_label"], (entry["onset"], entry["offset"])
     if label not in dataset.classes:
@@ -247,13 +272,21 @@ def _event(entry: Any, dataset: DatasetConfig, where: str) -> MixtureEvent:
             f"{where}: unknown class {label!r}. Expected: one of {', '.join(dataset.classes)}. Correct the list, or "
             "add the class to `dataset.classes`."
         )
-    numeric = all(isinstance(time, int | float) and math.isfinite(time) for time in times)
-    if not numeric or not 0 <= times[0] < times[1] <= dataset.clip_s:
+    numeric = all(type(time) in (int, float) and math.isfinite(time) for time in times)
+    if not numeric or (dataset.strict and not 0 <= times[0] < times[1] <= dataset.clip_s):
         raise DataError(
             f"{where}: expected 0 <= onset < offset <= {dataset.clip_s:g} s. Received: {times[0]!r} and {times[1]!r}. "
-            "Correct the list."
+            "Correct the list (seconds, not milliseconds), or cut such events and leave them out with --set "
+            "dataset.strict=false."
         )
-    return MixtureEvent(_file_name(entry["event_audio_name"], where), label, float(times[0]), float(times[1]))
+    name = _file_name(entry["event_audio_name"], where)
+    onset_s, offset_s = max(float(times[0]), 0.0), min(float(times[1]), dataset.clip_s)
+    if onset_s >= offset_s:
+        odd["end before they begin or lie outside of the mixture, left out"] += 1
+        return None
+    if (onset_s, offset_s) != times:
+        odd["reach beyond the mixture, cut"] += 1
+    return MixtureEvent(name, label, onset_s, offset_s)
 
 
 def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
@@ -296,22 +329,35 @@ def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
     folder = Path(dataset_dir) / dataset.events_dir.expanduser()
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
-    remedy = "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py`."
+    remedy = (
+        "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py <task-id>`."
+    )
     return EventTable(path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path))))
 
 
 def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
-    """Reads comma-separated rows with the columns fname, label, manually_verified (0 or 1); others are ignored.
+    """Reads rows with the columns fname, label, manually_verified (0 or 1); others are ignored.
 
     Raises:
         DataError: a row cannot be used; names the line.
     """
-    rows = _parse_rows(text, ",", EVENT_COLUMNS, source)
+    rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN,))
     _check_rows(rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source)
     _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
     _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
-    return [EventFile(row["fname"], row["label"], row["manually_verified"] == "1") for row in rows.values()]
+    _check_rows(rows, _has_group, _GROUP, source)
+    return [
+        EventFile(row["fname"], row["label"], row["manually_verified"] == "1", row.get(GROUP_COLUMN))
+        for row in rows.values()
+    ]
+
+
+def _has_group(row: Mapping[str, str]) -> bool:
+    return row.get(GROUP_COLUMN) != ""
+
+
+_GROUP = "a group, the source of the file, in each row; one of its own where a file stands alone"
 
 
 _FILE = "the name of a file without folders"
@@ -331,9 +377,25 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
         return (NO_SCENE,)
     remedy = (
         "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data with "
-        "`python simulate.py`."
+        "`python simulate.py <task-id>`."
     )
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
+
+
+def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, str]:
+    """Reads the source that each scene comes from, by its name; empty where the table has no column group.
+
+    Raises:
+        DataError: the table cannot be used.
+    """
+    path = scenes_folder(dataset_dir, dataset) / "meta.csv"
+    if not path.is_file():
+        return {}
+    rows = _parse_rows(read_text(path, "Unpack the scenes again."), SCENE_COLUMNS, str(path), (GROUP_COLUMN,))
+    _check_rows(rows, _has_group, _GROUP, str(path))
+    return {
+        row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in rows.values() if GROUP_COLUMN in row
+    }
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
@@ -347,7 +409,7 @@ def parse_scene_names(text: str, source: str = "meta.csv") -> list[str]:
 
 
 def parse_scenes(text: str, source: str = "meta.csv") -> list[tuple[str, str]]:
-    """Reads tab-separated rows with the columns filename (audio/<name>) and scene_label; others are ignored.
+    """Reads rows with the columns filename (audio/<name>) and scene_label; others are ignored.
 
     Returns:
         Name without folder and label of each scene.
@@ -355,7 +417,7 @@ def parse_scenes(text: str, source: str = "meta.csv") -> list[tuple[str, str]]:
     Raises:
         DataError: a row cannot be used; names the line.
     """
-    rows = _parse_rows(text, "\t", SCENE_COLUMNS, source)
+    rows = _parse_rows(text, SCENE_COLUMNS, source)
     _check_rows(rows, lambda row: _is_scene(row["filename"]), "filename audio/<name>", source)
     names = [row["filename"].split("/")[1] for row in rows.values()]
     _check_different(names, list(rows), source)
@@ -367,27 +429,11 @@ def _is_scene(name: str) -> bool:
     return folder == "audio" and is_file_name(file)
 
 
-def _parse_rows(text: str, separator: str, columns: Sequence[str], source: str) -> dict[int, Mapping[str, str]]:
+def _parse_rows(
+    text: str, columns: Sequence[str], source: str, optional: Sequence[str] = ()
+) -> dict[int, Mapping[str, str]]:
     """Reads some columns of a table as stripped text, by the line in the file; empty lines are left out."""
-    lines = csv.reader(text.splitlines(), delimiter=separator)
-    try:
-        header = [name.strip() for name in next(lines, [])]
-        body = [(lines.line_num, row) for row in lines]
-    except csv.Error as error:
-        raise DataError(f"{source}, line {lines.line_num}: {error}. Correct the row.") from error
-    if problem := header_problem(header, columns):
-        raise DataError(
-            f"{source}, line 1: {problem}. Expected: {', '.join(columns)}. Received: {', '.join(header)[:200]}. "
-            "Put the header back as the first line."
-        )
-    rows: dict[int, Mapping[str, str]] = {}
-    for line, row in body:
-        if len(row) > len(header) or 0 < len(row) < 1 + max(header.index(column) for column in columns):
-            raise DataError(
-                f"{source}, line {line}: expected {len(header)} fields. Received: {row}. Correct the row."
-            )
-        if row:
-            rows[line] = {column: row[header.index(column)].strip() for column in columns}
+    rows: dict[int, Mapping[str, str]] = dict(tables.parse_table(text, columns, source, optional=optional).rows())
     if not rows:
         raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
     return rows
@@ -417,9 +463,4 @@ def read_text(path: Path, remedy: str) -> str:
     Raises:
         DataError: it is not there, or is no text; ends with the remedy.
     """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"There is no {path}. {remedy}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text ({type(error).__name__}: {error}). {remedy}") from error
+    return tables.read_text(path, f"There is no {path}. {remedy}", remedy)

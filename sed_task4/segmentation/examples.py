@@ -1,5 +1,6 @@
 """Shows one test clip: what was separated from it as sound files, and figures of mixture, masks and events."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from sed_task4.labels import tags_of_events
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.figures import curves_figure, masks_figure, mixture_figure, separated_figure
 from sed_task4.segmentation.masks import ideal_ratio_mask
-from sed_task4.segmentation.scorer import ClipOutput, ClipTruth
+from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, within_clip
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
 
 EXAMPLES = "separated"  # folder of a fold
@@ -44,6 +45,7 @@ def write_example(
     """
     if truth.audio is None:
         raise ValueError(f"{truth.name}: expected the clip's audio. Received: none.")
+    output, clip_s = within_clip(truth, output, dataset.clip_s, framing)
     classes, mixture = dataset.classes, truth.audio.mean(axis=1)
     occurring = tags_of_events(truth.events, len(classes)) > 0
     chosen = np.flatnonzero(occurring | (output.clip > tag_threshold))
@@ -55,7 +57,7 @@ def write_example(
     figure = separated_figure(mixture, separated, framing.sample_rate_hz, truth.name, references=references)
     save_figure(figure, folder / "separated.png")
     _draw_mixture(truth, mixture, framing, folder)
-    _draw_output(truth, output, mixture, dataset, framing, decoding, folder)
+    _draw_output(truth, output, mixture, (classes, clip_s), framing, decoding, folder)
 
 
 def sound_of_class(truth: ClipTruth, k: int, sample_rate_hz: int) -> np.ndarray:
@@ -77,14 +79,14 @@ def _draw_output(
     truth: ClipTruth,
     output: ClipOutput,
     mixture: np.ndarray,
-    dataset: DatasetConfig,
+    classes_and_length: tuple[Sequence[str], float],
     framing: MaskFraming,
     decoding: DecodingConfig,
     folder: Path,
 ) -> None:
-    classes, clip_s = dataset.classes, dataset.clip_s
+    classes, clip_s = classes_and_length
     logmel = np.log(framing.mel_magnitude(mixture) + 1e-8)
-    occurring = [classes[k] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
+    occurring = [classes[int(k)] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
     figure = masks_figure(logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring)
     save_figure(figure, folder / "masks.png")
     estimate = decode_clip(output.frames, output.clip, decoding, framing.hop_s, clip_s=clip_s)

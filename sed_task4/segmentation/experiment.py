@@ -32,7 +32,7 @@ from sed_task4.segmentation.figures import LEARNING_PANELS
 from sed_task4.segmentation.score import segmentation_report
 from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, SegmentationScorer, baseline_outputs, read_truth
 from sed_task4.segmentation.separation import MaskFraming
-from sed_task4.submission import EVENTS, write_submission
+from sed_task4.submission import write_run_files
 
 logger = logging.getLogger(__name__)
 ClassScores = Mapping[str, np.ndarray]
@@ -186,7 +186,8 @@ class Experiment:
             if truth.name in examples:
                 self._write_example(truth, outputs[0], folder)
         for name, scorer in scorers.items():
-            write_submission(folder / name / EVENTS, scorer.names, scorer.estimates, task.dataset.classes)
+            lengths_s = [task.dataset.clip_s] * len(scorer.names)
+            write_run_files(folder / name, scorer.names, scorer.estimates, task.dataset.classes, lengths_s)
         return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
 
     def _predictions(

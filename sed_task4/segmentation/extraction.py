@@ -14,6 +14,8 @@ from common.audio import read_audio
 from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
+from common.simulation.dataset_folder import check_finished
+from common.sources import checked_store
 from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, feature_shape, frontend_of
@@ -89,7 +91,7 @@ def run(
     mixing.run(task)
     store = extraction.extract(
         store_folder(task, "mixtures"),
-        [_item(mixture) for mixture in find_mixtures(task.dataset_dir, task.dataset)],
+        plan_items(task),
         ExampleMaker(task.dataset, task.features),
         example_schema(task.dataset, task.features),
         store_settings(task),
@@ -102,12 +104,19 @@ def run(
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of the mixtures.
+    """Opens the finished features of the mixtures, and compares them with these where they are at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`.
+        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
+            mixtures, see `common.sources.checked_store`; or these are of other sounds, see `mixing.check`.
     """
-    return FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+    store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
+
+    def plan() -> list[extraction.Item]:
+        mixing.check(Path(task.dataset_dir), task.dataset)
+        return plan_items(task)
+
+    return checked_store(store, task.dataset_dir, plan)
 
 
 def is_extracted(task: ExtractionTask, set_name: str) -> bool:
@@ -148,6 +157,22 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
             "labelled": ArraySpec("uint8", ()),
         }
     )
+
+
+def plan_items(task: ExtractionTask) -> list[extraction.Item]:
+    """Lists what there is to extract, all mixtures.
+
+    Raises:
+        DataError: they are not all there, see `find_mixtures`.
+    """
+    check_finished(Path(task.dataset_dir))
+    return [_item(mixture) for mixture in find_mixtures(task.dataset_dir, task.dataset)]
+
+
+def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
+    """Mixes what is missing, and lists what there is to extract of the one set, see `plan_items`."""
+    mixing.run(task)
+    return [item for _ in set_names for item in plan_items(task)]
 
 
 def _item(mixture: Mixture) -> extraction.Item:

@@ -11,22 +11,26 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-import soundfile
 
-from common.audio import read_mono, write_wav
+from common.audio import read_header, read_mono, write_wav
 from common.commands import base_parser, load_task, params_path, run_safely
 from common.errors import DataError
 from common.files import load_json, remove_temporaries, write_json, write_text
 from common.locks import only_one
-from common.parallel import ParallelConfig, parallel_map
+from common.notes import Note, collected, summaries
+from common.parallel import ParallelConfig, parallel_map, require_engine
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.draws import random_stream
+from common.sound_files import shown, sound_path
+from common.source_groups import refuse
+from common.sources import Item, is_absent, noted_changes, write_note
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
+    NO_SCENE,
     DatasetConfig,
     EventTable,
     Mixture,
@@ -36,14 +40,18 @@ from sed_task4.segmentation.dataset import (
     mixtures_folder,
     parse_mixtures,
     read_event_table,
+    read_scene_groups,
     read_scene_names,
     read_text,
     scenes_folder,
 )
 from sed_task4.segmentation.mixtures import (
-    draw_folds,
     draw_mixtures,
+    folds_of,
     format_folds,
+    groups_in_folds,
+    mixture_problems,
+    scene_folds,
     select_files,
     warn_absent_classes,
 )
@@ -53,6 +61,7 @@ logger = logging.getLogger(__name__)
 FOLDS_NAME = "dcase2018_task2_validate_meta.csv"
 LIST_SETTINGS_NAME = "mixture.json"  # what the list was drawn from; a list without it was given
 AUDIO_SETTINGS_NAME = "mixing.json"
+SOURCES_NAME = "mixed_files.json"  # the sounds and scenes, as they were when they were mixed
 _ROUNDING_SAMPLES = 2  # that a resampled sound may be shorter than its label
 
 
@@ -186,16 +195,73 @@ def make_mixtures(
     with _alone(path.parent) if overwrite or not path.is_file() else nullcontext():
         text = _list_text(dataset_dir, dataset, table, overwrite)
     mixtures, settings = parse_mixtures(text, folder, dataset, str(path)), _audio_settings(dataset, text)
+    places = groups_in_folds(mixtures, table.files, read_scene_groups(dataset_dir, dataset))
+    refuse(mixture_problems(places, str(path)))
+    for what, parts in places.items():
+        counts = ", ".join(f"{fold} {len(groups)}" for fold, groups in parts.items())
+        logger.info("%s: groups of %s: %s; none is in two folds.", path, what, counts)
+    files = _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset)
     if not overwrite and not _pending(mixtures):  # nothing is written: the folder may be read-only
-        if (folder / AUDIO_SETTINGS_NAME).is_file():
-            _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+        _check_folder(folder, settings, files)
         return mixtures
     with _alone(path.parent):
-        _open_folder(folder, settings, overwrite)
+        _open_folder(folder, settings, files, overwrite)
         pending = _pending(mixtures)
         _write_mixtures(pending, dataset, table.audio_dir, scenes_folder(dataset_dir, dataset), parallel, progress)
     logger.info("%s: %d mixtures made, %d were there.", folder, len(pending), len(mixtures) - len(pending))
     return mixtures
+
+
+def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
+    """Compares mixtures that are there with the sounds, scenes and settings of today; writes nothing.
+
+    Args:
+        dataset_dir: folder that the folders of `dataset` are in, where those are not absolute.
+        dataset: sounds, scenes, level and numbers.
+
+    Raises:
+        DataError: they were made of others, see `run`.
+    """
+    path, folder = mixtures_folder(dataset_dir, dataset) / LIST_NAME, audio_folder(dataset_dir, dataset)
+    if not path.is_file():
+        return  # whoever wants the mixtures says so
+    text, record = read_text(path, MIX), path.with_name(LIST_SETTINGS_NAME)
+    settings = _audio_settings(dataset, text)
+    if is_absent(Path(dataset_dir) / dataset.events_dir.expanduser()):
+        _check_folder(folder, settings, ())
+        logger.info("The sounds of %s are not here: the mixtures could not be compared with them.", folder)
+        return
+    table = read_event_table(dataset_dir, dataset)
+    if record.is_file():
+        scenes = read_scene_names(dataset_dir, dataset), read_scene_groups(dataset_dir, dataset)
+        _check_same(record, _list_settings(dataset, table, *scenes), path)
+    mixtures = parse_mixtures(text, folder, dataset, str(path))
+    _check_folder(folder, settings, _files_used(mixtures, table, scenes_folder(dataset_dir, dataset), dataset))
+
+
+def _files_used(
+    mixtures: Sequence[Mixture], table: EventTable, scenes_dir: Path, dataset: DatasetConfig
+) -> list[Item]:
+    """Lists the sounds and scenes that mixtures are made of; folders that are not there cannot be compared."""
+    folders = {"sound": table.audio_dir, "scene": scenes_dir / "audio"}
+    used = {("sound", event.audio_name) for mixture in mixtures for event in mixture.events}
+    if dataset.scene_type != "white_noise":
+        used |= {("scene", mixture.scene_name) for mixture in mixtures}
+    absent = {kind for kind, folder in folders.items() if is_absent(folder)}
+    return [
+        Item(f"{kind} {name}", kind, (folders[kind] / name,)) for kind, name in sorted(used) if kind not in absent
+    ]
+
+
+def _check_folder(folder: Path, settings: Mapping[str, Any], files: Sequence[Item]) -> None:
+    """Refuses mixtures of other settings, or of other sounds and scenes, as far as the folder says."""
+    if (folder / AUDIO_SETTINGS_NAME).is_file():
+        _check_same(folder / AUDIO_SETTINGS_NAME, settings, folder)
+    if (folder / SOURCES_NAME).is_file():
+        found = noted_changes(folder / SOURCES_NAME, files)
+        if found:
+            first, what = next(iter(found.items()))
+            _refuse(folder, f"{len(found)} sounds or scenes have changed, the first is {first}: {what}")
 
 
 def _alone(folder: Path) -> AbstractContextManager[None]:
@@ -212,8 +278,8 @@ def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:
     if (folder / LIST_SETTINGS_NAME).is_file():
         (folder / LIST_NAME).unlink(missing_ok=True)
     for record in folder.glob(f"mixed_audios/*/{AUDIO_SETTINGS_NAME}"):
-        for path in (*record.parent.glob("*.wav"), record):
-            path.unlink()
+        for path in (*record.parent.glob("*.wav"), record.with_name(SOURCES_NAME), record):
+            path.unlink(missing_ok=True)
 
 
 def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, overwrite: bool) -> str:
@@ -224,13 +290,20 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
         logger.info("%s was given: it is used as it is.", path)
         return read_text(path, MIX)
     scene_names = read_scene_names(dataset_dir, dataset)
-    settings = _list_settings(dataset, table, scene_names)
+    scene_groups = read_scene_groups(dataset_dir, dataset)
+    settings = _list_settings(dataset, table, scene_names, scene_groups)
     if path.is_file() and not overwrite:
         _check_same(record, settings, path)
         return read_text(path, MIX)
     warn_absent_classes(table.files, dataset)
-    text = format_mixtures(draw_mixtures(table.files, _durations_s(table, dataset), scene_names, dataset))
-    folds = draw_folds(len(table.files), dataset.n_folds, dataset.mixture_seed)
+    _tell_sources(table, scene_names, scene_groups)
+    folds = folds_of(table.files, dataset, str(table.path))
+    if scene_groups:  # refused here, where the table can be named
+        scene_folds(scene_names, scene_groups, dataset, str(scenes_folder(dataset_dir, dataset) / "meta.csv"))
+    durations_s = _durations_s(table, dataset)
+    text = format_mixtures(
+        draw_mixtures(table.files, durations_s, scene_names, dataset, scene_groups=scene_groups)
+    )
     remove_temporaries(path.parent)
     path.unlink(missing_ok=True)  # before the new settings are written
     write_text(path.with_name(FOLDS_NAME), format_folds(table.files, folds))
@@ -239,45 +312,55 @@ def _list_text(dataset_dir: Path, dataset: DatasetConfig, table: EventTable, ove
     return text
 
 
-def _list_settings(dataset: DatasetConfig, table: EventTable, scene_names: Sequence[str]) -> dict[str, Any]:
+def _tell_sources(table: EventTable, scene_names: Sequence[str], scene_groups: Mapping[str, str]) -> None:
+    """Says in the log where nothing tells which files are of one source."""
+    lacking = [] if any(file.group is not None for file in table.files) else [f"sounds ({table.path.name})"]
+    lacking += [] if scene_groups or tuple(scene_names) == (NO_SCENE,) else ["scenes (meta.csv)"]
+    if lacking:
+        logger.info(
+            "No column group: every file is taken for a source of its own, of %s. Files of one recording may be in "
+            "several folds.",
+            " and ".join(lacking),
+        )
+
+
+def _list_settings(
+    dataset: DatasetConfig, table: EventTable, scene_names: Sequence[str], scene_groups: Mapping[str, str]
+) -> dict[str, Any]:
     """Lists all that decides the list of mixtures, as JSON stores it."""
     names = (
         "classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s", "event_s", "n_folds",
         "mixture_seed",
     )  # fmt: skip
-    sounds = text_digest([f"{file.name},{file.label},{file.verified}" for file in table.files])
+    told = ["" if file.group is None else f",{file.group}" for file in table.files]
+    sounds = text_digest(
+        [f"{file.name},{file.label},{file.verified}{group}" for file, group in zip(table.files, told, strict=True)]
+    )
+    scenes = [f"{name},{scene_groups[name]}" if scene_groups else name for name in scene_names]
     return as_stored(
         {
             **{name: getattr(dataset, name) for name in names},
             "sounds": sounds,
-            "scenes": text_digest(list(scene_names)),
+            "scenes": text_digest(scenes),
         }
     )
 
 
 def _durations_s(table: EventTable, dataset: DatasetConfig) -> dict[str, float]:
     """Reads the lengths of the sounds that may be mixed from their headers."""
-    paths = [table.audio_dir / table.files[index].name for index in select_files(table.files, dataset)]
+    names = [table.files[index].name for index in select_files(table.files, dataset)]
+    paths = [sound_path(table.audio_dir, name) for name in names]
+    renamed = [f"{path.name} for {name}" for name, path in zip(names, paths, strict=True) if path.name != name]
+    if renamed:
+        logger.warning("%d sound(s) have another suffix than in %s: %s.", len(renamed), table.path, shown(renamed))
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise DataError(
             f"{len(missing)} of {len(paths)} sounds that {table.path} lists are not there, such as {missing[0]}. "
             "Unpack the dataset again, or remove their rows."
         )
-    return {path.name: _duration_s(path) for path in paths}
-
-
-def _duration_s(path: Path) -> float:
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise DataError(
-            f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Copy it again, or remove its row "
-            "from the table."
-        ) from error
-    if not info.frames:
-        raise DataError(f"Empty sound file: {path}. Copy it again, or remove its row from the table.")
-    return float(info.frames / info.samplerate)
+    with collected():  # mixing them will tell
+        return {name: read_header(path).duration_s for name, path in zip(names, paths, strict=True)}
 
 
 def _audio_settings(dataset: DatasetConfig, list_text: str) -> dict[str, Any]:
@@ -286,15 +369,17 @@ def _audio_settings(dataset: DatasetConfig, list_text: str) -> dict[str, Any]:
     return as_stored({**{name: getattr(dataset, name) for name in names}, "mixtures": text_digest([list_text])})
 
 
-def _open_folder(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Makes the folder of the mixtures, or checks that what it holds is of the same settings."""
+def _open_folder(folder: Path, settings: dict[str, Any], files: Sequence[Item], overwrite: bool) -> None:
+    """Makes the folder of the mixtures, or checks that what it holds is of the same settings and sounds."""
     record = folder / AUDIO_SETTINGS_NAME
-    if record.is_file() and not overwrite:
-        _check_same(record, settings, folder)
+    if not overwrite:
+        _check_folder(folder, settings, files)
     remove_temporaries(folder)
     # Before the new settings are written: a run killed in between must not take the old mixtures for new ones.
     for path in folder.glob("*.wav") if overwrite else ():
         path.unlink()
+    if not any(folder.glob("*.wav")):  # else they are those noted, or of an earlier version, which noted none
+        write_note(folder / SOURCES_NAME, files, copied_along=True)
     write_json(record, settings)
 
 
@@ -308,11 +393,15 @@ def _check_same(record: Path, settings: Mapping[str, Any], what: Path) -> None:
     if different:
         listed = "; ".join(f"{key}: {str(stored.get(key))[:80]} there, {str(settings[key])[:80]} wanted"
                            for key in different)  # fmt: skip
-        raise DataError(
-            f"{what} was made with other settings or other data ({listed}). Give another folder with --set "
-            "dataset.mixtures_dir=..., or make it again with `python -m sed_task4.segmentation.mixing <task-id> "
-            "--overwrite`."
-        )
+        _refuse(what, listed)
+
+
+def _refuse(what: Path, listed: str) -> NoReturn:
+    raise DataError(
+        f"{what} was made with other settings or other data ({listed}). Give another folder with --set "
+        "dataset.mixtures_dir=..., or make it again with `python -m sed_task4.segmentation.mixing <task-id> "
+        "--overwrite`."
+    )
 
 
 def _write_mixtures(
@@ -327,11 +416,15 @@ def _write_mixtures(
 
     write = partial(write_mixture, dataset=dataset, sounds_dir=sounds_dir, scenes_dir=scenes_dir)
     written = parallel_map(write, mixtures, parallel or ParallelConfig())
-    for _ in tqdm(written, total=len(mixtures), desc="mixtures", unit="file", disable=not (progress and mixtures)):
-        pass
+    notes: list[Note] = []
+    bar = tqdm(written, total=len(mixtures), desc="mixtures", unit="file", disable=not (progress and mixtures))
+    for remarks in bar:
+        notes += remarks
+    for line in summaries(notes):
+        logger.warning("%s", line)
 
 
-def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> None:
+def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> list[Note]:
     """Mixes one mixture and writes it: two channels of 16 bits, events and scene.
 
     Args:
@@ -340,15 +433,24 @@ def write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, sc
         sounds_dir: folder of the sounds.
         scenes_dir: the scenes are in audio/ in it.
 
+    Returns:
+        What is odd about the sounds and the scene.
+
     Raises:
         DataError: a sound or a scene cannot be used.
     """
+    with collected() as notes:
+        _write_mixture(mixture, dataset, sounds_dir, scenes_dir)
+    return notes
+
+
+def _write_mixture(mixture: Mixture, dataset: DatasetConfig, sounds_dir: Path, scenes_dir: Path) -> None:
     rate_hz = dataset.sample_rate_hz
-    sounds = [_read_loud(sounds_dir / event.audio_name, rate_hz) for event in mixture.events]
+    sounds = [_read_loud(sound_path(sounds_dir, event.audio_name), rate_hz) for event in mixture.events]
     if dataset.scene_type == "white_noise":
         scene = white_noise(mixture.name, dataset.clip_samples, dataset.mixture_seed)
     else:
-        scene = _read_scene(scenes_dir / "audio" / mixture.scene_name, dataset)
+        scene = _read_scene(sound_path(scenes_dir / "audio", mixture.scene_name), dataset)
     write_wav(mixture.audio_path, mix(sounds, mixture.events, scene, dataset.snr_db, rate_hz), rate_hz)
 
 
@@ -380,7 +482,9 @@ def _main(arguments: Sequence[str]) -> None:
     parser.add_argument("task_id", nargs="?", default="segmentation", help="id in params.yaml (default segmentation)")
     parser.add_argument("--overwrite", action="store_true", help="mix again, also what is there")
     options = parser.parse_args(arguments)
-    run(load_task(params_path(options.params), options.task_id, options.overrides), overwrite=options.overwrite)
+    task = load_task(params_path(options.params), options.task_id, options.overrides)
+    require_engine(task.parallel)
+    run(task, overwrite=options.overwrite)
 
 
 if __name__ == "__main__":

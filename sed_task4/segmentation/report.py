@@ -11,7 +11,7 @@ import numpy as np
 from common.audio import read_audio
 from common.errors import DataError, UserError
 from common.page import Block, Note, Section, Sounds, Timeline
-from common.report import not_shown, scores_if_any, shown
+from common.report import check_stores, not_shown, scores_if_any, shown
 from common.timeline import mean_channel, recording_sound, share_picture
 from sed_task4.report import (
     ScoreTables,
@@ -68,7 +68,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
 
 def _tested(task: TaskConfig, folder: Path, report: SegmentationReport | None) -> Iterator[tuple[Tested, Path]]:
     """The test clips of each fold, and the folder of the model of the first system that has predicted them."""
-    (store,) = (open_store(task, name) for name in task.set_names)
+    stores = {name: open_store(task, name) for name in task.set_names}
+    check_stores(folder, stores)
+    (store,) = stores.values()
     for fold in task.folds:
         stage = last_stage(folder / fold.name, report)
         for clip in tested_clips(store, tuple(map(str, fold.test)), stage / EVENTS, task.dataset.classes):

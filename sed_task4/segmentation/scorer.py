@@ -14,6 +14,7 @@ from common.metrics.event_based import event_based_scores
 from common.metrics.tagging import area_under_roc, average_precision
 from sed_task4.decoding import DecodingConfig, decode_clip, tag_gate
 from sed_task4.labels import frame_activity, tags_of_events
+from sed_task4.lengths import cut_to_length
 from sed_task4.segmentation.curves import BinaryScores, ScoreHistogram
 from sed_task4.segmentation.dataset import DatasetConfig, Mixture
 from sed_task4.segmentation.masks import class_masks, ideal_binary_mask
@@ -68,9 +69,27 @@ def read_truth(mixture: Mixture, dataset: DatasetConfig, framing: MaskFraming) -
     Raises:
         DataError: the file is missing, damaged, or not of two channels at the rate of the settings.
     """
-    audio = read_audio(mixture.audio_path, dataset.sample_rate_hz, 2)
-    events, scene = (framing.mel_magnitude(channel) for channel in audio.T)
+    audio = read_audio(mixture.audio_path, dataset.sample_rate_hz, 2)[: dataset.clip_samples]
+    filled = np.pad(audio, ((0, max(0, framing.window_samples - len(audio))), (0, 0)))  # to one window, as features are
+    events, scene = (framing.mel_magnitude(channel) for channel in filled.T)
     return ClipTruth(mixture.name, mixture_events(mixture, dataset.classes), ideal_binary_mask(events, scene), audio)
+
+
+def within_clip(truth: ClipTruth, output: ClipOutput, clip_s: float, framing: MaskFraming) -> tuple[ClipOutput, float]:
+    """Leaves out what a system says of the padding of a clip that is shorter than the others.
+
+    Args:
+        truth: the clip; without audio it lasts `clip_s`.
+        output: what a system says of it and its padding.
+        clip_s: length of the others in seconds.
+        framing: frames of the masks.
+
+    Returns:
+        The output for the clip's own frames, and its length in seconds.
+    """
+    if truth.audio is None or len(truth.audio) >= round(clip_s * framing.sample_rate_hz):
+        return output, clip_s
+    return ClipOutput(output.clip, output.masks[: len(truth.mask)]), len(truth.audio) / framing.sample_rate_hz
 
 
 def mixture_events(mixture: Mixture, classes: Sequence[str]) -> np.ndarray:
@@ -119,6 +138,8 @@ class SegmentationScorer:
             ValueError: the masks are not of the clip's frames and bands and the classes.
         """
         n_classes = len(self.classes)
+        output, length_s = within_clip(truth, output, self.clip_s, self.framing)
+        truth = dataclasses.replace(truth, events=cut_to_length(truth.events, length_s))
         expected = (*truth.mask.shape, n_classes)
         if output.masks.shape != expected or output.clip.shape != (n_classes,):
             raise ValueError(
@@ -127,7 +148,7 @@ class SegmentationScorer:
             )
         activity = true_activity(truth, n_classes, self.framing)
         frames = output.frames
-        estimate = decode_clip(frames, output.clip, self.decoding, self.framing.hop_s, clip_s=self.clip_s)
+        estimate = decode_clip(frames, output.clip, self.decoding, self.framing.hop_s, clip_s=length_s)
         self.names.append(truth.name)
         self.estimates.append(estimate)
         self._references.append(truth.events)

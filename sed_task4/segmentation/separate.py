@@ -16,16 +16,17 @@ from typing import Any, Self
 import numpy as np
 
 from common.audio import read_mono, write_wav
-from common.commands import run_safely, start_backend
+from common.backend import start_backend
+from common.commands import do_each, run_safely
 from common.config import check_task
 from common.errors import ConfigError
 from common.files import atomic_path
 from common.frontend import AUDIO, context_frames
 from common.plotting import save_figure
 from common.run_directory import read_settings
+from common.terminal import typed_text
 from common.windows import Windows
 from sed_task4.decoding import decode_clip, gated_frames
-from sed_task4.extraction import clip_inputs
 from sed_task4.features import frontend_of
 from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.figures import curves_figure, separated_figure
@@ -137,6 +138,8 @@ class Segmenter:
 
     def _inputs(self, audio: np.ndarray) -> np.ndarray:
         """What the network sees of a recording (S,): features (T, F, 1), or audio (T + context, hop, 1)."""
+        from sed_task4.extraction import clip_inputs  # loads Keras: not before its backend is chosen
+
         inputs = clip_inputs(audio[:, None], self.task.features, self.task.dataset.sample_rate_hz)
         return inputs.get(AUDIO, inputs["features"])
 
@@ -245,10 +248,13 @@ def _run(arguments: Sequence[str]) -> None:
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER
     known = _reference_classes(segmenter.task, options.audio) if options.reference else {}
-    for path in options.audio:
+
+    def separate_one(path: Path) -> None:
         classes = known.get(path.name, options.classes.split(",") if options.classes else None)
         segmented = separate_file(segmenter, path, folder / path.stem, classes=classes, normalise=options.normalise)
         logger.info("%s", _summary(segmented, segmenter.task.dataset.classes, path, folder / path.stem))
+
+    do_each(options.audio, separate_one)
 
 
 def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: Path) -> str:
@@ -283,7 +289,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("audio", type=Path, nargs="+", metavar="AUDIO", help="sound files")
     parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--classes", metavar="A,B,...", help="separate these classes (default: those that are heard)")
+    which.add_argument(
+        "--classes", type=typed_text, metavar="A,B,...",
+        help="separate these classes (default: those that are heard)",
+    )  # fmt: skip
     which.add_argument(
         "--reference", action="store_true", help="for mixtures of the run's dataset: separate what they truly hold"
     )

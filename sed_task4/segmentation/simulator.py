@@ -23,6 +23,7 @@ from common.simulation.dataset_folder import (
     SimulationReport,
     as_stored,
     check_root,
+    check_same_simulation,
     finish_root,
     prepare_root,
     read_settings,
@@ -133,6 +134,18 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     )
 
 
+def check(task: Any) -> None:
+    """Compares the dataset of a task, where it was simulated, with what its settings would write.
+
+    Raises:
+        ConfigError: there is no synthetic sound of some class.
+        DataError: it was simulated with other settings.
+    """
+    settings = sound_settings(task.simulation, task.seed, task.dataset.clip_s)
+    job = _Job(Path(task.dataset_dir), task.dataset, task.simulation, settings)
+    check_same_simulation(job.root, lambda: job.stored_settings(*job.plans(None), None))
+
+
 def simulate_segmentation(
     root: Path,
     dataset: DatasetConfig,
@@ -168,7 +181,7 @@ def simulate_segmentation(
     root, parallel = Path(root), parallel or ParallelConfig()
     job = _Job(root, dataset, simulation, sound_settings(simulation, seed, dataset.clip_s))
     sounds, scenes = job.plans(annotations)
-    stored = job.open_folder(sounds, scenes, overwrite)
+    stored = job.open_folder(sounds, scenes, annotations, overwrite)
     with scratch_folder(job.root) as scratch:
         written, audio_s = job.render(sounds, scenes, scratch, parallel, overwrite, progress)
     job.write_tables(sounds, scenes)
@@ -270,8 +283,22 @@ class _Job:
             scenes = [SceneFile(name, label, "-".join(name.split("-")[1:3])) for name, label in rows]
         return sounds, scenes
 
+    def stored_settings(
+        self, sounds: "Sequence[EventFile]", scenes: "Sequence[SceneFile]", annotations: Path | None
+    ) -> dict[str, Any]:
+        """Lists all that decides the content of the files, as JSON stores it."""
+        from sed_task4.segmentation.scene_plans import format_scenes, format_sounds
+
+        files = text_digest([format_sounds(sounds), format_scenes(scenes)])
+        given = {"annotations": True} if annotations else {}  # beside drawn files nothing is said of any
+        return as_stored({**asdict(self.settings), "files": files, **given})
+
     def open_folder(
-        self, sounds: "Sequence[EventFile]", scenes: "Sequence[SceneFile]", overwrite: bool
+        self,
+        sounds: "Sequence[EventFile]",
+        scenes: "Sequence[SceneFile]",
+        annotations: Path | None,
+        overwrite: bool,
     ) -> dict[str, Any]:
         """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
 
@@ -279,11 +306,8 @@ class _Job:
             All that decides the content of the files, as the folder stores it.
         """
         from sed_task4.segmentation.mixing import forget_mixtures
-        from sed_task4.segmentation.scene_plans import format_scenes, format_sounds
 
-        stored = as_stored(
-            {**asdict(self.settings), "files": text_digest([format_sounds(sounds), format_scenes(scenes)])}
-        )
+        stored = self.stored_settings(sounds, scenes, annotations)
         folders = [self.sounds_dir, self.scenes_dir, self.sounds_dir / "audio_train", self.scenes_dir / "audio"]
         check_root(self.root, stored, folders, overwrite)
         if read_settings(self.root / SETTINGS_FILE) not in (None, stored):

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
 from common.system import Stage
+from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses import seld_losses
 
@@ -136,15 +137,17 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
 
     Returns:
         Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without bounds and are
-        handed on as they are; azimuths of vectors are within [-180, 180).
+        handed on as they are; azimuths of vectors are within [-180, 180). What float32 cannot tell from a whole degree
+        is one: files cut angles, and 19.999999 would be 19.
     """
     if doa_output == "polar":
         azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
-        return np.rad2deg(azimuth), elevation * (INACTIVE_ELEVATION_DEG / np.pi)
+        azimuth_deg, elevation_deg = np.rad2deg(azimuth), elevation * (INACTIVE_ELEVATION_DEG / np.pi)
+        return snapped_deg(azimuth_deg, FLOAT32_SLACK_DEG), snapped_deg(elevation_deg, FLOAT32_SLACK_DEG)
     x, y, z = np.split(doa.astype(np.float64), 3, axis=-1)
-    azimuth_deg = np.rad2deg(np.arctan2(y, x))
+    azimuth_deg = snapped_deg(np.rad2deg(np.arctan2(y, x)), FLOAT32_SLACK_DEG)
     azimuth_deg = np.where(azimuth_deg == 180.0, -180.0, azimuth_deg)
-    return azimuth_deg, np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+    return azimuth_deg, snapped_deg(np.rad2deg(np.arctan2(z, np.hypot(x, y))), FLOAT32_SLACK_DEG)
 
 
 def decode(

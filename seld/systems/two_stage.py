@@ -12,6 +12,7 @@ from common.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
 from common.section import Section
 from common.system import Stage
 from common.torch_weights import BATCH_NORM
+from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.losses import two_stage_losses
 
 Size = Annotated[int, Field(gt=0)]
@@ -277,6 +278,8 @@ def decode(
     doa_deg = doa_deg[source_frames(len(doa_deg), n_frames, hop_ratio)]  # (n_frames, 2K)
     if network.round_to_deg is not None:
         doa_deg = np.around(doa_deg / network.round_to_deg) * network.round_to_deg + 0.0  # no -0
+    else:
+        doa_deg = snapped_deg(doa_deg, FLOAT32_SLACK_DEG)
     return np.column_stack([frame, klass, doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]])
 
 

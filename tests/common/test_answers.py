@@ -13,6 +13,7 @@ from common.errors import CheckpointError
 from common.layers import copy_weights
 from common.prediction import predict_recordings
 from common.system import Stage
+from tests.patience import PATIENCE_S
 
 T, F = 4, 3
 
@@ -104,7 +105,7 @@ source.predict_on_batch(np.ones((1, 3)))
 
 def test_a_model_still_answers_on_jax_after_another_learned_on_from_its_weights():
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=300)
+    subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
 
 
 def test_a_model_of_another_form_is_refused_and_nothing_is_copied():

@@ -81,6 +81,23 @@ def test_a_block_of_a_pipe_is_not_longer_than_a_tenth_of_a_second():
     assert [len(block) for block in blocks] == [800, 800, 800, 100]
 
 
+def test_floats_of_a_pipe_beyond_full_scale_are_cut_and_counted_and_integers_refused(caplog):
+    values = np.array([0.5, 1.25, -1.5, 1.0], "<f4")
+    with caplog.at_level(logging.WARNING):
+        (block,) = PcmSource(io.BytesIO(values.tobytes()), 8000, 1, "f32le").blocks()
+    assert block[:, 0].tolist() == [0.5, 1, -1, 1] and "2 values: beyond full scale" in caplog.text
+    with pytest.raises(DataError, match="reach 16384"):
+        list(PcmSource(io.BytesIO((values[:1] * 32768).tobytes()), 8000, 1, "f32le").blocks())
+
+
+def test_audio_shorter_than_one_sample_becomes_its_mean(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([[0.5, 0.25]]), 48000)
+    for channels, expected in ((2, [[0.5, 0.25]]), (None, [[0.375]])):
+        blocks = list(converted(FileSource.open(tmp_path / "a.wav"), 8000, channels))
+        np.testing.assert_allclose(np.concatenate(blocks), expected, atol=1e-4)
+    np.testing.assert_allclose(read_mono(tmp_path / "a.wav", 8000), [[0.375]], atol=1e-4)
+
+
 def test_a_pipe_without_samples_or_with_others_than_numbers_is_refused(caplog):
     with pytest.raises(DataError, match="No sample came"):
         list(PcmSource(io.BytesIO(b"\0"), 8000, 1).blocks())

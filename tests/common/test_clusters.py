@@ -21,6 +21,7 @@ from common.extraction import Item, extract
 from common.parallel import ParallelConfig, parallel_map
 from common.tfrecord import ArraySpec, ExampleSchema
 from tests.common.test_parallel import threads_of_libraries
+from tests.patience import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ExampleSchema({"features": ArraySpec("float32", (None, 3, 2))})
@@ -41,10 +42,9 @@ def running_scheduler(file: Path):
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file")
     process = run_dask("scheduler", *options, str(file))
     try:
-        deadline = time.monotonic() + 60
-        while not (file.exists() and file.read_text().strip().endswith("}")):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(
+            lambda: file.exists() and file.read_text().strip().endswith("}"), lambda: process.poll() is None
+        )
         yield process, json.loads(file.read_text())["address"]
     finally:
         stop(process)
@@ -83,21 +83,19 @@ def features_unless_first(item: Item) -> dict[str, np.ndarray]:
         try:
             with marker.open("x") as file:
                 file.write(f"{os.getpid()}\n")
-            time.sleep(300)
+            time.sleep(PATIENCE_S)
         except FileExistsError:
             pass
     return features_of(item)
 
 
 def kill_once_there_is_a_recording(folder: Path, worker: subprocess.Popen) -> None:
-    while not list(folder.rglob("*.wav")):
-        time.sleep(0.01)
+    wait_until(lambda: list(folder.rglob("*.wav")))
     worker.kill()
 
 
 def kill_who_wrote(marker: Path, killed: list[int]) -> None:
-    while not (marker.exists() and marker.read_text().endswith("\n")):
-        time.sleep(0.02)
+    wait_until(lambda: marker.exists() and marker.read_text().endswith("\n"))
     killed.append(int(marker.read_text()))
     os.kill(killed[0], signal.SIGKILL)
 
@@ -120,7 +118,7 @@ def test_a_killed_worker_changes_nothing_in_what_is_extracted(scheduler, workers
     killer = threading.Thread(target=kill_who_wrote, args=(tmp_path / "marker", killed), daemon=True)
     killer.start()
     extract(Path("cluster"), items, features_unless_first, SCHEMA, {}, parallel=cluster, **options)
-    killer.join(timeout=10)
+    killer.join(timeout=PATIENCE_S)
     assert contents(tmp_path / "cluster") == contents(tmp_path / "local")
     assert killed[0] in [process.pid for process in workers]
     found = set(parallel_map(where_and_how, list(range(8)), cluster))
@@ -144,7 +142,7 @@ def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers
     )
     killer.start()
     assert simulated("cluster", "parallel.backend=dask", f"parallel.address={scheduler}") == local
-    assert workers[0].wait(timeout=10) == -signal.SIGKILL and len(local) == 10
+    assert workers[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL and len(local) == 10
     assert {path.name for path in tmp_path.iterdir()} == {"local", "cluster"}  # what the workers shared is gone
 
 

@@ -65,6 +65,18 @@ def test_files_that_cannot_be_read_are_counted_with_the_first_reason(tmp_path):
     assert "Not a readable sound file" in finding.text and finding.text.endswith("a.wav, b.wav, c.wav.")
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_files_that_are_odd_but_used_are_one_warning_for_each_kind(tmp_path, deep):
+    for name in ("a", "b"):
+        write_wav(tmp_path / f"{name}.wav", noise(), RATE)
+        content = bytearray((tmp_path / f"{name}.wav").read_bytes())
+        content[40:44] = b"\xff\xff\xff\xff"  # as a stream
+        (tmp_path / f"{name}.wav").write_bytes(content)
+    report = report_of(tmp_path, {}, deep)
+    (finding,) = report.findings
+    assert finding.level == "warning" and "2 recording(s), such as" in finding.text and "as of a stream" in finding.text
+
+
 def test_only_decoding_shows_silence_dead_and_equal_channels_clipping_and_nan(tmp_path):
     half = noise()
     half[:, 1] = 0

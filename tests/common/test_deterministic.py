@@ -5,12 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common.commands import choose_backend
+from common.backend import choose_backend
 from common.config import RunConfig
 
 ROOT = Path(__file__).parents[2]
 TWICE = """
-from common.commands import choose_backend
+from common.backend import choose_backend
 from common.config import RunConfig
 run = RunConfig(deterministic=True)
 choose_backend(run)

@@ -17,6 +17,7 @@ from common.frontend import AUDIO, Frontend
 from common.layers import with_statistics
 from sed_task4 import features as task4
 from seld import features as seld
+from tests.patience import PATIENCE_S
 
 RATE_HZ = 16000
 TOLERANCE = 2e-4  # dB, ln, radians, and no unit; float32 gives 1e-5
@@ -187,7 +188,8 @@ def test_the_layer_computes_the_same_on_jax(tmp_path):
     np.savez(path, **{k: f.pieces(audio, len(e)).reshape(1, -1, f.channels) for k, (audio, e, f) in pairs.items()})
     frontends = json.dumps({kind: asdict(frontend) for kind, (_, _, frontend) in pairs.items()})
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", PROGRAM, str(path), frontends], env=environment, check=True, timeout=300)
+    command = [sys.executable, "-c", PROGRAM, str(path), frontends]
+    subprocess.run(command, env=environment, check=True, timeout=PATIENCE_S)
     with np.load(path) as results:
         for kind, (_, expected, _) in pairs.items():
             assert distance(results[kind][0], expected, kind) < TOLERANCE, kind

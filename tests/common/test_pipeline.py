@@ -9,7 +9,6 @@ import tensorflow as tf
 from common.config import validate
 from common.errors import ConfigError, DataError
 from common.pipeline import (
-    batches_per_pass,
     evaluation_stream,
     guard_stream,
     train_stream,
@@ -18,6 +17,7 @@ from common.pipeline import (
 )
 from common.pipeline_config import PipelineConfig
 from common.processes import Place
+from common.sequences import batches_per_pass
 from common.spectral import interleave_channels
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.transforms import ChannelTransforms

@@ -70,7 +70,7 @@ def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(run, rec
     assert of_pipe[0] == [*of_file[0], "latency"]
     assert len(of_pipe) > 10
     assert sorted(line[:6] for line in of_pipe[1:]) == sorted(of_file[1:])
-    assert all(0 <= float(line[-1]) < 60 for line in of_pipe[1:])
+    assert all(float(line[-1]) >= 0 for line in of_pipe[1:])
     assert f"{len(of_pipe) - 1} events in 4.2 s; latency" in captured.err and "real-time factor" in captured.err
 
 

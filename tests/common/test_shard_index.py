@@ -12,6 +12,7 @@ from common.pipeline import evaluation_stream, guard_stream, train_stream
 from common.shard_index import FrameReader, Records, _Buffers, _Calls, index_shard
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 from tests.fuzz.shards import features_of, framed, message_of
+from tests.patience import PATIENCE_S
 
 SCHEMA = ExampleSchema(
     {
@@ -150,7 +151,7 @@ def test_a_program_ends_while_a_stream_is_still_read(tmp_path):
     arrays = {"features": np.zeros((2048, 1024, 8), np.float16), "activity": np.zeros((2048, 1), np.uint8)}
     write_shard(tmp_path / "large.tfrecord", [("r", arrays)], LARGE)
     command = [sys.executable, "-c", ENDS_WHILE_READING, str(tmp_path / "large.tfrecord")]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("shape", [(2**61, 4, 3), (2**63, 4, 3), (2**64 - 1, 4, 3), (0, 2**40, 3)])

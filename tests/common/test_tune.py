@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +16,7 @@ from common.errors import CheckpointError, ConfigError, DataError
 from common.search_report import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search_space import Choice, Range
 from common.tune import STORAGE, Search, main, run_search, score_of
+from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -41,9 +41,7 @@ def arguments(folder: Path, *options: str) -> list[str]:
 
 def kill_when_trained(run: Path) -> None:
     """Kills the process that holds a run as soon as it has finished an epoch."""
-    deadline = time.monotonic() + 200
-    while not list(run.rglob("resume/epoch-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until(lambda: list(run.rglob("resume/epoch-*")))
     os.kill(int((run / ".lock").read_text().split()[1]), signal.SIGKILL)
 
 

@@ -4,23 +4,27 @@ import functools
 import io
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
 
 from common.archives import read_arrays
+from common.errors import DataError
 from common.extraction import Item, extract
 from common.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
 from common.files import is_file_name
 from common.parallel import ParallelConfig
 from common.scaler import RunningStatistics
+from common.sources import CHECKSUMS, checked_store, keep_to
 from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_npy, damaged_zip, garbage
 from tests.fuzz.engine import Files, Target
 from tests.fuzz.shards import SCHEMA, arrays
 
 ITEMS = [Item(f"r{number}", str(1 + number % 2), payload=number) for number in range(3)]
 SETTINGS = {"kind": "test", "sizes": {"n_fft": 4}}
+NOTE = "recordings.json"
 
 
 def _compute(item: Item) -> dict[str, np.ndarray]:
@@ -128,7 +132,55 @@ def _statistics(folder: Path) -> None:
         assert part.mean.shape == part.m2.shape and np.isfinite(part.mean).all() and (part.m2 >= 0).all()
 
 
+def _with_sources(folder: Path) -> list[Item]:
+    """The examples, each with a recording and a file of labels in the folder."""
+    for item in ITEMS:
+        for suffix in (".wav", ".csv"):
+            (folder / f"{item.name}{suffix}").write_bytes(item.name.encode() * 3)
+    return [
+        replace(item, sources=tuple(folder / f"{item.name}{suffix}" for suffix in (".wav", ".csv")),
+                labels=(folder / f"{item.name}.csv",))
+        for item in ITEMS
+    ]  # fmt: skip
+
+
+@functools.cache
+def _noted_store() -> dict[str, bytes]:
+    """A finished folder whose side files say what it was made of, a note beside it, and kept checksums."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        items = _with_sources(folder)
+        options = {"parallel": ParallelConfig(jobs=1), "recordings_per_shard": 2, "progress": False}
+        extract(folder, items, _compute, SCHEMA, SETTINGS, **options)
+        keep_to(folder / NOTE, items)
+        return contents(folder) | {CHECKSUMS: json.dumps({"1 2 3 4": 5, "6 7 8 9": 10}).encode()}
+
+
+def _note_cases() -> st.SearchStrategy[Files]:
+    valid = _noted_store()
+    sides = st.sampled_from([name for name in valid if name.endswith(".npz") and name != STATISTICS])
+    notes = sides.flatmap(lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new}))
+    texts = st.sampled_from([NOTE, CHECKSUMS])
+    others = texts.flatmap(lambda name: damaged_json(json.loads(valid[name])).map(lambda new: {name: new}))
+    return (notes | others).map(lambda new: {**valid, **new})
+
+
+def _compare(folder: Path) -> None:
+    """The recordings are those of before, with other times: damage makes them others at most, or is told."""
+    items = _with_sources(folder)
+    store = FeatureStore.open(folder)
+    refused = []
+    for compare in (lambda: checked_store(store, folder, lambda: items), lambda: keep_to(folder / NOTE, items)):
+        try:
+            compare()
+        except DataError as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
+
+
 TARGETS = [
+    Target("sources", _note_cases, _compare, weight=6, examples=20, named="case"),
     Target("store", _cases, _open, weight=10, examples=20, named="case"),
     Target("extraction", _cases, _again, weight=4, examples=8, named="case"),
     Target("side-file", _crafted, _again_crafted, weight=4, examples=8, named="case"),

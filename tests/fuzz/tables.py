@@ -1,6 +1,7 @@
 """Metadata, event files and submissions: tables of text."""
 
-from collections.abc import Callable
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from hypothesis import strategies as st
 
 from common.events import EventTable
 from common.files import is_file_name
+from common.simulation.own_recordings import find_own_recordings
+from common.sound_files import is_sound
+from common.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from sed_task4 import dataset as task4
 from sed_task4.score import ScoringConfig, score_files
 from sed_task4.segmentation import dataset as segmentation
 from sed_task4.submission import read_submission as read_task4_submission
 from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
+from seld.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
 from seld.submission import read_submission
 from tests.fuzz.damage import ODD_TEXTS, damaged_table, damaged_yaml, garbage
@@ -53,8 +58,9 @@ def _seld_events(folder: Path) -> None:
     assert ((events.class_index >= 0) & (events.class_index < SELD.n_classes)).all()
     assert (np.abs(events.elevation_deg) <= 40).all() and (events.distance_m >= 0).all()
     text = (folder / "a.csv").read_text("utf-8-sig")
-    if '"' not in text:
-        assert len(events) == max(sum(bool(line) for line in text.splitlines()) - 1, 0)
+    if not set(text) & set('"\t;'):
+        lines = [line for line in io.StringIO(text, newline=None) if line.strip(" ,\r\n")]
+        assert len(events) == max(len(lines) - 1, 0)
 
 
 def _seld_folder() -> st.SearchStrategy[Files]:
@@ -86,7 +92,7 @@ def _find_recordings(folder: Path) -> None:
     for recording in recordings:
         assert recording.audio_path.is_file() and recording.metadata_path is not None
         assert recording.audio_path.parent == folder / "foa_dev"
-    sounds = [path for path in (folder / "foa_dev").iterdir() if path.suffix.lower() == ".wav" and path.name[0] != "."]
+    sounds = [path for path in (folder / "foa_dev").iterdir() if is_sound(path)]
     assert len(names) == len(sounds)
 
 
@@ -96,7 +102,7 @@ def _find_clips(subset: str) -> Callable[[Path], None]:
         names = [clip.name for clip in clips] + missing
         assert len(set(names)) == len(names) and all(map(is_file_name, names))
         for clip in clips:
-            assert clip.audio_path.parent == folder / "audio/train" / subset
+            assert clip.audio_path.parent == folder / "audio/train" / subset and clip.audio_path.is_file()
             assert set(task4.labels_of(clip)) <= set(TASK4.classes)
             if clip.events is not None:
                 times = clip.events[["onset", "offset"]].to_numpy(float)
@@ -112,24 +118,30 @@ def _clips(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Cal
     return lambda: (contents() | garbage()).map(lambda content: {metadata: content, **audio})
 
 
+def _any_separator(header: Sequence[str], rows: Sequence[Sequence[str]]) -> st.SearchStrategy[bytes]:
+    return st.sampled_from("\t,;").flatmap(lambda separator: damaged_table(header, rows, separator))
+
+
 def _strong() -> st.SearchStrategy[bytes]:
-    return damaged_table(task4.STRONG_COLUMNS, STRONG_ROWS, "\t")
+    return _any_separator(task4.STRONG_COLUMNS, STRONG_ROWS)
 
 
 def _weak() -> st.SearchStrategy[bytes]:
-    return damaged_table(task4.WEAK_COLUMNS, [["a.wav", "Cat,Dog"], ["b.wav", ""], ["ü.wav", "Speech"]], "\t")
+    return _any_separator(task4.WEAK_COLUMNS, [["a.wav", '"Cat,Dog"'], ["b.wav", ""], ["ü.wav", "Speech"]])
 
 
 def _names() -> st.SearchStrategy[bytes]:
-    return damaged_table(task4.NAME_COLUMNS, [["a.wav"], ["b.wav"], ["ü.wav"]], "\t")
+    return _any_separator(task4.NAME_COLUMNS, [["a.wav"], ["b.wav"], ["ü.wav"]])
 
 
 def _submission(folder: Path) -> None:
     rows = read_submission(folder / "a.csv", SELD.n_classes)
     assert rows.shape[1:] == (4,) and np.isfinite(rows).all() and (rows[:, 0] >= 0).all()
     assert np.isin(rows[:, 1], range(SELD.n_classes)).all()
-    lines = (folder / "a.csv").read_text("utf-8-sig").rstrip().splitlines()
-    assert rows.tolist() == [[float(int(part)) for part in line.split(",")] for line in lines]
+    text = (folder / "a.csv").read_text("utf-8-sig")
+    if not set(text) & set('"\t;'):
+        lines = [line.strip(" ,") for line in text.splitlines() if line.strip()]
+        assert rows.tolist() == [[float(int(part)) for part in line.split(",")] for line in lines]
 
 
 def _seld_scores(folder: Path) -> None:
@@ -159,7 +171,7 @@ def _task4_submission(folder: Path) -> None:
 def _task4_scores(folder: Path) -> None:
     report = score_files(
         folder / "estimate.tsv", folder / "reference.tsv", ScoringConfig(sed_eval=False), classes=TASK4.classes,
-        ignore_unknown=True,
+        ignore_unknown=True, strict=False,
     )  # fmt: skip
     assert report.to_text()
     scores: Any = report.rows[0].scores
@@ -197,22 +209,67 @@ def _scores_cases() -> st.SearchStrategy[Files]:
 
 
 def _seld_submission() -> st.SearchStrategy[bytes]:
-    return damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")
+    return _any_separator(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:])
+
+
+def _text_table(folder: Path) -> None:
+    text = read_text(folder / "a.csv", "none", "Mend it.")
+    table = parse_table(text, ("name", "x"), str(folder / "a.csv"), optional=("y",), pad=True)
+    assert {len(column) for column in table.columns.values()} == {len(table)}
+    assert table.lines == sorted(set(table.lines)) and all(line > 1 for line in table.lines)
+    for _, row in table.rows():
+        assert all(field == field.strip() for field in row.values())
+    values = to_numbers(table.columns["x"])
+    for text, value in zip(table.columns["x"], values.tolist(), strict=True):
+        assert np.isnan(value) if to_number(text) is None else value == float(text) and text.isascii()
+        assert isinstance(number_hint(text), str)
+
+
+def _recording_list(folder: Path) -> None:
+    recordings = read_list(folder)
+    names = [recording.name for recording in recordings]
+    assert names == sorted(set(names)) and names
+    assert all(each.split in range(10**9) and each.audio_path.is_file() for each in recordings)
+
+
+def _recording_lists() -> st.SearchStrategy[Files]:
+    rows = [["a.wav", "1", "2", "", ""], ['"b, c.wav"', "0", "", "3", "a.csv"]]
+    tables = _any_separator(("filename", "split", "overlap", "room", "metadata"), rows)
+    audio = {"a.wav": b"", "b, c.wav": b"", "a.csv": b""}
+    return (tables | garbage()).map(lambda content: {LIST_NAME: content, **audio})
+
+
+def _text_tables() -> st.SearchStrategy[bytes]:
+    return _any_separator(("name", "x", "y"), [["a", "1.5", '"b;c,""d"""'], ["ü", "-2e3", ""], ['" q "', "", "x"]])
 
 
 def _sounds() -> st.SearchStrategy[Files]:
-    tables = damaged_table(segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]], ",")
+    tables = _any_separator(segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]])
     return tables.map(lambda content: {"dcase2018_task2/train.csv": content})
 
 
 def _scene_tables() -> st.SearchStrategy[Files]:
     rows = [["audio/park-1.wav", "park"], ["audio/tram-2.wav", "tram"]]
-    tables = damaged_table(segmentation.SCENE_COLUMNS, rows, "\t")
+    tables = _any_separator(segmentation.SCENE_COLUMNS, rows)
     return tables.map(lambda content: {f"{MIXED.scenes_dir}/meta.csv": content})
 
 
+def _groups() -> st.SearchStrategy[Files]:
+    rows = [["Cat/a.wav", "tom", "1"], ["Dog/b.wav", "rex", "2"], ["c.wav", "tom", "3"]]
+    tables = damaged_table(["file", "group", "rate"], rows, ",") | garbage()
+    sounds = {"own/Cat/a.wav": b"", "own/Dog/b.wav": b"", "own/Dog/c.wav": b""}
+    return tables.map(lambda content: {"own/metadata.csv": content, **sounds})
+
+
+def _own_recordings(folder: Path) -> None:
+    found = find_own_recordings(folder / "own", ("Cat", "Dog"))
+    assert len(found.files) == 3
+    if found.groups is not None:
+        assert set(found.groups) == set(found.files) and all(found.groups.values())
+
+
 def _seld_metadata() -> st.SearchStrategy[bytes]:
-    return damaged_table(COLUMNS, SELD_ROWS, ",")
+    return _any_separator(COLUMNS, SELD_ROWS)
 
 
 def _task4(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Target:
@@ -222,6 +279,8 @@ def _task4(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Tar
 
 
 TARGETS = [
+    Target("tables", _named("a.csv", _text_tables), _text_table, weight=25, examples=60),
+    Target("seld-list", _recording_lists, _recording_list, weight=10, examples=30, named=LIST_NAME.replace(".", r"\.")),
     Target("seld-metadata", _named("a.csv", _seld_metadata), _seld_events, weight=25, examples=60),
     Target("seld-folder", _seld_folder, _find_recordings, weight=10, examples=30, named="foa_dev|metadata_dev|split"),
     Target("seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60),
@@ -232,6 +291,7 @@ TARGETS = [
     Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
     Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
+    Target("own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
     Target(
         "segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list,

@@ -53,7 +53,7 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
         ]
         outputs[f"submission{suffix}_csv"] = format_submission(names, clips, classes)
     tables = [
-        EventTable.from_frame(parse_strong(str(text), classes)[0], names, classes)
+        EventTable.from_frame(parse_strong(str(text), classes, strict=False)[0], names, classes)
         for text in (inputs["reference_tsv"], outputs["submission_csv"])
     ]
     tags = tag_scores(inputs["weak_target"], inputs["clipwise_output"])
@@ -106,7 +106,7 @@ def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) 
 
     known = classes or DatasetConfig().classes
     (reference, files), (estimate, _) = (
-        parse_strong(str(inputs[key]), known) for key in ("reference_tsv", "estimated_tsv")
+        parse_strong(str(inputs[key]), known, strict=False) for key in ("reference_tsv", "estimated_tsv")
     )
     return [EventTable.from_frame(events, names or files, known) for events in (reference, estimate)]
 

@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.postprocess import detect_published
-from sed_task4.decoding import DecodingConfig, best_thresholds, decode_clip, smoothed_scores, spread_tags, tag_gate
+from sed_task4.decoding import DecodingConfig, best_thresholds, decision_scores, decode_clip, spread_tags, tag_gate
 
 HOP_S = 0.1
 
@@ -63,7 +63,7 @@ def test_scores_over_thresholds_see_what_the_median_decoder_sees():
     frames = np.random.default_rng(0).random((60, 3))
     decoding = DecodingConfig(decoder="median", median_frames=(3, 5, 9), tag_threshold=None, threshold=0.4)
     events = decode_clip(frames, None, decoding, 1.0)
-    active = smoothed_scores(frames, None, decoding) >= 0.4
+    active = decision_scores(frames, None, decoding) >= 0.4
     assert events[:, 2].sum() - events[:, 1].sum() == active.sum()
 
 

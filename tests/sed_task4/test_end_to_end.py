@@ -7,7 +7,8 @@ import pytest
 
 from common.commands import extract, simulate
 from sed_task4.cli import main
-from sed_task4.experiment import draw_validation
+from sed_task4.clip_groups import draw_validation
+from sed_task4.score import main as score
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report
 
@@ -51,6 +52,16 @@ def test_two_passes_leave_thresholds_tags_events_and_scores(folder):
     assert labels[:4] == ["pass2", "pass2, tags over the clip", "pass1", "pass1, tags over the clip"]
     assert {"always silent", "always active", "true tags, whole clip"} <= set(labels)
     assert all((run / name).stat().st_size for name in ("class_scores.png", "durations.png", "clip.png"))
+
+
+def test_the_score_command_gives_the_table_of_the_run(folder, tmp_path, capsys):
+    run, truth = folder / "output" / "crnn-demo_a", next((folder / "dataset").rglob("test.csv"))
+    rows = {row["label"]: row["scores"] for row in json.loads((run / "scores.json").read_text())["rows"]}
+    for stage in ("pass1", "pass2"):
+        assert score([str(run / stage / "events.tsv"), str(truth), "--json", str(tmp_path / "s.json")]) == 0
+        found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
+        names = [name for name in found if name.startswith(("event", "segment"))]
+        assert {name: found[name] for name in names} == {name: rows[stage][name] for name in names} and names
 
 
 def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_with_sound(folder):

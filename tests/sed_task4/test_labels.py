@@ -91,7 +91,7 @@ def test_tags_follow_from_events():
     assert tags_of_events(np.zeros((0, 3)), 3).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("events", [[[3, 0, 1]], [[0.5, 0, 1]], [[0, 2, 1]], [[0, 0, np.nan]], [[-1, 0, 1]], [[0, 1]]])
+@pytest.mark.parametrize("events", [[[3, 0, 1]], [[0.5, 0, 1]], [[0, 0, np.nan]], [[-1, 0, 1]], [[0, 1]]])
 def test_events_that_cannot_be_are_refused(events):
     with pytest.raises(ValueError, match="Events are"):
         check_events(np.array(events), 3)

@@ -8,11 +8,12 @@ import soundfile
 
 from common.audio import read_mono
 from common.audio_stream import FileSource
-from common.errors import ConfigError
+from common.errors import ConfigError, DataError
 from common.extraction import Item
 from common.frontend import context_frames
 from common.pipeline import evaluation_stream
 from common.predict import load_predictor
+from common.predict import main as predict
 from common.prediction import predict_recordings
 from common.prediction_files import predict_file
 from common.tfrecord import write_shard
@@ -21,6 +22,7 @@ from sed_task4.dataset import Clip
 from sed_task4.experiment import THRESHOLDS, Experiment
 from sed_task4.extraction import ExampleMaker, example_schema
 from sed_task4.segmentation.separate import Segmenter
+from sed_task4.segmentation.separate import main as separate
 from tests.runs import CNN, CRNN, SEGMENTATION, noises, task_of, write_run
 
 RATE_HZ = 8000
@@ -51,6 +53,12 @@ def runs(tmp_path_factory):
     return found
 
 
+@pytest.fixture(scope="module")
+def predictor(runs):
+    """Of the CNN."""
+    return load_predictor(runs["cnn"][1])
+
+
 def write_recording(path, seconds, rate_hz=RATE_HZ, channels=1):
     soundfile.write(path, noises(seconds, rate_hz, channels), rate_hz)
     return path
@@ -70,9 +78,9 @@ def evaluated(task, run, stage, path):
         target_stride=stage.target_stride, context_frames=context_frames(experiment.frontend),
     )  # fmt: skip
     (prediction,) = predict_recordings(model, stream)
-    clip = experiment.clip_result(prediction)
+    clip = experiment.clip_result(prediction, {path.name: soundfile.info(path).duration})
     thresholds = np.full(task.dataset.n_classes, 0.2)
-    return experiment.new_clip_scorer(thresholds).update(clip.name, clip.frames, clip.clip)
+    return experiment.new_clip_scorer(thresholds).update(clip.name, clip.frames, clip.clip, duration_s=clip.duration_s)
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("crnn", 2.0), ("crnn", 1.1), ("cnn", 1.1), ("cnn, audio", 2.0)])
@@ -81,8 +89,6 @@ def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seco
     path = write_recording(tmp_path / "a.wav", seconds)
     stage = Experiment.prepare(task).system.stages(task)[-1]
     expected = evaluated(task, run, stage, path)
-    expected[:, 2] = np.minimum(expected[:, 2], seconds)
-    expected = expected[expected[:, 1] < seconds]
     predict_file(load_predictor(run), FileSource.open(path), tmp_path / "out" / "a", run)
     written = json.loads((tmp_path / "out" / "a.json").read_text())
     classes = list(task.dataset.classes)
@@ -119,6 +125,110 @@ def test_segmentation_finds_what_it_separates(runs, tmp_path):
     assert len(found) > 2
     np.testing.assert_allclose(sorted(found), sorted(map(tuple, segmented.events.tolist())), atol=1e-5)
     np.testing.assert_allclose(list(written["tags"].values()), segmented.tags, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_recordings_of_a_few_samples_have_a_table_and_a_figure(runs, tmp_path, name):
+    predictor = load_predictor(runs[name][1])
+    for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
+        soundfile.write(tmp_path / "a.wav", np.full((samples, 1), 0.1), rate_hz)
+        out = tmp_path / f"{samples}_{rate_hz}"
+        predict_file(predictor, FileSource.open(tmp_path / "a.wav"), out / "a", tmp_path)
+        assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.png", "a.tsv"]
+        events = json.loads((out / "a.json").read_text())["events"]
+        assert all(event["offset"] <= samples / rate_hz + 1 / RATE_HZ for event in events)
+
+
+def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp_path, capsys):
+    damaged = noises(2.0, RATE_HZ, 1)
+    damaged[9000] = np.nan
+    soundfile.write(tmp_path / "a.wav", damaged, RATE_HZ, "FLOAT")
+    soundfile.write(tmp_path / "b.wav", np.zeros((0, 1)), RATE_HZ)
+    soundfile.write(tmp_path / "c.wav", np.full((1, 1), 0.1), RATE_HZ)
+    write_recording(tmp_path / "d.wav", 1.0)
+    recordings = [str(tmp_path / f"{name}.wav") for name in "abcd"]
+    for program, run in ((predict, "cnn"), (predict, "segmentation"), (separate, "segmentation")):
+        out = tmp_path / f"{program.__module__}_{run}"
+        assert program([str(runs[run][1]), *recordings, "--out", str(out)]) == 2
+        told = capsys.readouterr().err
+        assert "not finite" in told and "Empty recording" in told
+        made = sorted(path.name for path in out.iterdir())
+        predicted = [f"{name}.{kind}" for name in "cd" for kind in ("json", "png", "tsv")]
+        assert made == (["d"] if program is separate else predicted)
+
+
+def events_of(predictor, arrays, **options):
+    """Labels and times of the events in arrays that are fed one after another."""
+    listener = predictor.listen(**options)
+    parts = [*(listener.feed(array) for array in arrays), listener.finish()]
+    events = [event for part in parts for heard in part for event in heard.events]
+    return [(event.label, round(event.onset_s, 3), round(event.offset_s, 3)) for event in events]
+
+
+FORMS = "flat", "float64", "int16", ">i2", "int32", "list", "stereo", "pieces", "noncontiguous"
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_arrays_of_any_type_give_the_events_of_the_file(predictor, form):
+    whole = np.round(noises(4.3, RATE_HZ, 1) * 32768) / 32768
+    integers = np.round(whole * 32768).astype(np.int16)
+    arrays = {
+        "flat": [whole[:, 0]], "float64": [whole.astype(np.float64)], "int16": [integers],
+        ">i2": [integers.astype(">i2")], "int32": [integers.astype(np.int32) * 65536],
+        "list": [whole[:, 0].tolist()], "stereo": [np.repeat(whole, 2, 1)],
+        "pieces": np.array_split(integers[:, 0], 70), "noncontiguous": [np.repeat(whole, 2, 0)[::2]],
+    }[form]  # fmt: skip
+    expected = events_of(predictor, [whole.astype(np.float32)])
+    assert len(expected) > 2 and events_of(predictor, arrays) == expected
+
+
+def test_quiet_noise_of_16_bits_is_as_quiet_as_in_a_file(predictor, tmp_path):
+    integers = np.random.default_rng(0).integers(-2, 3, (4 * RATE_HZ, 1)).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", integers, RATE_HZ)
+    predict_file(predictor, FileSource.open(tmp_path / "a.wav"), tmp_path / "a", tmp_path)
+    expected = [event["label"] for event in json.loads((tmp_path / "a.json").read_text())["events"]]
+    assert sorted(label for label, *_ in events_of(predictor, [integers])) == sorted(expected)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100, np.int64(48000), 8000.0])
+def test_arrays_of_another_rate_are_resampled_as_files_are(predictor, tmp_path, rate_hz):
+    audio = noises(4.3, int(rate_hz), 1)
+    soundfile.write(tmp_path / "a.wav", audio, int(rate_hz), "FLOAT")
+    predict_file(predictor, FileSource.open(tmp_path / "a.wav"), tmp_path / "a", tmp_path)
+    written = json.loads((tmp_path / "a.json").read_text())["events"]
+    found = events_of(predictor, np.array_split(audio, 33), sample_rate_hz=rate_hz)
+    assert sorted(found) == sorted((e["label"], round(e["onset"], 3), round(e["offset"], 3)) for e in written)
+
+
+@pytest.mark.parametrize(
+    ("array", "n_before", "message"),
+    [
+        (np.zeros((1, 8000)), 0, "Turn it"),
+        (np.zeros((2, 3, 1)), 0, r"Expected: \(samples, channels\) or \(samples,\)\. Received: \(2, 3, 1\)"),
+        (np.float32(0), 0, "Wrong shape"),
+        ([[0.0], [0.0, 1.0]], 0, "Wrong shape"),
+        (np.zeros(9, np.int64), 0, "Expected: floats in .*int16, int32 or uint8. Received: int64"),
+        (np.zeros(9, np.uint16), 0, "Received: uint16"),
+        (np.zeros(9, bool), 0, "Received: bool"),
+        (np.zeros(9, complex), 0, "Received: complex128"),
+        (np.array(["a"]), 0, "Wrong type"),
+        (np.array([0.0, np.nan]), 100, r"not finite in the array, sample 101, channel 0"),
+        (np.array([0.0, 0.0, 300.0]), 100, r"outside \[-1, 1\] in the array, sample 102, channel 0"),
+        (np.zeros((9, 2)), 100, r"Expected: \(samples, 1\)"),
+    ],
+)
+def test_arrays_that_are_no_audio_are_refused_with_the_reason(predictor, array, n_before, message):
+    listener = predictor.listen()
+    if n_before:
+        listener.feed(np.zeros(n_before))
+    with pytest.raises(DataError, match=message):
+        listener.feed(array)
+
+
+@pytest.mark.parametrize("rate_hz", [0, 999, 2_000_000, 44100.5, True, "44100"])
+def test_a_rate_that_no_sound_has_is_refused(predictor, rate_hz):
+    with pytest.raises(ConfigError, match="`sample_rate_hz`: expected a whole number"):
+        predictor.listen(sample_rate_hz=rate_hz)
 
 
 def test_runs_without_folds_have_none_to_choose(runs):

@@ -204,7 +204,8 @@ def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_
 
 def test_extracted_features_and_those_of_the_model_have_the_same_statistics(tmp_path):
     for frontend in ("extraction", "device"):
-        settings = arguments(tmp_path, features__frontend=frontend, simulation__recordings_per_split="{1: 1}")
+        few = "{1: 1, 2: 1, 3: 1, 4: 1}"
+        settings = arguments(tmp_path, features__frontend=frontend, simulation__recordings_per_split=few)
         assert simulate(["demo", *settings]) == 0 and extract(["demo", *settings]) == 0
     stores = [tmp_path / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")]
     with np.load(stores[0] / "statistics.npz") as one, np.load(stores[1] / "statistics.npz") as other:

@@ -187,6 +187,29 @@ def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_no
         load_predictor(run)
 
 
+@pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
+def test_recordings_of_a_few_samples_have_a_table_and_a_figure(tmp_path, settings):
+    predictor = load_predictor(write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run"))
+    for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
+        soundfile.write(tmp_path / "a.wav", np.full((samples, 4), 0.1), rate_hz)
+        out = tmp_path / f"{samples}_{rate_hz}"
+        predict_file(predictor, FileSource.open(tmp_path / "a.wav"), out / "a", tmp_path)
+        assert sorted(path.name for path in out.iterdir()) == ["a.json", "a.png", "a.tsv"]
+
+
+def test_arrays_must_have_the_channels_of_the_array(tmp_path):
+    predictor = load_predictor(write_run(task_of("demo", tmp_path, **SMALL_SELDNET), tmp_path / "run"))
+    for array, message in (
+        (np.zeros((4, 100)), r"Expected: \(samples, 4\)\. Received: \(4, 100\)\. Turn it"),
+        (np.zeros(100), r"Expected: \(samples, 4\)\. Received: \(100,\)"),
+        (np.zeros((100, 2)), r"Received: \(100, 2\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            predictor.listen().feed(array)
+    with pytest.raises(DataError, match="nothing to hear"):
+        predictor.listen().finish()
+
+
 def track_decoder(hop_ratio=1.0, stride=1, grid=2):
     """A decoder for two classes whose azimuths and elevations, in degrees, are the outputs."""
 

@@ -57,7 +57,8 @@ def test_rows_that_cannot_be_written_leave_no_file(tmp_path):
         ("1,2,3.5,4", "four whole numbers.*Received: '1,2,3.5,4'"),
         ("1,x,3,4", "four whole numbers"),
         ("1,2,nan,4", "four whole numbers"),
-        ("", "four whole numbers"),
+        ("1_0,2,3,4", "four whole numbers.*without underscores"),
+        ("1;2;3;4", "four whole numbers"),
         ("frame,class,azimuth,elevation", "four whole numbers"),
         ("1,11,3,4", "unknown class. Expected: 0 to 10. Received: 11"),
         ("1,-1,3,4", "unknown class. Expected: 0 to 10. Received: -1"),
@@ -75,7 +76,7 @@ def test_a_bad_line_is_named_with_its_number_and_a_remedy(tmp_path, line, messag
 
 def test_numbers_of_more_than_64_bits_are_refused(tmp_path):
     (tmp_path / "a.csv").write_text(f"{10**30},1,2,3\n")
-    with pytest.raises(DataError, match=r"a\.csv cannot be read as whole numbers"):
+    with pytest.raises(DataError, match=r"a\.csv, line 1: expected four whole numbers"):
         read_submission(tmp_path / "a.csv", 11)
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 MOMENTS = ("before any file", "between files", "within a file")
 EARLY_SHARE = 0.2  # of the kills come before a run has written anything
 _LOOK_S = 0.005
-_ORPHANS_S = 20.0
+_ORPHANS_S = 600.0
 _LONGEST_S = 900.0
 _SHARED = Path("/dev/shm")
 

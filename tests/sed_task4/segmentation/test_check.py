@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+import yaml
 
 from common.audio import write_wav
 from common.check_dataset import check_dataset
 from common.config import load_task
+from common.errors import DataError
+from sed_task4.segmentation.mixing import make_mixtures
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 SETTINGS = (
@@ -73,3 +77,40 @@ def test_tables_that_are_missing_and_classes_without_sounds_are_told(root):
 def test_too_few_scenes_are_a_warning(root):
     (text,) = [text for _, text in findings(root, "dataset.mixtures_per_fold=3")]
     assert text == "2 scenes serve 6 mixtures: the same ones come again in several folds."
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg"])
+def test_sounds_and_scenes_of_another_suffix_are_mixed_and_told(root, suffix):
+    for path in (root / "sounds/audio_train/3.wav", root / "scenes/audio/s1.wav"):
+        audio, rate = soundfile.read(path)
+        path.unlink()
+        soundfile.write(path.with_suffix(suffix), audio, rate)
+    told = findings(root)
+    assert told == [
+        ("warning", f"1 sound(s) have another suffix than in train.csv: 3{suffix} for 3.wav."),
+        ("warning", f"1 scene(s) have another suffix than in meta.csv: s1{suffix} for s1.wav."),
+    ]
+    task = load_task(PARAMS, "segmentation", [*SETTINGS, f"dataset_dir={root}"])
+    assert len(make_mixtures(root, task.dataset, task.parallel, progress=False)) == 2
+
+
+@pytest.mark.parametrize("times", [(500, 1000), (1.5, 1.0), ("0,5", 1.0)])
+def test_a_bad_list_of_mixtures_stops_checker_and_mixing_alike(root, times):
+    event = {"event_audio_name": "0.wav", "event_label": "a", "onset": times[0], "offset": times[1]}
+    entry = {"mixture_name": "00000.wav", "fold": 1, "scene_audio_name": "s0.wav", "events": [event]}
+    (root / "mixtures").mkdir()
+    (root / "mixtures/mixture.yaml").write_text(yaml.safe_dump([entry]))
+    task = load_task(PARAMS, "segmentation", [*SETTINGS, f"dataset_dir={root}"])
+    with pytest.raises(DataError, match="entry 1") as caught:
+        make_mixtures(root, task.dataset, task.parallel, progress=False)
+    assert ("error", f"mixtures: {caught.value}") in findings(root)
+
+
+@pytest.mark.parametrize("row", ["x.wav,a,2", "x.wav,a", '"x.wav,a,1', "x.wav,a,1,1,1"])
+def test_a_bad_table_stops_checker_and_mixing_alike(root, row):
+    with (root / "sounds/train.csv").open("a") as file:
+        file.write(row + "\n")
+    task = load_task(PARAMS, "segmentation", [*SETTINGS, f"dataset_dir={root}"])
+    with pytest.raises(DataError, match="line 10") as caught:
+        make_mixtures(root, task.dataset, task.parallel, progress=False)
+    assert ("error", f"sounds: {caught.value}") in findings(root)

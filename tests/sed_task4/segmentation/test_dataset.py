@@ -83,8 +83,8 @@ def test_sounds_are_read_in_the_order_of_the_table():
         ("a.wav,Bark,2", "line 2: expected manually_verified 0 or 1"),
         ("a.wav,,1", "line 2: expected a label"),
         ("x/a.wav,Bark,1", "line 2: expected the name of a file"),
-        ("a.wav,Bark", "line 2: expected 3 fields"),
-        ("a.wav,Bark,1,4", "line 2: expected 3 fields"),
+        ("a.wav,Bark", "line 2: 2 fields, fewer"),
+        ("a.wav,Bark,1,4", "line 2: 4 fields, more"),
         ("a.wav,Bark,1\na.wav,Flute,1", "line 3: 'a.wav' is in line 2 too"),
         ("", "no row below its header"),
     ],
@@ -215,3 +215,32 @@ def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(text, messag
 def test_scenes_lie_in_their_folder_alone(name):
     with pytest.raises(DataError, match="line 2: expected filename audio/<name>"):
         parse_scene_names(f"filename\tscene_label\n{name}\tpark\n")
+
+
+@pytest.mark.parametrize("separator", ["\t", ",", ";"])
+@pytest.mark.parametrize("index", ["", "{}|"])
+def test_tables_of_sounds_and_scenes_have_any_separator_and_quotes(separator, index):
+    sounds = ["|fname|label|manually_verified|", '0|"a, b.wav"|Bark|1|', "", "1|c.flac|Flute| 0 |", "||||"]
+    text = "\r\n".join(sounds).replace("|", separator)
+    assert parse_event_files(text) == [EventFile("a, b.wav", "Bark", True), EventFile("c.flac", "Flute", False)]
+    text = "filename|identifier|scene_label\naudio/park.wav|1|park\n".replace("|", separator)
+    assert parse_scene_names(text) == ["park.wav"]
+
+
+@pytest.mark.parametrize(
+    ("times", "kept", "told"),
+    [
+        ((9.0, 11.0), [(9.0, 10.0)], "1 event(s) reach beyond the mixture, cut"),
+        ((11.0, 12.0), [], "1 event(s) end before they begin or lie outside of the mixture, left out"),
+        ((3.0, 2.0), [], "left out"),
+    ],
+)
+def test_strict_false_cuts_and_leaves_out_events_of_a_list(tmp_path, caplog, times, kept, told):
+    event = {"event_audio_name": "a.wav", "event_label": "Bark", "onset": times[0], "offset": times[1]}
+    entry = {"mixture_name": "0.wav", "fold": 1, "scene_audio_name": "park.wav", "events": [event]}
+    text = yaml.safe_dump([entry])
+    dataset = DatasetConfig(classes=("Bark",))
+    with pytest.raises(DataError, match=r"entry 1 .*dataset\.strict=false"):
+        parse_mixtures(text, tmp_path, dataset)
+    (mixture,) = parse_mixtures(text, tmp_path, dataset.model_copy(update={"strict": False}))
+    assert [(each.onset_s, each.offset_s) for each in mixture.events] == kept and told in caplog.text

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -254,3 +255,47 @@ def test_mixtures_that_are_all_there_are_used_without_writing_anything(copied):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     assert len(make_mixtures(copied, DATASET, ONE, progress=False)) == 6
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+@pytest.mark.parametrize("changed", ["dcase2018_task2/audio_train", "TUT-urban-acoustic-scenes-2018-development/audio"])
+def test_mixtures_of_sounds_or_scenes_that_were_replaced_are_refused(copied, changed):
+    mixing.check(copied, DATASET)
+    for path in (copied / changed).glob("*.wav"):
+        path.write_bytes(path.read_bytes()[:-4] + bytes(4))
+    for again in (lambda: mixing.check(copied, DATASET), lambda: make_mixtures(copied, DATASET, ONE, progress=False)):
+        with pytest.raises(DataError, match=r"sounds or scenes have changed, the first is .*--overwrite"):
+            again()
+    make_mixtures(copied, DATASET, ONE, overwrite=True, progress=False)
+    mixing.check(copied, DATASET)
+
+
+def test_touched_copied_and_absent_sounds_pass(copied, caplog):
+    for path in copied.rglob("*.wav"):
+        os.utime(path, ns=(5, 5))
+    mixing.check(copied, DATASET)
+    shutil.rmtree(copied / DATASET.events_dir)
+    caplog.set_level("INFO")
+    mixing.check(copied, DATASET)
+    assert "could not be compared with them" in caplog.text
+
+
+def test_mixtures_of_other_lists_levels_and_tables_are_refused(copied):
+    with pytest.raises(DataError, match=r"mixture_seed: 1234 there, 7 wanted"):
+        mixing.check(copied, DATASET.model_copy(update={"mixture_seed": 7}))
+    table = copied / "dcase2018_task2/train.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(DataError, match=r"mixture\.yaml was made with other settings or other data \(sounds: "):
+        mixing.check(copied, DATASET)
+
+
+def test_mixtures_of_a_version_that_noted_no_sounds_pass(copied):
+    (audio_folder(copied, DATASET) / mixing.SOURCES_NAME).unlink()
+    mixing.check(copied, DATASET)
+    make_mixtures(copied, DATASET, ONE, progress=False)
+    assert not (audio_folder(copied, DATASET) / mixing.SOURCES_NAME).exists()
+
+
+def test_a_damaged_note_of_the_sounds_is_named(copied):
+    (audio_folder(copied, DATASET) / mixing.SOURCES_NAME).write_text("[[")
+    with pytest.raises(DataError, match=r"mixed_files\.json cannot be read"):
+        mixing.check(copied, DATASET)

@@ -176,3 +176,18 @@ def test_the_truth_of_a_mixture_is_read_from_its_two_channels(tmp_path):
     assert truth.audio.shape == (32000, 2)
     assert truth.mask[17:40].max() == 1
     assert truth.mask[50:60].max() == 0  # between the events
+
+
+def test_clips_shorter_than_the_others_score_the_same_however_they_are_filled_up():
+    results = []
+    for clip_s in (CLIP_S, CLIP_S + 3.0):
+        scorer = SegmentationScorer(CLASSES, FRAMING, clip_s)
+        for seed in range(4):
+            truth = make_truth(seed)
+            output, missing = make_output(truth, seed), round((clip_s - CLIP_S) / FRAMING.hop_s)
+            padded = np.pad(output.masks, ((0, missing), (0, 0), (0, 0)), constant_values=0.9)
+            events = scorer.update(truth, ClipOutput(output.clip, padded))
+            assert events[:, 2].max(initial=0.0) <= CLIP_S
+        results.append(scorer.class_scores())
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(results[1][name], values, err_msg=name)

@@ -10,6 +10,7 @@ import pytest
 
 from common.layers import weights_by_name, with_statistics
 from sed_task4.systems import cnn, crnn_two_pass
+from tests.patience import PATIENCE_S
 
 SYSTEMS = {
     "cnn": (cnn, cnn.NetworkConfig(architecture="cnn5", filters=(2, 3, 4, 5), strong_training=True)),
@@ -74,7 +75,7 @@ def trained(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
         },
         check=True,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     return {name: (*parts, dict(np.load(folder / f"{name}_results.npz"))) for name, parts in given.items()}
 

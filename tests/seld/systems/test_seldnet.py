@@ -15,6 +15,7 @@ from seld.labels import reference_rows, regression_labels
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model, check_network, decode, stages
 from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid
+from tests.patience import PATIENCE_S
 
 PUBLISHED = NetworkConfig(
     batch_norm_over="bands", gru_reset_after=False, gru_recurrent_activation="hard_sigmoid_keras2"
@@ -269,7 +270,7 @@ def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(t
         [sys.executable, "-c", JAX_PROGRAM, *files, network.model_dump_json()],
         env={**os.environ, **quick_to_compile, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         check=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     with np.load(tmp_path / "results.npz") as stored:
         results = dict(stored)

@@ -25,6 +25,7 @@ from seld.systems.two_stage import (
     torch_names,
 )
 from tests.numpy_layers import convolve, normalise, pool, random_weights, sigmoid
+from tests.patience import PATIENCE_S
 
 SMALL = {"filters": (2, 3), "gru_units": 4}  # pools of 4 frames and 4 bands in all
 BANDS, CHANNELS, N_CLASSES = 12, 3, 3
@@ -408,7 +409,7 @@ def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(t
         [sys.executable, "-c", JAX_PROGRAM, *files, small().model_dump_json()],
         env={**os.environ, **quick_to_compile, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         check=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
     with np.load(tmp_path / "results.npz") as stored:
         results = dict(stored)

@@ -9,6 +9,7 @@ import pytest
 
 from common.layers import weights_by_name
 from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
+from tests.patience import PATIENCE_S
 
 SETTINGS = NetworkConfig(filters=(2, 3, 4, 3), gwrp_decay=0.9)
 PROGRAM = """
@@ -52,7 +53,7 @@ def trained(tmp_path_factory):
             "JAX_PLATFORMS": "cpu",
         },
         check=True,
-        timeout=600,
+        timeout=PATIENCE_S,
     )
     return model, x, weights, dict(np.load(path))
 

@@ -1,0 +1,230 @@
+"""Own recordings of sounds: those of each class, and which of them come from one source.
+
+Sources are told by a table `metadata.csv` with the columns file and group, in the folder of the
+recordings or in the folder above it; or else by one folder a source, <class>/<source>/*.wav.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from common.errors import DataError
+from common.files import stays_inside
+from common.simulation import dataset_folder
+from common.simulation.dataset_folder import text_digest
+from common.simulation.sources import recordings_of
+from common.sound_files import is_sound
+from common.tables import header_of, parse_table, read_text
+
+TABLE = "metadata.csv"
+BACKGROUND = "background"  # stands for the class of backgrounds; bank key of no class
+_COLUMNS = ("file", "group")
+_SHOWN = 3  # files named in a note
+
+
+@dataclass(frozen=True)
+class OwnRecordings:
+    """Recordings and their groups.
+
+    Attributes:
+        by_class: the files of each class, sorted by name.
+        groups: the group of each file; None: nothing tells groups.
+        note: for the log, where the groups come from and what was guessed, or why there are none.
+    """
+
+    by_class: Mapping[str, tuple[Path, ...]]
+    groups: Mapping[Path, str] | None
+    note: str
+
+    @property
+    def files(self) -> list[Path]:
+        """All files, sorted."""
+        return sorted({path for paths in self.by_class.values() for path in paths})
+
+
+def find_own_recordings(folder: Path, classes: Sequence[str]) -> OwnRecordings:
+    """Finds the recordings of each class in `folder`/<class>/ and in folders of sources below it.
+
+    Raises:
+        DataError: the table of the groups cannot be used.
+    """
+    flat = {name: recordings_of(folder / name) for name in classes}
+    by_source = {
+        path: source
+        for name in classes
+        for path, source in _in_source_folders(folder / name).items()
+    }
+    nested = {
+        name: [path for path in by_source if path.is_relative_to(folder / name)] for name in classes
+    }
+    by_class = {name: tuple(sorted([*flat[name], *nested[name]])) for name in classes}
+    return _with_groups(folder, by_class, by_source)
+
+
+def find_backgrounds(folder: Path) -> OwnRecordings:
+    """Finds backgrounds in any folders below `folder`, under `BACKGROUND`; folders tell no groups."""
+    paths = tuple(sorted(path for path in folder.rglob("*") if is_sound(path) and path.is_file()))
+    return _with_groups(folder, {BACKGROUND: paths}, {})
+
+
+def source_digest(folder: Path | None, classes: Sequence[str]) -> str | None:
+    """Identifies own recordings of classes by names, sizes and groups; None without any."""
+    return None if folder is None else _digest(folder, find_own_recordings(folder, classes), "*/*")
+
+
+def background_digest(folder: Path | None) -> str | None:
+    """Identifies own backgrounds by names, sizes and groups; None without any."""
+    return None if folder is None else _digest(folder, find_backgrounds(folder), "**/*")
+
+
+def _digest(folder: Path, found: OwnRecordings, pattern: str) -> str | None:
+    if found.groups is None:
+        return dataset_folder.source_digest(folder, pattern)
+    sizes = [(path, path.stat().st_size, found.groups[path]) for path in found.files]
+    return text_digest(
+        [f"{path.relative_to(folder).as_posix()} {size} {group}" for path, size, group in sizes]
+    )
+
+
+def _in_source_folders(folder: Path) -> dict[Path, str]:
+    """The recordings in folders of a class folder, each with the name of the folder; none hidden."""
+    if not folder.is_dir():
+        return {}
+    found: dict[Path, str] = {}
+    for source in sorted(entry for entry in folder.iterdir() if entry.is_dir()):
+        for path in sorted(source.rglob("*")):
+            is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            if is_sound(path) and not is_hidden and path.is_file():
+                found[path] = source.name
+    return found
+
+
+def _with_groups(
+    folder: Path, by_class: Mapping[str, tuple[Path, ...]], by_source: Mapping[Path, str]
+) -> OwnRecordings:
+    """Joins recordings with groups: of the table, of their folders, or else one of their own."""
+    paths = sorted({path for members in by_class.values() for path in members})
+    listed, note = _listed_groups(folder, paths)
+    if not listed and not by_source:
+        return OwnRecordings(
+            by_class, None, note or f"there is no {TABLE} with the columns file and group"
+        )
+    known = {**by_source, **listed}
+    alone = [path for path in paths if path not in known]
+    groups = {path: f"./{path.relative_to(folder).as_posix()}" for path in alone} | known
+    told = Counter(
+        TABLE if path in listed else "folders of sources" for path in paths if path in known
+    )
+    sentence = ", ".join(f"{number} file(s) by {what}" for what, number in sorted(told.items()))
+    if alone:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in alone[:_SHOWN])
+        sentence += (
+            f", {len(alone)} file(s) that nothing tells of as sources of their own, such as {names}"
+        )
+    return OwnRecordings(by_class, groups, f"{sentence}{'; ' if note else ''}{note}")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Row of the table: the line it stands in, the path as written, and the group."""
+
+    line: int
+    file: str
+    group: str
+
+
+def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], str]:
+    """Reads the groups of recordings from the table in their folder or above it, and a note."""
+    here = Path(os.path.abspath(folder))
+    table = next(
+        (place / TABLE for place in (here, here.parent) if (place / TABLE).is_file()), None
+    )
+    if table is None or not paths:
+        return {}, ""
+    rows, note = _read_table(table)
+    listed, absent = _match(rows, table, {Path(os.path.abspath(path)): path for path in paths})
+    if table.parent != here and not listed:  # a table of something else
+        return {}, "" if rows else note
+    unlisted = [path for path in paths if path not in listed]
+    if absent and unlisted and rows:
+        raise DataError(
+            f"{table}, line {absent[0].line}: there is no file {absent[0].file!r}, while {len(unlisted)} file(s) such "
+            f"as {unlisted[0]} are not listed. Expected: paths below {table.parent}, with / between folders. "
+            f"Received: {len(absent)} row(s) without a file. Correct the column file, or remove the rows."
+        )
+    if absent:
+        note += (
+            f"{'; ' if note else ''}{len(absent)} row(s) of {table} name files that are not there"
+        )
+    return listed, note
+
+
+def _match(
+    rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]
+) -> tuple[dict[Path, str], list[_Row]]:
+    """Finds the recording of each row: by its path from the table, or the one whose path ends alike.
+
+    Returns:
+        The group of each recording that is listed, and the rows whose file is nowhere.
+    """
+    found: dict[Path, _Row] = {}
+    absent = []
+    by_name: dict[str, list[Path]] = {}
+    for path in paths:
+        by_name.setdefault(path.name, []).append(path)
+    for row in rows:
+        path = Path(os.path.abspath(table.parent / row.file))
+        is_elsewhere = path not in paths and stays_inside(row.file) and os.path.isfile(path)
+        if is_elsewhere:  # of a class or a half of the data that is not asked for
+            continue
+        if path not in paths:
+            fitting = [
+                each
+                for each in by_name.get(path.name, [])
+                if _ends_alike(each, row.file, table.parent)
+            ]
+            if len(fitting) != 1:
+                absent.append(row)
+                continue
+            path = fitting[0]
+        earlier = found.setdefault(path, row)
+        if earlier.group != row.group:
+            raise DataError(
+                f"{table}, line {row.line}: {row.file} is in group {row.group!r}, and in line {earlier.line} in group "
+                f"{earlier.group!r}. Expected: one group a file. Remove one of the rows."
+            )
+    return {paths[path]: row.group for path, row in found.items()}, absent
+
+
+def _ends_alike(path: Path, written: str, folder: Path) -> bool:
+    """Whether a path below a folder ends as a written one does, or the reverse."""
+    ours = path.relative_to(folder).parts if path.is_relative_to(folder) else path.parts
+    theirs = PurePosixPath(written).parts
+    shorter = min(len(ours), len(theirs))
+    return ours[-shorter:] == theirs[-shorter:]
+
+
+def _read_table(path: Path) -> tuple[list[_Row], str]:
+    """Reads files and groups; without a column group there is nothing to read, which the note says.
+
+    Raises:
+        DataError: it is no table, or a row cannot be used; names the line.
+    """
+    text = read_text(path, f"There is no {path}.", "Write it again.")
+    header = header_of(text, _COLUMNS)
+    if "group" not in header:
+        return [], f"{path} has no column group"
+    rows = [_row(path, line, row) for line, row in parse_table(text, _COLUMNS, str(path)).rows()]
+    return rows, "its column split is not used, the seed decides" if "split" in header else ""
+
+
+def _row(path: Path, line: int, row: Mapping[str, str]) -> _Row:
+    file, group = row["file"], row["group"]
+    if not file or not group:
+        raise DataError(
+            f"{path}, line {line}: the column {'group' if file else 'file'} is empty. Expected: the path "
+            "of a file, and a name for its source. Correct the row; a file that stands alone gets a group of its own."
+        )
+    return _Row(line, file.replace("\\", "/"), group)

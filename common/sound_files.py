@@ -1,0 +1,127 @@
+"""Files that count as recordings, by their suffix: one list for all families, of the formats that libsndfile reads."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import soundfile
+
+from common.errors import DataError
+
+# Suffixes in use for the formats of libsndfile; what holds other data as a rule (.mat, .raw, .xi) is not among them.
+_BY_FORMAT = {
+    "AIFF": (".aiff", ".aif", ".aifc"),
+    "AU": (".au", ".snd"),
+    "AVR": (".avr",),
+    "CAF": (".caf",),
+    "FLAC": (".flac",),
+    "IRCAM": (".sf",),
+    "MP3": (".mp3",),
+    "NIST": (".sph", ".nist"),
+    "OGG": (".ogg", ".oga", ".opus"),
+    "PAF": (".paf",),
+    "PVF": (".pvf",),
+    "RF64": (".rf64",),
+    "SVX": (".8svx", ".svx"),
+    "VOC": (".voc",),
+    "W64": (".w64",),
+    "WAV": (".wav", ".wave", ".bwf"),
+}
+_OTHER_SOUND = (".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".wv", ".ac3", ".mka")  # not of libsndfile
+_SHOWN = 5  # names in a message
+
+
+@cache
+def sound_suffixes() -> tuple[str, ...]:
+    """Suffixes of the formats that the libsndfile of this machine reads, in small letters."""
+    available = soundfile.available_formats()
+    return tuple(suffix for name, suffixes in _BY_FORMAT.items() if name in available for suffix in suffixes)
+
+
+def is_sound(name: str | Path) -> bool:
+    """Whether a file counts as a recording by its name; hidden files do not."""
+    path = Path(name)
+    return path.suffix.lower() in sound_suffixes() and not path.name.startswith(".")
+
+
+def stem_of(name: str) -> str:
+    """Name without the suffix of a recording; other dots belong to the name."""
+    suffix = Path(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in (*sound_suffixes(), *_OTHER_SOUND) else name
+
+
+def list_sounds(folder: Path) -> tuple[list[str], list[str]]:
+    """Lists the recordings of a folder by name, and its other files; hidden ones are neither."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir())
+    sounds = [name for name in names if is_sound(name)]
+    return sounds, [name for name in names if not is_sound(name)]
+
+
+def shown(names: Sequence[str]) -> str:
+    """Names the first few of many files."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+@dataclass(frozen=True)
+class FoundSounds:
+    """Where the recordings of a list are.
+
+    Attributes:
+        paths: by name in the list.
+        renamed: names whose file has another suffix, and that file.
+    """
+
+    paths: Mapping[str, Path]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
+    """Finds the recordings that a list names; names without a file are left out.
+
+    A file of the same name but for its suffix stands for it (`a.flac` for `a.wav`), unless the list
+    names that file too.
+
+    Raises:
+        DataError: several files could be meant.
+    """
+    wanted = list(names)
+    listed = set(wanted)
+    present = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    by_stem: dict[str, list[str]] = {}
+    if not listed <= present:
+        for name in sorted(present - listed):
+            if is_sound(name):
+                by_stem.setdefault(stem_of(name), []).append(name)
+    renamed = {}
+    for name in wanted:
+        others = by_stem.get(stem_of(name), []) if name not in present else []
+        if len(others) > 1:
+            raise _ambiguous(folder, name, others)
+        if others:
+            renamed[name] = others[0]
+    paths = {name: folder / renamed.get(name, name) for name in wanted if name in present or name in renamed}
+    return FoundSounds(paths, renamed)
+
+
+def sound_path(folder: Path, name: str) -> Path:
+    """Path of a recording of a list, or of the one that differs from it in its suffix alone; see `find_sounds`.
+
+    Raises:
+        DataError: several files could be meant.
+    """
+    path = folder / name
+    if path.is_file() or not is_sound(name):
+        return path
+    endings = {ending for suffix in sound_suffixes() for ending in (suffix, suffix.upper())}
+    others = sorted(each for ending in endings if (folder / (each := stem_of(name) + ending)).is_file())
+    if len(others) > 1:
+        raise _ambiguous(folder, name, others)
+    return folder / others[0] if others else path
+
+
+def _ambiguous(folder: Path, name: str, others: Sequence[str]) -> DataError:
+    return DataError(
+        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. Move the others away."
+    )

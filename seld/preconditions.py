@@ -1,0 +1,169 @@
+"""What training and scores need of a dataset, asked before any work: by the checker, extraction and training alike."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from common.errors import ConfigError, DataError
+from common.sequences import batches_per_pass
+from common.spectral import frames_in
+from seld.config import FoldConfig, TaskConfig
+from seld.dataset import DatasetConfig, Events, read_lines
+from seld.features import FeatureConfig
+from seld.geometry import OFF_GRID_REMEDY
+from seld.lengths import facts_of, known_samples
+from seld.metrics import DEFINITIONS
+from seld.recording_list import Recording
+
+_SHOWN = 5  # of several problems, in an error
+
+
+def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
+    """Refuses settings that cannot stand together, before any work starts.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
+        raise ConfigError(
+            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
+            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
+        )
+    if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
+        raise ConfigError(
+            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
+            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
+        )
+    features.check(dataset.sample_rate_hz)
+    if frames_in(dataset.recording_s, features.hop_s) < 2:
+        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
+
+
+def check_sets(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> None:
+    """Refuses a dataset that training or its scores would stop at.
+
+    Args:
+        task: the settings.
+        sets: the recordings of the sets that are going to be used, by name of the set.
+
+    Raises:
+        DataError: says what, and in which files.
+    """
+    refuse(problems(task, sets))
+
+
+def refuse(found: Sequence[str]) -> None:
+    """Raises DataError of some problems, unless there are none."""
+    if found:
+        more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
+        raise DataError(
+            "\n".join(found[:_SHOWN]) + more + "\nMend the dataset, or change the settings that ask for it; "
+            "`python -m common.check_dataset <task-id>` shows all that is there."
+        )
+
+
+def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[str]:
+    """Says what training or scoring would stop at; arguments as `check_sets`."""
+    recordings = [recording for members in sets.values() for recording in members]
+    folds = [fold for fold in task.folds if recordings]
+    known = {name: known_samples(facts) for name, facts in facts_of(recordings).items()}
+    frames: dict[int, list[int]] = {}
+    for recording in recordings:
+        frames.setdefault(recording.split, []).append(feature_frames(task, known[recording.name]))
+    labelled = {recording.split for recording in recordings if recording.metadata_path is not None}
+    found = [each for fold in folds for each in fold_problems(fold, frames, labelled, sets)]
+    found += [each for fold in folds if set(fold.train) <= set(frames) for each in batch_problem(task, fold, frames)]
+    if DEFINITIONS[task.scoring.scorer].on_grid:
+        found += off_grid(recordings, task.dataset)
+    return found
+
+
+def fold_problems(
+    fold: FoldConfig, present: Iterable[int], labelled: Iterable[int], sets: Iterable[str]
+) -> list[str]:
+    """Says which splits of a fold lack recordings or labels.
+
+    Args:
+        fold: a fold.
+        present: the splits that have recordings.
+        labelled: those with labels.
+        sets: names of the sets that are looked at, "dev" (splits from 1 on) and "eval" (split 0).
+    """
+    wanted = {split for split in fold.splits if ("eval" if split == 0 else "dev") in set(sets)}
+    absent, found = sorted(wanted - set(present)), []
+    if absent:
+        numbers = ", ".join(map(str, absent))
+        found.append(f"fold {fold.name!r} uses split {numbers}, of which there is no recording.")
+    silent = sorted(set(fold.decisive) & set(present) - set(labelled))
+    if silent:
+        numbers = ", ".join(map(str, silent))
+        found.append(
+            f"fold {fold.name!r} validates on split {numbers}, whose recordings have no labels. Expected: labels, "
+            "since their scores stop the training and choose the model. Add them, or change `validate_on`."
+        )
+    return found
+
+
+def batch_problem(task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Sequence[int]]) -> list[str]:
+    """Says whether the training recordings of a fold do not fill one batch, in a list of one problem at most.
+
+    Args:
+        task: the settings.
+        fold: a fold, all of whose training splits are there.
+        frames: feature frames of each recording, by split.
+    """
+    pipeline = task.pipeline
+    of_fold = [count for split in fold.train for count in frames[split]]
+    try:
+        batches_per_pass(
+            of_fold, pipeline.sequence_frames, pipeline.batch_size, pipeline.sequence_hop_frames, pipeline.last_batch
+        )
+    except DataError as error:
+        return [f"fold {fold.name!r}: {error}"]
+    return []
+
+
+def feature_frames(task: TaskConfig, samples: int | None) -> int:
+    """Frames of the features of a recording of so many samples; None: as many as `dataset.recording_s` has."""
+    dataset, features = task.dataset, task.features
+    recorded_hz = dataset.sample_rate_hz
+    if not features.counts_the_end:
+        return frames_in(dataset.recording_s, features.hop_s)
+    longest = round(dataset.recording_s * recorded_hz)
+    rate_hz = features.rate_hz(recorded_hz)
+    heard = round(min(longest if samples is None else samples, longest) * rate_hz / recorded_hz)
+    return 1 + heard // features.hop_samples(rate_hz)
+
+
+def off_grid(recordings: Sequence[Recording], dataset: DatasetConfig) -> list[str]:
+    """Says which events the official scorer cannot count, in a list of one problem at most; unreadable files wait."""
+    found: list[tuple[str, int]] = []
+    for path in [recording.metadata_path for recording in recordings if recording.metadata_path is not None]:
+        try:
+            events, lines = read_lines(path, dataset)
+        except DataError:  # said by those who need the file
+            continue
+        off = off_grid_events(events, dataset)
+        found += [(f"{path}, line {lines[off[0]]}: {described(events, off[0])}", off.size)] if off.size else []
+    return off_grid_problem(found, dataset)
+
+
+def off_grid_events(events: Events, dataset: DatasetConfig) -> np.ndarray:
+    """Numbers of the events whose directions are not on the grid, int64 (n,)."""
+    return np.flatnonzero(~dataset.grid.holds(events.azimuth_deg, events.elevation_deg))
+
+
+def off_grid_problem(found: Sequence[tuple[str, int]], dataset: DatasetConfig) -> list[str]:
+    """The error for events off the grid, none without any: of each file, its first such event and their number."""
+    if not found:
+        return []
+    counted = f"{sum(count for _, count in found)} event(s) in {len(found)} file(s)"
+    return [
+        f"{found[0][0]} is off the grid of directions, which `scoring.scorer: dcase2019` counts on. Expected: "
+        f"{dataset.grid.describe()}. Received: {counted} off it. {OFF_GRID_REMEDY}"
+    ]
+
+
+def described(events: Events, number: int) -> str:
+    """The direction of an event, for an error."""
+    return f"azimuth {events.azimuth_deg[number]:g}, elevation {events.elevation_deg[number]:g}"

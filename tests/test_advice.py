@@ -1,0 +1,142 @@
+"""Commands and pages that messages advise exist, and belong to the family and the system of the reader's task."""
+
+import ast
+import configparser
+import importlib
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from common import advice
+from common.advice import as_called_here, demo_command, training_command
+from common.commands import extract
+from common.config import FAMILIES, read_tasks, resolve
+from common.system import systems
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = ROOT / "params.yaml"
+TASKS = {name: resolve(read_tasks(PARAMS), name) for name in read_tasks(PARAMS)}
+SYSTEMS = [(family, system) for family in FAMILIES for system in systems(family)]
+MAINS = {  # script, its family's command line with the arguments that the script gives, and the demo of its own system
+    "seld.py": ("seld", {}, "python seld.py demo a"),
+    "task4_crnn.py": ("sed_task4", {"default_task": "crnn"}, "python task4_crnn.py crnn-demo a"),
+    "task4_cnn.py": ("sed_task4", {"default_task": "cnn9"}, "python task4_cnn.py cnn9-demo a"),
+    "task4_segmentation.py": ("sed_task4.segmentation", {}, "python task4_segmentation.py segmentation-demo a"),
+}
+MESSAGES = [
+    (path, node.value)
+    for folder in ("common", "seld", "sed_task4")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Constant) and isinstance(node.value, str)
+]
+
+
+def installed_commands() -> set[str]:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options.entry_points"]["console_scripts"].splitlines()
+    return {line.split("=")[0].strip() for line in lines if line}
+
+
+@pytest.mark.parametrize(("family", "system"), SYSTEMS)
+def test_the_demo_of_each_system_is_a_task_of_its_own(family, system):
+    _, script, task_id, job = str(demo_command(SimpleNamespace(family=family, system=system), PARAMS)).split()
+    demo = TASKS[task_id]
+    assert (demo["family"], demo["system"], demo["simulate_missing_dataset"]) == (family, system, True)
+    assert (ROOT / script).is_file() and job == "a"
+
+
+@pytest.mark.parametrize(("family", "system"), SYSTEMS)
+def test_installed_programs_advise_installed_commands(family, system, monkeypatch, tmp_path):
+    monkeypatch.setattr(advice, "_TOP", tmp_path)
+    assert training_command(family, system) in installed_commands()
+    command = str(demo_command(SimpleNamespace(family=family, system=system), PARAMS)).split()
+    assert command[0] in installed_commands() and command[1] in TASKS
+
+
+@pytest.mark.parametrize("script", MAINS)
+def test_a_script_without_data_advises_its_own_demo(script, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    family, options, expected = MAINS[script]
+    assert importlib.import_module(f"{family}.cli").main([], **options) == 2
+    assert f"or try the demo: {expected}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task_id", [name for name in TASKS if not TASKS[name].get("simulate_missing_dataset")])
+def test_extraction_without_data_advises_the_demo_of_its_task(task_id, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert extract([task_id]) == 2
+    demo = re.search(r"try the demo: python (\S+) (\S+) a\n", capsys.readouterr().err)
+    assert demo and (ROOT / demo[1]).is_file()
+    assert all(TASKS[demo[2]][key] == TASKS[task_id][key] for key in ("family", "system"))
+
+
+def test_a_demo_without_data_advises_its_simulation_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert extract(["cnn9-demo"]) == 2
+    message = capsys.readouterr().err
+    assert "python simulate.py <task-id>" in message and "python task4_cnn.py cnn9-demo a" in message
+
+
+OWN = {"family": "seld", "system": "seldnet"}
+
+
+@pytest.mark.parametrize("content", [{"tasks": {"own": OWN}}, "text", {"tasks": {}}])
+def test_a_settings_file_without_demos_advises_none(content, tmp_path, monkeypatch):
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    assert demo_command(SimpleNamespace(family="seld", system="seldnet"), tmp_path / "own.yaml") is None
+
+
+def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
+    task = SimpleNamespace(family="sed_task4", system="own")
+    assert str(demo_command(task, PARAMS)).startswith("python task4_crnn.py crnn-demo")
+
+
+def test_scripts_in_messages_have_installed_names(monkeypatch, tmp_path):
+    text = "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python -m common.tune"
+    assert as_called_here(text) == text
+    monkeypatch.setattr(advice, "_TOP", tmp_path)
+    assert as_called_here(text) == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.tune"
+    assert set(advice._INSTALLED.values()) <= installed_commands()
+    assert all((ROOT / name).is_file() for name in advice._INSTALLED)
+
+
+def test_every_command_in_a_message_exists():
+    for path, text in MESSAGES:
+        for script in re.findall(r"python (\w+\.py)", text):
+            assert (ROOT / script).is_file(), (path, script)
+        for module in re.findall(r"python -m ([a-z0-9_.]+[a-z0-9_])", text):
+            own = module.split(".")[0] in ("common", "seld", "sed_task4", "benchmarks", "docs", "tests")
+            assert not own or importlib.util.find_spec(module), (path, module)
+        for page in re.findall(r"\bdocs/[\w-]+\.md", text):
+            assert (ROOT / page).is_file(), (path, page)
+
+
+def test_every_section_of_the_readme_in_a_message_exists():
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    named = [section for _, text in MESSAGES for section in re.findall(r"README, (?:section )?'([^']+)'", text)]
+    assert named and set(named) <= set(headings)
+
+
+def test_common_names_no_script_of_a_family():
+    scripts = set(MAINS)
+    wrong = [
+        (path.name, text)
+        for path, text in MESSAGES
+        if path.is_relative_to(ROOT / "common")
+        for script in scripts
+        if f"python {script}" in text
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("script", ["simulate.py", "batch_feature_extraction.py"])
+def test_advised_scripts_that_need_a_task_are_given_one(script):
+    bare = [(path.name, text) for path, text in MESSAGES if re.search(rf"python {script}(?! [<\[\w])", text)]
+    needs = [each for each in bare if each[0] not in ("advice.py", "commands.py")]
+    assert not needs
