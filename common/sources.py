@@ -15,15 +15,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
 
 from common.archives import read_arrays
 from common.errors import DataError
-from common.feature_store import STATISTICS, FeatureStore
 from common.files import file_crc32, load_json, write_text
+
+if TYPE_CHECKING:  # it loads TensorFlow, and Keras with it: commands choose the backend before
+    from common.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
@@ -252,6 +254,8 @@ def _earlier_file(line: str) -> SourceFile | None:
 
 def read_notes(folder: Path) -> dict[str, MadeOf]:
     """Reads what the examples in a folder of features were made of, by name; damaged side files are passed over."""
+    from common.feature_store import STATISTICS
+
     found: dict[str, MadeOf] = {}
     for path in sorted(folder.glob("*.npz")):
         if path.name == STATISTICS or path.name.startswith("."):
@@ -401,7 +405,9 @@ def is_absent(dataset_dir: Path) -> bool:
         return True
 
 
-def checked_store(store: FeatureStore, dataset_dir: Path, plan: Callable[[], Sequence[Item]]) -> FeatureStore:
+def checked_store(
+    store: "FeatureStore", dataset_dir: Path, plan: Callable[[], Sequence[Item]]
+) -> "FeatureStore":
     """Compares features with the dataset that a task reads: its recordings, labels and splits.
 
     Args:
@@ -437,7 +443,7 @@ def checked_store(store: FeatureStore, dataset_dir: Path, plan: Callable[[], Seq
     return store
 
 
-def arrangement_changes(items: Sequence[Item], store: FeatureStore) -> dict[str, str]:
+def arrangement_changes(items: Sequence[Item], store: "FeatureStore") -> dict[str, str]:
     """Compares names, groups and facts of examples with those in a store; returns what differs, by name."""
     groups = {name: entry.group for entry in store.entries for name in entry.names}
     known, now = {*groups, *store.skipped}, {item.name for item in items}

@@ -223,7 +223,7 @@ def _run_set(
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _report(folder, problems)
-    items = [replace(item, facts=length_facts(item.payload.audio_path)) for item in items]
+    items = [replace(item, facts={**item.facts, **length_facts(item.payload.audio_path)}) for item in items]
     _note_lengths(items, task.dataset.clip_s, 1 / task.features.frames_per_s)
     store = extraction.extract(
         folder,
