@@ -93,7 +93,9 @@ BAD = {
     "too many channels": (sound(channels=3), SAME, "channels"),
     "another rate": (sound(rate_hz=8000), SAME, "8000"),
     "a split without recordings": (without("b"), SAME, "fold 'only' uses split 2, of which there is no recording"),
-    "too little to train on": (lambda data: None, settings(pipeline={"batch_size": 9, "last_batch": "drop"}), "at least 9 sequences"),
+    "too little to train on": (
+        lambda data: None, settings(pipeline={"batch_size": 9, "last_batch": "drop"}), "at least 9 sequences"
+    ),
     "validation without labels": (
         unlabelled_evaluation, folds(validate_on=[0], test=[0], validate_on_test=True), "validates on split 0"
     ),
