@@ -15,8 +15,10 @@ from common.simulation.own_recordings import find_own_recordings
 from common.sound_files import is_sound
 from common.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from sed_task4 import dataset as task4
+from sed_task4.lengths import read_lengths
 from sed_task4.score import ScoringConfig, score_files
 from sed_task4.segmentation import dataset as segmentation
+from sed_task4.submission import CLIPS
 from sed_task4.submission import read_submission as read_task4_submission
 from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
 from seld.recording_list import LIST_NAME, read_list
@@ -208,6 +210,15 @@ def _scores_cases() -> st.SearchStrategy[Files]:
     return st.builds(lambda a, b: {"estimate.tsv": a, "reference.tsv": b}, _strong(), _strong())
 
 
+def _clip_lists() -> st.SearchStrategy[bytes]:
+    return _any_separator(["filename", "duration_s"], [["a.wav", "10.0"], ["b.wav", "3.37"], ["c.wav", "0.5"]])
+
+
+def _lengths(folder: Path) -> None:
+    lengths = read_lengths(folder / CLIPS)
+    assert all(0 < seconds < np.inf for seconds in lengths.values())
+
+
 def _seld_submission() -> st.SearchStrategy[bytes]:
     return _any_separator(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:])
 
@@ -290,6 +301,7 @@ TARGETS = [
     _task4("unlabel_in_domain", _names),
     Target("task4-submission", _named("a.tsv", _strong), _task4_submission, weight=10, examples=25),
     Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
+    Target("task4-clips", _named(CLIPS, _clip_lists), _lengths, weight=10, examples=25),
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
     Target("own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
