@@ -177,11 +177,27 @@ def renamed(name: str) -> str:
 
 def theirs(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
     """What PyTorch's network gives from the same weights and batches, see `baselines/torch_lockstep.py`."""
+    return train_there(
+        folder, ours.weights, ours.x, ours.y_there, model=ours.pair.torch, amsgrad=ours.pair.amsgrad,
+        rate=LEARNING_RATE, gradients=True,
+    )  # fmt: skip
+
+
+def train_there(
+    folder: Path, weights: Mapping[str, np.ndarray], x: np.ndarray, y: np.ndarray, **settings: Any
+) -> dict[str, np.ndarray]:
+    """Trains a network in PyTorch, see `baselines/torch_lockstep.py`.
+
+    Args:
+        folder: for files.
+        weights: the first ones, by published names.
+        x: batches, (steps, B, T, F, C).
+        y: targets, (steps, B, ...).
+        settings: `model`, `rate`, `amsgrad` and `gradients`; if there are any, `options` of the model as JSON.
+    """
     given, result = folder / "given.npz", folder / "result.npz"
-    weights: dict[str, Any] = {f"weights/{renamed(name)}": array for name, array in ours.weights.items()}
-    np.savez(
-        given, model=ours.pair.torch, amsgrad=ours.pair.amsgrad, epsilon=EPSILON, x=ours.x, y=ours.y_there, **weights
-    )
+    arrays: dict[str, Any] = {f"weights/{renamed(name)}": array for name, array in weights.items()}
+    np.savez(given, x=x, y=y, **{"options": "{}", "epsilon": EPSILON, **settings, **arrays})
     subprocess.run([str(torch_python()), str(THEIRS), str(given), str(result)], check=True)
     return dict(np.load(result))
 

@@ -34,7 +34,7 @@ NAMES = (
     "recordings",
     "waiting",
 )
-ON_REQUEST = ("gpu", "gpu_runs")  # need a GPU; the second takes hours
+ON_REQUEST = ("gpu", "gpu_runs", "learning_curves")  # two need a GPU; the last two take long
 
 
 def measured(name: str, quick: bool) -> dict:

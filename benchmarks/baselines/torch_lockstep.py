@@ -2,12 +2,14 @@
 
     python benchmarks/baselines/torch_lockstep.py GIVEN.npz RESULT.npz
 
-GIVEN holds `model`, a name in `torch_models.MODELS`; `amsgrad` and `epsilon` of Adam; `x` (steps, B, T, F, C) and `y`
+GIVEN holds `model`, a name in `torch_models.MODELS`, and as JSON `options` that it is built with; `rate`, `amsgrad` and
+`epsilon` of Adam; whether `gradients` are wanted; `x` (steps, B, T, F, C) and `y`
 (steps, B, ...), the batches; and under "weights/<name>" the arrays of the state dict. RESULT gets `losses` (steps,), in
 float32 as trained; and of the first batch the gradients, "float32/<name>" and "float64/<name>", and the outputs in
 float32, "outputs/<name>".
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from typing import Any, cast
@@ -28,7 +30,7 @@ class Given:
 
     def __init__(self, arrays: Mapping[str, np.ndarray], kind: torch.dtype):
         name = str(arrays["model"])
-        self.model: nn.Module = torch_models.MODELS[name]().to(kind)
+        self.model: nn.Module = torch_models.MODELS[name](**json.loads(str(arrays["options"]))).to(kind)
         weights = {key.removeprefix("weights/"): array for key, array in arrays.items() if key.startswith("weights/")}
         missing, unexpected = self.model.load_state_dict({k: torch.tensor(v) for k, v in weights.items()}, strict=False)
         if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
@@ -63,9 +65,9 @@ class _Kept(Tensor):
         return self.as_subclass(Tensor)
 
 
-def train(given: Given, amsgrad: bool, epsilon: float) -> list[float]:
+def train(given: Given, rate: float, amsgrad: bool, epsilon: float) -> list[float]:
     """Trains on one batch after another; returns their losses."""
-    optimizer = torch.optim.Adam(given.model.parameters(), 1e-3, eps=epsilon, amsgrad=amsgrad)
+    optimizer = torch.optim.Adam(given.model.parameters(), rate, eps=epsilon, amsgrad=amsgrad)
     losses = []
     for step in range(len(given.x)):
         losses.append(given.loss_of(step).item())
@@ -77,12 +79,14 @@ def main(source: str, target: str) -> None:
     """Does what the module says."""
     arrays = dict(np.load(source))
     results: dict[str, np.ndarray] = {}
-    for name, kind in (("float64", torch.float64), ("float32", torch.float32)):
+    kinds = {"float64": torch.float64, "float32": torch.float32} if arrays["gradients"] else {}
+    for name, kind in kinds.items():
         given = Given(arrays, kind)
         given.loss_of(0)
         results |= {f"{name}/{key}": gradient for key, gradient in given.gradients().items()}
         results |= {f"outputs/{key}": output.detach().numpy() for key, output in given.outputs.items()}
-    results["losses"] = np.array(train(Given(arrays, torch.float32), bool(arrays["amsgrad"]), float(arrays["epsilon"])))
+    adam = float(arrays["rate"]), bool(arrays["amsgrad"]), float(arrays["epsilon"])
+    results["losses"] = np.array(train(Given(arrays, torch.float32), *adam))
     np.savez(target, **cast(dict[str, Any], results))
 
 

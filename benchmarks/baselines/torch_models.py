@@ -103,9 +103,10 @@ class TwoStage(nn.Module):
 class Segmentation(nn.Module):
     """Time-frequency segmentation: blocks without pooling, a mask for each class, global weighted rank pooling."""
 
-    def __init__(self, n_classes: int = 41, decay: float = 0.9998):
+    def __init__(
+        self, n_classes: int = 41, decay: float = 0.9998, filters: Sequence[int] = (32, 64, 128, 128)
+    ):
         super().__init__()
-        filters = (32, 64, 128, 128)
         self.blocks = nn.Sequential(*(ConvBlock(n, m, None) for n, m in zip((1, *filters), filters)))  # noqa: B905
         self.final = nn.Conv2d(filters[-1], n_classes, 1)
         self.decay = decay
@@ -196,7 +197,7 @@ def _maximum(x: Tensor) -> Tensor:
     return x.amax(3)
 
 
-MODELS: dict[str, Callable[[], nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn5": lambda: Cnn(Conv5, FILTERS, _mean, 10),
     "cnn9": lambda: Cnn(ConvBlock, FILTERS, _maximum, 10),
     "cnn13": lambda: Cnn(ConvBlock, (*FILTERS, 1024, 2048), _maximum, 10),

@@ -1,0 +1,143 @@
+"""Segmentation learned here and in PyTorch, from the same first weights and batches, over several seeds.
+
+python -m benchmarks.learning_curves [--quick]
+
+In float32 both round, ReLUs whose input is all but zero flip, and two trainings part after some dozens of steps.
+Whether one learns more slowly shows in means over seeds, beside the same training here from weights that are disturbed
+by as much as rounding does.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmarks.lockstep import EPSILON, train_there
+from benchmarks.measure import Figure, Goal, run_alone, short, table, task
+from benchmarks.workers import NO_TORCH, torch_python
+from common.commands import prepare_data
+from common.pipeline import train_stream
+from common.system import load_system
+from common.torch_weights import load_state, torch_state
+
+TITLE = (
+    "Segmentation learned from the demo's mixtures here and in PyTorch: mean loss of each hundred iterations from the "
+    "same first weights and batches, and here from weights disturbed by 5e-6"
+)
+ROUNDS, PART = 7, 100  # parts, and iterations of each
+DISTURBED = 5e-6  # of each weight, about what float32 rounds in the first step
+
+
+class Data:
+    """The demo's mixtures as batches.
+
+    Attributes:
+        settings: of the task.
+        system: module of the network.
+        network: its settings.
+    """
+
+    def __init__(self, folder: Path, quick: bool):
+        preset = ("simulation.preset=fixture",) if quick else ()
+        self.settings = task("segmentation-demo", folder, *preset)
+        self.system = load_system(self.settings.family, self.settings.system)
+        self.network = self.system.NetworkConfig(**self.settings.network)
+        (self.store,) = prepare_data(self.settings)
+        self.groups = [str(number) for number in self.settings.folds[0].train if str(number) in self.store.groups]
+
+    def batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), in the order of a seed."""
+        pipeline, stage = self.settings.pipeline, self.stage
+        mean, deviation = self.store.statistics(self.groups)
+        stream = train_stream(
+            self.store.shards(self.groups), self.store.schema, stage.targets, seed=seed, last_batch="drop",
+            sequence_frames=pipeline.sequence_frames, batch_size=pipeline.batch_size,
+        )  # fmt: skip
+        taken = list(stream.take(steps).as_numpy_iterator())
+        x = np.stack([(features.astype(np.float32) - mean) / deviation for features, _ in taken])
+        return x, np.stack([targets["clip"] for _, targets in taken])
+
+    @property
+    def stage(self) -> Any:
+        """The training of the network, global weighted rank pooling."""
+        return self.system.stages(self.settings)[0]
+
+    def new_network(self, seed: int) -> keras.Model:
+        """A network with the first weights of a seed."""
+        keras.utils.set_random_seed(seed)
+        return self.stage.build((None, *self.store.statistics(self.groups)[0].shape))
+
+
+def learn_here(data: Data, network: keras.Model, x: np.ndarray, y: np.ndarray) -> list[float]:
+    """Trains on one batch after another; returns their losses."""
+    rate = data.settings.training.learning_rate
+    network.compile(keras.optimizers.Adam(rate, epsilon=EPSILON), dict(data.stage.losses), jit_compile=False)
+    losses = []
+    for features, tags in zip(x, y, strict=True):
+        network.reset_metrics()
+        losses.append(float(network.train_on_batch(features, {"clip": tags}, return_dict=True)["loss"]))
+    return losses
+
+
+def learn(data: Data, seed: int, steps: int, folder: Path) -> dict[str, list[float]]:
+    """Losses of a seed's batches: here, in PyTorch, and here from disturbed weights."""
+    x, y = data.batches(seed, steps)
+    network, names = data.new_network(seed), data.system.torch_names(data.network)
+    weights = torch_state(network, names)
+    rng = np.random.default_rng(seed)
+    disturbed = {
+        name: array * (1 + DISTURBED * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in weights.items()
+    }
+    options = {"n_classes": y.shape[2], "decay": data.network.gwrp_decay, "filters": data.network.filters}
+    there = train_there(
+        folder, weights, x, y, model="segmentation", options=json.dumps(options), amsgrad=False,
+        rate=data.settings.training.learning_rate, gradients=False,
+    )  # fmt: skip
+    other = data.new_network(seed)
+    load_state(other, disturbed, names)
+    return {
+        "ours": learn_here(data, network, x, y),
+        "PyTorch": there["losses"].tolist(),
+        "ours, disturbed": learn_here(data, other, x, y),
+    }
+
+
+def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
+    """Learns from several seeds, of which each gives the batches and the first weights."""
+    seeds, steps = (1, 4) if quick else (5, ROUNDS * PART)
+    work = "mean loss of segmentation in the last hundred of 700 iterations, ours over PyTorch's"
+    if torch_python() is None:
+        return [Goal(work, None, 1.1, "times", False, reason=NO_TORCH)]
+    data, results = Data(folder, quick), list[Figure | Goal]()
+    curves = [learn(data, seed, steps, folder) for seed in range(seeds)]
+    parts = {
+        side: np.array([np.mean(np.array_split(curve[side], min(ROUNDS, steps)), axis=1) for curve in curves])
+        for side in curves[0]
+    }  # (seeds, parts) each
+    last = {side: values[:, -1] for side, values in parts.items()}
+    spread = {side: f"{short(values.min())} to {short(values.max())}" for side, values in last.items()}
+    details = "; ".join(f"{side} {short(float(values.mean()))} ({spread[side]})" for side, values in last.items())
+    ratio = float(last["ours"].mean() / last["PyTorch"].mean())
+    results.append(Goal(work, ratio, 1.1, "times", False, details, "see the table: seeds differ by more"))
+    for side, values in parts.items():
+        for seed, row in [*enumerate(values), ("mean", values.mean(axis=0))]:
+            for number, value in enumerate(row, start=1):
+                results.append(Figure(f"{side}, seed {seed}: {number}", float(value), "nats"))
+    return results
+
+
+def curves_table(figures: Sequence[Figure]) -> str:
+    """One row for each training, one column for each hundred of iterations."""
+    rows: dict[str, list[str]] = {}
+    for figure in figures:
+        rows.setdefault(figure.name.partition(": ")[0], []).append(short(figure.value))
+    columns = [f"{PART * number}" for number in range(1, 1 + len(next(iter(rows.values()), [])))]
+    return table(["mean loss up to iteration", *columns], [[name, *cells] for name, cells in rows.items()])
+
+
+if __name__ == "__main__":
+    run_alone(TITLE, measure, to_table=curves_table)
