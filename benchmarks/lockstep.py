@@ -199,7 +199,7 @@ def train_there(
     arrays: dict[str, Any] = {f"weights/{renamed(name)}": array for name, array in weights.items()}
     np.savez(given, x=x, y=y, **{"options": "{}", "epsilon": EPSILON, **settings, **arrays})
     subprocess.run([str(torch_python()), str(THEIRS), str(given), str(result)], check=True)
-    return dict(np.load(result))
+    return dict(np.load(result, allow_pickle=False))
 
 
 def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:

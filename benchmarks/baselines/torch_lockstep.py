@@ -77,7 +77,7 @@ def train(given: Given, rate: float, amsgrad: bool, epsilon: float) -> list[floa
 
 def main(source: str, target: str) -> None:
     """Does what the module says."""
-    arrays = dict(np.load(source))
+    arrays = dict(np.load(source, allow_pickle=False))
     results: dict[str, np.ndarray] = {}
     kinds = {"float64": torch.float64, "float32": torch.float32} if arrays["gradients"] else {}
     for name, kind in kinds.items():
