@@ -1,7 +1,7 @@
 """Own recordings of sounds: those of each class, and which of them come from one source.
 
 Sources are told by a table `metadata.csv` with the columns file and group, in the folder of the
-recordings or in the folder above it; or else by one folder a source, <class>/<source>/*.wav.
+recordings or in the folder above it; or else by one folder a source, `<class>/<source>/`.
 """
 
 import os
