@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from common import extraction, source_groups
 from common.audio import read_audio
 from common.errors import DataError
 from common.feature_store import MANIFEST, FeatureStore
-from common.folds import FoldConfig
 from common.parallel import ParallelConfig
 from common.pipeline_config import PipelineConfig
 from common.simulation.dataset_folder import check_finished
@@ -29,7 +28,6 @@ from seld.recording_list import LIST_NAME, Place, Recording, group_members
 logger = logging.getLogger(__name__)
 
 _FORM = 1  # counts up when the contents of a record change
-GROUP = "group"  # of the facts of a store
 
 
 class ExtractionTask(Protocol):
@@ -47,14 +45,6 @@ class ExtractionTask(Protocol):
     def pipeline(self) -> PipelineConfig: ...
     @property
     def parallel(self) -> ParallelConfig: ...
-
-
-@runtime_checkable
-class TrainedTask(Protocol):
-    """The settings of a task that also say which splits serve for what."""
-
-    @property
-    def folds(self) -> tuple[FoldConfig, ...]: ...
 
 
 class SilentRecordingError(DataError):
