@@ -1,4 +1,5 @@
-"""python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]: recordings to TFRecord shards."""
+"""python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]: recordings to TFRecord
+shards."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""python predict.py RUN_DIRECTORY AUDIO...: events, directions and figures of any recordings, by a trained run."""
+"""python predict.py RUN_DIRECTORY AUDIO...: events, directions and figures of any recordings, by a
+trained run."""
 
 import sys
 

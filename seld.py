@@ -1,4 +1,5 @@
-"""python seld.py <task-id> <job-id>: trains and scores a sound event localization and detection system."""
+"""python seld.py <task-id> <job-id>: trains and scores a sound event localization and detection
+system."""
 
 import sys
 

@@ -1,4 +1,5 @@
-"""python simulate.py <task-id> [--preset P] [--annotations DIR]: a dataset in the layout of the real one."""
+"""python simulate.py <task-id> [--preset P] [--annotations DIR]: a dataset in the layout of the
+real one."""
 
 import sys
 

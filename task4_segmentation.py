@@ -1,4 +1,5 @@
-"""python task4_segmentation.py [<task-id> <job-id>]: time-frequency segmentation; default task: segmentation."""
+"""python task4_segmentation.py [<task-id> <job-id>]: time-frequency segmentation; default task:
+segmentation."""
 
 import sys
 

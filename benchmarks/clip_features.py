@@ -1,4 +1,5 @@
-"""Log-mel features of clips of task 4 with resampling: ours beside librosa's, with one process and with two.
+"""Log-mel features of clips of task 4 with resampling: ours beside librosa's, with one process and
+with two.
 
 python -m benchmarks.clip_features [--quick]
 """
@@ -39,7 +40,8 @@ def ours(path: Path) -> np.ndarray:
 
 
 def sum_of(path: Path) -> float:
-    """What a process hands back of one clip, so that its work is measured and not the way of the features."""
+    """What a process hands back of one clip, so that its work is measured and not the way of the
+    features."""
     keep_freed_memory()  # as the processes of an extraction do
     return float(ours(path).sum())
 
@@ -57,7 +59,8 @@ def clip_s(route: Callable[[Path], object], paths: list[Path]) -> float:
 
 
 def throughput(paths: list[Path], processes: int) -> float:
-    """Clips per second of so many running processes with one thread each; starting them does not count.
+    """Clips per second of so many running processes with one thread each; starting them does not
+    count.
 
     One process is this one, on one core.
     """
@@ -77,7 +80,9 @@ def check_equal(path: Path) -> None:
     """Raises ArithmeticError where the two ways do not lead to the same features."""
     apart = float(np.abs(ours(path) - clip_log_mel(path, FEATURES, RATE_HZ, CLIP_S)).max())
     if not apart <= 1e-2:
-        raise ArithmeticError(f"Ours and librosa's features are {apart:.3g} dB apart. Expected: at most 0.01.")
+        raise ArithmeticError(
+            f"Ours and librosa's features are {apart:.3g} dB apart. Expected: at most 0.01."
+        )
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
@@ -87,9 +92,12 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     check_equal(paths[0])
     many = (paths * n_many)[:n_many]
     timings = in_turns(
-        {"ours": partial(clip_s, ours, paths), "librosa": partial(clip_s, librosa_route, paths)}, repeats
+        {"ours": partial(clip_s, ours, paths), "librosa": partial(clip_s, librosa_route, paths)},
+        repeats,
     )
-    rates = in_turns({"one": partial(throughput, many, 1), "two": partial(throughput, many, 2)}, repeats)
+    rates = in_turns(
+        {"one": partial(throughput, many, 1), "two": partial(throughput, many, 2)}, repeats
+    )
     return [_speed_goal(timings), _throughput_goal(rates)]
 
 
@@ -120,7 +128,11 @@ def _throughput_goal(rates: dict[str, Timing]) -> Goal:
         "times the throughput",
         at_least=True,
         details=f"one {rates['one'].text('clips/s')}, two {rates['two'].text('clips/s')}",
-        reason="both cores share the bandwidth of the memory" if enough else "this machine has one core",
+        reason=(
+            "both cores share the bandwidth of the memory"
+            if enough
+            else "this machine has one core"
+        ),
     )
 
 

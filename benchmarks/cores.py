@@ -11,7 +11,8 @@ from benchmarks.measure import wall_s
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keeps this program on one core, with one thread in numerical libraries, where the system allows it."""
+    """Keeps this program on one core, with one thread in numerical libraries, where the system
+    allows it."""
     if not hasattr(os, "sched_setaffinity"):
         with threadpool_limits(limits=1):
             yield

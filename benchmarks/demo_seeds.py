@@ -1,4 +1,5 @@
-"""Runs a demo with several seeds, each on simulated recordings of its own, and writes the table into BENCHMARKS.md.
+"""Runs a demo with several seeds, each on simulated recordings of its own, and writes the table
+into BENCHMARKS.md.
 
 python -m benchmarks.demo_seeds [SEED ...] [--task TASK] [--folder runs/seeds] [--set KEY=VALUE ...]
 """
@@ -50,7 +51,10 @@ def seld_numbers(scores: Scores) -> list[float | None]:
 
 def task4_numbers(scores: Scores) -> list[float | None]:
     """Means over classes of tags, events and segments."""
-    return [scores.get(name) for name in ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")]
+    return [
+        scores.get(name)
+        for name in ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")
+    ]
 
 
 def segmentation_numbers(scores: Scores) -> list[float | None]:
@@ -59,10 +63,21 @@ def segmentation_numbers(scores: Scores) -> list[float | None]:
 
 
 SELD_COLUMNS = {
-    "ER": 2, "F": 3, "DOA error, all estimates": 1, "DOA error, matched pairs": 1, "frame recall": 3, "SELD": 3
-}  # fmt: skip
+    "ER": 2,
+    "F": 3,
+    "DOA error, all estimates": 1,
+    "DOA error, matched pairs": 1,
+    "frame recall": 3,
+    "SELD": 3,
+}
 TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
-SEGMENTATION_COLUMNS = {"mAP": 2, "SED F": 2, "mask F": 2, "SI-SDR gain, dB": 1, "gain in events, dB": 1}
+SEGMENTATION_COLUMNS = {
+    "mAP": 2,
+    "SED F": 2,
+    "mask F": 2,
+    "SI-SDR gain, dB": 1,
+    "gain in events, dB": 1,
+}
 TASK4_BASELINES = ("always silent", "always active", "true tags, whole clip")
 DEMOS = {
     "demo": Demo(
@@ -102,14 +117,20 @@ DEMOS = {
         SEGMENTATION_COLUMNS,
         (">= 0.70", ">= 0.52", ">= 0.20", ">= 8", ">= 2"),
         ("gwrp", "gmp", "gap"),
-        ("all classes everywhere", "true tags, everywhere", "true times, all bands", "ideal binary mask"),
+        (
+            "all classes everywhere",
+            "true tags, everywhere",
+            "true times, all bands",
+            "ideal binary mask",
+        ),
         segmentation_numbers,
     ),
 }
 
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
-    """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's folder."""
+    """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's
+    folder."""
     places = [f"{name}_dir={folder}/{task_id}_{name}_s{seed}" for name in ("dataset", "feature")]
     settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
@@ -140,7 +161,9 @@ def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
         lines.append([label, "mean", *_cells(demo, _means(values.values())), ""])
     first = min(runs)
     for label in demo.baselines:
-        lines.append([label, str(first), *_cells(demo, demo.numbers(scores_of(runs[first], label))), ""])
+        lines.append(
+            [label, str(first), *_cells(demo, demo.numbers(scores_of(runs[first], label))), ""]
+        )
     return table(("", "seed", *demo.columns, "minutes"), [*lines, ["aim", "", *demo.aims, "< 10"]])
 
 
@@ -151,7 +174,10 @@ def _means(rows: Any) -> list[float | None]:
 
 def _cells(demo: Demo, values: Sequence[float | None]) -> list[str]:
     digits = demo.columns.values()
-    return ["-" if value is None else f"{value:.{places}f}" for value, places in zip(values, digits, strict=True)]
+    return [
+        "-" if value is None else f"{value:.{places}f}"
+        for value, places in zip(values, digits, strict=True)
+    ]
 
 
 def _minutes(run: Path) -> str:
@@ -164,14 +190,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs a demo with several seeds.")
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument("--task", default="demo", choices=list(DEMOS), help="task id (default demo)")
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "seeds", help="where everything is written")
+    parser.add_argument(
+        "--task", default="demo", choices=list(DEMOS), help="task id (default demo)"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="where everything is written"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--markdown", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     runs = {seed: run_seed(options.task, seed, folder, options.overrides) for seed in options.seeds}
-    command = f"    python -m benchmarks.demo_seeds {' '.join(map(str, options.seeds))} --task {options.task}"
+    command = (
+        f"    python -m benchmarks.demo_seeds {' '.join(map(str, options.seeds))} --task"
+        f" {options.task}"
+    )
     content = f"{seeds_table(DEMOS[options.task], runs)}\n\n{command}\n\n{machine_text(machine())}"
     text = options.markdown.read_text(encoding="utf-8")
     options.markdown.write_text(replace_between(text, options.task, content), encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Event- and segment-based scores of a test set of DCASE task 4: ours beside sed_eval, with and without pandas.
+"""Event- and segment-based scores of a test set of DCASE task 4: ours beside sed_eval, with and
+without pandas.
 
 python -m benchmarks.event_scores [--quick]
 """
@@ -18,7 +19,10 @@ from common.metrics.event_based import event_based_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 
-TITLE = "Scores of events: clips of 10 seconds with 3.6 events on average, the size of the validation set of 2019"
+TITLE = (
+    "Scores of events: clips of 10 seconds with 3.6 events on average, the size of the validation"
+    " set of 2019"
+)
 SEGMENTS_S = (1.0, 0.2)  # of DCASE 2018 and of the published CNNs
 ROUTES = {"sed_eval": "sed_eval", "pandas": "sed_eval fed from tables of pandas"}
 LABELS = [f"class {number}" for number in range(10)]
@@ -61,7 +65,9 @@ def data_frame(clips: list[np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def by_ours(reference: EventTable, estimate: EventTable, segment_s: float) -> dict[str, dict[str, float]]:
+def by_ours(
+    reference: EventTable, estimate: EventTable, segment_s: float
+) -> dict[str, dict[str, float]]:
     """Both kinds of scores: f, er, macro_f and macro_er."""
     return {
         "event": event_based_scores(reference, estimate).main(),
@@ -69,7 +75,9 @@ def by_ours(reference: EventTable, estimate: EventTable, segment_s: float) -> di
     }
 
 
-def by_sed_eval(reference: EventTable, estimate: EventTable, segment_s: float) -> dict[str, dict[str, float]]:
+def by_sed_eval(
+    reference: EventTable, estimate: EventTable, segment_s: float
+) -> dict[str, dict[str, float]]:
     """The same scores by sed_eval, from lists of events."""
     return {
         "event": event_based_by_sed_eval(reference, estimate, LABELS),
@@ -77,11 +85,19 @@ def by_sed_eval(reference: EventTable, estimate: EventTable, segment_s: float) -
     }
 
 
-def check_equal(ours: dict[str, dict[str, float]], other: dict[str, dict[str, float]], route: str) -> None:
+def check_equal(
+    ours: dict[str, dict[str, float]], other: dict[str, dict[str, float]], route: str
+) -> None:
     """Raises ArithmeticError where the scores of two routes differ."""
-    apart = max(abs(ours[kind][key] - value) for kind, scores in other.items() for key, value in scores.items())
+    apart = max(
+        abs(ours[kind][key] - value)
+        for kind, scores in other.items()
+        for key, value in scores.items()
+    )
     if not apart <= 1e-9:
-        raise ArithmeticError(f"Our scores and those of {route} are {apart:.3g} apart. Expected: at most 1e-9.")
+        raise ArithmeticError(
+            f"Our scores and those of {route} are {apart:.3g} apart. Expected: at most 1e-9."
+        )
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
@@ -89,24 +105,30 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     n_clips, repeats = (20, 1) if quick else (1168, 3)
     clips = random_clips(n_clips, 0)
     estimates = distorted(clips, 1)
-    reference, estimate = (EventTable.from_recordings(each, len(LABELS)) for each in (clips, estimates))
+    reference, estimate = (
+        EventTable.from_recordings(each, len(LABELS)) for each in (clips, estimates)
+    )
     true_frame, estimated_frame = data_frame(clips), data_frame(estimates)
     works: dict[str, Callable] = {}
     for segment_s in SEGMENTS_S:
         works[f"ours, {segment_s}"] = partial(by_ours, reference, estimate, segment_s)
         works[f"sed_eval, {segment_s}"] = partial(by_sed_eval, reference, estimate, segment_s)
-        works[f"pandas, {segment_s}"] = partial(events_by_pandas, true_frame, estimated_frame, LABELS, segment_s)
+        works[f"pandas, {segment_s}"] = partial(
+            events_by_pandas, true_frame, estimated_frame, LABELS, segment_s
+        )
         for route in ("sed_eval", "pandas"):
             check_equal(works[f"ours, {segment_s}"](), works[f"{route}, {segment_s}"](), route)
     timings = in_turns({name: partial(core_s, work) for name, work in works.items()}, repeats)
-    return [_goal(timings, route, segment_s, n_clips) for segment_s in SEGMENTS_S for route in ROUTES]
+    return [
+        _goal(timings, route, segment_s, n_clips) for segment_s in SEGMENTS_S for route in ROUTES
+    ]
 
 
 def _goal(timings: dict[str, Timing], route: str, segment_s: float, n_clips: int) -> Goal:
     ours, other = timings[f"ours, {segment_s}"], timings[f"{route}, {segment_s}"]
     return Goal(
-        f"event-based and segment-based ({segment_s:g} s) scores of {n_clips} clips against {ROUTES[route]}, "
-        "equal to 1e-9",
+        f"event-based and segment-based ({segment_s:g} s) scores of {n_clips} clips against"
+        f" {ROUTES[route]}, equal to 1e-9",
         other.median / ours.median,
         10.0,
         "times faster",

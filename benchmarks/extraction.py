@@ -1,4 +1,5 @@
-"""Features of SELDnet from recordings to normalised features on disk: ours beside the published route, on one core.
+"""Features of SELDnet from recordings to normalised features on disk: ours beside the published
+route, on one core.
 
 python -m benchmarks.extraction [--quick]
 """
@@ -21,9 +22,9 @@ from seld.extraction import example_schema, open_store, run
 from seld.simulator import SimulationConfig, simulate_tau2019
 
 TITLE = (
-    "Extraction: features of 60-second ambisonic recordings of 48 kHz, on one core. Ours are flushed shards "
-    "and the statistics that a network's first layer applies; the published route saves spectra, then reads and saves "
-    "them normalised"
+    "Extraction: features of 60-second ambisonic recordings of 48 kHz, on one core. Ours are"
+    " flushed shards and the statistics that a network's first layer applies; the published route"
+    " saves spectra, then reads and saves them normalised"
 )
 Kind = Literal["magnitude_phase", "logmel_intensity"]
 KINDS: tuple[Kind, ...] = ("magnitude_phase", "logmel_intensity")
@@ -31,12 +32,15 @@ KINDS: tuple[Kind, ...] = ("magnitude_phase", "logmel_intensity")
 
 def dataset(folder: Path, recordings: int, recording_s: float) -> None:
     """Writes the recordings that are extracted."""
-    simulation = SimulationConfig(preset="fixture", recordings_per_split={1: recordings}, duration_s=recording_s)
+    simulation = SimulationConfig(
+        preset="fixture", recordings_per_split={1: recordings}, duration_s=recording_s
+    )
     simulate_tau2019(folder, simulation, formats=("foa",), splits=(1,), progress=False)
 
 
 class Routes:
-    """Both ways from recordings to features; each call starts anew and leaves its files for what comes after.
+    """Both ways from recordings to features; each call starts anew and leaves its files for what
+    comes after.
 
     Args:
         folder: holds the dataset, and the features below `features/`.
@@ -50,7 +54,9 @@ class Routes:
 
     def settings(self, kind: Kind) -> TaskConfig:
         """The task whose features are extracted."""
-        settings = task("1", self.folder, f"features.kind={kind}", f"dataset.recording_s={self.recording_s}")
+        settings = task(
+            "1", self.folder, f"features.kind={kind}", f"dataset.recording_s={self.recording_s}"
+        )
         return settings.model_copy(update={"feature_dir": self.folder / "features" / kind})
 
     def ours(self, kind: Kind) -> float:
@@ -59,7 +65,10 @@ class Routes:
         shutil.rmtree(settings.feature_dir, ignore_errors=True)
         os.sync()  # else ours, which flushes its files, waits for those of the other route
         with one_core():
-            return wall_s(partial(run, settings, ["dev"], progress=False, whole_task=False)) / self.recordings
+            return (
+                wall_s(partial(run, settings, ["dev"], progress=False, whole_task=False))
+                / self.recordings
+            )
 
     def published(self) -> float:
         """Seconds per recording."""
@@ -80,14 +89,20 @@ class Routes:
 
     def megabytes(self, *names: str) -> float:
         """Size of features per recording."""
-        files = [path for name in names for path in (self.folder / "features" / name).rglob("*") if path.is_file()]
+        files = [
+            path
+            for name in names
+            for path in (self.folder / "features" / name).rglob("*")
+            if path.is_file()
+        ]
         return sum(path.stat().st_size for path in files) / 1e6 / self.recordings
 
     def check_equal(self) -> None:
         """Compares what both ways have left on the disk.
 
         Raises:
-            ArithmeticError: spectra are further apart than the stored numbers are rounded, or statistics differ.
+            ArithmeticError: spectra are further apart than the stored numbers are rounded, or
+                statistics differ.
         """
         settings = self.settings("magnitude_phase")
         store = open_store(settings, "dev")
@@ -95,19 +110,31 @@ class Routes:
         deviation = 0.0
         for shard in store.shards():
             for example in read_shard(shard, schema):
-                magnitude, phase = np.split(example["features"].astype(np.float32), 2, axis=2)  # (T, 1024, 4) each
+                magnitude, phase = np.split(
+                    example["features"].astype(np.float32), 2, axis=2
+                )  # (T, 1024, 4) each
                 path = self.folder / "features" / "raw" / f"{example['name']}.npy"
                 spectra = np.load(path, allow_pickle=False).reshape(magnitude.shape)
                 apart = np.abs(magnitude * np.exp(1j * phase) - spectra) / (np.abs(spectra) + 1e-3)
                 deviation = max(deviation, float(apart.max()))
-        if not deviation <= 2e-3:  # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
-            raise ArithmeticError(f"Ours and the published spectra are {deviation:.3g} of their size apart.")
-        flips = 4 * 2 * np.pi / sum(store.frames())  # rounding decides whether a phase is pi or -pi, in a few frames
+        if (
+            not deviation <= 2e-3
+        ):  # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
+            raise ArithmeticError(
+                f"Ours and the published spectra are {deviation:.3g} of their size apart."
+            )
+        flips = (
+            4 * 2 * np.pi / sum(store.frames())
+        )  # rounding decides whether a phase is pi or -pi, in a few frames
         for ours, published in zip(store.statistics(), self.published_mean_std, strict=True):
-            flat = np.concatenate(np.split(ours, 2, axis=1)).ravel()  # all magnitudes, then all phases
+            flat = np.concatenate(
+                np.split(ours, 2, axis=1)
+            ).ravel()  # all magnitudes, then all phases
             allowed = np.repeat([1e-4, flips], flat.size // 2) + 1e-3 * np.abs(published)
             if not (np.abs(flat - published) <= allowed).all():
-                raise ArithmeticError(f"Mean or deviation is up to {np.abs(flat - published).max():.3g} apart.")
+                raise ArithmeticError(
+                    f"Mean or deviation is up to {np.abs(flat - published).max():.3g} apart."
+                )
 
 
 def floors(folder: Path, recording_s: float) -> list[Figure]:
@@ -130,7 +157,9 @@ def floors(folder: Path, recording_s: float) -> list[Figure]:
         timings = in_turns({"transforms": timed(transform), "disk": timed(write)}, 5)
     return [
         Figure("floor: Fourier transforms alone, per recording", timings["transforms"].median, "s"),
-        Figure("floor: the same bytes written and flushed, per recording", timings["disk"].median, "s"),
+        Figure(
+            "floor: the same bytes written and flushed, per recording", timings["disk"].median, "s"
+        ),
     ]
 
 
@@ -151,14 +180,19 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     return [
         *_goals(timings, routes),
         Figure("logmel_intensity: per recording", timings["intensity"].median, "s"),
-        Figure("logmel_intensity: on disk per recording", routes.megabytes("logmel_intensity"), "MB"),
+        Figure(
+            "logmel_intensity: on disk per recording", routes.megabytes("logmel_intensity"), "MB"
+        ),
         *floors(folder, recording_s),
     ]
 
 
 def _goals(timings: dict[str, Timing], routes: Routes) -> list[Goal]:
     ours, published = timings["ours"], timings["published"]
-    size, size_published = routes.megabytes("magnitude_phase"), routes.megabytes("raw", "normalised")
+    size, size_published = (
+        routes.megabytes("magnitude_phase"),
+        routes.megabytes("raw", "normalised"),
+    )
     return [
         Goal(
             "SELDnet features of a 60 s recording, from reading to normalised on disk, one core",

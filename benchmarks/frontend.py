@@ -1,4 +1,5 @@
-"""Features that the model computes of 16-bit audio, beside features read from shards: disk, reading, computing.
+"""Features that the model computes of 16-bit audio, beside features read from shards: disk,
+reading, computing.
 
 python -m benchmarks.frontend [--quick]
 """
@@ -20,7 +21,10 @@ from common.pipeline import train_stream
 from seld.extraction import run
 from seld.features import frontend_of
 
-TITLE = "SELDnet's magnitudes and phases computed by the model from 16-bit audio, beside those read from shards"
+TITLE = (
+    "SELDnet's magnitudes and phases computed by the model from 16-bit audio, beside those read"
+    " from shards"
+)
 STORED = {"features": "extraction", "audio": "device"}  # what shards hold, and the setting for it
 TAU_MINUTES = 400  # of the development set
 SEQUENCE_FRAMES = 128
@@ -29,9 +33,15 @@ SEQUENCE_FRAMES = 128
 def batches(store: FeatureStore, frontend: Frontend | None, batch_size: int) -> Iterator[Any]:
     """Endless shuffled training batches of SELDnet's size."""
     stream = train_stream(
-        store.shards(), store.schema, {"sed": ("activity",)}, sequence_frames=SEQUENCE_FRAMES, batch_size=batch_size,
-        shuffle_buffer_mb=256, seed=0, context_frames=context_frames(frontend),
-    )  # fmt: skip
+        store.shards(),
+        store.schema,
+        {"sed": ("activity",)},
+        sequence_frames=SEQUENCE_FRAMES,
+        batch_size=batch_size,
+        shuffle_buffer_mb=256,
+        seed=0,
+        context_frames=context_frames(frontend),
+    )
     return iter(stream)
 
 
@@ -48,19 +58,27 @@ def computing(frontend: Frontend, audio: np.ndarray) -> float:
 
     inputs = keras.Input((None, frontend.channels), dtype="int16")
     features = AudioFeatures(frontend)(inputs)
-    model = keras.Model(inputs, keras.ops.mean(features, axis=(2, 3)))  # an output that is quickly copied
+    model = keras.Model(
+        inputs, keras.ops.mean(features, axis=(2, 3))
+    )  # an output that is quickly copied
     return in_turns({"layer": timed(partial(model.predict_on_batch, audio))}, 5)["layer"].median
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Measures bytes on disk, the rate of batches, and the layer that computes features."""
-    recordings, recording_s, batch_size, n_batches, repeats = (1, 6.0, 2, 1, 1) if quick else (12, 60.0, 16, 22, 5)
+    recordings, recording_s, batch_size, n_batches, repeats = (
+        (1, 6.0, 2, 1, 1) if quick else (12, 60.0, 16, 22, 5)
+    )
     dataset(folder / "dataset", recordings, recording_s)
     streams, megabytes, frontend = {}, {}, None
     for name, setting in STORED.items():
-        settings = task("1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}")
+        settings = task(
+            "1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}"
+        )
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
-        frontend = frontend_of(settings.features, settings.dataset.sample_rate_hz, settings.dataset.channels)
+        frontend = frontend_of(
+            settings.features, settings.dataset.sample_rate_hz, settings.dataset.channels
+        )
         streams[name] = batches(store, frontend, batch_size)
         megabytes[name] = sum(entry.n_bytes for entry in store.entries) / 1e6 / recordings
     routes = {name: timed(partial(take, stream, n_batches)) for name, stream in streams.items()}
@@ -69,14 +87,28 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     frames = batch_size * SEQUENCE_FRAMES
     for name, timing in timings.items():
         results.append(Figure(f"{name}: on disk per recording", megabytes[name], "MB"))
-        results.append(Figure(f"{name}: shuffled training batches", n_batches * frames / timing.median, "frames/s"))
+        results.append(
+            Figure(
+                f"{name}: shuffled training batches", n_batches * frames / timing.median, "frames/s"
+            )
+        )
     layer_s = computing(cast(Frontend, frontend), np.asarray(next(streams["audio"])[0]))
-    return [*results, Figure("audio: features computed by the layer on the CPU", frames / layer_s, "frames/s")]
+    return [
+        *results,
+        Figure("audio: features computed by the layer on the CPU", frames / layer_s, "frames/s"),
+    ]
 
 
 def _size_goal(megabytes_per_minute: float) -> Goal:
     gigabytes = megabytes_per_minute * TAU_MINUTES / 1e3
-    return Goal("shards of TAU 2019 as audio", gigabytes, 10.0, "GB", at_least=False, details="published: 160 GB")
+    return Goal(
+        "shards of TAU 2019 as audio",
+        gigabytes,
+        10.0,
+        "GB",
+        at_least=False,
+        details="published: 160 GB",
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Features of the two-stage systems: our way to log-mel and GCC-PHAT beside that of the published code.
+"""Features of the two-stage systems: our way to log-mel and GCC-PHAT beside that of the published
+code.
 
 python -m benchmarks.gcc_features [--quick]
 """
@@ -22,7 +23,8 @@ FEATURES = FeatureConfig(kind="logmel_gcc")
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """Processor's seconds that `work` takes on one core; what else the machine does counts little."""
+    """Processor's seconds that `work` takes on one core; what else the machine does counts
+    little."""
     with one_core():
         start = time.process_time()
         work()
@@ -32,19 +34,24 @@ def cpu_s(work: Callable[[], object]) -> float:
 def check_equal(ours: np.ndarray, published: np.ndarray) -> None:
     """Raises ArithmeticError where the two ways do not lead to the same features.
 
-    The noise that they are computed of fills every bin. Where bins are all but silent, as those that a resampler cuts
-    off, their phase is rounding: the published route transforms in double precision, ours in single. See `apart_db`.
+    The noise that they are computed of fills every bin. Where bins are all but silent, as those
+    that a resampler cuts off, their phase is rounding: the published route transforms in double
+    precision, ours in single. See `apart_db`.
     """
     apart = float(np.abs(ours - published).max())
     if ours.shape != published.shape or not apart <= 1e-3:
-        raise ArithmeticError(f"Ours and the published features are {apart:.3g} apart. Expected: at most 1e-3.")
+        raise ArithmeticError(
+            f"Ours and the published features are {apart:.3g} apart. Expected: at most 1e-3."
+        )
 
 
 def apart_db(noise_db: float | None) -> float:
-    """Largest difference of the correlations, whose peak is 1, of two seconds without anything above 12 kHz.
+    """Largest difference of the correlations, whose peak is 1, of two seconds without anything
+    above 12 kHz.
 
     Args:
-        noise_db: level of noise in all bins, against full scale; None: the upper quarter of the bins is empty.
+        noise_db: level of noise in all bins, against full scale; None: the upper quarter of the
+            bins is empty.
     """
     import soxr
 
@@ -58,7 +65,8 @@ def apart_db(noise_db: float | None) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures both ways in turns on the same noise, and checks that they agree; `folder` is not needed."""
+    """Measures both ways in turns on the same noise, and checks that they agree; `folder` is not
+    needed."""
     duration_s, repeats = (2.0, 1) if quick else (60.0, 5)
     rng = np.random.default_rng(0)
     audio = 0.1 * rng.standard_normal((round(duration_s * RATE_HZ), 4)).astype(np.float32)
@@ -84,8 +92,16 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         ),
         Figure("logmel_gcc: with resampling from 48 kHz", timings["resampled"].median, "s"),
         Figure("logmel: per recording", timings["levels"].median, "s"),
-        Figure("GCC-PHAT, ours from published: a quarter of the bins empty", apart_db(None), "of the peak"),
-        Figure("GCC-PHAT, ours from published: noise at -100 dB in all bins", apart_db(-100), "of the peak"),
+        Figure(
+            "GCC-PHAT, ours from published: a quarter of the bins empty",
+            apart_db(None),
+            "of the peak",
+        ),
+        Figure(
+            "GCC-PHAT, ours from published: noise at -100 dB in all bins",
+            apart_db(-100),
+            "of the peak",
+        ),
         Figure("floor: Fourier transforms alone", floor_s(duration_s, repeats), "s"),
     ]
 

@@ -2,8 +2,9 @@
 
 python -m benchmarks.gpu [--quick]
 
-Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch` each. JAX needs its
-wheels for CUDA. Without a GPU nothing but the names of the goals appear; --quick runs the least of it on the CPU.
+Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch`
+each. JAX needs its wheels for CUDA. Without a GPU nothing but the names of the goals appear;
+--quick runs the least of it on the CPU.
 """
 
 from collections.abc import Mapping
@@ -16,9 +17,16 @@ from benchmarks.measure import Figure, Goal, Timing, in_turns, pivot_table, run_
 from benchmarks.training_steps import CNN9, CRNN10, SEGMENTATION, SELDNET, Size, request
 from benchmarks.workers import NO_TORCH, our_worker, torch_python, torch_worker
 
-TITLE = "Training steps on a GPU: forward, backward and optimizer, on JAX with XLA, without the pipeline"
+TITLE = (
+    "Training steps on a GPU: forward, backward and optimizer, on JAX with XLA, without the"
+    " pipeline"
+)
 NO_GPU = "no GPU found"
-PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}  # and what JAX calls them
+PRECISIONS = {
+    "float32": "float32",
+    "tf32": "tensorfloat32",
+    "bfloat16": "default",
+}  # and what JAX calls them
 SIZES = (
     replace(CNN9, examples=32),
     Size("CNN5", "cnn5", 32, torch="cnn5"),
@@ -29,7 +37,9 @@ SIZES = (
     Size("CRNN", "crnn", 16, torch="crnn", amsgrad=False),
     SELDNET,
 )
-WITHOUT_GRUS = replace(SELDNET, name="SELDnet without its GRUs", overrides=("network.gru_units=[]",), torch="")
+WITHOUT_GRUS = replace(
+    SELDNET, name="SELDnet without its GRUs", overrides=("network.gru_units=[]",), torch=""
+)
 CONVOLUTIONAL = ("CNN9, average pooling", "CNN5", "CNN13", "segmentation, rank pooling")
 LIMITS_MS = {"CNN9, average pooling": 10.0, "CRNN10": 12.0}  # published: 200 and 210 ms
 
@@ -58,14 +68,21 @@ def measured_steps(size: Size, precision: str, quick: bool) -> Steps:
     with ExitStack() as stack:
         ours = stack.enter_context(our_worker(environment))
         loaded = ours.ask("load", **request(size, quick, precision))
-        peak = ours.ask("peak", size=256 if quick else 8192, precision=precision)["operations_per_s"]
+        peak = ours.ask("peak", size=256 if quick else 8192, precision=precision)[
+            "operations_per_s"
+        ]
         routes = {"ours": ours.seconds}
         if size.torch and torch_python():
             theirs = stack.enter_context(torch_worker(keeps_memory=True))
             theirs.ask(
-                "load", model=size.torch, shape=loaded["shape"], precision=precision, training=True,
-                amsgrad=size.amsgrad, device="cpu" if quick else "cuda",
-            )  # fmt: skip
+                "load",
+                model=size.torch,
+                shape=loaded["shape"],
+                precision=precision,
+                training=True,
+                amsgrad=size.amsgrad,
+                device="cpu" if quick else "cuda",
+            )
             routes["PyTorch"] = theirs.seconds
         ours.seconds()  # compiles
         timings = in_turns(routes, 1 if quick else 20)
@@ -78,10 +95,14 @@ def figures(size: Size, precision: str, steps: Steps) -> list[Figure]:
     results = [
         Figure(f"{name}: one step", 1000 * seconds, "ms"),
         Figure(f"{name}: examples", steps.shape[0] / seconds, "1/s"),
-        Figure(f"{name}: share of the matrix peak", 100 * steps.operations / seconds / steps.peak, "%"),
+        Figure(
+            f"{name}: share of the matrix peak", 100 * steps.operations / seconds / steps.peak, "%"
+        ),
     ]
     if "PyTorch" in steps.timings:
-        results.append(Figure(f"{name}: PyTorch, one step", 1000 * steps.timings["PyTorch"].median, "ms"))
+        results.append(
+            Figure(f"{name}: PyTorch, one step", 1000 * steps.timings["PyTorch"].median, "ms")
+        )
     return results
 
 
@@ -89,7 +110,8 @@ def goals(measured: Mapping[tuple[str, str], Steps]) -> list[Goal]:
     """The goals of a GPU.
 
     Args:
-        measured: steps by name of the network and precision; what is missing was not measured, for want of a GPU.
+        measured: steps by name of the network and precision; what is missing was not measured, for
+            want of a GPU.
     """
     results = []
     for name, limit_ms in LIMITS_MS.items():
@@ -98,9 +120,14 @@ def goals(measured: Mapping[tuple[str, str], Steps]) -> list[Goal]:
             milliseconds = 1000 * steps.timings["ours"].median if steps else None
             details = steps.timings["ours"].text("ms", 1000) if steps else ""
             title = f"training step of {name} on a GPU, {precision}"
-            results.append(Goal(title, milliseconds, limit_ms, "ms", False, details, "" if steps else NO_GPU))
+            results.append(
+                Goal(title, milliseconds, limit_ms, "ms", False, details, "" if steps else NO_GPU)
+            )
     for name in CONVOLUTIONAL:
-        results += [_against_torch(name, precision, measured.get((name, precision))) for precision in PRECISIONS]
+        results += [
+            _against_torch(name, precision, measured.get((name, precision)))
+            for precision in PRECISIONS
+        ]
     return results
 
 
@@ -114,25 +141,37 @@ def _against_torch(name: str, precision: str, steps: Steps | None) -> Goal:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all networks in all precisions where there is a GPU; with `quick` SELDnet, on the CPU."""
+    """Measures all networks in all precisions where there is a GPU; with `quick` SELDnet, on the
+    CPU."""
     if not gpu_names() and not quick:
         return list(goals({}))
-    sizes, precisions = ((SELDNET, WITHOUT_GRUS), ("float32",)) if quick else ((*SIZES, WITHOUT_GRUS), PRECISIONS)
+    sizes, precisions = (
+        ((SELDNET, WITHOUT_GRUS), ("float32",)) if quick else ((*SIZES, WITHOUT_GRUS), PRECISIONS)
+    )
     measured = {
-        (size.name, precision): measured_steps(size, precision, quick) for size in sizes for precision in precisions
+        (size.name, precision): measured_steps(size, precision, quick)
+        for size in sizes
+        for precision in precisions
     }
     of_sizes = [
-        figure for size in sizes for precision in precisions
+        figure
+        for size in sizes
+        for precision in precisions
         for figure in figures(size, precision, measured[size.name, precision])
-    ]  # fmt: skip
+    ]
     shares = [_share_of_grus(precision, measured) for precision in precisions]
     return [*goals(measured if gpu_names() else {}), *of_sizes, *shares]
 
 
 def _share_of_grus(precision: str, measured: Mapping[tuple[str, str], Steps]) -> Figure:
-    """How much of SELDnet's step its GRUs take: a loop over the frames, shorter only with fewer, larger steps of it."""
-    whole, without = (measured[size.name, precision].timings["ours"].median for size in (SELDNET, WITHOUT_GRUS))
-    return Figure(f"SELDnet, {precision}: share of its GRUs", max(0.0, 100 * (1 - without / whole)), "%")
+    """How much of SELDnet's step its GRUs take: a loop over the frames, shorter only with fewer,
+    larger steps of it."""
+    whole, without = (
+        measured[size.name, precision].timings["ours"].median for size in (SELDNET, WITHOUT_GRUS)
+    )
+    return Figure(
+        f"SELDnet, {precision}: share of its GRUs", max(0.0, 100 * (1 - without / whole)), "%"
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Whole runs on a GPU: simulates recordings, trains systems at their published sizes for one fold, and measures both.
+"""Whole runs on a GPU: simulates recordings, trains systems at their published sizes for one fold,
+and measures both.
 
-python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown FILE] [--json FILE]
+python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown
+FILE] [--json FILE]
 
-The work is done by the programs that a user starts. A killed benchmark goes on from there when it is started again with
-the same options. JAX needs its own wheels for CUDA; TensorFlow only reads the data then, on the CPU.
+The work is done by the programs that a user starts. A killed benchmark goes on from there when it
+is started again with the same options. JAX needs its own wheels for CUDA; TensorFlow only reads the
+data then, on the CPU.
 """
 
 import argparse
@@ -35,27 +38,61 @@ from seld.score import format_score
 
 TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
 TASKS = ("1", "two-stage")
-PROGRAMS = {"simulation": "simulate.py", "extraction": "batch_feature_extraction.py", "training": "seld.py"}
+PROGRAMS = {
+    "simulation": "simulate.py",
+    "extraction": "batch_feature_extraction.py",
+    "training": "seld.py",
+}
 DATA_STEPS = ("simulation", "extraction")
 FINISHED = "training.json"  # of a stage, see `common.training`
 NO_GPU = "no GPU found: nvidia-smi is missing or names none"
-SCORES = {"er": "ER", "f": "F", "doa_error_deg": "DOA error", "frame_recall": "frame recall", "seld_error": "SELD"}
-LINES = {"all": "trained", "always silent": "always silent", "published": "published, real recordings"}
-DATA_SETTINGS = ("seed", "dataset", "feature", "simulation", "parallel")  # what simulation and extraction depend on
+SCORES = {
+    "er": "ER",
+    "f": "F",
+    "doa_error_deg": "DOA error",
+    "frame_recall": "frame recall",
+    "seld_error": "SELD",
+}
+LINES = {
+    "all": "trained",
+    "always silent": "always silent",
+    "published": "published, real recordings",
+}
+DATA_SETTINGS = (
+    "seed",
+    "dataset",
+    "feature",
+    "simulation",
+    "parallel",
+)  # what simulation and extraction depend on
 # The least amount of work, which only shows that everything works.
 QUICK_DATA = ("dataset.recording_s=6",)
-QUICK_TRAINING = ("training.epochs=2", "training.iterations_per_epoch=2", "pipeline.batch_size=2", "run.device=cpu")
+QUICK_TRAINING = (
+    "training.epochs=2",
+    "training.iterations_per_epoch=2",
+    "pipeline.batch_size=2",
+    "run.device=cpu",
+)
 QUICK_SYSTEM = {
     "seldnet": (
-        "pipeline.sequence_frames=32", "network.n_filters=4", "network.gru_units=[4]", "network.dense_units=[4]",
+        "pipeline.sequence_frames=32",
+        "network.n_filters=4",
+        "network.gru_units=[4]",
+        "network.dense_units=[4]",
     ),
     "two_stage": (
-        "pipeline.sequence_frames=64", "pipeline.sequence_hop_frames=32", "network.filters=[4, 4]",
-        "network.gru_units=4", "training.validation_recordings=1", "training.training_recordings=1",
+        "pipeline.sequence_frames=64",
+        "pipeline.sequence_hop_frames=32",
+        "network.filters=[4, 4]",
+        "network.gru_units=4",
+        "training.validation_recordings=1",
+        "training.training_recordings=1",
     ),
-}  # fmt: skip
+}
 ENVIRONMENT = {
-    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # JAX would take three quarters of the memory, whatever it needs
+    "XLA_PYTHON_CLIENT_PREALLOCATE": (
+        "false"
+    ),  # JAX would take three quarters of the memory, whatever it needs
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # as TensorFlow would take all of it
 }
 
@@ -109,13 +146,23 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
     """
     given = load_task(ROOT / "params.yaml", task_id)
     if given.family != "seld":
-        raise ConfigError(f"Expected: tasks of the family seld. Received: {task_id!r}, of {given.family}.")
+        raise ConfigError(
+            f"Expected: tasks of the family seld. Received: {task_id!r}, of {given.family}."
+        )
     preset = options.preset or ("fixture" if options.quick else "gpu")
-    places = [f"{name}_dir={json.dumps(str(folder / preset / name))}" for name in ("dataset", "feature", "output")]
+    places = [
+        f"{name}_dir={json.dumps(str(folder / preset / name))}"
+        for name in ("dataset", "feature", "output")
+    ]
     data = [*places, f"simulation.preset={preset}", *(QUICK_DATA if options.quick else ())]
     fold = json.dumps([given.folds[0].model_dump(mode="json")])
     quick = [*QUICK_TRAINING, *QUICK_SYSTEM.get(given.system, ())] if options.quick else []
-    training = [f"folds={fold}", f"run.backend={options.backend}", *quick, *_limits(options, task_id)]
+    training = [
+        f"folds={fold}",
+        f"run.backend={options.backend}",
+        *quick,
+        *_limits(options, task_id),
+    ]
     for setting in options.overrides:
         (data if setting.startswith(DATA_SETTINGS) else training).append(setting)
     task = load_task(ROOT / "params.yaml", task_id, [*data, *training])
@@ -123,12 +170,15 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
 
 
 def _limits(options: argparse.Namespace, task_id: str) -> Iterator[str]:
-    """Settings from `--epochs` and `--iterations`: numbers for all tasks, or `<task-id>=<number>` for one."""
+    """Settings from `--epochs` and `--iterations`: numbers for all tasks, or `<task-id>=<number>`
+    for one."""
     for key, values in (("epochs", options.epochs), ("iterations_per_epoch", options.iterations)):
         for value in values:
             named, _, number = value.rpartition("=")
             if named not in ("", *options.tasks):
-                raise ConfigError(f"Expected: a number, or one of --tasks, `=` and a number. Received: {value!r}.")
+                raise ConfigError(
+                    f"Expected: a number, or one of --tasks, `=` and a number. Received: {value!r}."
+                )
             if named in ("", task_id):
                 yield f"training.{key}={number}"
 
@@ -144,18 +194,23 @@ def carry_out(plan: Plan, steps: Path) -> None:
         _timed(steps, plan.command(step))
     stage = partial(stage_under_way, plan.fold, time.time())
     with GpuSampler(samples_file(plan), stage) if uses_gpu(plan.task.run) else nullcontext():
-        _start(plan.command("training"))  # also where it is finished: then it only compares the settings
+        _start(
+            plan.command("training")
+        )  # also where it is finished: then it only compares the settings
 
 
 def _timed(steps: Path, command: Sequence[str]) -> None:
-    """Runs a program unless it is done; keeps its seconds, unless it went on after a stop: those say nothing."""
+    """Runs a program unless it is done; keeps its seconds, unless it went on after a stop: those
+    say nothing."""
     name = shlex.join(command)
     done = read_json(steps) if steps.exists() else {}
     if done.get(name, {}).get("finished"):
         return
     write_json(steps, done | {name: {"finished": False, "seconds": None}})
     seconds = wall_s(partial(_start, command))
-    write_json(steps, done | {name: {"finished": True, "seconds": None if name in done else seconds}})
+    write_json(
+        steps, done | {name: {"finished": True, "seconds": None if name in done else seconds}}
+    )
 
 
 def _start(command: Sequence[str]) -> None:
@@ -184,7 +239,11 @@ def step_figures(plan: Plan, steps: Path) -> list[Figure]:
     """How long recordings and features took, where that was measured."""
     done = read_json(steps)
     seconds = {step: done[shlex.join(plan.command(step))]["seconds"] for step in DATA_STEPS}
-    return [Figure(f"{plan.task_id}: {step}", taken, "s") for step, taken in seconds.items() if taken is not None]
+    return [
+        Figure(f"{plan.task_id}: {step}", taken, "s")
+        for step, taken in seconds.items()
+        if taken is not None
+    ]
 
 
 def stage_figures(plan: Plan) -> list[Figure]:
@@ -208,7 +267,9 @@ def _time_figures(name: str, record: Mapping[str, Any], batch_size: int) -> list
         Figure(f"{name}: iterations", record["epochs"] * iterations, ""),
         Figure(f"{name}: one step", 1000 * step_s, "ms"),
         Figure(f"{name}: examples", batch_size / step_s, "1/s"),
-        Figure(f"{name}: scores after an epoch", statistics.median(scoring_s[1:] or scoring_s), "s"),
+        Figure(
+            f"{name}: scores after an epoch", statistics.median(scoring_s[1:] or scoring_s), "s"
+        ),
         Figure(f"{name}: in all", (sum(training_s) + sum(scoring_s)) / 60, "min"),
     ]
 
@@ -225,7 +286,8 @@ def _gpu_figures(name: str, use: GpuUse | None) -> list[Figure]:
 
 
 def scores_of(plan: Plan) -> dict[str, dict[str, float | None]]:
-    """Official scores of a finished run by line of the table: trained parts, what needs no skill, published values."""
+    """Official scores of a finished run by line of the table: trained parts, what needs no skill,
+    published values."""
     rows = read_json(plan.run / "scores.json")["rows"]
     wanted = [row for row in rows if row["label"] in LINES or row["group"] == "system"]
     return {LINES.get(row["label"], row["label"]): row["scores"]["dcase2019"] for row in wanted}
@@ -255,14 +317,15 @@ def device_text(run: RunConfig) -> str:
     seen = _devices(run.backend)
     if seen.startswith("cpu"):
         raise ConfigError(
-            f"The backend {run.backend} does not see the GPU. Expected: {gpus}. Received: {seen}. Install the backend "
-            "with CUDA, or measure the CPU with --set run.device=cpu."
+            f"The backend {run.backend} does not see the GPU. Expected: {gpus}. Received: {seen}."
+            " Install the backend with CUDA, or measure the CPU with --set run.device=cpu."
         )
     return f"Backend {run.backend}, on {seen}: {gpus}."
 
 
 def _devices(backend: str) -> str:
-    """The devices that a backend computes on, asked in a process of its own, which lets them go again."""
+    """The devices that a backend computes on, asked in a process of its own, which lets them go
+    again."""
     environment = {**ENVIRONMENT, **os.environ, "KERAS_BACKEND": backend}
     command = [sys.executable, "-c", "import keras; print(*keras.distribution.list_devices())"]
     answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -290,7 +353,10 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     of_stages = [figure for plan in plans for figure in stage_figures(plan)]
     scores = {plan.task_id: scores_of(plan) for plan in plans}
     times = [(of_stages, "task, stage"), (of_steps, "task")]
-    tables = [scores_table(scores), *(pivot_table(figures, heading) for figures, heading in times if figures)]
+    tables = [
+        scores_table(scores),
+        *(pivot_table(figures, heading) for figures, heading in times if figures),
+    ]
     return {
         "title": TITLE,
         "figures": [asdict(figure) for figure in (*of_steps, *of_stages)],
@@ -314,17 +380,38 @@ def _command(options: argparse.Namespace) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=TITLE)
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="ID", help=f"default: {' '.join(TASKS)}")
-    parser.add_argument("--preset", help="size of the simulated dataset; default: gpu, with --quick fixture")
-    for name, meaning in (("--epochs", "number of epochs"), ("--iterations", "batches of an epoch")):
+    parser.add_argument(
+        "--tasks", nargs="+", default=list(TASKS), metavar="ID", help=f"default: {' '.join(TASKS)}"
+    )
+    parser.add_argument(
+        "--preset", help="size of the simulated dataset; default: gpu, with --quick fixture"
+    )
+    for name, meaning in (
+        ("--epochs", "number of epochs"),
+        ("--iterations", "batches of an epoch"),
+    ):
         meaning += ": in place of that of all tasks, or of one"
         parser.add_argument(name, nargs="+", default=[], metavar="N|ID=N", help=meaning)
-    parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"], help="of Keras (default jax)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as ever")
-    parser.add_argument("--folder", type=Path, help="where everything is written; default: runs/gpu, none with --quick")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes on the CPU: only shows that it works")
-    parser.add_argument("--json", type=Path, help="write figures, scores and machine to this file, too")
-    parser.add_argument("--markdown", type=Path, help="put the tables into this file, as in BENCHMARKS.md")
+    parser.add_argument(
+        "--backend", default="jax", choices=["jax", "tensorflow"], help="of Keras (default jax)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as ever"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where everything is written; default: runs/gpu, none with --quick",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes on the CPU: only shows that it works"
+    )
+    parser.add_argument(
+        "--json", type=Path, help="write figures, scores and machine to this file, too"
+    )
+    parser.add_argument(
+        "--markdown", type=Path, help="put the tables into this file, as in BENCHMARKS.md"
+    )
     return parser
 
 
@@ -345,5 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the program under way is ended, too
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that the program under way is ended, too
     sys.exit(run_safely(main, None, goes_on=True))

@@ -1,4 +1,5 @@
-"""How busy a GPU is, and how much of its memory is taken, sampled with nvidia-smi while something else runs."""
+"""How busy a GPU is, and how much of its memory is taken, sampled with nvidia-smi while something
+else runs."""
 
 import csv
 import statistics
@@ -33,7 +34,8 @@ def query(*fields: str) -> list[list[str]]:
     """Asks nvidia-smi for some of its `--query-gpu` fields.
 
     Returns:
-        A row for each GPU, a text for each field, without units; nothing where there is no GPU or no nvidia-smi.
+        A row for each GPU, a text for each field, without units; nothing where there is no GPU or
+        no nvidia-smi.
     """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
@@ -46,11 +48,14 @@ def query(*fields: str) -> list[list[str]]:
 def gpu_names() -> str:
     """Names, memory and driver of the GPUs of this machine; empty without one."""
     rows = query("name", "memory.total", "driver_version")
-    return "; ".join(f"{name}, {mebibytes} MiB, driver {driver}" for name, mebibytes, driver in rows)
+    return "; ".join(
+        f"{name}, {mebibytes} MiB, driver {driver}" for name, mebibytes, driver in rows
+    )
 
 
 class GpuSampler:
-    """Samples all GPUs as long as the `with` block runs, in a thread; without a GPU it does nothing.
+    """Samples all GPUs as long as the `with` block runs, in a thread; without a GPU it does
+    nothing.
 
     Samples are appended to a file at once, so that those of a killed job remain.
 
@@ -82,7 +87,9 @@ class GpuSampler:
                 self._keep(stage, query("utilization.gpu", "memory.used"))
 
     def _keep(self, stage: str, rows: Sequence[Sequence[str]]) -> None:
-        numbers = [row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)]  # not "[N/A]"
+        numbers = [
+            row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)
+        ]  # not "[N/A]"
         if not numbers:
             return
         percent, mebibytes = (max(map(float, column)) for column in zip(*numbers, strict=True))
@@ -95,8 +102,15 @@ def gpu_use(path: Path, stage: str) -> GpuUse | None:
     if not path.exists():
         return None
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0] == stage]  # the last may be cut short
+        rows = [
+            row for row in csv.reader(file) if len(row) == 3 and row[0] == stage
+        ]  # the last may be cut short
     if not rows:
         return None
-    percent, memory_gb = [float(row[1]) for row in rows], [float(row[2]) * MEBIBYTE / 1e9 for row in rows]
-    return GpuUse(statistics.fmean(percent), max(percent), statistics.fmean(memory_gb), max(memory_gb))
+    percent, memory_gb = (
+        [float(row[1]) for row in rows],
+        [float(row[2]) * MEBIBYTE / 1e9 for row in rows],
+    )
+    return GpuUse(
+        statistics.fmean(percent), max(percent), statistics.fmean(memory_gb), max(memory_gb)
+    )

@@ -14,10 +14,15 @@ MATRIX_SIZE = 4096
 
 
 def least_s(size: Size, quick: bool) -> float:
-    """Seconds that the products of a batch would take at the rate of one large matrix product on this machine."""
+    """Seconds that the products of a batch would take at the rate of one large matrix product on
+    this machine."""
     with our_worker() as worker:
-        operations = worker.ask("load", **request(size, quick, "float32", training=False))["operations"]
-        peak = worker.ask("peak", size=256 if quick else MATRIX_SIZE, precision="float32")["operations_per_s"]
+        operations = worker.ask("load", **request(size, quick, "float32", training=False))[
+            "operations"
+        ]
+        peak = worker.ask("peak", size=256 if quick else MATRIX_SIZE, precision="float32")[
+            "operations_per_s"
+        ]
     return operations / peak
 
 
@@ -28,11 +33,17 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         measured, _ = timings(size, "float32", quick, 1 if quick else 7, training=False)
         floor_s = least_s(size, quick)
         reason = (
-            f"the same convolutions of oneDNN take nearly all of the time in both, and at the rate of a large matrix "
-            f"product alone they would take {1000 * floor_s:.0f} ms"
+            "the same convolutions of oneDNN take nearly all of the time in both, and at the rate"
+            f" of a large matrix product alone they would take {1000 * floor_s:.0f} ms"
         )
         results += goals(f"predictions of {size.name}", measured, (None, 0.65), reason)
-        results.append(Figure(f"{size.name}: its products at the rate of a large matrix product", 1000 * floor_s, "ms"))
+        results.append(
+            Figure(
+                f"{size.name}: its products at the rate of a large matrix product",
+                1000 * floor_s,
+                "ms",
+            )
+        )
         results += [
             Figure(f"{size.name}: {name}", 1000 * measured[name].median, "ms")
             for name in ("ours", *PYTORCH)

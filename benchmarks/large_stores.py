@@ -1,4 +1,5 @@
-"""What one more recording costs beside its features: files, bytes of the manifest, time to open a store, memory.
+"""What one more recording costs beside its features: files, bytes of the manifest, time to open a
+store, memory.
 
 python -m benchmarks.large_stores [--quick]
 """
@@ -17,10 +18,16 @@ from common.feature_store import MANIFEST, FeatureStore
 from common.parallel import ParallelConfig
 from common.tfrecord import ArraySpec, ExampleSchema
 
-TITLE = "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features, on one core"
+TITLE = (
+    "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"
+    " on one core"
+)
 FRAMES, CLASSES = 8, 3
 SCHEMA = ExampleSchema(
-    {"features": ArraySpec("float32", (None, 2, 1)), "activity": ArraySpec("uint8", (None, CLASSES))}
+    {
+        "features": ArraySpec("float32", (None, 2, 1)),
+        "activity": ArraySpec("uint8", (None, CLASSES)),
+    }
 )
 ONE, MANY = "one recording in a shard", "64 recordings in a shard"
 PER_SHARD = {ONE: 1, MANY: 64}
@@ -37,21 +44,33 @@ def build(folder: Path, recordings: int, per_shard: int) -> float:
     items = [Item(f"recording_{number:07d}", "train") for number in range(recordings)]
     start = time.perf_counter()
     extract(
-        folder, items, tiny_example, SCHEMA, {}, parallel=ParallelConfig(jobs=1), recordings_per_shard=per_shard,
+        folder,
+        items,
+        tiny_example,
+        SCHEMA,
+        {},
+        parallel=ParallelConfig(jobs=1),
+        recordings_per_shard=per_shard,
         progress=False,
-    )  # fmt: skip
+    )
     return time.perf_counter() - start
 
 
 def use(folder: Path) -> tuple[float, float, float]:
-    """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory in MB."""
+    """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory
+    in MB."""
     from common.pipeline import train_stream
 
     start = time.perf_counter()
     store = FeatureStore.open(folder)
     opened_s = time.perf_counter() - start
     batches = train_stream(
-        store.shards(), store.schema, {"sed": ("activity",)}, sequence_frames=FRAMES, batch_size=32, seed=0
+        store.shards(),
+        store.schema,
+        {"sed": ("activity",)},
+        sequence_frames=FRAMES,
+        batch_size=32,
+        seed=0,
     )
     start = time.perf_counter()
     for _ in batches.take(len(store.names()) // 32):
@@ -60,7 +79,8 @@ def use(folder: Path) -> tuple[float, float, float]:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures two sizes of store in processes of their own; what is given is the difference for each recording."""
+    """Measures two sizes of store in processes of their own; what is given is the difference for
+    each recording."""
     sizes = (32, 96) if quick else (500, 3_000)
     spawn = multiprocessing.get_context("spawn")
     figures: list[Figure | Goal] = []

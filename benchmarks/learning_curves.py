@@ -1,10 +1,11 @@
-"""Segmentation learned here and in PyTorch, from the same first weights and batches, over several seeds.
+"""Segmentation learned here and in PyTorch, from the same first weights and batches, over several
+seeds.
 
 python -m benchmarks.learning_curves [--quick]
 
-In float32 both round, ReLUs whose input is all but zero flip, and two trainings part after some dozens of steps.
-Whether one learns more slowly shows in means over seeds, beside the same training here from weights that are disturbed
-by as much as rounding does.
+In float32 both round, ReLUs whose input is all but zero flip, and two trainings part after some
+dozens of steps. Whether one learns more slowly shows in means over seeds, beside the same training
+here from weights that are disturbed by as much as rounding does.
 """
 
 import json
@@ -24,8 +25,8 @@ from common.system import load_system
 from common.torch_weights import load_state, torch_state
 
 TITLE = (
-    "Segmentation learned from the demo's mixtures here and in PyTorch: mean loss of each hundred iterations from the "
-    "same first weights and batches, and here from weights disturbed by 5e-6"
+    "Segmentation learned from the demo's mixtures here and in PyTorch: mean loss of each hundred"
+    " iterations from the same first weights and batches, and here from weights disturbed by 5e-6"
 )
 ROUNDS, PART = 7, 100  # parts, and iterations of each
 DISTURBED = 5e-6  # of each weight, about what float32 rounds in the first step
@@ -46,16 +47,26 @@ class Data:
         self.system = load_system(self.settings.family, self.settings.system)
         self.network = self.system.NetworkConfig(**self.settings.network)
         (self.store,) = prepare_data(self.settings)
-        self.groups = [str(number) for number in self.settings.folds[0].train if str(number) in self.store.groups]
+        self.groups = [
+            str(number)
+            for number in self.settings.folds[0].train
+            if str(number) in self.store.groups
+        ]
 
     def batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), in the order of a seed."""
+        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), in the order of a
+        seed."""
         pipeline, stage = self.settings.pipeline, self.stage
         mean, deviation = self.store.statistics(self.groups)
         stream = train_stream(
-            self.store.shards(self.groups), self.store.schema, stage.targets, seed=seed, last_batch="drop",
-            sequence_frames=pipeline.sequence_frames, batch_size=pipeline.batch_size,
-        )  # fmt: skip
+            self.store.shards(self.groups),
+            self.store.schema,
+            stage.targets,
+            seed=seed,
+            last_batch="drop",
+            sequence_frames=pipeline.sequence_frames,
+            batch_size=pipeline.batch_size,
+        )
         taken = list(stream.take(steps).as_numpy_iterator())
         x = np.stack([(features.astype(np.float32) - mean) / deviation for features, _ in taken])
         return x, np.stack([targets["clip"] for _, targets in taken])
@@ -74,11 +85,15 @@ class Data:
 def learn_here(data: Data, network: keras.Model, x: np.ndarray, y: np.ndarray) -> list[float]:
     """Trains on one batch after another; returns their losses."""
     rate = data.settings.training.learning_rate
-    network.compile(keras.optimizers.Adam(rate, epsilon=EPSILON), dict(data.stage.losses), jit_compile=False)
+    network.compile(
+        keras.optimizers.Adam(rate, epsilon=EPSILON), dict(data.stage.losses), jit_compile=False
+    )
     losses = []
     for features, tags in zip(x, y, strict=True):
         network.reset_metrics()
-        losses.append(float(network.train_on_batch(features, {"clip": tags}, return_dict=True)["loss"]))
+        losses.append(
+            float(network.train_on_batch(features, {"clip": tags}, return_dict=True)["loss"])
+        )
     return losses
 
 
@@ -92,11 +107,22 @@ def learn(data: Data, seed: int, steps: int, folder: Path) -> dict[str, list[flo
         name: array * (1 + DISTURBED * rng.standard_normal(array.shape)).astype(np.float32)
         for name, array in weights.items()
     }
-    options = {"n_classes": y.shape[2], "decay": data.network.gwrp_decay, "filters": data.network.filters}
+    options = {
+        "n_classes": y.shape[2],
+        "decay": data.network.gwrp_decay,
+        "filters": data.network.filters,
+    }
     there = train_there(
-        folder, weights, x, y, model="segmentation", options=json.dumps(options), amsgrad=False,
-        rate=data.settings.training.learning_rate, gradients=False,
-    )  # fmt: skip
+        folder,
+        weights,
+        x,
+        y,
+        model="segmentation",
+        options=json.dumps(options),
+        amsgrad=False,
+        rate=data.settings.training.learning_rate,
+        gradients=False,
+    )
     other = data.new_network(seed)
     load_state(other, disturbed, names)
     return {
@@ -124,10 +150,16 @@ def results_of(curves: Sequence[Mapping[str, Sequence[float]]]) -> list[Figure |
         side: np.array([_means_of_parts(curve[side]) for curve in curves]) for side in curves[0]
     }  # (seeds, parts) each
     last = {side: values[:, -1] for side, values in parts.items()}
-    spread = {side: f"{short(values.min())} to {short(values.max())}" for side, values in last.items()}
-    details = "; ".join(f"{side} {short(float(values.mean()))} ({spread[side]})" for side, values in last.items())
+    spread = {
+        side: f"{short(values.min())} to {short(values.max())}" for side, values in last.items()
+    }
+    details = "; ".join(
+        f"{side} {short(float(values.mean()))} ({spread[side]})" for side, values in last.items()
+    )
     ratio = float(last["ours"].mean() / last["PyTorch"].mean())
-    reason = "the seeds, and weights disturbed by as much as rounding, differ by more: see the table"
+    reason = (
+        "the seeds, and weights disturbed by as much as rounding, differ by more: see the table"
+    )
     results: list[Figure | Goal] = [Goal(WORK, ratio, 1.1, "times", False, details, reason)]
     for side, values in parts.items():
         for seed, row in [*enumerate(values), ("mean", values.mean(axis=0))]:
@@ -146,7 +178,9 @@ def curves_table(figures: Sequence[Figure]) -> str:
     for figure in figures:
         rows.setdefault(figure.name.partition(": ")[0], []).append(short(figure.value))
     columns = [f"{PART * number}" for number in range(1, 1 + len(next(iter(rows.values()), [])))]
-    return table(["mean loss up to iteration", *columns], [[name, *cells] for name, cells in rows.items()])
+    return table(
+        ["mean loss up to iteration", *columns], [[name, *cells] for name, cells in rows.items()]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Our networks and the same ones in PyTorch, step by step: the same first weights, the same batches.
+"""Our networks and the same ones in PyTorch, step by step: the same first weights, the same
+batches.
 
 python -m benchmarks.lockstep [--quick]
 """
@@ -21,13 +22,17 @@ from common.system import load_system
 from common.torch_weights import KINDS, torch_state
 
 TITLE = (
-    "Our networks beside the same ones in PyTorch, at their published widths: first weights carried over, the same "
-    "batches, plain Adam; gradients of the first batch and losses of all"
+    "Our networks beside the same ones in PyTorch, at their published widths: first weights carried"
+    " over, the same batches, plain Adam; gradients of the first batch and losses of all"
 )
 THEIRS = ROOT / "benchmarks" / "baselines" / "torch_lockstep.py"
 LEARNING_RATE, EPSILON = 1e-3, 1e-8
 # Published name in a state dict -> name in `baselines/torch_models.py`.
-RENAMED = ((r"^bottleneck\.", ""), (r"^final_conv", "final"), (r"^(event|azimuth|elevation)_fc", r"\1"))
+RENAMED = (
+    (r"^bottleneck\.", ""),
+    (r"^final_conv", "final"),
+    (r"^(event|azimuth|elevation)_fc", r"\1"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class FirstStep:
-    """The first batch: its loss, outputs by name, and gradients by the names in `baselines/torch_models.py`."""
+    """The first batch: its loss, outputs by name, and gradients by the names in
+    `baselines/torch_models.py`."""
 
     loss: float
     outputs: Mapping[str, np.ndarray]
@@ -96,11 +102,17 @@ class Ours:
         """Random activity, and angles where the network has directions."""
         shape: tuple[int, ...] = (steps, examples, settings.dataset.n_classes)
         if "doa" not in self.stage.targets:
-            return {output: rng.integers(0, 2, shape).astype(np.float32) for output in self.stage.targets}
+            return {
+                output: rng.integers(0, 2, shape).astype(np.float32)
+                for output in self.stage.targets
+            }
         shape = (steps, examples, frames, settings.dataset.n_classes)
         activity = rng.integers(0, 2, shape).astype(np.float32)
         azimuth, elevation = rng.integers(-18, 18, shape) * 10.0, rng.integers(-4, 5, shape) * 10.0
-        return {"sed": activity, "doa": np.concatenate([activity, azimuth, elevation], -1).astype(np.float32)}
+        return {
+            "sed": activity,
+            "doa": np.concatenate([activity, azimuth, elevation], -1).astype(np.float32),
+        }
 
     @property
     def y_there(self) -> np.ndarray:
@@ -118,17 +130,22 @@ class Ours:
         with tf.GradientTape() as tape:
             outputs = network(keras.ops.cast(self.x[0], kind), training=True)
             loss: Any = sum(
-                self.stage.loss_weights[name] * keras.ops.mean(
-                    self.stage.losses[name].call(keras.ops.cast(self.y[name][0], kind), outputs[name])
+                self.stage.loss_weights[name]
+                * keras.ops.mean(
+                    self.stage.losses[name].call(
+                        keras.ops.cast(self.y[name][0], kind), outputs[name]
+                    )
                 )
                 for name in self.stage.losses
-            )  # fmt: skip
+            )
         trained = {weight.path: weight for weight in network.trainable_variables}
         found = dict(zip(trained, tape.gradient(loss, list(trained.values())), strict=True))
         kept = {name: np.asarray(outputs[name]) for name in self.stage.losses}
         return FirstStep(float(loss), kept, self._by_names_there(network, found))
 
-    def _by_names_there(self, network: keras.Model, found: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def _by_names_there(
+        self, network: keras.Model, found: Mapping[str, Any]
+    ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         for here, weight in weights_by_name(network).items():
             if found.get(weight.path) is None:  # statistics of batch normalisation
@@ -143,18 +160,23 @@ class Ours:
         """Trains on one batch after another; returns their losses."""
         self.network.compile(
             keras.optimizers.Adam(LEARNING_RATE, epsilon=EPSILON, amsgrad=self.pair.amsgrad),
-            dict(self.stage.losses), dict(self.stage.loss_weights), jit_compile=False,
-        )  # fmt: skip
+            dict(self.stage.losses),
+            dict(self.stage.loss_weights),
+            jit_compile=False,
+        )
         losses = []
         for step in range(len(self.x)):
             y = {name: each[step] for name, each in self.y.items()}
             self.network.reset_metrics()
-            losses.append(float(self.network.train_on_batch(self.x[step], y, return_dict=True)["loss"]))
+            losses.append(
+                float(self.network.train_on_batch(self.x[step], y, return_dict=True)["loss"])
+            )
         return losses
 
 
 def in_type(network: keras.Model, kind: str) -> keras.Model:
-    """Builds a network again, with the same weights, all of whose layers compute in a floating-point type."""
+    """Builds a network again, with the same weights, all of whose layers compute in a
+    floating-point type."""
 
     def layer_in_type(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -176,11 +198,18 @@ def renamed(name: str) -> str:
 
 
 def theirs(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
-    """What PyTorch's network gives from the same weights and batches, see `baselines/torch_lockstep.py`."""
+    """What PyTorch's network gives from the same weights and batches, see
+    `baselines/torch_lockstep.py`."""
     return train_there(
-        folder, ours.weights, ours.x, ours.y_there, model=ours.pair.torch, amsgrad=ours.pair.amsgrad,
-        rate=LEARNING_RATE, gradients=True,
-    )  # fmt: skip
+        folder,
+        ours.weights,
+        ours.x,
+        ours.y_there,
+        model=ours.pair.torch,
+        amsgrad=ours.pair.amsgrad,
+        rate=LEARNING_RATE,
+        gradients=True,
+    )
 
 
 def train_there(
@@ -193,7 +222,8 @@ def train_there(
         weights: the first ones, by published names.
         x: batches, (steps, B, T, F, C).
         y: targets, (steps, B, ...).
-        settings: `model`, `rate`, `amsgrad` and `gradients`; if there are any, `options` of the model as JSON.
+        settings: `model`, `rate`, `amsgrad` and `gradients`; if there are any, `options` of the
+            model as JSON.
     """
     given, result = folder / "given.npz", folder / "result.npz"
     arrays: dict[str, Any] = {f"weights/{renamed(name)}": array for name, array in weights.items()}
@@ -203,20 +233,28 @@ def train_there(
 
 
 def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The largest difference of two sets of gradients, each as a share of the largest value of that gradient.
+    """The largest difference of two sets of gradients, each as a share of the largest value of that
+    gradient.
 
     Raises:
         ArithmeticError: they are not of the same weights.
     """
     if set(one) != set(other):
         raise ArithmeticError(f"Gradients of different weights: {sorted(set(one) ^ set(other))}.")
-    shares = [np.abs(one[name] - value).max() / max(np.abs(value).max(), 1e-300) for name, value in other.items()]
+    shares = [
+        np.abs(one[name] - value).max() / max(np.abs(value).max(), 1e-300)
+        for name, value in other.items()
+    ]
     return float(max(shares))
 
 
 def parts(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     """The arrays whose names begin with a prefix, without it."""
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
 
 
 def compare(pair: Pair, steps: int, folder: Path, shape: tuple[int, int]) -> dict[str, float]:
@@ -229,21 +267,36 @@ def compare(pair: Pair, steps: int, folder: Path, shape: tuple[int, int]) -> dic
         shape: examples and frames of a batch.
 
     Returns:
-        How far both are apart, by what is compared: gradients and outputs as `largest_difference`, losses as shares.
+        How far both are apart, by what is compared: gradients and outputs as `largest_difference`,
+        losses as shares.
     """
     ours = Ours(pair, steps, folder, *shape)
-    there, exact, rounded = theirs(ours, folder), ours.first_step("float64"), ours.first_step("float32")
-    outputs = {name: array for name, array in parts(there, "outputs/").items() if name in exact.outputs}
+    there, exact, rounded = (
+        theirs(ours, folder),
+        ours.first_step("float64"),
+        ours.first_step("float32"),
+    )
+    outputs = {
+        name: array for name, array in parts(there, "outputs/").items() if name in exact.outputs
+    }
     losses = np.array(ours.losses()), there["losses"]
     return {
-        "gradients in float64, ours from theirs": largest_difference(exact.gradients, parts(there, "float64/")),
-        "gradients in float32, ours from float64": largest_difference(rounded.gradients, exact.gradients),
-        "gradients in float32, theirs from float64": largest_difference(parts(there, "float32/"), exact.gradients),
+        "gradients in float64, ours from theirs": largest_difference(
+            exact.gradients, parts(there, "float64/")
+        ),
+        "gradients in float32, ours from float64": largest_difference(
+            rounded.gradients, exact.gradients
+        ),
+        "gradients in float32, theirs from float64": largest_difference(
+            parts(there, "float32/"), exact.gradients
+        ),
         "outputs in float32, ours from float64": largest_difference(rounded.outputs, exact.outputs),
         "outputs in float32, theirs from float64": largest_difference(outputs, exact.outputs),
         "first loss, ours from float64": abs(losses[0][0] / exact.loss - 1),
         "first loss, theirs from float64": abs(losses[1][0] / exact.loss - 1),
-        "losses of all steps, ours from theirs, at most": float(np.abs(losses[0] / losses[1] - 1).max()),
+        "losses of all steps, ours from theirs, at most": float(
+            np.abs(losses[0] / losses[1] - 1).max()
+        ),
         "last loss, ours": float(losses[0][-1]),
         "last loss, theirs": float(losses[1][-1]),
     }
@@ -256,10 +309,16 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     """Compares all networks; with `quick` three steps on small batches."""
     results: list[Figure | Goal] = []
     for pair in PAIRS:
-        found = compare(pair, 3 if quick else 25, folder, (2, 32) if quick else pair.shape) if torch_python() else {}
+        found = (
+            compare(pair, 3 if quick else 25, folder, (2, 32) if quick else pair.shape)
+            if torch_python()
+            else {}
+        )
         for name, bound in GOALS.items():
             work = f"{pair.name} in lockstep with PyTorch, {name}"
-            results.append(Goal(work, found.get(name), bound, "apart", False, reason="" if found else NO_TORCH))
+            results.append(
+                Goal(work, found.get(name), bound, "apart", False, reason="" if found else NO_TORCH)
+            )
         results += [Figure(f"{pair.name}: {name}", value, "") for name, value in found.items()]
     return results
 
@@ -272,7 +331,9 @@ def lockstep_table(figures: Sequence[Figure]) -> str:
         network, _, compared = figure.name.partition(": ")
         networks[network] = None
         rows.setdefault(compared, []).append(short(figure.value))
-    return table(["share apart (losses: nats)", *networks], [[name, *cells] for name, cells in rows.items()])
+    return table(
+        ["share apart (losses: nats)", *networks], [[name, *cells] for name, cells in rows.items()]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the benchmarks share: a measured figure, the machine it was measured on, command line and tables."""
+"""What the benchmarks share: a measured figure, the machine it was measured on, command line and
+tables."""
 
 import argparse
 import json
@@ -41,7 +42,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the table of goals: a measured ratio or size against what the project holds itself to.
+    """One row of the table of goals: a measured ratio or size against what the project holds itself
+    to.
 
     Attributes:
         work: what was measured.
@@ -112,13 +114,16 @@ def in_turns(routes: Mapping[str, Callable[[], float]], repeats: int) -> dict[st
     """Measures routes in turns, so that whatever else the machine does falls on all of them.
 
     Args:
-        routes: by name, what measures once and returns the number; see `timed` for work that is to be timed.
+        routes: by name, what measures once and returns the number; see `timed` for work that is to
+            be timed.
         repeats: how often each is counted; with more than one, a first round is not.
 
     Returns:
         By name, the measurements.
     """
-    rounds = [{name: route() for name, route in routes.items()} for _ in range(repeats + (repeats > 1))]
+    rounds = [
+        {name: route() for name, route in routes.items()} for _ in range(repeats + (repeats > 1))
+    ]
     counted = rounds[1:] if repeats > 1 else rounds
     return {name: Timing(tuple(each[name] for each in counted)) for name in routes}
 
@@ -132,8 +137,15 @@ def peak_megabytes() -> float:
     """Peak of the memory held by this program, without that of the process that started it."""
     status = Path("/proc/self/status")
     if status.exists():
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line) / 1e3
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        return (
+            next(
+                int(line.split()[1]) for line in status.read_text().splitlines() if "VmHWM" in line
+            )
+            / 1e3
+        )
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1e6 if sys.platform == "darwin" else 1e3
+    )
 
 
 def task(task_id: str, folder: Path, *overrides: str):
@@ -146,7 +158,9 @@ def machine() -> dict[str, object]:
     """Describes the machine and the versions that a figure belongs to."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
@@ -173,7 +187,10 @@ def _version(package: str) -> str | None:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown; columns of numbers are aligned to the right."""
     cells = [[str(cell) for cell in row] for row in rows]
-    numeric = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]
+    numeric = [
+        bool(cells) and all(_is_number(row[column]) for row in cells)
+        for column in range(len(header))
+    ]
     rule = ["---:" if right else "---" for right in numeric]
     return "\n".join("| " + " | ".join(line) + " |" for line in [list(header), rule, *cells])
 
@@ -196,11 +213,21 @@ def goals_table(goals: Iterable[Goal]) -> str:
     for goal in goals:
         bound = "at least" if goal.at_least else "at most"
         value = "-" if goal.value is None else short(goal.value)
-        rows.append((goal.work, f"{bound} {goal.aim:g} {goal.unit}".strip(), value, goal.details, goal.verdict))
+        rows.append(
+            (
+                goal.work,
+                f"{bound} {goal.aim:g} {goal.unit}".strip(),
+                value,
+                goal.details,
+                goal.verdict,
+            )
+        )
     return table(("work", "goal", "measured", "medians (least to most)", "verdict"), rows)
 
 
-def result_tables(results: Iterable[Figure | Goal], to_table: Callable[[Sequence[Figure]], str] | None = None) -> str:
+def result_tables(
+    results: Iterable[Figure | Goal], to_table: Callable[[Sequence[Figure]], str] | None = None
+) -> str:
     """The tables of a benchmark in Markdown: its goals, then its figures."""
     results = list(results)
     goals = [each for each in results if isinstance(each, Goal)]
@@ -216,10 +243,12 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def pivot_table(figures: Iterable[Figure], heading: str) -> str:
-    """A table in Markdown with one row for each name before a colon, and one column for each after it.
+    """A table in Markdown with one row for each name before a colon, and one column for each after
+    it.
 
     Args:
-        figures: named "<row>: <column>"; those without a unit are counts and written with all digits.
+        figures: named "<row>: <column>"; those without a unit are counts and written with all
+            digits.
         heading: of the column of names.
     """
     rows: dict[str, dict[str, str]] = {}
@@ -227,7 +256,9 @@ def pivot_table(figures: Iterable[Figure], heading: str) -> str:
     for figure in figures:
         row, _, column = figure.name.partition(": ")
         column = f"{column}, {figure.unit}" if figure.unit else column
-        rows.setdefault(row, {})[column] = short(figure.value) if figure.unit else f"{figure.value:,.0f}"
+        rows.setdefault(row, {})[column] = (
+            short(figure.value) if figure.unit else f"{figure.value:,.0f}"
+        )
         columns[column] = None
     lines = [[row, *(cells.get(column, "-") for column in columns)] for row, cells in rows.items()]
     return table([heading, *columns], lines)
@@ -243,7 +274,10 @@ def replace_between(text: str, name: str, content: str) -> str:
     head, found, rest = text.partition(begin)
     _, found_end, tail = rest.partition(end)
     if not found or not found_end:
-        raise ValueError(f"Expected: the markers {begin} and {end}, in this order. Received: a text without them.")
+        raise ValueError(
+            f"Expected: the markers {begin} and {end}, in this order. Received: a text without"
+            " them."
+        )
     return f"{head}{begin}\n{content.strip()}\n{end}{tail}"
 
 
@@ -255,7 +289,9 @@ def run_alone(
 ) -> None:
     """The command line of one benchmark: `python -m benchmarks.<name> [--quick] [--json FILE]`."""
     parser = argparse.ArgumentParser(description=title)
-    parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
+    parser.add_argument(
+        "--quick", action="store_true", help="least amount of data: only shows that it works"
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
@@ -266,7 +302,11 @@ def run_alone(
         content = {
             "title": title,
             "figures": [asdict(each) for each in results if isinstance(each, Figure)],
-            "goals": [asdict(each) | {"verdict": each.verdict} for each in results if isinstance(each, Goal)],
+            "goals": [
+                asdict(each) | {"verdict": each.verdict}
+                for each in results
+                if isinstance(each, Goal)
+            ],
             "table": tables,
             "machine": machine(),
         }

@@ -15,13 +15,18 @@ from seld.simulator import SimulationConfig, simulate_tau2019
 
 RECORDING_S, SPLITS = 2.0, (1, 2, 3, 4)
 SETTINGS = (
-    f"dataset.recording_s={RECORDING_S}", "pipeline.sequence_frames=64", "pipeline.batch_size=2",
-    "training.epochs=1", "training.passes_per_epoch=1",
-    "network.n_filters=4", "network.gru_units=[8]", "network.dense_units=[8]",
-)  # fmt: skip
+    f"dataset.recording_s={RECORDING_S}",
+    "pipeline.sequence_frames=64",
+    "pipeline.batch_size=2",
+    "training.epochs=1",
+    "training.passes_per_epoch=1",
+    "network.n_filters=4",
+    "network.gru_units=[8]",
+    "network.dense_units=[8]",
+)
 TITLE = (
-    f"Peak memory of SELDnet's extraction and training with a small network, recordings of {RECORDING_S:g} seconds, "
-    "each in a process of its own"
+    "Peak memory of SELDnet's extraction and training with a small network, recordings of"
+    f" {RECORDING_S:g} seconds, each in a process of its own"
 )
 
 
@@ -34,12 +39,15 @@ def simulate(folder: Path) -> None:
 
 
 def link_dataset(simulated: Path, folder: Path, recordings: int) -> None:
-    """Makes a dataset of links to the simulated recordings, under as many names as wanted, in all splits."""
+    """Makes a dataset of links to the simulated recordings, under as many names as wanted, in all
+    splits."""
     paths = sorted(path for path in simulated.rglob("split*_*") if path.suffix in (".wav", ".csv"))
     for number in range(recordings):
         own = f"split{SPLITS[number % len(SPLITS)]}_"
         for path in (path for path in paths if path.name.startswith(own)):
-            link = folder / path.relative_to(simulated).with_stem(f"{path.stem.rpartition('_')[0]}_{number + 1}")
+            link = folder / path.relative_to(simulated).with_stem(
+                f"{path.stem.rpartition('_')[0]}_{number + 1}"
+            )
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, link)
 
@@ -59,7 +67,9 @@ def extraction_peak(folder: Path) -> float:
 
     (store,) = run(settings_of(folder), ["dev"], progress=False)
     if len(store.frames(store.groups)) != int(folder.name):
-        raise ArithmeticError(f"Expected: {folder.name} recordings. Received: {len(store.frames(store.groups))}.")
+        raise ArithmeticError(
+            f"Expected: {folder.name} recordings. Received: {len(store.frames(store.groups))}."
+        )
     return peak_megabytes()
 
 
@@ -95,10 +105,18 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
 
 
 def _results(name: str, sizes: Sequence[int], peaks: Sequence[float]) -> list[Figure | Goal]:
-    figures = [Figure(f"{name}, {size} recordings", peak, "MB") for size, peak in zip(sizes, peaks, strict=True)]
-    details = ", ".join(f"{peak:,.0f} MB for {size}" for size, peak in zip(sizes, peaks, strict=True))
+    figures = [
+        Figure(f"{name}, {size} recordings", peak, "MB")
+        for size, peak in zip(sizes, peaks, strict=True)
+    ]
+    details = ", ".join(
+        f"{peak:,.0f} MB for {size}" for size, peak in zip(sizes, peaks, strict=True)
+    )
     work = f"memory of {name}, {sizes[-1]} recordings against {sizes[0]}"
-    return [Goal(work, peaks[-1] / peaks[0], 1.1, "times", at_least=False, details=details), *figures]
+    return [
+        Goal(work, peaks[-1] / peaks[0], 1.1, "times", at_least=False, details=details),
+        *figures,
+    ]
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ from typing import Any
 
 
 def operations(network: Any) -> int:
-    """Operations of one example's forward pass through convolutions, dense and recurrent layers; the rest is small.
+    """Operations of one example's forward pass through convolutions, dense and recurrent layers;
+    the rest is small.
 
-    Training takes three times as many: the derivatives by inputs and by weights are products of the same size.
+    Training takes three times as many: the derivatives by inputs and by weights are products of the
+    same size.
 
     Args:
         network: a `keras.Model` on inputs of known size.
@@ -20,7 +22,9 @@ def operations(network: Any) -> int:
     """
     total = 0
     for layer in network.layers:
-        nodes = [node for node in layer._inbound_nodes if node.input_tensors]  # none of an input's own
+        nodes = [
+            node for node in layer._inbound_nodes if node.input_tensors
+        ]  # none of an input's own
         for node in nodes:  # a layer may be used more than once
             total += _of_layer(layer, node.input_tensors[0].shape, node.output_tensors[0].shape)
     return total
@@ -34,7 +38,9 @@ def _of_layer(layer: Any, inputs: tuple, outputs: tuple) -> int:
     if kind not in ("Conv2D", "Dense", "GRU"):
         return 0
     if None in (*inputs[1:], *outputs[1:]):
-        raise ValueError(f"Expected: sizes without None. Received: {layer.name} from {inputs} to {outputs}.")
+        raise ValueError(
+            f"Expected: sizes without None. Received: {layer.name} from {inputs} to {outputs}."
+        )
     if kind == "GRU":
         return 2 * inputs[1] * 3 * layer.units * (inputs[2] + layer.units)
     taps = math.prod(layer.kernel_size) if kind == "Conv2D" else 1

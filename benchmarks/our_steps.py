@@ -2,9 +2,10 @@
 
     python -m benchmarks.our_steps
 
-Commands, each answered by one line of JSON: {"do": "load", "task", "overrides", "shape": [B, T or null], "precision",
-"training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the peak of the process in MB; {"do": "peak",
-"size"}, by the operations of a matrix product in a second.
+Commands, each answered by one line of JSON: {"do": "load", "task", "overrides", "shape": [B, T or
+null], "precision", "training"}; {"do": "step"}, answered by its seconds; {"do": "memory"}, by the
+peak of the process in MB; {"do": "peak", "size"}, by the operations of a matrix product in a
+second.
 """
 
 import importlib
@@ -44,9 +45,13 @@ class Steps:
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
         with tempfile.TemporaryDirectory() as folder:
-            settings = task(request["task"], Path(folder), precision, backend, *request.get("overrides", ()))
+            settings = task(
+                request["task"], Path(folder), precision, backend, *request.get("overrides", ())
+            )
         distribution.prepare(settings.run)
-        features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # those of its family
+        features = importlib.import_module(
+            f"{settings.family.split('.')[0]}.features"
+        )  # those of its family
         bands_channels = features.feature_shape(settings.features)
         examples, frames = request["shape"]
         self.shape = (examples, frames or settings.pipeline.sequence_frames, *bands_channels)
@@ -61,7 +66,9 @@ class Steps:
         self.run: Callable[[], object] = route(settings, stage, network, model, self.shape)
 
 
-def _training(settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]) -> Callable[[], object]:
+def _training(
+    settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]
+) -> Callable[[], object]:
     import keras
     import numpy as np
 
@@ -69,20 +76,26 @@ def _training(settings: Any, stage: Any, network: Any, model: Any, shape: tuple[
     from common.optimizer import build_optimizer
 
     model.compile(
-        build_optimizer(settings.training), dict(stage.losses), dict(stage.loss_weights),
+        build_optimizer(settings.training),
+        dict(stage.losses),
+        dict(stage.loss_weights),
         jit_compile=jit_setting(settings.run),
-    )  # fmt: skip
+    )
     rng = np.random.default_rng(0)
     y = {}
     for output, arrays in stage.targets.items():
         time = () if len(network.output[output].shape) == 2 else (shape[1] // stage.target_stride,)
         width = settings.dataset.n_classes * len(arrays)
-        y[output] = keras.ops.convert_to_tensor(rng.integers(0, 2, (shape[0], *time, width)).astype(np.float32))
+        y[output] = keras.ops.convert_to_tensor(
+            rng.integers(0, 2, (shape[0], *time, width)).astype(np.float32)
+        )
     x = keras.ops.convert_to_tensor(rng.normal(size=shape).astype(np.float32))
     return partial(model.train_on_batch, x, y)
 
 
-def _prediction(settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]) -> Callable[[], object]:
+def _prediction(
+    settings: Any, stage: Any, network: Any, model: Any, shape: tuple[int, ...]
+) -> Callable[[], object]:
     import numpy as np
 
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
@@ -109,7 +122,11 @@ def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any]
     """Does what a request says; returns the answer, and the network that is loaded then."""
     if request["do"] == "load":
         steps = Steps(request)
-        loaded = {"parameters": steps.parameters, "shape": steps.shape, "operations": steps.operations}
+        loaded = {
+            "parameters": steps.parameters,
+            "shape": steps.shape,
+            "operations": steps.operations,
+        }
         return loaded, steps
     if request["do"] == "memory":
         return {"megabytes": peak_megabytes()}, steps

@@ -1,4 +1,5 @@
-"""How many feature frames a second reach the training, from shards on disk, beside the published generator.
+"""How many feature frames a second reach the training, from shards on disk, beside the published
+generator.
 
 python -m benchmarks.pipeline [--quick]
 """
@@ -22,25 +23,32 @@ from seld.augmentation import foa_transforms
 from seld.extraction import run
 
 TITLE = (
-    "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all cores, beside the "
-    "published generator over NumPy files, which are in the page cache, too"
+    "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all"
+    " cores, beside the published generator over NumPy files, which are in the page cache, too"
 )
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 LABELS = TARGETS["doa"]
 WORK = "feeding SELDnet batches, against the published generator"
 
 
-def rate_of(new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int) -> Callable[[], float]:
-    """A route for `in_turns`: frames a second of so many batches, after as many that are not counted.
+def rate_of(
+    new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int
+) -> Callable[[], float]:
+    """A route for `in_turns`: frames a second of so many batches, after as many that are not
+    counted.
 
-    The batches are made anew each time, so that none wait in buffers when time begins, and that none are read while
-    another route is measured.
+    The batches are made anew each time, so that none wait in buffers when time begins, and that
+    none are read while another route is measured.
     """
 
     def route() -> float:
         batches = new_batches()
         collections.deque(islice(batches, n_batches), maxlen=0)
-        return n_batches * frames_per_batch / wall_s(lambda: collections.deque(islice(batches, n_batches), maxlen=0))
+        return (
+            n_batches
+            * frames_per_batch
+            / wall_s(lambda: collections.deque(islice(batches, n_batches), maxlen=0))
+        )
 
     return route
 
@@ -49,7 +57,9 @@ def write_baseline(folder: Path, store: FeatureStore) -> None:
     """Writes the same recordings as the published code stores them."""
     for shard in store.shards(store.groups):
         for example in read_shard(shard, store.schema):
-            write_arrays(folder, example["name"], example["features"], [example[name] for name in LABELS])
+            write_arrays(
+                folder, example["name"], example["features"], [example[name] for name in LABELS]
+            )
 
 
 def check_same(batch: Any, folder: Path) -> None:
@@ -59,16 +69,26 @@ def check_same(batch: Any, folder: Path) -> None:
         ArithmeticError: a sequence is in none of them.
     """
     features, targets = batch
-    files = [np.load(path, mmap_mode="r", allow_pickle=False) for path in sorted((folder / "features").iterdir())]
+    files = [
+        np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in sorted((folder / "features").iterdir())
+    ]
     for sequence, known in zip(features.numpy(), targets["sed"].numpy(), strict=True):
         flat = sequence[known[:, 0] >= 0].reshape(-1, files[0].shape[1])  # without padding
-        starts = ((file, int(row)) for file in files for row in np.flatnonzero(file[:, 0] == flat[0, 0]))
+        starts = (
+            (file, int(row)) for file in files for row in np.flatnonzero(file[:, 0] == flat[0, 0])
+        )
         if not any(np.array_equal(file[row : row + len(flat)], flat) for file, row in starts):
-            raise ArithmeticError("A sequence of the stream is not in the recordings that were written.")
+            raise ArithmeticError(
+                "A sequence of the stream is not in the recordings that were written."
+            )
 
 
-def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool) -> dict[str, Timing]:
-    """Frames a second of our routes and, for magnitude and phase, the published one, measured in turns."""
+def rates(
+    store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool
+) -> dict[str, Timing]:
+    """Frames a second of our routes and, for magnitude and phase, the published one, measured in
+    turns."""
     cut, size, n_passes = (
         settings.pipeline.sequence_frames,
         2 if quick else settings.pipeline.batch_size,
@@ -79,17 +99,36 @@ def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bo
     routes = {}
     for transforms, name in ((None, "training"), (foa_transforms(kind), "training with rotations")):
         stream = train_stream(
-            shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
+            shards,
+            store.schema,
+            TARGETS,
+            sequence_frames=cut,
+            batch_size=size,
+            shuffle_buffer_mb=256,
+            seed=0,
             transforms=transforms,
-        )  # fmt: skip
+        )
         routes[name] = rate_of(partial(iter, stream), n_batches, size * cut)
     if kind == "magnitude_phase":
         write_baseline(folder, store)
         _, n_bands, n_channels = store.schema.arrays["features"].shape
         bands_channels = (n_bands or 0, n_channels or 0)
-        check_same(next(iter(train_stream(
-            shards, store.schema, TARGETS, sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256, seed=0,
-        ))), folder)  # fmt: skip
+        check_same(
+            next(
+                iter(
+                    train_stream(
+                        shards,
+                        store.schema,
+                        TARGETS,
+                        sequence_frames=cut,
+                        batch_size=size,
+                        shuffle_buffer_mb=256,
+                        seed=0,
+                    )
+                )
+            ),
+            folder,
+        )
         published = partial(seldnet_batches, folder, bands_channels, cut, size)
         routes["published"] = rate_of(published, n_batches, size * cut)
     whole = evaluation_stream(shards, store.schema, TARGETS, sequence_frames=cut)
@@ -98,7 +137,8 @@ def rates(store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bo
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures training batches with and without augmentation, and evaluation, for both kinds of features."""
+    """Measures training batches with and without augmentation, and evaluation, for both kinds of
+    features."""
     recordings, recording_s = (1, 6.0) if quick else (12, 60.0)
     dataset(folder / "dataset", recordings, recording_s)
     results: list[Figure | Goal] = []
@@ -106,11 +146,22 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         timings = rates(store, kind, folder / "published", settings, quick)
-        results += [Figure(f"{kind}: {name}", timing.median, "frames/s") for name, timing in timings.items()]
+        results += [
+            Figure(f"{kind}: {name}", timing.median, "frames/s") for name, timing in timings.items()
+        ]
         if "published" in timings:
             ours, theirs = timings["training"], timings["published"]
             details = f"{ours.text('frames/s')} against {theirs.text('frames/s')}"
-            results.append(Goal(WORK, ours.median / theirs.median, 3, "times the rate", at_least=True, details=details))
+            results.append(
+                Goal(
+                    WORK,
+                    ours.median / theirs.median,
+                    3,
+                    "times the rate",
+                    at_least=True,
+                    details=details,
+                )
+            )
     return results
 
 

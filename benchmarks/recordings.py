@@ -16,11 +16,17 @@ import yaml
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, pivot_table, run_alone, task, wall_s
 
-SYSTEMS = {"SELDnet": "1", "two-stage": "two-stage", "CRNN": "crnn", "CNN9": "cnn9", "segmentation": "segmentation"}
+SYSTEMS = {
+    "SELDnet": "1",
+    "two-stage": "two-stage",
+    "CRNN": "crnn",
+    "CNN9": "cnn9",
+    "segmentation": "segmentation",
+}
 MINUTES = (1, 10)
 TITLE = (
-    "Predictions of noise by networks of published size with first weights, tables and figures included, each in a "
-    "process of its own; loading the run is not in the time"
+    "Predictions of noise by networks of published size with first weights, tables and figures"
+    " included, each in a process of its own; loading the run is not in the time"
 )
 
 
@@ -33,21 +39,28 @@ def write_noise(path: Path, minutes: float, rate_hz: int, channels: int) -> None
 
 
 def write_run(settings: Any, folder: Path) -> str:
-    """Writes the first fold of a run with untrained networks; returns its name, empty where a run has no folds."""
+    """Writes the first fold of a run with untrained networks; returns its name, empty where a run
+    has no folds."""
     from common.layers import with_statistics
     from common.trained import answering
     from common.training import BEST, FINISHED
 
-    experiment = importlib.import_module(f"{settings.family}.experiment").Experiment.prepare(settings)
+    experiment = importlib.import_module(f"{settings.family}.experiment").Experiment.prepare(
+        settings
+    )
     shape = experiment.new_network().input_shape[1:]
     fold = next((each.name for each in getattr(settings, "folds", ())), "")
     for stage in answering(experiment.system.stages(settings)):
         place = folder / fold / stage.name
         place.mkdir(parents=True)
-        with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:])).save(place / BEST)
+        with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:])).save(
+            place / BEST
+        )
         finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
         (place / FINISHED).write_text(json.dumps(finished), encoding="utf-8")
-    (folder / "settings.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8")
+    (folder / "settings.yaml").write_text(
+        yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8"
+    )
     return fold
 
 
@@ -67,12 +80,15 @@ def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]
     from common.prediction_files import predict_file
 
     predictor.warm_up()
-    seconds = wall_s(lambda: predict_file(predictor, FileSource.open(recording), folder / "found", run))
+    seconds = wall_s(
+        lambda: predict_file(predictor, FileSource.open(recording), folder / "found", run)
+    )
     return seconds, peak_megabytes()
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all systems; with `quick` the CRNN alone, in one process, whose memory says nothing."""
+    """Measures all systems; with `quick` the CRNN alone, in one process, whose memory says
+    nothing."""
     results: list[Figure | Goal] = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
@@ -80,7 +96,9 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
             lengths = (0.25, 0.5) if quick else MINUTES
             places = [folder / f"{task_id}-{minutes:g}" for minutes in lengths]
             pairs = zip(places, lengths, strict=True)
-            short, long = (pool.submit(predicted, task_id, place, minutes).result() for place, minutes in pairs)
+            short, long = (
+                pool.submit(predicted, task_id, place, minutes).result() for place, minutes in pairs
+            )
             results += _results(name, lengths, short, long)
     return results
 

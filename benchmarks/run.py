@@ -48,35 +48,52 @@ def measured(name: str, quick: bool) -> dict:
 
 def machine_text(description: dict) -> str:
     """One sentence on machine and versions."""
-    versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items() if version)
+    versions = ", ".join(
+        f"{name} {version}" for name, version in description["versions"].items() if version
+    )
     gpu = f"{description['gpu']}, " if description.get("gpu") else ""
     return (
-        f"Measured on {description['date']} on {description['processor']}, {description['cores']} cores, "
-        f"{description['memory_gb']} GB, {gpu}Python {description['python']}, {versions}."
+        f"Measured on {description['date']} on {description['processor']}, {description['cores']}"
+        f" cores, {description['memory_gb']} GB, {gpu}Python {description['python']}, {versions}."
     )
 
 
 def section(name: str, result: dict) -> str:
     """Table, command and machine of one benchmark."""
     command = result.get("command", f"python -m benchmarks.{name}")
-    return f"{result['title']}.\n\n{result['table']}\n\n    {command}\n\n{machine_text(result['machine'])}"
+    return (
+        f"{result['title']}.\n\n{result['table']}\n\n   "
+        f" {command}\n\n{machine_text(result['machine'])}"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, then writes both files; with --quick only where they are named."""
     terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
-    parser.add_argument("--quick", action="store_true", help="least amount of data: only shows that it works")
     parser.add_argument(
-        "--only", nargs="+", choices=(*NAMES, *ON_REQUEST), default=NAMES, help="default: all that need no GPU"
+        "--quick", action="store_true", help="least amount of data: only shows that it works"
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=(*NAMES, *ON_REQUEST),
+        default=NAMES,
+        help="default: all that need no GPU",
     )
     parser.add_argument("--markdown", type=Path, help="default: BENCHMARKS.md, none with --quick")
-    parser.add_argument("--json", type=Path, help="default: benchmarks/results.json, none with --quick")
+    parser.add_argument(
+        "--json", type=Path, help="default: benchmarks/results.json, none with --quick"
+    )
     options = parser.parse_args(arguments)
     markdown = options.markdown or (None if options.quick else ROOT / "BENCHMARKS.md")
     results_path = options.json or (None if options.quick else ROOT / "benchmarks" / "results.json")
     results = {name: measured(name, options.quick) for name in options.only}
-    earlier = json.loads(results_path.read_text(encoding="utf-8")) if results_path and results_path.exists() else {}
+    earlier = (
+        json.loads(results_path.read_text(encoding="utf-8"))
+        if results_path and results_path.exists()
+        else {}
+    )
     together = goals_of({name: (earlier | results).get(name, {}) for name in NAMES})
     print(goals_table(together))
     if markdown:

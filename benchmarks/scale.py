@@ -40,34 +40,64 @@ class System:
 
 
 def systems(results: Mapping[str, dict]) -> list[System]:
-    """Costs of an hour from the results of the benchmarks: recordings of a minute, clips of ten seconds."""
-    rates = {name: {each["name"]: each["value"] for each in result["figures"]} for name, result in results.items()}
+    """Costs of an hour from the results of the benchmarks: recordings of a minute, clips of ten
+    seconds."""
+    rates = {
+        name: {each["name"]: each["value"] for each in result["figures"]}
+        for name, result in results.items()
+    }
     seldnet_s, _ = _medians_of(results, "SELDnet features of a 60 s recording, from reading")
     clip_s, _ = _medians_of(results, "log-mel of a clip of 10 s")
     steps, audio, gcc = rates["training_steps"], rates["frontend"], rates["gcc_features"]
 
     def examples_per_s(name: str) -> float:
-        return next(value for key, value in steps.items() if key.startswith(name) and key.endswith(": examples"))
+        return next(
+            value
+            for key, value in steps.items()
+            if key.startswith(name) and key.endswith(": examples")
+        )
 
     seldnet_pass = _HOUR_S / (128 * 0.02) / examples_per_s("SELDnet")
     return [
-        System("SELDnet", 60 * seldnet_s, 60 * audio["features: on disk per recording"] / 1e3, seldnet_pass, 60),
         System(
-            "SELDnet, `frontend: device`", 60 * seldnet_s, 60 * audio["audio: on disk per recording"] / 1e3,
-            seldnet_pass + _HOUR_S / 0.02 / audio["audio: features computed by the layer on the CPU"], 60,
+            "SELDnet",
+            60 * seldnet_s,
+            60 * audio["features: on disk per recording"] / 1e3,
+            seldnet_pass,
+            60,
         ),
         System(
-            "two-stage", 60 * gcc["logmel_gcc: with resampling from 48 kHz"], 60 * 6000 * 96 * 10 * 4 / 1e9,
-            2 * _HOUR_S / 0.5 / examples_per_s("CRNN10"), 60,
+            "SELDnet, `frontend: device`",
+            60 * seldnet_s,
+            60 * audio["audio: on disk per recording"] / 1e3,
+            seldnet_pass
+            + _HOUR_S / 0.02 / audio["audio: features computed by the layer on the CPU"],
+            60,
         ),
-        System("CNN9", 360 * clip_s, 360 * 640 * 64 * 4 / 1e9, _HOUR_S / 10 / examples_per_s("CNN9, average"), 360),
-    ]  # fmt: skip
+        System(
+            "two-stage",
+            60 * gcc["logmel_gcc: with resampling from 48 kHz"],
+            60 * 6000 * 96 * 10 * 4 / 1e9,
+            2 * _HOUR_S / 0.5 / examples_per_s("CRNN10"),
+            60,
+        ),
+        System(
+            "CNN9",
+            360 * clip_s,
+            360 * 640 * 64 * 4 / 1e9,
+            _HOUR_S / 10 / examples_per_s("CNN9, average"),
+            360,
+        ),
+    ]
 
 
 def _medians_of(results: Mapping[str, dict], work: str) -> tuple[float, float]:
     """The medians of both routes of a goal, in seconds, from its details."""
     details = next(
-        goal["details"] for result in results.values() for goal in result["goals"] if goal["work"].startswith(work)
+        goal["details"]
+        for result in results.values()
+        for goal in result["goals"]
+        if goal["work"].startswith(work)
     )
     values = []
     for part in details.split("), "):
@@ -94,9 +124,20 @@ def work_table(found: Sequence[System], cores: int) -> str:
     rows = []
     for system in found:
         for hours in HOURS:
-            extraction = [duration(hours * system.extraction_core_s / cores / machines) for machines in MACHINES]
+            extraction = [
+                duration(hours * system.extraction_core_s / cores / machines)
+                for machines in MACHINES
+            ]
             passes = [duration(hours * system.pass_s / machines) for machines in MACHINES]
-            rows.append((system.name, f"{hours:,} h", size(hours * system.features_gb), *extraction, *passes))
+            rows.append(
+                (
+                    system.name,
+                    f"{hours:,} h",
+                    size(hours * system.features_gb),
+                    *extraction,
+                    *passes,
+                )
+            )
     extracting = [f"extraction, {machines}" for machines in MACHINES]
     training = [f"one pass, {machines}" for machines in MACHINES]
     return table(("system", "audio", "disk", *extracting, *training), rows)
@@ -111,14 +152,25 @@ def store_table(results: Mapping[str, dict]) -> str:
             n = 60 * hours
             rows.append(
                 (
-                    form, f"{hours:,} h, {n:,} recordings",
+                    form,
+                    f"{hours:,} h, {n:,} recordings",
                     f"{max(1, n // 64 if form == MANY else n):,}",
                     size(n * rates[f"{form}: in the manifest"] / 1e9),
                     duration(n * rates[f"{form}: opened in"] / 1e6),
                     size(n * rates[f"{form}: in memory while training"] / 1e6),
                 )
-            )  # fmt: skip
-    return table(("store", "audio", "shards", "manifest", "opened in", "memory while training, beside the model"), rows)
+            )
+    return table(
+        (
+            "store",
+            "audio",
+            "shards",
+            "manifest",
+            "opened in",
+            "memory while training, beside the model",
+        ),
+        rows,
+    )
 
 
 def main(page: Path = PAGE) -> None:
@@ -126,10 +178,14 @@ def main(page: Path = PAGE) -> None:
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text(encoding="utf-8"))
     machine = results["training_steps"]["machine"]
     text = page.read_text(encoding="utf-8")
-    text = replace_between(text, "work", f"{work_table(systems(results), machine['cores'])}\n\n{machine_text(machine)}")
+    text = replace_between(
+        text, "work", f"{work_table(systems(results), machine['cores'])}\n\n{machine_text(machine)}"
+    )
     write_text(page, replace_between(text, "stores", store_table(results)))
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description="Computes the tables of docs/scale.md from the measured rates.").parse_args()
+    argparse.ArgumentParser(
+        description="Computes the tables of docs/scale.md from the measured rates."
+    ).parse_args()
     main()

@@ -23,7 +23,8 @@ N_CLASSES = 11
 
 
 def scene(rng: np.random.Generator) -> Events:
-    """Two layers of events with gaps of a second, on the grid of directions, as in the real dataset."""
+    """Two layers of events with gaps of a second, on the grid of directions, as in the real
+    dataset."""
     onsets, offsets = [], []
     for _ in range(2):
         durations = rng.uniform(0.3, 3.0, 20)
@@ -34,12 +35,20 @@ def scene(rng: np.random.Generator) -> Events:
     keep = onset_s < 60.0
     n = int(keep.sum())
     azimuth_deg, elevation_deg = rng.integers(-18, 18, n) * 10.0, rng.integers(-4, 5, n) * 10.0
-    columns = [rng.integers(0, N_CLASSES, n), onset_s[keep], offset_s[keep], azimuth_deg, elevation_deg, np.ones(n)]
+    columns = [
+        rng.integers(0, N_CLASSES, n),
+        onset_s[keep],
+        offset_s[keep],
+        azimuth_deg,
+        elevation_deg,
+        np.ones(n),
+    ]
     return Events.from_array(np.stack(columns, axis=1))
 
 
 def estimate_of(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a middling system: one in six is missed, one in ten has another class, directions are 20 degrees off."""
+    """Rows of a middling system: one in six is missed, one in ten has another class, directions are
+    20 degrees off."""
     rows = reference[rng.random(len(reference)) > 1 / 6].copy()  # (m, 4)
     confused = rng.random(len(rows)) < 0.1
     rows[confused, 1] = rng.integers(0, N_CLASSES, confused.sum())
@@ -56,7 +65,8 @@ def score(definition: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> SeldSc
 
 
 def score_regression(recordings: list[tuple[np.ndarray, ...]]) -> SeldScores:
-    """Scores all recordings by the official definition, each of them given as four arrays, see `by_regression`."""
+    """Scores all recordings by the official definition, each of them given as four arrays, see
+    `by_regression`."""
     scorer = SeldScorer("dcase2019", N_CLASSES)
     for recording in recordings:
         scorer.update_regression(*recording)
@@ -77,7 +87,9 @@ def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> Non
     """Raises ArithmeticError where the scores differ."""
     apart = max(abs(getattr(ours, name) - value) for name, value in official.items())
     if not apart <= 1e-9:
-        raise ArithmeticError(f"{route}: our scores and the official ones are {apart:.3g} apart. Expected: 1e-9.")
+        raise ArithmeticError(
+            f"{route}: our scores and the official ones are {apart:.3g} apart. Expected: 1e-9."
+        )
 
 
 def of_several(work: Callable[[], object]) -> float:
@@ -99,17 +111,31 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         "regression": partial(score_regression, arrays),
         "regression, official": partial(by_regression, arrays),
         "classification": partial(score, "dcase2019", pairs["dcase2019"]),
-        "classification, official": partial(by_classification, pairs["dcase2019"], N_FRAMES, N_CLASSES),
+        "classification, official": partial(
+            by_classification, pairs["dcase2019"], N_FRAMES, N_CLASSES
+        ),
         "corrected": partial(score, "corrected", pairs["corrected"]),
     }
     for route in ("regression", "classification"):
         few = partial(works[route].func, *works[route].args[:-1], works[route].args[-1][:5])
-        check_equal(route, few(), works[f"{route}, official"].func(few.args[-1], *works[f"{route}, official"].args[1:]))
+        check_equal(
+            route,
+            few(),
+            works[f"{route}, official"].func(few.args[-1], *works[f"{route}, official"].args[1:]),
+        )
     takers = {name: core_s if name.endswith("official") else of_several for name in works}
     timings = in_turns({name: partial(takers[name], work) for name, work in works.items()}, repeats)
     return [
-        *(_goal(route, aim, recordings, timings) for route, aim in (("regression", 80.0), ("classification", 100.0))),
-        Figure(f"{recordings} recordings, corrected", timings["corrected"].median, "s", "below 1 s for 100 recordings"),
+        *(
+            _goal(route, aim, recordings, timings)
+            for route, aim in (("regression", 80.0), ("classification", 100.0))
+        ),
+        Figure(
+            f"{recordings} recordings, corrected",
+            timings["corrected"].median,
+            "s",
+            "below 1 s for 100 recordings",
+        ),
     ]
 
 

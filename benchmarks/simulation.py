@@ -9,26 +9,38 @@ from benchmarks.measure import Figure, run_alone
 from common.parallel import ParallelConfig
 from seld.simulator import SimulationConfig, SimulationReport, simulate_tau2019
 
-TITLE = "Simulation: 60-second recordings in five rooms, written as wav with their metadata, in one process"
+TITLE = (
+    "Simulation: 60-second recordings in five rooms, written as wav with their metadata, in one"
+    " process"
+)
 AIM = "at least 50"
 FORMATS = {"ambisonics alone": ("foa",), "both formats of the same scenes": ("foa", "mic")}
 
 
-def simulated(root: Path, formats: tuple[str, ...], recordings: int, quick: bool) -> SimulationReport:
+def simulated(
+    root: Path, formats: tuple[str, ...], recordings: int, quick: bool
+) -> SimulationReport:
     """Writes recordings of one split; half of them have two events at a time."""
-    simulation = SimulationConfig(preset="fixture" if quick else "demo", recordings_per_split={1: recordings})
+    simulation = SimulationConfig(
+        preset="fixture" if quick else "demo", recordings_per_split={1: recordings}
+    )
     one = ParallelConfig(jobs=1)
-    return simulate_tau2019(root, simulation, formats=formats, splits=(1,), parallel=one, progress=False)
+    return simulate_tau2019(
+        root, simulation, formats=formats, splits=(1,), parallel=one, progress=False
+    )
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:
-    """Measures the rate of a long run; sounds, rooms and ambiences made once at its start are a figure of their own."""
+    """Measures the rate of a long run; sounds, rooms and ambiences made once at its start are a
+    figure of their own."""
     few, many = (1, 2) if quick else (10, 40)
     if not quick:
         simulated(folder / "first", ("foa", "mic"), 1, quick=True)  # loads libraries; not counted
     figures = []
     for name, formats in list(FORMATS.items())[: 1 if quick else None]:
-        reports = [simulated(folder / f"{len(formats)}_{n}", formats, n, quick) for n in (few, many)]
+        reports = [
+            simulated(folder / f"{len(formats)}_{n}", formats, n, quick) for n in (few, many)
+        ]
         audio_s = reports[1].audio_s - reports[0].audio_s
         elapsed_s = max(reports[1].elapsed_s - reports[0].elapsed_s, 1e-3)
         rate = audio_s / elapsed_s

@@ -1,4 +1,5 @@
-"""How long one training step of each published network takes on random data, and how much memory; PyTorch beside it.
+"""How long one training step of each published network takes on random data, and how much memory;
+PyTorch beside it.
 
 python -m benchmarks.training_steps [--quick]
 """
@@ -12,7 +13,10 @@ from typing import Any
 from benchmarks.measure import Figure, Goal, Timing, in_turns, pivot_table, run_alone
 from benchmarks.workers import NO_TORCH, our_worker, torch_python, torch_worker
 
-TITLE = "Training steps on random data: forward, backward and optimizer, without the pipeline; the table in float32"
+TITLE = (
+    "Training steps on random data: forward, backward and optimizer, without the pipeline; the"
+    " table in float32"
+)
 PYTORCH = "PyTorch as shipped", "PyTorch keeping freed memory"
 
 
@@ -25,7 +29,8 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
-        torch: name of the same network in `baselines/torch_models.py`; empty: it is not measured beside it.
+        torch: name of the same network in `baselines/torch_models.py`; empty: it is not measured
+            beside it.
         amsgrad: whether the optimizer is of that kind.
     """
 
@@ -40,7 +45,9 @@ class Size:
 CNN9 = Size("CNN9, average pooling", "cnn9", 8, torch="cnn9")
 # With all heads: the two stages train one network with either of them.
 CRNN10 = Size("CRNN10", "two-stage", 32, ("network.mode=seld",), "crnn10")
-SEGMENTATION = Size("segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False)
+SEGMENTATION = Size(
+    "segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False
+)
 SELDNET = Size("SELDnet", "1", 16, torch="seldnet", amsgrad=False)
 COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET)
 ALONE = (
@@ -59,8 +66,12 @@ def request(size: Size, quick: bool, precision: str, training: bool = True) -> d
     """What our worker loads."""
     shape = QUICK_SHAPE if quick else (size.examples, None)
     return {
-        "task": size.task_id, "overrides": size.overrides, "shape": shape, "precision": precision, "training": training,
-    }  # fmt: skip
+        "task": size.task_id,
+        "overrides": size.overrides,
+        "shape": shape,
+        "precision": precision,
+        "training": training,
+    }
 
 
 def timings(
@@ -76,7 +87,8 @@ def timings(
         training: training steps, otherwise predictions.
 
     Returns:
-        Seconds by route, "ours" and those of `PYTORCH` where PyTorch is installed; and the figures of ours.
+        Seconds by route, "ours" and those of `PYTORCH` where PyTorch is installed; and the figures
+        of ours.
 
     Raises:
         ArithmeticError: the networks differ in size.
@@ -85,16 +97,28 @@ def timings(
         ours = stack.enter_context(our_worker())
         loaded = ours.ask("load", **request(size, quick, precision, training))
         routes: dict[str, Callable[[], float]] = {"ours": ours.seconds}
-        for name, keeps in zip(PYTORCH, (False, True), strict=True) if size.torch and torch_python() else ():
+        for name, keeps in (
+            zip(PYTORCH, (False, True), strict=True) if size.torch and torch_python() else ()
+        ):
             theirs = stack.enter_context(torch_worker(keeps))
-            given = {"model": size.torch, "amsgrad": size.amsgrad, "precision": precision, "training": training}
+            given = {
+                "model": size.torch,
+                "amsgrad": size.amsgrad,
+                "precision": precision,
+                "training": training,
+            }
             there = theirs.ask("load", shape=loaded["shape"], **given)
             if there["parameters"] != loaded["parameters"]:
-                raise ArithmeticError(f"{size.name}: {loaded['parameters']} weights, PyTorch: {there['parameters']}.")
+                raise ArithmeticError(
+                    f"{size.name}: {loaded['parameters']} weights, PyTorch: {there['parameters']}."
+                )
             routes[name] = theirs.seconds
-        ours.seconds()  # builds the graph; the round that `in_turns` leaves out settles memory and kernels
+        # builds the graph; the round that `in_turns` leaves out settles memory and kernels
+        ours.seconds()
         measured = in_turns(routes, repeats)
-        return measured, _figures(size, loaded, measured["ours"].median, ours.ask("memory")["megabytes"])
+        return measured, _figures(
+            size, loaded, measured["ours"].median, ours.ask("memory")["megabytes"]
+        )
 
 
 def _figures(size: Size, loaded: dict[str, Any], seconds: float, megabytes: float) -> list[Figure]:
@@ -107,7 +131,9 @@ def _figures(size: Size, loaded: dict[str, Any], seconds: float, megabytes: floa
     ]
 
 
-def goals(work: str, measured: dict[str, Timing], bounds: Sequence[float | None], reason: str) -> list[Goal]:
+def goals(
+    work: str, measured: dict[str, Timing], bounds: Sequence[float | None], reason: str
+) -> list[Goal]:
     """Compares ours with PyTorch as shipped, and with PyTorch keeping freed memory.
 
     Args:
@@ -131,11 +157,12 @@ def goals(work: str, measured: dict[str, Timing], bounds: Sequence[float | None]
 
 
 CONVOLUTIONS = (
-    "the convolutions of oneDNN, the same in both, take most of the step; where PyTorch allocates little, nothing is "
-    "left to gain"
+    "the convolutions of oneDNN, the same in both, take most of the step; where PyTorch allocates"
+    " little, nothing is left to gain"
 )
 RANKING = (
-    "ranking the values of all masks, in float32 under any precision, takes a fifth of it, see averaging in the table"
+    "ranking the values of all masks, in float32 under any precision, takes a fifth of it, see"
+    " averaging in the table"
 )
 
 
@@ -147,7 +174,9 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         for precision in ("float32",) if quick else ("float32", "bfloat16"):
             measured, figures = timings(size, precision, quick, 1 if quick else 3)
             results += figures if precision == "float32" else []
-            results += goals(f"training step of {size.name}, {precision}", measured, (0.8, 1.0), reason)
+            results += goals(
+                f"training step of {size.name}, {precision}", measured, (0.8, 1.0), reason
+            )
     for size in () if quick else ALONE:
         results += timings(size, "float32", quick, 1 if quick else 2)[1]
     return results

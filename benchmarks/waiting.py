@@ -1,8 +1,10 @@
-"""How long training waits for its batches, where the time of an epoch goes, and what bounds it on this machine.
+"""How long training waits for its batches, where the time of an epoch goes, and what bounds it on
+this machine.
 
-Each system trains at its published size on a stream of random recordings, step by step, and the time until the stream
-hands over the next batch is the waiting. That alone would not show that reading takes cores away from the steps: they
-are therefore also timed on one batch that is held in memory, in turns with those on the stream.
+Each system trains at its published size on a stream of random recordings, step by step, and the
+time until the stream hands over the next batch is the waiting. That alone would not show that
+reading takes cores away from the steps: they are therefore also timed on one batch that is held in
+memory, in turns with those on the stream.
 
 python -m benchmarks.waiting [--quick]
 """
@@ -19,12 +21,22 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import Figure, Goal, Timing, figures_table, median_wall_s, pivot_table, run_alone, task, wall_s
+from benchmarks.measure import (
+    Figure,
+    Goal,
+    Timing,
+    figures_table,
+    median_wall_s,
+    pivot_table,
+    run_alone,
+    task,
+    wall_s,
+)
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 
 TITLE = (
-    "Waiting for data and where the time of training goes, at published sizes with shards in the page cache, and what "
-    "this machine can do at most"
+    "Waiting for data and where the time of training goes, at published sizes with shards in the"
+    " page cache, and what this machine can do at most"
 )
 
 
@@ -60,16 +72,25 @@ CASES = (
 )
 
 
-def write_recordings(folder: Path, case: Case, shapes: Mapping[str, tuple[int | None, ...]]) -> ExampleSchema:
+def write_recordings(
+    folder: Path, case: Case, shapes: Mapping[str, tuple[int | None, ...]]
+) -> ExampleSchema:
     """Writes random recordings, one a shard, whose labels are zeros and ones."""
     types = {name: case.stored if name == "features" else "int8" for name in shapes}
     schema = ExampleSchema({name: ArraySpec(types[name], shape) for name, shape in shapes.items()})
     rng = np.random.default_rng(0)
-    sizes = {name: tuple(case.frames if size is None else size for size in shape) for name, shape in shapes.items()}
+    sizes = {
+        name: tuple(case.frames if size is None else size for size in shape)
+        for name, shape in shapes.items()
+    }
     arrays = {
         name: (
-            rng.standard_normal(size, np.float32) if name == "features" else rng.integers(0, 2, size, np.int8)
-        ).astype(types[name])
+            (
+                rng.standard_normal(size, np.float32)
+                if name == "features"
+                else rng.integers(0, 2, size, np.int8)
+            ).astype(types[name])
+        )
         for name, size in sizes.items()
     }
     folder.mkdir(parents=True)
@@ -91,30 +112,46 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     settings = task(case.task_id, folder, *case.overrides)
     distribution.prepare(settings.run)
     stage = load_system(settings.family, settings.system).stages(settings)[0]
-    features = importlib.import_module(f"{settings.family.split('.')[0]}.features")  # a room has those of its family
+    features = importlib.import_module(
+        f"{settings.family.split('.')[0]}.features"
+    )  # a room has those of its family
     bands_channels = features.feature_shape(settings.features)
     keras.utils.set_random_seed(0)
-    model = with_statistics(stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels))
+    model = with_statistics(
+        stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels)
+    )
     model.compile(
-        build_optimizer(settings.training), loss=dict(stage.losses), loss_weights=dict(stage.loss_weights),
+        build_optimizer(settings.training),
+        loss=dict(stage.losses),
+        loss_weights=dict(stage.loss_weights),
         jit_compile=distribution.jit_setting(settings.run),
-    )  # fmt: skip
+    )
     n_classes = settings.dataset.n_classes
     names = {name for arrays in stage.targets.values() for name in arrays} | {"activity"}
     shapes = {name: (n_classes,) if name == "tags" else (None, n_classes) for name in sorted(names)}
-    schema = write_recordings(folder / case.task_id, case, {"features": (None, *bands_channels), **shapes})
+    schema = write_recordings(
+        folder / case.task_id, case, {"features": (None, *bands_channels), **shapes}
+    )
     pipeline = settings.pipeline
     stream = train_stream(
-        sorted((folder / case.task_id).iterdir()), schema, stage.targets,
-        sequence_frames=pipeline.sequence_frames, sequence_hop_frames=pipeline.sequence_hop_frames,
-        batch_size=1 if quick else case.batch_size, target_stride=stage.target_stride, seed=0,
-        shuffle_buffer_mb=pipeline.shuffle_buffer_mb, interleave=pipeline.interleave, cache=pipeline.cache,
-    )  # fmt: skip
+        sorted((folder / case.task_id).iterdir()),
+        schema,
+        stage.targets,
+        sequence_frames=pipeline.sequence_frames,
+        sequence_hop_frames=pipeline.sequence_hop_frames,
+        batch_size=1 if quick else case.batch_size,
+        target_stride=stage.target_stride,
+        seed=0,
+        shuffle_buffer_mb=pipeline.shuffle_buffer_mb,
+        interleave=pipeline.interleave,
+        cache=pipeline.cache,
+    )
     return model, iter(stream)
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
-    """Seconds of waiting, of steps on the stream and on a held batch, of reading and of predicting a batch."""
+    """Seconds of waiting, of steps on the stream and on a held batch, of reading and of predicting
+    a batch."""
     model, batches = prepare(case, quick, folder)
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
@@ -151,7 +188,9 @@ def floor(folder: Path, quick: bool) -> list[Figure]:
     transform = median_wall_s(partial(scipy.fft.rfft, audio), 3)
     return [
         Figure("floor: reading from the page cache, one core", n_bytes / reading / 1e9, "GB/s"),
-        Figure("floor: product of float32 matrices, all cores", 2 * size**3 / product / 1e9, "GFLOP/s"),
+        Figure(
+            "floor: product of float32 matrices, all cores", 2 * size**3 / product / 1e9, "GFLOP/s"
+        ),
         Figure("floor: 3000 transforms of 2048 samples in 4 channels, one core", transform, "s"),
     ]
 
@@ -171,17 +210,30 @@ def _results(case: Case, measured: Mapping[str, Timing]) -> list[Figure | Goal]:
     total = sum(waits.values) + sum(steps.values)
     details = f"waiting {waits.text('ms', 1000)}, step {steps.text('ms', 1000)}"
     goal = Goal(
-        f"share of training spent waiting for data, {case.name}", 100 * sum(waits.values) / total, 3, "%",
-        at_least=False, details=details,
-    )  # fmt: skip
-    return [goal, *(Figure(f"{case.name}: {name}", 1000 * each.median, "ms") for name, each in measured.items())]
+        f"share of training spent waiting for data, {case.name}",
+        100 * sum(waits.values) / total,
+        3,
+        "%",
+        at_least=False,
+        details=details,
+    )
+    return [
+        goal,
+        *(
+            Figure(f"{case.name}: {name}", 1000 * each.median, "ms")
+            for name, each in measured.items()
+        ),
+    ]
 
 
 def waiting_table(figures: Sequence[Figure]) -> str:
-    """One row for each system, one column for each part of its time, and a table of what the machine can do."""
+    """One row for each system, one column for each part of its time, and a table of what the
+    machine can do."""
     parts = [figure for figure in figures if not figure.name.startswith("floor")]
     rest = [
-        Figure(figure.name.partition(": ")[2], figure.value, figure.unit) for figure in figures if figure not in parts
+        Figure(figure.name.partition(": ")[2], figure.value, figure.unit)
+        for figure in figures
+        if figure not in parts
     ]
     return f"{pivot_table(parts, 'one batch of')}\n\nWhat bounds them:\n\n{figures_table(rest)}"
 

@@ -1,4 +1,5 @@
-"""Overlapping windows for the training of the two-stage systems: our two ways beside that of the published code.
+"""Overlapping windows for the training of the two-stage systems: our two ways beside that of the
+published code.
 
 python -m benchmarks.windows [--quick]
 """
@@ -21,8 +22,9 @@ from common.pipeline import train_stream
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 
 TITLE = (
-    "Shuffled training batches of 32 windows, 200 frames every 50, of 60-second recordings with 96 bands and 10 "
-    "channels: streamed, all places shuffled or drawn through a buffer of 256 MB; cached; as published from one array"
+    "Shuffled training batches of 32 windows, 200 frames every 50, of 60-second recordings with 96"
+    " bands and 10 channels: streamed, all places shuffled or drawn through a buffer of 256 MB;"
+    " cached; as published from one array"
 )
 FRAMES, WINDOW_FRAMES, HOP_FRAMES, BATCH_SIZE = 6001, 200, 50, 32
 BANDS_CHANNELS, N_CLASSES = (96, 10), 11
@@ -46,7 +48,8 @@ ONE_ARRAY = "one array"
 
 
 def write_recordings(folder: Path, recordings: int) -> list[Path]:
-    """Writes recordings of random features and labels, one shard each, as large as those of the real dataset."""
+    """Writes recordings of random features and labels, one shard each, as large as those of the
+    real dataset."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((FRAMES, *BANDS_CHANNELS), np.float32)
     labels = rng.integers(0, 2, (FRAMES, N_CLASSES))
@@ -63,7 +66,9 @@ def published_batches(shards: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.n
     examples = [next(read_shard(path, SCHEMA)) for path in shards]
     features = np.concatenate([example["features"] for example in examples])
     names = TARGETS["doa"]
-    targets = np.concatenate([np.concatenate([each[name] for name in names], axis=1) for each in examples])
+    targets = np.concatenate(
+        [np.concatenate([each[name] for name in names], axis=1) for each in examples]
+    )
     targets = targets.astype(np.float32)
     del examples
     within = np.append(np.arange(0, FRAMES - WINDOW_FRAMES, HOP_FRAMES), FRAMES - WINDOW_FRAMES)
@@ -76,9 +81,16 @@ def batches_of(route: str, shards: Sequence[Path]) -> Iterator:
     if route == ONE_ARRAY:
         return published_batches(shards)
     stream = train_stream(
-        shards, SCHEMA, TARGETS, sequence_frames=WINDOW_FRAMES, sequence_hop_frames=HOP_FRAMES,
-        batch_size=BATCH_SIZE, seed=0, last_batch="drop", **OPTIONS[route],
-    )  # fmt: skip
+        shards,
+        SCHEMA,
+        TARGETS,
+        sequence_frames=WINDOW_FRAMES,
+        sequence_hop_frames=HOP_FRAMES,
+        batch_size=BATCH_SIZE,
+        seed=0,
+        last_batch="drop",
+        **OPTIONS[route],
+    )
     return iter(stream)
 
 
@@ -87,21 +99,32 @@ def batches_in_pass(recordings: int) -> int:
     return recordings * (1 + -(-(FRAMES - WINDOW_FRAMES) // HOP_FRAMES)) // BATCH_SIZE
 
 
-def measure_route(route: str, shards: Sequence[Path], rounds: int, n_batches: int) -> tuple[Timing, float]:
-    """Batches a second, several times, and the peak of memory in MB; in a process of its own, whose memory it is."""
+def measure_route(
+    route: str, shards: Sequence[Path], rounds: int, n_batches: int
+) -> tuple[Timing, float]:
+    """Batches a second, several times, and the peak of memory in MB; in a process of its own, whose
+    memory it is."""
     batches = batches_of(route, shards)
-    deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)  # the first pass of the stream compares checksums
-    rates = [n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0)) for _ in range(rounds)]
+    deque(
+        islice(batches, batches_in_pass(len(shards))), maxlen=0
+    )  # the first pass of the stream compares checksums
+    rates = [
+        n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0))
+        for _ in range(rounds)
+    ]
     return Timing(tuple(rates)), peak_megabytes()
 
 
 def measure_cold(route: str, shards: Sequence[Path], rounds: int, n_batches: int) -> Timing:
-    """Batches a second while the system holds nothing of the shards in memory, after the first pass of a stream."""
+    """Batches a second while the system holds nothing of the shards in memory, after the first pass
+    of a stream."""
     batches = batches_of(route, shards)
     deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = []
     for _ in range(rounds):
-        deque(islice(batches, 2 * READ_AHEAD), maxlen=0)  # what was read before the memory is emptied
+        deque(
+            islice(batches, 2 * READ_AHEAD), maxlen=0
+        )  # what was read before the memory is emptied
         forget(shards)
         rates.append(n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0)))
     return Timing(tuple(rates))
@@ -122,15 +145,24 @@ def check_same(shards: Sequence[Path]) -> None:
         ArithmeticError: they are not the same windows.
     """
     n_batches = batches_in_pass(len(shards))
-    ours = {x.tobytes() for features, _ in islice(batches_of("streamed", shards), n_batches) for x in features.numpy()}
-    theirs = {x.tobytes() for features, _ in islice(batches_of(ONE_ARRAY, shards), n_batches + 1) for x in features}
+    ours = {
+        x.tobytes()
+        for features, _ in islice(batches_of("streamed", shards), n_batches)
+        for x in features.numpy()
+    }
+    theirs = {
+        x.tobytes()
+        for features, _ in islice(batches_of(ONE_ARRAY, shards), n_batches + 1)
+        for x in features
+    }
     # The last, incomplete batch of a pass is dropped: it holds other windows on either side.
     if len(ours) < n_batches * BATCH_SIZE // len(shards) or len(ours - theirs) >= BATCH_SIZE:
         raise ArithmeticError("The streamed windows are not those of the published code.")
 
 
 def reads_alone(shards: Sequence[Path], n_batches: int) -> float:
-    """Batches a second of as many bytes, read from random places of the shards by two threads: nothing can be faster.
+    """Batches a second of as many bytes, read from random places of the shards by two threads:
+    nothing can be faster.
 
     Args:
         shards: files of one size.
@@ -138,10 +170,15 @@ def reads_alone(shards: Sequence[Path], n_batches: int) -> float:
     """
     piece = WINDOW_FRAMES * math.prod(BANDS_CHANNELS) * 4
     files = [path.open("rb", buffering=0) for path in shards]
-    starts = np.random.default_rng(0).integers(0, shards[0].stat().st_size - piece, (n_batches, BATCH_SIZE))
+    starts = np.random.default_rng(0).integers(
+        0, shards[0].stat().st_size - piece, (n_batches, BATCH_SIZE)
+    )
 
     def read(seed: int) -> None:
-        order, target = np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE), memoryview(bytearray(piece))
+        order, target = (
+            np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE),
+            memoryview(bytearray(piece)),
+        )
         for batch in starts:
             for file, start in zip(order.tolist(), batch.tolist(), strict=True):
                 os.preadv(files[file].fileno(), [target], start)
@@ -154,20 +191,29 @@ def reads_alone(shards: Sequence[Path], n_batches: int) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all routes for several numbers of recordings; with `quick` in one process, whose memory says nothing."""
+    """Measures all routes for several numbers of recordings; with `quick` in one process, whose
+    memory says nothing."""
     sizes, rounds, n_batches = ((1, 2), 1, 2) if quick else ((10, 20, 40), 5, 60)
     shards = write_recordings(folder, max(sizes))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
         pool.submit(check_same, shards[:1]).result()
-        cases = [(route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)]  # routes in turns
-        tasks = [pool.submit(measure_route, route, shards[:size], rounds, n_batches) for route, size in cases]
+        cases = [
+            (route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)
+        ]  # routes in turns
+        tasks = [
+            pool.submit(measure_route, route, shards[:size], rounds, n_batches)
+            for route, size in cases
+        ]
         measured = {case: task.result() for case, task in zip(cases, tasks, strict=True)}
         streamed = [route for route, options in OPTIONS.items() if "cache" not in options]
         cold = {
-            route: pool.submit(measure_cold, route, shards, rounds, n_batches).result() for route in streamed
+            route: pool.submit(measure_cold, route, shards, rounds, n_batches).result()
+            for route in streamed
         }
-        bare = pool.submit(peak_megabytes).result()  # of a process that has loaded what the routes need, and no data
+        bare = pool.submit(
+            peak_megabytes
+        ).result()  # of a process that has loaded what the routes need, and no data
     floor = reads_alone(shards, n_batches)
     results = _goals(measured, min(sizes), max(sizes), floor)
     for (route, size), (rates, peak) in measured.items():
@@ -191,15 +237,28 @@ def _goals(
     theirs, held = measured[ONE_ARRAY, most]
     _, small = measured["streamed", least]
     rate = Goal(
-        "feeding two-stage windows, streamed", ours.median, 290, "batches/s", at_least=True,
-        details=f"{ours.text('batches/s')} against {theirs.text('batches/s')} with all data in memory",
-        reason=f"a batch is 25 MB; reading as much from the page cache and nothing else reaches {floor:.0f} batches/s "
-        "on both cores, and the memory of batches that wait does not stay in the processor's cache",
-    )  # fmt: skip
+        "feeding two-stage windows, streamed",
+        ours.median,
+        290,
+        "batches/s",
+        at_least=True,
+        details=(
+            f"{ours.text('batches/s')} against {theirs.text('batches/s')} with all data in memory"
+        ),
+        reason=(
+            "a batch is 25 MB; reading as much from the page cache and nothing else reaches"
+            f" {floor:.0f} batches/s on both cores, and the memory of batches that wait does not"
+            " stay in the processor's cache"
+        ),
+    )
     memory = Goal(
-        f"memory of streamed windows, {most} recordings against {least}", peak / small, 1.1, "times", at_least=False,
+        f"memory of streamed windows, {most} recordings against {least}",
+        peak / small,
+        1.1,
+        "times",
+        at_least=False,
         details=f"{peak:,.0f} MB against {small:,.0f} MB; all data in memory: {held:,.0f} MB",
-    )  # fmt: skip
+    )
     return [rate, memory]
 
 

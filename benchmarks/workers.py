@@ -1,4 +1,5 @@
-"""Processes that stay alive and measure when they are asked to, so that routes of several interpreters take turns."""
+"""Processes that stay alive and measure when they are asked to, so that routes of several
+interpreters take turns."""
 
 import importlib.util
 import json
@@ -13,7 +14,8 @@ from benchmarks.measure import ROOT
 
 TORCH_STEPS = ROOT / "benchmarks" / "baselines" / "torch_steps.py"
 NO_TORCH = "PyTorch is not installed: make torch"
-# Settings of glibc under which freed memory is kept for the next step, which PyTorch's own do not do on the CPU.
+# Settings of glibc under which freed memory is kept for the next step, which PyTorch's own do not
+# do on the CPU.
 KEEPING_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
@@ -32,9 +34,13 @@ class Worker:
     def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None):
         self.command = list(command)
         self.process = subprocess.Popen(
-            self.command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            self.command,
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """Sends a request and waits for the answer.
@@ -50,7 +56,10 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise RuntimeError(f"{' '.join(self.command)} ended with status {self.process.wait()} when asked to {do}.")
+            raise RuntimeError(
+                f"{' '.join(self.command)} ended with status {self.process.wait()} when asked to"
+                f" {do}."
+            )
         return json.loads(line)
 
     def seconds(self, **request: Any) -> float:
@@ -61,13 +70,17 @@ class Worker:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.process.communicate()  # closes its input, which ends it
 
 
 def torch_python() -> str | None:
-    """The interpreter that has PyTorch: TORCH_PYTHON, else that of `make torch`, else this one; None without any."""
+    """The interpreter that has PyTorch: TORCH_PYTHON, else that of `make torch`, else this one;
+    None without any."""
     given = os.environ.get("TORCH_PYTHON")
     own = ROOT / ".venv-torch" / "bin" / "python"
     if given or own.exists():

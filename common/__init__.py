@@ -1,1 +1,2 @@
-"""What every system shares: settings, audio, features, records, training; knows no task and no class list."""
+"""What every system shares: settings, audio, features, records, training; knows no task and no
+class list."""

@@ -1,4 +1,5 @@
-"""Commands that messages advise: of the family and the system of a task, as they are called where this runs."""
+"""Commands that messages advise: of the family and the system of a task, as they are called where
+this runs."""
 
 import importlib
 import re
@@ -18,7 +19,8 @@ _TOP = Path(__file__).resolve().parent.parent
 
 
 def in_checkout() -> bool:
-    """Whether this runs from a checkout, which has the scripts, or is installed, with commands in place of them."""
+    """Whether this runs from a checkout, which has the scripts, or is installed, with commands in
+    place of them."""
     return (_TOP / "batch_feature_extraction.py").is_file()
 
 
@@ -30,13 +32,17 @@ def as_called_here(text: str) -> str:
 
 
 def training_command(family: str, system: str) -> str:
-    """The command that trains a system, without task and job; a family names its own in `<family>/cli.py`."""
+    """The command that trains a system, without task and job; a family names its own in
+    `<family>/cli.py`."""
     line = importlib.import_module(f"{family}.cli")
-    return f"python {line.SCRIPTS.get(system, line.SCRIPT)}" if in_checkout() else str(line.INSTALLED)
+    return (
+        f"python {line.SCRIPTS.get(system, line.SCRIPT)}" if in_checkout() else str(line.INSTALLED)
+    )
 
 
 def demo_command(task: Any, params: Path) -> str | None:
-    """A command that works without a dataset: the first task of the same system that simulates its own.
+    """A command that works without a dataset: the first task of the same system that simulates its
+    own.
 
     Args:
         task: settings of a task that lacks its dataset.
@@ -50,7 +56,9 @@ def demo_command(task: Any, params: Path) -> str | None:
         resolved = {name: resolve(tasks, name) for name in tasks}
     except UserError:
         return None
-    demos = [name for name, each in resolved.items() if each.get("simulate_missing_dataset") is True]
+    demos = [
+        name for name, each in resolved.items() if each.get("simulate_missing_dataset") is True
+    ]
     own = [name for name in demos if resolved[name].get("family") == task.family]
     same = [name for name in own if resolved[name].get("system") == task.system]
     chosen = next(iter([*same, *own]), None)

@@ -11,17 +11,21 @@ from common.system import Stage
 
 
 class Answers:
-    """The outputs that earlier stages of a system answer for, by recording; computed when they are first asked for.
+    """The outputs that earlier stages of a system answer for, by recording; computed when they are
+    first asked for.
 
     Only those outputs are kept, not the recordings: some hundred kB each.
 
     Args:
         earlier: finished stages with their models, each with `Stage.answers`.
-        recordings: gives the streams of the recordings that are asked for now, see `common.training.ScoredSets`.
+        recordings: gives the streams of the recordings that are asked for now, see
+            `common.training.ScoredSets`.
     """
 
     def __init__(
-        self, earlier: Sequence[tuple[Stage, keras.Model]], recordings: Callable[[], Iterable[Iterable[Mapping]]]
+        self,
+        earlier: Sequence[tuple[Stage, keras.Model]],
+        recordings: Callable[[], Iterable[Iterable[Mapping]]],
     ):
         self._earlier, self._recordings = earlier, recordings
         self._by_name: dict[str, dict[str, np.ndarray]] = {}
@@ -32,7 +36,9 @@ class Answers:
             return prediction
         if prediction.name not in self._by_name:  # other recordings may be drawn in each epoch
             self._by_name = self._predicted()
-        return dataclasses.replace(prediction, outputs=prediction.outputs | self._by_name[prediction.name])
+        return dataclasses.replace(
+            prediction, outputs=prediction.outputs | self._by_name[prediction.name]
+        )
 
     def _predicted(self) -> dict[str, dict[str, np.ndarray]]:
         found: dict[str, dict[str, np.ndarray]] = {}

@@ -14,7 +14,8 @@ _MOST_TIMES = 20  # beyond, it may become so many times its size: weights and fe
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a zip archive whose members would leave their folder, hide one another, or fill the memory.
+    """Refuses a zip archive whose members would leave their folder, hide one another, or fill the
+    memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -23,7 +24,13 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, ArithmeticError, LookupError, NotImplementedError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        ArithmeticError,
+        LookupError,
+        NotImplementedError,
+        UnicodeDecodeError,
+    ) as error:
         raise ValueError(f"no zip archive: {error}") from error
     names = [member.filename for member in members]
     outside = [name for name in names if not stays_inside(name)]

@@ -1,4 +1,5 @@
-"""Recordings from and to sound files; every file that cannot be used is refused with the reason and a remedy."""
+"""Recordings from and to sound files; every file that cannot be used is refused with the reason and
+a remedy."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,22 +16,31 @@ from common.files import atomic_path
 from common.notes import Note, note
 
 FULL_SCALE = 32768.0  # of 16-bit samples
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_000_000  # a damaged header says 1 Hz, and resampling fills the memory
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = (
+    1000,
+    1_000_000,
+)  # a damaged header says 1 Hz, and resampling fills the memory
 _BLOCK_S = 5.0
-CUT_TO_FULL_SCALE = "its decoder exceeds full scale, as those of lossy formats do: cut to it, as by a player"
-_UNTOLD = "its format does not tell how long it is: all that is there is heard, and it may be truncated"
+CUT_TO_FULL_SCALE = (
+    "its decoder exceeds full scale, as those of lossy formats do: cut to it, as by a player"
+)
+_UNTOLD = (
+    "its format does not tell how long it is: all that is there is heard, and it may be truncated"
+)
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
 _MOST_CHANNELS = 64  # more are samples, in an array that is turned
 # Headers without a length, or with one that is not compared with the file here.
 _WITHOUT_LENGTH = ("PAF", "PVF", "IRCAM", "MAT4", "MAT5", "MPC2K", "XI", "SDS", "SD2", "RAW")
 
 
-def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | None = None) -> np.ndarray:
+def read_audio(
+    path: Path, sample_rate_hz: int | None = None, channels: int | None = None
+) -> np.ndarray:
     """Reads a recording whole.
 
     Args:
-        path: a sound file; integers are divided by their full scale (16 bit: 32768); what decoders of lossy formats
-            give beyond full scale is cut to it.
+        path: a sound file; integers are divided by their full scale (16 bit: 32768); what decoders
+            of lossy formats give beyond full scale is cut to it.
         sample_rate_hz: rate the recording must have; None: any.
         channels: number of channels it must have; None: any.
 
@@ -38,8 +48,8 @@ def read_audio(path: Path, sample_rate_hz: int | None = None, channels: int | No
         float32 (samples, channels) in [-1, 1].
 
     Raises:
-        DataError: no such file, not a sound file, truncated, empty, another rate or number of channels, values that
-            are not finite or lie outside [-1, 1].
+        DataError: no such file, not a sound file, truncated, empty, another rate or number of
+            channels, values that are not finite or lie outside [-1, 1].
     """
     return read_with_rate(path, sample_rate_hz, channels)[0]
 
@@ -62,7 +72,8 @@ class AudioHeader(NamedTuple):
 
 
 def read_header(path: Path) -> AudioHeader:
-    """Reads rate, channels and length of a sound file without decoding it; all that is there, as every reader hears it.
+    """Reads rate, channels and length of a sound file without decoding it; all that is there, as
+    every reader hears it.
 
     Raises:
         DataError: no such file, not a sound file, truncated or empty.
@@ -87,7 +98,9 @@ def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
         DataError: see `read_audio`.
     """
     audio, rate_hz = read_with_rate(path)
-    mono = audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)  # the mean of one is slow
+    mono = (
+        audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)
+    )  # the mean of one is slow
     return resample(mono, rate_hz, sample_rate_hz)
 
 
@@ -100,7 +113,8 @@ def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         to_hz: the rate wanted.
 
     Returns:
-        float32 (S', C), S' = S * to_hz / from_hz, rounded; of audio shorter than that, one sample, its mean.
+        float32 (S', C), S' = S * to_hz / from_hz, rounded; of audio shorter than that, one sample,
+        its mean.
     """
     audio = np.asarray(audio, np.float32)
     if from_hz == to_hz:
@@ -153,7 +167,9 @@ class OpenSound:
             file, pieces = self._open_part(part)
             kinds.add((file.samplerate, file.channels, file.subtype in _LOSSY))
             self._pieces.append(pieces)
-            self._lengths.append(file.frames if part.samples is None or part.otherwise else part.samples)
+            self._lengths.append(
+                file.frames if part.samples is None or part.otherwise else part.samples
+            )
             container = file.format
             if len(parts) == 1:
                 self._file = file
@@ -162,8 +178,13 @@ class OpenSound:
             else:
                 file.close()
         if len({kind[:2] for kind in kinds}) > 1:
-            told = " and ".join(f"{rate} Hz with {count} channel(s)" for rate, count, _ in sorted(kinds))
-            raise damaged(path, f"Recordings of different kinds were joined in it: {told}. Expected: one kind.")
+            told = " and ".join(
+                f"{rate} Hz with {count} channel(s)" for rate, count, _ in sorted(kinds)
+            )
+            raise damaged(
+                path,
+                f"Recordings of different kinds were joined in it: {told}. Expected: one kind.",
+            )
         self.rate_hz, self.channels, self.is_lossy = max(kinds)
         self.samples, self.container = sum(self._lengths), container
 
@@ -171,14 +192,15 @@ class OpenSound:
         """Yields the samples, and tells what is odd about them.
 
         Args:
-            at_once: larger blocks, for who keeps all of them. Lossy files are decoded in the same blocks in any case,
-                since the last bit of some depends on that.
+            at_once: larger blocks, for who keeps all of them. Lossy files are decoded in the same
+                blocks in any case, since the last bit of some depends on that.
 
         Yields:
             float32 (S, C) in [-1, 1], none of them empty.
 
         Raises:
-            DataError: fewer samples than there should be, or values that are not finite or lie outside [-1, 1].
+            DataError: fewer samples than there should be, or values that are not finite or lie
+                outside [-1, 1].
         """
         before = n_cut = 0
         block_samples = round(_BLOCK_S * self.rate_hz) if self.is_lossy or not at_once else None
@@ -224,7 +246,8 @@ class OpenSound:
         """Yields what the decoder gives, (S, C), int16 or float32, and counts it."""
         for pieces, promised in zip(self._pieces, self._lengths, strict=True):
             file, received = self._file or self._open(pieces), 0
-            # The same numbers either way, but numpy converts those of 16 bits in a third of the time.
+            # The same numbers either way, but numpy converts those of 16 bits in a third of the
+            # time.
             dtype = "int16" if file.subtype == "PCM_16" else "float32"
             try:
                 while received < promised:
@@ -246,7 +269,9 @@ class OpenSound:
         if block.dtype == np.int16:
             return from_int16(block), 0
         n_cut = 0
-        if self.is_lossy and np.isfinite(max(float(block.max()), -float(block.min()))):  # others are refused below
+        if self.is_lossy and np.isfinite(
+            max(float(block.max()), -float(block.min()))
+        ):  # others are refused below
             n_cut = int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1.0, 1.0) if n_cut else block
         check_values(self.path, block, before)
@@ -255,7 +280,8 @@ class OpenSound:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenSound]:
-    """Opens a sound file that is whole; also what goes wrong while it is read becomes a DataError."""
+    """Opens a sound file that is whole; also what goes wrong while it is read becomes a
+    DataError."""
     path = Path(path)
     try:
         layout = layout_of(path)
@@ -266,8 +292,8 @@ def opened(path: Path) -> Iterator[OpenSound]:
             sound = OpenSound(path, layout.parts, layout.notes)
     except OSError as error:
         raise DataError(
-            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check `dataset_dir` and the "
-            "permissions."
+            f"Cannot read {path}: {error.strerror or error}. Expected: a WAV file. Check"
+            " `dataset_dir` and the permissions."
         ) from error
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error
@@ -281,8 +307,8 @@ def opened(path: Path) -> Iterator[OpenSound]:
 
 def _unreadable(path: Path, error: soundfile.LibsndfileError) -> DataError:
     return DataError(
-        f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV file. "
-        "Copy or download the recording again, or remove it from the dataset."
+        f"Not a readable sound file: {path} ({error.error_string.rstrip('.')}). Expected: a WAV"
+        " file. Copy or download the recording again, or remove it from the dataset."
     )
 
 
@@ -296,7 +322,9 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
         try:
             soundfile.write(temporary, audio, sample_rate_hz, subtype=subtype, format="WAV")
         except soundfile.LibsndfileError as error:
-            raise DataError(f"Cannot write {path}: {error.error_string} Check the disk and its permissions.") from error
+            raise DataError(
+                f"Cannot write {path}: {error.error_string} Check the disk and its permissions."
+            ) from error
 
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
@@ -307,15 +335,17 @@ def from_int16(samples: np.ndarray) -> np.ndarray:
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
     """Rounds float samples in [-1, 1] to 16 bits; exact for what was read from a 16-bit file."""
-    return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(
+        np.int16
+    )
 
 
 def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
     """Brings an array to the form in which readers give audio.
 
     Args:
-        audio: (S, C), or (S,) for one channel: floats in [-1, 1], or integers of 8 (unsigned), 16 or 32 bits, which
-            are divided by their full scale.
+        audio: (S, C), or (S,) for one channel: floats in [-1, 1], or integers of 8 (unsigned), 16
+            or 32 bits, which are divided by their full scale.
         channels: their number; None: any.
         before: samples that came before these, for messages.
 
@@ -328,19 +358,21 @@ def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
     try:
         array = np.asarray(audio)
     except ValueError as error:  # lists of different lengths
-        raise DataError(f"Wrong shape of audio. Expected: (samples, channels). Received: {error}") from None
+        raise DataError(
+            f"Wrong shape of audio. Expected: (samples, channels). Received: {error}"
+        ) from None
     shaped = array[:, None] if array.ndim == 1 else array
     if shaped.ndim != 2 or (channels is not None and shaped.shape[1] != channels):
         or_flat = " or (samples,)" if channels in (1, None) else ""
         remedy = " Turn it: audio.T." if shaped.ndim == 2 and shaped.shape[0] == channels else ""
         raise DataError(
-            f"Wrong shape of audio. Expected: (samples, {channels or 'channels'}){or_flat}. Received: "
-            f"{array.shape}.{remedy}"
+            f"Wrong shape of audio. Expected: (samples, {channels or 'channels'}){or_flat}."
+            f" Received: {array.shape}.{remedy}"
         )
     if not 0 < shaped.shape[1] <= _MOST_CHANNELS:
         raise DataError(
-            f"Wrong shape of audio. Expected: (samples, channels), at most {_MOST_CHANNELS} channels. Received: "
-            f"{array.shape}. Turn it, if channels come first: audio.T."
+            f"Wrong shape of audio. Expected: (samples, channels), at most {_MOST_CHANNELS}"
+            f" channels. Received: {array.shape}. Turn it, if channels come first: audio.T."
         )
     kind = shaped.dtype.newbyteorder("=")
     if kind.kind == "f":
@@ -355,27 +387,32 @@ def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
     if kind == np.uint8:
         return ((shaped.astype(np.float32) - 128) / 128).astype(np.float32)
     raise DataError(
-        f"Wrong type of audio. Expected: floats in [-1, 1], int16, int32 or uint8. Received: {shaped.dtype}. Divide it "
-        "by its full scale."
+        "Wrong type of audio. Expected: floats in [-1, 1], int16, int32 or uint8. Received:"
+        f" {shaped.dtype}. Divide it by its full scale."
     )
 
 
-def check_format(sound: OpenSound, sample_rate_hz: int | None = None, channels: int | None = None) -> None:
-    """Raises DataError unless a sound file has samples, of the rate and number of channels wanted (None: any)."""
+def check_format(
+    sound: OpenSound, sample_rate_hz: int | None = None, channels: int | None = None
+) -> None:
+    """Raises DataError unless a sound file has samples, of the rate and number of channels wanted
+    (None: any)."""
     if channels is not None and sound.channels != channels:
         raise DataError(
-            f"Wrong number of channels in {sound.path}. Expected: {channels}. Received: {sound.channels}. "
-            "Use the recordings of the array that the settings name, or change `dataset.channels`."
+            f"Wrong number of channels in {sound.path}. Expected: {channels}. Received:"
+            f" {sound.channels}. Use the recordings of the array that the settings name, or change"
+            " `dataset.channels`."
         )
     if sample_rate_hz is not None and sound.rate_hz != sample_rate_hz:
         raise DataError(
-            f"Wrong sample rate in {sound.path}. Expected: {sample_rate_hz} Hz. Received: {sound.rate_hz} Hz. "
-            "Resample the recording, or change `dataset.sample_rate_hz`."
+            f"Wrong sample rate in {sound.path}. Expected: {sample_rate_hz} Hz. Received:"
+            f" {sound.rate_hz} Hz. Resample the recording, or change `dataset.sample_rate_hz`."
         )
     if not LOWEST_RATE_HZ <= sound.rate_hz <= HIGHEST_RATE_HZ:
         raise DataError(
-            f"No sample rate of sound in {sound.path}. Expected: {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz. Received: "
-            f"{sound.rate_hz} Hz. The header is damaged: copy or download the recording again."
+            f"No sample rate of sound in {sound.path}. Expected: {LOWEST_RATE_HZ} to"
+            f" {HIGHEST_RATE_HZ} Hz. Received: {sound.rate_hz} Hz. The header is damaged: copy or"
+            " download the recording again."
         )
     if sound.samples == 0:
         raise EmptyRecordingError(
@@ -385,7 +422,8 @@ def check_format(sound: OpenSound, sample_rate_hz: int | None = None, channels: 
 
 
 def check_values(path: Path | str, audio: np.ndarray, before: int = 0) -> None:
-    """Raises DataError unless all values of float (S, C), which follow `before` samples, are finite and in [-1, 1]."""
+    """Raises DataError unless all values of float (S, C), which follow `before` samples, are finite
+    and in [-1, 1]."""
     peak = max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
     if not np.isfinite(peak):
         sample, channel = np.argwhere(~np.isfinite(audio))[0]

@@ -1,4 +1,5 @@
-"""Audio of any length as blocks of samples, from files and from pipes, at the rate that a model takes."""
+"""Audio of any length as blocks of samples, from files and from pipes, at the rate that a model
+takes."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,8 @@ class AudioSource(Protocol):
 
 @dataclass(frozen=True)
 class FileSource:
-    """A sound file of any format that libsndfile reads, read as by `common.audio.read_audio`, but in blocks."""
+    """A sound file of any format that libsndfile reads, read as by `common.audio.read_audio`, but
+    in blocks."""
 
     path: Path
     rate_hz: int
@@ -78,14 +80,20 @@ class PcmSource:
         stream: where the bytes come from; may give fewer than asked for.
         rate_hz: their sample rate.
         channels: their number of channels, interleaved.
-        pcm_format: of a sample, little endian; floats beyond full scale are cut to it, as decoders give them.
+        pcm_format: of a sample, little endian; floats beyond full scale are cut to it, as decoders
+            give them.
         block_s: most that is waited for before samples are handed on.
     """
 
     name = "standard input"
 
     def __init__(
-        self, stream: BinaryIO, rate_hz: int, channels: int, pcm_format: PcmFormat = "s16le", block_s: float = 0.1
+        self,
+        stream: BinaryIO,
+        rate_hz: int,
+        channels: int,
+        pcm_format: PcmFormat = "s16le",
+        block_s: float = 0.1,
     ):
         self.rate_hz, self.channels = rate_hz, channels
         self._stream, self._dtype = stream, np.dtype(_DTYPES[pcm_format])
@@ -94,7 +102,8 @@ class PcmSource:
         self._block_bytes = max(1, round(block_s * rate_hz)) * self._frame_bytes
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yields the samples as soon as they are there; bytes at the end that are no whole sample are left out.
+        """Yields the samples as soon as they are there; bytes at the end that are no whole sample
+        are left out.
 
         Raises:
             DataError: there is no sample, or one is not finite or far beyond full scale.
@@ -107,11 +116,15 @@ class PcmSource:
                 yield self._samples(rest[:whole], n_samples)
                 rest, n_samples = rest[whole:], n_samples + whole // self._frame_bytes
         if not n_samples:
-            raise DataError("No sample came from standard input. Pipe audio into this command, see its --help.")
+            raise DataError(
+                "No sample came from standard input. Pipe audio into this command, see its --help."
+            )
         if self._n_cut:
             logger.warning("%s, %d values: beyond full scale, cut to it.", self.name, self._n_cut)
         if rest:
-            logger.warning("The last %d bytes are no whole sample of all channels: left out.", len(rest))
+            logger.warning(
+                "The last %d bytes are no whole sample of all channels: left out.", len(rest)
+            )
 
     def _samples(self, content: bytes, before: int) -> np.ndarray:
         values = np.frombuffer(content, self._dtype).reshape(-1, self.channels)  # (S, C)
@@ -120,29 +133,33 @@ class PcmSource:
         if not np.isfinite(values).all():
             number = before + int(np.argwhere(~np.isfinite(values))[0, 0])
             raise DataError(
-                f"Sample {number} of standard input is not a finite number. Expected: samples in [-1, 1]. Is its "
-                "format truly f32le?"
+                f"Sample {number} of standard input is not a finite number. Expected: samples in"
+                " [-1, 1]. Is its format truly f32le?"
             )
         peak = float(np.abs(values).max())
         if peak > _LOUDEST:
             raise DataError(
-                f"Samples of standard input reach {peak:.6g}. Expected: floats in [-1, 1]. Divide them by their full "
-                "scale, or name their format with --format."
+                f"Samples of standard input reach {peak:.6g}. Expected: floats in [-1, 1]. Divide"
+                " them by their full scale, or name their format with --format."
             )
         self._n_cut += int(np.count_nonzero(np.abs(values) > 1)) if peak > 1 else 0
         return np.clip(values, -1.0, 1.0).astype(np.float32)
 
 
 def check_channels(source: AudioSource, channels: int | None) -> None:
-    """Raises DataError where audio has another number of channels than the model takes; None: it takes any."""
+    """Raises DataError where audio has another number of channels than the model takes; None: it
+    takes any."""
     if channels is not None and source.channels != channels:
         raise DataError(
-            f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array that the model was "
-            f"trained on: it hears directions by comparing them. Received: {source.channels}."
+            f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array"
+            " that the model was trained on: it hears directions by comparing them. Received:"
+            f" {source.channels}."
         )
 
 
-def converted(source: AudioSource, sample_rate_hz: int, channels: int | None) -> Iterator[np.ndarray]:
+def converted(
+    source: AudioSource, sample_rate_hz: int, channels: int | None
+) -> Iterator[np.ndarray]:
     """Brings audio to what a model takes.
 
     Args:
@@ -151,7 +168,8 @@ def converted(source: AudioSource, sample_rate_hz: int, channels: int | None) ->
         channels: number of channels it must have; None: any, of which the mean is taken.
 
     Yields:
-        float32 (S, channels), or (S, 1); all of them put together are what `common.audio.resample` gives for the whole.
+        float32 (S, channels), or (S, 1); all of them put together are what `common.audio.resample`
+        gives for the whole.
 
     Raises:
         DataError: another number of channels, or see `AudioSource.blocks`.
@@ -164,7 +182,8 @@ def converted(source: AudioSource, sample_rate_hz: int, channels: int | None) ->
 
 
 class StreamResampler:
-    """Resamples audio block by block; all that it gives together is what `common.audio.resample` gives for the whole.
+    """Resamples audio block by block; all that it gives together is what `common.audio.resample`
+    gives for the whole.
 
     Args:
         from_hz: rate of the audio.
@@ -220,11 +239,14 @@ class Intake:
 
     def __init__(self, from_hz: int, to_hz: int, channels: int | None) -> None:
         self._channels, self._is_mixed = channels, channels is None
-        self._resampler = None if from_hz == to_hz else StreamResampler(from_hz, to_hz, channels or 1)
+        self._resampler = (
+            None if from_hz == to_hz else StreamResampler(from_hz, to_hz, channels or 1)
+        )
         self._n_samples = 0
 
     def feed(self, audio: Any) -> np.ndarray:
-        """Takes in an array, see `common.audio.as_samples`; returns float32 (S, C), C = 1 where the mean is taken.
+        """Takes in an array, see `common.audio.as_samples`; returns float32 (S, C), C = 1 where the
+        mean is taken.
 
         Raises:
             DataError: it cannot be used, or has another number of channels than those before.
@@ -232,7 +254,11 @@ class Intake:
         samples = as_samples(audio, self._channels, self._n_samples)
         self._channels = samples.shape[1]
         self._n_samples += len(samples)
-        mixed = samples.mean(axis=1, keepdims=True) if self._is_mixed and samples.shape[1] > 1 else samples
+        mixed = (
+            samples.mean(axis=1, keepdims=True)
+            if self._is_mixed and samples.shape[1] > 1
+            else samples
+        )
         return mixed if self._resampler is None else self._resampler.feed(mixed)
 
     def finish(self) -> np.ndarray:

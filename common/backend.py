@@ -28,17 +28,21 @@ def choose_backend(run: RunConfig) -> None:
         os.environ["JAX_PLATFORMS"] = "cpu"
     if run.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        )
     if run.backend in _PACKAGES:
         optional_module(
             _PACKAGES[run.backend],
             f"`run.backend: {run.backend}`",
-            f'Install the extra `{run.backend}`: pip install ".[{run.backend}]". Or set `run.backend: tensorflow`.',
+            f'Install the extra `{run.backend}`: pip install ".[{run.backend}]". Or set'
+            " `run.backend: tensorflow`.",
         )
 
 
 def load_keras(run: RunConfig) -> ModuleType:
-    """Loads Keras with its backend, and gives it the number formats of this project, whatever the user's are.
+    """Loads Keras with its backend, and gives it the number formats of this project, whatever the
+    user's are.
 
     Returns:
         `common.distribution`, which must not be imported before the backend is chosen.

@@ -34,17 +34,18 @@ class Scorer(Protocol):
 class ScoreOnValidation(keras.callbacks.Callback):
     """Writes losses and scores of whole recordings into `logs` after each epoch.
 
-    Those of the validation set are `val_loss`, `val_<output>_loss` and `val_<score>`; those of recordings of the
-    training set `train_loss`, `train_<output>_loss` and `train_<score>`, by the model that the epoch ended with, where
-    Keras's `loss` is the mean over the epoch's batches, with dropout. `training_s` and `scoring_s` are the seconds
-    that the epoch's batches and these scores took.
+    Those of the validation set are `val_loss`, `val_<output>_loss` and `val_<score>`; those of
+    recordings of the training set `train_loss`, `train_<output>_loss` and `train_<score>`, by the
+    model that the epoch ended with, where Keras's `loss` is the mean over the epoch's batches, with
+    dropout. `training_s` and `scoring_s` are the seconds that the epoch's batches and these scores
+    took.
 
-    The sets are predicted and reduced recording by recording: nothing as large as all outputs is held. List it before
-    the callbacks that monitor one of these values.
+    The sets are predicted and reduced recording by recording: nothing as large as all outputs is
+    held. List it before the callbacks that monitor one of these values.
 
     Args:
-        sets_of: from the number of an epoch, the first one 0, to its recordings by the prefix of their scores, "val"
-            and perhaps "train", from `common.pipeline.evaluation_stream`.
+        sets_of: from the number of an epoch, the first one 0, to its recordings by the prefix of
+            their scores, "val" and perhaps "train", from `common.pipeline.evaluation_stream`.
         new_scorer: makes what scores one set.
         losses: by output.
         loss_weights: by output.
@@ -73,13 +74,18 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 "`training.learning_rate` or set `training.clip_norm`, and use another job id."
             )
         for prefix, recordings in self.sets_of(epoch).items():
-            logs.update({f"{prefix}_{name}": value for name, value in self._scores(recordings).items()})
+            logs.update(
+                {f"{prefix}_{name}": value for name, value in self._scores(recordings).items()}
+            )
         scored_s = time.perf_counter()
         logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
-        logs.update(agreed(logs))  # what follows from the scores must happen in all processes that train together
+        logs.update(
+            agreed(logs)
+        )  # what follows from the scores must happen in all processes that train together
 
     def _scores(self, recordings: Any) -> dict[str, float]:
-        """Predicts the recordings of a set: their mean loss, that of each output, and the scores."""
+        """Predicts the recordings of a set: their mean loss, that of each output, and the
+        scores."""
         scorer = self.new_scorer()
         loss_sums, weights = dict.fromkeys(self.losses, 0.0), dict.fromkeys(self.losses, 0)
         for prediction in predict_recordings(self.model, recordings):
@@ -91,9 +97,16 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 weight = _loss_weight(target, prediction.frames)
                 loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
                 weights[name] += weight
-        means = {name: total / weights[name] if weights[name] else float("nan") for name, total in loss_sums.items()}
+        means = {
+            name: total / weights[name] if weights[name] else float("nan")
+            for name, total in loss_sums.items()
+        }
         total = sum(self.loss_weights[name] * value for name, value in means.items())
-        return {"loss": total} | {f"{name}_loss": value for name, value in means.items()} | scorer.result()
+        return (
+            {"loss": total}
+            | {f"{name}_loss": value for name, value in means.items()}
+            | scorer.result()
+        )
 
 
 def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +118,8 @@ def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _loss_weight(target: np.ndarray, frames: int) -> int:
-    """How much a recording counts in a mean loss: by its frames; as one for labels (K,); not at all without labels."""
+    """How much a recording counts in a mean loss: by its frames; as one for labels (K,); not at all
+    without labels."""
     if (target == -1).all():
         return 0
     return 1 if target.ndim == 1 else frames
@@ -114,7 +128,8 @@ def _loss_weight(target: np.ndarray, frames: int) -> int:
 class KeepBest(keras.callbacks.Callback):
     """Keeps the model with the best score.
 
-    `keras.callbacks.ModelCheckpoint` writes over the best model in place: a job killed meanwhile would have none.
+    `keras.callbacks.ModelCheckpoint` writes over the best model in place: a job killed meanwhile
+    would have none.
 
     Args:
         path: the file, finished at any moment; from the first epoch on there is one.
@@ -203,11 +218,12 @@ _MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "Ke
 
 
 class ResumeRun(keras.callbacks.Callback):
-    """Keeps weights, optimizer, epoch, history, best model and the memory of other callbacks on disk; puts them back.
+    """Keeps weights, optimizer, epoch, history, best model and the memory of other callbacks on
+    disk; puts them back.
 
-    Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is then removed. So a
-    job may be killed at any moment. List it last: it must see what the others wrote, and restore after they reset
-    themselves in `on_train_begin`.
+    Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is
+    then removed. So a job may be killed at any moment. List it last: it must see what the others
+    wrote, and restore after they reset themselves in `on_train_begin`.
 
     Args:
         folder: where the states lie.
@@ -216,7 +232,13 @@ class ResumeRun(keras.callbacks.Callback):
         others: callbacks with a memory: EarlyStopping, KeepBest.
     """
 
-    def __init__(self, folder: Path, state: ResumeState, best_model: Path, others: Sequence[keras.callbacks.Callback]):
+    def __init__(
+        self,
+        folder: Path,
+        state: ResumeState,
+        best_model: Path,
+        others: Sequence[keras.callbacks.Callback],
+    ):
         super().__init__()
         self.folder, self.state, self.best_model = folder, state, best_model
         self.others = {type(other).__name__: other for other in others}
@@ -244,7 +266,10 @@ class ResumeRun(keras.callbacks.Callback):
         if self.best_model.exists():
             _copy(self.best_model, unfinished / "best.keras")
         memory = {name: _memory_of(other) for name, other in self.others.items()}
-        write_json(unfinished / "state.json", {"epochs": epoch + 1, "history": self.history, "callbacks": memory})
+        write_json(
+            unfinished / "state.json",
+            {"epochs": epoch + 1, "history": self.history, "callbacks": memory},
+        )
         unfinished.rename(target)
         remove_older_states(target)
 
@@ -264,24 +289,30 @@ def latest_state(folder: Path) -> ResumeState:
     path = complete[-1] / "state.json"
     try:
         content = load_json(path)
-        history = {name: [_number(value) for value in values] for name, values in content["history"].items()}
+        history = {
+            name: [_number(value) for value in values]
+            for name, values in content["history"].items()
+        }
         _check_state(complete[-1], content["epochs"], history, content["callbacks"])
         return ResumeState(complete[-1], content["epochs"], history, content["callbacks"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(
-            f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from its start."
+            f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from"
+            " its start."
         ) from error
 
 
 def remove_older_states(latest: Path) -> None:
-    """Removes the states beside this one: those of earlier epochs, which a killed job may have left too."""
+    """Removes the states beside this one: those of earlier epochs, which a killed job may have left
+    too."""
     for older in latest.parent.glob("epoch-*"):
         if older != latest:
             shutil.rmtree(older, ignore_errors=True)
 
 
 def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) -> None:
-    """Raises ValueError where a state is not one that `ResumeRun` wrote: what it says is set as attributes."""
+    """Raises ValueError where a state is not one that `ResumeRun` wrote: what it says is set as
+    attributes."""
     if type(epochs) is not int or folder.name != f"epoch-{epochs:05d}":
         raise ValueError(f"expected the number of epochs of {folder.name}, received {epochs!r}")
     if any(len(values) > epochs for values in history.values()):
@@ -289,12 +320,17 @@ def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) ->
     for name, memory in callbacks.items():
         numbers = all(value is None or isinstance(value, int | float) for value in memory.values())
         if set(memory) != set(_MEMORY.get(name, ())) or not numbers:
-            raise ValueError(f"expected the memory of {', '.join(_MEMORY)}, received {name}: {memory}")
+            raise ValueError(
+                f"expected the memory of {', '.join(_MEMORY)}, received {name}: {memory}"
+            )
 
 
 def save_variables(path: Path, variables: Sequence) -> None:
     """Writes variables in their order, as arrays of an `.npz`."""
-    arrays = {f"{number:04d}": keras.ops.convert_to_numpy(variable) for number, variable in enumerate(variables)}
+    arrays = {
+        f"{number:04d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(variables)
+    }
     write_arrays(path, arrays)
 
 
@@ -314,10 +350,10 @@ def restore_variables(path: Path, variables: Sequence) -> None:
     received = [array.shape if array.dtype.kind in "fiub" else str(array.dtype) for array in arrays]
     if expected != received:
         raise CheckpointError(
-            f"{path} holds the weights of another model. Expected: {len(expected)} arrays. Received: {len(received)}; "
-            "first difference: "
-            f"{next(((e, r) for e, r in zip(expected, received, strict=False) if e != r), 'their number')}. "
-            "Choose another job id, or delete the run directory."
+            f"{path} holds the weights of another model. Expected: {len(expected)} arrays."
+            f" Received: {len(received)}; first difference:"
+            f" {next(((e, r) for e, r in zip(expected, received, strict=False) if e != r), 'their number')}."
+            " Choose another job id, or delete the run directory."
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

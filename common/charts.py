@@ -41,11 +41,15 @@ def epochs_chart(
     lines, values = [], []
     for each in series:
         numbered = enumerate(_floats(each.values), start=1)
-        points = thinned([(epoch, _log10(value) if logarithmic else value) for epoch, value in numbered])
+        points = thinned(
+            [(epoch, _log10(value) if logarithmic else value) for epoch, value in numbered]
+        )
         values += [y for _, y in points]
         style = "dashed" if each.dashed else "solid"
         if points:  # a line to itself makes the first epoch a dot
-            lines.append(Line(each.label, [points if len(points) > 1 else points * 2], each.colour, style))
+            lines.append(
+                Line(each.label, [points if len(points) > 1 else points * 2], each.colour, style)
+            )
     low, high = _span(values) if limits is None or logarithmic else limits
     n_epochs = max((len(each.values) for each in series), default=1)
     return Chart(
@@ -60,7 +64,9 @@ def epochs_chart(
     )
 
 
-def panel_chart(panel: Panel, history: Mapping[str, Sequence[float | None]], best_epoch: int | None = None) -> Chart:
+def panel_chart(
+    panel: Panel, history: Mapping[str, Sequence[float | None]], best_epoch: int | None = None
+) -> Chart:
     """Draws the curves of a panel that a history has."""
     shown = [(number, curve) for number, curve in enumerate(panel.curves) if curve.name in history]
     series = [
@@ -82,7 +88,9 @@ def panel_chart(panel: Panel, history: Mapping[str, Sequence[float | None]], bes
 
 
 def history_charts(
-    panels: Sequence[Panel], history: Mapping[str, Sequence[float | None]], best_epoch: int | None = None
+    panels: Sequence[Panel],
+    history: Mapping[str, Sequence[float | None]],
+    best_epoch: int | None = None,
 ) -> list[Chart]:
     """Draws the panels of which a history has any curve."""
     known = [panel for panel in panels if any(curve.name in history for curve in panel.curves)]

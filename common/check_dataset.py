@@ -1,7 +1,8 @@
-"""Says whether the dataset of a task is complete and can be used, before hours of work are spent on it.
+"""Says whether the dataset of a task is complete and can be used, before hours of work are spent on
+it.
 
-`python -m common.check_dataset TASK` reads headers and labels; with --deep it decodes every recording. It ends with
-status 0 if the dataset can be used, 1 if not.
+`python -m common.check_dataset TASK` reads headers and labels; with --deep it decodes every
+recording. It ends with status 0 if the dataset can be used, 1 if not.
 """
 
 import importlib
@@ -46,7 +47,9 @@ def _run(arguments: Sequence[str]) -> bool:
     parser = base_parser("Says whether the dataset of a task is complete and can be used.")
     parser.prog = "python -m common.check_dataset"
     parser.add_argument("task_id", help="id in params.yaml")
-    parser.add_argument("--deep", action="store_true", help="decode every recording, not the headers alone")
+    parser.add_argument(
+        "--deep", action="store_true", help="decode every recording, not the headers alone"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)

@@ -1,4 +1,5 @@
-"""The command lines: training, extraction and simulation for every family, and what all of them share."""
+"""The command lines: training, extraction and simulation for every family, and what all of them
+share."""
 
 import argparse
 import importlib
@@ -32,23 +33,32 @@ PARAMS = "params.yaml"
 def base_parser(description: str, usage: str | None = None) -> argparse.ArgumentParser:
     """A parser with the options that every script takes: --params and --set."""
     parser = argparse.ArgumentParser(description=description, usage=usage)
-    parser.add_argument("--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=terminal.typed_text,
+        "--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        type=terminal.typed_text,
         help="override a setting",
-    )  # fmt: skip
+    )
     return parser
 
 
 def params_path(given: Path | None) -> Path:
-    """The settings file to use: the one given, else the one in the current folder, else the installed one."""
+    """The settings file to use: the one given, else the one in the current folder, else the
+    installed one."""
     if given is not None:
         return given
     return Path(PARAMS) if Path(PARAMS).is_file() else packaged_file(PARAMS)
 
 
 def task_lines(path: Path) -> list[str]:
-    """Lists the tasks of a settings file: id, description, and below it published scores with their origin."""
+    """Lists the tasks of a settings file: id, description, and below it published scores with their
+    origin."""
     tasks = read_tasks(path)
     width = max(map(len, tasks))
     lines = []
@@ -57,14 +67,18 @@ def task_lines(path: Path) -> list[str]:
         lines.append(f"{name:<{width}}  {task.get('description', '')}")
         if published := task.get("published"):
             scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
-            lines.append(f"{'':<{width}}    published: {scores}; on {task.get('published_on') or '(not said)'}")
+            lines.append(
+                f"{'':<{width}}    published: {scores}; on"
+                f" {task.get('published_on') or '(not said)'}"
+            )
     return lines
 
 
 def run_safely(
     main: Callable[[Sequence[str]], None], arguments: Sequence[str] | None, *, goes_on: bool = False
 ) -> int:
-    """Runs a command; a user's mistake becomes one message on stderr and its status, Ctrl-C status 130.
+    """Runs a command; a user's mistake becomes one message on stderr and its status, Ctrl-C status
+    130.
 
     Args:
         main: what it does.
@@ -84,7 +98,9 @@ def run_safely(
         return terminal.BROKEN_PIPE_STATUS
 
 
-def _status_of(main: Callable[[Sequence[str]], None], arguments: Sequence[str], goes_on: bool) -> int:
+def _status_of(
+    main: Callable[[Sequence[str]], None], arguments: Sequence[str], goes_on: bool
+) -> int:
     """Runs a command, and says on stderr why it failed where that is the user's to mend."""
     try:
         main(arguments)
@@ -97,19 +113,27 @@ def _status_of(main: Callable[[Sequence[str]], None], arguments: Sequence[str], 
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise
-        print(f"error: {storage_error(error.filename or 'a file', error, 'read or write')}", file=sys.stderr)
+        print(
+            f"error: {storage_error(error.filename or 'a file', error, 'read or write')}",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
-        print("\nstopped" + ("; the same command goes on from here" if goes_on else ""), file=sys.stderr)
+        print(
+            "\nstopped" + ("; the same command goes on from here" if goes_on else ""),
+            file=sys.stderr,
+        )
         return 130
     return 0
 
 
 def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
-    """Does the same with each of several recordings; those that cannot be used do not keep the others from it.
+    """Does the same with each of several recordings; those that cannot be used do not keep the
+    others from it.
 
     Raises:
-        DataError: once all are done, with what is wrong with each; at once where the disk is full or the like.
+        DataError: once all are done, with what is wrong with each; at once where the disk is full
+            or the like.
     """
     failures: list[DataError] = []
     for recording in recordings:
@@ -140,7 +164,9 @@ def train(arguments: Sequence[str] | None, description: str, default_task: str) 
         description: what the script is for.
         default_task: task id when none is given.
     """
-    return run_safely(lambda given: _train(given, description, default_task), arguments, goes_on=True)
+    return run_safely(
+        lambda given: _train(given, description, default_task), arguments, goes_on=True
+    )
 
 
 def _train(arguments: Sequence[str], description: str, default_task: str) -> None:
@@ -160,7 +186,9 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
     distribution = start_backend(task.run, task.batch_sizes)
-    experiment = _in_family(task, "experiment").Experiment.prepare(task)  # checks the network before any work
+    experiment = _in_family(task, "experiment").Experiment.prepare(
+        task
+    )  # checks the network before any work
     with processes.own_folder(folder) as own, only_one(own, "use another job id"):
         open_run(own, task.model_dump(mode="json"), command_line(), distribution.describe(task.run))
         stores = prepare_data(task)
@@ -171,7 +199,9 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
         importlib.import_module("common.report").report_finished_run(folder, task)
 
 
-def data_of(task: Any, stores: Sequence[Any]) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+def data_of(
+    task: Any, stores: Sequence[Any]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Fingerprints of what a run of a task depends on beside its settings, for `record_data`.
 
     Args:
@@ -191,18 +221,30 @@ def _train_parser(description: str, default_task: str) -> argparse.ArgumentParse
     parser = base_parser(description)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "task_id", nargs="?", default=default_task, help=f"id in params.yaml (default {default_task})"
+        "task_id",
+        nargs="?",
+        default=default_task,
+        help=f"id in params.yaml (default {default_task})",
     )
     parser.add_argument("job_id", nargs="?", default="1", help="any name for this run (default 1)")
     parser.add_argument("--list", action="store_true", help="show all task ids and end")
-    parser.add_argument("--write-params", action="store_true", help=f"copy the standard {PARAMS} here and end")
+    parser.add_argument(
+        "--write-params", action="store_true", help=f"copy the standard {PARAMS} here and end"
+    )
     return parser
 
 
 def _announce(task: Any, task_id: str, job_id: str, folder: Path) -> None:
     """Prints every setting, and what will be read and written."""
     print(f"Task {task_id}, job {job_id}: {task.description}")
-    print(yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None))
+    print(
+        yaml.safe_dump(
+            task.model_dump(mode="json"),
+            sort_keys=False,
+            allow_unicode=True,
+            default_flow_style=None,
+        )
+    )
     print(f"Reads features from {task.feature_dir}/, writes to {folder}/.", flush=True)
 
 
@@ -214,20 +256,25 @@ def run_folder(task: Any, task_id: str, job_id: str) -> Path:
     """
     name = f"{task_id}_{job_id}"
     if not job_id.strip() or set(name) & set("/\\\0"):
-        raise ConfigError(f"Task and job id name a folder: no slashes, no empty job id. Received: {name!r}.")
+        raise ConfigError(
+            f"Task and job id name a folder: no slashes, no empty job id. Received: {name!r}."
+        )
     return task.output_dir / name
 
 
 def _write_params() -> None:
     target = Path(PARAMS)
     if target.exists():
-        raise DataError(f"{target.resolve()} exists already; it is not overwritten. Move it away first.")
+        raise DataError(
+            f"{target.resolve()} exists already; it is not overwritten. Move it away first."
+        )
     shutil.copyfile(packaged_file(PARAMS), target)
     print(f"Wrote {target.resolve()}.")
 
 
 def extract(arguments: Sequence[str] | None = None) -> int:
-    """`batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]`: recordings to shards and statistics."""
+    """`batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]`: recordings to shards and
+    statistics."""
     return run_safely(_extract, arguments, goes_on=True)
 
 
@@ -235,9 +282,14 @@ def _extract(arguments: Sequence[str]) -> None:
     parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
     parser.add_argument("task_id", nargs="?", default="1", help="id in params.yaml (default 1)")
     parser.add_argument(
-        "--sets", nargs="+", metavar="SET", help="dev, eval or both, or subsets of task 4; default: what the task reads"
+        "--sets",
+        nargs="+",
+        metavar="SET",
+        help="dev, eval or both, or subsets of task 4; default: what the task reads",
     )
-    parser.add_argument("--overwrite", action="store_true", help="extract again, also what is there")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="extract again, also what is there"
+    )
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     require_engine(task.parallel)
@@ -260,7 +312,8 @@ def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
     unknown = [name for name in wanted if name not in task.known_sets]
     if unknown:
         raise ConfigError(
-            f"--sets: expected some of {', '.join(task.known_sets)}, or both. Received: {', '.join(unknown)}."
+            f"--sets: expected some of {', '.join(task.known_sets)}, or both. Received:"
+            f" {', '.join(unknown)}."
         )
     return list(dict.fromkeys(wanted))
 
@@ -291,7 +344,8 @@ def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = 
 
 
 def check_simulation(task: Any) -> None:
-    """Refuses simulated recordings of other settings, where a task says how its recordings are simulated.
+    """Refuses simulated recordings of other settings, where a task says how its recordings are
+    simulated.
 
     Raises:
         DataError: they were simulated otherwise.
@@ -309,20 +363,27 @@ def require_recordings(task: Any) -> None:
     if task.dataset_dir.is_dir():
         return
     demo = demo_command(task, params_path(None))
-    remedy = "Write them with `python simulate.py <task-id>`, or give their folder with --set dataset_dir=..."
+    remedy = (
+        "Write them with `python simulate.py <task-id>`, or give their folder with --set"
+        " dataset_dir=..."
+    )
     if not task.simulate_missing_dataset:
-        remedy = "Download the dataset (README, section 'Real data') and give its folder with --set dataset_dir=..."
+        remedy = (
+            "Download the dataset (README, section 'Real data') and give its folder with --set"
+            " dataset_dir=..."
+        )
     raise DataError(
-        f"There are no recordings in {task.dataset_dir}/ to make the features in {task.feature_dir}/ of. {remedy}"
-        + (f", or try the demo: {demo}" if demo else ".")
+        f"There are no recordings in {task.dataset_dir}/ to make the features in"
+        f" {task.feature_dir}/ of. {remedy}" + (f", or try the demo: {demo}" if demo else ".")
     )
 
 
 def prepare_data(task: Any) -> list[Any]:
-    """Opens the features of a task; extracts, and before that simulates, what is missing and can be made here.
+    """Opens the features of a task; extracts, and before that simulates, what is missing and can be
+    made here.
 
-    Features that are there are compared with the recordings, labels, splits and settings of the task. Nothing of
-    another dataset is replaced here, unless `overwrite` names the extraction.
+    Features that are there are compared with the recordings, labels, splits and settings of the
+    task. Nothing of another dataset is replaced here, unless `overwrite` names the extraction.
 
     Args:
         task: the task's settings.
@@ -331,7 +392,8 @@ def prepare_data(task: Any) -> list[Any]:
         A `FeatureStore` for each set the task reads.
 
     Raises:
-        DataError: there are neither features nor recordings, or what is there was made of something else.
+        DataError: there are neither features nor recordings, or what is there was made of something
+            else.
     """
     family = _in_family(task, "extraction")
     again = "extraction" in task.overwrite
@@ -340,8 +402,9 @@ def prepare_data(task: Any) -> list[Any]:
     if missing:
         if processes.place().n_processes > 1:
             raise DataError(
-                f"The features in {task.feature_dir}/ are not complete, and of several processes none extracts them. "
-                "Run `python batch_feature_extraction.py <task-id>` first, on one machine or with `parallel.backend`."
+                f"The features in {task.feature_dir}/ are not complete, and of several processes"
+                " none extracts them. Run `python batch_feature_extraction.py <task-id>` first, on"
+                " one machine or with `parallel.backend`."
             )
         if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
             simulate_task(task)
@@ -353,14 +416,15 @@ def prepare_data(task: Any) -> list[Any]:
         family.run(task, missing, overwrite=again)
     if is_absent(task.dataset_dir):
         _say(
-            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/ could not be "
-            "compared with those that they were made of."
+            f"There are no recordings in {task.dataset_dir}/: the features in {task.feature_dir}/"
+            " could not be compared with those that they were made of."
         )
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 
 def all_items(task: Any) -> list[Any]:
-    """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what is missing.
+    """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what
+    is missing.
 
     Raises:
         DataError: there are no recordings, or these cannot be used.

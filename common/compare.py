@@ -1,4 +1,5 @@
-"""Runs of one family beside each other: their scores, what differs in their settings, and their learning curves.
+"""Runs of one family beside each other: their scores, what differs in their settings, and their
+learning curves.
 
 python -m common.compare RUN RUN ... [--line LABEL] [--markdown] [--out FILE.html|csv|png]
 """
@@ -27,7 +28,13 @@ from common.run_directory import read_form, read_settings
 from common.tables import to_csv, to_text
 
 History = Mapping[str, Sequence[float | None]]
-_PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # what they are says nothing of a run
+_PLACES = (
+    "description",
+    "output_dir",
+    "feature_dir",
+    "parallel",
+    "overwrite",
+)  # what they are says nothing of a run
 _COLUMNS, _MOST_BARS = 3, 9  # of the figure
 
 
@@ -62,7 +69,9 @@ class Run:
         """
         settings = read_settings(folder)
         histories = {name: stage["history"] for name, stage in finished_stages(folder)}
-        return cls(folder, str(settings.get("family")), settings, scores_of(folder, line), histories)
+        return cls(
+            folder, str(settings.get("family")), settings, scores_of(folder, line), histories
+        )
 
 
 def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
@@ -82,12 +91,15 @@ def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
     found = next((row for row in rows if line in (None, row["label"])), None)
     if found is None:
         labels = ", ".join(row["label"] for row in rows)
-        raise CheckpointError(f"{run}: no line {line!r} in the table of scores. There are: {labels}.")
+        raise CheckpointError(
+            f"{run}: no line {line!r} in the table of scores. There are: {labels}."
+        )
     return flat_scores(found["scores"])
 
 
 def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run]:
-    """Reads runs of one family, by the names that tell them apart: those of their folders, or else their paths.
+    """Reads runs of one family, by the names that tell them apart: those of their folders, or else
+    their paths.
 
     Raises:
         CheckpointError: see `Run.read`.
@@ -110,22 +122,32 @@ def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
     """Makes the table: a row for each run, a column for each score that any of them has."""
     columns = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
     body = [
-        [label, *("-" if run.scores.get(name) is None else f"{run.scores[name]:.3f}" for name in columns)]
+        [
+            label,
+            *(
+                "-" if run.scores.get(name) is None else f"{run.scores[name]:.3f}"
+                for name in columns
+            ),
+        ]
         for label, run in runs.items()
     ]
     return [["run", *columns], *body]
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
-    """Finds the settings that are not the same in all runs: by dotted key, the value in each, None where it lacks."""
+    """Finds the settings that are not the same in all runs: by dotted key, the value in each, None
+    where it lacks."""
     flat = [flat_settings(run.settings) for run in runs.values()]
-    keys = dict.fromkeys(key for settings in flat for key in settings if key.split(".")[0] not in _PLACES)
+    keys = dict.fromkeys(
+        key for settings in flat for key in settings if key.split(".")[0] not in _PLACES
+    )
     values = {key: [settings.get(key) for settings in flat] for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
 def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
-    """Makes the table of settings that are not the same in all runs: a row for each, a column for each run."""
+    """Makes the table of settings that are not the same in all runs: a row for each, a column for
+    each run."""
     rows = [
         [key, *("-" if value is None else str(value) for value in values)]
         for key, values in differing_settings(runs).items()
@@ -137,7 +159,8 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
     """Lays the curves of validation over each other.
 
     Returns:
-        For each curve that any run has, a panel, and by label the line of each run, or of each of its stages.
+        For each curve that any run has, a panel, and by label the line of each run, or of each of
+        its stages.
     """
     panels = importlib.import_module(f"{next(iter(runs.values())).family}.figures").LEARNING_PANELS
     found: list[tuple[Panel, History]] = []
@@ -145,7 +168,9 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
         lines: dict[str, Sequence[float | None]] = {}
         curves = []
         for number, (name, run) in enumerate(runs.items()):
-            stages = {stage: history for stage, history in run.histories.items() if curve.name in history}
+            stages = {
+                stage: history for stage, history in run.histories.items() if curve.name in history
+            }
             for stage, history in stages.items():
                 label = name if len(stages) == 1 else f"{name}, {stage}"
                 lines[label] = history[curve.name]
@@ -165,19 +190,26 @@ def write_comparison(path: Path, runs: Mapping[str, Run]) -> None:
     """
     writers = {".html": _write_html, ".csv": _write_csv, ".png": _write_png}
     if path.suffix not in writers:
-        raise ConfigError(f"--out: expected a name that ends in {', '.join(writers)}. Received: {path}.")
+        raise ConfigError(
+            f"--out: expected a name that ends in {', '.join(writers)}. Received: {path}."
+        )
     writers[path.suffix](path, runs)
 
 
 def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
     differing = setting_table(runs)
-    settings: Block = Table("Settings that differ", differing) if len(differing) > 1 else Note("They are the same.")
+    settings: Block = (
+        Table("Settings that differ", differing)
+        if len(differing) > 1
+        else Note("They are the same.")
+    )
     charts = [panel_chart(panel, history) for panel, history in overlaid_curves(runs)]
     sections = [
         Section("Scores", [Table("Scores by run", score_table(runs))]),
         Section("Settings", [settings]),
         Section(
-            "Learning curves", [Charts("One colour for each run", charts)] if charts else [Note("There are none.")]
+            "Learning curves",
+            [Charts("One colour for each run", charts)] if charts else [Note("There are none.")],
         ),
     ]
     write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), sections=sections))
@@ -189,7 +221,9 @@ def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
     settings = differing_settings(runs)
     rows: list[list[Any]] = [["run", *names, *settings]]
     for number, (label, run) in enumerate(runs.items()):
-        values = [run.scores.get(name) for name in names] + [values[number] for values in settings.values()]
+        values = [run.scores.get(name) for name in names] + [
+            values[number] for values in settings.values()
+        ]
         rows.append([label, *("" if value is None else value for value in values)])
     write_text(path, to_csv(rows))
 
@@ -199,11 +233,17 @@ def _write_png(path: Path, runs: Mapping[str, Run]) -> None:
 
 
 def comparison_figure(runs: Mapping[str, Run]) -> Figure:
-    """Draws the first scores as bars, a colour for each run, and below them the curves of validation."""
+    """Draws the first scores as bars, a colour for each run, and below them the curves of
+    validation."""
     names = score_table(runs)[0][1 : 1 + _MOST_BARS]
-    cells: list[Callable[[Axes], None] | None] = [partial(_draw_score, runs=runs, name=name) for name in names]
+    cells: list[Callable[[Axes], None] | None] = [
+        partial(_draw_score, runs=runs, name=name) for name in names
+    ]
     cells += [None] * (-len(cells) % _COLUMNS)
-    cells += [partial(draw_panel, history=history, panel=panel) for panel, history in overlaid_curves(runs)]
+    cells += [
+        partial(draw_panel, history=history, panel=panel)
+        for panel, history in overlaid_curves(runs)
+    ]
     rows = -(-len(cells) // _COLUMNS)
     figure = new_figure(4.2 * _COLUMNS, 0.6 + 3.0 * rows, ", ".join(runs))
     for axes, draw in zip_longest(figure.subplots(rows, _COLUMNS, squeeze=False).flat, cells):
@@ -217,7 +257,9 @@ def comparison_figure(runs: Mapping[str, Run]) -> Figure:
 def _draw_score(axes: Axes, runs: Mapping[str, Run], name: str) -> None:
     values = [run.scores.get(name) for run in runs.values()]
     heights = [0.0 if value is None else value for value in values]
-    bars = axes.bar(list(runs), heights, color=[f"C{number}" for number in range(len(runs))], width=0.6)
+    bars = axes.bar(
+        list(runs), heights, color=[f"C{number}" for number in range(len(runs))], width=0.6
+    )
     axes.bar_label(bars, ["-" if value is None else f"{value:.3g}" for value in values], fontsize=8)
     axes.set_title(name, fontsize=10, loc="left")
     axes.margins(y=0.15)
@@ -231,12 +273,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m common.compare", description="Scores, settings and learning curves of runs of one family."
+        prog="python -m common.compare",
+        description="Scores, settings and learning curves of runs of one family.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument("--line", help="label of the line to compare; default: the system's own")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write a page (.html), table (.csv) or figure (.png)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a page (.html), table (.csv) or figure (.png)",
+    )
     options = parser.parse_args(arguments)
     runs = read_runs(options.runs, options.line)
     print(to_text(score_table(runs), options.markdown))

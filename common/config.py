@@ -1,4 +1,5 @@
-"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line, checks."""
+"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line,
+checks."""
 
 import difflib
 import importlib
@@ -17,22 +18,35 @@ from common.safe_yaml import read_yaml
 from common.section import Section
 from common.terminal import unwritable
 
-FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # known by name alone: loaded when a task asks for one
+FAMILIES = (
+    "seld",
+    "sed_task4",
+    "sed_task4.segmentation",
+)  # known by name alone: loaded when a task asks for one
 
 
 class MultiHostConfig(Section):
-    """Which of the processes that train together this one is. What is null is Slurm's, or KERAS_DISTRIBUTION_*'s."""
+    """Which of the processes that train together this one is. What is null is Slurm's, or
+    KERAS_DISTRIBUTION_*'s."""
 
-    address: str | None = Field(None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port.")
+    address: str | None = Field(
+        None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port."
+    )
     n_processes: int | None = Field(None, ge=1, description="All processes together.")
-    process: int | None = Field(None, ge=0, description="Number of this one, from 0; only process 0 writes the run.")
+    process: int | None = Field(
+        None, ge=0, description="Number of this one, from 0; only process 0 writes the run."
+    )
 
     @model_validator(mode="after")
     def _this_is_one_of_them(self) -> "MultiHostConfig":
-        if self.n_processes is not None and self.process is not None and self.process >= self.n_processes:
+        if (
+            self.n_processes is not None
+            and self.process is not None
+            and self.process >= self.n_processes
+        ):
             raise ValueError(
-                f"`process` counts from 0. Expected: 0 to {self.n_processes - 1}, as `n_processes` is "
-                f"{self.n_processes}. Received: {self.process}."
+                f"`process` counts from 0. Expected: 0 to {self.n_processes - 1}, as `n_processes`"
+                f" is {self.n_processes}. Received: {self.process}."
             )
         return self
 
@@ -42,25 +56,38 @@ class RunConfig(Section):
 
     backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"  # what Keras computes with
     device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
-    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several processes, on JAX
+    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several
+    # processes, on JAX
     distribution: Literal["none", "mirrored", "multi_host"] = "none"
     multi_host: MultiHostConfig = MultiHostConfig()
-    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"  # arithmetic of the layers
-    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a GPU
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = (
+        "float32"  # arithmetic of the layers
+    )
+    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a
+    # GPU
     jit_compile: Literal["auto", True, False] = "auto"
-    deterministic: bool = False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+    deterministic: bool = (
+        False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+    )
 
     @model_validator(mode="after")
     def _the_backend_can_share_batches(self) -> "RunConfig":
-        able = {"none": (self.backend,), "mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}[self.distribution]
+        able = {"none": (self.backend,), "mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}[
+            self.distribution
+        ]
         if self.backend not in able:
             raise ValueError(
-                f"`distribution: {self.distribution}` shares batches on some backends only. Expected: `backend: "
-                f"{' or '.join(able)}`. Received: {self.backend}."
+                f"`distribution: {self.distribution}` shares batches on some backends only."
+                f" Expected: `backend: {' or '.join(able)}`. Received: {self.backend}."
             )
-        if self.jit_compile is True and self.distribution == "mirrored" and self.backend == "tensorflow":
+        if (
+            self.jit_compile is True
+            and self.distribution == "mirrored"
+            and self.backend == "tensorflow"
+        ):
             raise ValueError(
-                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or set `backend: jax`."
+                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or"
+                " set `backend: jax`."
             )
         return self
 
@@ -68,18 +95,29 @@ class RunConfig(Section):
 class AtIteration(Section):
     """The model of a fixed iteration, whatever its scores."""
 
-    iteration: int = Field(gt=0, description="Batches after which the model is taken; the end of an epoch.")
+    iteration: int = Field(
+        gt=0, description="Batches after which the model is taken; the end of an epoch."
+    )
 
 
 class TrainingConfig(Section):
-    """Length of the training and when it stops. An epoch ends with the scores of the validation split."""
+    """Length of the training and when it stops. An epoch ends with the scores of the validation
+    split."""
 
     epochs: int = Field(50, gt=0)  # at most; an epoch is what lies between two validations
-    passes_per_epoch: int = Field(1, gt=0)  # passes over the training splits between two validations
+    passes_per_epoch: int = Field(
+        1, gt=0
+    )  # passes over the training splits between two validations
     batches_per_pass: int | None = Field(None, gt=0)  # batches of one pass; None: all of them
-    iterations_per_epoch: int | None = Field(None, gt=0)  # batches between two validations, in place of whole passes
-    patience_epochs: int = Field(5, ge=0)  # stops after this many epochs without a better score; 0: never
-    patience_from_epoch: int = Field(0, ge=0)  # epochs before this one do not count as without a better score
+    iterations_per_epoch: int | None = Field(
+        None, gt=0
+    )  # batches between two validations, in place of whole passes
+    patience_epochs: int = Field(
+        5, ge=0
+    )  # stops after this many epochs without a better score; 0: never
+    patience_from_epoch: int = Field(
+        0, ge=0
+    )  # epochs before this one do not count as without a better score
     min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
     learning_rate: float = Field(1e-3, gt=0)  # of Adam, at the start
     decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
@@ -89,24 +127,35 @@ class TrainingConfig(Section):
     epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
     clip_norm: float | None = Field(None, gt=0)  # longest gradient of a variable; None: not clipped
     # Recordings that are scored after each epoch, drawn by the seed once and for all,
-    validation_recordings: int | None = Field(None, gt=0)  # of the validation split; None: all of them
+    validation_recordings: int | None = Field(
+        None, gt=0
+    )  # of the validation split; None: all of them
     training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
     redraw_recordings: bool = Field(
-        False, description="Draw these recordings anew for each epoch, as published for the two-stage system."
+        False,
+        description=(
+            "Draw these recordings anew for each epoch, as published for the two-stage system."
+        ),
     )
-    checkpoint_every_epochs: int | None = Field(None, gt=0)  # kept models; None: the best and the last
+    checkpoint_every_epochs: int | None = Field(
+        None, gt=0
+    )  # kept models; None: the best and the last
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
-        description="Model that is scored, and that later stages start from: best: the epoch with the best validation "
-        "score | last: the last epoch | {iteration: N}: after N batches, as the published forms of most systems do.",
+        description=(
+            "Model that is scored, and that later stages start from: best: the epoch with the best"
+            " validation score | last: the last epoch | {iteration: N}: after N batches, as the"
+            " published forms of most systems do."
+        ),
     )
 
     @model_validator(mode="after")
     def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":
         if isinstance(self.choose, AtIteration) and self.patience_epochs:
             raise ValueError(
-                "`choose: {iteration: N}` takes a model whatever the scores are, and early stopping may end before "
-                f"it. Expected: `patience_epochs: 0`. Received: {self.patience_epochs}."
+                "`choose: {iteration: N}` takes a model whatever the scores are, and early"
+                " stopping may end before it. Expected: `patience_epochs: 0`. Received:"
+                f" {self.patience_epochs}."
             )
         return self
 
@@ -120,11 +169,17 @@ class BaseTask(Section):
     dataset_dir: Path  # where the recordings are
     feature_dir: Path  # where extracted features go
     output_dir: Path  # where runs go, a folder each
-    seed: int = Field(0, ge=0)  # of everything that is drawn: simulation, first weights, order of batches, dropout
-    simulate_missing_dataset: bool = False  # whether the task writes its simulated dataset by itself
+    seed: int = Field(
+        0, ge=0
+    )  # of everything that is drawn: simulation, first weights, order of batches, dropout
+    simulate_missing_dataset: bool = (
+        False  # whether the task writes its simulated dataset by itself
+    )
     # Stages to do again although they are finished: names as in the run's folder, or "extraction".
     overwrite: tuple[str, ...] = ()
-    network: dict[str, Any] = Field({})  # sizes of the network, checked by the system's own NetworkConfig
+    network: dict[str, Any] = Field(
+        {}
+    )  # sizes of the network, checked by the system's own NetworkConfig
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
@@ -136,7 +191,11 @@ class BaseTask(Section):
     @property
     def published_notes(self) -> tuple[str, ...]:
         """One line on the published scores, as tables show it; none without published scores."""
-        return (f"Published: measured on {self.published_on or '(not said)'}.",) if self.published else ()
+        return (
+            (f"Published: measured on {self.published_on or '(not said)'}.",)
+            if self.published
+            else ()
+        )
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -148,8 +207,9 @@ class BaseTask(Section):
         features: Any = getattr(self, "features", None)
         if features is not None and features.on_device and self.pipeline.padding == "mean":
             raise ValueError(
-                "`pipeline.padding: mean` is of features, which `features.frontend: device` computes in the model: the "
-                "time after the end of a recording is digital silence there. Set `pipeline.padding: repeat`."
+                "`pipeline.padding: mean` is of features, which `features.frontend: device`"
+                " computes in the model: the time after the end of a recording is digital silence"
+                " there. Set `pipeline.padding: repeat`."
             )
         return self
 
@@ -159,7 +219,11 @@ class BaseTask(Section):
         if not isinstance(values, dict):
             return values
         folders = ("dataset_dir", "feature_dir", "output_dir")
-        paths = {k: str(Path(v).expanduser()) for k, v in values.items() if k in folders and isinstance(v, str)}
+        paths = {
+            k: str(Path(v).expanduser())
+            for k, v in values.items()
+            if k in folders and isinstance(v, str)
+        }
         for key, path in paths.items():
             try:
                 os.fsencode(path)
@@ -188,19 +252,26 @@ def read_tasks(path: Path) -> dict[str, dict]:
             "a training command writes the standard one here with --write-params."
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not text in UTF-8: {error.reason} at byte {error.start}.") from error
+        raise ConfigError(
+            f"{path} is not text in UTF-8: {error.reason} at byte {error.start}."
+        ) from error
     content = _parse_yaml(text, str(path))
     tasks = content.get("tasks") if isinstance(content, dict) else None
     if not isinstance(tasks, dict) or not tasks or set(content) != {"tasks"}:
-        raise ConfigError(f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else.")
+        raise ConfigError(
+            f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else."
+        )
     wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
     if wrong:
-        raise ConfigError(f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}.")
+        raise ConfigError(
+            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
+        )
     return {str(key): value for key, value in tasks.items()}
 
 
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
-    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are replaced.
+    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are
+    replaced.
 
     Sizes of another system's network are not inherited.
 
@@ -216,7 +287,9 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
         ConfigError: no such id, or a circle of `inherits`.
     """
     if task_id not in tasks:
-        raise ConfigError(f"Unknown task id. Expected: one of {', '.join(tasks)}. Received: {task_id!r}.")
+        raise ConfigError(
+            f"Unknown task id. Expected: one of {', '.join(tasks)}. Received: {task_id!r}."
+        )
     if task_id in seen:
         raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
     own = dict(tasks[task_id])
@@ -230,7 +303,8 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
 
 
 def merge(base: Mapping, over: Mapping) -> dict:
-    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is replaced."""
+    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is
+    replaced."""
     joined = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
@@ -242,7 +316,11 @@ def flat_settings(settings: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= flat_settings(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flat_settings(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -256,7 +334,9 @@ def parse_overrides(assignments: Sequence[str]) -> dict:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not all(key.split(".")):
-            raise ConfigError(f"--set expects key=value, with dots between sections. Received: {assignment!r}.")
+            raise ConfigError(
+                f"--set expects key=value, with dots between sections. Received: {assignment!r}."
+            )
         nested: Any = _parse_yaml(value, f"--set {key}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -276,7 +356,8 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
         The `TaskConfig` of the task's family.
 
     Raises:
-        ConfigError: anything about the settings is wrong; the message says which key and what was expected.
+        ConfigError: anything about the settings is wrong; the message says which key and what was
+            expected.
     """
     tasks = read_tasks(path)
     try:
@@ -288,7 +369,8 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def check_task(settings: Mapping, where: str) -> Any:
-    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in errors."""
+    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in
+    errors."""
     family = settings.get("family")
     if family not in families():
         expected = ", ".join(families())
@@ -326,7 +408,11 @@ def _explain(section: type[Section], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(section, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?" if near else f"Known keys: {', '.join(known)}."
+        hint = (
+            f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?"
+            if near
+            else f"Known keys: {', '.join(known)}."
+        )
         return f"unknown key `{key}`. {hint}"
     if problem["type"] == "missing":
         return f"`{key}` is missing."
@@ -347,11 +433,15 @@ def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
 
 
 def section_in(annotation: Any) -> Any:
-    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation itself."""
+    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation
+    itself."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next((found for found in inner if isinstance(found, type) and issubclass(found, Section)), annotation)
+    return next(
+        (found for found in inner if isinstance(found, type) and issubclass(found, Section)),
+        annotation,
+    )
 
 
 def _parse_yaml(text: str, where: str) -> Any:

@@ -1,4 +1,5 @@
-"""What is found out about a dataset before it is used: errors, warnings and tables, and the checks of any family."""
+"""What is found out about a dataset before it is used: errors, warnings and tables, and the checks
+of any family."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -20,7 +21,8 @@ _FULL = 1.0 - 2.0 / FULL_SCALE
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: with an error, extraction or training would fail or learn nonsense."""
+    """One thing that is wrong: with an error, extraction or training would fail or learn
+    nonsense."""
 
     level: Literal["error", "warning"]
     text: str
@@ -39,7 +41,10 @@ class Table:
         lines = [list(self.header), *map(list, self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            ]
             for line in lines
         ]
         return "\n".join([self.title, *(f"  {'  '.join(cells)}".rstrip() for cells in aligned)])
@@ -53,7 +58,8 @@ class DatasetReport:
     tables: list[Table] = field(default_factory=list)
 
     def error(self, text: str, names: Sequence[Any] = ()) -> None:
-        """Notes what would stop the work or spoil its result, with the files or classes it is about."""
+        """Notes what would stop the work or spoil its result, with the files or classes it is
+        about."""
         self.findings.append(Finding("error", _sentence(text, names)))
 
     def warn(self, text: str, names: Sequence[Any] = ()) -> None:
@@ -72,12 +78,21 @@ class DatasetReport:
     def to_text(self) -> str:
         """Returns tables, findings with the errors first, and one line that sums them up."""
         ordered = sorted(self.findings, key=lambda finding: finding.level)  # errors first
-        counts = [sum(finding.level == level for finding in self.findings) for level in ("error", "warning")]
-        verdict = "The dataset can be used" if self.usable else "The dataset cannot be used as it is"
+        counts = [
+            sum(finding.level == level for finding in self.findings)
+            for level in ("error", "warning")
+        ]
+        verdict = (
+            "The dataset can be used" if self.usable else "The dataset cannot be used as it is"
+        )
         return "\n\n".join(
             [
                 *(table.to_text() for table in self.tables),
-                *(["\n".join(f"{finding.level}: {finding.text}" for finding in ordered)] if ordered else []),
+                *(
+                    ["\n".join(f"{finding.level}: {finding.text}" for finding in ordered)]
+                    if ordered
+                    else []
+                ),
                 f"{verdict}: {counts[0]} error(s), {counts[1]} warning(s).",
             ]
         )
@@ -122,7 +137,8 @@ class AudioFacts:
 
 
 def examine(paths: Sequence[Path], deep: bool, parallel: ParallelConfig) -> list[AudioFacts]:
-    """Looks at sound files, in their order: at the headers alone, or with `deep` at every sample, in parallel."""
+    """Looks at sound files, in their order: at the headers alone, or with `deep` at every sample,
+    in parallel."""
     found = parallel_map(_decoded, paths, parallel) if deep else map(_header_facts, paths)
     by_path = {facts.path: facts for facts in found}
     return [by_path[path] for path in paths]
@@ -134,7 +150,9 @@ def _header_facts(path: Path) -> AudioFacts:
             header = read_header(path)
     except DataError as error:
         return AudioFacts(path, str(error))
-    return AudioFacts(path, None, header.sample_rate_hz, header.channels, header.duration_s, notes=tuple(notes))
+    return AudioFacts(
+        path, None, header.sample_rate_hz, header.channels, header.duration_s, notes=tuple(notes)
+    )
 
 
 def _decoded(path: Path) -> AudioFacts:
@@ -185,17 +203,23 @@ def check_audio(
     broken = [each for each in facts if each.problem]
     if broken:
         tell = report.warn if skips_unreadable else report.error
-        tell(f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:", _names(broken))
+        tell(
+            f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:",
+            _names(broken),
+        )
     sound = [each for each in facts if not each.problem]
     if not sound:
         return
-    for what, wanted, unit in (("sample_rate_hz", sample_rate_hz, " Hz"), ("channels", channels, " channels")):
+    for what, wanted, unit in (
+        ("sample_rate_hz", sample_rate_hz, " Hz"),
+        ("channels", channels, " channels"),
+    ):
         others = [each for each in sound if wanted is not None and getattr(each, what) != wanted]
         if others:
             received = sorted({getattr(each, what) for each in others})
             report.error(
-                f"{title}: {len(others)} file(s) do not have {wanted}{unit}, as `dataset.{what}` says, but "
-                f"{', '.join(map(str, received))}:",
+                f"{title}: {len(others)} file(s) do not have {wanted}{unit}, as `dataset.{what}`"
+                f" says, but {', '.join(map(str, received))}:",
                 _names(others),
             )
     _check_lengths(report, sound, title, duration_s)
@@ -208,7 +232,9 @@ def check_audio(
     _check_samples(report, [each for each in sound if not each.silent], title)
 
 
-def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: str, duration_s: float | None) -> None:
+def _check_lengths(
+    report: DatasetReport, sound: Sequence[AudioFacts], title: str, duration_s: float | None
+) -> None:
     lengths = np.array([each.duration_s for each in sound])
     cells = [f"{value:.2f}" for value in (lengths.min(), np.median(lengths), lengths.max())]
     rates = ", ".join(map(str, sorted({each.sample_rate_hz for each in sound})))
@@ -228,7 +254,10 @@ def _check_lengths(report: DatasetReport, sound: Sequence[AudioFacts], title: st
         if off.any():
             remedy = "the rest is padded" if what == "shorter than" else "the rest is cut off"
             names = [each for each, is_off in zip(sound, off, strict=True) if is_off]
-            report.warn(f"{title}: {len(names)} file(s) are {what} {duration_s:g} s, {remedy}:", _names(names))
+            report.warn(
+                f"{title}: {len(names)} file(s) are {what} {duration_s:g} s, {remedy}:",
+                _names(names),
+            )
 
 
 def _check_samples(report: DatasetReport, sound: Sequence[AudioFacts], title: str) -> None:
@@ -236,15 +265,18 @@ def _check_samples(report: DatasetReport, sound: Sequence[AudioFacts], title: st
     for what, chosen in (
         ("have a channel without sound", [each for each in sound if each.dead_channels]),
         ("hold the same in all channels", [each for each in sound if each.equal_channels]),
-        (f"are clipped, more than {100 * _CLIPPED_SHARE:g} % of their samples at full scale",
-         [each for each in sound if each.clipped > _CLIPPED_SHARE]),
-    ):  # fmt: skip
+        (
+            f"are clipped, more than {100 * _CLIPPED_SHARE:g} % of their samples at full scale",
+            [each for each in sound if each.clipped > _CLIPPED_SHARE],
+        ),
+    ):
         if chosen:
             report.warn(f"{title}: {len(chosen)} file(s) {what}:", _names(chosen))
 
 
 def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts]]) -> None:
-    """Reports recordings of equal content in different groups, which must share none; silence does not count."""
+    """Reports recordings of equal content in different groups, which must share none; silence does
+    not count."""
     seen: dict[int, tuple[str, Path]] = {}
     copies = []
     for group, members in groups.items():
@@ -255,44 +287,62 @@ def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts
             if earlier_group != group:
                 copies.append(f"{facts.path.name} ({group}) = {earlier.name} ({earlier_group})")
     if copies:
-        report.error(f"{len(copies)} recording(s) are in two parts of the data, so scores would be too good:", copies)
+        report.error(
+            f"{len(copies)} recording(s) are in two parts of the data, so scores would be too"
+            " good:",
+            copies,
+        )
 
 
 def check_classes(
-    report: DatasetReport, classes: Sequence[str], groups: Mapping[str, tuple[np.ndarray, np.ndarray | None]]
+    report: DatasetReport,
+    classes: Sequence[str],
+    groups: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
 ) -> None:
     """Tells events and seconds of each class in each group, and reports classes that a group lacks.
 
     Args:
         report: gets table and findings.
         classes: the class list, K names.
-        groups: by name, the number of events of each class, int (K,), and how long they are together in seconds, (K,),
-            None where it is not known.
+        groups: by name, the number of events of each class, int (K,), and how long they are
+            together in seconds, (K,), None where it is not known.
     """
     rows = []
     for number, name in enumerate(classes):
-        cells = [(events[number], None if seconds is None else seconds[number]) for events, seconds in groups.values()]
+        cells = [
+            (events[number], None if seconds is None else seconds[number])
+            for events, seconds in groups.values()
+        ]
         rows.append([name, *(f"{n}" if s is None else f"{n} / {s:.0f} s" for n, s in cells)])
     report.table("events and their seconds", ("class", *groups), rows)
     for group, (events, _) in groups.items():
         absent = [name for name, count in zip(classes, events, strict=True) if not count]
         if absent:
-            text = f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored there:"
+            text = (
+                f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored"
+                " there:"
+            )
             report.warn(text, absent)
 
 
 def report_groups(
     report: DatasetReport, classes: Sequence[str], parts: Mapping[str, Sequence[SourceGroup]]
 ) -> None:
-    """Tells how many groups (sources) of each class, and of all, there are in each part of the data."""
+    """Tells how many groups (sources) of each class, and of all, there are in each part of the
+    data."""
     rows = [
-        [name, *(sum(name in group.counts for group in groups) for groups in parts.values())] for name in classes
+        [name, *(sum(name in group.counts for group in groups) for groups in parts.values())]
+        for name in classes
     ]
-    report.table("groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]])
+    report.table(
+        "groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]]
+    )
 
 
 def report_sources(
-    report: DatasetReport, sources: Callable[[], Mapping[tuple[str, str], tuple[int, int]]], simulated: bool
+    report: DatasetReport,
+    sources: Callable[[], Mapping[tuple[str, str], tuple[int, int]]],
+    simulated: bool,
 ) -> None:
     """Tells the own recordings that a simulation deals, or why it refuses them.
 
@@ -308,14 +358,21 @@ def report_sources(
         return
     splits = list(dict.fromkeys(split for _, split in dealt))
     cells = {key: f"{n_groups} / {n_files}" for key, (n_groups, n_files) in dealt.items()}
-    rows = [[name, *(cells[name, split] for split in splits)] for name in dict.fromkeys(name for name, _ in dealt)]
+    rows = [
+        [name, *(cells[name, split] for split in splits)]
+        for name in dict.fromkeys(name for name, _ in dealt)
+    ]
     report.table("own recordings of the simulation: groups / files", ("class", *splits), rows)
 
 
-def count_classes(class_index: np.ndarray, duration_s: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
+def count_classes(
+    class_index: np.ndarray, duration_s: np.ndarray, n_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Counts the events of each class, int (K,), and adds up their seconds, (K,)."""
     index = np.asarray(class_index, np.int64)
-    return np.bincount(index, minlength=n_classes), np.bincount(index, duration_s, minlength=n_classes)
+    return np.bincount(index, minlength=n_classes), np.bincount(
+        index, duration_s, minlength=n_classes
+    )
 
 
 def same_class_overlaps(class_index: np.ndarray, onset_s: np.ndarray, offset_s: np.ndarray) -> int:
@@ -331,7 +388,8 @@ def same_class_overlaps(class_index: np.ndarray, onset_s: np.ndarray, offset_s: 
 
 
 def polyphony(onset_s: np.ndarray, offset_s: np.ndarray) -> int:
-    """Returns the largest number of events at one time; one that ends when another begins does not count with it."""
+    """Returns the largest number of events at one time; one that ends when another begins does not
+    count with it."""
     times = np.concatenate([offset_s, onset_s])
     steps = np.repeat([-1, 1], len(onset_s))
     order = np.lexsort((steps, times))  # ends before beginnings

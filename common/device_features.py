@@ -1,4 +1,5 @@
-"""The features of `common.spectral` as a Keras layer: computed where the model runs, from audio, on any backend."""
+"""The features of `common.spectral` as a Keras layer: computed where the model runs, from audio, on
+any backend."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -21,15 +22,17 @@ Spectra = tuple[Any, Any]  # real and imaginary parts, (B, C, T, F) each
 class AudioFeatures(keras.layers.Layer):
     """Computes features of 16-bit audio, in float32 under any precision policy.
 
-    They equal those that extraction stores within float32: log-mel to 0.01 dB and phases and correlations to 1e-3
-    wherever the bins are above the rounding of 16-bit samples.
+    They equal those that extraction stores within float32: log-mel to 0.01 dB and phases and
+    correlations to 1e-3 wherever the bins are above the rounding of 16-bit samples.
 
     Args:
         frontend: kind and sizes, as `Frontend` or its fields.
     """
 
     def __init__(self, frontend: Frontend | Mapping[str, Any], **options: Any) -> None:
-        options.setdefault("dtype", "float32")  # the logarithm of a power needs more than half precision
+        options.setdefault(
+            "dtype", "float32"
+        )  # the logarithm of a power needs more than half precision
         super().__init__(**options)
         self.frontend = frontend if isinstance(frontend, Frontend) else Frontend(**frontend)
         self.trainable = False
@@ -39,25 +42,30 @@ class AudioFeatures(keras.layers.Layer):
         """Computes the features of pieces of recordings.
 
         Args:
-            audio: int16 (B, S, C), S = (T + context) * hop samples from the first one of the first frame on, see
-                `Frontend.pieces`.
+            audio: int16 (B, S, C), S = (T + context) * hop samples from the first one of the first
+                frame on, see `Frontend.pieces`.
 
         Returns:
             float32 (B, T, F, C'), see `Frontend.bands_channels`.
         """
         ops = keras.ops
         samples = ops.cast(audio, "float32") / FULL_SCALE
-        features = getattr(self, f"_{self.frontend.kind}")(ops.transpose(samples, (0, 2, 1)))  # (B, C', T, F)
+        features = getattr(self, f"_{self.frontend.kind}")(
+            ops.transpose(samples, (0, 2, 1))
+        )  # (B, C', T, F)
         features = ops.transpose(features, (0, 2, 3, 1))
         if self.frontend.interleaved_channels:
             return self._interleaved(features)
-        # Changes nothing: LiteRT loses the number of channels on the way through a transform, unless it is said.
+        # Changes nothing: LiteRT loses the number of channels on the way through a transform,
+        # unless it is said.
         return ops.reshape(features, (*ops.shape(features)[:2], *self.frontend.bands_channels))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns (B, T, F, C'); T is None where the number of samples is."""
         frontend, samples = self.frontend, input_shape[1]
-        frames = None if samples is None else 1 + (samples - frontend.longest) // frontend.hop_samples
+        frames = (
+            None if samples is None else 1 + (samples - frontend.longest) // frontend.hop_samples
+        )
         return (input_shape[0], frames, *frontend.bands_channels)
 
     def get_config(self) -> dict[str, Any]:
@@ -65,33 +73,46 @@ class AudioFeatures(keras.layers.Layer):
         return {**super().get_config(), "frontend": asdict(self.frontend)}
 
     def _spectra(self, samples: Any, window: np.ndarray) -> Spectra:
-        """Transforms samples (B, C, S); windows shorter than the longest one are centred on the same samples."""
+        """Transforms samples (B, C, S); windows shorter than the longest one are centred on the
+        same samples."""
         frontend, n_fft = self.frontend, len(window)
         spare = (frontend.longest - n_fft) // 2
         n_samples = keras.ops.shape(samples)[2]
         inner = samples[:, :, spare : n_samples - spare] if spare else samples
         if self.by_convolution:
             return _convolved(inner, window, frontend.hop_samples)
-        return keras.ops.stft(inner, n_fft, frontend.hop_samples, n_fft, window.astype(np.float32), center=False)
+        return keras.ops.stft(
+            inner, n_fft, frontend.hop_samples, n_fft, window.astype(np.float32), center=False
+        )
 
     def _analysis_window(self) -> np.ndarray:
         frontend = self.frontend
         if frontend.is_centred:
-            return spectral.analysis_window(frontend.window_samples, frontend.n_fft, frontend.window)
-        short = spectral.analysis_window(frontend.window_samples, frontend.window_samples, frontend.window)
+            return spectral.analysis_window(
+                frontend.window_samples, frontend.n_fft, frontend.window
+            )
+        short = spectral.analysis_window(
+            frontend.window_samples, frontend.window_samples, frontend.window
+        )
         return np.pad(short, (0, frontend.n_fft - frontend.window_samples))
 
     def _bands(self, spectrum: Any) -> Any:
         """Sums values (..., F) of bins to mel bands."""
         frontend = self.frontend
         filters = spectral.mel_filters(
-            frontend.sample_rate_hz, frontend.n_fft, frontend.n_mels, frontend.fmin_hz, frontend.fmax_hz
+            frontend.sample_rate_hz,
+            frontend.n_fft,
+            frontend.n_mels,
+            frontend.fmin_hz,
+            frontend.fmax_hz,
         )
         return keras.ops.matmul(spectrum, filters)
 
     def _magnitude_phase(self, samples: Any) -> Any:
         real, imag = (part[..., 1:] for part in self._spectra(samples, self._analysis_window()))
-        return keras.ops.concatenate([_magnitude(real, imag), keras.ops.arctan2(imag, real)], axis=1)
+        return keras.ops.concatenate(
+            [_magnitude(real, imag), keras.ops.arctan2(imag, real)], axis=1
+        )
 
     def _logmel(self, samples: Any) -> Any:
         real, imag = self._spectra(samples, self._analysis_window())
@@ -102,8 +123,12 @@ class AudioFeatures(keras.layers.Layer):
         real, imag = self._spectra(samples, self._analysis_window())
         energy = self._bands(real**2 + imag**2)  # (B, 4, T, bands)
         order = [3, 1, 2]  # X, Y, Z
-        velocity = [ops.stack([part[:, channel] for channel in order], axis=1) for part in (real, imag)]
-        intensity = self._bands(real[:, :1] * velocity[0] + imag[:, :1] * velocity[1])  # (B, 3, T, bands)
+        velocity = [
+            ops.stack([part[:, channel] for channel in order], axis=1) for part in (real, imag)
+        ]
+        intensity = self._bands(
+            real[:, :1] * velocity[0] + imag[:, :1] * velocity[1]
+        )  # (B, 3, T, bands)
         scale = ops.sqrt(energy[:, :1] * ops.sum(energy[:, 1:], axis=1, keepdims=True))
         intensity = intensity / ops.maximum(scale, float(np.finfo(np.float32).tiny))
         return ops.concatenate([_decibels(energy), ops.clip(intensity, -1.0, 1.0)], axis=1)
@@ -133,7 +158,8 @@ class AudioFeatures(keras.layers.Layer):
 
 
 def features_of(record: Mapping[str, np.ndarray], frontend: Frontend | None) -> np.ndarray:
-    """The features (T, F, C) of a record as extraction stores them, computed where it holds audio."""
+    """The features (T, F, C) of a record as extraction stores them, computed where it holds
+    audio."""
     if frontend is None:
         return record["features"]
     layer = AudioFeatures(replace(frontend, interleaved_channels=False))
@@ -148,7 +174,9 @@ def _convolved(samples: Any, window: np.ndarray, hop_samples: int) -> Spectra:
     waves = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]  # (n_fft, 2F)
     rows = ops.reshape(samples, (-1, ops.shape(samples)[2], 1))  # (B * C, S, 1)
     kernel = waves[:, None].astype(np.float32)
-    both = ops.conv(rows, kernel, strides=hop_samples, padding="valid", data_format="channels_last")  # (B * C, T, 2F)
+    both = ops.conv(
+        rows, kernel, strides=hop_samples, padding="valid", data_format="channels_last"
+    )  # (B * C, T, 2F)
     both = ops.reshape(both, (-1, n_channels, ops.shape(both)[1], 2 * n_bins))
     return both[..., :n_bins], both[..., n_bins:]
 
@@ -167,16 +195,27 @@ def _correlations(real: Any, imag: Any, n_lags: int) -> Any:
     magnitude = _magnitude(real, imag)
     silent = magnitude == 0.0
     safe = ops.where(silent, 1.0, magnitude)
-    cosine, sine = ops.where(silent, 1.0, real / safe), imag / safe  # the phase of silence counts as 0
+    cosine, sine = (
+        ops.where(silent, 1.0, real / safe),
+        imag / safe,
+    )  # the phase of silence counts as 0
     pairs = list(combinations(range(real.shape[1]), 2))
     first, second = ([pair[place] for pair in pairs] for place in (0, 1))
     (a, b), (c, d) = ((_channels(part, first), _channels(part, second)) for part in (cosine, sine))
     either = ops.logical_or(_channels(silent, first), _channels(silent, second))
-    real_part, imag_part = ops.where(either, 1.0, a * b + c * d), ops.where(either, 0.0, a * d - c * b)
+    real_part, imag_part = (
+        ops.where(either, 1.0, a * b + c * d),
+        ops.where(either, 0.0, a * d - c * b),
+    )
     longest = -(-n_lags // 2)
     cosines, sines = spectral.lag_waves(2 * (real.shape[3] - 1), longest)
-    even, odd = ops.matmul(real_part, cosines), ops.matmul(imag_part, sines)  # (B, pairs, T, longest + 1)
-    return ops.concatenate([ops.flip((even + odd)[..., 1:], axis=-1), (even - odd)[..., : n_lags - longest]], axis=-1)
+    even, odd = (
+        ops.matmul(real_part, cosines),
+        ops.matmul(imag_part, sines),
+    )  # (B, pairs, T, longest + 1)
+    return ops.concatenate(
+        [ops.flip((even + odd)[..., 1:], axis=-1), (even - odd)[..., : n_lags - longest]], axis=-1
+    )
 
 
 def _channels(array: Any, chosen: list[int]) -> Any:

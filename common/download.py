@@ -1,7 +1,9 @@
-"""Fetches the published dataset of a task where a library offers it, and says what is to be fetched by hand.
+"""Fetches the published dataset of a task where a library offers it, and says what is to be fetched
+by hand.
 
-`python -m common.download TASK` shows what would come from where and how large it is, and asks before anything is
-fetched; --dry-run only shows. What comes is compared with the checksums that the libraries know.
+`python -m common.download TASK` shows what would come from where and how large it is, and asks
+before anything is fetched; --dry-run only shows. What comes is compared with the checksums that the
+libraries know.
 """
 
 import importlib
@@ -55,7 +57,9 @@ def library(module: str, package: str, version: str) -> Any:
         ConfigError: it is not installed.
     """
     install = f"`pip install '{package}{version}'`"
-    return optional_module(module, "This", f"Install it, e.g. {install}, or fetch by hand, see docs/real-data.md.")
+    return optional_module(
+        module, "This", f"Install it, e.g. {install}, or fetch by hand, see docs/real-data.md."
+    )
 
 
 def sources_of(task: Any) -> list[Source]:
@@ -66,14 +70,15 @@ def sources_of(task: Any) -> list[Source]:
     """
     if task.simulate_missing_dataset:
         raise ConfigError(
-            "The data of this task are simulated, there is nothing to fetch. Write them with `python simulate.py "
-            "<task-id>`; training does so by itself."
+            "The data of this task are simulated, there is nothing to fetch. Write them with"
+            " `python simulate.py <task-id>`; training does so by itself."
         )
     return importlib.import_module(f"{task.family}.download").sources(task)
 
 
 def with_sizes(source: Source) -> Source:
-    """Asks the servers for the sizes that the library does not know; those that do not answer stay unknown."""
+    """Asks the servers for the sizes that the library does not know; those that do not answer stay
+    unknown."""
     packages = list(source.packages)
     for number, package in enumerate(packages):
         if package.n_bytes is None:
@@ -85,7 +90,9 @@ def with_sizes(source: Source) -> Source:
 
 def _remote_bytes(url: str) -> int | None:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_S) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_S
+        ) as answer:
             return int(answer.headers["Content-Length"])
     except (OSError, ValueError, TypeError):
         return None
@@ -103,7 +110,8 @@ def describe(source: Source) -> str:
 
 
 def needed_bytes(sources: Sequence[Source]) -> int:
-    """Bytes on the disk that fetching takes, packages and their contents, as far as they are known."""
+    """Bytes on the disk that fetching takes, packages and their contents, as far as they are
+    known."""
     return sum(
         source.unpacked_bytes + sum(package.n_bytes or 0 for package in source.packages)
         for source in sources
@@ -118,12 +126,14 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
         DataError: not enough room, no connection, or a file with another checksum.
     """
     existing = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
-    present = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())  # of an earlier try
+    present = sum(
+        path.stat().st_size for path in folder.rglob("*") if path.is_file()
+    )  # of an earlier try
     free, needed = shutil.disk_usage(existing).free, needed_bytes(sources) - present
     if free < needed:
         raise DataError(
-            f"{folder} has too little room. Expected: {needed / _GB:.1f} GB. Received: {free / _GB:.1f} GB free. Give "
-            "another folder with --folder."
+            f"{folder} has too little room. Expected: {needed / _GB:.1f} GB. Received:"
+            f" {free / _GB:.1f} GB free. Give another folder with --folder."
         )
     for source in sources:
         if source.fetch is None:
@@ -132,7 +142,8 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
             source.fetch(folder)
         except OSError as error:  # of urllib, or of a library whose checksum differs
             raise DataError(
-                f"{source.title}: fetching failed ({error}). Run the same command again: what is whole is kept."
+                f"{source.title}: fetching failed ({error}). Run the same command again: what is"
+                " whole is kept."
             ) from error
 
 
@@ -155,11 +166,17 @@ def _run(arguments: Sequence[str]) -> None:
     print(*map(describe, sources), sep="\n\n")
     fetched = [source for source in sources if source.fetch is not None]
     if not fetched:
-        print(f"\nNo library offers this: fetch it by hand into {folder}/, then `python -m common.check_dataset`.")
+        print(
+            f"\nNo library offers this: fetch it by hand into {folder}/, then `python -m"
+            " common.check_dataset`."
+        )
         return
     unknown = any(package.n_bytes is None for source in fetched for package in source.packages)
     more = " or more (some sizes are not known)" if unknown else ""
-    print(f"\nInto {folder}/: {needed_bytes(fetched) / _GB:.1f} GB{more}, archives included.", flush=True)
+    print(
+        f"\nInto {folder}/: {needed_bytes(fetched) / _GB:.1f} GB{more}, archives included.",
+        flush=True,
+    )
     if options.dry_run or not (options.yes or _agrees()):
         print("Nothing was fetched.")
         return

@@ -17,7 +17,8 @@ class EventTable:
     """Events of a set of recordings, one row each, recordings one after another.
 
     Attributes:
-        recording: int (n,), index of the recording, never falling; within a recording the order is the file's.
+        recording: int (n,), index of the recording, never falling; within a recording the order is
+            the file's.
         class_index: int (n,), index of the class.
         onset_s: float64 (n,), seconds from the recording's start.
         offset_s: float64 (n,), seconds; the event covers [onset, offset).
@@ -36,7 +37,9 @@ class EventTable:
         return len(self.recording)
 
     @classmethod
-    def from_columns(cls, recording: np.ndarray, rows: np.ndarray, n_recordings: int, n_classes: int) -> "EventTable":
+    def from_columns(
+        cls, recording: np.ndarray, rows: np.ndarray, n_recordings: int, n_classes: int
+    ) -> "EventTable":
         """Builds a table from rows in any order.
 
         Args:
@@ -51,31 +54,43 @@ class EventTable:
         recording = np.asarray(recording, np.int64)
         rows = np.asarray(rows, np.float64).reshape(-1, 3)
         index = rows[:, 0].astype(np.int64)
-        if len(index) and (not np.isfinite(rows).all() or index.min() < 0 or index.max() >= n_classes):
+        if len(index) and (
+            not np.isfinite(rows).all() or index.min() < 0 or index.max() >= n_classes
+        ):
             raise ValueError(
-                f"Expected: events as finite (class below {n_classes}, onset_s, offset_s). Received: {rows}."
+                f"Expected: events as finite (class below {n_classes}, onset_s, offset_s)."
+                f" Received: {rows}."
             )
         if len(recording) and (recording.min() < 0 or recording.max() >= n_recordings):
-            raise ValueError(f"Expected: recordings below {n_recordings}. Received: up to {recording.max()}.")
+            raise ValueError(
+                f"Expected: recordings below {n_recordings}. Received: up to {recording.max()}."
+            )
         order = np.argsort(recording, kind="stable")
-        return cls(recording[order], index[order], rows[order, 1], rows[order, 2], n_recordings, n_classes)
+        return cls(
+            recording[order], index[order], rows[order, 1], rows[order, 2], n_recordings, n_classes
+        )
 
     @classmethod
     def from_recordings(cls, recordings: Sequence[np.ndarray], n_classes: int) -> "EventTable":
         """Joins events of recordings, each (n, 3) = class_index, onset_s, offset_s."""
         lengths = [len(rows) for rows in recordings]
         rows = np.concatenate(
-            [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings] or [np.zeros((0, 3))]
+            [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings]
+            or [np.zeros((0, 3))]
         )
-        return cls.from_columns(np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes)
+        return cls.from_columns(
+            np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes
+        )
 
     @classmethod
-    def from_frame(cls, events: "pd.DataFrame", names: Sequence[str], labels: Sequence[str]) -> "EventTable":
+    def from_frame(
+        cls, events: "pd.DataFrame", names: Sequence[str], labels: Sequence[str]
+    ) -> "EventTable":
         """Builds a table from a data frame with the columns of `EVENT_COLUMNS`.
 
         Args:
-            events: one row for each event; rows of recordings that are not in `names`, and rows without a label
-                (recordings without events in some files), are left out.
+            events: one row for each event; rows of recordings that are not in `names`, and rows
+                without a label (recordings without events in some files), are left out.
             names: file names of the set, in the order of their index.
             labels: class names, in the order of their index.
 
@@ -89,10 +104,15 @@ class EventTable:
         classes = pd.Index(labels).get_indexer(pd.Index(events["event_label"]))
         if (classes < 0).any():
             unknown = sorted(set(events["event_label"][classes < 0]))
-            raise ValueError(f"Unknown class. Expected: one of {', '.join(labels)}. Received: {', '.join(unknown)}.")
+            raise ValueError(
+                f"Unknown class. Expected: one of {', '.join(labels)}. Received:"
+                f" {', '.join(unknown)}."
+            )
         times = events[["onset", "offset"]].to_numpy(np.float64)
         recording = events["filename"].map(index).to_numpy(np.int64)
-        return cls.from_columns(recording, np.column_stack([classes, times]), len(index), len(labels))
+        return cls.from_columns(
+            recording, np.column_stack([classes, times]), len(index), len(labels)
+        )
 
     def of_recording(self, number: int) -> np.ndarray:
         """Returns the events of one recording, (n, 3) = class_index, onset_s, offset_s."""
@@ -101,20 +121,29 @@ class EventTable:
         return np.column_stack([self.class_index[part], self.onset_s[part], self.offset_s[part]])
 
     def with_length(self) -> "EventTable":
-        """Returns the events that last: those that end where or before they begin have nothing to intersect."""
+        """Returns the events that last: those that end where or before they begin have nothing to
+        intersect."""
         kept = self.offset_s > self.onset_s
-        columns = self.recording[kept], self.class_index[kept], self.onset_s[kept], self.offset_s[kept]
+        columns = (
+            self.recording[kept],
+            self.class_index[kept],
+            self.onset_s[kept],
+            self.offset_s[kept],
+        )
         return EventTable(*columns, self.n_recordings, self.n_classes)
 
     def merge_connected(self) -> "EventTable":
-        """Returns a table in which events of one class that overlap or touch are one; ordered by class and onset."""
+        """Returns a table in which events of one class that overlap or touch are one; ordered by
+        class and onset."""
         order = np.lexsort((self.onset_s, self.class_index, self.recording))
         recording, index = self.recording[order], self.class_index[order]
         onset_s, offset_s = self.onset_s[order], self.offset_s[order]
         new_group = np.r_[True, (np.diff(recording) != 0) | (np.diff(index) != 0)][: len(order)]
         starts = new_group.copy()
         reach = offset_s.copy()
-        for row in range(1, len(order)):  # how far the events so far reach decides, not the last one alone
+        for row in range(
+            1, len(order)
+        ):  # how far the events so far reach decides, not the last one alone
             if not new_group[row]:
                 starts[row] = onset_s[row] > reach[row - 1]
                 reach[row] = reach[row] if starts[row] else max(reach[row], reach[row - 1])
@@ -128,7 +157,9 @@ class EventTable:
         return np.bincount(self.class_index, minlength=self.n_classes)
 
 
-def events_frame(names: Sequence[str], recordings: Sequence[np.ndarray], labels: Sequence[str]) -> "pd.DataFrame":
+def events_frame(
+    names: Sequence[str], recordings: Sequence[np.ndarray], labels: Sequence[str]
+) -> "pd.DataFrame":
     """Writes events as a data frame with the columns of `EVENT_COLUMNS`.
 
     Args:

@@ -1,10 +1,11 @@
 """Writes a trained system in a form that other programs run: SavedModel, ONNX or LiteRT.
 
-    python -m common.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH] [--fold NAME] [--stage NAME]
+    python -m common.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH] [--fold
+    NAME] [--stage NAME]
 
-The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it computes them
-itself.
-Stages that answer together, such as those of the two-stage system, become one model with all outputs.
+The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it
+computes them itself. Stages that answer together, such as those of the two-stage system, become one
+model with all outputs.
 """
 
 import argparse
@@ -77,10 +78,16 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
 
     stages = load_file(task.family, task.system).stages(task)
     names = [each.name for each in stages]
-    wanted = answering(stages) if stage is None else [stages[names.index(one_of(names, stage, "--stage"))]]
+    wanted = (
+        answering(stages)
+        if stage is None
+        else [stages[names.index(one_of(names, stage, "--stage"))]]
+    )
     folds = chosen_folds(task, fold)
     if len(folds) > 1:
-        logger.info("The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0])
+        logger.info(
+            "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
+        )
     (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
     return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
 
@@ -138,7 +145,8 @@ def describe(system: "TrainedFold") -> str:
 
 
 def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0) -> str:
-    """Runs noise through a system and what was exported of it; says how much the outputs differ at most."""
+    """Runs noise through a system and what was exported of it; says how much the outputs differ at
+    most."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
     if model.inputs[0].dtype == "int16":
@@ -146,7 +154,10 @@ def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0
     else:
         batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
     expected, received = system(batch), runner(path, target)(batch)
-    found = {name: float(np.abs(value - expected[name]).max()) for name, value in sorted(received.items())}
+    found = {
+        name: float(np.abs(value - expected[name]).max())
+        for name, value in sorted(received.items())
+    }
     return ", ".join(f"{name} {value:.1e}" for name, value in found.items())
 
 
@@ -155,7 +166,9 @@ def check_packages(target: Format) -> None:
     if target == "onnx":
         with stderr_discarded():  # TensorFlow announces itself
             for name in _ONNX_PACKAGES:
-                optional_module(name, "ONNX", 'Install the extra `export`: pip install ".[export]".')
+                optional_module(
+                    name, "ONNX", 'Install the extra `export`: pip install ".[export]".'
+                )
 
 
 def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -174,18 +187,24 @@ def _outputs(system: "TrainedFold") -> dict[str, int]:
 
 
 def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
-    """A system as a function of TensorFlow from one input to a dict of outputs; its weights are constants."""
+    """A system as a function of TensorFlow from one input to a dict of outputs; its weights are
+    constants."""
     import keras
     import tensorflow as tf
 
     models = [model for _, model in system.stages]
     numpy = keras.ops.convert_to_numpy
-    weights = [([*map(numpy, m.trainable_variables)], [*map(numpy, m.non_trainable_variables)]) for m in models]
+    weights = [
+        ([*map(numpy, m.trainable_variables)], [*map(numpy, m.non_trainable_variables)])
+        for m in models
+    ]
     kind = models[0].inputs[0].dtype
 
     def serve(inputs: Any) -> dict[str, Any]:
         pairs = zip(models, weights, strict=True)
-        answers = [model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs]
+        answers = [
+            model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs
+        ]
         return {name: answers[number][name] for name, number in _outputs(system).items()}
 
     spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
@@ -198,11 +217,14 @@ def _save(function: Any, folder: Path) -> None:
     tf.get_logger().setLevel(logging.WARNING)  # it names folders that are temporary
     module = tf.Module()
     module.serve = function
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": function.get_concrete_function()})
+    tf.saved_model.save(
+        module, str(folder), signatures={"serving_default": function.get_concrete_function()}
+    )
 
 
 def _onnx(system: "TrainedFold") -> bytes:
-    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its place."""
+    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its
+    place."""
     import onnxruntime
     import tf2onnx
 
@@ -215,7 +237,9 @@ def _onnx(system: "TrainedFold") -> bytes:
     try:
         onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     except Exception as error:  # of the kinds of onnxruntime, which it does not name
-        raise ConfigError(f"ONNX cannot hold this model: {error}. Export it as saved_model or litert.") from error
+        raise ConfigError(
+            f"ONNX cannot hold this model: {error}. Export it as saved_model or litert."
+        ) from error
     return content
 
 
@@ -224,7 +248,12 @@ def _convolving(system: "TrainedFold") -> Iterator[None]:
     """Lets layers that compute features transform audio by convolutions."""
     from common.device_features import AudioFeatures
 
-    layers = [layer for _, model in system.stages for layer in model.layers if isinstance(layer, AudioFeatures)]
+    layers = [
+        layer
+        for _, model in system.stages
+        for layer in model.layers
+        if isinstance(layer, AudioFeatures)
+    ]
     for layer in layers:
         layer.by_convolution = True
     try:
@@ -239,14 +268,17 @@ def _name_free_sizes(graph: Any) -> None:
     for number, value in enumerate([*graph.input, *graph.output]):
         sizes = value.type.tensor_type.shape.dim
         for size, name in zip(
-            sizes, ("batch", "time" if number < len(graph.input) else f"{value.name}_time"), strict=False
+            sizes,
+            ("batch", "time" if number < len(graph.input) else f"{value.name}_time"),
+            strict=False,
         ):
             if not size.HasField("dim_value"):
                 size.dim_param = name
 
 
 def _litert(system: "TrainedFold") -> bytes:
-    """Converts by way of a SavedModel, which keeps the names; with recurrent layers the batch is of one recording."""
+    """Converts by way of a SavedModel, which keeps the names; with recurrent layers the batch is of
+    one recording."""
     import tensorflow as tf
 
     n_batch = 1 if any(map(_is_recurrent, system.stages)) else None
@@ -255,7 +287,9 @@ def _litert(system: "TrainedFold") -> bytes:
         try:
             return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
         except Exception as error:  # of a kind that TensorFlow keeps to itself
-            raise ConfigError(f"LiteRT cannot hold this model: {error}. Export it as saved_model or onnx.") from error
+            raise ConfigError(
+                f"LiteRT cannot hold this model: {error}. Export it as saved_model or onnx."
+            ) from error
 
 
 def _is_recurrent(trained: Any) -> bool:
@@ -272,7 +306,9 @@ def _run_saved_model(path: Path) -> Runner:
     loaded = tf.saved_model.load(str(path))
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = loaded.signatures["serving_default"](**{INPUTS[str(batch.dtype)]: tf.constant(batch)})
+        outputs = loaded.signatures["serving_default"](
+            **{INPUTS[str(batch.dtype)]: tf.constant(batch)}
+        )
         return {name: value.numpy() for name, value in outputs.items()}
 
     return run
@@ -283,14 +319,18 @@ def _run_onnx(path: Path) -> Runner:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return lambda batch: dict(zip(names, session.run(None, {INPUTS[str(batch.dtype)]: batch}), strict=True))
+    return lambda batch: dict(
+        zip(names, session.run(None, {INPUTS[str(batch.dtype)]: batch}), strict=True)
+    )
 
 
 def _run_litert(path: Path) -> Runner:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own interpreter is to move into a package of its own
+        warnings.simplefilter(
+            "ignore"
+        )  # TensorFlow's own interpreter is to move into a package of its own
         interpreter = tf.lite.Interpreter(str(path))
     run = interpreter.get_signature_runner()
     return lambda batch: run(**{INPUTS[str(batch.dtype)]: batch})
@@ -304,7 +344,10 @@ def _new_folder(path: Path) -> Iterator[Path]:
         DataError: there is something of that name, or the disk is full or cannot be written to.
     """
     if path.exists():
-        raise DataError(f"{path} exists already; it is not overwritten. Move it away, or give another with --out.")
+        raise DataError(
+            f"{path} exists already; it is not overwritten. Move it away, or give another with"
+            " --out."
+        )
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -317,12 +360,18 @@ def _new_folder(path: Path) -> Iterator[Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m common.export", description="Exports the model of a run.")
+    parser = argparse.ArgumentParser(
+        prog="python -m common.export", description="Exports the model of a run."
+    )
     parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
     parser.add_argument("--format", choices=get_args(Format), required=True, help="what to write")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
+    )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
-    parser.add_argument("--stage", metavar="NAME", help="this stage alone (default: all that answer together)")
+    parser.add_argument(
+        "--stage", metavar="NAME", help="this stage alone (default: all that answer together)"
+    )
     return parser
 
 

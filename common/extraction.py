@@ -1,9 +1,11 @@
-"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes however often and by how many.
+"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes however often
+and by how many.
 
-Each shard is one piece of work: its examples are computed, written under a temporary name, renamed; then a side file
-of the same name (`.npz`) with its statistics, checksum and sources is written the same way. A shard counts as finished
-when its side file fits what is asked and the shard itself, and its sources are those of then, see `common.sources`.
-`settings.json` is written first and the manifest last.
+Each shard is one piece of work: its examples are computed, written under a temporary name, renamed;
+then a side file of the same name (`.npz`) with its statistics, checksum and sources is written the
+same way. A shard counts as finished when its side file fits what is asked and the shard itself, and
+its sources are those of then, see `common.sources`. `settings.json` is written first and the
+manifest last.
 """
 
 import itertools
@@ -40,7 +42,16 @@ from common.locks import only_one
 from common.notes import Note, collected, summaries
 from common.parallel import ParallelConfig, parallel_map
 from common.scaler import RunningStatistics
-from common.sources import CHECKSUMS, Checksums, Item, MadeOf, changes, describe_items, read_note, read_notes
+from common.sources import (
+    CHECKSUMS,
+    Checksums,
+    Item,
+    MadeOf,
+    changes,
+    describe_items,
+    read_note,
+    read_notes,
+)
 from common.tfrecord import ArraySpec, ExampleSchema, ShardFile, write_shard
 
 logger = logging.getLogger(__name__)
@@ -72,8 +83,8 @@ class Recipe:
         folder: where the shards go.
         compute: from an item to its arrays.
         schema: the arrays.
-        statistics_of: name of the array (T, F, C) that mean and deviation are computed of; it is stored if it is in
-            the schema.
+        statistics_of: name of the array (T, F, C) that mean and deviation are computed of; it is
+            stored if it is in the schema.
         settings_hash: hash of what the shards depend on.
         skip: errors of single examples that leave them out, instead of making the extraction fail.
     """
@@ -86,7 +97,9 @@ class Recipe:
     skip: tuple[type[DataError], ...] = ()
 
 
-def input_specs(frontend: Frontend | None, dtype: str, bands_channels: tuple[int, int]) -> dict[str, ArraySpec]:
+def input_specs(
+    frontend: Frontend | None, dtype: str, bands_channels: tuple[int, int]
+) -> dict[str, ArraySpec]:
     """What a record holds for the model: features of a type, or the audio of a frontend."""
     if frontend is None:
         return {"features": ArraySpec(dtype, (None, *bands_channels))}
@@ -96,7 +109,8 @@ def input_specs(frontend: Frontend | None, dtype: str, bands_channels: tuple[int
 def input_arrays(
     audio: np.ndarray, frontend: Frontend | None, compute: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Computes the features of a recording, which the statistics are of, and cuts its audio where there is a frontend.
+    """Computes the features of a recording, which the statistics are of, and cuts its audio where
+    there is a frontend.
 
     Args:
         audio: float (S, C) in [-1, 1], of the length and rate that features are computed of.
@@ -108,7 +122,9 @@ def input_arrays(
     """
     if frontend is None:
         return {"features": compute(audio)}
-    heard = from_int16(to_int16(audio))  # resampled audio is rounded: this is what the model will see
+    heard = from_int16(
+        to_int16(audio)
+    )  # resampled audio is rounded: this is what the model will see
     features = compute(heard)
     return {"features": features, AUDIO: frontend.pieces(heard, len(features))}
 
@@ -146,8 +162,9 @@ def extract(
         The finished store.
 
     Raises:
-        DataError: recordings that cannot be used (all others are finished first), shards of other settings, a disk
-            that is full or cannot be written to, or another extraction into the same folder.
+        DataError: recordings that cannot be used (all others are finished first), shards of other
+            settings, a disk that is full or cannot be written to, or another extraction into the
+            same folder.
     """
     folder, started = Path(folder), time.monotonic()
     settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
@@ -164,8 +181,14 @@ def extract(
     n_bytes = sum(entry.n_bytes for entry in store.entries)
     logger.info(
         "%s: %d recordings in %d shards, %.1f MB (%d shards made now, %d were there) in %.1f s.",
-        folder, len(store.names()), len(plans), n_bytes / 1e6, made, len(plans) - made, time.monotonic() - started,
-    )  # fmt: skip
+        folder,
+        len(store.names()),
+        len(plans),
+        n_bytes / 1e6,
+        made,
+        len(plans) - made,
+        time.monotonic() - started,
+    )
     for name, reason in store.skipped.items():
         logger.warning("%s is left out: %s", name, reason)
     return store
@@ -182,10 +205,14 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
     repeated = sorted({first for first, second in itertools.pairwise(names) if first == second})
     if repeated or not names:
         received = f"{', '.join(repeated[:_FAILURES_SHOWN])} more than once" if repeated else "none"
-        raise DataError(f"Expected: recordings with different names, at least one. Received: {received}.")
+        raise DataError(
+            f"Expected: recordings with different names, at least one. Received: {received}."
+        )
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
-        raise DataError(f"Expected: recordings with names of files. Received: {unusable[0]!r}. Rename it.")
+        raise DataError(
+            f"Expected: recordings with names of files. Received: {unusable[0]!r}. Rename it."
+        )
     plans = []
     for group in sorted({item.group for item in ordered}):
         members = [item for item in ordered if item.group == group]
@@ -196,13 +223,16 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
 
 
 def _stem(items: Sequence[Item]) -> str:
-    """Name of the recording, or of the first and the last; made safe for a file name, and then still unique."""
+    """Name of the recording, or of the first and the last; made safe for a file name, and then
+    still unique."""
     name = items[0].name if len(items) == 1 else f"{items[0].name}--{items[-1].name}"
     safe = re.sub(r"[^A-Za-z0-9_+=.,-]", "_", name).lstrip(".")[:180]
     return safe if safe == name else f"{safe}-{zlib.crc32(name.encode()):08x}"
 
 
-def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPlan], overwrite: bool) -> None:
+def _prepare(
+    folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPlan], overwrite: bool
+) -> None:
     """Compares settings, then removes what does not belong to the plan."""
     known = {f"{plan.stem}{suffix}" for plan in plans for suffix in (".tfrecord", ".npz")}
     path = folder / SETTINGS
@@ -222,21 +252,31 @@ def _prepare(folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPla
     for stray in strays:
         stray.unlink(missing_ok=True)
     if strays:
-        logger.info("%s: removed %d files of shards that are not wanted any more.", folder, len(strays))
+        logger.info(
+            "%s: removed %d files of shards that are not wanted any more.", folder, len(strays)
+        )
     write_canonical_json(path, settings)
 
 
 def _marked(folder: Path, plans: Sequence[ShardPlan], checksums: Checksums) -> list[ShardPlan]:
-    """Marks the shards that were made of other files or labels; the log says how many recordings these are."""
+    """Marks the shards that were made of other files or labels; the log says how many recordings
+    these are."""
     items = [item for plan in plans for item in plan.items]
     found = changes(items, read_notes(folder), checksums)
     if found:
         name, what = next(iter(found.items()))
         logger.warning(
-            "%s: %d of %d recordings differ from those that its features were made of, the first is %s: %s. Their "
-            "shards are made anew; set another `feature_dir` to keep both.", folder, len(found), len(items), name, what,
-        )  # fmt: skip
-    return [replace(plan, outdated=any(item.name in found for item in plan.items)) for plan in plans]
+            "%s: %d of %d recordings differ from those that its features were made of, the first is"
+            " %s: %s. Their shards are made anew; set another `feature_dir` to keep both.",
+            folder,
+            len(found),
+            len(items),
+            name,
+            what,
+        )
+    return [
+        replace(plan, outdated=any(item.name in found for item in plan.items)) for plan in plans
+    ]
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -249,13 +289,17 @@ def _read_settings(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConfig, progress: bool) -> int:
+def _make_all(
+    recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConfig, progress: bool
+) -> int:
     """Makes or checks every shard; returns how many were made."""
     made, failures = 0, []
     n_items = sum(len(plan.items) for plan in plans)
     notes: list[Note] = []
     results = parallel_map(partial(_noted_shard, recipe), plans, parallel)
-    with tqdm(total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1) as bar:
+    with tqdm(
+        total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1
+    ) as bar:
         for (plan, was_made, failure), remarks in results:
             notes += remarks
             made += was_made
@@ -265,7 +309,11 @@ def _make_all(recipe: Recipe, plans: Sequence[ShardPlan], parallel: ParallelConf
         logger.warning("%s: %s", recipe.folder.name, line)
     if failures:
         shown = "\n".join(sorted(failures)[:_FAILURES_SHOWN])
-        more = f"\n... and {len(failures) - _FAILURES_SHOWN} more." if len(failures) > _FAILURES_SHOWN else ""
+        more = (
+            f"\n... and {len(failures) - _FAILURES_SHOWN} more."
+            if len(failures) > _FAILURES_SHOWN
+            else ""
+        )
         again = "\nAll other recordings are finished: run the command again when these are mended."
         raise DataError(shown + more + (again if len(plans) > len(failures) else ""))
     return made
@@ -324,17 +372,27 @@ class _Examples:
             self.frames.append(len(features))
             self.names.append(item.name)
             stored = self.recipe.schema.arrays
-            yield item.name, {key: arrays[key] for key in arrays if key in stored or key != self.recipe.statistics_of}
+            yield (
+                item.name,
+                {
+                    key: arrays[key]
+                    for key in arrays
+                    if key in stored or key != self.recipe.statistics_of
+                },
+            )
 
 
-def _noted_shard(recipe: Recipe, plan: ShardPlan) -> tuple[tuple[ShardPlan, bool, str | None], list[Note]]:
+def _noted_shard(
+    recipe: Recipe, plan: ShardPlan
+) -> tuple[tuple[ShardPlan, bool, str | None], list[Note]]:
     """Makes a shard unless it is finished, and returns what is odd about its recordings, too."""
     with collected() as notes:
         return _ensure_shard(recipe, plan), notes
 
 
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:
-    """Makes a shard unless it is finished; returns whether it was made, and what is wrong with its recordings."""
+    """Makes a shard unless it is finished; returns whether it was made, and what is wrong with its
+    recordings."""
     finished = None if plan.outdated else _finished_entry(recipe, plan, verify=True)
     if finished is not None:
         _keep_checksums(recipe, plan, finished)
@@ -373,7 +431,9 @@ def _write_side_file(
 
 def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> None:
     """Adds checksums of the sources to a side file of an earlier version, which lacks them."""
-    if all(file.crc32 is not None or file.size < 0 for made in finished.made_of for file in made.files):
+    if all(
+        file.crc32 is not None or file.size < 0 for made in finished.made_of for file in made.files
+    ):
         return
     path = recipe.folder / f"{plan.stem}.npz"
     side = read_arrays(path)
@@ -382,7 +442,8 @@ def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> Non
 
 
 def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished | None:
-    """What the side file says of a shard; None unless both are there, whole, and of these names and settings."""
+    """What the side file says of a shard; None unless both are there, whole, and of these names and
+    settings."""
     path = recipe.folder / f"{plan.stem}.npz"
     try:
         side = read_arrays(path)
@@ -402,10 +463,19 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
             int(side["n_bytes"]),
             int(side["crc32"]),
         )
-        statistics = RunningStatistics.from_arrays(*(side[name] for name in ("count", "mean", "m2")))
-    except (OSError, ValueError, KeyError, TypeError):  # not there, cut off or of an older form: made anew
+        statistics = RunningStatistics.from_arrays(
+            *(side[name] for name in ("count", "mean", "m2"))
+        )
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # not there, cut off or of an older form: made anew
         return None
-    problem = file_problem(recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None)
+    problem = file_problem(
+        recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None
+    )
     if problem and fits:
         logger.info("%s is made anew: %s.", recipe.folder / entry.file, problem)
     return _Finished(entry, statistics, skipped, made_of) if fits and not problem else None
@@ -423,19 +493,25 @@ def _finish(
         made_of = {made.name: made for made in finished.made_of} if finished else {}
         if finished is None or changes(plan.items, made_of, checksums):
             raise DataError(
-                f"{recipe.folder / plan.stem}.tfrecord, or a recording of it, changed during the extraction. Run the "
-                "same command again."
+                f"{recipe.folder / plan.stem}.tfrecord, or a recording of it, changed during the"
+                " extraction. Run the same command again."
             )
         skipped |= finished.skipped
-        if not finished.entry.names:  # a file without records, kept so that the next run finds it finished
+        if (
+            not finished.entry.names
+        ):  # a file without records, kept so that the next run finds it finished
             continue
         entry, statistics = finished.entry, finished.statistics
         entries.append(entry)
         merged = by_group.setdefault(entry.group, RunningStatistics.empty(statistics.mean.shape))
         merged.merge(statistics)
     if not entries:
-        raise DataError(f"No recording can be used. The first of {len(skipped)}: {next(iter(skipped.values()))}")
+        raise DataError(
+            f"No recording can be used. The first of {len(skipped)}: {next(iter(skipped.values()))}"
+        )
     facts = {item.name: dict(item.facts) for plan in plans for item in plan.items if item.facts}
-    store = FeatureStore(recipe.folder, settings, recipe.schema, entries, skipped=skipped, facts=facts)
+    store = FeatureStore(
+        recipe.folder, settings, recipe.schema, entries, skipped=skipped, facts=facts
+    )
     store.write(by_group)
     return store

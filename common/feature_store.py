@@ -1,4 +1,5 @@
-"""A folder of finished shards: what is in it, whether it is whole, and the statistics of its groups."""
+"""A folder of finished shards: what is in it, whether it is whole, and the statistics of its
+groups."""
 
 import hashlib
 import json
@@ -55,7 +56,9 @@ def _checked_entry(entry: ShardEntry) -> ShardEntry:
     if wrong:
         raise ValueError(f"expected names of files without folders, received {wrong[0]!r}")
     if not entry.names or len(entry.frames) != len(entry.names) or min(entry.frames) < 1:
-        raise ValueError(f"{entry.file}: expected the frames of each of {len(entry.names)} examples")
+        raise ValueError(
+            f"{entry.file}: expected the frames of each of {len(entry.names)} examples"
+        )
     return entry
 
 
@@ -72,7 +75,8 @@ _MANIFEST = TypeAdapter(_Manifest)
 
 
 class FeatureStore:
-    """Finished features of a dataset, made by `common.extraction.extract`; groups may be given as text or numbers.
+    """Finished features of a dataset, made by `common.extraction.extract`; groups may be given as
+    text or numbers.
 
     Attributes:
         folder: where the shards are.
@@ -80,7 +84,8 @@ class FeatureStore:
         schema: the arrays of each example.
         entries: the shards, sorted by file name.
         skipped: recordings that were left out because they could not be used, and why.
-        facts: what else the dataset says of recordings, by name, where it does; it is no part of the fingerprint.
+        facts: what else the dataset says of recordings, by name, where it does; it is no part of
+            the fingerprint.
     """
 
     def __init__(
@@ -100,7 +105,9 @@ class FeatureStore:
         self._statistics_in = [self.folder] if statistics_in is None else list(statistics_in)
 
     @classmethod
-    def open(cls, folder: Path, settings: Mapping[str, Any] | None = None, verify: bool = False) -> "FeatureStore":
+    def open(
+        cls, folder: Path, settings: Mapping[str, Any] | None = None, verify: bool = False
+    ) -> "FeatureStore":
         """Opens a finished folder.
 
         Args:
@@ -109,32 +116,43 @@ class FeatureStore:
             verify: also read every shard and compare its checksum (about a second per GB).
 
         Raises:
-            DataError: there is none, it is not finished, it was made with other settings, or a shard is missing or
-                damaged.
+            DataError: there is none, it is not finished, it was made with other settings, or a
+                shard is missing or damaged.
         """
         folder = Path(folder)
         try:
-            manifest = _MANIFEST.validate_json(json.dumps(load_json(folder / MANIFEST)), strict=True)
-            schema, rest = ExampleSchema.from_json(manifest.schema), {key: getattr(manifest, key) for key in _OPTIONAL}
+            manifest = _MANIFEST.validate_json(
+                json.dumps(load_json(folder / MANIFEST)), strict=True
+            )
+            schema, rest = (
+                ExampleSchema.from_json(manifest.schema),
+                {key: getattr(manifest, key) for key in _OPTIONAL},
+            )
             store = cls(folder, manifest.settings, schema, manifest.shards, **rest)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
-                f"No features in {folder}: {reason}. Expected: {MANIFEST} and the shards it lists. "
-                "Run `python batch_feature_extraction.py <task-id>`; what is finished is not done twice."
+                f"No features in {folder}: {reason}. Expected: {MANIFEST} and the shards it lists."
+                " Run `python batch_feature_extraction.py <task-id>`; what is finished is not done"
+                " twice."
             ) from error
         except (OSError, ValueError) as error:
-            raise DataError(f"Damaged manifest: {folder / MANIFEST} ({error}). {EXTRACT_AGAIN}") from error
+            raise DataError(
+                f"Damaged manifest: {folder / MANIFEST} ({error}). {EXTRACT_AGAIN}"
+            ) from error
         if settings is not None:
             check_settings(folder, store.settings, settings)
         store._check_files(verify)
         if store.skipped:
-            logger.warning("%s lacks %d recordings that could not be used.", folder, len(store.skipped))
+            logger.warning(
+                "%s lacks %d recordings that could not be used.", folder, len(store.skipped)
+            )
         return store
 
     @classmethod
     def joined(cls, stores: Sequence["FeatureStore"]) -> "FeatureStore":
-        """Looks at several stores as one, for instance to train on subsets that were extracted apart.
+        """Looks at several stores as one, for instance to train on subsets that were extracted
+        apart.
 
         Args:
             stores: finished stores, at least one, with the same arrays and different groups.
@@ -146,19 +164,30 @@ class FeatureStore:
         for store in stores[1:]:
             if store.schema != first.schema:
                 raise DataError(
-                    f"The features in {first.folder} and {store.folder} cannot be used together. Expected: the same "
-                    f"arrays. Received: {first.schema.to_json()} and {store.schema.to_json()}. {EXTRACT_AGAIN}"
+                    f"The features in {first.folder} and {store.folder} cannot be used together."
+                    f" Expected: the same arrays. Received: {first.schema.to_json()} and"
+                    f" {store.schema.to_json()}. {EXTRACT_AGAIN}"
                 )
         if len(set(groups)) < len(groups):
-            raise DataError(f"Expected: stores with different groups. Received: {', '.join(sorted(groups))}.")
+            raise DataError(
+                f"Expected: stores with different groups. Received: {', '.join(sorted(groups))}."
+            )
         entries = [
-            replace(entry, file=str(store.folder.resolve() / entry.file)) for store in stores for entry in store.entries
+            replace(entry, file=str(store.folder.resolve() / entry.file))
+            for store in stores
+            for entry in store.entries
         ]
         skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
         facts = {name: known for store in stores for name, known in store.facts.items()}
         folders = [store.folder for store in stores]
         return cls(
-            first.folder, first.settings, first.schema, entries, skipped=skipped, facts=facts, statistics_in=folders
+            first.folder,
+            first.settings,
+            first.schema,
+            entries,
+            skipped=skipped,
+            facts=facts,
+            statistics_in=folders,
         )
 
     def write(self, statistics: Mapping[str, RunningStatistics]) -> None:
@@ -173,13 +202,15 @@ class FeatureStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of settings, names and checksums: the same for the same recordings, labels and features, anywhere."""
+        """SHA-256 of settings, names and checksums: the same for the same recordings, labels and
+        features, anywhere."""
         shards = [[entry.file, entry.names, entry.crc32] for entry in self.entries]
         return settings_hash({"settings": self.settings, "shards": shards})
 
     @property
     def splits_fingerprint(self) -> str:
-        """SHA-256 of what `fingerprint` leaves out: the group of each recording, and what else is known of it."""
+        """SHA-256 of what `fingerprint` leaves out: the group of each recording, and what else is
+        known of it."""
         groups = sorted([name, entry.group] for entry in self.entries for name in entry.names)
         return settings_hash({"groups": groups, "facts": self.facts})
 
@@ -215,12 +246,16 @@ class FeatureStore:
         if entry is None:
             raise KeyError(name)
         path = self.path(entry)
-        record = next((record for record in read_shard(path, self.schema) if record["name"] == name), None)
+        record = next(
+            (record for record in read_shard(path, self.schema) if record["name"] == name), None
+        )
         if record is None:
             raise damaged_shard(path, f"it lacks {name!r}, which the manifest lists")
         return record
 
-    def arrays(self, groups: Iterable[Any], names: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    def arrays(
+        self, groups: Iterable[Any], names: Sequence[str]
+    ) -> dict[str, dict[str, np.ndarray]]:
         """Reads some arrays of all recordings of these groups, and none of their features.
 
         Args:
@@ -237,7 +272,9 @@ class FeatureStore:
         found: dict[str, dict[str, np.ndarray]] = {}
         for path in self.shards(groups):
             for record in index_shard(path, schema):
-                found[record.name] = {name: record.read(path, name, schema.arrays[name].dtype) for name in names}
+                found[record.name] = {
+                    name: record.read(path, name, schema.arrays[name].dtype) for name in names
+                }
         return found
 
     def statistics(
@@ -247,7 +284,8 @@ class FeatureStore:
 
         Args:
             groups: the groups of the training examples; None: all.
-            interleaved_channels: arrange them as `common.spectral.interleave_channels` arranges the features.
+            interleaved_channels: arrange them as `common.spectral.interleave_channels` arranges the
+                features.
             ddof: see `RunningStatistics.mean_std`.
 
         Returns:
@@ -262,12 +300,19 @@ class FeatureStore:
         wanted = sorted({entry.group for entry in self.selected(groups)})
         chosen = [stored[group] for group in wanted if group in stored]
         if len(chosen) < len(wanted) or len({part.mean.shape for part in chosen}) != 1:
-            raise DataError(f"Damaged statistics: {self.folder / STATISTICS} (groups are missing). {EXTRACT_AGAIN}")
+            raise DataError(
+                f"Damaged statistics: {self.folder / STATISTICS} (groups are missing)."
+                f" {EXTRACT_AGAIN}"
+            )
         merged = RunningStatistics.empty(chosen[0].mean.shape)
         for part in chosen:
             merged.merge(part)
         mean, std = merged.mean_std(ddof)
-        return (interleave_channels(mean), interleave_channels(std)) if interleaved_channels else (mean, std)
+        return (
+            (interleave_channels(mean), interleave_channels(std))
+            if interleaved_channels
+            else (mean, std)
+        )
 
     def selected(self, groups: Iterable[Any] | None = None) -> list[ShardEntry]:
         """The shards of some groups (None: all), sorted; DataError for an unknown group."""
@@ -277,8 +322,9 @@ class FeatureStore:
         missing = sorted(wanted - set(self.groups))
         if missing or not wanted:
             raise DataError(
-                f"No features of group {', '.join(missing) or '(none given)'} in {self.folder}. Expected: groups among "
-                f"{', '.join(self.groups)}. Complete the dataset and extract again, or change the folds."
+                f"No features of group {', '.join(missing) or '(none given)'} in {self.folder}."
+                f" Expected: groups among {', '.join(self.groups)}. Complete the dataset and"
+                " extract again, or change the folds."
             )
         return [entry for entry in self.entries if entry.group in wanted]
 
@@ -293,7 +339,8 @@ class FeatureStore:
 
 
 def file_problem(path: Path, n_bytes: int, crc32: int | None) -> str | None:
-    """What is wrong with a file that should have this size and, unless None, this checksum; None if nothing is."""
+    """What is wrong with a file that should have this size and, unless None, this checksum; None if
+    nothing is."""
     try:
         present = path.stat().st_size
         if present != n_bytes:
@@ -312,18 +359,27 @@ def check_settings(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str,
         DataError: they differ; the message names keys and values.
     """
     before, now = (
-        {key: json.dumps(value, ensure_ascii=False) for key, value in flat_settings(settings).items()}
+        {
+            key: json.dumps(value, ensure_ascii=False)
+            for key, value in flat_settings(settings).items()
+        }
         for settings in (stored, json.loads(canonical_json(wanted)))
     )
-    keys = [key for key in sorted({*before, *now}) if before.get(key, "absent") != now.get(key, "absent")]
+    keys = [
+        key
+        for key in sorted({*before, *now})
+        if before.get(key, "absent") != now.get(key, "absent")
+    ]
     if not keys:
         return
-    lines = [f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now" for key in keys]
+    lines = [
+        f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now" for key in keys
+    ]
     more = f" and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
     raise DataError(
-        f"The features in {folder} were made with other settings: {'; '.join(lines[:_DIFFERENCES_SHOWN])}{more}. "
-        "Set another `feature_dir` to keep both, or run `python batch_feature_extraction.py <task-id> --overwrite` "
-        "to replace them."
+        f"The features in {folder} were made with other settings:"
+        f" {'; '.join(lines[:_DIFFERENCES_SHOWN])}{more}. Set another `feature_dir` to keep both,"
+        " or run `python batch_feature_extraction.py <task-id> --overwrite` to replace them."
     )
 
 
@@ -347,7 +403,11 @@ def write_statistics(path: Path, statistics: Mapping[str, RunningStatistics]) ->
     """Writes statistics by name as `.npz`, finished or not at all."""
     arrays: dict[str, Any] = {}
     for name, part in sorted(statistics.items()):
-        arrays |= {f"{name}/count": np.int64(part.count), f"{name}/mean": part.mean, f"{name}/m2": part.m2}
+        arrays |= {
+            f"{name}/count": np.int64(part.count),
+            f"{name}/mean": part.mean,
+            f"{name}/m2": part.m2,
+        }
     write_arrays(path, arrays)
 
 
@@ -361,7 +421,9 @@ def read_statistics(path: Path) -> dict[str, RunningStatistics]:
         arrays = read_arrays(path)
         names = {key.rsplit("/", 1)[0] for key in arrays}
         return {
-            name: RunningStatistics.from_arrays(*(arrays[f"{name}/{part}"] for part in ("count", "mean", "m2")))
+            name: RunningStatistics.from_arrays(
+                *(arrays[f"{name}/{part}"] for part in ("count", "mean", "m2"))
+            )
             for name in sorted(names)
         }
     except (OSError, ValueError, KeyError) as error:

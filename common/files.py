@@ -18,7 +18,10 @@ TEMPORARY_PATTERN = ".*.tmp*"
 TOO_DEEP = "it is nested too deeply"
 _MOST_NAME_BYTES = 256  # of common file systems, less one
 _REMEDIES = {
-    errno.ENOSPC: "Free some space or choose another folder; finished files stay, so the work goes on from there.",
+    errno.ENOSPC: (
+        "Free some space or choose another folder; finished files stay, so the work goes on from"
+        " there."
+    ),
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
     errno.EFBIG: "The file exceeds the largest size allowed here (ulimit -f).",
     errno.EACCES: "Choose a folder that is open to you, or change its permissions.",
@@ -36,7 +39,8 @@ def storage_error(path: Path | str, error: OSError, action: str = "write") -> Da
 
 @contextmanager
 def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Lends a temporary name in the folder of `path`; the file gets its own name once it is complete and on disk.
+    """Lends a temporary name in the folder of `path`; the file gets its own name once it is
+    complete and on disk.
 
     Args:
         path: the final name; an older file of that name is replaced.
@@ -46,7 +50,8 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
         The temporary name to write to.
 
     Raises:
-        DataError: disk full, no permission or another failure of the file system; nothing stays behind.
+        DataError: disk full, no permission or another failure of the file system; nothing stays
+            behind.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp{suffix}")
     try:
@@ -64,13 +69,16 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8 whole or not at all (see `atomic_path`); halves of characters are escaped."""
+    """Writes a text file in UTF-8 whole or not at all (see `atomic_path`); halves of characters are
+    escaped."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    write_text(
+        path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -90,13 +98,16 @@ def load_json(path: Path) -> Any:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON in UTF-8, gives a key twice, is nested too deeply, or holds a number or a character
-            that JSON lacks.
+        ValueError: it is not JSON in UTF-8, gives a key twice, is nested too deeply, or holds a
+            number or a character that JSON lacks.
     """
     text = path.read_text(encoding="utf-8")
     try:
         content = json.loads(
-            text, object_pairs_hook=_without_repeats, parse_constant=_finite_number, parse_float=_finite_number
+            text,
+            object_pairs_hook=_without_repeats,
+            parse_constant=_finite_number,
+            parse_float=_finite_number,
         )
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
@@ -111,7 +122,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"a key is given twice: {next(name for name in content if names.count(name) > 1)!r}")
+        raise ValueError(
+            f"a key is given twice: {next(name for name in content if names.count(name) > 1)!r}"
+        )
     return content
 
 
@@ -123,16 +136,29 @@ def _finite_number(text: str) -> float:
 
 
 def is_too_deep(content: Any, most_levels: int = 50) -> bool:
-    """Whether lists and dicts lie in one another so often that whoever prints or compares them fails."""
+    """Whether lists and dicts lie in one another so often that whoever prints or compares them
+    fails."""
     if not most_levels:
         return True
-    parts = content.values() if isinstance(content, dict) else content if isinstance(content, list | tuple) else ()
+    parts = (
+        content.values()
+        if isinstance(content, dict)
+        else content
+        if isinstance(content, list | tuple)
+        else ()
+    )
     return any(is_too_deep(part, most_levels - 1) for part in parts)
 
 
 def is_file_name(text: Any) -> bool:
-    """Whether a text from a file may name a file: one that lies in the folder it is looked for, on any system."""
-    if not isinstance(text, str) or text in (".", "..") or text.splitlines() != [text] or set(text) & set("/\\\0\t"):
+    """Whether a text from a file may name a file: one that lies in the folder it is looked for, on
+    any system."""
+    if (
+        not isinstance(text, str)
+        or text in (".", "..")
+        or text.splitlines() != [text]
+        or set(text) & set("/\\\0\t")
+    ):
         return False
     try:
         return len(text.encode("utf-8")) < _MOST_NAME_BYTES
@@ -141,7 +167,8 @@ def is_file_name(text: Any) -> bool:
 
 
 def stays_inside(text: str) -> bool:
-    """Whether a path from a file or an archive, with / between folders, leads to no other folder than one below."""
+    """Whether a path from a file or an archive, with / between folders, leads to no other folder
+    than one below."""
     path = PurePosixPath(text)
     return not (path.is_absolute() or ".." in path.parts or set(text) & set("\\\0"))
 

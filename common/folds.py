@@ -10,13 +10,17 @@ from common.section import Section
 class FoldConfig(Section):
     """One train / validation / test division; numbers are those of the dataset's splits."""
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")  # names the fold's folder in a run
+    name: str = Field(
+        min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+    )  # names the fold's folder in a run
     train: tuple[int, ...] = Field(min_length=1)  # splits to learn from
-    # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings decide.
+    # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings
+    # decide.
     validate_on: tuple[int, ...]
     test: tuple[int, ...] = Field(min_length=1)  # splits that are predicted and scored at the end
-    # As published for two systems: the test splits are watched while training. Nothing is chosen on them there, since a
-    # fixed iteration is scored; with `training.choose: best` the test scores choose the model, and flatter.
+    # As published for two systems: the test splits are watched while training. Nothing is chosen on
+    # them there, since a fixed iteration is scored; with `training.choose: best` the test scores
+    # choose the model, and flatter.
     validate_on_test: bool = False
 
     @property
@@ -40,8 +44,9 @@ class FoldConfig(Section):
         shared = sorted({split for split in used if used.count(split) > 1})
         if shared:
             raise ValueError(
-                f"fold {self.name!r} uses split {', '.join(map(str, shared))} more than once. Expected: a split "
-                f"serves as train, validate_on or test, not as two of them. Received: train {list(self.train)}, "
-                f"validate_on {list(self.validate_on)}, test {list(self.test)}."
+                f"fold {self.name!r} uses split {', '.join(map(str, shared))} more than once."
+                " Expected: a split serves as train, validate_on or test, not as two of them."
+                f" Received: train {list(self.train)}, validate_on {list(self.validate_on)}, test"
+                f" {list(self.test)}."
             )
         return self

@@ -18,9 +18,11 @@ class Framing:
     Attributes:
         hop: distance of frames.
         longest: samples that a frame depends on.
-        lead_frames: frames that need samples before their own hop, whose number is the same at the start of each block.
+        lead_frames: frames that need samples before their own hop, whose number is the same at the
+            start of each block.
         n_frames: frames of a recording of so many samples.
-        least: shorter recordings are filled up with digital silence to so many samples, as in training.
+        least: shorter recordings are filled up with digital silence to so many samples, as in
+            training.
     """
 
     hop: int
@@ -37,13 +39,15 @@ class Framing:
 
 
 class FrameStream:
-    """Computes features block by block; each frame sees the samples that it would see in the whole recording.
+    """Computes features block by block; each frame sees the samples that it would see in the whole
+    recording.
 
-    The edges are treated as the features treat them, but only where the recording truly begins and ends.
+    The edges are treated as the features treat them, but only where the recording truly begins and
+    ends.
 
     Args:
-        compute: from audio (S, C) that begins at a frame to `features` (T, F, C'), and `audio` (T + context, hop, C)
-            where the model computes them; see `common.extraction.input_arrays`.
+        compute: from audio (S, C) that begins at a frame to `features` (T, F, C'), and `audio` (T +
+            context, hop, C) where the model computes them; see `common.extraction.input_arrays`.
         framing: where the frames lie.
     """
 
@@ -76,14 +80,22 @@ class FrameStream:
             DataError: there was no audio.
         """
         if self._audio is None:
-            raise DataError("The audio is shorter than one sample at the rate of the model: there is nothing to hear.")
+            raise DataError(
+                "The audio is shorter than one sample at the rate of the model: there is nothing to"
+                " hear."
+            )
         framing = self._framing
         missing = max(0, framing.least - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))
-        return self._arrays(self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True)
+        return self._arrays(
+            self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True
+        )
 
-    def _arrays(self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False) -> Inputs:
-        """Cuts frames from those given to `end` out of what was computed of the audio from `_start` on."""
+    def _arrays(
+        self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False
+    ) -> Inputs:
+        """Cuts frames from those given to `end` out of what was computed of the audio from `_start`
+        on."""
         part = slice(self._given - self._start, end - self._start)
         arrays = {name: array[part] for name, array in computed.items()}
         if AUDIO in computed and with_context:

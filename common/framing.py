@@ -16,8 +16,11 @@ class FramingConfig(Section):
     n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
     frontend: Literal["extraction", "device"] = Field(
         "extraction",
-        description="Where features are computed: once, while they are extracted into shards; or device: by the model, "
-        "from shards of 16-bit audio, anew in each pass. A model so trained takes audio.",
+        description=(
+            "Where features are computed: once, while they are extracted into shards; or device: by"
+            " the model, from shards of 16-bit audio, anew in each pass. A model so trained takes"
+            " audio."
+        ),
     )
 
     @property
@@ -39,13 +42,15 @@ class FramingConfig(Section):
         samples = round(self.window_s * sample_rate_hz)
         if not 1 <= samples <= self.n_fft:
             raise ConfigError(
-                "The window must fit into the Fourier transform. Expected: `features.window_s` x sample rate <= "
-                f"`features.n_fft` = {self.n_fft}. Received: {self.window_s} s x {sample_rate_hz} Hz = {samples}."
+                "The window must fit into the Fourier transform. Expected: `features.window_s` x"
+                f" sample rate <= `features.n_fft` = {self.n_fft}. Received: {self.window_s} s x"
+                f" {sample_rate_hz} Hz = {samples}."
             )
         return samples
 
     def hop_samples(self, sample_rate_hz: int) -> int:
-        """Distance of frames; it must be a whole number of samples, or frames and labels drift apart.
+        """Distance of frames; it must be a whole number of samples, or frames and labels drift
+        apart.
 
         Raises:
             ConfigError: it is not.
@@ -53,7 +58,7 @@ class FramingConfig(Section):
         samples = round(self.hop_s * sample_rate_hz)
         if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:
             raise ConfigError(
-                "`features.hop_s` must be a whole number of samples. "
-                f"Received: {self.hop_s} s x {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
+                f"`features.hop_s` must be a whole number of samples. Received: {self.hop_s} s x"
+                f" {sample_rate_hz} Hz = {self.hop_s * sample_rate_hz:.6g} samples."
             )
         return samples

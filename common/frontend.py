@@ -1,8 +1,10 @@
-"""Audio as a model with a frontend takes it: 16-bit samples, from which it computes its features itself.
+"""Audio as a model with a frontend takes it: 16-bit samples, from which it computes its features
+itself.
 
-A record then holds `audio`, int16 (T + context, hop, C): the samples of all frames in pieces of one hop, so that frames
-t to t + n are the pieces t to t + n + context, whatever the length of the transform. Edges are reflected as
-`common.spectral` reflects them. Features of a minute of four channels take 49 MB or 23 MB, its audio 23 MB or 15 MB.
+A record then holds `audio`, int16 (T + context, hop, C): the samples of all frames in pieces of one
+hop, so that frames t to t + n are the pieces t to t + n + context, whatever the length of the
+transform. Edges are reflected as `common.spectral` reflects them. Features of a minute of four
+channels take 49 MB or 23 MB, its audio 23 MB or 15 MB.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,14 @@ from common.audio import to_int16
 from common.spectral import Window
 
 AUDIO = "audio"  # name of the array in a record, in place of the features
-Kind = Literal["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc", "log_magnitude_mel", "ln_mel_density"]
+Kind = Literal[
+    "magnitude_phase",
+    "logmel_intensity",
+    "logmel",
+    "logmel_gcc",
+    "log_magnitude_mel",
+    "ln_mel_density",
+]
 
 
 @dataclass(frozen=True)
@@ -22,8 +31,8 @@ class Frontend:
     """Which features a model computes of its audio, in numbers of samples.
 
     Attributes:
-        kind: of the features, see `common.spectral`; ln_mel_density is the logarithm of `density_magnitude` in mel
-            bands plus 1e-8, of whole windows alone.
+        kind: of the features, see `common.spectral`; ln_mel_density is the logarithm of
+            `density_magnitude` in mel bands plus 1e-8, of whole windows alone.
         channels: of the audio.
         sample_rate_hz: of the audio.
         window: its shape.
@@ -33,7 +42,8 @@ class Frontend:
         n_mels: mel bands; without meaning for magnitude_phase, as are both edges.
         fmin_hz: lower edge of the lowest band.
         fmax_hz: upper edge of the highest band; None: half the sample rate.
-        gcc_n_fft: length of the transform, and of its Hann window, for the correlations of logmel_gcc.
+        gcc_n_fft: length of the transform, and of its Hann window, for the correlations of
+            logmel_gcc.
         interleaved_channels: see `common.spectral.interleave_channels`.
     """
 
@@ -71,7 +81,9 @@ class Frontend:
         n = self.channels
         if self.kind == "magnitude_phase":
             return self.n_fft // 2, 2 * n
-        return self.n_mels, {"logmel_intensity": 7, "logmel_gcc": n * (n + 1) // 2}.get(self.kind, n)
+        return self.n_mels, {"logmel_intensity": 7, "logmel_gcc": n * (n + 1) // 2}.get(
+            self.kind, n
+        )
 
     def pieces(self, audio: np.ndarray, n_frames: int) -> np.ndarray:
         """Cuts a recording into the pieces that its frames are computed of.

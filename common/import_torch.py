@@ -1,7 +1,7 @@
 """Weights from files of PyTorch into Keras models, and back.
 
-    python -m common.import_torch CHECKPOINT --task TASK --out MODEL.keras [--statistics STORE_OR_NPZ]
-    python -m common.import_torch --export MODEL.keras --task TASK --out CHECKPOINT.pt
+python -m common.import_torch CHECKPOINT --task TASK --out MODEL.keras [--statistics STORE_OR_NPZ]
+python -m common.import_torch --export MODEL.keras --task TASK --out CHECKPOINT.pt
 """
 
 import argparse
@@ -26,14 +26,17 @@ MODEL_SUFFIX = ".keras"
 STATISTICS_NAMES = ("mean", "std")  # arrays of a file of statistics
 
 
-def import_weights(checkpoint: Path, task: Any, out: Path, statistics: Statistics | None = None) -> Any:
+def import_weights(
+    checkpoint: Path, task: Any, out: Path, statistics: Statistics | None = None
+) -> Any:
     """Writes a task's network with the weights of a PyTorch checkpoint.
 
     Args:
         checkpoint: see `common.torch_files.read_checkpoint`.
         task: the task's settings.
         out: the Keras model; an older file of that name is replaced.
-        statistics: mean and deviation of the features (F, C); None: the model takes standardised features.
+        statistics: mean and deviation of the features (F, C); None: the model takes standardised
+            features.
 
     Returns:
         The model: from features (B, T, F, C), raw ones with `statistics`, to the network's outputs.
@@ -45,13 +48,17 @@ def import_weights(checkpoint: Path, task: Any, out: Path, statistics: Statistic
     """
     state = read_checkpoint(checkpoint)
     model, names = _network(task)
-    layers, weights = (importlib.import_module(f"common.{name}") for name in ("layers", "torch_weights"))
+    layers, weights = (
+        importlib.import_module(f"common.{name}") for name in ("layers", "torch_weights")
+    )
     weights.load_state(model, state, names)
     if statistics is not None:
         try:
             model = layers.with_statistics(model, *statistics)
         except ValueError as error:
-            raise DataError(f"The statistics do not fit the features of the task. {error}") from error
+            raise DataError(
+                f"The statistics do not fit the features of the task. {error}"
+            ) from error
     _save(model, out)
     return model
 
@@ -60,7 +67,8 @@ def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
     """Writes the weights of a Keras model as a PyTorch checkpoint, {"model_state_dict": ...}.
 
     Args:
-        path: model of this task, such as a run's `best.keras`; statistics of the features in it are left out.
+        path: model of this task, such as a run's `best.keras`; statistics of the features in it are
+            left out.
         task: the task's settings.
         out: the checkpoint; an older file of that name is replaced.
 
@@ -69,21 +77,30 @@ def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
 
     Raises:
         CheckpointError: the model cannot be loaded, or is not the task's.
-        ConfigError: the task's system has no published PyTorch weights, or PyTorch is not installed.
+        ConfigError: the task's system has no published PyTorch weights, or PyTorch is not
+            installed.
         DataError: the checkpoint cannot be written.
     """
     torch_library()
     network, names = _network(task)
-    layers, weights = (importlib.import_module(f"common.{name}") for name in ("layers", "torch_weights"))
+    layers, weights = (
+        importlib.import_module(f"common.{name}") for name in ("layers", "torch_weights")
+    )
     remedy = "Give a file that training or this command has written."
     model = importlib.import_module("common.model_files").load_model(path, remedy)
-    given, expected = ({name: tuple(weight.shape) for name, weight in layers.weights_by_name(each).items()
-                        if not name.startswith(f"{layers.STATISTICS}/")} for each in (model, network))  # fmt: skip
+    given, expected = (
+        {
+            name: tuple(weight.shape)
+            for name, weight in layers.weights_by_name(each).items()
+            if not name.startswith(f"{layers.STATISTICS}/")
+        }
+        for each in (model, network)
+    )
     different = sorted({name for name, _ in given.items() ^ expected.items()})
     if different:
         raise CheckpointError(
-            f"{path} is not a model of this task. Expected: the layers of {network.name}. They differ in "
-            f"{', '.join(different)}. Give a model of this task, or change `network`."
+            f"{path} is not a model of this task. Expected: the layers of {network.name}. They"
+            f" differ in {', '.join(different)}. Give a model of this task, or change `network`."
         )
     state = weights.torch_state(model, names)
     write_checkpoint(out, state)
@@ -94,8 +111,8 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
     """Reads the mean and the deviation of features.
 
     Args:
-        source: folder of a feature store, or the file of statistics in it; or an `.npz` file with arrays `mean` and
-            `std`, (F, C) each.
+        source: folder of a feature store, or the file of statistics in it; or an `.npz` file with
+            arrays `mean` and `std`, (F, C) each.
         task: the task's settings, which the features of a store must have been made with.
         groups: those of the store that count, such as the training splits; None: all.
 
@@ -103,17 +120,25 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
         DataError: there are no such statistics, or they belong to other features.
         ConfigError: groups of a file.
     """
-    from common.feature_store import MANIFEST, STATISTICS, FeatureStore  # loads Keras: not before its backend is chosen
+    from common.feature_store import (
+        MANIFEST,
+        STATISTICS,
+        FeatureStore,
+    )  # loads Keras: not before its backend is chosen
 
     folder = source.parent if source.name == STATISTICS else source
     if (folder / MANIFEST).is_file():
         store = FeatureStore.open(folder)
         different = differences(store.settings.get("features", {}), task.features.content())
         if different:
-            raise DataError(f"{source} holds other features than the task's. {'; '.join(different)}.")
+            raise DataError(
+                f"{source} holds other features than the task's. {'; '.join(different)}."
+            )
         return store.statistics(groups)
     if groups is not None:
-        raise ConfigError(f"--groups chooses among the groups of a feature store. Received: the file {source}.")
+        raise ConfigError(
+            f"--groups chooses among the groups of a feature store. Received: the file {source}."
+        )
     try:
         arrays = read_arrays(source)
         if any(arrays[name].dtype.kind not in "fiu" for name in STATISTICS_NAMES):
@@ -122,8 +147,9 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
             mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
     except (OSError, TypeError, ValueError, KeyError) as error:
         raise DataError(
-            f"No statistics in {source} ({error}). Expected: the folder of a feature store, or a file of numpy.savez "
-            f"with arrays {' and '.join(STATISTICS_NAMES)}, (bands, channels) each."
+            f"No statistics in {source} ({error}). Expected: the folder of a feature store, or a"
+            f" file of numpy.savez with arrays {' and '.join(STATISTICS_NAMES)}, (bands, channels)"
+            " each."
         ) from error
     return mean, std
 
@@ -138,8 +164,8 @@ def _network(task: Any) -> tuple[Any, Any]:
     experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
     if not hasattr(experiment.system, "torch_names"):
         raise ConfigError(
-            f"`system: {task.system}` was not published in PyTorch, so names and order of its tensors are unknown. "
-            "Expected: a task whose system file has `torch_names`."
+            f"`system: {task.system}` was not published in PyTorch, so names and order of its"
+            " tensors are unknown. Expected: a task whose system file has `torch_names`."
         )
     return experiment.new_network(), experiment.system.torch_names(experiment.network)
 
@@ -167,7 +193,10 @@ def _run(arguments: Sequence[str]) -> None:
     task = load_task(params_path(options.params), options.task, options.overrides)
     if options.export:
         state = export_weights(source, task, options.out)
-        print(f"Wrote {options.out}: {len(state)} tensors. The network they belong to takes standardised features.")
+        print(
+            f"Wrote {options.out}: {len(state)} tensors. The network they belong to takes"
+            " standardised features."
+        )
         return
     statistics = None
     if options.statistics is not None:
@@ -175,22 +204,42 @@ def _run(arguments: Sequence[str]) -> None:
         statistics = read_mean_std(options.statistics, task, options.groups)
     model = import_weights(source, task, options.out, statistics)
     form = "standardised" if statistics is None else "raw"
-    print(f"Wrote {options.out}: {model.name}, which takes {form} features (B, T, F, C) = {model.input_shape}.")
+    print(
+        f"Wrote {options.out}: {model.name}, which takes {form} features (B, T, F, C) ="
+        f" {model.input_shape}."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Weights from files of PyTorch into Keras models, and back.")
     parser.prog = "python -m common.import_torch"
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("checkpoint", nargs="?", type=Path, help="file of torch.save, turned into a Keras model")
-    given.add_argument("--export", type=Path, metavar="MODEL", help="Keras model, turned into a file of torch.save")
-    parser.add_argument("--task", required=True, help="id in params.yaml of a task with the same network")
-    parser.add_argument("--out", required=True, type=Path, help=f"file to write; a model's name ends in {MODEL_SUFFIX}")
+    given.add_argument(
+        "checkpoint", nargs="?", type=Path, help="file of torch.save, turned into a Keras model"
+    )
+    given.add_argument(
+        "--export", type=Path, metavar="MODEL", help="Keras model, turned into a file of torch.save"
+    )
     parser.add_argument(
-        "--statistics", type=Path, help="feature store, or .npz with mean and std; without, the model takes "
-        "standardised features"
-    )  # fmt: skip
-    parser.add_argument("--groups", nargs="+", help="groups of the store that count, e.g. 2 3 4; default: all")
+        "--task", required=True, help="id in params.yaml of a task with the same network"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        help=f"file to write; a model's name ends in {MODEL_SUFFIX}",
+    )
+    parser.add_argument(
+        "--statistics",
+        type=Path,
+        help=(
+            "feature store, or .npz with mean and std; without, the model takes "
+            "standardised features"
+        ),
+    )
+    parser.add_argument(
+        "--groups", nargs="+", help="groups of the store that count, e.g. 2 3 4; default: all"
+    )
     return parser
 
 
@@ -204,11 +253,18 @@ def _check_paths(source: Path, options: argparse.Namespace) -> None:
     if source.resolve() == out.resolve():
         raise ConfigError(f"--out must be another file than the one that is read. Received: {out}.")
     if options.checkpoint and out.suffix != MODEL_SUFFIX:
-        raise ConfigError(f"--out: the name of a Keras model must end in {MODEL_SUFFIX}. Received: {out}.")
+        raise ConfigError(
+            f"--out: the name of a Keras model must end in {MODEL_SUFFIX}. Received: {out}."
+        )
     if options.export and (options.statistics or options.groups):
-        raise ConfigError("--statistics and --groups belong to a checkpoint that is read, not to --export.")
+        raise ConfigError(
+            "--statistics and --groups belong to a checkpoint that is read, not to --export."
+        )
     if options.groups and not options.statistics:
-        raise ConfigError("--groups chooses among the groups of a feature store: give its folder with --statistics.")
+        raise ConfigError(
+            "--groups chooses among the groups of a feature store: give its folder with"
+            " --statistics."
+        )
 
 
 if __name__ == "__main__":

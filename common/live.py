@@ -1,4 +1,5 @@
-"""Audio as it comes from a pipe: each event is printed as soon as it is certain, with the delay that this took."""
+"""Audio as it comes from a pipe: each event is printed as soon as it is certain, with the delay
+that this took."""
 
 import json
 import logging
@@ -25,7 +26,8 @@ _ARRIVALS = 6000  # blocks whose times are remembered: 10 minutes
 
 
 class TimedSource:
-    """Reads a source in a thread of its own, so that samples are taken, and the time noted, when they arrive.
+    """Reads a source in a thread of its own, so that samples are taken, and the time noted, when
+    they arrive.
 
     Args:
         source: the samples.
@@ -35,8 +37,12 @@ class TimedSource:
         self.name, self.rate_hz, self.channels = source.name, source.rate_hz, source.channels
         self.n_samples = 0
         self._source = source
-        self._queue: queue.Queue[tuple[float, np.ndarray | BaseException | None]] = queue.Queue(_QUEUED_BLOCKS)
-        self._arrivals: deque[tuple[float, float]] = deque(maxlen=_ARRIVALS)  # second of the audio, time of the clock
+        self._queue: queue.Queue[tuple[float, np.ndarray | BaseException | None]] = queue.Queue(
+            _QUEUED_BLOCKS
+        )
+        self._arrivals: deque[tuple[float, float]] = deque(
+            maxlen=_ARRIVALS
+        )  # second of the audio, time of the clock
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields the blocks of the source, up to its end."""
@@ -52,8 +58,12 @@ class TimedSource:
             yield block
 
     def arrival(self, time_s: float) -> float:
-        """When the sample at a time of the audio arrived, by `time.monotonic`; the last one, if it was none."""
-        return next((arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9), self._arrivals[-1][1])
+        """When the sample at a time of the audio arrived, by `time.monotonic`; the last one, if it
+        was none."""
+        return next(
+            (arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9),
+            self._arrivals[-1][1],
+        )
 
     def _read(self) -> None:
         try:
@@ -75,7 +85,12 @@ class EventPrinter:
     """
 
     def __init__(self, predictor: Predictor, source: TimedSource, output: TextIO, as_json: bool):
-        self._predictor, self._source, self._output, self._as_json = predictor, source, output, as_json
+        self._predictor, self._source, self._output, self._as_json = (
+            predictor,
+            source,
+            output,
+            as_json,
+        )
         self._columns = [*columns_of(predictor), LATENCY]
         self.latencies_s: list[float] = []
 
@@ -98,7 +113,8 @@ class EventPrinter:
 
 
 class Interrupt:
-    """Ctrl-C as the end of audio: while it is waited for at once, otherwise once what came has been computed.
+    """Ctrl-C as the end of audio: while it is waited for at once, otherwise once what came has been
+    computed.
 
     A second Ctrl-C ends the program.
     """
@@ -131,8 +147,11 @@ class Interrupt:
         self._asked = True
 
 
-def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_json: bool = False) -> None:
-    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary; only in the main thread.
+def listen_live(
+    predictor: Predictor, source: PcmSource, output: TextIO, *, as_json: bool = False
+) -> None:
+    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary; only in the
+    main thread.
 
     Args:
         predictor: trained models.
@@ -168,6 +187,10 @@ def listen_live(predictor: Predictor, source: PcmSource, output: TextIO, *, as_j
 def _summary(latencies_s: list[float], duration_s: float, busy_s: float) -> str:
     latency = "no event"
     if latencies_s:
-        latency = f"latency {np.median(latencies_s):.2f} s (median), {max(latencies_s):.2f} s (longest)"
+        latency = (
+            f"latency {np.median(latencies_s):.2f} s (median), {max(latencies_s):.2f} s (longest)"
+        )
     share = busy_s / max(duration_s, 1e-9)
-    return f"{len(latencies_s)} events in {duration_s:.1f} s; {latency}; real-time factor {share:.3f}."
+    return (
+        f"{len(latencies_s)} events in {duration_s:.1f} s; {latency}; real-time factor {share:.3f}."
+    )

@@ -24,7 +24,8 @@ _MOST_CHARACTERS = 500  # of what a lock says
 
 @contextmanager
 def only_one(folder: Path, remedy: str) -> Iterator[None]:
-    """Keeps other jobs out of a folder; the system releases the lock when the process dies, however it does.
+    """Keeps other jobs out of a folder; the system releases the lock when the process dies, however
+    it does.
 
     Args:
         folder: made if missing.
@@ -42,7 +43,9 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)  # before it is released: whoever comes next makes a file of his own
+        path.unlink(
+            missing_ok=True
+        )  # before it is released: whoever comes next makes a file of his own
         file.close()
 
 
@@ -54,8 +57,8 @@ def _acquire(path: Path, remedy: str) -> IO[str]:
                 file.seek(0)
                 holder = file.read(_MOST_CHARACTERS).strip() or "another process"
             raise DataError(
-                f"{path.parent} is in use by {holder}. Wait until it ends, or {remedy}. If it hangs, end that process: "
-                "the folder is free at once."
+                f"{path.parent} is in use by {holder}. Wait until it ends, or {remedy}. If it"
+                " hangs, end that process: the folder is free at once."
             )
         if _still_there(path, file):
             break
@@ -90,5 +93,8 @@ def _still_there(path: Path, file: IO[str]) -> bool:
 
 
 def _holder() -> str:
-    since, command = time.strftime("%Y-%m-%d %H:%M:%S"), shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    since, command = (
+        time.strftime("%Y-%m-%d %H:%M:%S"),
+        shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
     return f"process {os.getpid()} on {socket.gethostname()}, since {since}: {command}\n"

@@ -1,4 +1,5 @@
-"""Losses of several systems: means over the valid entries only, in float32, zero when there is none."""
+"""Losses of several systems: means over the valid entries only, in float32, zero when there is
+none."""
 
 from typing import Any
 
@@ -10,15 +11,16 @@ PACKAGE = "dcase_keras"
 def masked_mean(values: Any, mask: Any) -> Any:
     """Averages the entries under a mask over a whole batch, given as one share per example.
 
-    One value per example is what Keras reduces: a scalar would not be scaled when a batch is split over devices.
+    One value per example is what Keras reduces: a scalar would not be scaled when a batch is split
+    over devices.
 
     Args:
         values: (B, ...), any further axes.
         mask: same shape or one that broadcasts to it; 1 for entries that count, 0 for others.
 
     Returns:
-        (B,); its mean is the sum over counted entries by their number, and 0, with gradient 0, when none counts. Where
-        devices share a batch, the mean over all of them is that.
+        (B,); its mean is the sum over counted entries by their number, and 0, with gradient 0, when
+        none counts. Where devices share a batch, the mean over all of them is that.
     """
     ops = keras.ops
     mask = ops.broadcast_to(ops.cast(mask, values.dtype), ops.shape(values))
@@ -26,14 +28,17 @@ def masked_mean(values: Any, mask: Any) -> Any:
     counted = ops.where(mask > 0, values, ops.zeros_like(values))
     n_examples = ops.shape(values)[0]
     sums = ops.sum(ops.reshape(counted, (n_examples, -1)), axis=1)  # (B,)
-    return sums * ops.cast(n_examples, values.dtype) / ops.maximum(n_counted, keras.config.epsilon())
+    return (
+        sums * ops.cast(n_examples, values.dtype) / ops.maximum(n_counted, keras.config.epsilon())
+    )
 
 
 def mean_over_replicas(value: Any) -> Any:
     """Averages a number over the parts that several devices have of a batch, with its gradient.
 
-    Keras averages the losses of the parts. Where a loss divides by something of the whole batch, it must divide by this
-    mean, or entries in parts with few counted ones weigh more. On JAX a loss sees the whole batch.
+    Keras averages the losses of the parts. Where a loss divides by something of the whole batch, it
+    must divide by this mean, or entries in parts with few counted ones weigh more. On JAX a loss
+    sees the whole batch.
     """
     if keras.backend.backend() != "tensorflow":
         return value
@@ -44,17 +49,21 @@ def mean_over_replicas(value: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedBinaryCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over the entries that are labelled.
+    """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over the entries that are
+    labelled.
 
-    Targets are 1 (active), 0 (inactive), anything between (a probability) or -1 (unknown, or outside the recording:
-    ignored). Where targets and outputs have different numbers of frames, those that only one of them has are ignored.
+    Targets are 1 (active), 0 (inactive), anything between (a probability) or -1 (unknown, or
+    outside the recording: ignored). Where targets and outputs have different numbers of frames,
+    those that only one of them has are ignored.
 
     Args:
-        log_floor: least value of a logarithm, in nats: -100 as in PyTorch, where a certain mistake costs 100. None:
-            probabilities are clipped at 1e-7 as in Keras, where it costs 16.
+        log_floor: least value of a logarithm, in nats: -100 as in PyTorch, where a certain mistake
+            costs 100. None: probabilities are clipped at 1e-7 as in Keras, where it costs 16.
     """
 
-    def __init__(self, log_floor: float | None = None, name: str = "masked_bce", **options: Any) -> None:
+    def __init__(
+        self, log_floor: float | None = None, name: str = "masked_bce", **options: Any
+    ) -> None:
         super().__init__(name=name, **options)
         self.log_floor = log_floor
 

@@ -1,4 +1,5 @@
-"""Keeps memory that a training step, or a recording, frees for the next one, which asks for the same again."""
+"""Keeps memory that a training step, or a recording, frees for the next one, which asks for the
+same again."""
 
 import ctypes
 import os
@@ -6,16 +7,27 @@ from collections.abc import Mapping
 
 # Of glibc's malloc.h; what each stands for may also be set by an environment variable.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}  # number of maps, bytes, bytes
-VARIABLES = ("MALLOC_MMAP_MAX_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+SETTINGS = {
+    M_MMAP_MAX: 0,
+    M_TRIM_THRESHOLD: 2**31 - 1,
+    M_TOP_PAD: 2**28,
+}  # number of maps, bytes, bytes
+VARIABLES = (
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+)
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tells glibc not to hand freed memory back to the system, which would give it out again page by page, zeroed.
+    """Tells glibc not to hand freed memory back to the system, which would give it out again page
+    by page, zeroed.
 
-    On a CPU, steps of networks whose maps are large spend up to half of their time in that, and the features of a clip
-    a sixth, more where several processes want pages at once. The process then stays as large as it once was. Without
-    effect where the C library is another, or where the user set it by the environment.
+    On a CPU, steps of networks whose maps are large spend up to half of their time in that, and the
+    features of a clip a sixth, more where several processes want pages at once. The process then
+    stays as large as it once was. Without effect where the C library is another, or where the user
+    set it by the environment.
 
     Args:
         environment: variables of the process.
@@ -29,5 +41,9 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  # only glibc has it
         return all(library.mallopt(parameter, value) for parameter, value in SETTINGS.items())
-    except (AttributeError, OSError, TypeError):  # another C library, or Windows, which has no CDLL(None)
+    except (
+        AttributeError,
+        OSError,
+        TypeError,
+    ):  # another C library, or Windows, which has no CDLL(None)
         return False

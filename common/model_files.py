@@ -33,12 +33,15 @@ def load_model(path: Path, remedy: str | None = None) -> keras.Model:
             raise TypeError(f"it holds a {type(model).__name__}")
     except Exception as error:  # Keras raises many kinds for a damaged file
         remedy = remedy or f"Delete the folder {path.parent} and run the same command again."
-        raise CheckpointError(f"{path} cannot be loaded as a Keras model: {_reason(error)}. {remedy}") from error
+        raise CheckpointError(
+            f"{path} cannot be loaded as a Keras model: {_reason(error)}. {remedy}"
+        ) from error
     return model
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong in a line; Keras prints a whole layer, and explains how to run what is in the file."""
+    """What is wrong in a line; Keras prints a whole layer, and explains how to run what is in the
+    file."""
     text = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
     if "safe_mode" in text:
         return "it asks for code or files of its own, and nothing in a file is run here"

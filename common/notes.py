@@ -60,7 +60,8 @@ def collected() -> Iterator[list[Note]]:
 
 
 def summaries(notes: Iterable[Note]) -> list[str]:
-    """One sentence for each kind of remark: how many recordings, how much of them, and one of them by name."""
+    """One sentence for each kind of remark: how many recordings, how much of them, and one of them
+    by name."""
     by_kind: dict[str, dict[Path, Note]] = {}
     for remark in notes:
         by_kind.setdefault(remark.kind, {})[remark.path] = remark
@@ -69,6 +70,7 @@ def summaries(notes: Iterable[Note]) -> list[str]:
         first, total = min(members), sum(remark.amount for remark in members.values())
         unit = next(iter(members.values())).unit
         lines.append(
-            f"{len(members)} recording(s), such as {first}: {kind}{f' ({total} {unit} in all)' if unit else ''}."
+            f"{len(members)} recording(s), such as {first}:"
+            f" {kind}{f' ({total} {unit} in all)' if unit else ''}."
         )
     return lines

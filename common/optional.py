@@ -28,12 +28,14 @@ def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
         else:
             told = " ".join(str(error).split())[:_MOST_CHARACTERS]
             reason = (
-                f"which is installed but cannot be imported ({type(error).__name__}: {told}). Mend or reinstall it: "
-                f"pip install --force-reinstall {package}"
+                f"which is installed but cannot be imported ({type(error).__name__}: {told}). Mend"
+                f" or reinstall it: pip install --force-reinstall {package}"
             )
         raise ConfigError(f"{purpose} needs the package {package}, {reason}") from error
 
 
 def _is_missing(package: str, error: Exception) -> bool:
     """Whether the package itself is not there, rather than something that it needs."""
-    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
+    return (
+        isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
+    )

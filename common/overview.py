@@ -1,4 +1,5 @@
-"""Long recordings in few numbers, so that a figure takes as little memory for an hour as for a minute."""
+"""Long recordings in few numbers, so that a figure takes as little memory for an hour as for a
+minute."""
 
 import numpy as np
 
@@ -6,7 +7,8 @@ _MOST = 3000  # a figure has fewer pixels
 
 
 class Columns:
-    """The largest values of equally many frames each; the more frames there are, the more share a column."""
+    """The largest values of equally many frames each; the more frames there are, the more share a
+    column."""
 
     def __init__(self, most: int = _MOST):
         self.frames_per_column, self._most = 1, most
@@ -27,20 +29,28 @@ class Columns:
         self._columns = new if self._columns is None else np.concatenate([self._columns, new])
         while len(self._columns) >= 2 * self._most:
             even = len(self._columns) // 2 * 2
-            self._rest = np.concatenate([np.repeat(self._columns[even:], self.frames_per_column, axis=0), self._rest])
+            self._rest = np.concatenate(
+                [np.repeat(self._columns[even:], self.frames_per_column, axis=0), self._rest]
+            )
             self._columns = _largest(self._columns[:even], 2)
             self.frames_per_column *= 2
 
     @property
     def values(self) -> np.ndarray:
-        """The columns so far, float32 (n, ...), fewer than twice as many as were asked for, and one for the rest."""
+        """The columns so far, float32 (n, ...), fewer than twice as many as were asked for, and one
+        for the rest."""
         if self._columns is None or self._rest is None:
             return np.zeros((0, 0), np.float32)
-        return np.concatenate([self._columns, self._rest.max(axis=0)[None]]) if len(self._rest) else self._columns
+        return (
+            np.concatenate([self._columns, self._rest.max(axis=0)[None]])
+            if len(self._rest)
+            else self._columns
+        )
 
 
 class Rows:
-    """Rows (n, columns) that begin with the number of a frame; the more there are, the fewer frames are kept."""
+    """Rows (n, columns) that begin with the number of a frame; the more there are, the fewer frames
+    are kept."""
 
     def __init__(self, n_columns: int, most: int = 10 * _MOST):
         self.frames_per_row, self._most = 1, most

@@ -1,6 +1,8 @@
-"""Pages that need nothing but themselves: tables, charts and recordings in one HTML file, without network.
+"""Pages that need nothing but themselves: tables, charts and recordings in one HTML file, without
+network.
 
-What is put on them, names of files and settings among it, is text that nobody has checked: the templates escape it all.
+What is put on them, names of files and settings among it, is text that nobody has checked: the
+templates escape it all.
 """
 
 import base64
@@ -74,7 +76,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording to listen to, as a data URI; `duration_s` is that of all of it, of which the beginning is heard."""
+    """A recording to listen to, as a data URI; `duration_s` is that of all of it, of which the
+    beginning is heard."""
 
     source: str
     label: str
@@ -144,7 +147,9 @@ class Chart:
     def path(self, line: Line) -> str:
         """A line as an SVG path on a drawing of `WIDTH` x `HEIGHT`."""
         strokes = (
-            "L".join(f"{self.x(x) * WIDTH / 100:.1f} {self.y(y) * HEIGHT / 100:.2f}" for x, y in stroke)
+            "L".join(
+                f"{self.x(x) * WIDTH / 100:.1f} {self.y(y) * HEIGHT / 100:.2f}" for x, y in stroke
+            )
             for stroke in line.strokes
         )
         return "".join(f"M{stroke}" for stroke in strokes)
@@ -208,7 +213,8 @@ Block = Note | Cards | Table | Tree | Picture | Sounds | Charts | Timeline
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: its title, what stands in it, and whether it is shown only when asked for."""
+    """A part of a page: its title, what stands in it, and whether it is shown only when asked
+    for."""
 
     title: str
     blocks: Sequence[Block]
@@ -240,7 +246,11 @@ def render(page: Page) -> str:
 
     loader = jinja2.PackageLoader("common")
     templates = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     script = loader.get_source(templates, "page.js")[0].strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -261,7 +271,9 @@ def data_uri(content: bytes, mime: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> list[tuple[float, str]]:
+def ticks(
+    low: float, high: float, most: int = 5, *, whole: bool = False
+) -> list[tuple[float, str]]:
     """Round numbers from `low` to `high`, with their text."""
     from matplotlib.ticker import MaxNLocator
 
@@ -270,7 +282,8 @@ def ticks(low: float, high: float, most: int = 5, *, whole: bool = False) -> lis
 
 
 def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """So many points that a page can show them, the last one among them; those that are not finite are left out."""
+    """So many points that a page can show them, the last one among them; those that are not finite
+    are left out."""
     finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
     step = -(-len(finite) // MOST_POINTS) or 1
     return finite[::-1][::step][::-1]

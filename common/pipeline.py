@@ -1,17 +1,19 @@
 """Shards to batches for training, and to whole recordings in order for evaluation, with `tf.data`.
 
-Batches keep the type that the features are stored in: 16-bit batches take half the time to copy, and the model turns
-them into float32. What is drawn at random (order, where sequences start, transforms) depends on the seed and the number
-of the pass alone, so that a job that is started again at pass n sees what it would have seen.
+Batches keep the type that the features are stored in: 16-bit batches take half the time to copy,
+and the model turns them into float32. What is drawn at random (order, where sequences start,
+transforms) depends on the seed and the number of the pass alone, so that a job that is started
+again at pass n sees what it would have seen.
 
-Padding: frames outside a recording repeat its last frame (or are those given as `padding`) and have activity -1 in the
-targets; losses and scores ignore them. Recordings without labels have activity -1 throughout.
+Padding: frames outside a recording repeat its last frame (or are those given as `padding`) and have
+activity -1 in the targets; losses and scores ignore them. Recordings without labels have activity
+-1 throughout.
 
-Where records hold `audio` in place of `features`, see `common.frontend`, batches hold 16-bit samples (B, S, C), and
-frames outside a recording are digital silence.
+Where records hold `audio` in place of `features`, see `common.frontend`, batches hold 16-bit
+samples (B, S, C), and frames outside a recording are digital silence.
 
-Arrays whose first axis is time are cut with the features; others, such as tags (K,), belong to the whole recording and
-come with each of its sequences.
+Arrays whose first axis is time are cut with the features; others, such as tags (K,), belong to the
+whole recording and come with each of its sequences.
 """
 
 import itertools
@@ -51,8 +53,12 @@ logger = logging.getLogger(__name__)
 
 Targets = Mapping[str, Sequence[str]]
 Tensors = dict[str, tf.Tensor]
-Places = Callable[[tf.Tensor], tf.data.Dataset]  # from the number of a pass to batches of recordings and first frames
-Read = Callable[[tf.Tensor, tf.Tensor], Tensors]  # from one such batch, (B,) each, to the arrays of its sequences
+Places = Callable[
+    [tf.Tensor], tf.data.Dataset
+]  # from the number of a pass to batches of recordings and first frames
+Read = Callable[
+    [tf.Tensor, tf.Tensor], Tensors
+]  # from one such batch, (B,) each, to the arrays of its sequences
 
 FEATURES = "features"
 ACTIVITY = "activity"
@@ -64,10 +70,16 @@ _NO_FRAMES = "a record has no frames"
 _MISMATCH = "Labels and features do not belong together"
 _HASHES = 2**31 - 1
 _CHECKED_AHEAD = 8  # batches whose places wait while checksums of later shards are compared
-_PREFETCHED = 2  # batches that wait for the training: a number that is tuned would grow to gigabytes
+_PREFETCHED = (
+    2  # batches that wait for the training: a number that is tuned would grow to gigabytes
+)
 _GROUPS = 4  # of shards, each listed by a worker of its own
-_MEMORY_SHARE = 0.25  # of what is free: while arrays become tensors, memory holds them up to four times
-_streamed: dict[str, None] = {}  # shards that streams of this process read, latest last: an error names the damaged one
+_MEMORY_SHARE = (
+    0.25  # of what is free: while arrays become tensors, memory holds them up to four times
+)
+_streamed: dict[
+    str, None
+] = {}  # shards that streams of this process read, latest last: an error names the damaged one
 
 
 def train_stream(
@@ -95,60 +107,72 @@ def train_stream(
 ) -> tf.data.Dataset:
     """Streams shuffled batches for ever, pass after pass.
 
-    In each pass a recording of T frames is cut into T // sequence_frames sequences without overlap, from a random
-    first frame on; or, with `sequence_hop_frames`, into sequences that start at every multiple of it and one more that
-    ends with the recording, where those leave frames at its end. A shorter recording is padded. How a pass ends says
-    `last_batch`; a smaller batch than the others leaves the first dimension of all batches open.
+    In each pass a recording of T frames is cut into T // sequence_frames sequences without overlap,
+    from a random first frame on; or, with `sequence_hop_frames`, into sequences that start at every
+    multiple of it and one more that ends with the recording, where those leave frames at its end. A
+    shorter recording is padded. How a pass ends says `last_batch`; a smaller batch than the others
+    leaves the first dimension of all batches open.
 
-    Passes shuffle the places of all sequences. Those that are streamed read each sequence when its batch is made, so
-    that no more than a few batches are in memory, and compare the checksums of the shards during the first pass. The
-    batches are the same with and without `cache`.
+    Passes shuffle the places of all sequences. Those that are streamed read each sequence when its
+    batch is made, so that no more than a few batches are in memory, and compare the checksums of
+    the shards during the first pass. The batches are the same with and without `cache`.
 
     Args:
         shards: the training shards; their order does not matter.
-        schema: the arrays in them; `features` or `audio`, `activity` and the arrays of `targets` are read.
-        targets: by output of the model, the arrays (T, K) that are put side by side, e.g. `activity`, `azimuth_deg`;
-            or arrays (K,) of whole recordings, e.g. `tags`.
+        schema: the arrays in them; `features` or `audio`, `activity` and the arrays of `targets`
+            are read.
+        targets: by output of the model, the arrays (T, K) that are put side by side, e.g.
+            `activity`, `azimuth_deg`; or arrays (K,) of whole recordings, e.g. `tags`.
         sequence_frames: frames of one sequence.
         batch_size: sequences of one batch, B.
         sequence_hop_frames: frames between the starts of two sequences; None: side by side.
-        last_batch: "keep": the sequences that are left at the end of a pass are a smaller batch; "fill": sequences from
-            the start of the pass fill it; "drop": they are left out. Several processes need whole ones.
-        shuffle_buffer_mb: size of the sequences among which the next one is drawn, e.g. less than the free memory, so
-            that overlapping sequences of large datasets are read from disk once; None: all. Without effect with
-            `cache`.
+        last_batch: "keep": the sequences that are left at the end of a pass are a smaller batch;
+            "fill": sequences from the start of the pass fill it; "drop": they are left out. Several
+            processes need whole ones.
+        shuffle_buffer_mb: size of the sequences among which the next one is drawn, e.g. less than
+            the free memory, so that overlapping sequences of large datasets are read from disk
+            once; None: all. Without effect with `cache`.
         seed: together with the number of the pass, decides on all that is random.
         first_pass: number of the first pass.
-        target_stride: frames that the model pools into one; their label is that of the middle frame.
+        target_stride: frames that the model pools into one; their label is that of the middle
+            frame.
         transforms: rotations and reflections, one of which is drawn for each sequence.
         interleaved_channels: arrange channels as the published SELDnet did, after the transforms.
         interleave: shards read in turns, with `shuffle_buffer_mb`.
         cache: hold all features in memory, where they fit.
         names: the recordings to take; None: all.
-        label_shards: parallel to `shards`: records of the same names in the same order (others than `names` may be
-            missing) whose arrays, float32, replace those of the recordings, e.g. pseudo labels; None: nothing is
-            replaced.
-        padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation turns into
-            zeros; None: the last frame is repeated.
-        context_frames: pieces of audio that a sequence needs beyond its frames, see `common.frontend`.
-        place: among processes that train together. All list the same joint batches, and each reads its rows of them
-            alone, and compares its share of the checksums: no sequence is read twice and none is left out, however
-            many shards there are. With `cache`, however, each holds the features of all.
+        label_shards: parallel to `shards`: records of the same names in the same order (others than
+            `names` may be missing) whose arrays, float32, replace those of the recordings, e.g.
+            pseudo labels; None: nothing is replaced.
+        padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation
+            turns into zeros; None: the last frame is repeated.
+        context_frames: pieces of audio that a sequence needs beyond its frames, see
+            `common.frontend`.
+        place: among processes that train together. All list the same joint batches, and each reads
+            its rows of them alone, and compares its share of the checksums: no sequence is read
+            twice and none is left out, however many shards there are. With `cache`, however, each
+            holds the features of all.
 
     Returns:
-        Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and {output: float32
-        (B, T // target_stride, width)}, (B, width) for arrays of whole recordings; of several processes each gets
-        B / n of the rows.
+        Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and
+        {output: float32 (B, T // target_stride, width)}, (B, width) for arrays of whole recordings;
+        of several processes each gets B / n of the rows.
 
     Raises:
-        DataError: no shards or names, recordings that do not fill one batch, or with `cache` a damaged shard.
-        ValueError: arrays that the schema lacks, arrays with and without time for one output, a stride that does
-            not divide the sequence, or `last_batch` "keep" for several processes.
+        DataError: no shards or names, recordings that do not fill one batch, or with `cache` a
+            damaged shard.
+        ValueError: arrays that the schema lacks, arrays with and without time for one output, a
+            stride that does not divide the sequence, or `last_batch` "keep" for several processes.
     """
     if place.n_processes > 1 and last_batch == "keep":
-        raise ValueError("Several processes share whole batches. Expected: `last_batch` fill or drop. Received: keep.")
+        raise ValueError(
+            "Several processes share whole batches. Expected: `last_batch` fill or drop. Received:"
+            " keep."
+        )
     filled = _padding(padding, interleaved_channels)
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames, context_frames)
+    cutter = _Cutter(
+        schema, targets, sequence_frames, target_stride, filled, sequence_hop_frames, context_frames
+    )
     source = _Source(shards, schema, names, label_shards, context_frames, place)
     finish = _Finisher(cutter, transforms, interleaved_channels, seed, place)
     if cache and _fits_in_memory(source.paths):
@@ -156,24 +180,37 @@ def train_stream(
     else:
         sides = source.places(cutter.names)
         known, frames = _known_and_frames(source, cutter, sides)
-        batching, read = _Batching.of(cutter, frames, batch_size, last_batch), _reader(cutter, sides, known, frames)
+        batching, read = (
+            _Batching.of(cutter, frames, batch_size, last_batch),
+            _reader(cutter, sides, known, frames),
+        )
         if shuffle_buffer_mb is None:
-            one_pass = _with_checks(_shuffled_places(cutter, frames, batching, seed), source, batching, first_pass)
+            one_pass = _with_checks(
+                _shuffled_places(cutter, frames, batching, seed), source, batching, first_pass
+            )
         else:
-            in_turns = _places_in_turns(source, cutter, sides[0], frames, seed, first_pass, max(interleave, 1))
+            in_turns = _places_in_turns(
+                source, cutter, sides[0], frames, seed, first_pass, max(interleave, 1)
+            )
             buffer = max(2 * batch_size, int(shuffle_buffer_mb * 1e6 / cutter.sequence_bytes))
             one_pass = _drawn_places(in_turns, buffer, batching, seed)
 
     def numbered(number: tf.Tensor) -> tf.data.Dataset:
         def part_of(index: tf.Tensor, places: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-            return number, index, *(places if place.n_processes == 1 else map(place.part_of, places))
+            return (
+                number,
+                index,
+                *(places if place.n_processes == 1 else map(place.part_of, places)),
+            )
 
         return one_pass(number).enumerate().map(part_of)
 
-    # Reading is not part of a pass: the first batches of the next one are read while the last ones of this are used.
+    # Reading is not part of a pass: the first batches of the next one are read while the last ones
+    # of this are used.
     passes = tf.data.Dataset.counter(start=first_pass).flat_map(numbered)
     batches = passes.map(
-        lambda number, index, *places: finish(read(*places), number, index), num_parallel_calls=tf.data.AUTOTUNE
+        lambda number, index, *places: finish(read(*places), number, index),
+        num_parallel_calls=tf.data.AUTOTUNE,
     )
     return batches.with_options(_options()).prefetch(_PREFETCHED)
 
@@ -199,25 +236,32 @@ def evaluation_stream(
         schema: the arrays in them.
         targets: see `train_stream`.
         sequence_frames: frames of one sequence; the last sequence of a recording is padded.
-        whole_recordings: a recording is one sequence of all its frames, padded to `sequence_frames` if it is shorter.
+        whole_recordings: a recording is one sequence of all its frames, padded to `sequence_frames`
+            if it is shorter.
         target_stride: see `train_stream`.
-        interleaved_channels: see `train_stream`, as are `names`, `label_shards`, `padding` and `context_frames`.
+        interleaved_channels: see `train_stream`, as are `names`, `label_shards`, `padding` and
+            `context_frames`.
 
     Returns:
-        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences, or their audio (n, S, C); `targets` {output:
-        float32 (n, T', width), one frame for the middle of each `target_stride` frames, or (n, width), n times the
-        same, for arrays of whole recordings}; `events` (events, columns), where the schema has them; `labelled`, bool;
-        `frames`, of the recording; `sequence_frames`, T.
+        Dataset of dicts: `name`; `features` (n, T, F, C), n sequences, or their audio (n, S, C);
+        `targets` {output: float32 (n, T', width), one frame for the middle of each `target_stride`
+        frames, or (n, width), n times the same, for arrays of whole recordings}; `events` (events,
+        columns), where the schema has them; `labelled`, bool; `frames`, of the recording;
+        `sequence_frames`, T.
 
     Raises:
         DataError: no shards.
         ValueError: see `train_stream`.
     """
     filled = _padding(padding, interleaved_channels)
-    cutter = _Cutter(schema, targets, sequence_frames, target_stride, filled, context_frames=context_frames)
+    cutter = _Cutter(
+        schema, targets, sequence_frames, target_stride, filled, context_frames=context_frames
+    )
     source = _Source(shards, schema, names, label_shards, context_frames)
     wanted = [*cutter.names, *([EVENTS] if EVENTS in schema.arrays else [])]
-    _known_and_frames(source, cutter, source.places(wanted))  # what TensorFlow could not read ends here
+    _known_and_frames(
+        source, cutter, source.places(wanted)
+    )  # what TensorFlow could not read ends here
 
     def element(*records: tf.Tensor) -> dict:
         arrays = source.parse(records, wanted)
@@ -235,7 +279,9 @@ def evaluation_stream(
             "sequence_frames": length,
         }
 
-    records = source.records(source.paths, source.label_paths)  # one after the other: the order is part of the promise
+    records = source.records(
+        source.paths, source.label_paths
+    )  # one after the other: the order is part of the promise
     elements = records.map(element, num_parallel_calls=min(4, os.cpu_count() or 1))
     return elements.with_options(_options()).prefetch(1)
 
@@ -245,7 +291,8 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """Turns the failure of a stream inside the block into an error that names the damaged shard.
 
     Args:
-        shards: those that the stream reads; None: all that streams of this process were made of, latest first.
+        shards: those that the stream reads; None: all that streams of this process were made of,
+            latest first.
 
     Raises:
         DataError: a shard is damaged or missing.
@@ -253,9 +300,14 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     try:
         yield
     except (
-        tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.UnknownError
-    ) as error:  # fmt: skip
-        of_python = isinstance(error, tf.errors.UnknownError)  # raised in a call from TensorFlow to Python
+        tf.errors.DataLossError,
+        tf.errors.NotFoundError,
+        tf.errors.PermissionDeniedError,
+        tf.errors.UnknownError,
+    ) as error:
+        of_python = isinstance(
+            error, tf.errors.UnknownError
+        )  # raised in a call from TensorFlow to Python
         if of_python and DataError.__name__ not in error.message:
             raise
         found = find_damaged(map(Path, reversed(_streamed)) if shards is None else shards)
@@ -265,7 +317,9 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         if _MISMATCH not in error.message:
             raise
-        raise _mismatch(error.message[error.message.index(_MISMATCH) + len(_MISMATCH) :].split("\n")[0]) from None
+        raise _mismatch(
+            error.message[error.message.index(_MISMATCH) + len(_MISMATCH) :].split("\n")[0]
+        ) from None
 
 
 class _Source:
@@ -302,32 +356,44 @@ class _Source:
         unknown = sorted(set(replaced) - set(schema.arrays))
         if unknown:
             raise ValueError(
-                f"The label shards hold unknown arrays. Expected: some of {sorted(schema.arrays)}. Received: {unknown}."
+                f"The label shards hold unknown arrays. Expected: some of {sorted(schema.arrays)}."
+                f" Received: {unknown}."
             )
-        self.replaced = ExampleSchema({name: ArraySpec("float32", schema.arrays[name].shape) for name in replaced})
+        self.replaced = ExampleSchema(
+            {name: ArraySpec("float32", schema.arrays[name].shape) for name in replaced}
+        )
         self._kept = None if self.names is None else _lookup(self.names)
 
     def records(self, paths: Any, label_paths: Any) -> tf.data.Dataset:
-        """The wanted records of one or several shards, each with the record of its labels where there are any."""
+        """The wanted records of one or several shards, each with the record of its labels where
+        there are any."""
         if not self.label_paths:
             return self._wanted(paths)
-        # One more record on either side shows when a side is shorter: it then stands beside a real one.
+        # One more record on either side shows when a side is shorter: it then stands beside a real
+        # one.
         end = tf.data.Dataset.from_tensors(tf.constant(b""))
-        pairs = tf.data.Dataset.zip((self._wanted(paths).concatenate(end), self._wanted(label_paths).concatenate(end)))
+        pairs = tf.data.Dataset.zip(
+            (self._wanted(paths).concatenate(end), self._wanted(label_paths).concatenate(end))
+        )
         return pairs.filter(_is_pair)
 
     def parse(self, records: Sequence[tf.Tensor], wanted: Sequence[str]) -> Tensors:
-        """Decodes what `records` gave: the arrays, "name", and if the activity is known; audio stands for features."""
+        """Decodes what `records` gave: the arrays, "name", and if the activity is known; audio
+        stands for features."""
         own = [_stored(self.schema, name) for name in wanted if name not in self.replaced.arrays]
         arrays = _with_features(self.schema.parse(records[0], own))
         known = arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True)
         if len(records) == 2:
-            labels = self.replaced.parse(records[1], [name for name in wanted if name in self.replaced.arrays])
+            labels = self.replaced.parse(
+                records[1], [name for name in wanted if name in self.replaced.arrays]
+            )
             frames = self.n_frames(arrays)
             for name, array in labels.items():
                 if _has_time(self.schema, name):
                     message = f"{_MISMATCH}: `{name}` has another number of frames."
-                    with tf.control_dependencies([tf.debugging.assert_equal(tf.shape(array)[0], frames, message)]):
+                    with tf.control_dependencies(
+                        [tf.debugging.assert_equal(tf.shape(array)[0], frames, message)]
+                    ):
                         labels[name] = tf.identity(array)
             arrays |= labels
             known = tf.constant(True) if ACTIVITY in self.replaced.arrays else known
@@ -352,13 +418,15 @@ class _Source:
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
     def places(self, wanted: Sequence[str]) -> list[Records]:
-        """Finds the recordings in the shards, and in those of labels; arrays that have time are not read.
+        """Finds the recordings in the shards, and in those of labels; arrays that have time are not
+        read.
 
         Args:
             wanted: the arrays.
 
         Raises:
-            DataError: a shard is damaged, labels are those of other recordings, or no recording is to be read.
+            DataError: a shard is damaged, labels are those of other recordings, or no recording is
+                to be read.
         """
         stored = [_stored(self.schema, name) for name in wanted if name not in self.replaced.arrays]
         own = ExampleSchema({name: self.schema.arrays[name] for name in stored})
@@ -367,14 +435,17 @@ class _Source:
             raise DataError(f"None of the recordings wanted is in the {len(self.paths)} shards.")
         if not self.label_paths:
             return [records]
-        replaced = ExampleSchema({name: spec for name, spec in self.replaced.arrays.items() if name in wanted})
+        replaced = ExampleSchema(
+            {name: spec for name, spec in self.replaced.arrays.items() if name in wanted}
+        )
         labels = Records.find(self.label_paths, replaced, self._wants)
         if records.names != labels.names or not np.array_equal(records.ends, labels.ends):
             raise _mismatch(": the names of their records differ.")
         return [records, labels]
 
     def checked(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.data.Dataset:
-        """A dataset without elements that, where it is wanted, fails when a checksum in a shard or its labels is wrong.
+        """A dataset without elements that, where it is wanted, fails when a checksum in a shard or
+        its labels is wrong.
 
         Of several processes, each compares those of every so many shards.
 
@@ -385,9 +456,13 @@ class _Source:
         Returns:
             Dataset of pairs of int32, of which there are none.
         """
-        paths = [tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each]
+        paths = [
+            tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each
+        ]
         mine = wanted & (shard % self.place.n_processes == self.place.number)
-        records = tf.data.TFRecordDataset(tf.stack(paths)).take(tf.where(mine, tf.constant(-1, tf.int64), 0))
+        records = tf.data.TFRecordDataset(tf.stack(paths)).take(
+            tf.where(mine, tf.constant(-1, tf.int64), 0)
+        )
         none = records.filter(lambda record: tf.strings.length(record) < 0)
         return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
 
@@ -403,7 +478,11 @@ class _Source:
 
     def _wanted(self, paths: Any) -> tf.data.Dataset:
         records, kept = tf.data.TFRecordDataset(paths), self._kept
-        return records if kept is None else records.filter(lambda record: kept.lookup(parse_name(record)) > 0)
+        return (
+            records
+            if kept is None
+            else records.filter(lambda record: kept.lookup(parse_name(record)) > 0)
+        )
 
 
 def _stored(schema: ExampleSchema, name: str) -> str:
@@ -425,16 +504,20 @@ def _lookup(names: Collection[str]) -> tf.lookup.StaticHashTable:
 
 
 def _is_pair(record: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Whether this is not the end of both sides; fails when it is the end of one, or the names differ."""
+    """Whether this is not the end of both sides; fails when it is the end of one, or the names
+    differ."""
     message = f"{_MISMATCH}: the names of their records differ."
-    with tf.control_dependencies([tf.debugging.assert_equal(parse_name(record), parse_name(labels), message)]):
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(parse_name(record), parse_name(labels), message)]
+    ):
         return tf.strings.length(record) > 0
 
 
 def _mismatch(details: str) -> DataError:
     return DataError(
-        f"{_MISMATCH}{details} Expected: the records of both in the same order, with as many frames. Delete the folder "
-        "of the labels (pseudo labels lie in the run directory) and run the same command again."
+        f"{_MISMATCH}{details} Expected: the records of both in the same order, with as many"
+        " frames. Delete the folder of the labels (pseudo labels lie in the run directory) and run"
+        " the same command again."
     )
 
 
@@ -464,7 +547,10 @@ class _Cutter:
     def __post_init__(self) -> None:
         missing = sorted({self.input_name, ACTIVITY, *self.labels} - set(self.schema.arrays))
         if missing:
-            raise ValueError(f"The schema lacks arrays. Expected: {missing}. Received: {sorted(self.schema.arrays)}.")
+            raise ValueError(
+                f"The schema lacks arrays. Expected: {missing}. Received:"
+                f" {sorted(self.schema.arrays)}."
+            )
         if self.target_stride < 1 or self.sequence_frames % self.target_stride:
             raise ValueError(
                 "`target_stride` must divide `sequence_frames`. "
@@ -473,7 +559,8 @@ class _Cutter:
         for output, names in self.targets.items():
             if len({_has_time(self.schema, name) for name in names}) != 1:
                 raise ValueError(
-                    f"An output's arrays must all have a time axis, or none of them. Received: {output}: {list(names)}."
+                    "An output's arrays must all have a time axis, or none of them. Received:"
+                    f" {output}: {list(names)}."
                 )
 
     @property
@@ -502,40 +589,59 @@ class _Cutter:
     @property
     def sequence_bytes(self) -> int:
         spec = self.schema.arrays[self.input_name]
-        frame_bytes = math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        frame_bytes = (
+            math.prod(size or 1 for size in spec.shape[1:]) * np.dtype(spec.dtype).itemsize
+        )
         return (self.sequence_frames + self.context_frames) * frame_bytes
 
     def n_fitting(self, frames: Any) -> Any:
-        """How many sequences lie in recordings of so many frames; not positive in those that are too short."""
+        """How many sequences lie in recordings of so many frames; not positive in those that are
+        too short."""
         return sequences_fitting(frames, self.sequence_frames, self.hop_frames)
 
     def firsts(self, frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Where the first sequence of recordings of so many frames starts; int32 of the shape of `frames`."""
+        """Where the first sequence of recordings of so many frames starts; int32 of the shape of
+        `frames`."""
         if self.hop_frames is not None:
             return tf.zeros_like(frames)
         return _first_frame(frames, self.sequence_frames, key)
 
     def starts(self, firsts: tf.Tensor, numbers: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """Where sequence `numbers` of recordings of so many frames starts: none reaches beyond the end."""
+        """Where sequence `numbers` of recordings of so many frames starts: none reaches beyond the
+        end."""
         last = tf.maximum(frames - self.sequence_frames, 0)
         return tf.minimum(firsts + numbers * (self.hop_frames or self.sequence_frames), last)
 
-    def cut(self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor, length: tf.Tensor | int) -> Tensors:
+    def cut(
+        self, arrays: Tensors, first: tf.Tensor, n_sequences: tf.Tensor, length: tf.Tensor | int
+    ) -> Tensors:
         """Takes consecutive sequences (n, length, ...) of one recording, from frame `first` on."""
         pieces = tf.shape(arrays[FEATURES])[0]
         frames = pieces - self.context_frames
         starts = first + length * tf.range(n_sequences)[:, None]
         wanted = starts + tf.range(length + self.context_frames)  # (n, length + context)
         within = wanted[:, :length]
-        # Gathering copies: slices would keep the memory of the whole recording while one sequence waits its turn.
-        cut = {name: tf.gather(arrays[name], tf.minimum(within, frames - 1)) for name in self.cut_labels}
+        # Gathering copies: slices would keep the memory of the whole recording while one sequence
+        # waits its turn.
+        cut = {
+            name: tf.gather(arrays[name], tf.minimum(within, frames - 1))
+            for name in self.cut_labels
+        }
         cut[_INSIDE] = (within < frames) & arrays[_KNOWN]
-        cut[FEATURES] = self.padded(tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1)), wanted < pieces)
-        repeated = {name: tf.repeat(arrays[name][None], n_sequences, axis=0) for name in self.whole_arrays}
-        return cut | {name: tf.ensure_shape(each, [None, *arrays[name].shape]) for name, each in repeated.items()}
+        cut[FEATURES] = self.padded(
+            tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1)), wanted < pieces
+        )
+        repeated = {
+            name: tf.repeat(arrays[name][None], n_sequences, axis=0) for name in self.whole_arrays
+        }
+        return cut | {
+            name: tf.ensure_shape(each, [None, *arrays[name].shape])
+            for name, each in repeated.items()
+        }
 
     def padded(self, features: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """Puts the padding into frames (n, T, F, C) that are not real (n, T); audio becomes samples (n, S, C)."""
+        """Puts the padding into frames (n, T, F, C) that are not real (n, T); audio becomes samples
+        (n, S, C)."""
         if self.input_name == AUDIO:
             heard = tf.where(real[..., None, None], features, tf.zeros([], features.dtype))
             n_pieces = features.shape[1] or tf.shape(features)[1]
@@ -547,12 +653,18 @@ class _Cutter:
     def targets_of(self, batch: Tensors) -> Tensors:
         """Targets of the model by output, float32 (B, T', width) or (B, width), of cut labels."""
         activity = tf.where(batch[_INSIDE][..., None], tf.cast(batch[ACTIVITY], tf.float32), -1.0)
-        labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels} | {ACTIVITY: activity}
+        labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels} | {
+            ACTIVITY: activity
+        }
         middle = slice(self.target_stride // 2, None, self.target_stride)
         joined = {
-            output: tf.concat([labels[name] for name in names], axis=-1) for output, names in self.targets.items()
+            output: tf.concat([labels[name] for name in names], axis=-1)
+            for output, names in self.targets.items()
         }
-        return {output: array[:, middle] if array.shape.rank == 3 else array for output, array in joined.items()}
+        return {
+            output: array[:, middle] if array.shape.rank == 3 else array
+            for output, array in joined.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -565,47 +677,68 @@ class _Batching:
     n_batches: int
 
     @classmethod
-    def of(cls, cutter: _Cutter, frames: np.ndarray, batch_size: int, last: LastBatch) -> "_Batching":
-        """For recordings of so many frames, (N,); DataError where no batch is full, since such passes never end."""
-        n_batches = batches_per_pass(frames, cutter.sequence_frames, batch_size, cutter.hop_frames, last)
+    def of(
+        cls, cutter: _Cutter, frames: np.ndarray, batch_size: int, last: LastBatch
+    ) -> "_Batching":
+        """For recordings of so many frames, (N,); DataError where no batch is full, since such
+        passes never end."""
+        n_batches = batches_per_pass(
+            frames, cutter.sequence_frames, batch_size, cutter.hop_frames, last
+        )
         return cls(batch_size, last, int(np.maximum(1, cutter.n_fitting(frames)).sum()), n_batches)
 
     def __call__(self, places: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches the places of a pass; the size of batches is fixed where all of them are whole."""
+        """Batches the places of a pass; the size of batches is fixed where all of them are
+        whole."""
         n_taken = self.n_sequences if self.last == "keep" else self.n_batches * self.batch_size
         if n_taken > self.n_sequences:
             places = places.repeat().take(n_taken)
-        return places.batch(self.batch_size, drop_remainder=n_taken == self.n_batches * self.batch_size)
+        return places.batch(
+            self.batch_size, drop_remainder=n_taken == self.n_batches * self.batch_size
+        )
 
 
 def _shuffled_places(cutter: _Cutter, frames: np.ndarray, batching: _Batching, seed: int) -> Places:
     """Passes over all sequences of recordings of so many frames, (N,), in fully random order."""
     counts = np.maximum(1, cutter.n_fitting(frames))  # (N,)
-    owner = tf.constant(np.repeat(np.arange(len(frames)), counts), tf.int32)  # recording of each sequence
+    owner = tf.constant(
+        np.repeat(np.arange(len(frames)), counts), tf.int32
+    )  # recording of each sequence
     firsts = np.repeat(np.cumsum(counts) - counts, counts)
-    place = tf.constant(np.arange(batching.n_sequences) - firsts, tf.int32)  # number of each in its recording
+    place = tf.constant(
+        np.arange(batching.n_sequences) - firsts, tf.int32
+    )  # number of each in its recording
     frames_of = tf.constant(frames, tf.int32)
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         first = cutter.firsts(frames_of, _key(seed, number, 0))  # (recordings,)
-        order = tf.random.experimental.stateless_shuffle(tf.range(batching.n_sequences), _key(seed, number, _HASHES))
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(batching.n_sequences), _key(seed, number, _HASHES)
+        )
         recordings = tf.gather(owner, order)  # (sequences,)
-        begin = cutter.starts(tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings))
+        begin = cutter.starts(
+            tf.gather(first, recordings), tf.gather(place, order), tf.gather(frames_of, recordings)
+        )
         return batching(tf.data.Dataset.from_tensor_slices((recordings, begin)))
 
     return one_pass
 
 
 def _with_checks(one_pass: Places, source: _Source, batching: _Batching, first_pass: int) -> Places:
-    """Compares the checksums of all shards during the first of these passes, some before each batch."""
+    """Compares the checksums of all shards during the first of these passes, some before each
+    batch."""
     n_shards, n_batches = len(source.paths), batching.n_batches
 
     def checked_pass(number: tf.Tensor) -> tf.data.Dataset:
         is_first = number == first_pass
 
         def after_checks(index: tf.Tensor, places: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
-            begin, end = (-(-at * n_shards // n_batches) for at in (index, index + 1))  # rounded up: early ones first
-            shards = tf.data.Dataset.range(begin, tf.where(is_first, end, begin), output_type=tf.int32)
+            begin, end = (
+                -(-at * n_shards // n_batches) for at in (index, index + 1)
+            )  # rounded up: early ones first
+            shards = tf.data.Dataset.range(
+                begin, tf.where(is_first, end, begin), output_type=tf.int32
+            )
             checks = shards.flat_map(lambda shard: source.checked(shard, is_first))
             none = checks.batch(batching.batch_size, drop_remainder=True)
             return none.concatenate(tf.data.Dataset.from_tensors(places))
@@ -624,8 +757,13 @@ def _places_in_turns(
     first_pass: int,
     interleave: int,
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """Passes over single places, from shards in turns; checksums are compared in the first pass, shard by shard."""
-    names, ends, frames_of = tf.constant(records.names), tf.constant(records.ends), tf.constant(frames, tf.int32)
+    """Passes over single places, from shards in turns; checksums are compared in the first pass,
+    shard by shard."""
+    names, ends, frames_of = (
+        tf.constant(records.names),
+        tf.constant(records.ends),
+        tf.constant(frames, tf.int32),
+    )
 
     def sequences(recording: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
         frames = tf.gather(frames_of, recording)
@@ -636,7 +774,9 @@ def _places_in_turns(
         return tf.data.Dataset.from_tensor_slices((tf.fill([count], recording), starts))
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(source.paths)), _key(seed, number, _HASHES))
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(source.paths)), _key(seed, number, _HASHES)
+        )
         files = tf.data.Dataset.from_tensor_slices(order)
 
         def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
@@ -657,19 +797,26 @@ def _drawn_places(
     """Passes that draw the next place among those of a buffer."""
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
-        # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this tensor with a number,
-        # which a graph cannot; the seed of this function's own graph is another, and the order stays that of the key.
+        # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this
+        # tensor with a number, which a graph cannot; the seed of this function's own graph is
+        # another, and the order stays that of the key.
         tf.random.set_seed(1)
         return batching(in_turns(number).shuffle(buffer, seed=_key(seed, number, 0)[1] * 31 + seed))
 
     return one_pass
 
 
-def _reader(cutter: _Cutter, sides: Sequence[Records], known: np.ndarray, frames: np.ndarray) -> Read:
+def _reader(
+    cutter: _Cutter, sides: Sequence[Records], known: np.ndarray, frames: np.ndarray
+) -> Read:
     """Reads the sequences of a batch from their shards."""
     arrays = {name: side for side in sides for name in side.offsets}
     whole = {name: tf.constant(arrays[name].whole(name)) for name in cutter.whole_arrays}
-    frames_of, known_of, context = tf.constant(frames, tf.int32), tf.constant(known), cutter.context_frames
+    frames_of, known_of, context = (
+        tf.constant(frames, tf.int32),
+        tf.constant(known),
+        cutter.context_frames,
+    )
     reader = FrameReader(sides, cutter.sequence_frames, {cutter.input_name: context})
     specs = [arrays[name].schema.arrays[name] for name in reader.names]
 
@@ -690,7 +837,9 @@ def _reader(cutter: _Cutter, sides: Sequence[Records], known: np.ndarray, frames
     return read
 
 
-def _known_and_frames(source: _Source, cutter: _Cutter, sides: Sequence[Records]) -> tuple[np.ndarray, np.ndarray]:
+def _known_and_frames(
+    source: _Source, cutter: _Cutter, sides: Sequence[Records]
+) -> tuple[np.ndarray, np.ndarray]:
     """Whether the activity of each recording is known, bool (N,), and its frames, int (N,)."""
     frames = sides[0].frames[cutter.input_name] - cutter.context_frames
     if frames.min() < 1:
@@ -704,35 +853,49 @@ def _known_and_frames(source: _Source, cutter: _Cutter, sides: Sequence[Records]
     return sides[0].whole(LABELLED) > 0, frames
 
 
-def _in_turns(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
-    """What `of_file` makes of so many files in turns; up to twice as many files more are opened ahead."""
+def _in_turns(
+    files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int
+) -> tf.data.Dataset:
+    """What `of_file` makes of so many files in turns; up to twice as many files more are opened
+    ahead."""
     at_once = min(interleave, n_files)
     workers = min(at_once, max(2, os.cpu_count() or 1))
     return files.interleave(of_file, cycle_length=at_once, num_parallel_calls=workers)
 
 
-def _in_turns_of_groups(files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int) -> tf.data.Dataset:
-    """What `of_file` makes of so many files in turns, none opened ahead: a worker for each group of files.
+def _in_turns_of_groups(
+    files: tf.data.Dataset, n_files: int, of_file: Callable, interleave: int
+) -> tf.data.Dataset:
+    """What `of_file` makes of so many files in turns, none opened ahead: a worker for each group of
+    files.
 
     The number of groups decides on the order and is the same on every machine.
     """
     groups = min(_GROUPS, n_files)
 
     def of_group(group: tf.Tensor) -> tf.data.Dataset:
-        return files.shard(groups, group).interleave(of_file, cycle_length=max(1, interleave // groups))
+        return files.shard(groups, group).interleave(
+            of_file, cycle_length=max(1, interleave // groups)
+        )
 
-    return tf.data.Dataset.range(groups).interleave(of_group, cycle_length=groups, num_parallel_calls=groups)
+    return tf.data.Dataset.range(groups).interleave(
+        of_group, cycle_length=groups, num_parallel_calls=groups
+    )
 
 
 def _cached_passes(
     source: _Source, cutter: _Cutter, batch_size: int, last_batch: LastBatch, seed: int
 ) -> tuple[Places, Read]:
     """Passes over features held in memory: sequences are taken with one copy."""
-    arrays, whole, starts, frames = _load(source, cutter)  # arrays (N, ...): all recordings joined in time
+    arrays, whole, starts, frames = _load(
+        source, cutter
+    )  # arrays (N, ...): all recordings joined in time
     batching = _Batching.of(cutter, frames, batch_size, last_batch)
     starts_of, frames_of = tf.constant(starts, tf.int64), tf.constant(frames, tf.int32)
     features, context = arrays.pop(FEATURES), cutter.context_frames
-    pieces_of = tf.constant(starts + context * np.arange(len(starts)), tf.int64)  # first piece of each recording
+    pieces_of = tf.constant(
+        starts + context * np.arange(len(starts)), tf.int64
+    )  # first piece of each recording
 
     def read(recordings: tf.Tensor, begin: tf.Tensor) -> Tensors:
         ends = tf.gather(frames_of, recordings)  # (B,)
@@ -754,8 +917,11 @@ def _cached_passes(
 
 
 def _load(source: _Source, cutter: _Cutter) -> tuple[Tensors, Tensors, np.ndarray, np.ndarray]:
-    """Reads all recordings: arrays joined in time, arrays of recordings, first row and number of frames of each."""
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in (FEATURES, *cutter.cut_labels, _INSIDE)}
+    """Reads all recordings: arrays joined in time, arrays of recordings, first row and number of
+    frames of each."""
+    parts: dict[str, list[np.ndarray]] = {
+        name: [] for name in (FEATURES, *cutter.cut_labels, _INSIDE)
+    }
     whole: dict[str, list[np.ndarray]] = {name: [] for name in cutter.whole_arrays}
     for example in source.examples():
         n_frames = source.n_frames(example)
@@ -802,7 +968,9 @@ class _Finisher:
         self.cutter, self.transforms, self.seed, self.place = cutter, transforms, seed, place
         self.interleaved_channels = interleaved_channels
 
-    def __call__(self, batch: Tensors, number: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, Tensors]:
+    def __call__(
+        self, batch: Tensors, number: tf.Tensor, index: tf.Tensor
+    ) -> tuple[tf.Tensor, Tensors]:
         """Finishes batch `index` of pass `number`."""
         features = batch[FEATURES]  # (B, T, F, C)
         if self.transforms is not None:
@@ -812,11 +980,16 @@ class _Finisher:
             rows = rows if self.place.n_processes == 1 else self.place.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
-        return _interleaved(features) if self.interleaved_channels else features, self.cutter.targets_of(batch)
+        return (
+            _interleaved(features) if self.interleaved_channels else features
+        ), self.cutter.targets_of(batch)
 
 
-def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows: tf.Tensor) -> tf.Tensor:
-    """Applies one row of the tables to each sequence, as `ChannelTransforms.apply_to_features` does.
+def transform_features(
+    features: tf.Tensor, transforms: ChannelTransforms, rows: tf.Tensor
+) -> tf.Tensor:
+    """Applies one row of the tables to each sequence, as `ChannelTransforms.apply_to_features`
+    does.
 
     Args:
         features: (B, T, F, C), float16 or float32, or audio (B, S, C), int16.
@@ -827,22 +1000,30 @@ def transform_features(features: tf.Tensor, transforms: ChannelTransforms, rows:
         Features of the same shape and type, computed in float32.
     """
     n_channels = transforms.channel_permutation.shape[1]
-    chosen = np.eye(n_channels, dtype=np.float32)[transforms.channel_permutation]  # (R, C, C): new, old
+    chosen = np.eye(n_channels, dtype=np.float32)[
+        transforms.channel_permutation
+    ]  # (R, C, C): new, old
     matrices = (chosen * transforms.channel_sign[..., None]).transpose(0, 2, 1)  # (R, old, new)
     shape = tf.shape(features)
-    # A product with zeros and ones is exact, and many times faster than gathering along the last axis.
+    # A product with zeros and ones is exact, and many times faster than gathering along the last
+    # axis.
     flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], -1, n_channels])
     moved = tf.matmul(flat, tf.gather(tf.constant(matrices), rows))  # (B, T * F, C)
     if np.any(transforms.channel_shift_rad):
         moved += tf.gather(tf.constant(transforms.channel_shift_rad, tf.float32), rows)[:, None]
-        turn = tf.constant(2 * np.pi * transforms.periodic, tf.float32)  # (C,): 0 where nothing wraps
+        turn = tf.constant(
+            2 * np.pi * transforms.periodic, tf.float32
+        )  # (C,): 0 where nothing wraps
         moved -= turn * tf.math.ceil((moved - np.pi) / (2 * np.pi))  # (-pi, pi]
-    cast = tf.saturate_cast if features.dtype.is_integer else tf.cast  # -32768 has no opposite in 16 bits
+    cast = (
+        tf.saturate_cast if features.dtype.is_integer else tf.cast
+    )  # -32768 has no opposite in 16 bits
     return tf.ensure_shape(tf.reshape(cast(moved, features.dtype), shape), features.shape)
 
 
 def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Tensor) -> Tensors:
-    """Lets the angles (B, T, K) of active entries follow, wrapped to the circle that labels are on; the rest stays."""
+    """Lets the angles (B, T, K) of active entries follow, wrapped to the circle that labels are on;
+    the rest stays."""
     turned = dict(batch)
     for name, (sign, offset_deg) in transforms.angles.items():
         if name not in batch:
@@ -866,9 +1047,13 @@ def _interleaved(features: tf.Tensor) -> tf.Tensor:
 
 
 def _first_frame(frames: tf.Tensor, sequence_frames: int, key: tf.Tensor) -> tf.Tensor:
-    """Where the first sequence starts: anywhere that leaves room for all sequences; int32 of the shape of `frames`."""
+    """Where the first sequence starts: anywhere that leaves room for all sequences; int32 of the
+    shape of `frames`."""
     spare = tf.where(frames >= sequence_frames, frames % sequence_frames, 0)
-    return tf.cast(tf.random.stateless_uniform(tf.shape(frames), key) * tf.cast(spare + 1, tf.float32), tf.int32)
+    return tf.cast(
+        tf.random.stateless_uniform(tf.shape(frames), key) * tf.cast(spare + 1, tf.float32),
+        tf.int32,
+    )
 
 
 def _key(seed: int, number: tf.Tensor, what: tf.Tensor | int) -> tf.Tensor:
@@ -878,7 +1063,9 @@ def _key(seed: int, number: tf.Tensor, what: tf.Tensor | int) -> tf.Tensor:
 
 def _checked(shards: Sequence[Path]) -> list[str]:
     if not shards:
-        raise DataError("No TFRecord shard found. Run `python batch_feature_extraction.py <task-id>` first.")
+        raise DataError(
+            "No TFRecord shard found. Run `python batch_feature_extraction.py <task-id>` first."
+        )
     paths = sorted(map(str, shards))
     _remember(paths)
     return paths
@@ -895,9 +1082,11 @@ def _fits_in_memory(paths: list[str]) -> bool:
     if needed <= _MEMORY_SHARE * free:
         return True
     logger.warning(
-        "The training features take %.1f GB, but only %.1f GB of memory are free: they are read from disk in each "
-        "pass (`pipeline.cache`).", needed / 1e9, free / 1e9,
-    )  # fmt: skip
+        "The training features take %.1f GB, but only %.1f GB of memory are free: they are read"
+        " from disk in each pass (`pipeline.cache`).",
+        needed / 1e9,
+        free / 1e9,
+    )
     return False
 
 
@@ -905,7 +1094,9 @@ def _free_bytes() -> float:
     """Memory that can be used without swapping; without limit where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+        return next(
+            float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")
+        )
     except (OSError, StopIteration, ValueError):
         return float("inf")
 

@@ -1,4 +1,5 @@
-"""Figures that every system draws: learning curves. Object interface of matplotlib, its default style, no window."""
+"""Figures that every system draws: learning curves. Object interface of matplotlib, its default
+style, no window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Panel:
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Makes an empty figure of a size in inches that is drawn without a window, whatever the user's matplotlibrc."""
+    """Makes an empty figure of a size in inches that is drawn without a window, whatever the user's
+    matplotlibrc."""
     rcdefaults()
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -108,7 +110,8 @@ def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Pan
 
 
 def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel: Panel) -> None:
-    """Draws one panel of learning curves on axes; lines end with a dot, so that a first epoch is seen too."""
+    """Draws one panel of learning curves on axes; lines end with a dot, so that a first epoch is
+    seen too."""
     for number, curve in enumerate(panel.curves):
         if curve.name not in history:
             continue

@@ -1,12 +1,14 @@
-"""From probabilities per frame to events: thresholds, median filter, contiguous regions, double thresholds.
+"""From probabilities per frame to events: thresholds, median filter, contiguous regions, double
+thresholds.
 
-Frames are half-open everywhere, [onset, offset), except in `detect_published`, which keeps the published form.
+Frames are half-open everywhere, [onset, offset), except in `detect_published`, which keeps the
+published form.
 
 References:
-    Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE 2019
-    baseline systems", 2019, arXiv:1904.03476.
-    Serizel et al., "Large-scale weakly labeled semi-supervised sound event detection in domestic environments", DCASE
-    2018, arXiv:1807.10501.
+    Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial
+    localization: DCASE 2019 baseline systems", 2019, arXiv:1904.03476. Serizel et al., "Large-scale
+    weakly labeled semi-supervised sound event detection in domestic environments", DCASE 2018,
+    arXiv:1807.10501.
 """
 
 from collections.abc import Sequence
@@ -44,12 +46,16 @@ def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray
     if len(values) == 0:
         return values
     if (windows < 1).any() or (windows % 2 == 0).any():
-        raise ValueError(f"Expected: an odd number of frames from 1 on. Received: {np.unique(windows).tolist()}.")
+        raise ValueError(
+            f"Expected: an odd number of frames from 1 on. Received: {np.unique(windows).tolist()}."
+        )
     filtered = np.empty_like(values)
     for window in np.unique(windows):
         chosen = windows == window
         source = values[:, chosen]
-        filtered[:, chosen] = _filter_activity(source, window) if values.dtype == bool else _filter(source, window)
+        filtered[:, chosen] = (
+            _filter_activity(source, window) if values.dtype == bool else _filter(source, window)
+        )
     return filtered
 
 
@@ -75,7 +81,9 @@ def regions(activity: np.ndarray) -> np.ndarray:
     Returns:
         int64 (n, 3) = class, onset frame, offset frame (exclusive), ordered by class and onset.
     """
-    edges = np.diff(np.pad(np.asarray(activity, bool).astype(np.int8), ((1, 1), (0, 0))), axis=0).T  # (K, T + 1)
+    edges = np.diff(
+        np.pad(np.asarray(activity, bool).astype(np.int8), ((1, 1), (0, 0))), axis=0
+    ).T  # (K, T + 1)
     classes, onsets = np.nonzero(edges == 1)
     return np.stack([classes, onsets, np.nonzero(edges == -1)[1]], axis=1)
 
@@ -87,7 +95,8 @@ def runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def to_activity(events: np.ndarray, n_frames: int, n_classes: int) -> np.ndarray:
-    """Draws regions (n, 3) = class, onset frame, offset frame (exclusive) as activity, bool (T, K)."""
+    """Draws regions (n, 3) = class, onset frame, offset frame (exclusive) as activity, bool (T,
+    K)."""
     activity = np.zeros((n_frames, n_classes), bool)
     for k, onset, offset in np.asarray(events, np.int64).reshape(-1, 3).tolist():
         activity[max(onset, 0) : offset, k] = True
@@ -95,12 +104,18 @@ def to_activity(events: np.ndarray, n_frames: int, n_classes: int) -> np.ndarray
 
 
 def detect_half_open(
-    curve: np.ndarray, high: float, low: float | None = None, *, smooth_frames: int = 0, salt_frames: int = 0
+    curve: np.ndarray,
+    high: float,
+    low: float | None = None,
+    *,
+    smooth_frames: int = 0,
+    salt_frames: int = 0,
 ) -> np.ndarray:
     """Finds the active stretches of one class by two thresholds, half-open throughout.
 
-    A stretch holds a frame above `high` and reaches as far as the curve is not below `low`. Gaps of up to
-    `smooth_frames` frames are then closed, and stretches of up to `salt_frames` frames dropped.
+    A stretch holds a frame above `high` and reaches as far as the curve is not below `low`. Gaps of
+    up to `smooth_frames` frames are then closed, and stretches of up to `salt_frames` frames
+    dropped.
 
     Args:
         curve: probabilities (T,).
@@ -125,14 +140,19 @@ def detect_half_open(
 
 
 def detect_published(
-    curve: np.ndarray, high: float, low: float | None = None, *, smooth_frames: int = 1, salt_frames: int = 0
+    curve: np.ndarray,
+    high: float,
+    low: float | None = None,
+    *,
+    smooth_frames: int = 1,
+    salt_frames: int = 0,
 ) -> np.ndarray:
     """Finds the active stretches of one class as the published code does.
 
-    Without `low` the second number of a pair is the last active frame, with `low` the first frame below it (the last
-    frame above `high` where that one is itself below `low`). Pairs are joined when the next begins at most
-    `smooth_frames` after the last end, and dropped when they span at most `salt_frames`; so single frames go, without
-    `low`, even for 0.
+    Without `low` the second number of a pair is the last active frame, with `low` the first frame
+    below it (the last frame above `high` where that one is itself below `low`). Pairs are joined
+    when the next begins at most `smooth_frames` after the last end, and dropped when they span at
+    most `salt_frames`; so single frames go, without `low`, even for 0.
 
     Args:
         curve: probabilities (T,).
@@ -152,8 +172,11 @@ def detect_published(
     return _join_and_drop(begins, ends, smooth_frames, salt_frames)
 
 
-def _widen(curve: np.ndarray, begins: np.ndarray, lasts: np.ndarray, low: float) -> tuple[np.ndarray, np.ndarray]:
-    """Moves begins back to just behind the frame below `low`, and the last frames on to the first one below it."""
+def _widen(
+    curve: np.ndarray, begins: np.ndarray, lasts: np.ndarray, low: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves begins back to just behind the frame below `low`, and the last frames on to the first
+    one below it."""
     below = np.concatenate([[-1], np.flatnonzero(curve < low), [len(curve)]])
     before = below[np.searchsorted(below, begins, side="right") - 1]
     return before + 1, below[np.searchsorted(below, lasts, side="left")]
@@ -176,16 +199,19 @@ def level_scores(
     salt_frames: int = 0,
     published: bool = False,
 ) -> np.ndarray:
-    """Computes scores of one class whose stretches above a threshold are those that the detection by it finds.
+    """Computes scores of one class whose stretches above a threshold are those that the detection
+    by it finds.
 
-    `low` follows the threshold in its ratio to `high`. The stretches of a lower threshold then contain those of a
-    higher one: widening, closing gaps and dropping what is short all keep to that order. So one score for each frame
-    holds the stretches of all thresholds: the highest threshold below which the frame lies in one.
+    `low` follows the threshold in its ratio to `high`. The stretches of a lower threshold then
+    contain those of a higher one: widening, closing gaps and dropping what is short all keep to
+    that order. So one score for each frame holds the stretches of all thresholds: the highest
+    threshold below which the frame lies in one.
 
     Args:
         curve: probabilities (T,), not negative.
         high: see `detect_half_open`.
-        low: as well; above `high` (`published` alone) the stretches are not nested, and the scores approximate.
+        low: as well; above `high` (`published` alone) the stretches are not nested, and the scores
+            approximate.
         smooth_frames: as well.
         salt_frames: as well.
         published: stretches are those of `detect_published`.
@@ -202,17 +228,24 @@ def level_scores(
     if ratio is not None and ratio > 1:
         for limit, threshold in zip(limits, below, strict=True):
             for onset, offset in detect(
-                curve, threshold, ratio * threshold, smooth_frames=smooth_frames, salt_frames=salt_frames
+                curve,
+                threshold,
+                ratio * threshold,
+                smooth_frames=smooth_frames,
+                salt_frames=salt_frames,
             ):
                 scores[onset:offset] = limit
         return scores
-    for number, onset, offset in _all_stretches(curve, below, ratio, smooth_frames, salt_frames, published).tolist():
+    for number, onset, offset in _all_stretches(
+        curve, below, ratio, smooth_frames, salt_frames, published
+    ).tolist():
         scores[onset:offset] = limits[number]
     return scores
 
 
 def _changes(curve: np.ndarray, ratio: float | None) -> np.ndarray:
-    """The high thresholds at which stretches change, rising: from each value on it is exceeded no more."""
+    """The high thresholds at which stretches change, rising: from each value on it is exceeded no
+    more."""
     exceeded = np.unique(curve)
     if ratio is None:
         return exceeded[exceeded > 0]  # no threshold is negative
@@ -223,14 +256,24 @@ def _changes(curve: np.ndarray, ratio: float | None) -> np.ndarray:
 
 
 def _all_stretches(
-    curve: np.ndarray, thresholds: np.ndarray, ratio: float | None, smooth: int, salt: int, published: bool
+    curve: np.ndarray,
+    thresholds: np.ndarray,
+    ratio: float | None,
+    smooth: int,
+    salt: int,
+    published: bool,
 ) -> np.ndarray:
-    """Detects at all thresholds (U,) at once: (n, 3) = number of the threshold, onset, offset, ordered by the first."""
+    """Detects at all thresholds (U,) at once: (n, 3) = number of the threshold, onset, offset,
+    ordered by the first."""
     held = curve[:, None] > thresholds  # (T, U)
     if ratio is not None:
         held = curve[:, None] >= ratio * thresholds * (1 - _ROUNDING)
     found = regions(held)
-    peaks = np.maximum.reduceat(np.append(curve, -np.inf), found[:, 1:].reshape(-1))[::2] if len(found) else np.zeros(0)
+    peaks = (
+        np.maximum.reduceat(np.append(curve, -np.inf), found[:, 1:].reshape(-1))[::2]
+        if len(found)
+        else np.zeros(0)
+    )
     found = found[peaks > thresholds[found[:, 0]]]
     if published and ratio is None:
         found = found - [0, 0, 1]  # the published form ends at the last active frame
@@ -239,12 +282,15 @@ def _all_stretches(
     number, onset, offset = found.T
     new = np.r_[True, (np.diff(number) != 0) | (onset[1:] - offset[:-1] > smooth)]
     first = np.flatnonzero(new)
-    joined = np.stack([number[first], onset[first], offset[np.append(first[1:], len(found)) - 1]], axis=1)
+    joined = np.stack(
+        [number[first], onset[first], offset[np.append(first[1:], len(found)) - 1]], axis=1
+    )
     return joined[joined[:, 2] - joined[:, 1] > salt]
 
 
 def repeat_frames(values: np.ndarray, stride: int, n_frames: int) -> np.ndarray:
-    """Brings pooled frames (T', K) back to the rate of the features: each repeated, the last one held, (n_frames, K).
+    """Brings pooled frames (T', K) back to the rate of the features: each repeated, the last one
+    held, (n_frames, K).
 
     Raises:
         ValueError: there is no frame to hold.

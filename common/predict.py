@@ -3,7 +3,8 @@
     python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--fold NAME]
     ... | python predict.py RUN_DIRECTORY --live [--format s16le|f32le] [--rate HZ]
 
-Recordings may have any length and sample rate. Each gets a table of events, the same and more as JSON, and a figure.
+Recordings may have any length and sample rate. Each gets a table of events, the same and more as
+JSON, and a figure.
 """
 
 import argparse
@@ -55,7 +56,9 @@ def _run(arguments: Sequence[str]) -> None:
             check_channels(FileSource.open(path), predictor.channels)
 
     def predict(path: Path) -> None:
-        logger.info("%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run))
+        logger.info(
+            "%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run)
+        )
 
     do_each(options.audio, predict)
 
@@ -84,32 +87,63 @@ def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> An
 def _check(options: argparse.Namespace) -> None:
     """Raises ConfigError where options do not fit together."""
     if options.live == bool(options.audio):
-        raise ConfigError("Expected: sound files, or --live for audio from a pipe. Received: both, or none.")
-    only_live = [name for name in ("rate", "format", "channels") if getattr(options, name) is not None]
+        raise ConfigError(
+            "Expected: sound files, or --live for audio from a pipe. Received: both, or none."
+        )
+    only_live = [
+        name for name in ("rate", "format", "channels") if getattr(options, name) is not None
+    ]
     if not options.live and (only_live or options.json):
-        raise ConfigError(f"--{(only_live or ['json'])[0]} belongs to --live: files say it themselves.")
+        raise ConfigError(
+            f"--{(only_live or ['json'])[0]} belongs to --live: files say it themselves."
+        )
     for name in ("rate", "channels"):
         if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ConfigError(f"--{name}: expected a number above 0. Received: {getattr(options, name)}.")
+            raise ConfigError(
+                f"--{name}: expected a number above 0. Received: {getattr(options, name)}."
+            )
     options.format = options.format or "s16le"
     names = [path.stem for path in options.audio]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"Recordings are told apart by name. Received: {', '.join(twice)} more than once.")
+        raise ConfigError(
+            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="predict.py", description="Predicts the events of recordings, or of a pipe.")
+    parser = argparse.ArgumentParser(
+        prog="predict.py", description="Predicts the events of recordings, or of a pipe."
+    )
     parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
-    parser.add_argument("audio", type=Path, nargs="*", metavar="AUDIO", help="sound files of any length and rate")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory")
-    parser.add_argument("--fold", metavar="NAME", help="this fold alone (default: the mean of all folds)")
+    parser.add_argument(
+        "audio", type=Path, nargs="*", metavar="AUDIO", help="sound files of any length and rate"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
+    )
+    parser.add_argument(
+        "--fold", metavar="NAME", help="this fold alone (default: the mean of all folds)"
+    )
     live = parser.add_argument_group("audio from a pipe")
-    live.add_argument("--live", action="store_true", help="read raw samples from standard input, print events")
-    live.add_argument("--format", choices=["s16le", "f32le"], help="of the samples, little endian (default s16le)")
-    live.add_argument("--rate", type=int, metavar="HZ", help="their sample rate (default: the model's)")
-    live.add_argument("--channels", type=int, metavar="N", help="their channels (default: the model's; 1 for mono)")
-    live.add_argument("--json", action="store_true", help="print JSON, one object a line, in place of columns")
+    live.add_argument(
+        "--live", action="store_true", help="read raw samples from standard input, print events"
+    )
+    live.add_argument(
+        "--format", choices=["s16le", "f32le"], help="of the samples, little endian (default s16le)"
+    )
+    live.add_argument(
+        "--rate", type=int, metavar="HZ", help="their sample rate (default: the model's)"
+    )
+    live.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help="their channels (default: the model's; 1 for mono)",
+    )
+    live.add_argument(
+        "--json", action="store_true", help="print JSON, one object a line, in place of columns"
+    )
     return parser
 
 

@@ -10,7 +10,10 @@ import numpy as np
 from common.errors import DataError
 from common.files import is_file_name
 
-_REMEDY = "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>` again."
+_REMEDY = (
+    "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>`"
+    " again."
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +25,13 @@ class Prediction:
         frames: feature frames of the recording, without padding.
         labelled: whether the record holds labels.
         events: the recording's events as stored in its record, (events, columns of the family).
-        targets: {output: (frames of the output, width)}, without padding; (width,) for labels of the whole recording.
-        outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs without a time axis,
-            the largest value of each where the recording is longer than one sequence. A network that answers for whole
-            pools of frames alone gives fewer frames than the targets have: those at the end of a recording lack, those
-            at the end of a sequence before are held.
+        targets: {output: (frames of the output, width)}, without padding; (width,) for labels of
+            the whole recording.
+        outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs
+            without a time axis, the largest value of each where the recording is longer than one
+            sequence. A network that answers for whole pools of frames alone gives fewer frames than
+            the targets have: those at the end of a recording lack, those at the end of a sequence
+            before are held.
     """
 
     name: str
@@ -41,8 +46,8 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
     """Predicts recordings one by one: only one is in memory at a time.
 
     Args:
-        model: from (sequences, T, F, C), or audio (sequences, S, C), to {output: (sequences, T', width) or (sequences,
-            width)}.
+        model: from (sequences, T, F, C), or audio (sequences, S, C), to {output: (sequences, T',
+            width) or (sequences, width)}.
         recordings: elements of `common.pipeline.evaluation_stream`.
 
     Yields:
@@ -60,9 +65,16 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
             frames=frames,
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
-            targets={name: _joined(value, frames, sequence_frames) for name, value in element["targets"].items()},
-            # Under a strategy of TensorFlow each device predicts all sequences, and the results are joined.
-            outputs={name: _joined(value[: len(features)], frames, sequence_frames) for name, value in outputs.items()},
+            targets={
+                name: _joined(value, frames, sequence_frames)
+                for name, value in element["targets"].items()
+            },
+            # Under a strategy of TensorFlow each device predicts all sequences, and the results are
+            # joined.
+            outputs={
+                name: _joined(value[: len(features)], frames, sequence_frames)
+                for name, value in outputs.items()
+            },
         )
 
 
@@ -70,12 +82,15 @@ def _name(element: Mapping) -> str:
     """The name of a recording, which is going to be that of files."""
     name = bytes(np.asarray(element["name"]).item()).decode("utf-8", "replace")
     if not is_file_name(name):
-        raise DataError(f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {_REMEDY}")
+        raise DataError(
+            f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {_REMEDY}"
+        )
     return name
 
 
 def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
-    """Joins (sequences, T', width) in time without the padding after so many frames; reduces (sequences, width)."""
+    """Joins (sequences, T', width) in time without the padding after so many frames; reduces
+    (sequences, width)."""
     array = np.asarray(sequences)
     if array.ndim == 2:
         return array.max(axis=0)  # (width,): what occurs in any part occurs in the recording
@@ -84,7 +99,9 @@ def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
     missing = sequence_frames // stride - n_given
     if len(array) > 1 and missing:
         held = np.repeat(array[:, -1:], missing, axis=1)
-        array = np.concatenate([array, held], axis=1)  # (sequences, sequence_frames // stride, width)
+        array = np.concatenate(
+            [array, held], axis=1
+        )  # (sequences, sequence_frames // stride, width)
     joined = array.reshape(-1, *array.shape[2:])
     given = len(joined) - (missing if len(array) > 1 else 0)  # the last sequence is not lengthened
     return joined[: min(-(-frames // stride), given)]  # (kept, width)

@@ -1,4 +1,5 @@
-"""What is written for a recording: a table of its events, JSON with what was heard frame by frame, and a figure."""
+"""What is written for a recording: a table of its events, JSON with what was heard frame by frame,
+and a figure."""
 
 import json
 import math
@@ -30,7 +31,8 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         One line that says what was found.
 
     Raises:
-        DataError: the recording cannot be used, or a file not written; no file of the recording is left half-done.
+        DataError: the recording cannot be used, or a file not written; no file of the recording is
+            left half-done.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
     listener, events = predictor.listen(is_converted=True), list[Event]()
@@ -53,7 +55,10 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         save_figure(listener.figure(events, source.path.name), picture)
         write_text(table, format_events(events, predictor))
     found = sorted({event.label for event in events})
-    return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({', '.join(found) or 'none'}) -> {target}.*"
+    return (
+        f"{source.path}: {len(events)} events in {duration_s:.1f} s ({', '.join(found) or 'none'})"
+        f" -> {target}.*"
+    )
 
 
 class _Track:
@@ -82,7 +87,8 @@ class _Track:
 
 
 def _hundredths(angle_deg: float) -> float:
-    """An angle cut towards zero, as files of whole degrees cut it: cut again, it gives what they hold."""
+    """An angle cut towards zero, as files of whole degrees cut it: cut again, it gives what they
+    hold."""
     return math.trunc(angle_deg * 100 + math.copysign(1e-6, angle_deg)) / 100
 
 
@@ -95,7 +101,10 @@ def fields(event: Event, predictor: Predictor) -> list[Any]:
     """An event as numbers and text of the columns: seconds to a microsecond, degrees to a tenth."""
     values = [round(event.onset_s, 6), round(event.offset_s, 6), event.label, round(event.score, 4)]
     angles = [event.azimuth_deg, event.elevation_deg] if predictor.has_directions else []
-    return [*values, *(None if angle is None else round(float(np.float64(angle)) + 0.0, 1) for angle in angles)]
+    return [
+        *values,
+        *(None if angle is None else round(float(np.float64(angle)) + 0.0, 1) for angle in angles),
+    ]
 
 
 def format_events(events: Iterable[Event], predictor: Predictor) -> str:

@@ -1,7 +1,8 @@
-"""Runs the models of a run over audio that comes in blocks, and collects what a family's decoder makes of it.
+"""Runs the models of a run over audio that comes in blocks, and collects what a family's decoder
+makes of it.
 
-A recording goes through as a stream: audio, features, windows of frames, outputs, events. Nothing as long as the
-recording is held, so memory does not grow with it.
+A recording goes through as a stream: audio, features, windows of frames, outputs, events. Nothing
+as long as the recording is held, so memory does not grow with it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,9 +63,11 @@ class Decoder(Protocol):
     """Turns the outputs of one recording into events, window by window."""
 
     def push(self, window: Window, outputs: Outputs, duration_s: float) -> Heard:
-        """Takes in the outputs (T', ...) of the next window, of which the frames that count are wanted.
+        """Takes in the outputs (T', ...) of the next window, of which the frames that count are
+        wanted.
 
-        The recording lasts for `duration_s`, infinite where that is not known yet; what follows is padding.
+        The recording lasts for `duration_s`, infinite where that is not known yet; what follows is
+        padding.
         """
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
@@ -89,11 +92,12 @@ class Predictor:
         windows: what they see at once.
         least_frames: shorter windows are filled up to this.
         padding: mean of the features (F, C), which fills windows up; None: the last frame does.
-        context_frames: pieces of audio that a window needs beyond its frames; None: the models take features.
+        context_frames: pieces of audio that a window needs beyond its frames; None: the models take
+            features.
         has_directions: whether events have directions.
         new_decoder: makes what turns outputs into events.
-        draw: from a decoder, its events, the features of the first channel, the duration in seconds and a title to a
-            figure.
+        draw: from a decoder, its events, the features of the first channel, the duration in seconds
+            and a title to a figure.
     """
 
     classes: tuple[str, ...]
@@ -117,26 +121,33 @@ class Predictor:
         """Begins a recording.
 
         Args:
-            live: events are wanted as soon as they can be known, rather than many windows in one batch.
-            sample_rate_hz: rate of the arrays that will be fed, which are resampled; None: that of the models.
+            live: events are wanted as soon as they can be known, rather than many windows in one
+                batch.
+            sample_rate_hz: rate of the arrays that will be fed, which are resampled; None: that of
+                the models.
             is_converted: arrays come from `common.audio_stream.converted`, and need no check.
 
         Raises:
             ConfigError: no sample rate of sound.
         """
         rate_hz = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-        is_whole = isinstance(rate_hz, int | float | np.number) and not isinstance(rate_hz, bool) and rate_hz % 1 == 0
+        is_whole = (
+            isinstance(rate_hz, int | float | np.number)
+            and not isinstance(rate_hz, bool)
+            and rate_hz % 1 == 0
+        )
         if not is_whole or not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
             raise ConfigError(
-                f"`sample_rate_hz`: expected a whole number from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz. Received: "
-                f"{rate_hz!r}."
+                f"`sample_rate_hz`: expected a whole number from {LOWEST_RATE_HZ} to"
+                f" {HIGHEST_RATE_HZ} Hz. Received: {rate_hz!r}."
             )
         bins = self.windows.frames * len(self.models.mean)
         intake = None if is_converted else Intake(int(rate_hz), self.sample_rate_hz, self.channels)
         return Listener(self, 1 if live else max(1, _BINS_AT_ONCE // bins), intake)
 
     def warm_up(self) -> None:
-        """Runs the models once for each length of windows, so that the first ones take no longer than the others."""
+        """Runs the models once for each length of windows, so that the first ones take no longer
+        than the others."""
         for frames in self.windows.lengths:
             if self.context_frames is None:
                 self.models(np.zeros((1, frames, *self.models.mean.shape), np.float32))
@@ -173,8 +184,9 @@ class Listener:
         """Takes in the next samples, and returns what is known now.
 
         Args:
-            audio: (S, C), or (S,) for one channel, of the rate that the recording began with: floats in [-1, 1], or
-                integers of 16 or 32 bits, or 8 without a sign. Systems of one channel take the mean of any number.
+            audio: (S, C), or (S,) for one channel, of the rate that the recording began with:
+                floats in [-1, 1], or integers of 16 or 32 bits, or 8 without a sign. Systems of one
+                channel take the mean of any number.
 
         Raises:
             DataError: another shape or type, or values that are not finite or lie outside [-1, 1].
@@ -197,12 +209,20 @@ class Listener:
             DataError: there was no audio.
         """
         before = [] if self._intake is None else self._feed(self._intake.finish())
-        inputs, n_samples, framing = self._stream.finish(), self._stream.n_samples, self.predictor.framing
+        inputs, n_samples, framing = (
+            self._stream.finish(),
+            self._stream.n_samples,
+            self.predictor.framing,
+        )
         n_heard = -(-n_samples // framing.hop) - self.spectrogram.n_frames
         self.spectrogram.add(inputs["features"][:n_heard, ..., 0])
         self._take(inputs)
         n_frames = framing.n_frames(max(n_samples, framing.least))
-        return [*before, *self._decoded(self.duration_s), self.decoder.finish(n_frames, self.duration_s)]
+        return [
+            *before,
+            *self._decoded(self.duration_s),
+            self.decoder.finish(n_frames, self.duration_s),
+        ]
 
     def figure(self, events: Sequence[Event], title: str) -> Figure:
         """Draws what was heard."""
@@ -213,10 +233,13 @@ class Listener:
         self._frames = new if self._frames is None else np.concatenate([self._frames, new])
 
     def _decoded(self, duration_s: float) -> Iterator[Heard]:
-        """Decodes the windows that are ready; all that are left once the duration is known, not infinite any more."""
+        """Decodes the windows that are ready; all that are left once the duration is known, not
+        infinite any more."""
         ended = np.isfinite(duration_s)
         for window, frames in self._windows(ended):
-            if window.first * self.predictor.framing.hop < self._stream.n_samples:  # what follows is padding
+            if (
+                window.first * self.predictor.framing.hop < self._stream.n_samples
+            ):  # what follows is padding
                 self._waiting.append((window, self._filled(window, frames)))
             if len(self._waiting) == self._at_once:
                 yield from self._answers(duration_s)
@@ -231,7 +254,10 @@ class Listener:
             window = self.predictor.windows.next_after(self._last, known, ended)
             if window is None:
                 return
-            yield window, self._frames[window.start - self._base : window.stop - self._base + context]
+            yield (
+                window,
+                self._frames[window.start - self._base : window.stop - self._base + context],
+            )
             self._last = window
             self._frames = self._frames[window.start - self._base :]
             self._base = window.start
@@ -239,7 +265,9 @@ class Listener:
     def _answers(self, duration_s: float) -> Iterator[Heard]:
         """Runs the models over the windows that wait."""
         waiting, self._waiting = self._waiting, []
-        for _, group in groupby(waiting, key=lambda each: len(each[1])):  # the last one may be shorter
+        for _, group in groupby(
+            waiting, key=lambda each: len(each[1])
+        ):  # the last one may be shorter
             windows, inputs = zip(*group, strict=True)
             outputs = self.predictor.models(np.stack(inputs))
             for number, window in enumerate(windows):
@@ -247,7 +275,8 @@ class Listener:
                 yield self.decoder.push(window, of_window, duration_s)
 
     def _filled(self, window: Window, frames: np.ndarray) -> np.ndarray:
-        """Fills a window up, as the stream of an evaluation does: features (T, F, C), or samples (S, C)."""
+        """Fills a window up, as the stream of an evaluation does: features (T, F, C), or samples
+        (S, C)."""
         predictor = self.predictor
         starts_anew = window.start == 0 or not predictor.windows.overlap
         missing = predictor.least_frames - (window.stop - window.start) if starts_anew else 0
@@ -256,5 +285,7 @@ class Listener:
             return heard.reshape(-1, heard.shape[2])
         if missing <= 0:
             return frames
-        filling = frames[-1] if predictor.padding is None else predictor.padding.astype(frames.dtype)
+        filling = (
+            frames[-1] if predictor.padding is None else predictor.padding.astype(frames.dtype)
+        )
         return np.concatenate([frames, np.broadcast_to(filling, (missing, *frames.shape[1:]))])

@@ -1,7 +1,9 @@
-"""Several processes, on one machine or many, that train one model in step, each with its part of every batch; on JAX.
+"""Several processes, on one machine or many, that train one model in step, each with its part of
+every batch; on JAX.
 
-All of them run the same program: they predict the same recordings and decide by the scores of process 0, so that they
-stop and go on together. Only process 0 writes into the run's folder; the others work in copies that they throw away.
+All of them run the same program: they predict the same recordings and decide by the scores of
+process 0, so that they stop and go on together. Only process 0 writes into the run's folder; the
+others work in copies that they throw away.
 """
 
 import atexit
@@ -39,7 +41,8 @@ class Place(NamedTuple):
         return self.number == 0
 
     def part_of(self, batch: Any) -> Any:
-        """The rows of a joint batch, (B, ...), that this process reads: (B / n_processes, ...); B must be divisible."""
+        """The rows of a joint batch, (B, ...), that this process reads: (B / n_processes, ...); B
+        must be divisible."""
         rows = batch.shape[0] // self.n_processes
         return batch[self.number * rows : (self.number + 1) * rows]
 
@@ -58,13 +61,15 @@ def start(multi_host: MultiHostConfig) -> None:
     try:
         if multi_host.address and multi_host.process:
             _wait_for(multi_host.address)
-        keras.distribution.initialize(multi_host.address, multi_host.n_processes, multi_host.process)
+        keras.distribution.initialize(
+            multi_host.address, multi_host.n_processes, multi_host.process
+        )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
-            "The processes of `run.distribution: multi_host` did not find each other. Expected: "
-            "`run.multi_host.address` (host:port of process 0, which every machine can reach), `n_processes` and "
-            "`process`, another number for each; or a start by Slurm's `srun`. Received: "
-            f"{multi_host.model_dump()}: {error}"
+            "The processes of `run.distribution: multi_host` did not find each other. Expected:"
+            " `run.multi_host.address` (host:port of process 0, which every machine can reach),"
+            " `n_processes` and `process`, another number for each; or a start by Slurm's `srun`."
+            f" Received: {multi_host.model_dump()}: {error}"
         ) from error
     atexit.register(_leave)
     if not place().first:
@@ -86,14 +91,16 @@ def _wait_for(address: str) -> None:
 
 
 def _leave() -> None:
-    """Ends a process that fails at once: JAX would wait for the others, which wait for this one in their next step."""
+    """Ends a process that fails at once: JAX would wait for the others, which wait for this one in
+    their next step."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(2)
 
 
 def place() -> Place:
-    """The place of this process among those that train together; number 0 of 1 where it is alone."""
+    """The place of this process among those that train together; number 0 of 1 where it is
+    alone."""
     jax = sys.modules.get("jax")
     if jax is None or not jax.distributed.is_initialized():
         return ALONE
@@ -101,7 +108,8 @@ def place() -> Place:
 
 
 def agreed(values: Mapping[str, float]) -> dict[str, float]:
-    """The values of process 0: those of another machine may differ in the last digit, and decide otherwise.
+    """The values of process 0: those of another machine may differ in the last digit, and decide
+    otherwise.
 
     Returns when all processes have asked.
     """
@@ -116,7 +124,8 @@ def agreed(values: Mapping[str, float]) -> dict[str, float]:
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Path]:
-    """Lends every process a folder to go on in: process 0 the given one, the others copies, which are removed.
+    """Lends every process a folder to go on in: process 0 the given one, the others copies, which
+    are removed.
 
     Raises:
         DataError: the processes see different things in the folder.
@@ -144,30 +153,36 @@ def _copy(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _failing_together() -> Iterator[None]:
-    """Turns what JAX raises in a step without the other processes into an error that says what to do."""
+    """Turns what JAX raises in a step without the other processes into an error that says what to
+    do."""
     try:
         yield
     except RuntimeError as error:
         if place().n_processes == 1 or type(error).__name__ != "JaxRuntimeError":
             raise
         raise TrainingError(
-            f"A step that {place().n_processes} processes take together failed: {str(error).splitlines()[0]}. Where "
-            "another has ended, it said why. Run the same commands again: they go on after the last finished epoch."
+            f"A step that {place().n_processes} processes take together failed:"
+            f" {str(error).splitlines()[0]}. Where another has ended, it said why. Run the same"
+            " commands again: they go on after the last finished epoch."
         ) from error
 
 
 def _check_shared(folder: Path, mine: Path) -> None:
-    """Compares names and sizes of what each process found in the folder; returns when all have done so."""
+    """Compares names and sizes of what each process found in the folder; returns when all have done
+    so."""
     if place().n_processes == 1:
         return
     from jax.experimental import multihost_utils
 
     files = sorted(path for path in mine.rglob("*") if path.is_file())
     listed = "\n".join(f"{path.relative_to(mine)} {path.stat().st_size}" for path in files)
-    digests = multihost_utils.process_allgather(np.uint32(zlib.crc32(listed.encode())))  # (processes,)
+    digests = multihost_utils.process_allgather(
+        np.uint32(zlib.crc32(listed.encode()))
+    )  # (processes,)
     different = np.flatnonzero(digests != digests[0])
     if len(different):
         raise DataError(
-            f"Processes see different things in {folder}: {', '.join(map(str, different))} others than 0. Expected: an "
-            "`output_dir` that all machines share, under the same path, and no other job in it."
+            f"Processes see different things in {folder}: {', '.join(map(str, different))} others"
+            " than 0. Expected: an `output_dir` that all machines share, under the same path, and"
+            " no other job in it."
         )

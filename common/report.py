@@ -1,9 +1,10 @@
-"""The report of a run, `report.html` in its folder: settings, scores, curves and recordings on one page.
+"""The report of a run, `report.html` in its folder: settings, scores, curves and recordings on one
+page.
 
     python -m common.report RUN_DIRECTORY ... [--set KEY=VALUE]
 
-The page holds all that it shows, can be sent or kept alone, and loads nothing from elsewhere. What belongs to one
-family of systems is made by `<family>/report.py`:
+The page holds all that it shows, can be sent or kept alone, and loads nothing from elsewhere. What
+belongs to one family of systems is made by `<family>/report.py`:
 
     sections(task, folder)  scores, classes and recordings, as sections of the page
 
@@ -45,7 +46,9 @@ from common.terminal import typed_text
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
-NO_SCORES = "There are no scores: the recordings tested have no labels, or the run has not come to its end."
+NO_SCORES = (
+    "There are no scores: the recordings tested have no labels, or the run has not come to its end."
+)
 
 
 Numbers = dict[str, float | None]
@@ -70,7 +73,8 @@ def write_report(folder: Path, task: Any) -> Path:
 
     Args:
         folder: the run's directory.
-        task: the settings of the run, a `TaskConfig` of any family; its folders may be others than they were.
+        task: the settings of the run, a `TaskConfig` of any family; its folders may be others than
+            they were.
 
     Returns:
         Path of the page.
@@ -79,7 +83,9 @@ def write_report(folder: Path, task: Any) -> Path:
         CheckpointError: files of the run are missing or damaged.
         DataError: the page cannot be written.
     """
-    report, figures = (importlib.import_module(f"{task.family}.{module}") for module in ("report", "figures"))
+    report, figures = (
+        importlib.import_module(f"{task.family}.{module}") for module in ("report", "figures")
+    )
     environment = read_environment(folder)
     stages = dict(finished_stages(folder))
     sections = [
@@ -100,17 +106,21 @@ def write_report(folder: Path, task: Any) -> Path:
 
 
 def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
-    """Reads the settings of a run; `key=value` texts replace some, e.g. where the dataset is by now.
+    """Reads the settings of a run; `key=value` texts replace some, e.g. where the dataset is by
+    now.
 
     Raises:
         CheckpointError: there is no run.
         ConfigError: its settings are not understood any more.
     """
-    return check_task(merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}")
+    return check_task(
+        merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}"
+    )
 
 
 def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
-    """Checks that features, by name of the set, are those that a run learned from, see `check_data`.
+    """Checks that features, by name of the set, are those that a run learned from, see
+    `check_data`.
 
     Raises:
         CheckpointError: they are others.
@@ -123,18 +133,22 @@ def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
 
 
 def report_finished_run(folder: Path, task: Any) -> None:
-    """Writes the report of a run that has just ended; where that fails, the log says why, and the run stands."""
+    """Writes the report of a run that has just ended; where that fails, the log says why, and the
+    run stands."""
     try:
         logger.info("Report: %s", write_report(folder, task))
     except UserError as error:
         logger.warning(
-            "The run is complete, but its report cannot be written: %s Once that is mended: python -m common.report %s",
-            error, folder,
-        )  # fmt: skip
+            "The run is complete, but its report cannot be written: %s Once that is mended: python"
+            " -m common.report %s",
+            error,
+            folder,
+        )
 
 
 def shown(what: str, make: Callable[[], list[Block]]) -> list[Block]:
-    """Makes a part of the page, or says why it cannot be shown; the rest of the page does not depend on it."""
+    """Makes a part of the page, or says why it cannot be shown; the rest of the page does not
+    depend on it."""
     try:
         return make()
     except UserError as error:
@@ -176,13 +190,21 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
 def _training_title(name: str, stage: Mapping[str, Any]) -> str:
     title = f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}"
     scored = scored_epoch(stage)
-    return title if scored == stage["best_epoch"] else f"{title}; the model of epoch {scored} is scored"
+    return (
+        title
+        if scored == stage["best_epoch"]
+        else f"{title}; the model of epoch {scored} is scored"
+    )
 
 
 def confusion_table(
-    counts: np.ndarray, classes: Sequence[str], caption: str, write: Callable[[float], str] = "{:.0f}".format
+    counts: np.ndarray,
+    classes: Sequence[str],
+    caption: str,
+    write: Callable[[float], str] = "{:.0f}".format,
 ) -> Table:
-    """Makes a table of `common.metrics.confusion.count_confusions`, shaded by the share of each row.
+    """Makes a table of `common.metrics.confusion.count_confusions`, shaded by the share of each
+    row.
 
     Args:
         counts: (K + 1, K + 1).
@@ -200,8 +222,8 @@ def confusion_table(
 
 
 _CONFUSIONS_EXPLAINED = (
-    "Diagonal: found. Beside it: missed, while the class of the column was estimated without being there. Last row: "
-    "estimated though nothing was missed. Shades are shares of a row."
+    "Diagonal: found. Beside it: missed, while the class of the column was estimated without being"
+    " there. Last row: estimated though nothing was missed. Shades are shares of a row."
 )
 
 
@@ -209,7 +231,11 @@ def flat_scores(scores: Mapping[str, Any]) -> Numbers:
     """Scores by name; those of several definitions as "<definition> <name>"."""
     flat: Numbers = {}
     for name, value in scores.items():
-        flat |= {f"{name} {part}": score for part, score in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= (
+            {f"{name} {part}": score for part, score in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
     return flat
 
 
@@ -218,15 +244,21 @@ def _facts(
 ) -> dict[str, str]:
     """What ran, when, where, and how long."""
     trained_s = sum(
-        value or 0.0 for stage in stages.values() for name in ("training_s", "scoring_s")
+        value or 0.0
+        for stage in stages.values()
+        for name in ("training_s", "scoring_s")
         for value in stage["history"].get(name, [])
-    )  # fmt: skip
+    )
     written = datetime.fromtimestamp((folder / ENVIRONMENT).stat().st_mtime, UTC).isoformat()
     begun = [*environment["earlier"], environment][0]
     return {
         "System": f"{task.system} ({task.family})",
         "Date": f"{(begun.get('date') or written)[:16].replace('T', ' ')} UTC",
-        "Training": f"{len(stages)} stages, {_duration(trained_s)}" if len(stages) != 1 else _duration(trained_s),
+        "Training": (
+            f"{len(stages)} stages, {_duration(trained_s)}"
+            if len(stages) != 1
+            else _duration(trained_s)
+        ),
         "Seed": str(task.seed),
         "Code": environment["git_revision"] or "not from a checkout",
         "Python, platform": f"{environment['python']}, {environment['platform']}",
@@ -240,7 +272,9 @@ def _duration(seconds: float) -> str:
 
 
 def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> list[Block]:
-    settings = {key: value for key, value in task.model_dump(mode="json").items() if key != "description"}
+    settings = {
+        key: value for key, value in task.model_dump(mode="json").items() if key != "description"
+    }
     versions = {name: version for name, version in environment["versions"].items() if version}
     fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
     computing = {"computing": environment["computing"]} if environment["computing"] else {}
@@ -249,7 +283,8 @@ def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> 
 
 
 def _readable(value: Any) -> Any:
-    """Nested settings as text by key; lists of sections become sections by their names or numbers."""
+    """Nested settings as text by key; lists of sections become sections by their names or
+    numbers."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         value = {str(each.get("name", number)): each for number, each in enumerate(value)}
     if isinstance(value, dict):
@@ -265,14 +300,20 @@ def _numbers(folder: Path) -> list[Section]:
     flat = {row["label"]: flat_scores(row["scores"]) for row in scores["rows"]}
     tables = [_number_table("Lines of the table of scores", flat)]
     tables += [
-        _number_table(f"Classes: {row['label']}", row["classes"]) for row in scores["rows"] if row.get("classes")
+        _number_table(f"Classes: {row['label']}", row["classes"])
+        for row in scores["rows"]
+        if row.get("classes")
     ]
-    return [Section("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)]
+    return [
+        Section("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)
+    ]
 
 
 def _number_table(caption: str, lines: Mapping[str, Mapping[str, float | None]]) -> Table:
     names = list(dict.fromkeys(name for line in lines.values() for name in line))
-    body = [[label, *(number_text(line.get(name)) for name in names)] for label, line in lines.items()]
+    body = [
+        [label, *(number_text(line.get(name)) for name in names)] for label, line in lines.items()
+    ]
     return Table(caption, [["", *names], *body])
 
 
@@ -287,12 +328,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m common.report", description="Writes the report of runs again.")
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories")
+    parser = argparse.ArgumentParser(
+        prog="python -m common.report", description="Writes the report of runs again."
+    )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", type=typed_text,
+        "runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        type=typed_text,
         help="override a setting, e.g. dataset_dir where the recordings were moved",
-    )  # fmt: skip
+    )
     options = parser.parse_args(arguments)
     for run in options.runs:
         task = stored_task(run, options.overrides)

@@ -1,4 +1,5 @@
-"""Files that travel with the programs: params.yaml and its schema, in a checkout and pip-installed alike."""
+"""Files that travel with the programs: params.yaml and its schema, in a checkout and pip-installed
+alike."""
 
 from importlib import metadata
 from pathlib import Path
@@ -27,15 +28,21 @@ def packaged_file(name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(
-        f"A file of the project is missing. Expected: {name!r} at {' or '.join(map(str, candidates))}. "
-        f"Received: no such file. Install {DISTRIBUTION} again, or run from a complete checkout."
+        f"A file of the project is missing. Expected: {name!r} at"
+        f" {' or '.join(map(str, candidates))}. Received: no such file. Install {DISTRIBUTION}"
+        " again, or run from a complete checkout."
     )
 
 
 def _installed_files(name: str) -> list[Path]:
-    """Lists the places of `name` that pip noted down; the folder differs with --user, --target and --prefix."""
+    """Lists the places of `name` that pip noted down; the folder differs with --user, --target and
+    --prefix."""
     try:
         files = metadata.files(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return []
-    return [Path(str(file.locate())).resolve() for file in files if file.as_posix().endswith(f"{SHARED_FOLDER}/{name}")]
+    return [
+        Path(str(file.locate())).resolve()
+        for file in files
+        if file.as_posix().endswith(f"{SHARED_FOLDER}/{name}")
+    ]

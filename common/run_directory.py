@@ -20,7 +20,18 @@ from common.files import load_json, remove_temporaries, write_json, write_text
 from common.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
-PACKAGES = ("tensorflow", "keras", "jax", "torch", "numpy", "scipy", "librosa", "soundfile", "dcase_util", "sed_eval")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "numpy",
+    "scipy",
+    "librosa",
+    "soundfile",
+    "dcase_util",
+    "sed_eval",
+)
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
@@ -40,7 +51,8 @@ FREE_KEYS = (
 
 @dataclass(frozen=True)
 class Finished:
-    """What `FINISHED` must say; `chosen_epoch` only where the best model is not the one that is scored."""
+    """What `FINISHED` must say; `chosen_epoch` only where the best model is not the one that is
+    scored."""
 
     epochs: PositiveInt
     iterations_per_epoch: PositiveInt
@@ -78,7 +90,10 @@ class _Data:
 
 
 def open_run(
-    folder: Path, settings: Mapping[str, Any], command: list[str], computing: Mapping[str, Any] | None = None
+    folder: Path,
+    settings: Mapping[str, Any],
+    command: list[str],
+    computing: Mapping[str, Any] | None = None,
 ) -> Path:
     """Makes the folder of a run, or goes on in it if it belongs to the same settings.
 
@@ -86,10 +101,12 @@ def open_run(
         folder: `<output_dir>/<task-id>_<job-id>`.
         settings: the task's resolved settings, as plain values.
         command: the command line.
-        computing: backend, number formats and devices, see `common.distribution.describe`; None: unknown.
+        computing: backend, number formats and devices, see `common.distribution.describe`; None:
+            unknown.
 
     Returns:
-        The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and those before it.
+        The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and
+        those before it.
 
     Raises:
         CheckpointError: the folder belongs to a run with other settings.
@@ -110,7 +127,9 @@ def open_run(
     path = folder / ENVIRONMENT
     before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
-    write_json(path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier})
+    write_json(
+        path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier}
+    )
     return folder
 
 
@@ -140,7 +159,11 @@ def record_data(
     Raises:
         CheckpointError: the run began with other data.
     """
-    now = {"fingerprints": dict(fingerprints), "splits": dict(splits or {}), "models": dict(models or {})}
+    now = {
+        "fingerprints": dict(fingerprints),
+        "splits": dict(splits or {}),
+        "models": dict(models or {}),
+    }
     stored = check_data(folder, **now)
     noted = {kind: {**stored.get(kind, {}), **values} for kind, values in now.items()}
     noted = {kind: values for kind, values in noted.items() if values or kind == "fingerprints"}
@@ -154,7 +177,8 @@ def check_data(
     splits: Mapping[str, str] | None = None,
     models: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Checks that data are those that a run noted, see `record_data`; what it did not note is not compared.
+    """Checks that data are those that a run noted, see `record_data`; what it did not note is not
+    compared.
 
     Returns:
         What it noted, nothing for a run without the file.
@@ -164,8 +188,11 @@ def check_data(
     """
     path = folder / DATA
     stored = read_form(path, _Data) if path.exists() else {}
-    kinds = {"features of": ("fingerprints", fingerprints), "splits of": ("splits", splits),
-             "model to start from of stage": ("models", models)}  # fmt: skip
+    kinds = {
+        "features of": ("fingerprints", fingerprints),
+        "splits of": ("splits", splits),
+        "model to start from of stage": ("models", models),
+    }
     changed = [
         f"{what} {name}"
         for what, (kind, values) in kinds.items()
@@ -174,9 +201,9 @@ def check_data(
     ]
     if changed:
         raise CheckpointError(
-            f"{folder} was begun with other data. Expected: {', '.join(changed)} with the fingerprints in "
-            f"{path}. Received: others, so that recordings, labels, splits or versions have changed since. Choose "
-            "another job id, or delete the folder."
+            f"{folder} was begun with other data. Expected: {', '.join(changed)} with the"
+            f" fingerprints in {path}. Received: others, so that recordings, labels, splits or"
+            " versions have changed since. Choose another job id, or delete the folder."
         )
     return dict(stored)
 
@@ -192,14 +219,17 @@ def read_settings(folder: Path) -> dict:
         settings = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else error
-        raise CheckpointError(f"{path} cannot be read ({problem}): is {folder} a run directory?") from error
+        raise CheckpointError(
+            f"{path} cannot be read ({problem}): is {folder} a run directory?"
+        ) from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
     return settings
 
 
 def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
-    """Lists the settings that differ, `key: stored -> wanted`, save those that only say where a job runs."""
+    """Lists the settings that differ, `key: stored -> wanted`, save those that only say where a job
+    runs."""
     found = []
     for key in [*stored, *(key for key in wanted if key not in stored)]:
         if not prefix and key in FREE_KEYS:
@@ -213,7 +243,8 @@ def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]
 
 
 def environment(command: list[str]) -> dict[str, Any]:
-    """Describes what a run was made with: date, versions, machine, git revision and command line."""
+    """Describes what a run was made with: date, versions, machine, git revision and command
+    line."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -231,13 +262,20 @@ def environment(command: list[str]) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the code, with "-dirty" if files differ from it; None outside a git checkout."""
-    # Without optional locks: the index is not written, which a full disk or a job beside this one may forbid.
+    """The revision of the code, with "-dirty" if files differ from it; None outside a git
+    checkout."""
+    # Without optional locks: the index is not written, which a full disk or a job beside this one
+    # may forbid.
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
     try:
         revision, changes = (
-            subprocess.run([*git, *call], capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-            for call in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+            subprocess.run(
+                [*git, *call], capture_output=True, text=True, timeout=10, check=False
+            ).stdout.strip()
+            for call in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -253,7 +291,9 @@ def read_json(path: Path) -> Any:
     try:
         return load_json(path)
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}. Delete it and run the same command again.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. Delete it and run the same command again."
+        ) from error
 
 
 def read_form(path: Path, form: Any) -> Any:

@@ -1,4 +1,5 @@
-"""YAML that nobody vouches for: it runs no code, gives no key twice, and stands for no more than it says."""
+"""YAML that nobody vouches for: it runs no code, gives no key twice, and stands for no more than it
+says."""
 
 from typing import Any
 
@@ -15,14 +16,21 @@ class _StrictLoader(yaml.SafeLoader):
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
     merge_key = "tag:yaml.org,2002:merge"
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge_key]
+    keys = [
+        loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge_key
+    ]
     if len(set(keys)) < len(keys):
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        raise ValueError(f"line {node.start_mark.line + 1}: key given twice: {', '.join(repeated)}. Keep one of them")
+        raise ValueError(
+            f"line {node.start_mark.line + 1}: key given twice: {', '.join(repeated)}. Keep one of"
+            " them"
+        )
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
-_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+_StrictLoader.add_constructor(
+    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats
+)
 
 
 def read_yaml(text: str, fast: bool = False) -> Any:
@@ -30,22 +38,33 @@ def read_yaml(text: str, fast: bool = False) -> Any:
 
     Args:
         text: one document.
-        fast: for long lists: the parser in C where there is one, ten times faster; a key given twice counts once.
+        fast: for long lists: the parser in C where there is one, ten times faster; a key given
+            twice counts once.
 
     Raises:
-        ValueError: it is not YAML, asks for anything but plain values, or its aliases unfold to too many of them or to
-            themselves; says where.
+        ValueError: it is not YAML, asks for anything but plain values, or its aliases unfold to too
+            many of them or to themselves; says where.
     """
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text) if fast else _StrictLoader(text)
+        loader = (
+            getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text) if fast else _StrictLoader(text)
+        )
         node = loader.get_single_node()
         if node is not None and "*" in text and _unfolded(node, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
         content = None if node is None else loader.construct_document(node)
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
-    # The constructors of PyYAML let whatever they meet in `!!int ''`, `!!timestamp x` and the like pass.
-    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+    # The constructors of PyYAML let whatever they meet in `!!int ''`, `!!timestamp x` and the like
+    # pass.
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise ValueError(" ".join(str(error).split())) from error
     if is_too_deep(content):
         raise ValueError(TOO_DEEP)

@@ -33,14 +33,21 @@ class RunningStatistics:
         return cls(0, np.zeros(shape), np.zeros(shape))
 
     @classmethod
-    def from_arrays(cls, count: np.ndarray, mean: np.ndarray, m2: np.ndarray) -> "RunningStatistics":
+    def from_arrays(
+        cls, count: np.ndarray, mean: np.ndarray, m2: np.ndarray
+    ) -> "RunningStatistics":
         """Statistics from a file.
 
         Raises:
             ValueError: they cannot be those of any frames.
         """
         whole = count.shape == () and count.dtype.kind in "iu" and count >= 0
-        if not whole or mean.dtype != np.float64 or m2.dtype != np.float64 or mean.shape != m2.shape:
+        if (
+            not whole
+            or mean.dtype != np.float64
+            or m2.dtype != np.float64
+            or mean.shape != m2.shape
+        ):
             raise ValueError("expected a number of frames, and means and squares of one shape")
         if not (np.isfinite(mean).all() and np.isfinite(m2).all() and (m2 >= 0).all()):
             raise ValueError("expected finite means and squares that are not negative")
@@ -49,12 +56,16 @@ class RunningStatistics:
     def update(self, frames: np.ndarray) -> None:
         """Adds frames (T, F, C) of any float type."""
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            block = frames[start : start + _BLOCK_FRAMES].astype(np.float32, copy=False)  # (t, F, C)
+            block = frames[start : start + _BLOCK_FRAMES].astype(
+                np.float32, copy=False
+            )  # (t, F, C)
             mean = block.mean(axis=0)
             deviations = block - mean
             rest = deviations.mean(axis=0)  # what rounding took from the mean
             m2 = np.einsum("t...,t...->...", deviations, deviations)
-            self.merge(RunningStatistics(len(block), mean.astype(np.float64) + rest, m2.astype(np.float64)))
+            self.merge(
+                RunningStatistics(len(block), mean.astype(np.float64) + rest, m2.astype(np.float64))
+            )
 
     def merge(self, other: "RunningStatistics") -> None:
         """Adds the frames that `other` has seen."""
@@ -79,7 +90,9 @@ class RunningStatistics:
             DataError: no frame was seen.
         """
         if self.count == 0:
-            raise DataError("No features to compute mean and deviation from. Expected: at least one recording.")
+            raise DataError(
+                "No features to compute mean and deviation from. Expected: at least one recording."
+            )
         std = np.sqrt(self.m2 / max(self.count - ddof, 1))
         constant = std <= _CONSTANT * np.abs(self.mean)
         return self.mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32)

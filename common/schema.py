@@ -1,6 +1,6 @@
 """The JSON schema of `params.yaml`, with which editors complete and check it.
 
-    python -m common.schema params.schema.json
+python -m common.schema params.schema.json
 """
 
 import argparse
@@ -45,19 +45,28 @@ def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
         place = f"{family}.{name}"
         definitions[place] = _named(load_system(family, name).NetworkConfig, place, definitions)
         networks.append({"$ref": f"#/$defs/{place}"})
-    schema["properties"]["network"] = {"description": "sizes of the system's network", "anyOf": networks}
+    schema["properties"]["network"] = {
+        "description": "sizes of the system's network",
+        "anyOf": networks,
+    }
     parent = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
     schema["properties"]["inherits"] = parent
     return schema
 
 
 def _named(section: type[Section], place: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a section; its parts go into `definitions` under names that no other place has."""
+    """The schema of a section; its parts go into `definitions` under names that no other place
+    has."""
     text = json.dumps(section.model_json_schema()).replace('"#/$defs/', f'"#/$defs/{place}.')
     schema = json.loads(text)
     parts = schema.pop("$defs", {})
     classes = {part.__name__: part for part in _sections_in(section)}
-    definitions.update({f"{place}.{name}": _optional(_described(part, classes[name])) for name, part in parts.items()})
+    definitions.update(
+        {
+            f"{place}.{name}": _optional(_described(part, classes[name]))
+            for name, part in parts.items()
+        }
+    )
     return _optional(_described(schema, section))
 
 

@@ -1,4 +1,5 @@
-"""What a search found: a table of its trials, the best settings to paste into `params.yaml`, a figure."""
+"""What a search found: a table of its trials, the best settings to paste into `params.yaml`, a
+figure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,17 +54,27 @@ def trials_table(rows: Sequence[TrialRow], target: Target) -> list[list[str]]:
     """Makes the table: a row for each trial, in order; a column for each key."""
     keys = list(rows[0].values) if rows else []
     body = [
-        [str(row.number), row.state, "-" if row.score is None else f"{row.score:.4f}", row.run, *row.values.values()]
+        [
+            str(row.number),
+            row.state,
+            "-" if row.score is None else f"{row.score:.4f}",
+            row.run,
+            *row.values.values(),
+        ]
         for row in rows
     ]
     return [["trial", "state", target.metric, "run", *keys], *body]
 
 
 def best_settings(best: TrialRow, target: Target) -> str:
-    """Writes the settings of a trial as in a task of `params.yaml`, below a comment that says their score."""
+    """Writes the settings of a trial as in a task of `params.yaml`, below a comment that says their
+    score."""
     parts = [parse_overrides([f"{key}={value}"]) for key, value in best.values.items()]
     settings: dict[str, Any] = reduce(merge, parts, {})
-    return f"# {target.metric} {best.score:.4f}: {best.run}\n{yaml.safe_dump(settings, sort_keys=False)}"
+    return (
+        f"# {target.metric} {best.score:.4f}:"
+        f" {best.run}\n{yaml.safe_dump(settings, sort_keys=False)}"
+    )
 
 
 def search_figure(rows: Sequence[TrialRow], target: Target, space: Space) -> Figure:
@@ -75,7 +86,9 @@ def search_figure(rows: Sequence[TrialRow], target: Target, space: Space) -> Fig
     figure = new_figure(3.6 * columns, 3.2 * lines)
     axes = figure.add_subplot(lines, columns, 1)
     best = np.minimum.accumulate(scores) if target.mode == "min" else np.maximum.accumulate(scores)
-    axes.plot([row.number for row in finished], scores, "o", color="0.6", markersize=4, label="trial")
+    axes.plot(
+        [row.number for row in finished], scores, "o", color="0.6", markersize=4, label="trial"
+    )
     axes.step([row.number for row in finished], best, where="post", color="C0", label="best so far")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial", fontsize=9)
@@ -90,7 +103,9 @@ def search_figure(rows: Sequence[TrialRow], target: Target, space: Space) -> Fig
     return figure
 
 
-def _draw_key(axes: Axes, key: str, values: Range | Choice, tried: Sequence[str], scores: np.ndarray) -> None:
+def _draw_key(
+    axes: Axes, key: str, values: Range | Choice, tried: Sequence[str], scores: np.ndarray
+) -> None:
     places: list[float]
     if isinstance(values, Choice):
         places = [values.ends.index(each) for each in tried]

@@ -1,4 +1,5 @@
-"""What a search varies: keys of `params.yaml` with a range or a list of values, checked by the settings' own types."""
+"""What a search varies: keys of `params.yaml` with a range or a list of values, checked by the
+settings' own types."""
 
 import math
 import types
@@ -21,7 +22,8 @@ FORMS = "key=low:high, key=low:high:log or key=a,b,c"
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; `whole`: integers alone; `log`: even on a logarithmic scale."""
+    """Numbers from `low` to `high`, both included; `whole`: integers alone; `log`: even on a
+    logarithmic scale."""
 
     low: float
     high: float
@@ -45,7 +47,8 @@ Space = dict[str, Range | Choice]
 
 
 def parse_space(assignments: Sequence[str]) -> Space:
-    """Reads `--over` texts: `training.learning_rate=1e-4:1e-2:log`, `network.gru_units=[64],[128,128]`.
+    """Reads `--over` texts: `training.learning_rate=1e-4:1e-2:log`,
+    `network.gru_units=[64],[128,128]`.
 
     Raises:
         ConfigError: a text has another form, a key is given twice or cannot be searched over.
@@ -58,7 +61,10 @@ def parse_space(assignments: Sequence[str]) -> Space:
         if key in space:
             raise ConfigError(f"--over names `{key}` twice. Keep one of them.")
         if key.split(".")[0] in FIXED_KEYS:
-            raise ConfigError(f"--over: `{key}` must be the same in all trials. Give it with --set, or not at all.")
+            raise ConfigError(
+                f"--over: `{key}` must be the same in all trials. Give it with --set, or not at"
+                " all."
+            )
         is_range = ":" in values and not set(values) & set(",[{\"'")
         space[key] = _range(assignment, values) if is_range else _choice(assignment, values)
     return space
@@ -70,8 +76,12 @@ def _range(assignment: str, values: str) -> Range:
         bounds = float(low), float(high)
     except ValueError:
         bounds = math.nan, math.nan
-    if not (math.isfinite(bounds[1] - bounds[0]) and bounds[0] < bounds[1] and scale in ([], ["log"])):
-        raise ConfigError(f"--over expects two numbers, the lower one first: {FORMS}. Received: {assignment!r}.")
+    if not (
+        math.isfinite(bounds[1] - bounds[0]) and bounds[0] < bounds[1] and scale in ([], ["log"])
+    ):
+        raise ConfigError(
+            f"--over expects two numbers, the lower one first: {FORMS}. Received: {assignment!r}."
+        )
     if scale and bounds[0] <= 0:
         raise ConfigError(f"--over: a logarithmic range begins above 0. Received: {assignment!r}.")
     return Range(*bounds, log=bool(scale))
@@ -80,14 +90,17 @@ def _range(assignment: str, values: str) -> Range:
 def _choice(assignment: str, values: str) -> Choice:
     choices = tuple(map(as_yaml, parse_overrides([f"values=[{values}]"])["values"]))
     if len(set(choices)) < max(len(choices), 2):
-        raise ConfigError(f"--over expects at least two different values: {FORMS}. Received: {assignment!r}.")
+        raise ConfigError(
+            f"--over expects at least two different values: {FORMS}. Received: {assignment!r}."
+        )
     return Choice(choices)
 
 
 def checked_space(
     space: Space, sections: Mapping[str, type[Section]], check: Callable[[str], object]
 ) -> Space:
-    """Checks every end and every value by the settings themselves, and gives ranges of integers their type.
+    """Checks every end and every value by the settings themselves, and gives ranges of integers
+    their type.
 
     Args:
         space: from `parse_space`.
@@ -95,7 +108,8 @@ def checked_space(
         check: called with each `key=value`; raises what is wrong with it.
 
     Raises:
-        ConfigError: from `check`; or a range is given for what is no number, or broken bounds for integers.
+        ConfigError: from `check`; or a range is given for what is no number, or broken bounds for
+            integers.
     """
     checked: Space = {}
     for key, values in space.items():
@@ -105,14 +119,18 @@ def checked_space(
         for end in values.ends:
             check(f"{key}={end}")
         if isinstance(values, Range) and kind is None:
-            raise ConfigError(f"--over: `{key}` is no number. Expected: values, {key}=a,b,c. Received: a range.")
+            raise ConfigError(
+                f"--over: `{key}` is no number. Expected: values, {key}=a,b,c. Received: a range."
+            )
         checked[key] = values
     return checked
 
 
 def _whole(key: str, values: Range) -> Range:
     if not (values.low.is_integer() and values.high.is_integer()):
-        raise ConfigError(f"--over: `{key}` is an integer. Received: {values.low} to {values.high}.")
+        raise ConfigError(
+            f"--over: `{key}` is an integer. Received: {values.low} to {values.high}."
+        )
     return Range(int(values.low), int(values.high), values.log, whole=True)
 
 
@@ -149,4 +167,8 @@ def extracts(keys: Iterable[str]) -> bool:
 
 def as_yaml(value: Any) -> str:
     """A value on one line, as `--set` takes it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("\n").removesuffix("\n...")
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+        .removesuffix("\n")
+        .removesuffix("\n...")
+    )

@@ -1,4 +1,5 @@
-"""What settings mean, as their classes say it: in `description`, in a comment at the field, or under `Attributes`."""
+"""What settings mean, as their classes say it: in `description`, in a comment at the field, or
+under `Attributes`."""
 
 import ast
 import inspect
@@ -17,15 +18,24 @@ def meanings(section: type[Section]) -> dict[str, str]:
         section: the class.
 
     Returns:
-        Text by field, in one line; fields without any are missing. `None` is called `null`, as in YAML.
+        Text by field, in one line; fields without any are missing. `None` is called `null`, as in
+        YAML.
     """
     found: dict[str, str] = {}
     for base in reversed(section.__mro__):
         if issubclass(base, Section) and base is not Section:
-            found |= _attributes(base.__doc__ or "") | _comments(textwrap.dedent(inspect.getsource(base)))
-    described = {name: field.description for name, field in section.model_fields.items() if field.description}
+            found |= _attributes(base.__doc__ or "") | _comments(
+                textwrap.dedent(inspect.getsource(base))
+            )
+    described = {
+        name: field.description for name, field in section.model_fields.items() if field.description
+    }
     found |= described
-    return {name: re.sub(r"\bNone\b", "null", found[name]) for name in section.model_fields if name in found}
+    return {
+        name: re.sub(r"\bNone\b", "null", found[name])
+        for name in section.model_fields
+        if name in found
+    }
 
 
 def _attributes(docstring: str) -> dict[str, str]:
@@ -58,7 +68,9 @@ def _comments(source: str) -> dict[str, str]:
             first -= 1
             above.insert(0, lines[first].strip())
         beside = lines[last - 1][node.end_col_offset :].strip()
-        texts = [text.removeprefix("#").strip() for text in [*above, beside] if text.startswith("#")]
+        texts = [
+            text.removeprefix("#").strip() for text in [*above, beside] if text.startswith("#")
+        ]
         texts = [text for text in texts if not text.startswith("fmt:")]
         if texts:
             found[node.target.id] = _sentence(" ".join(texts))
@@ -66,7 +78,8 @@ def _comments(source: str) -> dict[str, str]:
 
 
 def _sentence(text: str) -> str:
-    """Begins a text with a capital letter, where it is no name of a value, and ends it with a point."""
+    """Begins a text with a capital letter, where it is no name of a value, and ends it with a
+    point."""
     begins_with_value = re.match(r"[a-z0-9_]+:|[a-z]+_", text) is not None
     text = text if begins_with_value else text[:1].upper() + text[1:]
     return text if text.endswith((".", "...")) else f"{text}."

@@ -1,8 +1,10 @@
-"""Where the arrays of each record lie in its shard, so that some frames of a recording can be read without the rest.
+"""Where the arrays of each record lie in its shard, so that some frames of a recording can be read
+without the rest.
 
-A shard is a TFRecord file of `tf.train.Example` messages, see `common.tfrecord`. Their framing and the wire format of
-protocol buffers are followed here without reading the arrays themselves, so that the index of gigabytes takes
-milliseconds. Checksums are not compared; whoever reads by an index lets `tf.data.TFRecordDataset` compare them once.
+A shard is a TFRecord file of `tf.train.Example` messages, see `common.tfrecord`. Their framing and
+the wire format of protocol buffers are followed here without reading the arrays themselves, so that
+the index of gigabytes takes milliseconds. Checksums are not compared; whoever reads by an index
+lets `tf.data.TFRecordDataset` compare them once.
 """
 
 import atexit
@@ -24,7 +26,10 @@ import numpy as np
 from common.tfrecord import ExampleSchema, damaged_shard
 from common.wire_format import Span, decode_varint, fields_in
 
-_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4  # of a record: its length, a checksum of that, the message, a checksum of that
+_LENGTH_BYTES, _CHECKSUM_BYTES = (
+    8,
+    4,
+)  # of a record: its length, a checksum of that, the message, a checksum of that
 _SPARE_BUFFERS = 8  # kept for the next batches; more are let go
 _SILENCE_S, _MOST_WAIT_S = 0.1, 5.0  # without a call, before the program ends
 _ALIGNMENT = 64  # TensorFlow takes an array that starts at a multiple of it without a copy
@@ -85,7 +90,8 @@ class Records:
         names: of the recordings, in the order of the shards.
         shard_of: int (N,), shard of each.
         offsets: by name of the array, int64 (N,), its first byte in that shard.
-        frames: by name of the array, int64 (N,), length of its first axis; only of those whose first axis is time.
+        frames: by name of the array, int64 (N,), length of its first axis; only of those whose
+            first axis is time.
         schema: the arrays.
     """
 
@@ -97,7 +103,9 @@ class Records:
     schema: ExampleSchema
 
     @classmethod
-    def find(cls, paths: Sequence[str], schema: ExampleSchema, wanted: Callable[[str], bool]) -> "Records":
+    def find(
+        cls, paths: Sequence[str], schema: ExampleSchema, wanted: Callable[[str], bool]
+    ) -> "Records":
         """Finds the wanted recordings.
 
         Args:
@@ -108,15 +116,24 @@ class Records:
         Raises:
             DataError: see `index_shard`.
         """
-        found = [[each for each in index_shard(Path(path), schema) if wanted(each.name)] for path in paths]
+        found = [
+            [each for each in index_shard(Path(path), schema) if wanted(each.name)]
+            for path in paths
+        ]
         records = [each for own in found for each in own]
         timed = [name for name, spec in schema.arrays.items() if spec.shape[:1] == (None,)]
         return cls(
             paths,
             [each.name for each in records],
             np.repeat(np.arange(len(paths)), [len(own) for own in found]),
-            {name: np.array([each.offsets[name] for each in records], np.int64) for name in schema.arrays},
-            {name: np.array([each.shapes[name][0] for each in records], np.int64) for name in timed},
+            {
+                name: np.array([each.offsets[name] for each in records], np.int64)
+                for name in schema.arrays
+            },
+            {
+                name: np.array([each.shapes[name][0] for each in records], np.int64)
+                for name in timed
+            },
             schema,
         )
 
@@ -131,7 +148,9 @@ class Records:
         shape = [size or 0 for size in spec.shape]
         stored = np.dtype(spec.dtype).newbyteorder("<")
         arrays = np.empty((len(self.names), *shape), stored)
-        for number, (shard, offset) in enumerate(zip(self.shard_of, self.offsets[name], strict=True)):
+        for number, (shard, offset) in enumerate(
+            zip(self.shard_of, self.offsets[name], strict=True)
+        ):
             read = np.fromfile(self.paths[shard], stored, int(np.prod(shape)), offset=int(offset))
             arrays[number] = read.reshape(shape)
         return arrays.astype(spec.dtype)
@@ -160,9 +179,13 @@ def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredReco
     for name, spec in schema.arrays.items():
         shapes[name] = tuple(_integers(content, values[f"{name}/shape"])) if spec.shape else ()
         offsets[name], end = _bytes(content, values[name])
-        n_bytes = math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize  # sizes are any, so no number of 64 bits
+        n_bytes = (
+            math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize
+        )  # sizes are any, so no number of 64 bits
         if not spec.has_shape(shapes[name]) or end - offsets[name] != n_bytes:
-            raise ValueError(f"{name!r} has the shape {shapes[name]} and {end - offsets[name]} bytes, not {spec}")
+            raise ValueError(
+                f"{name!r} has the shape {shapes[name]} and {end - offsets[name]} bytes, not {spec}"
+            )
     return StoredRecord(content[slice(*_bytes(content, values["name"]))].decode(), offsets, shapes)
 
 
@@ -185,7 +208,8 @@ def _integers(content: mmap.mmap, feature: Span) -> list[int]:
 
 
 class FrameReader:
-    """Reads frames of recordings from their shards straight into batches: one copy, and no more memory than these.
+    """Reads frames of recordings from their shards straight into batches: one copy, and no more
+    memory than these.
 
     Attributes:
         names: the arrays that it reads.
@@ -193,23 +217,31 @@ class FrameReader:
     """
 
     def __init__(
-        self, sides: Sequence[Records], sequence_frames: int, context_frames: Mapping[str, int] | None = None
+        self,
+        sides: Sequence[Records],
+        sequence_frames: int,
+        context_frames: Mapping[str, int] | None = None,
     ) -> None:
         """Prepares to read all arrays whose first axis is time.
 
         Args:
-            sides: records of the same recordings in the same order, each with other arrays; all arrays of a recording
-                have the same number of frames.
+            sides: records of the same recordings in the same order, each with other arrays; all
+                arrays of a recording have the same number of frames.
             sequence_frames: frames of each sequence, T.
-            context_frames: by name of the array, entries that a sequence and each recording have beyond its frames.
+            context_frames: by name of the array, entries that a sequence and each recording have
+                beyond its frames.
         """
         self.sides = list(sides)
         specs = {name: side.schema.arrays[name] for side in sides for name in side.frames}
         self.names, context = list(specs), context_frames or {}
         self.rows = {name: sequence_frames + context.get(name, 0) for name in specs}
         self._types = {name: np.dtype(spec.dtype).newbyteorder("<") for name, spec in specs.items()}
-        self._shapes = {name: tuple(size or 0 for size in spec.shape[1:]) for name, spec in specs.items()}
-        self._row_bytes = {name: self._types[name].itemsize * int(np.prod(self._shapes[name])) for name in specs}
+        self._shapes = {
+            name: tuple(size or 0 for size in spec.shape[1:]) for name, spec in specs.items()
+        }
+        self._row_bytes = {
+            name: self._types[name].itemsize * int(np.prod(self._shapes[name])) for name in specs
+        }
         self._buffers = {name: _Buffers() for name in specs}
         _end_calls_at_exit()
 
@@ -221,20 +253,32 @@ class FrameReader:
             starts: int (B,), first frame of each, within its recording.
 
         Returns:
-            Arrays (B, rows, ...) in the order of `names`; after its end, the last frame of a recording is repeated.
+            Arrays (B, rows, ...) in the order of `names`; after its end, the last frame of a
+            recording is repeated.
 
         Raises:
             DataError: a shard is missing or ends too early.
         """
         with _calls:
-            sizes = {name: (len(recordings), self.rows[name], self._row_bytes[name]) for name in self.names}
-            raw = {name: self._buffers[name].take(size) for name, size in sizes.items()}  # uint8 (B, T, frame's bytes)
+            sizes = {
+                name: (len(recordings), self.rows[name], self._row_bytes[name])
+                for name in self.names
+            }
+            raw = {
+                name: self._buffers[name].take(size) for name, size in sizes.items()
+            }  # uint8 (B, T, frame's bytes)
             for side in self.sides:
-                for place, (recording, start) in enumerate(zip(recordings.tolist(), starts.tolist(), strict=True)):
-                    self._read(side, recording, start, {name: raw[name][place] for name in side.frames})
+                for place, (recording, start) in enumerate(
+                    zip(recordings.tolist(), starts.tolist(), strict=True)
+                ):
+                    self._read(
+                        side, recording, start, {name: raw[name][place] for name in side.frames}
+                    )
             return [self._typed(name, raw[name]) for name in self.names]
 
-    def _read(self, side: Records, recording: int, start: int, targets: Mapping[str, np.ndarray]) -> None:
+    def _read(
+        self, side: Records, recording: int, start: int, targets: Mapping[str, np.ndarray]
+    ) -> None:
         """Fills uint8 (T, bytes of a frame) for each array of one sequence."""
         path = side.paths[side.shard_of[recording]]
         try:
@@ -265,7 +309,8 @@ def _fill(file: int, target: memoryview, offset: int) -> None:
 
 
 class _Buffers:
-    """Memory of batches that nobody holds any more, for the next ones: fresh pages would cost more than the copy."""
+    """Memory of batches that nobody holds any more, for the next ones: fresh pages would cost more
+    than the copy."""
 
     def __init__(self) -> None:
         self._free: deque[np.ndarray] = deque(maxlen=_SPARE_BUFFERS)
@@ -286,7 +331,8 @@ class _Buffers:
 
 
 class _Lease:
-    """Stands between memory and the arrays in it: all of them refer to this object, and none to one another."""
+    """Stands between memory and the arrays in it: all of them refer to this object, and none to one
+    another."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__
@@ -295,8 +341,8 @@ class _Lease:
 class _Calls:
     """Counts the calls in progress, and lets none begin any more once the program ends.
 
-    A thread of TensorFlow that calls Python while the interpreter is taken down never returns, and whoever waits for
-    it, e.g. the end of a stream, never does either.
+    A thread of TensorFlow that calls Python while the interpreter is taken down never returns, and
+    whoever waits for it, e.g. the end of a stream, never does either.
     """
 
     def __init__(self) -> None:
@@ -315,10 +361,13 @@ class _Calls:
             self._in_progress -= 1
 
     def end(self) -> None:
-        """Waits until streams that are still alive have filled their buffers, with errors, and call no more."""
+        """Waits until streams that are still alive have filled their buffers, with errors, and call
+        no more."""
         self._ended = True
         until_s = time.monotonic() + _MOST_WAIT_S
-        while time.monotonic() < until_s and (self._in_progress or time.monotonic() < self._last_s + _SILENCE_S):
+        while time.monotonic() < until_s and (
+            self._in_progress or time.monotonic() < self._last_s + _SILENCE_S
+        ):
             time.sleep(_SILENCE_S / 10)
 
 

@@ -1,4 +1,5 @@
-"""Files that count as recordings, by their suffix: one list for all families, of the formats that libsndfile reads."""
+"""Files that count as recordings, by their suffix: one list for all families, of the formats that
+libsndfile reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,8 @@ import soundfile
 
 from common.errors import DataError
 
-# Suffixes in use for the formats of libsndfile; what holds other data as a rule (.mat, .raw, .xi) is not among them.
+# Suffixes in use for the formats of libsndfile; what holds other data as a rule (.mat, .raw, .xi)
+# is not among them.
 _BY_FORMAT = {
     "AIFF": (".aiff", ".aif", ".aifc"),
     "AU": (".au", ".snd"),
@@ -28,7 +30,18 @@ _BY_FORMAT = {
     "W64": (".w64",),
     "WAV": (".wav", ".wave", ".bwf"),
 }
-_OTHER_SOUND = (".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".wv", ".ac3", ".mka")  # not of libsndfile
+_OTHER_SOUND = (
+    ".m4a",
+    ".aac",
+    ".wma",
+    ".mp4",
+    ".webm",
+    ".amr",
+    ".ape",
+    ".wv",
+    ".ac3",
+    ".mka",
+)  # not of libsndfile
 _SHOWN = 5  # names in a message
 
 
@@ -36,7 +49,9 @@ _SHOWN = 5  # names in a message
 def sound_suffixes() -> tuple[str, ...]:
     """Suffixes of the formats that the libsndfile of this machine reads, in small letters."""
     available = soundfile.available_formats()
-    return tuple(suffix for name, suffixes in _BY_FORMAT.items() if name in available for suffix in suffixes)
+    return tuple(
+        suffix for name, suffixes in _BY_FORMAT.items() if name in available for suffix in suffixes
+    )
 
 
 def is_sound(name: str | Path) -> bool:
@@ -48,12 +63,16 @@ def is_sound(name: str | Path) -> bool:
 def stem_of(name: str) -> str:
     """Name without the suffix of a recording; other dots belong to the name."""
     suffix = Path(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in (*sound_suffixes(), *_OTHER_SOUND) else name
+    return (
+        name.removesuffix(suffix) if suffix.lower() in (*sound_suffixes(), *_OTHER_SOUND) else name
+    )
 
 
 def list_sounds(folder: Path) -> tuple[list[str], list[str]]:
     """Lists the recordings of a folder by name, and its other files; hidden ones are neither."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir())
+    names = sorted(
+        entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir()
+    )
     sounds = [name for name in names if is_sound(name)]
     return sounds, [name for name in names if not is_sound(name)]
 
@@ -101,12 +120,17 @@ def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
             raise _ambiguous(folder, name, others)
         if others:
             renamed[name] = others[0]
-    paths = {name: folder / renamed.get(name, name) for name in wanted if name in present or name in renamed}
+    paths = {
+        name: folder / renamed.get(name, name)
+        for name in wanted
+        if name in present or name in renamed
+    }
     return FoundSounds(paths, renamed)
 
 
 def sound_path(folder: Path, name: str) -> Path:
-    """Path of a recording of a list, or of the one that differs from it in its suffix alone; see `find_sounds`.
+    """Path of a recording of a list, or of the one that differs from it in its suffix alone; see
+    `find_sounds`.
 
     Raises:
         DataError: several files could be meant.
@@ -115,7 +139,9 @@ def sound_path(folder: Path, name: str) -> Path:
     if path.is_file() or not is_sound(name):
         return path
     endings = {ending for suffix in sound_suffixes() for ending in (suffix, suffix.upper())}
-    others = sorted(each for ending in endings if (folder / (each := stem_of(name) + ending)).is_file())
+    others = sorted(
+        each for ending in endings if (folder / (each := stem_of(name) + ending)).is_file()
+    )
     if len(others) > 1:
         raise _ambiguous(folder, name, others)
     return folder / others[0] if others else path
@@ -123,5 +149,6 @@ def sound_path(folder: Path, name: str) -> Path:
 
 def _ambiguous(folder: Path, name: str, others: Sequence[str]) -> DataError:
     return DataError(
-        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. Move the others away."
+        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. Move"
+        " the others away."
     )

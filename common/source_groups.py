@@ -254,14 +254,15 @@ def check_deal(
             shown = ", ".join(f"{group.name} with {group.counts[name]}" for group in mine[:_SHOWN])
             more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
             lacking.append(
-                f"{name} has {len(mine)} group(s){enough} ({shown}{more} file(s)), none for {', '.join(absent)}"
+                f"{name} has {len(mine)} group(s){enough} ({shown}{more} file(s)), none for"
+                f" {', '.join(absent)}"
             )
     if lacking:
         more = f"; and {len(lacking) - _SHOWN} more class(es)" if len(lacking) > _SHOWN else ""
         raise DataError(
-            f"{where}: too few groups for the splits, since no group is in two of them. Expected: {len(splits)} groups "
-            f"or more of each class, for {', '.join(splits.values())}. Received: {'; '.join(lacking[:_SHOWN])}{more}. "
-            f"{remedy}"
+            f"{where}: too few groups for the splits, since no group is in two of them. Expected:"
+            f" {len(splits)} groups or more of each class, for {', '.join(splits.values())}."
+            f" Received: {'; '.join(lacking[:_SHOWN])}{more}. {remedy}"
         )
 
 
@@ -310,8 +311,8 @@ def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: st
     ]
     more = f"; and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
     return (
-        f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected: each group "
-        f"in one of them. Received: {'; '.join(listed)}{more}. {remedy}"
+        f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected:"
+        f" each group in one of them. Received: {'; '.join(listed)}{more}. {remedy}"
     )
 
 

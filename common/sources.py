@@ -1,9 +1,11 @@
-"""The files that examples were made of, as they were then, and whether the dataset of today still is the same.
+"""The files that examples were made of, as they were then, and whether the dataset of today still
+is the same.
 
-Features are made once and read by many trainings, so that they must be told from those of another dataset, of other
-labels and of other splits. A file is taken for the same without being read where size, time of modification, time of
-change and inode are those noted: no program can set the last two, so that a dataset unpacked with fixed times, or
-copied with its times, is read. A checksum of the content decides in all other cases, and always for files of labels.
+Features are made once and read by many trainings, so that they must be told from those of another
+dataset, of other labels and of other splits. A file is taken for the same without being read where
+size, time of modification, time of change and inode are those noted: no program can set the last
+two, so that a dataset unpacked with fixed times, or copied with its times, is read. A checksum of
+the content decides in all other cases, and always for files of labels.
 """
 
 import json
@@ -31,7 +33,9 @@ logger = logging.getLogger(__name__)
 
 # Facts that follow from the files of an example, which are compared themselves.
 MEASURED = ("samples", "sample_rate_hz")
-CHECKSUMS = "checksums.json"  # of files that were read to compare them, beside what was made of them
+CHECKSUMS = (  # of files that were read to compare them, beside what was made of them
+    "checksums.json"
+)
 # A file may change twice within the resolution of its times: those as young as this are read.
 _YOUNG_NS = 2_000_000_000
 _TOLD_BYTES = 200e6  # reading less takes no time that needs an explanation
@@ -48,9 +52,11 @@ class Item:
         group: what it belongs to (a split, a subset); shards and statistics never mix groups.
         sources: the files it is made of; when one changes, the example is made anew.
         payload: whatever the computing function needs.
-        fingerprint: stands for what the example is made of beside the files; when it changes, so does the example.
+        fingerprint: stands for what the example is made of beside the files; when it changes, so
+            does the example.
         facts: what else is known of it, as JSON; kept in the manifest, see `FeatureStore.facts`.
-        labels: those of `sources` that hold labels: small files, which are compared by their content.
+        labels: those of `sources` that hold labels: small files, which are compared by their
+            content.
     """
 
     name: str
@@ -89,7 +95,8 @@ class MadeOf(NamedTuple):
         name: of the example.
         fingerprint: see `Item.fingerprint`.
         files: as they were, in the order of `Item.sources`.
-        noted_ns: when this was noted; files that had changed just before may have changed again since, unnoticed.
+        noted_ns: when this was noted; files that had changed just before may have changed again
+            since, unnoticed.
     """
 
     name: str
@@ -102,21 +109,26 @@ _NOTE = TypeAdapter(list[tuple[str, str, list[SourceFile]]])
 
 
 class Checksums:
-    """Checksums of files; kept in a folder, so that an unchanged copy of a dataset is read once, not at each start."""
+    """Checksums of files; kept in a folder, so that an unchanged copy of a dataset is read once,
+    not at each start."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / CHECKSUMS
         self._stored = self._read()
         self._used: dict[str, int] = {}
 
-    def fits(self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True) -> bool:
-        """Compares the checksum of a file with an earlier one; a stored one is believed only where it agrees.
+    def fits(
+        self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True
+    ) -> bool:
+        """Compares the checksum of a file with an earlier one; a stored one is believed only where
+        it agrees.
 
         Args:
             path: the file.
             status: its size and times.
             crc32: the earlier checksum.
-            keep: whether to look it up and to keep it, for files that would be read again at each start.
+            keep: whether to look it up and to keep it, for files that would be read again at each
+                start.
 
         Raises:
             OSError: the file cannot be read.
@@ -136,7 +148,9 @@ class Checksums:
     def save(self) -> None:
         """Keeps the checksums that were used, where the folder may be written to."""
         if self._used and self._used != self._stored:
-            with suppress(DataError):  # the folder may be read-only: the files are read again next time
+            with suppress(
+                DataError
+            ):  # the folder may be read-only: the files are read again next time
                 write_text(self.path, json.dumps(self._used, indent=0, sort_keys=True) + "\n")
 
     def _read(self) -> dict[str, int]:
@@ -149,11 +163,17 @@ class Checksums:
 
 
 def describe(path: Path) -> SourceFile:
-    """Notes how a file is now; its times are read before its content, so that what changes in between is noticed."""
+    """Notes how a file is now; its times are read before its content, so that what changes in
+    between is noticed."""
     try:
         status = os.stat(path)
         return SourceFile(
-            path.name, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, file_crc32(path)
+            path.name,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            file_crc32(path),
         )
     except OSError:  # the computing function says what is missing
         return SourceFile(path.name, -1, 0)
@@ -161,7 +181,9 @@ def describe(path: Path) -> SourceFile:
 
 def describe_items(items: Sequence[Item]) -> np.ndarray:
     """Notes what examples are made of, as an array of bytes for their side file."""
-    note = [(item.name, item.fingerprint, [describe(path) for path in item.sources]) for item in items]
+    note = [
+        (item.name, item.fingerprint, [describe(path) for path in item.sources]) for item in items
+    ]
     return np.frombuffer(json.dumps(note).encode(), np.uint8)
 
 
@@ -171,8 +193,9 @@ def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) ->
     Args:
         path: the file.
         items: the things.
-        copied_along: whether it lies among their files and is copied with them: a copy has other inodes and times of
-            change, which are not noted then, so that an edit whose time of modification is restored passes unseen.
+        copied_along: whether it lies among their files and is copied with them: a copy has other
+            inodes and times of change, which are not noted then, so that an edit whose time of
+            modification is restored passes unseen.
 
     Raises:
         DataError: it cannot be written.
@@ -181,7 +204,11 @@ def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) ->
     for item in items:
         files = [describe(source) for source in item.sources]
         note.append(
-            (item.name, item.fingerprint, [f._replace(ctime_ns=0, inode=0) for f in files] if copied_along else files)
+            (
+                item.name,
+                item.fingerprint,
+                [f._replace(ctime_ns=0, inode=0) for f in files] if copied_along else files,
+            )
         )
     write_text(path, json.dumps(note) + "\n")
 
@@ -203,8 +230,12 @@ def _read_note_file(path: Path) -> list[MadeOf]:
         content, noted_ns = _NOTE.validate_json(path.read_bytes()), path.stat().st_mtime_ns
     except (OSError, ValueError) as error:
         problem = " ".join(str(error).split())[:200]
-        raise DataError(f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again.") from None
-    return [MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content]
+        raise DataError(
+            f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again."
+        ) from None
+    return [
+        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
+    ]
 
 
 def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
@@ -223,11 +254,14 @@ def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
     if side["made_of"].dtype != np.uint8:
         raise ValueError(f"expected bytes, received {side['made_of'].dtype}")
     content = _NOTE.validate_json(side["made_of"].tobytes())
-    return [MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content]
+    return [
+        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
+    ]
 
 
 def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
-    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, each after its fingerprint if it has one."""
+    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, each after its fingerprint if
+    it has one."""
     names = sorted([*map(str, side["names"]), *(str(name) for name, _ in side.get("skipped", ()))])
     lines = [str(line) for line in side["sources"]]
     each = len(lines) // max(1, len(names))
@@ -238,7 +272,9 @@ def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]
         own = lines[number * each : (number + 1) * each]
         first = own[0].removeprefix(f"{name} ") if own and _earlier_file(own[0]) is None else ""
         files = [_earlier_file(line) for line in (own[1:] if first else own)]
-        found.append(MadeOf(name, first, tuple(file for file in files if file is not None), noted_ns))
+        found.append(
+            MadeOf(name, first, tuple(file for file in files if file is not None), noted_ns)
+        )
     return found
 
 
@@ -253,7 +289,8 @@ def _earlier_file(line: str) -> SourceFile | None:
 
 
 def read_notes(folder: Path) -> dict[str, MadeOf]:
-    """Reads what the examples in a folder of features were made of, by name; damaged side files are passed over."""
+    """Reads what the examples in a folder of features were made of, by name; damaged side files are
+    passed over."""
     from common.feature_store import STATISTICS
 
     found: dict[str, MadeOf] = {}
@@ -266,7 +303,9 @@ def read_notes(folder: Path) -> dict[str, MadeOf]:
     return found
 
 
-def changes(items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Checksums) -> dict[str, str]:
+def changes(
+    items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Checksums
+) -> dict[str, str]:
     """Compares examples with what those of the same names were made of.
 
     Args:
@@ -305,7 +344,8 @@ def changes(items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Chec
 
 
 def keep_to(path: Path, items: Sequence[Item]) -> None:
-    """Notes the recordings, labels and splits that something begins with, or checks that it goes on with the same.
+    """Notes the recordings, labels and splits that something begins with, or checks that it goes on
+    with the same.
 
     Args:
         path: of the note.
@@ -315,7 +355,8 @@ def keep_to(path: Path, items: Sequence[Item]) -> None:
         DataError: they have changed since the note was written.
     """
     whole = [
-        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)])) for item in items
+        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)]))
+        for item in items
     ]
     if not path.is_file():
         write_note(path, whole)
@@ -330,8 +371,9 @@ def keep_to(path: Path, items: Sequence[Item]) -> None:
     if found:
         first, what = next(iter(found.items()))
         raise DataError(
-            f"{path.parent} was begun with other recordings, labels or splits: {len(found)} recordings differ, the "
-            f"first is {first}: {what}. Use the dataset of before, choose another job id, or delete the folder."
+            f"{path.parent} was begun with other recordings, labels or splits: {len(found)}"
+            f" recordings differ, the first is {first}: {what}. Use the dataset of before, choose"
+            " another job id, or delete the folder."
         )
 
 
@@ -359,7 +401,8 @@ def _same_times(status: os.stat_result, file: SourceFile) -> bool:
 
 
 def _is_young(file: SourceFile, noted_ns: int) -> bool:
-    """Whether a file had changed so shortly before it was noted that it may have done so again at the same time."""
+    """Whether a file had changed so shortly before it was noted that it may have done so again at
+    the same time."""
     return (file.ctime_ns or file.mtime_ns) > noted_ns - _YOUNG_NS
 
 
@@ -368,7 +411,11 @@ def _different(unsure: Sequence[_Unsure], checksums: Checksums) -> list[_Unsure]
     n_bytes = sum(each.status.st_size for each in unsure)
     if n_bytes < _TOLD_BYTES:  # threads would take longer than they save
         return [each for each in unsure if _differs(each, checksums)]
-    logger.info("Comparing %d files (%.1f GB) with those of before by their checksums.", len(unsure), n_bytes / 1e9)
+    logger.info(
+        "Comparing %d files (%.1f GB) with those of before by their checksums.",
+        len(unsure),
+        n_bytes / 1e9,
+    )
     with ThreadPoolExecutor(_THREADS) as threads:
         differ = threads.map(lambda each: _differs(each, checksums), unsure)
         return [each for each, other in zip(unsure, differ, strict=True) if other]
@@ -393,12 +440,17 @@ def _changed(item: Item, path: Path, status: os.stat_result | None, file: Source
     what = "its labels have changed" if path in item.labels else "it is another recording"
     if status.st_size != file.size:
         return f"{what}: {path} has {status.st_size} bytes, and had {file.size}"
-    how = "another content" if file.crc32 is not None else "another time of modification, and no checksum was kept"
+    how = (
+        "another content"
+        if file.crc32 is not None
+        else "another time of modification, and no checksum was kept"
+    )
     return f"{what}: {path} has {how}"
 
 
 def is_absent(dataset_dir: Path) -> bool:
-    """Whether there is no dataset in a folder: it is not there, or empty, such as a disk that is not mounted."""
+    """Whether there is no dataset in a folder: it is not there, or empty, such as a disk that is
+    not mounted."""
     try:
         return not any(Path(dataset_dir).iterdir())
     except OSError:
@@ -429,22 +481,28 @@ def checked_store(
     unknown = [item.name for item in items if item.name not in notes and item.name not in found]
     if unknown:
         logger.warning(
-            "%s: side files of %d recordings are missing or damaged, such as that of %s: whether these are the "
-            "recordings in %s is not known.", store.folder, len(unknown), unknown[0], dataset_dir,
-        )  # fmt: skip
+            "%s: side files of %d recordings are missing or damaged, such as that of %s: whether"
+            " these are the recordings in %s is not known.",
+            store.folder,
+            len(unknown),
+            unknown[0],
+            dataset_dir,
+        )
     if found:
         first, what = next(iter(found.items()))
         raise DataError(
-            f"The features in {store.folder} were made of other recordings, labels or splits than those in "
-            f"{dataset_dir}: {len(found)} of {len(items)} recordings differ, the first is {first}: {what}. Run "
-            "`python batch_feature_extraction.py <task-id>` with the same settings, which makes anew only what "
-            "differs, or set another `feature_dir` to keep both."
+            f"The features in {store.folder} were made of other recordings, labels or splits than"
+            f" those in {dataset_dir}: {len(found)} of {len(items)} recordings differ, the first is"
+            f" {first}: {what}. Run `python batch_feature_extraction.py <task-id>` with the same"
+            " settings, which makes anew only what differs, or set another `feature_dir` to keep"
+            " both."
         )
     return store
 
 
 def arrangement_changes(items: Sequence[Item], store: "FeatureStore") -> dict[str, str]:
-    """Compares names, groups and facts of examples with those in a store; returns what differs, by name."""
+    """Compares names, groups and facts of examples with those in a store; returns what differs, by
+    name."""
     groups = {name: entry.group for entry in store.entries for name in entry.names}
     known, now = {*groups, *store.skipped}, {item.name for item in items}
     found: dict[str, str] = {}
@@ -456,7 +514,9 @@ def arrangement_changes(items: Sequence[Item], store: "FeatureStore") -> dict[st
         if item.name not in known:
             found[item.name] = "it is new"
         elif groups.get(item.name, item.group) != item.group:
-            found[item.name] = f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
+            found[item.name] = (
+                f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
+            )
         elif facts != stored:
             found[item.name] = "the list says " + ", ".join(
                 f"{key} {facts.get(key)} instead of {stored.get(key)}"

@@ -1,7 +1,8 @@
-"""Spectra and correlations of multichannel recordings, in float32 on small blocks of frames that stay in the cache.
+"""Spectra and correlations of multichannel recordings, in float32 on small blocks of frames that
+stay in the cache.
 
-A frame t is centred on sample `t * hop_samples`; the edges are reflected, as the published SELD features were
-(librosa's default before 0.10).
+A frame t is centred on sample `t * hop_samples`; the edges are reflected, as the published SELD
+features were (librosa's default before 0.10).
 """
 
 import itertools
@@ -13,7 +14,9 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-_BLOCK_FRAMES = 32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
+_BLOCK_FRAMES = (
+    32  # 32 frames x 4 channels x 2048 samples are 1 MB: they stay in the second-level cache
+)
 POWER_FLOOR = 1e-10  # -100 dB
 _MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
 _BAND_FLOOR = 1e-8
@@ -28,8 +31,9 @@ def analysis_window(window_samples: int, n_fft: int, window: Window = "hann") ->
     Args:
         window_samples: length of the window.
         n_fft: length of the transform.
-        window: Hann or Hamming; they are periodic (one sample short of symmetric, as for overlapping frames) unless
-            they are called symmetric, `numpy.hanning` and `numpy.hamming`.
+        window: Hann or Hamming; they are periodic (one sample short of symmetric, as for
+            overlapping frames) unless they are called symmetric, `numpy.hanning` and
+            `numpy.hamming`.
 
     Returns:
         float64 (n_fft,).
@@ -39,15 +43,17 @@ def analysis_window(window_samples: int, n_fft: int, window: Window = "hann") ->
     """
     if window not in get_args(Window) or window_samples > n_fft:
         raise ValueError(
-            f"Expected: a window among {', '.join(get_args(Window))}, not longer than the transform, {n_fft}. "
-            f"Received: {window!r} of {window_samples} samples."
+            f"Expected: a window among {', '.join(get_args(Window))}, not longer than the"
+            f" transform, {n_fft}. Received: {window!r} of {window_samples} samples."
         )
     kind, _, symmetric = window.partition("_")
     share = _COSINE_SHARE[kind]
     phase = 2 * np.pi * np.arange(window_samples) / max(window_samples - bool(symmetric), 1)
     padded = np.zeros(n_fft)
     start = (n_fft - window_samples) // 2
-    padded[start : start + window_samples] = (1 - share) - share * np.cos(phase)  # scipy.signal imports for 1.5 s
+    padded[start : start + window_samples] = (1 - share) - share * np.cos(
+        phase
+    )  # scipy.signal imports for 1.5 s
     return padded
 
 
@@ -73,14 +79,15 @@ def stft_blocks(
         window_samples: length of the window, at most `n_fft`.
         n_fft: length of the transform, even.
         hop_samples: distance of frames.
-        n_frames: number of frames, at most 1 + S // hop_samples; None: S // hop_samples, at least one.
+        n_frames: number of frames, at most 1 + S // hop_samples; None: S // hop_samples, at least
+            one.
         window: its shape, see `analysis_window`.
         dtype: float32, or float64 where bands far below the loudest one matter.
         channels_last: a little faster, for what works bin by bin and sums nothing over them.
 
     Yields:
-        The frames' numbers as a slice, and complex64 or complex128 (C, t, n_fft // 2 + 1), not scaled; with
-        `channels_last` (t, n_fft // 2 + 1, C).
+        The frames' numbers as a slice, and complex64 or complex128 (C, t, n_fft // 2 + 1), not
+        scaled; with `channels_last` (t, n_fft // 2 + 1, C).
     """
     n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
     n_channels = audio.shape[1]
@@ -89,10 +96,16 @@ def stft_blocks(
         weights = np.repeat(weights, n_channels)
     for start in range(0, n_frames, _BLOCK_FRAMES):
         block = slice(start, min(start + _BLOCK_FRAMES, n_frames))
-        samples = _reflected(audio, start * hop_samples - n_fft // 2, (block.stop - 1) * hop_samples + n_fft // 2)
-        if channels_last:  # samples of all channels in one row, so that a window is one piece of memory
+        samples = _reflected(
+            audio, start * hop_samples - n_fft // 2, (block.stop - 1) * hop_samples + n_fft // 2
+        )
+        if (
+            channels_last
+        ):  # samples of all channels in one row, so that a window is one piece of memory
             flat = np.ascontiguousarray(samples, dtype).ravel()
-            frames = sliding_window_view(flat, n_fft * n_channels)[:: hop_samples * n_channels]  # (t, n_fft * C)
+            frames = sliding_window_view(flat, n_fft * n_channels)[
+                :: hop_samples * n_channels
+            ]  # (t, n_fft * C)
             yield block, scipy.fft.rfft((frames * weights).reshape(-1, n_fft, n_channels), axis=1)
         else:
             signal = np.ascontiguousarray(samples.T, dtype)  # (C, samples)
@@ -101,7 +114,8 @@ def stft_blocks(
 
 
 def _reflected(audio: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Samples `first` ... `end - 1` of audio (S, C), which is reflected at both ends as often as needed."""
+    """Samples `first` ... `end - 1` of audio (S, C), which is reflected at both ends as often as
+    needed."""
     if first >= 0 and end <= len(audio):
         return audio[first:end]
     period = max(2 * (len(audio) - 1), 1)  # of one sample, all are that one
@@ -110,7 +124,11 @@ def _reflected(audio: np.ndarray, first: int, end: int) -> np.ndarray:
 
 
 def stft(
-    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, n_frames: int | None = None
+    audio: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    n_frames: int | None = None,
 ) -> np.ndarray:
     """Short-time Fourier transform with all bins; arguments as for `stft_blocks`.
 
@@ -131,9 +149,9 @@ def magnitude_phase(
 ) -> np.ndarray:
     """Magnitudes and phases of all channels, without the constant component.
 
-    In float16 nothing overflows: no magnitude exceeds the sum of the window, 960 for 1920 samples (largest float16:
-    65504). Below 6.1e-5 the resolution shrinks, below 3e-8 a magnitude becomes 0; the rounding of 16-bit recordings
-    alone makes magnitudes around 2e-4.
+    In float16 nothing overflows: no magnitude exceeds the sum of the window, 960 for 1920 samples
+    (largest float16: 65504). Below 6.1e-5 the resolution shrinks, below 3e-8 a magnitude becomes 0;
+    the rounding of 16-bit recordings alone makes magnitudes around 2e-4.
 
     Args:
         audio: float (S, C) in [-1, 1].
@@ -141,13 +159,15 @@ def magnitude_phase(
         dtype: float32, or float16 to store.
 
     Returns:
-        (T, n_fft // 2, 2C): C magnitudes, then C phases in radians, in (-pi, pi]; 0 where the magnitude is 0.
+        (T, n_fft // 2, 2C): C magnitudes, then C phases in radians, in (-pi, pi]; 0 where the
+        magnitude is 0.
     """
     n_channels = audio.shape[1]
     n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
     features = np.empty((n_frames, n_fft // 2, 2 * n_channels), dtype)
     both = np.empty((_BLOCK_FRAMES, n_fft // 2, 2 * n_channels), np.float32)
-    # A group: the magnitudes, or the phases, of one bin. As one element it is copied whole, not channel by channel.
+    # A group: the magnitudes, or the phases, of one bin. As one element it is copied whole, not
+    # channel by channel.
     group = np.dtype((np.void, 4 * n_channels))
     blocks = stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames, channels_last=True)
     for block, spectra in blocks:  # (t, F, C)
@@ -155,7 +175,9 @@ def magnitude_phase(
         target = features[block] if features.dtype == np.float32 else both[:n]
         bins = spectra[:, 1:]
         target.view(group)[..., 0] = np.abs(bins).view(group)[..., 0]
-        phase = np.arctan2(bins.imag.copy(), bins.real.copy())  # copied, since it is fastest on contiguous memory, too
+        phase = np.arctan2(
+            bins.imag.copy(), bins.real.copy()
+        )  # copied, since it is fastest on contiguous memory, too
         target.view(group)[..., 1] = phase.view(group)[..., 0]
         if features.dtype != np.float32:
             features[block] = target  # rounding is fastest on contiguous memory
@@ -163,7 +185,9 @@ def magnitude_phase(
 
 
 @lru_cache(maxsize=8)
-def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float | None) -> np.ndarray:
+def mel_filters(
+    sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float | None
+) -> np.ndarray:
     """Triangular filters on Slaney's mel scale, each with unit area.
 
     Args:
@@ -187,7 +211,8 @@ def mel_filters(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fm
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
-    """10 log10 of a power, no lower than -100 dB; no upper reference, so that recordings keep their levels."""
+    """10 log10 of a power, no lower than -100 dB; no upper reference, so that recordings keep their
+    levels."""
     return 10 * np.log10(np.maximum(power, POWER_FLOOR))
 
 
@@ -211,7 +236,9 @@ def log_mel(
         float32 (T, bands, C).
     """
     blocks = stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames, window)
-    bands = [decibels(_power(spectra) @ filters).transpose(1, 2, 0) for _, spectra in blocks]  # (t, bands, C) each
+    bands = [
+        decibels(_power(spectra) @ filters).transpose(1, 2, 0) for _, spectra in blocks
+    ]  # (t, bands, C) each
     return np.concatenate(bands)
 
 
@@ -226,8 +253,9 @@ def log_magnitude_mel(
 ) -> np.ndarray:
     """Natural logarithm of the magnitudes (not the power) in mel bands.
 
-    2.2e-16 is added to the samples and to the bands, as dcase_util does: digital silence gives around -36. The
-    transform is computed in float64, since the logarithm shows what float32 rounds away beneath a loud tone.
+    2.2e-16 is added to the samples and to the bands, as dcase_util does: digital silence gives
+    around -36. The transform is computed in float64, since the logarithm shows what float32 rounds
+    away beneath a loud tone.
 
     Args:
         audio: float (S, C).
@@ -238,19 +266,27 @@ def log_magnitude_mel(
         float32 (T, bands, C).
 
     References:
-        Serizel et al., "Large-scale weakly labeled semi-supervised sound event detection in domestic environments",
-        DCASE 2018, arXiv:1807.10501.
+        Serizel et al., "Large-scale weakly labeled semi-supervised sound event detection in
+        domestic environments", DCASE 2018, arXiv:1807.10501.
     """
     signal = audio.astype(np.float64) + _MAGNITUDE_FLOOR
     blocks = stft_blocks(signal, window_samples, n_fft, hop_samples, n_frames, window, "float64")
-    bands = [np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR).transpose(1, 2, 0) for _, spectra in blocks]
+    bands = [
+        np.log(np.abs(spectra) @ filters + _MAGNITUDE_FLOOR).transpose(1, 2, 0)
+        for _, spectra in blocks
+    ]
     return np.concatenate(bands).astype(np.float32)
 
 
 def uncentred_stft(
-    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, window: Window = "hamming_symmetric"
+    audio: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    window: Window = "hamming_symmetric",
 ) -> np.ndarray:
-    """Short-time Fourier transform of whole windows alone: the signal is neither padded nor reflected.
+    """Short-time Fourier transform of whole windows alone: the signal is neither padded nor
+    reflected.
 
     Frame t starts at sample `t * hop_samples`; samples after the last whole window are left out.
 
@@ -270,7 +306,8 @@ def uncentred_stft(
     signal = np.ascontiguousarray(audio, np.float32)
     if signal.ndim != 1 or len(signal) < window_samples:
         raise ValueError(
-            f"Expected: one channel of at least one window, {window_samples} samples. Received: {signal.shape}."
+            f"Expected: one channel of at least one window, {window_samples} samples. Received:"
+            f" {signal.shape}."
         )
     weights = analysis_window(window_samples, window_samples, window).astype(np.float32)
     frames = sliding_window_view(signal, window_samples)[::hop_samples]  # (T, window_samples)
@@ -282,16 +319,21 @@ def uncentred_stft(
 
 
 def density_magnitude(
-    audio: np.ndarray, window_samples: int, n_fft: int, hop_samples: int, window: Window = "hamming_symmetric"
+    audio: np.ndarray,
+    window_samples: int,
+    n_fft: int,
+    hop_samples: int,
+    window: Window = "hamming_symmetric",
 ) -> np.ndarray:
-    """Magnitudes whose squares are a spectral density per sample: divided by the root of the window's energy.
+    """Magnitudes whose squares are a spectral density per sample: divided by the root of the
+    window's energy.
 
     Args:
         audio: float (S,), see `uncentred_stft`, as are the others.
 
     Returns:
-        float32 (T, n_fft // 2 + 1), what `scipy.signal.spectrogram` gives for mode "magnitude", scaling "density", a
-        sample rate of 1 and no detrending.
+        float32 (T, n_fft // 2 + 1), what `scipy.signal.spectrogram` gives for mode "magnitude",
+        scaling "density", a sample rate of 1 and no detrending.
     """
     spectra = uncentred_stft(audio, window_samples, n_fft, hop_samples, window)
     energy = np.sum(analysis_window(window_samples, window_samples, window) ** 2)
@@ -299,7 +341,8 @@ def density_magnitude(
 
 
 def inverse_mel(filters: np.ndarray) -> np.ndarray:
-    """Spreads values of mel bands over the bins of the transform: each bin is an average of the bands it lies in.
+    """Spreads values of mel bands over the bins of the transform: each bin is an average of the
+    bands it lies in.
 
     Args:
         filters: (n_fft // 2 + 1, bands), see `mel_filters`.
@@ -319,12 +362,14 @@ def logmel_intensity(
     n_frames: int | None = None,
     dtype: str = "float32",
 ) -> np.ndarray:
-    """Log-mel spectra of first-order Ambisonics and the direction their energy comes from, in the same bands.
+    """Log-mel spectra of first-order Ambisonics and the direction their energy comes from, in the
+    same bands.
 
-    The active intensity Re(W* [X, Y, Z]) is summed over each band and divided by the square root of the product of
-    the band's energies of W and of (X, Y, Z). By the inequality of Cauchy and Schwarz its length is at most 1, it is
-    1 for a single plane wave, and it does not change when (X, Y, Z) are scaled against W: N3D and SN3D recordings
-    give the same vectors. Silence gives zeros.
+    The active intensity Re(W* [X, Y, Z]) is summed over each band and divided by the square root of
+    the product of the band's energies of W and of (X, Y, Z). By the inequality of Cauchy and
+    Schwarz its length is at most 1, it is 1 for a single plane wave, and it does not change when
+    (X, Y, Z) are scaled against W: N3D and SN3D recordings give the same vectors. Silence gives
+    zeros.
 
     Args:
         audio: float (S, 4), channels W, Y, Z, X (ACN order).
@@ -333,13 +378,13 @@ def logmel_intensity(
         dtype: type of the result.
 
     Returns:
-        (T, bands, 7): W, Y, Z, X in dB, then the intensity along x (front), y (left) and z (up), which points at the
-        source.
+        (T, bands, 7): W, Y, Z, X in dB, then the intensity along x (front), y (left) and z (up),
+        which points at the source.
 
     References:
-        Perotin et al., "CRNN-based multiple DoA estimation using acoustic intensity features for Ambisonics
-        recordings", IEEE J. Sel. Topics Signal Process. 13(1), 2019.
-        Cao et al., "An improved event-independent network for polyphonic sound event localization and detection",
+        Perotin et al., "CRNN-based multiple DoA estimation using acoustic intensity features for
+        Ambisonics recordings", IEEE J. Sel. Topics Signal Process. 13(1), 2019. Cao et al., "An
+        improved event-independent network for polyphonic sound event localization and detection",
         ICASSP 2021, arXiv:2010.13092 (mel bands; there normalised by the vectors' own length).
     """
     n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
@@ -347,11 +392,15 @@ def logmel_intensity(
     for block, spectra in stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames):
         energy = _power(spectra) @ filters  # (4, t, bands)
         velocity = spectra[[3, 1, 2]]  # X, Y, Z
-        intensity = (spectra[0].real * velocity.real + spectra[0].imag * velocity.imag) @ filters  # (3, t, bands)
+        intensity = (
+            spectra[0].real * velocity.real + spectra[0].imag * velocity.imag
+        ) @ filters  # (3, t, bands)
         scale = np.sqrt(energy[0] * energy[1:].sum(axis=0))  # (t, bands)
         intensity /= np.maximum(scale, np.finfo(np.float32).tiny)
         features[block, :, :4] = decibels(energy).transpose(1, 2, 0)
-        features[block, :, 4:] = np.clip(intensity, -1, 1).transpose(1, 2, 0)  # rounding only: |I| <= 1 holds
+        features[block, :, 4:] = np.clip(intensity, -1, 1).transpose(
+            1, 2, 0
+        )  # rounding only: |I| <= 1 holds
     return features
 
 
@@ -365,30 +414,34 @@ def logmel_gcc(
     gcc_n_fft: int = 2048,
     dtype: str = "float32",
 ) -> np.ndarray:
-    """Log-mel spectra of all channels beside the correlations of all their pairs, as many lags as bands.
+    """Log-mel spectra of all channels beside the correlations of all their pairs, as many lags as
+    bands.
 
-    Each channel is transformed once for its spectrum and once for all its pairs; only once where both transforms have
-    one length and one window.
+    Each channel is transformed once for its spectrum and once for all its pairs; only once where
+    both transforms have one length and one window.
 
     Args:
         audio: float (S, C).
         filters: float32 (n_fft // 2 + 1, bands), see `mel_filters`.
         window_samples: see `stft_blocks`, as are `n_fft`, `hop_samples` and `n_frames`.
-        gcc_n_fft: length of the transform and of its Hann window for the correlations, even, at least `bands`.
+        gcc_n_fft: length of the transform and of its Hann window for the correlations, even, at
+            least `bands`.
         dtype: type of the result.
 
     Returns:
         (T, bands, C + C (C - 1) / 2): dB, then the correlations of `gcc_phat`.
 
     References:
-        Cao et al., "Polyphonic sound event detection and localization using a two-stage strategy", DCASE 2019,
-        arXiv:1905.00268.
+        Cao et al., "Polyphonic sound event detection and localization using a two-stage strategy",
+        DCASE 2019, arXiv:1905.00268.
     """
     n_channels, n_bands = audio.shape[1], filters.shape[1]
     n_frames = max(1, len(audio) // hop_samples) if n_frames is None else n_frames
     features = np.empty((n_frames, n_bands, n_channels * (n_channels + 1) // 2), dtype)
     shared = window_samples == n_fft == gcc_n_fft
-    spectra_of_pairs = None if shared else stft_blocks(audio, gcc_n_fft, gcc_n_fft, hop_samples, n_frames)
+    spectra_of_pairs = (
+        None if shared else stft_blocks(audio, gcc_n_fft, gcc_n_fft, hop_samples, n_frames)
+    )
     for block, spectra in stft_blocks(audio, window_samples, n_fft, hop_samples, n_frames):
         features[block, :, :n_channels] = decibels(_power(spectra) @ filters).transpose(1, 2, 0)
         _, longer = (block, spectra) if spectra_of_pairs is None else next(spectra_of_pairs)
@@ -399,29 +452,32 @@ def logmel_gcc(
 def gcc_phat(spectra: np.ndarray, n_lags: int) -> np.ndarray:
     """Generalised cross-correlation with phase transform of all pairs of channels, around lag 0.
 
-    The few lags wanted come from two matrix products, of the cosines with the real and of the sines with the
-    imaginary parts; for 96 of 2048 lags that takes half the time of an inverse Fourier transform.
+    The few lags wanted come from two matrix products, of the cosines with the real and of the sines
+    with the imaginary parts; for 96 of 2048 lags that takes half the time of an inverse Fourier
+    transform.
 
     Args:
         spectra: complex64 (C, t, n_fft // 2 + 1), see `stft_blocks`.
         n_lags: number of lags, at most n_fft; half of them, rounded up, are negative.
 
     Returns:
-        float32 (t, n_lags, pairs) in [-1, 1], pairs (0, 1), (0, 2) ... (1, 2) ...; a channel that is late against the
-        first of its pair has its peak at a positive lag. Where one of the two spectra is zero the phase counts as 0,
-        so that silence gives 1 at lag 0.
+        float32 (t, n_lags, pairs) in [-1, 1], pairs (0, 1), (0, 2) ... (1, 2) ...; a channel that
+        is late against the first of its pair has its peak at a positive lag. Where one of the two
+        spectra is zero the phase counts as 0, so that silence gives 1 at lag 0.
 
     Raises:
         ValueError: more lags than the transform has.
 
     References:
-        Knapp, Carter, "The generalized correlation method for estimation of time delay", IEEE Trans. Acoust. Speech
-        Signal Process. 24(4), 1976.
+        Knapp, Carter, "The generalized correlation method for estimation of time delay", IEEE
+        Trans. Acoust. Speech Signal Process. 24(4), 1976.
     """
     n_channels, n_frames, n_bins = spectra.shape
     n_fft = 2 * (n_bins - 1)
     if n_lags > n_fft:
-        raise ValueError(f"Expected: at most as many lags as the transform is long, {n_fft}. Received: {n_lags}.")
+        raise ValueError(
+            f"Expected: at most as many lags as the transform is long, {n_fft}. Received: {n_lags}."
+        )
     pairs = list(itertools.combinations(range(n_channels), 2))
     longest = -(-n_lags // 2)
     cosines, sines = lag_waves(n_fft, longest)
@@ -434,17 +490,28 @@ def gcc_phat(spectra: np.ndarray, n_lags: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def lag_waves(n_fft: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines and sines that sum a half spectrum to its lags 0 ... longest, float32 (n_fft // 2 + 1, longest + 1)."""
+    """Cosines and sines that sum a half spectrum to its lags 0 ... longest, float32 (n_fft // 2 +
+    1, longest + 1)."""
     share = np.full(n_fft // 2 + 1, 2.0 / n_fft)
     share[[0, -1]] /= 2  # the constant and the highest frequency occur once, all others twice
     # whole turns are taken off before the product becomes an angle, which then stays exact
-    angle = 2 * np.pi / n_fft * (np.outer(np.arange(n_fft // 2 + 1), np.arange(longest + 1)) % n_fft)
-    return (share[:, None] * np.cos(angle)).astype(np.float32), (share[:, None] * np.sin(angle)).astype(np.float32)
+    angle = (
+        2 * np.pi / n_fft * (np.outer(np.arange(n_fft // 2 + 1), np.arange(longest + 1)) % n_fft)
+    )
+    return (share[:, None] * np.cos(angle)).astype(np.float32), (
+        share[:, None] * np.sin(angle)
+    ).astype(np.float32)
 
 
-def _pair_phases(spectra: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Cosine and sine of the phase of each pair's second channel against its first, float32 (pairs, t, F) each."""
-    real, imag = np.ascontiguousarray(spectra.real), np.ascontiguousarray(spectra.imag)  # (C, t, F) each
+def _pair_phases(
+    spectra: np.ndarray, pairs: list[tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cosine and sine of the phase of each pair's second channel against its first, float32 (pairs,
+    t, F) each."""
+    real, imag = (
+        np.ascontiguousarray(spectra.real),
+        np.ascontiguousarray(spectra.imag),
+    )  # (C, t, F) each
     magnitude = np.sqrt(real**2 + imag**2)
     silent = magnitude == 0
     magnitude[silent] = 1
@@ -452,7 +519,9 @@ def _pair_phases(spectra: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.
     imag /= magnitude
     cosine = np.empty((len(pairs), *spectra.shape[1:]), np.float32)
     sine, product = np.empty_like(cosine), np.empty_like(real[0])
-    for number, (first, second) in enumerate(pairs):  # in place: memory, not arithmetic, is what takes the time
+    for number, (first, second) in enumerate(
+        pairs
+    ):  # in place: memory, not arithmetic, is what takes the time
         np.multiply(real[first], real[second], out=cosine[number])
         cosine[number] += np.multiply(imag[first], imag[second], out=product)
         np.multiply(real[first], imag[second], out=sine[number])
@@ -462,10 +531,12 @@ def _pair_phases(spectra: np.ndarray, pairs: list[tuple[int, int]]) -> tuple[np.
 
 
 def interleave_channels(features: np.ndarray) -> np.ndarray:
-    """Reads magnitudes and phases as the published SELDnet did, neighbouring bins packed into channels.
+    """Reads magnitudes and phases as the published SELDnet did, neighbouring bins packed into
+    channels.
 
-    The published code wrote all magnitudes of a frame before all phases and then read the numbers back as
-    (bins, channels): the upper half of the rows holds magnitudes, each row those of two bins, the lower half phases.
+    The published code wrote all magnitudes of a frame before all phases and then read the numbers
+    back as (bins, channels): the upper half of the rows holds magnitudes, each row those of two
+    bins, the lower half phases.
 
     Args:
         features: (..., F, 2C), C magnitudes then C phases, F even.

@@ -33,8 +33,9 @@ class Selection:
         store: the extracted features.
         groups: the groups (splits, subsets) wanted; each must be in the store.
         names: only these recordings of the groups; None: all.
-        label_shards: shards whose arrays replace those of the recordings, see `common.pipeline.train_stream`, each with
-            the file name of the shard whose labels it replaces.
+        label_shards: shards whose arrays replace those of the recordings, see
+            `common.pipeline.train_stream`, each with the file name of the shard whose labels it
+            replaces.
     """
 
     store: FeatureStore
@@ -44,7 +45,8 @@ class Selection:
 
     @classmethod
     def among(cls, stores: Sequence[FeatureStore], groups: Sequence[Any]) -> "Selection":
-        """Finds the store that holds the groups, or joins those that hold some; the first complains if none does."""
+        """Finds the store that holds the groups, or joins those that hold some; the first complains
+        if none does."""
         names = tuple(str(group) for group in groups)
         holding = [store for store in stores if set(names) <= set(store.groups)]
         parts = [store for store in stores if set(names) & set(store.groups)]
@@ -85,13 +87,15 @@ class Selection:
         lacking = [path.name for path in self.shards if path.name not in by_name]
         if lacking or len(by_name) < len(self.label_shards):
             raise DataError(
-                f"Expected: label shards with the file names of the {len(self.shards)} shards of features, each once. "
-                f"Received: {len(self.label_shards)} with {len(by_name)} names; without labels: {lacking[:5]}."
+                f"Expected: label shards with the file names of the {len(self.shards)} shards of"
+                f" features, each once. Received: {len(self.label_shards)} with {len(by_name)}"
+                f" names; without labels: {lacking[:5]}."
             )
         return [by_name[path.name] for path in self.shards]
 
     def sample(self, n_recordings: int | None, seed: int | tuple[int, ...]) -> "Selection":
-        """Draws recordings at random, each at most once; the same for the same seed, whatever their order.
+        """Draws recordings at random, each at most once; the same for the same seed, whatever their
+        order.
 
         Args:
             n_recordings: how many, at least 1; None, or if there are no more: all.
@@ -138,7 +142,11 @@ class Selection:
         return self.names is None or name in self.names
 
     def _entries(self) -> list[ShardEntry]:
-        return [entry for entry in self.store.selected(self.groups) if any(map(self._wants, entry.names))]
+        return [
+            entry
+            for entry in self.store.selected(self.groups)
+            if any(map(self._wants, entry.names))
+        ]
 
 
 def stage_data(
@@ -163,7 +171,8 @@ def stage_data(
         statistics: mean and deviation of the features, (F, C) each.
         pipeline: sizes of sequences, batches and buffers.
         seed: of the order, and of the draw of recordings that are scored.
-        training: how many recordings of both selections are scored; None: all of `validation`, none of `train`.
+        training: how many recordings of both selections are scored; None: all of `validation`, none
+            of `train`.
         transforms: augmentation, drawn anew for each sequence.
         interleaved_channels: see `common.pipeline.train_stream`; a frontend does it by itself.
         frontend: what the model computes of audio; None: the store holds features.
@@ -208,10 +217,15 @@ def stage_data(
         return stream.skip(done % n_batches)
 
     def drawn(draw: int) -> dict[str, Any]:
-        counts = {"val": (validation, training.validation_recordings), "train": (train, training.training_recordings)}
+        counts = {
+            "val": (validation, training.validation_recordings),
+            "train": (train, training.training_recordings),
+        }
         return {
-            prefix: selection.sample(n_recordings, seed if draw == 0 else (seed, draw)).recordings(
-                stage, pipeline, interleaved_channels, padding, frontend
+            prefix: (
+                selection.sample(n_recordings, seed if draw == 0 else (seed, draw)).recordings(
+                    stage, pipeline, interleaved_channels, padding, frontend
+                )
             )
             for prefix, (selection, n_recordings) in counts.items()
             if n_recordings != 0
@@ -231,6 +245,8 @@ def stage_data(
 def _last_batch(pipeline: PipelineConfig) -> LastBatch:
     """How a pass ends: as the settings say, but devices that share each batch get whole ones."""
     if pipeline.last_batch == "keep" and n_sharing() > 1:
-        logger.info("The last batch of each pass is filled: %d devices share every batch.", n_sharing())
+        logger.info(
+            "The last batch of each pass is filled: %d devices share every batch.", n_sharing()
+        )
         return "fill"
     return pipeline.last_batch

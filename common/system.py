@@ -26,18 +26,24 @@ class Stage:
 
     Attributes:
         name: names the folder of the stage's weights and logs.
-        build: from the features' shape (frames or None, bands, channels) to the network on standardised features.
-        targets: for each output of the network, the arrays of a record that are joined to its target.
+        build: from the features' shape (frames or None, bands, channels) to the network on
+            standardised features.
+        targets: for each output of the network, the arrays of a record that are joined to its
+            target.
         losses: for each output, a function of (target, output).
         loss_weights: for each output, the weight of its loss.
         target_stride: feature frames per output frame.
-        metrics: for some outputs, makers of Keras metrics of the training batches, logged as <output>_<metric>.
-        learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled recordings.
-        starts_from: name of an earlier stage whose weights this one starts from; None: fresh weights.
-        keeps: says of a layer's name whether its weights come from `starts_from`; those of other layers are fresh.
+        metrics: for some outputs, makers of Keras metrics of the training batches, logged as
+            <output>_<metric>.
+        learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled
+            recordings.
+        starts_from: name of an earlier stage whose weights this one starts from; None: fresh
+            weights.
+        keeps: says of a layer's name whether its weights come from `starts_from`; those of other
+            layers are fresh.
         answers: outputs that this stage answers for in the scores; empty: all.
-        part_of: stages with the same name answer together, each for its outputs; other names are other systems that
-            the same run trains and compares.
+        part_of: stages with the same name answer together, each for its outputs; other names are
+            other systems that the same run trains and compares.
     """
 
     name: str
@@ -55,7 +61,8 @@ class Stage:
 
 
 def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[str]:
-    """Names of the stages to do again: those asked for, and those after them, which learned from them.
+    """Names of the stages to do again: those asked for, and those after them, which learned from
+    them.
 
     Args:
         stages: of the system, in order.
@@ -68,8 +75,8 @@ def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[st
     unknown = [name for name in overwrite if name not in [*names, "extraction"]]
     if unknown:
         raise ConfigError(
-            f"`overwrite` names what is to be done again. Expected: some of extraction, {', '.join(names)}. "
-            f"Received: {', '.join(unknown)}."
+            "`overwrite` names what is to be done again. Expected: some of extraction,"
+            f" {', '.join(names)}. Received: {', '.join(unknown)}."
         )
     positions = [names.index(name) for name in overwrite if name in names]
     return names[min(positions) :] if positions else []
@@ -78,7 +85,11 @@ def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[st
 def systems(family: str) -> list[str]:
     """Names of the system files of a family."""
     package = importlib.import_module(f"{family}.systems")
-    return sorted(found.name for found in pkgutil.iter_modules(package.__path__) if not found.name.startswith("_"))
+    return sorted(
+        found.name
+        for found in pkgutil.iter_modules(package.__path__)
+        if not found.name.startswith("_")
+    )
 
 
 def load_system(family: str, system: str) -> ModuleType:
@@ -93,16 +104,22 @@ def load_system(family: str, system: str) -> ModuleType:
     """
     known = systems(family)
     if system not in known:
-        raise ConfigError(f"Unknown `system` for {family}. Expected: one of {', '.join(known)}. Received: {system!r}.")
+        raise ConfigError(
+            f"Unknown `system` for {family}. Expected: one of {', '.join(known)}. Received:"
+            f" {system!r}."
+        )
     module = importlib.import_module(f"{family}.systems.{system}")
     lacking = [name for name in REQUIRED if not hasattr(module, name)]
     if lacking:
-        raise ConfigError(f"{module.__file__} does not define {', '.join(lacking)}: see docs/adding-a-system.md.")
+        raise ConfigError(
+            f"{module.__file__} does not define {', '.join(lacking)}: see docs/adding-a-system.md."
+        )
     return module
 
 
 def prepare_system(task: Any, bands_channels: tuple[int, int]) -> tuple[ModuleType, Section]:
-    """Loads the system of a task and checks, before any work, that its settings and the features fit together.
+    """Loads the system of a task and checks, before any work, that its settings and the features
+    fit together.
 
     Args:
         task: the settings of a task of any family.

@@ -1,4 +1,5 @@
-"""Tables of text: the one reader of tables and of the numbers in them, for all families, and two ways to write them.
+"""Tables of text: the one reader of tables and of the numbers in them, for all families, and two
+ways to write them.
 
 A table is UTF-8 text with a header. The separator (tab, comma or semicolon) is found from the
 header; fields may stand in double quotes, as Excel writes them; empty lines, separators at the end
@@ -69,11 +70,15 @@ def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
         rule = ["---", *["---:"] * (len(table[0]) - 1)]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in [table[0], rule, *table[1:]])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table)
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in table
+    )
 
 
 def to_number(text: str) -> float | None:
-    """Reads a finite decimal number in ASCII; None for anything else: 1_0, 1,5, nan, 0x10, digits of other scripts.
+    """Reads a finite decimal number in ASCII; None for anything else: 1_0, 1,5, nan, 0x10, digits
+    of other scripts.
 
     Args:
         text: may have spaces around it.
@@ -87,7 +92,9 @@ def to_number(text: str) -> float | None:
 def to_numbers(texts: Iterable[str]) -> np.ndarray:
     """Reads many numbers, float64 (n,); NaN where `to_number` has none."""
     is_number = _NUMBER.fullmatch
-    values = np.array([float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64)
+    values = np.array(
+        [float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64
+    )
     return np.where(np.isfinite(values), values, math.nan)
 
 
@@ -97,7 +104,8 @@ def to_whole(text: str) -> int | None:
 
 
 def number_hint(*texts: str) -> str:
-    """Says, after a space, how texts that are no numbers could become some; nothing where there is no telling."""
+    """Says, after a space, how texts that are no numbers could become some; nothing where there is
+    no telling."""
     for text in map(str.strip, texts):
         if to_number(text) is not None:
             continue
@@ -120,7 +128,8 @@ def read_text(path: Path, missing: str, remedy: str) -> str:
         remedy: the end of the error where it cannot be read.
 
     Raises:
-        DataError: no such file, or it is not UTF-8: UTF-16 and Windows-1252, which Excel writes, are named.
+        DataError: no such file, or it is not UTF-8: UTF-16 and Windows-1252, which Excel writes,
+            are named.
     """
     path = Path(path)
     try:
@@ -128,19 +137,22 @@ def read_text(path: Path, missing: str, remedy: str) -> str:
     except FileNotFoundError as error:
         raise DataError(missing) from error
     except OSError as error:
-        raise DataError(f"{path} cannot be read as text ({error.strerror or error}). {remedy}") from error
+        raise DataError(
+            f"{path} cannot be read as text ({error.strerror or error}). {remedy}"
+        ) from error
     if content.startswith(_WIDE_BOMS) or content[:400].count(0) > len(content[:400]) // 3:
         raise DataError(
-            f"{path} cannot be read as text in UTF-8: it is UTF-16, as Excel's 'Unicode Text'. Save it as "
-            f"'CSV UTF-8', or: {remedy}"
+            f"{path} cannot be read as text in UTF-8: it is UTF-16, as Excel's 'Unicode Text'. Save"
+            f" it as 'CSV UTF-8', or: {remedy}"
         )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(
-            f"{path}, line {line}: the file cannot be read as text in UTF-8 (byte 0x{content[error.start]:02x}); it "
-            f"may be Latin-1 or Windows-1252, as Excel's 'CSV'. Save it as 'CSV UTF-8', or: {remedy}"
+            f"{path}, line {line}: the file cannot be read as text in UTF-8 (byte"
+            f" 0x{content[error.start]:02x}); it may be Latin-1 or Windows-1252, as Excel's 'CSV'."
+            f" Save it as 'CSV UTF-8', or: {remedy}"
         ) from error
     return text
 
@@ -165,7 +177,8 @@ def parse_table(
         optional: that may be there as well.
         pad: whether a row may end before the last of `columns`, the rest being empty.
         aliases: other names by lower-case name, where the column itself is not there.
-        headerless: for files without a header: gives the columns of a row, None if it cannot tell; unnamed ones are "".
+        headerless: for files without a header: gives the columns of a row, None if it cannot tell;
+            unnamed ones are "".
         hint: what to do about a header in which columns are missing; None: the usual.
 
     Raises:
@@ -173,7 +186,10 @@ def parse_table(
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
-        raise DataError(f"{source}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a NUL character. {_AGAIN}")
+        raise DataError(
+            f"{source}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a NUL character."
+            f" {_AGAIN}"
+        )
     first, skipped = _first_line(text)
     separator, header = _header(first, (*columns, *optional), aliases or {})
     found = any(column in header for column in columns)
@@ -196,7 +212,9 @@ def parse_table(
             kept.append(tuple(row))  # the garbage collector looks at lists again and again
     by_column = list(zip(*kept, strict=True)) if kept else [()] * len(header)
     read = {name: list(map(str.strip, by_column[header.index(name)])) for name in wanted}
-    return TextTable(source, () if named else tuple(name for name in header if name), kept_lines, read)
+    return TextTable(
+        source, () if named else tuple(name for name in header if name), kept_lines, read
+    )
 
 
 def _fitted(row: Sequence[str], width: int) -> list[str]:
@@ -211,12 +229,18 @@ _AGAIN = "Write the file again as text in UTF-8."
 
 
 def header_of(text: str, columns: Header) -> tuple[str, ...]:
-    """Names of the header of a table that may have some columns, without empty ones; not checked."""
-    return tuple(name for name in _header(_first_line(text.removeprefix("\ufeff"))[0], columns, {})[1] if name)
+    """Names of the header of a table that may have some columns, without empty ones; not
+    checked."""
+    return tuple(
+        name
+        for name in _header(_first_line(text.removeprefix("\ufeff"))[0], columns, {})[1]
+        if name
+    )
 
 
 def split_row(line: str, separator: str | None = None) -> list[str]:
-    """Splits one line into stripped fields; without a separator, by the one that gives the most fields.
+    """Splits one line into stripped fields; without a separator, by the one that gives the most
+    fields.
 
     Raises:
         ValueError: quotes that do not fit.
@@ -224,7 +248,9 @@ def split_row(line: str, separator: str | None = None) -> list[str]:
     if separator is None:
         separator = max(SEPARATORS, key=line.count)
     try:
-        rows = csv.reader([_AFTER_QUOTE.sub('"', line)], delimiter=separator, skipinitialspace=True, strict=True)
+        rows = csv.reader(
+            [_AFTER_QUOTE.sub('"', line)], delimiter=separator, skipinitialspace=True, strict=True
+        )
         fields = next(rows, [])
     except csv.Error as error:
         raise ValueError(str(error)) from error
@@ -240,7 +266,8 @@ def _first_line(text: str) -> tuple[str, int]:
 
 
 def _header(line: str, columns: Header, aliases: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Separator and names of a header: those asked for as they were asked for, others as they stand."""
+    """Separator and names of a header: those asked for as they were asked for, others as they
+    stand."""
     candidates = []
     for separator in SEPARATORS:
         try:
@@ -264,14 +291,18 @@ def _canonical(fields: Sequence[str], columns: Header, aliases: Mapping[str, str
     return names
 
 
-def _without_header(text: str, headerless: Callable[[Sequence[str]], Header | None]) -> tuple[str, list[str]] | None:
+def _without_header(
+    text: str, headerless: Callable[[Sequence[str]], Header | None]
+) -> tuple[str, list[str]] | None:
     """Separator and columns of a table without a header; None if no row among the first tells."""
     for number, line in enumerate(io.StringIO(text, newline="")):
         if number >= 1000:
             break
         for separator in SEPARATORS:
             try:
-                columns = headerless(split_row(line.rstrip("\r\n"), separator)) if line.strip() else None
+                columns = (
+                    headerless(split_row(line.rstrip("\r\n"), separator)) if line.strip() else None
+                )
             except ValueError:
                 continue
             if columns:
@@ -280,7 +311,8 @@ def _without_header(text: str, headerless: Callable[[Sequence[str]], Header | No
 
 
 def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line in which a row below the header begins, and its fields as the csv module splits them."""
+    """Yields the line in which a row below the header begins, and its fields as the csv module
+    splits them."""
     stream = io.StringIO(_AFTER_QUOTE.sub('"', text) if '" ' in text else text, newline="")
     for _ in range(skipped):
         next(stream, None)
@@ -297,41 +329,62 @@ def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tupl
         elif "expected after" in told:
             told = "a field goes on after its closing quote"
         raise DataError(
-            f"{source}, line {skipped + end + 1}: {told}. A field in quotes begins and ends with them, and has each "
-            "quote inside doubled. Correct the row."
+            f"{source}, line {skipped + end + 1}: {told}. A field in quotes begins and ends with"
+            " them, and has each quote inside doubled. Correct the row."
         ) from error
 
 
 def _check_header(
-    header: Header, columns: Header, source: str, line: int, hint: Callable[[Header], str | None] | None
+    header: Header,
+    columns: Header,
+    source: str,
+    line: int,
+    hint: Callable[[Header], str | None] | None,
 ) -> None:
     named = [name for name in header if name]
     problem = header_problem(named, columns)
     if problem is None and len(set(named)) < len(named):
-        problem = f"column(s) {', '.join(sorted({name for name in named if named.count(name) > 1}))[:_SHOWN]} twice"
+        problem = (
+            "column(s)"
+            f" {', '.join(sorted({name for name in named if named.count(name) > 1}))[:_SHOWN]}"
+            " twice"
+        )
     if problem is None:
         return
-    remedy = "Remove all but one of each." if problem.startswith("column") else (hint and hint(named)) or (
-        "Put the header back as the first line, with tabs, commas or semicolons between the columns."
-    )  # fmt: skip
+    remedy = (
+        "Remove all but one of each."
+        if problem.startswith("column")
+        else (hint and hint(named))
+        or (
+            "Put the header back as the first line, with tabs, commas or semicolons between the"
+            " columns."
+        )
+    )
     raise DataError(
         f"{source}, line {line}: {problem}. Expected: {', '.join(columns)}. Received: "
         f"{', '.join(named)[:_SHOWN] or 'nothing'}. {remedy}"
     )
 
 
-def _odd_length(source: str, line: int, fields: Sequence[str], header: Header, separator: str) -> str:
+def _odd_length(
+    source: str, line: int, fields: Sequence[str], header: Header, separator: str
+) -> str:
     more = len(fields) > len(header)
-    quotes = f" Put fields that hold {_NAMES[separator]} in double quotes." if more and separator != "\t" else ""
+    quotes = (
+        f" Put fields that hold {_NAMES[separator]} in double quotes."
+        if more and separator != "\t"
+        else ""
+    )
     return (
-        f"{source}, line {line}: {len(fields)} fields, {'more' if more else 'fewer'} than the header has columns. "
-        f"Expected: as many as the header has columns, {len(header)}. Received: "
-        f"{separator.join(fields)[:_SHOWN]!r}.{quotes} Correct the row."
+        f"{source}, line {line}: {len(fields)} fields, {'more' if more else 'fewer'} than the"
+        f" header has columns. Expected: as many as the header has columns, {len(header)}."
+        f" Received: {separator.join(fields)[:_SHOWN]!r}.{quotes} Correct the row."
     )
 
 
 def header_problem(header: Sequence[str], columns: Sequence[str]) -> str | None:
-    """Says what is wrong with a header that must name some columns once each; None if nothing is."""
+    """Says what is wrong with a header that must name some columns once each; None if nothing
+    is."""
     missing = [column for column in columns if column not in header]
     if missing:
         return f"missing column(s) {', '.join(missing)}"

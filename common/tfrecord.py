@@ -1,4 +1,5 @@
-"""Examples (named arrays of one recording) as TFRecord shards: raw bytes and shapes, no pickle, no conversion."""
+"""Examples (named arrays of one recording) as TFRecord shards: raw bytes and shapes, no pickle, no
+conversion."""
 
 import errno
 import os
@@ -24,13 +25,22 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it once, 
 with stderr_discarded():
     import tensorflow as tf
 
-EXTRACT_AGAIN = "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards anew."
+EXTRACT_AGAIN = (
+    "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards"
+    " anew."
+)
 _NAME = "name"
 _LENGTH = struct.Struct("<Q")
-_FRAME_BYTES = 16  # of a record: its length, a checksum of that, a checksum of the message behind it
+_FRAME_BYTES = (
+    16  # of a record: its length, a checksum of that, a checksum of the message behind it
+)
 _BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
 _CAST_VALUES = 1 << 20  # rounded at once
-_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"float16", "float32", "float64"}
+_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float16",
+    "float32",
+    "float64",
+}
 _memory = threading.local()
 _SHAPE_OF = re.compile(".*/shape")
 
@@ -43,14 +53,19 @@ class ArraySpec:
     shape: tuple[int | None, ...]
 
     def accepts(self, array: np.ndarray) -> bool:
-        """Whether `array` has this type and shape; float32 may stand for float16, and is rounded when it is written."""
-        fits = array.dtype == np.dtype(self.dtype) or (array.dtype, self.dtype) == (np.float32, "float16")
+        """Whether `array` has this type and shape; float32 may stand for float16, and is rounded
+        when it is written."""
+        fits = array.dtype == np.dtype(self.dtype) or (array.dtype, self.dtype) == (
+            np.float32,
+            "float16",
+        )
         return self.has_shape(array.shape) and fits
 
     def has_shape(self, shape: Sequence[int]) -> bool:
         """Whether this is the shape, whose lengths may be any where it says None."""
         return len(shape) == len(self.shape) and all(
-            expected is None or expected == size for expected, size in zip(self.shape, shape, strict=True)
+            expected is None or expected == size
+            for expected, size in zip(self.shape, shape, strict=True)
         )
 
 
@@ -62,7 +77,10 @@ class ExampleSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists that `from_json` reads."""
-        return {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in self.arrays.items()}
+        return {
+            name: {"dtype": spec.dtype, "shape": list(spec.shape)}
+            for name, spec in self.arrays.items()
+        }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ExampleSchema":
@@ -72,11 +90,18 @@ class ExampleSchema:
             ValueError: it is none.
         """
         try:
-            schema = cls({name: ArraySpec(spec["dtype"], tuple(spec["shape"])) for name, spec in stored.items()})
+            schema = cls(
+                {
+                    name: ArraySpec(spec["dtype"], tuple(spec["shape"]))
+                    for name, spec in stored.items()
+                }
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected type and shape of each array: {error!r}") from error
         sizes = [size for spec in schema.arrays.values() for size in spec.shape if size is not None]
-        if {spec.dtype for spec in schema.arrays.values()} - _TYPES or any(type(n) is not int or n < 0 for n in sizes):
+        if {spec.dtype for spec in schema.arrays.values()} - _TYPES or any(
+            type(n) is not int or n < 0 for n in sizes
+        ):
             raise ValueError("unknown types or shapes of arrays")
         return schema
 
@@ -122,7 +147,8 @@ def write_shard(
 
     Args:
         path: name of the shard.
-        examples: name and arrays of each example; may be a generator, one example is held at a time.
+        examples: name and arrays of each example; may be a generator, one example is held at a
+            time.
         schema: the arrays each example must have.
 
     Returns:
@@ -154,7 +180,9 @@ def read_shard(path: Path, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
         try:
             example = _deserialize(record, schema)
         except (KeyError, ValueError, IndexError, DecodeError) as error:
-            raise damaged_shard(path, f"a record does not hold what is expected: {error}") from error
+            raise damaged_shard(
+                path, f"a record does not hold what is expected: {error}"
+            ) from error
         yield example
 
 
@@ -171,14 +199,17 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield record
             n_records += 1
     except tf.errors.OpError as error:
-        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)  # without the names of graph nodes
+        problem = re.sub(
+            r"\{\{.*?\}\} ?| \[Op:.*", "", error.message
+        )  # without the names of graph nodes
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
 
 
 def _check_lengths(path: Path) -> None:
-    """Compares what records promise with the file: TensorFlow makes room for it first, and there may be none.
+    """Compares what records promise with the file: TensorFlow makes room for it first, and there
+    may be none.
 
     Raises:
         DataError: a record is longer than what is left of the file, or the file cannot be read.
@@ -189,7 +220,9 @@ def _check_lengths(path: Path) -> None:
             while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
                 end += _FRAME_BYTES + _LENGTH.unpack(head)[0]
                 if end > size:
-                    raise damaged_shard(path, f"record {number}: truncated at {size} of {end} bytes")
+                    raise damaged_shard(
+                        path, f"record {number}: truncated at {size} of {end} bytes"
+                    )
                 file.seek(end)
                 number += 1
     except OSError as error:
@@ -229,7 +262,9 @@ def find_damaged(shards: Iterable[Path]) -> DataError | None:
 
 def damaged_shard(path: Path, reason: str) -> DataError:
     """The error of a shard that cannot be read."""
-    return DataError(f"Damaged shard: {path} ({reason}). Expected: complete records. {EXTRACT_AGAIN}")
+    return DataError(
+        f"Damaged shard: {path} ({reason}). Expected: complete records. {EXTRACT_AGAIN}"
+    )
 
 
 def _shape_key(name: str) -> str:
@@ -237,7 +272,8 @@ def _shape_key(name: str) -> str:
 
 
 class _Feature(NamedTuple):
-    """One feature of an example: its first bytes, and the array that follows them, in the type it is stored in."""
+    """One feature of an example: its first bytes, and the array that follows them, in the type it
+    is stored in."""
 
     start: bytes
     array: np.ndarray | None = None
@@ -250,21 +286,29 @@ class _Feature(NamedTuple):
 
 
 def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytearray:
-    """A `tf.train.Example` whose bytes depend on the content alone: those of the message's own deterministic form.
+    """A `tf.train.Example` whose bytes depend on the content alone: those of the message's own
+    deterministic form.
 
-    Written by hand, since the message's class copies an array five times on its way: every field is a tag, the length
-    of its content, and the content.
+    Written by hand, since the message's class copies an array five times on its way: every field is
+    a tag, the length of its content, and the content.
     """
     if set(arrays) != set(schema.arrays):
-        raise ValueError(f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}.")
+        raise ValueError(
+            f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}."
+        )
     features = {_NAME: _Feature(encode_field(_BYTES_LIST, encode_field(1, name.encode())))}
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
-            raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype}, {array.shape}.")
+            raise ValueError(
+                f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype},"
+                f" {array.shape}."
+            )
         n_bytes = array.size * np.dtype(spec.dtype).itemsize
         head = encode_head(1, n_bytes)
-        features[key] = _Feature(encode_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype)
+        features[key] = _Feature(
+            encode_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype
+        )
         if array.shape:
             sizes = b"".join(map(encode_varint, array.shape))
             features[_shape_key(key)] = _Feature(encode_field(_INT64_LIST, encode_field(1, sizes)))
@@ -273,10 +317,16 @@ def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchem
 
 def _joined(features: Mapping[str, _Feature]) -> bytearray:
     """Puts the features of an example into one piece of memory, sorted by name."""
-    ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")  # "x/shape" before "x"
+    ordered = sorted(
+        features.items(), key=lambda item: item[0].encode() + b"\xff"
+    )  # "x/shape" before "x"
     entries = []
     for key, feature in ordered:
-        entry = encode_field(1, key.encode()) + encode_head(2, len(feature.start) + feature.n_bytes) + feature.start
+        entry = (
+            encode_field(1, key.encode())
+            + encode_head(2, len(feature.start) + feature.n_bytes)
+            + feature.start
+        )
         entries.append(encode_head(1, len(entry) + feature.n_bytes) + entry)
     content_bytes = sum(map(len, entries)) + sum(feature.n_bytes for _, feature in ordered)
     whole = encode_head(1, content_bytes)
@@ -287,13 +337,18 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
         record[end : end + len(entry)] = entry
         end += len(entry)
         if feature.array is not None:
-            _store(feature.array, feature.dtype, np.frombuffer(record, np.uint8)[end : end + feature.n_bytes])
+            _store(
+                feature.array,
+                feature.dtype,
+                np.frombuffer(record, np.uint8)[end : end + feature.n_bytes],
+            )
             end += feature.n_bytes
     return record
 
 
 def _room(n_bytes: int) -> bytearray:
-    """Memory for one record, the same in each call of a thread: to get 49 MB anew takes as long as to fill them."""
+    """Memory for one record, the same in each call of a thread: to get 49 MB anew takes as long as
+    to fill them."""
     record = getattr(_memory, "record", None)
     if record is None:
         record = _memory.record = bytearray()
@@ -305,14 +360,19 @@ def _room(n_bytes: int) -> bytearray:
 
 
 def _store(array: np.ndarray, dtype: str, target: np.ndarray) -> None:
-    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds to float16 20 times faster than numpy."""
+    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds to float16 20 times
+    faster than numpy."""
     values = np.ascontiguousarray(array).reshape(-1)
     if values.dtype == np.dtype(dtype):
         target[:] = values.astype(values.dtype.newbyteorder("<"), copy=False).view(np.uint8)
         return
     itemsize = np.dtype(dtype).itemsize
     for start in range(0, len(values), _CAST_VALUES):
-        rounded = tf.cast(values[start : start + _CAST_VALUES], dtype).numpy().astype(f"<f{itemsize}", copy=False)
+        rounded = (
+            tf.cast(values[start : start + _CAST_VALUES], dtype)
+            .numpy()
+            .astype(f"<f{itemsize}", copy=False)
+        )
         target[start * itemsize : start * itemsize + rounded.nbytes] = rounded.view(np.uint8)
 
 
@@ -324,7 +384,9 @@ def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:
     example: dict[str, Any] = {_NAME: stored[_NAME].bytes_list.value[0].decode()}
     for key, spec in schema.arrays.items():
         shape = stored[_shape_key(key)].int64_list.value if spec.shape else ()
-        values = np.frombuffer(stored[key].bytes_list.value[0], np.dtype(spec.dtype).newbyteorder("<"))
+        values = np.frombuffer(
+            stored[key].bytes_list.value[0], np.dtype(spec.dtype).newbyteorder("<")
+        )
         example[key] = values.reshape(tuple(shape))
         if tuple(shape) != example[key].shape or not spec.has_shape(example[key].shape):
             raise ValueError(f"{key!r} has the shape {tuple(shape)}, not that of {spec}")

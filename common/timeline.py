@@ -1,4 +1,5 @@
-"""Recordings on a page: what is to be heard, seen and told of one, small enough to be part of the page."""
+"""Recordings on a page: what is to be heard, seen and told of one, small enough to be part of the
+page."""
 
 import io
 import math
@@ -15,7 +16,10 @@ from common.page import Lane, Line, Picture, Sound, data_uri, ticks
 
 SHOWN_S = 120.0  # of a recording: what lies beyond is not part of the page
 SHOWN_RECORDINGS = 3  # the best, and so many of the worst
-LEGEND = "Wide and pale: reference. Narrow and strong: estimate. A click on a panel moves the sound there."
+LEGEND = (
+    "Wide and pale: reference. Narrow and strong: estimate. A click on a panel moves the sound"
+    " there."
+)
 _SOUND_HZ = 16000
 _MOST_COLUMNS = 1000  # of an image: pages are hardly wider
 _DYNAMIC_RANGE_DB = 80.0
@@ -25,7 +29,9 @@ _GOLDEN_ANGLE_DEG = 137.508
 Downmix = Callable[[np.ndarray], np.ndarray]
 
 
-def best_and_worst(scores: Sequence[float], count: int = SHOWN_RECORDINGS) -> tuple[list[int], list[int]]:
+def best_and_worst(
+    scores: Sequence[float], count: int = SHOWN_RECORDINGS
+) -> tuple[list[int], list[int]]:
     """Chooses recordings to show.
 
     Args:
@@ -42,7 +48,8 @@ def best_and_worst(scores: Sequence[float], count: int = SHOWN_RECORDINGS) -> tu
 
 
 def ranked(scores: Sequence[float]) -> list[tuple[int, str]]:
-    """Chooses recordings to show, see `best_and_worst`: their numbers, and what each is, e.g. "worst of 8"."""
+    """Chooses recordings to show, see `best_and_worst`: their numbers, and what each is, e.g.
+    "worst of 8"."""
     total = sum(not math.isnan(score) for score in scores)
     return [
         (number, f"{what} of {total}" if place == 1 else f"{what}, number {place}")
@@ -52,7 +59,8 @@ def ranked(scores: Sequence[float]) -> list[tuple[int, str]]:
 
 
 def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
-    """Makes the beginning of a recording small: one channel at 16 kHz, as MP3, its peak the same for all.
+    """Makes the beginning of a recording small: one channel at 16 kHz, as MP3, its peak the same
+    for all.
 
     Args:
         path: the recording.
@@ -68,14 +76,22 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
     peak = float(np.abs(mono).max(initial=0)) or 1.0
     encoded = io.BytesIO()
     try:
-        soundfile.write(encoded, mono * (_PEAK / peak), _SOUND_HZ, format="MP3", subtype="MPEG_LAYER_III")
-    except (soundfile.LibsndfileError, ValueError) as error:  # a libsndfile that was built without it
-        raise DataError(f"The sound library cannot write MP3 ({error}): install soundfile from its wheel.") from error
+        soundfile.write(
+            encoded, mono * (_PEAK / peak), _SOUND_HZ, format="MP3", subtype="MPEG_LAYER_III"
+        )
+    except (
+        soundfile.LibsndfileError,
+        ValueError,
+    ) as error:  # a libsndfile that was built without it
+        raise DataError(
+            f"The sound library cannot write MP3 ({error}): install soundfile from its wheel."
+        ) from error
     return Sound(data_uri(encoded.getvalue(), "audio/mpeg"), label, len(recorded) / rate_hz)
 
 
 def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
-    """The sound of a recording, or none and why; arguments as `recording_sound`, None: the recording is gone."""
+    """The sound of a recording, or none and why; arguments as `recording_sound`, None: the
+    recording is gone."""
     if path is None:
         return None, [f"No sound: {name} is not in the dataset's folder any more."]
     try:
@@ -85,11 +101,14 @@ def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None,
 
 
 def level_picture(level: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
-    """Draws levels (T, F) in dB or the like, 80 below the highest, of as many seconds as are shown."""
+    """Draws levels (T, F) in dB or the like, 80 below the highest, of as many seconds as are
+    shown."""
     finite = level[np.isfinite(level)]
     highest = float(finite.max()) if finite.size else 0.0
     lowest = max(float(finite.min()) if finite.size else 0.0, highest - _DYNAMIC_RANGE_DB)
-    return Picture(_image(level, hop_s, (lowest, max(highest, lowest + 1e-3)), "magma"), alt, caption)
+    return Picture(
+        _image(level, hop_s, (lowest, max(highest, lowest + 1e-3)), "magma"), alt, caption
+    )
 
 
 def share_picture(shares: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
@@ -105,9 +124,15 @@ def _image(values: np.ndarray, hop_s: float, limits: tuple[float, float], colour
     encoded = io.BytesIO()
     options = {"quality": 80}
     imsave(
-        encoded, columns.T, vmin=limits[0], vmax=limits[1], cmap=colours, origin="lower", format="jpg",
+        encoded,
+        columns.T,
+        vmin=limits[0],
+        vmax=limits[1],
+        cmap=colours,
+        origin="lower",
+        format="jpg",
         pil_kwargs=options,
-    )  # fmt: skip
+    )
     return data_uri(encoded.getvalue(), "image/jpeg")
 
 
@@ -122,11 +147,14 @@ def shown_s(duration_s: float) -> float:
 
 
 def colours_of(n_classes: int) -> list[str]:
-    """The colour of each class, as CSS has it: hues that differ much between neighbours, on light and dark ground."""
+    """The colour of each class, as CSS has it: hues that differ much between neighbours, on light
+    and dark ground."""
     return [f"oklch(63% 0.17 {k * _GOLDEN_ANGLE_DEG % 360:.0f})" for k in range(n_classes)]
 
 
-def lanes(reference: np.ndarray, estimate: np.ndarray, classes: Sequence[str], duration_s: float) -> list[Lane]:
+def lanes(
+    reference: np.ndarray, estimate: np.ndarray, classes: Sequence[str], duration_s: float
+) -> list[Lane]:
     """Makes a lane for each class that occurs or is estimated.
 
     Args:
@@ -148,8 +176,11 @@ def lanes(reference: np.ndarray, estimate: np.ndarray, classes: Sequence[str], d
     ]
 
 
-def track(frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colour: str, style: str) -> Line:
-    """Makes a line of values that hold for a frame each, such as directions; equal ones in a row are one stroke.
+def track(
+    frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colour: str, style: str
+) -> Line:
+    """Makes a line of values that hold for a frame each, such as directions; equal ones in a row
+    are one stroke.
 
     Args:
         frames: int (n,).
@@ -164,7 +195,10 @@ def track(frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colo
     breaks = np.flatnonzero((np.diff(frames) > 1) | (np.diff(values) != 0)) + 1
     starts, ends = [0, *breaks], [*breaks, len(frames)]
     strokes = [
-        [(float(frames[a]) * hop_s, float(values[a])), (float(frames[b - 1] + 1) * hop_s, float(values[a]))]
+        [
+            (float(frames[a]) * hop_s, float(values[a])),
+            (float(frames[b - 1] + 1) * hop_s, float(values[a])),
+        ]
         for a, b in zip(starts, ends, strict=True)
         if a < b and frames[a] * hop_s < SHOWN_S
     ]

@@ -20,7 +20,8 @@ Average = Callable[[Sequence[Outputs]], Outputs]
 
 @dataclass(frozen=True)
 class TrainedFold:
-    """The models of one fold that answer together; the last one for all outputs that no other answers for."""
+    """The models of one fold that answer together; the last one for all outputs that no other
+    answers for."""
 
     stages: tuple[tuple[Stage, keras.Model], ...]
 
@@ -63,7 +64,11 @@ def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
 
 
 def load_models(
-    run: Path, task: Any, stages: Sequence[Stage], fold: str | None = None, average: Average = mean_outputs
+    run: Path,
+    task: Any,
+    stages: Sequence[Stage],
+    fold: str | None = None,
+    average: Average = mean_outputs,
 ) -> TrainedModels:
     """Loads the models of a run that are scored.
 
@@ -82,18 +87,22 @@ def load_models(
     for folder in folders:
         for stage in stages:
             finished_epochs(folder / stage.name)
-    models = [[(stage, load_trained(folder / stage.name)) for stage in stages] for folder in folders]
+    models = [
+        [(stage, load_trained(folder / stage.name)) for stage in stages] for folder in folders
+    ]
     return TrainedModels(tuple(TrainedFold(tuple(of_fold)) for of_fold in models), average)
 
 
 def answering(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages whose outputs are the answer of a system: of its main part the last one, and those it relies on."""
+    """The stages whose outputs are the answer of a system: of its main part the last one, and those
+    it relies on."""
     *earlier, last = next(iter(parts(stages).values()))
     return [*(stage for stage in earlier if stage.answers), last]
 
 
 def chosen_folds(task: Any, fold: str | None) -> list[str]:
-    """Folders of the folds wanted, within that of the run: the one named, or all; "" where a run has no folds.
+    """Folders of the folds wanted, within that of the run: the one named, or all; "" where a run
+    has no folds.
 
     Raises:
         ConfigError: there is no such fold.

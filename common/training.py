@@ -47,7 +47,8 @@ class ScoredSets:
     """The recordings that are scored after each epoch: always the same ones, or others each time.
 
     Attributes:
-        draw: from the number of a draw to streams, from `common.pipeline.evaluation_stream`, by the prefix of their
+        draw: from the number of a draw to streams, from `common.pipeline.evaluation_stream`, by the
+            prefix of their
             scores: "val" and perhaps "train".
         redrawn: whether each epoch has a draw of its own; otherwise all have the first one.
         current: the streams of the latest epoch; none before the first.
@@ -69,7 +70,8 @@ class StageData:
     """What a stage learns from.
 
     Attributes:
-        batches: from the number of batches already done to an endless stream of (features, targets).
+        batches: from the number of batches already done to an endless stream of (features,
+            targets).
         batches_per_pass: batches in one pass over the training splits.
         sets: recordings that are scored after each epoch.
         shape: frames (None: any number), bands and channels of the features.
@@ -124,7 +126,8 @@ def train_stage(
         run: devices and precision.
         folder: holds the stage's weights and logs; made if missing.
         seed: of the initial weights and of dropout.
-        start: a model whose weights this one starts from, in the layers that `stage.keeps`; None: fresh ones.
+        start: a model whose weights this one starts from, in the layers that `stage.keeps`; None:
+            fresh ones.
 
     Returns:
         The model that `training.choose` names, from raw features, or audio, to the outputs.
@@ -201,7 +204,11 @@ def _fit(
 
 
 def _finished(
-    history: dict[str, list[float]], goal: Goal, training: TrainingConfig, steps: int, wanted: int | None
+    history: dict[str, list[float]],
+    goal: Goal,
+    training: TrainingConfig,
+    steps: int,
+    wanted: int | None,
 ) -> dict[str, Any]:
     """Describes a finished training, see `common.run_directory.Finished`."""
     scores = history[goal.monitor]
@@ -212,9 +219,9 @@ def _finished(
         return finished | {"best_epoch": best + 1, **chosen, "history": history}
     if not chosen:
         raise TrainingError(
-            f"{goal.monitor} could not be computed in any epoch, so there is no best model. Do the recordings that "
-            "validate have labels? Choose others, another `training.monitor` where the task has one, or "
-            "`training.choose: last`."
+            f"{goal.monitor} could not be computed in any epoch, so there is no best model. Do the"
+            " recordings that validate have labels? Choose others, another `training.monitor`"
+            " where the task has one, or `training.choose: last`."
         )
     return finished | {"best_epoch": chosen["chosen_epoch"], **chosen, "history": history}
 
@@ -230,9 +237,9 @@ def _wanted_epoch(training: TrainingConfig, steps: int) -> int | None:
     iteration = training.choose.iteration
     if iteration % steps or iteration > steps * training.epochs:
         raise ConfigError(
-            f"`training.choose`: no epoch ends after {iteration} iterations. Expected: a multiple of {steps}, the "
-            f"iterations of an epoch, up to {steps * training.epochs}. Received: {iteration}. Change it, "
-            "`training.iterations_per_epoch` or `training.epochs`."
+            f"`training.choose`: no epoch ends after {iteration} iterations. Expected: a multiple"
+            f" of {steps}, the iterations of an epoch, up to {steps * training.epochs}. Received:"
+            f" {iteration}. Change it, `training.iterations_per_epoch` or `training.epochs`."
         )
     return iteration // steps
 
@@ -241,7 +248,9 @@ def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int
     """Batches between two validations."""
     if training.iterations_per_epoch is not None:
         return training.iterations_per_epoch
-    return training.passes_per_epoch * min(training.batches_per_pass or batches_per_pass, batches_per_pass)
+    return training.passes_per_epoch * min(
+        training.batches_per_pass or batches_per_pass, batches_per_pass
+    )
 
 
 def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
@@ -299,17 +308,22 @@ def _cut_history(path: Path, epochs: int) -> None:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CheckpointError(f"{path} is damaged: {error}. Delete it and run the same command again.") from error
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete it and run the same command again."
+        ) from error
     write_text(path, to_csv(rows[: epochs + 1] if epochs else []))
 
 
 def finished_epochs(folder: Path) -> dict[str, Any]:
-    """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and the history.
+    """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and
+    the history.
 
     Raises:
         CheckpointError: the stage is not finished, or the file damaged.
     """
     path = folder / FINISHED
     if not path.exists():
-        raise CheckpointError(f"{folder} holds no finished training. Run the same command again to finish it.")
+        raise CheckpointError(
+            f"{folder} holds no finished training. Run the same command again to finish it."
+        )
     return read_form(path, Finished)

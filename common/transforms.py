@@ -1,4 +1,5 @@
-"""Tables of transforms that reorder, negate and shift the channels of a recording, with the angles that follow."""
+"""Tables of transforms that reorder, negate and shift the channels of a recording, with the angles
+that follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,19 +9,24 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ChannelTransforms:
-    """R ways to rotate or reflect a recording in the domain of its features: one is drawn for each sequence.
+    """R ways to rotate or reflect a recording in the domain of its features: one is drawn for each
+    sequence.
 
-    Row r turns features x (T, F, C) into `channel_sign[r] * x[..., channel_permutation[r]] + channel_shift_rad[r]`;
-    channels that hold a phase are then wrapped to (-pi, pi]. An angle becomes `sign[r] * angle + offset_deg[r]`,
-    wrapped to the full circle from `lowest_deg` on, wherever its class is active.
+    Row r turns features x (T, F, C) into `channel_sign[r] * x[..., channel_permutation[r]] +
+    channel_shift_rad[r]`; channels that hold a phase are then wrapped to (-pi, pi]. An angle
+    becomes `sign[r] * angle + offset_deg[r]`, wrapped to the full circle from `lowest_deg` on,
+    wherever its class is active.
 
     Attributes:
         channel_permutation: int64 (R, C), the channel that each new channel is taken from.
         channel_sign: float32 (R, C), 1 or -1.
-        channel_shift_rad: float32 (R, C), added after the sign; radians where the channel is a phase, else 0.
+        channel_shift_rad: float32 (R, C), added after the sign; radians where the channel is a
+            phase, else 0.
         periodic: bool (C,), true for channels that hold a phase in radians.
-        angles: by array name ("azimuth_deg", ...), the sign (R,) and the offset in degrees (R,), both float32.
-        lowest_deg: by array name, the lowest angle that the labels are written in; -180 where it is missing.
+        angles: by array name ("azimuth_deg", ...), the sign (R,) and the offset in degrees (R,),
+            both float32.
+        lowest_deg: by array name, the lowest angle that the labels are written in; -180 where it is
+            missing.
     """
 
     channel_permutation: np.ndarray
@@ -35,9 +41,15 @@ class ChannelTransforms:
         tables = {"channel_sign": self.channel_sign, "channel_shift_rad": self.channel_shift_rad}
         for name, table in tables.items():
             if table.shape != shape:
-                raise ValueError(f"`{name}` must be (rows, channels). Expected: {shape}. Received: {table.shape}.")
+                raise ValueError(
+                    f"`{name}` must be (rows, channels). Expected: {shape}. Received:"
+                    f" {table.shape}."
+                )
         if self.periodic.shape != shape[1:]:
-            raise ValueError(f"`periodic` must be (channels,). Expected: {shape[1:]}. Received: {self.periodic.shape}.")
+            raise ValueError(
+                f"`periodic` must be (channels,). Expected: {shape[1:]}. Received:"
+                f" {self.periodic.shape}."
+            )
         for name, pair in self.angles.items():
             if any(values.shape != shape[:1] for values in pair):
                 raise ValueError(f"`angles[{name!r}]` must be two arrays of shape {shape[:1]}.")
@@ -61,8 +73,11 @@ class ChannelTransforms:
         wrapped = np.pi - np.mod(np.pi - moved, 2 * np.pi)  # (-pi, pi]
         return np.where(self.periodic, wrapped, moved).astype(features.dtype)
 
-    def apply_to_angles(self, name: str, angles_deg: np.ndarray, active: np.ndarray, row: int) -> np.ndarray:
-        """Applies one row to the angles of one array; arrays without an entry in `angles` come back unchanged.
+    def apply_to_angles(
+        self, name: str, angles_deg: np.ndarray, active: np.ndarray, row: int
+    ) -> np.ndarray:
+        """Applies one row to the angles of one array; arrays without an entry in `angles` come back
+        unchanged.
 
         Args:
             name: name of the array, a key of `angles`.
@@ -71,7 +86,8 @@ class ChannelTransforms:
             row: which of the R transforms.
 
         Returns:
-            Angles (T, K) in degrees, active ones within the circle from `lowest_deg` on, in the type received.
+            Angles (T, K) in degrees, active ones within the circle from `lowest_deg` on, in the
+            type received.
         """
         if name not in self.angles:
             return angles_deg

@@ -1,10 +1,11 @@
 """Searches for better settings: an Optuna study whose trials are ordinary runs.
 
-    python -m common.tune TASK --over KEY=LOW:HIGH[:log] --over KEY=A,B,C ... [--trials N] [--job ID] [--metric NAME]
+    python -m common.tune TASK --over KEY=LOW:HIGH[:log] --over KEY=A,B,C ... [--trials N] [--job
+    ID] [--metric NAME]
 
-Each trial is a program of its own, so that it finds the memory and the library as a single run would, and one that is
-killed by the system does not take the search with it. It trains to its end: stages and folds follow one another, so an
-early score says little of the last one.
+Each trial is a program of its own, so that it finds the memory and the library as a single run
+would, and one that is killed by the system does not take the search with it. It trains to its end:
+stages and folds follow one another, so an early score says little of the last one.
 """
 
 import argparse
@@ -81,7 +82,8 @@ class Search:
         """Trains with these settings, or goes on where a killed trial was.
 
         Returns:
-            The score of the kept model on the validation split, the mean over the folds; NaN where training diverged.
+            The score of the kept model on the validation split, the mean over the folds; NaN where
+            training diverged.
 
         Raises:
             DataError: the trial stopped for another reason.
@@ -92,11 +94,21 @@ class Search:
         settings = {key: as_yaml(str(path)) for key, path in places.items()} | values
         options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         task_id, *rest = self.command
-        call = [sys.executable, "-m", f"{self.task.family}.cli", task_id, f"{number:03d}", *rest, *options]
+        call = [
+            sys.executable,
+            "-m",
+            f"{self.task.family}.cli",
+            task_id,
+            f"{number:03d}",
+            *rest,
+            *options,
+        ]
         log = runs / f"{self.run_name(number)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            status = subprocess.run(call, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+            status = subprocess.run(
+                call, stdout=file, stderr=subprocess.STDOUT, check=False
+            ).returncode
         if status == TrainingError.status:
             return math.nan
         if status:
@@ -110,7 +122,10 @@ def _stopped(number: int, status: int, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     reason = next((line for line in reversed(lines) if line.startswith("error: ")), None)
     said = f"killed by signal {-status}" if status < 0 else reason or f"exit status {status}"
-    return f"Trial {number} stopped: {said}. All it printed is in {log}. The same command does it again."
+    return (
+        f"Trial {number} stopped: {said}. All it printed is in {log}. The same command does it"
+        " again."
+    )
 
 
 def score_of(run: Path, stage: str, metric: str) -> float:
@@ -130,14 +145,19 @@ def score_of(run: Path, stage: str, metric: str) -> float:
     """
     paths = sorted(run.rglob(f"{stage}/{FINISHED}"))
     if not paths:
-        raise CheckpointError(f"{run} holds no finished stage {stage!r}. Delete the folder and run the command again.")
+        raise CheckpointError(
+            f"{run} holds no finished stage {stage!r}. Delete the folder and run the command again."
+        )
     scores = []
     for path in paths:
         finished = read_form(path, Finished)
         known = [name for name in finished["history"] if name.startswith("val_")]
         if metric not in known:
             expected = ", ".join(known)
-            raise ConfigError(f"--metric: expected one of {expected}. Received: {metric!r}. Use another --job for it.")
+            raise ConfigError(
+                f"--metric: expected one of {expected}. Received: {metric!r}. Use another --job"
+                " for it."
+            )
         scores.append(finished["history"][metric][scored_epoch(finished) - 1])
     return float(np.mean([math.nan if score is None else score for score in scores]))
 
@@ -145,8 +165,8 @@ def score_of(run: Path, stage: str, metric: str) -> float:
 def run_search(search: Search, trials: int) -> list[TrialRow]:
     """Does the trials that are not done yet, and writes table, figure and best settings after each.
 
-    A trial's suggestion depends on the seed, its number and the scores before it alone, so that a search that was
-    killed suggests what it would have suggested.
+    A trial's suggestion depends on the seed, its number and the scores before it alone, so that a
+    search that was killed suggests what it would have suggested.
 
     Returns:
         The trials, in order.
@@ -155,7 +175,11 @@ def run_search(search: Search, trials: int) -> list[TrialRow]:
     study = _study(optuna, search)
     while True:
         # One killed while its values were stored has too few of them and no run.
-        known = [trial for trial in study.get_trials(deepcopy=False) if set(trial.params) == set(search.space)]
+        known = [
+            trial
+            for trial in study.get_trials(deepcopy=False)
+            if set(trial.params) == set(search.space)
+        ]
         rows = [_row(search, trial) for trial in known]
         _write(search, rows)
         open_trials = [trial for trial in known if not trial.state.is_finished()]
@@ -168,11 +192,19 @@ def run_search(search: Search, trials: int) -> list[TrialRow]:
             study.sampler = optuna.samplers.TPESampler(seed=int(seed))
             trial = study.ask(_distributions(optuna, search.space))
         values = _values(search.space, trial.params)
-        logger.info("Trial %d: %s", trial.number, ", ".join(f"{key}={value}" for key, value in values.items()))
+        logger.info(
+            "Trial %d: %s",
+            trial.number,
+            ", ".join(f"{key}={value}" for key, value in values.items()),
+        )
         score = search.run_trial(trial.number, values)
         failed = optuna.trial.TrialState.FAIL if math.isnan(score) else None
         study.tell(trial.number, None if failed else score, state=failed)
-        logger.info("Trial %d: %s", trial.number, "failed" if failed else f"{search.target.metric} {score:.4f}")
+        logger.info(
+            "Trial %d: %s",
+            trial.number,
+            "failed" if failed else f"{search.target.metric} {score:.4f}",
+        )
 
 
 def _study(optuna: ModuleType, search: Search) -> Any:
@@ -181,11 +213,15 @@ def _study(optuna: ModuleType, search: Search) -> Any:
     direction = "minimize" if search.target.mode == "min" else "maximize"
     try:
         return optuna.create_study(
-            storage=f"sqlite:///{path}", study_name="search", direction=direction, load_if_exists=True
+            storage=f"sqlite:///{path}",
+            study_name="search",
+            direction=direction,
+            load_if_exists=True,
         )
     except Exception as error:  # SQLAlchemy and Optuna raise many kinds for a damaged file
         raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}). Delete it: finished trials are found again by their runs."
+            f"{path} cannot be read ({type(error).__name__}). Delete it: finished trials are found"
+            " again by their runs."
         ) from error
 
 
@@ -202,7 +238,9 @@ def _distributions(optuna: ModuleType, space: Space) -> dict[str, Any]:
 
 def _values(space: Space, params: dict[str, Any]) -> dict[str, str]:
     """What was suggested, as YAML, in the order of `space`."""
-    return {key: as_yaml(params[key]) if isinstance(space[key], Range) else params[key] for key in space}
+    return {
+        key: as_yaml(params[key]) if isinstance(space[key], Range) else params[key] for key in space
+    }
 
 
 def _row(search: Search, trial: Any) -> TrialRow:
@@ -246,9 +284,13 @@ def _run(arguments: Sequence[str]) -> None:
     experiments = importlib.import_module(f"{task.family}.experiment")
     search = _prepare(task, experiments.Experiment, space, path, options)
     with only_one(search.folder, "use another --job"):
-        searched = {"over": {key: list(values.ends) for key, values in search.space.items()}} | vars(search.target)
+        searched = {
+            "over": {key: list(values.ends) for key, values in search.space.items()}
+        } | vars(search.target)
         open_run(search.folder, task.model_dump(mode="json") | {"search": searched}, command_line())
-        if extracts(space):  # each trial has features of its own, and compares them with what it was begun with
+        if extracts(
+            space
+        ):  # each trial has features of its own, and compares them with what it was begun with
             keep_to(search.folder / RECORDINGS, all_items(task))
         else:
             record_data(search.folder, *data_of(task, prepare_data(task)))
@@ -261,18 +303,27 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = base_parser("Searches for the settings of a task with the best score on its validation split.")
+    parser = base_parser(
+        "Searches for the settings of a task with the best score on its validation split."
+    )
     parser.add_argument("task_id", help="id in params.yaml")
     parser.add_argument(
         "--over", action="append", required=True, metavar="KEY=VALUES", type=typed_text, help=FORMS
     )
-    parser.add_argument("--trials", type=int, default=20, help="trials in all, those of an earlier start included")
+    parser.add_argument(
+        "--trials", type=int, default=20, help="trials in all, those of an earlier start included"
+    )
     parser.add_argument("--job", default="tune", help="any name for this search (default tune)")
-    parser.add_argument("--metric", help="score to improve, such as val_f; default: the one that decides in training")
+    parser.add_argument(
+        "--metric",
+        help="score to improve, such as val_f; default: the one that decides in training",
+    )
     return parser
 
 
-def _prepare(task: Any, experiment: Any, space: Space, path: Path, options: argparse.Namespace) -> Search:
+def _prepare(
+    task: Any, experiment: Any, space: Space, path: Path, options: argparse.Namespace
+) -> Search:
     """Checks every end of every range by the task's own settings, before any work.
 
     Raises:
@@ -280,19 +331,25 @@ def _prepare(task: Any, experiment: Any, space: Space, path: Path, options: argp
     """
 
     def prepared(*assignments: str) -> Any:
-        return experiment.prepare(load_task(path, options.task_id, [*options.overrides, *assignments]))
+        return experiment.prepare(
+            load_task(path, options.task_id, [*options.overrides, *assignments])
+        )
 
     base = prepared()
     space = checked_space(space, {"": type(task), "network": type(base.network)}, prepared)
     stages = base.system.stages(task)
-    stage = [each for each in stages if each.part_of == stages[0].part_of][-1]  # the system itself, not one beside it
+    stage = [each for each in stages if each.part_of == stages[0].part_of][
+        -1
+    ]  # the system itself, not one beside it
     target = Target(*base.decisive_score(stage))
     if options.metric:
         lower = LOWER_IS_BETTER & set(options.metric.split("_"))
         target = Target(f"val_{options.metric.removeprefix('val_')}", "min" if lower else "max")
     overrides = [part for assignment in options.overrides for part in ("--set", assignment)]
     command = (options.task_id, "--params", str(path), *overrides)
-    return Search(task, command, space, target, stage.name, run_folder(task, options.task_id, options.job))
+    return Search(
+        task, command, space, target, stage.name, run_folder(task, options.task_id, options.job)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Zip archives, whole or split into parts, unpacked file by file: each file is finished or absent.
 
-The parts of a split archive are read where they lie. Nothing is joined on the disk, and no program is needed for it.
+The parts of a split archive are read where they lie. Nothing is joined on the disk, and no program
+is needed for it.
 """
 
 import bisect
@@ -34,18 +35,34 @@ def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
         with JoinedFiles(parts) as joined, zipfile.ZipFile(io.BufferedReader(joined)) as archive:
             for entry in _placed(archive, joined.starts):
                 target = folder / _safe_path(entry.filename, parts[-1])
-                if entry.is_dir() or (target.is_file() and target.stat().st_size == entry.file_size):
+                if entry.is_dir() or (
+                    target.is_file() and target.stat().st_size == entry.file_size
+                ):
                     continue
-                with atomic_path(target) as temporary, archive.open(entry) as source, temporary.open("wb") as out:
+                with (
+                    atomic_path(target) as temporary,
+                    archive.open(entry) as source,
+                    temporary.open("wb") as out,
+                ):
                     shutil.copyfileobj(source, out)
                 written += 1
     except FileNotFoundError as error:
-        raise DataError(f"There is no {error.filename}. Download all parts of {parts[-1].name} first.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, IndexError) as error:
+        raise DataError(
+            f"There is no {error.filename}. Download all parts of {parts[-1].name} first."
+        ) from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        IndexError,
+    ) as error:
         names = ", ".join(part.name for part in parts)
         raise DataError(
-            f"{parts[-1].parent}: {names} cannot be unpacked ({error}). Delete the parts and download them again; if "
-            f"that does not help, join them with `zip -s 0 {parts[-1].name} --out joined.zip` and unpack that."
+            f"{parts[-1].parent}: {names} cannot be unpacked ({error}). Delete the parts and"
+            " download them again; if that does not help, join them with `zip -s 0"
+            f" {parts[-1].name} --out joined.zip` and unpack that."
         ) from error
     return written
 
@@ -91,8 +108,8 @@ class JoinedFiles(io.RawIOBase):
 def _placed(archive: zipfile.ZipFile, starts: Sequence[int]) -> list[zipfile.ZipInfo]:
     """Moves the entries of a split archive to where they are in the joined parts.
 
-    Such an archive counts positions from the beginning of the part that an entry is in. `zipfile` takes all of them as
-    counted from the part that the table of contents is in.
+    Such an archive counts positions from the beginning of the part that an entry is in. `zipfile`
+    takes all of them as counted from the part that the table of contents is in.
     """
     table_part = starts[bisect.bisect_right(starts, archive.start_dir) - 1]
     for entry in archive.filelist:
@@ -104,5 +121,8 @@ def _placed(archive: zipfile.ZipFile, starts: Sequence[int]) -> list[zipfile.Zip
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:
     if not stays_inside(name):
-        raise DataError(f"{archive}: the entry {name!r} would be written outside its folder. Do not use this archive.")
+        raise DataError(
+            f"{archive}: the entry {name!r} would be written outside its folder. Do not use this"
+            " archive."
+        )
     return PurePosixPath(name)

@@ -1,4 +1,5 @@
-"""Divides recordings, also those whose end is not known yet, into the windows that a network sees at once."""
+"""Divides recordings, also those whose end is not known yet, into the windows that a network sees
+at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """Frames that a network sees at once, [start, stop), and those of them that count, [first, end)."""
+    """Frames that a network sees at once, [start, stop), and those of them that count, [first,
+    end)."""
 
     start: int
     stop: int
@@ -21,9 +23,12 @@ class Windows:
     Attributes:
         frames: of a window; a recording that is not longer is one window.
         overlap: frames shared by neighbours, less than a window.
-        last_is_whole: the last window is moved back, so that it is as long as the others; otherwise it ends early.
-        after: frames at the end of a window that do not count, in place of half the overlap; at most the overlap.
-        grow: the first windows are shorter, each by one step, so that what is heard first counts as soon as the rest.
+        last_is_whole: the last window is moved back, so that it is as long as the others; otherwise
+            it ends early.
+        after: frames at the end of a window that do not count, in place of half the overlap; at
+            most the overlap.
+        grow: the first windows are shorter, each by one step, so that what is heard first counts as
+            soon as the rest.
     """
 
     frames: int
@@ -58,13 +63,22 @@ class Windows:
         """
         if last is not None and ended and last.end == n_frames:
             return None
-        first, stop = (0, self._first_stop) if last is None else (last.end, last.stop + self.frames - self.overlap)
+        first, stop = (
+            (0, self._first_stop)
+            if last is None
+            else (last.end, last.stop + self.frames - self.overlap)
+        )
         start = max(0, stop - self.frames)
         if n_frames > stop:
             return Window(start, stop, first, stop - self._after)
         if not ended:
             return None
-        return Window(max(0, n_frames - self.frames) if self.last_is_whole else start, n_frames, first, n_frames)
+        return Window(
+            max(0, n_frames - self.frames) if self.last_is_whole else start,
+            n_frames,
+            first,
+            n_frames,
+        )
 
     def of(self, n_frames: int) -> Iterator[Window]:
         """All windows of a recording of so many frames, at least 1."""

@@ -1,7 +1,8 @@
-"""The wire format of protocol buffers, as far as records of shards need it: fields of bytes and of whole numbers.
+"""The wire format of protocol buffers, as far as records of shards need it: fields of bytes and of
+whole numbers.
 
-The messages' own classes copy an array several times on its way into and out of a record, and cannot say where in a
-file it lies.
+The messages' own classes copy an array several times on its way into and out of a record, and
+cannot say where in a file it lies.
 
 References:
     Protocol Buffers Documentation, "Encoding".
@@ -32,7 +33,8 @@ def encode_head(number: int, n_bytes: int) -> bytes:
 
 
 def encode_varint(value: int) -> bytes:
-    """A non-negative whole number, seven bits a byte, lowest first; all bytes but the last have the highest bit set."""
+    """A non-negative whole number, seven bits a byte, lowest first; all bytes but the last have the
+    highest bit set."""
     digits = bytearray()
     while value > 0x7F:
         digits.append(value & 0x7F | 0x80)

@@ -24,7 +24,12 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 
-PAGES = {"BENCHMARKS": "benchmarks", "CHANGELOG": "changelog", "CONTRIBUTING": "contributing", "README": "index"}
+PAGES = {
+    "BENCHMARKS": "benchmarks",
+    "CHANGELOG": "changelog",
+    "CONTRIBUTING": "contributing",
+    "README": "index",
+}
 
 # Docstrings are written with the backticks of Markdown.
 default_role = "literal"
@@ -32,9 +37,16 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-suppress_warnings = ["ref.python"]  # a name alone, such as SceneSettings, may be meant in either family
+suppress_warnings = [
+    "ref.python"
+]  # a name alone, such as SceneSettings, may be meant in either family
 apidoc_modules = [
-    {"path": str(ROOT / package), "destination": f"api/{package}", "separate_modules": True, "module_first": True}
+    {
+        "path": str(ROOT / package),
+        "destination": f"api/{package}",
+        "separate_modules": True,
+        "module_first": True,
+    }
     for package in ("common", "seld", "sed_task4")
 ]
 
@@ -42,7 +54,9 @@ apidoc_modules = [
 def link_pages(app: Any, page: str, source: list[str]) -> None:
     """Points links to the texts at the top of the repository to the pages that include them."""
     source[0] = re.sub(
-        r"\]\(\.\./(BENCHMARKS|CHANGELOG|CONTRIBUTING|README)\.md", lambda match: f"]({PAGES[match[1]]}.md", source[0]
+        r"\]\(\.\./(BENCHMARKS|CHANGELOG|CONTRIBUTING|README)\.md",
+        lambda match: f"]({PAGES[match[1]]}.md",
+        source[0],
     )
 
 

@@ -1,6 +1,6 @@
 """Draws the networks of the five systems at their published sizes, from the models themselves.
 
-    python -m docs.draw_systems docs/images
+python -m docs.draw_systems docs/images
 """
 
 import argparse
@@ -34,7 +34,9 @@ class Drawing:
 
 WHEN, CLIP = "which class, when", "which class"
 DRAWINGS = {
-    "seldnet": Drawing("1", {"sed": f"dense 128, dense,\nsigmoid: {WHEN}", "doa": "dense 128, dense:\nfrom where"}),
+    "seldnet": Drawing(
+        "1", {"sed": f"dense 128, dense,\nsigmoid: {WHEN}", "doa": "dense 128, dense:\nfrom where"}
+    ),
     "two_stage": Drawing(
         "two-stage",
         {
@@ -42,9 +44,15 @@ DRAWINGS = {
             "doa": "dense, repeated in time:\nfrom where (second stage)",
         },
     ),
-    "crnn": Drawing("crnn", {"frames": f"dense, sigmoid:\n{WHEN}", "clip": f"average of the frames:\n{CLIP}"}),
+    "crnn": Drawing(
+        "crnn", {"frames": f"dense, sigmoid:\n{WHEN}", "clip": f"average of the frames:\n{CLIP}"}
+    ),
     "cnn9": Drawing(
-        "cnn9", {"frames": f"dense, sigmoid:\n{WHEN}", "clip": f"maximum over time, dense,\nsigmoid: {CLIP}"}
+        "cnn9",
+        {
+            "frames": f"dense, sigmoid:\n{WHEN}",
+            "clip": f"maximum over time, dense,\nsigmoid: {CLIP}",
+        },
     ),
     "segmentation": Drawing(
         "segmentation",
@@ -66,8 +74,11 @@ def network_of(task_id: str) -> Any:
 
 
 def trunk_rows(model: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Describes the layers before the outputs: what they do, and the shape that comes out, without the batch."""
-    rows: list[tuple[str, tuple[int, ...]]] = [("features: frames × bands × channels", model.input_shape[1:])]
+    """Describes the layers before the outputs: what they do, and the shape that comes out, without
+    the batch."""
+    rows: list[tuple[str, tuple[int, ...]]] = [
+        ("features: frames × bands × channels", model.input_shape[1:])
+    ]
     block: list[Any] = []  # convolutions that are not in a row yet
 
     def end_block(last: Any = None, pool: str = "") -> None:
@@ -82,7 +93,11 @@ def trunk_rows(model: Any) -> list[tuple[str, tuple[int, ...]]]:
                 end_block()
             block.append(layer)
         elif kind.endswith("Pooling2D"):
-            end_block(layer, f", {'mean' if kind.startswith('Average') else 'maximum'} of {_times(layer.pool_size)}")
+            end_block(
+                layer,
+                f", {'mean' if kind.startswith('Average') else 'maximum'} of"
+                f" {_times(layer.pool_size)}",
+            )
         elif kind in ("Reshape", "Bidirectional") or (kind == "Aggregate" and layer.axis == 2):
             end_block()
             rows.append((_other(layer), layer.output.shape[1:]))
@@ -93,7 +108,9 @@ def trunk_rows(model: Any) -> list[tuple[str, tuple[int, ...]]]:
 def _convolutions(layers: Sequence[Any]) -> str:
     first = layers[0]
     count = f"{len(layers)} × " if len(layers) > 1 else ""
-    return f"{count}convolution {_times(first.kernel_size)}, {first.filters} filters, normalised, ReLU"
+    return (
+        f"{count}convolution {_times(first.kernel_size)}, {first.filters} filters, normalised, ReLU"
+    )
 
 
 def _other(layer: Any) -> str:
@@ -131,11 +148,19 @@ def draw(model: Any, heads: dict[str, str]) -> Figure:
 
 
 def _box(
-    axes: Axes, at: tuple[float, float], width: float, text: str, shape: str, colour: str, height: float = 0.7
+    axes: Axes,
+    at: tuple[float, float],
+    width: float,
+    text: str,
+    shape: str,
+    colour: str,
+    height: float = 0.7,
 ) -> None:
     x, y = at
     style = "round,pad=0,rounding_size=0.12"
-    box = FancyBboxPatch((x, y - 0.35), width, height, style, facecolor=colour, edgecolor="0.55", linewidth=0.8)
+    box = FancyBboxPatch(
+        (x, y - 0.35), width, height, style, facecolor=colour, edgecolor="0.55", linewidth=0.8
+    )
     axes.add_patch(box)
     middle = y - 0.35 + height / 2
     axes.text(x + 0.15, middle, text, fontsize=8.5, va="center")
@@ -143,12 +168,20 @@ def _box(
 
 
 def _arrow(axes: Axes, x: float, start: float, end: float) -> None:
-    axes.annotate("", (x, end), (x, start), arrowprops={"arrowstyle": "-|>", "color": "0.45", "linewidth": 0.9})
+    axes.annotate(
+        "",
+        (x, end),
+        (x, start),
+        arrowprops={"arrowstyle": "-|>", "color": "0.45", "linewidth": 0.9},
+    )
 
 
 def write_svg(figure: Figure, path: Path) -> None:
     """Writes a figure as SVG, the same bytes each time."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dcase-keras"}), atomic_path(path) as temporary:
+    with (
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dcase-keras"}),
+        atomic_path(path) as temporary,
+    ):
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 

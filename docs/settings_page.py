@@ -1,6 +1,6 @@
 """Writes the reference of all settings, from the schema of `params.yaml`.
 
-    python -m docs.settings_page docs/settings.md
+python -m docs.settings_page docs/settings.md
 """
 
 import argparse
@@ -50,14 +50,26 @@ def settings_page(schema: Schema) -> str:
 def _sections(definitions: Schema, family: str) -> Iterator[str]:
     properties = definitions[family]["properties"]
     parts = {name: _reference(entry) for name, entry in properties.items()}
-    own = {name: entry for name, entry in properties.items() if parts[name] is None and name != "network"}
+    own = {
+        name: entry
+        for name, entry in properties.items()
+        if parts[name] is None and name != "network"
+    }
     yield f"### The task itself\n\n{_table(_rows(definitions, own, {}))}"
     for name, place in parts.items():
         if place is not None:
-            yield _section(definitions, place, f"`{name}`", properties[name].get("default", {}), f"{name}.")
+            yield _section(
+                definitions, place, f"`{name}`", properties[name].get("default", {}), f"{name}."
+            )
     for entry in properties["network"]["anyOf"]:
         place = entry["$ref"].removeprefix("#/$defs/")
-        yield _section(definitions, place, f"`network` of `system: {place.removeprefix(f'{family}.')}`", {}, "network.")
+        yield _section(
+            definitions,
+            place,
+            f"`network` of `system: {place.removeprefix(f'{family}.')}`",
+            {},
+            "network.",
+        )
 
 
 def _section(definitions: Schema, place: str, title: str, defaults: Schema, prefix: str) -> str:
@@ -73,19 +85,28 @@ def _reference(entry: Schema) -> str | None:
 
 
 def _table(rows: Iterable[Sequence[str]]) -> str:
-    lines = [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    lines = [
+        " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows
+    ]
     head = ["key | type | default | meaning", "--- | --- | --- | ---"]
     return "".join(f"| {line} |\n" for line in [*head, *lines])
 
 
-def _rows(definitions: Schema, properties: Schema, defaults: Schema, prefix: str = "") -> Iterator[Sequence[str]]:
+def _rows(
+    definitions: Schema, properties: Schema, defaults: Schema, prefix: str = ""
+) -> Iterator[Sequence[str]]:
     """A row for each setting, and for each of a section within the section."""
     for name, entry in properties.items():
         place = _reference(entry)
         if place is not None:
             yield from _rows(definitions, definitions[place]["properties"], {}, f"{prefix}{name}.")
         else:
-            yield f"`{prefix}{name}`", _type(entry), _default(name, entry, defaults), entry.get("description", "")
+            yield (
+                f"`{prefix}{name}`",
+                _type(entry),
+                _default(name, entry, defaults),
+                entry.get("description", ""),
+            )
 
 
 def _default(name: str, entry: Schema, defaults: Schema) -> str:
@@ -114,7 +135,9 @@ def _type(entry: Schema) -> str:
         return f"mapping to {_type(entry.get('additionalProperties') or {})}"
     if entry.get("format") == "path":
         return "path"
-    return {"string": "text", "boolean": "true | false"}.get(kind or "", kind or "any") + _bounds(entry)
+    return {"string": "text", "boolean": "true | false"}.get(kind or "", kind or "any") + _bounds(
+        entry
+    )
 
 
 def _plural(entry: Schema) -> str:
@@ -124,7 +147,12 @@ def _plural(entry: Schema) -> str:
 
 
 def _bounds(entry: Schema) -> str:
-    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
     said = [f"{word} {entry[key]:g}" for key, word in words.items() if key in entry]
     return f", {' and '.join(said)}" if said else ""
 

@@ -1,4 +1,5 @@
-"""python task4_crnn.py <task-id> <job-id>, task4_cnn.py: the command line of sound event detection, DCASE task 4."""
+"""python task4_crnn.py <task-id> <job-id>, task4_cnn.py: the command line of sound event detection,
+DCASE task 4."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """Clips of one source stay together: in training, in validation or in a subset that is tested on.
 
-The source of a clip is told by the column `group` of its metadata. Where there is none, names of the
-form of DCASE task 4, Y<id>_<start>_<end>.wav, tell the video on YouTube that it was cut from.
+The source of a clip is told by the column `group` of its metadata. Where there is none, names of
+the form of DCASE task 4, Y<id>_<start>_<end>.wav, tell the video on YouTube that it was cut from.
 """
 
 import logging
@@ -76,8 +76,9 @@ def hold_out(
 ) -> list[str]:
     """Draws the clips that validate: all clips of some sources.
 
-    Without a column `group`, and where no two clips are of one video, single clips are drawn at random.
-    Otherwise whole sources are dealt, so that the share of each class comes near the fraction.
+    Without a column `group`, and where no two clips are of one video, single clips are drawn at
+    random. Otherwise whole sources are dealt, so that the share of each class comes near the
+    fraction.
 
     Args:
         sources: of all clips with labels.
@@ -98,8 +99,8 @@ def hold_out(
     groups = count_groups((sources.source(name), tags.get(name, ())) for name in names)
     if len(groups) < 2:
         raise DataError(
-            f"{source}: all {len(names)} clips are of one source, {groups[0].name!r}. Expected: two or more, "
-            f"since the part of them that validates shares none with the rest. {_REMEDY}"
+            f"{source}: all {len(names)} clips are of one source, {groups[0].name!r}. Expected: two"
+            f" or more, since the part of them that validates shares none with the rest. {_REMEDY}"
         )
     dealt = deal_groups(groups, [1 - fraction, fraction], np.random.default_rng(seed))
     if sources.has_groups:
@@ -111,8 +112,8 @@ def hold_out(
 
 
 _REMEDY = (
-    "Add clips of other sources, correct the column group, name another subset in `sets.validate_on`, or hold "
-    "nothing out with `sets.validation_fraction: 0`."
+    "Add clips of other sources, correct the column group, name another subset in"
+    " `sets.validate_on`, or hold nothing out with `sets.validation_fraction: 0`."
 )
 
 
@@ -161,7 +162,8 @@ def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[st
     """
     if len(names) < 2:
         raise DataError(
-            f"A part of the clips validates. Expected: at least 2 labelled clips. Received: {len(names)}."
+            "A part of the clips validates. Expected: at least 2 labelled clips. Received:"
+            f" {len(names)}."
         )
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
     ordered = sorted(names)
@@ -190,8 +192,8 @@ def describe_hold_out(sources: ClipSources, held_out: Iterable[str]) -> str:
             f"{sources.subset}: {len(sources.told)} clips of {len(names)} sources by {by}; {drawn}."
         )
     return (
-        f"{sources.subset}: no column group, every clip is taken for a source of its own; {drawn}. Clips of one "
-        "recording may be in training and validation."
+        f"{sources.subset}: no column group, every clip is taken for a source of its own; {drawn}."
+        " Clips of one recording may be in training and validation."
     )
 
 
@@ -233,7 +235,11 @@ def subset_problems(
         shared = mine.videos().keys() & theirs.videos().keys()
         if shared:
             logger.warning(
-                "%s and %s have clips of %d video(s) in common, by their names, such as %s: they are used as they are.",
-                one, other, len(shared), min(shared),
-            )  # fmt: skip
+                "%s and %s have clips of %d video(s) in common, by their names, such as %s: they"
+                " are used as they are.",
+                one,
+                other,
+                len(shared),
+                min(shared),
+            )
     return problems

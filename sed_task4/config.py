@@ -17,14 +17,28 @@ class SetsConfig(Section):
     """Which subsets of the dataset serve for what."""
 
     train: str = Field("weak", description="Subset with the labels to learn from.")
-    unlabelled: str | None = Field(None, description="Subset that a second pass labels by the first and learns from.")
-    validate_on: str | None = Field(None, description="Subset whose scores decide; null: a part of `train`.")
-    validation_fraction: float = Field(
-        0.2, ge=0, lt=1, description="Part of `train` that validates where `validate_on` is null, drawn once, whole "
-        "sources where a column `group` tells them; 0: none is held out, and the scores of training clips decide."
+    unlabelled: str | None = Field(
+        None, description="Subset that a second pass labels by the first and learns from."
     )
-    test: tuple[str, ...] = Field(("validation",), min_length=1, description="Subsets predicted and scored.")
-    statistics: tuple[str, ...] = Field(("weak",), min_length=1, description="Subsets that mean and deviation are of.")
+    validate_on: str | None = Field(
+        None, description="Subset whose scores decide; null: a part of `train`."
+    )
+    validation_fraction: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description=(
+            "Part of `train` that validates where `validate_on` is null, drawn once, whole sources"
+            " where a column `group` tells them; 0: none is held out, and the scores of training"
+            " clips decide."
+        ),
+    )
+    test: tuple[str, ...] = Field(
+        ("validation",), min_length=1, description="Subsets predicted and scored."
+    )
+    statistics: tuple[str, ...] = Field(
+        ("weak",), min_length=1, description="Subsets that mean and deviation are of."
+    )
 
     @property
     def holds_out(self) -> bool:
@@ -41,11 +55,14 @@ class SetsConfig(Section):
 class Task4Training(TrainingConfig):
     """Training of a network with a clip and a frame output."""
 
-    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = "map"  # the score that decides
+    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = (
+        "map"  # the score that decides
+    )
 
 
 class SecondPassConfig(Section):
-    """What differs in the second pass, which learns from what the first said of unlabelled clips."""
+    """What differs in the second pass, which learns from what the first said of unlabelled
+    clips."""
 
     # Labels of a clip: clip (published), its tags in all frames; frames, its frames times its tags.
     pseudo_labels: Literal["clip", "frames"] = "clip"
@@ -73,12 +90,15 @@ class TaskConfig(BaseTask):
         unknown = [name for name in self.sets.names if name not in known]
         if unknown:
             raise ValueError(
-                f"`sets` names subsets that the layout {self.dataset.layout} has not: {', '.join(unknown)}. "
-                f"Expected: some of {', '.join(known)}."
+                f"`sets` names subsets that the layout {self.dataset.layout} has not:"
+                f" {', '.join(unknown)}. Expected: some of {', '.join(known)}."
             )
         learned_from = {self.sets.train, self.sets.unlabelled} - {None}
         if self.sets.validate_on in learned_from:
-            raise ValueError(f"`sets.validate_on` must be another subset than those learned from: {learned_from}.")
+            raise ValueError(
+                "`sets.validate_on` must be another subset than those learned from:"
+                f" {learned_from}."
+            )
         if learned_from & set(self.sets.test):
             raise ValueError("`sets.test` must not name a subset that is learned from.")
         self.decoding.check_classes(self.dataset.n_classes)

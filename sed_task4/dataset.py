@@ -1,4 +1,5 @@
-"""The clips of DCASE task 4 in the layouts of 2018 and 2019, and the weak and strong labels in their metadata."""
+"""The clips of DCASE task 4 in the layouts of 2018 and 2019, and the weak and strong labels in
+their metadata."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -25,7 +26,11 @@ WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
 GROUP_COLUMN = "group"  # of any table: the source that a clip comes from
 LABEL_SEPARATOR = ","  # between the labels of a weakly labelled clip
-ALIASES = {"event_onset": "onset", "event_offset": "offset", "file": "filename"}  # as dcase_util calls them
+ALIASES = {
+    "event_onset": "onset",
+    "event_offset": "offset",
+    "file": "filename",
+}  # as dcase_util calls them
 REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
 
@@ -36,18 +41,30 @@ Kind = Literal["weak", "strong", "unlabelled"]
 class DatasetConfig(Section):
     """What the clips of a dataset are like; the defaults are those of DCASE 2019 task 4."""
 
-    layout: Layout = Field("dcase2019", description="Folders and names of the metadata files, by the year.")
+    layout: Layout = Field(
+        "dcase2019", description="Folders and names of the metadata files, by the year."
+    )
     classes: tuple[str, ...] = Field(
         CHALLENGE_CLASSES, description="Event classes, in the order of the network's outputs."
     )
-    sample_rate_hz: int = Field(44100, gt=0, description="Rate of the features; recordings of any rate are resampled.")
-    clip_s: float = Field(10.0, gt=0, description="Length of a clip; shorter ones are padded, longer ones are cut.")
-    max_clips: int | None = Field(None, gt=0, description="First clips of each subset alone, to try things; null: all.")
-    skip_unreadable: bool = Field(False, description="Leave out clips that cannot be read, and list them.")
+    sample_rate_hz: int = Field(
+        44100, gt=0, description="Rate of the features; recordings of any rate are resampled."
+    )
+    clip_s: float = Field(
+        10.0, gt=0, description="Length of a clip; shorter ones are padded, longer ones are cut."
+    )
+    max_clips: int | None = Field(
+        None, gt=0, description="First clips of each subset alone, to try things; null: all."
+    )
+    skip_unreadable: bool = Field(
+        False, description="Leave out clips that cannot be read, and list them."
+    )
     strict: bool = Field(
         True,
-        description="Refuse events that end before they begin, or begin after the clip; false: read them as published "
-        "annotations are, counted in the log.",
+        description=(
+            "Refuse events that end before they begin, or begin after the clip; false: read them as"
+            " published annotations are, counted in the log."
+        ),
     )
 
     @field_validator("classes")
@@ -55,9 +72,13 @@ class DatasetConfig(Section):
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
-        if any(LABEL_SEPARATOR in name or "\t" in name or name != name.strip() or not name for name in value):
+        if any(
+            LABEL_SEPARATOR in name or "\t" in name or name != name.strip() or not name
+            for name in value
+        ):
             raise ValueError(
-                f"names of classes hold no comma and no tab and begin and end without spaces. Received: {list(value)}."
+                "names of classes hold no comma and no tab and begin and end without spaces."
+                f" Received: {list(value)}."
             )
         return value
 
@@ -76,9 +97,10 @@ class Clip:
         subset: the part of the dataset that it belongs to, e.g. "weak".
         audio_path: the sound file.
         tags: classes that occur somewhere in it; None: it has no weak labels.
-        events: columns onset and offset in seconds and event_label, a row per event; without a row: nothing happens
-            in it; None: it has no strong labels.
-        group: the source it comes from, as the column group of its metadata says; None: there is no such column.
+        events: columns onset and offset in seconds and event_label, a row per event; without a row:
+            nothing happens in it; None: it has no strong labels.
+        group: the source it comes from, as the column group of its metadata says; None: there is no
+            such column.
     """
 
     name: str
@@ -97,7 +119,8 @@ class SubsetPlace:
         metadata: metadata file without suffix.
         audio: folder of the sound files.
         kind: the labels in its metadata.
-        may_lack_labels: whether its metadata may be absent or hold names alone, as before results are published.
+        may_lack_labels: whether its metadata may be absent or hold names alone, as before results
+            are published.
     """
 
     metadata: str
@@ -114,9 +137,15 @@ LAYOUTS: Mapping[Layout, Mapping[str, SubsetPlace]] = {
         ),
         "synthetic": SubsetPlace("metadata/train/synthetic", "audio/train/synthetic", "strong"),
         "validation": SubsetPlace("metadata/validation/validation", "audio/validation", "strong"),
-        "test_dcase2018": SubsetPlace("metadata/validation/test_dcase2018", "audio/validation", "strong"),
-        "eval_dcase2018": SubsetPlace("metadata/validation/eval_dcase2018", "audio/validation", "strong"),
-        "eval": SubsetPlace("metadata/eval/public", "audio/eval/public", "strong", may_lack_labels=True),
+        "test_dcase2018": SubsetPlace(
+            "metadata/validation/test_dcase2018", "audio/validation", "strong"
+        ),
+        "eval_dcase2018": SubsetPlace(
+            "metadata/validation/eval_dcase2018", "audio/validation", "strong"
+        ),
+        "eval": SubsetPlace(
+            "metadata/eval/public", "audio/eval/public", "strong", may_lack_labels=True
+        ),
     },
     "dcase2018": {
         "weak": SubsetPlace("metadata/train/weak", "audio/train/weak", "weak"),
@@ -124,13 +153,18 @@ LAYOUTS: Mapping[Layout, Mapping[str, SubsetPlace]] = {
             "metadata/train/unlabel_in_domain", "audio/train/unlabel_in_domain", "unlabelled"
         ),
         "unlabel_out_of_domain": SubsetPlace(
-            "metadata/train/unlabel_out_of_domain", "audio/train/unlabel_out_of_domain", "unlabelled"
+            "metadata/train/unlabel_out_of_domain",
+            "audio/train/unlabel_out_of_domain",
+            "unlabelled",
         ),
         "test": SubsetPlace("metadata/test/test", "audio/test", "strong"),
         "eval": SubsetPlace("metadata/eval/eval", "audio/eval", "strong", may_lack_labels=True),
     },
 }
-SUFFIXES: Mapping[Layout, tuple[str, str]] = {"dcase2019": (".tsv", ".csv"), "dcase2018": (".csv", ".tsv")}
+SUFFIXES: Mapping[Layout, tuple[str, str]] = {
+    "dcase2019": (".tsv", ".csv"),
+    "dcase2018": (".csv", ".tsv"),
+}
 
 
 def subset_place(layout: Layout, subset: str) -> SubsetPlace:
@@ -141,13 +175,15 @@ def subset_place(layout: Layout, subset: str) -> SubsetPlace:
     """
     if subset not in LAYOUTS[layout]:
         raise ConfigError(
-            f"There is no subset {subset!r} in the layout {layout}. Expected: one of {', '.join(LAYOUTS[layout])}."
+            f"There is no subset {subset!r} in the layout {layout}. Expected: one of"
+            f" {', '.join(LAYOUTS[layout])}."
         )
     return LAYOUTS[layout][subset]
 
 
 def find_root(dataset_dir: Path) -> Path:
-    """Finds the folder with audio/ and metadata/: the given one, or dataset/ in it as the baselines have it.
+    """Finds the folder with audio/ and metadata/: the given one, or dataset/ in it as the baselines
+    have it.
 
     Raises:
         DataError: neither is there.
@@ -155,17 +191,26 @@ def find_root(dataset_dir: Path) -> Path:
     for root in (Path(dataset_dir), Path(dataset_dir) / "dataset"):
         if (root / "metadata").is_dir() or (root / "audio").is_dir():
             return root
-    found = sorted(entry.name for entry in Path(dataset_dir).iterdir()) if Path(dataset_dir).is_dir() else None
-    received = "no such folder" if found is None else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
+    found = (
+        sorted(entry.name for entry in Path(dataset_dir).iterdir())
+        if Path(dataset_dir).is_dir()
+        else None
+    )
+    received = (
+        "no such folder"
+        if found is None
+        else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
+    )
     raise DataError(
-        f"There is no dataset in {dataset_dir}. Expected: folders metadata/ and audio/, there or in dataset/. "
-        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one with "
-        "`python simulate.py <task-id>`."
+        f"There is no dataset in {dataset_dir}. Expected: folders metadata/ and audio/, there or in"
+        f" dataset/. Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one"
+        " with `python simulate.py <task-id>`."
     )
 
 
 def find_metadata(dataset_dir: Path, layout: Layout, subset: str) -> Path | None:
-    """Finds the metadata file of a subset, .tsv or .csv (with any separator both); None if there is none.
+    """Finds the metadata file of a subset, .tsv or .csv (with any separator both); None if there is
+    none.
 
     Where both are there, 2019 reads .tsv and 2018 .csv.
     """
@@ -191,7 +236,8 @@ def find_clips(
             the log has the same.
 
     Returns:
-        The clips whose audio is there, in the order of the metadata; the names of those whose audio is not.
+        The clips whose audio is there, in the order of the metadata; the names of those whose audio
+        is not.
 
     Raises:
         ConfigError: the layout has no such subset.
@@ -206,21 +252,31 @@ def find_clips(
     else:
         names, tags, events = _audio_alone(audio_dir, root, place, notes)
     groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
-    wanted = without_removed(names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else []))))
+    wanted = without_removed(
+        names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else [])))
+    )
     if len(wanted) < len(names):
-        logger.info("%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST)
+        logger.info(
+            "%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST
+        )
     sounds = find_sounds(wanted, audio_dir)
     missing = [name for name in wanted if name not in sounds.paths]
     if wanted and not sounds.paths:
         raise DataError(
-            f"None of the {len(wanted)} clips that {metadata} lists is in {audio_dir}, such as {wanted[0]}. "
-            "Download the audio, or set `dataset_dir` to where it is."
+            f"None of the {len(wanted)} clips that {metadata} lists is in {audio_dir}, such as"
+            f" {wanted[0]}. Download the audio, or set `dataset_dir` to where it is."
         )
     if sounds.renamed:
         pairs = [f"{file} for {name}" for name, file in sounds.renamed.items()]
-        _tell(notes, f"{subset}: {len(pairs)} recording(s) have another suffix than in the metadata: {shown(pairs)}.")
+        _tell(
+            notes,
+            f"{subset}: {len(pairs)} recording(s) have another suffix than in the metadata:"
+            f" {shown(pairs)}.",
+        )
     if missing:
-        logger.warning("%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir)
+        logger.warning(
+            "%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir
+        )
     clips = [
         Clip(name, subset, path, tags.get(name), events.get(name), groups.get(name))
         for name, path in sounds.paths.items()
@@ -235,21 +291,29 @@ def _tell(notes: list[str] | None, text: str, level: int = logging.WARNING) -> N
         notes.append(text)
 
 
-def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None) -> "Labels":
+def _audio_alone(
+    audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None
+) -> "Labels":
     """Lists the recordings of a subset without metadata, where that may be."""
     if not (place.may_lack_labels or place.kind == "unlabelled") or not audio_dir.is_dir():
         raise DataError(
-            f"There is no metadata file {root / place.metadata}.tsv or .csv. Unpack the dataset there, write one with "
-            "`python simulate.py <task-id>`, or set `dataset_dir` to where it is."
+            f"There is no metadata file {root / place.metadata}.tsv or .csv. Unpack the dataset"
+            " there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where"
+            " it is."
         )
     names, others = list_sounds(audio_dir)
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
-        raise DataError(f"{audio_dir} holds {unusable[0]!r}. Expected: names of text in UTF-8, without tabs. Rename.")
+        raise DataError(
+            f"{audio_dir} holds {unusable[0]!r}. Expected: names of text in UTF-8, without tabs."
+            " Rename."
+        )
     logger.info("%s has no metadata: its %d clips are used without labels.", audio_dir, len(names))
     if others:
         _tell(
-            notes, f"{audio_dir}: {len(others)} file(s) are left out, not of a sound format read here: {shown(others)}."
+            notes,
+            f"{audio_dir}: {len(others)} file(s) are left out, not of a sound format read here:"
+            f" {shown(others)}.",
         )
     return names, {}, {}
 
@@ -257,7 +321,9 @@ def _audio_alone(audio_dir: Path, root: Path, place: SubsetPlace, notes: list[st
 Labels = tuple[list[str], dict[str, tuple[str, ...]], "dict[str, pd.DataFrame]"]
 
 
-def _read_labels(path: Path, place: SubsetPlace, dataset: DatasetConfig, notes: list[str] | None) -> Labels:
+def _read_labels(
+    path: Path, place: SubsetPlace, dataset: DatasetConfig, notes: list[str] | None
+) -> Labels:
     """Reads names, tags by name and events by name of a subset."""
     text = _read_text(path)
     if place.kind == "weak":
@@ -266,18 +332,23 @@ def _read_labels(path: Path, place: SubsetPlace, dataset: DatasetConfig, notes: 
     has_names_alone = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
     if place.kind == "unlabelled" or (place.may_lack_labels and has_names_alone):
         return parse_names(text, str(path)), {}, {}
-    table, names = parse_events(text, dataset.classes, dataset.clip_s, str(path), strict=dataset.strict, notes=notes)
+    table, names = parse_events(
+        text, dataset.classes, dataset.clip_s, str(path), strict=dataset.strict, notes=notes
+    )
     return names, {}, events_by_name(table, names)
 
 
 def removed_names(folders: Iterable[Path]) -> set[str]:
     """Reads the names of clips that a `files_to_remove.csv` in one of some folders lists."""
-    lists = sorted({folder / REMOVAL_LIST for folder in folders if (folder / REMOVAL_LIST).is_file()})
+    lists = sorted(
+        {folder / REMOVAL_LIST for folder in folders if (folder / REMOVAL_LIST).is_file()}
+    )
     return {name for path in lists for name in read_names(path)}
 
 
 def without_removed(names: Sequence[str], removed: Collection[str]) -> list[str]:
-    """Leaves out the names that are to be removed, those too that differ from such a one in their suffix alone."""
+    """Leaves out the names that are to be removed, those too that differ from such a one in their
+    suffix alone."""
     known = set(names)
     stems = {stem_of(name) for name in removed if name not in known}
     return [name for name in names if name not in removed and stem_of(name) not in stems]
@@ -294,7 +365,8 @@ def read_weak(path: Path, dataset: DatasetConfig) -> dict[str, tuple[str, ...]]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads the names of clips, each once, from a file with a column `filename`; others are ignored."""
+    """Reads the names of clips, each once, from a file with a column `filename`; others are
+    ignored."""
     return parse_names(_read_text(Path(path)), str(path))
 
 
@@ -325,23 +397,39 @@ def parse_strong(
     names = list(dict.fromkeys(table["filename"].tolist()))
     filled = table[["onset", "offset", "event_label"]] != ""
     table = table[filled.any(axis=1)]
-    _check(table, filled.loc[table.index].all(axis=1), source, "onset, offset and event_label, or none of them")
-    events = table.assign(onset=to_numbers(table["onset"].tolist()), offset=to_numbers(table["offset"].tolist()))
+    _check(
+        table,
+        filled.loc[table.index].all(axis=1),
+        source,
+        "onset, offset and event_label, or none of them",
+    )
+    events = table.assign(
+        onset=to_numbers(table["onset"].tolist()), offset=to_numbers(table["offset"].tolist())
+    )
     usable = events[["onset", "offset"]].notna().all(axis=1)
     _check(table, usable, source, "onset and offset in seconds, not negative", times=True)
     if strict:
         _check(
-            table, events["onset"].ge(0) & events["offset"].ge(0), source, "onset and offset in seconds, not negative"
+            table,
+            events["onset"].ge(0) & events["offset"].ge(0),
+            source,
+            "onset and offset in seconds, not negative",
         )
         if not is_published(events, names, classes):
-            _check(table, events["onset"] <= events["offset"], source, "onset <= offset", remedy=_LENIENT)
+            _check(
+                table,
+                events["onset"] <= events["offset"],
+                source,
+                "onset <= offset",
+                remedy=_LENIENT,
+            )
     _check_labels(table["event_label"], classes, source)
     return events, names
 
 
 _LENIENT = (
-    "Correct the row, or read the file as published ones are, with --set dataset.strict=false (--no-strict of "
-    "`python -m sed_task4.score`)."
+    "Correct the row, or read the file as published ones are, with --set dataset.strict=false"
+    " (--no-strict of `python -m sed_task4.score`)."
 )
 
 
@@ -354,7 +442,8 @@ def parse_events(
     strict: bool = True,
     notes: list[str] | None = None,
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads strong labels and cuts them to the clips: the one preparation for training, runs and score commands.
+    """Reads strong labels and cuts them to the clips: the one preparation for training, runs and
+    score commands.
 
     Args:
         text: see `parse_strong`, as `classes` and `source`.
@@ -370,15 +459,20 @@ def parse_events(
     """
     events, names = parse_strong(text, classes, source, strict=strict)
     published = is_published(events, names, classes)
-    return cut_events(events, clip_s, source, strict=strict, published=published, notes=notes), names
+    return (
+        cut_events(events, clip_s, source, strict=strict, published=published, notes=notes),
+        names,
+    )
 
 
-def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> dict[str, tuple[str, ...]]:
+def parse_weak(
+    text: str, classes: Sequence[str], source: str = "metadata"
+) -> dict[str, tuple[str, ...]]:
     """Reads the text of a weak metadata file.
 
     Args:
-        text: columns filename and event_labels, the labels with commas between them; other columns are ignored.
-            Several rows of a clip count together.
+        text: columns filename and event_labels, the labels with commas between them; other columns
+            are ignored. Several rows of a clip count together.
         classes: the labels that may occur.
         source: what errors name as origin.
 
@@ -399,7 +493,8 @@ def parse_weak(text: str, classes: Sequence[str], source: str = "metadata") -> d
 
 
 def parse_names(text: str, source: str = "metadata") -> list[str]:
-    """Reads the names of clips, each once, from a table with a column `filename`, or a list without a header."""
+    """Reads the names of clips, each once, from a table with a column `filename`, or a list without
+    a header."""
     return list(dict.fromkeys(_parse_table(text, NAME_COLUMNS, source)["filename"]))
 
 
@@ -415,7 +510,9 @@ def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
     if GROUP_COLUMN not in header_of(text, ("filename", GROUP_COLUMN)):
         return {}
     table = _parse_table(text, ("filename", GROUP_COLUMN), source)
-    expected = "a group, the source of the clip, in each row; one of its own where a clip stands alone"
+    expected = (
+        "a group, the source of the clip, in each row; one of its own where a clip stands alone"
+    )
     _check(table, table[GROUP_COLUMN] != "", source, expected)
     first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
     agrees = table[GROUP_COLUMN] == table["filename"].map(first)
@@ -425,7 +522,9 @@ def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
 
 def _read_text(path: Path) -> str:
     return read_text(
-        path, f"There is no metadata file {path}. Unpack the dataset again.", "Replace it by the dataset's."
+        path,
+        f"There is no metadata file {path}. Unpack the dataset again.",
+        "Replace it by the dataset's.",
     )
 
 
@@ -434,15 +533,22 @@ def _parse_table(text: str, columns: Sequence[str], source: str) -> "pd.DataFram
     import pandas as pd
 
     headerless = {STRONG_COLUMNS: _event_list, NAME_COLUMNS: _name_list}.get(tuple(columns))
-    read = parse_table(text, columns, source, pad=True, aliases=ALIASES, headerless=headerless, hint=_other_kind)
-    table = pd.DataFrame(read.columns, index=pd.Index(read.lines, dtype=int), columns=list(columns), dtype=str)
-    named = pd.Series([is_file_name(name) for name in read.columns["filename"]], index=table.index, dtype=bool)
+    read = parse_table(
+        text, columns, source, pad=True, aliases=ALIASES, headerless=headerless, hint=_other_kind
+    )
+    table = pd.DataFrame(
+        read.columns, index=pd.Index(read.lines, dtype=int), columns=list(columns), dtype=str
+    )
+    named = pd.Series(
+        [is_file_name(name) for name in read.columns["filename"]], index=table.index, dtype=bool
+    )
     _check(table, named, source, "the name of a file without folders in the column filename")
     return table
 
 
 def _event_list(fields: Sequence[str]) -> tuple[str, ...] | None:
-    """Columns of a row of a list of events without a header, as sed_eval reads it; None if it is none."""
+    """Columns of a row of a list of events without a header, as sed_eval reads it; None if it is
+    none."""
     numeric = [to_number(field) is not None for field in fields]
     if len(fields) < 4 or not is_file_name(fields[0]) or numeric[0]:
         return None
@@ -462,9 +568,15 @@ def _name_list(fields: Sequence[str]) -> tuple[str, ...] | None:
 def _other_kind(header: Sequence[str]) -> str | None:
     """Says which kind of labels a header is of."""
     if "event_labels" in header:
-        return "These are weak labels (which classes occur) where strong ones (when they occur) are expected."
+        return (
+            "These are weak labels (which classes occur) where strong ones (when they occur) are"
+            " expected."
+        )
     if "onset" in header:
-        return "These are strong labels (rows of events) where weak ones (a row per clip) are expected."
+        return (
+            "These are strong labels (rows of events) where weak ones (a row per clip) are"
+            " expected."
+        )
     return None
 
 
@@ -483,7 +595,9 @@ def _check(
         row = table.loc[line]
         received = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in row.items())
         hint = number_hint(row["onset"], row["offset"]) if times else ""
-        raise DataError(f"{source}, line {line}: expected {expected}. Received: {received}.{hint} {remedy}")
+        raise DataError(
+            f"{source}, line {line}: expected {expected}. Received: {received}.{hint} {remedy}"
+        )
 
 
 def _check_labels(labels: "pd.Series", classes: Sequence[str], source: str) -> None:
@@ -518,12 +632,13 @@ def cut_events(
         clip_s: length of a clip, seconds.
         source: what the log and errors name as origin.
         strict: refuse events that begin after the clip; else they are left out.
-        published: the file is of a challenge: a few such events are left out, whatever `strict` says.
+        published: the file is of a challenge: a few such events are left out, whatever `strict`
+            says.
         notes: gets the line too.
 
     Returns:
-        Events within [0, clip_s]. One that ends before it begins stays as it is: no frame is active,
-        and it is scored as sed_eval does.
+        Events within [0, clip_s]. One that ends before it begins stays as it is: no frame is
+        active, and it is scored as sed_eval does.
 
     Raises:
         DataError: an event begins at or after the end of the clip; names its line.
@@ -532,10 +647,11 @@ def cut_events(
     if late.any() and strict and not (published and late.mean() < _FEW):
         line, onset_s = events.index[late][0], events["onset"][late].iloc[0]
         raise DataError(
-            f"{source}, line {line}: the event begins at {onset_s:g} s, at or after the end of the clip, as do "
-            f"{late.sum()} of {len(events)} event(s). Expected: onset and offset in seconds, onset below {clip_s:g} s. "
-            "Write seconds (not milliseconds or samples), set `dataset.clip_s` (--clip-s) to the length of the clips, "
-            "or leave such events out with --set dataset.strict=false (--no-strict)."
+            f"{source}, line {line}: the event begins at {onset_s:g} s, at or after the end of the"
+            f" clip, as do {late.sum()} of {len(events)} event(s). Expected: onset and offset in"
+            f" seconds, onset below {clip_s:g} s. Write seconds (not milliseconds or samples), set"
+            " `dataset.clip_s` (--clip-s) to the length of the clips, or leave such events out"
+            " with --set dataset.strict=false (--no-strict)."
         )
     before = events["offset"].lt(0) | (events["onset"].lt(0) & events["offset"].le(0))
     counts = {
@@ -543,16 +659,17 @@ def cut_events(
         "begin after it, left out": late,
         "begin before it, cut at 0 s": (events["onset"] < 0) & ~before,
         "lie before it, left out": before,
-        "end before they begin, scored as sed_eval does, active in no frame": (events["offset"] < events["onset"])
-        & ~late,
+        "end before they begin, scored as sed_eval does, active in no frame": (
+            (events["offset"] < events["onset"]) & ~late
+        ),
     }
     told = [f"{chosen.sum()} event(s) {what}" for what, chosen in counts.items() if chosen.any()]
     if told:
         _tell(notes, f"{source}: {'; '.join(told)}.", logging.INFO)
     kept = events[~late & ~before]
-    return kept.assign(onset=kept["onset"].clip(lower=0), offset=kept["offset"].clip(upper=clip_s)).reset_index(
-        drop=True
-    )
+    return kept.assign(
+        onset=kept["onset"].clip(lower=0), offset=kept["offset"].clip(upper=clip_s)
+    ).reset_index(drop=True)
 
 
 _FEW = 0.1  # share of events beyond the clips from which a published file is in other units
@@ -564,16 +681,21 @@ def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, p
     ordered = events.sort_values("filename", kind="stable")  # slices take half the time of groups
     owners, body = ordered["filename"].tolist(), ordered[columns]
     starts = [row for row, name in enumerate(owners) if row == 0 or name != owners[row - 1]]
-    split = {
-        str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
-        for start, stop in zip(starts, [*starts[1:], len(owners)], strict=True)
-    } if starts else {}  # fmt: skip
+    split = (
+        {
+            str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
+            for start, stop in zip(starts, [*starts[1:], len(owners)], strict=True)
+        }
+        if starts
+        else {}
+    )
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
 
 
 def events_of_clips(clips: Iterable[Clip]) -> "tuple[pd.DataFrame, list[str]]":
-    """Joins the events of strongly labelled clips: the table with the column filename, and the names of all of them."""
+    """Joins the events of strongly labelled clips: the table with the column filename, and the
+    names of all of them."""
     import pandas as pd
 
     labelled = [(clip.name, clip.events) for clip in clips if clip.events is not None]
@@ -594,8 +716,9 @@ def check_disjoint(training: Iterable[str], validation: Iterable[str]) -> None:
     if shared:
         more = f" and {len(shared) - _NAMES_SHOWN} more" if len(shared) > _NAMES_SHOWN else ""
         raise DataError(
-            f"{len(shared)} clip(s) are in the training and in the validation data: "
-            f"{', '.join(shared[:_NAMES_SHOWN])}{more}. Scores would be too good. Remove them from one of the two."
+            f"{len(shared)} clip(s) are in the training and in the validation data:"
+            f" {', '.join(shared[:_NAMES_SHOWN])}{more}. Scores would be too good. Remove them from"
+            " one of the two."
         )
 
 
@@ -612,14 +735,17 @@ def warn_absent_classes(clips: Iterable[Clip], classes: Sequence[str], where: st
     absent = [name for name in classes if name not in seen]
     if labelled and absent:
         logger.warning(
-            "No clip of the %s data has an event of %s: these classes cannot be learned or scored there.",
-            where, ", ".join(absent),
-        )  # fmt: skip
+            "No clip of the %s data has an event of %s: these classes cannot be learned or scored"
+            " there.",
+            where,
+            ", ".join(absent),
+        )
     return absent if labelled else []
 
 
 def labels_of(clip: Clip) -> Collection[str]:
-    """Lists the classes that occur in a clip, from its weak or else its strong labels; none if it has neither."""
+    """Lists the classes that occur in a clip, from its weak or else its strong labels; none if it
+    has neither."""
     if clip.tags is not None:
         return clip.tags
     return tuple(dict.fromkeys(clip.events["event_label"])) if clip.events is not None else ()

@@ -1,8 +1,9 @@
-"""From a network's probabilities to events: the rules of both published systems, and a half-open one.
+"""From a network's probabilities to events: the rules of both published systems, and a half-open
+one.
 
-`half_open` (default) and `kong2019` look for stretches above a high threshold, widen them down to a low one, close
-short gaps and drop short stretches, for the classes that the tags let through. `median` thresholds the frames and
-takes the median over time.
+`half_open` (default) and `kong2019` look for stretches above a high threshold, widen them down to a
+low one, close short gaps and drop short stretches, for the classes that the tags let through.
+`median` thresholds the frames and takes the median over time.
 """
 
 import logging
@@ -25,37 +26,58 @@ from common.section import Section
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["DecodingConfig", "decision_scores", "decode_clip", "empty_events", "search_thresholds", "spread_tags"]
+__all__ = [
+    "DecodingConfig",
+    "decision_scores",
+    "decode_clip",
+    "empty_events",
+    "search_thresholds",
+    "spread_tags",
+]
 
 
 class DecodingConfig(Section):
-    """How probabilities become events. Defaults of the double threshold are those of Kong et al., 2019."""
+    """How probabilities become events. Defaults of the double threshold are those of Kong et al.,
+    2019."""
 
     decoder: Literal["half_open", "kong2019", "median"] = Field(
         "half_open",
-        description="half_open: two thresholds, offsets exclusive; kong2019: the same in the published form; "
-        "median: one threshold, then a median over time.",
+        description=(
+            "half_open: two thresholds, offsets exclusive; kong2019: the same in the published"
+            " form; median: one threshold, then a median over time."
+        ),
     )
     tag_threshold: float | None = Field(
         0.9,
         ge=0,
         le=1,
-        description="A class is looked for in a clip whose tag exceeds this (`median`: reaches it); null: in all "
-        "clips. Published: equal to high_threshold (kong2019), null (median).",
+        description=(
+            "A class is looked for in a clip whose tag exceeds this (`median`: reaches it); null:"
+            " in all clips. Published: equal to high_threshold (kong2019), null (median)."
+        ),
     )
     high_threshold: float = Field(0.9, ge=0, le=1, description="Starts an event, exceeded.")
-    low_threshold: float | None = Field(0.5, ge=0, le=1, description="Holds an event; null: high_threshold alone.")
+    low_threshold: float | None = Field(
+        0.5, ge=0, le=1, description="Holds an event; null: high_threshold alone."
+    )
     smooth_frames: int = Field(16, ge=0, description="Gaps up to this are closed.")
     salt_frames: int = Field(16, ge=0, description="Events up to this are dropped.")
-    threshold: float = Field(0.5, ge=0, le=1, description="`median`: a frame is active where it reaches this.")
+    threshold: float = Field(
+        0.5, ge=0, le=1, description="`median`: a frame is active where it reaches this."
+    )
     median_frames: int | tuple[int, ...] = Field(
         51, description="`median`: window in frames, odd; one number or one for each class."
     )
     frame_weight: Literal["none", "tags"] = Field(
-        "none", description="tags: probabilities of frames are multiplied by the tag of their class."
+        "none",
+        description="tags: probabilities of frames are multiplied by the tag of their class.",
     )
     search_thresholds: bool = Field(
-        False, description="Search tag thresholds per class on the validation clips (0, 0.1 ... 1), for tag_threshold."
+        False,
+        description=(
+            "Search tag thresholds per class on the validation clips (0, 0.1 ... 1), for"
+            " tag_threshold."
+        ),
     )
 
     @field_validator("median_frames")
@@ -68,7 +90,11 @@ class DecodingConfig(Section):
 
     @model_validator(mode="after")
     def _high_above_low(self) -> Self:
-        if self.decoder == "half_open" and self.low_threshold is not None and self.low_threshold > self.high_threshold:
+        if (
+            self.decoder == "half_open"
+            and self.low_threshold is not None
+            and self.low_threshold > self.high_threshold
+        ):
             raise ValueError(
                 "low_threshold holds what high_threshold has started, so it cannot be above it. "
                 f"Received: {self.low_threshold} and {self.high_threshold}."
@@ -105,7 +131,8 @@ def decode_clip(
         clip: probabilities of the tags (K,); None: without a gate.
         decoding: the rule.
         hop_s: seconds from one frame to the next.
-        tag_thresholds: (K,), take the place of `decoding.tag_threshold`, e.g. from `search_thresholds`.
+        tag_thresholds: (K,), take the place of `decoding.tag_threshold`, e.g. from
+            `search_thresholds`.
         clip_s: length of the clip; events beyond are cut.
 
     Returns:
@@ -134,26 +161,41 @@ def decode_clip(
 
 
 def tag_gate(
-    clip: np.ndarray | None, decoding: DecodingConfig, n_classes: int, tag_thresholds: np.ndarray | None = None
+    clip: np.ndarray | None,
+    decoding: DecodingConfig,
+    n_classes: int,
+    tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
     """Says which classes are looked for in a clip, bool (K,)."""
     limit = decoding.tag_threshold if tag_thresholds is None else np.asarray(tag_thresholds)
     if clip is None or limit is None:
         return np.ones(n_classes, bool)
-    reached = tag_thresholds is not None or decoding.decoder == "median"  # searched thresholds are reached, too
+    reached = (
+        tag_thresholds is not None or decoding.decoder == "median"
+    )  # searched thresholds are reached, too
     return np.asarray(clip) >= limit if reached else np.asarray(clip) > limit
 
 
 def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:
     """Multiplies frames (T, K) by the tags (K,) where the settings say so."""
-    return frames * np.asarray(clip) if decoding.frame_weight == "tags" and clip is not None else frames
+    return (
+        frames * np.asarray(clip)
+        if decoding.frame_weight == "tags" and clip is not None
+        else frames
+    )
 
 
 def gated_frames(
-    frames: np.ndarray, clip: np.ndarray, decoding: DecodingConfig, tag_thresholds: np.ndarray | None = None
+    frames: np.ndarray,
+    clip: np.ndarray,
+    decoding: DecodingConfig,
+    tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Weights frames (T, K) by the tags (K,) where the settings say so; 0 where the tags let a class not through."""
-    return weighted(frames, clip, decoding) * tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
+    """Weights frames (T, K) by the tags (K,) where the settings say so; 0 where the tags let a
+    class not through."""
+    return weighted(frames, clip, decoding) * tag_gate(
+        clip, decoding, frames.shape[1], tag_thresholds
+    )
 
 
 def decision_scores(
@@ -162,10 +204,12 @@ def decision_scores(
     decoding: DecodingConfig,
     tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Computes the scores that a decoder's threshold decides on: their level sets are its events, at every threshold.
+    """Computes the scores that a decoder's threshold decides on: their level sets are its events,
+    at every threshold.
 
-    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). With two thresholds the high
-    one is meant, and the low one keeps its ratio to it; gaps are closed and short stretches dropped at each.
+    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). With two
+    thresholds the high one is meant, and the low one keeps its ratio to it; gaps are closed and
+    short stretches dropped at each.
 
     Args:
         frames: probabilities (T, K).
@@ -174,13 +218,15 @@ def decision_scores(
         tag_thresholds: see `decode_clip`.
 
     Returns:
-        float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as where the tags let a class
-        not through.
+        float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as where the
+        tags let a class not through.
     """
     curves = np.asarray(weighted(np.asarray(frames), clip, decoding))
     gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
     if decoding.decoder == "median":  # the median of thresholded frames is the thresholded median
-        return np.where(gate, median_filter(curves, decoding.median_frames).astype(np.float64), -np.inf)
+        return np.where(
+            gate, median_filter(curves, decoding.median_frames).astype(np.float64), -np.inf
+        )
     scores = np.full(curves.shape, -np.inf)
     for k in np.flatnonzero(gate):
         scores[:, k] = level_scores(
@@ -198,10 +244,18 @@ def sweep_remark(decoding: DecodingConfig) -> str:
     """Says in a sentence what is swept for scores over all thresholds."""
     if decoding.decoder == "median":
         return "PSDS and best F: of all thresholds of the median decoder, with its tag gate."
-    both = "of all high thresholds" + ("" if decoding.low_threshold is None else ", the low one in its ratio to them")
-    note = f"PSDS and best F: {both}; tag gate, closed gaps and dropped stretches are those of {decoding.decoder}."
+    both = "of all high thresholds" + (
+        "" if decoding.low_threshold is None else ", the low one in its ratio to them"
+    )
+    note = (
+        f"PSDS and best F: {both}; tag gate, closed gaps and dropped stretches are those of"
+        f" {decoding.decoder}."
+    )
     if decoding.low_threshold is not None and decoding.low_threshold > decoding.high_threshold:
-        return f"{note} Approximate: with a low threshold above the high one the events of thresholds are not nested."
+        return (
+            f"{note} Approximate: with a low threshold above the high one the events of thresholds"
+            " are not nested."
+        )
     return note
 
 
@@ -230,12 +284,16 @@ def _detect(frames: np.ndarray, gate: np.ndarray, decoding: DecodingConfig) -> n
     return np.concatenate(found)
 
 
-def best_thresholds(targets: np.ndarray, scores: np.ndarray, *, published: bool = False) -> np.ndarray:
-    """Searches tag thresholds over the published grid on validation clips; see `common.metrics.tagging`.
+def best_thresholds(
+    targets: np.ndarray, scores: np.ndarray, *, published: bool = False
+) -> np.ndarray:
+    """Searches tag thresholds over the published grid on validation clips; see
+    `common.metrics.tagging`.
 
     Args:
         targets: 0 or 1 (N, K).
         scores: probabilities (N, K).
-        published: a class without positives gets 0 (always on) as in the published code, instead of 0.5.
+        published: a class without positives gets 0 (always on) as in the published code, instead of
+            0.5.
     """
     return search_thresholds(targets, scores, GRID, without_positives=0.0 if published else 0.5)

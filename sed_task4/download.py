@@ -11,26 +11,33 @@ from sed_task4.check import PUBLISHED
 from sed_task4.config import TaskConfig
 
 _DESED = ("desed", ">=1.3.8,<2")
-_METADATA = Package("https://zenodo.org/record/4639776/files/audioset_metadata.tar.gz?download=1")  # what desed fetches
+_METADATA = Package(
+    "https://zenodo.org/record/4639776/files/audioset_metadata.tar.gz?download=1"
+)  # what desed fetches
 _REAL = ("weak", "unlabel_in_domain", "validation")
 _CLIP_BYTES = 10 * 44100 * 2  # ten seconds of one channel of 16 bits
 _LISTS_OF_2018 = (
-    "{} is in https://github.com/turpaultn/DCASE2019_task4, dataset/metadata/validation/; put it into that folder of "
-    "the dataset. Its clips are among those of the validation set."
+    "{} is in https://github.com/turpaultn/DCASE2019_task4, dataset/metadata/validation/; put it"
+    " into that folder of the dataset. Its clips are among those of the validation set."
 )
 _BY_HAND = {
-    "synthetic": "Fetch Synthetic_dataset.zip (1.8 GB) from https://doi.org/10.5281/zenodo.2583796 and unpack it so "
-    "that audio/train/synthetic/ and metadata/train/synthetic.csv lie in the dataset folder.",
-    "eval": "Fetch DESED_public_eval.tar.gz from https://zenodo.org/record/4560759 and unpack it so that "
-    "audio/eval/public/ and metadata/eval/public.tsv lie in the dataset folder.",
+    "synthetic": (
+        "Fetch Synthetic_dataset.zip (1.8 GB) from https://doi.org/10.5281/zenodo.2583796 and"
+        " unpack it so that audio/train/synthetic/ and metadata/train/synthetic.csv lie in the"
+        " dataset folder."
+    ),
+    "eval": (
+        "Fetch DESED_public_eval.tar.gz from https://zenodo.org/record/4560759 and unpack it so"
+        " that audio/eval/public/ and metadata/eval/public.tsv lie in the dataset folder."
+    ),
     "test_dcase2018": _LISTS_OF_2018.format("test_dcase2018.csv"),
     "eval_dcase2018": _LISTS_OF_2018.format("eval_dcase2018.csv"),
 }
 _OF_2018 = (
-    "No library offers these clips. Clone https://github.com/DCASE-REPO/dcase2018_baseline and run download_data.py in "
-    "task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into audio/ beside metadata/, the layout "
-    "that is read here. Give task4/dataset as `dataset_dir`. Clips that have vanished are left out; `python -m "
-    "common.check_dataset` says how many."
+    "No library offers these clips. Clone https://github.com/DCASE-REPO/dcase2018_baseline and run"
+    " download_data.py in task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into"
+    " audio/ beside metadata/, the layout that is read here. Give task4/dataset as `dataset_dir`."
+    " Clips that have vanished are left out; `python -m common.check_dataset` says how many."
 )
 
 
@@ -48,7 +55,8 @@ def sources(task: TaskConfig) -> list[Source]:
         (_METADATA,),
         sum(PUBLISHED["dcase2019"][subset] for subset in real) * _CLIP_BYTES,
         partial(_fetch, real),
-        "The clips come one by one from YouTube by desed, which needs ffmpeg; many have vanished. Run again to go on.",
+        "The clips come one by one from YouTube by desed, which needs ffmpeg; many have vanished."
+        " Run again to go on.",
     )
     return [clips, *by_hand]
 
@@ -57,12 +65,22 @@ def _fetch(subsets: Sequence[str], folder: Path) -> None:
     desed = library("desed.download", *_DESED)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    # desed keeps temporary files and lists of what is missing in the current folder, and removes a folder tmp/ there.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".desed-") as scratch, contextlib.chdir(scratch):
+    # desed keeps temporary files and lists of what is missing in the current folder, and removes a
+    # folder tmp/ there.
+    with (
+        tempfile.TemporaryDirectory(dir=folder, prefix=".desed-") as scratch,
+        contextlib.chdir(scratch),
+    ):
         desed.download_audioset_data(
-            str(folder), weak="weak" in subsets, unlabel_in_domain="unlabel_in_domain" in subsets, validation=False
+            str(folder),
+            weak="weak" in subsets,
+            unlabel_in_domain="unlabel_in_domain" in subsets,
+            validation=False,
         )
-        if "validation" in subsets:  # desed would put these into audio/validation/validation, as later years have it
+        if (
+            "validation" in subsets
+        ):  # desed would put these into audio/validation/validation, as later years have it
             desed.download_audioset_files_from_csv(
-                str(folder / "metadata" / "validation" / "validation.tsv"), str(folder / "audio" / "validation")
+                str(folder / "metadata" / "validation" / "validation.tsv"),
+                str(folder / "audio" / "validation"),
             )

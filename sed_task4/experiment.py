@@ -1,4 +1,5 @@
-"""One run of a task-4 system: its stages trained, what they find in unseen clips, scores, files and figures."""
+"""One run of a task-4 system: its stages trained, what they find in unseen clips, scores, files and
+figures."""
 
 import dataclasses
 import logging
@@ -104,7 +105,11 @@ class ValidationScorer(Scorer):
     """Scores of tags, and of events where the validation clips have strong labels."""
 
     def __init__(self, experiment: "Experiment", lengths_s: Mapping[str, float]):
-        self.experiment, self.scorer, self.lengths_s = experiment, experiment.new_clip_scorer(), lengths_s
+        self.experiment, self.scorer, self.lengths_s = (
+            experiment,
+            experiment.new_clip_scorer(),
+            lengths_s,
+        )
 
     def update(self, prediction: Prediction) -> None:
         """Takes in one clip; of its frames only the events are kept."""
@@ -131,14 +136,21 @@ class Experiment:
 
     @classmethod
     def prepare(cls, task: TaskConfig) -> "Experiment":
-        """Loads the system and checks that network, features and subsets fit together, before any work.
+        """Loads the system and checks that network, features and subsets fit together, before any
+        work.
 
         Raises:
             ConfigError: they do not.
         """
         system, network = prepare_system(task, feature_shape(task.features))
-        if any(stage.learns_from == "predictions" for stage in system.stages(task)) and not task.sets.unlabelled:
-            raise ConfigError(f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their subset.")
+        if (
+            any(stage.learns_from == "predictions" for stage in system.stages(task))
+            and not task.sets.unlabelled
+        ):
+            raise ConfigError(
+                f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their"
+                " subset."
+            )
         return cls(task, system, network)
 
     @property
@@ -147,7 +159,8 @@ class Experiment:
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
 
     def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
+        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
+        free, to outputs."""
         shape = (None, *feature_shape(self.task.features))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
@@ -162,9 +175,15 @@ class Experiment:
             The tables of scores, as text; also written to `scores.txt` and `scores.json`.
         """
         store = FeatureStore.joined(stores)
-        sources = {subset: stored_sources(each, subset) for each in stores for subset in each.groups}
+        sources = {
+            subset: stored_sources(each, subset) for each in stores for subset in each.groups
+        }
         refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
-        told = [f"{subset} {len(each.told_groups())}" for subset, each in sources.items() if each.has_groups]
+        told = [
+            f"{subset} {len(each.told_groups())}"
+            for subset, each in sources.items()
+            if each.has_groups
+        ]
         if told:
             logger.info("Groups of clips of one source: %s.", ", ".join(told))
         for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
@@ -187,36 +206,59 @@ class Experiment:
         self._draw_example(found, store, folder)
         return self._report(found, folder)
 
-    def clip_result(self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None) -> ClipResult:
+    def clip_result(
+        self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None
+    ) -> ClipResult:
         """Brings the outputs for one clip to the rate of the features.
 
         Args:
             prediction: the clip, padded or not.
-            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; others are told by their labels.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; others are told
+                by their labels.
         """
-        frames, clip = self.system.probabilities(prediction.outputs, network=self.network, n_frames=prediction.frames)
+        frames, clip = self.system.probabilities(
+            prediction.outputs, network=self.network, n_frames=prediction.frames
+        )
         duration_s = (lengths_s or {}).get(prediction.name)
         if duration_s is None:
             duration_s = self._labelled_s(prediction)
-        tags, events = np.atleast_2d(prediction.targets["clip"])[0], prediction.events if prediction.labelled else None
+        tags, events = (
+            np.atleast_2d(prediction.targets["clip"])[0],
+            (prediction.events if prediction.labelled else None),
+        )
         n_inside = frames_within(duration_s, self.task.features.hop_s)
         return ClipResult(prediction.name, frames, clip, tags, events, duration_s, n_inside)
 
     def _labelled_s(self, prediction: Prediction) -> float:
-        """Length of a clip by its labels, whose padding is -1, for stores that do not know it: exact to an output."""
+        """Length of a clip by its labels, whose padding is -1, for stores that do not know it:
+        exact to an output."""
         features, clip_s = self.task.features, self.task.dataset.clip_s
         activity = prediction.targets["frames"]
         inside = np.count_nonzero((activity >= 0).any(axis=-1))
         if not prediction.labelled or inside == len(activity):
-            return clip_s if prediction.frames >= features.n_frames(clip_s) else prediction.frames * features.hop_s
+            return (
+                clip_s
+                if prediction.frames >= features.n_frames(clip_s)
+                else prediction.frames * features.hop_s
+            )
         return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
-        """Makes what decodes and scores clips by the task's settings; thresholds replace the gate of the tags."""
+        """Makes what decodes and scores clips by the task's settings; thresholds replace the gate
+        of the tags."""
         task = self.task
-        gate = thresholds if task.decoding.tag_threshold is not None and task.decoding.search_thresholds else None
+        gate = (
+            thresholds
+            if task.decoding.tag_threshold is not None and task.decoding.search_thresholds
+            else None
+        )
         return ClipScorer(
-            task.dataset.n_classes, task.decoding, task.features.hop_s, task.dataset.clip_s, task.scoring, gate
+            task.dataset.n_classes,
+            task.decoding,
+            task.features.hop_s,
+            task.dataset.clip_s,
+            task.scoring,
+            gate,
         )
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
@@ -247,7 +289,11 @@ class Experiment:
         sets, classes = self.task.sets, self.task.dataset.classes
         stored = store.arrays([sets.train], ["tags"]) if not sources.all_alone else {}
         tags = {
-            name: [label for label, tag in zip(classes, arrays["tags"].tolist(), strict=True) if tag > 0]
+            name: [
+                label
+                for label, tag in zip(classes, arrays["tags"].tolist(), strict=True)
+                if tag > 0
+            ]
             for name, arrays in stored.items()
         }
         where = f"{self.task.feature_dir}, {sets.train}"
@@ -256,7 +302,8 @@ class Experiment:
     def _unlabelled(
         self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
     ) -> Selection:
-        """Chooses the unlabelled clips to learn from: none of a source of which a part of `train` validates."""
+        """Chooses the unlabelled clips to learn from: none of a source of which a part of `train`
+        validates."""
         sets = self.task.sets
         unlabelled = Selection(store, (str(sets.unlabelled),))
         if not sets.holds_out:
@@ -268,11 +315,15 @@ class Experiment:
             return unlabelled
         logger.info(
             "%s: %d clip(s) are left out, of sources whose clips of %s validate.",
-            sets.unlabelled, len(shared), sets.train,
-        )  # fmt: skip
+            sets.unlabelled,
+            len(shared),
+            sets.train,
+        )
         return dataclasses.replace(unlabelled, names=frozenset(mine.told) - shared)
 
-    def _pseudo_labelled(self, before: TrainedStage, unlabelled: Selection, folder: Path) -> Selection:
+    def _pseudo_labelled(
+        self, before: TrainedStage, unlabelled: Selection, folder: Path
+    ) -> Selection:
         """Labels the unlabelled clips by the stage before."""
         task = self.task
         shards = write_pseudo_labels(
@@ -297,11 +348,19 @@ class Experiment:
         task = self.task
         training, pipeline = self._training(stage)
         data = stage_data(
-            stage, train, validation, self._statistics(store), pipeline, task.seed,
-            training=training, frontend=self.frontend,
-        )  # fmt: skip
+            stage,
+            train,
+            validation,
+            self._statistics(store),
+            pipeline,
+            task.seed,
+            training=training,
+            frontend=self.frontend,
+        )
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
-        goal = Goal(*self.decisive_score(stage), lambda: ValidationScorer(self, lengths_s), LEARNING_PANELS)
+        goal = Goal(
+            *self.decisive_score(stage), lambda: ValidationScorer(self, lengths_s), LEARNING_PANELS
+        )
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
         return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
@@ -312,23 +371,34 @@ class Experiment:
         if stage.learns_from == "labels":
             return training, pipeline
         changes = {name: getattr(second, name) for name in ("epochs", "learning_rate")}
-        training = training.model_copy(update={name: value for name, value in changes.items() if value is not None})
-        return training, pipeline.model_copy(update={"batch_size": second.batch_size or pipeline.batch_size})
+        training = training.model_copy(
+            update={name: value for name, value in changes.items() if value is not None}
+        )
+        return training, pipeline.model_copy(
+            update={"batch_size": second.batch_size or pipeline.batch_size}
+        )
 
     def _statistics(self, store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
         return store.statistics(self.task.sets.statistics, ddof=self.task.features.ddof)
 
-    def _results(self, model: keras.Model, stage: Stage, selection: Selection) -> Iterator[ClipResult]:
+    def _results(
+        self, model: keras.Model, stage: Stage, selection: Selection
+    ) -> Iterator[ClipResult]:
         pipeline = self.task.pipeline
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
         lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
-            recordings = selection.recordings(stage, pipeline, padding=padding, frontend=self.frontend)
+            recordings = selection.recordings(
+                stage, pipeline, padding=padding, frontend=self.frontend
+            )
             for prediction in predict_recordings(model, recordings):
                 yield self.clip_result(prediction, lengths_s)
 
-    def _thresholds(self, stage: Stage, model: keras.Model, validation: Selection, folder: Path) -> np.ndarray:
-        """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the one set."""
+    def _thresholds(
+        self, stage: Stage, model: keras.Model, validation: Selection, folder: Path
+    ) -> np.ndarray:
+        """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the
+        one set."""
         task, path = self.task, folder / THRESHOLDS
         if not path.exists():
             chosen = np.full(task.dataset.n_classes, task.scoring.tag_threshold)
@@ -342,7 +412,8 @@ class Experiment:
         return read_thresholds(path, task.dataset.classes)
 
     def _test(self, trained: TrainedStage, store: FeatureStore, folder: Path, found: Found) -> None:
-        """Predicts the test clips into an event file, and adds them to what was found, if they have strong labels."""
+        """Predicts the test clips into an event file, and adds them to what was found, if they have
+        strong labels."""
         task, name = self.task, trained.stage.name
         scorer = self.new_clip_scorer(trained.thresholds)
         reference, frames, durations_s = [], [], []
@@ -361,25 +432,46 @@ class Experiment:
         log_cut(scorer.names, truth, durations_s)
         lengths_s = np.array(durations_s)
         found.test = TestSet(
-            scorer.names, scorer.references, task.dataset.classes, task.dataset.clip_s, lengths_s=lengths_s
+            scorer.names,
+            scorer.references,
+            task.dataset.classes,
+            task.dataset.clip_s,
+            lengths_s=lengths_s,
         )
         tags, remark = scorer.tag_probabilities, sweep_remark(task.decoding)
-        output = SystemOutput(scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds, remark)
-        spread = SystemOutput(
-            [spread_tags(row >= trained.thresholds, end_s) for row, end_s in zip(tags, lengths_s, strict=True)]
+        output = SystemOutput(
+            scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds, remark
         )
-        found.systems = {name: output, f"{name}, tags over the clip": spread} | found.systems  # the last stage first
+        spread = SystemOutput(
+            [
+                spread_tags(row >= trained.thresholds, end_s)
+                for row, end_s in zip(tags, lengths_s, strict=True)
+            ]
+        )
+        found.systems = {
+            name: output,
+            f"{name}, tags over the clip": spread,
+        } | found.systems  # the last stage first
 
     def _report(self, found: Found, folder: Path) -> str:
         if found.test is None:
-            return f"The test clips have no strong labels: there is nothing to score. Events are in {folder}/."
-        report = score_report(found.test, found.systems, self.task.scoring, published=self.task.published)
+            return (
+                "The test clips have no strong labels: there is nothing to score. Events are in"
+                f" {folder}/."
+            )
+        report = score_report(
+            found.test, found.systems, self.task.scoring, published=self.task.published
+        )
         report = dataclasses.replace(report, notes=(*report.notes, *self.task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         save_figure(class_scores_figure(report), folder / "class_scores.png")
-        estimate = EventTable.from_recordings(next(iter(found.systems.values())).events, len(found.test.classes))
-        durations = durations_figure({"reference": found.test.table, "estimate": estimate}, found.test.classes)
+        estimate = EventTable.from_recordings(
+            next(iter(found.systems.values())).events, len(found.test.classes)
+        )
+        durations = durations_figure(
+            {"reference": found.test.table, "estimate": estimate}, found.test.classes
+        )
         save_figure(durations, folder / "durations.png")
         return report.to_text()
 
@@ -416,7 +508,9 @@ def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
     return ClipSources(subset, facts)
 
 
-def read_split(path: Path, names: Sequence[str], sources: ClipSources | None = None) -> frozenset[str]:
+def read_split(
+    path: Path, names: Sequence[str], sources: ClipSources | None = None
+) -> frozenset[str]:
     """Reads which clips validate.
 
     Args:
@@ -425,18 +519,21 @@ def read_split(path: Path, names: Sequence[str], sources: ClipSources | None = N
         sources: theirs; None: not known.
 
     Raises:
-        CheckpointError: the file is damaged, names other clips, or some clips of a source and not others.
+        CheckpointError: the file is damaged, names other clips, or some clips of a source and not
+            others.
     """
     held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
     if not held_out or not held_out < set(names):
         raise CheckpointError(
-            f"{path} does not name some of the {len(names)} clips. Use the features of before, or another job id."
+            f"{path} does not name some of the {len(names)} clips. Use the features of before, or"
+            " another job id."
         )
     divided = split_sources(sources, held_out) if sources is not None else []
     if divided:
         raise CheckpointError(
-            f"{path} lets some clips of a source validate and others train: {len(divided)} source(s), such as "
-            f"{divided[0]!r}. Expected: each source in one of the two. Use another job id, which draws anew."
+            f"{path} lets some clips of a source validate and others train: {len(divided)}"
+            f" source(s), such as {divided[0]!r}. Expected: each source in one of the two. Use"
+            " another job id, which draws anew."
         )
     return held_out
 
@@ -449,5 +546,7 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:
     """
     stored = read_form(path, dict[str, float])
     if set(stored) != set(classes):
-        raise CheckpointError(f"{path} holds thresholds of other classes. Delete it and run the same command again.")
+        raise CheckpointError(
+            f"{path} holds thresholds of other classes. Delete it and run the same command again."
+        )
     return np.array([float(stored[name]) for name in classes])

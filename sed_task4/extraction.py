@@ -23,13 +23,21 @@ from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
-from sed_task4.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
+from sed_task4.features import (
+    FeatureConfig,
+    compute_features,
+    feature_shape,
+    frontend_of,
+    prepare_audio,
+)
 from sed_task4.labels import event_array, frame_activity, many_hot
 from sed_task4.lengths import length_facts, seconds_of
 
 logger = logging.getLogger(__name__)
 
-ACCESS_ERRORS = "item_access_error.csv"  # tab-separated, so that it also serves as files_to_remove.csv
+ACCESS_ERRORS = (  # tab-separated, so that it also serves as files_to_remove.csv
+    "item_access_error.csv"
+)
 _FORM = 1  # counts up when the contents of a record change
 
 
@@ -68,19 +76,23 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the clip in `item.payload`, and features in any case."""
+        """Returns the arrays of `example_schema` for the clip in `item.payload`, and features in
+        any case."""
         clip: Clip = item.payload
         rate_hz, clip_s = self.dataset.sample_rate_hz, self.dataset.clip_s
         audio = read_mono(clip.audio_path, rate_hz)
         inputs = clip_inputs(audio, self.features, rate_hz, clip_s)
         inside = self.features.frames_inside(len(audio), rate_hz, clip_s)
-        return inputs | clip_labels(clip, self.dataset, self.features, len(inputs["features"]), inside)
+        return inputs | clip_labels(
+            clip, self.dataset, self.features, len(inputs["features"]), inside
+        )
 
 
 def clip_inputs(
     audio: np.ndarray, features: FeatureConfig, rate_hz: int, clip_s: float | None = None
 ) -> dict[str, np.ndarray]:
-    """The features of a clip (S, 1), and its audio where the model computes them; arguments of `extract_features`."""
+    """The features of a clip (S, 1), and its audio where the model computes them; arguments of
+    `extract_features`."""
     return extraction.input_arrays(
         prepare_audio(audio, features, rate_hz, clip_s),
         frontend_of(features, rate_hz),
@@ -101,15 +113,17 @@ def clip_labels(
         inside: frames that lie in the recording; the others are padding.
 
     Returns:
-        `activity` int8 (T, K), -1 in padding and without strong labels; `tags` int8 (K,), those of the events where
-        there are no weak ones, -1 without any; `events` float64 (n, 3), class, onset and offset in seconds;
-        `labelled` uint8, whether the strong labels are known.
+        `activity` int8 (T, K), -1 in padding and without strong labels; `tags` int8 (K,), those of
+        the events where there are no weak ones, -1 without any; `events` float64 (n, 3), class,
+        onset and offset in seconds; `labelled` uint8, whether the strong labels are known.
     """
     n_classes, events = len(dataset.classes), np.zeros((0, 3))
     activity = np.full((n_frames, n_classes), -1, np.int8)
     if clip.events is not None:
         events = event_array(clip.events, dataset.classes)
-        activity[:inside] = frame_activity(events, inside, features.frames_per_s, n_classes, features.label_rule)
+        activity[:inside] = frame_activity(
+            events, inside, features.frames_per_s, n_classes, features.label_rule
+        )
     tags = np.full(n_classes, -1, np.int8)
     if clip.events is not None or clip.tags is not None:
         tags = many_hot(labels_of(clip), dataset.classes)
@@ -118,12 +132,15 @@ def clip_labels(
 
 
 def run(
-    task: ExtractionTask, set_names: Sequence[str] = ("weak",), overwrite: bool = False, progress: bool = True
+    task: ExtractionTask,
+    set_names: Sequence[str] = ("weak",),
+    overwrite: bool = False,
+    progress: bool = True,
 ) -> list[FeatureStore]:
     """Extracts the features of whole subsets; what is finished is not done twice.
 
-    Clips whose audio is missing, and with `dataset.skip_unreadable` those that cannot be read, are left out and listed
-    in `item_access_error.csv` in the folder of the store.
+    Clips whose audio is missing, and with `dataset.skip_unreadable` those that cannot be read, are
+    left out and listed in `item_access_error.csv` in the folder of the store.
 
     Args:
         task: the task's settings.
@@ -141,17 +158,23 @@ def run(
     check_task(task)
     plans = {set_name: plan_items(task, set_name) for set_name in set_names}
     if isinstance(task, TrainedTask):
-        clips = {set_name: [item.payload for item in items] for set_name, (items, _) in plans.items()}
+        clips = {
+            set_name: [item.payload for item in items] for set_name, (items, _) in plans.items()
+        }
         refuse(group_problems(task.sets, clips, task.seed, str(task.dataset_dir)))
-    return [_run_set(task, name, items, missing, overwrite, progress) for name, (items, missing) in plans.items()]
+    return [
+        _run_set(task, name, items, missing, overwrite, progress)
+        for name, (items, missing) in plans.items()
+    ]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a subset, and compares them with its clips where these are at hand.
+    """Opens the finished features of a subset, and compares them with its clips where these are at
+    hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
-            clips or labels, see `common.sources.checked_store`.
+        DataError: they are missing, not finished, damaged or of other settings, see
+            `FeatureStore.open`; or of other clips or labels, see `common.sources.checked_store`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
     return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name)[0])
@@ -164,11 +187,15 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a subset."""
-    return Path(task.feature_dir) / f"{task.dataset.layout}_{set_name}_{task.features.kind}{task.features.store_suffix}"
+    return (
+        Path(task.feature_dir)
+        / f"{task.dataset.layout}_{set_name}_{task.features.kind}{task.features.store_suffix}"
+    )
 
 
 def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:
-    """All that the shards depend on; not what only changes how they are read, nor where they are."""
+    """All that the shards depend on; not what only changes how they are read, nor where they
+    are."""
     dataset = task.dataset
     return {
         "form": _FORM,
@@ -186,7 +213,8 @@ def store_settings(task: ExtractionTask, set_name: str) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one clip: features or audio, frame-wise labels, tags, events, if the strong labels are known."""
+    """The arrays of one clip: features or audio, frame-wise labels, tags, events, if the strong
+    labels are known."""
     n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
@@ -207,7 +235,9 @@ def check_task(task: ExtractionTask) -> None:
     """
     task.features.check(task.dataset.sample_rate_hz)
     if task.features.n_frames(task.dataset.clip_s) < 2:
-        raise ConfigError(f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}.")
+        raise ConfigError(
+            f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}."
+        )
 
 
 def _run_set(
@@ -223,7 +253,10 @@ def _run_set(
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _report(folder, problems)
-    items = [replace(item, facts={**item.facts, **length_facts(item.payload.audio_path)}) for item in items]
+    items = [
+        replace(item, facts={**item.facts, **length_facts(item.payload.audio_path)})
+        for item in items
+    ]
     _note_lengths(items, task.dataset.clip_s, 1 / task.features.frames_per_s)
     store = extraction.extract(
         folder,
@@ -240,7 +273,12 @@ def _run_set(
     problems |= store.skipped
     _report(folder, problems)
     if problems:
-        logger.warning("%s: %d clips are left out, %s names them.", set_name, len(problems), folder / ACCESS_ERRORS)
+        logger.warning(
+            "%s: %d clips are left out, %s names them.",
+            set_name,
+            len(problems),
+            folder / ACCESS_ERRORS,
+        )
     return store
 
 
@@ -283,7 +321,8 @@ def _report(folder: Path, problems: Mapping[str, str]) -> None:
 
 
 def _note_lengths(clips: Sequence[extraction.Item], clip_s: float, tolerance_s: float) -> None:
-    """Says in the log how many clips, whose facts tell their lengths, are shorter or longer than one should be."""
+    """Says in the log how many clips, whose facts tell their lengths, are shorter or longer than
+    one should be."""
     shorter, longer = [], []
     for clip in clips:
         duration_s = seconds_of(clip.facts)
@@ -296,4 +335,11 @@ def _note_lengths(clips: Sequence[extraction.Item], clip_s: float, tolerance_s: 
     for names, what in ((shorter, "shorter, padded and masked"), (longer, "longer, cut")):
         if names:
             subset = clips[0].group
-            logger.info("%s: %d clips are %s to %g s, such as %s.", subset, len(names), what, clip_s, names[0])
+            logger.info(
+                "%s: %d clips are %s to %g s, such as %s.",
+                subset,
+                len(names),
+                what,
+                clip_s,
+                names[0],
+            )

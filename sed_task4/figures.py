@@ -1,4 +1,5 @@
-"""Figures of sound event detection: a clip, an evaluation worked through, durations and scores per class, curves."""
+"""Figures of sound event detection: a clip, an evaluation worked through, durations and scores per
+class, curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -74,7 +75,8 @@ def clip_figure(
     tags: np.ndarray | None = None,
     unit: str = "dB",
 ) -> Figure:
-    """Draws a clip: log-mel spectrogram, reference, probabilities frame by frame, and the events made of them.
+    """Draws a clip: log-mel spectrogram, reference, probabilities frame by frame, and the events
+    made of them.
 
     Args:
         logmel: (T, F), as features are computed, before standardisation.
@@ -101,7 +103,10 @@ def clip_figure(
     if tags is not None:
         names = [f"{name}  {tag:.2f}" for name, tag in zip(classes, tags, strict=True)]
     draw_events(
-        axes[3], estimate, names, "Event-wise estimate" + (" (tags beside the classes)" if tags is not None else "")
+        axes[3],
+        estimate,
+        names,
+        "Event-wise estimate" + (" (tags beside the classes)" if tags is not None else ""),
     )
     axes[3].set_xlabel("time / s", fontsize=9)
     axes[3].set_xlim(0, clip_s)
@@ -120,7 +125,8 @@ def prediction_figure(
     unit: str = "dB",
     most_classes: int = 12,
 ) -> Figure:
-    """Draws what was found in a recording: log-mel spectrogram, probabilities over time, and events.
+    """Draws what was found in a recording: log-mel spectrogram, probabilities over time, and
+    events.
 
     Args:
         logmel: (T, F).
@@ -166,7 +172,9 @@ def draw_logmel(axes: Axes, logmel: np.ndarray, clip_s: float, unit: str = "dB")
         cmap="magma",
         interpolation="antialiased",
     )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(f"level / {unit}", fontsize=9)
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
+        f"level / {unit}", fontsize=9
+    )
     axes.set_title("Log-mel spectrogram", fontsize=10, loc="left")
     axes.set_ylabel("band", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -176,13 +184,22 @@ def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str
     """Draws one bar per event (n, 3), classes from top to bottom."""
     colours = class_colours(len(names))
     for k, onset_s, offset_s in np.asarray(events, np.float64).reshape(-1, 3).tolist():
-        axes.barh(int(k), offset_s - onset_s, left=onset_s, height=0.7, color=colours[int(k)], edgecolor="white")
+        axes.barh(
+            int(k),
+            offset_s - onset_s,
+            left=onset_s,
+            height=0.7,
+            color=colours[int(k)],
+            edgecolor="white",
+        )
     _class_axis(axes, names)
     axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)
 
 
-def draw_probabilities(axes: Axes, frames: np.ndarray, classes: Sequence[str], clip_s: float) -> None:
+def draw_probabilities(
+    axes: Axes, frames: np.ndarray, classes: Sequence[str], clip_s: float
+) -> None:
     """Draws probabilities (T', K) as a map, classes from top to bottom."""
     image = axes.imshow(
         np.asarray(frames, np.float32).T,
@@ -193,7 +210,9 @@ def draw_probabilities(axes: Axes, frames: np.ndarray, classes: Sequence[str], c
         cmap="Blues",
         interpolation="nearest",
     )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("probability", fontsize=9)
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
+        "probability", fontsize=9
+    )
     _class_axis(axes, classes)
     axes.set_title("Frame-wise estimate", fontsize=10, loc="left")
     tidy(axes)
@@ -226,7 +245,9 @@ def evaluation_figure(
         collar_s: see `common.metrics.event_based`.
         offset_share: as well.
     """
-    truth, guess = (EventTable.from_recordings([rows], len(classes)) for rows in (reference, estimate))
+    truth, guess = (
+        EventTable.from_recordings([rows], len(classes)) for rows in (reference, estimate)
+    )
     hits = matched_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
     counts = count_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
     scores = counts.scores()
@@ -241,17 +262,27 @@ def evaluation_figure(
             for row in rows.tolist():
                 colour = HIT if row in found else missed
                 length_s = table.offset_s[row] - table.onset_s[row]
-                axes.barh(height, length_s, left=table.onset_s[row], height=0.34, color=colour, edgecolor="white")
+                axes.barh(
+                    height,
+                    length_s,
+                    left=table.onset_s[row],
+                    height=0.34,
+                    color=colour,
+                    edgecolor="white",
+                )
                 if table is truth:
                     _draw_collars(axes, table, row, height, collar_s, offset_share)
     _class_axis(axes, [classes[k] for k in used])
     axes.set_xlim(0, clip_s)
-    axes.set_xlabel("time / s; above the reference with its collars, below the estimate", fontsize=9)
+    axes.set_xlabel(
+        "time / s; above the reference with its collars, below the estimate", fontsize=9
+    )
     substitutions = counts.substitutions
     axes.set_title(
-        f"{counts.true_positives.sum()} hits, {substitutions} substitutions, "
-        f"{counts.misses.sum() - substitutions} deletions, {counts.false_alarms.sum() - substitutions} insertions: "
-        f"F {format_score('f', scores.f)}, ER {format_score('er', scores.er)}",
+        f"{counts.true_positives.sum()} hits, {substitutions} substitutions,"
+        f" {counts.misses.sum() - substitutions} deletions,"
+        f" {counts.false_alarms.sum() - substitutions} insertions: F {format_score('f', scores.f)},"
+        f" ER {format_score('er', scores.er)}",
         fontsize=10,
         loc="left",
     )
@@ -262,12 +293,16 @@ def evaluation_figure(
     return figure
 
 
-def _draw_collars(axes: Axes, table: EventTable, row: int, height: float, collar_s: float, offset_share: float) -> None:
+def _draw_collars(
+    axes: Axes, table: EventTable, row: int, height: float, collar_s: float, offset_share: float
+) -> None:
     """Draws within which times onset and offset of a hit must lie."""
     onset_s, offset_s = table.onset_s[row], table.offset_s[row]
     allowed_s = max(collar_s, offset_share * (offset_s - onset_s))
     for centre, reach in ((onset_s, collar_s), (offset_s, allowed_s)):
-        axes.barh(height - 0.22, 2 * reach, left=centre - reach, height=0.08, color="#f2c14e", linewidth=0)
+        axes.barh(
+            height - 0.22, 2 * reach, left=centre - reach, height=0.08, color="#f2c14e", linewidth=0
+        )
 
 
 def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -> Figure:
@@ -298,25 +333,37 @@ def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -
                 medianprops=style | {"linewidth": 2},
                 whiskerprops=style,
                 capprops=style,
-                flierprops={"marker": ".", "markersize": 3, "markeredgecolor": f"C{number}", "alpha": 0.5},
+                flierprops={
+                    "marker": ".",
+                    "markersize": 3,
+                    "markeredgecolor": f"C{number}",
+                    "alpha": 0.5,
+                },
             )
         right.barh(places, table.counts(), height=0.9 * width, color=f"C{number}", alpha=0.7)
     left.set_xscale("log")
     left.xaxis.set_major_formatter(ScalarFormatter())
-    left.set_title("Duration of events: median, quartiles, 1.5 times their distance", fontsize=10, loc="left")
+    left.set_title(
+        "Duration of events: median, quartiles, 1.5 times their distance", fontsize=10, loc="left"
+    )
     left.set_xlabel("duration / s", fontsize=9)
     right.set_title("Number of events", fontsize=10, loc="left")
     _class_axis(left, classes)
     for axes in (left, right):
         tidy(axes)
     if len(events) > 1:
-        marks = [Line2D([], [], color=f"C{n}", linewidth=5, label=name) for n, name in enumerate(events)]
-        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8.5, frameon=False)
+        marks = [
+            Line2D([], [], color=f"C{n}", linewidth=5, label=name) for n, name in enumerate(events)
+        ]
+        figure.legend(
+            handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8.5, frameon=False
+        )
     return figure
 
 
 def class_scores_figure(report: ScoreReport) -> Figure:
-    """Draws F-score (and average precision) of each class for the first line of a report, and their means."""
+    """Draws F-score (and average precision) of each class for the first line of a report, and their
+    means."""
     row = report.rows[0]
     bars = {
         "ap": ("average precision", "map"),
@@ -333,7 +380,11 @@ def class_scores_figure(report: ScoreReport) -> Figure:
     for number, (name, (label, mean)) in enumerate(shown.items()):
         values = np.nan_to_num([*row.by_class[name], row.scores.get(mean, np.nan)])
         axes.bar(
-            places + (number - (len(shown) - 1) / 2) * width, values, width * 0.92, color=f"C{number}", label=label
+            places + (number - (len(shown) - 1) / 2) * width,
+            values,
+            width * 0.92,
+            color=f"C{number}",
+            label=label,
         )
     axes.set_xticks(places, [*report.classes, "mean"], rotation=30, ha="right")
     axes.set_ylim(0, 1.02)

@@ -66,7 +66,9 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     if rows.size == 0:
         return np.zeros((0, 3))
     if rows.ndim != 2 or rows.shape[1] != 3:
-        raise ValueError(f"Events are class, onset, offset. Expected: (n, 3). Received: {rows.shape}.")
+        raise ValueError(
+            f"Events are class, onset, offset. Expected: (n, 3). Received: {rows.shape}."
+        )
     classes_fit = np.isin(rows[:, 0], np.arange(n_classes)).all()
     if not (np.isfinite(rows).all() and classes_fit):
         raise ValueError(
@@ -76,28 +78,33 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     return rows
 
 
-def event_frames(events: np.ndarray, frames_per_s: float, rule: Rule) -> tuple[np.ndarray, np.ndarray]:
+def event_frames(
+    events: np.ndarray, frames_per_s: float, rule: Rule
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns the first frame of each event and the frame after its last, int64 (n,) each.
 
     Args:
         events: (n, 3).
         frames_per_s: frame rate.
-        rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "kong2019": from
-            round(onset) to round(offset), both in, halves to the even frame, as the published CNNs are trained;
-            "kong2018": from floor(onset) to floor(offset), both in, as the published segmentation is scored.
-            An event that ends before it begins, as one of the published evaluation set does, covers no frame.
+        rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches;
+            "kong2019": from round(onset) to round(offset), both in, halves to the even frame, as
+            the published CNNs are trained; "kong2018": from floor(onset) to floor(offset), both in,
+            as the published segmentation is scored. An event that ends before it begins, as one of
+            the published evaluation set does, covers no frame.
 
     Raises:
         ValueError: unknown rule.
 
     References:
-        Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE
-        2019 baseline systems", arXiv:1904.03476.
-        Kong et al., "Sound event detection and time-frequency segmentation from weakly labelled data", IEEE/ACM
-        Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
+        Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial
+        localization: DCASE 2019 baseline systems", arXiv:1904.03476. Kong et al., "Sound event
+        detection and time-frequency segmentation from weakly labelled data", IEEE/ACM Trans. Audio
+        Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     if rule not in get_args(Rule):
-        raise ValueError(f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}.")
+        raise ValueError(
+            f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}."
+        )
     rows = np.asarray(events, np.float64).reshape(-1, 3)
     onset, offset = rows[:, 1] * frames_per_s, rows[:, 2] * frames_per_s
     if rule == "kong2019":
@@ -129,7 +136,9 @@ def frame_activity(
     """
     rows = check_events(events, n_classes)
     activity = np.zeros((n_frames, n_classes), np.int8)
-    for k, first, end in zip(rows[:, 0].astype(int), *event_frames(rows, frames_per_s, rule), strict=True):
+    for k, first, end in zip(
+        rows[:, 0].astype(int), *event_frames(rows, frames_per_s, rule), strict=True
+    ):
         activity[first:end, k] = 1
     return activity
 

@@ -1,4 +1,5 @@
-"""Recordings of any length through the models of a task-4 run: clip after clip, put together to events."""
+"""Recordings of any length through the models of a task-4 run: clip after clip, put together to
+events."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +27,9 @@ Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
 _OVERLAP = 5  # neighbouring clips share a fifth of their length
 
 
-def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: bool = False) -> Predictor:
+def load_predictor(
+    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+) -> Predictor:
     """Loads the model of a run's last stage.
 
     Args:
@@ -46,7 +49,9 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
     if task.decoding.tag_threshold is not None and task.decoding.search_thresholds:
         thresholds = read_thresholds(run / stages[-1].name / THRESHOLDS, task.dataset.classes)
     frames = task.pipeline.sequence_frames
-    return clip_predictor(experiment, models, Windows(frames, frames // _OVERLAP, last_is_whole=True), thresholds)
+    return clip_predictor(
+        experiment, models, Windows(frames, frames // _OVERLAP, last_is_whole=True), thresholds
+    )
 
 
 def clip_predictor(
@@ -64,10 +69,14 @@ def clip_predictor(
     features, rate_hz = task.features, task.dataset.sample_rate_hz
 
     def probabilities(outputs: Outputs, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        return experiment.system.probabilities(outputs, network=experiment.network, n_frames=n_frames)
+        return experiment.system.probabilities(
+            outputs, network=experiment.network, n_frames=n_frames
+        )
 
     def new_decoder() -> CurveDecoder:
-        return CurveDecoder(probabilities, task.decoding, features.hop_s, task.dataset.classes, thresholds)
+        return CurveDecoder(
+            probabilities, task.decoding, features.hop_s, task.dataset.classes, thresholds
+        )
 
     return Predictor(
         classes=task.dataset.classes,
@@ -88,7 +97,8 @@ def clip_predictor(
 
 
 def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames: int) -> Framing:
-    """Where the frames of mono audio lie; silence fills short recordings up as `sed_task4.features` fills clips."""
+    """Where the frames of mono audio lie; silence fills short recordings up as `sed_task4.features`
+    fills clips."""
     frontend = as_frontend(features, rate_hz)
     hop, window = frontend.hop_samples, frontend.window_samples
 
@@ -97,7 +107,9 @@ def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames
             return 1 + max(0, n_samples - window) // hop
         if features.kind == "logmel_db":
             return max(1, n_samples // hop)
-        at_end = 1 + n_samples // hop  # a frame may be centred on the end, if the clip has room for it
+        at_end = (
+            1 + n_samples // hop
+        )  # a frame may be centred on the end, if the clip has room for it
         return at_end if at_end <= clip_frames else -(-n_samples // hop)
 
     least = 0 if features.kind == "log_magnitude_mel" else round(clip_s * rate_hz)
@@ -105,11 +117,14 @@ def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames
 
 
 class CurveDecoder:
-    """Turns what a network says of overlapping clips into curves of the whole recording, and these into events.
+    """Turns what a network says of overlapping clips into curves of the whole recording, and these
+    into events.
 
     Args:
-        probabilities: from the outputs for a clip and its number of frames to those of frames (T, K) and of tags (K,).
-        decoding: how curves become events; the tags of each clip decide which classes are looked for in it.
+        probabilities: from the outputs for a clip and its number of frames to those of frames (T,
+            K) and of tags (K,).
+        decoding: how curves become events; the tags of each clip decide which classes are looked
+            for in it.
         hop_s: seconds from one frame to the next.
         classes: class names.
         thresholds: of the tags (K,), in place of `decoding.tag_threshold`.
@@ -150,7 +165,9 @@ class CurveDecoder:
 
     def _heard(self, found: Sequence[FoundEvent], duration_s: float) -> Heard:
         """Makes events of those found, cut to the length of the recording."""
-        times_s = [(each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)) for each in found]
+        times_s = [
+            (each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)) for each in found
+        ]
         events = [
             Event(onset_s, offset_s, self._classes[each.class_index], each.score)
             for each, (onset_s, offset_s) in zip(found, times_s, strict=True)
@@ -168,7 +185,11 @@ def _draw(
     title: str,
 ) -> Figure:
     classes = list(decoder.details()["tags"])
-    rows = np.array([(classes.index(e.label), e.onset_s, e.offset_s) for e in events]).reshape(-1, 3)
+    rows = np.array([(classes.index(e.label), e.onset_s, e.offset_s) for e in events]).reshape(
+        -1, 3
+    )
     unit = "dB" if features.kind == "logmel_db" else "ln"
     curves = decoder.curves.values
-    return prediction_figure(spectrogram.values, curves, rows, classes, duration_s, title, tags=decoder.tags, unit=unit)
+    return prediction_figure(
+        spectrogram.values, curves, rows, classes, duration_s, title, tags=decoder.tags, unit=unit
+    )

@@ -14,7 +14,8 @@ TAGS = "tags.tsv"
 
 
 class Said(Protocol):
-    """What a model says of one clip: its name, and probabilities of its frames (T, K) and of its tags (K,)."""
+    """What a model says of one clip: its name, and probabilities of its frames (T, K) and of its
+    tags (K,)."""
 
     @property
     def name(self) -> str: ...
@@ -39,7 +40,8 @@ def write_pseudo_labels(
         unlabelled: the clips.
         classes: names of the K classes.
         thresholds: (K,), a tag is given from this probability on.
-        form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of tagged classes.
+        form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of
+            tagged classes.
         folder: for the label shards and `tags.tsv`.
 
     Returns:
@@ -54,7 +56,10 @@ def write_pseudo_labels(
         return shards
     n_classes, lines, stream = len(classes), ["filename\tevent_labels\n"], iter(results)
     schema = ExampleSchema(
-        {"activity": ArraySpec("float32", (None, n_classes)), "tags": ArraySpec("float32", (n_classes,))}
+        {
+            "activity": ArraySpec("float32", (None, n_classes)),
+            "tags": ArraySpec("float32", (n_classes,)),
+        }
     )
 
     def records(names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
@@ -63,11 +68,15 @@ def write_pseudo_labels(
             tags = said.clip >= thresholds
             frames = said.frames if form == "frames" else np.ones_like(said.frames)
             lines.append(f"{said.name}\t{','.join(np.array(classes)[tags])}\n")
-            yield said.name, {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)}
+            yield (
+                said.name,
+                {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)},
+            )
 
     wanted = set(unlabelled.recording_names)
     members = [
-        [name for name in entry.names if name in wanted] for entry in unlabelled.store.selected(unlabelled.groups)
+        [name for name in entry.names if name in wanted]
+        for entry in unlabelled.store.selected(unlabelled.groups)
     ]
     for names, path in zip(filter(None, members), shards, strict=True):
         write_shard(path, records(names), schema)

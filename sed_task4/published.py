@@ -1,4 +1,5 @@
-"""Annotations that a challenge published: how they are told from a user's own, and which flaws are known.
+"""Annotations that a challenge published: how they are told from a user's own, and which flaws are
+known.
 
 They are the input of the published systems, flaws included, and are read as they are; a user's own
 file with such a flaw is refused, since its author can mend it.
@@ -12,12 +13,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHALLENGE_CLASSES = (
-    "Alarm_bell_ringing", "Blender", "Cat", "Dishes", "Dog",
-    "Electric_shaver_toothbrush", "Frying", "Running_water", "Speech", "Vacuum_cleaner",
-)  # fmt: skip
-# Clips that the strong annotations of 2018 and 2019 list: test, evaluation, synthetic, validation, public evaluation.
+    "Alarm_bell_ringing",
+    "Blender",
+    "Cat",
+    "Dishes",
+    "Dog",
+    "Electric_shaver_toothbrush",
+    "Frying",
+    "Running_water",
+    "Speech",
+    "Vacuum_cleaner",
+)
+# Clips that the strong annotations of 2018 and 2019 list: test, evaluation, synthetic, validation,
+# public evaluation.
 _LENGTHS = frozenset((288, 880, 2045, 1168, 692))
-_NAME = re.compile(r"Y[A-Za-z0-9_-]{11}_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}\.wav")  # of a clip of AudioSet
+_NAME = re.compile(
+    r"Y[A-Za-z0-9_-]{11}_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}\.wav"
+)  # of a clip of AudioSet
 _BACKWARD = frozenset(((8.826, 8.677),))  # onset, offset: public evaluation set of 2019
 
 
@@ -37,4 +49,7 @@ def is_published(events: "pd.DataFrame", names: Collection[str], classes: Sequen
     if len(set(names)) in _LENGTHS or all(map(_NAME.fullmatch, names)):
         return True
     backward = events[events["offset"] < events["onset"]]
-    return len(backward) > 0 and set(zip(backward["onset"], backward["offset"], strict=True)) <= _BACKWARD
+    return (
+        len(backward) > 0
+        and set(zip(backward["onset"], backward["offset"], strict=True)) <= _BACKWARD
+    )

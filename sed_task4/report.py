@@ -1,4 +1,5 @@
-"""What the report of a sound event detection run shows: scores, classes, confusions of tags, and clips over time."""
+"""What the report of a sound event detection run shows: scores, classes, confusions of tags, and
+clips over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +16,14 @@ from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.metrics.segment_based import count_frames
 from common.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
-from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
+from common.report import (
+    NO_SCORES,
+    Numbers,
+    check_stores,
+    confusion_table,
+    not_shown,
+    scores_if_any,
+)
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -146,19 +154,25 @@ def class_tables(report: ScoreReport | None) -> list[Block]:
 
 
 def last_stage(folder: Path, report: ScoreReport | None) -> Path:
-    """Folder of the stage that the first line of the tables is about; without scores, of the last in order of names.
+    """Folder of the stage that the first line of the tables is about; without scores, of the last
+    in order of names.
 
     Raises:
         DataError: no stage has predicted the test clips.
     """
     stages = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{EVENTS}"))}
     if not stages:
-        raise DataError(f"No stage in {folder} has predicted the test clips. Run the same command again to finish it.")
+        raise DataError(
+            f"No stage in {folder} has predicted the test clips. Run the same command again to"
+            " finish it."
+        )
     label = None if report is None else report.rows[0].label
     return stages.get(str(label), list(stages.values())[-1])
 
 
-def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, classes: Sequence[str]) -> list[Tested]:
+def tested_clips(
+    store: FeatureStore, groups: Sequence[str], estimates: Path, classes: Sequence[str]
+) -> list[Tested]:
     """Reads truth and estimate of test clips, sorted by name.
 
     Args:
@@ -170,7 +184,10 @@ def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, cl
     Raises:
         DataError: a file is missing or damaged.
     """
-    labels, lengths_s = store.arrays(groups, ("events", "labelled")), lengths_of_store(store, np.inf)
+    labels, lengths_s = (
+        store.arrays(groups, ("events", "labelled")),
+        lengths_of_store(store, np.inf),
+    )
     table, _ = read_submission(estimates, classes)
     return [
         Tested(
@@ -185,20 +202,26 @@ def tested_clips(store: FeatureStore, groups: Sequence[str], estimates: Path, cl
 
 
 def tag_confusions(clips: Sequence[Tested], classes: Sequence[str]) -> list[Block]:
-    """Counts which tags were given in clips where others were missed; a class with an event has its tag."""
+    """Counts which tags were given in clips where others were missed; a class with an event has its
+    tag."""
     labelled = [clip for clip in clips if clip.labelled]
     if not labelled:
         return []
     truth, estimate = (
-        tags_of([getattr(clip, which) for clip in labelled], len(classes)) for which in ("reference", "estimate")
+        tags_of([getattr(clip, which) for clip in labelled], len(classes))
+        for which in ("reference", "estimate")
     )
-    return [confusion_table(count_confusions(truth, estimate), classes, "Confusions of tags, in clips")]
+    return [
+        confusion_table(count_confusions(truth, estimate), classes, "Confusions of tags, in clips")
+    ]
 
 
 def segment_f(clip: Tested, clip_s: float, n_classes: int) -> float:
-    """F-score of the 1 s segments of one clip, [0, 1]; NaN where nothing is there and nothing estimated."""
+    """F-score of the 1 s segments of one clip, [0, 1]; NaN where nothing is there and nothing
+    estimated."""
     both = (
-        frame_activity(events, int(np.ceil(clip_s)), 1.0, n_classes) > 0 for events in (clip.reference, clip.estimate)
+        frame_activity(events, int(np.ceil(clip_s)), 1.0, n_classes) > 0
+        for events in (clip.reference, clip.estimate)
     )
     return count_frames(*both).f_score
 
@@ -220,7 +243,9 @@ def clip_blocks(
     return [
         Note(LEGEND),
         *(
-            timeline(labelled[number], f"{rank}: F of 1 s segments {format_score('f', scores[number])}")
+            timeline(
+                labelled[number], f"{rank}: F of 1 s segments {format_score('f', scores[number])}"
+            )
             for number, rank in ranked(scores)
         ),
     ]
@@ -243,13 +268,17 @@ def clip_timeline(
     """
     sound, notes = heard(audio, clip.name, mean_channel)
     duration_s = min(dataset.clip_s, sound.duration_s if sound else np.inf)
-    level = _level(clip.read(), features, dataset.sample_rate_hz)[: round(duration_s / features.hop_s)]
+    level = _level(clip.read(), features, dataset.sample_rate_hz)[
+        : round(duration_s / features.hop_s)
+    ]
     return Timeline(
         clip.name,
         remark,
         shown_s(duration_s),
         seconds_ticks(duration_s),
-        pictures=[level_picture(level, features.hop_s, "Spectrogram", f"Spectrogram of {clip.name}")],
+        pictures=[
+            level_picture(level, features.hop_s, "Spectrogram", f"Spectrogram of {clip.name}")
+        ],
         lanes=lanes(clip.reference, clip.estimate, dataset.classes, duration_s),
         labelled=clip.labelled,
         sound=sound,
@@ -263,7 +292,9 @@ def _level(record: Mapping[str, Any], features: FeatureConfig, sample_rate_hz: i
     if frontend is None:
         level = record["features"][..., 0]
     else:
-        from common.device_features import features_of  # Keras: where records hold features it is not needed
+        from common.device_features import (
+            features_of,
+        )  # Keras: where records hold features it is not needed
 
         level = features_of(record, frontend)[..., 0]
     return level if features.kind == "logmel_db" else level * (20 / np.log(10))  # of magnitudes
@@ -284,7 +315,8 @@ def _audio_paths(task: TaskConfig) -> dict[str, Path]:
 
 
 def figures(folder: Path, names: Mapping[str, str], where: str = "") -> list[Block]:
-    """Figures that a run has drawn: by file name, what they show; `where` is added for those who cannot see them."""
+    """Figures that a run has drawn: by file name, what they show; `where` is added for those who
+    cannot see them."""
     return [
         Picture(data_uri((folder / name).read_bytes(), "image/png"), f"{title}{where}", title)
         for name, title in names.items()

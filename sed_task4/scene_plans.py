@@ -1,7 +1,8 @@
-"""What happens in each simulated clip: events drawn or given, the names of clips, their metadata files.
+"""What happens in each simulated clip: events drawn or given, the names of clips, their metadata
+files.
 
-The numbers are those of the annotations of DCASE 2019 task 4: how often a class occurs, how many events a clip holds,
-how long they are and how far apart.
+The numbers are those of the annotations of DCASE 2019 task 4: how often a class occurs, how many
+events a clip holds, how long they are and how far apart.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,7 +43,8 @@ Phrasing = Literal["same", "each", "running"]
 
 @dataclass(frozen=True)
 class Durations:
-    """How long the events of a class are: a tenth is shorter than p10_s, a tenth longer than p90_s."""
+    """How long the events of a class are: a tenth is shorter than p10_s, a tenth longer than
+    p90_s."""
 
     p10_s: float
     median_s: float
@@ -50,7 +52,13 @@ class Durations:
 
     def draw(self, rng: np.random.Generator) -> float:
         """Draws a duration; between the quantiles its logarithm is even."""
-        known_s = SHORTEST_S, max(self.p10_s, SHORTEST_S), self.median_s, self.p90_s, 1.5 * self.p90_s
+        known_s = (
+            SHORTEST_S,
+            max(self.p10_s, SHORTEST_S),
+            self.median_s,
+            self.p90_s,
+            1.5 * self.p90_s,
+        )
         return float(np.exp(np.interp(rng.uniform(), (0, 0.1, 0.5, 0.9, 1), np.log(known_s))))
 
 
@@ -61,8 +69,8 @@ class ClassSound:
     Attributes:
         recipe: a key of `common.simulation.sources.RECIPES`.
         durations: of its events.
-        phrasing: how the events of one clip belong together. "same": one source repeats itself; "each": every event
-            is another sound; "running": they are pieces of one that goes on.
+        phrasing: how the events of one clip belong together. "same": one source repeats itself;
+            "each": every event is another sound; "running": they are pieces of one that goes on.
     """
 
     recipe: str
@@ -101,11 +109,12 @@ class Domain:
     Attributes:
         class_shares: chance that a clip has one, two, three ... classes.
         frequencies: how often each class occurs; others count 1.
-        events_per_clip: mean number of events of a class drawn for clips that have it, some of which find no place;
-            1.5 for other classes.
+        events_per_clip: mean number of events of a class drawn for clips that have it, some of
+            which find no place; 1.5 for other classes.
         gap_s: range of the pauses between events of a class, log-uniform.
         cut_chance: chance that the clip begins or ends within the sounds of a class.
-        real: imitates recordings of the real world: another level and colour, reverberation, voices from afar.
+        real: imitates recordings of the real world: another level and colour, reverberation, voices
+            from afar.
         empty_every: of so many clips one is without events; None: none is.
         decimals: of the times in the metadata; None: all.
     """
@@ -121,28 +130,70 @@ class Domain:
 
 
 _REAL_EVENTS = {
-    "Alarm_bell_ringing": 2.8, "Blender": 1.25, "Cat": 3.4, "Dishes": 4.0, "Dog": 4.8,
-    "Electric_shaver_toothbrush": 1.05, "Frying": 1.06, "Running_water": 1.25, "Speech": 4.0, "Vacuum_cleaner": 1.01,
-}  # fmt: skip
+    "Alarm_bell_ringing": 2.8,
+    "Blender": 1.25,
+    "Cat": 3.4,
+    "Dishes": 4.0,
+    "Dog": 4.8,
+    "Electric_shaver_toothbrush": 1.05,
+    "Frying": 1.06,
+    "Running_water": 1.25,
+    "Speech": 4.0,
+    "Vacuum_cleaner": 1.01,
+}
 _SYNTHETIC_EVENTS = {
-    "Alarm_bell_ringing": 1.95, "Blender": 1.25, "Cat": 2.0, "Dishes": 1.85, "Dog": 1.65,
-    "Electric_shaver_toothbrush": 1.04, "Frying": 1.05, "Running_water": 1.1, "Speech": 1.75, "Vacuum_cleaner": 1.04,
-}  # fmt: skip
+    "Alarm_bell_ringing": 1.95,
+    "Blender": 1.25,
+    "Cat": 2.0,
+    "Dishes": 1.85,
+    "Dog": 1.65,
+    "Electric_shaver_toothbrush": 1.04,
+    "Frying": 1.05,
+    "Running_water": 1.1,
+    "Speech": 1.75,
+    "Vacuum_cleaner": 1.04,
+}
 _WEAK_CLIPS = {
-    "Alarm_bell_ringing": 206, "Blender": 134, "Cat": 173, "Dishes": 184, "Dog": 214,
-    "Electric_shaver_toothbrush": 103, "Frying": 171, "Running_water": 345, "Speech": 550, "Vacuum_cleaner": 167,
-}  # fmt: skip
+    "Alarm_bell_ringing": 206,
+    "Blender": 134,
+    "Cat": 173,
+    "Dishes": 184,
+    "Dog": 214,
+    "Electric_shaver_toothbrush": 103,
+    "Frying": 171,
+    "Running_water": 345,
+    "Speech": 550,
+    "Vacuum_cleaner": 167,
+}
 _VALIDATION_CLIPS = {
-    "Alarm_bell_ringing": 187, "Blender": 80, "Cat": 121, "Dishes": 171, "Dog": 160,
-    "Electric_shaver_toothbrush": 62, "Frying": 89, "Running_water": 197, "Speech": 627, "Vacuum_cleaner": 91,
-}  # fmt: skip
+    "Alarm_bell_ringing": 187,
+    "Blender": 80,
+    "Cat": 121,
+    "Dishes": 171,
+    "Dog": 160,
+    "Electric_shaver_toothbrush": 62,
+    "Frying": 89,
+    "Running_water": 197,
+    "Speech": 627,
+    "Vacuum_cleaner": 91,
+}
 _SYNTHETIC_CLIPS = {
-    "Alarm_bell_ringing": 392, "Blender": 436, "Cat": 274, "Dishes": 444, "Dog": 319,
-    "Electric_shaver_toothbrush": 221, "Frying": 130, "Running_water": 143, "Speech": 1272, "Vacuum_cleaner": 196,
-}  # fmt: skip
+    "Alarm_bell_ringing": 392,
+    "Blender": 436,
+    "Cat": 274,
+    "Dishes": 444,
+    "Dog": 319,
+    "Electric_shaver_toothbrush": 221,
+    "Frying": 130,
+    "Running_water": 143,
+    "Speech": 1272,
+    "Vacuum_cleaner": 196,
+}
 DOMAINS: Mapping[str, Domain] = {
     "weak": Domain((0.62, 0.33, 0.05), _WEAK_CLIPS, _REAL_EVENTS),
-    "validation": Domain((0.52, 0.42, 0.06), _VALIDATION_CLIPS, _REAL_EVENTS, empty_every=EMPTY_EVERY),
+    "validation": Domain(
+        (0.52, 0.42, 0.06), _VALIDATION_CLIPS, _REAL_EVENTS, empty_every=EMPTY_EVERY
+    ),
     "synthetic": Domain(
         (0.33, 0.48, 0.17, 0.02),
         _SYNTHETIC_CLIPS,
@@ -158,7 +209,8 @@ DOMAINS: Mapping[str, Domain] = {
 
 @dataclass(frozen=True)
 class SubsetPlan:
-    """How a subset is simulated: its kind of clips, its set of own recordings and the first number of its clips."""
+    """How a subset is simulated: its kind of clips, its set of own recordings and the first number
+    of its clips."""
 
     domain: str
     set_number: int
@@ -187,7 +239,8 @@ class PlannedEvent:
         class_name: name of its class.
         onset_s: start.
         offset_s: end.
-        example: number of the own recording in the set of the subset; None: any, or a synthetic sound.
+        example: number of the own recording in the set of the subset; None: any, or a synthetic
+            sound.
     """
 
     class_name: str
@@ -230,19 +283,28 @@ class ClipPlan:
 
 
 def name_clips(subset: str, n: int) -> list[Slot]:
-    """Names the clips of a subset: 1.wav ... where they are synthetic, Ysim0000001_30.000_40.000.wav ... elsewhere."""
-    first, pattern = SUBSETS[subset].first_number, "{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"
+    """Names the clips of a subset: 1.wav ... where they are synthetic,
+    Ysim0000001_30.000_40.000.wav ... elsewhere."""
+    first, pattern = (
+        SUBSETS[subset].first_number,
+        ("{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"),
+    )
     return [Slot(subset, pattern.format(first + index), index) for index in range(n)]
 
 
-def clip_stream(settings: "SceneSettings", subset: str, name: str, *purpose: str) -> np.random.Generator:
+def clip_stream(
+    settings: "SceneSettings", subset: str, name: str, *purpose: str
+) -> np.random.Generator:
     """Gives the random numbers of one clip for one purpose."""
     base = "validation" if subset in PARTS_OF_VALIDATION else subset
     return random_stream(settings.seed, settings.version, GENERATOR_NAME, base, name, *purpose)
 
 
 def plan_clip(
-    slot: Slot, settings: "SceneSettings", classes: Sequence[str], own_durations_s: Mapping[str, Sequence[float]]
+    slot: Slot,
+    settings: "SceneSettings",
+    classes: Sequence[str],
+    own_durations_s: Mapping[str, Sequence[float]],
 ) -> ClipPlan:
     """Draws what happens in a clip.
 
@@ -250,8 +312,8 @@ def plan_clip(
         slot: its subset and name.
         settings: seed and length.
         classes: the class list.
-        own_durations_s: duration of each own recording that the clip may use, by class; classes without any are
-            synthesised.
+        own_durations_s: duration of each own recording that the clip may use, by class; classes
+            without any are synthesised.
 
     Returns:
         The plan, events in the order of time; it depends on the settings and the name only.
@@ -263,18 +325,25 @@ def plan_clip(
     names = list(OTHER_SOUNDS) if domain is DOMAINS["other"] else list(classes)
     n_classes = 1 + int(rng.choice(len(domain.class_shares), p=domain.class_shares))
     weights = np.array([domain.frequencies.get(name, 1.0) for name in names])
-    chosen = rng.choice(len(names), min(n_classes, len(names)), replace=False, p=weights / weights.sum())
+    chosen = rng.choice(
+        len(names), min(n_classes, len(names)), replace=False, p=weights / weights.sum()
+    )
     events: list[PlannedEvent] = []
     for index in chosen:
         draw_event = _event_drawer(names[index], rng, own_durations_s.get(names[index], ()))
         events += _draw_events(names[index], domain, settings.clip_s, rng, draw_event)
-    return ClipPlan(slot.subset, slot.name, tuple(sorted(events, key=lambda event: (event.onset_s, event.class_name))))
+    return ClipPlan(
+        slot.subset,
+        slot.name,
+        tuple(sorted(events, key=lambda event: (event.onset_s, event.class_name))),
+    )
 
 
 def _event_drawer(
     name: str, rng: np.random.Generator, own_durations_s: Sequence[float]
 ) -> Callable[[], tuple[float, int | None]]:
-    """Makes the function that draws the duration of an event, and its example where there are own recordings."""
+    """Makes the function that draws the duration of an event, and its example where there are own
+    recordings."""
 
     def draw() -> tuple[float, int | None]:
         if own_durations_s:
@@ -309,7 +378,10 @@ def _draw_events(
     shift_s = place * (clip_s - end_s)
     return [
         PlannedEvent(
-            name, _rounded(onset_s + shift_s, domain), _rounded(min(offset_s + shift_s, clip_s), domain), example
+            name,
+            _rounded(onset_s + shift_s, domain),
+            _rounded(min(offset_s + shift_s, clip_s), domain),
+            example,
         )
         for onset_s, offset_s, example in spans
     ]
@@ -320,11 +392,14 @@ def _rounded(time_s: float, domain: Domain) -> float:
 
 
 def format_strong(plans: Iterable[ClipPlan]) -> str:
-    """Writes strong labels: a row per event, and a row with the name alone for a clip without events."""
+    """Writes strong labels: a row per event, and a row with the name alone for a clip without
+    events."""
     rows = ["\t".join(STRONG_COLUMNS)]
     for plan in plans:
         for event in plan.events:
-            onset, offset = (_format_time(time_s, plan.domain) for time_s in (event.onset_s, event.offset_s))
+            onset, offset = (
+                _format_time(time_s, plan.domain) for time_s in (event.onset_s, event.offset_s)
+            )
             rows.append(f"{plan.name}\t{onset}\t{offset}\t{event.class_name}")
         if not plan.events:
             rows.append(f"{plan.name}\t\t\t")
@@ -339,7 +414,9 @@ def format_weak(plans: Iterable[ClipPlan]) -> str:
     """Writes weak labels: a row per clip with its classes in alphabetical order."""
     rows = ["\t".join(WEAK_COLUMNS)]
     for plan in plans:
-        rows.append(f"{plan.name}\t{LABEL_SEPARATOR.join(sorted({event.class_name for event in plan.events}))}")
+        rows.append(
+            f"{plan.name}\t{LABEL_SEPARATOR.join(sorted({event.class_name for event in plan.events}))}"
+        )
     return "\n".join(rows) + "\n"
 
 
@@ -351,8 +428,9 @@ def format_names(plans: Iterable[ClipPlan]) -> str:
 def plan_annotations(folder: Path, dataset: DatasetConfig) -> tuple[list[ClipPlan], dict[str, str]]:
     """Plans clips of the events in given metadata files.
 
-    A file named like the metadata of a strongly labelled subset, such as validation.tsv or synthetic.csv, becomes that
-    subset, one of another name becomes `validation` (2019) or `test` (2018).
+    A file named like the metadata of a strongly labelled subset, such as validation.tsv or
+    synthetic.csv, becomes that subset, one of another name becomes `validation` (2019) or `test`
+    (2018).
 
     Args:
         folder: holds .tsv or .csv files, tab-separated.
@@ -362,46 +440,66 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> tuple[list[ClipPla
         Plans, and the text of the metadata of each subset.
 
     Raises:
-        DataError: the folder holds no metadata, a file cannot be used, or two files contradict each other.
+        DataError: the folder holds no metadata, a file cannot be used, or two files contradict each
+            other.
     """
     files = _annotation_files(folder, dataset.layout)
     plans: dict[tuple[str, str], ClipPlan] = {}
     for subset, path in files.items():
         events, names = read_strong(path, dataset)
         audio = LAYOUTS[dataset.layout][subset].audio
-        for name, table in events_by_name(cut_events(events, dataset.clip_s, str(path)), names).items():
+        for name, table in events_by_name(
+            cut_events(events, dataset.clip_s, str(path)), names
+        ).items():
             rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
-            plan = ClipPlan(subset, name, tuple(PlannedEvent(label, onset, end) for label, onset, end in rows))
+            plan = ClipPlan(
+                subset, name, tuple(PlannedEvent(label, onset, end) for label, onset, end in rows)
+            )
             known = plans.setdefault((audio, name), plan)
             if known.events != plan.events:
                 raise DataError(
-                    f"{path} and {files[known.subset]} give different events for {name}, which is one recording. "
-                    "Correct one of them."
+                    f"{path} and {files[known.subset]} give different events for {name}, which is"
+                    " one recording. Correct one of them."
                 )
-    return list(plans.values()), {subset: path.read_text(encoding="utf-8-sig") for subset, path in files.items()}
+    return list(plans.values()), {
+        subset: path.read_text(encoding="utf-8-sig") for subset, path in files.items()
+    }
 
 
 def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
-    """Maps subsets to the metadata files in a folder; of .tsv and .csv with one name the layout's own is read."""
-    strong = {Path(place.metadata).name: subset for subset, place in LAYOUTS[layout].items() if place.kind == "strong"}
+    """Maps subsets to the metadata files in a folder; of .tsv and .csv with one name the layout's
+    own is read."""
+    strong = {
+        Path(place.metadata).name: subset
+        for subset, place in LAYOUTS[layout].items()
+        if place.kind == "strong"
+    }
     default = "validation" if layout == "dcase2019" else "test"
     by_stem: dict[str, Path] = {}
     for suffix in SUFFIXES[layout][::-1]:
-        by_stem |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))} if folder.is_dir() else {}
+        by_stem |= (
+            {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
+            if folder.is_dir()
+            else {}
+        )
     if not by_stem:
         raise DataError(
-            f"{folder} holds no metadata. Expected: a folder with .tsv or .csv files of strong labels (filename, "
-            "onset, offset, event_label with tabs between them). Give the folder that holds them with --annotations."
+            f"{folder} holds no metadata. Expected: a folder with .tsv or .csv files of strong"
+            " labels (filename, onset, offset, event_label with tabs between them). Give the"
+            " folder that holds them with --annotations."
         )
     files: dict[str, Path] = {}
-    for stem, subset in strong.items():  # in the order of the layout: whole subsets before parts of them
+    for (
+        stem,
+        subset,
+    ) in strong.items():  # in the order of the layout: whole subsets before parts of them
         if stem in by_stem:
             files[subset] = by_stem[stem]
     for stem, path in by_stem.items():
         if stem not in strong and default in files:
             raise DataError(
-                f"{path} and {files[default]} would both become the subset {default}. Keep one of them in {folder}, or "
-                f"name the files after their subsets: {', '.join(strong)}."
+                f"{path} and {files[default]} would both become the subset {default}. Keep one of"
+                f" them in {folder}, or name the files after their subsets: {', '.join(strong)}."
             )
         if stem not in strong:
             files[default] = path

@@ -1,4 +1,5 @@
-"""Score tables of a test set: event- and segment-based, tags, all thresholds; beside what costs no skill.
+"""Score tables of a test set: event- and segment-based, tags, all thresholds; beside what costs no
+skill.
 
 `python -m sed_task4.score ESTIMATED.tsv REFERENCE.tsv` scores one event file against another.
 """
@@ -35,14 +36,22 @@ _KINDS = ("event", *SEGMENTS)
 MACRO_COLUMNS = {
     "map": "mAP",
     "clip_macro_f": "clip F",
-    **{f"{kind}_macro_{name}": heading for kind in _KINDS for name, heading in (("f", f"{kind} F"), ("er", "ER"))},
+    **{
+        f"{kind}_macro_{name}": heading
+        for kind in _KINDS
+        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+    },
     "psds1": "PSDS 1",
     "psds2": "PSDS 2",
     "best_f": "best F",
 }
 MICRO_COLUMNS = {
     "clip_micro_f": "clip F",
-    **{f"{kind}_micro_{name}": heading for kind in _KINDS for name, heading in (("f", f"{kind} F"), ("er", "ER"))},
+    **{
+        f"{kind}_micro_{name}": heading
+        for kind in _KINDS
+        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+    },
 }
 CLASS_COLUMNS = {
     "n_clips": "clips",
@@ -71,15 +80,24 @@ class ScoringConfig(Section):
 
     collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
     offset_share: float = Field(
-        OFFSET_SHARE, ge=0, le=1, description="Offsets may differ by this share of the event, if above collar_s."
+        OFFSET_SHARE,
+        ge=0,
+        le=1,
+        description="Offsets may differ by this share of the event, if above collar_s.",
     )
-    tag_threshold: float = Field(0.5, ge=0, le=1, description="A tag counts as given from this score on.")
+    tag_threshold: float = Field(
+        0.5, ge=0, le=1, description="A tag counts as given from this score on."
+    )
     empty_estimate_is_zero: bool = Field(
         True,
-        description="A class that is never estimated has F = 0 (DCASE 2018); false: it is left out of the mean "
-        "(DCASE 2019, Kong et al.).",
+        description=(
+            "A class that is never estimated has F = 0 (DCASE 2018); false: it is left out of the"
+            " mean (DCASE 2019, Kong et al.)."
+        ),
     )
-    sed_eval: bool = Field(True, description="Reports take F and ER from sed_eval; false: from the fast version.")
+    sed_eval: bool = Field(
+        True, description="Reports take F and ER from sed_eval; false: from the fast version."
+    )
     psds: bool = Field(True, description="Reports hold PSDS and the best F over all thresholds.")
 
 
@@ -93,7 +111,8 @@ class TestSet:
         classes: class names.
         clip_s: length of the clips in seconds.
         tags: bool (N, K); None: those of the events.
-        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it up; None: `clip_s`.
+        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it
+            up; None: `clip_s`.
     """
 
     __test__ = False  # not a test of pytest
@@ -108,7 +127,11 @@ class TestSet:
     @property
     def durations_s(self) -> np.ndarray:
         """Length of each clip in seconds, (N,)."""
-        return np.full(len(self.names), self.clip_s) if self.lengths_s is None else np.asarray(self.lengths_s)
+        return (
+            np.full(len(self.names), self.clip_s)
+            if self.lengths_s is None
+            else np.asarray(self.lengths_s)
+        )
 
     @property
     def table(self) -> EventTable:
@@ -118,7 +141,11 @@ class TestSet:
     @property
     def true_tags(self) -> np.ndarray:
         """Which classes each clip has, bool (N, K)."""
-        return tags_of(self.events, len(self.classes)) if self.tags is None else np.asarray(self.tags) > 0
+        return (
+            tags_of(self.events, len(self.classes))
+            if self.tags is None
+            else np.asarray(self.tags) > 0
+        )
 
 
 @dataclass(frozen=True)
@@ -131,7 +158,8 @@ class SystemOutput:
         frames: for each clip scores (T, K) whose level sets are the events of all thresholds, see
             `sed_task4.decoding.decision_scores`; None: no scores over thresholds.
         hop_s: seconds from one frame to the next.
-        tag_thresholds: one number or (K,), for the F-score of tags; None: `ScoringConfig.tag_threshold`.
+        tag_thresholds: one number or (K,), for the F-score of tags; None:
+            `ScoringConfig.tag_threshold`.
         remark: what else must be said about its scores.
     """
 
@@ -177,18 +205,22 @@ class ScoreReport:
     notes: tuple[str, ...] = ()
 
     def score(self, name: str, label: str | None = None) -> float:
-        """Returns one number of the tables, e.g. `score("event_macro_f")`, of the first line by default.
+        """Returns one number of the tables, e.g. `score("event_macro_f")`, of the first line by
+        default.
 
         Raises:
             KeyError: there is no such line or number.
         """
         row = next((row for row in self.rows if label in (None, row.label)), None)
         if row is None:
-            raise KeyError(f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}.")
+            raise KeyError(
+                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
+            )
         return row.scores[name]
 
     def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """Returns the tables as (title, rows of cells), headings first; columns without any number are left out."""
+        """Returns the tables as (title, rows of cells), headings first; columns without any number
+        are left out."""
         tables = []
         for title, columns in (
             ("Mean over classes (macro)", MACRO_COLUMNS),
@@ -196,7 +228,10 @@ class ScoreReport:
         ):
             shown = [name for name in columns if any(name in row.scores for row in self.rows)]
             known = [row for row in self.rows if any(name in row.scores for name in shown)]
-            rows = [[row.label, *(format_score(name, row.scores.get(name)) for name in shown)] for row in known]
+            rows = [
+                [row.label, *(format_score(name, row.scores.get(name)) for name in shown)]
+                for row in known
+            ]
             heading = [f"{self.n_clips} clips", *(_heading(columns[name]) for name in shown)]
             tables.append((title, [heading, *rows]))
         first = self.rows[0]
@@ -206,7 +241,9 @@ class ScoreReport:
                 [label, *(format_score(name, first.by_class[name][k]) for name in shown)]
                 for k, label in enumerate(self.classes)
             ]
-            tables.append((f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows]))
+            tables.append(
+                (f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows])
+            )
         return tables
 
     def to_text(self) -> str:
@@ -223,18 +260,25 @@ class ScoreReport:
         parts = []
         for title, rows in self.tables():
             lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
-            parts.append("\n".join([f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]))
+            parts.append(
+                "\n".join(
+                    [f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]
+                )
+            )
         return "\n\n".join([*parts, *self.remarks()])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values; `common.files.write_json` writes undefined and infinite ones as null."""
+        """Returns plain values; `common.files.write_json` writes undefined and infinite ones as
+        null."""
         rows = [
             {
                 "group": row.group,
                 "label": row.label,
                 "scores": {name: _finite(value) for name, value in row.scores.items()},
                 "classes": {
-                    label: {name: _finite(float(values[k])) for name, values in row.by_class.items()}
+                    label: {
+                        name: _finite(float(values[k])) for name, values in row.by_class.items()
+                    }
                     for k, label in enumerate(self.classes)
                     if row.by_class
                 },
@@ -245,20 +289,33 @@ class ScoreReport:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Returns the report that `to_dict` described; what was undefined or infinite is undefined."""
+        """Returns the report that `to_dict` described; what was undefined or infinite is
+        undefined."""
         rows = []
         for row in stored["rows"]:
             values = list(row["classes"].values())
-            by_class = {name: [_number(each[name]) for each in values] for name in values[0]} if values else {}
+            by_class = (
+                {name: [_number(each[name]) for each in values] for name in values[0]}
+                if values
+                else {}
+            )
             scores = {name: _number(value) for name, value in row["scores"].items()}
             rows.append(ScoreRow(row["group"], row["label"], scores, by_class))
-        return cls(tuple(rows), tuple(stored["rows"][0]["classes"]), stored["n_clips"], tuple(stored["notes"]))
+        return cls(
+            tuple(rows),
+            tuple(stored["rows"][0]["classes"]),
+            stored["n_clips"],
+            tuple(stored["notes"]),
+        )
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
         return [
-            "F and ER of events: onset within the collar, offset within it or a share of the event's length. Segments: "
-            "1 s and 0.2 s. Best F: event-based, the best threshold of each class.",
+            (
+                "F and ER of events: onset within the collar, offset within it or a share of the"
+                " event's length. Segments: 1 s and 0.2 s. Best F: event-based, the best threshold"
+                " of each class."
+            ),
             *self.notes,
         ]
 
@@ -299,7 +356,9 @@ def tags_of(events: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
     return tags
 
 
-def detection_scores(reference: EventTable, estimate: EventTable, scoring: ScoringConfig) -> dict[str, DetectionScores]:
+def detection_scores(
+    reference: EventTable, estimate: EventTable, scoring: ScoringConfig
+) -> dict[str, DetectionScores]:
     """Scores events by the fast version: "event", and the names of `SEGMENTS`."""
     zero = scoring.empty_estimate_is_zero
     scores = {
@@ -312,7 +371,9 @@ def detection_scores(reference: EventTable, estimate: EventTable, scoring: Scori
         )
     }
     for kind, segment_s in SEGMENTS.items():
-        scores[kind] = segment_based_scores(reference, estimate, segment_s, empty_estimate_is_zero=zero)
+        scores[kind] = segment_based_scores(
+            reference, estimate, segment_s, empty_estimate_is_zero=zero
+        )
     return scores
 
 
@@ -327,7 +388,12 @@ def named_scores(scores: Mapping[str, DetectionScores]) -> dict[str, float]:
 
 
 def score_system(
-    test: TestSet, output: SystemOutput, scoring: ScoringConfig, *, group: str = "system", label: str = "system"
+    test: TestSet,
+    output: SystemOutput,
+    scoring: ScoringConfig,
+    *,
+    group: str = "system",
+    label: str = "system",
 ) -> ScoreRow:
     """Scores what one system says of a test set, by the fast versions.
 
@@ -335,13 +401,18 @@ def score_system(
         ValueError: the output is not of the clips and classes of the set.
     """
     if len(output.events) != len(test.names):
-        raise ValueError(f"{label}: expected events of {len(test.names)} clips. Received: {len(output.events)}.")
+        raise ValueError(
+            f"{label}: expected events of {len(test.names)} clips. Received: {len(output.events)}."
+        )
     reference = test.table
     estimate = EventTable.from_recordings(output.events, len(test.classes))
     detections = detection_scores(reference, estimate, scoring)
     scores, by_class = named_scores(detections), _class_scores(detections)
     by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
-    for part in (_tag_scores(test, output, scoring), _sweep_scores(reference, test, output, scoring)):
+    for part in (
+        _tag_scores(test, output, scoring),
+        _sweep_scores(reference, test, output, scoring),
+    ):
         scores, by_class = scores | part[0], by_class | part[1]
     lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
     return ScoreRow(group, label, scores, lists)
@@ -351,7 +422,10 @@ def _class_scores(detections: Mapping[str, DetectionScores]) -> dict[str, np.nda
     values: dict[str, np.ndarray] = {}
     for kind, each in detections.items():
         values[f"{kind}_f"], values[f"{kind}_er"] = each.class_f, each.class_er
-        values[f"{kind}_deletions"], values[f"{kind}_insertions"] = each.class_deletion_rate, each.class_insertion_rate
+        values[f"{kind}_deletions"], values[f"{kind}_insertions"] = (
+            each.class_deletion_rate,
+            each.class_insertion_rate,
+        )
     return values
 
 
@@ -376,7 +450,9 @@ def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> 
     return scores, {"ap": tags.average_precision, "auc": tags.auc, "clip_f": tags.class_f}
 
 
-def _sweep_scores(reference: EventTable, test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> Part:
+def _sweep_scores(
+    reference: EventTable, test: TestSet, output: SystemOutput, scoring: ScoringConfig
+) -> Part:
     if output.frames is None or not scoring.psds:
         return {}, {}
     sweep = sweep_scores(
@@ -397,7 +473,8 @@ def _sweep_scores(reference: EventTable, test: TestSet, output: SystemOutput, sc
 
 
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
-    """Systems without skill: always silent, always active, and the true tags spread over the clip."""
+    """Systems without skill: always silent, always active, and the true tags spread over the
+    clip."""
     shape = len(test.names), len(test.classes)
     given = {
         "always silent": np.zeros(shape, bool),
@@ -406,7 +483,10 @@ def baselines(test: TestSet) -> dict[str, SystemOutput]:
     }
     return {
         label: SystemOutput(
-            events=[spread_tags(row, length_s) for row, length_s in zip(tags, test.durations_s, strict=True)],
+            events=[
+                spread_tags(row, length_s)
+                for row, length_s in zip(tags, test.durations_s, strict=True)
+            ],
             tags=tags.astype(np.float64),
             frames=[row[None].astype(np.float64) for row in tags] if tags.any() else None,
             hop_s=test.clip_s,
@@ -436,7 +516,10 @@ def score_report(
     """
     scoring = scoring or ScoringConfig()
     if not len(test.names) or not systems:
-        raise DataError("There is nothing to score. Check that the test set has clips and that they were predicted.")
+        raise DataError(
+            "There is nothing to score. Check that the test set has clips and that they were"
+            " predicted."
+        )
     rows, notes = [], []
     for label, output in systems.items():
         row = score_system(test, output, scoring, label=label)
@@ -448,11 +531,14 @@ def score_report(
         notes += [output.remark] if output.remark and ("psds1" in row.scores) else []
         rows.append(row)
     rows += [
-        score_system(test, output, scoring, group="baseline", label=label) for label, output in baselines(test).items()
+        score_system(test, output, scoring, group="baseline", label=label)
+        for label, output in baselines(test).items()
     ]
     rows += _published_row(published)
     notes += _remarks(test, rows[0], scoring)
-    return ScoreReport(tuple(rows), tuple(test.classes), len(test.names), tuple(dict.fromkeys(notes)))
+    return ScoreReport(
+        tuple(rows), tuple(test.classes), len(test.names), tuple(dict.fromkeys(notes))
+    )
 
 
 def _with_sed_eval(
@@ -471,7 +557,9 @@ def _with_sed_eval(
         )
     }
     for kind, segment_s in SEGMENTS.items():
-        results[kind] = segment_based_by_sed_eval(*tables, test.classes, segment_s, empty_estimate_is_zero=zero)
+        results[kind] = segment_based_by_sed_eval(
+            *tables, test.classes, segment_s, empty_estimate_is_zero=zero
+        )
     theirs = {
         f"{kind}_{mean}_{name}": values[f"macro_{name}" if mean == "macro" else name]
         for kind, values in results.items()
@@ -479,7 +567,9 @@ def _with_sed_eval(
         for name in ("f", "er")
     }
     notes = _differences(row, theirs, "sed_eval")
-    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes or ["F and ER by sed_eval."]
+    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes or [
+        "F and ER by sed_eval."
+    ]
 
 
 def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> list[str]:
@@ -490,15 +580,22 @@ def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> li
     ]
     if not different:
         return []
-    note = f"{row.label}: the fast version and {package} differ, please report this: {'; '.join(different)}."
+    note = (
+        f"{row.label}: the fast version and {package} differ, please report this:"
+        f" {'; '.join(different)}."
+    )
     logger.warning(note)
     return [note]
 
 
 def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str]:
     frames = output.frames or []
-    theirs = reference_sweep_scores(test.names, test.classes, test.table, frames, output.hop_s, test.durations_s)
-    return _differences(row, theirs, "sed_scores_eval") or ["PSDS and best F agree with sed_scores_eval."]
+    theirs = reference_sweep_scores(
+        test.names, test.classes, test.table, frames, output.hop_s, test.durations_s
+    )
+    return _differences(row, theirs, "sed_scores_eval") or [
+        "PSDS and best F agree with sed_scores_eval."
+    ]
 
 
 def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
@@ -506,7 +603,9 @@ def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
         return []
     unknown = sorted(set(published) - set(SCORES))
     if unknown:
-        raise ValueError(f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}.")
+        raise ValueError(
+            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
+        )
     return [ScoreRow("published", "published", dict(published))]
 
 
@@ -519,18 +618,20 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
     backward = np.count_nonzero(table.offset_s < table.onset_s)
     if backward:
         remarks.append(
-            f"{backward} reference event(s) end before they begin: F and ER take them as sed_eval does, PSDS and "
-            "best F leave them out."
+            f"{backward} reference event(s) end before they begin: F and ER take them as sed_eval"
+            " does, PSDS and best F leave them out."
         )
     if not counts.any():
         remarks.append("The reference has no event at all: most scores are undefined.")
     elif absent:
         remarks.append(
-            f"No reference events of {', '.join(absent)}: mAP, PSDS and best F leave them out; an estimate of theirs "
-            "makes their ER, and the mean ER, infinite."
+            f"No reference events of {', '.join(absent)}: mAP, PSDS and best F leave them out; an"
+            " estimate of theirs makes their ER, and the mean ER, infinite."
         )
     if row.scores.get("map_published", row.scores.get("map")) != row.scores.get("map") and absent:
-        remarks.append(f"Counting AP = 0 for them, as published, mAP is {row.scores['map_published']:.3f}.")
+        remarks.append(
+            f"Counting AP = 0 for them, as published, mAP is {row.scores['map_published']:.3f}."
+        )
     if not scoring.empty_estimate_is_zero:
         remarks.append("Classes that are never estimated are left out of the mean F.")
     return remarks
@@ -538,14 +639,17 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    from common.commands import run_safely  # the command line's own modules are not needed by those who import scores
+    from common.commands import (
+        run_safely,
+    )  # the command line's own modules are not needed by those who import scores
 
     return run_safely(_run, arguments)
 
 
 def _run(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m sed_task4.score", description="Scores a file of estimated events against one of true events."
+        prog="python -m sed_task4.score",
+        description="Scores a file of estimated events against one of true events.",
     )
     _add_arguments(parser)
     options = parser.parse_args(arguments)
@@ -577,22 +681,31 @@ class _KnownSettings:
 
 
 def _settings_of_run(estimated: Path) -> _KnownSettings:
-    """Takes classes, length of clips and scoring from the settings of the run that an event file belongs to, if any."""
+    """Takes classes, length of clips and scoring from the settings of the run that an event file
+    belongs to, if any."""
     from common.config import check_task
     from common.run_directory import ENVIRONMENT, read_settings
 
     folders = list(Path(estimated).resolve().parents)[:3]
     files = "settings.yaml", ENVIRONMENT
-    run = next((folder for folder in folders if all((folder / name).is_file() for name in files)), None)
+    run = next(
+        (folder for folder in folders if all((folder / name).is_file() for name in files)), None
+    )
     if run is None:
         return _KnownSettings()
     task = check_task(read_settings(run), f"the settings of {run}")
     if not task.family.startswith("sed_task4"):
         return _KnownSettings()
-    logger.info("Classes, length of clips and scoring are those of %s, where the command line does not say them.", run)
+    logger.info(
+        "Classes, length of clips and scoring are those of %s, where the command line does not say"
+        " them.",
+        run,
+    )
     names = set(ScoringConfig.model_fields) & set(type(task.scoring).model_fields)
     scoring = {name: getattr(task.scoring, name) for name in names}
-    return _KnownSettings(tuple(task.dataset.classes), task.dataset.clip_s, task.dataset.strict, scoring)
+    return _KnownSettings(
+        tuple(task.dataset.classes), task.dataset.clip_s, task.dataset.strict, scoring
+    )
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -613,36 +726,53 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another; both are prepared as for a run, see `sed_task4.scored_files`.
+    """Scores an event file against another; both are prepared as for a run, see
+    `sed_task4.scored_files`.
 
     Args:
         estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
-        reference: as well; its file names are the test set. A row with a name alone is a clip without events.
+        reference: as well; its file names are the test set. A row with a name alone is a clip
+            without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
-        ignore_unknown: leave out estimates of files that the reference does not name, as the published code does.
+        ignore_unknown: leave out estimates of files that the reference does not name, as the
+            published code does.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its
+            events, or `clip_s`.
 
     Raises:
-        DataError: a file cannot be read, or estimates are of files that the reference does not name.
+        DataError: a file cannot be read, or estimates are of files that the reference does not
+            name.
     """
     from sed_task4.dataset import DatasetConfig
     from sed_task4.scored_files import read_pair
 
     classes = tuple(classes or DatasetConfig().classes)
-    pair = read_pair(Path(estimated), Path(reference), classes, clip_s, ignore_unknown=ignore_unknown, strict=strict)
+    pair = read_pair(
+        Path(estimated),
+        Path(reference),
+        classes,
+        clip_s,
+        ignore_unknown=ignore_unknown,
+        strict=strict,
+    )
     test = TestSet(pair.names, pair.reference, classes, clip_s)
-    test, output, length_notes = _within_lengths(test, SystemOutput(pair.estimate), audio, Path(estimated))
+    test, output, length_notes = _within_lengths(
+        test, SystemOutput(pair.estimate), audio, Path(estimated)
+    )
     report = score_report(test, {Path(estimated).stem: output}, scoring)
-    return ScoreReport(report.rows, report.classes, report.n_clips, (*report.notes, *pair.notes, *length_notes))
+    return ScoreReport(
+        report.rows, report.classes, report.n_clips, (*report.notes, *pair.notes, *length_notes)
+    )
 
 
 def _within_lengths(
     test: TestSet, output: SystemOutput, audio: Path | None, estimated: Path
 ) -> tuple[TestSet, SystemOutput, list[str]]:
-    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says where they are not.
+    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says
+    where they are not.
 
     Args:
         test: the truth.
@@ -661,9 +791,18 @@ def _within_lengths(
     unknown = [name for name in test.names if name not in lengths]
     notes = []
     if unknown:
-        which = "Clips are" if len(unknown) == len(test.names) else f"{len(unknown)} clip(s) of unknown length are"
-        notes = [f"{which} taken to last {test.clip_s:g} s (--clip-s); --audio FOLDER reads how long they are."]
-    durations_s = np.array([min(lengths.get(name, test.clip_s), test.clip_s) for name in test.names])
+        which = (
+            "Clips are"
+            if len(unknown) == len(test.names)
+            else f"{len(unknown)} clip(s) of unknown length are"
+        )
+        notes = [
+            f"{which} taken to last {test.clip_s:g} s (--clip-s); --audio FOLDER reads how long"
+            " they are."
+        ]
+    durations_s = np.array(
+        [min(lengths.get(name, test.clip_s), test.clip_s) for name in test.names]
+    )
     ends_s = np.where([name in lengths for name in test.names], durations_s, np.inf)
     log_cut(test.names, test.events, ends_s)
     truth, found = (
@@ -684,29 +823,56 @@ def _seconds(text: str) -> float:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "estimated", type=Path, metavar="ESTIMATED", help="events of the system: a file, or a folder of predict.py"
+        "estimated",
+        type=Path,
+        metavar="ESTIMATED",
+        help="events of the system: a file, or a folder of predict.py",
     )
-    parser.add_argument("reference", type=Path, metavar="REFERENCE", help="true events, a file that names all clips")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the tables there as JSON too")
+    parser.add_argument(
+        "reference", type=Path, metavar="REFERENCE", help="true events, a file that names all clips"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the tables there as JSON too"
+    )
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
     parser.add_argument(
-        "--classes", type=typed_text, metavar="A,B,...",
+        "--classes",
+        type=typed_text,
+        metavar="A,B,...",
         help="class names (default: the run's, or the ten of the challenge)",
-    )  # fmt: skip
-    parser.add_argument("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
-    parser.add_argument("--clip-s", type=_seconds, metavar="S", help="length of a clip (default: the run's, or 10)")
-    parser.add_argument("--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)")
+    )
     parser.add_argument(
-        "--offset-share", type=_seconds, metavar="X", help="of an event's length (default: the run's, or 0.2)"
+        "--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read"
+    )
+    parser.add_argument(
+        "--clip-s", type=_seconds, metavar="S", help="length of a clip (default: the run's, or 10)"
+    )
+    parser.add_argument(
+        "--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)"
+    )
+    parser.add_argument(
+        "--offset-share",
+        type=_seconds,
+        metavar="X",
+        help="of an event's length (default: the run's, or 0.2)",
     )
     parser.add_argument(
         "--no-strict",
         action="store_true",
-        help="read events that end before they begin, or begin after the clip, as those of published files",
+        help=(
+            "read events that end before they begin, or begin after the clip, as those of published"
+            " files"
+        ),
     )
-    parser.add_argument("--ignore-unknown", action="store_true", help="leave out estimates of files not in REFERENCE")
     parser.add_argument(
-        "--leave-out-empty", action="store_true", help="classes never estimated do not count in the mean F"
+        "--ignore-unknown",
+        action="store_true",
+        help="leave out estimates of files not in REFERENCE",
+    )
+    parser.add_argument(
+        "--leave-out-empty",
+        action="store_true",
+        help="classes never estimated do not count in the mean F",
     )
 
 

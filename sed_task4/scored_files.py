@@ -1,7 +1,7 @@
 """Event files of a system and of the truth, brought into the form in which a run scores them.
 
-A run leaves out the clips of `files_to_remove.csv` and those without a recording, and cuts events to
-the clips. The files of a run are scored by commands too, so these do the same.
+A run leaves out the clips of `files_to_remove.csv` and those without a recording, and cuts events
+to the clips. The files of a run are scored by commands too, so these do the same.
 """
 
 import logging
@@ -61,10 +61,13 @@ def read_pair(
     """Reads estimate and reference; see `sed_task4.score.score_files` for the arguments.
 
     Raises:
-        DataError: a file cannot be read, or estimates are of files that the reference does not name.
+        DataError: a file cannot be read, or estimates are of files that the reference does not
+            name.
     """
     notes: list[str] = []
-    truth, names = parse_events(read_text_of(reference), classes, clip_s, str(reference), strict=strict, notes=notes)
+    truth, names = parse_events(
+        read_text_of(reference), classes, clip_s, str(reference), strict=strict, notes=notes
+    )
     guess, guessed, predicted = _read_estimate(estimated, names, classes, clip_s, strict, notes)
     same = _same_but_for_suffix(guessed, names, notes)
     guess = guess.assign(filename=guess["filename"].map(lambda name: same.get(name, name)))
@@ -72,24 +75,34 @@ def read_pair(
     unknown = [name for name in guessed if name not in set(names)]
     if unknown and not ignore_unknown:
         raise DataError(
-            f"{estimated} has events of {len(unknown)} file(s) that {reference} does not name, e.g. "
-            f"{', '.join(unknown[:3])}. The order is estimate first, then reference; --ignore-unknown leaves them out."
+            f"{estimated} has events of {len(unknown)} file(s) that {reference} does not name, e.g."
+            f" {', '.join(unknown[:3])}. The order is estimate first, then reference;"
+            " --ignore-unknown leaves them out."
         )
     scored = _scored_names(names, reference, predicted, notes)
     silent = len(set(scored) - set(guessed)) if predicted is None else 0
     if silent:
         notes.append(f"{silent} clip(s) without an estimate count as silent.")
-    notes.append("clip F is of the classes of the events: a file of events has no probabilities of tags.")
+    notes.append(
+        "clip F is of the classes of the events: a file of events has no probabilities of tags."
+    )
     parts = [
-        [event_array(rows, classes) for rows in events_by_name(events, scored).values()] for events in (truth, guess)
+        [event_array(rows, classes) for rows in events_by_name(events, scored).values()]
+        for events in (truth, guess)
     ]
     return ScoredFiles(scored, parts[0], parts[1], tuple(notes))
 
 
 def _read_estimate(
-    path: Path, names: Sequence[str], classes: Sequence[str], clip_s: float, strict: bool, notes: list[str]
+    path: Path,
+    names: Sequence[str],
+    classes: Sequence[str],
+    clip_s: float,
+    strict: bool,
+    notes: list[str],
 ) -> "tuple[pd.DataFrame, list[str], list[str] | None]":
-    """Events within the clips, the clips they are of, and those that were predicted (None where nothing says)."""
+    """Events within the clips, the clips they are of, and those that were predicted (None where
+    nothing says)."""
     if path.is_dir():
         events, guessed = read_predictions(path, names, classes, strict=strict)
         predicted: list[str] | None = guessed
@@ -100,14 +113,23 @@ def _read_estimate(
     return cut_events(events, clip_s, str(path), strict=strict, notes=notes), guessed, predicted
 
 
-def _same_but_for_suffix(guessed: Sequence[str], names: Sequence[str], notes: list[str]) -> dict[str, str]:
-    """Names of the reference by those of the estimate, where the suffix alone differs: recordings in another format."""
+def _same_but_for_suffix(
+    guessed: Sequence[str], names: Sequence[str], notes: list[str]
+) -> dict[str, str]:
+    """Names of the reference by those of the estimate, where the suffix alone differs: recordings
+    in another format."""
     known, given = set(names), set(guessed)
     stems = {stem_of(name): name for name in names if name not in given}
-    same = {name: stems[stem_of(name)] for name in guessed if name not in known and stem_of(name) in stems}
+    same = {
+        name: stems[stem_of(name)]
+        for name in guessed
+        if name not in known and stem_of(name) in stems
+    }
     if same:
         pairs = [f"{name} for {other}" for name, other in same.items()]
-        notes.append(f"{len(same)} file(s) have another suffix than in the reference: {shown(pairs)}.")
+        notes.append(
+            f"{len(same)} file(s) have another suffix than in the reference: {shown(pairs)}."
+        )
     return same
 
 
@@ -116,7 +138,9 @@ def _scored_names(
 ) -> list[str]:
     """The clips that a run scores: those predicted, without those that are to be removed."""
     parent = reference.resolve().parent
-    root = next((folder.parent for folder in (parent, *parent.parents) if folder.name == "metadata"), parent)
+    root = next(
+        (folder.parent for folder in (parent, *parent.parents) if folder.name == "metadata"), parent
+    )
     scored = without_removed(names, removed_names({parent, root, root / "metadata"}))
     if len(scored) < len(names):
         notes.append(f"{len(names) - len(scored)} clip(s) are left out, as {REMOVAL_LIST} says.")
@@ -125,5 +149,8 @@ def _scored_names(
     stems = {stem_of(name) for name in predicted}
     kept = [name for name in scored if stem_of(name) in stems]
     if len(kept) < len(scored):
-        notes.append(f"{len(scored) - len(kept)} clip(s) of the reference were not predicted and are left out.")
+        notes.append(
+            f"{len(scored) - len(kept)} clip(s) of the reference were not predicted and are left"
+            " out."
+        )
     return kept

@@ -1,4 +1,5 @@
-"""Scores of validation clips as they are predicted, one after another: events and tags are kept, frames are not."""
+"""Scores of validation clips as they are predicted, one after another: events and tags are kept,
+frames are not."""
 
 from collections.abc import Sequence
 
@@ -20,7 +21,8 @@ class ClipScorer:
         hop_s: seconds from one frame of the output to the next.
         clip_s: length of a clip in seconds.
         scoring: how events and tags are scored; None: the defaults.
-        tag_thresholds: (K,), take the place of `decoding.tag_threshold` and `scoring.tag_threshold`.
+        tag_thresholds: (K,), take the place of `decoding.tag_threshold` and
+            `scoring.tag_threshold`.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class ClipScorer:
             name: file name.
             frames: probabilities (T, K); those that begin after the end of the clip do not count.
             clip: probabilities of the tags (K,).
-            events: true events (n, 3) = class_index, onset_s, offset_s; None: the clip has no strong labels.
+            events: true events (n, 3) = class_index, onset_s, offset_s; None: the clip has no
+                strong labels.
             tags: true tags (K,), 0 or 1; None or negative: those of the events, or unknown.
-            duration_s: length of the clip in seconds, at most `clip_s`, up to which events count; None: `clip_s`.
+            duration_s: length of the clip in seconds, at most `clip_s`, up to which events count;
+                None: `clip_s`.
 
         Returns:
             The decoded events (n, 3).
@@ -68,7 +72,12 @@ class ClipScorer:
         end_s = self.clip_s if duration_s is None else min(duration_s, self.clip_s)
         frames = np.asarray(frames)[: frames_within(end_s, self.hop_s)]
         estimate = decode_clip(
-            frames, clip, self.decoding, self.hop_s, tag_thresholds=self.tag_thresholds, clip_s=end_s
+            frames,
+            clip,
+            self.decoding,
+            self.hop_s,
+            tag_thresholds=self.tag_thresholds,
+            clip_s=end_s,
         )
         number = len(self.names)
         self.names.append(name)
@@ -93,13 +102,17 @@ class ClipScorer:
     def result(self) -> dict[str, float]:
         """Returns the scores by name (see `sed_task4.score.SCORES`), those that the labels allow.
 
-        Clips with strong labels give those of events and segments; clips with tags give map, auc and the F-scores of
-        clips.
+        Clips with strong labels give those of events and segments; clips with tags give map, auc
+        and the F-scores of clips.
         """
         scores: dict[str, float] = {}
         if self._tagged:
-            thresholds = self.scoring.tag_threshold if self.tag_thresholds is None else self.tag_thresholds
-            tags = tag_scores(np.stack(self._tags), self.tag_probabilities[self._tagged], thresholds)
+            thresholds = (
+                self.scoring.tag_threshold if self.tag_thresholds is None else self.tag_thresholds
+            )
+            tags = tag_scores(
+                np.stack(self._tags), self.tag_probabilities[self._tagged], thresholds
+            )
             scores |= {
                 "map": tags.map,
                 "map_published": tags.map_published,
@@ -109,7 +122,9 @@ class ClipScorer:
             }
         if self._strong:
             reference = EventTable.from_recordings(self._references, self.n_classes)
-            estimate = EventTable.from_recordings([self.estimates[each] for each in self._strong], self.n_classes)
+            estimate = EventTable.from_recordings(
+                [self.estimates[each] for each in self._strong], self.n_classes
+            )
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
         return scores
 
@@ -120,5 +135,6 @@ class ClipScorer:
 
     @property
     def tag_targets(self) -> tuple[Sequence[int], np.ndarray]:
-        """Numbers of the clips whose tags are known, and these tags, bool (n, K): what a threshold search needs."""
+        """Numbers of the clips whose tags are known, and these tags, bool (n, K): what a threshold
+        search needs."""
         return self._tagged, np.array(self._tags, bool).reshape(-1, self.n_classes)

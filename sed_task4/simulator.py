@@ -1,7 +1,8 @@
-"""Simulated clips in the layouts of DCASE task 4, 2018 and 2019: weak, unlabelled, synthetic and strongly labelled.
+"""Simulated clips in the layouts of DCASE task 4, 2018 and 2019: weak, unlabelled, synthetic and
+strongly labelled.
 
-What a clip contains depends on the seed, the settings and its own name only: never on the number of processes, on the
-subsets that are written with it, or on the order of work.
+What a clip contains depends on the seed, the settings and its own name only: never on the number of
+processes, on the subsets that are written with it, or on the order of work.
 """
 
 import logging
@@ -54,61 +55,101 @@ class Preset:
 PRESETS = {
     "fixture": Preset(
         {
-            "weak": 6, "unlabel_in_domain": 4, "unlabel_out_of_domain": 2, "synthetic": 6,
-            "validation": 6, "test": 6, "eval": 4,
+            "weak": 6,
+            "unlabel_in_domain": 4,
+            "unlabel_out_of_domain": 2,
+            "synthetic": 6,
+            "validation": 6,
+            "test": 6,
+            "eval": 4,
         },
         loops_per_set=1,
     ),
     "demo": Preset(
         {
-            "weak": 400, "unlabel_in_domain": 400, "unlabel_out_of_domain": 100, "synthetic": 200,
-            "validation": 150, "test": 150, "eval": 100,
+            "weak": 400,
+            "unlabel_in_domain": 400,
+            "unlabel_out_of_domain": 100,
+            "synthetic": 200,
+            "validation": 150,
+            "test": 150,
+            "eval": 100,
         }
     ),
     "gpu": Preset(
         {
-            "weak": 1578, "unlabel_in_domain": 4000, "unlabel_out_of_domain": 1000, "synthetic": 2045,
-            "validation": 1168, "test": 288, "eval": 692,
+            "weak": 1578,
+            "unlabel_in_domain": 4000,
+            "unlabel_out_of_domain": 1000,
+            "synthetic": 2045,
+            "validation": 1168,
+            "test": 288,
+            "eval": 692,
         }
     ),
     "full": Preset(
         {
-            "weak": 1578, "unlabel_in_domain": 14412, "unlabel_out_of_domain": 4000, "synthetic": 2045,
-            "validation": 1168, "test": 288, "eval": 880,
+            "weak": 1578,
+            "unlabel_in_domain": 14412,
+            "unlabel_out_of_domain": 4000,
+            "synthetic": 2045,
+            "validation": 1168,
+            "test": 288,
+            "eval": 880,
         }
     ),
-}  # fmt: skip
+}
 
 
 class SimulationConfig(Section):
     """Simulated clips; what is null follows from the preset."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
-        "demo", description="Size: fixture (a minute or two of audio, for tests), demo (1150 clips), gpu, full."
+        "demo",
+        description=(
+            "Size: fixture (a minute or two of audio, for tests), demo (1150 clips), gpu, full."
+        ),
     )
     clips_per_subset: dict[str, int] | None = Field(
         None, description="Numbers of clips that differ from the preset's, e.g. {weak: 200}."
     )
-    sample_rate_hz: int = Field(44100, ge=8000, description="Of the files; features resample what they read.")
+    sample_rate_hz: int = Field(
+        44100, ge=8000, description="Of the files; features resample what they read."
+    )
     synthetic_snr_db: tuple[float, float] = Field(
-        (6.0, 30.0), description="Range of the power of events against the background in the synthetic subset."
+        (6.0, 30.0),
+        description="Range of the power of events against the background in the synthetic subset.",
     )
-    real_snr_db: tuple[float, float] = Field((0.0, 20.0), description="The same in all other subsets.")
+    real_snr_db: tuple[float, float] = Field(
+        (0.0, 20.0), description="The same in all other subsets."
+    )
     domain_gap: bool = Field(
-        True, description="Whether all but the synthetic subset differ from it in level, colour and reverberation."
+        True,
+        description=(
+            "Whether all but the synthetic subset differ from it in level, colour and"
+            " reverberation."
+        ),
     )
-    variation: float = Field(1.0, ge=0, le=1, description="How much synthetic examples of a class differ.")
+    variation: float = Field(
+        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
+    )
     source_dir: Path | None = Field(
         None,
-        description="Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
-        "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split.",
+        description=(
+            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
+        ),
     )
-    on_missing: Literal["synth", "error"] = Field("synth", description="What to do for classes without recordings.")
+    on_missing: Literal["synth", "error"] = Field(
+        "synth", description="What to do for classes without recordings."
+    )
     longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
     background_dir: Path | None = Field(
         None,
-        description="Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
-        "`file,group` of a metadata.csv, are in one split.",
+        description=(
+            "Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
+            "`file,group` of a metadata.csv, are in one split."
+        ),
     )
 
     @field_validator("clips_per_subset")
@@ -116,7 +157,10 @@ class SimulationConfig(Section):
     def _subsets_exist(cls, value: dict[str, int] | None) -> dict[str, int] | None:
         known = PRESETS["demo"].clips
         if value is not None and (set(value) - set(known) or any(n < 0 for n in value.values())):
-            raise ValueError(f"subsets are {', '.join(known)}, with no negative number of clips. Received: {value}.")
+            raise ValueError(
+                f"subsets are {', '.join(known)}, with no negative number of clips. Received:"
+                f" {value}."
+            )
         return value
 
     @field_validator("synthetic_snr_db", "real_snr_db")
@@ -129,7 +173,8 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that decides what the clips contain; stored in the dataset folder and compared with it."""
+    """Everything that decides what the clips contain; stored in the dataset folder and compared
+    with it."""
 
     version: str
     seed: int
@@ -161,8 +206,9 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     sets = getattr(task, "sets", None)
     if simulation.source_dir is not None and sets is not None and sets.holds_out:
         logger.warning(
-            "The clips of %s share own recordings, and a part of them validates: its scores will be too good. Let "
-            "other recordings decide, e.g. `sets.validate_on: validation`. Scores of test clips are not affected.",
+            "The clips of %s share own recordings, and a part of them validates: its scores will be"
+            " too good. Let other recordings decide, e.g. `sets.validate_on: validation`. Scores of"
+            " test clips are not affected.",
             sets.train,
         )
     return simulate_task4(
@@ -189,7 +235,8 @@ def check(task: Any) -> None:
 
 
 def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
-    """Deals the own recordings of a task; gives groups and files of each class and split that is simulated.
+    """Deals the own recordings of a task; gives groups and files of each class and split that is
+    simulated.
 
     Raises:
         ConfigError, DataError: see `sed_task4.scene_rendering.order_sounds`.
@@ -201,7 +248,10 @@ def own_sources(task: Any) -> dict[tuple[str, str], tuple[int, int]]:
     drawn = [subset for subset in task.set_names if subset in SUBSETS]
     wanted = sorted({SUBSETS[subset].set_number for subset in drawn})
     orders = order_sounds(task.dataset.classes, wanted, settings, task.simulation.source_dir)
-    return {(each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings)) for each in orders}
+    return {
+        (each.class_name, SETS[each.set_number]): (each.n_groups, len(each.recordings))
+        for each in orders
+    }
 
 
 def simulate_task4(
@@ -220,15 +270,15 @@ def simulate_task4(
     """Writes simulated clips and their metadata; clips that are there are not rendered again.
 
     Args:
-        root: dataset folder; must be new, empty, or hold clips of the same settings. Under 2018 the data lie in
-            `root`/dataset.
+        root: dataset folder; must be new, empty, or hold clips of the same settings. Under 2018 the
+            data lie in `root`/dataset.
         simulation: sizes, levels and sounds; None: the defaults.
         subsets: which to write; None: all of the layout. Subsets can be added later.
         layout: replaces that of `dataset`.
         seed: decides everything random.
         parallel: number of processes and their engine; None: one process per core.
-        annotations: folder with metadata files of strong labels to render instead of drawn scenes; `subsets` is not
-            used then.
+        annotations: folder with metadata files of strong labels to render instead of drawn scenes;
+            `subsets` is not used then.
         overwrite: write again what is there, also where it was simulated with other settings.
         progress: show a progress bar.
         dataset: layout, classes and length of a clip; None: those of DCASE 2019.
@@ -238,7 +288,8 @@ def simulate_task4(
 
     Raises:
         ConfigError: the classes cannot be simulated, or the layout lacks a subset.
-        DataError: the folder holds other data, annotations or own recordings cannot be used, or the disk is full.
+        DataError: the folder holds other data, annotations or own recordings cannot be used, or the
+            disk is full.
     """
     started_s = time.perf_counter()
     dataset = dataset or DatasetConfig()
@@ -248,9 +299,13 @@ def simulate_task4(
     settings = scene_settings(simulation, seed, dataset.clip_s)
     job = _Job(Path(root), simulation, settings, dataset, parallel or ParallelConfig())
     stored = job.stored_settings(annotations)
-    check_root(job.root, stored, job.folders(), overwrite)  # own recordings are read, into the folder, before all else
+    check_root(
+        job.root, stored, job.folders(), overwrite
+    )  # own recordings are read, into the folder, before all else
     with scratch_folder(job.root) as scratch:
-        plans, metadata, bank = job.given(annotations, scratch) if annotations else job.drawn(subsets, scratch)
+        plans, metadata, bank = (
+            job.given(annotations, scratch) if annotations else job.drawn(subsets, scratch)
+        )
         prepare_root(job.root, stored, job.folders(), DATASET_NAMES[dataset.layout], overwrite)
         pending = [plan for plan in plans if overwrite or not job.audio_path(plan).is_file()]
         audio_s = job.render(pending, bank, scratch, progress) if pending else 0.0
@@ -264,8 +319,11 @@ def simulate_task4(
     report = SimulationReport(job.root, tuple(written.values()), skipped, audio_s, elapsed_s)
     logger.info(
         "%s: %d clips written (%.0f times real time), %d were there.",
-        root, len(written), report.real_time_factor, len(skipped),
-    )  # fmt: skip
+        root,
+        len(written),
+        report.real_time_factor,
+        len(skipped),
+    )
     return report
 
 
@@ -303,7 +361,9 @@ class _Job:
     def folders(self) -> list[Path]:
         """Lists the folders of clips and metadata, of both layouts."""
         places = [place for layout in LAYOUTS.values() for place in layout.values()]
-        names = sorted({name for place in places for name in (place.audio, str(Path(place.metadata).parent))})
+        names = sorted(
+            {name for place in places for name in (place.audio, str(Path(place.metadata).parent))}
+        )
         return [root / name for root in (self.root, self.root / "dataset") for name in names]
 
     def stored_settings(self, annotations: Path | None) -> dict[str, Any]:
@@ -312,7 +372,9 @@ class _Job:
 
         simulation = self.simulation
         suffixes = SUFFIXES[self.dataset.layout] if annotations else ()
-        given = sorted(path for suffix in suffixes for path in Path(annotations or "").glob(f"*{suffix}"))
+        given = sorted(
+            path for suffix in suffixes for path in Path(annotations or "").glob(f"*{suffix}")
+        )
         return as_stored(
             {
                 **asdict(self.settings),
@@ -324,8 +386,11 @@ class _Job:
             }
         )
 
-    def given(self, annotations: Path, scratch: Path) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
-        """Plans the clips of given annotations; returns them, the metadata of each subset, and own recordings."""
+    def given(
+        self, annotations: Path, scratch: Path
+    ) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
+        """Plans the clips of given annotations; returns them, the metadata of each subset, and own
+        recordings."""
         from sed_task4.scene_plans import plan_annotations
 
         plans, texts = plan_annotations(annotations, self.dataset)
@@ -334,7 +399,8 @@ class _Job:
     def drawn(
         self, subsets: Iterable[str] | None, scratch: Path
     ) -> "tuple[list[ClipPlan], dict[str, str], SoundBank | None]":
-        """Draws the clips of subsets; returns them, the metadata of each subset, and own recordings."""
+        """Draws the clips of subsets; returns them, the metadata of each subset, and own
+        recordings."""
         from sed_task4.scene_plans import SUBSETS, name_clips, plan_clip
 
         named = self._whole_subsets(subsets)
@@ -349,8 +415,9 @@ class _Job:
             texts |= self._metadata(subset, drawn)
         if not plans:
             raise ConfigError(
-                f"No clip is to be simulated. Expected: clips in one of the subsets {', '.join(named)}. Received: "
-                f"`simulation.clips_per_subset: {self.settings.clips_per_subset}`."
+                "No clip is to be simulated. Expected: clips in one of the subsets"
+                f" {', '.join(named)}. Received: `simulation.clips_per_subset:"
+                f" {self.settings.clips_per_subset}`."
             )
         return plans, texts, bank
 
@@ -361,7 +428,9 @@ class _Job:
         wanted = list(LAYOUTS[self.dataset.layout]) if subsets is None else list(subsets)
         for subset in wanted:
             subset_place(self.dataset.layout, subset)
-        return list(dict.fromkeys("validation" if name in PARTS_OF_VALIDATION else name for name in wanted))
+        return list(
+            dict.fromkeys("validation" if name in PARTS_OF_VALIDATION else name for name in wanted)
+        )
 
     def _bank(self, set_numbers: Iterable[int], scratch: Path) -> "SoundBank | None":
         from sed_task4 import scene_rendering as rendering
@@ -369,7 +438,9 @@ class _Job:
         orders = rendering.order_sounds(
             self.dataset.classes, sorted(set_numbers), self.settings, self.simulation.source_dir
         )
-        return rendering.build_bank(orders, self.settings, self.simulation.background_dir, scratch, self.parallel)
+        return rendering.build_bank(
+            orders, self.settings, self.simulation.background_dir, scratch, self.parallel
+        )
 
     def _own_durations_s(self, bank: "SoundBank | None", set_number: int) -> dict[str, list[float]]:
         spans = bank.spans if bank is not None else {}
@@ -385,12 +456,18 @@ class _Job:
         from sed_task4.scene_plans import TEST_EVERY, format_names, format_strong, format_weak
 
         kind = subset_place(self.dataset.layout, subset).kind
-        texts = {subset: {"weak": format_weak, "strong": format_strong, "unlabelled": format_names}[kind](plans)}
+        texts = {
+            subset: {"weak": format_weak, "strong": format_strong, "unlabelled": format_names}[
+                kind
+            ](plans)
+        }
         if subset == "validation":
             test = plans[::TEST_EVERY]
             chosen = {plan.name for plan in test}
             texts["test_dcase2018"] = format_strong(test)
-            texts["eval_dcase2018"] = format_strong([plan for plan in plans if plan.name not in chosen])
+            texts["eval_dcase2018"] = format_strong(
+                [plan for plan in plans if plan.name not in chosen]
+            )
         return texts
 
     def render(
@@ -409,18 +486,26 @@ class _Job:
         return sum(n_samples / self.settings.sample_rate_hz for n_samples in bar)
 
     def write_metadata(self, subset: str, text: str) -> None:
-        """Writes the metadata of a subset: .tsv and .csv for 2019, whose readers expect one or the other."""
+        """Writes the metadata of a subset: .tsv and .csv for 2019, whose readers expect one or the
+        other."""
         stem = self.data_root / subset_place(self.dataset.layout, subset).metadata
         suffixes = SUFFIXES[self.dataset.layout]
         for suffix in suffixes if self.dataset.layout == "dcase2019" else suffixes[:1]:
             write_text(stem.with_name(stem.name + suffix), text)
 
     def complete_metadata(self) -> None:
-        """Writes empty metadata for subsets of 2018 that are not there: its programs ask for all five files."""
+        """Writes empty metadata for subsets of 2018 that are not there: its programs ask for all
+        five files."""
         from sed_task4.scene_plans import format_names, format_strong, format_weak
 
-        empty = {"weak": format_weak([]), "strong": format_strong([]), "unlabelled": format_names([])}
-        for subset, place in LAYOUTS[self.dataset.layout].items() if self.dataset.layout == "dcase2018" else ():
+        empty = {
+            "weak": format_weak([]),
+            "strong": format_strong([]),
+            "unlabelled": format_names([]),
+        }
+        for subset, place in (
+            LAYOUTS[self.dataset.layout].items() if self.dataset.layout == "dcase2018" else ()
+        ):
             stem = self.data_root / place.metadata
             if not stem.with_name(stem.name + SUFFIXES["dcase2018"][0]).exists():
                 self.write_metadata(subset, empty[place.kind])

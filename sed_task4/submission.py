@@ -1,4 +1,5 @@
-"""Event files: one for a whole set, a row `filename onset offset event_label` for each event, written with tabs."""
+"""Event files: one for a whole set, a row `filename onset offset event_label` for each event,
+written with tabs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,8 +22,11 @@ CLIPS = "clips.tsv"  # beside it: the clips that were predicted, and how long th
 HEADER = "\t".join(EVENT_COLUMNS)
 
 
-def format_submission(names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]) -> str:
-    """Returns the text of an event file: header, then clips in their order, events in theirs, seconds unrounded.
+def format_submission(
+    names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]
+) -> str:
+    """Returns the text of an event file: header, then clips in their order, events in theirs,
+    seconds unrounded.
 
     Args:
         names: file name of each clip.
@@ -31,10 +35,18 @@ def format_submission(names: Sequence[str], clips: Sequence[np.ndarray], classes
     """
     frame = events_frame(names, clips, classes)
     rows = zip(*(frame[column].tolist() for column in EVENT_COLUMNS), strict=True)
-    return "\n".join([HEADER, *(f"{name}\t{onset!r}\t{offset!r}\t{label}" for name, onset, offset, label in rows), ""])
+    return "\n".join(
+        [
+            HEADER,
+            *(f"{name}\t{onset!r}\t{offset!r}\t{label}" for name, onset, offset, label in rows),
+            "",
+        ]
+    )
 
 
-def write_submission(path: Path, names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]) -> None:
+def write_submission(
+    path: Path, names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]
+) -> None:
     """Writes an event file whole or not at all; without events it holds the header alone.
 
     Raises:
@@ -50,7 +62,8 @@ def write_run_files(
     classes: Sequence[str],
     durations_s: Sequence[float],
 ) -> None:
-    """Writes the events of a stage, and beside them which clips were predicted, those without events too.
+    """Writes the events of a stage, and beside them which clips were predicted, those without
+    events too.
 
     Args:
         folder: of the stage.
@@ -60,12 +73,17 @@ def write_run_files(
     Raises:
         DataError: a file cannot be written.
     """
-    rows = [f"{name}\t{float(duration_s)!r}\n" for name, duration_s in zip(names, durations_s, strict=True)]
+    rows = [
+        f"{name}\t{float(duration_s)!r}\n"
+        for name, duration_s in zip(names, durations_s, strict=True)
+    ]
     write_text(Path(folder) / CLIPS, "".join(["filename\tduration_s\n", *rows]))
     write_submission(Path(folder) / EVENTS, names, clips, classes)
 
 
-def read_submission(path: Path, classes: Sequence[str], *, strict: bool = True) -> "tuple[pd.DataFrame, list[str]]":
+def read_submission(
+    path: Path, classes: Sequence[str], *, strict: bool = True
+) -> "tuple[pd.DataFrame, list[str]]":
     """Reads an event file; a row with a name alone stands for a clip without events.
 
     Args:
@@ -74,11 +92,12 @@ def read_submission(path: Path, classes: Sequence[str], *, strict: bool = True) 
         strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
-        Events with the columns of `common.events.EVENT_COLUMNS` in the order of the file, and all file names in the
-        order of their first row.
+        Events with the columns of `common.events.EVENT_COLUMNS` in the order of the file, and all
+        file names in the order of their first row.
 
     Raises:
-        DataError: the file is missing, lacks a column, or a row cannot be used; names file and line.
+        DataError: the file is missing, lacks a column, or a row cannot be used; names file and
+            line.
     """
     return parse_strong(read_text_of(Path(path)), classes, str(path), strict=strict)
 
@@ -86,7 +105,8 @@ def read_submission(path: Path, classes: Sequence[str], *, strict: bool = True) 
 def read_predictions(
     folder: Path, names: Sequence[str], classes: Sequence[str], *, strict: bool = True
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads what predict.py wrote for recordings: for each a table onset, offset, label, `a.tsv` for `a.wav`.
+    """Reads what predict.py wrote for recordings: for each a table onset, offset, label, `a.tsv`
+    for `a.wav`.
 
     Args:
         folder: of the tables.
@@ -102,9 +122,14 @@ def read_predictions(
     """
     import pandas as pd
 
-    paths = {name: path for name in names if (path := Path(folder) / f"{stem_of(name)}.tsv").is_file()}
+    paths = {
+        name: path for name in names if (path := Path(folder) / f"{stem_of(name)}.tsv").is_file()
+    }
     if not paths:
-        raise DataError(f"{folder} has no table of any of the {len(names)} clips, such as {stem_of(names[0])}.tsv.")
+        raise DataError(
+            f"{folder} has no table of any of the {len(names)} clips, such as"
+            f" {stem_of(names[0])}.tsv."
+        )
     tables = [pd.DataFrame({column: [] for column in EVENT_COLUMNS})]
     for name, path in paths.items():
         table = parse_table(read_text_of(path), ("onset", "offset", "label"), str(path))

@@ -12,32 +12,36 @@ W, Y, Z, X = range(4)  # order of the channels of the FOA recordings
 def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTransforms:
     """Lists the 16 transforms of the FOA channels that need no interpolation.
 
-    A source at azimuth a and elevation e moves to (+-a + {0, 90, 180, 270} degrees, +-e). Its FOA channels
-    W, Y, Z, X, whose gains are 1, sin a cos e, sin e, cos a cos e, are only swapped and negated by that, so the
-    features of the moved source follow from those of the recording. The first row changes nothing.
+    A source at azimuth a and elevation e moves to (+-a + {0, 90, 180, 270} degrees, +-e). Its FOA
+    channels W, Y, Z, X, whose gains are 1, sin a cos e, sin e, cos a cos e, are only swapped and
+    negated by that, so the features of the moved source follow from those of the recording. The
+    first row changes nothing.
 
     Args:
-        kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X; "magnitude_phase" has
-            the magnitudes of W Y Z X and their phases, "logmel_intensity" has log-mel of W Y Z X and the intensities
-            along x, y, z.
-        lowest_azimuth_deg: where the circle of the labels' azimuths begins: what is turned stays on it, so that
-            regressions learn, and are validated on, one number for one direction.
+        kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X;
+            "magnitude_phase" has the magnitudes of W Y Z X and their phases, "logmel_intensity" has
+            log-mel of W Y Z X and the intensities along x, y, z.
+        lowest_azimuth_deg: where the circle of the labels' azimuths begins: what is turned stays on
+            it, so that regressions learn, and are validated on, one number for one direction.
 
     Returns:
-        16 rows over the 8, 7 or 4 channels, with the signs and offsets of "azimuth_deg" and "elevation_deg".
+        16 rows over the 8, 7 or 4 channels, with the signs and offsets of "azimuth_deg" and
+        "elevation_deg".
 
     Raises:
         KeyError: features that hide the signs of the channels.
 
     References:
-        Mazzon, Koizumi, Yasuda, Harada, "First order Ambisonics domain spatial augmentation for DNN-based direction
-        of arrival estimation", DCASE 2019, arXiv:1910.04388.
+        Mazzon, Koizumi, Yasuda, Harada, "First order Ambisonics domain spatial augmentation for
+        DNN-based direction of arrival estimation", DCASE 2019, arXiv:1910.04388.
     """
     moves = [(a, o, e) for e in (1.0, -1.0) for a in (1.0, -1.0) for o in AZIMUTH_OFFSETS_DEG]
     audio = [audio_transform(*move) for move in moves]
     permutation = np.array([taken for taken, _ in audio])  # (16, 4)
     sign = np.array([signs for _, signs in audio], dtype=np.float32)  # (16, 4)
-    azimuth_sign, azimuth_offset_deg, elevation_sign = np.array(moves, dtype=np.float32).T  # (16,) each
+    azimuth_sign, azimuth_offset_deg, elevation_sign = np.array(
+        moves, dtype=np.float32
+    ).T  # (16,) each
     angles = {
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
@@ -47,11 +51,15 @@ def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTran
     return ChannelTransforms(permutation, sign, shift_rad, periodic, angles, lowest_deg)
 
 
-def audio_transform(azimuth_sign: float, azimuth_offset_deg: float, elevation_sign: float) -> tuple[list, list]:
-    """Finds which channel each of W, Y, Z, X is taken from, and its sign, for one move of the sources.
+def audio_transform(
+    azimuth_sign: float, azimuth_offset_deg: float, elevation_sign: float
+) -> tuple[list, list]:
+    """Finds which channel each of W, Y, Z, X is taken from, and its sign, for one move of the
+    sources.
 
     With azimuth s a + o: sin(s a + o) = sin(o) cos(a) + s cos(o) sin(a) and
-    cos(s a + o) = cos(o) cos(a) - s sin(o) sin(a). For multiples of 90 degrees one of the two terms is zero.
+    cos(s a + o) = cos(o) cos(a) - s sin(o) sin(a). For multiples of 90 degrees one of the two terms
+    is zero.
 
     Args:
         azimuth_sign: 1, or -1 for the mirror image left to right.
@@ -69,7 +77,8 @@ def audio_transform(azimuth_sign: float, azimuth_offset_deg: float, elevation_si
 
 
 def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of four magnitudes and four phases: a minus sign is a shift by pi.
+    """Turns tables (R, 4) of W, Y, Z, X into those of four magnitudes and four phases: a minus sign
+    is a shift by pi.
 
     Returns:
         Permutation, sign and shift in radians, (R, 8) each, and which channels are periodic, (8,).
@@ -84,14 +93,18 @@ def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[n
 
 
 def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of four log-mel bands and the intensities x, y, z.
+    """Turns tables (R, 4) of W, Y, Z, X into those of four log-mel bands and the intensities x, y,
+    z.
 
     Levels have no sign. The intensity along an axis is Re(conj(W) X), so it moves with its channel.
 
     Returns:
-        Permutation, sign and shift in radians (all 0), (R, 7) each, and which channels are periodic (none), (7,).
+        Permutation, sign and shift in radians (all 0), (R, 7) each, and which channels are periodic
+        (none), (7,).
     """
-    place = np.array([-1, 5, 6, 4])  # where the intensity of Y, Z, X stands among the features; W has none
+    place = np.array(
+        [-1, 5, 6, 4]
+    )  # where the intensity of Y, Z, X stands among the features; W has none
     intensity = place[permutation[:, [X, Y, Z]]]  # (R, 3)
     return (
         np.concatenate([permutation, intensity], axis=1),
@@ -102,11 +115,12 @@ def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[
 
 
 def audio_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of the audio itself: nothing is shifted, nothing periodic."""
+    """Turns tables (R, 4) of W, Y, Z, X into those of the audio itself: nothing is shifted, nothing
+    periodic."""
     return permutation, sign, np.zeros_like(sign), np.zeros(4, dtype=bool)
 
 
 ROTATED_KINDS = ("magnitude_phase", "logmel_intensity")  # of features
-_TABLES = dict(zip(ROTATED_KINDS, (magnitude_phase_tables, logmel_intensity_tables), strict=True)) | {
-    AUDIO: audio_tables
-}
+_TABLES = dict(
+    zip(ROTATED_KINDS, (magnitude_phase_tables, logmel_intensity_tables), strict=True)
+) | {AUDIO: audio_tables}

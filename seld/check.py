@@ -28,7 +28,9 @@ from seld.preconditions import check_settings, off_grid, problems
 from seld.recording_list import LIST_NAME, Recording, group_members
 from seld.simulator import own_sources
 
-PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
+PUBLISHED_PER_SPLIT = (
+    100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
+)
 _SPEED_OF_SOUND_M_S = 343.0
 _TOLERANCE_S = 0.05  # labels may end so much later than the recording
 _PROBLEMS_SHOWN = 10
@@ -58,8 +60,17 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         for note in notes:
             report.warn(note)
     recordings = [recording for members in sets.values() for recording in members]
-    facts = dict(zip(recordings, examine([each.audio_path for each in recordings], deep, task.parallel), strict=True))
-    splits = {split: [each for each in recordings if each.split == split] for split in sorted(_splits(recordings))}
+    facts = dict(
+        zip(
+            recordings,
+            examine([each.audio_path for each in recordings], deep, task.parallel),
+            strict=True,
+        )
+    )
+    splits = {
+        split: [each for each in recordings if each.split == split]
+        for split in sorted(_splits(recordings))
+    }
     _count_files(task, report, splits)
     dataset = task.dataset
     check_audio(
@@ -70,23 +81,34 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         channels=dataset.channels,
         duration_s=dataset.recording_s,
     )
-    check_copies(report, {f"split {split}": [facts[each] for each in members] for split, members in splits.items()})
+    check_copies(
+        report,
+        {f"split {split}": [facts[each] for each in members] for split, members in splits.items()},
+    )
     _check_labels(report, dataset, splits, facts)
     if dataset.skip_silent:  # known of those that were decoded
-        sets = {name: [each for each in members if not facts[each].silent] for name, members in sets.items()}
+        sets = {
+            name: [each for each in members if not facts[each].silent]
+            for name, members in sets.items()
+        }
     _check_conditions(task, report, sets)
     _check_groups(task, report, splits)
     _check_array(task, report)
     if task.simulation.source_dir is not None:
-        report_sources(report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file())
+        report_sources(
+            report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file()
+        )
 
 
 def _splits(recordings: Sequence[Recording]) -> set[int]:
     return {recording.split for recording in recordings}
 
 
-def _count_files(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
-    """Tells how many recordings each split has, beside the published dataset, and which the folds lack."""
+def _count_files(
+    task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]
+) -> None:
+    """Tells how many recordings each split has, beside the published dataset, and which the folds
+    lack."""
     own = any(recording.listed for members in splits.values() for recording in members)
     own = own or task.dataset.classes != DatasetConfig().classes
     simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
@@ -96,14 +118,16 @@ def _count_files(task: TaskConfig, report: DatasetReport, splits: Mapping[int, S
         rows.append((f"split {split}", len(members), labelled, "-" if own else PUBLISHED_PER_SPLIT))
         if len(members) < PUBLISHED_PER_SPLIT and not (own or simulated):
             report.warn(
-                f"split {split} has {len(members)} recordings, {PUBLISHED_PER_SPLIT} were published. Complete the "
-                "download, unless the rest is left out on purpose."
+                f"split {split} has {len(members)} recordings, {PUBLISHED_PER_SPLIT} were"
+                " published. Complete the download, unless the rest is left out on purpose."
             )
     if rows:
         report.table("splits", ("split", "recordings", "labelled", "published"), rows)
 
 
-def _check_conditions(task: TaskConfig, report: DatasetReport, sets: Mapping[str, Sequence[Recording]]) -> None:
+def _check_conditions(
+    task: TaskConfig, report: DatasetReport, sets: Mapping[str, Sequence[Recording]]
+) -> None:
     """Asks what extraction and training ask before they begin."""
     try:
         check_settings(task.dataset, task.features)
@@ -113,7 +137,9 @@ def _check_conditions(task: TaskConfig, report: DatasetReport, sets: Mapping[str
     for problem in problems(task, sets):
         report.error(problem)
     if not DEFINITIONS[task.scoring.scorer].on_grid:
-        for problem in off_grid([each for members in sets.values() for each in members], task.dataset):
+        for problem in off_grid(
+            [each for members in sets.values() for each in members], task.dataset
+        ):
             report.warn(f"The columns of dcase2019 will be undefined: {problem}")
 
 
@@ -128,10 +154,16 @@ def _check_labels(
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
-        labelled = {recording: recording.metadata_path for recording in members if recording.metadata_path is not None}
+        labelled = {
+            recording: recording.metadata_path
+            for recording in members
+            if recording.metadata_path is not None
+        }
         for recording, path in labelled.items():
             try:
-                tables.append(read_labels(path, dataset, facts[recording].duration_s or None, notes))
+                tables.append(
+                    read_labels(path, dataset, facts[recording].duration_s or None, notes)
+                )
             except DataError as error:
                 unusable.append(str(error))
                 continue
@@ -140,13 +172,17 @@ def _check_labels(
         if labelled:
             events = Events.from_array(np.concatenate([table.to_array() for table in tables]))
             lengths_s = events.offset_s - events.onset_s
-            counts[f"split {split}"] = count_classes(events.class_index, lengths_s, dataset.n_classes)
+            counts[f"split {split}"] = count_classes(
+                events.class_index, lengths_s, dataset.n_classes
+            )
     for problem in unusable[:_PROBLEMS_SHOWN]:
         report.error(problem)
     if len(unusable) > _PROBLEMS_SHOWN:
         report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
     if notes:
-        report.warn(f"{len(notes)} time(s) events were left out, as `dataset.strict: false` wants:", notes)
+        report.warn(
+            f"{len(notes)} time(s) events were left out, as `dataset.strict: false` wants:", notes
+        )
     for what, names in odd.items():
         if names:
             report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
@@ -154,8 +190,11 @@ def _check_labels(
         check_classes(report, dataset.classes, counts)
 
 
-def _check_groups(task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]) -> None:
-    """Tells the groups of each class in each split, and reports those that are in two parts of a fold."""
+def _check_groups(
+    task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]
+) -> None:
+    """Tells the groups of each class in each split, and reports those that are in two parts of a
+    fold."""
     recordings = [each for members in splits.values() for each in members]
     told = group_members((each.split, each.name, each.group) for each in recordings)
     if not told:
@@ -163,14 +202,17 @@ def _check_groups(task: TaskConfig, report: DatasetReport, splits: Mapping[int, 
     for problem in fold_problems(task.folds, told, str(task.dataset_dir / LIST_NAME)):
         report.error(problem)
     parts = {
-        f"split {split}": count_groups((str(each.group), _classes(each, task.dataset)) for each in members)
+        f"split {split}": count_groups(
+            (str(each.group), _classes(each, task.dataset)) for each in members
+        )
         for split, members in splits.items()
     }
     report_groups(report, task.dataset.classes, parts)
 
 
 def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
-    """The classes that occur in a recording; none where its metadata cannot be read, which is reported elsewhere."""
+    """The classes that occur in a recording; none where its metadata cannot be read, which is
+    reported elsewhere."""
     if recording.metadata_path is None:
         return []
     try:
@@ -188,12 +230,16 @@ def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iter
         yield "cut"
     if same_class_overlaps(events.class_index, events.onset_s, events.offset_s):
         yield "doubled"
-    if recording.overlap is not None and polyphony(events.onset_s, events.offset_s) > recording.overlap:
+    if (
+        recording.overlap is not None
+        and polyphony(events.onset_s, events.offset_s) > recording.overlap
+    ):
         yield "crowded"
 
 
 def _check_array(task: TaskConfig, report: DatasetReport) -> None:
-    """Says which directions an array of known positions cannot tell apart, and which delays the features lack."""
+    """Says which directions an array of known positions cannot tell apart, and which delays the
+    features lack."""
     dataset, features = task.dataset, task.features
     if dataset.channels == 1:
         report.warn("One channel: no direction can be heard, only what sounds and when.")
@@ -203,13 +249,18 @@ def _check_array(task: TaskConfig, report: DatasetReport) -> None:
     spread = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
     rank = int(np.sum(spread > 1e-3))  # a millimetre
     if rank == 1:
-        report.warn("The microphones are in one line: directions at the same angle to it sound alike.")
+        report.warn(
+            "The microphones are in one line: directions at the same angle to it sound alike."
+        )
     elif rank == 2:
-        report.warn("The microphones are in one plane: directions that mirror each other at it sound alike.")
+        report.warn(
+            "The microphones are in one plane: directions that mirror each other at it sound alike."
+        )
     widest_m = max(float(np.linalg.norm(one - other)) for one, other in combinations(positions, 2))
     lags = int(np.ceil(widest_m / _SPEED_OF_SOUND_M_S * features.rate_hz(dataset.sample_rate_hz)))
     if features.kind == "logmel_gcc" and lags > features.n_mels // 2:
         report.warn(
-            f"Microphones {widest_m:g} m apart hear a sound up to {lags} samples apart, but `features.n_mels` "
-            f"{features.n_mels} holds {features.n_mels // 2} lags to each side. Set it to {2 * lags} or more."
+            f"Microphones {widest_m:g} m apart hear a sound up to {lags} samples apart, but"
+            f" `features.n_mels` {features.n_mels} holds {features.n_mels // 2} lags to each side."
+            f" Set it to {2 * lags} or more."
         )

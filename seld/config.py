@@ -17,12 +17,19 @@ from seld.simulator import SimulationConfig
 class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
-    loss_weights: dict[Literal["sed", "doa"], float] = Field({"sed": 1.0, "doa": 50.0})  # of the two outputs
-    # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and masked_rmse of angles.
+    loss_weights: dict[Literal["sed", "doa"], float] = Field(
+        {"sed": 1.0, "doa": 50.0}
+    )  # of the two outputs
+    # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and
+    # masked_rmse of angles.
     doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = "mse"
-    augmentation: Literal["none", "foa_rotation"] = "none"  # foa_rotation: 16 rotations and reflections
+    augmentation: Literal["none", "foa_rotation"] = (
+        "none"  # foa_rotation: 16 rotations and reflections
+    )
     stage_epochs: dict[str, int] = Field({})  # `epochs` of single stages, by name, e.g. {sed: 20}
-    start_from: dict[str, Path] = Field({})  # models whose weights single stages start from, by name
+    start_from: dict[str, Path] = Field(
+        {}
+    )  # models whose weights single stages start from, by name
 
 
 class TaskConfig(BaseTask):
@@ -60,26 +67,43 @@ def _contradictions(task: TaskConfig) -> list[str]:
     found = []
     features, training, dataset = task.features, task.training, task.dataset
     if features.kind == "logmel_intensity" and dataset.format != "foa":
-        found.append("`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic.")
+        found.append(
+            "`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic."
+        )
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
-        found.append("`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic.")
+        found.append(
+            "`training.augmentation: foa_rotation` needs `dataset.format: foa`. Received: mic."
+        )
     if dataset.format == "foa" and dataset.channels != 4:
         found.append(
-            f"`dataset.format: foa` has 4 channels. Received: `dataset.channels: {dataset.channels}`. Set "
-            "`dataset.format: mic`, which stands for microphones of any number and arrangement."
+            "`dataset.format: foa` has 4 channels. Received: `dataset.channels:"
+            f" {dataset.channels}`. Set `dataset.format: mic`, which stands for microphones of any"
+            " number and arrangement."
         )
-    rotates = features.on_device or features.kind in ROTATED_KINDS  # audio is rotated before any features
+    rotates = (
+        features.on_device or features.kind in ROTATED_KINDS
+    )  # audio is rotated before any features
     if training.augmentation == "foa_rotation" and not rotates:
         found.append(
-            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(ROTATED_KINDS)}, or "
-            f"`features.frontend: device`. Received: {features.kind}."
+            "`training.augmentation: foa_rotation` needs `features.kind`"
+            f" {' or '.join(ROTATED_KINDS)}, or `features.frontend: device`. Received:"
+            f" {features.kind}."
         )
-    repeated = [fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1]
+    repeated = [
+        fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1
+    ]
     if repeated:
-        found.append(f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it.")
+        found.append(
+            f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it."
+        )
     for fold in task.folds:
         if 0 in fold.train or (0 in fold.validate_on and not fold.validate_on_test):
-            found.append(f"fold {fold.name!r}: split 0 is the evaluation set; it can only be in `test`.")
+            found.append(
+                f"fold {fold.name!r}: split 0 is the evaluation set; it can only be in `test`."
+            )
         if dataset.mode == "dev" and 0 in fold.test:
-            found.append(f"fold {fold.name!r} tests on split 0, the evaluation set: it needs `dataset.mode: eval`.")
+            found.append(
+                f"fold {fold.name!r} tests on split 0, the evaluation set: it needs `dataset.mode:"
+                " eval`."
+            )
     return found

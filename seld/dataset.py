@@ -1,4 +1,5 @@
-"""The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in their metadata."""
+"""The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in
+their metadata."""
 
 import itertools
 import logging
@@ -27,55 +28,85 @@ COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dis
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
 _NAME = re.compile(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?")
 _EVALUATION_NAME = re.compile(r"split(?P<split>[0-9]+)_.*")
-LENGTH_TOLERANCE = 0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
+LENGTH_TOLERANCE = (
+    0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
+)
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 
 class DatasetConfig(Section):
-    """What the recordings of a dataset are like; the defaults are those of TAU Spatial Sound Events 2019."""
+    """What the recordings of a dataset are like; the defaults are those of TAU Spatial Sound Events
+    2019."""
 
-    format: Literal["foa", "mic"] = "foa"  # foa: first-order ambisonics; mic: the microphones themselves
+    format: Literal["foa", "mic"] = (
+        "foa"  # foa: first-order ambisonics; mic: the microphones themselves
+    )
     mode: Literal["dev", "eval"] = "dev"  # eval: the evaluation set, split 0, is the test
     # Event classes, in the order of the network's outputs.
     classes: tuple[str, ...] = (
-        "knock", "drawer", "clearthroat", "phone", "keysDrop", "speech",
-        "keyboard", "pageturn", "cough", "doorslam", "laughter",
-    )  # fmt: skip
+        "knock",
+        "drawer",
+        "clearthroat",
+        "phone",
+        "keysDrop",
+        "speech",
+        "keyboard",
+        "pageturn",
+        "cough",
+        "doorslam",
+        "laughter",
+    )
     sample_rate_hz: int = Field(default=48000, gt=0)  # of the recordings
     channels: int = Field(default=4, gt=0)  # of the recordings
-    recording_s: float = Field(default=60.0, gt=0)  # shorter recordings are padded with silence, longer ones cut
+    recording_s: float = Field(
+        default=60.0, gt=0
+    )  # shorter recordings are padded with silence, longer ones cut
     label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
-    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the whole circle.
+    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the
+    # whole circle.
     azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
     elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
     angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
         None,
-        description="Positions of the microphones in metres, x to the front, y to the left, z up; null: not said. "
-        "Networks learn directions from recordings; `python -m common.check_dataset` says what such an array can tell.",
+        description=(
+            "Positions of the microphones in metres, x to the front, y to the left, z up; null: not"
+            " said. Networks learn directions from recordings; `python -m common.check_dataset`"
+            " says what such an array can tell."
+        ),
     )
-    skip_silent: bool = Field(default=False, description="Leave out recordings of zeros alone, and list them.")
+    skip_silent: bool = Field(
+        default=False, description="Leave out recordings of zeros alone, and list them."
+    )
     strict: bool = Field(
         True,
-        description="Refuse events that end before they begin, or begin after the recording; false: leave them out, "
-        "counted in the log.",
+        description=(
+            "Refuse events that end before they begin, or begin after the recording; false: leave"
+            " them out, counted in the log."
+        ),
     )
 
     @model_validator(mode="after")
     def _is_consistent(self) -> "DatasetConfig":
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"`classes` must be different names, at least one. Received: {list(self.classes)}.")
+            raise ValueError(
+                f"`classes` must be different names, at least one. Received: {list(self.classes)}."
+            )
         for name, most in (("azimuth_range_deg", 360), ("elevation_range_deg", 90)):
             low, high = getattr(self, name)
             if not (-most <= low < high <= most):
                 raise ValueError(
-                    f"`{name}` must be [lowest, highest] within -{most} to {most}. Received: [{low}, {high}]."
+                    f"`{name}` must be [lowest, highest] within -{most} to {most}. Received:"
+                    f" [{low}, {high}]."
                 )
         frames_per_s(self.label_hop_s)
-        if self.microphones_m is not None and (self.format != "mic" or len(self.microphones_m) != self.channels):
+        if self.microphones_m is not None and (
+            self.format != "mic" or len(self.microphones_m) != self.channels
+        ):
             raise ValueError(
-                f"`microphones_m` needs `format: mic` and one position for each of the {self.channels} `channels`. "
-                f"Received: format {self.format}, {len(self.microphones_m)} positions."
+                "`microphones_m` needs `format: mic` and one position for each of the"
+                f" {self.channels} `channels`. Received: format {self.format},"
+                f" {len(self.microphones_m)} positions."
             )
         return self
 
@@ -100,7 +131,8 @@ class DatasetConfig(Section):
         return self.frames_of(None)
 
     def frames_of(self, heard_s: float | None) -> int:
-        """Label frames that are scored of a recording of this length in seconds; None: it is not known."""
+        """Label frames that are scored of a recording of this length in seconds; None: it is not
+        known."""
         duration_s = self.recording_s if heard_s is None else min(heard_s, self.recording_s)
         return frames_in_recording(duration_s, self.label_hop_s)
 
@@ -130,7 +162,14 @@ class Events:
 
     def to_array(self) -> np.ndarray:
         """Returns float64 (n, 6), the attributes as columns in their order."""
-        columns = (self.class_index, self.onset_s, self.offset_s, self.azimuth_deg, self.elevation_deg, self.distance_m)
+        columns = (
+            self.class_index,
+            self.onset_s,
+            self.offset_s,
+            self.azimuth_deg,
+            self.elevation_deg,
+            self.distance_m,
+        )
         return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
     @classmethod
@@ -144,7 +183,9 @@ class Events:
         if values.size == 0:
             values = values.reshape(0, 6)
         if values.ndim != 2 or values.shape[1] != 6:
-            raise ValueError(f"Events are an array of 6 columns. Expected: (n, 6). Received: {np.shape(array)}.")
+            raise ValueError(
+                f"Events are an array of 6 columns. Expected: (n, 6). Received: {np.shape(array)}."
+            )
         return cls(values[:, 0].astype(np.int64), *(values[:, column] for column in range(1, 6)))
 
     def select(self, keep: np.ndarray) -> "Events":
@@ -157,7 +198,8 @@ def parse_name(name: str, set_name: str = "dev") -> Place:
 
     Args:
         name: file name without suffix.
-        set_name: "dev": all three must be there; "eval": what is missing is split 0, room None, overlap None.
+        set_name: "dev": all three must be there; "eval": what is missing is split 0, room None,
+            overlap None.
 
     Raises:
         DataError: a development recording's name lacks one of them.
@@ -169,9 +211,10 @@ def parse_name(name: str, set_name: str = "dev") -> Place:
         evaluation = _EVALUATION_NAME.fullmatch(name)
         return Place(int(evaluation["split"]) if evaluation else 0, None, None)
     raise DataError(
-        f"The name of the development recording {name!r} does not say which split, room and overlap it belongs to. "
-        "Expected: split<number>_ir<number>_ov<number>_<number>, e.g. split1_ir0_ov2_11. Rename the file and its "
-        f"counterpart in the metadata folder, move it out of the dataset, or list all recordings in {LIST_NAME}."
+        f"The name of the development recording {name!r} does not say which split, room and overlap"
+        " it belongs to. Expected: split<number>_ir<number>_ov<number>_<number>, e.g."
+        " split1_ir0_ov2_11. Rename the file and its counterpart in the metadata folder, move it"
+        f" out of the dataset, or list all recordings in {LIST_NAME}."
     )
 
 
@@ -181,8 +224,8 @@ def find_recordings(
     """Finds the recordings of a set and their metadata.
 
     Args:
-        dataset_dir: folder with a `recordings.csv`; or with `foa_dev`, `metadata_dev` and so on, itself or under
-            proj/asignal/DCASE2019/dataset.
+        dataset_dir: folder with a `recordings.csv`; or with `foa_dev`, `metadata_dev` and so on,
+            itself or under proj/asignal/DCASE2019/dataset.
         audio_format: "foa" or "mic".
         set_name: "dev", or "eval", whose recordings may all lack metadata.
         notes: gets a sentence for each folder with files that are left out; the log has the same.
@@ -191,8 +234,8 @@ def find_recordings(
         Recordings sorted by name.
 
     Raises:
-        DataError: a folder is missing or empty, a name cannot be read, or a recording lacks its metadata or the
-            reverse.
+        DataError: a folder is missing or empty, a name cannot be read, or a recording lacks its
+            metadata or the reverse.
     """
     if has_list(dataset_dir):
         return _listed(Path(dataset_dir), set_name)
@@ -200,17 +243,26 @@ def find_recordings(
     recordings = files_by_name(audio_dir, *sound_suffixes(), notes=notes)
     if not recordings:
         raise DataError(
-            f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of the {set_name} set. "
-            "Unpack the dataset there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where "
-            "it is."
+            f"{audio_dir} holds no .wav file nor any other recording. Expected: the recordings of"
+            f" the {set_name} set. Unpack the dataset there, write one with `python simulate.py"
+            " <task-id>`, or set `dataset_dir` to where it is."
         )
     metadata_dir = audio_dir.parent / f"metadata_{set_name}"
-    metadata = files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if metadata_dir.is_dir() else {}
+    metadata = (
+        files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if metadata_dir.is_dir() else {}
+    )
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
-        logger.info("%s has no metadata: its %d recordings are used without labels.", audio_dir, len(recordings))
-    return [Recording(name, *parse_name(name, set_name), path, metadata.get(name)) for name, path in recordings.items()]
+        logger.info(
+            "%s has no metadata: its %d recordings are used without labels.",
+            audio_dir,
+            len(recordings),
+        )
+    return [
+        Recording(name, *parse_name(name, set_name), path, metadata.get(name))
+        for name, path in recordings.items()
+    ]
 
 
 def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
@@ -218,18 +270,25 @@ def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
     found = [each for each in read_list(dataset_dir) if (each.split == 0) == (set_name == "eval")]
     if not found:
         wanted = "of split 0, the evaluation set" if set_name == "eval" else "of a split from 1 on"
-        raise DataError(f"{dataset_dir / LIST_NAME} lists no recording {wanted}. Add some, or change the folds.")
+        raise DataError(
+            f"{dataset_dir / LIST_NAME} lists no recording {wanted}. Add some, or change the folds."
+        )
     return found
 
 
-def check_pairs(recordings: dict[str, Path], metadata: dict[str, Path], audio_dir: Path, metadata_dir: Path) -> None:
+def check_pairs(
+    recordings: dict[str, Path], metadata: dict[str, Path], audio_dir: Path, metadata_dir: Path
+) -> None:
     """Refuses recordings without metadata and metadata without a recording.
 
     Raises:
         DataError: lists what has no counterpart.
     """
     problems = []
-    for given, wanted, where in ((recordings, metadata, metadata_dir), (metadata, recordings, audio_dir)):
+    for given, wanted, where in (
+        (recordings, metadata, metadata_dir),
+        (metadata, recordings, audio_dir),
+    ):
         alone = [path for name, path in given.items() if name not in wanted]
         if alone:
             kind = ".csv file" if where is metadata_dir else "recording"
@@ -249,18 +308,22 @@ def list_files(paths: Sequence[Path]) -> str:
     return f"{len(paths)} file(s): {names}{more}"
 
 
-def read_events(path: Path, dataset: DatasetConfig, duration_s: float, notes: list[str] | None = None) -> Events:
+def read_events(
+    path: Path, dataset: DatasetConfig, duration_s: float, notes: list[str] | None = None
+) -> Events:
     """Reads the events of a recording, checked and cut to its duration.
 
     Args:
-        path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist in any order.
+        path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist
+            in any order.
         dataset: the classes and the ranges of angles.
         duration_s: length of the recording, in seconds.
-        notes: gets a sentence for each kind of event that `dataset.strict: false` leaves out; the log has the same.
+        notes: gets a sentence for each kind of event that `dataset.strict: false` leaves out; the
+            log has the same.
 
     Returns:
-        The events in the order of the file; none if the file is empty or holds only its header. An event that ends
-        after the recording is cut there, which the log counts.
+        The events in the order of the file; none if the file is empty or holds only its header. An
+        event that ends after the recording is cut there, which the log counts.
 
     Raises:
         DataError: a row cannot be used, or an event starts after the recording's end.
@@ -273,7 +336,8 @@ def read_events(path: Path, dataset: DatasetConfig, duration_s: float, notes: li
 def read_labels(
     path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
 ) -> Events:
-    """Reads the events of a recording of which `heard_s` seconds are there: one function for all who read labels.
+    """Reads the events of a recording of which `heard_s` seconds are there: one function for all
+    who read labels.
 
     Args:
         path: see `read_events`.
@@ -282,8 +346,8 @@ def read_labels(
         notes: see `read_events`.
 
     Returns:
-        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training labels may go on in what
-        fills a recording up, as published; scores end with the recording.
+        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training
+        labels may go on in what fills a recording up, as published; scores end with the recording.
 
     Raises:
         DataError: a row cannot be used, or an event starts after the end of what is there.
@@ -297,7 +361,9 @@ def read_labels(
     return _cut(events, full_s)
 
 
-def read_lines(path: Path, dataset: DatasetConfig, notes: list[str] | None = None) -> tuple[Events, list[int]]:
+def read_lines(
+    path: Path, dataset: DatasetConfig, notes: list[str] | None = None
+) -> tuple[Events, list[int]]:
     """Reads the events of a metadata file as they stand there, and the line that each stands in.
 
     Raises:
@@ -314,16 +380,20 @@ def _without_late(
     source: str,
     notes: list[str] | None,
 ) -> Events:
-    """The events that begin within a recording of `duration_s` seconds; others are refused where labels are strict."""
+    """The events that begin within a recording of `duration_s` seconds; others are refused where
+    labels are strict."""
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size and dataset.strict:
         first = late[0]
         longer = ", set `dataset.recording_s` to the length of the recordings"
-        remedy = longer if duration_s >= dataset.recording_s else ""  # shorter ones are as long as their sound
+        remedy = (
+            longer if duration_s >= dataset.recording_s else ""
+        )  # shorter ones are as long as their sound
         raise DataError(
-            f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or after the end of "
-            f"the recording. Expected: start_time below {duration_s:g} s, in seconds (not frames). Correct the row"
-            f"{remedy}, or leave such events out with --set dataset.strict=false."
+            f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or"
+            f" after the end of the recording. Expected: start_time below {duration_s:g} s, in"
+            f" seconds (not frames). Correct the row{remedy}, or leave such events out with --set"
+            " dataset.strict=false."
         )
     if late.size:
         _tell(notes, f"{source}: {late.size} event(s) begin after the recording, left out.")
@@ -348,7 +418,9 @@ def cut_events(events: Events, duration_s: float, source: str = "the events") ->
 def _log_cut(events: Events, duration_s: float, source: str) -> None:
     n_cut = int(np.sum(events.offset_s > duration_s))
     if n_cut:
-        logger.info("%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s)
+        logger.info(
+            "%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s
+        )
 
 
 def _cut(events: Events, duration_s: float) -> Events:
@@ -362,16 +434,22 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
         if (root / name).is_dir():
             return root / name
     found = sorted(entry.name for entry in dataset_dir.iterdir()) if dataset_dir.is_dir() else None
-    received = "no such folder" if found is None else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
+    received = (
+        "no such folder"
+        if found is None
+        else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
+    )
     raise DataError(
-        f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or in {NESTED_ROOT}. "
-        f"Received: {received}. Set `dataset_dir` to the unpacked dataset, list your own recordings in {LIST_NAME}, "
-        "or write a dataset with `python simulate.py <task-id>`."
+        f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or"
+        f" in {NESTED_ROOT}. Received: {received}. Set `dataset_dir` to the unpacked dataset, list"
+        f" your own recordings in {LIST_NAME}, or write a dataset with `python simulate.py"
+        " <task-id>`."
     )
 
 
 def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) -> dict[str, Path]:
-    """Maps names without suffix to files of some suffixes, sorted; hidden files are ignored, others named in the log.
+    """Maps names without suffix to files of some suffixes, sorted; hidden files are ignored, others
+    named in the log.
 
     Raises:
         DataError: a name cannot be used, or two files differ in their suffix alone.
@@ -386,8 +464,9 @@ def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) 
     for entry in itertools.compress(entries, wanted):
         if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:
             raise DataError(
-                f"{folder} holds {entry.name!r}, whose name cannot be used, or is that of another file but for its "
-                "suffix. Expected: names of text in UTF-8, each once. Rename it, or move it away."
+                f"{folder} holds {entry.name!r}, whose name cannot be used, or is that of another"
+                " file but for its suffix. Expected: names of text in UTF-8, each once. Rename it,"
+                " or move it away."
             )
     return files
 
@@ -418,71 +497,101 @@ def _parse_rows(
 
 
 def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
-    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180, or 360 becomes 0."""
+    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180,
+    or 360 becomes 0."""
     if dataset.grid.goes_round:
         rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
     return Events.from_array(rows)
 
 
-def _refuse_backward(events: Events, lines: Sequence[int], number: int, source: str, dataset: DatasetConfig) -> None:
+def _refuse_backward(
+    events: Events, lines: Sequence[int], number: int, source: str, dataset: DatasetConfig
+) -> None:
     if dataset.strict:
         raise DataError(
-            f"{source}, line {lines[number]}: the event ends before it starts. Expected: start_time <= end_time. "
-            f"Received: start_time {events.onset_s[number]:g} s, end_time {events.offset_s[number]:g} s. Correct the "
-            "row, or leave such events out with --set dataset.strict=false."
+            f"{source}, line {lines[number]}: the event ends before it starts. Expected: start_time"
+            f" <= end_time. Received: start_time {events.onset_s[number]:g} s, end_time"
+            f" {events.offset_s[number]:g} s. Correct the row, or leave such events out with --set"
+            " dataset.strict=false."
         )
 
 
 def _read_text(path: Path) -> str:
     return read_text(
-        path, f"There is no metadata file {path}. Unpack the dataset again.", "Replace it by the dataset's."
+        path,
+        f"There is no metadata file {path}. Unpack the dataset again.",
+        "Replace it by the dataset's.",
     )
 
 
-def _parse_row(row: dict[str, str], where: str, index: dict[str, int], dataset: DatasetConfig) -> list[float]:
+def _parse_row(
+    row: dict[str, str], where: str, index: dict[str, int], dataset: DatasetConfig
+) -> list[float]:
     """Checks one row and returns it in the order of the attributes of `Events`."""
     name = row["sound_event_recording"]
     if name not in index:
         raise DataError(
-            f"{where}: unknown class {name[:80]!r}. Expected: one of {', '.join(index)}. Correct the row, or add the "
-            "class to `dataset.classes`."
+            f"{where}: unknown class {name[:80]!r}. Expected: one of {', '.join(index)}. Correct"
+            " the row, or add the class to `dataset.classes`."
         )
-    onset, offset = (_parse_number(row, column, where, lambda value: value >= 0) for column in COLUMNS[1:3])
+    onset, offset = (
+        _parse_number(row, column, where, lambda value: value >= 0) for column in COLUMNS[1:3]
+    )
     azimuth = _parse_angle(row, "azi", where, dataset.azimuth_range_deg, "azimuth_range_deg")
     elevation = _parse_angle(row, "ele", where, dataset.elevation_range_deg, "elevation_range_deg")
-    return [index[name], onset, offset, azimuth, elevation, _parse_number(row, "dist", where, lambda value: value >= 0)]
+    return [
+        index[name],
+        onset,
+        offset,
+        azimuth,
+        elevation,
+        _parse_number(row, "dist", where, lambda value: value >= 0),
+    ]
 
 
-def _parse_number(row: dict[str, str], column: str, where: str, accept: Callable[[float], bool]) -> float:
+def _parse_number(
+    row: dict[str, str], column: str, where: str, accept: Callable[[float], bool]
+) -> float:
     value = to_number(row[column])
     if value is None or not accept(value):
         raise DataError(
-            f"{where}: {column} is not usable. Expected: a number, not negative. Received: {row[column][:80]!r}."
-            f"{number_hint(row[column])} Correct the row."
+            f"{where}: {column} is not usable. Expected: a number, not negative. Received:"
+            f" {row[column][:80]!r}.{number_hint(row[column])} Correct the row."
         )
     return value
 
 
-def _parse_angle(row: dict[str, str], column: str, where: str, limits: tuple[float, float], setting: str) -> float:
+def _parse_angle(
+    row: dict[str, str], column: str, where: str, limits: tuple[float, float], setting: str
+) -> float:
     value = to_number(row[column])
     low, high = limits
     if value is None or not low - ANGLE_SLACK_DEG <= value <= high + ANGLE_SLACK_DEG:
         raise DataError(
-            f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g} degrees. Received: "
-            f"{row[column][:80]!r}.{number_hint(row[column])} Correct the row{_angle_remedy(value, limits, setting)}."
+            f"{where}: {column} is outside the dataset's range. Expected: {low:g} to {high:g}"
+            f" degrees. Received: {row[column][:80]!r}.{number_hint(row[column])} Correct the"
+            f" row{_angle_remedy(value, limits, setting)}."
         )
     return min(max(value, low), high)
 
 
 def _angle_remedy(value: float | None, limits: tuple[float, float], setting: str) -> str:
-    """Says what helps beside a correction: the same direction in the range's own degrees, or a range that holds it."""
+    """Says what helps beside a correction: the same direction in the range's own degrees, or a
+    range that holds it."""
     if value is None:
         return ""
     if setting == "elevation_range_deg":
-        return f", or widen `dataset.{setting}`" if abs(value) <= 90 else ": elevations are from -90 to 90 degrees"
+        return (
+            f", or widen `dataset.{setting}`"
+            if abs(value) <= 90
+            else ": elevations are from -90 to 90 degrees"
+        )
     same = [value + turn for turn in (-360.0, 360.0) if limits[0] <= value + turn <= limits[1]]
     written = f": {same[0]:g} degrees is the same direction" if same else ""
     wide = (0, 360) if value >= 0 else (-180, 180)
     fits = wide[0] <= value <= wide[1]
-    return written + (f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}" if fits else
-                      f", or look at `dataset.{setting}`")
+    return written + (
+        f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}"
+        if fits
+        else f", or look at `dataset.{setting}`"
+    )

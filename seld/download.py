@@ -1,4 +1,5 @@
-"""Where TAU Spatial Sound Events 2019 comes from: soundata knows its archives and their checksums."""
+"""Where TAU Spatial Sound Events 2019 comes from: soundata knows its archives and their
+checksums."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -39,8 +40,8 @@ def _parts(remote: Any) -> list[Any]:
 def _fetch(archives: Sequence[Sequence[Any]], folder: Path) -> None:
     """Downloads with soundata, which compares checksums, and unpacks without it.
 
-    Its own unpacking of split archives hands a list of arguments to a shell, which runs `zip` without any of them, so
-    that no joined archive comes out.
+    Its own unpacking of split archives hands a list of arguments to a shell, which runs `zip`
+    without any of them, so that no joined archive comes out.
     """
     for parts in archives:
         unpack_zip([_download(part, folder) for part in parts], folder)

@@ -1,4 +1,5 @@
-"""One run of a SELD task: every fold trained, tested and scored, with its submission files and figures."""
+"""One run of a SELD task: every fold trained, tested and scored, with its submission files and
+figures."""
 
 import logging
 import math
@@ -39,7 +40,14 @@ from seld.figures import channel_titles, features_figure, learning_panels, recor
 from seld.labels import rows_on_circle
 from seld.lengths import frames_of_recordings
 from seld.metrics import DEFINITIONS, reference_for
-from seld.preconditions import batch_problem, described, fold_problems, off_grid_events, off_grid_problem, refuse
+from seld.preconditions import (
+    batch_problem,
+    described,
+    fold_problems,
+    off_grid_events,
+    off_grid_problem,
+    refuse,
+)
 from seld.score import ScoredRecording, score_report
 from seld.submission import SUBMISSIONS, read_submission, write_submission
 from seld.validation import ValidationScorer, detects_only
@@ -66,7 +74,8 @@ class Experiment:
 
     @classmethod
     def prepare(cls, task: TaskConfig) -> "Experiment":
-        """Loads the system and checks that network, features and losses fit together, before any work.
+        """Loads the system and checks that network, features and losses fit together, before any
+        work.
 
         Raises:
             ConfigError: they do not.
@@ -83,7 +92,8 @@ class Experiment:
         return frontend_of(self.task.features, dataset.sample_rate_hz, dataset.channels)
 
     def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
+        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
+        free, to outputs."""
         shape = (None, *feature_shape(self.task.features, self.task.dataset.channels))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
@@ -95,17 +105,28 @@ class Experiment:
             folder: the run's directory.
 
         Returns:
-            The table of scores over all folds, as text; also written to `scores.txt` and `scores.json`.
+            The table of scores over all folds, as text; also written to `scores.txt` and
+            `scores.json`.
         """
         refuse(stored_problems(self.task, stores))
         members = stored_members(stores)
-        source_groups.refuse(source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir)))
+        source_groups.refuse(
+            source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir))
+        )
         if members:
-            counts = ", ".join(f"split {split} {len(groups)}" for split, groups in sorted(members.items()))
-            logger.info("Groups of recordings of one source: %s; none is in two parts of a fold.", counts)
+            counts = ", ".join(
+                f"split {split} {len(groups)}" for split, groups in sorted(members.items())
+            )
+            logger.info(
+                "Groups of recordings of one source: %s; none is in two parts of a fold.", counts
+            )
         scored: Scored = {}
         for fold in self.task.folds:
-            logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *map(list, _splits(fold)))
+            logger.info(
+                "Fold %s: train on %s, validate on %s, test on %s.",
+                fold.name,
+                *map(list, _splits(fold)),
+            )
             of_fold = self.run_fold(fold, stores, folder / fold.name)
             for part, recordings in of_fold.items():
                 scored.setdefault(part, []).extend(recordings)
@@ -117,8 +138,8 @@ class Experiment:
         """Trains one fold and predicts its test recordings.
 
         Returns:
-            Labels and predictions of the labelled test recordings, by part of the system (see `Stage.part_of`); those
-            without labels only get submission files.
+            Labels and predictions of the labelled test recordings, by part of the system (see
+            `Stage.part_of`); those without labels only get submission files.
         """
         stages = self.system.stages(self.task)
         for name in stages_to_redo(stages, self.task.overwrite):
@@ -128,16 +149,22 @@ class Experiment:
         for part, members in parts(stages).items():
             trained: list[Trained] = []
             for stage in members:
-                trained.append((stage, self._train(stage, trained, fold, stores, folder / stage.name)))
+                trained.append(
+                    (stage, self._train(stage, trained, fold, stores, folder / stage.name))
+                )
             place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
             scored[part] = self._test(trained, test, self._statistics(fold, stores)[0], place)
         self._draw_examples(test, folder)
         return scored
 
-    def decode(self, prediction: Prediction, stage: Stage, n_frames: int | None = None) -> np.ndarray:
-        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of the labels.
+    def decode(
+        self, prediction: Prediction, stage: Stage, n_frames: int | None = None
+    ) -> np.ndarray:
+        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of
+        the labels.
 
-        Directions that are learned without a stage for detection are those of the truly active classes.
+        Directions that are learned without a stage for detection are those of the truly active
+        classes.
 
         Args:
             prediction: outputs of a recording.
@@ -152,8 +179,11 @@ class Experiment:
             outputs = {**outputs, "sed": np.maximum(prediction.targets["sed"], 0.0)}
         return self.rows(outputs, n_frames, hop_ratio)
 
-    def rows(self, outputs: Mapping[str, np.ndarray], n_frames: int, hop_ratio: float) -> np.ndarray:
-        """Turns outputs into rows (n, 4) of so many label frames, with azimuths as the dataset writes them."""
+    def rows(
+        self, outputs: Mapping[str, np.ndarray], n_frames: int, hop_ratio: float
+    ) -> np.ndarray:
+        """Turns outputs into rows (n, 4) of so many label frames, with azimuths as the dataset
+        writes them."""
         rows = self.system.decode(
             outputs,
             network=self.network,
@@ -164,11 +194,17 @@ class Experiment:
         return rows_on_circle(rows, self.task.dataset.grid)
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
-        """The score of the validation recordings that chooses a stage's model, and "min" or "max"."""
+        """The score of the validation recordings that chooses a stage's model, and "min" or
+        "max"."""
         return f"val_{'sed' if detects_only(stage) else 'seld'}_error", "min"
 
     def _train(
-        self, stage: Stage, before: Sequence[Trained], fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path
+        self,
+        stage: Stage,
+        before: Sequence[Trained],
+        fold: FoldConfig,
+        stores: Sequence[FeatureStore],
+        folder: Path,
     ) -> keras.Model:
         task, features = self.task, self.task.features
         augmented = task.training.augmentation == "foa_rotation"
@@ -186,18 +222,28 @@ class Experiment:
         )
         answers = Answers(before, lambda: data.sets.current.values())
         monitor, mode = self.decisive_score(stage)
-        frames = {name: count for store in stores for name, count in frames_of_recordings(store, task.dataset).items()}
+        frames = {
+            name: count
+            for store in stores
+            for name, count in frames_of_recordings(store, task.dataset).items()
+        }
         new_scorer = partial(ValidationScorer, task, stage, answers, self.decode, frames)
         goal = Goal(monitor, mode, new_scorer, learning_panels(monitor))
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
-        return train_stage(stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before))
+        return train_stage(
+            stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before)
+        )
 
     def _transforms(self) -> ChannelTransforms:
         features, grid = self.task.features, self.task.dataset.grid
-        return foa_transforms(AUDIO if features.on_device else features.kind, grid.lowest_azimuth_deg)
+        return foa_transforms(
+            AUDIO if features.on_device else features.kind, grid.lowest_azimuth_deg
+        )
 
-    def _statistics(self, fold: FoldConfig, stores: Sequence[FeatureStore]) -> tuple[np.ndarray, np.ndarray]:
+    def _statistics(
+        self, fold: FoldConfig, stores: Sequence[FeatureStore]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation (F, C) of the features that the fold learns from."""
         train, features = Selection.among(stores, fold.train), self.task.features
         groups = None if features.scaler_splits == "all" else train.groups
@@ -229,7 +275,9 @@ class Experiment:
                 path = folder / f"{prediction.name}.csv"
                 frames = n_frames[prediction.name]
                 write_submission(path, self.decode(answers.joined(prediction), stage, frames))
-                if prediction.labelled:  # scored from the file, so that the file alone gives the same table
+                if (
+                    prediction.labelled
+                ):  # scored from the file, so that the file alone gives the same table
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
                     place = place_of(test.store, prediction.name, task.dataset.mode)
@@ -239,15 +287,21 @@ class Experiment:
     def _report(self, scored: Scored, folder: Path) -> str:
         (_, main), *others = scored.items()
         if not main:
-            return f"The test recordings have no labels: there is nothing to score. Predictions are in {folder}/."
-        report = score_report(main, self.task.dataset, published=self.task.published, compared=dict(others))
+            return (
+                "The test recordings have no labels: there is nothing to score. Predictions are in"
+                f" {folder}/."
+            )
+        report = score_report(
+            main, self.task.dataset, published=self.task.published, compared=dict(others)
+        )
         report = replace(report, notes=(*report.notes, *self.task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
         write_text(folder / "scores.txt", report.to_text() + "\n")
         return report.to_text()
 
     def _draw_examples(self, test: Selection, folder: Path) -> None:
-        """Draws the first test recording without overlapping events and the first with, as far as is known."""
+        """Draws the first test recording without overlapping events and the first with, as far as
+        is known."""
         overlaps: dict[int | None, str] = {}
         for name in test.recording_names:
             overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
@@ -256,7 +310,10 @@ class Experiment:
             n_frames = frames_of_recordings(test.store, self.task.dataset)[name]
             record["features"] = self._heard(features_of(record, self.frontend), n_frames)
             suffix = f"_overlap{overlap}" if number else ""
-            save_figure(self._example_figure(record, n_frames, folder / SUBMISSIONS), folder / f"recording{suffix}.png")
+            save_figure(
+                self._example_figure(record, n_frames, folder / SUBMISSIONS),
+                folder / f"recording{suffix}.png",
+            )
             if not number:
                 titles = channel_titles(self.task.features, self.task.dataset)
                 figure = features_figure(record["features"], titles, self.task.features.hop_s, name)
@@ -265,9 +322,13 @@ class Experiment:
     def _heard(self, features: np.ndarray, n_frames: int) -> np.ndarray:
         """The features (T, F, C) of a recording without those that fill it up."""
         task = self.task
-        return features[: math.ceil(n_frames * task.dataset.label_hop_s / task.features.hop_s - 1e-6)]
+        return features[
+            : math.ceil(n_frames * task.dataset.label_hop_s / task.features.hop_s - 1e-6)
+        ]
 
-    def _example_figure(self, record: Mapping[str, Any], n_frames: int, submissions: Path) -> Figure:
+    def _example_figure(
+        self, record: Mapping[str, Any], n_frames: int, submissions: Path
+    ) -> Figure:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
         reference = reference_for("corrected", events, n_frames, task.dataset.label_hop_s)
@@ -286,7 +347,8 @@ class Experiment:
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:
     """Says what training or scores of any fold would stop at, before the first one costs hours.
 
-    What `seld.preconditions` asks of a dataset is asked of its features here: they may be of an earlier request.
+    What `seld.preconditions` asks of a dataset is asked of its features here: they may be of an
+    earlier request.
     """
     frames, labelled = dict[int, list[int]](), set[int]()
     off_grid: list[tuple[str, int]] = []
@@ -299,27 +361,36 @@ def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[st
                 events = Events.from_array(arrays["events"])
                 off = off_grid_events(events, task.dataset)
                 if off.size:
-                    off_grid.append((f"{name}, event {off[0] + 1}: {described(events, off[0])}", off.size))
+                    off_grid.append(
+                        (f"{name}, event {off[0] + 1}: {described(events, off[0])}", off.size)
+                    )
     found = [
         each
         for fold in task.folds
-        for each in fold_problems(fold, frames, labelled, task.set_names) or batch_problem(task, fold, frames)
+        for each in fold_problems(fold, frames, labelled, task.set_names)
+        or batch_problem(task, fold, frames)
     ]
-    return found + (off_grid_problem(off_grid, task.dataset) if DEFINITIONS[task.scoring.scorer].on_grid else [])
+    return found + (
+        off_grid_problem(off_grid, task.dataset) if DEFINITIONS[task.scoring.scorer].on_grid else []
+    )
 
 
 def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
-    """Checks that settings of single stages name stages that the system knows, whether this task trains them or not.
+    """Checks that settings of single stages name stages that the system knows, whether this task
+    trains them or not.
 
     Raises:
         ConfigError: one does not.
     """
-    for key, named in (("stage_epochs", training.stage_epochs), ("start_from", training.start_from)):
+    for key, named in (
+        ("stage_epochs", training.stage_epochs),
+        ("start_from", training.start_from),
+    ):
         unknown = [name for name in named if name not in known]
         if unknown:
             raise ConfigError(
-                f"`training.{key}` names stages that the system has not. Expected: some of {', '.join(known)}. "
-                f"Received: {', '.join(unknown)}."
+                f"`training.{key}` names stages that the system has not. Expected: some of"
+                f" {', '.join(known)}. Received: {', '.join(unknown)}."
             )
 
 

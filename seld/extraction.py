@@ -59,7 +59,8 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the recording in `item.payload`, and features in any case.
+        """Returns the arrays of `example_schema` for the recording in `item.payload`, and features
+        in any case.
 
         Raises:
             DataError: recording or metadata cannot be used.
@@ -69,14 +70,23 @@ class ExampleMaker:
         dataset = self.dataset
         audio = read_audio(recording.audio_path, dataset.sample_rate_hz, dataset.channels)
         if dataset.skip_silent and not audio.any():
-            raise SilentRecordingError(f"{recording.audio_path} is silent: all of its samples are zero.")
+            raise SilentRecordingError(
+                f"{recording.audio_path} is silent: all of its samples are zero."
+            )
         inputs = self._inputs(audio)
         labelled = recording.metadata_path is not None
         events = _no_events()
         if recording.metadata_path is not None:
-            events = read_labels(recording.metadata_path, dataset, len(audio) / dataset.sample_rate_hz)
-        rule, hop_s = self.features.label_rule, self.features.hop_s  # scores make their own reference from the events
-        labels = regression_labels(events, len(inputs["features"]), hop_s, dataset.n_classes, rule)  # (T, K) each
+            events = read_labels(
+                recording.metadata_path, dataset, len(audio) / dataset.sample_rate_hz
+            )
+        rule, hop_s = (
+            self.features.label_rule,
+            self.features.hop_s,
+        )  # scores make their own reference from the events
+        labels = regression_labels(
+            events, len(inputs["features"]), hop_s, dataset.n_classes, rule
+        )  # (T, K) each
         return {
             **inputs,
             **labels,
@@ -105,40 +115,51 @@ def run(
 ) -> list[FeatureStore]:
     """Extracts the features of whole sets; what is finished is not done twice.
 
-    With `dataset.skip_silent`, recordings of zeros alone are left out; the log and `FeatureStore.skipped` list them.
+    With `dataset.skip_silent`, recordings of zeros alone are left out; the log and
+    `FeatureStore.skipped` list them.
 
     Args:
         task: the task's settings.
         set_names: "dev", "eval" or both.
         overwrite: make all shards anew.
         progress: show a bar for each set.
-        whole_task: refuse a dataset that the task's folds or scores would stop at later, before any work.
+        whole_task: refuse a dataset that the task's folds or scores would stop at later, before any
+            work.
 
     Returns:
         One store for each set.
 
     Raises:
         ConfigError: settings that cannot stand together.
-        DataError: recordings, metadata or shards that cannot be used, see `common.extraction.extract`; before any
-            work, what training or scores would stop at, see `seld.preconditions`.
+        DataError: recordings, metadata or shards that cannot be used, see
+            `common.extraction.extract`; before any work, what training or scores would stop at, see
+            `seld.preconditions`.
     """
     check_settings(task.dataset, task.features)
     check_finished(Path(task.dataset_dir))
-    sets = {name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names}
+    sets = {
+        name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names
+    }
     if whole_task and isinstance(task, TaskConfig):
         check_sets(task, sets)
         recordings = [each for members in sets.values() for each in members]
         groups = group_members((each.split, each.name, each.group) for each in recordings)
-        source_groups.refuse(source_groups.fold_problems(task.folds, groups, str(task.dataset_dir / LIST_NAME)))
-    return [_run_set(task, name, recordings, overwrite, progress) for name, recordings in sets.items()]
+        source_groups.refuse(
+            source_groups.fold_problems(task.folds, groups, str(task.dataset_dir / LIST_NAME))
+        )
+    return [
+        _run_set(task, name, recordings, overwrite, progress) for name, recordings in sets.items()
+    ]
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of a set, and compares them with its recordings where these are at hand.
+    """Opens the finished features of a set, and compares them with its recordings where these are
+    at hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
-            recordings, labels or splits, see `common.sources.checked_store`.
+        DataError: they are missing, not finished, damaged or of other settings, see
+            `FeatureStore.open`; or of other recordings, labels or splits, see
+            `common.sources.checked_store`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
     lengths.complete(store, Path(task.dataset_dir), task.dataset, set_name)
@@ -151,7 +172,8 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
 
 
 def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
-    """Says where a recording belongs: as `recordings.csv` told when it was extracted, or else as its name does.
+    """Says where a recording belongs: as `recordings.csv` told when it was extracted, or else as
+    its name does.
 
     Args:
         store: what it was extracted into.
@@ -171,19 +193,27 @@ def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
     """By split, one recording of each group that was told when they were extracted."""
     facts = {name: known for store in stores for name, known in store.facts.items()}
     return group_members(
-        (known["split"], name, known.get(lengths.GROUP)) for name, known in facts.items() if "split" in known
+        (known["split"], name, known.get(lengths.GROUP))
+        for name, known in facts.items()
+        if "split" in known
     )
 
 
 def store_folder(task: ExtractionTask, set_name: str) -> Path:
     """Folder of the shards of a set."""
-    return Path(task.feature_dir) / f"{task.dataset.format}_{set_name}_{task.features.kind}{task.features.store_suffix}"
+    return (
+        Path(task.feature_dir)
+        / f"{task.dataset.format}_{set_name}_{task.features.kind}{task.features.store_suffix}"
+    )
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:
-    """All that the shards depend on; not what only changes how they are read, nor where they are."""
+    """All that the shards depend on; not what only changes how they are read, nor where they
+    are."""
     dataset = task.dataset
-    only_if_set = {"skip_silent": True} if dataset.skip_silent else {}  # stores of other tasks stay as they are
+    only_if_set = (
+        {"skip_silent": True} if dataset.skip_silent else {}
+    )  # stores of other tasks stay as they are
     return {
         "form": _FORM,
         "label_rule": task.features.label_rule,
@@ -202,11 +232,17 @@ def store_settings(task: ExtractionTask) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one recording: features or audio, labels at the hop of the features, events, if it has labels."""
-    n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz, dataset.channels)
+    """The arrays of one recording: features or audio, labels at the hop of the features, events, if
+    it has labels."""
+    n_classes, frontend = (
+        len(dataset.classes),
+        frontend_of(features, dataset.sample_rate_hz, dataset.channels),
+    )
     return ExampleSchema(
         {
-            **extraction.input_specs(frontend, features.stored_dtype, feature_shape(features, dataset.channels)),
+            **extraction.input_specs(
+                frontend, features.stored_dtype, feature_shape(features, dataset.channels)
+            ),
             "activity": ArraySpec("uint8", (None, n_classes)),
             "azimuth_deg": ArraySpec("int16", (None, n_classes)),
             "elevation_deg": ArraySpec("int16", (None, n_classes)),
@@ -217,7 +253,11 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
 
 
 def _run_set(
-    task: ExtractionTask, set_name: str, recordings: Sequence[Recording], overwrite: bool, progress: bool
+    task: ExtractionTask,
+    set_name: str,
+    recordings: Sequence[Recording],
+    overwrite: bool,
+    progress: bool,
 ) -> FeatureStore:
     facts, rate_hz = lengths.facts_of(recordings), task.dataset.sample_rate_hz
     known = [lengths.known_samples(each) for each in facts.values()]
@@ -256,7 +296,9 @@ def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction
 def _item(recording: Recording, facts: Mapping[str, int | str | None]) -> extraction.Item:
     labels = (recording.metadata_path,) if recording.metadata_path else ()
     sources = (recording.audio_path, *labels)
-    return extraction.Item(recording.name, str(recording.split), sources, recording, facts=facts, labels=labels)
+    return extraction.Item(
+        recording.name, str(recording.split), sources, recording, facts=facts, labels=labels
+    )
 
 
 def _no_events() -> Events:

@@ -1,4 +1,5 @@
-"""Figures of SELD: a recording with its reference and estimate, the distribution of a dataset, learning curves.
+"""Figures of SELD: a recording with its reference and estimate, the distribution of a dataset,
+learning curves.
 
 python -m seld.figures recording WAV --reference CSV --estimate CSV --out PNG
 python -m seld.figures dataset METADATA_DIR --out DIR
@@ -36,7 +37,8 @@ from seld.submission import read_submission
 logger = logging.getLogger(__name__)
 DYNAMIC_RANGE_DB = 80.0  # shown below the loudest point of a spectrogram
 
-# Names as the score callback writes them into the history, what the legend says, and the scale of the curve.
+# Names as the score callback writes them into the history, what the legend says, and the scale of
+# the curve.
 _LEARNING_SCORES = (
     ("er", "error rate", 1.0),
     ("f", "F-score", 1.0),
@@ -83,7 +85,8 @@ LEARNING_PANELS = (
 
 
 def learning_panels(monitor: str) -> tuple[Panel, ...]:
-    """The panels of a training whose best epoch has the lowest value of `monitor`, e.g. "val_seld_error"."""
+    """The panels of a training whose best epoch has the lowest value of `monitor`, e.g.
+    "val_seld_error"."""
     losses, scores, directions = LEARNING_PANELS
     return losses, replace(scores, best=monitor), directions
 
@@ -105,26 +108,34 @@ def recording_figure(
     has_directions: bool = True,
     grid: AngleGrid | None = None,
 ) -> Figure:
-    """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and estimate.
+    """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and
+    estimate.
 
     Args:
         spectrogram_db: (T, F), dB.
-        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None without labels.
+        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None without
+            labels.
         estimate: rows (m, 4).
         classes: names of the K classes.
         hop_s: time from one frame to the next, in seconds; of the rows.
         title: above the figure, usually the name of the recording.
         spectrogram_hop_s: of the spectrogram; None: that of the rows.
-        highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz; None: bands.
-        angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows need it.
+        highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz;
+            None: bands.
+        angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows
+            need it.
         has_directions: whether azimuths and elevations are drawn.
-        grid: directions of the dataset: azimuths are drawn on its circle, and as much of it is shown; None: as they
-            are.
+        grid: directions of the dataset: azimuths are drawn on its circle, and as much of it is
+            shown; None: as they are.
 
     Returns:
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
-    columns = {"Estimate": estimate} if reference is None else {"Reference": reference, "Estimate": estimate}
+    columns = (
+        {"Estimate": estimate}
+        if reference is None
+        else {"Reference": reference, "Estimate": estimate}
+    )
     if grid is not None:
         columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
         angle_limits_deg = azimuth_limits(grid), angle_limits_deg[1]
@@ -136,16 +147,27 @@ def recording_figure(
     top = figure.add_subplot(layout[0, :])
     draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
     limits = [
-        _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()]) for i in range(len(quantities))
+        _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()])
+        for i in range(len(quantities))
     ]
     for column, (name, rows) in enumerate(columns.items()):
-        axes = [figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))]
+        axes = [
+            figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))
+        ]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
         for part, quantity in enumerate(quantities):
-            draw_angles(axes[1 + part], rows[:, [0, 1, 2 + part]], len(classes), hop_s, f"{name}: {quantity}")
+            draw_angles(
+                axes[1 + part],
+                rows[:, [0, 1, 2 + part]],
+                len(classes),
+                hop_s,
+                f"{name}: {quantity}",
+            )
             axes[1 + part].set_ylim(*limits[part])
             axes[1 + part].set_ylabel(f"{quantity} / °", fontsize=9)
-            axes[1 + part].yaxis.set_major_locator(MultipleLocator(90 if quantity == "azimuth" else 20))
+            axes[1 + part].yaxis.set_major_locator(
+                MultipleLocator(90 if quantity == "azimuth" else 20)
+            )
         axes[-1].set_xlabel("time / s", fontsize=9)
     top.set_xlim(0, duration_s)
     _class_legend(figure, list(columns.values()), classes)
@@ -155,9 +177,16 @@ def recording_figure(
 def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
     """Says what each channel of the features is, and its unit."""
     n_channels = dataset.channels
-    names = list("WYZX") if dataset.format == "foa" and n_channels == 4 else [f"mic {n + 1}" for n in range(n_channels)]
+    names = (
+        list("WYZX")
+        if dataset.format == "foa" and n_channels == 4
+        else [f"mic {n + 1}" for n in range(n_channels)]
+    )
     if features.kind == "magnitude_phase":
-        return [*(f"{name}, magnitude" for name in names), *(f"{name}, phase / rad" for name in names)]
+        return [
+            *(f"{name}, magnitude" for name in names),
+            *(f"{name}, phase / rad" for name in names),
+        ]
     levels = [f"{name}, level / dB" for name in names]
     if features.kind == "logmel_intensity":
         return [*levels, *(f"intensity along {axis}" for axis in "xyz")]
@@ -165,7 +194,9 @@ def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]
     return [*levels, *(pairs if features.kind == "logmel_gcc" else [])]
 
 
-def features_figure(features: np.ndarray, titles: Sequence[str], hop_s: float, title: str) -> Figure:
+def features_figure(
+    features: np.ndarray, titles: Sequence[str], hop_s: float, title: str
+) -> Figure:
     """Draws what a network sees of a recording: one image for each channel.
 
     Args:
@@ -183,9 +214,15 @@ def features_figure(features: np.ndarray, titles: Sequence[str], hop_s: float, t
         channel = features[..., number].astype(np.float32).T  # (F, T)
         low, high = np.percentile(channel, [1.0, 99.0])
         image = axes.imshow(
-            channel, origin="lower", aspect="auto", extent=(0.0, duration_s, 0.0, len(channel)), vmin=low, vmax=high,
-            cmap="magma", interpolation="antialiased",
-        )  # fmt: skip
+            channel,
+            origin="lower",
+            aspect="auto",
+            extent=(0.0, duration_s, 0.0, len(channel)),
+            vmin=low,
+            vmax=high,
+            cmap="magma",
+            interpolation="antialiased",
+        )
         figure.colorbar(image, ax=axes, pad=0.01, fraction=0.04).ax.tick_params(labelsize=7)
         axes.set_title(channel_title, fontsize=9, loc="left")
         axes.tick_params(labelsize=7)
@@ -194,7 +231,9 @@ def features_figure(features: np.ndarray, titles: Sequence[str], hop_s: float, t
     return figure
 
 
-def draw_spectrogram(axes: Axes, spectrogram_db: np.ndarray, duration_s: float, highest_hz: float | None) -> None:
+def draw_spectrogram(
+    axes: Axes, spectrogram_db: np.ndarray, duration_s: float, highest_hz: float | None
+) -> None:
     """Draws (T, F) in dB with its colour bar, down to 80 dB below the loudest point."""
     top = len(spectrogram_db.T) if highest_hz is None else highest_hz / 1000.0
     finite = spectrogram_db[np.isfinite(spectrogram_db)]
@@ -209,17 +248,23 @@ def draw_spectrogram(axes: Axes, spectrogram_db: np.ndarray, duration_s: float, 
         cmap="magma",
         interpolation="antialiased",
     )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("level / dB", fontsize=9)
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
+        "level / dB", fontsize=9
+    )
     axes.set_title("Spectrogram, first channel", fontsize=10, loc="left")
     axes.set_ylabel("band" if highest_hz is None else "frequency / kHz", fontsize=9)
     axes.tick_params(labelsize=8)
 
 
-def draw_activity(axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str) -> None:
+def draw_activity(
+    axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str
+) -> None:
     """Draws one bar per event and class, classes from top to bottom."""
     colours = class_colours(len(classes))
     for k, first, end in runs(rows):
-        axes.barh(k, (end - first) * hop_s, left=first * hop_s, height=0.7, color=colours[k], linewidth=0)
+        axes.barh(
+            k, (end - first) * hop_s, left=first * hop_s, height=0.7, color=colours[k], linewidth=0
+        )
     axes.set_yticks(np.arange(len(classes)), classes)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_title(title, fontsize=10, loc="left")
@@ -235,7 +280,8 @@ def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, titl
 
 
 def shown_rows(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of rows (n, 4) onto the circle that is drawn; on the published grid, too."""
+    """Brings the azimuths of rows (n, 4) onto the circle that is drawn; on the published grid,
+    too."""
     return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
 
 
@@ -258,7 +304,10 @@ def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
         return []
     breaks = np.flatnonzero((np.diff(active[:, 0]) != 0) | (np.diff(active[:, 1]) != 1)) + 1
     first, last = np.concatenate([[0], breaks]), np.concatenate([breaks, [len(active)]]) - 1
-    return [(int(active[i, 0]), int(active[i, 1]), int(active[j, 1]) + 1) for i, j in zip(first, last, strict=True)]
+    return [
+        (int(active[i, 0]), int(active[i, 1]), int(active[j, 1]) + 1)
+        for i, j in zip(first, last, strict=True)
+    ]
 
 
 def _widened(limits: tuple[float, float], values: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -271,12 +320,18 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
     """Lists the classes that appear, below all axes."""
     used = np.unique(np.concatenate([rows[:, 1] for rows in tables])).astype(np.int64)
     colours = class_colours(len(classes))
-    marks = [Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used]
+    marks = [
+        Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used
+    ]
     if marks:
-        entry_inch = 0.57 + 0.1 * max(len(classes[k]) for k in used)  # as if all letters were as broad as a w
+        entry_inch = 0.57 + 0.1 * max(
+            len(classes[k]) for k in used
+        )  # as if all letters were as broad as a w
         n_rows = math.ceil(len(marks) / max(1, int(figure.get_figwidth() / entry_inch)))
         columns = math.ceil(len(marks) / n_rows)
-        figure.legend(handles=marks, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
+        figure.legend(
+            handles=marks, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False
+        )
 
 
 # A dataset
@@ -294,15 +349,18 @@ def dataset_figures(
         events: events of each recording by its name.
         rooms: room of each recording; None where it is not known.
         dataset: classes, ranges of angles, label hop and length of recordings.
-        n_frames: label frames of each recording; those that are missing are as long as `dataset.recording_s`.
+        n_frames: label frames of each recording; those that are missing are as long as
+            `dataset.recording_s`.
 
     Returns:
-        "classes": number and length of the events of each class; "overlap": events at the same time, in all and of
-        the same class; "directions": azimuths and elevations per room.
+        "classes": number and length of the events of each class; "overlap": events at the same
+        time, in all and of the same class; "directions": azimuths and elevations per room.
     """
     return {
         "classes": classes_figure(list(events.values()), dataset.classes),
-        "overlap": overlap_figure(list(events.values()), dataset, [(n_frames or {}).get(name) for name in events]),
+        "overlap": overlap_figure(
+            list(events.values()), dataset, [(n_frames or {}).get(name) for name in events]
+        ),
         "directions": directions_figure(events, rooms, dataset),
     }
 
@@ -312,16 +370,24 @@ def classes_figure(events: Sequence[Events], classes: Sequence[str]) -> Figure:
     index = np.concatenate([each.class_index for each in events])
     length_s = np.concatenate([each.offset_s - each.onset_s for each in events])
     colours, places = class_colours(len(classes)), np.arange(len(classes))
-    figure = new_figure(11, 0.9 + 0.36 * len(classes), f"{len(index)} events in {len(events)} recordings")
+    figure = new_figure(
+        11, 0.9 + 0.36 * len(classes), f"{len(index)} events in {len(events)} recordings"
+    )
     counts, lengths = figure.subplots(1, 2, sharey=True)
     bars = counts.barh(places, np.bincount(index, minlength=len(classes)), color=colours)
     counts.bar_label(bars, padding=3, fontsize=8)
     counts.margins(x=0.12)
     counts.set_xlabel("number of events", fontsize=9)
     boxes = lengths.boxplot(
-        [length_s[index == k] for k in places], positions=places, orientation="horizontal", widths=0.6,
-        patch_artist=True, whis=(5, 95), flierprops={"markersize": 2}, medianprops={"color": "black"},
-    )  # fmt: skip
+        [length_s[index == k] for k in places],
+        positions=places,
+        orientation="horizontal",
+        widths=0.6,
+        patch_artist=True,
+        whis=(5, 95),
+        flierprops={"markersize": 2},
+        medianprops={"color": "black"},
+    )
     for box, colour in zip(boxes["boxes"], colours, strict=True):
         box.set_facecolor(colour)
     lengths.set_xlabel("length / s (box: quartiles, whiskers: 5 % and 95 %)", fontsize=9)
@@ -343,8 +409,9 @@ def overlap_shares(
         n_frames: label frames of each recording; None: as long as `dataset.recording_s`.
 
     Returns:
-        The share of frames with 0, 1, 2, ... events, (most + 1,); the active frames of each class, (K,); and those
-        of them in which two events or more of that class sound, (K,). Frames are half-open.
+        The share of frames with 0, 1, 2, ... events, (most + 1,); the active frames of each class,
+        (K,); and those of them in which two events or more of that class sound, (K,). Frames are
+        half-open.
     """
     frames_by_number = np.zeros(1, dtype=np.int64)
     active, doubled = np.zeros(dataset.n_classes, np.int64), np.zeros(dataset.n_classes, np.int64)
@@ -367,7 +434,8 @@ def overlap_shares(
 def overlap_figure(
     events: Sequence[Events], dataset: DatasetConfig, n_frames: Sequence[int | None] | None = None
 ) -> Figure:
-    """Draws how many events sound at once, and how often two of one class do: one of them is lost in training."""
+    """Draws how many events sound at once, and how often two of one class do: one of them is lost
+    in training."""
     shares, active, doubled = overlap_shares(events, dataset, n_frames)
     figure = new_figure(11, 0.9 + 0.36 * dataset.n_classes, "Events at the same time")
     left, right = figure.subplots(1, 2)
@@ -383,13 +451,17 @@ def overlap_figure(
     right.set_yticks(np.arange(dataset.n_classes), dataset.classes)
     right.invert_yaxis()
     right.margins(x=0.12)
-    right.set_xlabel("frames with two or more events of the class, of its active frames / %", fontsize=9)
+    right.set_xlabel(
+        "frames with two or more events of the class, of its active frames / %", fontsize=9
+    )
     for axes in (left, right):
         tidy(axes)
     return figure
 
 
-def directions_figure(events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig) -> Figure:
+def directions_figure(
+    events: Mapping[str, Events], rooms: Mapping[str, int | None], dataset: DatasetConfig
+) -> Figure:
     """Draws the number of events per azimuth and elevation, one row of axes per room."""
     known = sorted({rooms[name] for name in events}, key=lambda room: (room is None, room))
     figure = new_figure(11, 0.8 + 1.5 * len(known), "Directions of the events")
@@ -428,13 +500,16 @@ def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
     """
     audio = read_audio(path, dataset.sample_rate_hz, dataset.channels)
     hop_samples = _hop_samples(dataset)
-    n_fft = 2 ** math.ceil(math.log2(2 * hop_samples))  # windows of two hops, as the features' standard
+    n_fft = 2 ** math.ceil(
+        math.log2(2 * hop_samples)
+    )  # windows of two hops, as the features' standard
     spectra = stft(audio[:, :1], 2 * hop_samples, n_fft, hop_samples)[..., 0]  # (T, F)
     return decibels(np.abs(spectra) ** 2)
 
 
 def _hop_samples(dataset: DatasetConfig) -> int:
-    """The label hop in whole samples, which at some rates it is not: the time axis of a spectrogram follows these."""
+    """The label hop in whole samples, which at some rates it is not: the time axis of a spectrogram
+    follows these."""
     return max(1, round(dataset.label_hop_s * dataset.sample_rate_hz))
 
 
@@ -448,14 +523,19 @@ def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarr
         with path.open(encoding="utf-8", errors="replace") as file:
             header = file.readline()
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}. Give a metadata or a submission file.") from error
+        raise DataError(
+            f"Cannot read {path}: {error.strerror}. Give a metadata or a submission file."
+        ) from error
     if COLUMNS[0] not in header:
         return read_submission(path, dataset.n_classes)
     return reference_rows(read_events(path, dataset, duration_s), None, dataset.label_hop_s)
 
 
-def read_metadata(folder: Path, dataset: DatasetConfig) -> tuple[dict[str, Events], dict[str, int | None]]:
-    """Reads the metadata files of a folder, or of a dataset with a `recordings.csv`: events and rooms by recording.
+def read_metadata(
+    folder: Path, dataset: DatasetConfig
+) -> tuple[dict[str, Events], dict[str, int | None]]:
+    """Reads the metadata files of a folder, or of a dataset with a `recordings.csv`: events and
+    rooms by recording.
 
     Raises:
         DataError: there is no file, or one cannot be used.
@@ -468,13 +548,20 @@ def read_metadata(folder: Path, dataset: DatasetConfig) -> tuple[dict[str, Event
         paths = {path.stem: path for path in sorted(folder.glob("*.csv"))}
         rooms = {name: parse_name(name, "eval").room for name in paths}
     if not paths:
-        raise DataError(f"No metadata in {folder}. Expected: a folder of .csv files, e.g. <dataset_dir>/metadata_dev.")
-    return {name: read_events(path, dataset, dataset.recording_s) for name, path in paths.items()}, rooms
+        raise DataError(
+            f"No metadata in {folder}. Expected: a folder of .csv files, e.g."
+            " <dataset_dir>/metadata_dev."
+        )
+    return {
+        name: read_events(path, dataset, dataset.recording_s) for name, path in paths.items()
+    }, rooms
 
 
 def read_lengths(folder: Path, names: Iterable[str], dataset: DatasetConfig) -> dict[str, int]:
     """Label frames of the recordings of metadata files, of those whose sounds are there."""
-    found = {name: seconds_of(path) for name, path in sounds_of(folder, names, dataset.format).items()}
+    found = {
+        name: seconds_of(path) for name, path in sounds_of(folder, names, dataset.format).items()
+    }
     return {name: dataset.frames_of(length) for name, length in found.items() if length is not None}
 
 
@@ -493,9 +580,14 @@ def _run(arguments: Sequence[str]) -> None:
             save_figure(figure, options.out / f"{name}.png")
             logger.info("Wrote %s.", options.out / f"{name}.png")
         return
-    spectrogram_db, hop_s = spectrogram_of(options.wav, dataset), _hop_samples(dataset) / dataset.sample_rate_hz
+    spectrogram_db, hop_s = (
+        spectrogram_of(options.wav, dataset),
+        _hop_samples(dataset) / dataset.sample_rate_hz,
+    )
     duration_s = len(spectrogram_db) * hop_s
-    reference = None if options.reference is None else read_rows(options.reference, dataset, duration_s)
+    reference = (
+        None if options.reference is None else read_rows(options.reference, dataset, duration_s)
+    )
     estimate = read_rows(options.estimate, dataset, duration_s)
     figure = recording_figure(
         spectrogram_db,
@@ -513,7 +605,8 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _dataset(options: argparse.Namespace) -> DatasetConfig:
-    """The dataset of the task that is named, or that of TAU 2019, with what the options say in its place."""
+    """The dataset of the task that is named, or that of TAU 2019, with what the options say in its
+    place."""
     told = {"recording_s": options.recording_s, "sample_rate_hz": options.sample_rate_hz}
     told["classes"] = options.classes.split(",") if options.classes else None
     given = {name: value for name, value in told.items() if value is not None}
@@ -521,28 +614,48 @@ def _dataset(options: argparse.Namespace) -> DatasetConfig:
         return DatasetConfig(**given)
     task = load_task(params_path(options.params), options.task, [])
     if task.family != "seld":
-        raise ConfigError(f"--task: expected a task of localization. Received: {options.task}, of {task.family}.")
+        raise ConfigError(
+            f"--task: expected a task of localization. Received: {options.task}, of {task.family}."
+        )
     return DatasetConfig(**task.dataset.model_dump() | given)
 
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--task", metavar="ID", help="task whose classes, rate and ranges of angles these are")
-    shared.add_argument("--params", type=Path, help="settings file with that task (default ./params.yaml)")
     shared.add_argument(
-        "--classes", type=typed_text, help="names joined by commas; default: the task's, or those of DCASE 2019 task 3"
+        "--task", metavar="ID", help="task whose classes, rate and ranges of angles these are"
     )
-    shared.add_argument("--recording-s", type=float, help="longest recording, seconds (default: the task's, or 60)")
-    shared.add_argument("--sample-rate-hz", type=int, help="of the recordings (default: the task's, or 48000)")
-    parser = argparse.ArgumentParser(prog="python -m seld.figures", description="Draws a recording or a dataset.")
+    shared.add_argument(
+        "--params", type=Path, help="settings file with that task (default ./params.yaml)"
+    )
+    shared.add_argument(
+        "--classes",
+        type=typed_text,
+        help="names joined by commas; default: the task's, or those of DCASE 2019 task 3",
+    )
+    shared.add_argument(
+        "--recording-s", type=float, help="longest recording, seconds (default: the task's, or 60)"
+    )
+    shared.add_argument(
+        "--sample-rate-hz", type=int, help="of the recordings (default: the task's, or 48000)"
+    )
+    parser = argparse.ArgumentParser(
+        prog="python -m seld.figures", description="Draws a recording or a dataset."
+    )
     commands = parser.add_subparsers(dest="what", required=True)
-    recording = commands.add_parser("recording", parents=[shared], help="spectrogram, reference and estimate")
+    recording = commands.add_parser(
+        "recording", parents=[shared], help="spectrogram, reference and estimate"
+    )
     recording.add_argument("wav", type=Path)
     recording.add_argument("--reference", type=Path, help="metadata or submission file")
     recording.add_argument("--estimate", type=Path, required=True, help="submission file")
     recording.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    dataset = commands.add_parser("dataset", parents=[shared], help="classes, overlap and directions of events")
-    dataset.add_argument("metadata_dir", type=Path, help="folder of metadata, or a dataset with a recordings.csv")
+    dataset = commands.add_parser(
+        "dataset", parents=[shared], help="classes, overlap and directions of events"
+    )
+    dataset.add_argument(
+        "metadata_dir", type=Path, help="folder of metadata, or a dataset with a recordings.csv"
+    )
     dataset.add_argument("--out", type=Path, required=True, help="folder for three PNG files")
     return parser
 

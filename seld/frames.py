@@ -1,7 +1,8 @@
 """Label frames and seconds: how many frames a second has, and how many a recording.
 
-Scores count in blocks of one second, so a second must be a whole number of label frames. A frame belongs to a
-recording when it begins within it; what lies behind, silence that fills features up, is never scored.
+Scores count in blocks of one second, so a second must be a whole number of label frames. A frame
+belongs to a recording when it begins within it; what lies behind, silence that fills features up,
+is never scored.
 """
 
 import math
@@ -12,7 +13,8 @@ _TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
 
 def frame_rate(hop_s: float) -> float:
-    """Frames in a second at a hop in seconds; a whole number where that is meant, such as 30 for 0.033333."""
+    """Frames in a second at a hop in seconds; a whole number where that is meant, such as 30 for
+    0.033333."""
     rate = 1.0 / hop_s
     return float(round(rate)) if abs(rate - round(rate)) <= _HOP_TOLERANCE * rate else rate
 
@@ -24,7 +26,8 @@ def frames_per_s(hop_s: float) -> int:
         hop_s: seconds from one label frame to the next.
 
     Raises:
-        ValueError: a second is no whole number of frames, or of less than two; names the nearest hops that do.
+        ValueError: a second is no whole number of frames, or of less than two; names the nearest
+            hops that do.
     """
     rate = frame_rate(hop_s)
     if rate.is_integer() and rate >= LEAST_PER_S:
@@ -32,8 +35,9 @@ def frames_per_s(hop_s: float) -> int:
     lower = max(LEAST_PER_S, math.floor(rate))
     nearest = [f"{1.0 / count:.9g} ({count} frames a second)" for count in (lower, lower + 1)]
     raise ValueError(
-        "scores count in blocks of one second, so `label_hop_s` must divide a second into whole frames, at least "
-        f"{LEAST_PER_S}. Received: {hop_s:g}, {rate:g} frames a second. Nearest: {' or '.join(nearest)}."
+        "scores count in blocks of one second, so `label_hop_s` must divide a second into whole"
+        f" frames, at least {LEAST_PER_S}. Received: {hop_s:g}, {rate:g} frames a second. Nearest:"
+        f" {' or '.join(nearest)}."
     )
 
 

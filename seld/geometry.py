@@ -1,6 +1,8 @@
-"""Directions on the sphere: Cartesian and spherical coordinates, great-circle distances, the grid of directions.
+"""Directions on the sphere: Cartesian and spherical coordinates, great-circle distances, the grid
+of directions.
 
-Azimuth runs counter-clockwise from the front (x), elevation upwards from the horizon; y points left, z up.
+Azimuth runs counter-clockwise from the front (x), elevation upwards from the horizon; y points
+left, z up.
 """
 
 from dataclasses import dataclass
@@ -12,25 +14,33 @@ from common.errors import DataError
 
 FULL_CIRCLE_DEG = 360.0
 ANGLE_SLACK_DEG = 1e-6  # angles this close are equal: what arithmetic leaves behind
-FLOAT32_SLACK_DEG = 2e-5  # half of the last digit of an angle of 2 pi radians in float32, and of a unit vector's
+FLOAT32_SLACK_DEG = (
+    2e-5  # half of the last digit of an angle of 2 pi radians in float32, and of a unit vector's
+)
 OFF_GRID_REMEDY = (
-    "Round the angles to the grid, set `dataset.angle_step_deg` to their step, or score by exact angles: "
-    "`--set scoring.scorer=corrected`."
+    "Round the angles to the grid, set `dataset.angle_step_deg` to their step, or score by exact"
+    " angles: `--set scoring.scorer=corrected`."
 )
 
 
 def spherical_to_cartesian(
     azimuth_rad: np.ndarray, elevation_rad: np.ndarray, radius: np.ndarray | float = 1.0
 ) -> np.ndarray:
-    """Returns points (..., 3), x to the front, y to the left, z up, for angles of shape (...) in radians."""
+    """Returns points (..., 3), x to the front, y to the left, z up, for angles of shape (...) in
+    radians."""
     azimuth_rad, elevation_rad, radius = np.broadcast_arrays(azimuth_rad, elevation_rad, radius)
     horizontal = radius * np.cos(elevation_rad)
-    points = (horizontal * np.cos(azimuth_rad), horizontal * np.sin(azimuth_rad), radius * np.sin(elevation_rad))
+    points = (
+        horizontal * np.cos(azimuth_rad),
+        horizontal * np.sin(azimuth_rad),
+        radius * np.sin(elevation_rad),
+    )
     return np.stack(points, axis=-1)
 
 
 def cartesian_to_spherical(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns azimuth in (-pi, pi], elevation in [-pi/2, pi/2] and radius, each (...), of points (..., 3).
+    """Returns azimuth in (-pi, pi], elevation in [-pi/2, pi/2] and radius, each (...), of points
+    (..., 3).
 
     The origin has azimuth 0, elevation 0.
     """
@@ -40,28 +50,36 @@ def cartesian_to_spherical(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 
 def spherical_distance(
-    azimuth1_rad: np.ndarray, elevation1_rad: np.ndarray, azimuth2_rad: np.ndarray, elevation2_rad: np.ndarray
+    azimuth1_rad: np.ndarray,
+    elevation1_rad: np.ndarray,
+    azimuth2_rad: np.ndarray,
+    elevation2_rad: np.ndarray,
 ) -> np.ndarray:
     """Computes the angle between directions, by the spherical law of cosines.
 
     Args:
-        azimuth1_rad, elevation1_rad, azimuth2_rad, elevation2_rad: angles that broadcast against each other.
+        azimuth1_rad, elevation1_rad, azimuth2_rad, elevation2_rad: angles that broadcast against
+            each other.
 
     Returns:
-        Great-circle distances in radians, [0, pi]. Near 0 and pi they are off by up to 1e-8 because the arc cosine is
-        flat there; `cartesian_distance` is exact.
+        Great-circle distances in radians, [0, pi]. Near 0 and pi they are off by up to 1e-8 because
+        the arc cosine is flat there; `cartesian_distance` is exact.
 
     References:
         Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, eq. 4.
     """
-    sines, cosines = np.sin(elevation1_rad) * np.sin(elevation2_rad), np.cos(elevation1_rad) * np.cos(elevation2_rad)
+    sines, cosines = (
+        np.sin(elevation1_rad) * np.sin(elevation2_rad),
+        np.cos(elevation1_rad) * np.cos(elevation2_rad),
+    )
     return _arc(sines, cosines, azimuth1_rad - azimuth2_rad)
 
 
 def spherical_distances_of_pairs(
     first_rad: np.ndarray, second_rad: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """Computes `spherical_distance` of many pairs of few directions, each of whose elevations is looked at once.
+    """Computes `spherical_distance` of many pairs of few directions, each of whose elevations is
+    looked at once.
 
     Args:
         first_rad: (n, 2), azimuth and elevation.
@@ -79,24 +97,32 @@ def spherical_distances_of_pairs(
 
 
 def _arc(sines: np.ndarray, cosines: np.ndarray, difference_rad: np.ndarray) -> np.ndarray:
-    """The angle from the products of the elevations' sines and cosines, and the difference of the azimuths."""
+    """The angle from the products of the elevations' sines and cosines, and the difference of the
+    azimuths."""
     return np.arccos(np.clip(sines + cosines * np.cos(np.abs(difference_rad)), -1.0, 1.0))
 
 
 def cartesian_distance(points1: np.ndarray, points2: np.ndarray) -> np.ndarray:
-    """Computes the angle between the directions of points (..., 3), of any length but 0; exact for all angles.
+    """Computes the angle between the directions of points (..., 3), of any length but 0; exact for
+    all angles.
 
     Returns:
         Great-circle distances in radians, [0, pi], NaN where a point is the origin.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        unit1, unit2 = (points / np.linalg.norm(points, axis=-1, keepdims=True) for points in (points1, points2))
-    # Half the chord is the sine of half the angle, half the sum is its cosine; together they are never both flat.
-    return 2.0 * np.arctan2(np.linalg.norm(unit1 - unit2, axis=-1), np.linalg.norm(unit1 + unit2, axis=-1))
+        unit1, unit2 = (
+            points / np.linalg.norm(points, axis=-1, keepdims=True) for points in (points1, points2)
+        )
+    # Half the chord is the sine of half the angle, half the sum is its cosine; together they are
+    # never both flat.
+    return 2.0 * np.arctan2(
+        np.linalg.norm(unit1 - unit2, axis=-1), np.linalg.norm(unit1 + unit2, axis=-1)
+    )
 
 
 def snapped_deg(angle_deg: np.ndarray, slack_deg: float = ANGLE_SLACK_DEG) -> np.ndarray:
-    """Takes angles so close to whole degrees as these: 19.9999999, where 20 was meant, must not be cut to 19."""
+    """Takes angles so close to whole degrees as these: 19.9999999, where 20 was meant, must not be
+    cut to 19."""
     angle_deg = np.asarray(angle_deg, np.float64)
     whole = np.rint(angle_deg)
     return np.where(np.abs(angle_deg - whole) <= slack_deg, whole, angle_deg)
@@ -104,17 +130,21 @@ def snapped_deg(angle_deg: np.ndarray, slack_deg: float = ANGLE_SLACK_DEG) -> np
 
 @dataclass(frozen=True)
 class AngleGrid:
-    """Directions in equal steps of azimuth and elevation; index = azimuth index * n_elevations + elevation index.
+    """Directions in equal steps of azimuth and elevation; index = azimuth index * n_elevations +
+    elevation index.
 
-    The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019. Azimuths are angles on a circle: 350 and
-    -10 degrees are one direction, whichever of them the range holds. A range whose steps go once round has every
-    azimuth; one that does not has two ends, and what lies outside belongs to the end that is nearer on the circle.
+    The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019. Azimuths are angles on
+    a circle: 350 and -10 degrees are one direction, whichever of them the range holds. A range
+    whose steps go once round has every azimuth; one that does not has two ends, and what lies
+    outside belongs to the end that is nearer on the circle.
 
-    The published scorer of DCASE 2019 knows one grid, the default, and clips to it: 200 degrees become 170, not -160.
-    On this grid, and on no other, the same is done here, so that published submissions get their published scores.
+    The published scorer of DCASE 2019 knows one grid, the default, and clips to it: 200 degrees
+    become 170, not -160. On this grid, and on no other, the same is done here, so that published
+    submissions get their published scores.
 
     Attributes:
-        azimuth_range_deg: lowest azimuth, on the grid, and highest; [-180, 180] holds one direction twice.
+        azimuth_range_deg: lowest azimuth, on the grid, and highest; [-180, 180] holds one direction
+            twice.
         elevation_range_deg: lowest elevation, on the grid, and highest.
         step_deg: distance of neighbours.
     """
@@ -131,15 +161,20 @@ class AngleGrid:
     @cached_property
     def goes_round(self) -> bool:
         """Whether the steps of azimuth reach once round the circle."""
-        return self._count(self.azimuth_range_deg) * self.step_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
+        return (
+            self._count(self.azimuth_range_deg) * self.step_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
+        )
 
     @cached_property
     def lowest_azimuth_deg(self) -> float:
-        """Where the circle is cut open: azimuths of this grid are from here on, below 360 degrees more."""
+        """Where the circle is cut open: azimuths of this grid are from here on, below 360 degrees
+        more."""
         low, high = self.azimuth_range_deg
         if not self.goes_round:
             return (low + high) / 2.0 - FULL_CIRCLE_DEG / 2.0
-        return low if high - low <= FULL_CIRCLE_DEG else min(max(-180.0, low), high - FULL_CIRCLE_DEG)
+        return (
+            low if high - low <= FULL_CIRCLE_DEG else min(max(-180.0, low), high - FULL_CIRCLE_DEG)
+        )
 
     @cached_property
     def n_azimuths(self) -> int:
@@ -158,18 +193,22 @@ class AngleGrid:
         return self.n_azimuths * self.n_elevations
 
     def on_circle(self, azimuth_deg: np.ndarray) -> np.ndarray:
-        """Brings azimuths onto the circle of the grid, by whole turns; those that are on it stay as they are.
+        """Brings azimuths onto the circle of the grid, by whole turns; those that are on it stay as
+        they are.
 
         Args:
             azimuth_deg: of any convention, degrees, any shape.
 
         Returns:
-            float64, the same shape: the same directions, from `lowest_azimuth_deg` on, below 360 degrees more.
+            float64, the same shape: the same directions, from `lowest_azimuth_deg` on, below 360
+            degrees more.
         """
         azimuth_deg, low = np.asarray(azimuth_deg, np.float64), self.lowest_azimuth_deg
         inside = (azimuth_deg >= low) & (azimuth_deg < low + FULL_CIRCLE_DEG)
         turned = np.where(inside, azimuth_deg, low + np.mod(azimuth_deg - low, FULL_CIRCLE_DEG))
-        return np.where(turned >= low + FULL_CIRCLE_DEG - ANGLE_SLACK_DEG, low, turned)  # -180.0000001 is -180
+        return np.where(
+            turned >= low + FULL_CIRCLE_DEG - ANGLE_SLACK_DEG, low, turned
+        )  # -180.0000001 is -180
 
     def index_of(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns the index of each direction, int64 (n,).
@@ -177,32 +216,43 @@ class AngleGrid:
         Raises:
             DataError: a direction is not on the grid.
         """
-        azimuth_deg, elevation_deg = np.atleast_1d(np.asarray(azimuth_deg)), np.atleast_1d(np.asarray(elevation_deg))
+        azimuth_deg, elevation_deg = (
+            np.atleast_1d(np.asarray(azimuth_deg)),
+            np.atleast_1d(np.asarray(elevation_deg)),
+        )
         wrong = np.flatnonzero(~self.holds(azimuth_deg, elevation_deg))
         if wrong.size:
             first = wrong[0]
             raise DataError(
-                f"Direction {first + 1} of {len(azimuth_deg)} is off the grid. Expected: {self.describe()}. "
-                f"Received: azimuth {azimuth_deg[first]:g}, elevation {elevation_deg[first]:g} degrees. "
-                f"{OFF_GRID_REMEDY}"
+                f"Direction {first + 1} of {len(azimuth_deg)} is off the grid. Expected:"
+                f" {self.describe()}. Received: azimuth {azimuth_deg[first]:g}, elevation"
+                f" {elevation_deg[first]:g} degrees. {OFF_GRID_REMEDY}"
             )
         return self.nearest_below(azimuth_deg, elevation_deg)
 
     def holds(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns which directions are on the grid, bool (n,)."""
-        azimuth_found, elevation_found = self.angles_of(self.nearest_below(azimuth_deg, elevation_deg))
+        azimuth_found, elevation_found = self.angles_of(
+            self.nearest_below(azimuth_deg, elevation_deg)
+        )
         azimuth_deg = np.asarray(azimuth_deg, np.float64)
-        off = np.abs((azimuth_deg if self.is_published else self.on_circle(azimuth_deg)) - azimuth_found)
+        off = np.abs(
+            (azimuth_deg if self.is_published else self.on_circle(azimuth_deg)) - azimuth_found
+        )
         off = np.maximum(off, np.abs(np.asarray(elevation_deg) - elevation_found))
         return off <= ANGLE_SLACK_DEG
 
     def nearest_below(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns the index of the grid's direction at or below each one, int64 (n,).
 
-        What lies outside the ranges is clipped to them, azimuths after they were brought onto the grid's circle (not
-        on the published grid, see above).
+        What lies outside the ranges is clipped to them, azimuths after they were brought onto the
+        grid's circle (not on the published grid, see above).
         """
-        azimuth_deg = np.asarray(azimuth_deg, np.float64) if self.is_published else self.on_circle(azimuth_deg)
+        azimuth_deg = (
+            np.asarray(azimuth_deg, np.float64)
+            if self.is_published
+            else self.on_circle(azimuth_deg)
+        )
         first = self._first_azimuth_deg
         azimuth = self._steps(azimuth_deg, first, self.n_azimuths)
         elevation = self._steps(elevation_deg, self.elevation_range_deg[0], self.n_elevations)
@@ -217,8 +267,8 @@ class AngleGrid:
         index = np.asarray(index)
         if index.size and not (index.min() >= 0 and index.max() < self.size):
             raise ValueError(
-                f"Index of a direction is outside the grid. Expected: 0 to {self.size - 1}. Received: "
-                f"{index.min()} to {index.max()}."
+                f"Index of a direction is outside the grid. Expected: 0 to {self.size - 1}."
+                f" Received: {index.min()} to {index.max()}."
             )
         azimuth, elevation = np.divmod(index, self.n_elevations)
         return (
@@ -228,7 +278,10 @@ class AngleGrid:
 
     def describe(self) -> str:
         """Names the directions, for an error."""
-        return f"azimuth {self._describe(self.azimuth_range_deg)}, elevation {self._describe(self.elevation_range_deg)}"
+        return (
+            f"azimuth {self._describe(self.azimuth_range_deg)}, elevation"
+            f" {self._describe(self.elevation_range_deg)}"
+        )
 
     @property
     def _first_azimuth_deg(self) -> float:
@@ -238,7 +291,9 @@ class AngleGrid:
         return int((limits[1] - limits[0]) / self.step_deg + ANGLE_SLACK_DEG) + 1
 
     def _steps(self, angle_deg: np.ndarray, first_deg: float, count: int) -> np.ndarray:
-        steps = np.floor((np.asarray(angle_deg, np.float64) - first_deg + ANGLE_SLACK_DEG) / self.step_deg)
+        steps = np.floor(
+            (np.asarray(angle_deg, np.float64) - first_deg + ANGLE_SLACK_DEG) / self.step_deg
+        )
         return np.clip(steps, 0, count - 1).astype(np.int64)
 
     def _describe(self, limits: tuple[float, float]) -> str:

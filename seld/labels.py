@@ -1,10 +1,11 @@
 """Labels of a recording in four forms, and the ways from one to another.
 
 description: `Events`, as in the metadata.
-regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and frame.
-classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of an almost empty
-tensor (T, K, directions).
-output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in submission files.
+regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and
+frame.
+classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of an
+almost empty tensor (T, K, directions). output format: "rows", float64 (n, 4) = frame, class,
+azimuth_deg, elevation_deg, as in submission files.
 
 Nothing here changes what it is given.
 """
@@ -31,25 +32,34 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
     Args:
         events: onsets and offsets in seconds.
         hop_s: seconds from a label frame to the next.
-        rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches; "dcase2019": one frame more,
-            since the published labels count the frame ceil(offset) in; "dcase2019_files": floor(onset) to
-            floor(offset), both in, by division instead of multiplication, as the published converter of metadata
-            into submission files; "two_stage": floor(onset) to floor(offset), which is out, of times rounded to
-            float32, as the published two-stage code stores them.
+        rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches;
+            "dcase2019": one frame more, since the published labels count the frame ceil(offset) in;
+            "dcase2019_files": floor(onset) to floor(offset), both in, by division instead of
+            multiplication, as the published converter of metadata into submission files;
+            "two_stage": floor(onset) to floor(offset), which is out, of times rounded to float32,
+            as the published two-stage code stores them.
 
     Raises:
         ValueError: unknown rule.
     """
     if rule not in get_args(Rule):
-        raise ValueError(f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}.")
+        raise ValueError(
+            f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}."
+        )
     if rule == "dcase2019_files":
-        # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here, and so must we.
-        first, last = (np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s))
+        # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here,
+        # and so must we.
+        first, last = (
+            np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s)
+        )
         return first, last + 1
     if rule == "two_stage":
-        first, end = (_frames_of_single_precision(times, hop_s) for times in (events.onset_s, events.offset_s))
+        first, end = (
+            _frames_of_single_precision(times, hop_s) for times in (events.onset_s, events.offset_s)
+        )
         return first, end
-    # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other forgives rounding errors.
+    # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other
+    # forgives rounding errors.
     slack = TIME_SLACK_FRAMES if rule == "half_open" else 0.0
     frames_per_s = frame_rate(hop_s)
     first = np.floor(events.onset_s * frames_per_s + slack).astype(np.int64)
@@ -60,8 +70,9 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
 def _frames_of_single_precision(times_s: np.ndarray, hop_s: float) -> np.ndarray:
     """Frames that times lie in, int64 (n,), after rounding the times to float32.
 
-    A time of 24 bits times a whole number is exact in float64, so that only the rounding of the times counts: with hops
-    as ratios of whole numbers, time x rate // hop in samples gives the same frames at any rate.
+    A time of 24 bits times a whole number is exact in float64, so that only the rounding of the
+    times counts: with hops as ratios of whole numbers, time x rate // hop in samples gives the same
+    frames at any rate.
     """
     hop = Fraction(hop_s).limit_denominator(1_000_000)
     rounded_s = times_s.astype(np.float32).astype(np.float64)
@@ -73,8 +84,8 @@ def regression_labels(
 ) -> dict[str, np.ndarray]:
     """Makes activity and direction of each class in each frame.
 
-    Where events of one class overlap, the later row of the metadata wins: this form holds one direction per class
-    (the classification form keeps both).
+    Where events of one class overlap, the later row of the metadata wins: this form holds one
+    direction per class (the classification form keeps both).
 
     Args:
         events: the events of a recording.
@@ -84,13 +95,18 @@ def regression_labels(
         rule: which frames an event covers, see `event_frames`.
 
     Returns:
-        `activity` uint8 (T, K); `azimuth_deg` int16 (T, K), 180 where inactive; `elevation_deg` int16 (T, K), 50 where
-        inactive; both 0 there under the rule "two_stage", as published. Angles are rounded to whole degrees.
+        `activity` uint8 (T, K); `azimuth_deg` int16 (T, K), 180 where inactive; `elevation_deg`
+        int16 (T, K), 50 where inactive; both 0 there under the rule "two_stage", as published.
+        Angles are rounded to whole degrees.
     """
     inactive_deg = (0, 0) if rule == "two_stage" else (INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG)
     activity = np.zeros((n_frames, n_classes), np.uint8)
-    azimuth, elevation = (np.full((n_frames, n_classes), angle_deg, np.int16) for angle_deg in inactive_deg)
-    angles = np.rint(np.stack([events.azimuth_deg, events.elevation_deg], axis=1)).astype(np.int16)  # (n, 2)
+    azimuth, elevation = (
+        np.full((n_frames, n_classes), angle_deg, np.int16) for angle_deg in inactive_deg
+    )
+    angles = np.rint(np.stack([events.azimuth_deg, events.elevation_deg], axis=1)).astype(
+        np.int16
+    )  # (n, 2)
     for first, end, k, (azimuth_deg, elevation_deg) in zip(
         *event_frames(events, hop_s, rule), events.class_index, angles, strict=True
     ):
@@ -100,7 +116,9 @@ def regression_labels(
     return {"activity": activity, "azimuth_deg": azimuth, "elevation_deg": elevation}
 
 
-def reference_rows(events: Events, n_frames: int | None, hop_s: float, rule: Rule = "half_open") -> np.ndarray:
+def reference_rows(
+    events: Events, n_frames: int | None, hop_s: float, rule: Rule = "half_open"
+) -> np.ndarray:
     """Makes the output format of events, from description to output.
 
     Overlapping events of one class are rows of their own.
@@ -121,14 +139,18 @@ def reference_rows(events: Events, n_frames: int | None, hop_s: float, rule: Rul
     event = np.repeat(np.arange(len(events)), lengths)  # (n,)
     starts = np.cumsum(lengths) - lengths
     frame = np.arange(len(event)) - starts[event] + first[event]
-    rows = np.stack([frame, events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]], axis=1)
+    rows = np.stack(
+        [frame, events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]],
+        axis=1,
+    )
     return rows[np.argsort(frame, kind="stable")].astype(np.float64)
 
 
 def classification_labels(
     events: Events, n_frames: int, hop_s: float, grid: AngleGrid, rule: Rule = "dcase2019"
 ) -> np.ndarray:
-    """Makes the classification form of events: int64 (n, 3) = frame, class, index in the grid; each row once, sorted.
+    """Makes the classification form of events: int64 (n, 3) = frame, class, index in the grid; each
+    row once, sorted.
 
     Raises:
         DataError: an event's direction is not on the grid.
@@ -143,9 +165,9 @@ def classification_labels(
 def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> np.ndarray:
     """Puts the output format on the grid of directions, as the published scorer does.
 
-    Azimuths are brought onto the grid's circle (not on the published grid, see `AngleGrid`), angles cut to whole
-    degrees, clipped to the grid's ranges and lowered to the next grid point; frames from `n_frames` on are dropped;
-    equal rows become one.
+    Azimuths are brought onto the grid's circle (not on the published grid, see `AngleGrid`), angles
+    cut to whole degrees, clipped to the grid's ranges and lowered to the next grid point; frames
+    from `n_frames` on are dropped; equal rows become one.
 
     Args:
         rows: output format (n, 4).
@@ -164,9 +186,11 @@ def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> 
 
 
 def rows_on_circle(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of the output format (n, 4) onto the grid's circle; on the published grid they stay.
+    """Brings the azimuths of the output format (n, 4) onto the grid's circle; on the published grid
+    they stay.
 
-    There regressions beyond the circle are written as they are, and the published scorer clips them.
+    There regressions beyond the circle are written as they are, and the published scorer clips
+    them.
     """
     if grid.is_published or not len(rows):
         return rows
@@ -183,8 +207,11 @@ def unique_entries(entries: np.ndarray) -> np.ndarray:
     if not len(entries):
         return entries
     limits = entries.max(axis=0) + 1
-    # One integer per row, nearly in order already: sorting those is many times faster than np.unique on rows.
-    keys = np.sort((entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2], kind="stable")
+    # One integer per row, nearly in order already: sorting those is many times faster than
+    # np.unique on rows.
+    keys = np.sort(
+        (entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2], kind="stable"
+    )
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     keys, last = np.divmod(keys, limits[2])
     return np.stack([*np.divmod(keys, limits[1]), last], axis=1)
@@ -196,15 +223,20 @@ def classification_to_rows(entries: np.ndarray, grid: AngleGrid) -> np.ndarray:
     return np.column_stack([entries[:, :2], *grid.angles_of(entries[:, 2])]).astype(np.float64)
 
 
-def classification_tensor(entries: np.ndarray, n_frames: int, n_classes: int, grid: AngleGrid) -> np.ndarray:
-    """Makes the dense classification form, uint8 (T, K, directions); 107 MB for a minute of TAU 2019."""
+def classification_tensor(
+    entries: np.ndarray, n_frames: int, n_classes: int, grid: AngleGrid
+) -> np.ndarray:
+    """Makes the dense classification form, uint8 (T, K, directions); 107 MB for a minute of TAU
+    2019."""
     entries = np.asarray(entries, np.int64).reshape(-1, 3)
     tensor = np.zeros((n_frames, n_classes, grid.size), np.uint8)
     tensor[tuple(entries.T)] = 1
     return tensor
 
 
-def regression_to_rows(activity: np.ndarray, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
+def regression_to_rows(
+    activity: np.ndarray, azimuth_deg: np.ndarray, elevation_deg: np.ndarray
+) -> np.ndarray:
     """Makes the output format, rows (n, 4) sorted by frame and class, of the regression form.
 
     Args:
@@ -226,11 +258,12 @@ def regression_to_rows(activity: np.ndarray, azimuth_deg: np.ndarray, elevation_
 
 
 def rows_to_regression(rows: np.ndarray, n_frames: int, n_classes: int) -> dict[str, np.ndarray]:
-    """Makes the regression form of the output format; of several rows of a class in a frame the last one stays.
+    """Makes the regression form of the output format; of several rows of a class in a frame the
+    last one stays.
 
     Returns:
-        `activity` uint8 (T, K); `azimuth_deg` float64 (T, K), 180 where inactive; `elevation_deg` float64 (T, K), 50
-        where inactive. Frames from `n_frames` on are dropped.
+        `activity` uint8 (T, K); `azimuth_deg` float64 (T, K), 180 where inactive; `elevation_deg`
+        float64 (T, K), 50 where inactive. Frames from `n_frames` on are dropped.
 
     Raises:
         ValueError: a class is not below `n_classes`.
@@ -253,21 +286,28 @@ def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
     """Returns the output format as float64 (n, 4) after checking it; no copy where none is needed.
 
     Raises:
-        ValueError: not four columns, a number that is not finite, a negative frame, or a class out of range.
+        ValueError: not four columns, a number that is not finite, a negative frame, or a class out
+            of range.
     """
     checked = np.asarray(rows, np.float64)
     if checked.size == 0:
         return np.zeros((0, 4))
     if checked.ndim != 2 or checked.shape[1] != 4:
-        raise ValueError(f"Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received: {checked.shape}.")
+        raise ValueError(
+            "Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received:"
+            f" {checked.shape}."
+        )
     if not np.isfinite(checked).all():
-        raise ValueError("Rows must be finite numbers: frame, class, azimuth, elevation. Received: NaN or infinity.")
+        raise ValueError(
+            "Rows must be finite numbers: frame, class, azimuth, elevation. Received: NaN or"
+            " infinity."
+        )
     frame, k = checked[:, 0], checked[:, 1]
     lowest, highest = (frame.min(), k.min()), k.max()
     if min(lowest) < 0 or (n_classes is not None and highest >= n_classes):
         wanted = "" if n_classes is None else f" and below {n_classes}"
         raise ValueError(
-            f"Frames and classes must not be negative, classes whole{wanted}. Received: lowest frame {lowest[0]:g}, "
-            f"classes {lowest[1]:g} to {highest:g}."
+            f"Frames and classes must not be negative, classes whole{wanted}. Received: lowest"
+            f" frame {lowest[0]:g}, classes {lowest[1]:g} to {highest:g}."
         )
     return checked

@@ -16,13 +16,15 @@ if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
 
 logger = logging.getLogger(__name__)
 
-SAMPLES = "samples"  # in the facts of a store (`common.sources.MEASURED`): length at `dataset.sample_rate_hz`
+# in the facts of a store (`common.sources.MEASURED`): length at `dataset.sample_rate_hz`
+SAMPLES = "samples"
 GROUP = "group"  # there too, of a recording whose list tells its source
 _FORMATS = ("foa", "mic")
 
 
 def samples_of(path: Path) -> tuple[int, int] | None:
-    """Samples of a sound file and their rate; None where it cannot be read, which is told where it is decoded."""
+    """Samples of a sound file and their rate; None where it cannot be read, which is told where it
+    is decoded."""
     try:
         header = read_header(path)
     except DataError:
@@ -31,7 +33,8 @@ def samples_of(path: Path) -> tuple[int, int] | None:
 
 
 def known_samples(facts: Mapping[str, int | str | None]) -> int | None:
-    """Length of a recording in the facts that a store keeps of it; None where they do not say it."""
+    """Length of a recording in the facts that a store keeps of it; None where they do not say
+    it."""
     samples = facts.get(SAMPLES)
     return samples if isinstance(samples, int) else None
 
@@ -64,8 +67,11 @@ def frames_of_recordings(store: "FeatureStore", dataset: DatasetConfig) -> dict[
     }
 
 
-def complete(store: "FeatureStore", dataset_dir: Path, dataset: DatasetConfig, set_name: str) -> None:
-    """Adds lengths to the facts of a store that was made before they were kept, from the recordings themselves.
+def complete(
+    store: "FeatureStore", dataset_dir: Path, dataset: DatasetConfig, set_name: str
+) -> None:
+    """Adds lengths to the facts of a store that was made before they were kept, from the recordings
+    themselves.
 
     Where the recordings are gone it is told, and they count as long as `dataset.recording_s`.
     """
@@ -83,30 +89,40 @@ def complete(store: "FeatureStore", dataset_dir: Path, dataset: DatasetConfig, s
     missing = len(unknown) - sum(known is not None for known in lengths.values())
     if missing:
         logger.warning(
-            "%s does not say how long %d recording(s) are, nor can it be read in %s: they are scored as if they "
-            "lasted %g s. `python batch_feature_extraction.py <task-id>` adds their lengths and keeps the features.",
-            store.folder, missing, dataset_dir, dataset.recording_s,
-        )  # fmt: skip
+            "%s does not say how long %d recording(s) are, nor can it be read in %s: they are"
+            " scored as if they lasted %g s. `python batch_feature_extraction.py <task-id>` adds"
+            " their lengths and keeps the features.",
+            store.folder,
+            missing,
+            dataset_dir,
+            dataset.recording_s,
+        )
 
 
 def sounds_of(folder: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:
-    """Finds the recordings of a folder of metadata, see `sounds_beside`, or those that its `recordings.csv` lists."""
+    """Finds the recordings of a folder of metadata, see `sounds_beside`, or those that its
+    `recordings.csv` lists."""
     if has_list(folder):
         return {each.name: each.audio_path for each in read_list(folder)}
     return sounds_beside(folder, names, audio_format)
 
 
 def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:
-    """Finds the recordings of metadata files: in their own folder, or in the dataset's, beside theirs.
+    """Finds the recordings of metadata files: in their own folder, or in the dataset's, beside
+    theirs.
 
     Args:
-        metadata_dir: folder of metadata, such as `metadata_dev`, whose recordings are in `foa_dev` or `mic_dev`.
+        metadata_dir: folder of metadata, such as `metadata_dev`, whose recordings are in `foa_dev`
+            or `mic_dev`.
         names: of the recordings.
         audio_format: "foa" or "mic", looked for first: both are equally long.
     """
     set_name = metadata_dir.resolve().name.removeprefix("metadata_")
     formats = sorted(_FORMATS, key=lambda each: each != audio_format)
-    folders = [metadata_dir, *(metadata_dir.resolve().parent / f"{each}_{set_name}" for each in formats)]
+    folders = [
+        metadata_dir,
+        *(metadata_dir.resolve().parent / f"{each}_{set_name}" for each in formats),
+    ]
     files: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.iterdir()) if folder.is_dir() else []:
@@ -116,7 +132,8 @@ def sounds_beside(metadata_dir: Path, names: Iterable[str], audio_format: str) -
 
 
 def facts_of(recordings: Sequence[Recording]) -> dict[str, dict[str, int | str | None]]:
-    """What a feature store keeps of each recording beside its arrays: its place where a list says it, its length."""
+    """What a feature store keeps of each recording beside its arrays: its place where a list says
+    it, its length."""
     facts: dict[str, dict[str, int | str | None]] = {}
     for each in recordings:
         known = samples_of(each.audio_path)
@@ -125,6 +142,7 @@ def facts_of(recordings: Sequence[Recording]) -> dict[str, dict[str, int | str |
 
 
 def place_facts(recording: Recording) -> dict[str, int | str | None]:
-    """The place and the group of a recording where a list says them; names say the place anywhere else."""
+    """The place and the group of a recording where a list says them; names say the place anywhere
+    else."""
     facts: dict[str, int | str | None] = recording.place._asdict() if recording.listed else {}
     return facts | ({} if recording.group is None else {GROUP: recording.group})

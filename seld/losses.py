@@ -1,4 +1,5 @@
-"""Losses of the direction of arrival (DOA), from activity and angles in degrees as the shards hold them."""
+"""Losses of the direction of arrival (DOA), from activity and angles in degrees as the shards hold
+them."""
 
 import math
 from typing import Any, Literal
@@ -11,7 +12,9 @@ from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
 DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse"]
-LEAST_SQUARE = 1e-14  # squared radians: below it, float32 cannot divide by the root and differentiate
+LEAST_SQUARE = (
+    1e-14  # squared radians: below it, float32 cannot divide by the root and differentiate
+)
 LOG_FLOOR = -100.0  # of the published two-stage loss
 
 
@@ -29,7 +32,8 @@ def polar_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
 
 
 def cartesian_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
-    """Joins the unit vectors of directions: (B, T, K) twice -> (B, T, 3K), all x, then all y, then all z."""
+    """Joins the unit vectors of directions: (B, T, K) twice -> (B, T, 3K), all x, then all y, then
+    all z."""
     azimuth_rad, elevation_rad = azimuth_deg * (math.pi / 180.0), elevation_deg * (math.pi / 180.0)
     horizontal = keras.ops.cos(elevation_rad)
     x, y = horizontal * keras.ops.cos(azimuth_rad), horizontal * keras.ops.sin(azimuth_rad)
@@ -40,9 +44,10 @@ def cartesian_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
 class PolarMeanSquaredError(keras.losses.Loss):
     """The published DOA loss: mean squared error of all angles, silent classes included.
 
-    Silent classes are to answer azimuth 180 and elevation 50 degrees, whatever the shards hold there, so the loss
-    teaches activity too. Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T, 2K):
-    azimuths in radians and elevations stretched by pi / 50 degrees. Frames of activity -1 are ignored.
+    Silent classes are to answer azimuth 180 and elevation 50 degrees, whatever the shards hold
+    there, so the loss teaches activity too. Targets (B, T, 3K): activity, azimuth and elevation in
+    degrees. Outputs (B, T, 2K): azimuths in radians and elevations stretched by pi / 50 degrees.
+    Frames of activity -1 are ignored.
 
     References:
         Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, arXiv:1807.00129.
@@ -55,7 +60,9 @@ class PolarMeanSquaredError(keras.losses.Loss):
         """Returns each example's share of the mean, (B,), in squared (stretched) radians."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, float(INACTIVE_AZIMUTH_DEG))
-        elevation_deg = keras.ops.where(activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG))
+        elevation_deg = keras.ops.where(
+            activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG)
+        )
         errors = keras.ops.square(y_pred - polar_targets(azimuth_deg, elevation_deg))  # (B, T, 2K)
         labelled = keras.ops.concatenate([activity, activity], axis=-1) >= 0.0
         return masked_mean(errors, labelled)
@@ -65,8 +72,9 @@ class PolarMeanSquaredError(keras.losses.Loss):
 class MaskedDirectionError(keras.losses.Loss):
     """Squared error of the direction of active classes only.
 
-    Targets (B, T, 3K) as in `PolarMeanSquaredError`. The squared error is summed over the coordinates of a
-    direction and averaged over the active classes of all frames; without any it is 0.
+    Targets (B, T, 3K) as in `PolarMeanSquaredError`. The squared error is summed over the
+    coordinates of a direction and averaged over the active classes of all frames; without any it is
+    0.
 
     Args:
         output: "polar", outputs (B, T, 2K) of angles; "xyz", outputs (B, T, 3K) of unit vectors.
@@ -77,7 +85,8 @@ class MaskedDirectionError(keras.losses.Loss):
         self.output = output
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns each example's share of the mean, (B,): squared (stretched) radians or squared distance."""
+        """Returns each example's share of the mean, (B,): squared (stretched) radians or squared
+        distance."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         targets = polar_targets if self.output == "polar" else cartesian_targets
         n_coordinates = 2 if self.output == "polar" else 3
@@ -91,16 +100,19 @@ class MaskedDirectionError(keras.losses.Loss):
 
 
 def masked_root_mean(squares: Any, mask: Any) -> Any:
-    """Takes the root of the mean of the entries under a mask over a whole batch, given as one share per example.
+    """Takes the root of the mean of the entries under a mask over a whole batch, given as one share
+    per example.
 
-    Each example's share of the mean is divided by the root of that mean M: the mean of the shares is then M / sqrt(M).
+    Each example's share of the mean is divided by the root of that mean M: the mean of the shares
+    is then M / sqrt(M).
 
     Args:
         squares: (B, ...), not negative.
         mask: same shape; 1 for entries that count, 0 for others.
 
     Returns:
-        (B,); its mean is the root, and 0, with gradient 0, when no entry counts or all that count are 0.
+        (B,); its mean is the root, and 0, with gradient 0, when no entry counts or all that count
+        are 0.
     """
     ops = keras.ops
     shares = masked_mean(squares, mask)  # (B,)
@@ -111,18 +123,22 @@ def masked_root_mean(squares: Any, mask: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedAngleError(keras.losses.Loss):
-    """Error of the azimuths plus error of the elevations of active classes, as two-stage training was published.
+    """Error of the azimuths plus error of the elevations of active classes, as two-stage training
+    was published.
 
-    Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T', 2K): azimuths, then elevations, in
-    radians. Frames that only one of them has are ignored. Angles are compared as numbers: from -180 to 180 degrees
-    the error is 2 pi. Without active classes the loss is 0 (published: NaN).
+    Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T', 2K): azimuths,
+    then elevations, in radians. Frames that only one of them has are ignored. Angles are compared
+    as numbers: from -180 to 180 degrees the error is 2 pi. Without active classes the loss is 0
+    (published: NaN).
 
     Args:
-        root: each of the two errors is the root of the mean square (published under the name MSE); otherwise the mean
-            of the absolute values. Means are over the active classes of all frames of the batch.
+        root: each of the two errors is the root of the mean square (published under the name MSE);
+            otherwise the mean of the absolute values. Means are over the active classes of all
+            frames of the batch.
 
     References:
-        Cao et al., "Polyphonic sound event detection and localization using a two-stage strategy", arXiv:1905.00268.
+        Cao et al., "Polyphonic sound event detection and localization using a two-stage strategy",
+        arXiv:1905.00268.
     """
 
     def __init__(self, root: bool, name: str = "masked_angle_error", **options: Any) -> None:
@@ -136,7 +152,9 @@ class MaskedAngleError(keras.losses.Loss):
         y_true, y_pred = y_true[:, : ops.shape(y_pred)[1]], y_pred[:, : ops.shape(y_true)[1]]
         activity, *angles_deg = split_targets(y_true)
         pairs = zip(ops.split(y_pred, 2, axis=-1), angles_deg, strict=True)
-        errors = [estimate - angle_deg * (math.pi / 180.0) for estimate, angle_deg in pairs]  # (B, T, K) each
+        errors = [
+            estimate - angle_deg * (math.pi / 180.0) for estimate, angle_deg in pairs
+        ]  # (B, T, K) each
         if self.root:
             return sum(masked_root_mean(ops.square(error), activity > 0.0) for error in errors)
         return sum(masked_mean(ops.abs(error), activity > 0.0) for error in errors)
@@ -150,21 +168,23 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
     """Chooses the losses of SELDnet's two heads.
 
     Args:
-        doa_loss: "mse" (published; weight 50) or "masked_mse" (active classes only; weight near 0.3).
+        doa_loss: "mse" (published; weight 50) or "masked_mse" (active classes only; weight near
+            0.3).
         doa_output: what the network puts out, "polar" or "xyz".
 
     Returns:
         Losses by output, {"sed", "doa"}.
 
     Raises:
-        ConfigError: the loss is of another system, or the published one is asked for with xyz outputs, which have no
-            direction for silence.
+        ConfigError: the loss is of another system, or the published one is asked for with xyz
+            outputs, which have no direction for silence.
     """
     _check_loss(doa_loss, ("mse", "masked_mse"), "seldnet")
     if doa_loss == "mse" and doa_output != "polar":
         raise ConfigError(
-            "`doa_loss: mse` is the published loss of angles. Expected: `doa_output: polar`. "
-            f"Received: `doa_output: {doa_output}`. Set `doa_loss: masked_mse`, or `doa_output: polar`."
+            "`doa_loss: mse` is the published loss of angles. Expected: `doa_output: polar`."
+            f" Received: `doa_output: {doa_output}`. Set `doa_loss: masked_mse`, or `doa_output:"
+            " polar`."
         )
     doa = PolarMeanSquaredError() if doa_loss == "mse" else MaskedDirectionError(doa_output)
     return {"sed": MaskedBinaryCrossentropy(), "doa": doa}

@@ -1,12 +1,14 @@
-"""Scores of sound event localization and detection, under the two definitions that reports show side by side.
+"""Scores of sound event localization and detection, under the two definitions that reports show
+side by side.
 
-`dcase2019` is the official scorer of DCASE 2019 task 3, oddities included, for comparison with published numbers;
-`corrected` mends them. `DEFINITIONS` is the one place where they differ. Both sum counts over recordings; the scores of
-a set are those of its sums.
+`dcase2019` is the official scorer of DCASE 2019 task 3, oddities included, for comparison with
+published numbers; `corrected` mends them. `DEFINITIONS` is the one place where they differ. Both
+sum counts over recordings; the scores of a set are those of its sums.
 
 References:
-    Adavanne, Politis, Nikunen, Virtanen, IEEE J. Sel. Topics Signal Process. 13(1), 2019, arXiv:1807.00129.
-    Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci. 6(6), 2016.
+    Adavanne, Politis, Nikunen, Virtanen, IEEE J. Sel. Topics Signal Process. 13(1), 2019,
+    arXiv:1807.00129. Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection",
+    Appl. Sci. 6(6), 2016.
 """
 
 import itertools
@@ -20,7 +22,12 @@ import numpy as np
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
 from seld.dataset import Events
 from seld.frames import frames_per_s
-from seld.geometry import AngleGrid, cartesian_distance, spherical_distances_of_pairs, spherical_to_cartesian
+from seld.geometry import (
+    AngleGrid,
+    cartesian_distance,
+    spherical_distances_of_pairs,
+    spherical_to_cartesian,
+)
 from seld.labels import Rule, check_rows, reference_rows, rows_to_classification, unique_entries
 
 DefinitionName = Literal["dcase2019", "corrected"]
@@ -35,11 +42,12 @@ class Definition:
         label_rule: which frames an event covers, see `seld.labels.event_frames`.
         skip_last_frame: one-second blocks look at 49 of their 50 frames.
         on_grid: directions are brought onto the grid's circle (clipped on the published grid, see
-            `seld.geometry.AngleGrid`), cut to whole degrees and lowered to the grid; equal (frame, class, direction)
-            count once.
-        per_pair: DOA error is divided by the matched pairs, and undefined without any; otherwise by all estimated
-            directions, also those in frames without reference, and 0 without any.
-        exact_distance: angles through Cartesian vectors; otherwise by the arc cosine, off by up to 1e-6 degrees near 0.
+            `seld.geometry.AngleGrid`), cut to whole degrees and lowered to the grid; equal (frame,
+            class, direction) count once.
+        per_pair: DOA error is divided by the matched pairs, and undefined without any; otherwise by
+            all estimated directions, also those in frames without reference, and 0 without any.
+        exact_distance: angles through Cartesian vectors; otherwise by the arc cosine, off by up to
+            1e-6 degrees near 0.
         f_of_silence: F where neither reference nor estimate is ever active.
     """
 
@@ -52,8 +60,12 @@ class Definition:
 
 
 DEFINITIONS: dict[str, Definition] = {
-    "dcase2019": Definition("dcase2019", True, on_grid=True, per_pair=False, exact_distance=False, f_of_silence=0.0),
-    "corrected": Definition("half_open", False, on_grid=False, per_pair=True, exact_distance=True, f_of_silence=1.0),
+    "dcase2019": Definition(
+        "dcase2019", True, on_grid=True, per_pair=False, exact_distance=False, f_of_silence=0.0
+    ),
+    "corrected": Definition(
+        "half_open", False, on_grid=False, per_pair=True, exact_distance=True, f_of_silence=1.0
+    ),
 }
 
 
@@ -86,7 +98,9 @@ class DirectionCounts:
     distance_sum_deg: float = 0.0
 
     def __add__(self, other: "DirectionCounts") -> "DirectionCounts":
-        return DirectionCounts(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+        return DirectionCounts(
+            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
+        )
 
 
 @dataclass(frozen=True)
@@ -94,13 +108,15 @@ class SeldScores:
     """The scores of a set of recordings.
 
     Attributes:
-        er: error rate over one-second blocks, 0 is best. Without a single reference entry: 0 if nothing is estimated
-            either, else infinity.
-        f: F-score over one-second blocks, [0, 1]. Without any entry in both: 0 (dcase2019) or 1 (corrected).
-        doa_error_deg: mean great-circle distance in degrees; without estimated directions 0 (dcase2019), without
-            matched pairs NaN (corrected).
+        er: error rate over one-second blocks, 0 is best. Without a single reference entry: 0 if
+            nothing is estimated either, else infinity.
+        f: F-score over one-second blocks, [0, 1]. Without any entry in both: 0 (dcase2019) or 1
+            (corrected).
+        doa_error_deg: mean great-circle distance in degrees; without estimated directions 0
+            (dcase2019), without matched pairs NaN (corrected).
         frame_recall: share of frames with the right number of directions, [0, 1].
-        seld_error: mean of er, 1 - f, doa_error_deg / 180 (1 where undefined) and 1 - frame_recall; 0 is best.
+        seld_error: mean of er, 1 - f, doa_error_deg / 180 (1 where undefined) and 1 - frame_recall;
+            0 is best.
         frame_er: error rate frame by frame.
         frame_f: F-score frame by frame.
         detection: counts over blocks.
@@ -123,7 +139,8 @@ class SeldScores:
 
 
 def seld_error(er: float, f: float, doa_error_deg: float, frame_recall: float) -> float:
-    """Joins four scores into one, [0, 1] for er <= 1, 0 is best; an undefined DOA error counts as 180 degrees."""
+    """Joins four scores into one, [0, 1] for er <= 1, 0 is best; an undefined DOA error counts as
+    180 degrees."""
     doa = 1.0 if math.isnan(doa_error_deg) else doa_error_deg / 180.0
     return (er + (1.0 - f) + doa + (1.0 - frame_recall)) / 4.0
 
@@ -150,7 +167,10 @@ class SeldScorer:
         grid: AngleGrid | None = None,
     ) -> None:
         if definition not in DEFINITIONS:
-            raise ValueError(f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}.")
+            raise ValueError(
+                f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received:"
+                f" {definition!r}."
+            )
         self.definition = definition
         self.n_classes = n_classes
         self.frames_per_s = frames_per_s
@@ -159,14 +179,18 @@ class SeldScorer:
 
     def reset(self) -> None:
         """Forgets all recordings."""
-        self.detection, self.detection_in_frames, self.directions = SegmentCounts(), SegmentCounts(), DirectionCounts()
+        self.detection, self.detection_in_frames, self.directions = (
+            SegmentCounts(),
+            SegmentCounts(),
+            DirectionCounts(),
+        )
 
     def update(self, reference: np.ndarray, estimate: np.ndarray, n_frames: int) -> None:
         """Adds a recording in the output format.
 
         Args:
-            reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, from `reference_for`: the definitions
-                count an event's frames differently.
+            reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, from `reference_for`:
+                the definitions count an event's frames differently.
             estimate: rows (m, 4). Frames from `n_frames` on are ignored, in both.
             n_frames: label frames of the recording.
 
@@ -175,13 +199,17 @@ class SeldScorer:
         """
         rows_in = [check_rows(rows, self.n_classes) for rows in (reference, estimate)]
         if DEFINITIONS[self.definition].on_grid:
-            self._add_entries([rows_to_classification(rows, n_frames, self.grid) for rows in rows_in], n_frames)
+            self._add_entries(
+                [rows_to_classification(rows, n_frames, self.grid) for rows in rows_in], n_frames
+            )
             return
         kept = [rows[rows[:, 0] < n_frames] for rows in rows_in]
         frame_and_class = [rows[:, :2].astype(np.int64) for rows in kept]
         self._add(frame_and_class, [np.radians(rows[:, 2:]) for rows in kept], n_frames)
 
-    def update_classification(self, reference: np.ndarray, estimate: np.ndarray, n_frames: int) -> None:
+    def update_classification(
+        self, reference: np.ndarray, estimate: np.ndarray, n_frames: int
+    ) -> None:
         """Adds a recording in the classification form.
 
         Args:
@@ -220,15 +248,25 @@ class SeldScorer:
         Raises:
             ValueError: the shapes do not fit.
         """
-        shapes = [np.shape(a) for a in (reference_activity, estimate_activity, reference_doa_rad, estimate_doa_rad)]
+        shapes = [
+            np.shape(a)
+            for a in (reference_activity, estimate_activity, reference_doa_rad, estimate_doa_rad)
+        ]
         n_frames, n_classes = shapes[0][0], self.n_classes
         expected = [(n_frames, n_classes)] * 2 + [(n_frames, 2 * n_classes)] * 2
         if shapes != expected:
-            raise ValueError(f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}.")
+            raise ValueError(
+                f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}."
+            )
         activities, frames, angles = [], [], []
-        for activity, doa in ((reference_activity, reference_doa_rad), (estimate_activity, estimate_doa_rad)):
+        for activity, doa in (
+            (reference_activity, reference_doa_rad),
+            (estimate_activity, estimate_doa_rad),
+        ):
             activities.append(_above_half(np.asarray(activity)))
-            places = np.flatnonzero(activities[-1])  # faster than np.nonzero, as taking from one axis is than from two
+            places = np.flatnonzero(
+                activities[-1]
+            )  # faster than np.nonzero, as taking from one axis is than from two
             frame = places // n_classes
             azimuths = places + n_classes * frame  # of 2K angles a frame
             frames.append(frame)
@@ -243,7 +281,8 @@ class SeldScorer:
         """
         if other.definition != self.definition:
             raise ValueError(
-                f"Only scorers of one definition can be joined. Received: {self.definition}, {other.definition}."
+                f"Only scorers of one definition can be joined. Received: {self.definition},"
+                f" {other.definition}."
             )
         self.detection += other.detection
         self.detection_in_frames += other.detection_in_frames
@@ -258,7 +297,9 @@ class SeldScorer:
         """
         rules, directions = DEFINITIONS[self.definition], self.directions
         if not directions.n_frames:
-            raise ValueError("No frame was scored yet: call `update` with a recording of at least one frame.")
+            raise ValueError(
+                "No frame was scored yet: call `update` with a recording of at least one frame."
+            )
         er, f = _defined(self.detection, rules)
         frame_er, frame_f = _defined(self.detection_in_frames, rules)
         divisor = directions.n_pairs if rules.per_pair else directions.n_estimate
@@ -266,22 +307,33 @@ class SeldScorer:
         doa_error_deg = directions.distance_sum_deg / divisor if divisor else without
         frame_recall = directions.good_frames / directions.n_frames
         total = seld_error(er, f, doa_error_deg, frame_recall)
-        return SeldScores(er, f, doa_error_deg, frame_recall, total, frame_er, frame_f, self.detection, directions)
+        return SeldScores(
+            er, f, doa_error_deg, frame_recall, total, frame_er, frame_f, self.detection, directions
+        )
 
     def _add_entries(self, entries: list[np.ndarray], n_frames: int) -> None:
-        angles = [np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries]
+        angles = [
+            np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries
+        ]
         self._add([each[:, :2] for each in entries], angles, n_frames)
 
-    def _add(self, frame_and_class: list[np.ndarray], angles_rad: list[np.ndarray], n_frames: int) -> None:
+    def _add(
+        self, frame_and_class: list[np.ndarray], angles_rad: list[np.ndarray], n_frames: int
+    ) -> None:
         activities = [np.zeros((n_frames, self.n_classes), bool) for _ in range(2)]
         for active, entries in zip(activities, frame_and_class, strict=True):
             active[entries[:, 0], entries[:, 1]] = True
         self._count(activities, [entries[:, 0] for entries in frame_and_class], angles_rad)
 
-    def _count(self, activities: list[np.ndarray], frames: list[np.ndarray], angles_rad: list[np.ndarray]) -> None:
-        """Adds reference and estimate: activity bool (T, K); of each direction the frame (n,) and the angles (n, 2)."""
+    def _count(
+        self, activities: list[np.ndarray], frames: list[np.ndarray], angles_rad: list[np.ndarray]
+    ) -> None:
+        """Adds reference and estimate: activity bool (T, K); of each direction the frame (n,) and
+        the angles (n, 2)."""
         rules, (reference, estimate) = DEFINITIONS[self.definition], activities
-        self.detection += count_segments(reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame)
+        self.detection += count_segments(
+            reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame
+        )
         self.detection_in_frames += count_frames(reference, estimate)
         n_frames = len(reference)
         self.directions += count_directions(
@@ -309,7 +361,8 @@ def count_directions(
     *,
     exact: bool = True,
 ) -> DirectionCounts:
-    """Pairs true and estimated directions of each frame, whatever their class, at the least total distance.
+    """Pairs true and estimated directions of each frame, whatever their class, at the least total
+    distance.
 
     Args:
         reference_frame: int (n,), frame of each true direction.
@@ -336,14 +389,21 @@ def count_directions(
         n_extra=len(estimate_frame) - n_pairs,
         frames_with_missed=int(np.count_nonzero(n_ref > n_est)),
         frames_with_extra=int(np.count_nonzero(n_est > n_ref)),
-        distance_sum_deg=_sum_distances(n_ref, angles[0], n_est, angles[1], exact) * 180.0 / math.pi,
+        distance_sum_deg=_sum_distances(n_ref, angles[0], n_est, angles[1], exact)
+        * 180.0
+        / math.pi,
     )
 
 
 def _sum_distances(
-    n_ref: np.ndarray, reference_rad: np.ndarray, n_est: np.ndarray, estimate_rad: np.ndarray, exact: bool
+    n_ref: np.ndarray,
+    reference_rad: np.ndarray,
+    n_est: np.ndarray,
+    estimate_rad: np.ndarray,
+    exact: bool,
 ) -> float:
-    """Sums the matched distances in radians; frames with equal numbers of directions are handled together."""
+    """Sums the matched distances in radians; frames with equal numbers of directions are handled
+    together."""
     n_costs = n_ref * n_est  # (T,): numbers in the matrix of each frame
     starts = np.cumsum(n_costs) - n_costs
     costs = _distances(n_ref, reference_rad, n_est, estimate_rad, exact)
@@ -353,35 +413,47 @@ def _sum_distances(
     for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
         frames = np.flatnonzero(shape == number)
         size = n_ref[frames[0]], n_est[frames[0]]
-        matrices = costs[starts[frames][:, None] + np.arange(size[0] * size[1])].reshape(-1, *size)  # (frames, R, E)
+        matrices = costs[starts[frames][:, None] + np.arange(size[0] * size[1])].reshape(
+            -1, *size
+        )  # (frames, R, E)
         total += float(least_total(matrices).sum())
     return total
 
 
 def _distances(
-    n_ref: np.ndarray, reference_rad: np.ndarray, n_est: np.ndarray, estimate_rad: np.ndarray, exact: bool
+    n_ref: np.ndarray,
+    reference_rad: np.ndarray,
+    n_est: np.ndarray,
+    estimate_rad: np.ndarray,
+    exact: bool,
 ) -> np.ndarray:
-    """Distances in radians of all pairs that share a frame: the matrices (R, E) of all frames, one after another."""
+    """Distances in radians of all pairs that share a frame: the matrices (R, E) of all frames, one
+    after another."""
     first_est = np.cumsum(n_est) - n_est  # where a frame's directions begin
     partners = np.repeat(n_est, n_ref)  # (n,): of each true direction
     left = np.repeat(np.arange(len(partners)), partners)
     ends = np.cumsum(partners)
-    right = np.arange(len(left)) + np.repeat(np.repeat(first_est, n_ref) - (ends - partners), partners)
+    right = np.arange(len(left)) + np.repeat(
+        np.repeat(first_est, n_ref) - (ends - partners), partners
+    )
     if exact:
-        reference, estimate = (spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad))
+        reference, estimate = (
+            spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad)
+        )
         return cartesian_distance(reference[left], estimate[right])
     return spherical_distances_of_pairs(reference_rad, estimate_rad, left, right)
 
 
 def least_total(costs: np.ndarray) -> np.ndarray:
-    """Computes the least total cost of pairing rows with columns, all of the fewer ones being paired.
+    """Computes the least total cost of pairing rows with columns, all of the fewer ones being
+    paired.
 
     Args:
         costs: (N, R, E), cost of pairing row r with column e, for N problems.
 
     Returns:
-        (N,). With one row or column it is the least entry; few rows and columns are solved by trying all assignments
-        on whole arrays, larger ones by the Hungarian method one by one.
+        (N,). With one row or column it is the least entry; few rows and columns are solved by
+        trying all assignments on whole arrays, larger ones by the Hungarian method one by one.
     """
     if costs.shape[1] > costs.shape[2]:
         costs = costs.transpose(0, 2, 1)
@@ -392,7 +464,9 @@ def least_total(costs: np.ndarray) -> np.ndarray:
         for row in range(n_rows):
             totals += costs[:, row, chosen[:, row]]
         return totals.min(axis=1)
-    from scipy.optimize import linear_sum_assignment  # takes a second to import, and most runs never need it
+    from scipy.optimize import (
+        linear_sum_assignment,
+    )  # takes a second to import, and most runs never need it
 
     return np.array([each[linear_sum_assignment(each)].sum() for each in costs])
 
@@ -403,7 +477,11 @@ def _assignments(n_rows: int, n_columns: int) -> np.ndarray:
 
 
 def reference_for(
-    definition: str, events: Events, n_frames: int, hop_s: float = 0.02, grid: AngleGrid | None = None
+    definition: str,
+    events: Events,
+    n_frames: int,
+    hop_s: float = 0.02,
+    grid: AngleGrid | None = None,
 ) -> np.ndarray:
     """Makes the reference rows (n, 4) that a definition scores against.
 
@@ -412,7 +490,9 @@ def reference_for(
         ValueError: unknown definition.
     """
     if definition not in DEFINITIONS:
-        raise ValueError(f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}.")
+        raise ValueError(
+            f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}."
+        )
     rules = DEFINITIONS[definition]
     if rules.on_grid:
         (grid or AngleGrid()).index_of(events.azimuth_deg, events.elevation_deg)
@@ -442,7 +522,8 @@ def score_recording(
 
     Raises:
         DataError: under `dcase2019`, an event's direction is off the grid.
-        ValueError: unknown definition, rows that are not usable, or a hop that does not divide a second.
+        ValueError: unknown definition, rows that are not usable, or a hop that does not divide a
+            second.
     """
     scorer = SeldScorer(definition, n_classes, frames_per_s=frames_per_s(hop_s), grid=grid)
     scorer.update(reference_for(definition, events, n_frames, hop_s, grid), estimate, n_frames)
@@ -450,7 +531,12 @@ def score_recording(
 
 
 def score_rows(
-    reference: np.ndarray, estimate: np.ndarray, n_frames: int, *, definition: str = "dcase2019", n_classes: int = 11
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    n_frames: int,
+    *,
+    definition: str = "dcase2019",
+    n_classes: int = 11,
 ) -> SeldScores:
     """Scores one recording in the output format, see `SeldScorer.update`."""
     scorer = SeldScorer(definition, n_classes)
@@ -483,5 +569,7 @@ def score_regression(
 ) -> SeldScores:
     """Scores one recording in the regression form, see `SeldScorer.update_regression`."""
     scorer = SeldScorer(definition, np.shape(reference_activity)[-1])
-    scorer.update_regression(reference_activity, reference_doa_rad, estimate_activity, estimate_doa_rad)
+    scorer.update_regression(
+        reference_activity, reference_doa_rad, estimate_activity, estimate_doa_rad
+    )
     return scorer.result()

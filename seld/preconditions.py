@@ -1,4 +1,5 @@
-"""What training and scores need of a dataset, asked before any work: by the checker, extraction and training alike."""
+"""What training and scores need of a dataset, asked before any work: by the checker, extraction and
+training alike."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -26,17 +27,21 @@ def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
     """
     if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
         raise ConfigError(
-            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected: `dataset.format: foa` with 4 "
-            f"channels. Received: {dataset.format} with {dataset.channels}. Set `features.kind` to another."
+            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected:"
+            f" `dataset.format: foa` with 4 channels. Received: {dataset.format} with"
+            f" {dataset.channels}. Set `features.kind` to another."
         )
     if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
         raise ConfigError(
-            "Features and labels must have one hop with `features.label_rule: dcase2019`. "
-            f"Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s` {dataset.label_hop_s}."
+            "Features and labels must have one hop with `features.label_rule: dcase2019`."
+            f" Received: `features.hop_s` {features.hop_s}, `dataset.label_hop_s`"
+            f" {dataset.label_hop_s}."
         )
     features.check(dataset.sample_rate_hz)
     if frames_in(dataset.recording_s, features.hop_s) < 2:
-        raise ConfigError(f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}.")
+        raise ConfigError(
+            f"`dataset.recording_s` must hold at least two frames. Received: {dataset.recording_s}."
+        )
 
 
 def check_sets(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> None:
@@ -57,7 +62,9 @@ def refuse(found: Sequence[str]) -> None:
     if found:
         more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
         raise DataError(
-            "\n".join(found[:_SHOWN]) + more + "\nMend the dataset, or change the settings that ask for it; "
+            "\n".join(found[:_SHOWN])
+            + more
+            + "\nMend the dataset, or change the settings that ask for it; "
             "`python -m common.check_dataset <task-id>` shows all that is there."
         )
 
@@ -72,7 +79,12 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
         frames.setdefault(recording.split, []).append(feature_frames(task, known[recording.name]))
     labelled = {recording.split for recording in recordings if recording.metadata_path is not None}
     found = [each for fold in folds for each in fold_problems(fold, frames, labelled, sets)]
-    found += [each for fold in folds if set(fold.train) <= set(frames) for each in batch_problem(task, fold, frames)]
+    found += [
+        each
+        for fold in folds
+        if set(fold.train) <= set(frames)
+        for each in batch_problem(task, fold, frames)
+    ]
     if DEFINITIONS[task.scoring.scorer].on_grid:
         found += off_grid(recordings, task.dataset)
     return found
@@ -98,14 +110,18 @@ def fold_problems(
     if silent:
         numbers = ", ".join(map(str, silent))
         found.append(
-            f"fold {fold.name!r} validates on split {numbers}, whose recordings have no labels. Expected: labels, "
-            "since their scores stop the training and choose the model. Add them, or change `validate_on`."
+            f"fold {fold.name!r} validates on split {numbers}, whose recordings have no labels."
+            " Expected: labels, since their scores stop the training and choose the model. Add"
+            " them, or change `validate_on`."
         )
     return found
 
 
-def batch_problem(task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Sequence[int]]) -> list[str]:
-    """Says whether the training recordings of a fold do not fill one batch, in a list of one problem at most.
+def batch_problem(
+    task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Sequence[int]]
+) -> list[str]:
+    """Says whether the training recordings of a fold do not fill one batch, in a list of one
+    problem at most.
 
     Args:
         task: the settings.
@@ -116,7 +132,11 @@ def batch_problem(task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Seque
     of_fold = [count for split in fold.train for count in frames[split]]
     try:
         batches_per_pass(
-            of_fold, pipeline.sequence_frames, pipeline.batch_size, pipeline.sequence_hop_frames, pipeline.last_batch
+            of_fold,
+            pipeline.sequence_frames,
+            pipeline.batch_size,
+            pipeline.sequence_hop_frames,
+            pipeline.last_batch,
         )
     except DataError as error:
         return [f"fold {fold.name!r}: {error}"]
@@ -124,7 +144,8 @@ def batch_problem(task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Seque
 
 
 def feature_frames(task: TaskConfig, samples: int | None) -> int:
-    """Frames of the features of a recording of so many samples; None: as many as `dataset.recording_s` has."""
+    """Frames of the features of a recording of so many samples; None: as many as
+    `dataset.recording_s` has."""
     dataset, features = task.dataset, task.features
     recorded_hz = dataset.sample_rate_hz
     if not features.counts_the_end:
@@ -136,15 +157,22 @@ def feature_frames(task: TaskConfig, samples: int | None) -> int:
 
 
 def off_grid(recordings: Sequence[Recording], dataset: DatasetConfig) -> list[str]:
-    """Says which events the official scorer cannot count, in a list of one problem at most; unreadable files wait."""
+    """Says which events the official scorer cannot count, in a list of one problem at most;
+    unreadable files wait."""
     found: list[tuple[str, int]] = []
-    for path in [recording.metadata_path for recording in recordings if recording.metadata_path is not None]:
+    for path in [
+        recording.metadata_path for recording in recordings if recording.metadata_path is not None
+    ]:
         try:
             events, lines = read_lines(path, dataset)
         except DataError:  # said by those who need the file
             continue
         off = off_grid_events(events, dataset)
-        found += [(f"{path}, line {lines[off[0]]}: {described(events, off[0])}", off.size)] if off.size else []
+        found += (
+            [(f"{path}, line {lines[off[0]]}: {described(events, off[0])}", off.size)]
+            if off.size
+            else []
+        )
     return off_grid_problem(found, dataset)
 
 
@@ -154,13 +182,14 @@ def off_grid_events(events: Events, dataset: DatasetConfig) -> np.ndarray:
 
 
 def off_grid_problem(found: Sequence[tuple[str, int]], dataset: DatasetConfig) -> list[str]:
-    """The error for events off the grid, none without any: of each file, its first such event and their number."""
+    """The error for events off the grid, none without any: of each file, its first such event and
+    their number."""
     if not found:
         return []
     counted = f"{sum(count for _, count in found)} event(s) in {len(found)} file(s)"
     return [
-        f"{found[0][0]} is off the grid of directions, which `scoring.scorer: dcase2019` counts on. Expected: "
-        f"{dataset.grid.describe()}. Received: {counted} off it. {OFF_GRID_REMEDY}"
+        f"{found[0][0]} is off the grid of directions, which `scoring.scorer: dcase2019` counts on."
+        f" Expected: {dataset.grid.describe()}. Received: {counted} off it. {OFF_GRID_REMEDY}"
     ]
 
 

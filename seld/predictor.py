@@ -1,4 +1,5 @@
-"""Recordings of any length through the models of a SELD run: events with directions, and a track frame by frame."""
+"""Recordings of any length through the models of a SELD run: events with directions, and a track
+frame by frame."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -27,11 +28,14 @@ from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartes
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
-# Where an evaluation sees whole recordings: sequences before those that count when live; one more comes after them.
+# Where an evaluation sees whole recordings: sequences before those that count when live; one more
+# comes after them.
 _SEQUENCES_BEFORE = 4
 
 
-def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: bool = False) -> Predictor:
+def load_predictor(
+    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+) -> Predictor:
     """Loads the models of a run.
 
     Args:
@@ -48,8 +52,8 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
     stages = answering(experiment.system.stages(task))
     if all(stage.answers == ("doa",) for stage in stages):
         raise ConfigError(
-            f"{run} learned directions alone (`network.mode: doa_only`), of sounds whose times are known. Expected: a "
-            "run that detects them, too, such as `network.mode: two_stage`."
+            f"{run} learned directions alone (`network.mode: doa_only`), of sounds whose times are"
+            " known. Expected: a run that detects them, too, such as `network.mode: two_stage`."
         )
     models = load_models(run, task, stages, fold, average_outputs)
     dataset, features, frontend = task.dataset, task.features, experiment.frontend
@@ -60,7 +64,9 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
         sample_rate_hz=features.rate_hz(dataset.sample_rate_hz),
         channels=dataset.channels,
         compute=inputs_of(task),
-        prepare=spectral.interleave_channels if features.interleaved_channels else lambda frames: frames,
+        prepare=(
+            spectral.interleave_channels if features.interleaved_channels else lambda frames: frames
+        ),
         framing=framing_of(task),
         models=models,
         windows=windows_of(task, experiment.network, live),
@@ -74,14 +80,21 @@ def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: b
 
 
 def inputs_of(task: TaskConfig) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Makes what computes the features of audio (S, C), and cuts it where the model computes them."""
+    """Makes what computes the features of audio (S, C), and cuts it where the model computes
+    them."""
     features, recorded_hz = task.features, task.dataset.sample_rate_hz
-    frontend, rate_hz = frontend_of(features, recorded_hz, task.dataset.channels), features.rate_hz(recorded_hz)
-    return lambda audio: input_arrays(audio, frontend, lambda heard: compute_features(heard, features, rate_hz))
+    frontend, rate_hz = (
+        frontend_of(features, recorded_hz, task.dataset.channels),
+        features.rate_hz(recorded_hz),
+    )
+    return lambda audio: input_arrays(
+        audio, frontend, lambda heard: compute_features(heard, features, rate_hz)
+    )
 
 
 def framing_of(task: TaskConfig) -> Framing:
-    """Where the frames of a task's features lie; silence fills short recordings up as `seld.features` fills them."""
+    """Where the frames of a task's features lie; silence fills short recordings up as
+    `seld.features` fills them."""
     features, dataset = task.features, task.dataset
     frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
     hop = frontend.hop_samples
@@ -94,17 +107,23 @@ def framing_of(task: TaskConfig) -> Framing:
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
     """What the models see at once: sequences side by side, as in an evaluation.
 
-    Where an evaluation sees whole recordings, it is as much as those last, and the outer sixths count only at the
-    ends of a recording. Live it is one sequence that counts, with some before and one after it.
+    Where an evaluation sees whole recordings, it is as much as those last, and the outer sixths
+    count only at the ends of a recording. Live it is one sequence that counts, with some before and
+    one after it.
     """
     pipeline, pooling = task.pipeline, network.time_pooling
     if not pipeline.whole_recordings:
         return Windows(pipeline.sequence_frames)
 
     def pooled(frames: float) -> int:
-        return math.ceil(frames / pooling) * pooling  # pools begin where those of the whole recording do
+        return (
+            math.ceil(frames / pooling) * pooling
+        )  # pools begin where those of the whole recording do
 
-    sequence, sixth = pooled(pipeline.sequence_frames), pooled(task.dataset.recording_s / task.features.hop_s / 6)
+    sequence, sixth = (
+        pooled(pipeline.sequence_frames),
+        pooled(task.dataset.recording_s / task.features.hop_s / 6),
+    )
     if live:
         before = _SEQUENCES_BEFORE * sequence
         return Windows(before + 2 * sequence, before + sequence, after=sequence, grow=True)
@@ -115,19 +134,23 @@ def average_outputs(answers: Sequence[Outputs]) -> Outputs:
     """The mean of what several folds say; azimuths are averaged on the circle.
 
     Args:
-        answers: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as vectors} each.
+        answers: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as
+            vectors} each.
     """
     mean = mean_outputs(answers)
     n_classes = mean["sed"].shape[-1]
     if mean["doa"].shape[-1] == 2 * n_classes:
         azimuths = np.stack([answer["doa"][..., :n_classes] for answer in answers])
-        mean["doa"][..., :n_classes] = np.arctan2(np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0))
+        mean["doa"][..., :n_classes] = np.arctan2(
+            np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
+        )
     return mean
 
 
 @dataclass
 class _Run:
-    """A class that is active: its frames [first, end), the sum of its directions, and of its probabilities."""
+    """A class that is active: its frames [first, end), the sum of its directions, and of its
+    probabilities."""
 
     first: int
     end: int
@@ -144,7 +167,8 @@ class TrackDecoder:
         hop_ratio: hop of the labels by that of the features.
         hop_s: hop of the labels.
         classes: class names.
-        grid: feature frames after which outputs may be cut: decoding then goes on as if they had not been.
+        grid: feature frames after which outputs may be cut: decoding then goes on as if they had
+            not been.
         has_directions: whether the directions of the rows mean anything.
         directions: the directions of the dataset, whose azimuths events have.
     """
@@ -179,22 +203,38 @@ class TrackDecoder:
             return experiment.rows(outputs, n_frames, hop_ratio)
 
         # Twice the numerator: halves are rounded to even numbers.
-        grid = math.lcm(network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator)
+        grid = math.lcm(
+            network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator
+        )
         dataset = task.dataset
         return cls(
-            decode, stride, hop_ratio, dataset.label_hop_s, dataset.classes, grid, has_directions, dataset.grid
+            decode,
+            stride,
+            hop_ratio,
+            dataset.label_hop_s,
+            dataset.classes,
+            grid,
+            has_directions,
+            dataset.grid,
         )
 
     def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> Heard:
-        """Takes in the outputs (T', width) of a window; the last of them wait for those that follow."""
+        """Takes in the outputs (T', width) of a window; the last of them wait for those that
+        follow."""
         stride, kept = self._stride, self._outputs
-        counted = slice((window.first - window.start) // stride, -(-(window.end - window.start) // stride))
+        counted = slice(
+            (window.first - window.start) // stride, -(-(window.end - window.start) // stride)
+        )
         self._outputs = {
             name: np.concatenate([kept[name], value[counted]]) if kept else value[counted]
             for name, value in outputs.items()
         }
         ready = (len(self._outputs["sed"]) * stride - 1) // self._grid * self._grid
-        return self._decoded(ready // stride, round(ready / self._ratio), duration_s) if ready > 0 else Heard()
+        return (
+            self._decoded(ready // stride, round(ready / self._ratio), duration_s)
+            if ready > 0
+            else Heard()
+        )
 
     def finish(self, n_frames: int, duration_s: float) -> Heard:
         """Decodes the rest and ends all events, at the end of the recording at the latest."""
@@ -202,16 +242,24 @@ class TrackDecoder:
         heard = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
         events = heard.events + [self._event(k, run) for k, run in sorted(self._active.items())]
         self._active = {}
-        cut = [replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s))) for event in events]
+        cut = [
+            replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s)))
+            for event in events
+        ]
         return Heard(cut, heard.rows)
 
     def details(self) -> dict[str, Any]:
         """What the rows mean."""
-        columns = ["frame", "class", *(["azimuth_deg", "elevation_deg"] if self._has_directions else [])]
+        columns = [
+            "frame",
+            "class",
+            *(["azimuth_deg", "elevation_deg"] if self._has_directions else []),
+        ]
         return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
 
     def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> Heard:
-        """Decodes that many outputs to so many label frames, of which those count that begin within the recording."""
+        """Decodes that many outputs to so many label frames, of which those count that begin within
+        the recording."""
         part = {name: value[:n_outputs] for name, value in self._outputs.items()}
         self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
         if math.isfinite(duration_s):

@@ -1,4 +1,5 @@
-"""`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each; file names are free."""
+"""`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each;
+file names are free."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -35,15 +36,16 @@ class Recording:
     """One recording and where its files are.
 
     Attributes:
-        name: stands for it in features, submissions and scores: the file name without folder and suffix, or the path
-            in a `recordings.csv` without suffix, with _ for each /.
+        name: stands for it in features, submissions and scores: the file name without folder and
+            suffix, or the path in a `recordings.csv` without suffix, with _ for each /.
         split: 0 is the evaluation set.
         room: None where unknown.
         overlap: events that may sound at once; None where unknown.
         audio_path: the sound file.
         metadata_path: the CSV file with the events, None for a recording without labels.
         listed: whether a `recordings.csv` says the place, not the name.
-        group: the source it comes from, as a `recordings.csv` says; None where it has no column group.
+        group: the source it comes from, as a `recordings.csv` says; None where it has no column
+            group.
     """
 
     name: str
@@ -73,8 +75,9 @@ def read_list(dataset_dir: Path) -> list[Recording]:
         dataset_dir: the folder; paths in the list are relative to it.
 
     Returns:
-        The recordings sorted by name. Their metadata are those in the column `metadata`, or else the file beside the
-        recording with the same name and .csv; recordings of split 0 may all lack them.
+        The recordings sorted by name. Their metadata are those in the column `metadata`, or else
+        the file beside the recording with the same name and .csv; recordings of split 0 may all
+        lack them.
 
     Raises:
         DataError: the list or a row of it cannot be used, or a file is not there; names the row.
@@ -82,14 +85,17 @@ def read_list(dataset_dir: Path) -> list[Recording]:
     dataset_dir = Path(dataset_dir)
     path = dataset_dir / LIST_NAME
     rows = _read_rows(path)
-    recordings = [_recording(row, dataset_dir, f"{path}, line {line}") for line, row in rows.items()]
+    recordings = [
+        _recording(row, dataset_dir, f"{path}, line {line}") for line, row in rows.items()
+    ]
     _check_different([recording.name for recording in recordings], list(rows), path)
     some_labelled = any(recording.metadata_path for recording in recordings if recording.split == 0)
     for recording, line in zip(recordings, rows, strict=True):
         if recording.metadata_path is None and (recording.split or some_labelled):
             raise DataError(
-                f"{path}, line {line}: no metadata. Expected: {recording.audio_path.with_suffix('.csv')}, or its path "
-                "in the column metadata. Only the recordings of split 0 may lack them, all together."
+                f"{path}, line {line}: no metadata. Expected:"
+                f" {recording.audio_path.with_suffix('.csv')}, or its path in the column metadata."
+                " Only the recordings of split 0 may lack them, all together."
             )
     return sorted(recordings, key=lambda recording: recording.name)
 
@@ -109,8 +115,9 @@ def _read_rows(path: Path) -> dict[int, dict[str, str]]:
     header = header_of(text, _COLUMNS)
     if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
         raise DataError(
-            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room, metadata and "
-            f"group, each once. Received: {', '.join(header)[:200]}. Correct the header."
+            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room,"
+            f" metadata and group, each once. Received: {', '.join(header)[:200]}. Correct the"
+            " header."
         )
     table = parse_table(text, _REQUIRED, str(path), optional=_COLUMNS[len(_REQUIRED) :])
     if not len(table):
@@ -126,14 +133,19 @@ def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
         metadata_path = audio_path.with_suffix(".csv")
     split = _number(row["split"], 0, "split", where)
     if split is None:
-        raise DataError(f"{where}: split is empty. Expected: a number, 0 for the evaluation set. Fill it in.")
-    room, overlap = _number(row.get("room", ""), 0, "room", where), _number(row["overlap"], 1, "overlap", where)
+        raise DataError(
+            f"{where}: split is empty. Expected: a number, 0 for the evaluation set. Fill it in."
+        )
+    room, overlap = (
+        _number(row.get("room", ""), 0, "room", where),
+        _number(row["overlap"], 1, "overlap", where),
+    )
     name = PurePosixPath(row["filename"]).with_suffix("").as_posix().replace("/", "_")
     group = row.get("group")
     if group == "":
         raise DataError(
-            f"{where}: group is empty. Expected: a name for the source of the recording; one of its own where "
-            "it stands alone. Fill it in, or remove the column."
+            f"{where}: group is empty. Expected: a name for the source of the recording; one of its"
+            " own where it stands alone. Fill it in, or remove the column."
         )
     labelled = given or metadata_path.is_file()
     labels = metadata_path if labelled else None
@@ -145,11 +157,13 @@ def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
     path = PurePosixPath(text)
     if not path.name or not stays_inside(text):
         raise DataError(
-            f"{where}: {column} must be a path below the dataset folder, with / between folders and without '..'. "
-            f"Received: {text!r}. Correct the row."
+            f"{where}: {column} must be a path below the dataset folder, with / between folders and"
+            f" without '..'. Received: {text!r}. Correct the row."
         )
     if not os.path.isfile(dataset_dir / path):  # False for names that no file system takes, too
-        raise DataError(f"{where}: there is no file {dataset_dir / path}. Correct {column}, or remove the row.")
+        raise DataError(
+            f"{where}: there is no file {dataset_dir / path}. Correct {column}, or remove the row."
+        )
     return dataset_dir / path
 
 
@@ -160,7 +174,8 @@ def _number(text: str, lowest: int, column: str, where: str) -> int | None:
     value = to_whole(text)
     if value is None or not lowest <= value <= _LARGEST:
         raise DataError(
-            f"{where}: {column} must be a whole number, {lowest} or more. Received: {text[:80]!r}. Correct the row."
+            f"{where}: {column} must be a whole number, {lowest} or more. Received: {text[:80]!r}."
+            " Correct the row."
         )
     return value
 
@@ -170,7 +185,7 @@ def _check_different(names: Sequence[str], lines: Sequence[int], path: Path) -> 
     for name, line in zip(names, lines, strict=True):
         if name in seen:
             raise DataError(
-                f"{path}, line {line}: the same recording as in line {seen[name]}, or one that would share its name "
-                f"{name!r}. Remove one of the rows, or rename a file."
+                f"{path}, line {line}: the same recording as in line {seen[name]}, or one that"
+                f" would share its name {name!r}. Remove one of the rows, or rename a file."
             )
         seen[name] = line

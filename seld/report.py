@@ -1,4 +1,5 @@
-"""What the report of a SELD run shows: scores, classes, confusions, and recordings with directions over time."""
+"""What the report of a SELD run shows: scores, classes, confusions, and recordings with directions
+over time."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,14 @@ from common.errors import DataError, UserError
 from common.feature_store import FeatureStore
 from common.metrics.confusion import count_confusions
 from common.page import Block, Cards, Chart, Note, Section, Table, Timeline
-from common.report import NO_SCORES, Numbers, check_stores, confusion_table, not_shown, scores_if_any
+from common.report import (
+    NO_SCORES,
+    Numbers,
+    check_stores,
+    confusion_table,
+    not_shown,
+    scores_if_any,
+)
 from common.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -40,9 +48,12 @@ from seld.metrics import SeldScorer, reference_for
 from seld.score import SCORES, ScoredRecording, format_score
 from seld.submission import SUBMISSIONS, read_submission
 
-_HEADINGS = {"er": "ER", "f": "F", "doa_error_deg": "DOA error / °", "frame_recall": "Frame recall"} | {
-    "seld_error": "SELD error"
-}
+_HEADINGS = {
+    "er": "ER",
+    "f": "F",
+    "doa_error_deg": "DOA error / °",
+    "frame_recall": "Frame recall",
+} | {"seld_error": "SELD error"}
 _TITLES = {"dcase2019": "Official scorer of DCASE 2019", "corrected": "Corrected scorer"}
 
 
@@ -69,7 +80,8 @@ class Tested:
     Attributes:
         scored: truth and estimate.
         labelled: whether the truth is known.
-        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, each frame that an event touches.
+        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, each frame that an event
+            touches.
         read: reads its record from the feature store.
     """
 
@@ -117,8 +129,9 @@ def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
 
 
 _EXPLAINED = (
-    "ER and F: blocks of 1 s. DOA error: mean angle between estimated and true directions. SELD error: mean of ER, "
-    "1 - F, DOA error / 180 and 1 - frame recall; 0 is best. Published values are of real recordings."
+    "ER and F: blocks of 1 s. DOA error: mean angle between estimated and true directions. SELD"
+    " error: mean of ER, 1 - F, DOA error / 180 and 1 - frame recall; 0 is best. Published values"
+    " are of real recordings."
 )
 
 
@@ -152,7 +165,9 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
             place = place_of(store, name, dataset.mode)
             events = Events.from_array(arrays["events"])
-            estimate = read_submission(folder / fold.name / SUBMISSIONS / f"{name}.csv", dataset.n_classes)
+            estimate = read_submission(
+                folder / fold.name / SUBMISSIONS / f"{name}.csv", dataset.n_classes
+            )
             found[name] = Tested(
                 ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
@@ -170,9 +185,13 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     for each in recordings:
         reference, estimate = _deciding_rows(each.scored, task)
         for k, scorer in enumerate(scorers):
-            scorer.update(reference[reference[:, 1] == k], estimate[estimate[:, 1] == k], each.scored.n_frames)
+            scorer.update(
+                reference[reference[:, 1] == k], estimate[estimate[:, 1] == k], each.scored.n_frames
+            )
     rows = []
-    for k, (label, scores) in enumerate(zip(classes, (scorer.result() for scorer in scorers), strict=True)):
+    for k, (label, scores) in enumerate(
+        zip(classes, (scorer.result() for scorer in scorers), strict=True)
+    ):
         known = scores.detection.n_reference or scores.detection.n_estimate
         numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
         rows.append([label, *numbers, str(np.count_nonzero(events == k))])
@@ -184,7 +203,10 @@ def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
     """Counts, frame by frame, which class was estimated where another was missed."""
     counts = sum(
         count_confusions(
-            *(_activity(rows, each.scored.n_frames, dataset) for rows in (each.reference, each.scored.estimate))
+            *(
+                _activity(rows, each.scored.n_frames, dataset)
+                for rows in (each.reference, each.scored.estimate)
+            )
         )
         for each in recordings
     )
@@ -207,11 +229,14 @@ def _activity(rows: np.ndarray, n_frames: int, dataset: DatasetConfig) -> np.nda
 def _new_scorer(task: TaskConfig) -> SeldScorer:
     dataset = task.dataset
     scorer = task.scoring.scorer
-    return SeldScorer(scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid)
+    return SeldScorer(
+        scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
+    )
 
 
 def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and estimate of a recording, as the definition that the task decides by counts its frames."""
+    """Reference and estimate of a recording, as the definition that the task decides by counts its
+    frames."""
     dataset = task.dataset
     reference = reference_for(
         task.scoring.scorer, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid
@@ -227,7 +252,8 @@ def seld_error_of(recording: ScoredRecording, task: TaskConfig) -> float:
 
 
 def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Block]:
-    """Shows the best and the worst recordings; the first few where nothing is known to score them by.
+    """Shows the best and the worst recordings; the first few where nothing is known to score them
+    by.
 
     Raises:
         DataError: the features are damaged.
@@ -235,7 +261,9 @@ def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Blo
     audio = _audio_paths(task)
     labelled = [each for each in recordings if each.labelled]
     if not labelled:
-        return [timeline(each, task, audio, "without labels") for each in recordings[:SHOWN_RECORDINGS]]
+        return [
+            timeline(each, task, audio, "without labels") for each in recordings[:SHOWN_RECORDINGS]
+        ]
     errors = [seld_error_of(each.scored, task) for each in labelled]
     return [
         Note(LEGEND),
@@ -257,13 +285,16 @@ def _audio_paths(task: TaskConfig) -> dict[str, Path]:
 
 
 def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark: str) -> Timeline:
-    """Shows one recording: spectrogram, events, azimuths and elevations of reference and estimate, sound.
+    """Shows one recording: spectrogram, events, azimuths and elevations of reference and estimate,
+    sound.
 
     Raises:
         DataError: the features are damaged.
     """
     dataset, name = task.dataset, tested.scored.name
-    sound, notes = heard(audio.get(name), name, first_channel if dataset.format == "foa" else mean_channel)
+    sound, notes = heard(
+        audio.get(name), name, first_channel if dataset.format == "foa" else mean_channel
+    )
     duration_s = min(dataset.recording_s, tested.scored.n_frames * dataset.label_hop_s)
     level = _level(tested, task)[: math.ceil(duration_s / task.features.hop_s - 1e-6)]
     both = tested.reference, tested.scored.estimate
@@ -273,7 +304,11 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
         remark,
         shown_s(duration_s),
         seconds_ticks(duration_s),
-        pictures=[level_picture(level, task.features.hop_s, "Spectrogram, first channel", f"Spectrogram of {name}")],
+        pictures=[
+            level_picture(
+                level, task.features.hop_s, "Spectrogram, first channel", f"Spectrogram of {name}"
+            )
+        ],
         lanes=lanes(reference, estimate, dataset.classes, duration_s),
         labelled=tested.labelled,
         charts=[_angles(*both, column, dataset, duration_s) for column in (2, 3)],
@@ -288,7 +323,9 @@ def _level(tested: Tested, task: TaskConfig) -> np.ndarray:
     frontend = frontend_of(task.features, dataset.sample_rate_hz, dataset.channels)
     if frontend is None:
         return first_channel_db(record["features"], task.features.kind)
-    from common.device_features import features_of  # Keras: where records hold features it is not needed
+    from common.device_features import (
+        features_of,
+    )  # Keras: where records hold features it is not needed
 
     return first_channel_db(features_of(record, frontend), task.features.kind)
 
@@ -301,15 +338,22 @@ def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:
 
 
 def _angles(
-    reference: np.ndarray, estimate: np.ndarray, column: int, dataset: DatasetConfig, duration_s: float
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    column: int,
+    dataset: DatasetConfig,
+    duration_s: float,
 ) -> Chart:
-    """Draws azimuths (column 2) or elevations (3) of each class over time, on the circle of the dataset."""
+    """Draws azimuths (column 2) or elevations (3) of each class over time, on the circle of the
+    dataset."""
     reference, estimate = (shown_rows(rows, dataset.grid) for rows in (reference, estimate))
     colours, lines = colours_of(dataset.n_classes), []
     for rows, style in ((reference, "wide"), (estimate, "solid")):
         for k in np.unique(rows[:, 1]).astype(int).tolist():
             own = rows[rows[:, 1] == k]
-            lines.append(track(own[:, 0], own[:, column], dataset.label_hop_s, "", colours[k], style))
+            lines.append(
+                track(own[:, 0], own[:, column], dataset.label_hop_s, "", colours[k], style)
+            )
     if column == 2:
         title, (low, high) = "Azimuth", azimuth_limits(dataset.grid)
     else:

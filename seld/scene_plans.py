@@ -1,4 +1,5 @@
-"""What happens in each simulated recording: events drawn or given, the names of recordings, their metadata files."""
+"""What happens in each simulated recording: events drawn or given, the names of recordings, their
+metadata files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from seld.simulator import SceneSettings
 
 DATASET_NAME = "tau2019"
-RECORDINGS_PER_CELL = 10  # numbers reserved for each combination of room and overlap, as in the real dataset
+RECORDINGS_PER_CELL = (
+    10  # numbers reserved for each combination of room and overlap, as in the real dataset
+)
 EVALUATION_SPLIT = 0
-N_SETS = 5  # disjoint sets of sound examples: one for each of the splits 1 to 4 and one for the evaluation set
+# disjoint sets of sound examples: one for each of the splits 1 to 4 and one for the evaluation set
+N_SETS = 5
 # Served in this order where a class has fewer sources than there are sets.
 SETS = {1: "split 1", 2: "split 2", 3: "split 3", 4: "split 4", 0: "split 0 (evaluation)"}
 AZIMUTHS_DEG = tuple(range(-180, 180, 10))
@@ -37,7 +41,8 @@ class PlannedEvent:
 
     Attributes:
         class_name: name of its class.
-        example: number of the example in the set of the recording's split; None: any that is long enough.
+        example: number of the example in the set of the recording's split; None: any that is long
+            enough.
         onset_s: start.
         duration_s: length of the dry sound.
         azimuth_deg: direction.
@@ -104,8 +109,11 @@ def set_of_split(split: int) -> str:
     return "eval" if split == EVALUATION_SPLIT else "dev"
 
 
-def deal_recordings(n: int, rooms: Sequence[int], overlaps: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Deals the recordings of a split over rooms and overlaps, so that all are covered evenly wherever it stops.
+def deal_recordings(
+    n: int, rooms: Sequence[int], overlaps: Sequence[int]
+) -> list[tuple[int, int, int]]:
+    """Deals the recordings of a split over rooms and overlaps, so that all are covered evenly
+    wherever it stops.
 
     Args:
         n: number of recordings.
@@ -113,7 +121,8 @@ def deal_recordings(n: int, rooms: Sequence[int], overlaps: Sequence[int]) -> li
         overlaps: numbers of layers.
 
     Returns:
-        For each recording its room, its overlap and its number among those with the same two, from 1.
+        For each recording its room, its overlap and its number among those with the same two, from
+        1.
     """
     dealt = []
     for index in range(n):
@@ -124,23 +133,32 @@ def deal_recordings(n: int, rooms: Sequence[int], overlaps: Sequence[int]) -> li
 
 
 def name_recordings(split: int, settings: "SceneSettings") -> list[Slot]:
-    """Names the recordings of a split as the real dataset does: split1_ir0_ov1_1, numbered 20 ir + 10 (ov - 1) + k.
+    """Names the recordings of a split as the real dataset does: split1_ir0_ov1_1, numbered 20 ir +
+    10 (ov - 1) + k.
 
-    More than 10 recordings of one room and overlap, or more than two layers, spread the numbers; the evaluation set
-    is just counted: split0_1, split0_2 ...
+    More than 10 recordings of one room and overlap, or more than two layers, spread the numbers;
+    the evaluation set is just counted: split0_1, split0_2 ...
     """
-    dealt = deal_recordings(settings.recordings_per_split.get(split, 0), settings.rooms, settings.overlaps)
+    dealt = deal_recordings(
+        settings.recordings_per_split.get(split, 0), settings.rooms, settings.overlaps
+    )
     step = max([RECORDINGS_PER_CELL, *(number for _, _, number in dealt)])
     layers = max(2, *settings.overlaps)
     slots = []
     for index, (room, overlap, number) in enumerate(dealt, start=1):
         count = step * (layers * room + overlap - 1) + number
         name = f"split{split}_ir{room}_ov{overlap}_{count}"
-        slots.append(Slot(f"split{split}_{index}" if split == EVALUATION_SPLIT else name, split, room, overlap))
+        slots.append(
+            Slot(
+                f"split{split}_{index}" if split == EVALUATION_SPLIT else name, split, room, overlap
+            )
+        )
     return slots
 
 
-def recording_stream(settings: "SceneSettings", split: int, name: str, purpose: str) -> np.random.Generator:
+def recording_stream(
+    settings: "SceneSettings", split: int, name: str, purpose: str
+) -> np.random.Generator:
     """Gives the random numbers of one recording for one purpose."""
     return random_stream(settings.seed, settings.version, DATASET_NAME, split, name, purpose)
 
@@ -162,11 +180,17 @@ def plan_recording(
     stream = recording_stream(settings, slot.split, slot.name, "timeline")
     events: list[PlannedEvent] = []
     for _ in range(slot.overlap):
-        events += draw_layer(stream, settings.duration_s, _event_drawer(stream, settings, durations_s, tuple(events)))
-    recording_s = settings.duration_s + (float(stream.uniform(-0.5, 0.5)) if settings.ragged else 0.0)
+        events += draw_layer(
+            stream, settings.duration_s, _event_drawer(stream, settings, durations_s, tuple(events))
+        )
+    recording_s = settings.duration_s + (
+        float(stream.uniform(-0.5, 0.5)) if settings.ragged else 0.0
+    )
     metadata = format_metadata(events, None if settings.ragged else settings.duration_s)
     n_samples = round(recording_s * rate_hz)
-    return RecordingPlan(slot.name, slot.split, slot.room, n_samples, tuple(events), metadata.encode("ascii"))
+    return RecordingPlan(
+        slot.name, slot.split, slot.room, n_samples, tuple(events), metadata.encode("ascii")
+    )
 
 
 def _event_drawer(
@@ -175,22 +199,32 @@ def _event_drawer(
     durations_s: Mapping[str, Sequence[float]],
     others: tuple[PlannedEvent, ...],
 ) -> Callable[[float], tuple[PlannedEvent, float]]:
-    """Makes the function that draws the event at an onset: class, example and position are each equally likely."""
+    """Makes the function that draws the event at an onset: class, example and position are each
+    equally likely."""
 
     def choose(onset_s: float) -> tuple[PlannedEvent, float]:
         for class_name in stream.permutation(sorted(durations_s)).tolist():
             example = int(stream.integers(len(durations_s[class_name])))
             event_s = durations_s[class_name][example]
-            if settings.allow_same_class_overlap or not _overlaps(class_name, onset_s, event_s, others):
+            if settings.allow_same_class_overlap or not _overlaps(
+                class_name, onset_s, event_s, others
+            ):
                 break
         azimuth, elevation, distance = POSITIONS[int(stream.integers(len(POSITIONS)))]
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
-        return PlannedEvent(class_name, example, onset_s, event_s, azimuth, elevation, distance, gain_db), event_s
+        return (
+            PlannedEvent(
+                class_name, example, onset_s, event_s, azimuth, elevation, distance, gain_db
+            ),
+            event_s,
+        )
 
     return choose
 
 
-def _overlaps(class_name: str, onset_s: float, duration_s: float, others: Sequence[PlannedEvent]) -> bool:
+def _overlaps(
+    class_name: str, onset_s: float, duration_s: float, others: Sequence[PlannedEvent]
+) -> bool:
     return any(
         other.class_name == class_name
         and other.onset_s < onset_s + duration_s
@@ -200,7 +234,8 @@ def _overlaps(class_name: str, onset_s: float, duration_s: float, others: Sequen
 
 
 def format_metadata(events: Sequence[PlannedEvent], end_s: float | None) -> str:
-    """Writes events as the real dataset does: comma-separated, elevation before azimuth, times with 12 digits.
+    """Writes events as the real dataset does: comma-separated, elevation before azimuth, times with
+    12 digits.
 
     Args:
         events: in the order of the rows.
@@ -236,22 +271,29 @@ def plan_annotations(
     paths = sorted(folder.glob("*.csv")) if folder.is_dir() else []
     if not paths:
         raise DataError(
-            f"{folder} holds no metadata. Expected: a folder with .csv files such as split1_ir0_ov1_1.csv. "
-            "Give the folder that holds them with --annotations."
+            f"{folder} holds no metadata. Expected: a folder with .csv files such as"
+            " split1_ir0_ov1_1.csv. Give the folder that holds them with --annotations."
         )
     return [_plan_annotation(path, settings, dataset, n_rooms) for path in paths]
 
 
-def _plan_annotation(path: Path, settings: "SceneSettings", dataset: DatasetConfig, n_rooms: int) -> RecordingPlan:
+def _plan_annotation(
+    path: Path, settings: "SceneSettings", dataset: DatasetConfig, n_rooms: int
+) -> RecordingPlan:
     name = path.stem
-    split, room, _ = parse_name(name, "eval" if name.startswith(f"split{EVALUATION_SPLIT}_") else "dev")
+    split, room, _ = parse_name(
+        name, "eval" if name.startswith(f"split{EVALUATION_SPLIT}_") else "dev"
+    )
     if split >= N_SETS or (room is not None and room >= n_rooms):
         raise DataError(
-            f"The name of {path} asks for split {split} and room {room}. Expected: split0 to split{N_SETS - 1} and "
-            f"ir0 to ir{n_rooms - 1}, which can be simulated. Rename the file."
+            f"The name of {path} asks for split {split} and room {room}. Expected: split0 to"
+            f" split{N_SETS - 1} and ir0 to ir{n_rooms - 1}, which can be simulated. Rename the"
+            " file."
         )
     stream = recording_stream(settings, split, name, "timeline")
-    events = _given_events(read_events(path, dataset, settings.duration_s), dataset, stream, settings.gain_range_db)
+    events = _given_events(
+        read_events(path, dataset, settings.duration_s), dataset, stream, settings.gain_range_db
+    )
     n_samples = round(settings.duration_s * dataset.sample_rate_hz)
     chosen = int(stream.integers(n_rooms)) if room is None else room
     return RecordingPlan(name, split, chosen, n_samples, events, path.read_bytes())
@@ -262,8 +304,14 @@ def _given_events(
 ) -> tuple[PlannedEvent, ...]:
     return tuple(
         PlannedEvent(
-            dataset.classes[int(row[0])], None, row[1], row[2] - row[1], row[3], row[4], row[5],
+            dataset.classes[int(row[0])],
+            None,
+            row[1],
+            row[2] - row[1],
+            row[3],
+            row[4],
+            row[5],
             float(stream.uniform(-gain_range_db, gain_range_db)),
         )
         for row in events.to_array().tolist()
-    )  # fmt: skip
+    )

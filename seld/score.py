@@ -1,4 +1,5 @@
-"""Score tables: all recordings, per split, overlap and room, under both definitions, beside what costs no skill.
+"""Score tables: all recordings, per split, overlap and room, under both definitions, beside what
+costs no skill.
 
 `python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata.
 """
@@ -31,10 +32,15 @@ _UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
-    """How estimates become events, and which definition of the scores decides (stops training, picks the model)."""
+    """How estimates become events, and which definition of the scores decides (stops training,
+    picks the model)."""
 
-    scorer: Literal["dcase2019", "corrected"] = "dcase2019"  # the definition that decides; both are always printed
-    threshold: float = Field(default=0.5, gt=0, lt=1)  # a class is active where its probability exceeds this
+    scorer: Literal["dcase2019", "corrected"] = (
+        "dcase2019"  # the definition that decides; both are always printed
+    )
+    threshold: float = Field(
+        default=0.5, gt=0, lt=1
+    )  # a class is active where its probability exceeds this
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,8 @@ class ScoredRecording:
         events: what the metadata say.
         estimate: output format, rows (n, 4).
         n_frames: label frames, without what fills the recording up.
-        length_known: whether it is known how long the recording is; otherwise `n_frames` are those of
-            `dataset.recording_s`.
+        length_known: whether it is known how long the recording is; otherwise `n_frames` are those
+            of `dataset.recording_s`.
     """
 
     name: str
@@ -71,8 +77,8 @@ class ScoreRow:
         group: "all", "split", "overlap", "room", "system", "baseline" or "published".
         label: what the line is about, e.g. "split 1".
         n_recordings: how many recordings were scored, None for published values.
-        scores: by definition; those the publication does not give are missing, those that a definition cannot give
-            are NaN.
+        scores: by definition; those the publication does not give are missing, those that a
+            definition cannot give are NaN.
     """
 
     group: str
@@ -103,7 +109,9 @@ class ScoreReport:
         """
         row = next((row for row in self.rows if row.label == label), None)
         if row is None:
-            raise KeyError(f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}.")
+            raise KeyError(
+                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
+            )
         return row.scores[definition][name]
 
     def to_text(self) -> str:
@@ -126,25 +134,37 @@ class ScoreReport:
 
     def to_markdown(self) -> str:
         """Returns the table in Markdown."""
-        headings = ["", "recordings", *(f"{heading} ({name})" for name in DEFINITIONS for heading in _HEADINGS)]
+        headings = [
+            "",
+            "recordings",
+            *(f"{heading} ({name})" for name in DEFINITIONS for heading in _HEADINGS),
+        ]
         lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *map(_cells, self.rows)]
         table = ["| " + " | ".join(cells) + " |" for cells in lines]
         return "\n".join([*table, *(f"\n{note}" for note in self._notes())])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as plain values; `common.files.write_json` writes undefined and infinite ones as null."""
-        return {"rows": [asdict(row) for row in self.rows], "counts": dict(self.counts), "notes": list(self.notes)}
+        """Returns the table as plain values; `common.files.write_json` writes undefined and
+        infinite ones as null."""
+        return {
+            "rows": [asdict(row) for row in self.rows],
+            "counts": dict(self.counts),
+            "notes": list(self.notes),
+        }
 
     def _notes(self) -> list[str]:
         return [
-            "ER, F: blocks of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 - F, DOA error / 180 and "
-            "1 - FR.",
+            (
+                "ER, F: blocks of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 -"
+                " F, DOA error / 180 and 1 - FR."
+            ),
             *self.notes,
         ]
 
 
 def format_score(name: str, value: float | None) -> str:
-    """Writes a score for print: F and frame recall in percent, degrees with one decimal, the others with three."""
+    """Writes a score for print: F and frame recall in percent, degrees with one decimal, the others
+    with three."""
     if value is None or math.isnan(value):
         return _UNDEFINED
     if math.isinf(value):
@@ -163,14 +183,16 @@ def score_report(
 ) -> ScoreReport:
     """Scores recordings under both definitions.
 
-    Beside the estimate stand what needs no skill, "always silent" and "labels of another recording" (the reference of
-    the next recording in sorted order, the last one taking that of the first), and published values. Where a true
-    direction is off the grid, `dcase2019`, which counts on the grid, is undefined, and a note says so.
+    Beside the estimate stand what needs no skill, "always silent" and "labels of another recording"
+    (the reference of the next recording in sorted order, the last one taking that of the first),
+    and published values. Where a true direction is off the grid, `dcase2019`, which counts on the
+    grid, is undefined, and a note says so.
 
     Args:
         recordings: at least one; sorted here by name.
         dataset: classes, label hop and grid of directions.
-        published: some of er, f, doa_error_deg, frame_recall and seld_error; f and frame_recall in [0, 1].
+        published: some of er, f, doa_error_deg, frame_recall and seld_error; f and frame_recall in
+            [0, 1].
         compared: what other systems estimate for the same recordings, by the label of their line.
 
     Raises:
@@ -178,11 +200,19 @@ def score_report(
         ValueError: `published` has an unknown name.
     """
     if not recordings:
-        raise DataError("There is no recording to score. Check that the test set has recordings with metadata.")
+        raise DataError(
+            "There is no recording to score. Check that the test set has recordings with metadata."
+        )
     recordings = sorted(recordings, key=lambda recording: recording.name)
     notes = _notes_on(recordings, dataset)
-    defined = [name for name in DEFINITIONS if not (DEFINITIONS[name].on_grid and _off_grid(recordings, dataset))]
-    references = {name: [_reference(name, each, dataset) for each in recordings] for name in defined}
+    defined = [
+        name
+        for name in DEFINITIONS
+        if not (DEFINITIONS[name].on_grid and _off_grid(recordings, dataset))
+    ]
+    references = {
+        name: [_reference(name, each, dataset) for each in recordings] for name in defined
+    }
     results = {name: _score_each(name, references[name], recordings, dataset) for name in defined}
     rows = [_row("all", "all", range(len(recordings)), results)]
     for group in ("split", "overlap", "room"):
@@ -193,17 +223,27 @@ def score_report(
     for label, others in (compared or {}).items():
         by_name = {other.name: other.estimate for other in others}
         estimates = [by_name[recording.name] for recording in recordings]
-        scored = {name: _score_each(name, references[name], recordings, dataset, estimates) for name in defined}
+        scored = {
+            name: _score_each(name, references[name], recordings, dataset, estimates)
+            for name in defined
+        }
         rows.append(_row("system", label, range(len(recordings)), scored))
     baselines, of_baselines = _baseline_rows(references, recordings, dataset)
     counts = {name: _counts(_merged(scorers)) for name, scorers in results.items()}
-    return ScoreReport((*rows, *baselines, *_published_rows(published)), counts, (*notes, *of_baselines))
+    return ScoreReport(
+        (*rows, *baselines, *_published_rows(published)), counts, (*notes, *of_baselines)
+    )
 
 
-def _off_grid(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[tuple[str, int]]:
+def _off_grid(
+    recordings: Sequence[ScoredRecording], dataset: DatasetConfig
+) -> list[tuple[str, int]]:
     """The recordings with events off the grid of directions, and how many."""
     counted = [
-        (each.name, int(np.sum(~dataset.grid.holds(each.events.azimuth_deg, each.events.elevation_deg))))
+        (
+            each.name,
+            int(np.sum(~dataset.grid.holds(each.events.azimuth_deg, each.events.elevation_deg))),
+        )
         for each in recordings
     ]
     return [(name, count) for name, count in counted if count]
@@ -214,14 +254,15 @@ def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> 
     notes, off = [], _off_grid(recordings, dataset)
     if off:
         notes.append(
-            f"dcase2019: undefined, it counts directions on a grid, {dataset.grid.describe()}. Off it are "
-            f"{sum(count for _, count in off)} event(s) in {len(off)} recording(s), the first in {off[0][0]}."
+            f"dcase2019: undefined, it counts directions on a grid, {dataset.grid.describe()}. Off"
+            f" it are {sum(count for _, count in off)} event(s) in {len(off)} recording(s), the"
+            f" first in {off[0][0]}."
         )
     unknown = sum(not each.length_known for each in recordings)
     if unknown:
         notes.append(
-            f"Length of {unknown} recording(s): not known, there is no sound beside their metadata; they are scored as "
-            f"if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
+            f"Length of {unknown} recording(s): not known, there is no sound beside their metadata;"
+            f" they are scored as if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
         )
     return notes
 
@@ -238,51 +279,73 @@ def score_folder(
 
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
-        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a `recordings.csv`. How long
-            the recordings are is read from the sounds beside them: in the same folder, or `foa_dev` beside
-            `metadata_dev` and so on. Where there are none a note says so.
+        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a
+            `recordings.csv`. How long the recordings are is read from the sounds beside them: in
+            the same folder, or `foa_dev` beside `metadata_dev` and so on. Where there are none a
+            note says so.
         dataset: classes, duration, angles.
         splits: score these splits only; None: all that the metadata have.
         published: see `score_report`.
 
     Raises:
-        DataError: a folder is missing or empty, files are missing or too many, or a line cannot be used.
+        DataError: a folder is missing or empty, files are missing or too many, or a line cannot be
+            used.
     """
     return score_report(
-        read_folder(submission_dir, metadata_dir, dataset, splits=splits), dataset, published=published
+        read_folder(submission_dir, metadata_dir, dataset, splits=splits),
+        dataset,
+        published=published,
     )
 
 
 def read_folder(
-    submission_dir: Path, metadata_dir: Path, dataset: DatasetConfig, *, splits: Iterable[int] | None = None
+    submission_dir: Path,
+    metadata_dir: Path,
+    dataset: DatasetConfig,
+    *,
+    splits: Iterable[int] | None = None,
 ) -> list[ScoredRecording]:
-    """Reads the submissions and metadata that `score_folder` compares; same arguments, same errors."""
+    """Reads the submissions and metadata that `score_folder` compares; same arguments, same
+    errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
     metadata, places = _metadata_and_places(Path(metadata_dir))
     sounds = sounds_of(Path(metadata_dir), metadata, dataset.format)
     if splits is not None:
         wanted = set(splits)
         metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
-        # A submission of a split that was not asked for is left out; one that belongs to no metadata stays, an error.
-        submissions = {name: path for name, path in submissions.items() if name in metadata or name not in places}
+        # A submission of a split that was not asked for is left out; one that belongs to no
+        # metadata stays, an error.
+        submissions = {
+            name: path
+            for name, path in submissions.items()
+            if name in metadata or name not in places
+        }
     _check_submissions(submissions, metadata, places, Path(submission_dir))
     found = []
     for name, path in metadata.items():
         heard_s = seconds_of(sounds.get(name))
-        events, estimate = read_labels(path, dataset, heard_s), read_submission(submissions[name], dataset.n_classes)
+        events, estimate = (
+            read_labels(path, dataset, heard_s),
+            read_submission(submissions[name], dataset.n_classes),
+        )
         n_frames, known = dataset.frames_of(heard_s), heard_s is not None
         found.append(ScoredRecording(name, *places[name], events, estimate, n_frames, known))
     return found
 
 
 def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
-    """The metadata files by recording, and where each belongs: as a list in the folder says, or else the names."""
+    """The metadata files by recording, and where each belongs: as a list in the folder says, or
+    else the names."""
     if has_list(folder):
         listed = read_list(folder)
-        metadata = {each.name: each.metadata_path for each in listed if each.metadata_path is not None}
+        metadata = {
+            each.name: each.metadata_path for each in listed if each.metadata_path is not None
+        }
         return metadata, {each.name: each.place for each in listed}
     metadata = _csv_files(folder, "metadata files")
-    return metadata, {name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata}
+    return metadata, {
+        name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata
+    }
 
 
 def _csv_files(folder: Path, what: str) -> dict[str, Path]:
@@ -290,8 +353,8 @@ def _csv_files(folder: Path, what: str) -> dict[str, Path]:
     if not files:
         received = "no such folder" if files is None else "no .csv file in it"
         raise DataError(
-            f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}. The order is "
-            "submissions first, then metadata."
+            f"{folder}: expected a folder of {what}, one .csv per recording. Received: {received}."
+            " The order is submissions first, then metadata."
         )
     return files
 
@@ -303,7 +366,9 @@ def _check_submissions(
     extra = [path for name, path in submissions.items() if name not in metadata]
     if not metadata:
         known = sorted({place[0] for place in places.values()})
-        raise DataError(f"No metadata of the splits asked for. There are: {', '.join(map(str, known))}.")
+        raise DataError(
+            f"No metadata of the splits asked for. There are: {', '.join(map(str, known))}."
+        )
     if not (missing or extra):
         return
     problems = [f"{folder} does not fit the metadata."]
@@ -317,12 +382,16 @@ def _check_submissions(
                 f"`--splits {' '.join(map(str, sorted(here)))}` scores the others."
             )
     if extra:
-        problems.append(f"Without metadata: {list_files(extra)}. Move them away or add their metadata.")
+        problems.append(
+            f"Without metadata: {list_files(extra)}. Move them away or add their metadata."
+        )
     raise DataError(" ".join(problems))
 
 
 def _reference(definition: str, recording: ScoredRecording, dataset: DatasetConfig) -> np.ndarray:
-    return reference_for(definition, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid)
+    return reference_for(
+        definition, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid
+    )
 
 
 def _score_each(
@@ -346,17 +415,25 @@ def _score_each(
 
 def _merged(scorers: Iterable[SeldScorer]) -> SeldScores:
     first, *others = scorers
-    total = SeldScorer(first.definition, first.n_classes, frames_per_s=first.frames_per_s, grid=first.grid)
+    total = SeldScorer(
+        first.definition, first.n_classes, frames_per_s=first.frames_per_s, grid=first.grid
+    )
     for scorer in (first, *others):
         total.merge(scorer)
     return total.result()
 
 
-def _row(group: str, label: str, members: Iterable[int], results: Mapping[str, Sequence[SeldScorer]]) -> ScoreRow:
+def _row(
+    group: str, label: str, members: Iterable[int], results: Mapping[str, Sequence[SeldScorer]]
+) -> ScoreRow:
     members = list(members)
-    totals = {name: _merged(scorers[number] for number in members) for name, scorers in results.items()}
+    totals = {
+        name: _merged(scorers[number] for number in members) for name, scorers in results.items()
+    }
     scores = {
-        name: {score: getattr(totals[name], score) if name in totals else math.nan for score in SCORES}
+        name: {
+            score: getattr(totals[name], score) if name in totals else math.nan for score in SCORES
+        }
         for name in DEFINITIONS
     }
     return ScoreRow(group, label, len(members), scores)
@@ -368,19 +445,26 @@ def _counts(scores: SeldScores) -> dict[str, Any]:
 
 
 def _baseline_rows(
-    references: Mapping[str, list[np.ndarray]], recordings: Sequence[ScoredRecording], dataset: DatasetConfig
+    references: Mapping[str, list[np.ndarray]],
+    recordings: Sequence[ScoredRecording],
+    dataset: DatasetConfig,
 ) -> tuple[list[ScoreRow], list[str]]:
     silence = [np.zeros((0, 4))] * len(recordings)
-    estimates: dict[str, Callable[[str], list[np.ndarray]]] = {"always silent": lambda name: silence}
+    estimates: dict[str, Callable[[str], list[np.ndarray]]] = {
+        "always silent": lambda name: silence
+    }
     notes = []
     if len(recordings) > 1:
-        estimates["labels of another recording"] = lambda name: references[name][1:] + references[name][:1]
+        estimates["labels of another recording"] = lambda name: (
+            references[name][1:] + references[name][:1]
+        )
     else:
         notes.append("Labels of another recording: left out, there is only one recording.")
     rows = []
     for label, estimate in estimates.items():
         results = {
-            name: _score_each(name, references[name], recordings, dataset, estimate(name)) for name in references
+            name: _score_each(name, references[name], recordings, dataset, estimate(name))
+            for name in references
         }
         rows.append(_row("baseline", label, range(len(recordings)), results))
     return rows, notes
@@ -391,7 +475,9 @@ def _published_rows(published: Mapping[str, float] | None) -> list[ScoreRow]:
         return []
     unknown = sorted(set(published) - set(SCORES))
     if unknown:
-        raise ValueError(f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}.")
+        raise ValueError(
+            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
+        )
     scores = dict(published)
     if set(SCORES[:4]) <= set(scores):
         scores.setdefault("seld_error", seld_error(*(scores[name] for name in SCORES[:4])))
@@ -400,14 +486,18 @@ def _published_rows(published: Mapping[str, float] | None) -> list[ScoreRow]:
 
 def _cells(row: ScoreRow) -> list[str]:
     numbers = [
-        format_score(name, row.scores.get(definition, {}).get(name)) for definition in DEFINITIONS for name in SCORES
+        format_score(name, row.scores.get(definition, {}).get(name))
+        for definition in DEFINITIONS
+        for name in SCORES
     ]
     return [row.label, _UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m seld.score`; returns its exit status."""
-    from common.commands import run_safely  # the command line's own modules are not needed by those who import scores
+    from common.commands import (
+        run_safely,
+    )  # the command line's own modules are not needed by those who import scores
 
     return run_safely(_run, arguments)
 
@@ -422,7 +512,11 @@ def _run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task, options.overrides)
     report = score_folder(
-        options.submissions, options.metadata, task.dataset, splits=options.splits, published=task.published
+        options.submissions,
+        options.metadata,
+        task.dataset,
+        splits=options.splits,
+        published=task.published,
     )
     if task.published:
         of_task = f"Published: task {options.task}, {task.description}."
@@ -433,16 +527,32 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("submissions", type=Path, metavar="PRED", help="folder of submission files, one per recording")
     parser.add_argument(
-        "metadata", type=Path, metavar="REF",
-        help="folder of metadata files of the same names, or a dataset folder with a recordings.csv",
+        "submissions",
+        type=Path,
+        metavar="PRED",
+        help="folder of submission files, one per recording",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table there as JSON too")
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    parser.add_argument("--splits", type=int, nargs="+", metavar="N", help="score these splits only")
     parser.add_argument(
-        "--task", metavar="ID", default="1", help="task of params.yaml with classes and published values (default 1)"
+        "metadata",
+        type=Path,
+        metavar="REF",
+        help=(
+            "folder of metadata files of the same names, or a dataset folder with a recordings.csv"
+        ),
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the table there as JSON too"
+    )
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
+    parser.add_argument(
+        "--splits", type=int, nargs="+", metavar="N", help="score these splits only"
+    )
+    parser.add_argument(
+        "--task",
+        metavar="ID",
+        default="1",
+        help="task of params.yaml with classes and published values (default 1)",
     )
 
 

@@ -1,4 +1,5 @@
-"""Submission files: one per recording, a line `frame,class,azimuth,elevation` per active class, whole numbers."""
+"""Submission files: one per recording, a line `frame,class,azimuth,elevation` per active class,
+whole numbers."""
 
 from pathlib import Path
 
@@ -15,7 +16,8 @@ REMEDY = "Write the file again (`seld.submission.write_submission`) or correct t
 
 
 def format_submission(rows: np.ndarray) -> str:
-    """Returns the text of a submission file: no header, angles cut towards zero, lines in the order of the rows.
+    """Returns the text of a submission file: no header, angles cut towards zero, lines in the order
+    of the rows.
 
     Args:
         rows: output format (n, 4) = frame, class, azimuth_deg, elevation_deg; not changed.
@@ -24,11 +26,14 @@ def format_submission(rows: np.ndarray) -> str:
         ValueError: the rows are not (n, 4), not finite, or have a negative frame or class.
     """
     whole = as_submitted(rows).astype(np.int64)
-    return "".join(f"{frame},{k},{azimuth},{elevation}\n" for frame, k, azimuth, elevation in whole.tolist())
+    return "".join(
+        f"{frame},{k},{azimuth},{elevation}\n" for frame, k, azimuth, elevation in whole.tolist()
+    )
 
 
 def as_submitted(rows: np.ndarray) -> np.ndarray:
-    """Returns rows (n, 4) as `read_submission` reads them from the file that `write_submission` writes of them."""
+    """Returns rows (n, 4) as `read_submission` reads them from the file that `write_submission`
+    writes of them."""
     return whole_degrees(check_rows(rows))
 
 
@@ -50,7 +55,8 @@ def read_submission(path: Path, n_classes: int) -> np.ndarray:
         n_classes: classes are 0 to n_classes - 1.
 
     Returns:
-        rows (n, 4), in the order of the file. Frames beyond a recording's end are kept; scorers ignore them.
+        rows (n, 4), in the order of the file. Frames beyond a recording's end are kept; scorers
+        ignore them.
 
     Raises:
         DataError: a line is not four whole numbers, or a frame or class is out of range.
@@ -63,7 +69,8 @@ def read_submission(path: Path, n_classes: int) -> np.ndarray:
 def parse_submission(text: str, n_classes: int, source: str = "submission") -> np.ndarray:
     """Reads the text of a submission file; errors name `source`. See `read_submission`.
 
-    The separator (comma, tab or semicolon) is that of the first line with any; empty lines count as none.
+    The separator (comma, tab or semicolon) is that of the first line with any; empty lines count as
+    none.
     """
     separator = next((each for each in _SEPARATORS if each in text.lstrip().split("\n", 1)[0]), ",")
     lines = [line for line in text.splitlines() if line.strip()]
@@ -73,7 +80,11 @@ def parse_submission(text: str, n_classes: int, source: str = "submission") -> n
         if not text.isascii():  # some characters make numpy's reader end the process
             raise ValueError
         rows = np.loadtxt(lines, np.int64, delimiter=separator, ndmin=2, comments=None)
-        usable = rows.shape == (len(lines), 4) and rows[:, :2].min() >= 0 and rows[:, 1].max() < n_classes
+        usable = (
+            rows.shape == (len(lines), 4)
+            and rows[:, :2].min() >= 0
+            and rows[:, 1].max() < n_classes
+        )
     except (ValueError, OverflowError):
         usable = False
     if not usable:
@@ -82,7 +93,8 @@ def parse_submission(text: str, n_classes: int, source: str = "submission") -> n
 
 
 def _parse_lines(text: str, separator: str, n_classes: int, source: str) -> np.ndarray:
-    """Reads rows one by one: what the fast reader does not take, such as quotes, or the error that names the line."""
+    """Reads rows one by one: what the fast reader does not take, such as quotes, or the error that
+    names the line."""
     rows = [
         _parse_line(line, separator, n_classes, f"{source}, line {number}")
         for number, line in enumerate(text.splitlines(), start=1)
@@ -101,14 +113,16 @@ def _parse_line(line: str, separator: str, n_classes: int, where: str) -> list[i
     numbers = [number for part in parts if (number := to_whole(part)) is not None]
     if len(parts) != 4 or len(numbers) != 4:
         raise DataError(
-            f"{where}: expected four whole numbers `frame,class,azimuth,elevation`. Received: {line[:80]!r}."
-            f"{number_hint(*parts)} {REMEDY}"
+            f"{where}: expected four whole numbers `frame,class,azimuth,elevation`. Received:"
+            f" {line[:80]!r}.{number_hint(*parts)} {REMEDY}"
         )
     if numbers[0] < 0:
-        raise DataError(f"{where}: the frame is negative. Expected: 0 or more. Received: {numbers[0]}. {REMEDY}")
+        raise DataError(
+            f"{where}: the frame is negative. Expected: 0 or more. Received: {numbers[0]}. {REMEDY}"
+        )
     if not 0 <= numbers[1] < n_classes:
         raise DataError(
-            f"{where}: unknown class. Expected: 0 to {n_classes - 1}. Received: {numbers[1]}. {REMEDY} A submission "
-            "for another list of classes needs its own `dataset.classes`."
+            f"{where}: unknown class. Expected: 0 to {n_classes - 1}. Received: {numbers[1]}."
+            f" {REMEDY} A submission for another list of classes needs its own `dataset.classes`."
         )
     return numbers

@@ -1,4 +1,5 @@
-"""Scores of validation recordings while a stage is trained, computed as those of the test recordings are."""
+"""Scores of validation recordings while a stage is trained, computed as those of the test
+recordings are."""
 
 import math
 import sys
@@ -18,7 +19,8 @@ from seld.submission import as_submitted
 
 
 class ValidationScorer(Scorer):
-    """Scores recordings by the rows of their submission files, and detection by its probabilities too.
+    """Scores recordings by the rows of their submission files, and detection by its probabilities
+    too.
 
     Args:
         task: classes, frames and the definition of the scores.
@@ -36,10 +38,19 @@ class ValidationScorer(Scorer):
         decode: Callable[[Prediction, Stage, int], np.ndarray],
         n_frames: Mapping[str, int],
     ):
-        self.task, self.stage, self.answers, self.decode, self.n_frames = task, stage, answers, decode, n_frames
+        self.task, self.stage, self.answers, self.decode, self.n_frames = (
+            task,
+            stage,
+            answers,
+            decode,
+            n_frames,
+        )
         dataset = task.dataset
         self.scorer = SeldScorer(
-            task.scoring.scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
+            task.scoring.scorer,
+            dataset.n_classes,
+            frames_per_s=dataset.frames_per_s,
+            grid=dataset.grid,
         )
         self._active: list[np.ndarray] = []  # (T, K) each, bool
         self._probabilities: list[np.ndarray] = []  # (T, K) each
@@ -50,14 +61,21 @@ class ValidationScorer(Scorer):
             return
         dataset, joined = self.task.dataset, self.answers.joined(prediction)
         n_frames, events = self.n_frames[prediction.name], Events.from_array(prediction.events)
-        reference = reference_for(self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid)
-        self.scorer.update(reference, as_submitted(self.decode(joined, self.stage, n_frames)), n_frames)
-        frames = min(len(joined.targets["sed"]), len(joined.outputs["sed"]), self._output_frames(n_frames))
+        reference = reference_for(
+            self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid
+        )
+        self.scorer.update(
+            reference, as_submitted(self.decode(joined, self.stage, n_frames)), n_frames
+        )
+        frames = min(
+            len(joined.targets["sed"]), len(joined.outputs["sed"]), self._output_frames(n_frames)
+        )
         self._active.append(joined.targets["sed"][:frames] > 0)
         self._probabilities.append(joined.outputs["sed"][:frames])
 
     def _output_frames(self, n_frames: int) -> int:
-        """Outputs that so many label frames reach, at most; features without padding end with the recording."""
+        """Outputs that so many label frames reach, at most; features without padding end with the
+        recording."""
         dataset, features = self.task.dataset, self.task.features
         if features.counts_the_end:
             return sys.maxsize
@@ -65,7 +83,8 @@ class ValidationScorer(Scorer):
         return math.ceil(n_frames * dataset.label_hop_s / hop_s - 1e-6)
 
     def result(self) -> dict[str, float]:
-        """Returns ER, F, frame recall and mean average precision; DOA and SELD error unless only detection counts."""
+        """Returns ER, F, frame recall and mean average precision; DOA and SELD error unless only
+        detection counts."""
         scores = self.scorer.result()
         found = {
             "er": scores.er,
@@ -87,7 +106,10 @@ class ValidationScorer(Scorer):
     def _mean_average_precision(self) -> dict[str, float]:
         if not self._active:
             return {}
-        active, probabilities = np.concatenate(self._active), np.concatenate(self._probabilities)  # (N, K)
+        active, probabilities = (
+            np.concatenate(self._active),
+            np.concatenate(self._probabilities),
+        )  # (N, K)
         present = active.any(axis=0)
         if not present.any():
             return {"map_macro": float("nan"), "map_micro": float("nan")}

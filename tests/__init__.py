@@ -1,4 +1,5 @@
-"""Tests of the whole project. They run on Keras as it is shipped, whatever the user's keras.json says."""
+"""Tests of the whole project. They run on Keras as it is shipped, whatever the user's keras.json
+says."""
 
 from common.machine import overrule_machine
 

@@ -2,7 +2,8 @@
 
 python -m tests.audit_dependencies PIP_AUDIT
 
-The status is 1 if one has. Where no service answers, that is said, and the status is 0: nothing is known then.
+The status is 1 if one has. Where no service answers, that is said, and the status is 0: nothing is
+known then.
 """
 
 import json
@@ -68,7 +69,9 @@ def read_answer(service: str, answer: dict) -> Audit:
         audit.audited += 1
         for found in package["vulns"]:
             mended = ", ".join(found["fix_versions"]) or "no version yet"
-            audit.vulnerable.append(f"{package['name']} {package['version']}: {found['id']}, mended in {mended}")
+            audit.vulnerable.append(
+                f"{package['name']} {package['version']}: {found['id']}, mended in {mended}"
+            )
     if not audit.audited:
         audit.problem = f"it knows none of {audit.skipped} packages, so it is not the real one"
     return audit
@@ -77,14 +80,21 @@ def read_answer(service: str, answer: dict) -> Audit:
 def report(audits: Sequence[Audit]) -> tuple[list[str], int]:
     """Says what is known, and the status of the command."""
     answered = [audit for audit in audits if not audit.problem]
-    lines = [f"pip-audit, {audit.service}: no answer ({audit.problem})" for audit in audits if audit.problem]
+    lines = [
+        f"pip-audit, {audit.service}: no answer ({audit.problem})"
+        for audit in audits
+        if audit.problem
+    ]
     if not answered:
-        return [*lines, "pip-audit: NOT AUDITED. No advisory service could be reached from this machine."], 0
+        return [
+            *lines,
+            "pip-audit: NOT AUDITED. No advisory service could be reached from this machine.",
+        ], 0
     last = answered[-1]
     lines += [f"pip-audit, {last.service}: {line}" for line in last.vulnerable]
     lines.append(
-        f"pip-audit, {last.service}: {last.audited} packages audited, {last.skipped} unknown to it, "
-        f"{len(last.vulnerable)} known vulnerabilities."
+        f"pip-audit, {last.service}: {last.audited} packages audited, {last.skipped} unknown to it,"
+        f" {len(last.vulnerable)} known vulnerabilities."
     )
     return lines, 1 if last.vulnerable else 0
 

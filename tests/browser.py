@@ -1,4 +1,5 @@
-"""A page in headless Chromium, driven through its DevTools protocol over pipes: layout, console, screenshots."""
+"""A page in headless Chromium, driven through its DevTools protocol over pipes: layout, console,
+screenshots."""
 
 import base64
 import json
@@ -14,13 +15,21 @@ from typing import Any
 
 from tests.patience import PATIENCE_S
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 NO_BROWSER = "there is no chromium on the PATH"
 _OPTIONS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-    "--remote-debugging-pipe", "--no-first-run",
-)  # fmt: skip
-# The browser reads its third descriptor and writes its fourth; on the way there neither may overwrite the other.
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+    "--no-first-run",
+)
+# The browser reads its third descriptor and writes its fourth; on the way there neither may
+# overwrite the other.
 _START = """
 import fcntl, os, sys
 pipes = [fcntl.fcntl(int(place), fcntl.F_DUPFD, 10) for place in sys.argv[1:3]]
@@ -84,9 +93,9 @@ class Browser:
         self._call("Page.navigate", session, url=page.resolve().as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self._events):
             self._events.append(self._message())
-        result = self._call("Runtime.evaluate", session, expression=_LAYOUT, returnByValue=True, awaitPromise=True)[
-            "result"
-        ]
+        result = self._call(
+            "Runtime.evaluate", session, expression=_LAYOUT, returnByValue=True, awaitPromise=True
+        )["result"]
         shown = Shown(result["value"], self._complaints())
         picture = self._call("Page.captureScreenshot", session, captureBeyondViewport=True)
         shown.picture = base64.b64decode(picture["data"])
@@ -94,14 +103,21 @@ class Browser:
         return shown
 
     def _complaints(self) -> list[str]:
-        kinds = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded", "Network.loadingFailed")
+        kinds = (
+            "Runtime.exceptionThrown",
+            "Runtime.consoleAPICalled",
+            "Log.entryAdded",
+            "Network.loadingFailed",
+        )
         loaded = [
             event["params"]["request"]["url"]
             for event in self._events
             if event["method"] == "Network.requestWillBeSent"
         ]
         other = [url[:100] for url in loaded if not url.startswith(("file:", "data:"))]
-        return other + [json.dumps(event["params"])[:500] for event in self._events if event["method"] in kinds]
+        return other + [
+            json.dumps(event["params"])[:500] for event in self._events if event["method"] in kinds
+        ]
 
     def _call(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
         self._number += 1
@@ -130,7 +146,15 @@ def browser(profile: Path) -> Iterator[Browser]:
     (read_requests, requests), (answers, write_answers) = os.pipe(), os.pipe()
     places = (read_requests, write_answers)
     process = subprocess.Popen(
-        [sys.executable, "-c", _START, *map(str, places), BROWSER, *_OPTIONS, f"--user-data-dir={profile}"],
+        [
+            sys.executable,
+            "-c",
+            _START,
+            *map(str, places),
+            BROWSER,
+            *_OPTIONS,
+            f"--user-data-dir={profile}",
+        ],
         pass_fds=places,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -146,12 +170,15 @@ def browser(profile: Path) -> Iterator[Browser]:
 
 
 def check_layout(page: Path, profile: Path) -> None:
-    """Shows a page on a desktop and, dark, on a phone: nothing sticks out, lacks, is tiny or complained of."""
+    """Shows a page on a desktop and, dark, on a phone: nothing sticks out, lacks, is tiny or
+    complained of."""
     with browser(profile) as running:
         for width, dark in ((1280, False), (390, True)):
             shown = running.show(page, width, dark=dark)
             assert shown.complaints == []
             assert shown.layout["overflow"] <= 0 and shown.layout["wide"] == []
             assert shown.layout["images"] and shown.layout["smallest"] >= 11
-            assert all(seconds and seconds > 1 for seconds in shown.layout["seconds"])  # null: it cannot be played
+            assert all(
+                seconds and seconds > 1 for seconds in shown.layout["seconds"]
+            )  # null: it cannot be played
             assert shown.picture.startswith(b"\x89PNG")

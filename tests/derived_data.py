@@ -15,19 +15,48 @@ from tests.runs import PARAMS
 RATE = 8000
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")
 _SETTINGS = {
-    "seld": ["dataset.format=mic", "dataset.channels=2", f"dataset.sample_rate_hz={RATE}", "dataset.recording_s=1.0",
-             "dataset.classes=[bell,door]", "features.n_fft=512", "parallel.jobs=1",
-             "folds=[{name: only, train: [1], validate_on: [2], test: [3]}]"],
-    "sed_task4": [f"dataset.sample_rate_hz={RATE}", "dataset.clip_s=1.0", "dataset.classes=[Cat,Dog]",
-                  "features.window_s=0.064", "features.hop_s=0.032", "features.n_fft=512", "features.fmax_hz=4000",
-                  "features.n_mels=8", "pipeline.recordings_per_shard=2", "parallel.jobs=1"],
+    "seld": [
+        "dataset.format=mic",
+        "dataset.channels=2",
+        f"dataset.sample_rate_hz={RATE}",
+        "dataset.recording_s=1.0",
+        "dataset.classes=[bell,door]",
+        "features.n_fft=512",
+        "parallel.jobs=1",
+        "folds=[{name: only, train: [1], validate_on: [2], test: [3]}]",
+    ],
+    "sed_task4": [
+        f"dataset.sample_rate_hz={RATE}",
+        "dataset.clip_s=1.0",
+        "dataset.classes=[Cat,Dog]",
+        "features.window_s=0.064",
+        "features.hop_s=0.032",
+        "features.n_fft=512",
+        "features.fmax_hz=4000",
+        "features.n_mels=8",
+        "pipeline.recordings_per_shard=2",
+        "parallel.jobs=1",
+    ],
     "sed_task4.segmentation": [
-        f"dataset.sample_rate_hz={RATE}", "dataset.clip_s=1.0", "dataset.classes=[Bark,Meow]", "dataset.n_folds=2",
-        "dataset.events_per_mixture=1", "dataset.event_s=0.4", "dataset.mixtures_per_fold=2", "parallel.jobs=1",
-        "dataset.scene_type=white_noise", "features.window_s=0.064", "features.hop_s=0.032", "features.n_fft=512",
-        "features.fmax_hz=4000", "features.n_mels=8", "pipeline.sequence_frames=30", "pipeline.recordings_per_shard=2",
-        "folds=[{name: only, train: [1], validate_on: [2], test: [2], validate_on_test: true}]"],
-}  # fmt: skip
+        f"dataset.sample_rate_hz={RATE}",
+        "dataset.clip_s=1.0",
+        "dataset.classes=[Bark,Meow]",
+        "dataset.n_folds=2",
+        "dataset.events_per_mixture=1",
+        "dataset.event_s=0.4",
+        "dataset.mixtures_per_fold=2",
+        "parallel.jobs=1",
+        "dataset.scene_type=white_noise",
+        "features.window_s=0.064",
+        "features.hop_s=0.032",
+        "features.n_fft=512",
+        "features.fmax_hz=4000",
+        "features.n_mels=8",
+        "pipeline.sequence_frames=30",
+        "pipeline.recordings_per_shard=2",
+        "folds=[{name: only, train: [1], validate_on: [2], test: [2], validate_on_test: true}]",
+    ],
+}
 _TASKS = {"seld": "1", "sed_task4": "cnn9", "sed_task4.segmentation": "segmentation"}
 
 
@@ -40,7 +69,11 @@ class Office:
 
     def settings(self, features: Path, *settings: str) -> tuple[str, list[str]]:
         """Id and overrides of a task that reads it, with features in that folder."""
-        places = [f"dataset_dir={self.folder}", f"feature_dir={features}", f"output_dir={features.parent / 'runs'}"]
+        places = [
+            f"dataset_dir={self.folder}",
+            f"feature_dir={features}",
+            f"output_dir={features.parent / 'runs'}",
+        ]
         return _TASKS[self.family], [*places, *_SETTINGS[self.family], *settings]
 
     def task(self, features: Path, *settings: str) -> Any:
@@ -57,12 +90,20 @@ class Office:
     @property
     def labels(self) -> Path:
         """The file with the labels of that recording."""
-        name = {"seld": "r0.csv", "sed_task4": "weak.tsv", "sed_task4.segmentation": "mixture.yaml"}[self.family]
+        name = {
+            "seld": "r0.csv",
+            "sed_task4": "weak.tsv",
+            "sed_task4.segmentation": "mixture.yaml",
+        }[self.family]
         return next(self.folder.rglob(name))
 
     def relabel(self) -> None:
         """Edits a label; size and time of the file stay."""
-        words = {"seld": ("bell", "door"), "sed_task4": ("Dog", "Cat"), "sed_task4.segmentation": ("Bark", "Meow")}
+        words = {
+            "seld": ("bell", "door"),
+            "sed_task4": ("Dog", "Cat"),
+            "sed_task4.segmentation": ("Bark", "Meow"),
+        }
         edit(self.labels, *words[self.family])
 
     def split_anew(self) -> None:
@@ -82,7 +123,9 @@ class Office:
         """Adds a recording."""
         if self.family == "sed_task4.segmentation":
             text = self.labels.read_text()
-            self.labels.write_text(text + text.split("\n- ")[-1].replace("00003.wav", "00009.wav").join(["- ", ""]))
+            self.labels.write_text(
+                text + text.split("\n- ")[-1].replace("00003.wav", "00009.wav").join(["- ", ""])
+            )
             shutil.copy(self.audio, self.audio.with_name("00009.wav"))
             return
         shutil.copy(self.audio, self.audio.with_name("r9.wav"))
@@ -124,7 +167,8 @@ def append(path: Path, text: str) -> None:
 
 
 def write_office(family: str, folder: Path, seed: int = 0) -> Office:
-    """Writes a tiny dataset; another seed gives other sounds in files of the same names and sizes."""
+    """Writes a tiny dataset; another seed gives other sounds in files of the same names and
+    sizes."""
     rng = np.random.default_rng(seed)
 
     def sound(path: Path, channels: int) -> None:
@@ -158,5 +202,7 @@ def write_office(family: str, folder: Path, seed: int = 0) -> Office:
 
 def copy_of(office: Office, folder: Path, *, with_times: bool) -> Office:
     """Copies a dataset."""
-    shutil.copytree(office.folder, folder, copy_function=shutil.copy2 if with_times else shutil.copyfile)
+    shutil.copytree(
+        office.folder, folder, copy_function=shutil.copy2 if with_times else shutil.copyfile
+    )
     return Office(office.family, folder)

@@ -1,8 +1,10 @@
-"""Runs the commands of README and `docs/`: in a folder in which each task is small, on simulated recordings.
+"""Runs the commands of README and `docs/`: in a folder in which each task is small, on simulated
+recordings.
 
     python -m tests.document_runs
 
-runs those that take too long for the tests, one after another. Each command of the pages is in one of the three lists.
+runs those that take too long for the tests, one after another. Each command of the pages is in one
+of the three lists.
 """
 
 import os
@@ -76,9 +78,17 @@ LONG = (
         "needs two runs",
         ("task4_cnn.py cnn9-synthetic-weak first --set dataset_dir=data/task4_2019",),
     ),
-    Long(r"-m common\.tune demo .*", "a training for each trial", changes=(("--trials 30", "--trials 3"),)),
+    Long(
+        r"-m common\.tune demo .*",
+        "a training for each trial",
+        changes=(("--trials 30", "--trials 3"),),
+    ),
     Long(r"-m (common\.schema|docs\.draw_systems) .*", "loads every system"),
-    Long(r"-m common\.check_dataset 1 .*", "needs recordings", ("simulate.py 1 --set dataset_dir=data/tau2019",)),
+    Long(
+        r"-m common\.check_dataset 1 .*",
+        "needs recordings",
+        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+    ),
     Long(r"predict\.py runs/demo_a (?!--live).*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.report runs/demo_a.*", "needs a run", ("seld.py demo a",)),
@@ -86,18 +96,24 @@ LONG = (
 )
 # Run neither there nor here.
 ELSEWHERE = {
-    r"make( PYTHON=\S+)? (demo|test|check|bench|torch|lock|docs|docs-check|soak)": "the checks themselves, or hours",
+    r"make( PYTHON=\S+)? (demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
+        "the checks themselves, or hours"
+    ),
     r"-m benchmarks\..*": "tests/test_benchmarks.py runs each with --quick",
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
     r"seld --write-params": "tests/seld/test_cli.py",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.import_torch .*": "needs PyTorch: tests/common/test_import_torch.py",
-    r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": "names the program alone",
+    r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
+        "names the program alone"
+    ),
     r"-m common\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live( .*)?": "sound from a pipe: tests of predict.py",
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
-    r"(-m )?(common\.check_dataset|batch_feature_extraction\.py|seld\.py|seld\.score) .*\boffice\b.*": "own data",
+    r"(-m )?(common\.check_dataset|batch_feature_extraction\.py|seld\.py|seld\.score) .*\boffice\b.*": (
+        "own data"
+    ),
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
     r"-m dask( .*)?": "a cluster: tests of several machines",
 }
@@ -120,7 +136,10 @@ def is_listed(command: Command) -> bool:
     return command.is_form or any(re.fullmatch(pattern, text) for pattern in patterns)
 
 
-SMALL_CLIPS = {"pipeline": {"batch_size": 2, "recordings_per_shard": 4}, "scoring": {"sed_eval": False}}
+SMALL_CLIPS = {
+    "pipeline": {"batch_size": 2, "recordings_per_shard": 4},
+    "scoring": {"sed_eval": False},
+}
 SMALL: dict[str, dict] = {
     "seldnet": {
         "dataset": {"recording_s": 6.0},
@@ -134,16 +153,25 @@ SMALL: dict[str, dict] = {
         "pipeline": {"sequence_frames": 104, "batch_size": 4},
         "training": {"iterations_per_epoch": 2, "stage_epochs": {"sed": 1, "doa": 1, "seld": 1}},
     },
-    "small_cnn": {"dataset": {"recording_s": 6.0}, "pipeline": {"sequence_frames": 50, "batch_size": 4}},
+    "small_cnn": {
+        "dataset": {"recording_s": 6.0},
+        "pipeline": {"sequence_frames": 50, "batch_size": 4},
+    },
     "crnn_two_pass": {
         **SMALL_CLIPS,
         "network": {"n_filters": 4, "gru_units": [4]},
         "second_pass": {"epochs": 1, "batch_size": 2},
     },
-    "cnn": {**SMALL_CLIPS, "network": {"filters": [2, 2, 2, 2]}, "training": {"iterations_per_epoch": 2}},
+    "cnn": {
+        **SMALL_CLIPS,
+        "network": {"filters": [2, 2, 2, 2]},
+        "training": {"iterations_per_epoch": 2},
+    },
     "tf_segmentation": {
-        "dataset": {"classes": ["Bark", "Knock", "Meow"], "clip_s": 3.0, "events_per_mixture": 1}
-        | {"mixtures_per_fold": 4, "n_folds": 3},
+        "dataset": (
+            {"classes": ["Bark", "Knock", "Meow"], "clip_s": 3.0, "events_per_mixture": 1}
+            | {"mixtures_per_fold": 4, "n_folds": 3}
+        ),
         "folds": [{"name": "fold1", "train": [2], "validate_on": [3], "test": [1]}],
         "features": {"window_s": 0.128, "hop_s": 0.064, "n_fft": 4096, "n_mels": 32},
         "network": {"filters": [2, 2, 2, 2], "gwrp_decay": 0.99},
@@ -183,14 +211,21 @@ def in_folder(text: str) -> str:
 def run_command(text: str, folder: Path) -> subprocess.CompletedProcess:
     """Runs a command of the project in a folder, as a process of its own."""
     if text.startswith("make "):
-        return subprocess.run(text.split(), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        return subprocess.run(
+            text.split(), cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        )
     program, arguments = program_of(Command(ROOT, f"python {in_folder(text)}").words)
     start = [str(ROOT / program[0])] if program[0].endswith(".py") else list(program)
     variables = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
     return subprocess.run(
         [sys.executable, *start, *arguments],
-        cwd=folder, env=variables, capture_output=True, text=True, timeout=LIMIT_S, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
 
 
 def planned(found: Sequence[Command]) -> list[str]:

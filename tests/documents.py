@@ -1,4 +1,5 @@
-"""The commands that README and `docs/` show: found, parsed by the programs themselves, run in a small form."""
+"""The commands that README and `docs/` show: found, parsed by the programs themselves, run in a
+small form."""
 
 import argparse
 import contextlib
@@ -23,7 +24,9 @@ from common.config import load_task, read_tasks
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md")] + sorted(ROOT.glob("docs/*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md")] + sorted(
+    ROOT.glob("docs/*.md")
+)
 PYTHON = re.compile(r"(\S*/)?python3?(\.\d+)?")
 SCRIPTS = re.compile(r"(seld|task4|dcase)(-[a-z]+)?")
 TOOLS = ("make", "pip", "uv")
@@ -50,7 +53,8 @@ class Command:
 
     @property
     def is_form(self) -> bool:
-        """Whether it shows how a command is formed, with words to be replaced, and cannot be run as it stands."""
+        """Whether it shows how a command is formed, with words to be replaced, and cannot be run as
+        it stands."""
         return PLACEHOLDER.search(self.text) is not None
 
     def __str__(self) -> str:
@@ -58,18 +62,25 @@ class Command:
 
 
 def commands() -> list[Command]:
-    """Finds the commands of all pages in their blocks and within their sentences, each once a page."""
+    """Finds the commands of all pages in their blocks and within their sentences, each once a
+    page."""
     found = [
         Command(page, text)
         for page in PAGES
-        for text in [*_in_blocks(page.read_text(encoding="utf-8")), *_in_sentences(page.read_text(encoding="utf-8"))]
+        for text in [
+            *_in_blocks(page.read_text(encoding="utf-8")),
+            *_in_sentences(page.read_text(encoding="utf-8")),
+        ]
     ]
     return list(dict.fromkeys(found))
 
 
 def blocks(text: str) -> list[tuple[str, str]]:
     """Cuts a page into its code blocks: language, empty for indented ones, and content."""
-    found = [(match[1], match[2]) for match in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.M | re.S)]
+    found = [
+        (match[1], match[2])
+        for match in re.finditer(r"^```(\S*)[^\n]*\n(.*?)^```$", text, re.M | re.S)
+    ]
     rest = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     for match in re.finditer(r"(?:^|\n)\n((?:    [^\n]*\n|\n(?=    ))+)", rest):
         found.append(("", re.sub(r"^    ", "", match[1], flags=re.M)))
@@ -100,7 +111,12 @@ def _starts_command(line: str) -> bool:
 def all_tasks() -> dict[str, dict]:
     """The tasks of `params.yaml`, and those that the pages show."""
     tasks = read_tasks(ROOT / "params.yaml")
-    shown = [content for page in PAGES for kind, content in blocks(page.read_text("utf-8")) if kind in ("yaml", "")]
+    shown = [
+        content
+        for page in PAGES
+        for kind, content in blocks(page.read_text("utf-8"))
+        if kind in ("yaml", "")
+    ]
     for part in (part for content in shown for part in re.split(r"\n\n(?=\S)", content)):
         if re.match(r"[\w-]+:\n", part) and re.search(r"^\s+(inherits|family):", part, re.M):
             read = yaml.safe_load(part)
@@ -170,7 +186,8 @@ def setup() -> ConfigParser:
 
 
 def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Divides a command into a program of the project and its arguments; another program is returned whole.
+    """Divides a command into a program of the project and its arguments; another program is
+    returned whole.
 
     Returns:
         The program, () if it is none of ours, and its arguments.
@@ -178,7 +195,14 @@ def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     first, *rest = words
     if PYTHON.fullmatch(first) and rest:
         if rest[0] == "-m":
-            ours = rest[1].split(".")[0] in ("common", "seld", "sed_task4", "benchmarks", "docs", "tests")
+            ours = rest[1].split(".")[0] in (
+                "common",
+                "seld",
+                "sed_task4",
+                "benchmarks",
+                "docs",
+                "tests",
+            )
             return (("-m", rest[1]), rest[2:]) if ours else ((), list(words))
         return (rest[0],), rest[1:]
     name = Path(first).name
@@ -202,7 +226,11 @@ def problem(command: Command, params: Path) -> str | None:
     parser = parser_of(program)
     if command.is_form or not arguments:  # a sentence may name a program alone
         known = set(_options(parser))
-        unknown = [word for word in re.findall(r"(?<![\w-])--[a-z][\w-]*", command.text) if word not in known]
+        unknown = [
+            word
+            for word in re.findall(r"(?<![\w-])--[a-z][\w-]*", command.text)
+            if word not in known
+        ]
         return f"no such options: {', '.join(unknown)}" if unknown else None
     said = io.StringIO()
     try:
@@ -234,5 +262,10 @@ def _foreign_problem(words: Sequence[str]) -> str | None:
         unknown = [target for target in targets if target not in known]
         return f"the Makefile has no {', '.join(unknown)}" if unknown else None
     wanted = [extra for word in words for extra in re.findall(r"\[([\w,]+)\]$", word)]
-    unknown = [each for extra in wanted for each in extra.split(",") if each not in setup()["options.extras_require"]]
+    unknown = [
+        each
+        for extra in wanted
+        for each in extra.split(",")
+        if each not in setup()["options.extras_require"]
+    ]
     return f"setup.cfg has no extra {', '.join(unknown)}" if unknown else None

@@ -1,4 +1,5 @@
-"""Calls the project's functions on the vectors of `conformance.py`; renames and reshapes, computes nothing."""
+"""Calls the project's functions on the vectors of `conformance.py`; renames and reshapes, computes
+nothing."""
 
 import re
 from collections.abc import Callable
@@ -18,7 +19,8 @@ from tests.golden import (
 )
 from tests.golden.recipes import Arrays, canonical_weights
 
-# Filled in by the groups of cases below: pattern of the case's name -> function of (inputs, settings).
+# Filled in by the groups of cases below: pattern of the case's name -> function of (inputs,
+# settings).
 CASES: dict[str, Callable[[Arrays, dict], dict[str, object]]] = {
     **detection.CASES,
     **features.CASES,
@@ -62,7 +64,10 @@ def model_seldnet(inputs: Arrays, settings: dict) -> dict[str, object]:
         )
         model = seldnet.build_model(features.shape[1:], config["classes"], network)
         set_weights_by_name(model, weights)
-        outputs |= {f"{name}_{suffix}": np.asarray(value) for name, value in model(features, training=False).items()}
+        outputs |= {
+            f"{name}_{suffix}": np.asarray(value)
+            for name, value in model(features, training=False).items()
+        }
     return outputs
 
 
@@ -77,17 +82,29 @@ def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     config, rate, n_frames = FeatureConfig(dtype="float32"), 48000, int(inputs["frames"])
     duration_s = n_frames * config.hop_s
-    audio = {name: from_int16(samples[:, :4]) for name, samples in inputs.items() if name.startswith("audio")}
+    audio = {
+        name: from_int16(samples[:, :4])
+        for name, samples in inputs.items()
+        if name.startswith("audio")
+    }
     padded = fit_length(audio["audio_int16"], round(duration_s * rate))
     sizes = config.window_samples(rate), config.n_fft, config.hop_samples(rate)
     spectra = stft(padded, *sizes, frames_in(duration_s, config.hop_s))
     # The manifest's text says which frames the second scaler saw.
-    first, last = map(int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups())
+    first, last = map(
+        int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups()
+    )
     statistics = RunningStatistics.empty((1024, 8))
     for name in ("audio1_int16", "audio2_int16"):
         statistics.update(extract_features(audio[name], config, rate, duration_s)[first : last + 1])
-    mean, std = (np.concatenate([part[:, :4], part[:, 4:]]).ravel() for part in statistics.mean_std())
-    return {"spec_bins8": spectra[:, 1:][:, inputs["bin_sel"]], "scaler2_mean": mean, "scaler2_std": std}
+    mean, std = (
+        np.concatenate([part[:, :4], part[:, 4:]]).ravel() for part in statistics.mean_std()
+    )
+    return {
+        "spec_bins8": spectra[:, 1:][:, inputs["bin_sel"]],
+        "scaler2_mean": mean,
+        "scaler2_std": std,
+    }
 
 
 CASES["seld2019_features"] = seld2019_features
@@ -96,7 +113,12 @@ CASES["seld2019_features"] = seld2019_features
 def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.errors import DataError
     from seld.dataset import DatasetConfig, parse_events
-    from seld.labels import classification_labels, classification_to_rows, reference_rows, regression_labels
+    from seld.labels import (
+        classification_labels,
+        classification_to_rows,
+        reference_rows,
+        regression_labels,
+    )
     from seld.submission import format_submission
 
     dataset = DatasetConfig()
@@ -110,18 +132,30 @@ def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
             continue
         labels = regression_labels(events, *size, dataset.n_classes)
         entries = classification_labels(events, *size, dataset.grid)
-        outputs[f"{name}__regr"] = np.hstack([labels[each] for each in ("activity", "azimuth_deg", "elevation_deg")])
+        outputs[f"{name}__regr"] = np.hstack(
+            [labels[each] for each in ("activity", "azimuth_deg", "elevation_deg")]
+        )
         outputs[f"{name}__clas_idx"] = entries
-        outputs[f"{name}__clas_output_csv"] = format_submission(classification_to_rows(entries, dataset.grid))
+        outputs[f"{name}__clas_output_csv"] = format_submission(
+            classification_to_rows(entries, dataset.grid)
+        )
         rows = reference_rows(events, None, dataset.label_hop_s, "dcase2019_files")
         outputs[f"{name}__desc_output_csv"] = format_submission(rows)
     return outputs
 
 
 def _scores_as_published(scores: Any) -> np.ndarray:
-    """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed directions, SELD error."""
+    """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed
+    directions, SELD error."""
     counts = scores.directions
-    numbers = scores.er, scores.f, scores.doa_error_deg, scores.frame_recall, counts.n_estimate, counts.good_frames
+    numbers = (
+        scores.er,
+        scores.f,
+        scores.doa_error_deg,
+        scores.frame_recall,
+        counts.n_estimate,
+        counts.good_frames,
+    )
     return np.array([*numbers, counts.n_extra, counts.n_missed, scores.seld_error])
 
 
@@ -130,11 +164,18 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     def directions(key: str) -> np.ndarray:
         in_radians = inputs.get(f"{key}_doa_rad")
-        return in_radians.astype(float) if in_radians is not None else inputs[f"{key}_doa_deg"] * np.pi / 180.0
+        return (
+            in_radians.astype(float)
+            if in_radians is not None
+            else inputs[f"{key}_doa_deg"] * np.pi / 180.0
+        )
 
     outputs: dict[str, object] = {}
     for case in sorted({key.split("__")[0] for key in inputs}):
-        sides = [(inputs[f"{case}__{side}_sed"], directions(f"{case}__{side}")) for side in ("gt", "pred")]
+        sides = [
+            (inputs[f"{case}__{side}_sed"], directions(f"{case}__{side}"))
+            for side in ("gt", "pred")
+        ]
         outputs[f"{case}__result"] = _scores_as_published(score_regression(*sides[0], *sides[1]))
     return outputs
 
@@ -145,7 +186,11 @@ def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
     outputs: dict[str, object] = {}
     accumulated, total = [], SeldScorer("dcase2019")
     for case in inputs["cases"].tolist():
-        recording = inputs[f"{case}__gt_idx"], inputs[f"{case}__pred_idx"], int(inputs[f"{case}__n_frames"])
+        recording = (
+            inputs[f"{case}__gt_idx"],
+            inputs[f"{case}__pred_idx"],
+            int(inputs[f"{case}__n_frames"]),
+        )
         alone = SeldScorer("dcase2019")
         for scorer in (alone, total):
             scorer.update_classification(*recording)
@@ -163,11 +208,15 @@ def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
     outputs: dict[str, object] = {}
     n_frames, n_classes = DatasetConfig().n_frames, DatasetConfig().n_classes
     for name in sorted({key.split("_")[0] for key in inputs if key.startswith("csv")}):
-        reference, estimate = (parse_submission(str(inputs[f"{name}_{side}"]), n_classes) for side in ("gt", "pred"))
+        reference, estimate = (
+            parse_submission(str(inputs[f"{name}_{side}"]), n_classes) for side in ("gt", "pred")
+        )
         scores = _scores_as_published(score_rows(reference, estimate, n_frames))
         outputs[f"{name}_result"] = scores[[8, 0, 1, 2, 3]]
     azimuth_deg, elevation_deg = np.split(inputs["regr_doa_deg"], 2, axis=1)
-    outputs["regr_csv"] = format_submission(regression_to_rows(inputs["regr_sed"], azimuth_deg, elevation_deg))
+    outputs["regr_csv"] = format_submission(
+        regression_to_rows(inputs["regr_sed"], azimuth_deg, elevation_deg)
+    )
     return outputs
 
 
@@ -178,15 +227,25 @@ def seld2019_folder_table(inputs: Arrays, settings: dict) -> dict[str, object]:
     dataset = DatasetConfig()
     recordings = [
         ScoredRecording(
-            name, *parse_name(name), parse_events(str(text), dataset), inputs[f"pred__{name}"], dataset.n_frames
+            name,
+            *parse_name(name),
+            parse_events(str(text), dataset),
+            inputs[f"pred__{name}"],
+            dataset.n_frames,
         )
-        for name, text in ((key[5:], text) for key, text in inputs.items() if key.startswith("ref__"))
+        for name, text in (
+            (key[5:], text) for key, text in inputs.items() if key.startswith("ref__")
+        )
     ]
     report = score_report(recordings, dataset)
     labels = {"all": "all", "split": "split {}", "ir": "room {}", "ov": "overlap {}"}
     columns = "seld_error", "er", "f", "doa_error_deg", "frame_recall"
     rows = [labels[kind].format(key) for kind, key in inputs["table_keys"].tolist()]
-    return {"table_values": np.array([[report.score("dcase2019", name, row) for name in columns] for row in rows])}
+    return {
+        "table_values": np.array(
+            [[report.score("dcase2019", name, row) for name in columns] for row in rows]
+        )
+    }
 
 
 CASES |= {
@@ -216,7 +275,9 @@ def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     tags = parse_weak(str(inputs["weak_tsv"]), classes)
     names, weak_names = inputs["names"].tolist(), inputs["weak_names"].tolist()
     return {
-        "strong_target": np.stack([frame_activity(events[name], 640, 64, len(classes), "kong2019") for name in names]),
+        "strong_target": np.stack(
+            [frame_activity(events[name], 640, 64, len(classes), "kong2019") for name in names]
+        ),
         "weak_target": np.stack([tags_of_events(events[name], len(classes)) for name in names]),
         "weak_target2": np.stack([many_hot(tags[name], classes) for name in weak_names]),
     }

@@ -11,7 +11,10 @@ from common.training import FINISHED
 def history_rows(folder: Path) -> list[dict[str, str]]:
     """The rows of `history.csv` as text, without the times."""
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
-        return [{name: value for name, value in row.items() if name not in TIMES} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name not in TIMES}
+            for row in csv.DictReader(file)
+        ]
 
 
 def finished_text(folder: Path) -> str:

@@ -1,4 +1,5 @@
-"""A small stage, trained alone or by devices or processes together; `test_joint_training` runs this as a program."""
+"""A small stage, trained alone or by devices or processes together; `test_joint_training` runs this
+as a program."""
 
 import json
 import sys
@@ -13,14 +14,28 @@ from common.errors import ConfigError
 from common.pipeline_config import PipelineConfig
 
 BATCH_SIZE, SHAPE = 4, (6, 2)
-# Adam's epsilon keeps what is rounded otherwise on other devices from becoming a step of full length.
-TRAINING = TrainingConfig(epochs=4, iterations_per_epoch=4, patience_epochs=0, learning_rate=0.01, epsilon=1e-3)
-FRAMES = (25, 3, 31, 8, 22, 17, 40, 12, 6)  # of recordings to train on; sequences have 10, so that some are padded
+# Adam's epsilon keeps what is rounded otherwise on other devices from becoming a step of full
+# length.
+TRAINING = TrainingConfig(
+    epochs=4, iterations_per_epoch=4, patience_epochs=0, learning_rate=0.01, epsilon=1e-3
+)
+FRAMES = (
+    25,
+    3,
+    31,
+    8,
+    22,
+    17,
+    40,
+    12,
+    6,
+)  # of recordings to train on; sequences have 10, so that some are padded
 VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction for each
 
 
 def write_features(folder: Path) -> None:
-    """Writes a store of recordings in shards of two, one of them of one; every third recording has no labels."""
+    """Writes a store of recordings in shards of two, one of them of one; every third recording has
+    no labels."""
     from common.extraction import Item, extract
     from common.parallel import ParallelConfig
     from common.tfrecord import ArraySpec, ExampleSchema
@@ -39,19 +54,28 @@ def write_features(folder: Path) -> None:
 
     per_frame = {"activity": "uint8", "azimuth_deg": "int16", "elevation_deg": "int16"}
     arrays = {name: ArraySpec(kind, (None, 3)) for name, kind in per_frame.items()}
-    arrays |= {"features": ArraySpec("float16", (None, *SHAPE)), "events": ArraySpec("float64", (None, 6))}
+    arrays |= {
+        "features": ArraySpec("float16", (None, *SHAPE)),
+        "events": ArraySpec("float64", (None, 6)),
+    }
     schema = ExampleSchema(arrays | {"labelled": ArraySpec("uint8", ())})
     groups = [*len(FRAMES) * ["train"], *VALIDATING * ["validate"]]
     items = [Item(f"r{number:02d}", group, payload=number) for number, group in enumerate(groups)]
     one = ParallelConfig(jobs=1)
-    extract(folder, items, compute, schema, {}, parallel=one, recordings_per_shard=2, progress=False)
+    extract(
+        folder, items, compute, schema, {}, parallel=one, recordings_per_shard=2, progress=False
+    )
 
 
 class MeanOutput:
     """Scores a set by the distance of its mean output from one half; may never come back."""
 
     def __init__(self, last_epoch: int | None = None, folder: Path | None = None):
-        self.sums, self.frames, self.hangs = 0.0, 0, bool(folder and (folder / f"epoch-{last_epoch:05d}").exists())
+        self.sums, self.frames, self.hangs = (
+            0.0,
+            0,
+            bool(folder and (folder / f"epoch-{last_epoch:05d}").exists()),
+        )
 
     def update(self, prediction):
         if self.hangs:
@@ -63,8 +87,15 @@ class MeanOutput:
         return {"error": abs(self.sums / self.frames - 0.5)}
 
 
-def train(features: Path, folder: Path, run: RunConfig, dropout: float = 0.0, last_epoch: int | None = None):
-    """Trains the stage; a process whose last epoch is stored hangs in the scores of the next one."""
+def train(
+    features: Path,
+    folder: Path,
+    run: RunConfig,
+    dropout: float = 0.0,
+    last_epoch: int | None = None,
+):
+    """Trains the stage; a process whose last epoch is stored hangs in the scores of the next
+    one."""
     import keras
 
     from common.feature_store import FeatureStore
@@ -90,12 +121,18 @@ def train(features: Path, folder: Path, run: RunConfig, dropout: float = 0.0, la
     chosen, validating = (Selection(store, (group,)) for group in ("train", "validate"))
     pipeline = PipelineConfig(sequence_frames=10, batch_size=BATCH_SIZE)
     data = stage_data(stage, chosen, validating, store.statistics(), pipeline, seed=1)
-    goal = Goal("val_error", "min", lambda: MeanOutput(last_epoch, last_epoch and folder / "resume"), panels=[])
+    goal = Goal(
+        "val_error",
+        "min",
+        lambda: MeanOutput(last_epoch, last_epoch and folder / "resume"),
+        panels=[],
+    )
     train_stage(stage, data, goal, TRAINING, run, folder, seed=2)
 
 
 def _process(features: str, folder: str, multi_host: str, last_epoch: str) -> None:
-    """Trains in one of several processes on JAX, or alone (`multi_host` null); prints its folder and the history."""
+    """Trains in one of several processes on JAX, or alone (`multi_host` null); prints its folder
+    and the history."""
     settings, epoch = json.loads(multi_host), json.loads(last_epoch)
     shared = {} if settings is None else {"distribution": "multi_host", "multi_host": settings}
     run = RunConfig(backend="jax", device="cpu", **shared)

@@ -13,18 +13,25 @@ def hard_sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolution of (T, F, C) with an odd kernel (kT, kF, C, N), padded with zeros -> (T, F, N)."""
+    """Convolution of (T, F, C) with an odd kernel (kT, kF, C, N), padded with zeros -> (T, F,
+    N)."""
     edges = [(size // 2, size // 2) for size in kernel.shape[:2]]
     padded = np.pad(x, (*edges, (0, 0)))
-    return np.stack([correlate(padded, kernel[..., n], "valid")[..., 0] for n in range(kernel.shape[-1])], axis=-1)
+    return np.stack(
+        [correlate(padded, kernel[..., n], "valid")[..., 0] for n in range(kernel.shape[-1])],
+        axis=-1,
+    )
 
 
-def normalise(x: np.ndarray, weights: dict[str, np.ndarray], layer: str, epsilon: float, axis: int = -1) -> np.ndarray:
+def normalise(
+    x: np.ndarray, weights: dict[str, np.ndarray], layer: str, epsilon: float, axis: int = -1
+) -> np.ndarray:
     """Batch normalisation with stored statistics, of which each index of an axis has its own."""
     shape = [1] * x.ndim
     shape[axis] = -1
     gamma, beta, mean, variance = (
-        weights[f"{layer}/{part}"].reshape(shape) for part in ("gamma", "beta", "moving_mean", "moving_variance")
+        weights[f"{layer}/{part}"].reshape(shape)
+        for part in ("gamma", "beta", "moving_mean", "moving_variance")
     )
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
 
@@ -37,7 +44,11 @@ def pool(x: np.ndarray, frames: int, bands: int, reduce=np.max) -> np.ndarray:
 
 
 def gru(
-    x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, activation=hard_sigmoid
+    x: np.ndarray,
+    kernel: np.ndarray,
+    recurrent: np.ndarray,
+    bias: np.ndarray,
+    activation=hard_sigmoid,
 ) -> np.ndarray:
     """GRU of Keras 2 (reset before the matrix product) on one sequence (T, D) -> (T, U)."""
     units = len(recurrent)
@@ -51,7 +62,9 @@ def gru(
     return np.array(states)
 
 
-def both_directions(x: np.ndarray, weights: dict[str, np.ndarray], layer: str, **options) -> list[np.ndarray]:
+def both_directions(
+    x: np.ndarray, weights: dict[str, np.ndarray], layer: str, **options
+) -> list[np.ndarray]:
     """Outputs (T, U) of the forward and of the backward part of a bidirectional GRU."""
     forward, backward = (
         [weights[f"{layer}/{way}/{part}"] for part in ("kernel", "recurrent_kernel", "bias")]
@@ -64,6 +77,10 @@ def random_weights(weights: dict, seed: int) -> dict[str, np.ndarray]:
     """Values for all weights of a network; variances are positive."""
     rng = np.random.default_rng(seed)
     return {
-        name: rng.uniform(0.5, 2, weight.shape) if "variance" in name else rng.normal(0, 0.5, weight.shape)
+        name: (
+            rng.uniform(0.5, 2, weight.shape)
+            if "variance" in name
+            else rng.normal(0, 0.5, weight.shape)
+        )
         for name, weight in weights.items()
     }

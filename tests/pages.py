@@ -30,7 +30,9 @@ class ReadPage(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
         self.close()
         self.problems += [f"<{tag}> is never closed" for tag in self._open]
-        self.text, self.style, self.script = (" ".join(self._pieces[kind]) for kind in ("", "style", "script"))
+        self.text, self.style, self.script = (
+            " ".join(self._pieces[kind]) for kind in ("", "style", "script")
+        )
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         self.tags.append((tag, {name: value or "" for name, value in attrs}))
@@ -56,14 +58,22 @@ class ReadPage(HTMLParser):
 
 
 def read_report(path: Path) -> ReadPage:
-    """Reads a report, and checks what holds for each: whole, closed to the network, told in words, small."""
+    """Reads a report, and checks what holds for each: whole, closed to the network, told in words,
+    small."""
     page = ReadPage(path)
     assert not page.problems
-    sources = [attributes[name] for _, attributes in page.tags for name in ("src", "href") if name in attributes]
+    sources = [
+        attributes[name]
+        for _, attributes in page.tags
+        for name in ("src", "href")
+        if name in attributes
+    ]
     assert all(source.startswith(("data:", "#part")) for source in sources)
     assert "url(" not in page.style and "@import" not in page.style
     assert all(image["alt"] for image in page.named("img"))
-    assert all(attributes.get("aria-label") for tag in ("audio", "svg") for attributes in page.named(tag))
+    assert all(
+        attributes.get("aria-label") for tag in ("audio", "svg") for attributes in page.named(tag)
+    )
     assert page.named("html")[0]["lang"] == "en"
     levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1

@@ -1,9 +1,11 @@
-"""How long tests wait: no test is about a duration, so only what hangs for ever comes to an end here."""
+"""How long tests wait: no test is about a duration, so only what hangs for ever comes to an end
+here."""
 
 import time
 from collections.abc import Callable
 
-# Over ten times what the longest program of a test takes on two idle cores; a busy machine is no failure.
+# Over ten times what the longest program of a test takes on two idle cores; a busy machine is no
+# failure.
 PATIENCE_S = 1800.0
 _LOOK_S = 0.02
 

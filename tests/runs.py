@@ -1,4 +1,5 @@
-"""Runs that were never trained: settings, and networks with random weights, as a training leaves them."""
+"""Runs that were never trained: settings, and networks with random weights, as a training leaves
+them."""
 
 import importlib
 import json
@@ -25,14 +26,18 @@ SEGMENTATION = {"network.filters": "[2, 2, 4, 4]", "network.compared": "[]"}
 
 
 def task_of(task_id: str, folder: Path, **settings: object) -> Any:
-    """A task of params.yaml with some settings changed; `__` stands for the dots between sections."""
+    """A task of params.yaml with some settings changed; `__` stands for the dots between
+    sections."""
     folders = {f"{name}_dir": folder / name for name in ("dataset", "feature", "output")}
     changes = folders | {key.replace("__", "."): value for key, value in settings.items()}
     return load_task(PARAMS, task_id, [f"{key}={value}" for key, value in changes.items()])
 
 
-def trained_stages(task: Any, seed: int = 0, mean: float = -40.0, deviation: float = 20.0) -> list[TrainedStage]:
-    """The stages of a task with networks of random weights, whose answers change a lot with what they hear.
+def trained_stages(
+    task: Any, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
+) -> list[TrainedStage]:
+    """The stages of a task with networks of random weights, whose answers change a lot with what
+    they hear.
 
     Args:
         task: its settings.
@@ -45,7 +50,11 @@ def trained_stages(task: Any, seed: int = 0, mean: float = -40.0, deviation: flo
     found = []
     for number, stage in enumerate(experiment.system.stages(task)):
         keras.utils.set_random_seed(10 * seed + number)
-        frontend = None if experiment.frontend is None else AudioFeatures(experiment.frontend, name=FRONTEND)
+        frontend = (
+            None
+            if experiment.frontend is None
+            else AudioFeatures(experiment.frontend, name=FRONTEND)
+        )
         statistics = (np.full(shape[1:], value) for value in (mean, deviation))
         found.append((stage, with_statistics(lively(stage.build(shape)), *statistics, frontend)))
     return found
@@ -65,25 +74,36 @@ def write_run(task: Any, folder: Path, **statistics: float) -> Path:
 
 
 def lively(network: keras.Model) -> keras.Model:
-    """Gives a network weights that no initialiser would: learned statistics, and outputs far from the middle."""
+    """Gives a network weights that no initialiser would: learned statistics, and outputs far from
+    the middle."""
     rng = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             n = layer.gamma.shape[0]
-            uniform = [rng.uniform(low, high, n) for low, high in ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))]
+            uniform = [
+                rng.uniform(low, high, n)
+                for low, high in ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))
+            ]
             layer.set_weights(uniform)
-        elif isinstance(layer, keras.layers.Bidirectional):  # a memory of some frames, as a trained one has
+        elif isinstance(
+            layer, keras.layers.Bidirectional
+        ):  # a memory of some frames, as a trained one has
             layer.set_weights([0.1 * weight for weight in layer.get_weights()])
         elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
             kernel, *bias = layer.get_weights()
-            layer.set_weights([1.2 * kernel, *(rng.uniform(-0.3, 0.3, each.shape) for each in bias)])
+            layer.set_weights(
+                [1.2 * kernel, *(rng.uniform(-0.3, 0.3, each.shape) for each in bias)]
+            )
     return network
 
 
 def noises(seconds: float, rate_hz: int, channels: int) -> np.ndarray:
-    """Noise whose level and colour change all the time, and differ a little between channels: float32 (S, C)."""
+    """Noise whose level and colour change all the time, and differ a little between channels:
+    float32 (S, C)."""
     rng, n_samples = np.random.default_rng(7), round(seconds * rate_hz)
     corners = np.arange(0, n_samples + rate_hz, rate_hz // 3)
     level = 10 ** np.interp(np.arange(n_samples), corners, rng.uniform(-3.5, -0.7, len(corners)))
-    audio = level[:, None] * (rng.normal(0, 1, (n_samples, 1)) + 0.5 * rng.normal(0, 1, (n_samples, channels)))
+    audio = level[:, None] * (
+        rng.normal(0, 1, (n_samples, 1)) + 0.5 * rng.normal(0, 1, (n_samples, channels))
+    )
     return np.clip(audio, -0.99, 0.99).astype(np.float32)

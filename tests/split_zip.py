@@ -31,7 +31,15 @@ def write_split_zip(path: Path, contents: Mapping[str, bytes], cuts: Sequence[in
         position += 46 + len(entry.filename) + len(entry.extra) + len(entry.comment)
     last = len(starts) - 1
     struct.pack_into(
-        "<HHHHII", text, end + 4, last, last, len(contents), len(contents), end - table, table - starts[-1]
+        "<HHHHII",
+        text,
+        end + 4,
+        last,
+        last,
+        len(contents),
+        len(contents),
+        end - table,
+        table - starts[-1],
     )
     parts = [path.with_suffix(f".z{number:02d}") for number in range(1, len(starts))] + [path]
     for part, start, stop in zip(parts, starts, [*cuts, len(text)], strict=True):

@@ -1,4 +1,5 @@
-"""Commands and pages that messages advise exist, and belong to the family and the system of the reader's task."""
+"""Commands and pages that messages advise exist, and belong to the family and the system of the
+reader's task."""
 
 import ast
 import configparser
@@ -21,11 +22,17 @@ ROOT = Path(__file__).resolve().parents[1]
 PARAMS = ROOT / "params.yaml"
 TASKS = {name: resolve(read_tasks(PARAMS), name) for name in read_tasks(PARAMS)}
 SYSTEMS = [(family, system) for family in FAMILIES for system in systems(family)]
-MAINS = {  # script, its family's command line with the arguments that the script gives, and the demo of its own system
+# script, its family's command line with the arguments that the script gives, and the demo of its
+# own system
+MAINS = {
     "seld.py": ("seld", {}, "python seld.py demo a"),
     "task4_crnn.py": ("sed_task4", {"default_task": "crnn"}, "python task4_crnn.py crnn-demo a"),
     "task4_cnn.py": ("sed_task4", {"default_task": "cnn9"}, "python task4_cnn.py cnn9-demo a"),
-    "task4_segmentation.py": ("sed_task4.segmentation", {}, "python task4_segmentation.py segmentation-demo a"),
+    "task4_segmentation.py": (
+        "sed_task4.segmentation",
+        {},
+        "python task4_segmentation.py segmentation-demo a",
+    ),
 }
 MESSAGES = [
     (path, node.value)
@@ -45,9 +52,15 @@ def installed_commands() -> set[str]:
 
 @pytest.mark.parametrize(("family", "system"), SYSTEMS)
 def test_the_demo_of_each_system_is_a_task_of_its_own(family, system):
-    _, script, task_id, job = str(demo_command(SimpleNamespace(family=family, system=system), PARAMS)).split()
+    _, script, task_id, job = str(
+        demo_command(SimpleNamespace(family=family, system=system), PARAMS)
+    ).split()
     demo = TASKS[task_id]
-    assert (demo["family"], demo["system"], demo["simulate_missing_dataset"]) == (family, system, True)
+    assert (demo["family"], demo["system"], demo["simulate_missing_dataset"]) == (
+        family,
+        system,
+        True,
+    )
     assert (ROOT / script).is_file() and job == "a"
 
 
@@ -67,8 +80,12 @@ def test_a_script_without_data_advises_its_own_demo(script, tmp_path, monkeypatc
     assert f"or try the demo: {expected}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("task_id", [name for name in TASKS if not TASKS[name].get("simulate_missing_dataset")])
-def test_extraction_without_data_advises_the_demo_of_its_task(task_id, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "task_id", [name for name in TASKS if not TASKS[name].get("simulate_missing_dataset")]
+)
+def test_extraction_without_data_advises_the_demo_of_its_task(
+    task_id, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     assert extract([task_id]) == 2
     demo = re.search(r"try the demo: python (\S+) (\S+) a\n", capsys.readouterr().err)
@@ -80,7 +97,9 @@ def test_a_demo_without_data_advises_its_simulation_too(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     assert extract(["cnn9-demo"]) == 2
     message = capsys.readouterr().err
-    assert "python simulate.py <task-id>" in message and "python task4_cnn.py cnn9-demo a" in message
+    assert (
+        "python simulate.py <task-id>" in message and "python task4_cnn.py cnn9-demo a" in message
+    )
 
 
 OWN = {"family": "seld", "system": "seldnet"}
@@ -89,7 +108,10 @@ OWN = {"family": "seld", "system": "seldnet"}
 @pytest.mark.parametrize("content", [{"tasks": {"own": OWN}}, "text", {"tasks": {}}])
 def test_a_settings_file_without_demos_advises_none(content, tmp_path, monkeypatch):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
-    assert demo_command(SimpleNamespace(family="seld", system="seldnet"), tmp_path / "own.yaml") is None
+    assert (
+        demo_command(SimpleNamespace(family="seld", system="seldnet"), tmp_path / "own.yaml")
+        is None
+    )
 
 
 def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
@@ -98,10 +120,16 @@ def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
 
 
 def test_scripts_in_messages_have_installed_names(monkeypatch, tmp_path):
-    text = "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python -m common.tune"
+    text = (
+        "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python -m"
+        " common.tune"
+    )
     assert as_called_here(text) == text
     monkeypatch.setattr(advice, "_TOP", tmp_path)
-    assert as_called_here(text) == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.tune"
+    assert (
+        as_called_here(text)
+        == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.tune"
+    )
     assert set(advice._INSTALLED.values()) <= installed_commands()
     assert all((ROOT / name).is_file() for name in advice._INSTALLED)
 
@@ -111,7 +139,14 @@ def test_every_command_in_a_message_exists():
         for script in re.findall(r"python (\w+\.py)", text):
             assert (ROOT / script).is_file(), (path, script)
         for module in re.findall(r"python -m ([a-z0-9_.]+[a-z0-9_])", text):
-            own = module.split(".")[0] in ("common", "seld", "sed_task4", "benchmarks", "docs", "tests")
+            own = module.split(".")[0] in (
+                "common",
+                "seld",
+                "sed_task4",
+                "benchmarks",
+                "docs",
+                "tests",
+            )
             assert not own or importlib.util.find_spec(module), (path, module)
         for page in re.findall(r"\bdocs/[\w-]+\.md", text):
             assert (ROOT / page).is_file(), (path, page)
@@ -119,7 +154,11 @@ def test_every_command_in_a_message_exists():
 
 def test_every_section_of_the_readme_in_a_message_exists():
     headings = re.findall(r"^#+ (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    named = [section for _, text in MESSAGES for section in re.findall(r"README, (?:section )?'([^']+)'", text)]
+    named = [
+        section
+        for _, text in MESSAGES
+        for section in re.findall(r"README, (?:section )?'([^']+)'", text)
+    ]
     assert named and set(named) <= set(headings)
 
 
@@ -137,6 +176,10 @@ def test_common_names_no_script_of_a_family():
 
 @pytest.mark.parametrize("script", ["simulate.py", "batch_feature_extraction.py"])
 def test_advised_scripts_that_need_a_task_are_given_one(script):
-    bare = [(path.name, text) for path, text in MESSAGES if re.search(rf"python {script}(?! [<\[\w])", text)]
+    bare = [
+        (path.name, text)
+        for path, text in MESSAGES
+        if re.search(rf"python {script}(?! [<\[\w])", text)
+    ]
     needs = [each for each in bare if each[0] not in ("advice.py", "commands.py")]
     assert not needs

@@ -3,14 +3,21 @@
 from tests.audit_dependencies import Audit, ask, read_answer, report
 
 CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
-BAD = {"name": "werkzeug", "version": "3.0.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.0.1"], "aliases": []}]}
+BAD = {
+    "name": "werkzeug",
+    "version": "3.0.0",
+    "vulns": [{"id": "PYSEC-1", "fix_versions": ["3.0.1"], "aliases": []}],
+}
 UNKNOWN = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and could not be audited"}
 
 
 def test_a_known_vulnerability_fails_the_check_and_names_the_version_that_mends_it():
     lines, status = report([read_answer("pypi", {"dependencies": [CLEAN, BAD, UNKNOWN]})])
     assert status == 1
-    assert "werkzeug 3.0.0: PYSEC-1, mended in 3.0.1" in lines[0] and "2 packages audited, 1 unknown" in lines[1]
+    assert (
+        "werkzeug 3.0.0: PYSEC-1, mended in 3.0.1" in lines[0]
+        and "2 packages audited, 1 unknown" in lines[1]
+    )
 
 
 def test_a_service_that_knows_no_package_counts_as_silent():
@@ -20,7 +27,9 @@ def test_a_service_that_knows_no_package_counts_as_silent():
 
 
 def test_the_second_service_counts_where_the_first_is_silent():
-    lines, status = report([Audit("pypi", problem="down"), read_answer("osv", {"dependencies": [BAD]})])
+    lines, status = report(
+        [Audit("pypi", problem="down"), read_answer("osv", {"dependencies": [BAD]})]
+    )
     assert status == 1 and "no answer (down)" in lines[0]
 
 

@@ -8,7 +8,16 @@ import re
 import pytest
 
 from benchmarks import demo_seeds, run, training_steps
-from benchmarks.measure import ROOT, Figure, Goal, figures_table, in_turns, replace_between, run_alone, short
+from benchmarks.measure import (
+    ROOT,
+    Figure,
+    Goal,
+    figures_table,
+    in_turns,
+    replace_between,
+    run_alone,
+    short,
+)
 
 
 @pytest.mark.parametrize("name", run.NAMES)
@@ -26,16 +35,24 @@ def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "at_least", "verdict"),
-    [(2.0, True, "met"), (1.9, True, "missed: slow disk"), (2.1, False, "missed: slow disk"), (2.0, False, "met"),
-     (None, True, "not measured: slow disk")],
-)  # fmt: skip
+    [
+        (2.0, True, "met"),
+        (1.9, True, "missed: slow disk"),
+        (2.1, False, "missed: slow disk"),
+        (2.0, False, "met"),
+        (None, True, "not measured: slow disk"),
+    ],
+)
 def test_a_goal_is_met_at_its_bound_and_otherwise_says_why_not(value, at_least, verdict):
     assert Goal("work", value, 2.0, "times faster", at_least, reason="slow disk").verdict == verdict
 
 
 def test_routes_are_measured_in_turns_and_the_first_round_does_not_count():
     order = []
-    routes = {name: lambda name=name: order.append(name) or float(len(order)) for name in ("ours", "theirs")}
+    routes = {
+        name: lambda name=name: order.append(name) or float(len(order))
+        for name in ("ours", "theirs")
+    }
     timings = in_turns(routes, 2)
     assert order == ["ours", "theirs"] * 3
     assert timings["ours"].values == (3.0, 5.0) and timings["theirs"].median == 5.0
@@ -43,7 +60,11 @@ def test_routes_are_measured_in_turns_and_the_first_round_does_not_count():
 
 def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
     path = tmp_path / "result.json"
-    run_alone("Title", lambda quick, folder: [Figure("all of it", 2.0, "s")], ["--quick", "--json", str(path)])
+    run_alone(
+        "Title",
+        lambda quick, folder: [Figure("all of it", 2.0, "s")],
+        ["--quick", "--json", str(path)],
+    )
     assert "| all of it | 2 | s |" in capsys.readouterr().out
     content = json.loads(path.read_text())
     assert content["figures"] == [{"name": "all of it", "value": 2.0, "unit": "s", "aim": ""}]
@@ -53,7 +74,8 @@ def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
 def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
     markdown.write_text(
-        "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!-- goals:end -->"
+        "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!--"
+        " goals:end -->"
     )
     goal = {
         "work": "a kept one",
@@ -80,11 +102,15 @@ def test_the_report_has_a_place_for_each_benchmark(name):
 
 
 def test_a_report_without_markers_is_refused():
-    with pytest.raises(ValueError, match=r"Expected: the markers <!-- demo:begin --> and <!-- demo:end -->"):
+    with pytest.raises(
+        ValueError, match=r"Expected: the markers <!-- demo:begin --> and <!-- demo:end -->"
+    ):
         replace_between("<!-- demo:end --> <!-- demo:begin -->", "demo", "new")
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.25629, "0.256"), (63.81, "63.8"), (1234.5, "1,230"), (98765, "98,800")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.25629, "0.256"), (63.81, "63.8"), (1234.5, "1,230"), (98765, "98,800")]
+)
 def test_figures_have_three_significant_digits(value, text):
     assert short(value) == text
     assert f"| {text} |" in figures_table([Figure("x", value, "s")])
@@ -94,7 +120,10 @@ def test_each_network_is_one_row_of_the_table_of_training_steps():
     figures = [
         Figure(f"{name}: {what}", value, unit)
         for name in ("A, 8 x 640", "B, 16 x 500")
-        for what, value, unit in (("trainable parameters", 75497802, ""), ("one step", 12345.6, "ms"))
+        for what, value, unit in (
+            ("trainable parameters", 75497802, ""),
+            ("one step", 12345.6, "ms"),
+        )
     ]
     header, _, *rows = training_steps.steps_table(figures).splitlines()
     assert header.endswith("| trainable parameters | one step, ms |")
@@ -103,7 +132,12 @@ def test_each_network_is_one_row_of_the_table_of_training_steps():
 
 def _finished_run(folder, seed, er):
     official = {"er": er, "f": 0.8, "doa_error_deg": 20.0, "frame_recall": 0.9, "seld_error": 0.2}
-    rows = [{"label": "all", "scores": {"dcase2019": official, "corrected": official | {"doa_error_deg": 18.0}}}]
+    rows = [
+        {
+            "label": "all",
+            "scores": {"dcase2019": official, "corrected": official | {"doa_error_deg": 18.0}},
+        }
+    ]
     silent = {"er": 1.0, "f": 0.0, "doa_error_deg": None, "frame_recall": 0.4, "seld_error": 0.6}
     for label in ("always silent", "labels of another recording"):
         rows.append({"label": label, "scores": {"dcase2019": silent, "corrected": silent}})
@@ -112,12 +146,16 @@ def _finished_run(folder, seed, er):
     (path / "scores.json").write_text(json.dumps({"rows": rows}))
 
 
-def test_the_seeds_of_the_demo_become_one_table_and_finished_ones_are_not_run_again(tmp_path, capsys):
+def test_the_seeds_of_the_demo_become_one_table_and_finished_ones_are_not_run_again(
+    tmp_path, capsys
+):
     markdown = tmp_path / "table.md"
     markdown.write_text("<!-- demo:begin --><!-- demo:end -->")
     _finished_run(tmp_path, 0, er=0.1)
     _finished_run(tmp_path, 1, er=0.3)
     demo_seeds.main(["0", "1", "--folder", str(tmp_path), "--markdown", str(markdown)])
-    assert re.search(r"\| all \| 1 \| 0.30 \| 0.800 \| 20.0 \| 18.0 \| 0.900 \| 0.200 \|", markdown.read_text())
+    assert re.search(
+        r"\| all \| 1 \| 0.30 \| 0.800 \| 20.0 \| 18.0 \| 0.900 \| 0.200 \|", markdown.read_text()
+    )
     assert re.search(r"\| all \| mean \| 0.20 \|", markdown.read_text())
     assert re.search(r"\| always silent \| 0 \| 1.00 \| 0.000 \| - \| - \|", markdown.read_text())

@@ -1,4 +1,5 @@
-"""What was derived once serves only requests about what it was derived of: in every family, by every command."""
+"""What was derived once serves only requests about what it was derived of: in every family, by
+every command."""
 
 import importlib
 import os
@@ -32,7 +33,10 @@ def fingerprints(office: Office) -> list[tuple[str, str]]:
 
 
 def shard_times(office: Office) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in office.folder.parent.rglob("features/*/*.tfrecord")}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in office.folder.parent.rglob("features/*/*.tfrecord")
+    }
 
 
 def test_features_serve_the_same_dataset_again(office):
@@ -69,7 +73,10 @@ def test_another_dataset_with_the_same_names_sizes_and_times_is_refused(office, 
         prepare_data(other.task(tmp_path / "others"))
     for path in office.folder.rglob("*"):
         status = path.stat()
-        os.utime(tmp_path / "b" / path.relative_to(office.folder), ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.utime(
+            tmp_path / "b" / path.relative_to(office.folder),
+            ns=(status.st_atime_ns, status.st_mtime_ns),
+        )
     with pytest.raises(DataError, match=r"\d of \d recordings differ, the first is"):
         prepare_data(other.task(tmp_path / "features"))
 

@@ -1,4 +1,5 @@
-"""Runs, reports, searches and simulated datasets keep to what they were begun with; every command says so."""
+"""Runs, reports, searches and simulated datasets keep to what they were begun with; every command
+says so."""
 
 import importlib
 from pathlib import Path
@@ -34,8 +35,15 @@ def office(request, tmp_path, monkeypatch):
 
 def line_of(office: Office, *settings: str) -> list[str]:
     """Task id and settings of a command line."""
-    task_id, all_settings = office.settings(office.folder.parent / "features", *TINY[office.family], *settings)
-    return [task_id, *(part for each in all_settings for part in ("--set", each)), "--params", str(PARAMS)]
+    task_id, all_settings = office.settings(
+        office.folder.parent / "features", *TINY[office.family], *settings
+    )
+    return [
+        task_id,
+        *(part for each in all_settings for part in ("--set", each)),
+        "--params",
+        str(PARAMS),
+    ]
 
 
 def train(office: Office, job: str, *settings: str) -> int:
@@ -52,7 +60,9 @@ def test_a_run_is_not_resumed_after_its_dataset_changed(office, change, capsys):
     getattr(office, change)()
     assert train(office, "first") == train(office, "second") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 2 and all("differ, the first is" in line or "other data" in line for line in lines)
+    assert len(lines) == 2 and all(
+        "differ, the first is" in line or "other data" in line for line in lines
+    )
 
 
 @pytest.mark.parametrize("change", ["relabel", "split_anew", "replace_audio"])
@@ -86,7 +96,9 @@ def test_a_report_shows_no_recordings_of_other_features(office):
     task = office.task(office.folder.parent / "features", *TINY[office.family])
     folder = office.folder.parent / "runs" / f"{line_of(office)[0]}_first"
     sections = importlib.import_module(f"{office.family}.report").sections
-    office.replace_audio(next(office.folder.rglob("validation/r3.wav"), None))  # the test clip of task 4
+    office.replace_audio(
+        next(office.folder.rglob("validation/r3.wav"), None)
+    )  # the test clip of task 4
     assert "recordings differ, the first is" in str(sections(task, folder))
     assert extract(line_of(office)) == 0
     assert "was begun with other data" in str(sections(task, folder))
@@ -108,7 +120,9 @@ def simulated(task, monkeypatch, **changes: object) -> None:
     """Writes what says how a dataset was simulated, and no recordings."""
     simulator, settings = importlib.import_module(f"{task.family}.simulator"), {}
     with monkeypatch.context() as patch:
-        patch.setattr(simulator, "check_same_simulation", lambda root, wanted: settings.update(wanted()))
+        patch.setattr(
+            simulator, "check_same_simulation", lambda root, wanted: settings.update(wanted())
+        )
         simulator.check(task)
     Path(task.dataset_dir).mkdir()
     finish_root(task.dataset_dir, settings | changes)
@@ -118,7 +132,9 @@ DEMOS = ("demo", "two-stage-demo", "crnn-demo", "cnn9-demo", "segmentation-demo"
 
 
 @pytest.mark.parametrize("task_id", DEMOS)
-def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(task_id, tmp_path, monkeypatch, capsys):
+def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
+    task_id, tmp_path, monkeypatch, capsys
+):
     places = [f"dataset_dir={tmp_path / 'data'}", f"feature_dir={tmp_path / 'features'}"]
     task = load_task(PARAMS, task_id, places)
     simulated(task, monkeypatch)
@@ -128,7 +144,9 @@ def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(tas
     with pytest.raises(DataError, match=r"other settings than this task's \(.* there, .* wanted"):
         check(load_task(PARAMS, task_id, preset))
     other = [*places, "seed=1"]
-    with pytest.raises(DataError, match=r"seed: 0 there, 1 wanted.*--set simulate_missing_dataset=false"):
+    with pytest.raises(
+        DataError, match=r"seed: 0 there, 1 wanted.*--set simulate_missing_dataset=false"
+    ):
         prepare_data(load_task(PARAMS, task_id, other))
     line = [task_id, *(part for each in other for part in ("--set", each)), "--params", str(PARAMS)]
     assert extract(line) == 2 and "seed: 0 there, 1 wanted" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""README and `docs/`: every command is understood by its program and run, every link leads somewhere."""
+"""README and `docs/`: every command is understood by its program and run, every link leads
+somewhere."""
 
 import contextlib
 import json
@@ -19,7 +20,8 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which each task is small, with the system that a page shows among those of its family."""
+    """A folder in which each task is small, with the system that a page shows among those of its
+    family."""
     folder = tmp_path_factory.mktemp("documents")
     prepare_folder(folder)
     page = (ROOT / "docs" / "adding-a-system.md").read_text(encoding="utf-8")
@@ -32,7 +34,12 @@ def folder(tmp_path_factory):
 
 
 def test_the_pages_hold_commands():
-    assert {command.page.name for command in COMMANDS} > {"README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "index.md"}
+    assert {command.page.name for command in COMMANDS} > {
+        "README.md",
+        "CONTRIBUTING.md",
+        "BENCHMARKS.md",
+        "index.md",
+    }
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
@@ -42,7 +49,9 @@ def test_a_command_is_listed_as_run_here_by_docs_check_or_elsewhere(command):
 
 def test_every_command_is_understood_by_its_program(folder):
     problems = {str(command): problem(command, folder / "params.yaml") for command in COMMANDS}
-    assert {text: said for text, said in problems.items() if said and "conformance.py" not in text} == {}
+    assert {
+        text: said for text, said in problems.items() if said and "conformance.py" not in text
+    } == {}
 
 
 @pytest.mark.parametrize(
@@ -63,7 +72,9 @@ def test_a_wrong_command_is_found(folder, text, said):
 
 @pytest.mark.parametrize("pattern", SHORT)
 def test_a_short_command_runs(folder, pattern):
-    shown = next(command for command in COMMANDS if re.fullmatch(pattern, without_python(command.text)))
+    shown = next(
+        command for command in COMMANDS if re.fullmatch(pattern, without_python(command.text))
+    )
     program, arguments = program_of(Command(ROOT, in_folder(shown.text)).words)
     assert run_program(program, arguments) == 0
 
@@ -89,12 +100,18 @@ def _leads_somewhere(page: Path, target: str) -> bool:
     if not there.exists():
         return False
     titles = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.M) if heading else []
-    return not heading or heading in {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return not heading or heading in {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+    }
 
 
 def test_every_page_is_in_the_contents():
-    listed = re.findall(r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M)
-    assert sorted(listed) == sorted(page.stem for page in PAGES if page.parent.name == "docs" and page.stem != "index")
+    listed = re.findall(
+        r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.M
+    )
+    assert sorted(listed) == sorted(
+        page.stem for page in PAGES if page.parent.name == "docs" and page.stem != "index"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +130,9 @@ def test_every_setting_has_a_meaning(schema):
         f"{place}.{name}"
         for place, properties in sections.items()
         for name, entry in properties.items()
-        if "description" not in entry and "$ref" not in entry and "$ref" not in entry.get("items", {})
+        if "description" not in entry
+        and "$ref" not in entry
+        and "$ref" not in entry.get("items", {})
     ]
     assert silent == []
 

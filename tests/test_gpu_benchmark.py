@@ -34,11 +34,15 @@ def test_without_a_gpu_nothing_is_measured_and_each_goal_says_why(monkeypatch, t
 
 
 def test_a_step_has_its_share_of_the_peak_and_its_time_by_that_of_pytorch():
-    steps = gpu.Steps((32, 640, 64, 1), 3e9, 1e12, {"ours": Timing((0.006,)), "PyTorch": Timing((0.012,))})
+    steps = gpu.Steps(
+        (32, 640, 64, 1), 3e9, 1e12, {"ours": Timing((0.006,)), "PyTorch": Timing((0.012,))}
+    )
     values = {figure.name: figure.value for figure in gpu.figures(gpu.SIZES[0], "tf32", steps)}
     assert values["CNN9, average pooling, tf32: share of the matrix peak"] == pytest.approx(50.0)
     goals = {goal.work: goal for goal in gpu.goals({("CNN9, average pooling", "tf32"): steps})}
-    assert goals["training step of CNN9, average pooling on a GPU, tf32"].value == pytest.approx(6.0)
+    assert goals["training step of CNN9, average pooling on a GPU, tf32"].value == pytest.approx(
+        6.0
+    )
     ratio = goals["training step of CNN9, average pooling on a GPU, tf32, against PyTorch"]
     assert ratio.value == pytest.approx(0.5) and ratio.verdict == "met"
     assert goals["training step of CRNN10 on a GPU, tf32"].verdict == "not measured: no GPU found"
@@ -48,5 +52,8 @@ def test_the_least_of_it_runs_on_the_cpu_without_claiming_a_goal(monkeypatch, tm
     monkeypatch.setattr(gpu, "gpu_names", lambda: "")
     results = gpu.measure(True, tmp_path)
     figures = {each.name: each.value for each in results if isinstance(each, Figure)}
-    assert figures["SELDnet, float32: one step"] > 0 and "SELDnet, float32: share of its GRUs" in figures
+    assert (
+        figures["SELDnet, float32: one step"] > 0
+        and "SELDnet, float32: share of its GRUs" in figures
+    )
     assert all(each.value is None for each in results if isinstance(each, Goal))

@@ -16,9 +16,14 @@ from common.errors import ConfigError
 from tests.patience import wait_until
 
 OPTIONS = {
-    "tasks": ["1", "two-stage"], "preset": None, "epochs": [], "iterations": [], "backend": "jax", "overrides": [],
+    "tasks": ["1", "two-stage"],
+    "preset": None,
+    "epochs": [],
+    "iterations": [],
+    "backend": "jax",
+    "overrides": [],
     "quick": False,
-}  # fmt: skip
+}
 
 
 def options(**changes):
@@ -27,7 +32,8 @@ def options(**changes):
 
 @pytest.fixture
 def smi(tmp_path, monkeypatch):
-    """Returns a function that puts a script in place of nvidia-smi, which prints the text given to it."""
+    """Returns a function that puts a script in place of nvidia-smi, which prints the text given to
+    it."""
 
     def install(text, status=0):
         folder = tmp_path / "bin"
@@ -65,7 +71,9 @@ def quick_run(tmp_path_factory, fast_compilation):
 
 def test_a_system_is_trained_and_scored_for_one_fold(quick_run):
     result, _, folder = quick_run
-    assert [path.name for path in (folder / "fixture" / "output" / "two-stage_jax").glob("fold*")] == ["fold1"]
+    assert [
+        path.name for path in (folder / "fixture" / "output" / "two-stage_jax").glob("fold*")
+    ] == ["fold1"]
     lines = result["scores"]["two-stage"]
     assert list(lines) == ["trained", "always silent", "published, real recordings"]
     assert lines["always silent"]["er"] == 1.0 and 0 <= lines["trained"]["frame_recall"] <= 1
@@ -76,7 +84,9 @@ def test_each_stage_has_its_times(quick_run):
     for stage in ("two-stage, sed", "two-stage, doa"):
         assert values[f"{stage}: epochs"] == 2 and values[f"{stage}: iterations"] == 4
         assert values[f"{stage}: one step"] > 0 and values[f"{stage}: scores after an epoch"] > 0
-        assert values[f"{stage}: examples"] == pytest.approx(2 / (values[f"{stage}: one step"] / 1000))
+        assert values[f"{stage}: examples"] == pytest.approx(
+            2 / (values[f"{stage}: one step"] / 1000)
+        )
     assert values["two-stage: simulation"] > 0 and values["two-stage: extraction"] > 0
 
 
@@ -86,7 +96,10 @@ def test_the_tables_stand_between_the_markers_and_say_what_computed(quick_run):
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
     assert "earlier" not in text and "Backend jax, on the CPU as asked." in text
     assert "| two-stage | published, real recordings | 0.149 | 91.6 % |" in text
-    assert "    python -m benchmarks.gpu_runs --backend jax --tasks two-stage --quick --set parallel.jobs=1\n" in text
+    assert (
+        "    python -m benchmarks.gpu_runs --backend jax --tasks two-stage --quick --set"
+        " parallel.jobs=1\n" in text
+    )
 
 
 def test_a_file_without_a_place_for_the_tables_is_refused_before_any_work(tmp_path, monkeypatch):
@@ -105,7 +118,10 @@ def test_a_system_has_its_published_size_and_one_fold_unless_told_otherwise(tmp_
 
 def test_limits_hold_for_all_tasks_or_for_the_one_named(tmp_path):
     limited = options(epochs=["7", "two-stage=9"], iterations=["1=3"])
-    first, second = (gpu_runs.make_plan(task_id, limited, tmp_path).task.training for task_id in ("1", "two-stage"))
+    first, second = (
+        gpu_runs.make_plan(task_id, limited, tmp_path).task.training
+        for task_id in ("1", "two-stage")
+    )
     assert (first.epochs, second.epochs) == (7, 9)
     assert (first.iterations_per_epoch, second.iterations_per_epoch) == (3, 200)
 
@@ -122,10 +138,17 @@ def test_a_task_of_another_family_is_refused(tmp_path):
 
 def test_recordings_and_features_do_not_depend_on_the_limits_of_training(tmp_path):
     settings = ["features.hop_s=0.01", "training.learning_rate=0.1"]
-    plans = [gpu_runs.make_plan("1", options(epochs=[n], overrides=settings), tmp_path) for n in ("2", "3")]
+    plans = [
+        gpu_runs.make_plan("1", options(epochs=[n], overrides=settings), tmp_path)
+        for n in ("2", "3")
+    ]
     for step in gpu_runs.DATA_STEPS:
         first, second = (plan.command(step) for plan in plans)
-        assert first == second and "features.hop_s=0.01" in first and "training.learning_rate=0.1" not in first
+        assert (
+            first == second
+            and "features.hop_s=0.01" in first
+            and "training.learning_rate=0.1" not in first
+        )
     assert "training.learning_rate=0.1" in plans[0].command("training")
 
 
@@ -173,9 +196,13 @@ def test_samples_are_kept_by_stage_and_those_of_a_killed_job_too(tmp_path, smi):
     smi("30, 2000\n70, 500")  # two GPUs: the busiest counts
     with GpuSampler(path, lambda: "sed", interval_s=0.01):
         wait_until(lambda: path.read_text().count("\n") >= 2)
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]) + "doa,100.0,3000.0\nsed,9")
+    path.write_text(
+        "".join(path.read_text().splitlines(keepends=True)[:2]) + "doa,100.0,3000.0\nsed,9"
+    )
     use = gpu_use(path, "sed")
-    assert use == GpuUse(mean_percent=60.0, peak_percent=70.0, mean_gb=1500 * 2**20 / 1e9, peak_gb=2000 * 2**20 / 1e9)
+    assert use == GpuUse(
+        mean_percent=60.0, peak_percent=70.0, mean_gb=1500 * 2**20 / 1e9, peak_gb=2000 * 2**20 / 1e9
+    )
     assert gpu_use(path, "seld") is None
 
 
@@ -193,8 +220,9 @@ def test_without_nvidia_smi_nothing_is_sampled_and_the_report_says_so(tmp_path):
     with GpuSampler(tmp_path / "gpu.csv", lambda: "sed", interval_s=0.01):
         time.sleep(0.05)
     assert gpu_use(tmp_path / "gpu.csv", "sed") is None and gpu_sampler.query("name") == []
-    assert gpu_runs.device_text(RunConfig(backend="jax")) == (
-        "Backend jax, on the CPU: no GPU found: nvidia-smi is missing or names none."
+    assert (
+        gpu_runs.device_text(RunConfig(backend="jax"))
+        == "Backend jax, on the CPU: no GPU found: nvidia-smi is missing or names none."
     )
 
 
@@ -206,11 +234,14 @@ def test_a_machine_without_gpus_on_which_nvidia_smi_fails_has_none(smi):
 def test_a_backend_that_does_not_see_the_gpu_is_refused(smi, monkeypatch):
     smi("NVIDIA H200, 143771, 580.159")
     monkeypatch.setattr(gpu_runs, "_devices", lambda backend: "cpu:0")
-    with pytest.raises(ConfigError, match=r"Expected: NVIDIA H200, 143771 MiB, driver 580.159. Received: cpu:0"):
+    with pytest.raises(
+        ConfigError, match=r"Expected: NVIDIA H200, 143771 MiB, driver 580.159. Received: cpu:0"
+    ):
         gpu_runs.device_text(RunConfig(backend="jax"))
     monkeypatch.setattr(gpu_runs, "_devices", lambda backend: "gpu:0")
-    assert gpu_runs.device_text(RunConfig(backend="jax")) == (
-        "Backend jax, on gpu:0: NVIDIA H200, 143771 MiB, driver 580.159."
+    assert (
+        gpu_runs.device_text(RunConfig(backend="jax"))
+        == "Backend jax, on gpu:0: NVIDIA H200, 143771 MiB, driver 580.159."
     )
 
 
@@ -219,5 +250,9 @@ def test_the_devices_of_the_backend_are_asked_for():
 
 
 def test_cells_that_a_row_lacks_are_dashes():
-    figures = [Figure("a: time", 1.5, "s"), Figure("b: epochs", 1234, ""), Figure("b: time", 2.0, "s")]
+    figures = [
+        Figure("a: time", 1.5, "s"),
+        Figure("b: epochs", 1234, ""),
+        Figure("b: time", 2.0, "s"),
+    ]
     assert pivot_table(figures, "run").splitlines()[2:] == ["| a | 1.5 | - |", "| b | 2 | 1,234 |"]

@@ -61,27 +61,39 @@ def free_port(among=(0,)) -> int:
 
 
 def assert_same_training(received: Path, expected: Path) -> None:
-    """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores of each epoch."""
+    """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores
+    of each epoch."""
     last = f"resume/epoch-{TRAINING.epochs:05d}/variables.npz"
     with np.load(expected / last) as wanted, np.load(received / last) as given:
         assert len(given.files) == len(wanted.files) > 20
         for name in wanted.files:
             np.testing.assert_allclose(given[name], wanted[name], rtol=1e-3, atol=2e-5)
-    rows = [[list(map(float, row.values())) for row in history_rows(folder)] for folder in (received, expected)]
+    rows = [
+        [list(map(float, row.values())) for row in history_rows(folder)]
+        for folder in (received, expected)
+    ]
     assert len(rows[0]) == TRAINING.epochs
     np.testing.assert_allclose(*rows, rtol=1e-4)
 
 
-def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(features, tmp_path, start):
+def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(
+    features, tmp_path, start
+):
     refusal = finished(start("mirrored", features, tmp_path))
-    assert "divisible by their number, 2. Received: 3." in refusal  # of the batches asked for in the end
+    assert (
+        "divisible by their number, 2. Received: 3." in refusal
+    )  # of the batches asked for in the end
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
 
 
-def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(features, tmp_path, start):
+def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(
+    features, tmp_path, start
+):
     run, alone = tmp_path / "run", tmp_path / "alone"
     address = f"localhost:{free_port()}"
-    places = [json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)]
+    places = [
+        json.dumps({"address": address, "n_processes": 2, "process": number}) for number in range(2)
+    ]
     first = start("process", features, run, places[0], "null")
     second = start("process", features, run, places[1], "2")  # hangs in epoch 3
     wait_until(
@@ -94,7 +106,16 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_on
     job = str(free_port(range(61440, 65536)) - 61440)  # JAX makes the port of the job's number
     slurm = {"SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2"}
     again = [
-        start("process", features, run, "{}", "null", SLURM_PROCID=number, SLURM_LOCALID=number, **slurm)
+        start(
+            "process",
+            features,
+            run,
+            "{}",
+            "null",
+            SLURM_PROCID=number,
+            SLURM_LOCALID=number,
+            **slurm,
+        )
         for number in "01"
     ]
     one = start("process", features, alone, "null", "null")

@@ -17,12 +17,25 @@ from common.plotting import save_figure
 from common.tfrecord import ArraySpec, ExampleSchema, write_shard
 from tests.patience import wait_until
 from tests.soak.files import check_whole, contents
-from tests.soak.kills import Target, await_orphans, different, draw_moments, kill, new_process, run_here, survive
+from tests.soak.kills import (
+    Target,
+    await_orphans,
+    different,
+    draw_moments,
+    kill,
+    new_process,
+    run_here,
+    survive,
+)
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
-FORKS = multiprocessing.get_context("forkserver")  # imports once, then starts each run in milliseconds
-FORKS.set_forkserver_preload(["seld.experiment", "seld.scene_rendering", "sed_task4.segmentation.mixing"])
+FORKS = multiprocessing.get_context(
+    "forkserver"
+)  # imports once, then starts each run in milliseconds
+FORKS.set_forkserver_preload(
+    ["seld.experiment", "seld.scene_rendering", "sed_task4.segmentation.mixing"]
+)
 
 
 class Forked:
@@ -85,9 +98,16 @@ time.sleep(0.5)
 """
 
 
-@pytest.mark.parametrize(("what", "message"), [("loses", "is gone"), ("repeats", "is written again")])
+@pytest.mark.parametrize(
+    ("what", "message"), [("loses", "is gone"), ("repeats", "is written again")]
+)
 def test_a_job_that_loses_or_repeats_finished_work_is_found_out(what, message, tmp_path):
-    target = Target(what, lambda folder: ["-c", FORGETFUL, str(folder), what], lambda folder: {"a": 1}, once=("*.txt",))
+    target = Target(
+        what,
+        lambda folder: ["-c", FORGETFUL, str(folder), what],
+        lambda folder: {"a": 1},
+        once=("*.txt",),
+    )
     with pytest.raises(AssertionError, match=rf"a\.txt was .* {message}"):
         survive(target, tmp_path, kills=5, seed=0)
 
@@ -98,7 +118,9 @@ WRITERS = {
     "a.yaml": lambda path: path.write_text("- a: 1\n- b: 2\n"),
     "a.npz": lambda path: write_arrays(path, {"a": np.arange(5)}),
     "a.tfrecord": lambda path: write_shard(path, [("a", {"x": np.zeros(3, np.float32)})], SCHEMA),
-    "a.keras": lambda path: save_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), path),
+    "a.keras": lambda path: save_model(
+        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]), path
+    ),
     "a.png": lambda path: save_figure(Figure((1, 1)), path),
     "a.html": lambda path: path.write_text("<html></html>\n"),
     "history.csv": lambda path: path.write_text("epoch,loss\n0,0.5\n"),

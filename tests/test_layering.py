@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = ("seld", "sed_task4")
-TENSORFLOW_ROOMS = {f"common/{name}.py" for name in ("tfrecord", "pipeline", "distribution", "export")}
+TENSORFLOW_ROOMS = {
+    f"common/{name}.py" for name in ("tfrecord", "pipeline", "distribution", "export")
+}
 
 
 def _sources(*folders: str) -> list[Path]:
@@ -33,7 +35,8 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _imports(tree: ast.Module, module: str) -> Iterator[str]:
-    """Yields the dotted names that a module imports, wherever the statement stands, relative ones resolved."""
+    """Yields the dotted names that a module imports, wherever the statement stands, relative ones
+    resolved."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -45,7 +48,10 @@ def _imports(tree: ast.Module, module: str) -> Iterator[str]:
 
 
 def _top_imports(path: Path) -> set[str]:
-    return {name.split(".")[0] for name in _imports(_tree(path), _name(path).removesuffix(".py").replace("/", "."))}
+    return {
+        name.split(".")[0]
+        for name in _imports(_tree(path), _name(path).removesuffix(".py").replace("/", "."))
+    }
 
 
 def _forbidden(files: Iterable[Path], modules: Iterable[str]) -> dict[str, set[str]]:
@@ -63,15 +69,21 @@ def test_a_family_imports_no_other_family(family):
 
 
 def test_task_4_proper_imports_nothing_of_segmentation():
-    proper = [path for path in _sources("sed_task4") if "segmentation" not in path.relative_to(ROOT).parts]
+    proper = [
+        path for path in _sources("sed_task4") if "segmentation" not in path.relative_to(ROOT).parts
+    ]
     modules = {_name(path): _name(path).removesuffix(".py").replace("/", ".") for path in proper}
     imported = {_name(path): set(_imports(_tree(path), modules[_name(path)])) for path in proper}
     room = "sed_task4.segmentation"
-    assert not {name for name, found in imported.items() if any(each.startswith(room) for each in found)}
+    assert not {
+        name for name, found in imported.items() if any(each.startswith(room) for each in found)
+    }
 
 
 def test_nothing_imports_scripts_tests_or_benchmarks():
-    scripts = {path.stem for path in ROOT.glob("*.py")} - set(FAMILIES)  # seld.py hands over to the package seld
+    scripts = {path.stem for path in ROOT.glob("*.py")} - set(
+        FAMILIES
+    )  # seld.py hands over to the package seld
     assert not _forbidden(PACKAGES, scripts | {"tests", "benchmarks"})
 
 
@@ -97,13 +109,21 @@ def test_only_command_lines_print_or_exit():
     for path in PACKAGES:
         if path.name not in {"cli.py", "commands.py"}:
             parts = [node for node in _tree(path).body if not _is_command_line(node)]
-            calls = [node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call)]
-            wrong += [(_name(path), call.lineno) for call in calls if ast.unparse(call.func) in speaking]
+            calls = [
+                node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call)
+            ]
+            wrong += [
+                (_name(path), call.lineno) for call in calls if ast.unparse(call.func) in speaking
+            ]
     assert not wrong
 
 
 def test_each_module_says_what_it_is_for():
-    assert not [_name(path) for path in PACKAGES if path.read_text().strip() and not ast.get_docstring(_tree(path))]
+    assert not [
+        _name(path)
+        for path in PACKAGES
+        if path.read_text().strip() and not ast.get_docstring(_tree(path))
+    ]
 
 
 def test_settings_are_checked_before_any_large_library_is_loaded():
@@ -114,7 +134,9 @@ from common.config import load_task
 load_task(Path("params.yaml"), "demo")
 print(*sorted({"tensorflow", "keras", "jax", "torch", "librosa", "matplotlib", "sklearn"} & set(sys.modules)))
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert result.stdout.split() == []
 
 
@@ -123,9 +145,17 @@ def test_the_lock_pins_every_package_that_the_project_needs():
     setup.read(ROOT / "setup.cfg")
     extras = setup["options.extras_require"]
     wanted = "\n".join([setup["options"]["install_requires"], extras["dev"], extras["jax"]])
-    needed = {re.split(r"[\[<>=!~ ]", line)[0].lower().replace("_", "-") for line in wanted.splitlines() if line}
+    needed = {
+        re.split(r"[\[<>=!~ ]", line)[0].lower().replace("_", "-")
+        for line in wanted.splitlines()
+        if line
+    }
     lines = (ROOT / "requirements.lock").read_text().splitlines()
-    pinned = [re.fullmatch(r"([a-z0-9.-]+)==[^ ;]+( ; .+)?", line) for line in lines if not line.startswith("#")]
+    pinned = [
+        re.fullmatch(r"([a-z0-9.-]+)==[^ ;]+( ; .+)?", line)
+        for line in lines
+        if not line.startswith("#")
+    ]
     assert all(pinned), "each line is an exact version with, at most, an environment marker"
     names = {match[1] for match in pinned if match}
     assert needed <= names

@@ -66,9 +66,13 @@ def test_features_are_the_same_whatever_the_folders_are_called(odd, plain):
     (store,) = run(task, progress=False)
     assert shards_of(task) == shards_of(plain)
     targets = {"sed": ("activity",)}
-    stream = train_stream(store.shards(), store.schema, targets, sequence_frames=20, batch_size=2, seed=0)
+    stream = train_stream(
+        store.shards(), store.schema, targets, sequence_frames=20, batch_size=2, seed=0
+    )
     assert next(iter(stream))[0].shape == (2, 20, 64, 7)
-    assert len(list(evaluation_stream(store.shards(), store.schema, targets, sequence_frames=20))) == 4
+    assert (
+        len(list(evaluation_stream(store.shards(), store.schema, targets, sequence_frames=20))) == 4
+    )
 
 
 def test_a_run_in_an_odd_folder_is_trained_killed_and_continued(odd, tmp_path):
@@ -80,7 +84,9 @@ def test_a_run_in_an_odd_folder_is_trained_killed_and_continued(odd, tmp_path):
     for expected, received in zip(whole.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(received, expected)
     assert finished_epochs(odd / "run")["epochs"] == 5
-    assert {path.name for path in (odd / "run").iterdir()} == {path.name for path in (tmp_path / "plain").iterdir()}
+    assert {path.name for path in (odd / "run").iterdir()} == {
+        path.name for path in (tmp_path / "plain").iterdir()
+    }
     assert isinstance(keras.saving.load_model(odd / "run/best.keras", compile=False), keras.Model)
 
 
@@ -121,7 +127,9 @@ def test_clips_of_any_name_keep_it_and_their_labels(odd):
     assert sorted(record["name"] for record in records) == sorted(CLIPS)
     assert all(store.path(entry).name.isascii() for entry in store.entries)
     for record in records:
-        assert record["tags"].tolist().index(1) == ("Cat", "Dog", "Speech").index(labels[record["name"]])
+        assert record["tags"].tolist().index(1) == ("Cat", "Dog", "Speech").index(
+            labels[record["name"]]
+        )
 
 
 def test_linked_datasets_and_linked_files_are_read_like_others(tmp_path, plain):
@@ -154,7 +162,10 @@ def test_ten_thousand_recordings_among_as_many_other_files_are_listed(tmp_path):
                 (tmp_path / folder / f"split{1 + number % 4}_ir0_ov1_{number}{suffix}").touch()
     recordings = find_recordings(tmp_path, "foa", "dev")
     assert len(recordings) == len({recording.name for recording in recordings}) == MANY
-    items = [Item(recording.name, str(recording.split), (recording.audio_path,)) for recording in recordings]
+    items = [
+        Item(recording.name, str(recording.split), (recording.audio_path,))
+        for recording in recordings
+    ]
     assert sum(len(plan.items) for plan in plan_shards(items, 3)) == MANY
 
 
@@ -164,7 +175,11 @@ def test_ten_thousand_clips_and_their_shards_are_listed(tmp_path):
     folder.mkdir(parents=True)
     for name in names:
         (folder / name).write_bytes(b"-")
-    write_metadata(tmp_path, "train/weak", "filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names))
+    write_metadata(
+        tmp_path,
+        "train/weak",
+        "filename\tevent_labels\n" + "".join(f"{name}\tDog\n" for name in names),
+    )
     clips, missing = find_clips(tmp_path, ClipConfig(), "weak")
     assert [clip.name for clip in clips] == names and not missing
     schema = ExampleSchema({"features": ArraySpec("float32", (None, 2, 1))})

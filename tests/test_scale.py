@@ -20,13 +20,21 @@ def test_time_and_disk_grow_with_the_audio_and_shrink_with_the_machines(results)
     assert len(rows) == len(scale.HOURS) * len(found)
     seldnet = next(system for system in found if system.name == "SELDnet")
     # 60 recordings of 49 MB, and of a fifth of a second of one core
-    assert seldnet.features_gb == pytest.approx(2.96, rel=0.05) and 3 < seldnet.extraction_core_s < 60
+    assert (
+        seldnet.features_gb == pytest.approx(2.96, rel=0.05) and 3 < seldnet.extraction_core_s < 60
+    )
     assert scale.duration(1000 * seldnet.extraction_core_s / 2 / 10) in rows[1]
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(12.0, "12 s"), (600.0, "10 min"), (36_000.0, "10 h"), (864_000.0, "10 days"), (6.3e8, "20 years")],
+    [
+        (12.0, "12 s"),
+        (600.0, "10 min"),
+        (36_000.0, "10 h"),
+        (864_000.0, "10 days"),
+        (6.3e8, "20 years"),
+    ],
 )
 def test_durations_are_in_the_unit_that_people_would_use(seconds, text):
     assert scale.duration(seconds) == text

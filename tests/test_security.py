@@ -27,16 +27,55 @@ from tests.fuzz.stores import valid_store
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(
-    path for place in ("common", "seld", "sed_task4", "benchmarks") for path in (ROOT / place).rglob("*.py")
+    path
+    for place in ("common", "seld", "sed_task4", "benchmarks")
+    for path in (ROOT / place).rglob("*.py")
 ) + sorted(ROOT.glob("*.py"))
 
-UNPICKLING = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "marshal", "shelve", "jsonpickle"}
-CODE = {"eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec", "runpy.run_path", "code.interact"}
-UNSAFE_YAML = {f"yaml.{name}" for name in (
-    "load", "load_all", "full_load", "full_load_all", "unsafe_load", "unsafe_load_all", "Loader", "CLoader",
-    "FullLoader", "CFullLoader", "UnsafeLoader", "CUnsafeLoader",
-)}  # fmt: skip
-SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "commands.getoutput"}
+UNPICKLING = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "marshal",
+    "shelve",
+    "jsonpickle",
+}
+CODE = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "builtins.eval",
+    "builtins.exec",
+    "runpy.run_path",
+    "code.interact",
+}
+UNSAFE_YAML = {
+    f"yaml.{name}"
+    for name in (
+        "load",
+        "load_all",
+        "full_load",
+        "full_load_all",
+        "unsafe_load",
+        "unsafe_load_all",
+        "Loader",
+        "CLoader",
+        "FullLoader",
+        "CFullLoader",
+        "UnsafeLoader",
+        "CUnsafeLoader",
+    )
+}
+SHELLS = {
+    "os.system",
+    "os.popen",
+    "subprocess.getoutput",
+    "subprocess.getstatusoutput",
+    "commands.getoutput",
+}
 PICKLED_FILES = {"joblib.load", "joblib.dump", "pandas.read_pickle"}
 DOWNLOADS = {"urllib.request", "requests", "httpx", "wget", "ftplib", "http.client", "aiohttp"}
 # A call, the keyword that it needs, and the values that will do; None: any.
@@ -56,10 +95,16 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     names = {"np": "numpy", "pd": "pandas", "tf": "tensorflow"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            roots = {alias.name.split(".")[0]: alias.name.split(".")[0] for alias in node.names if not alias.asname}
+            roots = {
+                alias.name.split(".")[0]: alias.name.split(".")[0]
+                for alias in node.names
+                if not alias.asname
+            }
             names |= roots | {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
     return names
 
 
@@ -74,7 +119,11 @@ def _imported(node: ast.AST) -> list[str]:
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module and not node.level:
         return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+    if (
+        isinstance(node, ast.Call)
+        and ast.unparse(node.func).endswith("import_module")
+        and node.args
+    ):
         return [node.args[0].value] if isinstance(node.args[0], ast.Constant) else []
     return []
 
@@ -82,14 +131,20 @@ def _imported(node: ast.AST) -> list[str]:
 def problems(source: str) -> Iterator[str]:
     """Lists what a module must not do, by line."""
     tree = ast.parse(source)
-    asks_only = 0 < source.count("urlopen(") == source.count('method="HEAD"') and "urlretrieve" not in source  # sizes
+    asks_only = (
+        0 < source.count("urlopen(") == source.count('method="HEAD"')
+        and "urlretrieve" not in source
+    )  # sizes
     aliases, has_hashes = _aliases(tree), "hashlib" in source or asks_only
     for node in ast.walk(tree):
         where = f"line {getattr(node, 'lineno', 0)}: "
         for name in _imported(node):
             if name.split(".")[0] in UNPICKLING:
                 yield f"{where}import of {name}"
-            if any(name == each or name.startswith(f"{each}.") for each in DOWNLOADS) and not has_hashes:
+            if (
+                any(name == each or name.startswith(f"{each}.") for each in DOWNLOADS)
+                and not has_hashes
+            ):
                 yield f"{where}download without a hash: {name}"
         if isinstance(node, ast.Attribute | ast.Name) and _full_name(node, aliases) in UNSAFE_YAML:
             yield f"{where}unsafe YAML: {ast.unparse(node)}"
@@ -105,7 +160,9 @@ def _problems_of_call(call: ast.Call, aliases: dict[str, str]) -> Iterator[str]:
     if name.endswith(".extractall") and "filter" not in keywords:
         yield "extractall without a filter"
     needed, values = NEEDED.get(name, (None, None))
-    if needed and (keywords.get(needed, "None") == "None" or (values and keywords[needed] not in values)):
+    if needed and (
+        keywords.get(needed, "None") == "None" or (values and keywords[needed] not in values)
+    ):
         yield f"{name} without {needed}"
     for keyword, value in keywords.items():
         if f"{keyword}={value}" in UNSAFE_KEYWORDS:
@@ -121,21 +178,40 @@ def test_no_module_runs_what_it_reads(path):
 @pytest.mark.parametrize(
     "planted",
     [
-        "import pickle", "from dill import load", "import importlib\nimportlib.import_module('marshal')",
-        "eval('1')", "exec(text)", "compile(text, 'x', 'exec')", "import builtins as b\nb.eval('1')",
-        "import yaml\nyaml.load(text, yaml.SafeLoader)", "import yaml as y\nL = y.Loader",
+        "import pickle",
+        "from dill import load",
+        "import importlib\nimportlib.import_module('marshal')",
+        "eval('1')",
+        "exec(text)",
+        "compile(text, 'x', 'exec')",
+        "import builtins as b\nb.eval('1')",
+        "import yaml\nyaml.load(text, yaml.SafeLoader)",
+        "import yaml as y\nL = y.Loader",
         "from yaml import unsafe_load\nunsafe_load(text)",
-        "from yaml import UnsafeLoader as L\nL(text)", "import numpy as np\nnp.load(path)",
-        "from numpy import load\nload(path, mmap_mode='r')", "import numpy\nnumpy.load(p, allow_pickle=True)",
-        "import keras\nkeras.saving.load_model(path)", "from keras.models import load_model as f\nf(p, compile=False)",
-        "import keras\nkeras.saving.load_model(path, safe_mode=False)", "torch.load(path)",
-        "import torch as t\nt.load(path, weights_only=False)", "import subprocess\nsubprocess.run('ls', shell=True)",
-        "import os\nos.system('ls')", "from os import popen\npopen('ls')", "archive.extractall(folder)",
-        "import tempfile\ntempfile.mktemp()", "import urllib.request", "from urllib.request import urlretrieve",
-        "import requests", "import keras\nkeras.utils.get_file('x', 'http://x')", "import joblib\njoblib.load(path)",
-        "import pandas as pd\npd.read_pickle(path)", "frame.to_pickle(path)", "__import__('os')",
+        "from yaml import UnsafeLoader as L\nL(text)",
+        "import numpy as np\nnp.load(path)",
+        "from numpy import load\nload(path, mmap_mode='r')",
+        "import numpy\nnumpy.load(p, allow_pickle=True)",
+        "import keras\nkeras.saving.load_model(path)",
+        "from keras.models import load_model as f\nf(p, compile=False)",
+        "import keras\nkeras.saving.load_model(path, safe_mode=False)",
+        "torch.load(path)",
+        "import torch as t\nt.load(path, weights_only=False)",
+        "import subprocess\nsubprocess.run('ls', shell=True)",
+        "import os\nos.system('ls')",
+        "from os import popen\npopen('ls')",
+        "archive.extractall(folder)",
+        "import tempfile\ntempfile.mktemp()",
+        "import urllib.request",
+        "from urllib.request import urlretrieve",
+        "import requests",
+        "import keras\nkeras.utils.get_file('x', 'http://x')",
+        "import joblib\njoblib.load(path)",
+        "import pandas as pd\npd.read_pickle(path)",
+        "frame.to_pickle(path)",
+        "__import__('os')",
     ],
-)  # fmt: skip
+)
 def test_each_rule_bites(planted):
     assert list(problems(planted))
 
@@ -143,19 +219,39 @@ def test_each_rule_bites(planted):
 @pytest.mark.parametrize(
     "harmless",
     [
-        "import re\nre.compile('x')", "model.compile(optimizer='adam')", "import yaml\nyaml.safe_load(text)",
-        "import yaml\nclass Strict(yaml.SafeLoader): pass", "import numpy as np\nnp.load(p, allow_pickle=False)",
-        "from common.model_files import load_model\nload_model(path)", "torch.load(path, weights_only=True)",
-        "import subprocess\nsubprocess.run(['ls'])", "archive.extractall(folder, filter='data')",
-        "import hashlib, urllib.request", 'import urllib.request as r\nr.urlopen(r.Request(url, method="HEAD"))',
-        "from urllib.parse import quote", "model.eval()",
+        "import re\nre.compile('x')",
+        "model.compile(optimizer='adam')",
+        "import yaml\nyaml.safe_load(text)",
+        "import yaml\nclass Strict(yaml.SafeLoader): pass",
+        "import numpy as np\nnp.load(p, allow_pickle=False)",
+        "from common.model_files import load_model\nload_model(path)",
+        "torch.load(path, weights_only=True)",
+        "import subprocess\nsubprocess.run(['ls'])",
+        "archive.extractall(folder, filter='data')",
+        "import hashlib, urllib.request",
+        'import urllib.request as r\nr.urlopen(r.Request(url, method="HEAD"))',
+        "from urllib.parse import quote",
+        "model.eval()",
     ],
-)  # fmt: skip
+)
 def test_what_is_harmless_passes_the_rules(harmless):
     assert list(problems(harmless)) == []
 
 
-ODD_NAMES = ["../x", "../../etc/passwd", "/etc/passwd", "a/b", "..", ".", "a\\b", "..\\x", "C:\\x", "a\0b", "a\nb", ""]
+ODD_NAMES = [
+    "../x",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "a/b",
+    "..",
+    ".",
+    "a\\b",
+    "..\\x",
+    "C:\\x",
+    "a\0b",
+    "a\nb",
+    "",
+]
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, "a\tb", "\ud800", "a\u2028b", "x" * 256, None, 3])
@@ -175,7 +271,7 @@ METADATA = {  # file -> text with a place for a name, and the subset
     "metadata/train/weak.tsv": ("filename\tevent_labels\nok.wav\tDog\n{}\tDog\n", "weak"),
     "metadata/train/synthetic.tsv": (STRONG, "synthetic"),
     "metadata/train/unlabel_in_domain.tsv": ("filename\nok.wav\n{}\n", "unlabel_in_domain"),
-}  # fmt: skip
+}
 ONE_LINE = [name for name in ODD_NAMES if name and "\n" not in name]
 
 
@@ -192,22 +288,39 @@ def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, nam
 @pytest.mark.parametrize("name", ONE_LINE)
 def test_tables_and_lists_of_segmentation_cannot_lead_out_of_their_folder(tmp_path, name):
     dataset = segmentation.DatasetConfig(classes=("Bark",))
-    sounds, scenes = tmp_path / "dcase2018_task2/train.csv", tmp_path / dataset.scenes_dir / "meta.csv"
+    sounds, scenes = (
+        tmp_path / "dcase2018_task2/train.csv",
+        tmp_path / dataset.scenes_dir / "meta.csv",
+    )
     write_text(sounds, f"fname,label,manually_verified\nok.wav,Bark,1\n{name},Bark,1\n")
-    with pytest.raises(DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"):
+    with pytest.raises(
+        DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"
+    ):
         segmentation.read_event_table(tmp_path, dataset)
     for scene in (f"audio/{name}", name, f"../{name}"):
         write_text(scenes, f"filename\tscene_label\naudio/ok.wav\tpark\n{scene}\tpark\n")
-        with pytest.raises(DataError, match=r"meta\.csv, line 3: (expected filename audio/<name>|a NUL character)"):
+        with pytest.raises(
+            DataError, match=r"meta\.csv, line 3: (expected filename audio/<name>|a NUL character)"
+        ):
             segmentation.read_scene_names(tmp_path, dataset)
     event = {"event_audio_name": "a.wav", "event_label": "Bark", "onset": 0.5, "offset": 2.5}
-    mixture = {"mixture_name": "0.wav", "fold": 1, "scene_audio_name": "park.wav", "events": [event]}
+    mixture = {
+        "mixture_name": "0.wav",
+        "fold": 1,
+        "scene_audio_name": "park.wav",
+        "events": [event],
+    }
     for entry in (
-        mixture | {"mixture_name": name}, mixture | {"scene_audio_name": name},
+        mixture | {"mixture_name": name},
+        mixture | {"scene_audio_name": name},
         mixture | {"events": [event | {"event_audio_name": name}]},
-    ):  # fmt: skip
-        (tmp_path / "list.yaml").write_text(json.dumps([mixture | {"mixture_name": "1.wav"}, entry]))
-        with pytest.raises(DataError, match=r"list\.yaml, entry 2.*expected the name of a file without folders"):
+    ):
+        (tmp_path / "list.yaml").write_text(
+            json.dumps([mixture | {"mixture_name": "1.wav"}, entry])
+        )
+        with pytest.raises(
+            DataError, match=r"list\.yaml, entry 2.*expected the name of a file without folders"
+        ):
             segmentation.read_mixture_list(tmp_path / "list.yaml", tmp_path / "audio", dataset)
 
 
@@ -217,7 +330,9 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, key, name):
     for file, content in valid_store().items():
         (tmp_path / file).write_bytes(content)
     manifest = json.loads((tmp_path / MANIFEST).read_text())
-    manifest["shards"][0][key] = name if key == "file" else [name, *manifest["shards"][0]["names"][1:]]
+    manifest["shards"][0][key] = (
+        name if key == "file" else [name, *manifest["shards"][0]["names"][1:]]
+    )
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(DataError, match=r"Damaged manifest: .*manifest\.json"):
         FeatureStore.open(tmp_path)
@@ -230,9 +345,14 @@ def test_the_name_of_a_record_that_names_files_cannot_lead_out_of_a_folder(name)
             return {"sed": features[..., 0]}
 
     element = {
-        "name": np.array(name.encode(), object), "features": np.zeros((1, 4, 2, 1)), "targets": {}, "events": [],
-        "labelled": 1, "frames": 4, "sequence_frames": 4,
-    }  # fmt: skip
+        "name": np.array(name.encode(), object),
+        "features": np.zeros((1, 4, 2, 1)),
+        "targets": {},
+        "events": [],
+        "labelled": 1,
+        "frames": 4,
+        "sequence_frames": 4,
+    }
     with pytest.raises(DataError, match="Damaged shard: a record has the name"):
         list(predict_recordings(Network(), [element]))
 
@@ -278,7 +398,9 @@ def _members() -> dict[str, bytes]:
 def _with_code(path: Path, proof: Path) -> None:
     """A model whose layer runs code when it is called, as Keras itself writes it."""
     inputs = keras.Input((2,))
-    code = keras.layers.Lambda(lambda x, place=str(proof): (open(place, "w").close(), x)[1], output_shape=(2,))
+    code = keras.layers.Lambda(
+        lambda x, place=str(proof): (open(place, "w").close(), x)[1], output_shape=(2,)
+    )
     model = keras.Model(inputs, code(inputs))
     model.save(path)
     model(np.zeros((1, 2)))
@@ -287,13 +409,24 @@ def _with_code(path: Path, proof: Path) -> None:
 
 
 EVIL_LAYERS = {
-    "a function of the system": {"module": "os", "class_name": "system", "registered_name": None, "config": {}},
-    "a function of Keras": {"module": "keras.utils", "class_name": "get_file", "config": {"origin": "file:///etc/passwd"}},
+    "a function of the system": {
+        "module": "os",
+        "class_name": "system",
+        "registered_name": None,
+        "config": {},
+    },
+    "a function of Keras": {
+        "module": "keras.utils",
+        "class_name": "get_file",
+        "config": {"origin": "file:///etc/passwd"},
+    },
     "a builtin": {"module": "builtins", "class_name": "exec", "config": {"object": "1"}},
     "a table from another file": {
-        "module": "keras.layers", "class_name": "StringLookup", "config": {"vocabulary": str(ROOT / "setup.cfg")}
+        "module": "keras.layers",
+        "class_name": "StringLookup",
+        "config": {"vocabulary": str(ROOT / "setup.cfg")},
     },
-}  # fmt: skip
+}
 REASONS = {
     "lambda": "nothing in a file is run here",
     "a function of the system": "Could not locate class 'system'",
@@ -319,14 +452,22 @@ def test_a_malicious_model_runs_nothing_and_is_refused(tmp_path, kind):
     elif kind == "../ in a name":
         path.write_bytes(zip_of(_members() | {"assets/../../escaped.txt": b"x"}))
     elif kind == "a twin":
-        with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(path, "w") as archive:
+        with (
+            pytest.warns(UserWarning, match="Duplicate name"),
+            zipfile.ZipFile(path, "w") as archive,
+        ):
             for name, content in [*_members().items(), ("config.json", b"{}")]:
                 archive.writestr(name, content)
     elif kind == "a bomb":
         path.write_bytes(zip_bomb("config.json"))
     else:
-        path.write_bytes(b"cos\nsystem\n(S'touch proof'\ntR." if kind == "pickle" else valid_model())
-    with pytest.raises(CheckpointError, match=rf"m\.(keras|h5) cannot be loaded as a Keras model: .*{REASONS[kind]}"):
+        path.write_bytes(
+            b"cos\nsystem\n(S'touch proof'\ntR." if kind == "pickle" else valid_model()
+        )
+    with pytest.raises(
+        CheckpointError,
+        match=rf"m\.(keras|h5) cannot be loaded as a Keras model: .*{REASONS[kind]}",
+    ):
         load_model(path)
     assert not proof.exists() and [each.name for each in tmp_path.iterdir()] == [path.name]
 
@@ -364,9 +505,12 @@ def test_archives_that_would_fill_the_memory_are_refused(tmp_path):
         ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
         ("a: &a [*a]", "contains itself"),
         (yaml_bomb(), "aliases stand for"),
-        ("!!timestamp x", "NoneType"), ("!!int ''", "index"), ("2001-99-99", "month"), ("[" * 5000, "deep|flow"),
+        ("!!timestamp x", "NoneType"),
+        ("!!int ''", "index"),
+        ("2001-99-99", "month"),
+        ("[" * 5000, "deep|flow"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("fast", [False, True])
 def test_yaml_that_is_more_than_it_seems_is_refused(text, problem, fast):
     with pytest.raises(ValueError, match=problem):
@@ -374,5 +518,7 @@ def test_yaml_that_is_more_than_it_seems_is_refused(text, problem, fast):
 
 
 def test_errors_are_user_errors_that_the_command_line_prints():
-    assert all(issubclass(kind, Exception) and len(str(kind("x" * 10**6))) < 4100
-               for kind in (ConfigError, DataError, CheckpointError))  # fmt: skip
+    assert all(
+        issubclass(kind, Exception) and len(str(kind("x" * 10**6))) < 4100
+        for kind in (ConfigError, DataError, CheckpointError)
+    )

@@ -1,4 +1,5 @@
-"""Disks that are full, folders that cannot be written to, and two jobs in one place: an answer, never a traceback."""
+"""Disks that are full, folders that cannot be written to, and two jobs in one place: an answer,
+never a traceback."""
 
 import contextlib
 import logging
@@ -15,10 +16,18 @@ from seld.cli import main
 
 ROOT = Path(__file__).parents[1]
 SMALL = (
-    "simulation.preset=fixture", "simulation.recordings_per_split={1: 1, 2: 1, 3: 1, 4: 1}", "simulation.duration_s=2",
-    "dataset.recording_s=2.0", "parallel.jobs=1", "network.n_filters=2", "network.gru_units=[2]",
-    "network.dense_units=[2]", "pipeline.sequence_frames=50", "pipeline.batch_size=2", "training.epochs=2",
-)  # fmt: skip
+    "simulation.preset=fixture",
+    "simulation.recordings_per_split={1: 1, 2: 1, 3: 1, 4: 1}",
+    "simulation.duration_s=2",
+    "dataset.recording_s=2.0",
+    "parallel.jobs=1",
+    "network.n_filters=2",
+    "network.gru_units=[2]",
+    "network.dense_units=[2]",
+    "pipeline.sequence_frames=50",
+    "pipeline.batch_size=2",
+    "training.epochs=2",
+)
 
 
 def arguments(folder: Path, *more: str) -> list[str]:
@@ -67,7 +76,8 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("command", "place"), [(simulate, "dataset_dir"), (extract, "feature_dir"), (main, "output_dir")]
+    ("command", "place"),
+    [(simulate, "dataset_dir"), (extract, "feature_dir"), (main, "output_dir")],
 )
 def test_a_read_only_folder_is_named_with_a_remedy(command, place, data, tmp_path, capsys):
     with without_write_permission(tmp_path):
@@ -85,8 +95,12 @@ def test_a_dataset_that_is_read_only_is_enough_to_extract(data, tmp_path):
     assert (tmp_path / "foa_dev_logmel_intensity" / "manifest.json").is_file()
 
 
-def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(data, capsys, monkeypatch):
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])  # one of another test may write into a longer file
+def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(
+    data, capsys, monkeypatch
+):
+    monkeypatch.setattr(
+        logging.getLogger(), "handlers", []
+    )  # one of another test may write into a longer file
     options = arguments(data)
     with largest_file(20_000):
         assert main(["demo", "full", *options]) == 2

@@ -1,4 +1,5 @@
-"""The wheel alone, in an environment of its own and an empty folder, gives working console commands."""
+"""The wheel alone, in an environment of its own and an empty folder, gives working console
+commands."""
 
 import os
 import shutil
@@ -13,16 +14,31 @@ import pytest
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "params.yaml", "params.schema.json")
+SOURCES = (
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "params.yaml",
+    "params.schema.json",
+)
 PACKAGES = ("common", "seld", "sed_task4")
 
 
 def _run(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    # No setting of the outer environment may lead the commands back to the checkout, or to the network.
-    variables = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))}
+    # No setting of the outer environment may lead the commands back to the checkout, or to the
+    # network.
+    variables = {
+        key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PIP_"))
+    }
     variables |= {"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return subprocess.run(
-        [*map(str, command)], cwd=folder, env=variables, capture_output=True, text=True, timeout=PATIENCE_S
+        [*map(str, command)],
+        cwd=folder,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
 
@@ -34,7 +50,8 @@ def _checked(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Builds the wheel from a copy of the sources, so that no build folder appears in the checkout."""
+    """Builds the wheel from a copy of the sources, so that no build folder appears in the
+    checkout."""
     sources, wheels = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheels")
     for name in SOURCES:
         shutil.copy(ROOT / name, sources)
@@ -48,12 +65,15 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(wheel, tmp_path_factory) -> Path:
-    """Installs the wheel beside the packages of this environment; returns the folder of the commands."""
+    """Installs the wheel beside the packages of this environment; returns the folder of the
+    commands."""
     home = tmp_path_factory.mktemp("installed") / "env"
     _checked(sys.executable, "-m", "venv", "--without-pip", home, folder=home.parent)
     places = sysconfig.get_paths(vars={"base": str(home), "platbase": str(home)})
     dependencies = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    (Path(places["purelib"]) / "dependencies.pth").write_text("\n".join(sorted(dependencies)) + "\n")
+    (Path(places["purelib"]) / "dependencies.pth").write_text(
+        "\n".join(sorted(dependencies)) + "\n"
+    )
     pip = [sys.executable, "-m", "pip", "--python", home / "bin" / "python"]
     _checked(*pip, "install", "--no-deps", "--force-reinstall", wheel, folder=home.parent)
     return home / "bin"
@@ -72,7 +92,11 @@ def test_the_installed_packages_are_those_of_the_wheel(commands, tmp_path):
 
 
 def test_seld_lists_the_tasks_of_the_params_it_carries(commands, tmp_path):
-    listed = {line.split()[0] for line in _checked(commands / "seld", "--list", folder=tmp_path).splitlines() if line}
+    listed = {
+        line.split()[0]
+        for line in _checked(commands / "seld", "--list", folder=tmp_path).splitlines()
+        if line
+    }
     published = {f"{number}-published" for number in range(1, 6)}
     assert {"1", "2", "3", "4", "5", "999", "demo"} | published <= listed
 
@@ -93,9 +117,17 @@ def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [
-        "seld", "task4", "task4-segmentation", "task4-separate",
-        "dcase-extract", "dcase-simulate", "dcase-predict", "dcase-report", "dcase-compare",
+    "command",
+    [
+        "seld",
+        "task4",
+        "task4-segmentation",
+        "task4-separate",
+        "dcase-extract",
+        "dcase-simulate",
+        "dcase-predict",
+        "dcase-report",
+        "dcase-compare",
     ],
 )
 def test_each_command_explains_itself(commands, tmp_path, command):

@@ -1,1 +1,2 @@
-"""The routes that people use today, written anew from their descriptions, for measurements side by side."""
+"""The routes that people use today, written anew from their descriptions, for measurements side by
+side."""

@@ -1,4 +1,5 @@
-"""Features as the published codes compute and keep them: SELDnet (DCASE 2019) and the two-stage systems."""
+"""Features as the published codes compute and keep them: SELDnet (DCASE 2019) and the two-stage
+systems."""
 
 import itertools
 from collections.abc import Sequence
@@ -38,14 +39,21 @@ def seldnet_spectra(audio: np.ndarray, n_frames: int) -> np.ndarray:
     for channel in range(audio.shape[1]):
         signal = np.asfortranarray(audio[:, channel])
         spectrum = librosa.stft(
-            signal, n_fft=2048, hop_length=960, win_length=1920, window="hann", pad_mode="reflect", dtype=np.complex64
+            signal,
+            n_fft=2048,
+            hop_length=960,
+            win_length=1920,
+            window="hann",
+            pad_mode="reflect",
+            dtype=np.complex64,
         )
         spectra[:, :, channel] = spectrum[1:, :n_frames].T
     return spectra.reshape(n_frames, -1)
 
 
 def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
-    """Fits scikit-learn's scaler to all spectra, reads them again and saves them normalised, float64 (T, 8192) each.
+    """Fits scikit-learn's scaler to all spectra, reads them again and saves them normalised,
+    float64 (T, 8192) each.
 
     Args:
         raw_folder: holds the files of `extract_seldnet`.
@@ -61,7 +69,10 @@ def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
     for path in paths:
         scaler.partial_fit(magnitude_phase(np.load(path, allow_pickle=False)))
     for path in paths:
-        np.save(normalised_folder / path.name, scaler.transform(magnitude_phase(np.load(path, allow_pickle=False))))
+        np.save(
+            normalised_folder / path.name,
+            scaler.transform(magnitude_phase(np.load(path, allow_pickle=False))),
+        )
     return scaler
 
 
@@ -71,7 +82,8 @@ def magnitude_phase(spectra: np.ndarray) -> np.ndarray:
 
 
 def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.ndarray:
-    """Computes log-mel and GCC-PHAT: two transforms for each pair of channels, an inverse one for each pair and frame.
+    """Computes log-mel and GCC-PHAT: two transforms for each pair of channels, an inverse one for
+    each pair and frame.
 
     Args:
         audio: float32 (S, C).
@@ -85,13 +97,17 @@ def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.nd
 
     hop_samples, n_mels = features.hop_samples(rate_hz), features.n_mels
     stft = partial(librosa.stft, hop_length=hop_samples, pad_mode="reflect")
-    filters = librosa.filters.mel(sr=rate_hz, n_fft=features.n_fft, n_mels=n_mels, fmin=features.fmin_hz)
+    filters = librosa.filters.mel(
+        sr=rate_hz, n_fft=features.n_fft, n_mels=n_mels, fmin=features.fmin_hz
+    )
     levels, correlations = [], []
     for channel in audio.T:
         power = np.abs(stft(channel, n_fft=features.n_fft)) ** 2  # (F, T)
         levels.append(librosa.power_to_db(filters @ power, amin=1e-10, top_db=None).T)
     for first, second in itertools.combinations(audio.T, 2):
-        cross = stft(second, n_fft=features.gcc_n_fft) * np.conj(stft(first, n_fft=features.gcc_n_fft))
+        cross = stft(second, n_fft=features.gcc_n_fft) * np.conj(
+            stft(first, n_fft=features.gcc_n_fft)
+        )
         frames = []
         for spectrum in cross.T:
             lags = np.fft.irfft(np.exp(1j * np.angle(spectrum)))
@@ -100,8 +116,11 @@ def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.nd
     return np.stack(levels + correlations, axis=-1).astype(np.float32)
 
 
-def clip_log_mel(path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: float) -> np.ndarray:
-    """Computes the features of a clip as published for the CNNs of task 4, with librosa from reading to decibels.
+def clip_log_mel(
+    path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: float
+) -> np.ndarray:
+    """Computes the features of a clip as published for the CNNs of task 4, with librosa from
+    reading to decibels.
 
     Args:
         path: a sound file.
@@ -129,7 +148,11 @@ def clip_log_mel(path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: 
         dtype=np.complex64,
     )
     filters = librosa.filters.mel(
-        sr=rate_hz, n_fft=features.n_fft, n_mels=features.n_mels, fmin=features.fmin_hz, fmax=features.fmax_hz
+        sr=rate_hz,
+        n_fft=features.n_fft,
+        n_mels=features.n_mels,
+        fmin=features.fmin_hz,
+        fmax=features.fmax_hz,
     )
     power = np.abs(spectra[:, : features.n_frames(clip_s)].T) ** 2  # (T, F)
     levels = librosa.power_to_db(power @ filters.T, ref=1.0, amin=1e-10, top_db=None)

@@ -1,4 +1,5 @@
-"""How the published codes fed their networks, in own words: a generator over NumPy files, and one array in memory."""
+"""How the published codes fed their networks, in own words: a generator over NumPy files, and one
+array in memory."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -7,8 +8,11 @@ from pathlib import Path
 import numpy as np
 
 
-def write_arrays(folder: Path, name: str, features: np.ndarray, labels: Sequence[np.ndarray]) -> None:
-    """Writes one recording as the published SELDnet stores it: flat frames and labels, both in double precision.
+def write_arrays(
+    folder: Path, name: str, features: np.ndarray, labels: Sequence[np.ndarray]
+) -> None:
+    """Writes one recording as the published SELDnet stores it: flat frames and labels, both in
+    double precision.
 
     Args:
         folder: holds one file of features and one of labels for each recording; made if missing.
@@ -16,7 +20,10 @@ def write_arrays(folder: Path, name: str, features: np.ndarray, labels: Sequence
         features: (T, F, C), normalised.
         labels: activity, azimuth and elevation, (T, K) each.
     """
-    for kind, array in (("features", features.reshape(len(features), -1)), ("labels", np.concatenate(labels, axis=1))):
+    for kind, array in (
+        ("features", features.reshape(len(features), -1)),
+        ("labels", np.concatenate(labels, axis=1)),
+    ):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         np.save(folder / kind / f"{name}.npy", array.astype(np.float64))
 
@@ -26,7 +33,8 @@ def seldnet_batches(
 ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Feeds SELDnet as published: whole files, one after the other, through queues of frames.
 
-    The files come in random order, their frames in order, and sequences go on from one recording to the next.
+    The files come in random order, their frames in order, and sequences go on from one recording to
+    the next.
 
     Args:
         folder: see `write_arrays`.
@@ -36,7 +44,8 @@ def seldnet_batches(
         seed: of the order of the files; the published code has none.
 
     Yields:
-        Features (B, C, T, F) and the targets [activity (B, T, K), directions (B, T, 2K)], float64, for ever.
+        Features (B, C, T, F) and the targets [activity (B, T, K), directions (B, T, 2K)], float64,
+        for ever.
     """
     names = sorted(path.name for path in (folder / "features").iterdir())
     rng = np.random.default_rng(seed)
@@ -52,7 +61,10 @@ def seldnet_batches(
                 features = _taken(frames, wanted).reshape(batch_size, sequence_frames, *shape)
                 targets = _taken(labels, wanted).reshape(batch_size, sequence_frames, -1)
                 n_classes = targets.shape[-1] // 3
-                yield features.transpose(0, 3, 1, 2), [targets[..., :n_classes], targets[..., n_classes:]]
+                yield (
+                    features.transpose(0, 3, 1, 2),
+                    [targets[..., :n_classes], targets[..., n_classes:]],
+                )
 
 
 def _taken(queue: deque[np.ndarray], count: int) -> np.ndarray:
@@ -64,9 +76,15 @@ def _taken(queue: deque[np.ndarray], count: int) -> np.ndarray:
 
 
 def one_array_batches(
-    features: np.ndarray, targets: np.ndarray, starts: np.ndarray, window_frames: int, batch_size: int, seed: int = 0
+    features: np.ndarray,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    window_frames: int,
+    batch_size: int,
+    seed: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Feeds the two-stage system as published: frames are picked by their numbers from one array of all recordings.
+    """Feeds the two-stage system as published: frames are picked by their numbers from one array of
+    all recordings.
 
     Args:
         features: all recordings joined in time, (N, F, C).

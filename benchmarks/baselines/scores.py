@@ -1,7 +1,7 @@
 """Scores as they are computed today.
 
-SELD: the official program of DCASE 2019, frame by frame, on dense arrays of labels. Events: the baselines of DCASE
-task 4, which cut tables of pandas into files for sed_eval.
+SELD: the official program of DCASE 2019, frame by frame, on dense arrays of labels. Events: the
+baselines of DCASE task 4, which cut tables of pandas into files for sed_eval.
 """
 
 from collections.abc import Iterable, Sequence
@@ -45,7 +45,8 @@ class OfficialScorer:
     n_frames: int = 0
 
     def add_activity(self, reference: np.ndarray, estimate: np.ndarray) -> None:
-        """Adds the detection of one recording, (T, K) each; a block looks at 49 of its 50 frames."""
+        """Adds the detection of one recording, (T, K) each; a block looks at 49 of its 50
+        frames."""
         n_blocks = int(np.ceil(len(reference) / BLOCK_FRAMES))
         blocks = []
         for activity in (reference, estimate):
@@ -82,19 +83,29 @@ class OfficialScorer:
         frame_recall = self.good_frames / self.n_frames
         seld_error = float(np.mean([er, 1 - f, doa_error_deg / 180, 1 - frame_recall]))
         return {
-            "er": er, "f": f, "doa_error_deg": doa_error_deg, "frame_recall": frame_recall, "seld_error": seld_error
-        }  # fmt: skip
+            "er": er,
+            "f": f,
+            "doa_error_deg": doa_error_deg,
+            "frame_recall": frame_recall,
+            "seld_error": seld_error,
+        }
 
 
 def least_distance_deg(reference_rad: np.ndarray, estimate_rad: np.ndarray) -> float:
     """Total distance of the pairs that the Hungarian method finds, in degrees."""
-    pairs = np.array([[first, second] for second in range(len(estimate_rad)) for first in range(len(reference_rad))])
+    pairs = np.array(
+        [
+            [first, second]
+            for second in range(len(estimate_rad))
+            for first in range(len(reference_rad))
+        ]
+    )
     costs = np.zeros((len(reference_rad), len(estimate_rad)))
     azimuth1, elevation1 = reference_rad[pairs[:, 0]].T
     azimuth2, elevation2 = estimate_rad[pairs[:, 1]].T
-    cosine = np.sin(elevation1) * np.sin(elevation2) + np.cos(elevation1) * np.cos(elevation2) * np.cos(
-        np.abs(azimuth1 - azimuth2)
-    )
+    cosine = np.sin(elevation1) * np.sin(elevation2) + np.cos(elevation1) * np.cos(
+        elevation2
+    ) * np.cos(np.abs(azimuth1 - azimuth2))
     costs[pairs[:, 0], pairs[:, 1]] = np.arccos(np.clip(cosine, -1, 1)) / np.pi * 180
     rows, columns = linear_sum_assignment(costs)
     return float(costs[rows, columns].sum())
@@ -104,8 +115,8 @@ def by_regression(recordings: Iterable[tuple[np.ndarray, ...]]) -> dict[str, flo
     """Scores recordings in the regression form.
 
     Args:
-        recordings: of each, true activity (T, K), true directions in radians (T, 2K), azimuths before elevations, and
-            the same of the estimate.
+        recordings: of each, true activity (T, K), true directions in radians (T, 2K), azimuths
+            before elevations, and the same of the estimate.
     """
     scorer = OfficialScorer()
     for reference, reference_rad, estimate, estimate_rad in recordings:
@@ -123,19 +134,25 @@ def by_regression(recordings: Iterable[tuple[np.ndarray, ...]]) -> dict[str, flo
 def by_classification(
     recordings: Iterable[tuple[np.ndarray, np.ndarray]], n_frames: int, n_classes: int
 ) -> dict[str, float]:
-    """Scores recordings in the output format, which become tensors of all classes and directions of the grid first.
+    """Scores recordings in the output format, which become tensors of all classes and directions of
+    the grid first.
 
     Args:
-        recordings: rows (n, 4) = frame, class, azimuth_deg, elevation_deg of reference and estimate.
+        recordings: rows (n, 4) = frame, class, azimuth_deg, elevation_deg of reference and
+            estimate.
         n_frames: label frames of each recording.
         n_classes: K.
     """
     scorer = OfficialScorer()
     for pair in recordings:
-        reference, estimate = (classification_tensor(by_frame(rows), n_frames, n_classes) for rows in pair)
+        reference, estimate = (
+            classification_tensor(by_frame(rows), n_frames, n_classes) for rows in pair
+        )
         scorer.add_activity(np.max(reference, axis=2), np.max(estimate, axis=2))
         for frame in range(n_frames):
-            directions = [grid_angles_rad(np.where(tensor[frame] == 1)[1]) for tensor in (reference, estimate)]
+            directions = [
+                grid_angles_rad(np.where(tensor[frame] == 1)[1]) for tensor in (reference, estimate)
+            ]
             scorer.add_frame(*directions)
     return scorer.result()
 
@@ -148,16 +165,25 @@ def by_frame(rows: np.ndarray) -> dict[int, list[list[float]]]:
     return frames
 
 
-def classification_tensor(frames: dict[int, list[list[float]]], n_frames: int, n_classes: int) -> np.ndarray:
+def classification_tensor(
+    frames: dict[int, list[list[float]]], n_frames: int, n_classes: int
+) -> np.ndarray:
     """Dense labels float64 (T, K, 324): 1 where a class comes from a direction of the grid."""
     tensor = np.zeros((n_frames, n_classes, N_AZIMUTHS * N_ELEVATIONS))
     for frame, rows in frames.items():
         if frame >= n_frames:
             continue
         for number, azimuth_deg, elevation_deg in rows:
-            azimuth = min(max(int(azimuth_deg), LOWEST_AZIMUTH_DEG), LOWEST_AZIMUTH_DEG + 350) - LOWEST_AZIMUTH_DEG
-            elevation = min(max(int(elevation_deg), LOWEST_ELEVATION_DEG), 40) - LOWEST_ELEVATION_DEG
-            tensor[frame, int(number), azimuth // STEP_DEG * N_ELEVATIONS + elevation // STEP_DEG] = 1
+            azimuth = (
+                min(max(int(azimuth_deg), LOWEST_AZIMUTH_DEG), LOWEST_AZIMUTH_DEG + 350)
+                - LOWEST_AZIMUTH_DEG
+            )
+            elevation = (
+                min(max(int(elevation_deg), LOWEST_ELEVATION_DEG), 40) - LOWEST_ELEVATION_DEG
+            )
+            tensor[
+                frame, int(number), azimuth // STEP_DEG * N_ELEVATIONS + elevation // STEP_DEG
+            ] = 1
     return tensor
 
 
@@ -171,10 +197,12 @@ def grid_angles_rad(index: np.ndarray) -> np.ndarray:
 def events_by_pandas(
     reference: pd.DataFrame, estimate: pd.DataFrame, labels: Sequence[str], segment_s: float
 ) -> dict[str, dict[str, float]]:
-    """Event- and segment-based scores as the baselines of DCASE task 4 feed sed_eval: file by file, out of two tables.
+    """Event- and segment-based scores as the baselines of DCASE task 4 feed sed_eval: file by file,
+    out of two tables.
 
     Args:
-        reference: columns filename, event_label, onset, offset; a file without events has one row without a label.
+        reference: columns filename, event_label, onset, offset; a file without events has one row
+            without a label.
         estimate: the same.
         labels: the classes.
         segment_s: length of a segment.
@@ -186,12 +214,17 @@ def events_by_pandas(
     event_metric = sed_eval.sound_event.EventBasedMetrics(
         event_label_list=list(labels), t_collar=0.2, percentage_of_length=0.2
     )
-    segment_metric = sed_eval.sound_event.SegmentBasedMetrics(event_label_list=list(labels), time_resolution=segment_s)
+    segment_metric = sed_eval.sound_event.SegmentBasedMetrics(
+        event_label_list=list(labels), time_resolution=segment_s
+    )
     for filename in reference["filename"].unique():
         lists = [events_of_file(table, filename) for table in (reference, estimate)]
         event_metric.evaluate(*lists)
         segment_metric.evaluate(*lists)
-    return {"event": from_sed_eval(event_metric.results()), "segment": from_sed_eval(segment_metric.results())}
+    return {
+        "event": from_sed_eval(event_metric.results()),
+        "segment": from_sed_eval(segment_metric.results()),
+    }
 
 
 def events_of_file(table: pd.DataFrame, filename: str) -> Any:

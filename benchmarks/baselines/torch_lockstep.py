@@ -2,11 +2,11 @@
 
     python benchmarks/baselines/torch_lockstep.py GIVEN.npz RESULT.npz
 
-GIVEN holds `model`, a name in `torch_models.MODELS`, and as JSON `options` that it is built with; `rate`, `amsgrad` and
-`epsilon` of Adam; whether `gradients` are wanted; `x` (steps, B, T, F, C) and `y`
-(steps, B, ...), the batches; and under "weights/<name>" the arrays of the state dict. RESULT gets `losses` (steps,), in
-float32 as trained; and of the first batch the gradients, "float32/<name>" and "float64/<name>", and the outputs in
-float32, "outputs/<name>".
+GIVEN holds `model`, a name in `torch_models.MODELS`, and as JSON `options` that it is built with;
+`rate`, `amsgrad` and `epsilon` of Adam; whether `gradients` are wanted; `x` (steps, B, T, F, C) and
+`y` (steps, B, ...), the batches; and under "weights/<name>" the arrays of the state dict. RESULT
+gets `losses` (steps,), in float32 as trained; and of the first batch the gradients,
+"float32/<name>" and "float64/<name>", and the outputs in float32, "outputs/<name>".
 """
 
 import json
@@ -30,11 +30,21 @@ class Given:
 
     def __init__(self, arrays: Mapping[str, np.ndarray], kind: torch.dtype):
         name = str(arrays["model"])
-        self.model: nn.Module = torch_models.MODELS[name](**json.loads(str(arrays["options"]))).to(kind)
-        weights = {key.removeprefix("weights/"): array for key, array in arrays.items() if key.startswith("weights/")}
-        missing, unexpected = self.model.load_state_dict({k: torch.tensor(v) for k, v in weights.items()}, strict=False)
+        self.model: nn.Module = torch_models.MODELS[name](**json.loads(str(arrays["options"]))).to(
+            kind
+        )
+        weights = {
+            key.removeprefix("weights/"): array
+            for key, array in arrays.items()
+            if key.startswith("weights/")
+        }
+        missing, unexpected = self.model.load_state_dict(
+            {k: torch.tensor(v) for k, v in weights.items()}, strict=False
+        )
         if unexpected or any(not key.endswith("num_batches_tracked") for key in missing):
-            raise ValueError(f"The weights are of another network. Missing: {missing}. Unexpected: {unexpected}.")
+            raise ValueError(
+                f"The weights are of another network. Missing: {missing}. Unexpected: {unexpected}."
+            )
         self.model.to(kind).train()
         self.loss = torch_models.LOSSES.get(name, torch_models.tags_loss)
         self.x = torch.tensor(arrays["x"]).to(kind).permute(0, 1, 4, 2, 3)  # (steps, B, C, T, F)
@@ -51,7 +61,9 @@ class Given:
     def gradients(self) -> dict[str, np.ndarray]:
         """The gradients of the last loss by name of the weight, those that there are."""
         named = self.model.named_parameters()
-        return {name: weight.grad.numpy().copy() for name, weight in named if weight.grad is not None}
+        return {
+            name: weight.grad.numpy().copy() for name, weight in named if weight.grad is not None
+        }
 
 
 class _Kept(Tensor):
@@ -84,7 +96,9 @@ def main(source: str, target: str) -> None:
         given = Given(arrays, kind)
         given.loss_of(0)
         results |= {f"{name}/{key}": gradient for key, gradient in given.gradients().items()}
-        results |= {f"outputs/{key}": output.detach().numpy() for key, output in given.outputs.items()}
+        results |= {
+            f"outputs/{key}": output.detach().numpy() for key, output in given.outputs.items()
+        }
     adam = float(arrays["rate"]), bool(arrays["amsgrad"]), float(arrays["epsilon"])
     results["losses"] = np.array(train(Given(arrays, torch.float32), *adam))
     np.savez(target, **cast(dict[str, Any], results))

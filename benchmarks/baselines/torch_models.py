@@ -1,4 +1,5 @@
-"""The five systems' networks at their published sizes as plain PyTorch modules, built as the published code is.
+"""The five systems' networks at their published sizes as plain PyTorch modules, built as the
+published code is.
 
 Needs torch alone: it is loaded by an interpreter that has PyTorch and nothing of this project.
 """
@@ -22,7 +23,9 @@ class ConvBlock(nn.Module):
         pooling: "average" or "max".
     """
 
-    def __init__(self, n_inputs: int, n_filters: int, pool: tuple[int, int] | None, pooling: str = "average"):
+    def __init__(
+        self, n_inputs: int, n_filters: int, pool: tuple[int, int] | None, pooling: str = "average"
+    ):
         super().__init__()
         self.conv1 = nn.Conv2d(n_inputs, n_filters, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(n_filters)
@@ -38,7 +41,8 @@ class ConvBlock(nn.Module):
 
 
 class Conv5(nn.Module):
-    """One convolution of 5 x 5 without bias, batch normalisation, ReLU and pooling, the block of CNN5."""
+    """One convolution of 5 x 5 without bias, batch normalisation, ReLU and pooling, the block of
+    CNN5."""
 
     def __init__(self, n_inputs: int, n_filters: int, pool: tuple[int, int] | None):
         super().__init__()
@@ -54,11 +58,14 @@ class Conv5(nn.Module):
 
 def pooled(x: Tensor, pool: tuple[int, int], pooling: str) -> Tensor:
     """Pools frames and bands of (B, C, T, F) by the mean or the maximum."""
-    return functional.avg_pool2d(x, pool) if pooling == "average" else functional.max_pool2d(x, pool)
+    return (
+        functional.avg_pool2d(x, pool) if pooling == "average" else functional.max_pool2d(x, pool)
+    )
 
 
 class Cnn(nn.Module):
-    """CNN5, CNN9 or CNN13: blocks that halve time and frequency but for the last, one sigmoid layer.
+    """CNN5, CNN9 or CNN13: blocks that halve time and frequency but for the last, one sigmoid
+    layer.
 
     Args:
         blocks: makes a block from inputs, filters and pool.
@@ -66,7 +73,13 @@ class Cnn(nn.Module):
         over_bands: reduces the last axis of (B, C, T, F).
     """
 
-    def __init__(self, blocks: Callable[..., nn.Module], filters: Sequence[int], over_bands: Callable, n_classes: int):
+    def __init__(
+        self,
+        blocks: Callable[..., nn.Module],
+        filters: Sequence[int],
+        over_bands: Callable,
+        n_classes: int,
+    ):
         super().__init__()
         inputs = (1, *filters[:-1])
         pools = [(2, 2)] * (len(filters) - 1) + [None]
@@ -83,11 +96,14 @@ class Cnn(nn.Module):
 
 
 class TwoStage(nn.Module):
-    """CRNN10 with the heads of both stages: four blocks, mean over frequency, a bidirectional GRU, three heads."""
+    """CRNN10 with the heads of both stages: four blocks, mean over frequency, a bidirectional GRU,
+    three heads."""
 
     def __init__(self, n_channels: int = 10, n_classes: int = 11, recurrent: bool = True):
         super().__init__()
-        self.blocks = nn.Sequential(*(ConvBlock(n, m, (2, 2)) for n, m in zip((n_channels, *FILTERS), FILTERS)))  # noqa: B905
+        self.blocks = nn.Sequential(
+            *(ConvBlock(n, m, (2, 2)) for n, m in zip((n_channels, *FILTERS), FILTERS))
+        )  # noqa: B905
         self.gru = nn.GRU(512, 256, batch_first=True, bidirectional=True) if recurrent else None
         self.event, self.azimuth, self.elevation = (nn.Linear(512, n_classes) for _ in range(3))
 
@@ -101,13 +117,19 @@ class TwoStage(nn.Module):
 
 
 class Segmentation(nn.Module):
-    """Time-frequency segmentation: blocks without pooling, a mask for each class, global weighted rank pooling."""
+    """Time-frequency segmentation: blocks without pooling, a mask for each class, global weighted
+    rank pooling."""
 
     def __init__(
-        self, n_classes: int = 41, decay: float = 0.9998, filters: Sequence[int] = (32, 64, 128, 128)
+        self,
+        n_classes: int = 41,
+        decay: float = 0.9998,
+        filters: Sequence[int] = (32, 64, 128, 128),
     ):
         super().__init__()
-        self.blocks = nn.Sequential(*(ConvBlock(n, m, None) for n, m in zip((1, *filters), filters)))  # noqa: B905
+        self.blocks = nn.Sequential(
+            *(ConvBlock(n, m, None) for n, m in zip((1, *filters), filters))
+        )  # noqa: B905
         self.final = nn.Conv2d(filters[-1], n_classes, 1)
         self.decay = decay
 
@@ -120,7 +142,8 @@ class Segmentation(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """What SELDnet and the CRNN in two passes share: convolutions pooled over frequency, then bidirectional GRUs.
+    """What SELDnet and the CRNN in two passes share: convolutions pooled over frequency, then
+    bidirectional GRUs.
 
     Args:
         n_channels: channels of the features.
@@ -132,12 +155,22 @@ class Recurrent(nn.Module):
     """
 
     def __init__(
-        self, n_channels: int, pools: Sequence[int], n_inputs: int, units: Sequence[int], product: bool, dropout: float
+        self,
+        n_channels: int,
+        pools: Sequence[int],
+        n_inputs: int,
+        units: Sequence[int],
+        product: bool,
+        dropout: float,
     ):
         super().__init__()
         layers: list[nn.Module] = []
         for number, pool in enumerate(pools):
-            layers += [nn.Conv2d(64 if number else n_channels, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()]
+            layers += [
+                nn.Conv2d(64 if number else n_channels, 64, 3, padding=1),
+                nn.BatchNorm2d(64),
+                nn.ReLU(),
+            ]
             layers += [nn.MaxPool2d((1, pool)), nn.Dropout(dropout)]
         self.convolutions = nn.Sequential(*layers)
         sizes = [n_inputs, *(n if product else 2 * n for n in units)]
@@ -176,7 +209,8 @@ class Seldnet(nn.Module):
 
 
 class TwoPass(nn.Module):
-    """The CRNN in two passes: convolutions, one recurrent layer, a sigmoid layer and its average over time."""
+    """The CRNN in two passes: convolutions, one recurrent layer, a sigmoid layer and its average
+    over time."""
 
     def __init__(self, n_classes: int = 10):
         super().__init__()
@@ -227,7 +261,8 @@ def seldnet_loss(outputs: dict[str, Tensor], target: Tensor) -> Tensor:
 
 
 def two_stage_loss(outputs: dict[str, Tensor], target: Tensor) -> Tensor:
-    """0.8 times the cross-entropy plus 0.2 times the absolute errors of azimuth and elevation of active classes.
+    """0.8 times the cross-entropy plus 0.2 times the absolute errors of azimuth and elevation of
+    active classes.
 
     Args:
         outputs: of the network, (B, T', ...).

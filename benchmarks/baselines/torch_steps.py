@@ -1,9 +1,11 @@
-"""Runs steps of the PyTorch networks, one for each line of JSON on its input; for any interpreter that has torch.
+"""Runs steps of the PyTorch networks, one for each line of JSON on its input; for any interpreter
+that has torch.
 
     python benchmarks/baselines/torch_steps.py
 
-Commands, each answered by one line of JSON: {"do": "load", "model", "shape": [B, T, F, C], "precision", "training",
-"amsgrad", "epsilon", "device"}, answered by the number of parameters; {"do": "step"}, by its seconds.
+Commands, each answered by one line of JSON: {"do": "load", "model", "shape": [B, T, F, C],
+"precision", "training", "amsgrad", "epsilon", "device"}, answered by the number of parameters;
+{"do": "step"}, by its seconds.
 """
 
 import contextlib
@@ -25,7 +27,9 @@ class Steps:
         torch.manual_seed(0)
         self.device = torch.device(request.get("device", "cpu"))
         self.precision = request["precision"]
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+            self.precision == "tf32"
+        )
         examples, frames, bands, channels = request["shape"]
         self.model: nn.Module = torch_models.MODELS[request["model"]]().to(self.device)
         self.loss: Callable = torch_models.LOSSES.get(request["model"], torch_models.tags_loss)
@@ -35,7 +39,10 @@ class Steps:
         self.training = request["training"]
         self.model.train(self.training)
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), 1e-3, eps=request.get("epsilon", 1e-8), amsgrad=request.get("amsgrad", False)
+            self.model.parameters(),
+            1e-3,
+            eps=request.get("epsilon", 1e-8),
+            amsgrad=request.get("amsgrad", False),
         )
 
     def forward(self) -> dict[str, Tensor]:
@@ -73,7 +80,9 @@ def main() -> None:
             steps = Steps(request)
             answer: dict = {"parameters": torch_models.n_parameters(steps.model)}
         elif steps is None:
-            raise ValueError("There is no network to run. Expected: a request to load one before this.")
+            raise ValueError(
+                "There is no network to run. Expected: a request to load one before this."
+            )
         else:
             answer = {"seconds": steps.step()}
         with contextlib.suppress(BrokenPipeError):

@@ -3,10 +3,9 @@
 Writers of streams cannot know that number when they write the header. What they write instead:
 
     0xFFFFFFFF         the documents of AU and RF64; ffmpeg, in WAV
-    0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord, MPlayer
-    0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave
-    -1                 CAF, by its document
-    24, 2**63, -1      W64: SoX, ffmpeg
+    0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord,
+    MPlayer 0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave -1
+    CAF, by its document 24, 2**63, -1      W64: SoX, ffmpeg
 
 No file that was only cut off has such a number, unless 2 GB of it are missing.
 """
@@ -92,7 +91,8 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
         form: of its chunks.
 
     Returns:
-        The layout, where the recording ends, and the chunk of its sound with its true size, None without one.
+        The layout, where the recording ends, and the chunk of its sound with its true size, None
+        without one.
 
     Raises:
         DataError: the sound is truncated.
@@ -183,8 +183,14 @@ def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
 def _is_name(header: bytes) -> bool:
     """Whether a chunk may begin so; another file that was joined to this one does not."""
     return re.fullmatch(rb"[ -~]{4}", header[:4]) is not None and header[:4] not in (
-        b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff",
-    )  # fmt: skip
+        b"RIFF",
+        b"RIFX",
+        b"RF64",
+        b"BW64",
+        b"FORM",
+        b"riff",
+        b"caff",
+    )
 
 
 def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Piece, ...]:
@@ -248,15 +254,18 @@ def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
         raise truncated(data.path, f"{promised} bytes of audio", str(present))
     if promised > present or (promised == 0 < present):
         sized: tuple[Piece, ...] = (
-            (start, start + 8), struct.pack(f"{order}I", min(present, _LARGEST_32)), (start + 12, data.size),
-        )  # fmt: skip
+            (start, start + 8),
+            struct.pack(f"{order}I", min(present, _LARGEST_32)),
+            (start + 12, data.size),
+        )
         return Layout((Part(sized),), (Note(data.path, STREAM),)), data.size
     end = start + offset + promised
     return Layout((Part(((start, end),)),)), end
 
 
 def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
-    """Looks at files of NIST, AVR, VOC and WVE, whose header tells the number of samples; None for other files.
+    """Looks at files of NIST, AVR, VOC and WVE, whose header tells the number of samples; None for
+    other files.
 
     Raises:
         DataError: the sound is truncated.

@@ -57,7 +57,8 @@ def layout_of_mpeg(path: Path) -> Layout:
 
 
 def _sized_layout(data: Bytes) -> Layout:
-    """The layout of files whose header tells a size; further ones that were joined are further parts."""
+    """The layout of files whose header tells a size; further ones that were joined are further
+    parts."""
     parts: list[Part] = []
     notes: list[Note] = []
     position = 0

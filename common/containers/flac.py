@@ -1,4 +1,5 @@
-"""FLAC: the header tells the number of samples, or that it is not known; the last frame tells where it ends.
+"""FLAC: the header tells the number of samples, or that it is not known; the last frame tells where
+it ends.
 
 References:
     RFC 9639, "Free Lossless Audio Codec (FLAC)", sections 8.2 (streaminfo) and 9.1 (frame header).
@@ -59,8 +60,11 @@ def _part(data: Bytes, start: int, stop: int) -> tuple[Part, list[Note]]:
         raise truncated(data.path, f"{promised} samples", str(found))
     told = (info[_TOTAL_AT] >> 4 << 36 | found).to_bytes(5, "big")
     pieces: tuple[Piece, ...] = (
-        (start, start + _TOTAL_AT), told, bytes(16), (start + _STREAMINFO + 34, stop),
-    )  # fmt: skip
+        (start, start + _TOTAL_AT),
+        told,
+        bytes(16),
+        (start + _STREAMINFO + 34, stop),
+    )
     kind = (
         Note(data.path, UNCOUNTED, found - promised, "samples")
         if promised
@@ -82,7 +86,8 @@ def _end_sample(data: Bytes, start: int, stop: int, info: bytes) -> int | None:
 
 
 def _frame_end(head: bytes, info: bytes) -> int | None:
-    """Number of the sample behind a frame that begins so; None where these bytes are no header of this file."""
+    """Number of the sample behind a frame that begins so; None where these bytes are no header of
+    this file."""
     if len(head) < 6 or head[1] & 0xFC != 0xF8 or head[1] & 2 or head[3] & 1:
         return None
     rate_hz = int.from_bytes(info[_STREAMINFO + 10 : _STREAMINFO + 13], "big") >> 4

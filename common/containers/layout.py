@@ -1,4 +1,5 @@
-"""Parts of a sound file that are decoded one after another, and the file objects that libsndfile reads them from."""
+"""Parts of a sound file that are decoded one after another, and the file objects that libsndfile
+reads them from."""
 
 import io
 import os
@@ -27,7 +28,8 @@ class Part:
     Attributes:
         pieces: what the decoder reads.
         samples: its length; None: what the decoder finds.
-        otherwise: what it reads instead where it finds another length; without any, it may find more.
+        otherwise: what it reads instead where it finds another length; without any, it may find
+            more.
         check_end: whether the decoder must be asked for the last sample to know that it is there.
     """
 
@@ -74,7 +76,8 @@ class Bytes:
         return self._window[begin : begin + count]
 
     def find(self, wanted: bytes, start: int, stop: int) -> int:
-        """Position of the first bytes that match a pattern of at most 16 bytes and begin in [start, stop); -1: none."""
+        """Position of the first bytes that match a pattern of at most 16 bytes and begin in [start,
+        stop); -1: none."""
         pattern = re.compile(wanted, re.DOTALL)
         while start < stop:
             block = self.at(start, _WINDOW)

@@ -148,7 +148,8 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
 
 
 def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
-    """Finds recordings, counts bytes that are no frames or tags, and tells if the last frame is cut."""
+    """Finds recordings, counts bytes that are no frames or tags, and tells if the last frame is
+    cut."""
     runs: list[_Run] = []
     run: _Run | None = None
     junk, position, is_cut = 0, start, False
@@ -183,7 +184,8 @@ def _same(frame: Frame, other: Frame) -> bool:
 
 
 def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
-    """Whether another frame of the kind comes after one, or the end: four bytes alone may be chance."""
+    """Whether another frame of the kind comes after one, or the end: four bytes alone may be
+    chance."""
     after = position + frame.n_bytes
     if after + 4 > stop:
         return after <= stop
@@ -204,7 +206,8 @@ def _next_frame(data: Bytes, position: int, stop: int) -> int:
 
 
 def _tag_bytes(data: Bytes, position: int, stop: int) -> int:
-    """Length of a tag of text that begins here: ID3v2, ID3v1, APE or Lyrics3; 0 for anything else."""
+    """Length of a tag of text that begins here: ID3v2, ID3v1, APE or Lyrics3; 0 for anything
+    else."""
     head = data.at(position, 32)
     if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
         size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -222,7 +225,8 @@ def _tag_bytes(data: Bytes, position: int, stop: int) -> int:
 
 
 def _opened(data: Bytes, position: int, frame: Frame) -> _Run | None:
-    """The run that begins with a frame that only tells of those behind it; None for a frame of sound."""
+    """The run that begins with a frame that only tells of those behind it; None for a frame of
+    sound."""
     if frame.layer != 3:
         return None
     content = data.at(position, min(frame.n_bytes, 256))
@@ -266,7 +270,8 @@ def _checked(data: Bytes, run: _Run, is_cut: bool) -> list[Note]:
 
 
 def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
-    """Returns what is decoded of a run: its bytes where they tell its length, or a new first frame."""
+    """Returns what is decoded of a run: its bytes where they tell its length, or a new first
+    frame."""
     pieces: tuple[Piece, ...] = tuple(run.spans)
     if whole is not None and len(pieces) == 1:  # tags are left to the decoder
         pieces = (whole,)

@@ -1,6 +1,8 @@
-"""Counts of hits and errors per class, and the scores made of them: one set for event- and segment-based scores.
+"""Counts of hits and errors per class, and the scores made of them: one set for event- and
+segment-based scores.
 
-The numbers are those of sed_eval: F and ER over all classes (micro), per class, and their mean over classes (macro).
+The numbers are those of sed_eval: F and ER over all classes (micro), per class, and their mean over
+classes (macro).
 """
 
 import warnings
@@ -10,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-EPSILON = float(np.spacing(1))  # sed_eval divides by N + EPSILON: without reference ER is 0 or beyond 1e15
+EPSILON = float(
+    np.spacing(1)
+)  # sed_eval divides by N + EPSILON: without reference ER is 0 or beyond 1e15
 INFINITE_RATE = 1e9  # an error rate above it had no reference to be divided by
 
 
@@ -64,8 +68,9 @@ class DetectionCounts:
         """Computes the scores as sed_eval does.
 
         Args:
-            empty_estimate_is_zero: precision is 0 where nothing was estimated (sed_eval's `zero_score`); otherwise
-                it is undefined, and a class that is never estimated is left out of the macro F.
+            empty_estimate_is_zero: precision is 0 where nothing was estimated (sed_eval's
+                `zero_score`); otherwise it is undefined, and a class that is never estimated is
+                left out of the macro F.
         """
         return _scores(self, empty_estimate_is_zero)
 
@@ -83,10 +88,11 @@ class DetectionScores:
         deletion_rate: D / N.
         insertion_rate: I / N.
         macro_f: mean of `class_f` over the classes where it is defined.
-        macro_er: mean of `class_er` over all classes; one class without reference but with estimates makes it
-            useless (above 1e9), as in sed_eval. See `macro_er_of_present`.
+        macro_er: mean of `class_er` over all classes; one class without reference but with
+            estimates makes it useless (above 1e9), as in sed_eval. See `macro_er_of_present`.
         macro_er_of_present: mean of `class_er` over the classes with reference.
-        class_f, class_precision, class_recall, class_er, class_deletion_rate, class_insertion_rate: (K,).
+        class_f, class_precision, class_recall, class_er, class_deletion_rate, class_insertion_rate:
+            (K,).
         counts: what they were made of.
     """
 
@@ -114,14 +120,20 @@ class DetectionScores:
 
 
 def _scores(counts: DetectionCounts, empty_is_zero: bool) -> DetectionScores:
-    precision, recall, f = _f_scores(counts.true_positives, counts.n_reference, counts.n_estimate, empty_is_zero)
+    precision, recall, f = _f_scores(
+        counts.true_positives, counts.n_reference, counts.n_estimate, empty_is_zero
+    )
     n_reference, hits = int(counts.n_reference.sum()), int(counts.true_positives.sum())
     n_estimate = int(counts.n_estimate.sum())
-    total = _f_scores(np.asarray([hits]), np.asarray([n_reference]), np.asarray([n_estimate]), empty_is_zero)
+    total = _f_scores(
+        np.asarray([hits]), np.asarray([n_reference]), np.asarray([n_estimate]), empty_is_zero
+    )
     all_precision, all_recall, all_f = (float(value[0]) for value in total)
     deletions = n_reference - hits - counts.substitutions
     insertions = n_estimate - hits - counts.substitutions
-    rates = [value / (n_reference + EPSILON) for value in (counts.substitutions, deletions, insertions)]
+    rates = [
+        value / (n_reference + EPSILON) for value in (counts.substitutions, deletions, insertions)
+    ]
     class_deletions = counts.misses / (counts.n_reference + EPSILON)
     class_insertions = counts.false_alarms / (counts.n_reference + EPSILON)
     class_er = class_deletions + class_insertions
@@ -152,7 +164,9 @@ def _f_scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.where(n_estimate == 0, 0.0 if empty_is_zero else np.nan, hits / n_estimate)
         recall = np.where(n_reference == 0, np.nan, hits / n_reference)
-        f = np.where((precision == 0) & (recall == 0), 0.0, 2 * precision * recall / (precision + recall))
+        f = np.where(
+            (precision == 0) & (recall == 0), 0.0, 2 * precision * recall / (precision + recall)
+        )
     return precision, recall, f
 
 

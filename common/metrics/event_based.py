@@ -1,11 +1,12 @@
 """Event-based F-score and error rate, on whole sets at once, equal to sed_eval's to the last digit.
 
-An estimated event is a hit if its class is right, its onset within the collar, and its offset within the collar or a
-share of the reference event's length, whichever is wider; each event is used once, in a maximum matching.
+An estimated event is a hit if its class is right, its onset within the collar, and its offset
+within the collar or a share of the reference event's length, whichever is wider; each event is used
+once, in a maximum matching.
 
 References:
-    Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci. 6(6), 2016.
-    sed_eval 0.2.1, https://tut-arg.github.io/sed_eval.
+    Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci. 6(6),
+    2016. sed_eval 0.2.1, https://tut-arg.github.io/sed_eval.
 """
 
 import warnings
@@ -34,7 +35,11 @@ def event_based_scores(
         empty_estimate_is_zero: see `common.metrics.detection.DetectionCounts.scores`.
     """
     counts = count_events(
-        reference, estimate, collar_s=collar_s, offset_share=offset_share, evaluate_offset=evaluate_offset
+        reference,
+        estimate,
+        collar_s=collar_s,
+        offset_share=offset_share,
+        evaluate_offset=evaluate_offset,
     )
     return counts.scores(empty_estimate_is_zero=empty_estimate_is_zero)
 
@@ -53,7 +58,8 @@ def count_events(
         reference: true events.
         estimate: estimated events of the same recordings.
         collar_s: largest difference of onsets, and of offsets of short events, in seconds.
-        offset_share: offsets may differ by this share of the reference event's length where that is wider.
+        offset_share: offsets may differ by this share of the reference event's length where that is
+            wider.
         evaluate_offset: whether offsets count at all.
 
     Raises:
@@ -61,7 +67,11 @@ def count_events(
     """
     check_tables(reference, estimate)
     left, right = near_pairs(
-        reference, estimate, collar_s=collar_s, offset_share=offset_share, evaluate_offset=evaluate_offset
+        reference,
+        estimate,
+        collar_s=collar_s,
+        offset_share=offset_share,
+        evaluate_offset=evaluate_offset,
     )
     hit_left, hit_right = _match(reference, estimate, left, right)
     return DetectionCounts(
@@ -75,7 +85,11 @@ def count_events(
 
 
 def matched_events(
-    reference: EventTable, estimate: EventTable, *, collar_s: float = COLLAR_S, offset_share: float = OFFSET_SHARE
+    reference: EventTable,
+    estimate: EventTable,
+    *,
+    collar_s: float = COLLAR_S,
+    offset_share: float = OFFSET_SHARE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rows of the hits in both tables, pair by pair; see `count_events`."""
     check_tables(reference, estimate)
@@ -112,8 +126,11 @@ def check_tables(reference: EventTable, estimate: EventTable) -> None:
         )
 
 
-def pairs_within_recordings(reference: EventTable, estimate: EventTable) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the index pairs (reference, estimate) of all events that share a recording, ordered by both."""
+def pairs_within_recordings(
+    reference: EventTable, estimate: EventTable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the index pairs (reference, estimate) of all events that share a recording, ordered
+    by both."""
     starts = np.searchsorted(estimate.recording, reference.recording, side="left")
     lengths = np.searchsorted(estimate.recording, reference.recording, side="right") - starts
     left = np.repeat(np.arange(len(reference)), lengths)
@@ -124,10 +141,12 @@ def pairs_within_recordings(reference: EventTable, estimate: EventTable) -> tupl
 def _match(
     reference: EventTable, estimate: EventTable, left: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matches events that agree in times and class; returns the indices of the matched ones on both sides.
+    """Matches events that agree in times and class; returns the indices of the matched ones on both
+    sides.
 
-    Where each event has one partner at most, there is nothing to decide. Elsewhere the matching must be the very one
-    that sed_eval finds, since what it leaves over decides the substitutions; so its function is asked.
+    Where each event has one partner at most, there is nothing to decide. Elsewhere the matching
+    must be the very one that sed_eval finds, since what it leaves over decides the substitutions;
+    so its function is asked.
     """
     same = reference.class_index[left] == estimate.class_index[right]
     left, right = left[same], right[same]
@@ -147,7 +166,8 @@ def _match(
 
 
 def maximum_matching(pairs: np.ndarray) -> np.ndarray:
-    """Picks as many of the pairs (n, 2) = (reference, estimate) as can stand side by side, by sed_eval's search."""
+    """Picks as many of the pairs (n, 2) = (reference, estimate) as can stand side by side, by
+    sed_eval's search."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of the packages that it brings along
         from sed_eval.util import bipartite_match
@@ -158,8 +178,11 @@ def maximum_matching(pairs: np.ndarray) -> np.ndarray:
     return np.array(sorted(bipartite_match(partners).items()), dtype=np.int64).reshape(-1, 2)
 
 
-def _count_substitutions(left: np.ndarray, right: np.ndarray, hit_left: np.ndarray, hit_right: np.ndarray) -> int:
-    """Pairs what was left over and agrees in times, whatever its class: first come, first served."""
+def _count_substitutions(
+    left: np.ndarray, right: np.ndarray, hit_left: np.ndarray, hit_right: np.ndarray
+) -> int:
+    """Pairs what was left over and agrees in times, whatever its class: first come, first
+    served."""
     free = ~np.isin(left, hit_left) & ~np.isin(right, hit_right)
     used_left: set[int] = set()
     used_right: set[int] = set()

@@ -1,12 +1,13 @@
 """Scores over all thresholds at once: PSDS 1 and 2, and the best event-based F-score of each class.
 
-The curves are exact: every value that a score takes is tried. Where the package sed_scores_eval is installed (extra
-`psds`; it has no wheels, so it needs a compiler), `reference_sweep_scores` asks it instead.
+The curves are exact: every value that a score takes is tried. Where the package sed_scores_eval is
+installed (extra `psds`; it has no wheels, so it needs a compiler), `reference_sweep_scores` asks it
+instead.
 
 References:
-    Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020, arXiv:1910.08440.
-    Ebbers, Haeb-Umbach, Serizel, "Threshold independent evaluation of sound event detection scores", ICASSP 2022,
-    arXiv:2201.13148.
+    Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020,
+    arXiv:1910.08440. Ebbers, Haeb-Umbach, Serizel, "Threshold independent evaluation of sound event
+    detection scores", ICASSP 2022, arXiv:2201.13148.
 """
 
 import importlib.util
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 HOUR_S = 3600.0
-DECIMALS = 6  # times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
+# times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
+DECIMALS = 6
 MISSING = (
     "It is built from source, so it needs a C++ compiler: "
     "`pip install 'dcase-keras[psds]'`. The scores themselves do not need it."
@@ -44,7 +46,8 @@ class PsdsScenario:
     Attributes:
         dtc: share of a detection that must lie on events of its class (detection tolerance).
         gtc: share of an event that accepted detections must cover.
-        cttc: share of a false detection on another class's events that makes it a cross trigger; None: not looked at.
+        cttc: share of a false detection on another class's events that makes it a cross trigger;
+            None: not looked at.
         alpha_ct: weight of cross triggers in the rate of false positives.
         alpha_st: weight of the spread between classes.
         max_rate: false positives per hour up to which the curve is integrated.
@@ -90,7 +93,8 @@ class Sweep:
     """Detections of one class in one recording at every threshold.
 
     Attributes:
-        values: (U,), the scores that occur, rising; threshold number u lets through what is at least values[u].
+        values: (U,), the scores that occur, rising; threshold number u lets through what is at
+            least values[u].
         threshold: int (R,), which threshold a detection belongs to, never falling.
         onset_s, offset_s: (R,), its times.
     """
@@ -116,7 +120,8 @@ class _Curve:
         self.changes.append(changes[moved])
 
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns all values, rising, infinity last, and the counts of the set there, (U + 1, n)."""
+        """Returns all values, rising, infinity last, and the counts of the set there, (U + 1,
+        n)."""
         values, inverse = np.unique(np.concatenate(self.values), return_inverse=True)
         changes = np.concatenate(self.changes)
         sums = np.zeros((len(values) + 1, changes.shape[1]))
@@ -137,9 +142,11 @@ def sweep_scores(
 
     Args:
         reference: true events of the set; those of one class that overlap or touch count as one.
-        scores: for each recording (T, K), probabilities per frame; minus infinity where no threshold gives an event.
+        scores: for each recording (T, K), probabilities per frame; minus infinity where no
+            threshold gives an event.
         hop_s: seconds from one frame to the next.
-        durations_s: length of the recordings in seconds, one number or (recordings,); detections end there.
+        durations_s: length of the recordings in seconds, one number or (recordings,); detections
+            end there.
         collar_s: of the event-based F, see `common.metrics.event_based`.
         offset_share: as well.
 
@@ -160,34 +167,54 @@ def sweep_scores(
         for k in np.flatnonzero(present):
             sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
             for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
-                curve[k].add(sweep.values, intersection_counts(sweep, rows, int(k), present, scenario))
+                curve[k].add(
+                    sweep.values, intersection_counts(sweep, rows, int(k), present, scenario)
+                )
             own = rows[rows[:, 0] == k, 1:]
             curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
     total_s = float(lengths_s.sum())
-    seconds = np.bincount(reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes)
+    seconds = np.bincount(
+        reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes
+    )
     results = [
-        _psds([curves[number][k].totals()[1] for k in np.flatnonzero(present)], reference, seconds, total_s, scenario)
+        _psds(
+            [curves[number][k].totals()[1] for k in np.flatnonzero(present)],
+            reference,
+            seconds,
+            total_s,
+            scenario,
+        )
         for number, scenario in enumerate((PSDS1, PSDS2))
     ]
     best, thresholds = undefined.copy(), undefined.copy()
     for k in np.flatnonzero(present):
         best[k], thresholds[k] = _best_f(*curves[2][k].totals(), int(reference.counts()[k]))
-    return SweepScores(results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds)
+    return SweepScores(
+        results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds
+    )
 
 
 def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
     if len(scores) != reference.n_recordings:
-        raise ValueError(f"Expected: scores of {reference.n_recordings} recordings. Received: {len(scores)}.")
+        raise ValueError(
+            f"Expected: scores of {reference.n_recordings} recordings. Received: {len(scores)}."
+        )
     for frames in scores:
-        if np.ndim(frames) != 2 or frames.shape[1] != reference.n_classes or not (frames < np.inf).all():
+        if (
+            np.ndim(frames) != 2
+            or frames.shape[1] != reference.n_classes
+            or not (frames < np.inf).all()
+        ):
             raise ValueError(
-                f"Expected: finite scores (T, {reference.n_classes}), or minus infinity. Received: shape "
-                f"{np.shape(frames)}, {np.count_nonzero(~np.less(frames, np.inf))} values not finite."
+                f"Expected: finite scores (T, {reference.n_classes}), or minus infinity. Received:"
+                f" shape {np.shape(frames)}, {np.count_nonzero(~np.less(frames, np.inf))} values"
+                " not finite."
             )
 
 
 def sweep_thresholds(curve: np.ndarray, hop_s: float, duration_s: float = np.inf) -> Sweep:
-    """Finds the detections of one class at every threshold, from its scores (T,), up to the recording's end."""
+    """Finds the detections of one class at every threshold, from its scores (T,), up to the
+    recording's end."""
     curve = np.asarray(curve, np.float64)
     values = np.unique(curve[curve > -np.inf])
     found = regions((curve >= values[:, None]).T)  # one "class" for each threshold
@@ -216,8 +243,8 @@ def intersection_counts(
         scenario: what counts.
 
     Returns:
-        (U, 2 + others): events found, false detections, and cross triggers with each other present class (in the
-        order of the classes; none without `scenario.cttc`).
+        (U, 2 + others): events found, false detections, and cross triggers with each other present
+        class (in the order of the classes; none without `scenario.cttc`).
     """
     lengths = sweep.offset_s - sweep.onset_s
     own = events[events[:, 0] == k]
@@ -243,8 +270,11 @@ def _at_least(seconds: np.ndarray, limit_s: np.ndarray) -> np.ndarray:
     return np.round(seconds, DECIMALS) >= np.round(limit_s, DECIMALS)
 
 
-def collar_counts(sweep: Sweep, events: np.ndarray, collar_s: float, offset_share: float) -> np.ndarray:
-    """Counts at each threshold the events found and the false detections of one class, event-based, (U, 2).
+def collar_counts(
+    sweep: Sweep, events: np.ndarray, collar_s: float, offset_share: float
+) -> np.ndarray:
+    """Counts at each threshold the events found and the false detections of one class, event-based,
+    (U, 2).
 
     Args:
         sweep: detections of the class.
@@ -256,7 +286,9 @@ def collar_counts(sweep: Sweep, events: np.ndarray, collar_s: float, offset_shar
     detections = np.bincount(sweep.threshold, minlength=n_thresholds)
     late = np.round(np.abs(sweep.onset_s[:, None] - events[:, 0]) - collar_s, DECIMALS) <= 0
     allowed = np.maximum(collar_s, offset_share * (events[:, 1] - events[:, 0]))
-    hits = late & (np.round(np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed, DECIMALS) <= 0)  # (R, G)
+    hits = late & (
+        np.round(np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed, DECIMALS) <= 0
+    )  # (R, G)
     per_event = np.zeros((n_thresholds, len(events)), np.int64)
     np.add.at(per_event, sweep.threshold, hits)
     several = np.zeros(n_thresholds, bool)
@@ -270,7 +302,8 @@ def collar_counts(sweep: Sweep, events: np.ndarray, collar_s: float, offset_shar
 
 
 def _best_f(values: np.ndarray, totals: np.ndarray, n_events: int) -> tuple[float, float]:
-    """Returns the best F of a class and a threshold that gives it, halfway between two values of the score."""
+    """Returns the best F of a class and a threshold that gives it, halfway between two values of
+    the score."""
     found, false = totals.T
     f = 2 * found / np.maximum(found + false + n_events, 1)
     best = len(f) - 1 - int(np.argmax(f[::-1]))
@@ -279,9 +312,14 @@ def _best_f(values: np.ndarray, totals: np.ndarray, n_events: int) -> tuple[floa
 
 
 def _psds(
-    totals: Sequence[np.ndarray], reference: EventTable, seconds: np.ndarray, total_s: float, scenario: PsdsScenario
+    totals: Sequence[np.ndarray],
+    reference: EventTable,
+    seconds: np.ndarray,
+    total_s: float,
+    scenario: PsdsScenario,
 ) -> tuple[float, np.ndarray]:
-    """Integrates the curves of the classes that the set has; returns PSDS and the score of each class alone."""
+    """Integrates the curves of the classes that the set has; returns PSDS and the score of each
+    class alone."""
     counts = reference.counts()
     present = np.flatnonzero(counts)
     curves = []
@@ -289,7 +327,9 @@ def _psds(
         rate = total[:, 1] / total_s
         if scenario.cttc is not None and len(present) > 1:
             others = seconds[present[present != k]]
-            rate = rate + scenario.alpha_ct * (total[:, 2:] / np.maximum(others, 1e-12)).mean(axis=1)
+            rate = rate + scenario.alpha_ct * (total[:, 2:] / np.maximum(others, 1e-12)).mean(
+                axis=1
+            )
         curves.append(_upper_curve(total[:, 0] / counts[k], rate * HOUR_S, scenario.max_rate))
     single = np.full(reference.n_classes, np.nan)
     single[present] = [_area(found, rate, scenario.max_rate) for found, rate in curves]
@@ -299,8 +339,11 @@ def _psds(
     return _area(effective, rates, scenario.max_rate), single
 
 
-def _upper_curve(found: np.ndarray, rate: np.ndarray, max_rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Keeps the points at which more is found than at any lower rate, as (share found, rates), rates rising."""
+def _upper_curve(
+    found: np.ndarray, rate: np.ndarray, max_rate: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keeps the points at which more is found than at any lower rate, as (share found, rates),
+    rates rising."""
     order = np.lexsort((found, rate))
     found, rate = np.maximum.accumulate(found[order]), rate[order]
     rising = np.r_[True, found[1:] > found[:-1]]
@@ -312,7 +355,9 @@ def _upper_curve(found: np.ndarray, rate: np.ndarray, max_rate: float) -> tuple[
 
 def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:
     index = np.searchsorted(rate, at, side="right") - 1
-    return np.where(index < 0, 0.0, found[np.maximum(index, 0)]) if len(found) else np.zeros(len(at))
+    return (
+        np.where(index < 0, 0.0, found[np.maximum(index, 0)]) if len(found) else np.zeros(len(at))
+    )
 
 
 def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
@@ -320,7 +365,8 @@ def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
 
 
 def has_reference_package() -> bool:
-    """Whether sed_scores_eval is installed; one that cannot be imported is told in the log and not asked."""
+    """Whether sed_scores_eval is installed; one that cannot be imported is told in the log and not
+    asked."""
     if importlib.util.find_spec("sed_scores_eval") is None:
         return False
     try:
@@ -378,21 +424,32 @@ def reference_sweep_scores(
     results = {
         name: float(
             psds(
-                tables, truth, lengths,
-                dtc_threshold=each.dtc, gtc_threshold=each.gtc, cttc_threshold=each.cttc,
-                alpha_ct=each.alpha_ct, alpha_st=each.alpha_st, max_efpr=each.max_rate,
+                tables,
+                truth,
+                lengths,
+                dtc_threshold=each.dtc,
+                gtc_threshold=each.gtc,
+                cttc_threshold=each.cttc,
+                alpha_ct=each.alpha_ct,
+                alpha_st=each.alpha_st,
+                max_efpr=each.max_rate,
             )[0]
         )
         for name, each in (("psds1", PSDS1), ("psds2", PSDS2))
-    }  # fmt: skip
+    }
     best = sed_scores_eval.collar_based.best_fscore(
-        tables, truth, onset_collar=COLLAR_S, offset_collar=COLLAR_S, offset_collar_rate=OFFSET_SHARE
+        tables,
+        truth,
+        onset_collar=COLLAR_S,
+        offset_collar=COLLAR_S,
+        offset_collar_rate=OFFSET_SHARE,
     )[0]
     return results | {"best_f": float(best["macro_average"])}
 
 
 def _writable(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Returns a data frame that gives away copies: sed_scores_eval 0.0.4 refuses the read-only arrays of pandas 3."""
+    """Returns a data frame that gives away copies: sed_scores_eval 0.0.4 refuses the read-only
+    arrays of pandas 3."""
     import pandas as pd
 
     class WritableFrame(pd.DataFrame):

@@ -1,4 +1,5 @@
-"""The same scores by sed_eval: what reports show, and what the fast versions are checked against."""
+"""The same scores by sed_eval: what reports show, and what the fast versions are checked
+against."""
 
 import warnings
 from collections.abc import Sequence
@@ -45,11 +46,14 @@ def segment_based_by_sed_eval(
     *,
     empty_estimate_is_zero: bool = False,
 ) -> dict[str, float]:
-    """Computes f, er, macro_f and macro_er; see `common.metrics.segment_based.segment_based_scores`."""
+    """Computes f, er, macro_f and macro_er; see
+    `common.metrics.segment_based.segment_based_scores`."""
     metric = import_sed_eval().sound_event.SegmentBasedMetrics(
         event_label_list=list(labels), time_resolution=float(segment_s)
     )
-    metric.empty_system_output_handling = _handling(empty_estimate_is_zero)["empty_system_output_handling"]
+    metric.empty_system_output_handling = _handling(empty_estimate_is_zero)[
+        "empty_system_output_handling"
+    ]
     return _evaluate(metric, reference, estimate, labels)
 
 
@@ -57,7 +61,9 @@ def _handling(empty_estimate_is_zero: bool) -> dict[str, str | None]:
     return {"empty_system_output_handling": "zero_score" if empty_estimate_is_zero else None}
 
 
-def _evaluate(metric: Any, reference: EventTable, estimate: EventTable, labels: Sequence[str]) -> dict[str, float]:
+def _evaluate(
+    metric: Any, reference: EventTable, estimate: EventTable, labels: Sequence[str]
+) -> dict[str, float]:
     for number in range(reference.n_recordings):
         metric.evaluate(*(_event_list(table, number, labels) for table in (reference, estimate)))
     with warnings.catch_warnings():
@@ -67,4 +73,7 @@ def _evaluate(metric: Any, reference: EventTable, estimate: EventTable, labels: 
 
 def _event_list(table: EventTable, number: int, labels: Sequence[str]) -> list[dict[str, Any]]:
     rows = table.of_recording(number).tolist()
-    return [{"event_label": labels[int(k)], "onset": onset, "offset": offset} for k, onset, offset in rows]
+    return [
+        {"event_label": labels[int(k)], "onset": onset, "offset": offset}
+        for k, onset, offset in rows
+    ]

@@ -1,7 +1,7 @@
 """Segment-based and frame-based F-score and error rate of sound event detection.
 
-Counts are kept apart from the numbers made of them, so that recordings can be added up: the scores of a set are those
-of its summed counts, not the mean over recordings.
+Counts are kept apart from the numbers made of them, so that recordings can be added up: the scores
+of a set are those of its summed counts, not the mean over recordings.
 """
 
 from dataclasses import dataclass, fields
@@ -34,7 +34,9 @@ class SegmentCounts:
     insertions: int = 0
 
     def __add__(self, other: "SegmentCounts") -> "SegmentCounts":
-        return SegmentCounts(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return SegmentCounts(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
 
     @property
     def f_score(self) -> float:
@@ -44,7 +46,8 @@ class SegmentCounts:
 
     @property
     def error_rate(self) -> float:
-        """ER = (S + D + I) / N, 0 is best, may exceed 1; without reference NaN, or infinity if there are insertions."""
+        """ER = (S + D + I) / N, 0 is best, may exceed 1; without reference NaN, or infinity if
+        there are insertions."""
         errors = self.substitutions + self.deletions + self.insertions
         if self.n_reference:
             return errors / self.n_reference
@@ -62,7 +65,8 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
         ValueError: the shapes differ.
 
     References:
-        Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci. 6(6), 2016.
+        Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci.
+        6(6), 2016.
     """
     if np.shape(reference) != np.shape(estimate) or np.ndim(reference) != 2:
         raise ValueError(
@@ -71,9 +75,12 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
         )
     reference, estimate = np.asarray(reference, bool), np.asarray(estimate, bool)
     ones = np.ones(reference.shape[1], np.float32)
-    n_reference, n_estimate, n_hits = (active @ ones for active in (reference, estimate, reference & estimate))  # (T,)
+    n_reference, n_estimate, n_hits = (
+        active @ ones for active in (reference, estimate, reference & estimate)
+    )  # (T,)
     misses, false_alarms, hits = (
-        int(counts.sum(dtype=np.float64)) for counts in (n_reference - n_hits, n_estimate - n_hits, n_hits)
+        int(counts.sum(dtype=np.float64))
+        for counts in (n_reference - n_hits, n_estimate - n_hits, n_hits)
     )
     substitutions = int((np.minimum(n_reference, n_estimate) - n_hits).sum(dtype=np.float64))
     return SegmentCounts(
@@ -86,13 +93,16 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
     )
 
 
-def to_segments(activity: np.ndarray, segment_frames: int, *, skip_last_frame: bool = False) -> np.ndarray:
+def to_segments(
+    activity: np.ndarray, segment_frames: int, *, skip_last_frame: bool = False
+) -> np.ndarray:
     """Says which classes are active in each segment.
 
     Args:
         activity: bool (T, K).
         segment_frames: frames in one segment, at least 1; the last segment may be shorter.
-        skip_last_frame: leave the last frame of each whole segment out, as the scorer of DCASE 2019 task 3 does.
+        skip_last_frame: leave the last frame of each whole segment out, as the scorer of DCASE 2019
+            task 3 does.
 
     Returns:
         bool (segments, K): active in at least one frame.
@@ -101,22 +111,32 @@ def to_segments(activity: np.ndarray, segment_frames: int, *, skip_last_frame: b
         ValueError: `segment_frames` is below 1, or 1 while its only frame is skipped.
     """
     if segment_frames < 1 + skip_last_frame:
-        raise ValueError(f"Expected: `segment_frames` of at least {1 + skip_last_frame}. Received: {segment_frames}.")
+        raise ValueError(
+            f"Expected: `segment_frames` of at least {1 + skip_last_frame}. Received:"
+            f" {segment_frames}."
+        )
     activity = np.asarray(activity, bool)
     n_frames, n_classes = activity.shape
     n_segments = -(-n_frames // segment_frames)
     padded = np.zeros((n_segments * segment_frames, n_classes), bool)
     padded[:n_frames] = activity
     blocks = padded.reshape(n_segments, segment_frames, n_classes)  # (segments, frames, K)
-    by_place = blocks[:, : segment_frames - skip_last_frame].transpose(1, 0, 2)  # (frames, segments, K)
+    by_place = blocks[:, : segment_frames - skip_last_frame].transpose(
+        1, 0, 2
+    )  # (frames, segments, K)
     # Frames of all segments in one row: four times faster than along an axis in the middle.
     return np.any(by_place.reshape(len(by_place), -1), axis=0).reshape(n_segments, n_classes)
 
 
 def count_segments(
-    reference: np.ndarray, estimate: np.ndarray, segment_frames: int, *, skip_last_frame: bool = False
+    reference: np.ndarray,
+    estimate: np.ndarray,
+    segment_frames: int,
+    *,
+    skip_last_frame: bool = False,
 ) -> SegmentCounts:
-    """Counts hits and errors segment by segment: F-score and error rate share one definition of a segment.
+    """Counts hits and errors segment by segment: F-score and error rate share one definition of a
+    segment.
 
     Args:
         reference: bool (T, K), true activity.
@@ -144,7 +164,8 @@ def frame_error_rate(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def frame_f_score(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Computes the micro-averaged F-score over frames of activity (T, K); see `SegmentCounts.f_score`."""
+    """Computes the micro-averaged F-score over frames of activity (T, K); see
+    `SegmentCounts.f_score`."""
     return count_frames(reference, estimate).f_score
 
 
@@ -154,7 +175,8 @@ def segment_error_rate(reference: np.ndarray, estimate: np.ndarray, segment_fram
 
 
 def segment_f_score(reference: np.ndarray, estimate: np.ndarray, segment_frames: int) -> float:
-    """Computes the micro-averaged F-score over segments of activity (T, K); see `SegmentCounts.f_score`."""
+    """Computes the micro-averaged F-score over segments of activity (T, K); see
+    `SegmentCounts.f_score`."""
     return count_segments(reference, estimate, segment_frames).f_score
 
 
@@ -188,11 +210,12 @@ def count_event_segments(
         reference: true events.
         estimate: estimated events of the same recordings.
         segment_s: length of a segment in seconds.
-        evaluated_s: seconds of each recording that are looked at, one number or (recordings,); None: up to the last
-            offset in either table.
+        evaluated_s: seconds of each recording that are looked at, one number or (recordings,);
+            None: up to the last offset in either table.
 
     Raises:
-        ValueError: the tables are of different sets, an event starts before 0, or `segment_s` is not positive.
+        ValueError: the tables are of different sets, an event starts before 0, or `segment_s` is
+            not positive.
     """
     if segment_s <= 0:
         raise ValueError(f"Expected: `segment_s` above 0. Received: {segment_s}.")
@@ -217,7 +240,9 @@ def count_event_segments(
     )
 
 
-def _event_roll(events: EventTable, segment_s: float, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def _event_roll(
+    events: EventTable, segment_s: float, starts: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
     """Says which classes are active in each segment of the set, bool (segments, K)."""
     if len(events) and events.onset_s.min() < 0:
         raise ValueError(f"Expected: onsets from 0 s on. Received: {events.onset_s.min()} s.")

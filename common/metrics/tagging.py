@@ -1,4 +1,5 @@
-"""Scores of clip-level tags: average precision, area under the ROC curve, F-score and the search for thresholds."""
+"""Scores of clip-level tags: average precision, area under the ROC curve, F-score and the search
+for thresholds."""
 
 import logging
 from dataclasses import dataclass
@@ -65,28 +66,35 @@ def tag_scores(
         mean_auc=nan_mean(area),
         class_f=class_f,
         macro_f=float(class_f.mean()),
-        micro_f=float(class_f_scores(targets.reshape(-1, 1), (scores >= thresholds).reshape(-1, 1), 1.0)[0]),
+        micro_f=float(
+            class_f_scores(targets.reshape(-1, 1), (scores >= thresholds).reshape(-1, 1), 1.0)[0]
+        ),
         n_positives=targets.sum(axis=0),
     )
 
 
 def check_tags(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns targets bool (N, K) and scores float64 (N, K); raises ValueError where they do not fit."""
+    """Returns targets bool (N, K) and scores float64 (N, K); raises ValueError where they do not
+    fit."""
     targets, scores = np.asarray(targets) > 0, np.asarray(scores, np.float64)
     if scores.ndim == 3:
         scores = scores.mean(axis=1)  # (N, T, K) -> (N, K)
     if targets.shape != scores.shape or targets.ndim != 2:
         raise ValueError(
-            f"`scores` must have the shape of `targets`, (clips, classes). Expected: {targets.shape}. "
-            f"Received: {scores.shape}."
+            "`scores` must have the shape of `targets`, (clips, classes). Expected:"
+            f" {targets.shape}. Received: {scores.shape}."
         )
     if not np.isfinite(scores).all():
-        raise ValueError(f"Expected: finite scores. Received: {np.count_nonzero(~np.isfinite(scores))} that are not.")
+        raise ValueError(
+            f"Expected: finite scores. Received: {np.count_nonzero(~np.isfinite(scores))} that are"
+            " not."
+        )
     return targets, scores
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Computes the average precision of each class, (K,); 0 (and a warning in the log) for one without positives.
+    """Computes the average precision of each class, (K,); 0 (and a warning in the log) for one
+    without positives.
 
     Args:
         targets: 0 or 1 (N, K).
@@ -105,7 +113,8 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def area_under_roc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Computes the area under the ROC curve of each class, (K,); NaN without positives or without negatives."""
+    """Computes the area under the ROC curve of each class, (K,); NaN without positives or without
+    negatives."""
     from sklearn.metrics import roc_auc_score
 
     targets, scores = check_tags(targets, scores)
@@ -145,15 +154,17 @@ def search_thresholds(
         targets: 0 or 1 (N, K), of validation clips.
         scores: (N, K) or (N, T, K), see `tag_scores`.
         grid: thresholds to try, rising.
-        without_positives: threshold of a class without positives. The published search gives it the lowest of the
-            grid, 0, so that the class is always on.
+        without_positives: threshold of a class without positives. The published search gives it the
+            lowest of the grid, 0, so that the class is always on.
 
     Returns:
         (K,), thresholds.
     """
     targets, scores = check_tags(targets, scores)
     grid = np.asarray(grid, np.float64)
-    f = np.stack([class_f_scores(targets, scores, threshold) for threshold in grid])  # (thresholds, K)
+    f = np.stack(
+        [class_f_scores(targets, scores, threshold) for threshold in grid]
+    )  # (thresholds, K)
     best = grid[np.argmax(f, axis=0)]
     empty = ~targets.any(axis=0)
     if empty.any():

@@ -1,1 +1,2 @@
-"""Sounds, rooms, ambience and scenes: arrays in, arrays out; knows no task, no class list and no file layout."""
+"""Sounds, rooms, ambience and scenes: arrays in, arrays out; knows no task, no class list and no
+file layout."""

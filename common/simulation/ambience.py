@@ -1,4 +1,5 @@
-"""The sound of an empty room: a seamless loop of diffuse noise with voices, hum, clinks or steps in it."""
+"""The sound of an empty room: a seamless loop of diffuse noise with voices, hum, clinks or steps in
+it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -9,13 +10,20 @@ from scipy import fft
 
 from common.simulation.draws import Draw
 from common.simulation.impacts import clink, footstep
-from common.simulation.receivers import Receiver, first_order_gains, rigid_sphere_response, unit_vectors
+from common.simulation.receivers import (
+    Receiver,
+    first_order_gains,
+    rigid_sphere_response,
+    unit_vectors,
+)
 from common.simulation.synthesis import add_at, fade_edges, silence, time_axis
 from common.simulation.voices import speech
 
 N_NOISE_DIRECTIONS = 24
 EXTRA_LEVEL_DB = -6.0  # of all voices, clinks, steps or hum together, against the noise
-RESPONSE_BINS = 257  # frequencies at which the sphere is computed; between them the response is interpolated
+RESPONSE_BINS = (
+    257  # frequencies at which the sphere is computed; between them the response is interpolated
+)
 LONGEST_LOOP = 2**20
 
 Extra = Literal["babble", "hum", "clinks", "steps"]
@@ -36,11 +44,14 @@ class Ambience:
 
 
 def loop_length(n_samples: int) -> int:
-    """Chooses the length of a loop for recordings of `n_samples`: a power of two, 21.8 s at 48 kHz at the most."""
+    """Chooses the length of a loop for recordings of `n_samples`: a power of two, 21.8 s at 48 kHz
+    at the most."""
     return min(1 << max(n_samples - 1, 1).bit_length(), LONGEST_LOOP)
 
 
-def render_loop(ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int, n_samples: int) -> np.ndarray:
+def render_loop(
+    ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int, n_samples: int
+) -> np.ndarray:
     """Renders ambience that can be repeated without a seam.
 
     Args:
@@ -64,19 +75,28 @@ def render_loop(ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int
         power = sum(float(np.mean(np.square(signal, dtype=np.float64))) for signal, _ in placed)
         gain = np.float32(np.sqrt(noise_power / max(power, 1e-12)) * 10 ** (EXTRA_LEVEL_DB / 20))
         sources = (fft.rfft(signal.astype(np.float32) * gain) for signal, _ in placed)
-        _add_sources(spectra, sources, np.stack([direction for _, direction in placed]), receiver, rate_hz)
+        _add_sources(
+            spectra, sources, np.stack([direction for _, direction in placed]), receiver, rate_hz
+        )
     spectra /= np.sqrt(_mean_power(spectra[0], n_samples))
     # Channel by channel: the rounding of one must not depend on which others are there.
     return np.stack([fft.irfft(spectrum, n_samples) for spectrum in spectra])
 
 
 def _add_sources(
-    spectra: np.ndarray, sources: Iterable[np.ndarray], directions: np.ndarray, receiver: Receiver, rate_hz: int
+    spectra: np.ndarray,
+    sources: Iterable[np.ndarray],
+    directions: np.ndarray,
+    receiver: Receiver,
+    rate_hz: int,
 ) -> None:
-    """Adds plane waves with spectra `sources` (bins,) from `directions` (n, 3) to all channels, in place."""
+    """Adds plane waves with spectra `sources` (bins,) from `directions` (n, 3) to all channels, in
+    place."""
     grid_hz = np.linspace(0, rate_hz / 2, RESPONSE_BINS)
     fine_hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
-    gains = first_order_gains(directions, receiver.norm)[: 1 + receiver.n_dipoles].T  # (n, 1 + dipoles)
+    gains = first_order_gains(directions, receiver.norm)[
+        : 1 + receiver.n_dipoles
+    ].T  # (n, 1 + dipoles)
     microphones = receiver.array.directions[: receiver.n_microphones]
     cosines = (directions @ microphones.T).ravel()
     responses = rigid_sphere_response(grid_hz, cosines, receiver.array.radius_m)
@@ -84,7 +104,9 @@ def _add_sources(
     for source, source_gains, source_responses in zip(sources, gains, responses, strict=True):
         for spectrum, gain in zip(spectra, source_gains, strict=False):
             spectrum += np.complex64(gain) * source
-        for spectrum, response in zip(spectra[1 + receiver.n_dipoles :], source_responses, strict=True):
+        for spectrum, response in zip(
+            spectra[1 + receiver.n_dipoles :], source_responses, strict=True
+        ):
             spectrum += source * np.interp(fine_hz, grid_hz, response).astype(np.complex64)
 
 
@@ -95,7 +117,8 @@ def _mean_power(spectrum: np.ndarray, n_samples: int) -> float:
 
 
 def _noise_shape(n_bins: int, rate_hz: int, slope: float) -> np.ndarray:
-    """Computes the magnitude of noise with power 1 / f^slope above 30 Hz and nothing at 0 Hz, float32 (n_bins,)."""
+    """Computes the magnitude of noise with power 1 / f^slope above 30 Hz and nothing at 0 Hz,
+    float32 (n_bins,)."""
     shape = np.maximum(np.linspace(0, rate_hz / 2, n_bins), 30.0) ** (-slope / 2)
     shape[[0, -1]] = 0.0
     return shape.astype(np.float32)
@@ -115,7 +138,8 @@ def _direction(draw: Draw, lowest_deg: float = -20.0, highest_deg: float = 20.0)
 def _scatter(
     draw: Draw, sounds: list[np.ndarray], rate_hz: int, n_samples: int, gap_s: tuple[float, float]
 ) -> np.ndarray:
-    """Lines up sounds in random order with gaps between them, until the loop is full; the last one is cut softly."""
+    """Lines up sounds in random order with gaps between them, until the loop is full; the last one
+    is cut softly."""
     x = np.zeros(n_samples, np.float32)
     time_s = draw.uniform(0.0, gap_s[1])
     while time_s < n_samples / rate_hz:
@@ -129,7 +153,8 @@ def _babble(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
     """Lets 6 to 10 people talk around the receiver."""
     phrases = [speech(draw, rate_hz, draw.uniform(1.0, 3.0)) for _ in range(16)]
     return [
-        (_scatter(draw, phrases, rate_hz, n_samples, (0.2, 1.0)), _direction(draw)) for _ in range(draw.count(6, 10))
+        (_scatter(draw, phrases, rate_hz, n_samples, (0.2, 1.0)), _direction(draw))
+        for _ in range(draw.count(6, 10))
     ]
 
 
@@ -140,7 +165,9 @@ def _hum(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
     for _ in range(3):
         x = silence(n_samples / rate_hz, rate_hz)
         for harmonic in range(1, 13):
-            whole_periods = round(50 * harmonic * n_samples / rate_hz)  # so that the loop has no seam
+            whole_periods = round(
+                50 * harmonic * n_samples / rate_hz
+            )  # so that the loop has no seam
             phase = 2 * np.pi * (whole_periods * rate_hz / n_samples * t + draw.rng.uniform())
             x += np.float32(draw.uniform(0.3, 1.0) / harmonic) * np.sin(phase).astype(np.float32)
         placed.append((x, _direction(draw, 20.0, 70.0)))
@@ -150,7 +177,9 @@ def _hum(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
 def _clinks(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
     """Puts down cups and plates at a few tables."""
     sounds = [clink(draw, rate_hz) for _ in range(12)]
-    return [(_scatter(draw, sounds, rate_hz, n_samples, (0.2, 3.0)), _direction(draw)) for _ in range(5)]
+    return [
+        (_scatter(draw, sounds, rate_hz, n_samples, (0.2, 3.0)), _direction(draw)) for _ in range(5)
+    ]
 
 
 def _steps(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:

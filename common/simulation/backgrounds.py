@@ -1,4 +1,5 @@
-"""Mono recordings around the events: what is heard without them, and how room and microphone colour all of it."""
+"""Mono recordings around the events: what is heard without them, and how room and microphone colour
+all of it."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -23,17 +24,22 @@ def noise_floor(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
     """Makes steady noise of a random colour, unit RMS, float32 (n,)."""
     n_fft = fft.next_fast_len(n, real=True)
     frequencies_hz = fft.rfftfreq(n_fft, 1 / rate_hz).astype(np.float32)
-    shape = np.maximum(frequencies_hz, np.float32(LOWEST_HZ)) ** np.float32(-draw.uniform(*NOISE_SLOPES) / 2)
+    shape = np.maximum(frequencies_hz, np.float32(LOWEST_HZ)) ** np.float32(
+        -draw.uniform(*NOISE_SLOPES) / 2
+    )
     return _to_unit_rms(fft.irfft(fft.rfft(draw.noise(n_fft)) * shape, n_fft)[:n])
 
 
 def mains_hum(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
-    """Makes the hum of lamps and transformers at 50 or 60 Hz and its harmonics, unit RMS, float32 (n,)."""
+    """Makes the hum of lamps and transformers at 50 or 60 Hz and its harmonics, unit RMS, float32
+    (n,)."""
     cycles = (draw.choice((50.0, 60.0)) * time_axis(n, rate_hz) + draw.rng.uniform()) % 1.0
     turn = np.exp(np.complex64(2j * np.pi) * cycles.astype(np.float32))
     total = np.zeros(n, np.complex64)
     for harmonic in range(N_HUM_HARMONICS, 0, -1):
-        total += np.complex64(draw.uniform(0.3, 1.0) / harmonic * np.exp(2j * np.pi * draw.rng.uniform()))
+        total += np.complex64(
+            draw.uniform(0.3, 1.0) / harmonic * np.exp(2j * np.pi * draw.rng.uniform())
+        )
         total *= turn
     return _to_unit_rms(total.real)
 
@@ -43,14 +49,18 @@ def background_loop(kind: LoopKind, draw: Draw, rate_hz: int, n: int) -> np.ndar
     return _to_unit_rms(np.sum([sound for sound, _ in EXTRAS[kind](draw, rate_hz, n)], axis=0))
 
 
-def mono_background(draw: Draw, n: int, rate_hz: int, loops: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Makes the background of a recording: noise, with hum in every second one, with a loop in some.
+def mono_background(
+    draw: Draw, n: int, rate_hz: int, loops: Sequence[np.ndarray] = ()
+) -> np.ndarray:
+    """Makes the background of a recording: noise, with hum in every second one, with a loop in
+    some.
 
     Args:
         draw: source of everything random.
         n: length in samples.
         rate_hz: sample rate.
-        loops: unit RMS, (loop samples,) each; one is chosen and lies 3 to 15 dB below the noise. Empty: never any.
+        loops: unit RMS, (loop samples,) each; one is chosen and lies 3 to 15 dB below the noise.
+            Empty: never any.
 
     Returns:
         float32 (n,), unit RMS.
@@ -71,8 +81,11 @@ def repeat_from(loop: np.ndarray, start: int, n: int) -> np.ndarray:
     return np.resize(np.roll(loop, -start), n)
 
 
-def room_response(draw: Draw, rate_hz: int, decay_s: tuple[float, float], direct_db: tuple[float, float]) -> np.ndarray:
-    """Draws the mono impulse response of a room: the direct sound, then an exponentially decaying tail.
+def room_response(
+    draw: Draw, rate_hz: int, decay_s: tuple[float, float], direct_db: tuple[float, float]
+) -> np.ndarray:
+    """Draws the mono impulse response of a room: the direct sound, then an exponentially decaying
+    tail.
 
     Args:
         draw: source of everything random.
@@ -85,7 +98,9 @@ def room_response(draw: Draw, rate_hz: int, decay_s: tuple[float, float], direct
     """
     reverberation_s = draw.uniform(*decay_s)
     n = round(0.8 * reverberation_s * rate_hz)  # down to -48 dB
-    tail = draw.noise(n) * np.exp(np.float32(-np.log(1000) / reverberation_s) * time_axis(n, rate_hz))
+    tail = draw.noise(n) * np.exp(
+        np.float32(-np.log(1000) / reverberation_s) * time_axis(n, rate_hz)
+    )
     # Walls and air take high frequencies first.
     tail = signal.lfilter([0.5], [1.0, -0.5], tail)
     tail[: round(draw.uniform(0.001, 0.008) * rate_hz)] = 0.0
@@ -96,13 +111,17 @@ def room_response(draw: Draw, rate_hz: int, decay_s: tuple[float, float], direct
 
 
 def reverberate(x: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolves a recording with a room; what rings on after its end is cut, float32 as long as `x`."""
+    """Convolves a recording with a room; what rings on after its end is cut, float32 as long as
+    `x`."""
     n_fft = fft.next_fast_len(len(x) + len(response) - 1, real=True)
-    return fft.irfft(fft.rfft(x, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(x)].astype(np.float32)
+    return fft.irfft(fft.rfft(x, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(x)].astype(
+        np.float32
+    )
 
 
 def tilt(x: np.ndarray, tilt_db: float) -> np.ndarray:
-    """Lifts (positive) or lowers high frequencies against low ones with a one-pole shelf of `tilt_db` in total."""
+    """Lifts (positive) or lowers high frequencies against low ones with a one-pole shelf of
+    `tilt_db` in total."""
     ratio = 10 ** (abs(tilt_db) / 20)
     zero = (ratio - 1) / (ratio + 1)
     b, a = ([1.0, -zero], [1.0]) if tilt_db > 0 else ([1.0 - zero], [1.0, -zero])
@@ -110,4 +129,6 @@ def tilt(x: np.ndarray, tilt_db: float) -> np.ndarray:
 
 
 def _to_unit_rms(x: np.ndarray) -> np.ndarray:
-    return (x / max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)).astype(np.float32)
+    return (x / max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)).astype(
+        np.float32
+    )

@@ -1,4 +1,5 @@
-"""The folder of a simulated dataset: it says that it is simulated, and never mixes the work of different settings."""
+"""The folder of a simulated dataset: it says that it is simulated, and never mixes the work of
+different settings."""
 
 import hashlib
 import json
@@ -42,7 +43,8 @@ class SimulationReport:
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of recordings per second of work; each counts once, however many formats are written."""
+        """Seconds of recordings per second of work; each counts once, however many formats are
+        written."""
         return self.audio_s / self.elapsed_s
 
 
@@ -57,15 +59,23 @@ def text_digest(texts: Sequence[str]) -> str | None:
 
 
 def source_digest(source_dir: Path | None, pattern: str = "*/*") -> str | None:
-    """Identifies own recordings, by default in one folder per class, by names and sizes; None without any."""
+    """Identifies own recordings, by default in one folder per class, by names and sizes; None
+    without any."""
     sources = sorted(source_dir.glob(pattern)) if source_dir is not None else []
-    return text_digest([f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources])
+    return text_digest(
+        [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources]
+    )
 
 
 def prepare_root(
-    root: Path, settings: dict[str, Any], folders: Sequence[Path], dataset: str, overwrite: bool = False
+    root: Path,
+    settings: dict[str, Any],
+    folders: Sequence[Path],
+    dataset: str,
+    overwrite: bool = False,
 ) -> None:
-    """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
+    """Makes the dataset folder, or checks that what it holds belongs together with what is to be
+    written.
 
     Args:
         root: dataset folder.
@@ -86,7 +96,9 @@ def prepare_root(
     write_text(root / "README.md", _README.format(dataset=dataset, settings_file=SETTINGS_FILE))
 
 
-def check_root(root: Path, settings: dict[str, Any], folders: Sequence[Path], overwrite: bool = False) -> list[Path]:
+def check_root(
+    root: Path, settings: dict[str, Any], folders: Sequence[Path], overwrite: bool = False
+) -> list[Path]:
     """Checks what `prepare_root` checks, and writes nothing.
 
     Returns:
@@ -96,24 +108,33 @@ def check_root(root: Path, settings: dict[str, Any], folders: Sequence[Path], ov
         DataError: see `prepare_root`.
     """
     stored = read_settings(root / SETTINGS_FILE)
-    files = [path for folder in folders for path in folder.glob("*") if path.is_file() and path.name[0] != "."]
+    files = [
+        path
+        for folder in folders
+        for path in folder.glob("*")
+        if path.is_file() and path.name[0] != "."
+    ]
     if stored is None and files:
         raise DataError(
-            f"{root} holds recordings that were not simulated, such as {files[0]}; nothing is written among them. "
-            "Give another folder with --set dataset_dir=..."
+            f"{root} holds recordings that were not simulated, such as {files[0]}; nothing is"
+            " written among them. Give another folder with --set dataset_dir=..."
         )
     different = [key for key in settings if stored is not None and stored.get(key) != settings[key]]
     if different and not overwrite:
-        listed = "; ".join(f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different)
+        listed = "; ".join(
+            f"{key}: {(stored or {}).get(key)} there, {settings[key]} wanted" for key in different
+        )
         raise DataError(
-            f"{root} was simulated with other settings ({listed}). Give another folder with --set dataset_dir=..., use "
-            "the same settings, or replace the recordings there with --overwrite."
+            f"{root} was simulated with other settings ({listed}). Give another folder with --set"
+            " dataset_dir=..., use the same settings, or replace the recordings there with"
+            " --overwrite."
         )
     return files if different else []
 
 
 def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> None:
-    """Refuses a simulated dataset of other settings than a task's; one of given annotations has its own scenes.
+    """Refuses a simulated dataset of other settings than a task's; one of given annotations has its
+    own scenes.
 
     Args:
         root: dataset folder; one that was not simulated is not looked at.
@@ -129,12 +150,14 @@ def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> N
     free = _DECIDED_BY_ANNOTATIONS if is_annotated(root) else ()
     different = [key for key in settings if key not in free and stored.get(key) != settings[key]]
     if different:
-        listed = "; ".join(f"{key}: {stored.get(key)} there, {settings[key]} wanted" for key in different)
+        listed = "; ".join(
+            f"{key}: {stored.get(key)} there, {settings[key]} wanted" for key in different
+        )
         raise DataError(
-            f"{root} was simulated with other settings than this task's ({listed}). Repeat those of then with --set, "
-            "as in simulation.preset=..., or give folders of their own to the recordings of these with --set "
-            "dataset_dir=... and --set feature_dir=..., or --set simulate_missing_dataset=false to use the recordings "
-            "that are there."
+            f"{root} was simulated with other settings than this task's ({listed}). Repeat those of"
+            " then with --set, as in simulation.preset=..., or give folders of their own to the"
+            " recordings of these with --set dataset_dir=... and --set feature_dir=..., or --set"
+            " simulate_missing_dataset=false to use the recordings that are there."
         )
 
 
@@ -145,7 +168,8 @@ def is_annotated(root: Path) -> bool:
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Lends a hidden folder in the dataset for what many recordings share; removes what killed runs left beside it.
+    """Lends a hidden folder in the dataset for what many recordings share; removes what killed runs
+    left beside it.
 
     Raises:
         DataError: it cannot be made.
@@ -180,13 +204,18 @@ def check_finished(root: Path) -> None:
     path = root / SETTINGS_FILE
     if path.is_file() and not _read(path).get("finished", True):
         raise DataError(
-            f"The simulation of {root} was not finished: recordings are missing. Run the same `simulate.py` command "
-            "again; what is there is not rendered twice."
+            f"The simulation of {root} was not finished: recordings are missing. Run the same"
+            " `simulate.py` command again; what is there is not rendered twice."
         )
 
 
 def _write_settings(root: Path, settings: dict[str, Any], finished: bool) -> None:
-    content = {"simulated": True, "generator": "dcase-keras simulate.py", "settings": settings, "finished": finished}
+    content = {
+        "simulated": True,
+        "generator": "dcase-keras simulate.py",
+        "settings": settings,
+        "finished": finished,
+    }
     write_json(root / SETTINGS_FILE, content)
 
 
@@ -206,6 +235,7 @@ def _read(path: Path) -> dict[str, Any]:
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that wrote the recordings "
-            "beside it. Remove the folder, or give another one with --set dataset_dir=..."
+            f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that"
+            " wrote the recordings beside it. Remove the folder, or give another one with --set"
+            " dataset_dir=..."
         ) from None

@@ -11,7 +11,8 @@ Option = TypeVar("Option")
 
 
 def random_stream(seed: int, *labels: object) -> np.random.Generator:
-    """Gives the generator that belongs to a list of labels, the same in every process and in every order of calls.
+    """Gives the generator that belongs to a list of labels, the same in every process and in every
+    order of calls.
 
     Args:
         seed: root seed of the dataset.
@@ -30,7 +31,8 @@ class Draw:
 
     Attributes:
         rng: source of the numbers.
-        variation: 1 draws from whole ranges, 0 always takes their centres; both ends move in proportion.
+        variation: 1 draws from whole ranges, 0 always takes their centres; both ends move in
+            proportion.
     """
 
     rng: np.random.Generator

@@ -17,7 +17,8 @@ BELL_RATIOS = np.array([1.0, 1.27, 2.1, 2.9])
 
 
 def ring_phone(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Rings a telephone: a struck bell, a trill of two tones or a melody, with pauses between the rings."""
+    """Rings a telephone: a struck bell, a trill of two tones or a melody, with pauses between the
+    rings."""
     ringing, on_range_s, off_range_s = draw.choice(
         (
             (_struck_bell, (0.8, 1.5), (0.2, 0.4)),
@@ -65,7 +66,9 @@ def _melody(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def turn_page(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     """Turns a page: two or three swells of rustling with crackles."""
     n = len(silence(duration_s, rate_hz))
-    rustle = band_pass(draw.noise(n), rate_hz, draw.log_uniform(700, 1800), draw.log_uniform(6000, 12000))
+    rustle = band_pass(
+        draw.noise(n), rate_hz, draw.log_uniform(700, 1800), draw.log_uniform(6000, 12000)
+    )
     crackle = np.zeros(n, np.float32)
     n_crackles = draw.rng.poisson(draw.uniform(40, 180) * duration_s)
     crackle[draw.rng.integers(0, n, n_crackles)] = draw.rng.exponential(1.0, n_crackles)
@@ -75,7 +78,8 @@ def turn_page(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def _swells(draw: Draw, n: int) -> np.ndarray:
-    """Sums Gaussian swells over a low floor, spread evenly enough that the page never falls silent, (n,)."""
+    """Sums Gaussian swells over a low floor, spread evenly enough that the page never falls silent,
+    (n,)."""
     part = np.linspace(0, 1, n, dtype=np.float32)
     n_swells = draw.count(2, 3)
     envelope = np.full(n, 0.05, np.float32)

@@ -64,7 +64,8 @@ def find_own_recordings(folder: Path, classes: Sequence[str]) -> OwnRecordings:
 
 
 def find_backgrounds(folder: Path) -> OwnRecordings:
-    """Finds backgrounds in any folders below `folder`, under `BACKGROUND`; folders tell no groups."""
+    """Finds backgrounds in any folders below `folder`, under `BACKGROUND`; folders tell no
+    groups."""
     paths = tuple(sorted(path for path in folder.rglob("*") if is_sound(path) and path.is_file()))
     return _with_groups(folder, {BACKGROUND: paths}, {})
 
@@ -89,7 +90,8 @@ def _digest(folder: Path, found: OwnRecordings, pattern: str) -> str | None:
 
 
 def _in_source_folders(folder: Path) -> dict[Path, str]:
-    """The recordings in folders of a class folder, each with the name of the folder; none hidden."""
+    """The recordings in folders of a class folder, each with the name of the folder; none
+    hidden."""
     if not folder.is_dir():
         return {}
     found: dict[Path, str] = {}
@@ -150,9 +152,10 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
     unlisted = [path for path in paths if path not in listed]
     if absent and unlisted and rows:
         raise DataError(
-            f"{table}, line {absent[0].line}: there is no file {absent[0].file!r}, while {len(unlisted)} file(s) such "
-            f"as {unlisted[0]} are not listed. Expected: paths below {table.parent}, with / between folders. "
-            f"Received: {len(absent)} row(s) without a file. Correct the column file, or remove the rows."
+            f"{table}, line {absent[0].line}: there is no file {absent[0].file!r}, while"
+            f" {len(unlisted)} file(s) such as {unlisted[0]} are not listed. Expected: paths below"
+            f" {table.parent}, with / between folders. Received: {len(absent)} row(s) without a"
+            " file. Correct the column file, or remove the rows."
         )
     if absent:
         note += (
@@ -164,7 +167,8 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
 def _match(
     rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]
 ) -> tuple[dict[Path, str], list[_Row]]:
-    """Finds the recording of each row: by its path from the table, or the one whose path ends alike.
+    """Finds the recording of each row: by its path from the table, or the one whose path ends
+    alike.
 
     Returns:
         The group of each recording that is listed, and the rows whose file is nowhere.
@@ -192,8 +196,9 @@ def _match(
         earlier = found.setdefault(path, row)
         if earlier.group != row.group:
             raise DataError(
-                f"{table}, line {row.line}: {row.file} is in group {row.group!r}, and in line {earlier.line} in group "
-                f"{earlier.group!r}. Expected: one group a file. Remove one of the rows."
+                f"{table}, line {row.line}: {row.file} is in group {row.group!r}, and in line"
+                f" {earlier.line} in group {earlier.group!r}. Expected: one group a file. Remove"
+                " one of the rows."
             )
     return {paths[path]: row.group for path, row in found.items()}, absent
 
@@ -224,7 +229,8 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> _Row:
     file, group = row["file"], row["group"]
     if not file or not group:
         raise DataError(
-            f"{path}, line {line}: the column {'group' if file else 'file'} is empty. Expected: the path "
-            "of a file, and a name for its source. Correct the row; a file that stands alone gets a group of its own."
+            f"{path}, line {line}: the column {'group' if file else 'file'} is empty. Expected: the"
+            " path of a file, and a name for its source. Correct the row; a file that stands alone"
+            " gets a group of its own."
         )
     return _Row(line, file.replace("\\", "/"), group)

@@ -17,7 +17,12 @@ def unit_vectors(azimuth_deg: np.ndarray | float, elevation_deg: np.ndarray | fl
     """Turns directions into unit vectors (x to the front, y to the left, z up), (..., 3)."""
     azimuth, elevation = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
     return np.stack(
-        [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation) + 0 * azimuth], -1
+        [
+            np.cos(azimuth) * np.cos(elevation),
+            np.sin(azimuth) * np.cos(elevation),
+            np.sin(elevation) + 0 * azimuth,
+        ],
+        -1,
     )
 
 
@@ -32,11 +37,16 @@ def first_order_gains(directions: np.ndarray, norm: AmbisonicNorm) -> np.ndarray
         float64 (4, n) in the order W, Y, Z, X (ACN); W is 1.
     """
     dipole = np.sqrt(3.0) if norm == "n3d" else 1.0
-    return np.stack([np.ones(len(directions)), *(dipole * directions[:, axis] for axis in (1, 2, 0))])
+    return np.stack(
+        [np.ones(len(directions)), *(dipole * directions[:, axis] for axis in (1, 2, 0))]
+    )
 
 
-def rigid_sphere_response(frequencies_hz: np.ndarray, cos_angle: np.ndarray, radius_m: float) -> np.ndarray:
-    """Computes the pressure on a rigid sphere against that of the plane wave at its centre without the sphere.
+def rigid_sphere_response(
+    frequencies_hz: np.ndarray, cos_angle: np.ndarray, radius_m: float
+) -> np.ndarray:
+    """Computes the pressure on a rigid sphere against that of the plane wave at its centre without
+    the sphere.
 
     Args:
         frequencies_hz: (F,), not negative.
@@ -52,7 +62,9 @@ def rigid_sphere_response(frequencies_hz: np.ndarray, cos_angle: np.ndarray, rad
     frequencies_hz = np.asarray(frequencies_hz, float)
     x = 2 * np.pi * np.maximum(frequencies_hz, 1e-9) * radius_m / SOUND_SPEED_M_S
     response = np.zeros((len(cos_angle), len(x)), complex)
-    with np.errstate(all="ignore"):  # high orders overflow at low frequencies, where they do not count
+    with np.errstate(
+        all="ignore"
+    ):  # high orders overflow at low frequencies, where they do not count
         for order in range(HIGHEST_SPHERICAL_ORDER + 1):
             derivative = spherical_jn(order, x, True) - 1j * spherical_yn(order, x, True)
             radial = 1j ** (order - 1) * (2 * order + 1) / derivative / x**2
@@ -85,7 +97,8 @@ class SphericalArray:
 class Receiver:
     """The formats in which a scene is rendered.
 
-    Channel 0 is always W, since levels are set by it, so that a format sounds the same alone and beside another.
+    Channel 0 is always W, since levels are set by it, so that a format sounds the same alone and
+    beside another.
 
     Attributes:
         formats: any of foa and mic.
@@ -125,5 +138,7 @@ def check_formats(formats: Sequence[str]) -> tuple[AudioFormat, ...]:
     """
     known: tuple[AudioFormat, ...] = ("foa", "mic")
     if not formats or set(formats) - set(known):
-        raise ValueError(f"Expected: one or both of the formats foa, mic. Received: {list(formats)}.")
+        raise ValueError(
+            f"Expected: one or both of the formats foa, mic. Received: {list(formats)}."
+        )
     return tuple(name for name in known if name in formats)

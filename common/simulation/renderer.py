@@ -1,7 +1,9 @@
-"""Impulse responses of rooms for all channels of a receiver, by adding up short filters from a table.
+"""Impulse responses of rooms for all channels of a receiver, by adding up short filters from a
+table.
 
-The table holds scattering by the sphere, the fraction of a sample in the delay and the colour of the walls in one
-filter per number of wall hits, angle of incidence and phase. So colour and sphere cost nothing at run time.
+The table holds scattering by the sphere, the fraction of a sample in the delay and the colour of
+the walls in one filter per number of wall hits, angle of incidence and phase. So colour and sphere
+cost nothing at run time.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ FILTER_DELAY = 24  # samples by which every filter of the table comes late
 ANGLE_STEP_DEG = 1.0
 FFT_LENGTH = 512
 EDGE_TAPS = 8
-PASSBAND_PART = 5 / 6  # of the Nyquist frequency (20 kHz at 48 kHz); falls to 0 at the Nyquist frequency
+PASSBAND_PART = (
+    5 / 6
+)  # of the Nyquist frequency (20 kHz at 48 kHz); falls to 0 at the Nyquist frequency
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class FilterTable:
         rate_hz: sample rate.
         order_bins: numbers of wall hits, (B,).
         plain: filters without a sphere, for W and the dipoles, float32 (B, phases, taps).
-        sphere: filters for the microphones by angle of incidence, float32 (B, angles, phases, taps); None without.
+        sphere: filters for the microphones by angle of incidence, float32 (B, angles, phases,
+            taps); None without.
     """
 
     receiver: Receiver
@@ -47,7 +52,8 @@ def build_filter_table(room: Room | None, receiver: Receiver, rate_hz: int) -> F
     """Computes the filters.
 
     Args:
-        room: gives the colour that each wall hit adds; None: walls without colour, a table of a twelfth of the size.
+        room: gives the colour that each wall hit adds; None: walls without colour, a table of a
+            twelfth of the size.
         receiver: the sphere, where the mic format is wanted.
         rate_hz: sample rate.
 
@@ -60,14 +66,17 @@ def build_filter_table(room: Room | None, receiver: Receiver, rate_hz: int) -> F
     sphere = None
     if receiver.n_microphones:
         angles_deg = np.arange(0, 180 + ANGLE_STEP_DEG / 2, ANGLE_STEP_DEG)
-        response = rigid_sphere_response(frequencies_hz, np.cos(np.deg2rad(angles_deg)), receiver.array.radius_m)
+        response = rigid_sphere_response(
+            frequencies_hz, np.cos(np.deg2rad(angles_deg)), receiver.array.radius_m
+        )
         sphere = np.stack([_filters(response[:, None, :] * colour, rate_hz) for colour in colours])
     bins = np.array(ORDER_BINS if room else ORDER_BINS[:1], float)
     return FilterTable(receiver, rate_hz, bins, plain, sphere)
 
 
 def wall_colours(room: Room | None, frequencies_hz: np.ndarray) -> np.ndarray:
-    """Computes what wall hits do at each frequency against what they do at low ones, (B, F); (1, F) without a room."""
+    """Computes what wall hits do at each frequency against what they do at low ones, (B, F); (1, F)
+    without a room."""
     if room is None:
         return np.ones((1, len(frequencies_hz)))
     relative = room.reflection_factor(frequencies_hz) / room.low_reflection_factor
@@ -97,7 +106,8 @@ def render_impulse_responses(reflections: Reflections, table: FilterTable) -> np
         table: filters of the room in which they were made.
 
     Returns:
-        float32 (channels, samples), long enough for the last reflection. `FILTER_DELAY` samples late.
+        float32 (channels, samples), long enough for the last reflection. `FILTER_DELAY` samples
+        late.
     """
     receiver = table.receiver
     delays = reflections.delays_s * table.rate_hz  # (n,) samples

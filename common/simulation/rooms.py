@@ -47,14 +47,18 @@ class Room:
         return 4 * self.volume_m3 / self.surface_m2
 
     def reverberation_at(self, frequencies_hz: np.ndarray) -> np.ndarray:
-        """Gives the reverberation time in seconds at each frequency; decay rates, not times, are interpolated."""
+        """Gives the reverberation time in seconds at each frequency; decay rates, not times, are
+        interpolated."""
         low_s, high_s = self.reverberation_s
         low_weight = 1 / (1 + (np.asarray(frequencies_hz) / self.crossover_hz) ** 2)
         return 1 / (low_weight / low_s + (1 - low_weight) / high_s)
 
     def reflection_factor(self, frequencies_hz: np.ndarray) -> np.ndarray:
-        """Gives the pressure reflection factor of the walls at each frequency, by Eyring's formula."""
-        absorbed = EYRING * self.volume_m3 / (self.surface_m2 * self.reverberation_at(frequencies_hz))
+        """Gives the pressure reflection factor of the walls at each frequency, by Eyring's
+        formula."""
+        absorbed = (
+            EYRING * self.volume_m3 / (self.surface_m2 * self.reverberation_at(frequencies_hz))
+        )
         return np.sqrt(np.exp(-absorbed))
 
     @property
@@ -101,7 +105,12 @@ def direct_sound(offset_m: np.ndarray) -> Reflections:
         offset_m: position of the source against the receiver, (3,).
     """
     distance_m = float(np.linalg.norm(offset_m))
-    return Reflections((offset_m / distance_m)[None], np.array([distance_m]), np.array([1 / distance_m]), np.zeros(1))
+    return Reflections(
+        (offset_m / distance_m)[None],
+        np.array([distance_m]),
+        np.array([1 / distance_m]),
+        np.zeros(1),
+    )
 
 
 def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S) -> Reflections:
@@ -116,31 +125,47 @@ def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S)
         The direct sound and the reflections, amplitude beta^order / distance.
 
     References:
-        Allen and Berkley, J. Acoust. Soc. Am. 65(4), 1979; positions from pyroomacoustics (Scheibler et al., 2018).
+        Allen and Berkley, J. Acoust. Soc. Am. 65(4), 1979; positions from pyroomacoustics
+        (Scheibler et al., 2018).
     """
     import pyroomacoustics
 
     receiver_m = np.array(room.receiver_m)
     reach_m = duration_s * SOUND_SPEED_M_S
-    # An image of order n is at least (n - 2) times the shortest side away, so none within reach is missed.
+    # An image of order n is at least (n - 2) times the shortest side away, so none within reach is
+    # missed.
     highest_order = int(np.ceil(reach_m / min(room.size_m))) + 2
     walls = pyroomacoustics.Material(1 - room.low_reflection_factor**2)
-    shoebox = pyroomacoustics.ShoeBox(room.size_m, fs=48000, materials=walls, max_order=highest_order)
+    shoebox = pyroomacoustics.ShoeBox(
+        room.size_m, fs=48000, materials=walls, max_order=highest_order
+    )
     shoebox.add_source(receiver_m + offset_m).add_microphone(receiver_m)
     shoebox.image_source_model()
     source = shoebox.sources[0]
     offsets_m = source.images.T.astype(np.float64) - receiver_m  # (n, 3)
     distances_m = np.linalg.norm(offsets_m, axis=1)
     near = np.flatnonzero(distances_m < reach_m)
-    near = near[np.lexsort((offsets_m[near, 0], offsets_m[near, 1], offsets_m[near, 2], distances_m[near]))]
-    offsets_m, distances_m, orders = offsets_m[near], distances_m[near], source.orders[near].astype(np.float64)
+    near = near[
+        np.lexsort((offsets_m[near, 0], offsets_m[near, 1], offsets_m[near, 2], distances_m[near]))
+    ]
+    offsets_m, distances_m, orders = (
+        offsets_m[near],
+        distances_m[near],
+        source.orders[near].astype(np.float64),
+    )
     return Reflections(
-        offsets_m / distances_m[:, None], distances_m, room.low_reflection_factor**orders / distances_m, orders
+        offsets_m / distances_m[:, None],
+        distances_m,
+        room.low_reflection_factor**orders / distances_m,
+        orders,
     )
 
 
-def diffuse_tail(room: Room, early: Reflections, rng: np.random.Generator, start_s: float = EARLY_S) -> Reflections:
-    """Draws the late reverberation: pulses at random times from random directions with an exponential decay.
+def diffuse_tail(
+    room: Room, early: Reflections, rng: np.random.Generator, start_s: float = EARLY_S
+) -> Reflections:
+    """Draws the late reverberation: pulses at random times from random directions with an
+    exponential decay.
 
     Args:
         room: gives decay, length and the number of wall hits a late path has behind it.
@@ -164,7 +189,10 @@ def diffuse_tail(room: Room, early: Reflections, rng: np.random.Generator, start
     return Reflections(directions, distances_m, amplitudes, distances_m / room.mean_free_path_m)
 
 
-def _energy_per_s(early: Reflections, end_s: float, decay_s: float, window_s: float = 0.02) -> float:
-    """Estimates the energy per second at `end_s` from the window before it, whose middle lies half of it earlier."""
+def _energy_per_s(
+    early: Reflections, end_s: float, decay_s: float, window_s: float = 0.02
+) -> float:
+    """Estimates the energy per second at `end_s` from the window before it, whose middle lies half
+    of it earlier."""
     recent = early.amplitudes[early.delays_s > end_s - window_s]
     return float(np.sum(recent**2)) / window_s * 10.0 ** (-6 * (window_s / 2) / decay_s)

@@ -37,8 +37,8 @@ def draw_layer(
 ) -> list[Event]:
     """Draws one layer of events, which never overlap each other.
 
-    The first starts after 0.1 to 1.0 s, each later one 0.5 to 1.5 s after the end of the one before; the last may end
-    after the scene.
+    The first starts after 0.1 to 1.0 s, each later one 0.5 to 1.5 s after the end of the one
+    before; the last may end after the scene.
 
     Args:
         rng: source of the gaps.
@@ -58,7 +58,11 @@ def draw_layer(
 
 
 def mix_scene(
-    sounds: Sequence[SceneSound], ambience: np.ndarray, ambience_start: int, n_samples: int, snr_db: float
+    sounds: Sequence[SceneSound],
+    ambience: np.ndarray,
+    ambience_start: int,
+    n_samples: int,
+    snr_db: float,
 ) -> np.ndarray:
     """Convolves, adds and levels the events of a scene, and adds the ambience.
 
@@ -78,14 +82,16 @@ def mix_scene(
     ambience_gain = np.float32(np.sqrt(event_power / 10 ** (snr_db / 10)))
     for channel, loop in zip(mixture, ambience, strict=True):
         _add_loop(channel, loop, ambience_start, ambience_gain)
-    # The scale follows W alone, so that each format comes out the same whether or not the other is rendered.
+    # The scale follows W alone, so that each format comes out the same whether or not the other is
+    # rendered.
     peak = max(float(mixture[0].max()), -float(mixture[0].min()), 1e-9)
     mixture *= np.float32(PEAK_OF_W / peak)
     return mixture
 
 
 def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
-    """Adds an event to all channels in place; returns its mean power in channel 0 over its dry length."""
+    """Adds an event to all channels in place; returns its mean power in channel 0 over its dry
+    length."""
     rms = np.sqrt(np.mean(np.square(sound.dry, dtype=np.float64)))
     gain = np.float32(10 ** (sound.gain_db / 20) / max(rms, 1e-12))
     n_wet = len(sound.dry) + sound.responses.shape[1] - 1
@@ -117,7 +123,9 @@ def _add_loop(channel: np.ndarray, loop: np.ndarray, start: int, gain: np.float3
         position, offset = position + n, 0
 
 
-def fit_duration(examples: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator) -> np.ndarray:
+def fit_duration(
+    examples: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator
+) -> np.ndarray:
     """Chooses one of several examples and brings it to a length.
 
     Args:

@@ -16,7 +16,9 @@ from common.simulation.draws import Draw
 from common.simulation.synthesis import fade_edges, limit_crest, random_equaliser, to_unit_peak
 from common.sound_files import is_sound
 
-SoundRecipe = Callable[[Draw, int, float], np.ndarray]  # (draw, rate_hz, duration_s) -> float32 (samples,)
+SoundRecipe = Callable[
+    [Draw, int, float], np.ndarray
+]  # (draw, rate_hz, duration_s) -> float32 (samples,)
 
 RECIPES: Mapping[str, SoundRecipe] = {
     "knock": impacts.knock,
@@ -64,7 +66,8 @@ class DurationRange:
     longest_s: float
 
     def at(self, quantile: float) -> float:
-        """Gives the duration at a quantile in [0, 1]; logarithms run straight from the median to both ends."""
+        """Gives the duration at a quantile in [0, 1]; logarithms run straight from the median to
+        both ends."""
         logs = np.log([self.shortest_s, self.median_s, self.longest_s])
         return float(np.exp(np.interp(quantile, [0.0, 0.5, 1.0], logs)))
 
@@ -100,7 +103,8 @@ def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[l
 
 
 def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
-    """Reads an own recording as a dry sound: mono, resampled, trimmed of silence, cut to a longest duration.
+    """Reads an own recording as a dry sound: mono, resampled, trimmed of silence, cut to a longest
+    duration.
 
     Args:
         path: any format that soundfile reads, any sample rate and number of channels.
@@ -115,7 +119,10 @@ def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
     """
     mono = read_mono(path, rate_hz)[:, 0]
     if not np.any(mono):
-        raise DataError(f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or replace it.")
+        raise DataError(
+            f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or"
+            " replace it."
+        )
     loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
     sound = mono[loud[0] : loud[-1] + 1][: round(longest_s * rate_hz)]
     return to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01))
@@ -139,7 +146,9 @@ class SoundBank:
         return [samples[start:stop] for start, stop in self.spans[name, set_number]]
 
     @classmethod
-    def store(cls, path: Path, sounds: Mapping[tuple[str, int], Sequence[np.ndarray]]) -> "SoundBank":
+    def store(
+        cls, path: Path, sounds: Mapping[tuple[str, int], Sequence[np.ndarray]]
+    ) -> "SoundBank":
         """Writes the examples to `path` (.npy) and remembers where each lies."""
         spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
         end = 0
@@ -147,7 +156,9 @@ class SoundBank:
             edges = np.cumsum([end, *(len(example) for example in examples)]).tolist()
             spans[key] = tuple(pairwise(edges))
             end = edges[-1]
-        save_array(path, np.concatenate([example for examples in sounds.values() for example in examples]))
+        save_array(
+            path, np.concatenate([example for examples in sounds.values() for example in examples])
+        )
         return cls(path, spans)
 
 

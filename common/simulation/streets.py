@@ -1,4 +1,5 @@
-"""What is heard out of doors and on the way: engines, passing cars, birds. Mono, at any level, float32 (n,)."""
+"""What is heard out of doors and on the way: engines, passing cars, birds. Mono, at any level,
+float32 (n,)."""
 
 import numpy as np
 
@@ -15,27 +16,39 @@ from common.simulation.synthesis import (
 
 
 def run_engine(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
-    """Runs the engine of a bus, a tram or a train: low harmonics whose speed changes, and rumbling."""
+    """Runs the engine of a bus, a tram or a train: low harmonics whose speed changes, and
+    rumbling."""
     pitch_hz = draw.log_uniform(30.0, 80.0) * slow_control(draw, n, rate_hz, 0.2, 0.7, 1.4)
-    turn = np.exp(np.complex64(2j * np.pi) * (np.cumsum(pitch_hz / rate_hz) % 1.0).astype(np.float32))
+    turn = np.exp(
+        np.complex64(2j * np.pi) * (np.cumsum(pitch_hz / rate_hz) % 1.0).astype(np.float32)
+    )
     total = np.zeros(n, np.complex64)
     for harmonic in range(16, 0, -1):
-        total += np.complex64(draw.uniform(0.3, 1.0) / harmonic * np.exp(2j * np.pi * draw.rng.uniform()))
+        total += np.complex64(
+            draw.uniform(0.3, 1.0) / harmonic * np.exp(2j * np.pi * draw.rng.uniform())
+        )
         total *= turn
     rumble = coloured_noise(draw, n, rate_hz, 1.6) * slow_control(draw, n, rate_hz, 1.0, 0.5, 1.0)
     return to_unit_peak(total.real) + np.float32(draw.uniform(0.2, 0.6)) * rumble
 
 
 def pass_cars(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
-    """Lets cars pass every few seconds: tyre noise that swells and fades, over the rush of a road further away."""
+    """Lets cars pass every few seconds: tyre noise that swells and fades, over the rush of a road
+    further away."""
     x = 0.3 * coloured_noise(draw, n, rate_hz, 1.2)
     time_s = draw.uniform(-3.0, 1.0)
     while time_s < n / rate_hz:
         width_s = draw.uniform(0.6, 2.0)
         length_s = 5 * width_s
-        shape = np.exp(-(((time_axis(round(length_s * rate_hz), rate_hz) - length_s / 2) / width_s) ** 2))
-        tyres = band_pass(draw.noise(len(shape)), rate_hz, draw.log_uniform(80, 300), draw.log_uniform(1500, 5000))
-        _add_from(x, fade_edges(tyres * shape, rate_hz, 0.05), time_s, rate_hz, draw.uniform(0.5, 2.0))
+        shape = np.exp(
+            -(((time_axis(round(length_s * rate_hz), rate_hz) - length_s / 2) / width_s) ** 2)
+        )
+        tyres = band_pass(
+            draw.noise(len(shape)), rate_hz, draw.log_uniform(80, 300), draw.log_uniform(1500, 5000)
+        )
+        _add_from(
+            x, fade_edges(tyres * shape, rate_hz, 0.05), time_s, rate_hz, draw.uniform(0.5, 2.0)
+        )
         time_s += draw.uniform(1.5, 5.0)
     return x
 

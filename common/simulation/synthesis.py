@@ -1,4 +1,5 @@
-"""Building blocks of procedural sounds: noises, resonances, envelopes, voices. Signals are float32 (samples,)."""
+"""Building blocks of procedural sounds: noises, resonances, envelopes, voices. Signals are float32
+(samples,)."""
 
 from collections.abc import Sequence
 
@@ -7,7 +8,8 @@ from scipy import fft, signal
 
 from common.simulation.draws import Draw
 
-# First three formants of seven vowels in Hz, rounded averages of adult speakers; the fourth hardly moves.
+# First three formants of seven vowels in Hz, rounded averages of adult speakers; the fourth hardly
+# moves.
 VOWEL_FORMANTS_HZ = {
     "a": (730.0, 1090.0, 2440.0),
     "i": (270.0, 2290.0, 3010.0),
@@ -34,7 +36,9 @@ def time_axis(n: int, rate_hz: int) -> np.ndarray:
     return np.arange(n) / rate_hz
 
 
-def add_at(signal_: np.ndarray, sound: np.ndarray, time_s: float, rate_hz: int, gain: float = 1.0) -> None:
+def add_at(
+    signal_: np.ndarray, sound: np.ndarray, time_s: float, rate_hz: int, gain: float = 1.0
+) -> None:
     """Adds `sound` to `signal_` in place from `time_s` on; what reaches past the end is cut."""
     start = max(round(time_s * rate_hz), 0)
     n = min(len(sound), len(signal_) - start)
@@ -64,16 +68,21 @@ def coloured_noise(draw: Draw, n: int, rate_hz: int, slope: float) -> np.ndarray
 
 
 def damped_modes(
-    draw: Draw, n: int, rate_hz: int, frequencies_hz: Sequence[float] | np.ndarray,
-    decay_s: float | Sequence[float] | np.ndarray, gains: Sequence[float] | np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    draw: Draw,
+    n: int,
+    rate_hz: int,
+    frequencies_hz: Sequence[float] | np.ndarray,
+    decay_s: float | Sequence[float] | np.ndarray,
+    gains: Sequence[float] | np.ndarray | None = None,
+) -> np.ndarray:
     """Sums decaying sines of random phase: an object that has been struck.
 
     Args:
         draw: source of the phases.
         n: length in samples.
         rate_hz: sample rate.
-        frequencies_hz: one frequency per mode, (M,); modes too high for the sample rate are left out.
+        frequencies_hz: one frequency per mode, (M,); modes too high for the sample rate are left
+            out.
         decay_s: time in which a mode falls by 60 dB, one for all or (M,).
         gains: amplitude of each mode, (M,); None: all 1.
 
@@ -86,25 +95,35 @@ def damped_modes(
     phases = draw.rng.uniform(0, 2 * np.pi, len(frequencies))
     t = time_axis(n, rate_hz).astype(np.float32)
     x = np.zeros(n, np.float32)
-    for frequency, decay, amplitude, phase in zip(frequencies, decays, amplitudes, phases, strict=True):
+    for frequency, decay, amplitude, phase in zip(
+        frequencies, decays, amplitudes, phases, strict=True
+    ):
         if frequency < HIGHEST_PART * rate_hz:
             carrier = np.sin(np.float32(2 * np.pi * frequency) * t + np.float32(phase))
             x += np.float32(amplitude) * np.exp(np.float32(-np.log(1000) / decay) * t) * carrier
     return x
 
 
-def slow_control(draw: Draw, n: int, rate_hz: int, cutoff_hz: float, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Makes a random curve between `low` and `high` that moves no faster than `cutoff_hz`, float32 (n,)."""
+def slow_control(
+    draw: Draw, n: int, rate_hz: int, cutoff_hz: float, low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    """Makes a random curve between `low` and `high` that moves no faster than `cutoff_hz`, float32
+    (n,)."""
     knots = max(int(n / rate_hz * cutoff_hz * 2) + 3, 4)
     heights = draw.rng.uniform(low, high, knots)
     return np.interp(np.linspace(0, knots - 1, n), np.arange(knots), heights).astype(np.float32)
 
 
-def fade_edges(x: np.ndarray, rate_hz: int, attack_s: float, release_s: float | None = None) -> np.ndarray:
-    """Multiplies both ends with halves of a raised cosine; `release_s` is `attack_s` where not given."""
+def fade_edges(
+    x: np.ndarray, rate_hz: int, attack_s: float, release_s: float | None = None
+) -> np.ndarray:
+    """Multiplies both ends with halves of a raised cosine; `release_s` is `attack_s` where not
+    given."""
     envelope = np.ones(len(x), np.float32)
     rise = _raised_cosine(min(int(attack_s * rate_hz), len(x) // 2))
-    fall = _raised_cosine(min(int((attack_s if release_s is None else release_s) * rate_hz), len(x) // 2))
+    fall = _raised_cosine(
+        min(int((attack_s if release_s is None else release_s) * rate_hz), len(x) // 2)
+    )
     envelope[: len(rise)] = rise
     if len(fall):
         envelope[-len(fall) :] *= fall[::-1]
@@ -115,8 +134,11 @@ def _raised_cosine(n: int) -> np.ndarray:
     return 0.5 - 0.5 * np.cos(np.pi * np.arange(n) / max(n, 1))
 
 
-def glottal_pulses(draw: Draw, pitch_hz: np.ndarray, rate_hz: int, jitter: float, breath: float) -> np.ndarray:
-    """Makes the source of a voice: derivative of raised-sine pulses, with noise while the glottis is open.
+def glottal_pulses(
+    draw: Draw, pitch_hz: np.ndarray, rate_hz: int, jitter: float, breath: float
+) -> np.ndarray:
+    """Makes the source of a voice: derivative of raised-sine pulses, with noise while the glottis
+    is open.
 
     Args:
         draw: source of jitter and breath noise.
@@ -137,9 +159,12 @@ def glottal_pulses(draw: Draw, pitch_hz: np.ndarray, rate_hz: int, jitter: float
 
 
 def resonate(
-    x: np.ndarray, rate_hz: int, centres_hz: Sequence[float], bandwidths_hz: Sequence[float],
+    x: np.ndarray,
+    rate_hz: int,
+    centres_hz: Sequence[float],
+    bandwidths_hz: Sequence[float],
     gains: Sequence[float] = FORMANT_GAINS,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Sends `x` through parallel two-pole resonators, such as the formants of a vocal tract."""
     y = np.zeros(len(x), np.float32)
     for centre_hz, bandwidth_hz, gain in zip(centres_hz, bandwidths_hz, gains, strict=False):
@@ -151,9 +176,17 @@ def resonate(
 
 
 def voiced(
-    draw: Draw, duration_s: float, rate_hz: int, pitch_hz: float, *, end_pitch_hz: float | None = None,
-    vowel: str | None = None, jitter: float = 0.015, breath: float = 0.05, tract: float = 1.0,
-) -> np.ndarray:  # fmt: skip
+    draw: Draw,
+    duration_s: float,
+    rate_hz: int,
+    pitch_hz: float,
+    *,
+    end_pitch_hz: float | None = None,
+    vowel: str | None = None,
+    jitter: float = 0.015,
+    breath: float = 0.05,
+    tract: float = 1.0,
+) -> np.ndarray:
     """Sings one vowel.
 
     Args:
@@ -175,11 +208,14 @@ def voiced(
     centres_hz = [tract * formant for formant in (*formants, FOURTH_FORMANT_HZ)]
     contour_hz = np.linspace(pitch_hz, end_hz, max(round(duration_s * rate_hz), 2))
     pulses = glottal_pulses(draw, contour_hz, rate_hz, jitter, breath)
-    return fade_edges(resonate(pulses, rate_hz, centres_hz, FORMANT_BANDWIDTHS_HZ), rate_hz, 0.02, 0.04)
+    return fade_edges(
+        resonate(pulses, rate_hz, centres_hz, FORMANT_BANDWIDTHS_HZ), rate_hz, 0.02, 0.04
+    )
 
 
 def random_equaliser(draw: Draw, x: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Colours a sound as another microphone or distance would: a one-pole tilt and one peak or dip."""
+    """Colours a sound as another microphone or distance would: a one-pole tilt and one peak or
+    dip."""
     pole = draw.uniform(-0.5, 0.5)
     numerator, denominator = ([1.0, -pole], [1.0]) if pole > 0 else ([1.0 + pole], [1.0, pole])
     tilted = signal.lfilter(numerator, denominator, x).astype(np.float32)
@@ -194,7 +230,8 @@ def crest_factor_db(x: np.ndarray) -> float:
 
 
 def limit_crest(x: np.ndarray, largest_db: float) -> np.ndarray:
-    """Bends peaks softly (tanh) until the crest factor is at most `largest_db`; quieter samples hardly change.
+    """Bends peaks softly (tanh) until the crest factor is at most `largest_db`; quieter samples
+    hardly change.
 
     Clicks of 24 to 29 dB would otherwise set the scale of a whole recording.
     """

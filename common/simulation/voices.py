@@ -1,4 +1,5 @@
-"""Sounds that people make with their voice. Each recipe fills the duration it is given; float32 (samples,)."""
+"""Sounds that people make with their voice. Each recipe fills the duration it is given; float32
+(samples,)."""
 
 import numpy as np
 
@@ -20,7 +21,8 @@ LONGEST_BREATH_S = 0.06  # pause within a phrase; the fades of syllables lengthe
 
 
 def speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Babbles syllables of one speaker: gliding vowels, some fricatives, falling pitch, rare pauses."""
+    """Babbles syllables of one speaker: gliding vowels, some fricatives, falling pitch, rare
+    pauses."""
     return _talk(draw, rate_hz, duration_s, (0.1, 0.3))
 
 
@@ -69,16 +71,23 @@ def clear_throat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     burst_s = (duration_s - (n_bursts - 1) * gap_s) / n_bursts
     for number in range(n_bursts):
         burst = voiced(
-            draw, burst_s, rate_hz, draw.uniform(70.0, 170.0), vowel=draw.choice(("a", "o", "er")),
-            jitter=draw.uniform(0.08, 0.25), breath=draw.uniform(0.5, 1.5), tract=draw.uniform(0.85, 1.1),
-        )  # fmt: skip
+            draw,
+            burst_s,
+            rate_hz,
+            draw.uniform(70.0, 170.0),
+            vowel=draw.choice(("a", "o", "er")),
+            jitter=draw.uniform(0.08, 0.25),
+            breath=draw.uniform(0.5, 1.5),
+            tract=draw.uniform(0.85, 1.1),
+        )
         rough = burst * slow_control(draw, len(burst), rate_hz, 30.0, 0.3, 1.0)
         add_at(x, to_unit_peak(rough), number * (burst_s + gap_s), rate_hz, draw.uniform(0.7, 1.0))
     return x
 
 
 def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Coughs one to three times: a burst of air through the vocal tract, often with a voiced tail."""
+    """Coughs one to three times: a burst of air through the vocal tract, often with a voiced
+    tail."""
     x = silence(duration_s, rate_hz)
     n_bursts = max(round(duration_s / draw.uniform(0.3, 0.45)), 1)
     burst_s = duration_s / n_bursts
@@ -90,12 +99,20 @@ def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 def _cough_burst(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     noise = draw.noise(round(duration_s * rate_hz))
-    tract_hz = (draw.log_uniform(400, 800), draw.log_uniform(1000, 1800), draw.log_uniform(2200, 3500))
-    x = resonate(noise, rate_hz, tract_hz, (200.0, 250.0, 350.0)) + 0.15 * band_pass(noise, rate_hz, 500, 7000)
+    tract_hz = (
+        draw.log_uniform(400, 800),
+        draw.log_uniform(1000, 1800),
+        draw.log_uniform(2200, 3500),
+    )
+    x = resonate(noise, rate_hz, tract_hz, (200.0, 250.0, 350.0)) + 0.15 * band_pass(
+        noise, rate_hz, 500, 7000
+    )
     t = time_axis(len(x), rate_hz)
     x = to_unit_peak(x * np.minimum(t / 0.008, 1) * np.exp(-t / draw.uniform(0.06, 0.12)))
     if draw.chance(0.6):
-        tail = voiced(draw, draw.uniform(0.1, 0.2), rate_hz, draw.uniform(120, 300), jitter=0.08, breath=0.3)
+        tail = voiced(
+            draw, draw.uniform(0.1, 0.2), rate_hz, draw.uniform(120, 300), jitter=0.08, breath=0.3
+        )
         add_at(x, to_unit_peak(tail), draw.uniform(0.08, 0.12), rate_hz, draw.uniform(0.2, 0.6))
     return x
 
@@ -111,10 +128,21 @@ def laughter(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         start_s = number * interval_s * draw.uniform(0.98, 1.0)
         falling_hz = pitch_hz * max(1 - 0.04 * number, 0.5) * draw.uniform(0.95, 1.05)
         burst = voiced(
-            draw, interval_s * draw.uniform(0.5, 0.7), rate_hz, falling_hz, end_pitch_hz=0.85 * falling_hz,
-            vowel=vowel, breath=0.3, tract=tract,
-        )  # fmt: skip
-        breath = resonate(draw.noise(round(0.35 * interval_s * rate_hz)), rate_hz, (900, 1600, 2800), (200, 250, 300))
+            draw,
+            interval_s * draw.uniform(0.5, 0.7),
+            rate_hz,
+            falling_hz,
+            end_pitch_hz=0.85 * falling_hz,
+            vowel=vowel,
+            breath=0.3,
+            tract=tract,
+        )
+        breath = resonate(
+            draw.noise(round(0.35 * interval_s * rate_hz)),
+            rate_hz,
+            (900, 1600, 2800),
+            (200, 250, 300),
+        )
         add_at(x, fade_edges(breath, rate_hz, 0.02), start_s, rate_hz, draw.uniform(0.02, 0.1))
         loudness = draw.uniform(0.6, 1.0) * max(1 - 0.05 * number, 0.5)
         add_at(x, to_unit_peak(burst), start_s + 0.1 * interval_s, rate_hz, loudness)

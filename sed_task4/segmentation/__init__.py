@@ -1,1 +1,2 @@
-"""Time-frequency segmentation trained on clip tags: masks of sounds in spectrograms, events, separated sounds."""
+"""Time-frequency segmentation trained on clip tags: masks of sounds in spectrograms, events,
+separated sounds."""

@@ -1,4 +1,5 @@
-"""What `python -m common.check_dataset` looks at in the sounds and scenes of a segmentation task."""
+"""What `python -m common.check_dataset` looks at in the sounds and scenes of a segmentation
+task."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -44,11 +45,15 @@ from sed_task4.segmentation.mixtures import (
     select_files,
 )
 
-PUBLISHED_SOUNDS, PUBLISHED_SCENES = 9473, 8640  # FSDKaggle2018's training files; TUT Urban Acoustic Scenes 2018
+PUBLISHED_SOUNDS, PUBLISHED_SCENES = (
+    9473,
+    8640,
+)  # FSDKaggle2018's training files; TUT Urban Acoustic Scenes 2018
 
 
 def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
-    """Reports what is wrong with the sounds, the scenes and, once they are made, the mixtures of a task.
+    """Reports what is wrong with the sounds, the scenes and, once they are made, the mixtures of a
+    task.
 
     Args:
         task: the settings.
@@ -66,13 +71,17 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     path = mixtures_folder(task.dataset_dir, task.dataset) / LIST_NAME
     if path.is_file():
         try:
-            mixtures = read_mixture_list(path, audio_folder(task.dataset_dir, task.dataset), task.dataset)
+            mixtures = read_mixture_list(
+                path, audio_folder(task.dataset_dir, task.dataset), task.dataset
+            )
             _check_groups(task, report, mixtures)
         except DataError as error:
             report.error(f"mixtures: {error}")
         else:
             made = sum(mixture.audio_path.is_file() for mixture in mixtures)
-            report.table("mixtures", ("", "files"), [("listed", len(mixtures)), ("made already", made)])
+            report.table(
+                "mixtures", ("", "files"), [("listed", len(mixtures)), ("made already", made)]
+            )
 
 
 def _check_groups(task: TaskConfig, report: DatasetReport, mixtures: list[Mixture]) -> None:
@@ -89,14 +98,18 @@ def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     table = read_event_table(task.dataset_dir, dataset)
     used = [table.files[index] for index in select_files(table.files, dataset)]
     _count(task, report, "sounds", len(table.files), len(used), PUBLISHED_SOUNDS, table.path)
-    facts = _existing(report, "sounds", [sound_path(table.audio_dir, file.name) for file in used], deep, task)
+    facts = _existing(
+        report, "sounds", [sound_path(table.audio_dir, file.name) for file in used], deep, task
+    )
     check_audio(report, facts, "sounds that are mixed", silence_is_refused=True)
     renamed = _renamed(report, table)
     listed = {file.name for file in table.files} | set(renamed)
     present = list_sounds(table.audio_dir)[0] if table.audio_dir.is_dir() else []
     alone = [name for name in present if name not in listed]
     if alone:
-        report.warn(f"{len(alone)} file(s) in {table.audio_dir} are not in {table.path.name}:", alone)
+        report.warn(
+            f"{len(alone)} file(s) in {table.audio_dir} are not in {table.path.name}:", alone
+        )
     if not (_list_is_given(task) and any(file.group is not None for file in table.files)):
         _check_folds(report, dataset, table, facts)
 
@@ -108,7 +121,8 @@ def _list_is_given(task: TaskConfig) -> bool:
 
 
 def _renamed(report: DatasetReport, table: EventTable) -> dict[str, str]:
-    """Names in the table by the files that stand for them, where the suffix differs; a warning tells them."""
+    """Names in the table by the files that stand for them, where the suffix differs; a warning
+    tells them."""
     found = {file.name: sound_path(table.audio_dir, file.name).name for file in table.files}
     renamed = {present: name for name, present in found.items() if name != present}
     if renamed:
@@ -119,11 +133,16 @@ def _renamed(report: DatasetReport, table: EventTable) -> dict[str, str]:
     return renamed
 
 
-def _check_folds(report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]) -> None:
-    """Sounds of each class in each fold; folds share no file, and must share no copy of one either."""
+def _check_folds(
+    report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]
+) -> None:
+    """Sounds of each class in each fold; folds share no file, and must share no copy of one
+    either."""
     paths = {file.name: sound_path(table.audio_dir, file.name).name for file in table.files}
     folds = folds_of(table.files, dataset, str(table.path))
-    fold_of = {paths[file.name]: fold for file, fold in zip(table.files, folds.tolist(), strict=True)}
+    fold_of = {
+        paths[file.name]: fold for file, fold in zip(table.files, folds.tolist(), strict=True)
+    }
     label_of = {paths[file.name]: file.label for file in table.files if file.verified}
     counts = {}
     by_fold: dict[str, list[AudioFacts]] = {}
@@ -161,36 +180,73 @@ def _check_scenes(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     folder = scenes_folder(task.dataset_dir, dataset)
     names = read_scene_names(task.dataset_dir, dataset)
     wanted = dataset.n_folds * dataset.mixtures_per_fold
-    _count(task, report, "scenes", len(names), min(len(names), wanted), PUBLISHED_SCENES, folder / "meta.csv")
+    _count(
+        task,
+        report,
+        "scenes",
+        len(names),
+        min(len(names), wanted),
+        PUBLISHED_SCENES,
+        folder / "meta.csv",
+    )
     groups = read_scene_groups(task.dataset_dir, dataset)
     if groups and not _list_is_given(task):
         scene_folds(names, groups, dataset, str(folder / "meta.csv"))  # refuses too few
     if len(names) < wanted and not groups:
-        report.warn(f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several folds.")
+        report.warn(
+            f"{len(names)} scenes serve {wanted} mixtures: the same ones come again in several"
+            " folds."
+        )
     paths = [sound_path(folder / "audio", name) for name in names]
-    renamed = [f"{path.name} for {name}" for name, path in zip(names, paths, strict=True) if path.name != name]
+    renamed = [
+        f"{path.name} for {name}"
+        for name, path in zip(names, paths, strict=True)
+        if path.name != name
+    ]
     if renamed:
         report.warn(f"{len(renamed)} scene(s) have another suffix than in meta.csv:", renamed)
     facts = _existing(report, "scenes", paths, deep, task)
     check_audio(report, facts, "scenes", silence_is_refused=True)
-    short = [each.path.name for each in facts if not each.problem and each.duration_s < dataset.clip_s - 1e-3]
+    short = [
+        each.path.name
+        for each in facts
+        if not each.problem and each.duration_s < dataset.clip_s - 1e-3
+    ]
     if short:
-        report.error(f"{len(short)} scene(s) are shorter than a mixture, {dataset.clip_s:g} s:", short)
+        report.error(
+            f"{len(short)} scene(s) are shorter than a mixture, {dataset.clip_s:g} s:", short
+        )
 
 
-def _existing(report: DatasetReport, what: str, paths: list[Path], deep: bool, task: TaskConfig) -> list[AudioFacts]:
+def _existing(
+    report: DatasetReport, what: str, paths: list[Path], deep: bool, task: TaskConfig
+) -> list[AudioFacts]:
     """Looks at the files that are there, and reports those that are not."""
     missing = [path for path in paths if not path.is_file()]
     if missing:
         names = [path.name for path in missing]
-        report.error(f"{what}: {len(missing)} of {len(paths)} files are not in {paths[0].parent}:", names)
+        report.error(
+            f"{what}: {len(missing)} of {len(paths)} files are not in {paths[0].parent}:", names
+        )
     return examine([path for path in paths if path.is_file()], deep, task.parallel)
 
 
 def _count(
-    task: TaskConfig, report: DatasetReport, what: str, listed: int, used: int, published: int, path: Path
+    task: TaskConfig,
+    report: DatasetReport,
+    what: str,
+    listed: int,
+    used: int,
+    published: int,
+    path: Path,
 ) -> None:
     own = task.dataset.classes != DatasetConfig().classes
-    report.table(what, ("table", "listed", "used", "published"), [(path.name, listed, used, "-" if own else published)])
+    report.table(
+        what,
+        ("table", "listed", "used", "published"),
+        [(path.name, listed, used, "-" if own else published)],
+    )
     if listed < published and not (own or (task.dataset_dir / SETTINGS_FILE).is_file()):
-        report.warn(f"{path} lists {listed} {what}, {published} were published. Complete the download.")
+        report.warn(
+            f"{path} lists {listed} {what}, {published} were published. Complete the download."
+        )

@@ -1,4 +1,5 @@
-"""python task4_segmentation.py <task-id> <job-id>: the command line of time-frequency segmentation."""
+"""python task4_segmentation.py <task-id> <job-id>: the command line of time-frequency
+segmentation."""
 
 from collections.abc import Sequence
 

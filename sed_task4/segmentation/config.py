@@ -30,12 +30,15 @@ class TaskConfig(BaseTask):
     decoding: DecodingConfig = PUBLISHED_DECODING
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
-    separated_clips: int = Field(1, ge=0, description="Test clips of a fold whose sounds are written and drawn.")
+    separated_clips: int = Field(
+        1, ge=0, description="Test clips of a fold whose sounds are written and drawn."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _published_decoding(cls, values: Any) -> Any:
-        """What is not said of the decoding is as published, which other systems of the family do otherwise."""
+        """What is not said of the decoding is as published, which other systems of the family do
+        otherwise."""
         if not isinstance(values, Mapping) or not isinstance(values.get("decoding"), Mapping):
             return values
         return {**values, "decoding": {**PUBLISHED_DECODING.model_dump(), **values["decoding"]}}
@@ -43,20 +46,22 @@ class TaskConfig(BaseTask):
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         if self.features.kind != "ln_mel_density":
-            raise ValueError(f"`features.kind`: masks need ln_mel_density. Received: {self.features.kind}.")
+            raise ValueError(
+                f"`features.kind`: masks need ln_mel_density. Received: {self.features.kind}."
+            )
         self.features.check(self.dataset.sample_rate_hz)
         frames = self.features.n_frames(self.dataset.clip_s)
         if self.pipeline.sequence_frames != frames:
             raise ValueError(
-                f"`pipeline.sequence_frames`: tags are those of whole clips. Expected: their {frames} frames. "
-                f"Received: {self.pipeline.sequence_frames}."
+                "`pipeline.sequence_frames`: tags are those of whole clips. Expected: their"
+                f" {frames} frames. Received: {self.pipeline.sequence_frames}."
             )
         used = {number for fold in self.folds for number in fold.splits}
         unknown = sorted(used - set(range(1, self.dataset.n_folds + 1)))
         if unknown:
             raise ValueError(
-                f"`folds` name {', '.join(map(str, unknown))}. Expected: folds of the mixtures, 1 to "
-                f"`dataset.n_folds` = {self.dataset.n_folds}."
+                f"`folds` name {', '.join(map(str, unknown))}. Expected: folds of the mixtures, 1"
+                f" to `dataset.n_folds` = {self.dataset.n_folds}."
             )
         self.decoding.check_classes(self.dataset.n_classes)
         return self

@@ -1,4 +1,5 @@
-"""The data of time-frequency segmentation: sound files with labels, scenes, and the list of the mixtures of both."""
+"""The data of time-frequency segmentation: sound files with labels, scenes, and the list of the
+mixtures of both."""
 
 import logging
 import math
@@ -41,39 +42,92 @@ class DatasetConfig(Section):
 
     classes: tuple[str, ...] = Field(
         (
-            "Acoustic_guitar", "Applause", "Bark", "Bass_drum", "Burping_or_eructation", "Bus", "Cello", "Chime",
-            "Clarinet", "Computer_keyboard", "Cough", "Cowbell", "Double_bass", "Drawer_open_or_close",
-            "Electric_piano", "Fart", "Finger_snapping", "Fireworks", "Flute", "Glockenspiel", "Gong",
-            "Gunshot_or_gunfire", "Harmonica", "Hi-hat", "Keys_jangling", "Knock", "Laughter", "Meow",
-            "Microwave_oven", "Oboe", "Saxophone", "Scissors", "Shatter", "Snare_drum", "Squeak", "Tambourine",
-            "Tearing", "Telephone", "Trumpet", "Violin_or_fiddle", "Writing",
+            "Acoustic_guitar",
+            "Applause",
+            "Bark",
+            "Bass_drum",
+            "Burping_or_eructation",
+            "Bus",
+            "Cello",
+            "Chime",
+            "Clarinet",
+            "Computer_keyboard",
+            "Cough",
+            "Cowbell",
+            "Double_bass",
+            "Drawer_open_or_close",
+            "Electric_piano",
+            "Fart",
+            "Finger_snapping",
+            "Fireworks",
+            "Flute",
+            "Glockenspiel",
+            "Gong",
+            "Gunshot_or_gunfire",
+            "Harmonica",
+            "Hi-hat",
+            "Keys_jangling",
+            "Knock",
+            "Laughter",
+            "Meow",
+            "Microwave_oven",
+            "Oboe",
+            "Saxophone",
+            "Scissors",
+            "Shatter",
+            "Snare_drum",
+            "Squeak",
+            "Tambourine",
+            "Tearing",
+            "Telephone",
+            "Trumpet",
+            "Violin_or_fiddle",
+            "Writing",
         ),
-        description="Event classes, in the order of the network's outputs; sounds of other labels are not mixed.",
-    )  # fmt: skip
-    sample_rate_hz: int = Field(32000, gt=0, description="Of the mixtures; sounds and scenes are resampled.")
+        description=(
+            "Event classes, in the order of the network's outputs; sounds of other labels are not"
+            " mixed."
+        ),
+    )
+    sample_rate_hz: int = Field(
+        32000, gt=0, description="Of the mixtures; sounds and scenes are resampled."
+    )
     clip_s: float = Field(10.0, gt=0, description="Length of a mixture; scenes must be as long.")
     scene_type: SceneType = Field("dcase2018_task1", description="What the events are mixed with.")
-    snr_db: float = Field(0.0, ge=-100, le=100, description="Power of each sound file against its scene.")
-    mixtures_per_fold: int = Field(2000, gt=0, description="Mixtures of each fold; scenes repeat where they run short.")
-    events_per_mixture: int = Field(3, gt=0, description="Events of a mixture, one after the other.")
+    snr_db: float = Field(
+        0.0, ge=-100, le=100, description="Power of each sound file against its scene."
+    )
+    mixtures_per_fold: int = Field(
+        2000, gt=0, description="Mixtures of each fold; scenes repeat where they run short."
+    )
+    events_per_mixture: int = Field(
+        3, gt=0, description="Events of a mixture, one after the other."
+    )
     first_onset_s: float = Field(0.5, ge=0, description="Where the first event begins ...")
     onset_step_s: float = Field(2.5, gt=0, description="... and from it to the next one.")
     event_s: float = Field(2.0, gt=0, description="Sounds are cut to this length.")
     n_folds: int = Field(4, ge=2, description="Folds that share no sound file.")
-    mixture_seed: int = Field(1234, ge=0, le=2**32 - 1, description="Decides folds and mixtures; 1234 as published.")
+    mixture_seed: int = Field(
+        1234, ge=0, le=2**32 - 1, description="Decides folds and mixtures; 1234 as published."
+    )
     strict: bool = Field(
         True,
-        description="Refuse events of a list of mixtures that do not lie within the mixture, or end before they begin; "
-        "false: cut them or leave them out, counted in the log.",
+        description=(
+            "Refuse events of a list of mixtures that do not lie within the mixture, or end before"
+            " they begin; false: cut them or leave them out, counted in the log."
+        ),
     )
     events_dir: Path = Field(
-        Path("dcase2018_task2"), description="Sounds of DCASE 2018 task 2 (FSDKaggle2018), in `dataset_dir`."
+        Path("dcase2018_task2"),
+        description="Sounds of DCASE 2018 task 2 (FSDKaggle2018), in `dataset_dir`.",
     )
     scenes_dir: Path = Field(
         Path("TUT-urban-acoustic-scenes-2018-development"),
         description="Recordings of DCASE 2018 task 1, in `dataset_dir`.",
     )
-    mixtures_dir: Path = Field(Path("mixtures"), description="Where list and mixtures are, in `dataset_dir`.")
+    mixtures_dir: Path = Field(
+        Path("mixtures"), description="Where list and mixtures are, in `dataset_dir`."
+    )
 
     @field_validator("classes")
     @classmethod
@@ -89,16 +143,18 @@ class DatasetConfig(Section):
 
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
-        last_s = self.first_onset_s + (self.events_per_mixture - 1) * self.onset_step_s + self.event_s
+        last_s = (
+            self.first_onset_s + (self.events_per_mixture - 1) * self.onset_step_s + self.event_s
+        )
         if last_s > self.clip_s:
             raise ValueError(
-                f"the last event would end at {last_s:g} s, after the mixture of {self.clip_s:g} s. Lower "
-                "`events_per_mixture`, `first_onset_s`, `onset_step_s` or `event_s`."
+                f"the last event would end at {last_s:g} s, after the mixture of {self.clip_s:g} s."
+                " Lower `events_per_mixture`, `first_onset_s`, `onset_step_s` or `event_s`."
             )
         if self.event_s > self.onset_step_s:
             raise ValueError(
-                f"events do not overlap: `event_s` must not exceed `onset_step_s`. Received: {self.event_s:g} and "
-                f"{self.onset_step_s:g}."
+                "events do not overlap: `event_s` must not exceed `onset_step_s`. Received:"
+                f" {self.event_s:g} and {self.onset_step_s:g}."
             )
         return self
 
@@ -119,7 +175,8 @@ class DatasetConfig(Section):
 
 @dataclass(frozen=True)
 class MixtureEvent:
-    """An event of a mixture: its sound file, its class, and from when to when it is heard, in seconds."""
+    """An event of a mixture: its sound file, its class, and from when to when it is heard, in
+    seconds."""
 
     audio_name: str
     label: str
@@ -165,7 +222,8 @@ class EventFile:
 
 @dataclass(frozen=True)
 class EventTable:
-    """The sound files of a dataset: the table that lists them, the folder they are in, and its rows in order."""
+    """The sound files of a dataset: the table that lists them, the folder they are in, and its rows
+    in order."""
 
     path: Path
     audio_dir: Path
@@ -197,7 +255,9 @@ def find_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> list[Mixture]:
     mixtures = read_mixture_list(path, audio_folder(dataset_dir, dataset), dataset)
     missing = [mixture.audio_path for mixture in mixtures if not mixture.audio_path.is_file()]
     if missing:
-        raise DataError(f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {MIX}")
+        raise DataError(
+            f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {MIX}"
+        )
     return mixtures
 
 
@@ -209,12 +269,14 @@ def read_mixture_list(path: Path, audio_dir: Path, dataset: DatasetConfig) -> li
     return parse_mixtures(read_text(path, MIX), audio_dir, dataset, str(path))
 
 
-def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: str = "the list") -> list[Mixture]:
+def parse_mixtures(
+    text: str, audio_dir: Path, dataset: DatasetConfig, source: str = "the list"
+) -> list[Mixture]:
     """Reads the published form of a list of mixtures.
 
     Args:
-        text: YAML, a list of mixtures with `mixture_name`, `fold`, `scene_audio_name` and `events`, each of which has
-            `event_audio_name`, `event_label`, `onset` and `offset` (s).
+        text: YAML, a list of mixtures with `mixture_name`, `fold`, `scene_audio_name` and `events`,
+            each of which has `event_audio_name`, `event_label`, `onset` and `offset` (s).
         audio_dir: folder of the mixtures.
         dataset: classes, number of folds, length.
         source: what errors name as origin.
@@ -229,11 +291,15 @@ def parse_mixtures(text: str, audio_dir: Path, dataset: DatasetConfig, source: s
         for number, entry in enumerate(entries, start=1)
     ]
     if odd:
-        logger.warning("%s: %s.", source, "; ".join(f"{count} event(s) {what}" for what, count in odd.items()))
+        logger.warning(
+            "%s: %s.", source, "; ".join(f"{count} event(s) {what}" for what, count in odd.items())
+        )
     names: set[str] = set()
     for number, mixture in enumerate(mixtures, start=1):
         if mixture.name in names:
-            raise DataError(f"{source}, entry {number}: {mixture.name!r} is there twice. Remove one of the two.")
+            raise DataError(
+                f"{source}, entry {number}: {mixture.name!r} is there twice. Remove one of the two."
+            )
         names.add(mixture.name)
     return mixtures
 
@@ -242,42 +308,53 @@ def _parse_yaml(text: str, source: str) -> list[Any]:
     try:
         entries = read_yaml(text, fast=True)
     except ValueError as error:
-        raise DataError(f"{source} is not YAML: {error}. Remove it to have it written again.") from error
+        raise DataError(
+            f"{source} is not YAML: {error}. Remove it to have it written again."
+        ) from error
     if not isinstance(entries, list) or not entries:
         raise DataError(
-            f"{source}: expected a list of mixtures. Received: {type(entries).__name__}. Remove it to have it "
-            "written again."
+            f"{source}: expected a list of mixtures. Received: {type(entries).__name__}. Remove it"
+            " to have it written again."
         )
     return entries
 
 
-def _mixture(entry: Any, where: str, audio_dir: Path, dataset: DatasetConfig, odd: Counter[str]) -> Mixture:
+def _mixture(
+    entry: Any, where: str, audio_dir: Path, dataset: DatasetConfig, odd: Counter[str]
+) -> Mixture:
     _check_keys(entry, _MIXTURE_KEYS, where)
     name, fold = _file_name(entry["mixture_name"], where), entry["fold"]
     if not isinstance(fold, int) or not 1 <= fold <= dataset.n_folds:
-        raise DataError(f"{where}: expected a fold of 1 to {dataset.n_folds}. Received: {fold!r}. Correct it.")
+        raise DataError(
+            f"{where}: expected a fold of 1 to {dataset.n_folds}. Received: {fold!r}. Correct it."
+        )
     if not isinstance(entry["events"], list):
-        raise DataError(f"{where}: expected a list `events`. Received: {entry['events']!r}. Correct it.")
+        raise DataError(
+            f"{where}: expected a list `events`. Received: {entry['events']!r}. Correct it."
+        )
     events = [_event(event, dataset, f"{where} ({name})", odd) for event in entry["events"]]
     kept = tuple(event for event in events if event is not None)
     return Mixture(name, fold, audio_dir / name, _file_name(entry["scene_audio_name"], where), kept)
 
 
-def _event(entry: Any, dataset: DatasetConfig, where: str, odd: Counter[str]) -> MixtureEvent | None:
-    """Checks an event; None: it is left out. `odd` counts what `dataset.strict: false` cuts and leaves out."""
+def _event(
+    entry: Any, dataset: DatasetConfig, where: str, odd: Counter[str]
+) -> MixtureEvent | None:
+    """Checks an event; None: it is left out. `odd` counts what `dataset.strict: false` cuts and
+    leaves out."""
     _check_keys(entry, _EVENT_KEYS, where)
     label, times = entry["event_label"], (entry["onset"], entry["offset"])
     if label not in dataset.classes:
         raise DataError(
-            f"{where}: unknown class {label!r}. Expected: one of {', '.join(dataset.classes)}. Correct the list, or "
-            "add the class to `dataset.classes`."
+            f"{where}: unknown class {label!r}. Expected: one of {', '.join(dataset.classes)}."
+            " Correct the list, or add the class to `dataset.classes`."
         )
     numeric = all(type(time) in (int, float) and math.isfinite(time) for time in times)
     if not numeric or (dataset.strict and not 0 <= times[0] < times[1] <= dataset.clip_s):
         raise DataError(
-            f"{where}: expected 0 <= onset < offset <= {dataset.clip_s:g} s. Received: {times[0]!r} and {times[1]!r}. "
-            "Correct the list (seconds, not milliseconds), or cut such events and leave them out with --set "
-            "dataset.strict=false."
+            f"{where}: expected 0 <= onset < offset <= {dataset.clip_s:g} s. Received: {times[0]!r}"
+            f" and {times[1]!r}. Correct the list (seconds, not milliseconds), or cut such events"
+            " and leave them out with --set dataset.strict=false."
         )
     name = _file_name(entry["event_audio_name"], where)
     onset_s, offset_s = max(float(times[0]), 0.0), min(float(times[1]), dataset.clip_s)
@@ -292,19 +369,26 @@ def _event(entry: Any, dataset: DatasetConfig, where: str, odd: Counter[str]) ->
 def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
     if not isinstance(entry, dict) or not set(keys) <= set(entry):
         received = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
-        raise DataError(f"{where}: expected {', '.join(keys)}. Received: {received[:200]}. Correct the list.")
+        raise DataError(
+            f"{where}: expected {', '.join(keys)}. Received: {received[:200]}. Correct the list."
+        )
 
 
 def _file_name(value: Any, where: str) -> str:
     if not is_file_name(value):
-        raise DataError(f"{where}: expected the name of a file without folders. Received: {value!r}. Correct it.")
+        raise DataError(
+            f"{where}: expected the name of a file without folders. Received: {value!r}."
+            " Correct it."
+        )
     return value
 
 
 def format_mixtures(mixtures: Iterable[Mixture]) -> str:
     """Writes a list of mixtures in the published form, YAML."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump([mixture_entry(mixture) for mixture in mixtures], Dumper=dumper, default_flow_style=None)
+    return yaml.dump(
+        [mixture_entry(mixture) for mixture in mixtures], Dumper=dumper, default_flow_style=None
+    )
 
 
 def mixture_entry(mixture: Mixture) -> dict[str, Any]:
@@ -314,14 +398,21 @@ def mixture_entry(mixture: Mixture) -> dict[str, Any]:
         "fold": mixture.fold,
         "scene_audio_name": mixture.scene_name,
         "events": [
-            dict(zip(_EVENT_KEYS, (event.audio_name, event.label, event.onset_s, event.offset_s), strict=True))
+            dict(
+                zip(
+                    _EVENT_KEYS,
+                    (event.audio_name, event.label, event.onset_s, event.offset_s),
+                    strict=True,
+                )
+            )
             for event in mixture.events
         ],
     }
 
 
 def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
-    """Reads which sound files there are, in the layout of DCASE 2018 task 2 or in that of FSDKaggle2018.
+    """Reads which sound files there are, in the layout of DCASE 2018 task 2 or in that of
+    FSDKaggle2018.
 
     Raises:
         DataError: there is no such table, or it cannot be used.
@@ -330,7 +421,8 @@ def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
     remedy = (
-        "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python simulate.py <task-id>`."
+        "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python"
+        " simulate.py <task-id>`."
     )
     return EventTable(path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path))))
 
@@ -342,13 +434,17 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
         DataError: a row cannot be used; names the line.
     """
     rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN,))
-    _check_rows(rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source)
+    _check_rows(
+        rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source
+    )
     _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
     _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
     _check_rows(rows, _has_group, _GROUP, source)
     return [
-        EventFile(row["fname"], row["label"], row["manually_verified"] == "1", row.get(GROUP_COLUMN))
+        EventFile(
+            row["fname"], row["label"], row["manually_verified"] == "1", row.get(GROUP_COLUMN)
+        )
         for row in rows.values()
     ]
 
@@ -376,14 +472,15 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
     if dataset.scene_type == "white_noise" and not path.is_file():
         return (NO_SCENE,)
     remedy = (
-        "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data with "
-        "`python simulate.py <task-id>`."
+        "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data"
+        " with `python simulate.py <task-id>`."
     )
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
 
 
 def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, str]:
-    """Reads the source that each scene comes from, by its name; empty where the table has no column group.
+    """Reads the source that each scene comes from, by its name; empty where the table has no column
+    group.
 
     Raises:
         DataError: the table cannot be used.
@@ -391,10 +488,14 @@ def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, st
     path = scenes_folder(dataset_dir, dataset) / "meta.csv"
     if not path.is_file():
         return {}
-    rows = _parse_rows(read_text(path, "Unpack the scenes again."), SCENE_COLUMNS, str(path), (GROUP_COLUMN,))
+    rows = _parse_rows(
+        read_text(path, "Unpack the scenes again."), SCENE_COLUMNS, str(path), (GROUP_COLUMN,)
+    )
     _check_rows(rows, _has_group, _GROUP, str(path))
     return {
-        row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in rows.values() if GROUP_COLUMN in row
+        row["filename"].rpartition("/")[2]: row[GROUP_COLUMN]
+        for row in rows.values()
+        if GROUP_COLUMN in row
     }
 
 
@@ -432,28 +533,40 @@ def _is_scene(name: str) -> bool:
 def _parse_rows(
     text: str, columns: Sequence[str], source: str, optional: Sequence[str] = ()
 ) -> dict[int, Mapping[str, str]]:
-    """Reads some columns of a table as stripped text, by the line in the file; empty lines are left out."""
-    rows: dict[int, Mapping[str, str]] = dict(tables.parse_table(text, columns, source, optional=optional).rows())
+    """Reads some columns of a table as stripped text, by the line in the file; empty lines are left
+    out."""
+    rows: dict[int, Mapping[str, str]] = dict(
+        tables.parse_table(text, columns, source, optional=optional).rows()
+    )
     if not rows:
         raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
     return rows
 
 
 def _check_rows(
-    rows: Mapping[int, Mapping[str, str]], is_good: Callable[[Mapping[str, str]], bool], expected: str, source: str
+    rows: Mapping[int, Mapping[str, str]],
+    is_good: Callable[[Mapping[str, str]], bool],
+    expected: str,
+    source: str,
 ) -> None:
     """Refuses the first row that is not good."""
     for line, row in rows.items():
         if not is_good(row):
             received = ", ".join(f"{name} {value!r}" for name, value in row.items())
-            raise DataError(f"{source}, line {line}: expected {expected}. Received: {received}. Correct the row.")
+            raise DataError(
+                f"{source}, line {line}: expected {expected}. Received: {received}. Correct the"
+                " row."
+            )
 
 
 def _check_different(names: Sequence[str], lines: Sequence[int], source: str) -> None:
     seen: dict[str, int] = {}
     for name, line in zip(names, lines, strict=True):
         if name in seen:
-            raise DataError(f"{source}, line {line}: {name!r} is in line {seen[name]} too. Remove one of the two.")
+            raise DataError(
+                f"{source}, line {line}: {name!r} is in line {seen[name]} too. Remove one of the"
+                " two."
+            )
         seen[name] = line
 
 

@@ -1,4 +1,5 @@
-"""Shows one test clip: what was separated from it as sound files, and figures of mixture, masks and events."""
+"""Shows one test clip: what was separated from it as sound files, and figures of mixture, masks and
+events."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,12 @@ from common.spectral import density_magnitude
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.labels import tags_of_events
 from sed_task4.segmentation.dataset import DatasetConfig
-from sed_task4.segmentation.figures import curves_figure, masks_figure, mixture_figure, separated_figure
+from sed_task4.segmentation.figures import (
+    curves_figure,
+    masks_figure,
+    mixture_figure,
+    separated_figure,
+)
 from sed_task4.segmentation.masks import ideal_ratio_mask
 from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, within_clip
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
@@ -28,12 +34,14 @@ def write_example(
     decoding: DecodingConfig,
     tag_threshold: float,
 ) -> None:
-    """Writes the mixture and the sound of each class that is predicted or truly there, and draws four figures.
+    """Writes the mixture and the sound of each class that is predicted or truly there, and draws
+    four figures.
 
     Args:
         truth: the clip, with its audio.
         output: what a system says of it.
-        folder: gets `mixture.wav`, a file for each class, `mixture.png`, `masks.png`, `curves.png`, `separated.png`.
+        folder: gets `mixture.wav`, a file for each class, `mixture.png`, `masks.png`, `curves.png`,
+            `separated.png`.
         dataset: class names and length of a clip.
         framing: frames and bands of the masks.
         decoding: how frames become events.
@@ -53,24 +61,38 @@ def write_example(
     separated = {classes[k]: sound for k, sound in zip(chosen, sounds.T, strict=True)}
     for name, sound in ({"mixture": mixture} | separated).items():
         write_wav(folder / f"{name}.wav", np.clip(sound, -1, 1)[:, None], framing.sample_rate_hz)
-    references = {classes[k]: sound_of_class(truth, int(k), framing.sample_rate_hz) for k in np.flatnonzero(occurring)}
-    figure = separated_figure(mixture, separated, framing.sample_rate_hz, truth.name, references=references)
+    references = {
+        classes[k]: sound_of_class(truth, int(k), framing.sample_rate_hz)
+        for k in np.flatnonzero(occurring)
+    }
+    figure = separated_figure(
+        mixture, separated, framing.sample_rate_hz, truth.name, references=references
+    )
     save_figure(figure, folder / "separated.png")
     _draw_mixture(truth, mixture, framing, folder)
     _draw_output(truth, output, mixture, (classes, clip_s), framing, decoding, folder)
 
 
 def sound_of_class(truth: ClipTruth, k: int, sample_rate_hz: int) -> np.ndarray:
-    """The sound of one class alone, float32 (S,), silent outside its events; a clip's events do not overlap."""
+    """The sound of one class alone, float32 (S,), silent outside its events; a clip's events do not
+    overlap."""
     sounds = np.asarray(truth.audio)[:, 0]
-    return np.where(inside_events(truth.events[truth.events[:, 0] == k], sample_rate_hz, len(sounds)), sounds, 0)
+    return np.where(
+        inside_events(truth.events[truth.events[:, 0] == k], sample_rate_hz, len(sounds)), sounds, 0
+    )
 
 
-def _draw_mixture(truth: ClipTruth, mixture: np.ndarray, framing: MaskFraming, folder: Path) -> None:
+def _draw_mixture(
+    truth: ClipTruth, mixture: np.ndarray, framing: MaskFraming, folder: Path
+) -> None:
     sizes = framing.window_samples, framing.n_fft, framing.hop_samples
     events, scene = (density_magnitude(channel, *sizes) for channel in np.asarray(truth.audio).T)
     figure = mixture_figure(
-        mixture, framing.sample_rate_hz, density_magnitude(mixture, *sizes), ideal_ratio_mask(events, scene), truth.name
+        mixture,
+        framing.sample_rate_hz,
+        density_magnitude(mixture, *sizes),
+        ideal_ratio_mask(events, scene),
+        truth.name,
     )
     save_figure(figure, folder / "mixture.png")
 
@@ -86,11 +108,21 @@ def _draw_output(
 ) -> None:
     classes, clip_s = classes_and_length
     logmel = np.log(framing.mel_magnitude(mixture) + 1e-8)
-    occurring = [classes[int(k)] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))]
-    figure = masks_figure(logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring)
+    occurring = [
+        classes[int(k)] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))
+    ]
+    figure = masks_figure(
+        logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring
+    )
     save_figure(figure, folder / "masks.png")
     estimate = decode_clip(output.frames, output.clip, decoding, framing.hop_s, clip_s=clip_s)
     figure = curves_figure(
-        output.frames, estimate, classes, clip_s, truth.name, reference=truth.events, tags=output.clip
+        output.frames,
+        estimate,
+        classes,
+        clip_s,
+        truth.name,
+        reference=truth.events,
+        tags=output.clip,
     )
     save_figure(figure, folder / "curves.png")

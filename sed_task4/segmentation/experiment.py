@@ -1,4 +1,5 @@
-"""One run of segmentation: every fold trained and tested with each pooling; scores, event files, separated sounds."""
+"""One run of segmentation: every fold trained and tested with each pooling; scores, event files,
+separated sounds."""
 
 import logging
 import shutil
@@ -30,7 +31,13 @@ from sed_task4.segmentation.dataset import Mixture, find_mixtures
 from sed_task4.segmentation.examples import EXAMPLES, write_example
 from sed_task4.segmentation.figures import LEARNING_PANELS
 from sed_task4.segmentation.score import segmentation_report
-from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, SegmentationScorer, baseline_outputs, read_truth
+from sed_task4.segmentation.scorer import (
+    ClipOutput,
+    ClipTruth,
+    SegmentationScorer,
+    baseline_outputs,
+    read_truth,
+)
 from sed_task4.segmentation.separation import MaskFraming
 from sed_task4.submission import write_run_files
 
@@ -40,7 +47,8 @@ ClassScores = Mapping[str, np.ndarray]
 
 @dataclass
 class FoldScores:
-    """Scores of test folds by label of the table: of each pooling, and of answers that need no network.
+    """Scores of test folds by label of the table: of each pooling, and of answers that need no
+    network.
 
     Attributes:
         systems: for each fold, one value per class by name, see `SegmentationScorer.class_scores`.
@@ -74,7 +82,8 @@ class TagScorer(Scorer):
         self.probabilities.append(prediction.outputs["clip"])
 
     def result(self) -> dict[str, float]:
-        """Returns mean average precision, mean area under the ROC curve, and mean F over the classes."""
+        """Returns mean average precision, mean area under the ROC curve, and mean F over the
+        classes."""
         scores = tag_scores(np.stack(self.tags) > 0, np.stack(self.probabilities), self.threshold)
         return {"map": scores.map, "auc": scores.mean_auc, "clip_macro_f": scores.macro_f}
 
@@ -114,14 +123,17 @@ class Experiment:
         return MaskFraming.of(self.task.features, self.task.dataset.sample_rate_hz)
 
     def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T free, to outputs."""
+        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
+        free, to outputs."""
         shape = (None, *feature_shape(self.task.features))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
     def new_scorer(self) -> SegmentationScorer:
         """Makes what decodes and scores clips by the task's settings."""
         dataset = self.task.dataset
-        return SegmentationScorer(dataset.classes, self.framing, dataset.clip_s, self.task.decoding, self.task.scoring)
+        return SegmentationScorer(
+            dataset.classes, self.framing, dataset.clip_s, self.task.decoding, self.task.scoring
+        )
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
@@ -135,14 +147,16 @@ class Experiment:
             folder: the run's directory.
 
         Returns:
-            The tables of scores, averaged over the folds, as text; also written to `scores.txt` and `scores.json`.
+            The tables of scores, averaged over the folds, as text; also written to `scores.txt` and
+            `scores.json`.
         """
         scores = FoldScores()
         for fold in self.task.folds:
             logger.info(
                 "Fold %s: train on %s, validate on %s, test on %s.",
-                fold.name, *map(list, (fold.train, fold.decisive, fold.test)),
-            )  # fmt: skip
+                fold.name,
+                *map(list, (fold.train, fold.decisive, fold.test)),
+            )
             of_fold = self.run_fold(fold, stores[0], folder / fold.name)
             scores.add(of_fold)
             if len(self.task.folds) > 1:
@@ -154,40 +168,61 @@ class Experiment:
         stages = self.system.stages(self.task)
         for name in stages_to_redo(stages, self.task.overwrite):
             shutil.rmtree(folder / name, ignore_errors=True)
-        trained = [(stage, self._train(stage, fold, store, folder / stage.name)) for stage in stages]
+        trained = [
+            (stage, self._train(stage, fold, store, folder / stage.name)) for stage in stages
+        ]
         return self._test(trained, _selection(store, fold.test), folder)
 
-    def _train(self, stage: Stage, fold: FoldConfig, store: FeatureStore, folder: Path) -> keras.Model:
+    def _train(
+        self, stage: Stage, fold: FoldConfig, store: FeatureStore, folder: Path
+    ) -> keras.Model:
         task = self.task
         train, validation = _selection(store, fold.train), _selection(store, fold.decisive)
         statistics = store.statistics(train.groups, ddof=task.features.ddof)
         data = stage_data(
-            stage, train, validation, statistics, task.pipeline, task.seed,
-            training=task.training, frontend=self.frontend,
-        )  # fmt: skip
+            stage,
+            train,
+            validation,
+            statistics,
+            task.pipeline,
+            task.seed,
+            training=task.training,
+            frontend=self.frontend,
+        )
         goal = Goal(
-            *self.decisive_score(stage), lambda: TagScorer(task.scoring.tag_threshold), LEARNING_PANELS
+            *self.decisive_score(stage),
+            lambda: TagScorer(task.scoring.tag_threshold),
+            LEARNING_PANELS,
         )
         return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
 
-    def _test(self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection, folder: Path) -> FoldScores:
-        """Predicts the test clips with all models side by side, so that what is true of a clip is computed once."""
+    def _test(
+        self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection, folder: Path
+    ) -> FoldScores:
+        """Predicts the test clips with all models side by side, so that what is true of a clip is
+        computed once."""
         task, mixtures = self.task, self._mixtures()
         scorers = {stage.name: self.new_scorer() for stage, _ in trained}
         baselines: dict[str, SegmentationScorer] = {}
-        examples = example_names([mixtures[name] for name in test.recording_names], task.separated_clips)
+        examples = example_names(
+            [mixtures[name] for name in test.recording_names], task.separated_clips
+        )
         for predictions in self._predictions(trained, test):
             truth = read_truth(mixtures[predictions[0].name], task.dataset, self.framing)
             outputs = [self._output(prediction) for prediction in predictions]
             for scorer, output in zip(scorers.values(), outputs, strict=True):
                 scorer.update(truth, output)
-            for label, output in baseline_outputs(truth, task.dataset.n_classes, self.framing).items():
+            for label, output in baseline_outputs(
+                truth, task.dataset.n_classes, self.framing
+            ).items():
                 baselines.setdefault(label, self.new_scorer()).update(truth, output)
             if truth.name in examples:
                 self._write_example(truth, outputs[0], folder)
         for name, scorer in scorers.items():
             lengths_s = [task.dataset.clip_s] * len(scorer.names)
-            write_run_files(folder / name, scorer.names, scorer.estimates, task.dataset.classes, lengths_s)
+            write_run_files(
+                folder / name, scorer.names, scorer.estimates, task.dataset.classes, lengths_s
+            )
         return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
 
     def _predictions(
@@ -199,7 +234,8 @@ class Experiment:
             predict_recordings(model, test.recordings(stage, pipeline, frontend=self.frontend))
             for stage, model in trained
         ]
-        # Scoring multiplies small matrices: threads of the numerical libraries would wait for each other and for Keras.
+        # Scoring multiplies small matrices: threads of the numerical libraries would wait for each
+        # other and for Keras.
         with devices(self.task.run), guard_stream(), threadpool_limits(limits=1):
             yield from zip(*streams, strict=True)
 
@@ -207,7 +243,10 @@ class Experiment:
         return ClipOutput(prediction.outputs["clip"], prediction.outputs["masks"])
 
     def _mixtures(self) -> dict[str, Mixture]:
-        return {mixture.name: mixture for mixture in find_mixtures(self.task.dataset_dir, self.task.dataset)}
+        return {
+            mixture.name: mixture
+            for mixture in find_mixtures(self.task.dataset_dir, self.task.dataset)
+        }
 
     def _write_example(self, truth: ClipTruth, output: ClipOutput, folder: Path) -> None:
         task = self.task
@@ -218,7 +257,11 @@ class Experiment:
     def _report(self, scores: FoldScores, folder: Path) -> str:
         task = self.task
         report = segmentation_report(
-            scores.systems, scores.baselines, task.dataset.classes, scores.n_clips, published=task.published
+            scores.systems,
+            scores.baselines,
+            task.dataset.classes,
+            scores.n_clips,
+            published=task.published,
         )
         report = replace(report, notes=(*report.notes, *task.published_notes))
         write_json(folder / "scores.json", report.to_dict())
@@ -228,7 +271,10 @@ class Experiment:
 
 def example_names(mixtures: Sequence[Mixture], count: int) -> list[str]:
     """Chooses mixtures to show: those with the most different classes, the first of them."""
-    ordered = sorted(mixtures, key=lambda mixture: (-len({event.label for event in mixture.events}), mixture.name))
+    ordered = sorted(
+        mixtures,
+        key=lambda mixture: (-len({event.label for event in mixture.events}), mixture.name),
+    )
     return [mixture.name for mixture in ordered[:count]]
 
 

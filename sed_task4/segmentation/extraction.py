@@ -53,7 +53,8 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: extraction.Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the mixture in `item.payload`, and features in any case."""
+        """Returns the arrays of `example_schema` for the mixture in `item.payload`, and features in
+        any case."""
         mixture: Mixture = item.payload
         dataset, rate_hz = self.dataset, self.dataset.sample_rate_hz
         audio = read_audio(mixture.audio_path, rate_hz, 2).mean(axis=1, keepdims=True)  # (S, 1)
@@ -70,11 +71,16 @@ class ExampleMaker:
 
 
 def run(
-    task: ExtractionTask, set_names: Sequence[str] = ("mixtures",), overwrite: bool = False, progress: bool = True
+    task: ExtractionTask,
+    set_names: Sequence[str] = ("mixtures",),
+    overwrite: bool = False,
+    progress: bool = True,
 ) -> list[FeatureStore]:
-    """Mixes what is missing and extracts the features of all mixtures; what is finished is not done twice.
+    """Mixes what is missing and extracts the features of all mixtures; what is finished is not done
+    twice.
 
-    The spectra that separation needs are not stored: computing them again takes less time than reading them would.
+    The spectra that separation needs are not stored: computing them again takes less time than
+    reading them would.
 
     Args:
         task: the task's settings.
@@ -86,7 +92,8 @@ def run(
         One store, whose groups are the numbers of the folds.
 
     Raises:
-        DataError: sounds, scenes, lists or shards that cannot be used, see `common.extraction.extract`.
+        DataError: sounds, scenes, lists or shards that cannot be used, see
+            `common.extraction.extract`.
     """
     mixing.run(task)
     store = extraction.extract(
@@ -104,11 +111,13 @@ def run(
 
 
 def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-    """Opens the finished features of the mixtures, and compares them with these where they are at hand.
+    """Opens the finished features of the mixtures, and compares them with these where they are at
+    hand.
 
     Raises:
-        DataError: they are missing, not finished, damaged or of other settings, see `FeatureStore.open`; or of other
-            mixtures, see `common.sources.checked_store`; or these are of other sounds, see `mixing.check`.
+        DataError: they are missing, not finished, damaged or of other settings, see
+            `FeatureStore.open`; or of other mixtures, see `common.sources.checked_store`; or these
+            are of other sounds, see `mixing.check`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
 
@@ -131,7 +140,8 @@ def store_folder(task: ExtractionTask, set_name: str) -> Path:
 
 
 def store_settings(task: ExtractionTask) -> dict[str, Any]:
-    """All that the shards depend on beside the mixtures; not what only changes how they are read."""
+    """All that the shards depend on beside the mixtures; not what only changes how they are
+    read."""
     dataset = task.dataset
     return {
         "form": _FORM,
@@ -146,7 +156,8 @@ def store_settings(task: ExtractionTask) -> dict[str, Any]:
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one mixture: features or audio, frame-wise labels, tags, events, and that these are known."""
+    """The arrays of one mixture: features or audio, frame-wise labels, tags, events, and that these
+    are known."""
     frontend = frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
@@ -170,7 +181,8 @@ def plan_items(task: ExtractionTask) -> list[extraction.Item]:
 
 
 def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:
-    """Mixes what is missing, and lists what there is to extract of the one set, see `plan_items`."""
+    """Mixes what is missing, and lists what there is to extract of the one set, see
+    `plan_items`."""
     mixing.run(task)
     return [item for _ in set_names for item in plan_items(task)]
 

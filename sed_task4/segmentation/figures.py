@@ -1,4 +1,5 @@
-"""Figures of segmentation: a mixture and its ideal mask, learned masks, curves and events, separated sounds."""
+"""Figures of segmentation: a mixture and its ideal mask, learned masks, curves and events,
+separated sounds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,10 @@ LEARNING_PANELS = (
     Panel(
         "Loss of the tags",
         "loss",
-        (Curve("train_loss", "training", dashed=True, colour=0), Curve("val_loss", "validation", colour=0)),
+        (
+            Curve("train_loss", "training", dashed=True, colour=0),
+            Curve("val_loss", "validation", colour=0),
+        ),
         logarithmic=True,
     ),
     Panel(
@@ -32,7 +36,9 @@ LEARNING_PANELS = (
         "score",
         tuple(
             Curve(f"{kind}_{name}", f"{title}, {where}", dashed=kind == "train", colour=colour)
-            for colour, (name, title) in enumerate((("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F")))
+            for colour, (name, title) in enumerate(
+                (("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F"))
+            )
             for kind, where in (("train", "training"), ("val", "validation"))
         ),
         limits=(0.0, 1.02),
@@ -58,7 +64,9 @@ def mixture_figure(
     _draw_waveform(top, audio, length_s)
     _draw_spectrogram(middle, magnitude, length_s, sample_rate_hz, float(magnitude.max(initial=0)))
     image = _draw_image(bottom, mask, length_s, sample_rate_hz / 2000, 0, 1, "viridis")
-    figure.colorbar(image, ax=bottom, pad=0.01, fraction=0.03).set_label("share of the events", fontsize=9)
+    figure.colorbar(image, ax=bottom, pad=0.01, fraction=0.03).set_label(
+        "share of the events", fontsize=9
+    )
     for axes, heading in ((top, "Waveform"), (middle, "Spectrogram"), (bottom, "Ideal ratio mask")):
         axes.set_title(heading, fontsize=10, loc="left")
     bottom.set_xlabel("time / s", fontsize=9)
@@ -75,7 +83,8 @@ def masks_figure(
     tags: np.ndarray | None = None,
     occurring: Sequence[str] = (),
 ) -> Figure:
-    """Draws the learned mask of each class below the spectrogram; classes that occur have a coloured name.
+    """Draws the learned mask of each class below the spectrogram; classes that occur have a
+    coloured name.
 
     Args:
         logmel: (T, F), natural logarithms.
@@ -138,14 +147,18 @@ def curves_figure(
             continue
         for _, onset_s, offset_s in truth[truth[:, 0] == k].tolist():
             axes.axvspan(onset_s, offset_s, color=REFERENCE, alpha=0.5, linewidth=0)
-        for _, onset_s, offset_s in np.asarray(estimate).reshape(-1, 3)[estimate[:, 0] == k].tolist():
+        for _, onset_s, offset_s in (
+            np.asarray(estimate).reshape(-1, 3)[estimate[:, 0] == k].tolist()
+        ):
             axes.barh(1.06, offset_s - onset_s, left=onset_s, height=0.08, color=ESTIMATE)
         axes.plot(times_s, frames[:, k], color=ESTIMATE, linewidth=1.0)
         axes.set_xlim(0, clip_s)
         axes.set_ylim(0, 1.12)
         tidy(axes)
         _name_class(axes, classes[k], tags, k, occurring)
-    marks: list[Line2D | Patch] = [Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")]
+    marks: list[Line2D | Patch] = [
+        Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")
+    ]
     if reference is not None:
         marks.append(Patch(color=REFERENCE, alpha=0.5, label="true events"))
     figure.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
@@ -160,7 +173,8 @@ def separated_figure(
     *,
     references: Mapping[str, np.ndarray] | None = None,
 ) -> Figure:
-    """Draws spectrograms of a mixture and of the sounds separated from it, each beside the true sound where known.
+    """Draws spectrograms of a mixture and of the sounds separated from it, each beside the true
+    sound where known.
 
     Args:
         mixture: float (S,).
@@ -181,7 +195,9 @@ def separated_figure(
     drawn = {id(axes) for axes, _, _ in signals}
     for axes in panels.flat:
         axes.set_visible(id(axes) in drawn)
-    loudest = float(_magnitude(mixture, sample_rate_hz).max(initial=0))  # one scale: what is faint looks faint
+    loudest = float(
+        _magnitude(mixture, sample_rate_hz).max(initial=0)
+    )  # one scale: what is faint looks faint
     for axes, heading, signal in signals:
         magnitude = _magnitude(signal, sample_rate_hz)
         _draw_spectrogram(axes, magnitude, len(signal) / sample_rate_hz, sample_rate_hz, loudest)
@@ -200,23 +216,42 @@ def _magnitude(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def _draw_waveform(axes: Axes, audio: np.ndarray, length_s: float) -> None:
     peak = max(float(np.abs(audio).max(initial=0)), np.finfo(np.float32).tiny)
-    axes.plot(np.arange(len(audio)) * length_s / max(len(audio), 1), audio / peak, linewidth=0.4, color=ESTIMATE)
+    axes.plot(
+        np.arange(len(audio)) * length_s / max(len(audio), 1),
+        audio / peak,
+        linewidth=0.4,
+        color=ESTIMATE,
+    )
     axes.set_xlim(0, length_s)
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("amplitude", fontsize=9)
     tidy(axes)
 
 
-def _draw_spectrogram(axes: Axes, magnitude: np.ndarray, length_s: float, sample_rate_hz: int, loudest: float) -> None:
+def _draw_spectrogram(
+    axes: Axes, magnitude: np.ndarray, length_s: float, sample_rate_hz: int, loudest: float
+) -> None:
     """Draws magnitudes (T, bins) in dB against a magnitude."""
     relative = magnitude / max(loudest, np.finfo(np.float32).tiny)
     levels = 20 * np.log10(np.maximum(relative, 10 ** (-DYNAMIC_RANGE_DB / 20)))
-    image = _draw_image(axes, levels, length_s, sample_rate_hz / 2000, -DYNAMIC_RANGE_DB, 0, "magma")
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label("level / dB", fontsize=9)
+    image = _draw_image(
+        axes, levels, length_s, sample_rate_hz / 2000, -DYNAMIC_RANGE_DB, 0, "magma"
+    )
+    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
+        "level / dB", fontsize=9
+    )
     axes.set_ylabel("frequency / kHz", fontsize=9)
 
 
-def _draw_image(axes: Axes, values: np.ndarray, width: float, height: float, low: float, high: float, colours: str):
+def _draw_image(
+    axes: Axes,
+    values: np.ndarray,
+    width: float,
+    height: float,
+    low: float,
+    high: float,
+    colours: str,
+):
     """Draws (T, bands) with time along x; returns the image."""
     axes.tick_params(labelsize=8)
     return axes.imshow(
@@ -231,6 +266,8 @@ def _draw_image(axes: Axes, values: np.ndarray, width: float, height: float, low
     )
 
 
-def _name_class(axes: Axes, name: str, tags: np.ndarray | None, k: int, occurring: Sequence[str]) -> None:
+def _name_class(
+    axes: Axes, name: str, tags: np.ndarray | None, k: int, occurring: Sequence[str]
+) -> None:
     text = name if tags is None else f"{name}  {tags[k]:.2f}"
     axes.set_title(text, fontsize=8, loc="left", color=OCCURS if name in occurring else ABSENT)

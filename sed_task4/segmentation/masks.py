@@ -6,7 +6,9 @@ THRESHOLD_DB = -5.0  # published: events weaker than this against the scene coun
 _FLOOR = 1e-8
 
 
-def ideal_binary_mask(events: np.ndarray, scene: np.ndarray, threshold_db: float = THRESHOLD_DB) -> np.ndarray:
+def ideal_binary_mask(
+    events: np.ndarray, scene: np.ndarray, threshold_db: float = THRESHOLD_DB
+) -> np.ndarray:
     """Marks where the events are stronger than the scene, or hardly weaker.
 
     Args:

@@ -1,4 +1,5 @@
-"""Which sounds and scenes are mixed: folds and mixtures in the order in which the published code draws them."""
+"""Which sounds and scenes are mixed: folds and mixtures in the order in which the published code
+draws them."""
 
 import csv
 import io
@@ -11,7 +12,13 @@ import numpy as np
 from common.errors import DataError
 from common.simulation.draws import random_stream
 from common.source_groups import apart_problem, check_deal, count_groups, deal_groups
-from sed_task4.segmentation.dataset import EVENT_COLUMNS, DatasetConfig, EventFile, Mixture, MixtureEvent
+from sed_task4.segmentation.dataset import (
+    EVENT_COLUMNS,
+    DatasetConfig,
+    EventFile,
+    Mixture,
+    MixtureEvent,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +48,11 @@ def fold_titles(n_folds: int) -> dict[int, str]:
     return {fold: f"fold {fold}" for fold in range(1, n_folds + 1)}
 
 
-def folds_of(files: Sequence[EventFile], dataset: DatasetConfig, source: str = "the sounds") -> np.ndarray:
-    """Deals sound files into folds: as published, or whole groups where the table has a column group.
+def folds_of(
+    files: Sequence[EventFile], dataset: DatasetConfig, source: str = "the sounds"
+) -> np.ndarray:
+    """Deals sound files into folds: as published, or whole groups where the table has a column
+    group.
 
     Args:
         files: all sound files, in the order of their table.
@@ -58,13 +68,19 @@ def folds_of(files: Sequence[EventFile], dataset: DatasetConfig, source: str = "
     if not any(file.group is not None for file in files):
         return draw_folds(len(files), dataset.n_folds, dataset.mixture_seed)
     mixed = set(select_files(files, dataset).tolist())
-    pairs = [(str(file.group), [file.label] if place in mixed else []) for place, file in enumerate(files)]
+    pairs = [
+        (str(file.group), [file.label] if place in mixed else [])
+        for place, file in enumerate(files)
+    ]
     folds = _deal(pairs, dataset, source)
     return np.array([folds[str(file.group)] for file in files], np.int64)
 
 
 def scene_folds(
-    names: Sequence[str], groups: Mapping[str, str], dataset: DatasetConfig, source: str = "the scenes"
+    names: Sequence[str],
+    groups: Mapping[str, str],
+    dataset: DatasetConfig,
+    source: str = "the scenes",
 ) -> dict[str, int]:
     """Deals scenes into folds, whole groups.
 
@@ -84,7 +100,9 @@ def scene_folds(
     return {name: folds[groups[name]] for name in names}
 
 
-def _deal(pairs: Sequence[tuple[str, Sequence[str]]], dataset: DatasetConfig, source: str) -> dict[str, int]:
+def _deal(
+    pairs: Sequence[tuple[str, Sequence[str]]], dataset: DatasetConfig, source: str
+) -> dict[str, int]:
     """The fold, from 1, of each group, from the group and the classes of each file."""
     groups, titles = count_groups(pairs), fold_titles(dataset.n_folds)
     rng = random_stream(dataset.mixture_seed, "deal groups")
@@ -111,7 +129,10 @@ def groups_in_folds(
     sounds = {file.name: file.group for file in files if file.group is not None}
     found: dict[str, dict[str, dict[str, str]]] = {}
     for mixture in mixtures:
-        heard = {"sounds": [event.audio_name for event in mixture.events], "scenes": [mixture.scene_name]}
+        heard = {
+            "sounds": [event.audio_name for event in mixture.events],
+            "scenes": [mixture.scene_name],
+        }
         for what, groups in (("sounds", sounds), ("scenes", scene_groups)):
             for name in heard[what]:
                 if name in groups:
@@ -120,7 +141,9 @@ def groups_in_folds(
     return found
 
 
-def mixture_problems(places: Mapping[str, Mapping[str, Mapping[str, str]]], where: str) -> list[str]:
+def mixture_problems(
+    places: Mapping[str, Mapping[str, Mapping[str, str]]], where: str
+) -> list[str]:
     """Tells which groups of sounds and of scenes are in several folds, see `groups_in_folds`."""
     remedy = "Correct the column group, or remove the list to have it drawn again."
     told = (apart_problem(parts, f"{where}, {what}", remedy) for what, parts in places.items())
@@ -130,8 +153,8 @@ def mixture_problems(places: Mapping[str, Mapping[str, Mapping[str, str]]], wher
 def repeat_array(array: np.ndarray, length: int, random_state: np.random.RandomState) -> np.ndarray:
     """Repeats an array until it is long enough, as published.
 
-    The array is shuffled once for every repetition, but all repetitions have the order of the last shuffle: the
-    published lists depend on it.
+    The array is shuffled once for every repetition, but all repetitions have the order of the last
+    shuffle: the published lists depend on it.
 
     Args:
         array: (n,), at least one entry.
@@ -161,10 +184,12 @@ def draw_mixtures(
     Args:
         files: all sound files, in the order of their table.
         durations_s: length of each verified file by name.
-        scene_names: all scenes, in the order of their table; used again from the first where they run short.
+        scene_names: all scenes, in the order of their table; used again from the first where they
+            run short.
         dataset: classes, numbers, times and seed.
         audio_dir: folder of the mixtures.
-        scene_groups: the source of each scene, of which no two folds share one; None or empty: not known.
+        scene_groups: the source of each scene, of which no two folds share one; None or empty: not
+            known.
 
     Returns:
         The mixtures of the first fold, then those of the second ...; numbered throughout.
@@ -182,18 +207,30 @@ def draw_mixtures(
         chosen = usable[folds[usable] == fold]
         if not len(chosen):
             raise DataError(
-                f"Fold {fold} of {dataset.n_folds} has no sound that could be mixed. Add sound files, or lower "
-                "`dataset.n_folds`."
+                f"Fold {fold} of {dataset.n_folds} has no sound that could be mixed. Add sound"
+                " files, or lower `dataset.n_folds`."
             )
         mine, first = scenes, 0  # as published: all folds take the scenes in turn
         if fold_of_scene is not None:
-            mine, first = np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold]), len(mixtures)
-        indices = repeat_array(chosen, dataset.mixtures_per_fold * dataset.events_per_mixture, random_state)
+            mine, first = (
+                np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold]),
+                len(mixtures),
+            )
+        indices = repeat_array(
+            chosen, dataset.mixtures_per_fold * dataset.events_per_mixture, random_state
+        )
         for group in indices.reshape(dataset.mixtures_per_fold, dataset.events_per_mixture):
             number = len(mixtures)
-            events = tuple(_event(files[index], durations_s, place, dataset) for place, index in enumerate(group))
+            events = tuple(
+                _event(files[index], durations_s, place, dataset)
+                for place, index in enumerate(group)
+            )
             name = f"{number:05d}.wav"
-            mixtures.append(Mixture(name, fold, audio_dir / name, str(mine[(number - first) % len(mine)]), events))
+            mixtures.append(
+                Mixture(
+                    name, fold, audio_dir / name, str(mine[(number - first) % len(mine)]), events
+                )
+            )
     return mixtures
 
 
@@ -203,12 +240,15 @@ def select_files(files: Sequence[EventFile], dataset: DatasetConfig) -> np.ndarr
     Raises:
         DataError: there is none at all.
     """
-    usable = [index for index, file in enumerate(files) if file.verified and file.label in dataset.classes]
+    usable = [
+        index for index, file in enumerate(files) if file.verified and file.label in dataset.classes
+    ]
     if not usable:
         labels = ", ".join(sorted({file.label for file in files}))
         raise DataError(
-            f"There is no verified sound of any class. Expected: some of {', '.join(dataset.classes)}. Received: "
-            f"sounds of {labels}. Correct `dataset.classes` or `dataset.events_dir`."
+            "There is no verified sound of any class. Expected: some of"
+            f" {', '.join(dataset.classes)}. Received: sounds of {labels}. Correct"
+            " `dataset.classes` or `dataset.events_dir`."
         )
     return np.array(usable, np.int64)
 
@@ -219,21 +259,24 @@ def warn_absent_classes(files: Sequence[EventFile], dataset: DatasetConfig) -> l
     absent = [name for name in dataset.classes if name not in found]
     if absent:
         logger.warning(
-            "No verified sound of %s: these classes cannot be learned or scored. Correct `dataset.classes` if that is "
-            "not intended.",
+            "No verified sound of %s: these classes cannot be learned or scored. Correct"
+            " `dataset.classes` if that is not intended.",
             ", ".join(absent),
-        )  # fmt: skip
+        )
     return absent
 
 
-def _event(file: EventFile, durations_s: Mapping[str, float], place: int, dataset: DatasetConfig) -> MixtureEvent:
+def _event(
+    file: EventFile, durations_s: Mapping[str, float], place: int, dataset: DatasetConfig
+) -> MixtureEvent:
     onset_s = dataset.onset_s(place)
     offset_s = onset_s + min(durations_s[file.name], dataset.event_s)
     return MixtureEvent(file.name, file.label, onset_s, offset_s)
 
 
 def format_folds(files: Sequence[EventFile], folds: np.ndarray) -> str:
-    """Writes which file is in which fold, comma-separated as published: row number, the columns of the table, fold."""
+    """Writes which file is in which fold, comma-separated as published: row number, the columns of
+    the table, fold."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["", *EVENT_COLUMNS, "fold"])

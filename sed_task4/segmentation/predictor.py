@@ -1,4 +1,5 @@
-"""Recordings of any length through the networks of a segmentation run; `separate` makes sound files besides."""
+"""Recordings of any length through the networks of a segmentation run; `separate` makes sound files
+besides."""
 
 from pathlib import Path
 
@@ -10,7 +11,9 @@ from sed_task4.segmentation.experiment import Experiment
 from sed_task4.segmentation.separate import clip_windows
 
 
-def load_predictor(run: Path, task: TaskConfig, fold: str | None = None, live: bool = False) -> Predictor:
+def load_predictor(
+    run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
+) -> Predictor:
     """Loads the networks of a run with its first pooling.
 
     Args:

@@ -1,4 +1,5 @@
-"""What the report of a segmentation run shows: scores, classes, clips with their masks, and separated sounds."""
+"""What the report of a segmentation run shows: scores, classes, clips with their masks, and
+separated sounds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -33,10 +34,18 @@ from sed_task4.segmentation.score import SegmentationReport
 from sed_task4.segmentation.separate import Segmenter
 from sed_task4.submission import EVENTS
 
-_CARDS = {"tag_ap": "mAP of tags", "sed_f": "F of frames", "mask_f": "F of masks", "gain_db": "SI-SDR gain / dB"}
+_CARDS = {
+    "tag_ap": "mAP of tags",
+    "sed_f": "F of frames",
+    "mask_f": "F of masks",
+    "gain_db": "SI-SDR gain / dB",
+}
 _MOST_MASKS = 5  # of a clip
 _MOST_EXAMPLES, _MOST_SOUNDS = 2, 6
-_FIGURES = {"masks.png": "Learned mask of each class", "separated.png": "Spectrograms of the separated sounds"}
+_FIGURES = {
+    "masks.png": "Learned mask of each class",
+    "separated.png": "Spectrograms of the separated sounds",
+}
 
 
 def sections(task: TaskConfig, folder: Path) -> list[Section]:
@@ -66,21 +75,28 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     ]
 
 
-def _tested(task: TaskConfig, folder: Path, report: SegmentationReport | None) -> Iterator[tuple[Tested, Path]]:
-    """The test clips of each fold, and the folder of the model of the first system that has predicted them."""
+def _tested(
+    task: TaskConfig, folder: Path, report: SegmentationReport | None
+) -> Iterator[tuple[Tested, Path]]:
+    """The test clips of each fold, and the folder of the model of the first system that has
+    predicted them."""
     stores = {name: open_store(task, name) for name in task.set_names}
     check_stores(folder, stores)
     (store,) = stores.values()
     for fold in task.folds:
         stage = last_stage(folder / fold.name, report)
-        for clip in tested_clips(store, tuple(map(str, fold.test)), stage / EVENTS, task.dataset.classes):
+        for clip in tested_clips(
+            store, tuple(map(str, fold.test)), stage / EVENTS, task.dataset.classes
+        ):
             yield clip, stage
 
 
 def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[int, np.ndarray]]:
-    """Makes what computes masks: from the folder of a model, a mixture and classes to (T, F) by class.
+    """Makes what computes masks: from the folder of a model, a mixture and classes to (T, F) by
+    class.
 
-    The run keeps no masks, since those of a test set would fill a disk: models are loaded when they are first asked.
+    The run keeps no masks, since those of a test set would fill a disk: models are loaded when they
+    are first asked.
     """
 
     @cache
@@ -106,7 +122,9 @@ def _timeline(
     """Shows a clip, with the masks of the classes that occur or are estimated."""
     timeline = clip_timeline(clip, task.dataset, task.features, audio, remark)
     if audio is None:
-        return replace(timeline, notes=[*timeline.notes, "No masks: they are computed from the recording."])
+        return replace(
+            timeline, notes=[*timeline.notes, "No masks: they are computed from the recording."]
+        )
     named = np.concatenate([clip.reference[:, 0], clip.estimate[:, 0]]).astype(int).tolist()
     wanted = list(dict.fromkeys(named))[:_MOST_MASKS]  # those that are truly there first
     try:
@@ -115,7 +133,10 @@ def _timeline(
         return replace(timeline, notes=[*timeline.notes, f"No masks: {error}"])
     pictures = [
         share_picture(
-            masks[k], task.features.hop_s, f"Mask: {task.dataset.classes[k]}", f"Mask of {task.dataset.classes[k]}"
+            masks[k],
+            task.features.hop_s,
+            f"Mask: {task.dataset.classes[k]}",
+            f"Mask of {task.dataset.classes[k]}",
         )
         for k in wanted
     ]
@@ -125,7 +146,10 @@ def _timeline(
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
     """Where the mixtures are, by name; none if any of them is gone."""
     with suppress(DataError):
-        return {mixture.name: mixture.audio_path for mixture in find_mixtures(task.dataset_dir, task.dataset)}
+        return {
+            mixture.name: mixture.audio_path
+            for mixture in find_mixtures(task.dataset_dir, task.dataset)
+        }
     return {}
 
 
@@ -135,7 +159,9 @@ def example_blocks(folder: Path) -> list[Block]:
     Raises:
         DataError: a sound file is damaged.
     """
-    examples = sorted(path for path in folder.glob(f"*/{EXAMPLES}/*") if path.is_dir())[:_MOST_EXAMPLES]
+    examples = sorted(path for path in folder.glob(f"*/{EXAMPLES}/*") if path.is_dir())[
+        :_MOST_EXAMPLES
+    ]
     if not examples:
         return [Note("The settings ask for none (`separated_clips`).")]
     return [block for example in examples for block in _example(example)]

@@ -1,4 +1,5 @@
-"""Which sound files and scenes are simulated: their names, labels and tables, as in DCASE 2018 task 2 and task 1."""
+"""Which sound files and scenes are simulated: their names, labels and tables, as in DCASE 2018 task
+2 and task 1."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ LoopKind = Literal["babble", "steps", "engine", "traffic", "birds"]
 
 @dataclass(frozen=True)
 class LabelSound:
-    """How the sounds of a label are made: a key of `common.simulation.sources.RECIPES`, and how long they are."""
+    """How the sounds of a label are made: a key of `common.simulation.sources.RECIPES`, and how
+    long they are."""
 
     recipe: str
     durations: DurationRange
@@ -97,7 +99,9 @@ class SceneFile:
     identifier: str = ""
 
 
-def plan_sounds(labels: Sequence[str], files_per_label: int, verified_share: float, seed: int) -> list[EventFile]:
+def plan_sounds(
+    labels: Sequence[str], files_per_label: int, verified_share: float, seed: int
+) -> list[EventFile]:
     """Names the sound files of some labels and decides which of them count as verified.
 
     Args:
@@ -107,7 +111,8 @@ def plan_sounds(labels: Sequence[str], files_per_label: int, verified_share: flo
         seed: decides names and which files are verified.
 
     Returns:
-        The files in alphabetical order; their names have eight hexadecimal digits and say nothing of the label.
+        The files in alphabetical order; their names have eight hexadecimal digits and say nothing
+        of the label.
     """
     n_verified = max(round(verified_share * files_per_label), 1)
     files = []
@@ -121,7 +126,8 @@ def plan_sounds(labels: Sequence[str], files_per_label: int, verified_share: flo
 
 
 def plan_scenes(n_scenes: int) -> list[SceneFile]:
-    """Names recordings of all ten scenes in turn, in the pattern <scene>-<city>-<location>-<segment>-a.wav."""
+    """Names recordings of all ten scenes in turn, in the pattern
+    <scene>-<city>-<location>-<segment>-a.wav."""
     labels = list(SCENE_SOUNDS)
     files = []
     for index in range(n_scenes):

@@ -80,7 +80,8 @@ def render_sound(file: EventFile, settings: "SoundSettings") -> np.ndarray:
 
 
 def render_scene(file: SceneFile, settings: "SoundSettings", scratch: Path) -> np.ndarray:
-    """Renders a recording of a scene: noise of its own colour, and loops that come from different sides.
+    """Renders a recording of a scene: noise of its own colour, and loops that come from different
+    sides.
 
     Returns:
         float32 (samples, 2).
@@ -91,7 +92,9 @@ def render_scene(file: SceneFile, settings: "SoundSettings", scratch: Path) -> n
     noises = [coloured_noise(draw, n, rate_hz, slope) for _ in range(N_CHANNELS)]
     x = np.stack(noises, axis=1)  # (samples, 2)
     for kind, levels_db in sound.loops.items():
-        loop = mapped_array(_loop_path(scratch, kind, int(draw.rng.integers(settings.loops_per_kind))))
+        loop = mapped_array(
+            _loop_path(scratch, kind, int(draw.rng.integers(settings.loops_per_kind)))
+        )
         heard = repeat_from(loop, int(draw.rng.integers(len(loop))), n)
         side, level = draw.uniform(0.2, 0.8) * np.pi / 2, 10 ** (draw.uniform(*levels_db) / 20)
         gains = level * np.array([np.cos(side), np.sin(side)], np.float32)

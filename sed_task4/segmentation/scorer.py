@@ -1,4 +1,5 @@
-"""Scores of test clips as they are predicted, one after another: what is counted is kept, masks are not."""
+"""Scores of test clips as they are predicted, one after another: what is counted is kept, masks are
+not."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ class ClipTruth:
         name: file name.
         events: (n, 3) = class_index, onset_s, offset_s.
         mask: float32 (T, F), 1 where the events, all together, are stronger than the scene.
-        audio: float32 (S, 2), the events and the scene; the mixture is their mean. None: sounds are not scored.
+        audio: float32 (S, 2), the events and the scene; the mixture is their mean. None: sounds are
+            not scored.
     """
 
     name: str
@@ -70,12 +72,21 @@ def read_truth(mixture: Mixture, dataset: DatasetConfig, framing: MaskFraming) -
         DataError: the file is missing, damaged, or not of two channels at the rate of the settings.
     """
     audio = read_audio(mixture.audio_path, dataset.sample_rate_hz, 2)[: dataset.clip_samples]
-    filled = np.pad(audio, ((0, max(0, framing.window_samples - len(audio))), (0, 0)))  # to one window, as features are
+    filled = np.pad(
+        audio, ((0, max(0, framing.window_samples - len(audio))), (0, 0))
+    )  # to one window, as features are
     events, scene = (framing.mel_magnitude(channel) for channel in filled.T)
-    return ClipTruth(mixture.name, mixture_events(mixture, dataset.classes), ideal_binary_mask(events, scene), audio)
+    return ClipTruth(
+        mixture.name,
+        mixture_events(mixture, dataset.classes),
+        ideal_binary_mask(events, scene),
+        audio,
+    )
 
 
-def within_clip(truth: ClipTruth, output: ClipOutput, clip_s: float, framing: MaskFraming) -> tuple[ClipOutput, float]:
+def within_clip(
+    truth: ClipTruth, output: ClipOutput, clip_s: float, framing: MaskFraming
+) -> tuple[ClipOutput, float]:
     """Leaves out what a system says of the padding of a clip that is shorter than the others.
 
     Args:
@@ -89,7 +100,10 @@ def within_clip(truth: ClipTruth, output: ClipOutput, clip_s: float, framing: Ma
     """
     if truth.audio is None or len(truth.audio) >= round(clip_s * framing.sample_rate_hz):
         return output, clip_s
-    return ClipOutput(output.clip, output.masks[: len(truth.mask)]), len(truth.audio) / framing.sample_rate_hz
+    return (
+        ClipOutput(output.clip, output.masks[: len(truth.mask)]),
+        len(truth.audio) / framing.sample_rate_hz,
+    )
 
 
 def mixture_events(mixture: Mixture, classes: Sequence[str]) -> np.ndarray:
@@ -143,12 +157,14 @@ class SegmentationScorer:
         expected = (*truth.mask.shape, n_classes)
         if output.masks.shape != expected or output.clip.shape != (n_classes,):
             raise ValueError(
-                f"{truth.name}: expected masks {expected} and tags {(n_classes,)}. Received: {output.masks.shape} and "
-                f"{output.clip.shape}."
+                f"{truth.name}: expected masks {expected} and tags {(n_classes,)}. Received:"
+                f" {output.masks.shape} and {output.clip.shape}."
             )
         activity = true_activity(truth, n_classes, self.framing)
         frames = output.frames
-        estimate = decode_clip(frames, output.clip, self.decoding, self.framing.hop_s, clip_s=length_s)
+        estimate = decode_clip(
+            frames, output.clip, self.decoding, self.framing.hop_s, clip_s=length_s
+        )
         self.names.append(truth.name)
         self.estimates.append(estimate)
         self._references.append(truth.events)
@@ -165,12 +181,18 @@ class SegmentationScorer:
             DataError: there was no clip.
         """
         if not self.names:
-            raise DataError("There is nothing to score. Expected: at least one clip in each test fold.")
+            raise DataError(
+                "There is nothing to score. Expected: at least one clip in each test fold."
+            )
         references, estimates = (
-            EventTable.from_recordings(events, len(self.classes)) for events in (self._references, self.estimates)
+            EventTable.from_recordings(events, len(self.classes))
+            for events in (self._references, self.estimates)
         )
         events = event_based_scores(
-            references, estimates, collar_s=self.scoring.collar_s, offset_share=self.scoring.offset_share
+            references,
+            estimates,
+            collar_s=self.scoring.collar_s,
+            offset_share=self.scoring.offset_share,
         )
         return {
             "n_clips": self._true_tags().sum(axis=0),
@@ -188,7 +210,9 @@ class SegmentationScorer:
 
     def _tag_scores(self) -> BinaryScores:
         """The curves of tags are exact: there are few of them."""
-        from sklearn.metrics import precision_recall_fscore_support  # a second: settings are read without it
+        from sklearn.metrics import (
+            precision_recall_fscore_support,
+        )  # a second: settings are read without it
 
         targets, tags = self._true_tags(), np.array(self._tags).reshape(-1, len(self.classes))
         thresholded = precision_recall_fscore_support(
@@ -208,14 +232,21 @@ class SegmentationScorer:
         mixture = truth.audio.mean(axis=1)
         separated = separate(mixture, masks[:, :, present], self.framing)  # (S, classes present)
         for k, sound in zip(present, separated.T, strict=True):
-            inside = inside_events(truth.events[truth.events[:, 0] == k], self.framing.sample_rate_hz, len(mixture))
+            inside = inside_events(
+                truth.events[truth.events[:, 0] == k], self.framing.sample_rate_hz, len(mixture)
+            )
             reference = np.where(inside, truth.audio[:, 0], 0)
             self._sounds[k].append(separation_quality(sound, mixture, reference, inside))
 
     def _sound_scores(self) -> dict[str, np.ndarray]:
         names = [field.name for field in dataclasses.fields(SeparationQuality)]
         return {
-            name: np.array([nan_mean(np.array([getattr(each, name) for each in sounds])) for sounds in self._sounds])
+            name: np.array(
+                [
+                    nan_mean(np.array([getattr(each, name) for each in sounds]))
+                    for sounds in self._sounds
+                ]
+            )
             for name in names
             if self._n_separated
         }
@@ -223,11 +254,16 @@ class SegmentationScorer:
 
 def true_activity(truth: ClipTruth, n_classes: int, framing: MaskFraming) -> np.ndarray:
     """Says which class is heard in which frame, bool (T, K), by the published rule."""
-    return frame_activity(truth.events, len(truth.mask), 1 / framing.hop_s, n_classes, "kong2018") > 0
+    return (
+        frame_activity(truth.events, len(truth.mask), 1 / framing.hop_s, n_classes, "kong2018") > 0
+    )
 
 
-def baseline_outputs(truth: ClipTruth, n_classes: int, framing: MaskFraming) -> dict[str, ClipOutput]:
-    """Answers that need no network: all classes everywhere, and what is true of tags, times and masks.
+def baseline_outputs(
+    truth: ClipTruth, n_classes: int, framing: MaskFraming
+) -> dict[str, ClipOutput]:
+    """Answers that need no network: all classes everywhere, and what is true of tags, times and
+    masks.
 
     Args:
         truth: the clip.

@@ -1,9 +1,11 @@
 """A trained run on any recordings: masks, events, and a sound file for each class that is heard.
 
-    python -m sed_task4.segmentation.separate RUN_DIRECTORY AUDIO... [--out DIR] [--classes A,B] [--reference]
+    python -m sed_task4.segmentation.separate RUN_DIRECTORY AUDIO... [--out DIR] [--classes A,B]
+    [--reference]
 
-Recordings may have any sample rate, length and number of channels. What is longer than the clips of the training is
-looked at piece by piece; the pieces overlap, and the spectra of the sounds are put together without a seam.
+Recordings may have any sample rate, length and number of channels. What is longer than the clips of
+the training is looked at piece by piece; the pieces overlap, and the spectra of the sounds are put
+together without a seam.
 """
 
 import argparse
@@ -41,7 +43,8 @@ _DRAWN_S = 300.0
 
 
 def clip_windows(frames: int) -> Windows:
-    """Divides recordings into pieces as long as the clips that a network was trained on, of so many frames."""
+    """Divides recordings into pieces as long as the clips that a network was trained on, of so many
+    frames."""
     return Windows(frames, min(OVERLAP_FRAMES, frames // 2), last_is_whole=True)
 
 
@@ -68,7 +71,8 @@ class Segmenter:
 
     Attributes:
         task: settings, a `sed_task4.segmentation.config.TaskConfig`.
-        model: from features (B, T, F, 1), or audio (B, S, 1), to {"clip": (B, K), "masks": (B, T, F, K)}.
+        model: from features (B, T, F, 1), or audio (B, S, 1), to {"clip": (B, K), "masks": (B, T,
+            F, K)}.
     """
 
     task: Any
@@ -89,14 +93,19 @@ class Segmenter:
         """
         task = check_task(read_settings(run), f"the settings of {run}")
         if task.family != "sed_task4.segmentation":
-            raise ConfigError(f"{run} is no run of sed_task4.segmentation. Received: {task.family}.")
+            raise ConfigError(
+                f"{run} is no run of sed_task4.segmentation. Received: {task.family}."
+            )
         start_backend(task.run)
         from common.system import load_system  # not before the backend is chosen
         from common.trained import one_of
         from common.training import load_trained
 
         stages = [each.name for each in load_system(task.family, task.system).stages(task)]
-        chosen = one_of([each.name for each in task.folds], fold, "--fold"), one_of(stages, stage, "--stage")
+        chosen = (
+            one_of([each.name for each in task.folds], fold, "--fold"),
+            one_of(stages, stage, "--stage"),
+        )
         return cls(task, load_trained(Path(run, *chosen)))
 
     @property
@@ -120,12 +129,21 @@ class Segmenter:
         masks: dict[int, np.ndarray] = {}
         for piece in clip_windows(task.pipeline.sequence_frames).of(n_frames):
             output = self._output(seen_by_model[piece.start : piece.stop + self.context_frames])
-            counts, seen = slice(piece.first, piece.end), slice(piece.first - piece.start, piece.end - piece.start)
+            counts, seen = (
+                slice(piece.first, piece.end),
+                slice(piece.first - piece.start, piece.end - piece.start),
+            )
             tags = np.maximum(tags, output.clip)
             frames[counts] = gated_frames(output.frames, output.clip, task.decoding)[seen]
-            heard = np.flatnonzero(output.clip > task.scoring.tag_threshold) if wanted is None else wanted
+            heard = (
+                np.flatnonzero(output.clip > task.scoring.tag_threshold)
+                if wanted is None
+                else wanted
+            )
             for k in heard:
-                mask = masks.setdefault(int(k), np.zeros((n_frames, task.features.n_mels), np.float16))
+                mask = masks.setdefault(
+                    int(k), np.zeros((n_frames, task.features.n_mels), np.float16)
+                )
                 mask[counts] = output.masks[seen, :, k]
         duration_s = len(audio) / task.dataset.sample_rate_hz
         events = decode_clip(frames, None, task.decoding, task.features.hop_s, clip_s=duration_s)
@@ -137,8 +155,11 @@ class Segmenter:
         return context_frames(frontend_of(self.task.features, self.task.dataset.sample_rate_hz))
 
     def _inputs(self, audio: np.ndarray) -> np.ndarray:
-        """What the network sees of a recording (S,): features (T, F, 1), or audio (T + context, hop, 1)."""
-        from sed_task4.extraction import clip_inputs  # loads Keras: not before its backend is chosen
+        """What the network sees of a recording (S,): features (T, F, 1), or audio (T + context,
+        hop, 1)."""
+        from sed_task4.extraction import (
+            clip_inputs,
+        )  # loads Keras: not before its backend is chosen
 
         inputs = clip_inputs(audio[:, None], self.task.features, self.task.dataset.sample_rate_hz)
         return inputs.get(AUDIO, inputs["features"])
@@ -165,8 +186,8 @@ def separate_file(
         path: the recording, of any rate and number of channels.
         folder: gets masks.npz, events.tsv, a wav for each class, separated.png and curves.png.
         classes: names of the classes to separate; None: those whose tags are given.
-        normalise: scale the recording to full scale before the network looks at it, for one much fainter than those
-            that it was trained on.
+        normalise: scale the recording to full scale before the network looks at it, for one much
+            fainter than those that it was trained on.
 
     Returns:
         What the network says.
@@ -223,14 +244,21 @@ def _write_masks(path: Path, segmented: Segmented, task: Any) -> None:
 
 
 def _draw(
-    segmented: Segmented, audio: np.ndarray, sounds: dict[str, np.ndarray], task: Any, title: str, folder: Path
+    segmented: Segmented,
+    audio: np.ndarray,
+    sounds: dict[str, np.ndarray],
+    task: Any,
+    title: str,
+    folder: Path,
 ) -> None:
     """Draws the beginning of a recording, as much as a figure can show."""
     rate_hz = task.dataset.sample_rate_hz
     save_figure(separated_figure(audio, sounds, rate_hz, title), folder / "separated.png")
     shown_s = len(audio) / rate_hz
     frames = segmented.frames[: max(1, round(shown_s / task.features.hop_s))]
-    figure = curves_figure(frames, segmented.events, task.dataset.classes, shown_s, title, tags=segmented.tags)
+    figure = curves_figure(
+        frames, segmented.events, task.dataset.classes, shown_s, title, tags=segmented.tags
+    )
     save_figure(figure, folder / "curves.png")
 
 
@@ -244,15 +272,21 @@ def _run(arguments: Sequence[str]) -> None:
     names = [path.stem for path in options.audio]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"Recordings are told apart by name. Received: {', '.join(twice)} more than once.")
+        raise ConfigError(
+            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
+        )
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER
     known = _reference_classes(segmenter.task, options.audio) if options.reference else {}
 
     def separate_one(path: Path) -> None:
         classes = known.get(path.name, options.classes.split(",") if options.classes else None)
-        segmented = separate_file(segmenter, path, folder / path.stem, classes=classes, normalise=options.normalise)
-        logger.info("%s", _summary(segmented, segmenter.task.dataset.classes, path, folder / path.stem))
+        segmented = separate_file(
+            segmenter, path, folder / path.stem, classes=classes, normalise=options.normalise
+        )
+        logger.info(
+            "%s", _summary(segmented, segmenter.task.dataset.classes, path, folder / path.stem)
+        )
 
     do_each(options.audio, separate_one)
 
@@ -260,7 +294,8 @@ def _run(arguments: Sequence[str]) -> None:
 def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: Path) -> str:
     """Says in a line what was found."""
     found = [
-        f"{classes[k]} {segmented.tags[k]:.2f} ({np.count_nonzero(segmented.events[:, 0] == k)} events)"
+        f"{classes[k]} {segmented.tags[k]:.2f} ({np.count_nonzero(segmented.events[:, 0] == k)}"
+        " events)"
         for k in segmented.masks
     ]
     return f"{path}: {', '.join(found) or 'no class'} -> {folder}/"
@@ -273,30 +308,43 @@ def _reference_classes(task: Any, recordings: Sequence[Path]) -> dict[str, list[
         ConfigError: a recording is no mixture of the dataset.
     """
     known = {
-        each.name: [event.label for event in each.events] for each in find_mixtures(task.dataset_dir, task.dataset)
+        each.name: [event.label for event in each.events]
+        for each in find_mixtures(task.dataset_dir, task.dataset)
     }
     unknown = [path.name for path in recordings if path.name not in known]
     if unknown:
-        raise ConfigError(f"--reference is for mixtures of {task.dataset_dir}. Received: {unknown[0]}, which is none.")
+        raise ConfigError(
+            f"--reference is for mixtures of {task.dataset_dir}. Received: {unknown[0]}, which is"
+            " none."
+        )
     return known
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m sed_task4.segmentation.separate", description="Separates the sounds of recordings by class."
+        prog="python -m sed_task4.segmentation.separate",
+        description="Separates the sounds of recordings by class.",
     )
     parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of task4_segmentation.py")
     parser.add_argument("audio", type=Path, nargs="+", metavar="AUDIO", help="sound files")
-    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
+    )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--classes", type=typed_text, metavar="A,B,...",
+        "--classes",
+        type=typed_text,
+        metavar="A,B,...",
         help="separate these classes (default: those that are heard)",
-    )  # fmt: skip
-    which.add_argument(
-        "--reference", action="store_true", help="for mixtures of the run's dataset: separate what they truly hold"
     )
-    parser.add_argument("--normalise", action="store_true", help="scale faint recordings up for the network")
+    which.add_argument(
+        "--reference",
+        action="store_true",
+        help="for mixtures of the run's dataset: separate what they truly hold",
+    )
+    parser.add_argument(
+        "--normalise", action="store_true", help="scale faint recordings up for the network"
+    )
     parser.add_argument("--fold", help="which fold's network (default: the first)")
     parser.add_argument("--stage", help="which pooling (default: the first)")
     return parser

@@ -1,7 +1,9 @@
-"""From masks to separated sounds: back to linear frequency, times the mixture's spectra, overlapped and added.
+"""From masks to separated sounds: back to linear frequency, times the mixture's spectra, overlapped
+and added.
 
-The phase is the mixture's. Each synthesis window is the analysis window, and the sum of their squares is divided out
-at every sample, the first and the last ones too: a mask of ones gives the mixture back.
+The phase is the mixture's. Each synthesis window is the analysis window, and the sum of their
+squares is divided out at every sample, the first and the last ones too: a mask of ones gives the
+mixture back.
 """
 
 from dataclasses import dataclass
@@ -74,20 +76,24 @@ class MaskFraming:
         return max(1, min(self.hop_samples, self.window_samples // 2))
 
     def mel_magnitude(self, audio: np.ndarray) -> np.ndarray:
-        """Computes the magnitudes of one channel, float (S,), in the bands of a mask: float32 (T, n_mels).
+        """Computes the magnitudes of one channel, float (S,), in the bands of a mask: float32 (T,
+        n_mels).
 
         Raises:
             ValueError: there is less than one window.
         """
-        magnitude = density_magnitude(audio, self.window_samples, self.n_fft, self.hop_samples, WINDOW)
+        magnitude = density_magnitude(
+            audio, self.window_samples, self.n_fft, self.hop_samples, WINDOW
+        )
         return magnitude @ self.filters
 
 
 def linear_masks(masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
-    """Brings masks from mel bands to the bins of the transform: each bin is an average of the bands it lies in.
+    """Brings masks from mel bands to the bins of the transform: each bin is an average of the bands
+    it lies in.
 
-    Unlike the published code, bins outside all bands take the values of the nearest bin that has any, instead of 0,
-    and the weights of a bin sum to 1 exactly: a mask of ones stays one.
+    Unlike the published code, bins outside all bands take the values of the nearest bin that has
+    any, instead of 0, and the weights of a bin sum to 1 exactly: a mask of ones stays one.
 
     Args:
         masks: (T, F).
@@ -100,7 +106,9 @@ def linear_masks(masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
         ValueError: the mask has another number of bands.
     """
     if np.ndim(masks) != 2 or np.shape(masks)[1] != framing.n_mels:
-        raise ValueError(f"Expected: a mask (frames, {framing.n_mels}). Received: {np.shape(masks)}.")
+        raise ValueError(
+            f"Expected: a mask (frames, {framing.n_mels}). Received: {np.shape(masks)}."
+        )
     return np.asarray(masks, np.float32) @ _bin_weights(framing)
 
 
@@ -117,8 +125,8 @@ def _bin_weights(framing: MaskFraming) -> np.ndarray:
 def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
     """Separates the sounds that masks stand for from a recording of any length.
 
-    Frames at both edges that only the overlap needs take the nearest frame of the mask, as do those beyond its last
-    one. Needs little memory beyond that of the result.
+    Frames at both edges that only the overlap needs take the nearest frame of the mask, as do those
+    beyond its last one. Needs little memory beyond that of the result.
 
     Args:
         audio: float (S,), the mixture.
@@ -134,13 +142,21 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
     audio, masks = np.asarray(audio, np.float32), np.asarray(masks)
     if masks.ndim == 2:
         return separate(audio, masks[..., None], framing)[:, 0]
-    if audio.ndim != 1 or not len(audio) or masks.ndim != 3 or not len(masks) or masks.shape[1] != framing.n_mels:
+    if (
+        audio.ndim != 1
+        or not len(audio)
+        or masks.ndim != 3
+        or not len(masks)
+        or masks.shape[1] != framing.n_mels
+    ):
         raise ValueError(
-            f"Expected: `audio` (samples,) and `masks` (frames, {framing.n_mels}, classes). Received: {audio.shape} "
-            f"and {masks.shape}."
+            f"Expected: `audio` (samples,) and `masks` (frames, {framing.n_mels}, classes)."
+            f" Received: {audio.shape} and {masks.shape}."
         )
     window, hop = framing.window_samples, framing.synthesis_hop
-    lead = -(-(window - hop) // hop) * hop  # samples before the first, so that it is in as many frames as the others
+    lead = (
+        -(-(window - hop) // hop) * hop
+    )  # samples before the first, so that it is in as many frames as the others
     n_frames = -(-(lead + len(audio)) // hop)
     padded = np.pad(audio, (lead, (n_frames - 1) * hop + window - lead - len(audio)))
     weights = analysis_window(window, window, WINDOW).astype(np.float32)
@@ -150,7 +166,9 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
     overlap = np.zeros(len(padded), np.float32)
     for first in range(0, n_frames, _BLOCK_FRAMES):
         block = slice(first, first + _BLOCK_FRAMES)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, window)[starts[block]]  # (t, window)
+        frames = np.lib.stride_tricks.sliding_window_view(padded, window)[
+            starts[block]
+        ]  # (t, window)
         spectra = scipy.fft.rfft(frames * weights, framing.n_fft, axis=1)  # (t, bins)
         for k in range(masks.shape[2]):
             masked = spectra * linear_masks(masks[nearest[block], :, k], framing)
@@ -175,20 +193,21 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
         reference: float (S,).
 
     Returns:
-        dB; infinite for a multiple of the reference, minus infinity for silence or a signal orthogonal to it, NaN
-        where the reference is silent.
+        dB; infinite for a multiple of the reference, minus infinity for silence or a signal
+        orthogonal to it, NaN where the reference is silent.
 
     Raises:
         ValueError: the shapes differ.
 
     References:
-        Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019, arXiv:1811.02508.
+        Le Roux, Wisdom, Erdogan, Hershey, "SDR - half-baked or well done?", ICASSP 2019,
+        arXiv:1811.02508.
     """
     estimate, reference = np.asarray(estimate, np.float64), np.asarray(reference, np.float64)
     if estimate.shape != reference.shape or estimate.ndim != 1:
         raise ValueError(
-            f"`estimate` must have the shape of `reference`, (samples,). Expected: {reference.shape}. Received: "
-            f"{estimate.shape}."
+            "`estimate` must have the shape of `reference`, (samples,). Expected:"
+            f" {reference.shape}. Received: {estimate.shape}."
         )
     energy = float(reference @ reference)
     if energy == 0:
@@ -217,7 +236,11 @@ class SeparationQuality:
 
 
 def separation_quality(
-    estimate: np.ndarray, mixture: np.ndarray, reference: np.ndarray, inside: np.ndarray, limit_db: float = 60.0
+    estimate: np.ndarray,
+    mixture: np.ndarray,
+    reference: np.ndarray,
+    inside: np.ndarray,
+    limit_db: float = 60.0,
 ) -> SeparationQuality:
     """Scores a separated sound against its reference, beside the mixture as it is.
 
@@ -226,15 +249,17 @@ def separation_quality(
         mixture: float (S,).
         reference: float (S,), the sound alone, silent outside its events.
         inside: bool (S,), where its events are.
-        limit_db: no ratio counts for more than this, or less than its negative, so that one silent estimate does not
-            make the mean infinite.
+        limit_db: no ratio counts for more than this, or less than its negative, so that one silent
+            estimate does not make the mean infinite.
     """
     ratios = [
         np.clip(si_sdr(signal[part], reference[part]), -limit_db, limit_db)
         for part in (slice(None), inside)
         for signal in (estimate, mixture)
     ]
-    return SeparationQuality(float(ratios[0]), float(ratios[0] - ratios[1]), float(ratios[2] - ratios[3]))
+    return SeparationQuality(
+        float(ratios[0]), float(ratios[0] - ratios[1]), float(ratios[2] - ratios[3])
+    )
 
 
 def inside_events(events: np.ndarray, sample_rate_hz: int, n_samples: int) -> np.ndarray:
@@ -249,6 +274,7 @@ def check_length(audio: np.ndarray, framing: MaskFraming, name: str) -> None:
     """Raises DataError where a recording has not even one window."""
     if len(audio) < framing.window_samples:
         raise DataError(
-            f"{name} is too short. Expected: at least {framing.window_samples / framing.sample_rate_hz:g} s, one "
-            f"window. Received: {len(audio) / framing.sample_rate_hz:g} s. Use a longer recording."
+            f"{name} is too short. Expected: at least"
+            f" {framing.window_samples / framing.sample_rate_hz:g} s, one window. Received:"
+            f" {len(audio) / framing.sample_rate_hz:g} s. Use a longer recording."
         )

@@ -1,7 +1,8 @@
-"""Simulated sounds and scenes in the layouts of DCASE 2018 task 2 and task 1, from which mixtures are made.
+"""Simulated sounds and scenes in the layouts of DCASE 2018 task 2 and task 1, from which mixtures
+are made.
 
-What a file contains depends on the seed, the settings and its own name only: never on the number of processes or the
-order of work.
+What a file contains depends on the seed, the settings and its own name only: never on the number of
+processes or the order of work.
 """
 
 import logging
@@ -81,13 +82,20 @@ class SimulationConfig(Section):
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
-        description="Size: fixture (for tests), demo (100 sounds per class, 200 scenes), gpu, full. All but demo leave "
-        "out classes without a synthetic sound.",
+        description=(
+            "Size: fixture (for tests), demo (100 sounds per class, 200 scenes), gpu, full. All but"
+            " demo leave out classes without a synthetic sound."
+        ),
     )
-    scenes: int | None = Field(None, gt=0, description="Recordings of scenes, of the length of a mixture.")
+    scenes: int | None = Field(
+        None, gt=0, description="Recordings of scenes, of the length of a mixture."
+    )
     files_per_class: int | None = Field(None, gt=0, description="Sound files of each class.")
     verified_share: float | None = Field(
-        None, gt=0, le=1, description="Part of the files that counts as verified: only those are mixed."
+        None,
+        gt=0,
+        le=1,
+        description="Part of the files that counts as verified: only those are mixed.",
     )
     sound_rate_hz: int = Field(44100, ge=8000, description="Of the sound files.")
     scene_rate_hz: int = Field(48000, ge=8000, description="Of the scenes.")
@@ -96,7 +104,8 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SoundSettings:
-    """Everything that decides what the files contain; stored in the dataset folder and compared with it."""
+    """Everything that decides what the files contain; stored in the dataset folder and compared
+    with it."""
 
     version: str
     seed: int
@@ -115,7 +124,8 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
 
     Args:
         task: settings; `dataset_dir`, `dataset`, `simulation`, `seed` and `parallel` are used.
-        annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of drawn ones.
+        annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of
+            drawn ones.
         overwrite: write again what is there.
 
     Raises:
@@ -157,7 +167,8 @@ def simulate_segmentation(
     overwrite: bool = False,
     progress: bool = True,
 ) -> SimulationReport:
-    """Writes simulated sounds and scenes and their tables; files that are there are not rendered again.
+    """Writes simulated sounds and scenes and their tables; files that are there are not rendered
+    again.
 
     Args:
         root: dataset folder; must be new, empty, or hold files of the same settings.
@@ -165,7 +176,8 @@ def simulate_segmentation(
         simulation: sizes and rates; None: the defaults.
         seed: decides everything random.
         parallel: number of processes and their engine; None: one process per core.
-        annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of drawn ones.
+        annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of
+            drawn ones.
         overwrite: write again what is there, also where it was simulated with other settings.
         progress: show a progress bar.
 
@@ -188,11 +200,16 @@ def simulate_segmentation(
     finish_root(job.root, stored)
     names = [file.name for file in sounds] + [file.name for file in scenes]
     skipped = tuple(sorted(set(names) - set(written)))
-    report = SimulationReport(job.root, tuple(written), skipped, audio_s, time.perf_counter() - started_s)
+    report = SimulationReport(
+        job.root, tuple(written), skipped, audio_s, time.perf_counter() - started_s
+    )
     logger.info(
         "%s: %d files written (%.0f times real time), %d were there.",
-        root, len(written), report.real_time_factor, len(skipped),
-    )  # fmt: skip
+        root,
+        len(written),
+        report.real_time_factor,
+        len(skipped),
+    )
     return report
 
 
@@ -225,7 +242,9 @@ def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[st
             f"{', '.join(LABEL_SOUNDS)}. Change `dataset.classes`, or mix real recordings."
         )
     if lacking:
-        logger.warning("There is no synthetic sound for %s: these classes are left out.", ", ".join(lacking))
+        logger.warning(
+            "There is no synthetic sound for %s: these classes are left out.", ", ".join(lacking)
+        )
     return [name for name in classes if name in LABEL_SOUNDS]
 
 
@@ -255,8 +274,12 @@ class _Job:
         if annotations is not None:
             return self._given(Path(annotations))
         settings = self.settings
-        classes = simulated_classes(self.dataset.classes, PRESETS[self.simulation.preset].may_lack_classes)
-        sounds = plan_sounds(classes, settings.files_per_class, settings.verified_share, settings.seed)
+        classes = simulated_classes(
+            self.dataset.classes, PRESETS[self.simulation.preset].may_lack_classes
+        )
+        sounds = plan_sounds(
+            classes, settings.files_per_class, settings.verified_share, settings.seed
+        )
         return sounds, plan_scenes(settings.scenes)
 
     def _given(self, folder: Path) -> "tuple[list[EventFile], list[SceneFile]]":
@@ -264,23 +287,31 @@ class _Job:
 
         sounds_table, scenes_table = folder / "train.csv", folder / "meta.csv"
         if not sounds_table.is_file() and not scenes_table.is_file():
-            raise DataError(f"There is neither a train.csv nor a meta.csv in {folder}. Correct --annotations.")
+            raise DataError(
+                f"There is neither a train.csv nor a meta.csv in {folder}. Correct --annotations."
+            )
         sounds: list[EventFile] = []
         scenes: list[SceneFile] = []
         if sounds_table.is_file():
-            listed = parse_event_files(read_text(sounds_table, "Correct --annotations."), str(sounds_table))
+            listed = parse_event_files(
+                read_text(sounds_table, "Correct --annotations."), str(sounds_table)
+            )
             may_lack = PRESETS[self.simulation.preset].may_lack_classes
             known = simulated_classes(sorted({file.label for file in listed}), may_lack)
             sounds = [file for file in listed if file.label in known]
         if scenes_table.is_file():
-            rows = parse_scenes(read_text(scenes_table, "Correct --annotations."), str(scenes_table))
+            rows = parse_scenes(
+                read_text(scenes_table, "Correct --annotations."), str(scenes_table)
+            )
             unknown = sorted({label for _, label in rows} - set(SCENE_SOUNDS))
             if unknown:
                 raise DataError(
-                    f"{scenes_table}: unknown scene(s) {', '.join(unknown)}. Expected: {', '.join(SCENE_SOUNDS)}. "
-                    "Correct the table."
+                    f"{scenes_table}: unknown scene(s) {', '.join(unknown)}. Expected:"
+                    f" {', '.join(SCENE_SOUNDS)}. Correct the table."
                 )
-            scenes = [SceneFile(name, label, "-".join(name.split("-")[1:3])) for name, label in rows]
+            scenes = [
+                SceneFile(name, label, "-".join(name.split("-")[1:3])) for name, label in rows
+            ]
         return sounds, scenes
 
     def stored_settings(
@@ -290,7 +321,9 @@ class _Job:
         from sed_task4.segmentation.scene_plans import format_scenes, format_sounds
 
         files = text_digest([format_sounds(sounds), format_scenes(scenes)])
-        given = {"annotations": True} if annotations else {}  # beside drawn files nothing is said of any
+        given = (
+            {"annotations": True} if annotations else {}
+        )  # beside drawn files nothing is said of any
         return as_stored({**asdict(self.settings), "files": files, **given})
 
     def open_folder(
@@ -300,7 +333,8 @@ class _Job:
         annotations: Path | None,
         overwrite: bool,
     ) -> dict[str, Any]:
-        """Makes the dataset folder, or checks that what it holds belongs together with what is to be written.
+        """Makes the dataset folder, or checks that what it holds belongs together with what is to
+        be written.
 
         Returns:
             All that decides the content of the files, as the folder stores it.
@@ -308,10 +342,17 @@ class _Job:
         from sed_task4.segmentation.mixing import forget_mixtures
 
         stored = self.stored_settings(sounds, scenes, annotations)
-        folders = [self.sounds_dir, self.scenes_dir, self.sounds_dir / "audio_train", self.scenes_dir / "audio"]
+        folders = [
+            self.sounds_dir,
+            self.scenes_dir,
+            self.sounds_dir / "audio_train",
+            self.scenes_dir / "audio",
+        ]
         check_root(self.root, stored, folders, overwrite)
         if read_settings(self.root / SETTINGS_FILE) not in (None, stored):
-            forget_mixtures(self.root, self.dataset)  # before the new settings are written: it may be killed
+            forget_mixtures(
+                self.root, self.dataset
+            )  # before the new settings are written: it may be killed
         prepare_root(self.root, stored, folders, DATASET_NAME, overwrite)
         return stored
 
@@ -324,20 +365,33 @@ class _Job:
         overwrite: bool,
         progress: bool,
     ) -> tuple[list[str], float]:
-        """Renders what is missing; returns the names of the files and their duration together in seconds."""
+        """Renders what is missing; returns the names of the files and their duration together in
+        seconds."""
         from sed_task4.segmentation import scene_rendering as rendering
 
-        studio = rendering.Studio(self.sounds_dir / "audio_train", self.scenes_dir / "audio", self.settings, scratch)
-        new_sounds = [file for file in sounds if overwrite or not (studio.sounds_dir / file.name).is_file()]
-        new_scenes = [file for file in scenes if overwrite or not (studio.scenes_dir / file.name).is_file()]
+        studio = rendering.Studio(
+            self.sounds_dir / "audio_train", self.scenes_dir / "audio", self.settings, scratch
+        )
+        new_sounds = [
+            file for file in sounds if overwrite or not (studio.sounds_dir / file.name).is_file()
+        ]
+        new_scenes = [
+            file for file in scenes if overwrite or not (studio.scenes_dir / file.name).is_file()
+        ]
         audio_s = 0.0
         if new_sounds:
             write = partial(rendering.write_sound, studio=studio)
-            audio_s += _counted(write, new_sounds, parallel, "sounds", progress) / self.settings.sound_rate_hz
+            audio_s += (
+                _counted(write, new_sounds, parallel, "sounds", progress)
+                / self.settings.sound_rate_hz
+            )
         if new_scenes:
             _build_loops(new_scenes, studio, parallel)
             write = partial(rendering.write_scene, studio=studio)
-            audio_s += _counted(write, new_scenes, parallel, "scenes", progress) / self.settings.scene_rate_hz
+            audio_s += (
+                _counted(write, new_scenes, parallel, "scenes", progress)
+                / self.settings.scene_rate_hz
+            )
         return [file.name for file in new_sounds] + [file.name for file in new_scenes], audio_s
 
     def write_tables(self, sounds: "Sequence[EventFile]", scenes: "Sequence[SceneFile]") -> None:
@@ -356,14 +410,24 @@ def _build_loops(scenes: "Sequence[SceneFile]", studio: "Studio", parallel: Para
 
     kinds = sorted({kind for file in scenes for kind in SCENE_SOUNDS[file.label].loops})
     wanted = [(kind, number) for kind in kinds for number in range(studio.settings.loops_per_kind)]
-    for _ in parallel_map(partial(build_loop, settings=studio.settings, scratch=studio.scratch), wanted, parallel):
+    for _ in parallel_map(
+        partial(build_loop, settings=studio.settings, scratch=studio.scratch), wanted, parallel
+    ):
         pass
 
 
-def _counted(write: Any, files: Sequence[Any], parallel: ParallelConfig, what: str, progress: bool) -> int:
+def _counted(
+    write: Any, files: Sequence[Any], parallel: ParallelConfig, what: str, progress: bool
+) -> int:
     """Writes files in parallel with a progress bar; returns their samples together."""
     from tqdm import tqdm
 
     return sum(
-        tqdm(parallel_map(write, files, parallel), total=len(files), desc=what, unit="file", disable=not progress)
+        tqdm(
+            parallel_map(write, files, parallel),
+            total=len(files),
+            desc=what,
+            unit="file",
+            disable=not progress,
+        )
     )

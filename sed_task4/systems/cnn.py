@@ -1,4 +1,5 @@
-"""CNN5, CNN9 and CNN13 of DCASE 2019 task 4: convolutions, and one sigmoid layer for frames and for the clip."""
+"""CNN5, CNN9 and CNN13 of DCASE 2019 task 4: convolutions, and one sigmoid layer for frames and for
+the clip."""
 
 import re
 from collections.abc import Mapping
@@ -30,15 +31,19 @@ class NetworkConfig(Section):
     """One of the three architectures.
 
     Attributes:
-        architecture: "cnn5", a convolution of 5 x 5 in each of four blocks and the mean over frequency; "cnn9", two of
-            3 x 3 in each of four and the maximum over frequency; "cnn13", the same with six blocks.
+        architecture: "cnn5", a convolution of 5 x 5 in each of four blocks and the mean over
+            frequency; "cnn9", two of 3 x 3 in each of four and the maximum over frequency; "cnn13",
+            the same with six blocks.
         pooling: what the 2 x 2 pools after every block but the last become.
-        filters: filters of each block; null: the published ones, 64 and twice as many with every block.
-        strong_training: train on the labels of frames; the probability of the clip is then the maximum of its frames.
-            Otherwise train on tags; it is then that of the maximum over time of what the sigmoid layer receives.
+        filters: filters of each block; null: the published ones, 64 and twice as many with every
+            block.
+        strong_training: train on the labels of frames; the probability of the clip is then the
+            maximum of its frames. Otherwise train on tags; it is then that of the maximum over time
+            of what the sigmoid layer receives.
         initialisation: Keras' name of the kernels' first values.
         batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
+            1 minus this).
     """
 
     architecture: Literal["cnn5", "cnn9", "cnn13"] = "cnn9"
@@ -65,7 +70,10 @@ class NetworkConfig(Section):
         numbers = range(1, len(self.filters_of_blocks) + 1)
         if self.architecture == "cnn5":
             return tuple(((f"conv{block}", f"bn{block}"),) for block in numbers)
-        return tuple(tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2)) for block in numbers)
+        return tuple(
+            tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2))
+            for block in numbers
+        )
 
 
 def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
@@ -87,18 +95,21 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     frames, bands, _ = shape
     if bands < network.time_pooling:  # bands are pooled as often as frames
         raise ConfigError(
-            f"{network.architecture} halves the bands with every block but the last. Expected: features of at least "
-            f"{network.time_pooling} bands. Received: {bands}. Change the number of bands in `features`."
+            f"{network.architecture} halves the bands with every block but the last. Expected:"
+            f" features of at least {network.time_pooling} bands. Received: {bands}. Change the"
+            " number of bands in `features`."
         )
     if frames is not None and (frames == 0 or frames % network.time_pooling):
         raise ConfigError(
-            f"{network.architecture} pools {network.time_pooling} frames into one. Expected: a sequence of a multiple "
-            f"of {network.time_pooling} frames. Received: {frames}. Change `pipeline.sequence_frames`: clips that do "
-            "not fill a sequence are padded."
+            f"{network.architecture} pools {network.time_pooling} frames into one. Expected: a"
+            f" sequence of a multiple of {network.time_pooling} frames. Received: {frames}. Change"
+            " `pipeline.sequence_frames`: clips that do not fill a sequence are padded."
         )
 
 
-def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+def build_model(
+    shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
+) -> keras.Model:
     """Builds CNN5, CNN9 or CNN13.
 
     Args:
@@ -107,36 +118,49 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         network: the architecture.
 
     Returns:
-        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames": (B, T', K)}, float32
-        under any precision policy, with T' = p * (T // p) and p = network.time_pooling: as published, each decision is
-        repeated p times, so that frames are labels at the hop of the features.
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames":
+        (B, T', K)}, float32 under any precision policy, with T' = p * (T // p) and p =
+        network.time_pooling: as published, each decision is repeated p times, so that frames are
+        labels at the hop of the features.
 
     Raises:
         ConfigError: the layers do not fit `shape`.
 
     References:
-        Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial localization: DCASE 2019
-        baseline systems", arXiv:1904.03476.
+        Kong et al., "Cross-task learning for audio tagging, sound event detection and spatial
+        localization: DCASE 2019 baseline systems", arXiv:1904.03476.
     """
     check_network(network, shape)
     layers = keras.layers
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
-    for number, (n_filters, names) in enumerate(zip(network.filters_of_blocks, network.layer_names, strict=True), 1):
+    for number, (n_filters, names) in enumerate(
+        zip(network.filters_of_blocks, network.layer_names, strict=True), 1
+    ):
         last = number == len(network.layer_names)
         x = stacked_conv_block(
-            x, n_filters, kernel=5 if network.architecture == "cnn5" else 3, pool=(1, 1) if last else (2, 2),
-            pooling=network.pooling, initialisation=network.initialisation, epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum, names=names,
-        )  # fmt: skip
+            x,
+            n_filters,
+            kernel=5 if network.architecture == "cnn5" else 3,
+            pool=(1, 1) if last else (2, 2),
+            pooling=network.pooling,
+            initialisation=network.initialisation,
+            epsilon=network.batch_norm_epsilon,
+            momentum=network.batch_norm_momentum,
+            names=names,
+        )
     # (B, T // p, F // p, filters)
-    x = Aggregate("average" if network.architecture == "cnn5" else "max", axis=2, name="over_bands")(x)
+    x = Aggregate(
+        "average" if network.architecture == "cnn5" else "max", axis=2, name="over_bands"
+    )(x)
     head = layers.Dense(
         n_classes, "sigmoid", kernel_initializer=network.initialisation, name="fc", dtype="float32"
     )  # one layer for frames and clip
     frames = head(x)  # (B, T // p, K)
     over_time = Aggregate("max", axis=1, name="over_time")
     clip = over_time(frames) if network.strong_training else head(over_time(x))  # (B, K)
-    frames = layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")(frames)  # (B, T', K)
+    frames = layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")(
+        frames
+    )  # (B, T', K)
     return keras.Model(spectra, {"clip": clip, "frames": frames}, name=network.architecture)
 
 
@@ -147,7 +171,8 @@ def stages(task: Any) -> list[Stage]:
         task: a task's settings, `sed_task4.config.TaskConfig`.
 
     Returns:
-        One stage. Both targets are there for the scores; the loss is of one output. Entries of -1 do not count.
+        One stage. Both targets are there for the scores; the loss is of one output. Entries of -1
+        do not count.
     """
     network = NetworkConfig.model_validate(task.network)
     output = "frames" if network.strong_training else "clip"
@@ -169,9 +194,11 @@ def probabilities(
     """Brings the outputs for one clip to its length.
 
     Args:
-        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined along time.
+        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined
+            along time.
         network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; the last output is held if there are fewer.
+        n_frames: frames of the clip at the hop of the features, T; the last output is held if there
+            are fewer.
 
     Returns:
         Probabilities of the frames (T, K) and of the clip (K,), float32.
@@ -217,11 +244,15 @@ def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
     """Says where the published PyTorch weights belong, see `common.torch_weights`.
 
     Returns:
-        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of tensor.
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of
+        tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for conv, norm in (pair for block in network.layer_names for pair in block):
         there = {name: re.sub(r"block(\d+)_", r"conv_block\1.", name) for name in (conv, norm)}
         names[f"{conv}/kernel"] = f"{there[conv]}.weight", "conv"
-        names |= {f"{norm}/{part}": (f"{there[norm]}.{name}", "vector") for part, name in BATCH_NORM.items()}
+        names |= {
+            f"{norm}/{part}": (f"{there[norm]}.{name}", "vector")
+            for part, name in BATCH_NORM.items()
+        }
     return names | {"fc/kernel": ("fc.weight", "linear"), "fc/bias": ("fc.bias", "vector")}

@@ -1,4 +1,5 @@
-"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on what it said of other clips."""
+"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on what it said of
+other clips."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -23,14 +24,18 @@ class NetworkConfig(ConvRecurrentConfig):
     Attributes:
         n_filters: filters of each convolution; one number stands for all.
         pool_bands: bands pooled after each convolution.
-        pool_frames: frames pooled after each convolution; one number stands for all. (5, 1, 1) decides every 100 ms.
-        gru_units: units of each direction of each recurrent layer; the directions are put side by side.
-        dropout: share of values dropped in training after each convolution and before each recurrent layer.
+        pool_frames: frames pooled after each convolution; one number stands for all. (5, 1, 1)
+            decides every 100 ms.
+        gru_units: units of each direction of each recurrent layer; the directions are put side by
+            side.
+        dropout: share of values dropped in training after each convolution and before each
+            recurrent layer.
         batch_norm_over: what has statistics of its own.
         gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
         gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
-        clip_pooling: how frames become the probability of the clip: "average" as published, which learns tags but not
-            times; "linear_softmax", the average weighted by the probabilities themselves; "max".
+        clip_pooling: how frames become the probability of the clip: "average" as published, which
+            learns tags but not times; "linear_softmax", the average weighted by the probabilities
+            themselves; "max".
     """
 
     pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (4, 4, 4)
@@ -52,7 +57,9 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     check_sizes(network, shape)
 
 
-def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+def build_model(
+    shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
+) -> keras.Model:
     """Builds the network of both passes.
 
     Args:
@@ -61,33 +68,36 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         network: layer sizes.
 
     Returns:
-        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames": (B, T', K)}, float32
-        under any precision policy, with T' = T // network.time_pooling.
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames":
+        (B, T', K)}, float32 under any precision policy, with T' = T // network.time_pooling.
 
     Raises:
         ConfigError: the layers do not fit `shape`.
 
     References:
-        Serizel, Turpault, Eghbal-Zadeh, Shah, "Large-scale weakly labeled semi-supervised sound event detection in
-        domestic environments", DCASE 2018, arXiv:1807.10501.
+        Serizel, Turpault, Eghbal-Zadeh, Shah, "Large-scale weakly labeled semi-supervised sound
+        event detection in domestic environments", DCASE 2018, arXiv:1807.10501.
     """
     check_network(network, shape)
     spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     x = conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
-    frames = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")(x)  # (B, T', K)
+    frames = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")(
+        x
+    )  # (B, T', K)
     clip = Aggregate(network.clip_pooling, axis=1, name="over_time")(frames)  # (B, K)
     return keras.Model(spectra, {"clip": clip, "frames": frames}, name="crnn_two_pass")
 
 
 def stages(task: Any) -> list[Stage]:
-    """Lists the trainings of the system: pass 1 on tags, pass 2 on the labels of frames that pass 1 leaves behind.
+    """Lists the trainings of the system: pass 1 on tags, pass 2 on the labels of frames that pass 1
+    leaves behind.
 
     Args:
         task: a task's settings, `sed_task4.config.TaskConfig`.
 
     Returns:
-        Two stages of the same network. Both targets are there for the scores; the loss is of one output. Entries of -1
-        do not count; labels may be probabilities.
+        Two stages of the same network. Both targets are there for the scores; the loss is of one
+        output. Entries of -1 do not count; labels may be probabilities.
     """
     network = NetworkConfig.model_validate(task.network)
     return [
@@ -111,10 +121,11 @@ def probabilities(
     """Brings the outputs for one clip to the rate of the features.
 
     Args:
-        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined along time.
+        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined
+            along time.
         network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; each output is repeated by the pooling in time,
-            and the last one is held.
+        n_frames: frames of the clip at the hop of the features, T; each output is repeated by the
+            pooling in time, and the last one is held.
 
     Returns:
         Probabilities of the frames (T, K) and of the clip (K,), float32.

@@ -1,1 +1,2 @@
-"""One file per published system; `system: seldnet` in params.yaml loads `seld/systems/seldnet.py`."""
+"""One file per published system; `system: seldnet` in params.yaml loads
+`seld/systems/seldnet.py`."""

@@ -1,4 +1,5 @@
-"""SELDnet, the baseline of DCASE 2019 task 3: convolutions over frequency, recurrent layers over time, two heads."""
+"""SELDnet, the baseline of DCASE 2019 task 3: convolutions over frequency, recurrent layers over
+time, two heads."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -24,8 +25,9 @@ class NetworkConfig(ConvRecurrentConfig):
         gru_units: units of each bidirectional recurrent layer.
         dense_units: units of each layer between the recurrent layers and an output.
         dense_activation: activation of those; published as none.
-        dropout: share of values dropped in training after each convolution, before each recurrent layer (published
-            also within its state, which the fused kernels cannot do) and after each dense layer.
+        dropout: share of values dropped in training after each convolution, before each recurrent
+            layer (published also within its state, which the fused kernels cannot do) and after
+            each dense layer.
         batch_norm_over: what has statistics of its own; "bands" is how the published code ran.
         gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
         gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
@@ -52,7 +54,9 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     check_sizes(network, shape)
 
 
-def dense_head(x: Any, n_outputs: int, network: NetworkConfig, *, activation: str, name: str) -> Any:
+def dense_head(
+    x: Any, n_outputs: int, network: NetworkConfig, *, activation: str, name: str
+) -> Any:
     """Applies the dense layers of one head, frame by frame.
 
     Args:
@@ -63,17 +67,26 @@ def dense_head(x: Any, n_outputs: int, network: NetworkConfig, *, activation: st
         name: stem of the layers' names.
 
     Returns:
-        (B, T, n_outputs), float32 under any precision policy: a threshold or an angle needs all its digits.
+        (B, T, n_outputs), float32 under any precision policy: a threshold or an angle needs all its
+        digits.
     """
     for number, units in enumerate(network.dense_units):
-        dense = keras.layers.Dense(units, network.dense_activation, name=f"{name}_fnn{number}", dtype="float32")
+        dense = keras.layers.Dense(
+            units, network.dense_activation, name=f"{name}_fnn{number}", dtype="float32"
+        )
         x = dense(x)
         if network.dropout:
-            x = keras.layers.Dropout(network.dropout, name=f"{name}_drop{number}", dtype="float32")(x)
-    return keras.layers.Dense(n_outputs, activation=activation, name=f"{name}_out", dtype="float32")(x)
+            x = keras.layers.Dropout(network.dropout, name=f"{name}_drop{number}", dtype="float32")(
+                x
+            )
+    return keras.layers.Dense(
+        n_outputs, activation=activation, name=f"{name}_out", dtype="float32"
+    )(x)
 
 
-def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+def build_model(
+    shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
+) -> keras.Model:
     """Builds SELDnet: convolutions over frequency, recurrent layers over time, two heads.
 
     Args:
@@ -82,9 +95,10 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         network: layer sizes.
 
     Returns:
-        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B, T', D)} with
-        T' = T // network.time_pooling. D = 2K for polar outputs: K azimuths in radians, then K elevations stretched
-        by pi / 50 degrees. D = 3K for xyz outputs: K x, K y, K z in [-1, 1].
+        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B,
+        T', D)} with T' = T // network.time_pooling. D = 2K for polar outputs: K azimuths in
+        radians, then K elevations stretched by pi / 50 degrees. D = 3K for xyz outputs: K x, K y, K
+        z in [-1, 1].
 
     Raises:
         ConfigError: the layers do not fit `shape`.
@@ -136,14 +150,19 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
         doa_output: "polar" or "xyz".
 
     Returns:
-        Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without bounds and are
-        handed on as they are; azimuths of vectors are within [-180, 180). What float32 cannot tell from a whole degree
-        is one: files cut angles, and 19.999999 would be 19.
+        Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without
+        bounds and are handed on as they are; azimuths of vectors are within [-180, 180). What
+        float32 cannot tell from a whole degree is one: files cut angles, and 19.999999 would be 19.
     """
     if doa_output == "polar":
         azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
-        azimuth_deg, elevation_deg = np.rad2deg(azimuth), elevation * (INACTIVE_ELEVATION_DEG / np.pi)
-        return snapped_deg(azimuth_deg, FLOAT32_SLACK_DEG), snapped_deg(elevation_deg, FLOAT32_SLACK_DEG)
+        azimuth_deg, elevation_deg = (
+            np.rad2deg(azimuth),
+            elevation * (INACTIVE_ELEVATION_DEG / np.pi),
+        )
+        return snapped_deg(azimuth_deg, FLOAT32_SLACK_DEG), snapped_deg(
+            elevation_deg, FLOAT32_SLACK_DEG
+        )
     x, y, z = np.split(doa.astype(np.float64), 3, axis=-1)
     azimuth_deg = snapped_deg(np.rad2deg(np.arctan2(y, x)), FLOAT32_SLACK_DEG)
     azimuth_deg = np.where(azimuth_deg == 180.0, -180.0, azimuth_deg)
@@ -164,8 +183,8 @@ def decode(
         outputs: {"sed": (T', K), "doa": (T', D)}, the sequences of one recording joined along time.
         network: the network's settings.
         threshold: a class is active where its probability is above it.
-        n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in time, cut to
-            this length, and the last one is held if they are fewer.
+        n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in
+            time, cut to this length, and the last one is held if they are fewer.
         hop_ratio: hop of the labels by that of the features.
 
     Returns:
@@ -176,7 +195,9 @@ def decode(
     """
     sed = outputs["sed"]
     if n_frames and not len(sed):
-        raise ValueError(f"`outputs` must cover the recording of {n_frames} frames. Received: no frame.")
+        raise ValueError(
+            f"`outputs` must cover the recording of {n_frames} frames. Received: no frame."
+        )
     azimuth_deg, elevation_deg = directions_deg(outputs["doa"], network.doa_output)  # (T', K)
     feature_frame = np.floor(np.arange(n_frames) * hop_ratio + 1e-6).astype(int)  # (n_frames,)
     source = np.minimum(feature_frame // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'

@@ -1,4 +1,5 @@
-"""The two-stage system of DCASE 2019 task 3: a network learns to detect, then, from its convolutions on, to locate."""
+"""The two-stage system of DCASE 2019 task 3: a network learns to detect, then, from its
+convolutions on, to locate."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -28,19 +29,25 @@ class NetworkConfig(Section):
     """One of the two architectures, and what is trained.
 
     Attributes:
-        architecture: "crnn10", convolutions and a bidirectional recurrent layer; "vgg9", convolutions alone.
-        filters: filters of each block of two convolutions; the length of the list is the number of blocks.
+        architecture: "crnn10", convolutions and a bidirectional recurrent layer; "vgg9",
+            convolutions alone.
+        filters: filters of each block of two convolutions; the length of the list is the number of
+            blocks.
         pool: frames and bands that are pooled into one after every block.
         pooling: what a pool becomes.
-        over_bands: what the bands that are left become; null: as `pooling`, which is how it was published.
-        gru_units: units of each direction of the recurrent layer; the directions are put side by side.
-        reverse_gru_init: initial weights of the reverse direction of the recurrent layer: "same", drawn as those of the
-            forward one; "torch", uniform within 1 / sqrt(units) as PyTorch leaves them and as it was published.
-        mode: "two_stage", detection, then directions from its convolutions on; "sed_only"; "doa_only", scored on the
-            truly active classes; "seld", both at once.
+        over_bands: what the bands that are left become; null: as `pooling`, which is how it was
+            published.
+        gru_units: units of each direction of the recurrent layer; the directions are put side by
+            side.
+        reverse_gru_init: initial weights of the reverse direction of the recurrent layer: "same",
+            drawn as those of the forward one; "torch", uniform within 1 / sqrt(units) as PyTorch
+            leaves them and as it was published.
+        mode: "two_stage", detection, then directions from its convolutions on; "sed_only";
+            "doa_only", scored on the truly active classes; "seld", both at once.
         also_joint: with "two_stage", train a network for both at once as well, and compare.
         batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
+            1 minus this).
         round_to_deg: step to which directions are rounded in submissions; null: they are not.
     """
 
@@ -90,18 +97,23 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     frames, bands, _ = shape
     if bands < network.band_pooling:
         raise ConfigError(
-            f"The blocks pool {network.band_pooling} bands into one. Expected: features of at least so many bands. "
-            f"Received: {bands}. Change `network.pool`, `network.filters` or the number of bands in `features`."
+            f"The blocks pool {network.band_pooling} bands into one. Expected: features of at least"
+            f" so many bands. Received: {bands}. Change `network.pool`, `network.filters` or the"
+            " number of bands in `features`."
         )
     if frames is not None and frames < network.time_pooling:
         raise ConfigError(
-            f"The blocks pool {network.time_pooling} frames into one. Expected: sequences of at least so many frames. "
-            f"Received: {frames}. Change `pipeline.sequence_frames`, `network.pool` or `network.filters`."
+            f"The blocks pool {network.time_pooling} frames into one. Expected: sequences of at"
+            f" least so many frames. Received: {frames}. Change `pipeline.sequence_frames`,"
+            " `network.pool` or `network.filters`."
         )
 
 
-def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
-    """Builds CRNN10 or VGG9; the name counts the layers with weights that one output passes through.
+def build_model(
+    shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
+) -> keras.Model:
+    """Builds CRNN10 or VGG9; the name counts the layers with weights that one output passes
+    through.
 
     Args:
         shape: frames (None: any number), bands and channels of one example, (T, F, C).
@@ -109,48 +121,70 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         network: the architecture.
 
     Returns:
-        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B, T', 2K), K azimuths
-        then K elevations, in radians}, float32 under any precision policy, with T' = p * (T // p) and
-        p = network.time_pooling: as published, each decision is repeated p times.
+        Model from standardised features (B, T, F, C) to {"sed": (B, T', K) in [0, 1], "doa": (B,
+        T', 2K), K azimuths then K elevations, in radians}, float32 under any precision policy, with
+        T' = p * (T // p) and p = network.time_pooling: as published, each decision is repeated p
+        times.
 
     Raises:
         ConfigError: the layers do not fit `shape`.
 
     References:
-        Cao, Kong, Iqbal, An, Wang, Plumbley, "Polyphonic sound event detection and localization using a two-stage
-        strategy", DCASE 2019, arXiv:1905.00268.
+        Cao, Kong, Iqbal, An, Wang, Plumbley, "Polyphonic sound event detection and localization
+        using a two-stage strategy", DCASE 2019, arXiv:1905.00268.
     """
     check_network(network, shape)
     spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     x = _convolutions(spectra, network)  # (B, T // p, F', filters)
-    x = Aggregate(network.over_bands or network.pooling, axis=2, name="over_bands")(x)  # (B, T // p, filters)
+    x = Aggregate(network.over_bands or network.pooling, axis=2, name="over_bands")(
+        x
+    )  # (B, T // p, filters)
     if network.architecture == "crnn10":
         x = _recurrent(x, network.gru_units, network.reverse_gru_init)  # (B, T // p, 2 * gru_units)
     event, azimuth, elevation = (
-        keras.layers.Dense(n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32")(x)
-        for name, activation in (("event_fc", "sigmoid"), ("azimuth_fc", "linear"), ("elevation_fc", "linear"))
+        keras.layers.Dense(
+            n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32"
+        )(x)
+        for name, activation in (
+            ("event_fc", "sigmoid"),
+            ("azimuth_fc", "linear"),
+            ("elevation_fc", "linear"),
+        )
     )  # (B, T // p, K) each
-    doa = keras.layers.Concatenate(name="directions", dtype="float32")([azimuth, elevation])  # (B, T // p, 2K)
+    doa = keras.layers.Concatenate(name="directions", dtype="float32")(
+        [azimuth, elevation]
+    )  # (B, T // p, 2K)
     repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
-    return keras.Model(spectra, {"sed": repeat(event), "doa": repeat(doa)}, name=network.architecture)
+    return keras.Model(
+        spectra, {"sed": repeat(event), "doa": repeat(doa)}, name=network.architecture
+    )
 
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
     """Applies the blocks to (B, T, F, C)."""
     for number, n_filters in enumerate(network.filters, start=1):
         x = stacked_conv_block(
-            x, n_filters, kernel=3, pool=network.pool, pooling=network.pooling, initialisation="he_uniform",
-            gamma_deviation=GAMMA_DEVIATION, epsilon=network.batch_norm_epsilon,
+            x,
+            n_filters,
+            kernel=3,
+            pool=network.pool,
+            pooling=network.pooling,
+            initialisation="he_uniform",
+            gamma_deviation=GAMMA_DEVIATION,
+            epsilon=network.batch_norm_epsilon,
             momentum=network.batch_norm_momentum,
             names=[(f"block{number}_conv{n}", f"block{number}_bn{n}") for n in (1, 2)],
-        )  # fmt: skip
+        )
     return x
 
 
 def _recurrent(x: Any, units: int, reverse_init: ReverseInit) -> Any:
     """Applies a GRU in both directions to (B, T, D), with the published initial weights."""
     gru = keras.layers.GRU(
-        units, return_sequences=True, kernel_initializer="lecun_uniform", recurrent_initializer=RecurrentGates()
+        units,
+        return_sequences=True,
+        kernel_initializer="lecun_uniform",
+        recurrent_initializer=RecurrentGates(),
     )
     backward = None
     if reverse_init == "torch":
@@ -173,16 +207,17 @@ def stages(task: Any) -> list[Stage]:
     """Lists the trainings of the system, by `network.mode`.
 
     Args:
-        task: a SELD task's settings, `seld.config.TaskConfig`. `training.loss_weights` are those of the network for
-            both at once; a stage for one output has its loss alone.
+        task: a SELD task's settings, `seld.config.TaskConfig`. `training.loss_weights` are those of
+            the network for both at once; a stage for one output has its loss alone.
 
     Returns:
-        "sed" and "doa", which starts from the convolutions of the first and whose detections are the first's; or one
-        of them; or "seld". Outputs are as long as whole pools, so the last frames of a sequence have no loss.
+        "sed" and "doa", which starts from the convolutions of the first and whose detections are
+        the first's; or one of them; or "seld". Outputs are as long as whole pools, so the last
+        frames of a sequence have no loss.
 
     Raises:
-        ConfigError: the loss is of another system, or sequences do not fill the pools where recordings are put
-            together from them.
+        ConfigError: the loss is of another system, or sequences do not fill the pools where
+            recordings are put together from them.
     """
     network = NetworkConfig.model_validate(task.network)
     _check_sequences(network, task.pipeline)
@@ -192,7 +227,9 @@ def stages(task: Any) -> list[Stage]:
         weights = task.training.loss_weights if len(outputs) > 1 else {outputs[0]: 1.0}
         return Stage(
             name=name,
-            build=lambda shape: _learning(build_model(shape, task.dataset.n_classes, network), outputs),
+            build=lambda shape: _learning(
+                build_model(shape, task.dataset.n_classes, network), outputs
+            ),
             targets=TARGETS,
             losses={output: losses[output] for output in outputs},
             loss_weights={output: weights[output] for output in outputs},
@@ -205,7 +242,11 @@ def stages(task: Any) -> list[Stage]:
     if network.mode == "two_stage":
         both = [detection, stage("doa", ("doa",), starts_from="sed", **direction)]
         return [*both, joint] if network.also_joint else both
-    return {"sed_only": [detection], "doa_only": [stage("doa", ("doa",), **direction)], "seld": [joint]}[network.mode]
+    return {
+        "sed_only": [detection],
+        "doa_only": [stage("doa", ("doa",), **direction)],
+        "seld": [joint],
+    }[network.mode]
 
 
 def _learning(model: keras.Model, outputs: tuple[str, ...]) -> keras.Model:
@@ -220,9 +261,10 @@ def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
     """Checks that outputs of sequences can be joined to those of a recording."""
     if not pipeline.whole_recordings and pipeline.sequence_frames % network.time_pooling:
         raise ConfigError(
-            f"The network pools {network.time_pooling} frames into one, and recordings are put together from "
-            f"sequences. Expected: `pipeline.sequence_frames` a multiple of {network.time_pooling}, or "
-            f"`pipeline.whole_recordings: true`. Received: {pipeline.sequence_frames}."
+            f"The network pools {network.time_pooling} frames into one, and recordings are put"
+            " together from sequences. Expected: `pipeline.sequence_frames` a multiple of"
+            f" {network.time_pooling}, or `pipeline.whole_recordings: true`. Received:"
+            f" {pipeline.sequence_frames}."
         )
 
 
@@ -241,7 +283,9 @@ def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray
         ValueError: there is no output frame, though there are frames.
     """
     if n_frames and not n_outputs:
-        raise ValueError(f"`outputs` must cover the recording of {n_frames} frames. Received: no frame.")
+        raise ValueError(
+            f"`outputs` must cover the recording of {n_frames} frames. Received: no frame."
+        )
     return np.minimum(np.around(np.arange(n_frames) * hop_ratio).astype(int), n_outputs - 1)
 
 
@@ -256,15 +300,16 @@ def decode(
     """Turns the outputs for one recording into rows of the output format.
 
     Args:
-        outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features; the two may differ in
-            length, and may come from two stages.
+        outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features;
+            the two may differ in length, and may come from two stages.
         network: the network's settings.
         threshold: a class is active where its probability is above it.
         n_frames: frames of the recording at the label hop; None: as many as "sed" covers, rounded.
         hop_ratio: hop of the labels by that of the features.
 
     Returns:
-        float64 (n, 4): frame, class, azimuth and elevation in degrees, rounded to `network.round_to_deg` half to even
+        float64 (n, 4): frame, class, azimuth and elevation in degrees, rounded to
+            `network.round_to_deg` half to even
         and otherwise as the regression gives them, without bounds; sorted by frame, then class.
 
     Raises:
@@ -280,15 +325,17 @@ def decode(
         doa_deg = np.around(doa_deg / network.round_to_deg) * network.round_to_deg + 0.0  # no -0
     else:
         doa_deg = snapped_deg(doa_deg, FLOAT32_SLACK_DEG)
-    return np.column_stack([frame, klass, doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]])
+    return np.column_stack(
+        [frame, klass, doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]]
+    )
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
     """Says where the published PyTorch weights belong, see `common.torch_weights`.
 
     Returns:
-        By Keras name as in `common.layers.weights_by_name`: name in the state dict, or names of tensors that make one
-        weight, and kind of tensor.
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict, or names of
+        tensors that make one weight, and kind of tensor.
     """
     names: TorchNames = {}
     for block in range(1, len(network.filters) + 1):
@@ -300,7 +347,13 @@ def torch_names(network: NetworkConfig) -> TorchNames:
         for direction, ending in (("forward", "l0"), ("backward", "l0_reverse")):
             names[f"gru/{direction}/kernel"] = f"gru.weight_ih_{ending}", "gru_kernel"
             names[f"gru/{direction}/recurrent_kernel"] = f"gru.weight_hh_{ending}", "gru_recurrent"
-            names[f"gru/{direction}/bias"] = (f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"), "gru_bias"
+            names[f"gru/{direction}/bias"] = (
+                (f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"),
+                "gru_bias",
+            )
     for head in (layer for layers in HEADS.values() for layer in layers):
-        names |= {f"{head}/kernel": (f"{head}.weight", "linear"), f"{head}/bias": (f"{head}.bias", "vector")}
+        names |= {
+            f"{head}/kernel": (f"{head}.weight", "linear"),
+            f"{head}/bias": (f"{head}.bias", "vector"),
+        }
     return names

@@ -45,10 +45,17 @@ def recordings(*names: str) -> list[dict]:
 
 
 def test_the_last_stage_speaks_for_what_no_earlier_one_answers_for():
-    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], lambda: [recordings("x", "y")])
-    joined = [answers.joined(each) for each in predict_recordings(constant(3.0, 4.0), recordings("x", "y"))]
+    answers = Answers(
+        [(stage("first", ("a",)), constant(1.0, 2.0))], lambda: [recordings("x", "y")]
+    )
+    joined = [
+        answers.joined(each)
+        for each in predict_recordings(constant(3.0, 4.0), recordings("x", "y"))
+    ]
     for prediction in joined:
-        assert set(prediction.outputs["a"].ravel()) == {1.0} and set(prediction.outputs["b"].ravel()) == {4.0}
+        assert set(prediction.outputs["a"].ravel()) == {1.0} and set(
+            prediction.outputs["b"].ravel()
+        ) == {4.0}
 
 
 def test_earlier_stages_predict_once_and_only_when_asked():
@@ -81,14 +88,18 @@ def test_stages_are_grouped_by_the_system_they_are_part_of_in_their_order():
 def dense(units: tuple[int, int], seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
     x = keras.Input((3,))
-    return keras.Model(x, keras.layers.Dense(units[1], name="head")(keras.layers.Dense(units[0], name="body")(x)))
+    return keras.Model(
+        x, keras.layers.Dense(units[1], name="head")(keras.layers.Dense(units[0], name="body")(x))
+    )
 
 
 def test_only_wanted_layers_are_copied():
     source, target = dense((4, 2), 0), dense((4, 2), 1)
     head = target.get_layer("head").get_weights()[0]
     copy_weights(source, target, lambda layer: layer == "body")
-    np.testing.assert_array_equal(target.get_layer("body").get_weights()[0], source.get_layer("body").get_weights()[0])
+    np.testing.assert_array_equal(
+        target.get_layer("body").get_weights()[0], source.get_layer("body").get_weights()[0]
+    )
     np.testing.assert_array_equal(target.get_layer("head").get_weights()[0], head)
 
 

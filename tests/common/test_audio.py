@@ -38,13 +38,17 @@ def test_written_audio_is_read_back_and_leaves_no_temporary_file(tmp_path):
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_another_number_of_channels_is_refused(tmp_path, channels):
     path = written(tmp_path / "a.wav", noise(channels=channels))
-    with pytest.raises(DataError, match=rf"channels in .*a\.wav\. Expected: 4\. Received: {channels}\. Use"):
+    with pytest.raises(
+        DataError, match=rf"channels in .*a\.wav\. Expected: 4\. Received: {channels}\. Use"
+    ):
         read_audio(path, RATE, 4)
 
 
 def test_another_sample_rate_is_refused(tmp_path):
     path = written(tmp_path / "a.wav", noise(), rate=44100)
-    with pytest.raises(DataError, match=r"rate in .*a\.wav\. Expected: 8000 Hz\. Received: 44100 Hz\. Resample"):
+    with pytest.raises(
+        DataError, match=r"rate in .*a\.wav\. Expected: 8000 Hz\. Received: 44100 Hz\. Resample"
+    ):
         read_audio(path, RATE, 4)
 
 
@@ -58,7 +62,9 @@ def test_a_recording_without_samples_is_refused(tmp_path):
 def test_truncated_data_is_refused(tmp_path, lost):
     path = written(tmp_path / "a.wav", noise())
     path.write_bytes(path.read_bytes()[:-lost])
-    with pytest.raises(DataError, match=rf"Truncated recording: .*a\.wav\. Expected: 6400 .*: {6400 - lost}\."):
+    with pytest.raises(
+        DataError, match=rf"Truncated recording: .*a\.wav\. Expected: 6400 .*: {6400 - lost}\."
+    ):
         read_audio(path, RATE, 4)
 
 
@@ -67,7 +73,9 @@ def test_values_that_are_not_finite_are_refused_with_their_place(tmp_path, value
     audio = noise()
     audio[17, 2] = value
     path = written(tmp_path / "a.wav", audio, subtype="FLOAT")
-    with pytest.raises(DataError, match=r"not finite in .*a\.wav, sample 17, channel 2\. .*Received: "):
+    with pytest.raises(
+        DataError, match=r"not finite in .*a\.wav, sample 17, channel 2\. .*Received: "
+    ):
         read_audio(path, RATE, 4)
 
 
@@ -75,15 +83,21 @@ def test_floats_outside_the_range_are_refused_with_their_peak(tmp_path):
     audio = noise()
     audio[3, 1] = -1.5
     path = written(tmp_path / "a.wav", audio, subtype="FLOAT")
-    with pytest.raises(DataError, match=r"outside \[-1, 1\] in .*a\.wav, sample 3, channel 1\..*peak 1\.5\. Divide"):
+    with pytest.raises(
+        DataError, match=r"outside \[-1, 1\] in .*a\.wav, sample 3, channel 1\..*peak 1\.5\. Divide"
+    ):
         read_audio(path, RATE, 4)
 
 
-@pytest.mark.parametrize("content", [b"", b"RIFF", b"not a sound file at all", b"RIFF\0\0\0\0WAVEjunk"])
+@pytest.mark.parametrize(
+    "content", [b"", b"RIFF", b"not a sound file at all", b"RIFF\0\0\0\0WAVEjunk"]
+)
 def test_a_file_that_is_no_recording_is_refused(tmp_path, content):
     path = tmp_path / "a.wav"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"Not a readable sound file: .*a\.wav .*Expected: a WAV file"):
+    with pytest.raises(
+        DataError, match=r"Not a readable sound file: .*a\.wav .*Expected: a WAV file"
+    ):
         read_audio(path, RATE, 4)
 
 
@@ -114,7 +128,9 @@ def test_a_tone_of_any_rate_is_the_same_tone_after_resampling(tmp_path, rate):
     mono = read_mono(path, 32000)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)
     assert mono.shape == (32000, 1)
-    np.testing.assert_allclose(mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3)  # no delay, no gain
+    np.testing.assert_allclose(
+        mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3
+    )  # no delay, no gain
 
 
 def test_tones_above_half_the_new_rate_disappear():
@@ -148,7 +164,9 @@ def test_a_header_that_promises_more_than_the_memory_holds_is_refused(tmp_path):
     content[21] |= 0x0F  # number of samples, 36 bits
     content[22:26] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"Truncated recording: .*a\.wav\. Expected: 68719476735 samples"):
+    with pytest.raises(
+        DataError, match=r"Truncated recording: .*a\.wav\. Expected: 68719476735 samples"
+    ):
         read_audio(path)
 
 
@@ -158,5 +176,7 @@ def test_a_rate_that_no_sound_has_is_refused_before_it_is_resampled(tmp_path, ra
     content = bytearray(path.read_bytes())
     content[24:28] = rate.to_bytes(4, "little")
     path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"No sample rate of sound in .*a\.wav\. .*Received: {rate} Hz"):
+    with pytest.raises(
+        DataError, match=rf"No sample rate of sound in .*a\.wav\. .*Received: {rate} Hz"
+    ):
         read_mono(path, 32000)

@@ -23,7 +23,9 @@ class Trickle(io.BytesIO):
         return super().read(min(size, 7))
 
 
-@pytest.mark.parametrize(("rate_hz", "wanted_hz"), [(8000, 8000), (44100, 32000), (16000, 48000), (11025, 8000)])
+@pytest.mark.parametrize(
+    ("rate_hz", "wanted_hz"), [(8000, 8000), (44100, 32000), (16000, 48000), (11025, 8000)]
+)
 def test_a_file_in_blocks_is_the_whole_file_resampled(tmp_path, rate_hz, wanted_hz):
     soundfile.write(tmp_path / "a.wav", noise(13 * rate_hz + 17, 2), rate_hz)
     blocks = list(converted(FileSource.open(tmp_path / "a.wav"), wanted_hz, 2))
@@ -41,11 +43,18 @@ def test_any_format_and_number_of_channels_becomes_mono(tmp_path, name):
     np.testing.assert_allclose(mono, read_mono(tmp_path / name, 24000), atol=1e-6)
 
 
-def test_lossy_files_are_cut_to_full_scale_and_others_that_exceed_it_refused_with_the_sample(tmp_path):
+def test_lossy_files_are_cut_to_full_scale_and_others_that_exceed_it_refused_with_the_sample(
+    tmp_path,
+):
     square = np.sign(np.sin(np.arange(96000) * 0.02)).astype(np.float32)
     soundfile.write(tmp_path / "a.ogg", square, 16000)
     assert np.abs(soundfile.read(tmp_path / "a.ogg")[0]).max() > 1
-    assert np.abs(np.concatenate(list(converted(FileSource.open(tmp_path / "a.ogg"), 16000, None)))).max() == 1
+    assert (
+        np.abs(
+            np.concatenate(list(converted(FileSource.open(tmp_path / "a.ogg"), 16000, None)))
+        ).max()
+        == 1
+    )
     loud = 0.1 * square
     loud[90000] = 1.5
     soundfile.write(tmp_path / "b.wav", loud, 16000, subtype="FLOAT")
@@ -56,7 +65,11 @@ def test_lossy_files_are_cut_to_full_scale_and_others_that_exceed_it_refused_wit
 def test_what_is_no_recording_is_refused(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
-    for name, message in (("text.wav", "Not a readable"), ("empty.wav", "Empty"), ("none.wav", "Cannot read")):
+    for name, message in (
+        ("text.wav", "Not a readable"),
+        ("empty.wav", "Empty"),
+        ("none.wav", "Cannot read"),
+    ):
         with pytest.raises(DataError, match=message):
             FileSource.open(tmp_path / name)
 

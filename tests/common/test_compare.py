@@ -12,28 +12,51 @@ from common.compare import comparison_figure, main, read_runs
 from tests.pages import read_report
 
 
-def write_run(folder: Path, rows: list, settings: dict | None = None, history: dict | None = None) -> None:
+def write_run(
+    folder: Path, rows: list, settings: dict | None = None, history: dict | None = None
+) -> None:
     (folder / "cnn").mkdir(parents=True)
     (folder / "scores.json").write_text(json.dumps({"rows": rows}))
-    (folder / "settings.yaml").write_text(yaml.safe_dump({"family": "sed_task4", **(settings or {})}))
+    (folder / "settings.yaml").write_text(
+        yaml.safe_dump({"family": "sed_task4", **(settings or {})})
+    )
     if history:
-        finished = {"epochs": len(history["val_map"]), "iterations_per_epoch": 1, "best_epoch": 1, "history": history}
+        finished = {
+            "epochs": len(history["val_map"]),
+            "iterations_per_epoch": 1,
+            "best_epoch": 1,
+            "history": history,
+        }
         (folder / "cnn" / "training.json").write_text(json.dumps(finished))
 
 
 @pytest.fixture
 def runs(tmp_path):
     for name, f, er in (("weak", 0.5, None), ("synthetic", 0.25, 2.0)):
-        rows = [{"label": "cnn", "scores": {"f": f, "er": er}}, {"label": "silent", "scores": {"f": 0.0, "er": 1.0}}]
-        settings = {"sets": {"train": name}, "seed": 1, "output_dir": name, **({"extra": 3} if er else {})}
-        write_run(tmp_path / name, rows, settings, {"val_map": [f, None, 0.9], "loss": [3.0, 2.0, 1.0]})
+        rows = [
+            {"label": "cnn", "scores": {"f": f, "er": er}},
+            {"label": "silent", "scores": {"f": 0.0, "er": 1.0}},
+        ]
+        settings = {
+            "sets": {"train": name},
+            "seed": 1,
+            "output_dir": name,
+            **({"extra": 3} if er else {}),
+        }
+        write_run(
+            tmp_path / name, rows, settings, {"val_map": [f, None, 0.9], "loss": [3.0, 2.0, 1.0]}
+        )
     return [str(tmp_path / "weak"), str(tmp_path / "synthetic")]
 
 
 def test_each_run_is_one_row_and_what_is_undefined_a_dash(runs, capsys):
     assert main(runs) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert lines[:3] == [["run", "f", "er"], ["weak", "0.500", "-"], ["synthetic", "0.250", "2.000"]]
+    assert lines[:3] == [
+        ["run", "f", "er"],
+        ["weak", "0.500", "-"],
+        ["synthetic", "0.250", "2.000"],
+    ]
 
 
 def test_settings_that_differ_are_listed_and_no_others(runs, capsys):
@@ -77,7 +100,13 @@ def test_a_folder_without_a_run_or_scores_is_named(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "content",
-    ["[]", "{}", '{"rows": 1}', '{"rows": [{"label": "a"}]}', '{"rows": [{"label": "a", "scores": {"f": "x"}}]}'],
+    [
+        "[]",
+        "{}",
+        '{"rows": 1}',
+        '{"rows": [{"label": "a"}]}',
+        '{"rows": [{"label": "a", "scores": {"f": "x"}}]}',
+    ],
 )
 def test_scores_of_another_form_are_refused(tmp_path, capsys, content):
     (tmp_path / "settings.yaml").write_text("family: seld")
@@ -97,7 +126,13 @@ def test_a_table_holds_scores_and_settings_in_full(runs, tmp_path):
     with (tmp_path / "compared.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[0] == {"run": "weak", "f": "0.5", "er": "", "sets.train": "weak", "extra": ""}
-    assert rows[1] == {"run": "synthetic", "f": "0.25", "er": "2.0", "sets.train": "synthetic", "extra": "3"}
+    assert rows[1] == {
+        "run": "synthetic",
+        "f": "0.25",
+        "er": "2.0",
+        "sets.train": "synthetic",
+        "extra": "3",
+    }
 
 
 def test_the_figure_has_a_bar_and_a_curve_for_each_run(runs, tmp_path):
@@ -113,7 +148,10 @@ def test_the_figure_has_a_bar_and_a_curve_for_each_run(runs, tmp_path):
 def test_the_page_shows_scores_settings_and_curves_over_each_other(runs, tmp_path):
     assert main([*runs, "--out", str(tmp_path / "compared.html")]) == 0
     page = read_report(tmp_path / "compared.html")
-    assert all(text in page.text for text in ("0.500", "sets.train", "synthetic", "Tags on validation: mAP"))
+    assert all(
+        text in page.text
+        for text in ("0.500", "sets.train", "synthetic", "Tags on validation: mAP")
+    )
     assert len(page.named("svg")) == 1 and len(page.named("path")) == 2
 
 

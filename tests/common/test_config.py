@@ -29,10 +29,16 @@ def test_published_ids_carry_the_published_sizes_and_peculiarities(task_id):
     task = load_task(PARAMS, f"{task_id}-published")
     plain = load_task(PARAMS, task_id)
     assert task.pipeline.sequence_frames == 128 and task.pipeline.batch_size == 16
-    assert task.training.loss_weights == {"sed": 1.0, "doa": 50.0} and task.training.passes_per_epoch == 5
+    assert (
+        task.training.loss_weights == {"sed": 1.0, "doa": 50.0}
+        and task.training.passes_per_epoch == 5
+    )
     assert task.features.interleaved_channels and not plain.features.interleaved_channels
     assert task.features.scaler_splits == "all" and plain.features.scaler_splits == "train"
-    assert task.network["batch_norm_over"] == "bands" and plain.network["batch_norm_over"] == "channels"
+    assert (
+        task.network["batch_norm_over"] == "bands"
+        and plain.network["batch_norm_over"] == "channels"
+    )
     assert task.folds == plain.folds and task.dataset == plain.dataset
 
 
@@ -44,7 +50,9 @@ def test_folds_of_the_development_set_are_the_published_ones():
 
 
 def test_only_task_999_is_quick():
-    quick = [name for name in read_tasks(PARAMS) if load_task(PARAMS, name).training.batches_per_pass]
+    quick = [
+        name for name in read_tasks(PARAMS) if load_task(PARAMS, name).training.batches_per_pass
+    ]
     assert quick == ["999"]
 
 
@@ -92,7 +100,9 @@ def test_an_override_without_key_and_value_is_refused(text):
 
 
 def test_a_misspelt_key_names_the_nearest_known_one():
-    with pytest.raises(ConfigError, match=r"unknown key `training.epocs`. Did you mean `training.epochs`"):
+    with pytest.raises(
+        ConfigError, match=r"unknown key `training.epocs`. Did you mean `training.epochs`"
+    ):
         load_task(PARAMS, "1", ["training.epocs=3"])
 
 
@@ -137,12 +147,24 @@ def test_without_a_held_out_split_the_training_splits_decide():
     [
         ("features.hop_s=0.05", "`hop_s` must not exceed `window_s`"),
         ("features.n_fft=1024", "window must fit into the Fourier transform"),
-        ("folds=[{name: a, train: [1], validate_on: [2], test: [0]}]", "needs `dataset.mode: eval`"),
+        (
+            "folds=[{name: a, train: [1], validate_on: [2], test: [0]}]",
+            "needs `dataset.mode: eval`",
+        ),
         ("family=song", "`family` must be one of: seld"),
         ("run.distribution=multi_host", "Expected: `backend: jax`. Received: tensorflow"),
-        ("run={distribution: mirrored, backend: torch}", "Expected: `backend: tensorflow or jax`. Received: torch"),
-        ("run={distribution: mirrored, jit_compile: true}", "cannot share batches on TensorFlow. Set it to auto"),
-        ("run.multi_host={n_processes: 2, process: 2}", "Expected: 0 to 1, as `n_processes` is 2. Received: 2"),
+        (
+            "run={distribution: mirrored, backend: torch}",
+            "Expected: `backend: tensorflow or jax`. Received: torch",
+        ),
+        (
+            "run={distribution: mirrored, jit_compile: true}",
+            "cannot share batches on TensorFlow. Set it to auto",
+        ),
+        (
+            "run.multi_host={n_processes: 2, process: 2}",
+            "Expected: 0 to 1, as `n_processes` is 2. Received: 2",
+        ),
         ("run.multi_host.address=host", "`run.multi_host.address`: .*Received: 'host'"),
     ],
 )
@@ -197,17 +219,26 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
     stages = [Stage(name, lambda shape: None, {}, {}, {}) for name in ("pass1", "pass2", "pass3")]
     assert stages_to_redo(stages, ["pass2", "extraction"]) == ["pass2", "pass3"]
     assert stages_to_redo(stages, ["extraction"]) == []
-    with pytest.raises(ConfigError, match=r"some of extraction, pass1, pass2, pass3. Received: pass4"):
+    with pytest.raises(
+        ConfigError, match=r"some of extraction, pass1, pass2, pass3. Received: pass4"
+    ):
         stages_to_redo(stages, ["pass4"])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        yaml_bomb(), "tasks: &t {1: *t}", "tasks: !!timestamp x", "tasks: !!int ''", "tasks: 2001-99-99",
-        "tasks: {[a]: 1}", "tasks: {? {a: 1} : 1}", "tasks:\n  <<: x", "[" * 5000,
+        yaml_bomb(),
+        "tasks: &t {1: *t}",
+        "tasks: !!timestamp x",
+        "tasks: !!int ''",
+        "tasks: 2001-99-99",
+        "tasks: {[a]: 1}",
+        "tasks: {? {a: 1} : 1}",
+        "tasks:\n  <<: x",
+        "[" * 5000,
     ],
-)  # fmt: skip
+)
 def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)

@@ -35,7 +35,13 @@ def report_of(folder, files, deep=True, **wanted):
 
 
 def test_good_files_give_a_table_and_no_finding(tmp_path):
-    report = report_of(tmp_path, {"a.wav": noise(), "b.wav": noise()}, sample_rate_hz=RATE, channels=2, duration_s=1.0)
+    report = report_of(
+        tmp_path,
+        {"a.wav": noise(), "b.wav": noise()},
+        sample_rate_hz=RATE,
+        channels=2,
+        duration_s=1.0,
+    )
     assert report.usable and not report.findings
     assert report.tables[0].rows == [["2", "0.00", "1.00", "1.00", "1.00", "8000", "2"]]
     assert report.to_text().splitlines()[-1] == "The dataset can be used: 0 error(s), 0 warning(s)."
@@ -62,7 +68,9 @@ def test_files_that_cannot_be_read_are_counted_with_the_first_reason(tmp_path):
     report = report_of(tmp_path, {}, deep=False)
     (finding,) = report.findings
     assert finding.level == "error" and "3 file(s) cannot be read" in finding.text
-    assert "Not a readable sound file" in finding.text and finding.text.endswith("a.wav, b.wav, c.wav.")
+    assert "Not a readable sound file" in finding.text and finding.text.endswith(
+        "a.wav, b.wav, c.wav."
+    )
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -74,7 +82,11 @@ def test_files_that_are_odd_but_used_are_one_warning_for_each_kind(tmp_path, dee
         (tmp_path / f"{name}.wav").write_bytes(content)
     report = report_of(tmp_path, {}, deep)
     (finding,) = report.findings
-    assert finding.level == "warning" and "2 recording(s), such as" in finding.text and "as of a stream" in finding.text
+    assert (
+        finding.level == "warning"
+        and "2 recording(s), such as" in finding.text
+        and "as of a stream" in finding.text
+    )
 
 
 def test_only_decoding_shows_silence_dead_and_equal_channels_clipping_and_nan(tmp_path):
@@ -91,9 +103,12 @@ def test_only_decoding_shows_silence_dead_and_equal_channels_clipping_and_nan(tm
     report = report_of(tmp_path, files)
     found = {each.text.split(":")[-1].strip(): each.level for each in report.findings}
     assert found == {
-        "nan.wav.": "error", "silent.wav.": "warning", "half.wav.": "warning", "equal.wav.": "warning",
+        "nan.wav.": "error",
+        "silent.wav.": "warning",
+        "half.wav.": "warning",
+        "equal.wav.": "warning",
         "clipped.wav.": "warning",
-    }  # fmt: skip
+    }
     assert not report_of(tmp_path, {}, deep=False).findings
 
 
@@ -117,17 +132,25 @@ def test_classes_are_counted_and_absent_ones_named():
     assert [list(numbers) for numbers in counts] == [[2, 0, 1], [1.5, 0.0, 2.0]]
     report = DatasetReport()
     check_classes(report, ["a", "b", "c"], {"train": counts, "tags": (np.array([1, 1, 1]), None)})
-    assert report.tables[0].rows == [["a", "2 / 2 s", "1"], ["b", "0 / 0 s", "1"], ["c", "1 / 2 s", "1"]]
+    assert report.tables[0].rows == [
+        ["a", "2 / 2 s", "1"],
+        ["b", "0 / 0 s", "1"],
+        ["c", "1 / 2 s", "1"],
+    ]
     assert [each.text.split(":")[0] for each in report.findings] == ["train"]
     assert report.findings[0].text.endswith(": b.")
 
 
 def test_overlaps_and_polyphony_are_counted_by_hand():
     onset, offset = np.array([0.0, 1.0, 2.0, 2.5]), np.array([3.0, 2.0, 2.5, 4.0])
-    assert polyphony(onset, offset) == 2  # of the second, third and fourth event only one sounds at a time
+    assert (
+        polyphony(onset, offset) == 2
+    )  # of the second, third and fourth event only one sounds at a time
     assert polyphony(np.zeros(0), np.zeros(0)) == 0
     assert same_class_overlaps(np.array([0, 0, 1, 1]), onset, offset) == 1
-    assert same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2  # both lie within the first
+    assert (
+        same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
+    )  # both lie within the first
 
 
 def test_a_report_names_a_few_files_and_counts_the_rest_errors_first():
@@ -135,7 +158,12 @@ def test_a_report_names_a_few_files_and_counts_the_rest_errors_first():
     report.warn("some:", list("abcdefg"))
     report.error("bad.")
     assert report.to_text().splitlines() == [
-        "error: bad.", "warning: some: a, b, c, d, e and 2 more.", "",
+        "error: bad.",
+        "warning: some: a, b, c, d, e and 2 more.",
+        "",
         "The dataset cannot be used as it is: 1 error(s), 1 warning(s).",
-    ]  # fmt: skip
-    assert report.to_dict()["findings"][0] == {"level": "warning", "text": "some: a, b, c, d, e and 2 more."}
+    ]
+    assert report.to_dict()["findings"][0] == {
+        "level": "warning",
+        "text": "some: a, b, c, d, e and 2 more.",
+    }

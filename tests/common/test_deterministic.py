@@ -40,7 +40,9 @@ print(np.array_equal(*weights), np.isfinite(weights[0]).all())
 
 
 def test_training_twice_gives_the_same_bits_on_tensorflow():
-    done = subprocess.run([sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
 
 

@@ -1,4 +1,5 @@
-"""Features computed in a model's graph equal those that extraction stores, which have tests of their own."""
+"""Features computed in a model's graph equal those that extraction stores, which have tests of
+their own."""
 
 import json
 import os
@@ -26,7 +27,8 @@ TASK4_KINDS = ("logmel_db", "log_magnitude_mel", "ln_mel_density")
 
 
 def recording(samples, channels, seed=0):
-    """Noise beneath a tone, at most as loud as 16 bits allow, with 50 ms of digital silence in it."""
+    """Noise beneath a tone, at most as loud as 16 bits allow, with 50 ms of digital silence in
+    it."""
     rng = np.random.default_rng(seed)
     tone = 0.4 * np.sin(2 * np.pi * 500 * np.arange(samples) / RATE_HZ + seed)
     audio = np.clip(rng.normal(0, 0.2, (samples, channels)) + tone[:, None], -1, 1)
@@ -40,7 +42,11 @@ def seld_pair(kind, samples, **settings):
         kind=kind, sample_rate_hz=None, n_mels=24, dtype="float32", frontend="device", **settings
     )
     audio = recording(samples, 4)
-    return audio, seld.extract_features(audio, config, RATE_HZ), seld.frontend_of(config, RATE_HZ, 4)
+    return (
+        audio,
+        seld.extract_features(audio, config, RATE_HZ),
+        seld.frontend_of(config, RATE_HZ, 4),
+    )
 
 
 def task4_pair(kind, samples, **settings):
@@ -51,12 +57,17 @@ def task4_pair(kind, samples, **settings):
 
 def computed(audio, n_frames, frontend):
     pieces = frontend.pieces(audio, n_frames)
-    assert pieces.shape == (n_frames + frontend.context_frames, frontend.hop_samples, frontend.channels)
+    assert pieces.shape == (
+        n_frames + frontend.context_frames,
+        frontend.hop_samples,
+        frontend.channels,
+    )
     return np.asarray(AudioFeatures(frontend)(pieces.reshape(1, -1, frontend.channels)))[0]
 
 
 def distance(received, expected, kind):
-    """The largest difference; phases are compared as angles, where there is something to compare."""
+    """The largest difference; phases are compared as angles, where there is something to
+    compare."""
     apart = np.abs(received - expected)
     if kind == "magnitude_phase":
         levels, angles = np.split(apart, 2, axis=-1)
@@ -83,25 +94,41 @@ def test_the_layer_computes_the_features_of_task_4(kind, samples):
     assert distance(received, expected, kind) < TOLERANCE
 
 
-@pytest.mark.parametrize("sizes", [(0.02, 0.01, 512, 1024), (0.032, 0.032, 512, 512), (0.02, 0.005, 1024, 256)])
+@pytest.mark.parametrize(
+    "sizes", [(0.02, 0.01, 512, 1024), (0.032, 0.032, 512, 512), (0.02, 0.005, 1024, 256)]
+)
 def test_any_window_hop_and_length_of_transforms_fit(sizes):
     window_s, hop_s, n_fft, gcc_n_fft = sizes
-    options = {"window_s": window_s, "hop_s": hop_s, "n_fft": n_fft, "gcc_n_fft": gcc_n_fft, "fmin_hz": 0.0}
+    options = {
+        "window_s": window_s,
+        "hop_s": hop_s,
+        "n_fft": n_fft,
+        "gcc_n_fft": gcc_n_fft,
+        "fmin_hz": 0.0,
+    }
     audio, expected, frontend = seld_pair("logmel_gcc", 8000, **options)
     assert distance(computed(audio, len(expected), frontend), expected, "logmel_gcc") < TOLERANCE
 
 
 def test_a_window_shorter_than_the_transform_starts_with_its_frame_where_frames_are_not_centred():
-    audio, expected, frontend = task4_pair("ln_mel_density", 9000, window_s=0.05, hop_s=0.025, n_fft=1024)
-    assert distance(computed(audio, len(expected), frontend), expected, "ln_mel_density") < TOLERANCE
+    audio, expected, frontend = task4_pair(
+        "ln_mel_density", 9000, window_s=0.05, hop_s=0.025, n_fft=1024
+    )
+    assert (
+        distance(computed(audio, len(expected), frontend), expected, "ln_mel_density") < TOLERANCE
+    )
 
 
 def test_channels_are_packed_as_published_on_request():
     audio, expected, frontend = seld_pair("magnitude_phase", 8000)
     packed = computed(audio, len(expected), replace(frontend, interleaved_channels=True))
-    np.testing.assert_array_equal(packed, spectral.interleave_channels(computed(audio, len(expected), frontend)))
+    np.testing.assert_array_equal(
+        packed, spectral.interleave_channels(computed(audio, len(expected), frontend))
+    )
     record = {AUDIO: frontend.pieces(audio, len(expected))}
-    as_stored = features_of(record, replace(frontend, interleaved_channels=True))  # packed only as they are read
+    as_stored = features_of(
+        record, replace(frontend, interleaved_channels=True)
+    )  # packed only as they are read
     np.testing.assert_array_equal(as_stored, computed(audio, len(expected), frontend))
 
 
@@ -110,7 +137,9 @@ def test_a_record_of_features_is_taken_as_it_is():
     assert features_of({"features": features}, None) is features
 
 
-@pytest.mark.parametrize("pair", [*((seld_pair, kind) for kind in SELD_KINDS), *((task4_pair, k) for k in TASK4_KINDS)])
+@pytest.mark.parametrize(
+    "pair", [*((seld_pair, kind) for kind in SELD_KINDS), *((task4_pair, k) for k in TASK4_KINDS)]
+)
 def test_digital_silence_gives_finite_features_as_extraction_does(pair):
     make, kind = pair
     _, expected, frontend = make(kind, 4000)
@@ -119,7 +148,11 @@ def test_digital_silence_gives_finite_features_as_extraction_does(pair):
     assert np.isfinite(received).all()
     compute = seld.compute_features if make is seld_pair else task4.compute_features
     config = (seld if make is seld_pair else task4).FeatureConfig(
-        kind=kind, n_mels=24, fmax_hz=None, dtype="float32", **({"sample_rate_hz": None} if make is seld_pair else {})
+        kind=kind,
+        n_mels=24,
+        fmax_hz=None,
+        dtype="float32",
+        **({"sample_rate_hz": None} if make is seld_pair else {}),
     )
     assert np.abs(received - compute(silence, config, RATE_HZ)[: len(received)]).max() < 0.01
 
@@ -129,7 +162,9 @@ def small_model(frontend):
     inputs = keras.Input((None, *bands_channels))
     outputs = keras.layers.Dense(2, name="dense")(inputs)
     statistics = np.full(bands_channels, 2.0), np.full(bands_channels, 3.0)
-    return with_statistics(keras.Model(inputs, outputs), *statistics, AudioFeatures(frontend, name=FRONTEND))
+    return with_statistics(
+        keras.Model(inputs, outputs), *statistics, AudioFeatures(frontend, name=FRONTEND)
+    )
 
 
 def test_a_model_with_a_frontend_takes_16_bit_audio_of_any_length_in_float32_whatever_the_policy():
@@ -156,7 +191,9 @@ def test_a_saved_model_with_a_frontend_answers_the_same_in_safe_mode_and_as_save
     model = small_model(frontend)
     answer = np.asarray(model(pieces))
     standardised = (expected - 2.0) / 3.0
-    np.testing.assert_allclose(answer, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4)
+    np.testing.assert_allclose(
+        answer, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4
+    )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     np.testing.assert_array_equal(np.asarray(loaded(pieces)), answer)
@@ -185,7 +222,13 @@ def test_the_layer_computes_the_same_on_jax(tmp_path):
         kind: task4_pair(kind, 5000) for kind in TASK4_KINDS
     }
     path = tmp_path / "given.npz"
-    np.savez(path, **{k: f.pieces(audio, len(e)).reshape(1, -1, f.channels) for k, (audio, e, f) in pairs.items()})
+    np.savez(
+        path,
+        **{
+            k: f.pieces(audio, len(e)).reshape(1, -1, f.channels)
+            for k, (audio, e, f) in pairs.items()
+        },
+    )
     frontends = json.dumps({kind: asdict(frontend) for kind, (_, _, frontend) in pairs.items()})
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", PROGRAM, str(path), frontends]

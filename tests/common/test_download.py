@@ -1,4 +1,5 @@
-"""Fetching datasets: from a server of this machine alone, with libraries stood in for where they are not installed."""
+"""Fetching datasets: from a server of this machine alone, with libraries stood in for where they
+are not installed."""
 
 import functools
 import hashlib
@@ -50,7 +51,8 @@ def install(monkeypatch, name: str, **contents) -> None:
 
 
 def soundata_download(remote, save_dir, force_overwrite):
-    """What soundata's function of this name does: fetch what is not there, then compare checksums."""
+    """What soundata's function of this name does: fetch what is not there, then compare
+    checksums."""
     path = Path(save_dir) / remote.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     if force_overwrite or not path.exists():
@@ -71,9 +73,14 @@ def tau(server, monkeypatch):
 
     def remote(path):
         checksum = hashlib.md5(path.read_bytes()).hexdigest()
-        return SimpleNamespace(filename=path.name, url=f"{address}/{path.name}?download=1", checksum=checksum)
+        return SimpleNamespace(
+            filename=path.name, url=f"{address}/{path.name}?download=1", checksum=checksum
+        )
 
-    remotes = {"foa_dev": [remote(part) for part in parts], "metadata_dev": remote(folder / "metadata_dev.zip")}
+    remotes = {
+        "foa_dev": [remote(part) for part in parts],
+        "metadata_dev": remote(folder / "metadata_dev.zip"),
+    }
     install(monkeypatch, "soundata.datasets.tau2019sse", REMOTES=remotes)
     install(monkeypatch, "soundata.download_utils", download_from_remote=soundata_download)
     return folder
@@ -82,7 +89,10 @@ def tau(server, monkeypatch):
 def test_tau_2019_comes_in_parts_with_checksums_and_is_unpacked(tau, tmp_path, capsys):
     target = tmp_path / "tau2019"
     assert main(["1", "--yes", "--folder", str(target), "--params", str(PARAMS)]) == 0
-    assert len(list((target / "foa_dev").glob("*.wav"))) == 3 and len(list((target / "metadata_dev").iterdir())) == 1
+    assert (
+        len(list((target / "foa_dev").glob("*.wav"))) == 3
+        and len(list((target / "metadata_dev").iterdir())) == 1
+    )
     text = capsys.readouterr().out
     assert "foa_dev.z01" in text and "unpacked about 9.2 GB" in text
     assert f"python -m common.check_dataset 1 --set dataset_dir={target}" in text
@@ -98,18 +108,26 @@ def test_an_interrupted_download_is_fetched_again(tau, tmp_path):
 def test_a_file_with_another_checksum_is_an_error(tau, tmp_path):
     sources = sources_of(load("1"))
     (tau / "foa_dev.z02").write_bytes(b"something else")
-    with pytest.raises(DataError, match=r"TAU Spatial Sound Events 2019.*fetching failed .*MD5 checksum"):
+    with pytest.raises(
+        DataError, match=r"TAU Spatial Sound Events 2019.*fetching failed .*MD5 checksum"
+    ):
         fetch_all([Source(each.title, fetch=each.fetch) for each in sources], tmp_path)
 
 
 def test_the_dry_run_tells_sizes_and_fetches_nothing(tau, tmp_path, capsys):
     assert main(["1", "--dry-run", "--folder", str(tmp_path / "to"), "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
-    assert "0.0 MB  http://127.0.0.1" in text and "size not known" not in text and "Nothing was fetched" in text
+    assert (
+        "0.0 MB  http://127.0.0.1" in text
+        and "size not known" not in text
+        and "Nothing was fetched" in text
+    )
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.parametrize(("answer", "fetched"), [("n", False), ("", False), (None, False), ("y", True)])
+@pytest.mark.parametrize(
+    ("answer", "fetched"), [("n", False), ("", False), (None, False), ("y", True)]
+)
 def test_nothing_is_fetched_without_a_yes(tau, tmp_path, monkeypatch, answer, fetched):
     def reply(question):
         if answer is None:
@@ -129,7 +147,9 @@ def test_a_server_that_does_not_answer_leaves_the_size_unknown():
 def test_too_little_room_is_said_before_anything_is_fetched(tmp_path):
     calls = []
     with pytest.raises(DataError, match=r"too little room. Expected: 1000000000\.0 GB"):
-        fetch_all([Source("x", unpacked_bytes=10**18, fetch=calls.append)], tmp_path / "new" / "folder")
+        fetch_all(
+            [Source("x", unpacked_bytes=10**18, fetch=calls.append)], tmp_path / "new" / "folder"
+        )
     assert not calls
 
 
@@ -154,10 +174,14 @@ def test_simulated_data_are_not_fetched():
 def test_what_no_library_offers_is_said(capsys):
     assert main(["crnn", "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
-    assert "DCASE-REPO/dcase2018_baseline" in text and "82 GB" in text and "fetch it by hand" in text
+    assert (
+        "DCASE-REPO/dcase2018_baseline" in text and "82 GB" in text and "fetch it by hand" in text
+    )
 
 
-def test_desed_fetches_the_clips_where_they_are_read_and_leaves_the_current_folder_alone(tmp_path, monkeypatch):
+def test_desed_fetches_the_clips_where_they_are_read_and_leaves_the_current_folder_alone(
+    tmp_path, monkeypatch
+):
     calls = []
 
     def data(folder, **which):
@@ -167,14 +191,30 @@ def test_desed_fetches_the_clips_where_they_are_read_and_leaves_the_current_fold
     def clips(table, folder):
         calls.append((table, folder))
 
-    install(monkeypatch, "desed.download", download_audioset_data=data, download_audioset_files_from_csv=clips)
+    install(
+        monkeypatch,
+        "desed.download",
+        download_audioset_data=data,
+        download_audioset_files_from_csv=clips,
+    )
     monkeypatch.chdir(tmp_path)
-    source, synthetic = sources_of(load("cnn9-synthetic-weak"))[0], sources_of(load("cnn9-synthetic-weak"))[-1]
+    source, synthetic = (
+        sources_of(load("cnn9-synthetic-weak"))[0],
+        sources_of(load("cnn9-synthetic-weak"))[-1],
+    )
     source.fetch(Path("desed"))
     folder = tmp_path / "desed"
-    assert calls[0] == (str(folder), {"weak": True, "unlabel_in_domain": False, "validation": False})
-    assert calls[1] == (str(folder / "metadata/validation/validation.tsv"), str(folder / "audio/validation"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"] and not list(folder.iterdir())
+    assert calls[0] == (
+        str(folder),
+        {"weak": True, "unlabel_in_domain": False, "validation": False},
+    )
+    assert calls[1] == (
+        str(folder / "metadata/validation/validation.tsv"),
+        str(folder / "audio/validation"),
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"] and not list(
+        folder.iterdir()
+    )
     assert synthetic.fetch is None and "10.5281/zenodo.2583796" in synthetic.remark
 
 
@@ -188,7 +228,8 @@ def test_dcase_util_fetches_the_scenes_where_they_are_read(server, tmp_path, mon
     name = "TUT-urban-acoustic-scenes-2018-development"
     with zipfile.ZipFile(folder / "scenes.zip", "w") as archive:
         archive.writestr(
-            f"{name}/meta.csv", "filename\tscene_label\tidentifier\tsource_label\naudio/a.wav\tbus\tx\ta\n"
+            f"{name}/meta.csv",
+            "filename\tscene_label\tidentifier\tsource_label\naudio/a.wav\tbus\tx\ta\n",
         )
         archive.writestr(f"{name}/audio/a.wav", b"RIFF")
     package = {
@@ -197,7 +238,9 @@ def test_dcase_util_fetches_the_scenes_where_they_are_read(server, tmp_path, mon
         "remote_md5": hashlib.md5((folder / "scenes.zip").read_bytes()).hexdigest(),
         "filename": str(tmp_path / "data" / name / "scenes.zip"),
     }
-    monkeypatch.setattr(Scenes, "download_packages", _with_packages([package], Scenes.download_packages))
+    monkeypatch.setattr(
+        Scenes, "download_packages", _with_packages([package], Scenes.download_packages)
+    )
     scenes.fetch(tmp_path / "data")
     assert (tmp_path / "data" / name / "audio" / "a.wav").read_bytes() == b"RIFF"
     assert (tmp_path / "data" / name / "meta.csv").is_file()

@@ -22,7 +22,9 @@ def test_a_data_frame_and_back_is_the_same():
     frame = events_frame(names, CLIPS, labels)
     assert frame.columns.tolist() == ["filename", "onset", "offset", "event_label"]
     table = EventTable.from_frame(frame.sample(frac=1, random_state=1), names, labels)
-    assert sorted(map(tuple, table.of_recording(0).tolist())) == sorted(map(tuple, CLIPS[0].tolist()))
+    assert sorted(map(tuple, table.of_recording(0).tolist())) == sorted(
+        map(tuple, CLIPS[0].tolist())
+    )
     assert len(table.of_recording(1)) == 0
 
 
@@ -35,7 +37,9 @@ def test_rows_of_other_files_and_without_a_label_are_left_out():
 
 
 def test_unusable_events_are_refused():
-    frame = pd.DataFrame([["a", 0.0, 1.0, "w"]], columns=["filename", "onset", "offset", "event_label"])
+    frame = pd.DataFrame(
+        [["a", 0.0, 1.0, "w"]], columns=["filename", "onset", "offset", "event_label"]
+    )
     with pytest.raises(ValueError, match=r"one of x, y\. Received: w"):
         EventTable.from_frame(frame, ["a"], ["x", "y"])
     with pytest.raises(ValueError, match="class below 2"):
@@ -45,8 +49,15 @@ def test_unusable_events_are_refused():
 
 
 def test_events_of_a_class_that_overlap_or_touch_become_one():
-    rows = np.array([[0, 4.0, 5.0], [0, 0.0, 3.0], [0, 1.0, 2.0], [1, 0.0, 1.0], [0, 3.0, 3.5], [1, 1.1, 2.0]])
+    rows = np.array(
+        [[0, 4.0, 5.0], [0, 0.0, 3.0], [0, 1.0, 2.0], [1, 0.0, 1.0], [0, 3.0, 3.5], [1, 1.1, 2.0]]
+    )
     merged = EventTable.from_recordings([rows, rows[:1]], 2).merge_connected()
-    assert merged.of_recording(0).tolist() == [[0, 0.0, 3.5], [0, 4.0, 5.0], [1, 0.0, 1.0], [1, 1.1, 2.0]]
+    assert merged.of_recording(0).tolist() == [
+        [0, 0.0, 3.5],
+        [0, 4.0, 5.0],
+        [1, 0.0, 1.0],
+        [1, 1.1, 2.0],
+    ]
     assert merged.of_recording(1).tolist() == [[0, 4.0, 5.0]]
     assert len(EventTable.from_recordings([], 2).merge_connected()) == 0

@@ -1,4 +1,5 @@
-"""Every sound file through every reader: the same verdict, and all that is in it or a word about the rest.
+"""Every sound file through every reader: the same verdict, and all that is in it or a word about
+the rest.
 
 Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
 was looked up in files that they wrote into a pipe.
@@ -93,13 +94,31 @@ def put(tmp_path, content, name="a.wav"):
 
 
 SIZED = {
-    "wav": ("WAV", "PCM_16"), "wav float": ("WAV", "FLOAT"), "wav 24": ("WAV", "PCM_24"), "wavex": ("WAVEX", "PCM_16"),
-    "rf64": ("RF64", "PCM_16"), "w64": ("W64", "PCM_16"), "aiff": ("AIFF", "PCM_16"), "aiff float": ("AIFF", "FLOAT"),
-    "au": ("AU", "PCM_16"), "au ulaw": ("AU", "ULAW"), "caf": ("CAF", "PCM_16"), "caf float": ("CAF", "FLOAT"),
-    "flac": ("FLAC", "PCM_16"), "flac 24": ("FLAC", "PCM_24"), "nist": ("NIST", "PCM_16"), "avr": ("AVR", "PCM_16"),
-    "svx": ("SVX", "PCM_16"), "adpcm": ("WAV", "IMA_ADPCM"), "gsm": ("WAV", "GSM610"), "voc": ("VOC", "PCM_16"),
-    "wve": ("WVE", "ALAW"), "vorbis": ("OGG", "VORBIS"), "mp3": ("MP3", "MPEG_LAYER_III"), "alac": ("CAF", "ALAC_16"),
-}  # fmt: skip
+    "wav": ("WAV", "PCM_16"),
+    "wav float": ("WAV", "FLOAT"),
+    "wav 24": ("WAV", "PCM_24"),
+    "wavex": ("WAVEX", "PCM_16"),
+    "rf64": ("RF64", "PCM_16"),
+    "w64": ("W64", "PCM_16"),
+    "aiff": ("AIFF", "PCM_16"),
+    "aiff float": ("AIFF", "FLOAT"),
+    "au": ("AU", "PCM_16"),
+    "au ulaw": ("AU", "ULAW"),
+    "caf": ("CAF", "PCM_16"),
+    "caf float": ("CAF", "FLOAT"),
+    "flac": ("FLAC", "PCM_16"),
+    "flac 24": ("FLAC", "PCM_24"),
+    "nist": ("NIST", "PCM_16"),
+    "avr": ("AVR", "PCM_16"),
+    "svx": ("SVX", "PCM_16"),
+    "adpcm": ("WAV", "IMA_ADPCM"),
+    "gsm": ("WAV", "GSM610"),
+    "voc": ("VOC", "PCM_16"),
+    "wve": ("WVE", "ALAW"),
+    "vorbis": ("OGG", "VORBIS"),
+    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "alac": ("CAF", "ALAC_16"),
+}
 WITHOUT_LENGTH = {"paf": ("PAF", "PCM_16"), "pvf": ("PVF", "PCM_16"), "ircam": ("IRCAM", "PCM_16")}
 
 
@@ -142,9 +161,20 @@ def wav(size, riff=None, before=b"", behind=b"", samples=None, order="<"):
 
 
 STREAM_SIZES = [
-    0, 0xFFFFFFFF, 0xFFFFFFFF - 36, 0xFFFFFFFE, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x7FFFFFFE,
-    0x7FFFF000, 0x7FFFFF00, 0x80000000, 0x80000000 - 44, 0x7FFFF000 - 24, 0xFFFFF000,
-]  # fmt: skip
+    0,
+    0xFFFFFFFF,
+    0xFFFFFFFF - 36,
+    0xFFFFFFFE,
+    0x7FFFFFFF,
+    0x7FFFFFFF - 36,
+    0x7FFFFFFE,
+    0x7FFFF000,
+    0x7FFFFF00,
+    0x80000000,
+    0x80000000 - 44,
+    0x7FFFF000 - 24,
+    0xFFFFF000,
+]
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -157,7 +187,7 @@ def test_a_wav_from_a_pipe_is_read_to_its_end_with_a_word(tmp_path, size, order)
 
 @pytest.mark.parametrize("missing", [2, 4000, 2 * N - 2])
 def test_a_wav_that_only_lacks_its_end_is_refused(tmp_path, missing):
-    content = wav(2 * N)[: -missing]
+    content = wav(2 * N)[:-missing]
     assert "Truncated" in heard(put(tmp_path, content)).error
 
 
@@ -165,8 +195,12 @@ def riff_chunk(name, content):
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
-@pytest.mark.parametrize("before", [b"", riff_chunk(b"LIST", b"abc"), riff_chunk(b"JUNK", bytes(28))])
-@pytest.mark.parametrize("behind", [b"", riff_chunk(b"LIST", b"abcd"), riff_chunk(b"id3 ", bytes(9)), bytes(512)])
+@pytest.mark.parametrize(
+    "before", [b"", riff_chunk(b"LIST", b"abc"), riff_chunk(b"JUNK", bytes(28))]
+)
+@pytest.mark.parametrize(
+    "behind", [b"", riff_chunk(b"LIST", b"abcd"), riff_chunk(b"id3 ", bytes(9)), bytes(512)]
+)
 def test_chunks_around_the_sound_and_padding_are_no_sound(tmp_path, before, behind):
     outcome = heard(put(tmp_path, wav(2 * N, before=before, behind=behind)))
     assert len(outcome.audio) == N and not outcome.notes
@@ -250,7 +284,10 @@ def test_a_flac_has_as_many_samples_as_its_frames(tmp_path, total):
     content[22:26] = struct.pack(">I", total & 0xFFFFFFFF)
     outcome = heard(put(tmp_path, content))
     if total > N:
-        assert f"Truncated recording: {tmp_path}/a.wav. Expected: {total} samples. Received: {N}." in outcome.error
+        assert (
+            f"Truncated recording: {tmp_path}/a.wav. Expected: {total} samples. Received: {N}."
+            in outcome.error
+        )
     else:
         np.testing.assert_allclose(outcome.audio, noise(), atol=1 / 32768)
         assert len(outcome.notes) == 1
@@ -281,7 +318,9 @@ def test_joined_recordings_are_heard_one_after_another(tmp_path, name):
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (RATE, 2)])
 def test_joined_recordings_of_different_kinds_are_refused(tmp_path, name, rate, channels):
     kind, subtype = SIZED[name]
-    content = written(noise(), kind, subtype) + written(noise(channels=channels), kind, subtype, rate)
+    content = written(noise(), kind, subtype) + written(
+        noise(channels=channels), kind, subtype, rate
+    )
     assert "different kinds" in heard(put(tmp_path, content)).error
 
 
@@ -385,14 +424,17 @@ def test_frames_of_mpeg_have_the_sizes_of_the_standard(header, n_bytes, samples,
 ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
 ID3V2 = b"ID3\x04\0\0" + bytes([0, 0, 2, 0]) + bytes(256)
 APE_HEAD, APE_FOOT = (
-    b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, flags) + bytes(8) for flags in (0xA0000000, 0x80000000)
+    b"APETAGEX" + struct.pack("<IIII", 2000, 64, 1, flags) + bytes(8)
+    for flags in (0xA0000000, 0x80000000)
 )
 APE = APE_HEAD + bytes(32) + APE_FOOT
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize("before", [b"", ID3V2])
-@pytest.mark.parametrize("behind", [b"", ID3V1, APE, APE + ID3V1], ids=["none", "id3v1", "ape", "both"])
+@pytest.mark.parametrize(
+    "behind", [b"", ID3V1, APE, APE + ID3V1], ids=["none", "id3v1", "ape", "both"]
+)
 def test_tags_of_an_mp3_are_no_sound(tmp_path, mode, before, behind):
     content = mp3(noise(), mode)
     plain = heard(put(tmp_path, content)).audio
@@ -413,7 +455,9 @@ def test_bytes_between_the_frames_of_an_mp3_are_told_of(tmp_path):
     starts = frames_of(content)
     middle = starts[len(starts) // 2]
     outcome = heard(put(tmp_path, content[:middle] + b"noise" * 200 + content[middle:]))
-    assert len(outcome.audio) >= N - 1200 and any("no sound" in note for note in outcome.header_notes)
+    assert len(outcome.audio) >= N - 1200 and any(
+        "no sound" in note for note in outcome.header_notes
+    )
 
 
 LOSSY = {"vorbis": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
@@ -429,17 +473,24 @@ def test_lossy_files_beyond_full_scale_are_cut_and_counted_by_all_readers(tmp_pa
     np.testing.assert_allclose(outcome.audio, np.clip(decoded, -1, 1), atol=1e-6)
     with collected() as notes:
         read_with_rate(path)
-    assert [note.amount for note in notes] == [pytest.approx(np.count_nonzero(np.abs(decoded) > 1), abs=20)]
+    assert [note.amount for note in notes] == [
+        pytest.approx(np.count_nonzero(np.abs(decoded) > 1), abs=20)
+    ]
 
 
 @pytest.mark.parametrize("name", ["wav float", "aiff float", "caf float"])
 @pytest.mark.parametrize("value", [1.5, -1.001, np.nan, np.inf])
-def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples(tmp_path, name, value):
+def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples(
+    tmp_path, name, value
+):
     audio = noise()
     audio[90_000] = value
     path = put(tmp_path, written(audio, *SIZED[name]))
     errors = set()
-    blocks, mono = (lambda path: list(FileSource.open(path).blocks())), (lambda path: read_mono(path, 8000))
+    blocks, mono = (
+        (lambda path: list(FileSource.open(path).blocks())),
+        (lambda path: read_mono(path, 8000)),
+    )
     for route in (read_with_rate, blocks, mono):
         with pytest.raises(DataError, match=r"a\.wav, sample 90000, channel 0") as caught:
             route(path)
@@ -448,7 +499,9 @@ def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples
 
 
 def test_remarks_of_many_recordings_are_one_line_for_each_kind(tmp_path):
-    notes = [Note(tmp_path / f"{number}.ogg", "it is loud", number, "values") for number in (1, 2, 3)]
+    notes = [
+        Note(tmp_path / f"{number}.ogg", "it is loud", number, "values") for number in (1, 2, 3)
+    ]
     lines = summaries([*notes, notes[0], Note(tmp_path / "a.wav", "it is odd")])
     assert lines == [
         f"3 recording(s), such as {tmp_path}/1.ogg: it is loud (6 values in all).",
@@ -483,5 +536,7 @@ def test_a_file_of_pieces_reads_as_the_pieces_joined(tmp_path):
     assert file.read() == joined
     for start, count in ((0, 1), (1, 5), (290, 10), (299, 100)):
         file.seek(start)
-        assert file.read(count) == joined[start : start + count] and file.tell() == min(start + count, len(joined))
+        assert file.read(count) == joined[start : start + count] and file.tell() == min(
+            start + count, len(joined)
+        )
     assert file.seek(-3, 2) == len(joined) - 3 and file.read() == joined[-3:]

@@ -7,14 +7,26 @@ import pytest
 
 from common.export import ENDINGS, export, in_float32, main, runner
 from common.trained import TrainedFold, answering
-from tests.runs import CNN, CRNN, SEGMENTATION, SELDNET, TWO_STAGE, task_of, trained_stages, write_run
+from tests.runs import (
+    CNN,
+    CRNN,
+    SEGMENTATION,
+    SELDNET,
+    TWO_STAGE,
+    task_of,
+    trained_stages,
+    write_run,
+)
 
 DEVICE = {"features__frontend": "device"}
 # Long transforms take long to convert to ONNX.
 SLOW_AUDIO = {"dataset__sample_rate_hz": 8000, "features__n_fft": 1024}
 SHORT_TRANSFORMS = {
-    "features__sample_rate_hz": 8000, "features__n_fft": 512, "features__gcc_n_fft": 512, "features__n_mels": 16
-}  # fmt: skip
+    "features__sample_rate_hz": 8000,
+    "features__n_fft": 512,
+    "features__gcc_n_fft": 512,
+    "features__n_mels": 16,
+}
 SMALL_SELDNET = SELDNET | {"dataset__sample_rate_hz": 16000, "features__n_fft": 1024}
 SYSTEMS = {
     "seldnet": ("demo", SMALL_SELDNET | {"training__augmentation": "none"}, {"sed", "doa"}),
@@ -23,9 +35,17 @@ SYSTEMS = {
     "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
     "seldnet, audio": ("demo", SMALL_SELDNET | DEVICE, {"sed", "doa"}),
     "two stages, audio": ("two-stage-demo", TWO_STAGE | DEVICE | SHORT_TRANSFORMS, {"sed", "doa"}),
-    "crnn, audio": ("crnn-demo", CRNN | DEVICE | {"pipeline__padding": "repeat"}, {"clip", "frames"}),
+    "crnn, audio": (
+        "crnn-demo",
+        CRNN | DEVICE | {"pipeline__padding": "repeat"},
+        {"clip", "frames"},
+    ),
     "cnn, audio": ("cnn9-demo", CNN | DEVICE, {"clip", "frames"}),
-    "segmentation, audio": ("segmentation-demo", SEGMENTATION | DEVICE | SLOW_AUDIO, {"clip", "masks"}),
+    "segmentation, audio": (
+        "segmentation-demo",
+        SEGMENTATION | DEVICE | SLOW_AUDIO,
+        {"clip", "masks"},
+    ),
 }
 RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio", "crnn, audio"}
 
@@ -54,7 +74,9 @@ def test_an_exported_system_answers_as_keras_does_whatever_the_batch_and_the_len
             assert set(received) == outputs
             for output in outputs:
                 assert expected[output].std() > 1e-3
-                np.testing.assert_allclose(received[output], expected[output], atol=2e-4, err_msg=f"{target} {output}")
+                np.testing.assert_allclose(
+                    received[output], expected[output], atol=2e-4, err_msg=f"{target} {output}"
+                )
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +93,17 @@ def test_the_command_writes_a_file_and_says_how_far_it_is_from_keras(run, capsys
     assert "Largest difference to Keras: clip " in caplog.text
 
 
-def test_what_cannot_be_exported_is_said_and_nothing_is_left_behind(run, tmp_path, monkeypatch, capsys):
+def test_what_cannot_be_exported_is_said_and_nothing_is_left_behind(
+    run, tmp_path, monkeypatch, capsys
+):
     (tmp_path / "there").mkdir()
     cases = {
-        ("--format", "saved_model", "--out", str(tmp_path / "there")): "exists already; it is not overwritten",
+        (
+            "--format",
+            "saved_model",
+            "--out",
+            str(tmp_path / "there"),
+        ): "exists already; it is not overwritten",
         ("--format", "litert", "--stage", "doa"): "--stage: expected one of cnn. Received: doa",
         ("--format", "litert", "--fold", "fold1"): "--fold: expected nothing",
     }
@@ -97,6 +126,9 @@ def test_models_of_mixed_precision_are_exported_in_float32():
     finally:
         keras.config.set_dtype_policy("float32")
     plain = in_float32(model)
-    assert model.get_layer("dense").compute_dtype == "bfloat16" and plain.get_layer("dense").compute_dtype == "float32"
+    assert (
+        model.get_layer("dense").compute_dtype == "bfloat16"
+        and plain.get_layer("dense").compute_dtype == "float32"
+    )
     np.testing.assert_array_equal(plain.get_layer("dense").kernel, model.get_layer("dense").kernel)
     assert in_float32(plain) is plain

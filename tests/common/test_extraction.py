@@ -13,7 +13,9 @@ from common.files import TEMPORARY_PATTERN
 from common.parallel import ParallelConfig
 from common.tfrecord import ArraySpec, ExampleSchema, read_shard
 
-SCHEMA = ExampleSchema({"features": ArraySpec("float16", (None, 3, 2)), "activity": ArraySpec("uint8", (None, 2))})
+SCHEMA = ExampleSchema(
+    {"features": ArraySpec("float16", (None, 3, 2)), "activity": ArraySpec("uint8", (None, 2))}
+)
 SETTINGS = {"kind": "test", "sizes": {"n_fft": 4}}
 ITEMS = [Item(f"split{1 + i % 2}_{i:02d}", str(1 + i % 2), payload=i) for i in range(24)]
 
@@ -45,7 +47,11 @@ def finished(tmp_path_factory) -> Path:
 
 def test_every_recording_is_stored_once_with_its_arrays(finished):
     store = FeatureStore.open(finished, SETTINGS | {"recordings_per_shard": 2}, verify=True)
-    stored = {example["name"]: example for path in store.shards() for example in read_shard(path, store.schema)}
+    stored = {
+        example["name"]: example
+        for path in store.shards()
+        for example in read_shard(path, store.schema)
+    }
     assert list(stored) == store.names() == sorted(item.name for item in ITEMS)
     for item, frames in zip(sorted(ITEMS, key=lambda item: item.name), store.frames(), strict=True):
         expected = compute(item)
@@ -55,7 +61,9 @@ def test_every_recording_is_stored_once_with_its_arrays(finished):
 
 
 def test_facts_of_recordings_are_kept_beside_the_shards_and_change_without_them(tmp_path):
-    before = run(tmp_path, [Item("a", "1", payload=0, facts={"room": 1}), Item("b", "1", payload=1)])
+    before = run(
+        tmp_path, [Item("a", "1", payload=0, facts={"room": 1}), Item("b", "1", payload=1)]
+    )
     assert FeatureStore.open(tmp_path).facts == {"a": {"room": 1}}
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.tfrecord")}
     after = run(tmp_path, [Item("a", "1", payload=0, facts={"room": 2}), Item("b", "1", payload=1)])
@@ -77,7 +85,9 @@ def test_statistics_of_groups_are_those_of_all_their_frames(finished):
     store = FeatureStore.open(finished)
     for groups in ([1], ["2"], [1, 2], None):
         wanted = {str(group) for group in groups or (1, 2)}
-        frames = np.concatenate([compute(item)["features"] for item in ITEMS if item.group in wanted])
+        frames = np.concatenate(
+            [compute(item)["features"] for item in ITEMS if item.group in wanted]
+        )
         mean, std = store.statistics(groups)
         np.testing.assert_allclose(mean, frames.astype(np.float64).mean(axis=0), rtol=1e-6)
         np.testing.assert_allclose(std, frames.astype(np.float64).std(axis=0), rtol=1e-5)
@@ -102,7 +112,9 @@ def test_a_damaged_shard_is_named_and_made_anew_by_the_next_run(finished, tmp_pa
     else:
         shard.write_bytes(content if damage == "flipped" else content[:-7])
     if damage != "statistics":
-        with pytest.raises(DataError, match=rf"Damaged shard: .*{shard.name}.*batch_feature_extraction\.py"):
+        with pytest.raises(
+            DataError, match=rf"Damaged shard: .*{shard.name}.*batch_feature_extraction\.py"
+        ):
             FeatureStore.open(tmp_path, verify=True)
     run(tmp_path)
     assert contents(tmp_path) == contents(finished)
@@ -111,7 +123,10 @@ def test_a_damaged_shard_is_named_and_made_anew_by_the_next_run(finished, tmp_pa
 def test_shards_of_other_settings_are_refused_with_the_names_and_values(finished, tmp_path):
     run(tmp_path, items=ITEMS[:2])
     changed = {"kind": "test", "sizes": {"n_fft": 8}, "new": True}
-    message = r"other settings: new: absent there, true now; sizes\.n_fft: 4 there, 8 now\. Set another `feature_dir`"
+    message = (
+        r"other settings: new: absent there, true now; sizes\.n_fft: 4 there, 8 now\. Set another"
+        r" `feature_dir`"
+    )
     with pytest.raises(DataError, match=message):
         run(tmp_path, items=ITEMS[:2], settings=changed)
     with pytest.raises(DataError, match=message):
@@ -133,9 +148,16 @@ def test_all_bad_recordings_are_listed_and_the_good_ones_finished(tmp_path):
             raise DataError(f"Empty recording: {item.name}.wav.")
         return compute(item)
 
-    with pytest.raises(DataError, match=r"Empty recording: split2_03\.wav\.\nEmpty recording: split2_05\.wav\.\nAll"):
+    with pytest.raises(
+        DataError,
+        match=r"Empty recording: split2_03\.wav\.\nEmpty recording: split2_05\.wav\.\nAll",
+    ):
         run(tmp_path, function=compute_or_refuse, recordings_per_shard=1)
-    assert len(list(tmp_path.glob("*.tfrecord"))) == len(list(tmp_path.glob("*.npz"))) == len(ITEMS) - 2
+    assert (
+        len(list(tmp_path.glob("*.tfrecord")))
+        == len(list(tmp_path.glob("*.npz")))
+        == len(ITEMS) - 2
+    )
     assert not list(tmp_path.glob(TEMPORARY_PATTERN))
     with pytest.raises(DataError, match="extraction was not finished"):
         FeatureStore.open(tmp_path)
@@ -175,7 +197,9 @@ def test_a_full_disk_stops_the_extraction_and_leaves_no_temporary_file(tmp_path)
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limit[1]))  # writing beyond fails as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (600, limit[1])
+    )  # writing beyond fails as on a full disk
     try:
         with pytest.raises(DataError, match=r"Cannot write .*split1_00--split1_02\.tfrecord"):
             run(tmp_path)
@@ -191,7 +215,9 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
 
 
 def test_missing_features_say_which_command_makes_them(tmp_path):
-    with pytest.raises(DataError, match=r"No features in .*there is no such folder.*batch_feature_extraction\.py"):
+    with pytest.raises(
+        DataError, match=r"No features in .*there is no such folder.*batch_feature_extraction\.py"
+    ):
         FeatureStore.open(tmp_path / "none")
 
 
@@ -215,12 +241,16 @@ def test_a_plan_keeps_groups_apart_and_depends_on_names_alone():
 
 
 def test_names_that_are_no_safe_file_names_stay_distinct():
-    stems = [plan.stem for plan in plan_shards([Item("a:b", "1"), Item("a b", "1"), Item(".c", "1")], 1)]
+    stems = [
+        plan.stem for plan in plan_shards([Item("a:b", "1"), Item("a b", "1"), Item(".c", "1")], 1)
+    ]
     assert len(set(stems)) == 3
     assert not any("/" in stem or stem.startswith(".") for stem in stems)
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "", "a\nb", b"\xff.wav".decode("utf-8", "surrogateescape")])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", "", "a\nb", b"\xff.wav".decode("utf-8", "surrogateescape")]
+)
 def test_names_that_could_not_name_a_file_are_refused(name):
     with pytest.raises(DataError, match="names of files"):
         plan_shards([Item("good", "1"), Item(name, "1")], 1)
@@ -252,7 +282,9 @@ def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, 
     assert "lacks 3 recordings" in caplog.text
     stored = [example["name"] for path in opened.shards() for example in read_shard(path, SCHEMA)]
     assert stored == kept
-    expected = np.concatenate([compute(item)["features"] for item in ITEMS if item.name in kept]).astype(np.float64)
+    expected = np.concatenate(
+        [compute(item)["features"] for item in ITEMS if item.name in kept]
+    ).astype(np.float64)
     np.testing.assert_allclose(opened.statistics()[0], expected.mean(axis=0), rtol=1e-5)
 
 
@@ -260,7 +292,11 @@ def test_shards_with_left_out_recordings_are_finished_but_not_for_a_strict_run(t
     first = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
     again = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
-    changed = [path.name for path in tmp_path.glob("split*.npz") if path.stat().st_mtime_ns != before[path.name]]
+    changed = [
+        path.name
+        for path in tmp_path.glob("split*.npz")
+        if path.stat().st_mtime_ns != before[path.name]
+    ]
     assert not changed and again.skipped == first.skipped and len(again.names()) == 21
     mended = run(tmp_path, recordings_per_shard=1)
     assert not mended.skipped and len(mended.names()) == 24
@@ -287,7 +323,9 @@ def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
     def fail(item):
         raise DataError(f"{item.name} is broken.")
 
-    with pytest.raises(DataError, match=r"No recording can be used. The first of 24: split1_00 is broken"):
+    with pytest.raises(
+        DataError, match=r"No recording can be used. The first of 24: split1_00 is broken"
+    ):
         run(tmp_path, function=fail, skip=(DataError,))
 
 
@@ -297,22 +335,34 @@ def test_an_example_is_made_anew_when_its_fingerprint_changes(tmp_path):
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("r*.npz")}
     items[0] = Item("r0", "a", payload=0, fingerprint="labels 2")
     run(tmp_path, items)
-    changed = [path.name for path in tmp_path.glob("r*.npz") if path.stat().st_mtime_ns != before[path.name]]
+    changed = [
+        path.name
+        for path in tmp_path.glob("r*.npz")
+        if path.stat().st_mtime_ns != before[path.name]
+    ]
     assert changed == ["r0--r1.npz"]
 
 
 def test_stores_are_joined_with_their_shards_and_statistics(tmp_path):
     parts = [
-        run(tmp_path / group, [item for item in ITEMS if item.group == group], recordings_per_shard=size)
+        run(
+            tmp_path / group,
+            [item for item in ITEMS if item.group == group],
+            recordings_per_shard=size,
+        )
         for group, size in (("1", 2), ("2", 5))
     ]
     whole, joined = run(tmp_path / "whole"), FeatureStore.joined(parts)
     assert joined.groups == ["1", "2"] and sorted(joined.names()) == whole.names()
-    assert [entry.names for entry in joined.selected("2")] == [entry.names for entry in parts[1].entries]
+    assert [entry.names for entry in joined.selected("2")] == [
+        entry.names for entry in parts[1].entries
+    ]
     assert sorted(joined.frames()) == sorted(whole.frames())
     assert all(path.is_file() for path in joined.shards())
     for groups in (None, ["1"], ["2"]):
-        for received, expected in zip(joined.statistics(groups), whole.statistics(groups), strict=True):
+        for received, expected in zip(
+            joined.statistics(groups), whole.statistics(groups), strict=True
+        ):
             np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
@@ -334,10 +384,19 @@ def copied(finished: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("file", "../a.tfrecord"), ("file", "/etc/passwd"), ("names", ["a/b", "c"]), ("names", "ab"), ("names", []),
-        ("frames", [20]), ("frames", [20, -1]), ("frames", ["x", 1]), ("n_bytes", None), ("crc32", 1.5), ("group", 7),
+        ("file", "../a.tfrecord"),
+        ("file", "/etc/passwd"),
+        ("names", ["a/b", "c"]),
+        ("names", "ab"),
+        ("names", []),
+        ("frames", [20]),
+        ("frames", [20, -1]),
+        ("frames", ["x", 1]),
+        ("n_bytes", None),
+        ("crc32", 1.5),
+        ("group", 7),
     ],
-)  # fmt: skip
+)
 def test_a_manifest_whose_entries_cannot_be_is_refused(finished, tmp_path, key, value):
     manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
     manifest["shards"][0][key] = value
@@ -347,7 +406,13 @@ def test_a_manifest_whose_entries_cannot_be_is_refused(finished, tmp_path, key, 
 
 
 @pytest.mark.parametrize(
-    "schema", [{"x": {}}, {"x": {"dtype": "object", "shape": []}}, {"x": {"dtype": "int8", "shape": [-1]}}, {"x": [1]}]
+    "schema",
+    [
+        {"x": {}},
+        {"x": {"dtype": "object", "shape": []}},
+        {"x": {"dtype": "int8", "shape": [-1]}},
+        {"x": [1]},
+    ],
 )
 def test_a_manifest_whose_arrays_cannot_be_is_refused(finished, tmp_path, schema):
     manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
@@ -359,20 +424,30 @@ def test_a_manifest_whose_arrays_cannot_be_is_refused(finished, tmp_path, schema
 @pytest.mark.parametrize(
     "changes",
     [
-        {"1/mean": np.full((3, 2), np.nan)}, {"1/m2": np.full((3, 2), -1.0)}, {"1/count": np.array([1, 2])},
-        {"1/count": np.array("x")}, {"1/mean": np.zeros((3, 2), np.complex128)}, {"1/mean": np.zeros((2, 2))},
-        {"1/mean": None}, {"1/mean": None, "1/count": None, "1/m2": None},
+        {"1/mean": np.full((3, 2), np.nan)},
+        {"1/m2": np.full((3, 2), -1.0)},
+        {"1/count": np.array([1, 2])},
+        {"1/count": np.array("x")},
+        {"1/mean": np.zeros((3, 2), np.complex128)},
+        {"1/mean": np.zeros((2, 2))},
+        {"1/mean": None},
+        {"1/mean": None, "1/count": None, "1/m2": None},
     ],
-)  # fmt: skip
+)
 def test_statistics_that_cannot_be_are_refused(finished, tmp_path, changes):
     with np.load(copied(finished, tmp_path) / "statistics.npz") as stored:
         arrays = {name: changes.get(name, stored[name]) for name in stored.files}
-    np.savez(tmp_path / "statistics.npz", **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(
+        tmp_path / "statistics.npz",
+        **{name: array for name, array in arrays.items() if array is not None},
+    )
     with pytest.raises(DataError, match=r"Damaged statistics: .*statistics\.npz"):
         FeatureStore.open(tmp_path).statistics()
 
 
-@pytest.mark.parametrize("changes", [{"count": np.array([1])}, {"mean": np.array("x")}, {"n_bytes": np.array([1, 2])}])
+@pytest.mark.parametrize(
+    "changes", [{"count": np.array([1])}, {"mean": np.array("x")}, {"n_bytes": np.array([1, 2])}]
+)
 def test_a_side_file_that_cannot_be_is_made_anew(finished, tmp_path, changes):
     side = copied(finished, tmp_path) / "split1_00--split1_02.npz"
     with np.load(side) as stored:

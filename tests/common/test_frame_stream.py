@@ -29,11 +29,21 @@ def streamed(compute, framing, audio, block):
 @pytest.mark.parametrize("kind", ["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc"])
 @pytest.mark.parametrize("n_samples", [60, 3000, 8017])
 def test_features_of_several_channels(tmp_path, kind, frontend, n_samples):
-    sizes = SIZES | {"features__sample_rate_hz": "null", "features__window_s": 0.05, "features__gcc_n_fft": 600}
+    sizes = SIZES | {
+        "features__sample_rate_hz": "null",
+        "features__window_s": 0.05,
+        "features__gcc_n_fft": 600,
+    }
     task = task_of(
-        "demo", tmp_path, features__kind=kind, features__frontend=frontend, training__augmentation="none", **sizes,
-        network__pool_bands="[1, 1, 1]", dataset__recording_s=0.1,
-    )  # fmt: skip
+        "demo",
+        tmp_path,
+        features__kind=kind,
+        features__frontend=frontend,
+        training__augmentation="none",
+        **sizes,
+        network__pool_bands="[1, 1, 1]",
+        dataset__recording_s=0.1,
+    )
     compute, audio = inputs_of(task), noises(2, RATE_HZ, 4)[:n_samples]
     framing = seld_framing(task)
     n_frames = framing.n_frames(n_samples)
@@ -68,4 +78,6 @@ def test_features_of_one_channel(kind, frontend, n_samples):
 
 def test_a_recording_without_audio_has_no_end():
     with pytest.raises(DataError, match="nothing to hear"):
-        FrameStream(lambda audio: {}, Framing(hop=1, longest=1, lead_frames=0, n_frames=int)).finish()
+        FrameStream(
+            lambda audio: {}, Framing(hop=1, longest=1, lead_frames=0, n_frames=int)
+        ).finish()

@@ -60,7 +60,10 @@ def store(tmp_path):
     """A store of two groups with the features of the task."""
     folder = tmp_path / "store"
     folder.mkdir()
-    entries = [ShardEntry(f"{group}.tfrecord", group, (f"{group}.wav",), (4,), 1, 0) for group in ("a", "b")]
+    entries = [
+        ShardEntry(f"{group}.tfrecord", group, (f"{group}.wav",), (4,), 1, 0)
+        for group in ("a", "b")
+    ]
     for entry in entries:
         (folder / entry.file).write_bytes(b"-")
     schema = ExampleSchema({"features": ArraySpec("float32", (None, 64, 1))})
@@ -92,7 +95,9 @@ def test_without_statistics_the_model_takes_standardised_features(tmp_path, stat
     model = keras.saving.load_model(tmp_path / "new" / "m.keras")
     for name, array in torch_state(model, NAMES).items():
         np.testing.assert_array_equal(array, state[name])
-    assert "takes standardised features (B, T, F, C) = (None, None, 64, 1)" in capsys.readouterr().out
+    assert (
+        "takes standardised features (B, T, F, C) = (None, None, 64, 1)" in capsys.readouterr().out
+    )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["m.keras"]
 
 
@@ -100,7 +105,11 @@ def test_without_statistics_the_model_takes_standardised_features(tmp_path, stat
 @pytest.mark.parametrize("given", ["folder", "file", "own file"])
 def test_with_statistics_it_takes_raw_ones(tmp_path, state, store, capsys, given, groups):
     mean, std = store.statistics(groups)
-    source = {"folder": store.folder, "file": store.folder / "statistics.npz", "own file": tmp_path / "s.npz"}[given]
+    source = {
+        "folder": store.folder,
+        "file": store.folder / "statistics.npz",
+        "own file": tmp_path / "s.npz",
+    }[given]
     np.savez(tmp_path / "s.npz", mean=mean, std=std)
     chosen = ["--groups", *groups] if groups and given != "own file" else []
     assert main("c.pth", "--out", tmp_path / "raw.keras", "--statistics", source, *chosen) == 0
@@ -112,7 +121,9 @@ def test_with_statistics_it_takes_raw_ones(tmp_path, state, store, capsys, given
 
 
 @pytest.mark.parametrize("with_statistics", [True, False])
-def test_a_model_is_exported_with_or_without_statistics(tmp_path, state, written, store, with_statistics):
+def test_a_model_is_exported_with_or_without_statistics(
+    tmp_path, state, written, store, with_statistics
+):
     more = ["--statistics", store.folder] if with_statistics else []
     assert main("c.pth", "--out", tmp_path / "m.keras", *more) == 0
     assert main("--export", tmp_path / "m.keras", "--out", tmp_path / "c.pt") == 0
@@ -150,12 +161,22 @@ def test_a_damaged_model_is_a_clear_error(tmp_path, written, capsys, content):
 
 
 def test_a_system_that_was_not_published_in_pytorch_is_a_clear_error(tmp_path, state, capsys):
-    arguments = ["c.pth", "--task", "1", "--params", str(PARAMS), "--out", str(tmp_path / "m.keras")]
+    arguments = [
+        "c.pth",
+        "--task",
+        "1",
+        "--params",
+        str(PARAMS),
+        "--out",
+        str(tmp_path / "m.keras"),
+    ]
     assert import_torch.main(arguments) == 2
     assert "`system: seldnet` was not published in PyTorch" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["c.pth", "--out", "m.keras"], ["--export", "m.keras", "--out", "c.pt"]])
+@pytest.mark.parametrize(
+    "arguments", [["c.pth", "--out", "m.keras"], ["--export", "m.keras", "--out", "c.pt"]]
+)
 def test_without_pytorch_the_extra_is_named(monkeypatch, capsys, arguments):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(*arguments) == 2

@@ -26,7 +26,9 @@ with only_one(Path(sys.argv[1]), "wait"):
 def holder(tmp_path):
     """A process that works in the folder."""
     call = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    process = subprocess.Popen(call, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        call, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline() == "held\n"
     yield process
     process.kill()
@@ -64,7 +66,10 @@ def test_the_folder_is_made(tmp_path):
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"Cannot write .*file"), only_one(tmp_path / "file" / "run", "wait"):
+    with (
+        pytest.raises(DataError, match=r"Cannot write .*file"),
+        only_one(tmp_path / "file" / "run", "wait"),
+    ):
         pass
 
 

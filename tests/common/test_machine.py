@@ -1,4 +1,5 @@
-"""The user's own configuration of Keras, its backends and matplotlib: none of it changes a result."""
+"""The user's own configuration of Keras, its backends and matplotlib: none of it changes a
+result."""
 
 import json
 import os
@@ -16,7 +17,12 @@ from common.machine import OVERRULED, overrule_machine, recorded_variables
 from common.run_directory import open_run, read_environment
 
 ROOT = Path(__file__).parents[2]
-ODD = {"backend": "jax", "floatx": "float16", "epsilon": 0.01, "image_data_format": "channels_first"}
+ODD = {
+    "backend": "jax",
+    "floatx": "float16",
+    "epsilon": 0.01,
+    "image_data_format": "channels_first",
+}
 PROBE = """
 import json
 from common.commands import start_backend
@@ -63,7 +69,10 @@ def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
     plain = answer(PROBE, tmp_path / "nothing")
     odd = home_with(tmp_path / "odd", json.dumps(ODD))
     limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "1", "JAX_ENABLE_X64": "1"}
-    assert answer(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits) == plain
+    assert (
+        answer(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits)
+        == plain
+    )
     assert plain[2:] == [["float32"], "float32", "float32", "tensorflow"] and len(plain[0]) == 2
 
 
@@ -89,7 +98,10 @@ def test_keras_that_was_imported_before_gets_our_formats(odd_keras):
     with distribution.devices(RunConfig(mixed_precision="mixed_bfloat16")):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         assert keras.config.floatx() == "float32" and keras.config.epsilon() == 1e-7
-        assert keras.config.image_data_format() == "channels_last" and keras.config.max_epochs() is None
+        assert (
+            keras.config.image_data_format() == "channels_last"
+            and keras.config.max_epochs() is None
+        )
 
 
 def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog):
@@ -108,9 +120,12 @@ def test_a_run_says_what_it_was_computed_with(tmp_path):
     assert computing["devices"] and computing.pop("variables") is not None
     del computing["devices"]
     assert computing == {
-        "backend": "tensorflow", "precision": "mixed_float16", "floatx": "float32", "epsilon": 1e-7,
+        "backend": "tensorflow",
+        "precision": "mixed_float16",
+        "floatx": "float32",
+        "epsilon": 1e-7,
         "image_data_format": "channels_last",
-    }  # fmt: skip
+    }
 
 
 FIGURE = """
@@ -123,7 +138,10 @@ def draw(_):
     save_figure(learning_curves({"a": [1.0, 2.0]}, [panel]), Path(sys.argv[1]))
 sys.exit(run_safely(draw, []))
 """
-RC = "savefig.dpi: 7\nfont.size: 40\nlines.linewidth: 9\ntext.usetex: True\nnonsense: 1\nbackend: tkagg\n"
+RC = (
+    "savefig.dpi: 7\nfont.size: 40\nlines.linewidth: 9\ntext.usetex: True\nnonsense: 1\nbackend:"
+    " tkagg\n"
+)
 
 
 def test_no_matplotlibrc_and_no_backend_changes_a_figure(tmp_path):

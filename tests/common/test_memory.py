@@ -1,4 +1,5 @@
-"""Memory that is freed stays with the process, unless the user or the C library has it otherwise."""
+"""Memory that is freed stays with the process, unless the user or the C library has it
+otherwise."""
 
 import os
 import subprocess
@@ -28,7 +29,9 @@ print(told, (held() - before) // 1000)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
 def test_a_freed_block_stays_with_the_process_only_if_asked_to():
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}  # dask sets one
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
+    }  # dask sets one
     answers = {}
     for way in ("keep", "give back"):
         command = [sys.executable, "-c", HELD, way]

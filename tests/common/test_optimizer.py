@@ -16,12 +16,19 @@ def test_the_rate_falls_in_steps_after_the_start():
 
 
 def test_without_a_start_it_equals_keras_own_staircase():
-    own, stock = (StepDecay(2.0, 0.5, 7), keras.optimizers.schedules.ExponentialDecay(2.0, 7, 0.5, staircase=True))
-    assert [float(own(step)) for step in range(30)] == pytest.approx([float(stock(step)) for step in range(30)])
+    own, stock = (
+        StepDecay(2.0, 0.5, 7),
+        keras.optimizers.schedules.ExponentialDecay(2.0, 7, 0.5, staircase=True),
+    )
+    assert [float(own(step)) for step in range(30)] == pytest.approx(
+        [float(stock(step)) for step in range(30)]
+    )
 
 
 def test_the_schedule_survives_saving():
-    optimizer = build_optimizer(TrainingConfig(decay_factor=0.9, decay_iterations=10, amsgrad=True, epsilon=1e-8))
+    optimizer = build_optimizer(
+        TrainingConfig(decay_factor=0.9, decay_iterations=10, amsgrad=True, epsilon=1e-8)
+    )
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert again.amsgrad and again.epsilon == 1e-8
     assert again.get_config()["learning_rate"]["config"]["every"] == 10

@@ -1,4 +1,5 @@
-"""Packages that only some commands need: asked for before any work, and named with what installs them."""
+"""Packages that only some commands need: asked for before any work, and named with what installs
+them."""
 
 import sys
 
@@ -22,21 +23,34 @@ COMMANDS = {
     "train on jax": (seld.main, ["demo", "x", *JAX], "jax", '".[jax]"'),
     "train clips on torch": (clips.main, ["crnn-demo", "x", *TORCH], "torch", '".[torch]"'),
     "segmentation on jax": (segmentation.main, ["segmentation-demo", "x", *JAX], "jax", '".[jax]"'),
-    "search on torch": (tune.main, ["demo", "--over", "network.dropout=0:1", *TORCH], "torch", '".[torch]"'),
+    "search on torch": (
+        tune.main,
+        ["demo", "--over", "network.dropout=0:1", *TORCH],
+        "torch",
+        '".[torch]"',
+    ),
     "search": (tune.main, ["demo", "--over", "network.dropout=0:1"], "optuna", '".[tune]"'),
     "predict": (predict.main, ["{run}", "{run}/a.wav"], "torch", '".[torch]"'),
     "separate": (separate.main, ["{segmented}", "{run}/a.wav"], "torch", '".[torch]"'),
     "export to onnx": (export.main, ["{run}", "--format", "onnx"], "tf2onnx", '".[export]"'),
-    "import": (import_torch.main, ["a.pt", "--task", "cnn9", "--out", "a.keras"], "torch", '".[torch]"'),
+    "import": (
+        import_torch.main,
+        ["a.pt", "--task", "cnn9", "--out", "a.keras"],
+        "torch",
+        '".[torch]"',
+    ),
     "export to torch": (
-        import_torch.main, ["--export", "a.keras", "--task", "cnn9", "--out", "a.pt"], "torch", '".[torch]"'
+        import_torch.main,
+        ["--export", "a.keras", "--task", "cnn9", "--out", "a.pt"],
+        "torch",
+        '".[torch]"',
     ),
     "extract on dask": (commands.extract, ["demo", *DASK], "distributed", "dask[distributed]"),
     "extract on ray": (commands.extract, ["demo", *RAY], "ray", "'ray'"),
     "simulate on dask": (commands.simulate, ["demo", *DASK], "distributed", "dask[distributed]"),
     "mix on dask": (mixing.main, ["segmentation", *DASK], "distributed", "dask[distributed]"),
     "download": (download.main, ["1", "--dry-run"], "soundata", "pip install 'soundata"),
-}  # fmt: skip
+}
 STATES = ("missing", "broken")
 
 
@@ -52,7 +66,8 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(params=STATES)
 def without(request, monkeypatch, tmp_path):
-    """Makes a package missing, or one that fails while it is imported, as with libraries of another version."""
+    """Makes a package missing, or one that fails while it is imported, as with libraries of another
+    version."""
 
     def remove(package: str) -> str:
         if request.param == "missing":
@@ -60,9 +75,14 @@ def without(request, monkeypatch, tmp_path):
             return "is not installed"
         for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             monkeypatch.delitem(sys.modules, name)
-        (tmp_path / f"{package}.py").write_text("raise OSError('libodd.so.7: cannot open shared object file')\n")
+        (tmp_path / f"{package}.py").write_text(
+            "raise OSError('libodd.so.7: cannot open shared object file')\n"
+        )
         monkeypatch.syspath_prepend(tmp_path)
-        return "is installed but cannot be imported (OSError: libodd.so.7: cannot open shared object file)"
+        return (
+            "is installed but cannot be imported (OSError: libodd.so.7: cannot open shared object"
+            " file)"
+        )
 
     return remove
 
@@ -80,7 +100,9 @@ def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, mon
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and f"needs the package {package}, which {problem}" in line
     assert (extra if "not installed" in problem else f"--force-reinstall {package}") in line
-    assert [path.name for path in (tmp_path / "here").iterdir()] == ["params.yaml"], "nothing was begun"
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["params.yaml"], (
+        "nothing was begun"
+    )
 
 
 def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch):
@@ -95,7 +117,9 @@ def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch
 def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
     (tmp_path / "half_there.py").write_text("import surely_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match=r"is installed but cannot be imported .*surely_not_installed"):
+    with pytest.raises(
+        ConfigError, match=r"is installed but cannot be imported .*surely_not_installed"
+    ):
         optional_module("half_there", "This test", "Install it.")
     with pytest.raises(ConfigError, match=r"half_there_too, which is not installed\. Install it\."):
         optional_module("half_there_too.part", "This test", "Install it.")

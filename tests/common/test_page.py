@@ -38,7 +38,9 @@ BLOCKS = (
     PICTURE,
     Sounds(HOSTILE, [SOUND]),
     Charts(HOSTILE, [CHART]),
-    Timeline(HOSTILE, HOSTILE, 2.0, [(0.0, "0")], [PICTURE], [LANE], True, [CHART], SOUND, [HOSTILE]),
+    Timeline(
+        HOSTILE, HOSTILE, 2.0, [(0.0, "0")], [PICTURE], [LANE], True, [CHART], SOUND, [HOSTILE]
+    ),
 )
 
 
@@ -60,7 +62,10 @@ def test_the_policy_lets_the_page_run_its_own_script_alone_and_load_nothing(page
     (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv")]
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
-    assert policy.startswith("default-src 'none'; img-src data:; media-src data:;") and "http" not in policy
+    assert (
+        policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+        and "http" not in policy
+    )
 
 
 def test_tables_have_headings_of_rows_and_columns(page):
@@ -68,13 +73,19 @@ def test_tables_have_headings_of_rows_and_columns(page):
 
 
 def test_each_image_sound_and_drawing_is_told_in_words(page):
-    assert len(page.named("img")) == 2 and len(page.named("audio")) == 2 and len(page.named("svg")) == 2
+    assert (
+        len(page.named("img")) == 2
+        and len(page.named("audio")) == 2
+        and len(page.named("svg")) == 2
+    )
     (lane,) = [each for each in page.named("div") if each.get("class") == "plot lane"]
     assert lane["aria-label"].endswith("reference 0.0 to 1.0 s. estimate 0.5 to 2.0 s. ")
 
 
 def test_a_line_leaves_out_what_is_unknown_and_spans_the_drawing():
-    chart = epochs_chart("loss", [Series("a", [1.0, None, math.nan, 4.0], "red")], limits=(0.0, 5.0))
+    chart = epochs_chart(
+        "loss", [Series("a", [1.0, None, math.nan, 4.0], "red")], limits=(0.0, 5.0)
+    )
     assert chart.path(chart.lines[0]) == "M0.0 80.00L1000.0 20.00"
     assert [text for _, text in chart.x_ticks] == ["1", "2", "3", "4"]
 
@@ -102,7 +113,12 @@ def test_long_histories_are_thinned_to_what_a_page_can_show():
 
 
 def test_curves_of_a_panel_keep_its_scale_colours_and_limits():
-    panel = Panel("Scores", "score", (Curve("a", "A", 0.5, colour=3), Curve("b", "B", dashed=True)), limits=(0.0, 1.0))
+    panel = Panel(
+        "Scores",
+        "score",
+        (Curve("a", "A", 0.5, colour=3), Curve("b", "B", dashed=True)),
+        limits=(0.0, 1.0),
+    )
     chart = panel_chart(panel, {"a": [1.0, 2.0], "c": [1.0]}, best_epoch=1)
     assert [line.label for line in chart.lines] == ["A"] and chart.y_limits == (0.0, 1.0)
     assert chart.lines[0].strokes[0] == [(1, 0.5), (2, 1.0)] and chart.mark == (1, "best: 1")

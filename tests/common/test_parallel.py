@@ -1,4 +1,5 @@
-"""Items spread over processes: all results come, errors pass, and engines that are missing are named."""
+"""Items spread over processes: all results come, errors pass, and engines that are missing are
+named."""
 
 import importlib
 import sys
@@ -18,8 +19,12 @@ def square_or_refuse(number: int) -> int:
 
 
 def threads_of_libraries(size: int) -> int:
-    np.ones((size, size)) @ np.ones((size, size))  # the library whose threads are counted is at work
-    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]  # OpenMP counts per thread
+    np.ones((size, size)) @ np.ones(
+        (size, size)
+    )  # the library whose threads are counted is at work
+    blas = [
+        library for library in threadpool_info() if library["user_api"] == "blas"
+    ]  # OpenMP counts per thread
     return max((library["num_threads"] for library in blas), default=1)
 
 
@@ -39,7 +44,9 @@ def test_errors_of_the_work_pass_through(jobs):
 @pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray")])
 def test_an_engine_that_is_not_installed_is_named(monkeypatch, backend, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=f"needs the package {module}.*pip install .{backend}.*backend: loky"):
+    with pytest.raises(
+        ConfigError, match=f"needs the package {module}.*pip install .{backend}.*backend: loky"
+    ):
         list(parallel_map(square_or_refuse, [1, 2], ParallelConfig(backend=backend, jobs=2)))
 
 

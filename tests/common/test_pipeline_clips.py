@@ -1,4 +1,5 @@
-"""Streams of clips: labels of whole recordings, chosen recordings, labels that replace others, padding by the mean."""
+"""Streams of clips: labels of whole recordings, chosen recordings, labels that replace others,
+padding by the mean."""
 
 from dataclasses import dataclass
 
@@ -23,7 +24,9 @@ SCHEMA = ExampleSchema(
         "labelled": ArraySpec("uint8", ()),
     }
 )
-LABELS = ExampleSchema({name: ArraySpec("float32", SCHEMA.arrays[name].shape) for name in ("activity", "tags")})
+LABELS = ExampleSchema(
+    {name: ArraySpec("float32", SCHEMA.arrays[name].shape) for name in ("activity", "tags")}
+)
 TARGETS = {"clip": ("tags",), "frames": ("activity",)}
 FRAMES = [10, 10, 7, 10, 10, 10, 4, 10]  # two clips are shorter
 COUNT, PER_SHARD = len(FRAMES), 3
@@ -51,7 +54,9 @@ def pseudo(number):
 
 def write(folder, make, schema, numbers=range(COUNT)):
     for first in range(0, COUNT, PER_SHARD):
-        examples = [(f"c{n}", make(n)) for n in range(first, min(first + PER_SHARD, COUNT)) if n in numbers]
+        examples = [
+            (f"c{n}", make(n)) for n in range(first, min(first + PER_SHARD, COUNT)) if n in numbers
+        ]
         if examples:
             write_shard(folder / f"{first}.tfrecord", examples, schema)
     return sorted(folder.glob("*.tfrecord"))
@@ -74,9 +79,13 @@ def cache(request):
 
 def one_pass(shards, targets=TARGETS, count=COUNT, **options):
     """The clips of a pass by number: features (T, F, C) and targets."""
-    stream = train_stream(shards, SCHEMA, targets, sequence_frames=LENGTH, batch_size=1, seed=0, **options)
+    stream = train_stream(
+        shards, SCHEMA, targets, sequence_frames=LENGTH, batch_size=1, seed=0, **options
+    )
     batches = list(stream.take(count).as_numpy_iterator())
-    return {int(x[0, 0, 0, 0]): (x[0], {name: each[0] for name, each in y.items()}) for x, y in batches}
+    return {
+        int(x[0, 0, 0, 0]): (x[0], {name: each[0] for name, each in y.items()}) for x, y in batches
+    }
 
 
 def evaluated(shards, **options):
@@ -96,9 +105,16 @@ def test_labels_of_recordings_come_with_each_sequence(shards, cache):
 
 def test_batches_of_tags_have_no_time_axis(shards, cache):
     stream = train_stream(
-        shards, SCHEMA, TARGETS, sequence_frames=5, batch_size=4, seed=0, target_stride=5, cache=cache,
+        shards,
+        SCHEMA,
+        TARGETS,
+        sequence_frames=5,
+        batch_size=4,
+        seed=0,
+        target_stride=5,
+        cache=cache,
         last_batch="drop",
-    )  # fmt: skip
+    )
     _, spec = stream.element_spec
     assert spec["clip"].shape.as_list() == [4, K] and spec["frames"].shape.as_list() == [4, 1, K]
     features, targets = next(stream.as_numpy_iterator())
@@ -123,12 +139,16 @@ def test_asking_for_no_or_unknown_recordings_is_refused(shards):
 def test_label_shards_replace_the_labels_also_of_unlabelled_recordings(shards, labels, cache):
     for number, (_, targets) in one_pass(shards, label_shards=labels, cache=cache).items():
         np.testing.assert_array_equal(targets["clip"], pseudo(number)["tags"])
-        np.testing.assert_array_equal(targets["frames"][: FRAMES[number]], pseudo(number)["activity"])
+        np.testing.assert_array_equal(
+            targets["frames"][: FRAMES[number]], pseudo(number)["activity"]
+        )
         assert (targets["frames"][FRAMES[number] :] == -1).all()
     for name, element in evaluated(shards, label_shards=labels).items():
         number = int(name[1])
         np.testing.assert_array_equal(element["targets"]["clip"], pseudo(number)["tags"][None])
-        np.testing.assert_array_equal(element["targets"]["frames"][0, : FRAMES[number]], pseudo(number)["activity"])
+        np.testing.assert_array_equal(
+            element["targets"]["frames"][0, : FRAMES[number]], pseudo(number)["activity"]
+        )
         assert element["labelled"] == (number % 2 == 0)  # the events are still those of the record
         assert len(element["events"]) == number
 
@@ -160,11 +180,19 @@ def test_labels_of_other_recordings_are_refused(shards, labels, tmp_path, cache,
         "shuffled": [(4, 4), (3, 3), (5, 5)],
         "frames": [(3, 3), (4, 2), (5, 5)],  # clip 2 has fewer frames than clip 4
     }[wrong]
-    write_shard(tmp_path / "3.tfrecord", [(f"c{name}", pseudo(number)) for name, number in pairs], LABELS)
+    write_shard(
+        tmp_path / "3.tfrecord", [(f"c{name}", pseudo(number)) for name, number in pairs], LABELS
+    )
     mixed = [labels[0], tmp_path / "3.tfrecord", labels[2]]
-    with pytest.raises(DataError, match="Labels and features do not belong together"), guard_stream(shards):
+    with (
+        pytest.raises(DataError, match="Labels and features do not belong together"),
+        guard_stream(shards),
+    ):
         one_pass(shards, label_shards=mixed, cache=cache)
-    with pytest.raises(DataError, match="Labels and features do not belong together"), guard_stream(shards):
+    with (
+        pytest.raises(DataError, match="Labels and features do not belong together"),
+        guard_stream(shards),
+    ):
         evaluated(shards, label_shards=mixed)
 
 
@@ -189,7 +217,9 @@ def test_padding_is_the_last_frame_or_what_is_given(shards, cache):
         assert features.dtype == np.float16
         assert (features[:7] == 2).all() and (targets["frames"][7:] == -1).all()
         np.testing.assert_array_equal(features[7:], np.repeat(expected[None], 3, axis=0))
-        np.testing.assert_array_equal(evaluated(shards, padding=padding)["c2"]["features"][0], features)
+        np.testing.assert_array_equal(
+            evaluated(shards, padding=padding)["c2"]["features"][0], features
+        )
 
 
 def test_padding_of_packed_channels_is_refused(shards):
@@ -207,7 +237,9 @@ class Stage:
 def store(shards):
     numbers = [range(first, min(first + PER_SHARD, COUNT)) for first in range(0, COUNT, PER_SHARD)]
     entries = [
-        ShardEntry(path.name, "weak", tuple(f"c{n}" for n in own), tuple(FRAMES[n] for n in own), 0, 0)
+        ShardEntry(
+            path.name, "weak", tuple(f"c{n}" for n in own), tuple(FRAMES[n] for n in own), 0, 0
+        )
         for path, own in zip(shards, numbers, strict=True)
     ]
     return FeatureStore(shards[0].parent, {}, SCHEMA, entries)
@@ -230,11 +262,16 @@ def test_a_selection_whose_shards_lack_labels_is_refused(store, labels):
 def test_groups_of_several_stores_are_selected_together(store, tmp_path):
     path = tmp_path / "s.tfrecord"
     write_shard(path, [("s", clip(0))], SCHEMA)
-    other = FeatureStore(tmp_path, {}, SCHEMA, [ShardEntry(path.name, "synthetic", ("s",), (10,), 0, 0)])
+    other = FeatureStore(
+        tmp_path, {}, SCHEMA, [ShardEntry(path.name, "synthetic", ("s",), (10,), 0, 0)]
+    )
     both = Selection.among([store, other], ["weak", "synthetic"])
     assert sorted(both.recording_names) == sorted([*store.names(), "s"]) and len(both.frames) == 9
     assert Selection.among([store, other], ["synthetic"]).shards == [path]
-    names = [element["name"].decode() for element in both.recordings(Stage(), pipeline()).as_numpy_iterator()]
+    names = [
+        element["name"].decode()
+        for element in both.recordings(Stage(), pipeline()).as_numpy_iterator()
+    ]
     assert names == both.recording_names
 
 
@@ -273,21 +310,31 @@ def test_the_model_of_a_stage_goes_on_in_the_middle_of_a_pass(store):
 def test_a_sample_is_drawn_by_the_seed_alone(store):
     whole = Selection(store, ("weak",), frozenset(f"c{number}" for number in range(1, COUNT)))
     drawn = whole.sample(3, seed=5)
-    assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(whole.recording_names)
+    assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(
+        whole.recording_names
+    )
     assert drawn == whole.sample(3, seed=5)
     assert len({whole.sample(3, seed).names for seed in range(8)}) > 4
     assert whole.sample(COUNT - 1, seed=5) is whole
 
 
 def scored_names(data, epoch):
-    return [[each["name"] for each in stream.as_numpy_iterator()] for stream in data.sets.of_epoch(epoch).values()]
+    return [
+        [each["name"] for each in stream.as_numpy_iterator()]
+        for stream in data.sets.of_epoch(epoch).values()
+    ]
 
 
 def test_recordings_may_be_drawn_anew_for_each_epoch_the_same_after_a_restart(store):
     whole = Selection(store, ("weak",))
-    training = TrainingConfig(validation_recordings=3, training_recordings=2, redraw_recordings=True)
+    training = TrainingConfig(
+        validation_recordings=3, training_recordings=2, redraw_recordings=True
+    )
     statistics = (np.zeros((4, 1)), np.ones((4, 1)))
-    data, resumed = (stage_data(Stage(), whole, whole, statistics, pipeline(), 0, training=training) for _ in range(2))
+    data, resumed = (
+        stage_data(Stage(), whole, whole, statistics, pipeline(), 0, training=training)
+        for _ in range(2)
+    )
     drawn = [scored_names(data, epoch) for epoch in range(6)]
     assert all([len(names) for names in epoch] == [3, 2] for epoch in drawn)
     assert len({tuple(sorted(validation)) for validation, _ in drawn}) > 3
@@ -315,8 +362,13 @@ def test_some_recordings_of_both_sets_are_scored_the_same_in_every_epoch(store):
 
 def test_a_stage_gets_overlapping_sequences_and_whole_recordings_as_the_settings_say(store):
     whole = Selection(store, ("weak",))
-    settings = PipelineConfig(sequence_frames=4, sequence_hop_frames=3, batch_size=2, whole_recordings=True)
+    settings = PipelineConfig(
+        sequence_frames=4, sequence_hop_frames=3, batch_size=2, whole_recordings=True
+    )
     data = stage_data(Stage(), whole, whole, (np.zeros((4, 1)), np.ones((4, 1))), settings, 0)
     assert data.batches_per_pass == -(-(6 * 3 + 2 + 1) // 2)  # recordings of 10, 7 and 4 frames
-    lengths = [element["features"].shape[:2] for element in data.sets.of_epoch(0)["val"].as_numpy_iterator()]
+    lengths = [
+        element["features"].shape[:2]
+        for element in data.sets.of_epoch(0)["val"].as_numpy_iterator()
+    ]
     assert lengths == [(1, frames) for frames in FRAMES]

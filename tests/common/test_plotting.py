@@ -6,7 +6,9 @@ from common.errors import DataError
 from common.plotting import Curve, Panel, learning_curves, save_figure
 
 PANELS = (
-    Panel("Scores", "score", (Curve("f", "F"), Curve("doa", "DOA / 180°", scale=1 / 180)), best="doa"),
+    Panel(
+        "Scores", "score", (Curve("f", "F"), Curve("doa", "DOA / 180°", scale=1 / 180)), best="doa"
+    ),
     Panel("Unknown", "score", (Curve("nothing", "nothing"),)),
 )
 HISTORY = {"f": [0.1, 0.5, 0.4], "doa": [90.0, 18.0, 36.0]}
@@ -26,11 +28,16 @@ def test_the_best_epoch_is_marked_with_its_value():
 
 
 def test_panels_without_a_known_curve_are_left_out():
-    assert [axes.get_title(loc="left") for axes in learning_curves(HISTORY, PANELS).axes] == ["Scores"]
+    assert [axes.get_title(loc="left") for axes in learning_curves(HISTORY, PANELS).axes] == [
+        "Scores"
+    ]
 
 
 def test_scores_that_are_not_defined_leave_a_gap(tmp_path):
-    save_figure(learning_curves({"f": [float("nan")], "doa": [float("nan")]}, PANELS), tmp_path / "curves.png")
+    save_figure(
+        learning_curves({"f": [float("nan")], "doa": [float("nan")]}, PANELS),
+        tmp_path / "curves.png",
+    )
     assert matplotlib.image.imread(tmp_path / "curves.png").ndim == 3
 
 

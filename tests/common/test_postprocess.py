@@ -23,7 +23,9 @@ def test_a_probability_on_the_threshold_is_active():
 @pytest.mark.parametrize("frames", [1, 3, 7, 51, 199])
 def test_the_median_of_activity_is_that_of_scipy_with_zeros_around(frames):
     activity = np.random.default_rng(frames).random((200, 3)) < 0.6
-    expected = np.stack([scipy.signal.medfilt(column.astype(float), frames) for column in activity.T], axis=1)
+    expected = np.stack(
+        [scipy.signal.medfilt(column.astype(float), frames) for column in activity.T], axis=1
+    )
     np.testing.assert_array_equal(median_filter(activity, frames), expected > 0)
 
 
@@ -108,9 +110,17 @@ def step_by_step(curve, high, low, smooth, salt):
 def test_whole_arrays_do_what_the_published_rules_do_frame_by_frame(seed):
     rng = np.random.default_rng(seed)
     curve = np.convolve(rng.random(300), np.ones(5) / 5, "same")
-    for high, low, smooth, salt in ((0.6, 0.5, 4, 2), (0.55, None, 3, 1), (0.6, 0.6, 0, 0), (0.5, 0.6, 4, 1)):
+    for high, low, smooth, salt in (
+        (0.6, 0.5, 4, 2),
+        (0.55, None, 3, 1),
+        (0.6, 0.6, 0, 0),
+        (0.5, 0.6, 4, 1),
+    ):
         expected = step_by_step(curve, high, low, smooth, salt)
-        assert detect_published(curve, high, low, smooth_frames=smooth, salt_frames=salt).tolist() == expected
+        assert (
+            detect_published(curve, high, low, smooth_frames=smooth, salt_frames=salt).tolist()
+            == expected
+        )
 
 
 def test_a_low_threshold_above_the_high_one_is_refused():

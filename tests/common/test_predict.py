@@ -1,4 +1,5 @@
-"""The command line: recordings in, files out; audio from a pipe in, lines out, each with its delay."""
+"""The command line: recordings in, files out; audio from a pipe in, lines out, each with its
+delay."""
 
 import io
 import json
@@ -20,9 +21,12 @@ from tests.runs import SELDNET, noises, task_of, write_run
 
 RATE_HZ = 16000
 SMALL = SELDNET | {
-    "dataset__sample_rate_hz": RATE_HZ, "dataset__recording_s": 4.0, "features__n_fft": 1024,
-    "pipeline__sequence_frames": 50, "training__augmentation": "none",
-}  # fmt: skip
+    "dataset__sample_rate_hz": RATE_HZ,
+    "dataset__recording_s": 4.0,
+    "features__n_fft": 1024,
+    "pipeline__sequence_frames": 50,
+    "training__augmentation": "none",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,9 @@ def piped(content: bytes, monkeypatch, pause_s: float = 0.0) -> None:
     monkeypatch.setattr(sys, "stdin", StandardInput(open(reading, "rb", buffering=0)))  # noqa: SIM115
 
 
-def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(run, recording, tmp_path, monkeypatch, capsys):
+def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(
+    run, recording, tmp_path, monkeypatch, capsys
+):
     assert main([str(run), str(recording), "--out", str(tmp_path / "out")]) == 0
     of_file = [line.split("\t") for line in (tmp_path / "out" / "a.tsv").read_text().splitlines()]
     samples, _ = soundfile.read(recording, dtype="int16")
@@ -71,7 +77,10 @@ def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(run, rec
     assert len(of_pipe) > 10
     assert sorted(line[:6] for line in of_pipe[1:]) == sorted(of_file[1:])
     assert all(float(line[-1]) >= 0 for line in of_pipe[1:])
-    assert f"{len(of_pipe) - 1} events in 4.2 s; latency" in captured.err and "real-time factor" in captured.err
+    assert (
+        f"{len(of_pipe) - 1} events in 4.2 s; latency" in captured.err
+        and "real-time factor" in captured.err
+    )
 
 
 def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, capsys):
@@ -79,7 +88,9 @@ def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, 
     assert main([str(run), "--live", "--rate", "24000", "--format", "f32le", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = {"onset", "offset", "label", "score", "azimuth", "elevation", "latency"}
-    assert lines and all(set(line) == expected and 0 <= line["onset"] < line["offset"] <= 2 for line in lines)
+    assert lines and all(
+        set(line) == expected and 0 <= line["onset"] < line["offset"] <= 2 for line in lines
+    )
 
 
 @pytest.mark.parametrize("moment", ["waiting", "computing"])
@@ -103,7 +114,9 @@ def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, mome
                 interrupt()
             yield block
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where the tests run in the background
     monkeypatch.setattr(Listener, "feed", feed_computing)
     monkeypatch.setattr(TimedSource, "blocks", blocks_waiting)
     try:
@@ -127,7 +140,12 @@ def test_samples_have_the_times_at_which_they_came():
     source = TimedSource(PcmSource(Slow(bytes(2 * 400)), 1000, 1))
     assert sum(len(block) for block in source.blocks()) == 400
     arrivals = [source.arrival(time_s) - began for time_s in (0.05, 0.15, 0.35, 9.0)]
-    assert arrivals == sorted(arrivals) and arrivals[0] >= 0.05 and arrivals[2] >= 0.2 and arrivals[3] == arrivals[2]
+    assert (
+        arrivals == sorted(arrivals)
+        and arrivals[0] >= 0.05
+        and arrivals[2] >= 0.2
+        and arrivals[3] == arrivals[2]
+    )
 
 
 def test_an_error_of_the_pipe_is_said_to_the_user(run, monkeypatch, capsys):
@@ -154,20 +172,42 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path,
         assert message in capsys.readouterr().err
 
 
-def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(run, recording, tmp_path, capsys):
+def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(
+    run, recording, tmp_path, capsys
+):
     (tmp_path / "bad.wav").write_text("no sound")
     soundfile.write(tmp_path / "mono.wav", noises(1.0, RATE_HZ, 1), RATE_HZ)
     cases = {"bad.wav": "Not a readable sound file", "mono.wav": "Expected: 4, those of the array"}
     for name, message in cases.items():
-        assert main([str(run), str(recording), str(tmp_path / name), "--out", str(tmp_path / "out")]) == 2
+        assert (
+            main([str(run), str(recording), str(tmp_path / name), "--out", str(tmp_path / "out")])
+            == 2
+        )
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_damage_within_a_recording_leaves_the_others_finished_and_no_trace(run, recording, tmp_path, capsys):
+def test_damage_within_a_recording_leaves_the_others_finished_and_no_trace(
+    run, recording, tmp_path, capsys
+):
     damaged = noises(4.0, RATE_HZ, 4)
     damaged[50_000] = np.nan
     soundfile.write(tmp_path / "damaged.wav", damaged, RATE_HZ, "FLOAT")
-    assert main([str(run), str(recording), str(tmp_path / "damaged.wav"), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            [
+                str(run),
+                str(recording),
+                str(tmp_path / "damaged.wav"),
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
+        == 2
+    )
     assert "50000" in capsys.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.json", "a.png", "a.tsv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.json",
+        "a.png",
+        "a.tsv",
+    ]

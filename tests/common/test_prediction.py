@@ -1,4 +1,5 @@
-"""Predictions of whole recordings: outputs with and without a time axis, and the losses they give."""
+"""Predictions of whole recordings: outputs with and without a time axis, and the losses they
+give."""
 
 import keras
 import numpy as np
@@ -43,8 +44,12 @@ def test_outputs_without_a_time_axis_come_as_one_value_per_class():
     (prediction,) = predict_recordings(network(), [one])
     assert prediction.outputs["clip"].shape == prediction.targets["clip"].shape == (K,)
     np.testing.assert_array_equal(prediction.targets["clip"], [1, 0])
-    np.testing.assert_allclose(prediction.outputs["clip"], one["features"][0, :, :K, 0].mean(axis=0), rtol=1e-5)
-    assert prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)  # 5 frames of 6
+    np.testing.assert_allclose(
+        prediction.outputs["clip"], one["features"][0, :, :K, 0].mean(axis=0), rtol=1e-5
+    )
+    assert (
+        prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
+    )  # 5 frames of 6
 
 
 def test_what_occurs_in_any_sequence_occurs_in_the_recording():
@@ -63,7 +68,8 @@ def test_outputs_without_a_target_are_predicted_too():
 
 
 def pooling_network():
-    """Pools time by 4 and repeats each answer 4 times: one frame for each input frame of a whole pool."""
+    """Pools time by 4 and repeats each answer 4 times: one frame for each input frame of a whole
+    pool."""
     inputs = keras.Input((None, F, 1))
     pooled = keras.layers.AveragePooling1D(4)(keras.layers.Reshape((-1, F))(inputs)[..., :K])
     return keras.Model(inputs, {"frames": keras.layers.UpSampling1D(4)(pooled)})
@@ -75,7 +81,9 @@ def pooled_element(frames, length, seed=0):
     activity = np.where(np.arange(count * length) < frames, 1.0, -1.0).astype("float32")
     return {
         "name": np.array(b"a"),
-        "features": np.random.default_rng(seed).uniform(0.1, 0.9, (count, length, F, 1)).astype("float32"),
+        "features": (
+            np.random.default_rng(seed).uniform(0.1, 0.9, (count, length, F, 1)).astype("float32")
+        ),
         "targets": {"frames": np.repeat(activity.reshape(count, length, 1), K, axis=2)},
         "events": np.zeros((0, 3)),
         "labelled": True,
@@ -87,15 +95,23 @@ def pooled_element(frames, length, seed=0):
 def pooled_answers(element, length):
     """The answers to a recording's frames, averaged by hand over each 4 frames of a sequence."""
     x = element["features"][..., :K, 0][:, : length // 4 * 4].astype(np.float64)
-    return np.repeat(x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1)  # (sequences, length // 4 * 4, K)
+    return np.repeat(
+        x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1
+    )  # (sequences, length // 4 * 4, K)
 
 
-@pytest.mark.parametrize(("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)])
-def test_a_network_that_answers_for_whole_pools_leaves_the_end_of_a_recording_unanswered(frames, length, given):
+@pytest.mark.parametrize(
+    ("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)]
+)
+def test_a_network_that_answers_for_whole_pools_leaves_the_end_of_a_recording_unanswered(
+    frames, length, given
+):
     one = pooled_element(frames, length)
     (prediction,) = predict_recordings(pooling_network(), [one])
     assert prediction.targets["frames"].shape == (frames, K)
-    np.testing.assert_allclose(prediction.outputs["frames"], pooled_answers(one, length)[0, :given], rtol=1e-5)
+    np.testing.assert_allclose(
+        prediction.outputs["frames"], pooled_answers(one, length)[0, :given], rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
@@ -112,7 +128,9 @@ def test_losses_leave_out_the_frames_without_an_answer():
     def absolute_error(y_true, y_pred):
         return keras.ops.mean(keras.ops.abs(y_pred - y_true))
 
-    callback = ScoreOnValidation(lambda epoch: {"val": [one]}, NoScore, {"frames": absolute_error}, {"frames": 1.0})
+    callback = ScoreOnValidation(
+        lambda epoch: {"val": [one]}, NoScore, {"frames": absolute_error}, {"frames": 1.0}
+    )
     callback.set_model(pooling_network())
     logs = {}
     callback.on_epoch_end(0, logs)
@@ -149,9 +167,15 @@ def test_losses_of_tags_count_each_recording_once_and_those_of_frames_each_frame
     recordings = [element("a", 6, [1, 0], 1), element("b", 2, [0, 0], 2)]
     logs = validation_logs(recordings)
     a, b = (each["features"][0, :, :K, 0].astype(np.float64) for each in recordings)
-    clip = [cross_entropy(np.array(tags), x.mean(axis=0)).mean() for tags, x in (([1, 0], a), ([0, 0], b))]
+    clip = [
+        cross_entropy(np.array(tags), x.mean(axis=0)).mean()
+        for tags, x in (([1, 0], a), ([0, 0], b))
+    ]
     assert logs["val_clip_loss"] == pytest.approx(np.mean(clip), rel=1e-4)
-    frames = [cross_entropy(1, x.reshape(3, 2, K).mean(axis=1))[:kept].mean() for x, kept in ((a, 3), (b, 1))]
+    frames = [
+        cross_entropy(1, x.reshape(3, 2, K).mean(axis=1))[:kept].mean()
+        for x, kept in ((a, 3), (b, 1))
+    ]
     assert logs["val_frames_loss"] == pytest.approx((6 * frames[0] + 2 * frames[1]) / 8, rel=1e-4)
     assert logs["val_loss"] == pytest.approx(logs["val_clip_loss"] + 0.5 * logs["val_frames_loss"])
 

@@ -25,8 +25,12 @@ def test_parts_of_a_batch_are_side_by_side():
 
 
 def test_processes_that_nobody_introduces_to_each_other_are_an_error(monkeypatch):
-    monkeypatch.setattr(keras.distribution, "initialize", jax.distributed.initialize)  # as it is on JAX
-    with pytest.raises(ConfigError, match=r"did not find each other\. Expected: `run\.multi_host\.address`.*srun"):
+    monkeypatch.setattr(
+        keras.distribution, "initialize", jax.distributed.initialize
+    )  # as it is on JAX
+    with pytest.raises(
+        ConfigError, match=r"did not find each other\. Expected: `run\.multi_host\.address`.*srun"
+    ):
         processes.start(MultiHostConfig())
 
 

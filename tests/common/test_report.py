@@ -18,7 +18,11 @@ def test_a_part_that_cannot_be_shown_says_why_and_the_others_stay():
         raise DataError("No features in features/. Extract them again.")
 
     (note,) = shown("The recordings", gone)
-    assert note.problem and note.text == "The recordings cannot be shown. No features in features/. Extract them again."
+    assert (
+        note.problem
+        and note.text
+        == "The recordings cannot be shown. No features in features/. Extract them again."
+    )
     assert shown("Nothing", lambda: []) == []
 
 

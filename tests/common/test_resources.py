@@ -11,5 +11,7 @@ def test_a_checkout_uses_the_file_at_its_top():
 
 
 def test_a_missing_file_is_an_error_that_says_where_it_was_looked_for():
-    with pytest.raises(DataError, match=r"Expected: 'absent.yaml' at .*absent.yaml.*Install dcase-keras again"):
+    with pytest.raises(
+        DataError, match=r"Expected: 'absent.yaml' at .*absent.yaml.*Install dcase-keras again"
+    ):
         packaged_file("absent.yaml")

@@ -16,7 +16,9 @@ def test_each_part_of_a_run_is_on_record(tmp_path):
     environment = json.loads((tmp_path / "environment.json").read_text())
     assert environment["command"] == ["third"]
     assert [part["command"] for part in environment["earlier"]] == [["first"], ["second"]]
-    assert all(part["versions"]["numpy"] and "earlier" not in part for part in environment["earlier"])
+    assert all(
+        part["versions"]["numpy"] and "earlier" not in part for part in environment["earlier"]
+    )
 
 
 def test_what_a_killed_part_left_half_written_is_removed(tmp_path):
@@ -33,9 +35,14 @@ def test_what_a_killed_part_left_half_written_is_removed(tmp_path):
 def test_a_run_goes_on_with_the_data_it_began_with_alone(tmp_path):
     record_data(tmp_path, {"dev": "a1", "eval": "b2"})
     record_data(tmp_path, {"dev": "a1", "eval": "b2"})
-    with pytest.raises(CheckpointError, match=r"begun with other data.*features of eval .*another job"):
+    with pytest.raises(
+        CheckpointError, match=r"begun with other data.*features of eval .*another job"
+    ):
         record_data(tmp_path, {"dev": "a1", "eval": "c3"})
-    assert json.loads((tmp_path / "data.json").read_text())["fingerprints"] == {"dev": "a1", "eval": "b2"}
+    assert json.loads((tmp_path / "data.json").read_text())["fingerprints"] == {
+        "dev": "a1",
+        "eval": "b2",
+    }
 
 
 def test_where_a_job_runs_may_change_but_not_what_it_computes(tmp_path):
@@ -45,7 +52,9 @@ def test_where_a_job_runs_may_change_but_not_what_it_computes(tmp_path):
         open_run(tmp_path, {**SETTINGS, "training": {"epochs": 4}}, [])
 
 
-@pytest.mark.parametrize("content", ["[]", '{"fingerprints": 1}', '{"fingerprints": {"dev": 1}}', "{", "[" * 9999])
+@pytest.mark.parametrize(
+    "content", ["[]", '{"fingerprints": 1}', '{"fingerprints": {"dev": 1}}', "{", "[" * 9999]
+)
 def test_a_record_of_the_data_of_another_form_is_refused(tmp_path, content):
     (tmp_path / "data.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"data\.json (is damaged|cannot be read)"):

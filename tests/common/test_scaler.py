@@ -26,7 +26,9 @@ def test_half_precision_is_summed_in_higher_precision():
     statistics = RunningStatistics.empty((3,))
     statistics.update(frames)
     np.testing.assert_allclose(statistics.mean, frames.astype(np.float64).mean(axis=0), rtol=1e-7)
-    np.testing.assert_allclose(statistics.m2 / 5000, frames.astype(np.float64).var(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(
+        statistics.m2 / 5000, frames.astype(np.float64).var(axis=0), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -100.0, 1e4])
@@ -52,4 +54,6 @@ def test_the_deviation_of_a_sample_divides_by_one_less():
     statistics = RunningStatistics.empty((5,))
     statistics.update(frames)
     np.testing.assert_allclose(statistics.mean_std()[1], frames.std(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(statistics.mean_std(ddof=1)[1], frames.std(axis=0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(
+        statistics.mean_std(ddof=1)[1], frames.std(axis=0, ddof=1), rtol=1e-5
+    )

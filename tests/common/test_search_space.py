@@ -8,7 +8,15 @@ from pydantic import Field
 
 from common.config import load_task
 from common.errors import ConfigError
-from common.search_space import Choice, Range, checked_space, extracts, number_type, parse_space, setting_type
+from common.search_space import (
+    Choice,
+    Range,
+    checked_space,
+    extracts,
+    number_type,
+    parse_space,
+    setting_type,
+)
 from common.section import Section
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -26,18 +34,30 @@ class Network(Section):
 def checked(*over: str):
     task = load_task(PARAMS, "demo")
     sections = {"": type(task), "network": Network}
-    return checked_space(parse_space(over), sections, lambda text: load_task(PARAMS, "demo", [text]))
+    return checked_space(
+        parse_space(over), sections, lambda text: load_task(PARAMS, "demo", [text])
+    )
 
 
 def test_a_range_takes_its_type_from_the_setting():
-    space = checked("training.learning_rate=1e-4:1e-2:log", "training.epochs=2:10", "training.loss_weights.doa=1:50")
+    space = checked(
+        "training.learning_rate=1e-4:1e-2:log",
+        "training.epochs=2:10",
+        "training.loss_weights.doa=1:50",
+    )
     assert space["training.learning_rate"] == Range(1e-4, 1e-2, log=True)
-    assert space["training.epochs"] == Range(2, 10, whole=True) and isinstance(space["training.epochs"].low, int)
+    assert space["training.epochs"] == Range(2, 10, whole=True) and isinstance(
+        space["training.epochs"].low, int
+    )
     assert space["training.loss_weights.doa"] == Range(1.0, 50.0)
 
 
 def test_lists_words_and_numbers_are_values_to_choose_from():
-    over = ["network.gru_units=[64],[128, 128]", "training.doa_loss=mse,masked_mse", "training.clip_norm=null,1"]
+    over = [
+        "network.gru_units=[64],[128, 128]",
+        "training.doa_loss=mse,masked_mse",
+        "training.clip_norm=null,1",
+    ]
     values = [values.ends for values in parse_space(over).values()]
     assert values == [("[64]", "[128, 128]"), ("mse", "masked_mse"), ("null", "1")]
 
@@ -45,10 +65,16 @@ def test_lists_words_and_numbers_are_values_to_choose_from():
 @pytest.mark.parametrize(
     ("annotation", "kind"),
     [
-        ("network.size", int), ("network.sizes", None), ("network.dropout", float), ("network.name", None),
-        ("training.amsgrad", None), ("training.stage_epochs.sed", int), ("pipeline.batch_size", int), ("no.key", None),
+        ("network.size", int),
+        ("network.sizes", None),
+        ("network.dropout", float),
+        ("network.name", None),
+        ("training.amsgrad", None),
+        ("training.stage_epochs.sed", int),
+        ("pipeline.batch_size", int),
+        ("no.key", None),
     ],
-)  # fmt: skip
+)
 def test_only_plain_numbers_have_ranges(annotation, kind):
     task = load_task(PARAMS, "demo")
     assert number_type(setting_type({"": type(task), "network": Network}, annotation)) is kind
@@ -89,4 +115,6 @@ def test_a_key_is_given_once():
 
 
 def test_trials_that_differ_in_features_extract_their_own():
-    assert extracts({"features.n_mels": Choice(("32", "64"))}) and not extracts({"training.epochs": Range(1, 2)})
+    assert extracts({"features.n_mels": Choice(("32", "64"))}) and not extracts(
+        {"training.epochs": Range(1, 2)}
+    )

@@ -25,9 +25,7 @@ class Derived(Base):
 
     # What it is for, if at all,
     use: str | None = None  # None: nothing
-    names: tuple[str, ...] = (
-        "a", "b",
-    )  # fmt: skip
+    names: tuple[str, ...] = ("a", "b")
     depth: int = Field(2, description="Its own description.")  # not this
     weight: int = 3
 

@@ -1,4 +1,5 @@
-"""The index of shards, and frames read by it: the same as what protocol buffers and whole records give."""
+"""The index of shards, and frames read by it: the same as what protocol buffers and whole records
+give."""
 
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def shards(tmp_path_factory):
 def test_the_bytes_at_an_indexed_place_are_those_of_the_array(shards, tmp_path):
     for path in (tmp_path.joinpath(shard) for shard in shards):
         content = path.read_bytes()
-        for record, example in zip(index_shard(path, SCHEMA), read_shard(path, SCHEMA), strict=True):
+        for record, example in zip(
+            index_shard(path, SCHEMA), read_shard(path, SCHEMA), strict=True
+        ):
             assert record.name == example["name"]
             for name in SCHEMA.arrays:
                 stored = example[name].tobytes()
@@ -66,13 +69,19 @@ def test_frames_and_arrays_of_whole_recordings_are_those_that_were_written(shard
         np.testing.assert_array_equal(array[1], recording(0, 300)[name][3:13])
         np.testing.assert_array_equal(array[2, :7], recording(1, 7)[name])
         assert (array[2, 7:] == array[2, 6]).all()  # the last frame is repeated
-    np.testing.assert_array_equal(records.whole("tags"), [recording(n, FRAMES[n])["tags"] for n in range(3)])
+    np.testing.assert_array_equal(
+        records.whole("tags"), [recording(n, FRAMES[n])["tags"] for n in range(3)]
+    )
     assert records.whole("labelled").tolist() == [0, 1, 0]
 
 
 def test_only_wanted_recordings_are_found(shards):
     records = Records.find(shards, SCHEMA, lambda name: name == "r2")
-    assert records.names == ["r2"] and records.shard_of.tolist() == [1] and records.ends.tolist() == [0, 1]
+    assert (
+        records.names == ["r2"]
+        and records.shard_of.tolist() == [1]
+        and records.ends.tolist() == [0, 1]
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "another schema", "noise"])
@@ -81,7 +90,9 @@ def test_what_is_not_a_shard_of_the_schema_is_refused_by_name(shards, tmp_path, 
     content = tmp_path.joinpath(shards[0]).read_bytes()
     if damage == "another schema":
         schema = ExampleSchema({"features": ArraySpec("float32", (None, 4, 3))})
-    changed = {"cut": content[:-20], "empty": b"", "noise": bytes(range(256)) * 9}.get(damage, content)
+    changed = {"cut": content[:-20], "empty": b"", "noise": bytes(range(256)) * 9}.get(
+        damage, content
+    )
     if damage != "missing":
         path.write_bytes(changed)
     with pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"):
@@ -101,7 +112,9 @@ def test_memory_of_a_batch_is_used_again_only_when_no_view_is_left():
 
 
 def test_batches_that_are_kept_do_not_change_while_more_are_read(shards):
-    stream = train_stream(shards, SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0)
+    stream = train_stream(
+        shards, SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0
+    )
     kept = [(x, x.numpy().copy()) for x, _ in stream.take(60)]
     assert all(np.array_equal(x, copy) for x, copy in kept)
 
@@ -109,7 +122,9 @@ def test_batches_that_are_kept_do_not_change_while_more_are_read(shards):
 def test_a_shard_that_vanishes_after_the_first_pass_is_named(shards, tmp_path):
     path = tmp_path / "gone.tfrecord"
     path.write_bytes(tmp_path.joinpath(shards[0]).read_bytes())
-    stream = iter(train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0))
+    stream = iter(
+        train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0)
+    )
     next(stream)
     path.unlink()
     with pytest.raises(DataError, match=r"gone\.tfrecord"), guard_stream([path]):
@@ -122,7 +137,9 @@ def test_a_flipped_bit_in_the_features_is_found_in_the_first_pass(shards, tmp_pa
     content = bytearray(tmp_path.joinpath(shards[0]).read_bytes())
     content[index_shard(tmp_path.joinpath(shards[0]), SCHEMA)[0].offsets["features"] + 100] ^= 1
     path.write_bytes(content)
-    stream = iter(train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0))
+    stream = iter(
+        train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0)
+    )
     with pytest.raises(tf.errors.DataLossError):
         next(stream)
 
@@ -144,11 +161,16 @@ options = {"sequence_frames": 128, "batch_size": 16, "seed": 0}
 stream = iter(train_stream(sys.argv[1:], LARGE, {"y": ("activity",)}, **options))
 next(stream)
 """
-LARGE = ExampleSchema({"features": ArraySpec("float16", (None, 1024, 8)), "activity": ArraySpec("uint8", (None, 1))})
+LARGE = ExampleSchema(
+    {"features": ArraySpec("float16", (None, 1024, 8)), "activity": ArraySpec("uint8", (None, 1))}
+)
 
 
 def test_a_program_ends_while_a_stream_is_still_read(tmp_path):
-    arrays = {"features": np.zeros((2048, 1024, 8), np.float16), "activity": np.zeros((2048, 1), np.uint8)}
+    arrays = {
+        "features": np.zeros((2048, 1024, 8), np.float16),
+        "activity": np.zeros((2048, 1), np.uint8),
+    }
     write_shard(tmp_path / "large.tfrecord", [("r", arrays)], LARGE)
     command = [sys.executable, "-c", ENDS_WHILE_READING, str(tmp_path / "large.tfrecord")]
     subprocess.run(command, check=True, timeout=PATIENCE_S)
@@ -157,7 +179,9 @@ def test_a_program_ends_while_a_stream_is_still_read(tmp_path):
 @pytest.mark.parametrize("shape", [(2**61, 4, 3), (2**63, 4, 3), (2**64 - 1, 4, 3), (0, 2**40, 3)])
 def test_sizes_whose_product_leaves_64_bits_are_refused(tmp_path, shape):
     empty = recording(0, 0)
-    (tmp_path / "bad.tfrecord").write_bytes(framed(message_of(features_of("r", empty, {"features": shape}))))
+    (tmp_path / "bad.tfrecord").write_bytes(
+        framed(message_of(features_of("r", empty, {"features": shape})))
+    )
     with pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"):
         index_shard(tmp_path / "bad.tfrecord", SCHEMA)
 
@@ -174,9 +198,16 @@ def test_shards_with_right_checksums_and_wrong_content_are_named_by_every_stream
     options = {"sequence_frames": 10, "seed": 0, "batch_size": 1}
     streams = [
         lambda: next(iter(train_stream([path], SCHEMA, {"y": ("activity",)}, **options))),
-        lambda: next(iter(train_stream([path], SCHEMA, {"y": ("activity",)}, cache=True, **options))),
-        lambda: next(iter(evaluation_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10))),
+        lambda: next(
+            iter(train_stream([path], SCHEMA, {"y": ("activity",)}, cache=True, **options))
+        ),
+        lambda: next(
+            iter(evaluation_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10))
+        ),
     ]
     for read in streams:
-        with pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"), guard_stream([path]):
+        with (
+            pytest.raises(DataError, match=r"Damaged shard: .*bad\.tfrecord"),
+            guard_stream([path]),
+        ):
             read()

@@ -113,7 +113,10 @@ def test_too_few_groups_are_told_by_class_number_and_split():
         SourceGroup("i", 1, {"Dog": 1}),
     ]
     dealt = deal_groups(groups, [0.5, 0.5], np.random.default_rng(0))
-    message = r"^here: .*2 groups or more.*training, test.*Cat has 1 group\(s\) \(g with 3 .*none for test\. Do"
+    message = (
+        r"^here: .*2 groups or more.*training, test.*Cat has 1 group\(s\) \(g with 3 .*none for"
+        r" test\. Do"
+    )
     with pytest.raises(DataError, match=message):
         check_deal(groups, dealt, {0: "training", 1: "test"}, "here", "Do.")
     check_deal(groups, dealt, {0: "training"}, "here", "Do.")

@@ -1,4 +1,5 @@
-"""Files that features were made of are told from others of the same names, by what each version noted of them."""
+"""Files that features were made of are told from others of the same names, by what each version
+noted of them."""
 
 import json
 import os
@@ -26,10 +27,15 @@ def compute(item: Item) -> dict[str, np.ndarray]:
 
 def items(folder: Path, fingerprint: str = "") -> list[Item]:
     return [
-        Item(path.stem, "1", (path, path.with_suffix(".csv")), fingerprint=fingerprint,
-             labels=(path.with_suffix(".csv"),))
+        Item(
+            path.stem,
+            "1",
+            (path, path.with_suffix(".csv")),
+            fingerprint=fingerprint,
+            labels=(path.with_suffix(".csv"),),
+        )
         for path in sorted(folder.glob("*.wav"))
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -43,7 +49,11 @@ def data(tmp_path) -> Path:
 
 
 def made(data: Path, function=compute, **options) -> FeatureStore:
-    settings = {"parallel": ParallelConfig(jobs=1), "progress": False, "recordings_per_shard": 2} | options
+    settings = {
+        "parallel": ParallelConfig(jobs=1),
+        "progress": False,
+        "recordings_per_shard": 2,
+    } | options
     return extract(data.parent / "features", items(data), function, SCHEMA, {}, **settings)
 
 
@@ -61,7 +71,9 @@ def as_earlier(store: FeatureStore, data: Path, fingerprints: bool = False) -> N
             if item.name in entry.names:
                 lines += [f"{item.name} labels 01ab"] if fingerprints else []
                 for source in item.sources:
-                    lines.append(f"{source.name} {source.stat().st_size} {source.stat().st_mtime_ns}")
+                    lines.append(
+                        f"{source.name} {source.stat().st_size} {source.stat().st_mtime_ns}"
+                    )
         del side["made_of"]
         write_arrays(path, side | {"sources": np.array(lines, np.str_)})
 
@@ -106,14 +118,19 @@ def test_a_restored_time_hides_no_edit(data):
     store = made(data)
     age(store.folder)
     rewrite(data / "r1.wav", bytes(8))
-    with pytest.raises(DataError, match=r"1 of 3 recordings differ, the first is r1: it is another recording: .*r1\.w"):
+    with pytest.raises(
+        DataError,
+        match=r"1 of 3 recordings differ, the first is r1: it is another recording: .*r1\.w",
+    ):
         checked(store, data)
 
 
 def test_labels_edited_at_once_with_restored_time_are_seen(data):
     store = made(data)
     rewrite(data / "r2.csv", b"other\n")
-    with pytest.raises(DataError, match=r"the first is r2: its labels have changed: .*r2\.csv has another content"):
+    with pytest.raises(
+        DataError, match=r"the first is r2: its labels have changed: .*r2\.csv has another content"
+    ):
         checked(store, data)
 
 
@@ -150,7 +167,9 @@ def test_wrong_kept_checksums_are_not_believed(data, monkeypatch):
         os.utime(path, ns=(5, 5))
     checked(store, data)
     kept = json.loads((store.folder / CHECKSUMS).read_text())
-    (store.folder / CHECKSUMS).write_text(json.dumps({key: value ^ 1 for key, value in kept.items()}))
+    (store.folder / CHECKSUMS).write_text(
+        json.dumps({key: value ^ 1 for key, value in kept.items()})
+    )
     checked(store, data)
 
 
@@ -161,7 +180,9 @@ def test_side_files_of_earlier_versions_are_compared_by_size_and_time(data, fing
     plan = items(data, "labels 01ab" if fingerprints else "")
     checked_store(store, data, lambda: plan)
     os.utime(data / "r1.wav", ns=(5, 5))
-    with pytest.raises(DataError, match=r"first is r1: it is another recording: .* and no checksum was kept"):
+    with pytest.raises(
+        DataError, match=r"first is r1: it is another recording: .* and no checksum was kept"
+    ):
         checked_store(store, data, lambda: plan)
 
 
@@ -173,7 +194,9 @@ def test_extraction_adds_checksums_to_earlier_side_files(data):
     assert {path: path.stat().st_mtime_ns for path in again.shards()} == before
     os.utime(data / "r1.wav", ns=(5, 5))
     checked(again, data)
-    assert all(file.crc32 is not None for note in read_notes(store.folder).values() for file in note.files)
+    assert all(
+        file.crc32 is not None for note in read_notes(store.folder).values() for file in note.files
+    )
 
 
 def test_a_recording_that_changes_while_it_is_read_stops_extraction(data):
@@ -218,7 +241,9 @@ def test_a_file_that_is_gone_is_named(data):
 def test_other_files_of_the_same_recording_are_named(data):
     store = made(data)
     plan = [Item(item.name, "1", item.sources[:1]) for item in items(data)]
-    with pytest.raises(DataError, match=r"the first is r0: its files are r0\.wav, and were r0\.wav, r0\.csv"):
+    with pytest.raises(
+        DataError, match=r"the first is r0: its files are r0\.wav, and were r0\.wav, r0\.csv"
+    ):
         checked_store(store, data, lambda: plan)
 
 

@@ -1,4 +1,5 @@
-"""Tables as text: written, and read with any separator, quotes, line ends and encodings, or refused with the line."""
+"""Tables as text: written, and read with any separator, quotes, line ends and encodings, or refused
+with the line."""
 
 import csv
 
@@ -50,9 +51,24 @@ def test_a_header_names_each_column_once(header, problem):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_separator_line_ends_and_byte_order_mark_do_not_matter(separator, end, mark):
-    rows = ["name|labels", 'a|"x,y;z\tw"', "", ' b | "q" ', "c|", "||", "d|say \"hi\"|", 'e|"a ""b"""']
+    rows = [
+        "name|labels",
+        'a|"x,y;z\tw"',
+        "",
+        ' b | "q" ',
+        "c|",
+        "||",
+        'd|say "hi"|',
+        'e|"a ""b"""',
+    ]
     text = mark + end.join(row.replace("|", separator) for row in rows) + end
-    assert read(text) == [("a", "x,y;z\tw"), ("b", "q"), ("c", ""), ("d", 'say "hi"'), ("e", 'a "b"')]
+    assert read(text) == [
+        ("a", "x,y;z\tw"),
+        ("b", "q"),
+        ("c", ""),
+        ("d", 'say "hi"'),
+        ("e", 'a "b"'),
+    ]
     assert parse_table(text, COLUMNS, "t").lines == [2, 4, 5, 7, 8]
 
 
@@ -80,7 +96,10 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
         ('name,labels\n"a,x\nb,y\n', "line 2: a quote is opened and never closed"),
         ('name,labels\nb,y\n"a"s,x\n', "line 3: a field goes on after its closing quote"),
         ("name,labels\na,x\0\n", "line 2: a NUL character"),
-        ("name,label\na,x\n", r"line 1: missing column\(s\) labels. Expected: name, labels. Received: name, label\."),
+        (
+            "name,label\na,x\n",
+            r"line 1: missing column\(s\) labels. Expected: name, labels. Received: name, label\.",
+        ),
         ("name,Labels,labels\n", r"line 1: column\(s\) labels twice"),
         ("name,x,labels,x\n", r"line 1: column\(s\) x twice"),
         ("", r"line 1: missing column\(s\) name, labels.*Received: nothing"),
@@ -110,7 +129,15 @@ def test_a_table_without_header_is_read_if_its_rows_tell():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1", 1), ("-.5", -0.5), ("+2.", 2), ("1e-3", 0.001), (" 7.25 ", 7.25), ("00012", 12), ("1E5", 1e5)],
+    [
+        ("1", 1),
+        ("-.5", -0.5),
+        ("+2.", 2),
+        ("1e-3", 0.001),
+        (" 7.25 ", 7.25),
+        ("00012", 12),
+        ("1E5", 1e5),
+    ],
 )
 def test_plain_numbers_are_read(text, value):
     assert to_number(text) == value and to_numbers([text]).tolist() == [value]
@@ -118,7 +145,23 @@ def test_plain_numbers_are_read(text, value):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "1_0", "1,5", "nan", "inf", "-Infinity", "0x10", "1e999", "١٢", "１２", "1 2", "1.2.3", "e5", ".", "1d5"],
+    [
+        "",
+        "1_0",
+        "1,5",
+        "nan",
+        "inf",
+        "-Infinity",
+        "0x10",
+        "1e999",
+        "١٢",
+        "１２",
+        "1 2",
+        "1.2.3",
+        "e5",
+        ".",
+        "1d5",
+    ],
 )
 def test_what_only_python_takes_for_a_number_is_none(text):
     assert to_number(text) is None and np.isnan(to_numbers([text])).all()
@@ -126,12 +169,24 @@ def test_what_only_python_takes_for_a_number_is_none(text):
 
 
 def test_whole_numbers_have_no_point_and_few_digits():
-    assert [to_whole(text) for text in ("12", "-3", "+4", "1.0", "1" * 19)] == [12, -3, 4, None, None]
+    assert [to_whole(text) for text in ("12", "-3", "+4", "1.0", "1" * 19)] == [
+        12,
+        -3,
+        4,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("1,5", "decimal comma"), ("1_0", "without underscores"), ("١٢", "digits 0 to 9"), ("x", ""), ("3", "")],
+    [
+        ("1,5", "decimal comma"),
+        ("1_0", "without underscores"),
+        ("١٢", "digits 0 to 9"),
+        ("x", ""),
+        ("3", ""),
+    ],
 )
 def test_a_number_that_is_none_gets_a_remedy(text, told):
     assert told in number_hint("1.5", text) and bool(number_hint(text)) == bool(told)
@@ -145,9 +200,15 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("name\tü\n".encode("utf-16"), "it is UTF-16, as Excel's 'Unicode Text'. Save it as 'CSV UTF-8'"),
+        (
+            "name\tü\n".encode("utf-16"),
+            "it is UTF-16, as Excel's 'Unicode Text'. Save it as 'CSV UTF-8'",
+        ),
         ("name\tx\n".encode("utf-16-le"), "it is UTF-16"),
-        ("name\nfür\n".encode("latin-1"), r", line 2: .*0xfc.*Latin-1 or Windows-1252, as Excel's 'CSV'"),
+        (
+            "name\nfür\n".encode("latin-1"),
+            r", line 2: .*0xfc.*Latin-1 or Windows-1252, as Excel's 'CSV'",
+        ),
     ],
 )
 def test_other_encodings_are_named(tmp_path, content, told):

@@ -1,4 +1,5 @@
-"""Terminals of any encoding, and readers that go away: text is escaped where it must be, and no command fails of it."""
+"""Terminals of any encoding, and readers that go away: text is escaped where it must be, and no
+command fails of it."""
 
 import io
 import json
@@ -13,7 +14,17 @@ import pytest
 import soundfile
 import yaml
 
-from common import check_dataset, commands, compare, download, import_torch, predict, report, terminal, tune
+from common import (
+    check_dataset,
+    commands,
+    compare,
+    download,
+    import_torch,
+    predict,
+    report,
+    terminal,
+    tune,
+)
 from common.files import load_json, write_json, write_text
 from sed_task4 import cli as clips
 from sed_task4 import score as clip_score
@@ -32,7 +43,8 @@ OTHER = 'name: "Löwe"'
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with an odd name: settings, a run and event files that hold characters which ASCII lacks."""
+    """A folder with an odd name: settings, a run and event files that hold characters which ASCII
+    lacks."""
     folder = tmp_path_factory.mktemp("t") / "Grüße 音"
     folder.mkdir()
     tasks = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
@@ -40,7 +52,9 @@ def place(tmp_path_factory):
         task["description"] = ODD
     (folder / "params.yaml").write_text(yaml.safe_dump(tasks, allow_unicode=True), encoding="utf-8")
     classes = json.dumps(CLASSES, ensure_ascii=False)
-    task = task_of("cnn9-demo", folder, dataset__classes=classes, description=ODD, run__device="cpu", **CNN)
+    task = task_of(
+        "cnn9-demo", folder, dataset__classes=classes, description=ODD, run__device="cpu", **CNN
+    )
     write_run(task, folder / "lauf")
     soundfile.write(folder / "a.wav", noises(12.0, 32000, 1), 32000)
     rows = "filename\tonset\toffset\tevent_label\na.wav\t1.0\t2.0\tTür\n"
@@ -112,7 +126,9 @@ def test_every_command_writes_to_a_terminal_of_any_encoding(name, encoding, plac
 def test_lines_of_json_on_an_ascii_terminal_are_json(monkeypatch, place):
     samples = (noises(12.0, 32000, 1) * 32767).astype("<i2")
     raw = io.BytesIO(samples.tobytes())
-    monkeypatch.setattr(sys, "stdin", type("Pipe", (), {"buffer": type("Buffer", (), {"raw": raw})()})())
+    monkeypatch.setattr(
+        sys, "stdin", type("Pipe", (), {"buffer": type("Buffer", (), {"raw": raw})()})()
+    )
     arguments = [str(place / "lauf"), "--live", "--json", "--rate", "32000"]
     status, text = run(predict.main, arguments, monkeypatch, "ascii")
     events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
@@ -145,9 +161,17 @@ def program(*command: str, **variables: str) -> subprocess.Popen:
 
 def test_a_name_that_the_locale_cannot_write_is_said_in_one_line(place):
     with program(
-        "-m", "common.check_dataset", "demo", "--set", f"dataset_dir={place}", "--set", "description=Büro",
-        LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0",
-    ) as process:  # fmt: skip
+        "-m",
+        "common.check_dataset",
+        "demo",
+        "--set",
+        f"dataset_dir={place}",
+        "--set",
+        "description=Büro",
+        LC_ALL="C",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+    ) as process:
         _, errors = process.communicate()
     assert process.returncode == 2
     assert "`dataset_dir`: A file name or text has '\\xfc" in errors.decode("ascii")
@@ -204,5 +228,7 @@ def test_figures_draw_names_of_any_script(tmp_path):
     from sed_task4.figures import prediction_figure
 
     curves = np.zeros((10, 2))
-    figure = prediction_figure(np.zeros((10, 4)), curves, np.zeros((0, 3)), CLASSES, 1.0, ODD, tags=np.zeros(2))
+    figure = prediction_figure(
+        np.zeros((10, 4)), curves, np.zeros((0, 3)), CLASSES, 1.0, ODD, tags=np.zeros(2)
+    )
     figure.savefig(tmp_path / "a.png")

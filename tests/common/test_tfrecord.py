@@ -56,11 +56,16 @@ def test_tensorflow_reads_the_same(shard):
         parsed = SCHEMA.parse(record)
         assert parsed.pop("name").numpy().decode() == name
         assert_same({key: value.numpy() for key, value in parsed.items()}, arrays)
-        assert set(tf.train.Example.FromString(record.numpy()).features.feature) >= {"name", *SCHEMA.arrays}
+        assert set(tf.train.Example.FromString(record.numpy()).features.feature) >= {
+            "name",
+            *SCHEMA.arrays,
+        }
 
 
 def test_parsed_arrays_have_static_shapes(shard):
-    parsed = tf.data.TFRecordDataset([str(shard)]).map(lambda record: SCHEMA.parse(record, ["features"]))
+    parsed = tf.data.TFRecordDataset([str(shard)]).map(
+        lambda record: SCHEMA.parse(record, ["features"])
+    )
     assert parsed.element_spec["features"].shape.as_list() == [None, 40, 4]
     assert set(parsed.element_spec) == {"features", "name"}
 
@@ -81,7 +86,9 @@ def test_a_flipped_bit_is_found_and_the_file_named(shard, position):
     content = bytearray(shard.read_bytes())
     content[position] ^= 0x10
     shard.write_bytes(content)
-    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \(record \d.*batch_feature_extraction\.py"):
+    with pytest.raises(
+        DataError, match=r"Damaged shard: .*a\.tfrecord \(record \d.*batch_feature_extraction\.py"
+    ):
         list(read_shard(shard, SCHEMA))
     assert "a.tfrecord" in str(find_damaged([shard]))
 
@@ -89,7 +96,9 @@ def test_a_flipped_bit_is_found_and_the_file_named(shard, position):
 @pytest.mark.parametrize("kept", [0, 5, 12, 500, -1])
 def test_a_shard_that_was_cut_off_is_found(shard, kept):
     shard.write_bytes(shard.read_bytes()[:kept])
-    with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \((record \d: truncated|it holds no)"):
+    with pytest.raises(
+        DataError, match=r"Damaged shard: .*a\.tfrecord \((record \d: truncated|it holds no)"
+    ):
         list(read_shard(shard, SCHEMA))
 
 
@@ -106,7 +115,9 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_nothing(tmp_path):
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))  # writing beyond fails as on a full disk
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (4096, limit[1])
+    )  # writing beyond fails as on a full disk
     try:
         with pytest.raises(DataError, match=r"Cannot write .*a\.tfrecord: File too large"):
             write_shard(tmp_path / "a.tfrecord", EXAMPLES, SCHEMA)
@@ -121,14 +132,21 @@ def message_of(name, arrays):
     for key, array in arrays.items():
         features[key] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[array.tobytes()]))
         if array.shape:
-            features[f"{key}/shape"] = tf.train.Feature(int64_list=tf.train.Int64List(value=array.shape))
+            features[f"{key}/shape"] = tf.train.Feature(
+                int64_list=tf.train.Int64List(value=array.shape)
+            )
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
 
 def test_records_are_byte_for_byte_those_of_the_message_class_whatever_came_before(tmp_path):
     # growing, shrinking, empty: the memory of one record is used again for the next
-    examples = [*EXAMPLES, ("long", example(2000, 9)), ("n" * 300, example(1, 1)), ("", example(0, 0))]
+    examples = [
+        *EXAMPLES,
+        ("long", example(2000, 9)),
+        ("n" * 300, example(1, 1)),
+        ("", example(0, 0)),
+    ]
     write_shard(tmp_path / "a.tfrecord", examples, SCHEMA)
     records = tf.data.TFRecordDataset([str(tmp_path / "a.tfrecord")]).as_numpy_iterator()
     assert list(records) == [message_of(name, arrays) for name, arrays in examples]
@@ -138,7 +156,9 @@ def test_single_precision_is_rounded_to_the_half_precision_of_the_schema_as_nump
     every_half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = np.sort(every_half[np.isfinite(every_half)].astype(np.float32))
     halfway = (finite[1:] + finite[:-1]) / 2
-    values = np.concatenate([finite, halfway, np.nextafter(halfway, np.float32(9)), np.float32([3e-8, 2e-8, -1e-30])])
+    values = np.concatenate(
+        [finite, halfway, np.nextafter(halfway, np.float32(9)), np.float32([3e-8, 2e-8, -1e-30])]
+    )
     values = np.resize(values, (2 + len(values) // 160, 40, 4))
     write_shard(tmp_path / "a.tfrecord", [("a", example(1, 1) | {"features": values})], SCHEMA)
     stored = next(read_shard(tmp_path / "a.tfrecord", SCHEMA))["features"]
@@ -154,7 +174,9 @@ def test_a_length_that_its_own_checksum_confirms_is_compared_with_the_file(tmp_p
 
 
 @pytest.mark.parametrize("shape", [(40, 4, 50), (-1, 40, 4), (50, 160), (50, 40, 4, 1), (8000,)])
-def test_a_record_whose_shape_is_not_the_schemas_is_refused_although_its_checksum_is_right(tmp_path, shape):
+def test_a_record_whose_shape_is_not_the_schemas_is_refused_although_its_checksum_is_right(
+    tmp_path, shape
+):
     message = message_from(features_of("a", example(50, 2), {"features": shape}))
     (tmp_path / "a.tfrecord").write_bytes(framed(message))
     with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord"):

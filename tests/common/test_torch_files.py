@@ -19,7 +19,11 @@ def saved(path, content, **options):
 
 
 def assert_same(state, expected=None):
-    expected = {name: tensor.numpy() for name, tensor in tensors().items()} if expected is None else expected
+    expected = (
+        {name: tensor.numpy() for name, tensor in tensors().items()}
+        if expected is None
+        else expected
+    )
     assert set(state) == set(expected)
     for name, array in state.items():
         np.testing.assert_array_equal(array, expected[name])
@@ -29,10 +33,20 @@ def assert_same(state, expected=None):
     "wrap",
     [
         lambda state: state,
-        lambda state: {"iterations": 7, "model_state_dict": state, "optimizer_state_dict": {"state": {}, "lr": 0.1}},
-        lambda state: {"iteration": 7, "model": state, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
+        lambda state: {
+            "iterations": 7,
+            "model_state_dict": state,
+            "optimizer_state_dict": {"state": {}, "lr": 0.1},
+        },
+        lambda state: {
+            "iteration": 7,
+            "model": state,
+            "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}},
+        },
         lambda state: {"epoch": 7, "state_dict": state, "model": "CRNN10"},
-        lambda state: {"model_state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {
+            "model_state_dict": {f"module.{name}": tensor for name, tensor in state.items()}
+        },
         lambda state: {f"module.module.{name}": tensor for name, tensor in state.items()},
     ],
 )
@@ -57,13 +71,19 @@ def test_parameters_and_half_precision_become_plain_arrays(tmp_path):
     }
     found = read_checkpoint(saved(tmp_path / "c.pth", state))
     assert {name: array.dtype.name for name, array in found.items()} == {
-        "parameter": "float32", "half": "float32", "brain": "float32", "double": "float64", "count": "int64"
-    }  # fmt: skip
+        "parameter": "float32",
+        "half": "float32",
+        "brain": "float32",
+        "double": "float64",
+        "count": "int64",
+    }
     assert found["brain"] == 1.5 and found["count"] == 3
 
 
 def test_a_network_reads_what_is_written(tmp_path):
-    write_checkpoint(tmp_path / "new" / "c.pt", {name: tensor.numpy() for name, tensor in tensors().items()})
+    write_checkpoint(
+        tmp_path / "new" / "c.pt", {name: tensor.numpy() for name, tensor in tensors().items()}
+    )
     network = torch.nn.ModuleDict({"fc": torch.nn.Linear(3, 2)})
     content = torch.load(tmp_path / "new" / "c.pt", weights_only=True)
     network.load_state_dict(content["model_state_dict"], strict=True)
@@ -81,8 +101,12 @@ class Code:
 
 
 def test_code_in_a_file_is_named_and_not_run(tmp_path):
-    path = saved(tmp_path / "c.pth", {"model_state_dict": tensors(), "extra": Code(tmp_path / "written")})
-    with pytest.raises(CheckpointError, match=r"c\.pth is not loaded: it asks for \w+\.open, and nothing .* is run"):
+    path = saved(
+        tmp_path / "c.pth", {"model_state_dict": tensors(), "extra": Code(tmp_path / "written")}
+    )
+    with pytest.raises(
+        CheckpointError, match=r"c\.pth is not loaded: it asks for \w+\.open, and nothing .* is run"
+    ):
         read_checkpoint(path)
     assert not (tmp_path / "written").exists()
 
@@ -103,7 +127,9 @@ def test_a_damaged_file_is_a_clear_error(tmp_path, zipped, kept):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("content", [b"RIFF0000WAVEfmt ", b"\x89PNG\r\n", b"text\n" * 99, b"\x80\x04.", b"(((.", b"PK"])
+@pytest.mark.parametrize(
+    "content", [b"RIFF0000WAVEfmt ", b"\x89PNG\r\n", b"text\n" * 99, b"\x80\x04.", b"(((.", b"PK"]
+)
 def test_files_of_other_kinds_are_a_clear_error(tmp_path, content):
     (tmp_path / "c.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"c\.pth cannot be read|c\.pth is not loaded"):
@@ -123,13 +149,18 @@ def test_a_missing_file_and_a_folder_are_a_clear_error(tmp_path, name, reason):
         (torch.zeros(1), "Received: Tensor"),
         ({}, "Received: a dict of nothing"),
         ({"epoch": 3, "weights": {"a": torch.zeros(1)}}, "Received: a dict of epoch, weights"),
-        ({"state_dict": {"a": torch.zeros(1)}, "model": {"b": torch.zeros(1)}}, "a dict of state_dict, model"),
+        (
+            {"state_dict": {"a": torch.zeros(1)}, "model": {"b": torch.zeros(1)}},
+            "a dict of state_dict, model",
+        ),
         ({str(n): n for n in range(12)}, "a dict of 0, 1, 2, 3, 4, 5, 6, 7 and 4 more"),
     ],
 )
 def test_contents_without_one_state_dict_are_described(tmp_path, content, received):
     path = saved(tmp_path / "c.pth", content)
-    with pytest.raises(CheckpointError, match="expected a state dict, or a dict with one under .*" + received):
+    with pytest.raises(
+        CheckpointError, match="expected a state dict, or a dict with one under .*" + received
+    ):
         read_checkpoint(path)
 
 

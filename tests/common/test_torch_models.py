@@ -1,4 +1,5 @@
-"""Published networks written in PyTorch, beside ours with their weights; skipped where PyTorch is not installed."""
+"""Published networks written in PyTorch, beside ours with their weights; skipped where PyTorch is
+not installed."""
 
 from pathlib import Path
 
@@ -19,7 +20,9 @@ POOLS = {"average": nn.functional.avg_pool2d, "max": nn.functional.max_pool2d}
 def blocks(n_channels: int) -> dict[str, nn.Module]:
     """Blocks of two convolutions, each with batch normalisation."""
     found = {}
-    for number, (before, n_filters) in enumerate(zip((n_channels, *FILTERS), FILTERS, strict=False), start=1):
+    for number, (before, n_filters) in enumerate(
+        zip((n_channels, *FILTERS), FILTERS, strict=False), start=1
+    ):
         found[f"conv_block{number}"] = nn.ModuleDict(
             {
                 "conv1": nn.Conv2d(before, n_filters, 3, padding=1, bias=False),
@@ -83,7 +86,9 @@ class Segmentation(nn.ModuleDict):
 
     def __init__(self, pooling: str):
         head = nn.Conv2d(FILTERS[-1], 41, 1)
-        super().__init__({"bottleneck": nn.ModuleDict({**blocks(n_channels=1), "final_conv": head})})
+        super().__init__(
+            {"bottleneck": nn.ModuleDict({**blocks(n_channels=1), "final_conv": head})}
+        )
         self.decay = {"gwrp": 0.9998, "gmp": 0.0, "gap": 1.0}[pooling]
 
     def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -92,7 +97,10 @@ class Segmentation(nn.ModuleDict):
         masks = torch.sigmoid(self["bottleneck"]["final_conv"](x))  # (B, K, T, F)
         ranked = masks.flatten(2).sort(descending=True).values
         weights = self.decay ** torch.arange(ranked.shape[2])
-        return {"clip": (ranked * weights).sum(2) / weights.sum(), "masks": masks.permute(0, 2, 3, 1)}
+        return {
+            "clip": (ranked * weights).sum(2) / weights.sum(),
+            "masks": masks.permute(0, 2, 3, 1),
+        }
 
 
 def trained(network: nn.Module) -> nn.Module:
@@ -107,7 +115,9 @@ def trained(network: nn.Module) -> nn.Module:
     return network.eval()
 
 
-def assert_same_outputs(model: keras.Model, network: nn.Module, shape: tuple[int, int, int, int]) -> None:
+def assert_same_outputs(
+    model: keras.Model, network: nn.Module, shape: tuple[int, int, int, int]
+) -> None:
     """Compares on random features (B, T, F, C)."""
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     with torch.no_grad():
@@ -128,7 +138,12 @@ CASES = [
     (*case, pooling)
     for *case, poolings in (
         ("two-stage", lambda pooling: TwoStage(True, pooling), (2, 70, 96, 10), ("average", "max")),
-        ("two-stage-vgg9", lambda pooling: TwoStage(False, pooling), (2, 70, 96, 10), ("average", "max")),
+        (
+            "two-stage-vgg9",
+            lambda pooling: TwoStage(False, pooling),
+            (2, 70, 96, 10),
+            ("average", "max"),
+        ),
         ("cnn9", Cnn9, (2, 48, 64, 1), ("average", "max")),
         ("segmentation", Segmentation, (2, 20, 64, 1), ("gwrp", "gmp", "gap")),
     )
@@ -139,20 +154,46 @@ CASES = [
 def options(task: str, pooling: str) -> list[str]:
     settings = [f"network.filters={list(FILTERS)}", f"network.pooling={pooling}"]
     settings += [f"network.gru_units={GRU_UNITS}"] * task.startswith("two-stage")
-    return ["--task", task, "--params", str(PARAMS), *(part for each in settings for part in ("--set", each))]
+    return [
+        "--task",
+        task,
+        "--params",
+        str(PARAMS),
+        *(part for each in settings for part in ("--set", each)),
+    ]
 
 
 @pytest.mark.parametrize(("task", "build", "shape", "pooling"), CASES)
-def test_a_published_network_gives_the_same_outputs_here_and_after_the_way_back(tmp_path, task, build, shape, pooling):
+def test_a_published_network_gives_the_same_outputs_here_and_after_the_way_back(
+    tmp_path, task, build, shape, pooling
+):
     network = trained(build(pooling))
-    torch.save({"iterations": 5000, "model_state_dict": network.state_dict()}, tmp_path / "published.pth")
+    torch.save(
+        {"iterations": 5000, "model_state_dict": network.state_dict()}, tmp_path / "published.pth"
+    )
     arguments = options(task, pooling)
-    assert main([str(tmp_path / "published.pth"), "--out", str(tmp_path / "model.keras"), *arguments]) == 0
+    assert (
+        main([str(tmp_path / "published.pth"), "--out", str(tmp_path / "model.keras"), *arguments])
+        == 0
+    )
     assert_same_outputs(keras.saving.load_model(tmp_path / "model.keras"), network, shape)
 
-    assert main(["--export", str(tmp_path / "model.keras"), "--out", str(tmp_path / "back.pt"), *arguments]) == 0
+    assert (
+        main(
+            [
+                "--export",
+                str(tmp_path / "model.keras"),
+                "--out",
+                str(tmp_path / "back.pt"),
+                *arguments,
+            ]
+        )
+        == 0
+    )
     other = build(pooling).eval()
-    other.load_state_dict(torch.load(tmp_path / "back.pt", weights_only=True)["model_state_dict"], strict=True)
+    other.load_state_dict(
+        torch.load(tmp_path / "back.pt", weights_only=True)["model_state_dict"], strict=True
+    )
     for name, tensor in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             assert torch.equal(other.state_dict()[name], tensor), name

@@ -1,4 +1,5 @@
-"""Recurrent layers from PyTorch, against PyTorch's formulas; convolutions are in the tests of the systems."""
+"""Recurrent layers from PyTorch, against PyTorch's formulas; convolutions are in the tests of the
+systems."""
 
 import keras
 import numpy as np
@@ -22,7 +23,8 @@ NAMES = {
 
 
 def torch_gru(x: np.ndarray, state: dict[str, np.ndarray], ending: str) -> np.ndarray:
-    """GRU of PyTorch on one sequence (T, D) -> (T, U): rows of reset gate, update gate, new state."""
+    """GRU of PyTorch on one sequence (T, D) -> (T, U): rows of reset gate, update gate, new
+    state."""
     hidden, states = np.zeros(UNITS), []
     for frame in x:
         of_input = state[f"gru.weight_ih_{ending}"] @ frame + state[f"gru.bias_ih_{ending}"]
@@ -44,7 +46,9 @@ def random_state(seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     shapes = {"weight_ih": (3 * UNITS, INPUTS), "weight_hh": (3 * UNITS, UNITS)}
     return {
-        f"gru.{part}_{ending}": rng.normal(0, 0.7, shapes.get(part, (3 * UNITS,))).astype(np.float32)
+        f"gru.{part}_{ending}": (
+            rng.normal(0, 0.7, shapes.get(part, (3 * UNITS,))).astype(np.float32)
+        )
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         for ending in ("l0", "l0_reverse")
     }
@@ -54,13 +58,17 @@ def test_a_bidirectional_gru_computes_what_pytorch_computes():
     model, state = gru_model(), random_state()
     load_state(model, state, NAMES)
     x = np.random.default_rng(1).normal(size=(6, INPUTS))
-    expected = np.hstack([torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]])  # (T, 2U)
+    expected = np.hstack(
+        [torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]]
+    )  # (T, 2U)
     np.testing.assert_allclose(np.asarray(model(x[None]))[0], expected, atol=1e-6)
 
 
 def test_a_bidirectional_gru_computes_what_pytorch_itself_computes():
     torch = pytest.importorskip("torch")
-    there = torch.nn.ModuleDict({"gru": torch.nn.GRU(INPUTS, UNITS, batch_first=True, bidirectional=True)})
+    there = torch.nn.ModuleDict(
+        {"gru": torch.nn.GRU(INPUTS, UNITS, batch_first=True, bidirectional=True)}
+    )
     model = gru_model()
     load_state(model, {name: tensor.numpy() for name, tensor in there.state_dict().items()}, NAMES)
     x = np.random.default_rng(1).normal(size=(2, 6, INPUTS)).astype(np.float32)

@@ -73,7 +73,10 @@ def build(shape):
 def batches(done):
     for number in itertools.count(done):
         rng = np.random.default_rng((7, number))
-        yield rng.standard_normal((4, 5, 6, 2)).astype("float32"), {"sed": np.ones((4, 5, 3), "float32")}
+        yield (
+            rng.standard_normal((4, 5, 6, 2)).astype("float32"),
+            {"sed": np.ones((4, 5, 3), "float32")},
+        )
 
 
 def recordings():
@@ -100,7 +103,9 @@ STAGE = Stage("sed", build, {"sed": ("activity",)}, {"sed": squared_error}, {"se
 
 def data(source=batches, scored=None):
     sets = {"val": recordings()} | ({} if scored is None else {"train": scored})
-    return StageData(source, 2, ScoredSets(lambda draw: sets), SHAPE, np.zeros((6, 2)), np.ones((6, 2)))
+    return StageData(
+        source, 2, ScoredSets(lambda draw: sets), SHAPE, np.zeros((6, 2)), np.ones((6, 2))
+    )
 
 
 def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3, scored=None):
@@ -109,7 +114,8 @@ def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, s
 
 
 def killed_in_epoch(number, new_scorer):
-    """A maker of scorers that ends the job in the given epoch (counted from where it starts), after its batches."""
+    """A maker of scorers that ends the job in the given epoch (counted from where it starts), after
+    its batches."""
     made = itertools.count(1)
 
     def new():
@@ -136,7 +142,10 @@ def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupte
 def test_times_and_scores_of_training_recordings_are_logged_in_each_epoch(tmp_path):
     train(tmp_path, scored=recordings())  # those of the validation
     history = finished_epochs(tmp_path)["history"]
-    assert history["train_error"] == history["val_error"] and history["train_sed_loss"] == history["val_sed_loss"]
+    assert (
+        history["train_error"] == history["val_error"]
+        and history["train_sed_loss"] == history["val_sed_loss"]
+    )
     assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
     for name in TIMES:
         assert len(history[name]) == 5 and min(history[name]) > 0
@@ -159,9 +168,15 @@ def test_patience_is_remembered_over_a_restart(tmp_path):
     training = replace_config(TRAINING, epochs=7, patience_epochs=3)
     stream, rest = iter(scores), iter(scores[3:])
     with pytest.raises(Killed):
-        train(tmp_path, training=training, new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)))
+        train(
+            tmp_path,
+            training=training,
+            new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)),
+        )
     train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
-    assert finished_epochs(tmp_path)["epochs"] == 5  # the best was epoch 2, three more without a better one
+    assert (
+        finished_epochs(tmp_path)["epochs"] == 5
+    )  # the best was epoch 2, three more without a better one
     assert finished_epochs(tmp_path)["best_epoch"] == 2
 
 
@@ -170,7 +185,11 @@ def test_the_best_model_of_before_a_restart_is_not_overwritten_by_a_worse_one(tm
     training = replace_config(TRAINING, epochs=2)
     stream, rest = iter(scores), iter(scores[1:])
     with pytest.raises(Killed):
-        train(tmp_path, training=training, new_scorer=killed_in_epoch(2, lambda: ScriptedScore(stream)))
+        train(
+            tmp_path,
+            training=training,
+            new_scorer=killed_in_epoch(2, lambda: ScriptedScore(stream)),
+        )
     best = (tmp_path / BEST).read_bytes()
     (tmp_path / BEST).write_bytes(best[:100])  # killed while the file was written
     train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
@@ -245,11 +264,17 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("epochs", 1e300), ("epochs", "5"), ("epochs", 4), ("history", {"loss": [0.5] * 9}), ("history", {"loss": 1}),
-        ("callbacks", []), ("callbacks", {"KeepBest": {"best": "x"}}), ("callbacks", {"CSVLogger": {"best": 1}}),
+        ("epochs", 1e300),
+        ("epochs", "5"),
+        ("epochs", 4),
+        ("history", {"loss": [0.5] * 9}),
+        ("history", {"loss": 1}),
+        ("callbacks", []),
+        ("callbacks", {"KeepBest": {"best": "x"}}),
+        ("callbacks", {"CSVLogger": {"best": 1}}),
         ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
     ],
-)  # fmt: skip
+)
 def test_a_state_that_would_set_anything_but_what_was_kept_is_refused(tmp_path, key, value):
     train(tmp_path)
     path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
@@ -283,7 +308,8 @@ def test_a_damaged_log_is_named(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}']
+    "content",
+    ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}'],
 )
 def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, content):
     (tmp_path / "training.json").write_text(content)
@@ -301,7 +327,8 @@ def same_weights(model, path):
 
 
 @pytest.mark.parametrize(
-    "choose, epoch", [("best", 2), ("last", 5), (AtIteration(iteration=12), 3), (AtIteration(iteration=20), 5)]
+    "choose, epoch",
+    [("best", 2), ("last", 5), (AtIteration(iteration=12), 3), (AtIteration(iteration=20), 5)],
 )
 def test_the_model_that_the_settings_choose_is_returned(tmp_path, choose, epoch):
     scores = iter([3.0, 1.0, 2.0, 4.0, 5.0])
@@ -317,7 +344,9 @@ def test_a_killed_job_keeps_the_model_of_the_chosen_iteration(tmp_path):
     whole = train(tmp_path / "whole", training=training)
     for epoch in (3, 1):  # after the chosen epoch 2, and in epoch 3 once more
         with pytest.raises(Killed):
-            train(tmp_path / "parts", training=training, new_scorer=killed_in_epoch(epoch, MeanOutput))
+            train(
+                tmp_path / "parts", training=training, new_scorer=killed_in_epoch(epoch, MeanOutput)
+            )
     parts = train(tmp_path / "parts", training=training)
     assert all(map(np.array_equal, whole.get_weights(), parts.get_weights()))
     assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
@@ -325,7 +354,11 @@ def test_a_killed_job_keeps_the_model_of_the_chosen_iteration(tmp_path):
 
 @pytest.mark.parametrize("choose, epoch", [("last", 5), (AtIteration(iteration=12), 3)])
 def test_a_model_that_scores_do_not_choose_needs_none(tmp_path, choose, epoch):
-    train(tmp_path, training=choosing(choose), new_scorer=lambda: ScriptedScore(itertools.repeat(float("nan"))))
+    train(
+        tmp_path,
+        training=choosing(choose),
+        new_scorer=lambda: ScriptedScore(itertools.repeat(float("nan"))),
+    )
     assert scored_epoch(finished_epochs(tmp_path)) == epoch
 
 

@@ -5,7 +5,8 @@ from common.transforms import ChannelTransforms
 
 
 def two_rows() -> ChannelTransforms:
-    """Row 0 changes nothing; row 1 swaps, negates channel 0, shifts the phase in channel 1 by pi and turns angles."""
+    """Row 0 changes nothing; row 1 swaps, negates channel 0, shifts the phase in channel 1 by pi
+    and turns angles."""
     return ChannelTransforms(
         channel_permutation=np.array([[0, 1], [1, 0]]),
         channel_sign=np.array([[1, 1], [-1, 1]], np.float32),
@@ -51,9 +52,15 @@ def test_arrays_without_a_rule_come_back_unchanged():
 
 def test_tables_of_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"`channel_sign`.*Expected: \(1, 2\). Received: \(2, 2\)"):
-        ChannelTransforms(np.zeros((1, 2), int), np.ones((2, 2)), np.zeros((1, 2)), np.zeros(2, bool))
+        ChannelTransforms(
+            np.zeros((1, 2), int), np.ones((2, 2)), np.zeros((1, 2)), np.zeros(2, bool)
+        )
     with pytest.raises(ValueError, match=r"`periodic`.*Expected: \(2,\). Received: \(3,\)"):
-        ChannelTransforms(np.zeros((1, 2), int), np.ones((1, 2)), np.zeros((1, 2)), np.zeros(3, bool))
+        ChannelTransforms(
+            np.zeros((1, 2), int), np.ones((1, 2)), np.zeros((1, 2)), np.zeros(3, bool)
+        )
     with pytest.raises(ValueError, match="azimuth_deg"):
         tables = {"azimuth_deg": (np.ones(2), np.ones(1))}
-        ChannelTransforms(np.zeros((1, 2), int), np.ones((1, 2)), np.zeros((1, 2)), np.zeros(2, bool), tables)
+        ChannelTransforms(
+            np.zeros((1, 2), int), np.ones((1, 2)), np.zeros((1, 2)), np.zeros(2, bool), tables
+        )

@@ -1,4 +1,5 @@
-"""Searches: trials are runs, what was interrupted goes on, and what is suggested does not depend on it."""
+"""Searches: trials are runs, what was interrupted goes on, and what is suggested does not depend on
+it."""
 
 import csv
 import json
@@ -35,7 +36,9 @@ SPACE = {"x": Range(0.0, 1.0), "n": Range(1, 8, whole=True), "kind": Choice(("a"
 
 def arguments(folder: Path, *options: str) -> list[str]:
     folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
-    settings = [part for key, value in (SMALL | folders).items() for part in ("--set", f"{key}={value}")]
+    settings = [
+        part for key, value in (SMALL | folders).items() for part in ("--set", f"{key}={value}")
+    ]
     return ["demo", *settings, "--params", str(ROOT / "params.yaml"), *options]
 
 
@@ -78,8 +81,12 @@ def test_a_killed_trial_goes_on_and_all_trials_are_runs_of_their_own(search):
 
 def test_the_score_is_that_of_the_kept_model_on_the_validation_split(search):
     for row in rows_of(search):
-        finished = json.loads((search / "trials" / row["run"] / "fold1" / "seld" / "training.json").read_text())
-        assert float(row["val_seld_error"]) == pytest.approx(min(finished["history"]["val_seld_error"]), abs=5e-5)
+        finished = json.loads(
+            (search / "trials" / row["run"] / "fold1" / "seld" / "training.json").read_text()
+        )
+        assert float(row["val_seld_error"]) == pytest.approx(
+            min(finished["history"]["val_seld_error"]), abs=5e-5
+        )
 
 
 def test_the_best_settings_are_written_as_params_yaml_takes_them(search):
@@ -92,17 +99,33 @@ def test_the_best_settings_are_written_as_params_yaml_takes_them(search):
 
 
 def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
-    folder, feature_files = search.parents[1], lambda: sorted((search.parents[1] / "feature").rglob("*"))
+    folder, feature_files = (
+        search.parents[1],
+        lambda: sorted((search.parents[1] / "feature").rglob("*")),
+    )
     shared = feature_files()
-    job = ("--job", "bands", "--over", "features.n_mels=32,96", "--trials", "1", "--set", "training.epochs=1")
+    job = (
+        "--job",
+        "bands",
+        "--over",
+        "features.n_mels=32,96",
+        "--trials",
+        "1",
+        "--set",
+        "training.epochs=1",
+    )
     assert main(arguments(folder, *job)) == 0
     own = search.parent / "demo_bands"
     (row,) = rows_of(own)
     run = own / "trials" / row["run"]
     settings = yaml.safe_load((run / "settings.yaml").read_text())
-    assert row["state"] == "finished" and settings["features"]["n_mels"] == int(row["features.n_mels"])
+    assert row["state"] == "finished" and settings["features"]["n_mels"] == int(
+        row["features.n_mels"]
+    )
     assert settings["feature_dir"] == str(own / "features" / row["run"])
-    assert (run / "data.json").read_text() != (search / "trials" / "demo_000" / "data.json").read_text()
+    assert (run / "data.json").read_text() != (
+        search / "trials" / "demo_000" / "data.json"
+    ).read_text()
     assert not list((own / "features").iterdir()) and feature_files() == shared
 
 
@@ -124,7 +147,8 @@ def no_figures(monkeypatch):
 
 
 class Quick(Search):
-    """A search whose trials are a formula; those in `broken` stop once, those in `diverging` diverge."""
+    """A search whose trials are a formula; those in `broken` stop once, those in `diverging`
+    diverge."""
 
     broken: ClassVar[set[int]] = set()
     diverging: ClassVar[set[int]] = set()
@@ -170,7 +194,9 @@ def test_a_trial_that_diverges_is_noted_and_the_search_goes_on(tmp_path):
     search = quick(tmp_path)
     search.diverging.add(1)
     rows = run_search(search, 3)
-    assert [row.state for row in rows] == ["finished", "failed", "finished"] and rows[1].score is None
+    assert [row.state for row in rows] == ["finished", "failed", "finished"] and rows[
+        1
+    ].score is None
     search.diverging.clear()
 
 
@@ -181,9 +207,17 @@ def test_a_damaged_study_is_named_with_the_remedy(tmp_path):
 
 
 def test_the_best_of_scores_that_should_be_high_is_the_highest():
-    rows = [TrialRow(n, "finished", score, {"x": "1"}, f"r{n}") for n, score in enumerate([0.2, 0.7, 0.7])]
-    assert Target("val_f", "max").best([*rows, TrialRow(3, "failed", None, {"x": "1"}, "r3")]) is rows[1]
-    assert Target("val_er", "min").best(rows) is rows[0] and Target("val_er", "min").best([]) is None
+    rows = [
+        TrialRow(n, "finished", score, {"x": "1"}, f"r{n}")
+        for n, score in enumerate([0.2, 0.7, 0.7])
+    ]
+    assert (
+        Target("val_f", "max").best([*rows, TrialRow(3, "failed", None, {"x": "1"}, "r3")])
+        is rows[1]
+    )
+    assert (
+        Target("val_er", "min").best(rows) is rows[0] and Target("val_er", "min").best([]) is None
+    )
     assert trials_table(rows, Target("val_f", "max"))[2] == ["1", "finished", "0.7000", "r1", "1"]
     assert best_settings(rows[1], Target("val_f", "max")).startswith("# val_f 0.7000: r1\nx: 1\n")
 
@@ -196,7 +230,9 @@ def test_the_figure_shows_each_trial_and_each_key():
     axes = search_figure(rows, Target("val_er", "min"), SPACE).axes
     assert [each.get_xlabel() for each in axes] == ["trial", "x", "n", "kind"]
     assert list(axes[0].lines[1].get_ydata()) == [0.5, 0.5, 0.4], "the best so far"
-    assert list(axes[1].lines[0].get_xdata()) == [0.5, 0.9, 0.4] and list(axes[3].lines[0].get_xdata()) == [1, 1, 1]
+    assert list(axes[1].lines[0].get_xdata()) == [0.5, 0.9, 0.4] and list(
+        axes[3].lines[0].get_xdata()
+    ) == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

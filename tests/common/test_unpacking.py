@@ -10,7 +10,11 @@ from common.errors import DataError
 from common.unpacking import JoinedFiles, unpack_zip
 from tests.split_zip import write_split_zip
 
-CONTENTS = {"foa_dev/a.wav": bytes(range(256)) * 8, "foa_dev/b.wav": b"b" * 1000, "foa_dev/c.csv": b"c,d\n"}
+CONTENTS = {
+    "foa_dev/a.wav": bytes(range(256)) * 8,
+    "foa_dev/b.wav": b"b" * 1000,
+    "foa_dev/c.csv": b"c,d\n",
+}
 CUTS = (700, 1500, 2400)  # a file over three parts, the next one over two
 
 
@@ -26,7 +30,12 @@ def test_several_files_are_read_as_one(tmp_path):
 
 def test_a_split_archive_is_unpacked_from_its_parts(tmp_path):
     parts = write_split_zip(tmp_path / "foa_dev.zip", CONTENTS, CUTS)
-    assert [part.name for part in parts] == ["foa_dev.z01", "foa_dev.z02", "foa_dev.z03", "foa_dev.zip"]
+    assert [part.name for part in parts] == [
+        "foa_dev.z01",
+        "foa_dev.z02",
+        "foa_dev.z03",
+        "foa_dev.zip",
+    ]
     assert unpack_zip(parts, tmp_path / "out") == 3
     assert {name: (tmp_path / "out" / name).read_bytes() for name in CONTENTS} == CONTENTS
 
@@ -59,7 +68,9 @@ def test_a_damaged_file_is_refused_and_not_left_behind(tmp_path):
     text = bytearray(parts[1].read_bytes())
     text[10] ^= 1
     parts[1].write_bytes(text)
-    with pytest.raises(DataError, match=r"cannot be unpacked .*CRC.*Delete the parts and download them again"):
+    with pytest.raises(
+        DataError, match=r"cannot be unpacked .*CRC.*Delete the parts and download them again"
+    ):
         unpack_zip(parts, tmp_path / "out")
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 

@@ -19,7 +19,9 @@ def all_windows(draw) -> Windows:
 @given(st.integers(1, 3000), all_windows())
 def test_windows_count_each_frame_once_and_overlap(n_frames, windows):
     found = list(windows.of(n_frames))
-    assert [frame for each in found for frame in range(each.first, each.end)] == list(range(n_frames))
+    assert [frame for each in found for frame in range(each.first, each.end)] == list(
+        range(n_frames)
+    )
     lengths = [window.stop - window.start for window in found[:-1]]
     assert lengths == [*windows.lengths, *[windows.frames] * len(lengths)][: len(lengths)]
     last = found[-1]
@@ -29,7 +31,9 @@ def test_windows_count_each_frame_once_and_overlap(n_frames, windows):
         assert left.start <= right.start <= right.first < right.end <= right.stop
         assert left.start < right.start or windows.grow
         assert left.stop - right.start >= min(windows.overlap, left.stop)
-        assert left.stop - left.end == (windows.overlap // 2 if windows.after is None else windows.after)
+        assert left.stop - left.end == (
+            windows.overlap // 2 if windows.after is None else windows.after
+        )
 
 
 @given(st.integers(1, 1000), all_windows(), st.integers(1, 97))
@@ -45,11 +49,20 @@ def test_windows_of_a_stream_are_those_of_the_whole_recording(n_frames, windows,
 
 
 def test_sequences_side_by_side_and_clips_that_overlap_are_these():
-    assert list(Windows(10).of(25)) == [Window(0, 10, 0, 10), Window(10, 20, 10, 20), Window(20, 25, 20, 25)]
+    assert list(Windows(10).of(25)) == [
+        Window(0, 10, 0, 10),
+        Window(10, 20, 10, 20),
+        Window(20, 25, 20, 25),
+    ]
     assert list(Windows(10, 4, last_is_whole=True).of(20)) == [
-        Window(0, 10, 0, 8), Window(6, 16, 8, 14), Window(10, 20, 14, 20)
-    ]  # fmt: skip
+        Window(0, 10, 0, 8),
+        Window(6, 16, 8, 14),
+        Window(10, 20, 14, 20),
+    ]
     assert list(Windows(10, 7, after=3, grow=True).of(15)) == [
-        Window(0, 6, 0, 3), Window(0, 9, 3, 6), Window(2, 12, 6, 9), Window(5, 15, 9, 15)
-    ]  # fmt: skip
+        Window(0, 6, 0, 3),
+        Window(0, 9, 3, 6),
+        Window(2, 12, 6, 9),
+        Window(5, 15, 9, 15),
+    ]
     assert list(Windows(10, 4, last_is_whole=True).of(7)) == [Window(0, 7, 0, 7)]

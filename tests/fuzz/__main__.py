@@ -2,7 +2,8 @@
 
     python -m tests.fuzz [--cases 20500] [--seed 0] [--only TARGET ...] [--jobs 2]
     python -m tests.fuzz --only TARGET --replay FOLDER       one case again, from its files
-    python -m tests.fuzz --engine atheris --seconds 60       guided by coverage, where atheris is installed
+    python -m tests.fuzz --engine atheris --seconds 60       guided by coverage, where atheris is
+    installed
 
 Exit status 1 if a reader did what it must not; the files of such a case are kept.
 """
@@ -25,7 +26,11 @@ def replay(name: str, folder: Path) -> int:
     from tests.fuzz.engine import run_case
     from tests.fuzz.targets import TARGETS
 
-    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     with tempfile.TemporaryDirectory() as base:
         accepted = run_case(TARGETS[name], files, Path(base))
     print("accepted" if accepted else "refused")
@@ -50,7 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="fuzz_") as folder:
         tallies = Crew(chunks, options.jobs, Path(folder), options.keep).run()
     print(report(tallies))
-    print(f"seed {options.seed}, {time.monotonic() - started_s:.0f} s with {options.jobs} processes")
+    print(
+        f"seed {options.seed}, {time.monotonic() - started_s:.0f} s with {options.jobs} processes"
+    )
     return 1 if any(tally.n_failures for tally in tallies) else 0
 
 
@@ -59,21 +66,38 @@ def _weights(only: Sequence[str]) -> dict[str, int]:
 
     unknown = sorted(set(only) - set(TARGETS))
     if unknown:
-        raise SystemExit(f"--only: expected some of {', '.join(TARGETS)}. Received: {', '.join(unknown)}.")
+        raise SystemExit(
+            f"--only: expected some of {', '.join(TARGETS)}. Received: {', '.join(unknown)}."
+        )
     return {name: target.weight for name, target in TARGETS.items() if not only or name in only}
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Every reader against damaged files.")
-    parser.add_argument("--cases", type=int, default=20_500, help="cases of all targets together (default 20500)")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="Every reader against damaged files."
+    )
+    parser.add_argument(
+        "--cases", type=int, default=20_500, help="cases of all targets together (default 20500)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="decides which cases (default 0)")
-    parser.add_argument("--only", nargs="+", default=[], metavar="TARGET", help="these targets alone")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TARGET", help="these targets alone"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "fuzz-failures"), metavar="FOLDER",
-                        help="for the files of cases that fail")  # fmt: skip
-    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="read the files of one case again")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        default=Path(tempfile.gettempdir(), "fuzz-failures"),
+        metavar="FOLDER",
+        help="for the files of cases that fail",
+    )
+    parser.add_argument(
+        "--replay", type=Path, metavar="FOLDER", help="read the files of one case again"
+    )
     parser.add_argument("--engine", choices=["hypothesis", "atheris"], default="hypothesis")
-    parser.add_argument("--seconds", type=int, default=60, help="of each target with --engine atheris (default 60)")
+    parser.add_argument(
+        "--seconds", type=int, default=60, help="of each target with --engine atheris (default 60)"
+    )
     return parser
 
 

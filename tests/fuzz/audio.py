@@ -19,7 +19,12 @@ NAME = "split1_ir0_ov1_1.wav"
 PCM_HEADER = 44  # bytes of a plain WAV header
 
 
-def sound(file_format: str = "WAV", subtype: str = "PCM_16", samples: int = SAMPLES, channels: int = CHANNELS) -> bytes:
+def sound(
+    file_format: str = "WAV",
+    subtype: str = "PCM_16",
+    samples: int = SAMPLES,
+    channels: int = CHANNELS,
+) -> bytes:
     """A valid file."""
     audio = np.random.default_rng(0).uniform(-0.9, 0.9, (samples, channels))
     written = io.BytesIO()
@@ -28,7 +33,8 @@ def sound(file_format: str = "WAV", subtype: str = "PCM_16", samples: int = SAMP
 
 
 def stream(valid: bytes, place: bytes, after: int, size: bytes) -> bytes:
-    """A file whose header does not know its length: `size` so many bytes after the first occurrence of `place`."""
+    """A file whose header does not know its length: `size` so many bytes after the first occurrence
+    of `place`."""
     start = valid.index(place) + after
     return valid[:start] + size + valid[start + len(size) :]
 
@@ -40,24 +46,46 @@ def with_chunk(valid: bytes) -> bytes:
 
 
 WAVS = {
-    "pcm": sound(), "chunk": with_chunk(sound()), "float": sound(subtype="FLOAT"), "extensible": sound("WAVEX"),
-    "rf64": sound("RF64"), "24": sound(subtype="PCM_24"), "adpcm": sound(subtype="IMA_ADPCM"),
-}  # fmt: skip
-OTHERS = {kind: sound(kind) for kind in ("FLAC", "AIFF", "AU", "W64", "CAF")} | {"OGG": sound("OGG", "VORBIS")}
+    "pcm": sound(),
+    "chunk": with_chunk(sound()),
+    "float": sound(subtype="FLOAT"),
+    "extensible": sound("WAVEX"),
+    "rf64": sound("RF64"),
+    "24": sound(subtype="PCM_24"),
+    "adpcm": sound(subtype="IMA_ADPCM"),
+}
+OTHERS = {kind: sound(kind) for kind in ("FLAC", "AIFF", "AU", "W64", "CAF")} | {
+    "OGG": sound("OGG", "VORBIS")
+}
 STREAMS = {
-    "wav": stream(sound(), b"data", 4, b"\xff\xff\xff\xff"), "sox": stream(sound(), b"data", 4, b"\0\xf0\xff\x7f"),
-    "rf64": stream(sound("RF64"), b"ds64", 16, bytes(8)), "aiff": stream(sound("AIFF"), b"SSND", 4, bytes(4)),
-    "au": stream(sound("AU"), b".snd", 8, b"\xff\xff\xff\xff"), "caf": stream(sound("CAF"), b"data", 4, b"\xff" * 8),
-    "w64": stream(sound("W64"), b"data", 16, bytes(8)), "flac": stream(sound("FLAC"), b"fLaC", 22, bytes(4)),
-    "svx": sound("SVX", channels=1), "nist": sound("NIST"), "avr": sound("AVR"), "voc": sound("VOC"),
+    "wav": stream(sound(), b"data", 4, b"\xff\xff\xff\xff"),
+    "sox": stream(sound(), b"data", 4, b"\0\xf0\xff\x7f"),
+    "rf64": stream(sound("RF64"), b"ds64", 16, bytes(8)),
+    "aiff": stream(sound("AIFF"), b"SSND", 4, bytes(4)),
+    "au": stream(sound("AU"), b".snd", 8, b"\xff\xff\xff\xff"),
+    "caf": stream(sound("CAF"), b"data", 4, b"\xff" * 8),
+    "w64": stream(sound("W64"), b"data", 16, bytes(8)),
+    "flac": stream(sound("FLAC"), b"fLaC", 22, bytes(4)),
+    "svx": sound("SVX", channels=1),
+    "nist": sound("NIST"),
+    "avr": sound("AVR"),
+    "voc": sound("VOC"),
     "wve": sound("WVE", "ALAW", channels=1),
-}  # fmt: skip
+}
 PACKETS = {
-    "vorbis": sound("OGG", "VORBIS", 4000), "opus": sound("OGG", "OPUS", 4000), "flac": sound("FLAC", samples=9000),
-}  # fmt: skip
-MP3S = {"mp3": sound("MP3", "MPEG_LAYER_III", 9000), "mono": sound("MP3", "MPEG_LAYER_III", 9000, 1)}
+    "vorbis": sound("OGG", "VORBIS", 4000),
+    "opus": sound("OGG", "OPUS", 4000),
+    "flac": sound("FLAC", samples=9000),
+}
+MP3S = {
+    "mp3": sound("MP3", "MPEG_LAYER_III", 9000),
+    "mono": sound("MP3", "MPEG_LAYER_III", 9000, 1),
+}
 MP3S["bare"] = MP3S["mono"][MP3S["mono"].index(b"\xff", 144) :]
-JOINED = {f"{name} joined": 2 * content for name, content in (STREAMS | PACKETS | MP3S | {"pcm": WAVS["pcm"]}).items()}
+JOINED = {
+    f"{name} joined": 2 * content
+    for name, content in (STREAMS | PACKETS | MP3S | {"pcm": WAVS["pcm"]}).items()
+}
 
 
 def _cases(valid: dict[str, bytes]) -> st.SearchStrategy[Files]:
@@ -68,7 +96,11 @@ def _cases(valid: dict[str, bytes]) -> st.SearchStrategy[Files]:
 def _read_alike(folder: Path) -> None:
     """All readers agree: on what is refused, on every sample and on the length."""
     outcomes: list[object] = []
-    routes = read_header, lambda path: read_with_rate(path)[0], lambda path: list(FileSource.open(path).blocks())
+    routes = (
+        read_header,
+        lambda path: read_with_rate(path)[0],
+        lambda path: list(FileSource.open(path).blocks()),
+    )
     for route in routes:
         try:
             with collected():
@@ -89,11 +121,15 @@ def _read_alike(folder: Path) -> None:
 def _read(folder: Path) -> None:
     content = (folder / NAME).read_bytes()
     audio = read_audio(folder / NAME, RATE, CHANNELS)
-    assert audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[1] == CHANNELS and len(audio)
+    assert (
+        audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[1] == CHANNELS and len(audio)
+    )
     assert np.isfinite(audio).all() and np.abs(audio).max() <= 1
     if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the file says what it holds
         samples = np.frombuffer(content[PCM_HEADER : PCM_HEADER + audio.size * 2], "<i2")
-        assert len(audio) >= SAMPLES and np.array_equal(audio.reshape(-1)[: len(samples)], samples / 32768)
+        assert len(audio) >= SAMPLES and np.array_equal(
+            audio.reshape(-1)[: len(samples)], samples / 32768
+        )
         assert len(audio) == SAMPLES or content.count(b"RIFF") > 1  # several that were joined
     mono = read_mono(folder / NAME, RATE)
     assert np.allclose(mono[:, 0], audio.mean(axis=1), atol=1e-6)

@@ -28,7 +28,8 @@ class Tally:
         target: name.
         seed: of the chunk.
         cases: how many were tried.
-        accepted: how many gave a valid result; the others were refused with an error that names the file.
+        accepted: how many gave a valid result; the others were refused with an error that names the
+            file.
         failures: what happened in those that did neither.
         elapsed_s: time of all.
     """
@@ -52,7 +53,8 @@ class Chunk:
 
 
 def plan(weights: dict[str, int], cases: int, seed: int) -> list[Chunk]:
-    """Spreads cases over targets by their weight, at least one each, in chunks; expensive ones come first."""
+    """Spreads cases over targets by their weight, at least one each, in chunks; expensive ones come
+    first."""
     total = sum(weights.values())
     chunks = []
     for name, weight in sorted(weights.items(), key=lambda item: item[1]):
@@ -76,7 +78,11 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
     from tests.fuzz.engine import CASE, Failure, Files, run_case
     from tests.fuzz.targets import TARGETS
 
-    target, tally, started_s = TARGETS[chunk.target], Tally(chunk.target, chunk.seed), time.monotonic()
+    target, tally, started_s = (
+        TARGETS[chunk.target],
+        Tally(chunk.target, chunk.seed),
+        time.monotonic(),
+    )
 
     def one(files: Files) -> None:
         faulthandler.dump_traceback_later(DEADLOCK_S, exit=True)
@@ -91,9 +97,12 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
                 tally.failures.append(f"{failure} [files: {place}]")
 
     settings = hypothesis.settings(
-        max_examples=chunk.cases, database=None, deadline=None, phases=[hypothesis.Phase.generate],
+        max_examples=chunk.cases,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
-    )  # fmt: skip
+    )
     hypothesis.seed(chunk.seed)(settings(hypothesis.given(target.cases())(one)))()
     faulthandler.cancel_dump_traceback_later()
     tally.elapsed_s = time.monotonic() - started_s
@@ -101,10 +110,13 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
 
 
 def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None:
-    """Tries chunks one after another in a process of its own; writes a line for each, before and after."""
+    """Tries chunks one after another in a process of its own; writes a line for each, before and
+    after."""
     faulthandler.enable()
     base.mkdir(parents=True, exist_ok=True)
-    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(
+        resource.RLIMIT_AS, (ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1])
+    )
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with results.open("a", encoding="utf-8") as file:
         for chunk in chunks:
@@ -113,7 +125,8 @@ def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None
 
 
 class Crew:
-    """Processes that share the chunks; one that dies is replaced, and the case it died of is a failure."""
+    """Processes that share the chunks; one that dies is replaced, and the case it died of is a
+    failure."""
 
     def __init__(self, chunks: Sequence[Chunk], jobs: int, folder: Path, kept: Path) -> None:
         self.kept, self.folder = kept, folder
@@ -136,7 +149,12 @@ class Crew:
     def _start(self, number: int) -> BaseProcess | None:
         if not self.shares[number]:
             return None
-        arguments = (self.shares[number], self.folder / f"worker{number}", self.kept, self.results[number])
+        arguments = (
+            self.shares[number],
+            self.folder / f"worker{number}",
+            self.kept,
+            self.results[number],
+        )
         process = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
         process.start()
         return process
@@ -145,11 +163,21 @@ class Crew:
         """Leaves to the next process what is left; a chunk that was begun ended the process."""
         begun = [line["begun"] for line in self._lines(self.results[number]) if "begun" in line]
         fatal = begun[-1] if begun and status else None
-        self.shares[number] = [] if not status else [each for each in self.shares[number] if asdict(each) not in begun]
+        self.shares[number] = (
+            []
+            if not status
+            else [each for each in self.shares[number] if asdict(each) not in begun]
+        )
         if fatal is None:  # it did not get as far as a case
             self.shares[number] = []
             return (
-                [Tally("start", 0, failures=[f"a process ended with status {status}"], n_failures=1)] if status else []
+                [
+                    Tally(
+                        "start", 0, failures=[f"a process ended with status {status}"], n_failures=1
+                    )
+                ]
+                if status
+                else []
             )
         place = self.kept / f"{fatal['target']}-{fatal['seed']}-fatal"
         shutil.copytree(self.folder / f"worker{number}" / "case", place, dirs_exist_ok=True)
@@ -157,7 +185,9 @@ class Crew:
         return [Tally(fatal["target"], fatal["seed"], 1, failures=[failure], n_failures=1)]
 
     def _lines(self, path: Path) -> Iterator[dict[str, Any]]:
-        return map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+        return map(
+            json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        )
 
 
 def report(tallies: Sequence[Tally]) -> str:
@@ -165,7 +195,9 @@ def report(tallies: Sequence[Tally]) -> str:
     by_target: dict[str, list[Tally]] = collections.defaultdict(list)
     for tally in tallies:
         by_target[tally.target].append(tally)
-    lines = [f"{'target':<24}{'cases':>8}{'accepted':>10}{'refused':>9}{'failures':>10}{'ms a case':>11}"]
+    lines = [
+        f"{'target':<24}{'cases':>8}{'accepted':>10}{'refused':>9}{'failures':>10}{'ms a case':>11}"
+    ]
     sums = [0] * 4
     for name in sorted(by_target):
         own = by_target[name]
@@ -175,7 +207,11 @@ def report(tallies: Sequence[Tally]) -> str:
         numbers = cases, accepted, cases - accepted - failed, failed
         sums = [total + number for total, number in zip(sums, numbers, strict=True)]
         milliseconds = 1000 * sum(each.elapsed_s for each in own) / max(cases, 1)
-        lines.append(f"{name:<24}{numbers[0]:>8}{numbers[1]:>10}{numbers[2]:>9}{numbers[3]:>10}{milliseconds:>11.1f}")
+        lines.append(
+            f"{name:<24}{numbers[0]:>8}{numbers[1]:>10}{numbers[2]:>9}{numbers[3]:>10}{milliseconds:>11.1f}"
+        )
     lines.append(f"{'all':<24}{sums[0]:>8}{sums[1]:>10}{sums[2]:>9}{sums[3]:>10}")
-    failures = [f"{each.target}, seed {each.seed}: {text}" for each in tallies for text in each.failures]
+    failures = [
+        f"{each.target}, seed {each.seed}: {text}" for each in tallies for text in each.failures
+    ]
     return "\n".join([*lines, *sorted(failures)])

@@ -1,4 +1,5 @@
-"""What a target is, and what a case may and may not do: give a valid result, or refuse with an error that names it."""
+"""What a target is, and what a case may and may not do: give a valid result, or refuse with an
+error that names it."""
 
 import logging
 import os
@@ -28,10 +29,29 @@ CASE_MB = 400  # beyond what the process ever used before
 _MOST_WARNINGS = 3
 _MOST_LOG_LINES = 30
 _MOST_CHARACTERS = 6000  # of an error that a person is to read
-_PATH_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
-_OF_RMTREE = {"os.remove", "os.rmdir"}  # within a folder that is open: their last argument is its descriptor
-_FORBIDDEN_EVENTS = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect",
-                     "pickle.find_class"}  # fmt: skip
+_PATH_EVENTS = {
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.symlink",
+    "os.link",
+    "os.truncate",
+    "os.chmod",
+}
+_OF_RMTREE = {
+    "os.remove",
+    "os.rmdir",
+}  # within a folder that is open: their last argument is its descriptor
+_FORBIDDEN_EVENTS = {
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "subprocess.Popen",
+    "socket.connect",
+    "pickle.find_class",
+}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -41,7 +61,8 @@ class Target:
 
     Attributes:
         name: on the command line.
-        cases: makes the strategy that draws cases; called when it is needed, since valid files cost time.
+        cases: makes the strategy that draws cases; called when it is needed, since valid files cost
+            time.
         read: reads the folder of a case and asserts what must hold of what it read.
         weight: how many cases, beside the other targets.
         examples: cases of the short form.
@@ -102,7 +123,9 @@ _watch: _Watch | None = None
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watch is not None and (event == "open" or event in _PATH_EVENTS or event in _FORBIDDEN_EVENTS):
+    if _watch is not None and (
+        event == "open" or event in _PATH_EVENTS or event in _FORBIDDEN_EVENTS
+    ):
         _watch.check(event, arguments)
 
 
@@ -161,7 +184,8 @@ def lay_out(files: Files, base: Path) -> Path:
 
 @contextmanager
 def _watched(base: Path) -> Iterator[None]:
-    """Watches time, memory, warnings, the log, opened files and started programs inside the block."""
+    """Watches time, memory, warnings, the log, opened files and started programs inside the
+    block."""
     global _watch
     if not _installed:
         sys.addaudithook(_hook)
@@ -185,12 +209,16 @@ def _watched(base: Path) -> Iterator[None]:
 _installed: list[bool] = []
 
 
-def _judge(seen: list[str], warned: list[warnings.WarningMessage], log_lines: int, grown_mb: float) -> None:
+def _judge(
+    seen: list[str], warned: list[warnings.WarningMessage], log_lines: int, grown_mb: float
+) -> None:
     if seen:
         raise Failure(f"left its folder: {seen[0]}")
     numeric = [each for each in warned if issubclass(each.category, RuntimeWarning)]
     if numeric or len(warned) > _MOST_WARNINGS:
-        raise Failure(f"{len(warned)} warnings, such as {str((numeric or warned)[0].message)[:200]}")
+        raise Failure(
+            f"{len(warned)} warnings, such as {str((numeric or warned)[0].message)[:200]}"
+        )
     if log_lines > _MOST_LOG_LINES:
         raise Failure(f"{log_lines} lines of log")
     if grown_mb > CASE_MB:

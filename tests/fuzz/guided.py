@@ -1,4 +1,5 @@
-"""Cases guided by coverage: atheris changes bytes, from which the strategies draw, and keeps what reaches new lines."""
+"""Cases guided by coverage: atheris changes bytes, from which the strategies draw, and keeps what
+reaches new lines."""
 
 import multiprocessing
 import tempfile
@@ -28,10 +29,15 @@ def guide(only: Sequence[str], seconds: int, kept: Path) -> int:
 
     failed = []
     for name in only or TARGETS:
-        process = multiprocessing.get_context("spawn").Process(target=_guided, args=(name, seconds, kept))
+        process = multiprocessing.get_context("spawn").Process(
+            target=_guided, args=(name, seconds, kept)
+        )
         process.start()
         process.join()
-        print(f"{name}: {'failed' if process.exitcode else 'nothing found'} in {seconds} s", flush=True)
+        print(
+            f"{name}: {'failed' if process.exitcode else 'nothing found'} in {seconds} s",
+            flush=True,
+        )
         failed += [name] if process.exitcode else []
     return 1 if failed else 0
 
@@ -48,7 +54,9 @@ def _guided(name: str, seconds: int, kept: Path) -> None:
 
     target, base = TARGETS[name], Path(tempfile.mkdtemp(prefix="fuzz_"))
 
-    @hypothesis.settings(database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.settings(
+        database=None, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
     @hypothesis.given(target.cases())
     def one(files: Files) -> None:
         try:
@@ -58,10 +66,17 @@ def _guided(name: str, seconds: int, kept: Path) -> None:
             raise
 
     kept.mkdir(parents=True, exist_ok=True)
-    corpus = base / "corpus"  # strategies draw thousands of bytes: from nothing, they would take too long to grow
+    corpus = (
+        base / "corpus"
+    )  # strategies draw thousands of bytes: from nothing, they would take too long to grow
     corpus.mkdir()
     for number in range(_FIRST_INPUTS):
         (corpus / str(number)).write_bytes(np.random.default_rng(number).bytes(_INPUT_BYTES))
-    limits = [f"-max_total_time={seconds}", f"-max_len={_INPUT_BYTES}", "-len_control=0", "-verbosity=0"]
+    limits = [
+        f"-max_total_time={seconds}",
+        f"-max_len={_INPUT_BYTES}",
+        "-len_control=0",
+        "-verbosity=0",
+    ]
     atheris.Setup(["fuzz", str(corpus), *limits], one.hypothesis.fuzz_one_input)
     atheris.Fuzz()

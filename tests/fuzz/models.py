@@ -16,15 +16,33 @@ from hypothesis import strategies as st
 from common.layers import with_statistics
 from common.model_files import load_model
 from common.torch_files import read_checkpoint
-from tests.fuzz.damage import ODD_VALUES, Draw, damaged_bytes, damaged_tree, damaged_zip, garbage, zip_of
+from tests.fuzz.damage import (
+    ODD_VALUES,
+    Draw,
+    damaged_bytes,
+    damaged_tree,
+    damaged_zip,
+    garbage,
+    zip_of,
+)
 from tests.fuzz.engine import Files, Target
 
 NAME = "best.keras"
 INPUTS = np.linspace(-1, 1, 24, dtype=np.float32).reshape(1, 2, 6, 2)
 # Larger networks than the file has weights for would be built before that shows: sizes stay small.
-_ODD = tuple(value for value in ODD_VALUES if not isinstance(value, int | float) or abs(value) < 100)
-_CODE = {"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAA", "defaults": None, "closure": None}}
-_CALL = {"module": "os", "class_name": "function", "config": "system", "registered_name": "function"}
+_ODD = tuple(
+    value for value in ODD_VALUES if not isinstance(value, int | float) or abs(value) < 100
+)
+_CODE = {
+    "class_name": "__lambda__",
+    "config": {"code": "4wEAAAAAAAAA", "defaults": None, "closure": None},
+}
+_CALL = {
+    "module": "os",
+    "class_name": "function",
+    "config": "system",
+    "registered_name": "function",
+}
 
 
 @functools.cache
@@ -62,7 +80,9 @@ def _damaged_config(draw: Draw) -> bytes:
 def _cases() -> st.SearchStrategy[Files]:
     inner = {"config.json": _damaged_config()}
     config = _damaged_config().map(lambda content: zip_of({**_members(), "config.json": content}))
-    contents = damaged_zip(valid_model(), inner) | damaged_zip(valid_model(), inner) | config | garbage()
+    contents = (
+        damaged_zip(valid_model(), inner) | damaged_zip(valid_model(), inner) | config | garbage()
+    )
     return contents.map(lambda content: {NAME: content})
 
 
@@ -70,7 +90,11 @@ def _load(folder: Path) -> None:
     model = load_model(folder / NAME)
     assert isinstance(model, keras.Model)
     with zipfile.ZipFile(folder / NAME) as archive:
-        same = all(archive.read(name) == content for name, content in _members().items() if name != "metadata.json")
+        same = all(
+            archive.read(name) == content
+            for name, content in _members().items()
+            if name != "metadata.json"
+        )
     if same:
         np.testing.assert_allclose(np.asarray(model(INPUTS)["sed"]), _outputs(), atol=1e-6)
 
@@ -81,7 +105,9 @@ def _checkpoint(zipped: bool) -> bytes:
 
     written = io.BytesIO()
     state = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.tensor([1.5, -2.0])}
-    torch.save({"model_state_dict": state, "epoch": 3}, written, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"model_state_dict": state, "epoch": 3}, written, _use_new_zipfile_serialization=zipped
+    )
     return written.getvalue()
 
 
@@ -92,7 +118,9 @@ def _torch_cases() -> st.SearchStrategy[Files]:
 
 def _read_torch(folder: Path) -> None:
     state: dict[str, Any] = read_checkpoint(folder / "c.pth")
-    assert state and all(isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items())
+    assert state and all(
+        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in state.items()
+    )
 
 
 TARGETS = [Target("keras-model", _cases, _load, weight=2, examples=6)]

@@ -20,24 +20,47 @@ from common.simulation.dataset_folder import SETTINGS_FILE, prepare_root, read_s
 from common.training import FINISHED, _cut_history, finished_epochs
 from sed_task4.experiment import SPLIT, THRESHOLDS, read_split, read_thresholds
 from sed_task4.segmentation.mixing import _check_same
-from tests.fuzz.damage import Draw, damaged_bytes, damaged_json, damaged_npy, damaged_table, damaged_zip, garbage
+from tests.fuzz.damage import (
+    Draw,
+    damaged_bytes,
+    damaged_json,
+    damaged_npy,
+    damaged_table,
+    damaged_zip,
+    garbage,
+)
 from tests.fuzz.engine import Files, Target
 from tests.fuzz.settings import PARAMS
 
 HISTORY = {"loss": [1.5, 0.25], "val_error": [0.5, None], "training_s": [1.0, 1.25]}
 MEMORY = {
-    "KeepBest": {"best": 0.5}, "EarlyStopping": {"best": 0.5, "wait": 1.0, "stopped_epoch": 0.0, "best_epoch": 0.0}
-}  # fmt: skip
+    "KeepBest": {"best": 0.5},
+    "EarlyStopping": {"best": 0.5, "wait": 1.0, "stopped_epoch": 0.0, "best_epoch": 0.0},
+}
 STATE = {"epochs": 2, "history": HISTORY, "callbacks": MEMORY}
 TRAINED = {"epochs": 2, "iterations_per_epoch": 8, "best_epoch": 1, "history": HISTORY}
 SCORES = {
     "rows": [
-        {"group": "all", "label": "all", "scores": {"dcase2019": {"er": 0.25, "f": None}, "map": 0.5}},
-        {"group": "baseline", "label": "always silent", "n_recordings": 4, "scores": {"dcase2019": {"er": 1.0}}},
+        {
+            "group": "all",
+            "label": "all",
+            "scores": {"dcase2019": {"er": 0.25, "f": None}, "map": 0.5},
+        },
+        {
+            "group": "baseline",
+            "label": "always silent",
+            "n_recordings": 4,
+            "scores": {"dcase2019": {"er": 1.0}},
+        },
     ],
-    "counts": {"dcase2019": {"n": 3}}, "notes": [],
-}  # fmt: skip
-SIMULATION = {"simulated": True, "generator": "simulate.py", "settings": {"seed": 1, "clips": {"weak": 2}}}
+    "counts": {"dcase2019": {"n": 3}},
+    "notes": [],
+}
+SIMULATION = {
+    "simulated": True,
+    "generator": "simulate.py",
+    "settings": {"seed": 1, "clips": {"weak": 2}},
+}
 VARIABLES = {"0000": np.arange(6.0, dtype=np.float32).reshape(2, 3), "0001": np.array(7, np.int64)}
 CLASSES = ("Cat", "Dog")
 
@@ -58,7 +81,9 @@ def _variables_cases() -> st.SearchStrategy[Files]:
     written = io.BytesIO()
     np.savez(written, allow_pickle=False, **VARIABLES)
     inner = {f"{name}.npy": damaged_npy(array) for name, array in VARIABLES.items()}
-    return (damaged_zip(written.getvalue(), inner) | garbage()).map(lambda content: {"variables.npz": content})
+    return (damaged_zip(written.getvalue(), inner) | garbage()).map(
+        lambda content: {"variables.npz": content}
+    )
 
 
 @functools.cache
@@ -73,20 +98,28 @@ def _variables(folder: Path) -> None:
     try:
         restore_variables(folder / "variables.npz", targets)
     except CheckpointError:
-        assert not any(np.any(np.asarray(variable)) for variable in targets)  # nothing half restored
+        assert not any(
+            np.any(np.asarray(variable)) for variable in targets
+        )  # nothing half restored
         raise
-    assert [tuple(variable.shape) for variable in targets] == [array.shape for array in VARIABLES.values()]
+    assert [tuple(variable.shape) for variable in targets] == [
+        array.shape for array in VARIABLES.values()
+    ]
 
 
 def _trained(folder: Path) -> None:
     finished = finished_epochs(folder)
-    assert finished["epochs"] >= 1 and all(isinstance(values, list) for values in finished["history"].values())
+    assert finished["epochs"] >= 1 and all(
+        isinstance(values, list) for values in finished["history"].values()
+    )
 
 
 def _scores(folder: Path) -> None:
     for line in (None, "always silent"):
         scores = scores_of(folder, line)
-        assert scores and all(value is None or isinstance(value, int | float) for value in scores.values())
+        assert scores and all(
+            value is None or isinstance(value, int | float) for value in scores.values()
+        )
 
 
 def _simulation(folder: Path) -> None:
@@ -141,16 +174,40 @@ def _data(folder: Path) -> None:
 
 
 TARGETS = [
-    Target("data-record", _json(DATA, {"fingerprints": {"dev": "a1", "eval": "b2"}}), _data, 8, 20, named="case"),
-    Target("resume-state", _json("epoch-00002/state.json", STATE), _state, 15, 30, named=r"state\.json"),
+    Target(
+        "data-record",
+        _json(DATA, {"fingerprints": {"dev": "a1", "eval": "b2"}}),
+        _data,
+        8,
+        20,
+        named="case",
+    ),
+    Target(
+        "resume-state", _json("epoch-00002/state.json", STATE), _state, 15, 30, named=r"state\.json"
+    ),
     Target("resume-variables", _variables_cases, _variables, 10, 20),
     Target("trained", _json(FINISHED, TRAINED), _trained, 15, 30),
     Target("scores", _json("scores.json", SCORES), _scores, 15, 30, named="case"),
     Target("simulation", _json(SETTINGS_FILE, SIMULATION), _simulation, 12, 25, named="case"),
-    Target("mixing-record", _json("mixing.json", {"seed": 1, "snr_db": 0.0}), _mixing, 12, 25, named="case"),
+    Target(
+        "mixing-record",
+        _json("mixing.json", {"seed": 1, "snr_db": 0.0}),
+        _mixing,
+        12,
+        25,
+        named="case",
+    ),
     Target("validation-split", _json(SPLIT, {"validation": ["a.wav"]}), _split, 8, 20),
     Target("thresholds", _json(THRESHOLDS, {"Cat": 0.5, "Dog": 0.25}), _thresholds, 8, 20),
-    Target("history", lambda: (damaged_table(["epoch", "loss"], [["0", "1.5"], ["1", "0.5"]], ",") | damaged_bytes(
-        b"epoch,loss\n0,1\n")).map(lambda content: {"history.csv": content}), _history, 8, 20),
+    Target(
+        "history",
+        lambda: (
+            damaged_table(["epoch", "loss"], [["0", "1.5"], ["1", "0.5"]], ",")
+            | damaged_bytes(b"epoch,loss\n0,1\n")
+        ).map(lambda content: {"history.csv": content}),
+        _history,
+        8,
+        20,
+    ),
     Target("mean-std", _mean_std_cases, _mean_std, 8, 15),
-]  # fmt: skip
+]

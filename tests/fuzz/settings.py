@@ -37,7 +37,9 @@ def _params() -> st.SearchStrategy[Files]:
 
 def _load(folder: Path) -> None:
     tasks = read_tasks(folder / "params.yaml")
-    assert tasks and all(isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items())
+    assert tasks and all(
+        isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items()
+    )
     task = load_task(folder / "params.yaml", "7")
     assert task.seed >= 0 and task.family in families()
     json.dumps(task.model_dump(mode="json"))
@@ -45,13 +47,26 @@ def _load(folder: Path) -> None:
 
 def _overrides() -> st.SearchStrategy[Files]:
     keys = st.sampled_from(
-        ["training.epochs", "seed", "folds", "network.gru_units", "a.b.c", "", ".", "a..b", "tasks", "x" * 3000]
+        [
+            "training.epochs",
+            "seed",
+            "folds",
+            "network.gru_units",
+            "a.b.c",
+            "",
+            ".",
+            "a..b",
+            "tasks",
+            "x" * 3000,
+        ]
     )
     values = st.sampled_from(
         [*ODD_TEXTS, *YAML_LINES, "3", "[1, 2]", "{a: 1}", yaml_bomb().replace("\n", " ")]
     ) | st.text(max_size=20)
     line = st.tuples(keys, st.sampled_from(["=", "=", "=", "", "=="]), values).map("".join)
-    return st.lists(line, max_size=3).map(lambda lines: {"overrides": "\n\n".join(lines).encode("utf-8", "replace")})
+    return st.lists(line, max_size=3).map(
+        lambda lines: {"overrides": "\n\n".join(lines).encode("utf-8", "replace")}
+    )
 
 
 def _parse(folder: Path) -> None:
@@ -64,7 +79,9 @@ def _parse(folder: Path) -> None:
 def _stored() -> st.SearchStrategy[Files]:
     settings = damaged_yaml(_tasks()["seld"]) | garbage()
     valid = yaml.safe_dump(_tasks()["seld"]).encode()
-    environment = damaged_json({"command": ["seld.py"], "python": "3.11.7", "earlier": [{"python": "3.11.7"}]})
+    environment = damaged_json(
+        {"command": ["seld.py"], "python": "3.11.7", "earlier": [{"python": "3.11.7"}]}
+    )
     return settings.map(lambda content: {"run/settings.yaml": content}) | environment.map(
         lambda content: {"run/settings.yaml": valid, f"run/{ENVIRONMENT}": content}
     )

@@ -15,7 +15,14 @@ from common.files import is_file_name
 from common.pipeline import evaluation_stream, guard_stream, train_stream
 from common.prediction import predict_recordings
 from common.shard_index import index_shard
-from common.tfrecord import ArraySpec, ExampleSchema, find_damaged, read_shard, stored_arrays, write_shard
+from common.tfrecord import (
+    ArraySpec,
+    ExampleSchema,
+    find_damaged,
+    read_shard,
+    stored_arrays,
+    write_shard,
+)
 from common.wire_format import encode_field, encode_varint
 from tests.fuzz.damage import ODD_TEXTS, Draw, damaged_bytes, garbage
 from tests.fuzz.engine import Files, Target
@@ -77,7 +84,12 @@ def masked_crc32c(content: bytes) -> int:
 def framed(message: bytes, length: int | None = None) -> bytes:
     """A record with checksums that fit, whatever length it promises."""
     head = struct.pack("<Q", len(message) if length is None else length)
-    return head + struct.pack("<I", masked_crc32c(head)) + message + struct.pack("<I", masked_crc32c(message))
+    return (
+        head
+        + struct.pack("<I", masked_crc32c(head))
+        + message
+        + struct.pack("<I", masked_crc32c(message))
+    )
 
 
 def _feature(kind: int, content: bytes) -> bytes:
@@ -87,12 +99,15 @@ def _feature(kind: int, content: bytes) -> bytes:
 def message_of(features: Mapping[str, bytes]) -> bytes:
     """A `tf.train.Example` of encoded features."""
     entries = (
-        encode_field(1, encode_field(1, key.encode()) + encode_field(2, value)) for key, value in features.items()
+        encode_field(1, encode_field(1, key.encode()) + encode_field(2, value))
+        for key, value in features.items()
     )
     return encode_field(1, b"".join(entries))
 
 
-def features_of(name: str, values: Mapping[str, np.ndarray], shapes: Mapping[str, Any]) -> dict[str, bytes]:
+def features_of(
+    name: str, values: Mapping[str, np.ndarray], shapes: Mapping[str, Any]
+) -> dict[str, bytes]:
     """Encoded features of one recording, whose shapes may be other than those of its arrays."""
     features = {"name": _feature(1, name.encode("utf-8", "surrogatepass"))}
     for key, array in values.items():
@@ -108,16 +123,22 @@ def _crafted(draw: Draw) -> bytes:
     """Records whose checksums fit, and whose content does not."""
     records = []
     for name, values in EXAMPLES:
-        odd = draw(st.sampled_from(["", "name", "shape", "lost", "type", "length", "message", "other"]))
+        odd = draw(
+            st.sampled_from(["", "name", "shape", "lost", "type", "length", "message", "other"])
+        )
         if odd == "name":
             name = draw(st.sampled_from([text for text in ODD_TEXTS if len(text) < 6000]))
         key = draw(st.sampled_from(sorted(SCHEMA.arrays)))
-        sizes = st.lists(st.sampled_from([0, 1, 2, 3, 6, 7, 12, 42, -1, 2**32, 2**61, 2**63]), max_size=4)
+        sizes = st.lists(
+            st.sampled_from([0, 1, 2, 3, 6, 7, 12, 42, -1, 2**32, 2**61, 2**63]), max_size=4
+        )
         features = features_of(name, values, {key: draw(sizes)} if odd == "shape" else {})
         if odd == "lost":
             features.pop(draw(st.sampled_from(sorted(features))))
         elif odd == "type":
-            features[key] = draw(st.sampled_from([_feature(3, b"\1"), _feature(2, b"\0" * 4), b"", _feature(1, b"")]))
+            features[key] = draw(
+                st.sampled_from([_feature(3, b"\1"), _feature(2, b"\0" * 4), b"", _feature(1, b"")])
+            )
         message = message_of(features)
         if odd == "message":
             message = draw(damaged_bytes(message) | garbage(60))
@@ -176,7 +197,9 @@ class _Mean:
 def _stream(folder: Path) -> None:
     shards, targets = [folder / NAME], {"sed": ("activity",)}
     with guard_stream(shards):
-        stream = train_stream(shards, SCHEMA, targets, sequence_frames=4, batch_size=2, seed=0, shuffle_buffer_mb=0.01)
+        stream = train_stream(
+            shards, SCHEMA, targets, sequence_frames=4, batch_size=2, seed=0, shuffle_buffer_mb=0.01
+        )
         for x, y in stream.take(3):
             assert x.shape == (2, 4, 3, 2) and y["sed"].shape == (2, 4, 2)
         stream = evaluation_stream(shards, SCHEMA, targets, sequence_frames=4)
@@ -190,7 +213,13 @@ def _cached(folder: Path) -> None:
     shards = [folder / NAME]
     with guard_stream(shards):
         stream = train_stream(
-            shards, SCHEMA, {"sed": ("activity",)}, sequence_frames=4, batch_size=2, seed=0, cache=True
+            shards,
+            SCHEMA,
+            {"sed": ("activity",)},
+            sequence_frames=4,
+            batch_size=2,
+            seed=0,
+            cache=True,
         )
         for x, _ in stream.take(2):
             assert x.shape == (2, 4, 3, 2)

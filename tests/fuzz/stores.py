@@ -1,4 +1,5 @@
-"""Folders of features: manifest, settings, statistics, side files and shards, each damaged in turn."""
+"""Folders of features: manifest, settings, statistics, side files and shards, each damaged in
+turn."""
 
 import functools
 import io
@@ -70,10 +71,13 @@ def _damaged(name: str) -> st.SearchStrategy[bytes]:
 
 
 def _crafted() -> st.SearchStrategy[Files]:
-    """Side files and statistics packed again with other values, so that the checksums of the archive fit."""
+    """Side files and statistics packed again with other values, so that the checksums of the
+    archive fit."""
     valid = valid_store()
     names = st.sampled_from([name for name in valid if name.endswith(".npz")])
-    one = names.flatmap(lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new}))
+    one = names.flatmap(
+        lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new})
+    )
     return one.map(lambda new: {**valid, **new})
 
 
@@ -81,9 +85,15 @@ def _cases() -> st.SearchStrategy[Files]:
     valid = valid_store()
     others = [name for name in valid if name != MANIFEST]
     names = st.sampled_from([MANIFEST, MANIFEST, *others])
-    one = names.flatmap(lambda name: st.tuples(st.just(name), st.none() | _damaged(name) | _damaged(name) | garbage()))
+    one = names.flatmap(
+        lambda name: st.tuples(
+            st.just(name), st.none() | _damaged(name) | _damaged(name) | garbage()
+        )
+    )
     changes = st.lists(one, min_size=1, max_size=2).map(dict)
-    return changes.map(lambda new: {k: v for k, v in {**valid, **new}.items() if v is not None} or {"x": b""})
+    return changes.map(
+        lambda new: {k: v for k, v in {**valid, **new}.items() if v is not None} or {"x": b""}
+    )
 
 
 def _open(folder: Path) -> None:
@@ -117,19 +127,29 @@ def _again_crafted(folder: Path) -> None:
     """Values that could be are believed; the shards have checksums of their own."""
     _extract(folder)
     made = contents(folder)
-    assert all(made[name] == content for name, content in valid_store().items() if name.endswith(".tfrecord"))
+    assert all(
+        made[name] == content
+        for name, content in valid_store().items()
+        if name.endswith(".tfrecord")
+    )
     _open(folder)
 
 
 def _statistics_cases() -> st.SearchStrategy[Files]:
     content = valid_store()[STATISTICS]
-    return (damaged_zip(content, _arrays_of(content)) | garbage()).map(lambda new: {STATISTICS: new})
+    return (damaged_zip(content, _arrays_of(content)) | garbage()).map(
+        lambda new: {STATISTICS: new}
+    )
 
 
 def _statistics(folder: Path) -> None:
     for part in read_statistics(folder / STATISTICS).values():
         assert isinstance(part, RunningStatistics) and part.count >= 0
-        assert part.mean.shape == part.m2.shape and np.isfinite(part.mean).all() and (part.m2 >= 0).all()
+        assert (
+            part.mean.shape == part.m2.shape
+            and np.isfinite(part.mean).all()
+            and (part.m2 >= 0).all()
+        )
 
 
 def _with_sources(folder: Path) -> list[Item]:
@@ -138,15 +158,19 @@ def _with_sources(folder: Path) -> list[Item]:
         for suffix in (".wav", ".csv"):
             (folder / f"{item.name}{suffix}").write_bytes(item.name.encode() * 3)
     return [
-        replace(item, sources=tuple(folder / f"{item.name}{suffix}" for suffix in (".wav", ".csv")),
-                labels=(folder / f"{item.name}.csv",))
+        replace(
+            item,
+            sources=tuple(folder / f"{item.name}{suffix}" for suffix in (".wav", ".csv")),
+            labels=(folder / f"{item.name}.csv",),
+        )
         for item in ITEMS
-    ]  # fmt: skip
+    ]
 
 
 @functools.cache
 def _noted_store() -> dict[str, bytes]:
-    """A finished folder whose side files say what it was made of, a note beside it, and kept checksums."""
+    """A finished folder whose side files say what it was made of, a note beside it, and kept
+    checksums."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = _with_sources(folder)
@@ -158,19 +182,29 @@ def _noted_store() -> dict[str, bytes]:
 
 def _note_cases() -> st.SearchStrategy[Files]:
     valid = _noted_store()
-    sides = st.sampled_from([name for name in valid if name.endswith(".npz") and name != STATISTICS])
-    notes = sides.flatmap(lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new}))
+    sides = st.sampled_from(
+        [name for name in valid if name.endswith(".npz") and name != STATISTICS]
+    )
+    notes = sides.flatmap(
+        lambda name: damaged_zip(valid[name], _arrays_of(valid[name])).map(lambda new: {name: new})
+    )
     texts = st.sampled_from([NOTE, CHECKSUMS])
-    others = texts.flatmap(lambda name: damaged_json(json.loads(valid[name])).map(lambda new: {name: new}))
+    others = texts.flatmap(
+        lambda name: damaged_json(json.loads(valid[name])).map(lambda new: {name: new})
+    )
     return (notes | others).map(lambda new: {**valid, **new})
 
 
 def _compare(folder: Path) -> None:
-    """The recordings are those of before, with other times: damage makes them others at most, or is told."""
+    """The recordings are those of before, with other times: damage makes them others at most, or is
+    told."""
     items = _with_sources(folder)
     store = FeatureStore.open(folder)
     refused = []
-    for compare in (lambda: checked_store(store, folder, lambda: items), lambda: keep_to(folder / NOTE, items)):
+    for compare in (
+        lambda: checked_store(store, folder, lambda: items),
+        lambda: keep_to(folder / NOTE, items),
+    ):
         try:
             compare()
         except DataError as error:

@@ -29,26 +29,36 @@ from tests.fuzz.engine import Files, Target
 
 SELD = DatasetConfig(classes=("knock", "speech", "cough"), recording_s=10.0)
 SELD_ROWS = [
-    ["knock", "0.5", "2.25", "-10", "170", "1"], ["speech", "3", "4.125", "40", "-180", "2"],
+    ["knock", "0.5", "2.25", "-10", "170", "1"],
+    ["speech", "3", "4.125", "40", "-180", "2"],
     ["cough", "3.5", "9.99", "0", "0", "1"],
-]  # fmt: skip
+]
 TASK4 = task4.DatasetConfig(classes=("Cat", "Dog", "Speech"))
 STRONG_ROWS = [["a.wav", "0.5", "2.25", "Cat"], ["b.wav", "", "", ""], ["a.wav", "1", "10", "Dog"]]
-SUBMISSION_ROWS = [["0", "2", "-10", "40"], ["0", "1", "170", "-20"], ["17", "0", "0", "0"], ["499", "0", "5", "5"]]
+SUBMISSION_ROWS = [
+    ["0", "2", "-10", "40"],
+    ["0", "1", "170", "-20"],
+    ["17", "0", "0", "0"],
+    ["499", "0", "5", "5"],
+]
 MIXED = segmentation.DatasetConfig(classes=("Bark", "Cough"), n_folds=2)
 MIXTURES = [
     {
-        "mixture_name": f"{number:05d}.wav", "fold": 1 + number % 2, "scene_audio_name": "park.wav",
+        "mixture_name": f"{number:05d}.wav",
+        "fold": 1 + number % 2,
+        "scene_audio_name": "park.wav",
         "events": [
             {"event_audio_name": "a.wav", "event_label": "Bark", "onset": 0.5, "offset": 2.5},
             {"event_audio_name": "b.wav", "event_label": "Cough", "onset": 3.0, "offset": 3.25},
         ],
     }
     for number in range(2)
-]  # fmt: skip
+]
 
 
-def _named(name: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Callable[[], st.SearchStrategy[Files]]:
+def _named(
+    name: str, contents: Callable[[], st.SearchStrategy[bytes]]
+) -> Callable[[], st.SearchStrategy[Files]]:
     return lambda: (contents() | garbage()).map(lambda content: {name: content})
 
 
@@ -56,7 +66,11 @@ def _seld_events(folder: Path) -> None:
     events = read_events(folder / "a.csv", SELD, 10.0)
     values = events.to_array()
     assert np.isfinite(values).all()
-    assert (events.onset_s >= 0).all() and (events.onset_s <= events.offset_s).all() and (events.offset_s <= 10).all()
+    assert (
+        (events.onset_s >= 0).all()
+        and (events.onset_s <= events.offset_s).all()
+        and (events.offset_s <= 10).all()
+    )
     assert ((events.class_index >= 0) & (events.class_index < SELD.n_classes)).all()
     assert (np.abs(events.elevation_deg) <= 40).all() and (events.distance_m >= 0).all()
     text = (folder / "a.csv").read_text("utf-8-sig")
@@ -74,7 +88,9 @@ def _seld_folder() -> st.SearchStrategy[Files]:
     odd = st.sampled_from([text for text in ODD_TEXTS if len(text.encode()) < 200]).map(
         lambda text: text.replace("/", "_").replace("\0", "")
     )
-    names = st.tuples(good | odd.filter(lambda name: name not in ("", ".", "..")), ends).map("".join)
+    names = st.tuples(good | odd.filter(lambda name: name not in ("", ".", "..")), ends).map(
+        "".join
+    )
 
     def laid(chosen: list[tuple[str, bool]]) -> Files:
         files = {"foa_dev/x.txt": b"", "metadata_dev/x.txt": b""}
@@ -84,7 +100,9 @@ def _seld_folder() -> st.SearchStrategy[Files]:
                 files[f"metadata_dev/{Path(name).stem or name}.csv"] = b""
         return files
 
-    return st.lists(st.tuples(names, st.sampled_from([True, True, True, False])), max_size=5).map(laid)
+    return st.lists(st.tuples(names, st.sampled_from([True, True, True, False])), max_size=5).map(
+        laid
+    )
 
 
 def _find_recordings(folder: Path) -> None:
@@ -104,7 +122,10 @@ def _find_clips(subset: str) -> Callable[[Path], None]:
         names = [clip.name for clip in clips] + missing
         assert len(set(names)) == len(names) and all(map(is_file_name, names))
         for clip in clips:
-            assert clip.audio_path.parent == folder / "audio/train" / subset and clip.audio_path.is_file()
+            assert (
+                clip.audio_path.parent == folder / "audio/train" / subset
+                and clip.audio_path.is_file()
+            )
             assert set(task4.labels_of(clip)) <= set(TASK4.classes)
             if clip.events is not None:
                 times = clip.events[["onset", "offset"]].to_numpy(float)
@@ -114,13 +135,17 @@ def _find_clips(subset: str) -> Callable[[Path], None]:
     return read
 
 
-def _clips(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Callable[[], st.SearchStrategy[Files]]:
+def _clips(
+    subset: str, contents: Callable[[], st.SearchStrategy[bytes]]
+) -> Callable[[], st.SearchStrategy[Files]]:
     audio = {f"audio/train/{subset}/{name}": b"" for name in ("a.wav", "b.wav", "ü.wav")}
     metadata = f"metadata/train/{subset}.tsv"
     return lambda: (contents() | garbage()).map(lambda content: {metadata: content, **audio})
 
 
-def _any_separator(header: Sequence[str], rows: Sequence[Sequence[str]]) -> st.SearchStrategy[bytes]:
+def _any_separator(
+    header: Sequence[str], rows: Sequence[Sequence[str]]
+) -> st.SearchStrategy[bytes]:
     return st.sampled_from("\t,;").flatmap(lambda separator: damaged_table(header, rows, separator))
 
 
@@ -129,7 +154,9 @@ def _strong() -> st.SearchStrategy[bytes]:
 
 
 def _weak() -> st.SearchStrategy[bytes]:
-    return _any_separator(task4.WEAK_COLUMNS, [["a.wav", '"Cat,Dog"'], ["b.wav", ""], ["ü.wav", "Speech"]])
+    return _any_separator(
+        task4.WEAK_COLUMNS, [["a.wav", '"Cat,Dog"'], ["b.wav", ""], ["ü.wav", "Speech"]]
+    )
 
 
 def _names() -> st.SearchStrategy[bytes]:
@@ -158,26 +185,38 @@ def _seld_score_cases() -> st.SearchStrategy[Files]:
     estimate = damaged_table(SUBMISSION_ROWS[0], SUBMISSION_ROWS[1:], ",")
     metadata = damaged_table(COLUMNS, SELD_ROWS, ",")
     name = "split1_ir0_ov1_1.csv"
-    return st.builds(lambda a, b: {f"estimates/{name}": a, f"metadata/{name}": b}, estimate, metadata)
+    return st.builds(
+        lambda a, b: {f"estimates/{name}": a, f"metadata/{name}": b}, estimate, metadata
+    )
 
 
 def _task4_submission(folder: Path) -> None:
     events, names = read_task4_submission(folder / "a.tsv", TASK4.classes)
     assert all(map(is_file_name, names)) and len(set(names)) == len(names)
     table = EventTable.from_frame(events, names, TASK4.classes)
-    assert len(table) == len(events) and (table.onset_s >= 0).all() and (table.onset_s <= table.offset_s).all()
+    assert (
+        len(table) == len(events)
+        and (table.onset_s >= 0).all()
+        and (table.onset_s <= table.offset_s).all()
+    )
     merged = table.merge_connected()
     assert len(merged) <= len(table)
 
 
 def _task4_scores(folder: Path) -> None:
     report = score_files(
-        folder / "estimate.tsv", folder / "reference.tsv", ScoringConfig(sed_eval=False), classes=TASK4.classes,
-        ignore_unknown=True, strict=False,
-    )  # fmt: skip
+        folder / "estimate.tsv",
+        folder / "reference.tsv",
+        ScoringConfig(sed_eval=False),
+        classes=TASK4.classes,
+        ignore_unknown=True,
+        strict=False,
+    )
     assert report.to_text()
     scores: Any = report.rows[0].scores
-    assert all(np.isnan(value) or 0 <= value <= 1 for name, value in scores.items() if name.endswith("_f"))
+    assert all(
+        np.isnan(value) or 0 <= value <= 1 for name, value in scores.items() if name.endswith("_f")
+    )
 
 
 def _sound_table(folder: Path) -> None:
@@ -211,7 +250,9 @@ def _scores_cases() -> st.SearchStrategy[Files]:
 
 
 def _clip_lists() -> st.SearchStrategy[bytes]:
-    return _any_separator(["filename", "duration_s"], [["a.wav", "10.0"], ["b.wav", "3.37"], ["c.wav", "0.5"]])
+    return _any_separator(
+        ["filename", "duration_s"], [["a.wav", "10.0"], ["b.wav", "3.37"], ["c.wav", "0.5"]]
+    )
 
 
 def _lengths(folder: Path) -> None:
@@ -232,7 +273,9 @@ def _text_table(folder: Path) -> None:
         assert all(field == field.strip() for field in row.values())
     values = to_numbers(table.columns["x"])
     for text, value in zip(table.columns["x"], values.tolist(), strict=True):
-        assert np.isnan(value) if to_number(text) is None else value == float(text) and text.isascii()
+        assert (
+            np.isnan(value) if to_number(text) is None else value == float(text) and text.isascii()
+        )
         assert isinstance(number_hint(text), str)
 
 
@@ -251,11 +294,15 @@ def _recording_lists() -> st.SearchStrategy[Files]:
 
 
 def _text_tables() -> st.SearchStrategy[bytes]:
-    return _any_separator(("name", "x", "y"), [["a", "1.5", '"b;c,""d"""'], ["ü", "-2e3", ""], ['" q "', "", "x"]])
+    return _any_separator(
+        ("name", "x", "y"), [["a", "1.5", '"b;c,""d"""'], ["ü", "-2e3", ""], ['" q "', "", "x"]]
+    )
 
 
 def _sounds() -> st.SearchStrategy[Files]:
-    tables = _any_separator(segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]])
+    tables = _any_separator(
+        segmentation.EVENT_COLUMNS, [["a.wav", "Bark", "1"], ["b.wav", "Cough", "0"]]
+    )
     return tables.map(lambda content: {"dcase2018_task2/train.csv": content})
 
 
@@ -286,16 +333,41 @@ def _seld_metadata() -> st.SearchStrategy[bytes]:
 def _task4(subset: str, contents: Callable[[], st.SearchStrategy[bytes]]) -> Target:
     names = {"synthetic": "strong", "weak": "weak", "unlabel_in_domain": "names"}
     cases, read = _clips(subset, contents), _find_clips(subset)
-    return Target(f"task4-{names[subset]}", cases, read, weight=10, examples=25, named=rf"{subset}\.tsv")
+    return Target(
+        f"task4-{names[subset]}", cases, read, weight=10, examples=25, named=rf"{subset}\.tsv"
+    )
 
 
 TARGETS = [
     Target("tables", _named("a.csv", _text_tables), _text_table, weight=25, examples=60),
-    Target("seld-list", _recording_lists, _recording_list, weight=10, examples=30, named=LIST_NAME.replace(".", r"\.")),
+    Target(
+        "seld-list",
+        _recording_lists,
+        _recording_list,
+        weight=10,
+        examples=30,
+        named=LIST_NAME.replace(".", r"\."),
+    ),
     Target("seld-metadata", _named("a.csv", _seld_metadata), _seld_events, weight=25, examples=60),
-    Target("seld-folder", _seld_folder, _find_recordings, weight=10, examples=30, named="foa_dev|metadata_dev|split"),
-    Target("seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60),
-    Target("seld-scores", _seld_score_cases, _seld_scores, weight=5, examples=10, named=r"split1_ir0_ov1_1"),
+    Target(
+        "seld-folder",
+        _seld_folder,
+        _find_recordings,
+        weight=10,
+        examples=30,
+        named="foa_dev|metadata_dev|split",
+    ),
+    Target(
+        "seld-submission", _named("a.csv", _seld_submission), _submission, weight=25, examples=60
+    ),
+    Target(
+        "seld-scores",
+        _seld_score_cases,
+        _seld_scores,
+        weight=5,
+        examples=10,
+        named=r"split1_ir0_ov1_1",
+    ),
     _task4("synthetic", _strong),
     _task4("weak", _weak),
     _task4("unlabel_in_domain", _names),
@@ -303,10 +375,15 @@ TARGETS = [
     Target("task4-scores", _scores_cases, _task4_scores, weight=4, examples=8, named="tsv|nothing"),
     Target("task4-clips", _named(CLIPS, _clip_lists), _lengths, weight=10, examples=25),
     Target("segmentation-sounds", _sounds, _sound_table, weight=15, examples=40),
-    Target("own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"),
+    Target(
+        "own-recordings", _groups, _own_recordings, weight=10, examples=40, named=r"metadata\.csv"
+    ),
     Target("segmentation-scenes", _scene_tables, _scenes, weight=15, examples=40),
     Target(
-        "segmentation-mixtures", _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)), _mixture_list,
-        weight=15, examples=40,
+        "segmentation-mixtures",
+        _named(segmentation.LIST_NAME, lambda: damaged_yaml(MIXTURES)),
+        _mixture_list,
+        weight=15,
+        examples=40,
     ),
-]  # fmt: skip
+]

@@ -14,9 +14,13 @@ from tests.fuzz.targets import TARGETS
 def test_damaged_input_gives_a_valid_result_or_an_error_that_names_it(name, tmp_path):
     target = TARGETS[name]
     settings = hypothesis.settings(
-        max_examples=target.examples, derandomize=True, database=None, deadline=None,
-        phases=[hypothesis.Phase.generate], suppress_health_check=list(hypothesis.HealthCheck),
-    )  # fmt: skip
+        max_examples=target.examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 
     def one(files: Files) -> None:
         run_case(target, files, tmp_path)
@@ -90,7 +94,9 @@ def test_an_error_must_name_a_file_of_the_case(tmp_path):
     from common.errors import DataError
 
     files = {"a.txt": b""}
-    assert not run_case(Target("x", lambda: None, _raises(DataError("a.txt is bad."))), files, tmp_path)
+    assert not run_case(
+        Target("x", lambda: None, _raises(DataError("a.txt is bad."))), files, tmp_path
+    )
     with pytest.raises(Failure, match="names no file"):
         run_case(Target("x", lambda: None, _raises(DataError("It is bad."))), files, tmp_path)
 
@@ -100,7 +106,11 @@ def test_cases_are_spread_by_weight_and_none_is_lost():
     assert sum(chunk.cases for chunk in chunks if chunk.target == "cheap") == 900
     assert sum(chunk.cases for chunk in chunks if chunk.target == "dear") == 100
     assert len({chunk.seed for chunk in chunks}) == len(chunks)
-    assert plan({"cheap": 9, "dear": 1}, 1000, seed=3) == chunks != plan({"cheap": 9, "dear": 1}, 1000, seed=4)
+    assert (
+        plan({"cheap": 9, "dear": 1}, 1000, seed=3)
+        == chunks
+        != plan({"cheap": 9, "dear": 1}, 1000, seed=4)
+    )
 
 
 def test_the_table_counts_what_was_refused():

@@ -12,10 +12,16 @@ def kong_vad(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.postprocess import detect_published
 
     pairs = []
-    for number, curve in enumerate(np.split(inputs["curves_flat"], np.cumsum(inputs["curve_lengths"])[:-1])):
+    for number, curve in enumerate(
+        np.split(inputs["curves_flat"], np.cumsum(inputs["curve_lengths"])[:-1])
+    ):
         for index, each in enumerate(inputs["params_json"]):
             found = detect_published(
-                curve, each["thres"], each["low_thres"], smooth_frames=each["n_smooth"], salt_frames=each["n_salt"]
+                curve,
+                each["thres"],
+                each["low_thres"],
+                smooth_frames=each["n_smooth"],
+                salt_frames=each["n_salt"],
             )
             pairs += [(number, index, *pair) for pair in found.tolist()]
     return {"pairs": np.array(pairs).reshape(-1, 4)}
@@ -49,7 +55,9 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
         decoding = _kong_decoding(inputs[f"sed_params{suffix}_json"])
         clips = [
             decode_clip(frames, clip, decoding, 1 / 64)
-            for frames, clip in zip(inputs["framewise_output"], inputs["clipwise_output"], strict=True)
+            for frames, clip in zip(
+                inputs["framewise_output"], inputs["clipwise_output"], strict=True
+            )
         ]
         outputs[f"submission{suffix}_csv"] = format_submission(names, clips, classes)
     tables = [
@@ -69,7 +77,9 @@ def dcase2018_f_measure(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.metrics.tagging import class_f_scores, search_thresholds, tag_scores
 
     steps = int(inputs["steps"])
-    y, p, p3 = (inputs[name][:steps].reshape(-1, *inputs[name].shape[2:]) for name in ("y", "p", "p3"))
+    y, p, p3 = (
+        inputs[name][:steps].reshape(-1, *inputs[name].shape[2:]) for name in ("y", "p", "p3")
+    )
     return {
         "f_default": class_f_scores(y, p),
         "f_thresholds": class_f_scores(y, p, inputs["thresholds_given"]),
@@ -95,8 +105,12 @@ def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object
     for frames in range(1, 152, 2):  # the windows are only known by the names of the outputs
         outputs[f"median_{frames}"] = median_filter(active, frames)
         outputs[f"regions_{frames}"] = regions(median_filter(active, frames))
-    events = decode_clip(probabilities, None, DecodingConfig(decoder="median", median_frames=51), 0.02)
-    rows = events_frame([""], [events], classes)[["onset", "offset", "event_label"]].to_dict("records")
+    events = decode_clip(
+        probabilities, None, DecodingConfig(decoder="median", median_frames=51), 0.02
+    )
+    rows = events_frame([""], [events], classes)[["onset", "offset", "event_label"]].to_dict(
+        "records"
+    )
     return outputs | {"events_51_json": rows}
 
 
@@ -106,9 +120,12 @@ def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) 
 
     known = classes or DatasetConfig().classes
     (reference, files), (estimate, _) = (
-        parse_strong(str(inputs[key]), known, strict=False) for key in ("reference_tsv", "estimated_tsv")
+        parse_strong(str(inputs[key]), known, strict=False)
+        for key in ("reference_tsv", "estimated_tsv")
     )
-    return [EventTable.from_frame(events, names or files, known) for events in (reference, estimate)]
+    return [
+        EventTable.from_frame(events, names or files, known) for events in (reference, estimate)
+    ]
 
 
 def dcase2018_event_eval(inputs: Arrays, settings: dict) -> dict[str, object]:

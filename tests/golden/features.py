@@ -11,7 +11,9 @@ def kong_logmel(inputs: Arrays, settings: dict) -> dict[str, object]:
     from sed_task4.features import FeatureConfig, extract_features, feature_shape
 
     config = FeatureConfig(kind="logmel_db")
-    features = extract_features(from_int16(inputs["audio_int16"])[:, None], config, 32000, clip_s=10.0)
+    features = extract_features(
+        from_int16(inputs["audio_int16"])[:, None], config, 32000, clip_s=10.0
+    )
     statistics = RunningStatistics.empty(feature_shape(config))
     statistics.update(features)
     mean, std = statistics.mean_std(config.ddof)
@@ -28,7 +30,8 @@ def dcase2018_mel(inputs: Arrays, settings: dict) -> dict[str, object]:
     shape = feature_shape(config)
     statistics = RunningStatistics.empty(shape)
     both = [
-        extract_features(from_int16(inputs[name])[:, None], config, 44100) for name in ("audio_int16", "audio2_int16")
+        extract_features(from_int16(inputs[name])[:, None], config, 44100)
+        for name in ("audio_int16", "audio2_int16")
     ]  # (T, F, 1) each
     for features in both:
         statistics.update(features)
@@ -36,7 +39,12 @@ def dcase2018_mel(inputs: Arrays, settings: dict) -> dict[str, object]:
     standardize = Standardize(shape)
     standardize.set_weights([mean, std])
     normalized = np.asarray(standardize(both[0]))
-    return {"mel": both[0][..., 0].T, "norm_mean": mean, "norm_std": std, "normalized": normalized[..., 0].T}
+    return {
+        "mel": both[0][..., 0].T,
+        "norm_mean": mean,
+        "norm_std": std,
+        "normalized": normalized[..., 0].T,
+    }
 
 
 CASES = {"kong_logmel": kong_logmel, "dcase2018_mel": dcase2018_mel}

@@ -1,4 +1,5 @@
-"""Cases of the mixtures that time-frequency segmentation learns from: folds, lists, audio, ideal masks."""
+"""Cases of the mixtures that time-frequency segmentation learns from: folds, lists, audio, ideal
+masks."""
 
 from collections.abc import Callable
 
@@ -8,8 +9,18 @@ from tests.golden.recipes import Arrays
 
 
 def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from sed_task4.segmentation.dataset import DatasetConfig, mixture_entry, parse_event_files, parse_scene_names
-    from sed_task4.segmentation.mixtures import draw_folds, draw_mixtures, format_folds, repeat_array
+    from sed_task4.segmentation.dataset import (
+        DatasetConfig,
+        mixture_entry,
+        parse_event_files,
+        parse_scene_names,
+    )
+    from sed_task4.segmentation.mixtures import (
+        draw_folds,
+        draw_mixtures,
+        format_folds,
+        repeat_array,
+    )
 
     files = parse_event_files(str(inputs["train_csv"]))
     dataset = DatasetConfig(
@@ -17,9 +28,13 @@ def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
         mixtures_per_fold=int(inputs["mixed_audios_per_fold"]),
     )
     lengths = zip(inputs["event_n_samples"].tolist(), inputs["event_fs"].tolist(), strict=True)
-    durations_s = {file.name: n_samples / rate for file, (n_samples, rate) in zip(files, lengths, strict=True)}
+    durations_s = {
+        file.name: n_samples / rate for file, (n_samples, rate) in zip(files, lengths, strict=True)
+    }
     folds = draw_folds(len(files), dataset.n_folds)
-    mixtures = draw_mixtures(files, durations_s, parse_scene_names(str(inputs["scenes_tsv"])), dataset)
+    mixtures = draw_mixtures(
+        files, durations_s, parse_scene_names(str(inputs["scenes_tsv"])), dataset
+    )
     outputs = {
         "fold": folds,
         "folds_csv": format_folds(files, folds),
@@ -27,7 +42,9 @@ def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
     }
     if "repeat_in_len" in inputs:
         state = np.random.RandomState(dataset.mixture_seed)
-        outputs["repeat_array_out"] = repeat_array(np.arange(int(inputs["repeat_in_len"])), 20, state)
+        outputs["repeat_array_out"] = repeat_array(
+            np.arange(int(inputs["repeat_in_len"])), 20, state
+        )
     return outputs
 
 
@@ -43,7 +60,10 @@ def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
     events = [MixtureEvent(*(event[key] for key in keys)) for event in inputs["events_json"]]
     sounds = [from_int16(inputs[f"e{number}_int16"]) for number in range(len(events))]
     mixed = mix(sounds, events, from_int16(inputs["scene_int16"]), float(inputs["mix_snr"]), rate)
-    both = [mel_density(channel, FeatureConfig(kind="ln_mel_density"), rate) for channel in from_int16(mixed).T]
+    both = [
+        mel_density(channel, FeatureConfig(kind="ln_mel_density"), rate)
+        for channel in from_int16(mixed).T
+    ]
     return {
         "energy_out": np.stack(
             [normalise_energy(inputs["energy_in"], level) for level in inputs["energy_db"].tolist()]

@@ -22,7 +22,10 @@ def model_kong(inputs: Arrays, settings: dict) -> dict[str, object]:
     model = cnn.build_model((None, *features.shape[2:]), config["classes"], network)
     load_state(model, torch_weights(settings), cnn.torch_names(network))
     outputs = model(features, training=False)
-    return {"framewise_output": np.asarray(outputs["frames"]), "clipwise_output": np.asarray(outputs["clip"])}
+    return {
+        "framewise_output": np.asarray(outputs["frames"]),
+        "clipwise_output": np.asarray(outputs["clip"]),
+    }
 
 
 def model_dcase2018_crnn(inputs: Arrays, settings: dict) -> dict[str, object]:

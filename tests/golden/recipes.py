@@ -17,7 +17,10 @@ def canonical_weights(settings: dict) -> Arrays:
     """The weights of a network by their Keras names in the manifest."""
     recipe = settings["weights"]
     seed, head_gain = recipe["seed"], recipe.get("head_gain", 1.0)
-    return {name: canonical_weight(name, tuple(shape), seed, head_gain) for name, shape in recipe["tensors"]}
+    return {
+        name: canonical_weight(name, tuple(shape), seed, head_gain)
+        for name, shape in recipe["tensors"]
+    }
 
 
 def canonical_weight(name: str, shape: tuple[int, ...], seed: int, head_gain: float) -> np.ndarray:
@@ -41,7 +44,9 @@ def torch_weights(settings: dict) -> Arrays:
     """The state dict of a PyTorch network by the manifest's recipe."""
     recipe = settings["weights"]
     seed, head_gain = recipe["seed"], recipe.get("head_gain", 1.0)
-    return {name: torch_weight(name, tuple(shape), seed, head_gain) for name, shape in recipe["tensors"]}
+    return {
+        name: torch_weight(name, tuple(shape), seed, head_gain) for name, shape in recipe["tensors"]
+    }
 
 
 def torch_weight(name: str, shape: tuple[int, ...], seed: int, head_gain: float) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""Cases of time-frequency segmentation: features, pooling, networks; and the numbers of parameters of all systems."""
+"""Cases of time-frequency segmentation: features, pooling, networks; and the numbers of parameters
+of all systems."""
 
 import math
 
@@ -16,7 +17,10 @@ def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     both = from_int16(inputs["audio_int16"])  # (S, 2)
     audio = {"mixture": both.mean(axis=1), "events": both[:, 0], "scene": both[:, 1]}
     sizes = config.window_samples(rate), config.n_fft, config.hop_samples(rate)
-    spectra = {f"{name}_stft_bins4": density_magnitude(signal, *sizes)[:, ::4] for name, signal in audio.items()}
+    spectra = {
+        f"{name}_stft_bins4": density_magnitude(signal, *sizes)[:, ::4]
+        for name, signal in audio.items()
+    }
     logmel = extract_features(audio["mixture"][:, None], config, rate)[..., 0]
     return {
         "mixture_logmel": logmel,
@@ -48,7 +52,11 @@ def model_tfseg(inputs: Arrays, settings: dict) -> dict[str, object]:
     load_state(model, torch_weights(settings), torch_names(network))
     outputs = {name: np.asarray(value) for name, value in model(features, training=False).items()}
     frames = [
-        probabilities({name: value[n] for name, value in outputs.items()}, network=network, n_frames=features.shape[1])
+        probabilities(
+            {name: value[n] for name, value in outputs.items()},
+            network=network,
+            n_frames=features.shape[1],
+        )
         for n in range(len(features))
     ]
     return {
@@ -70,14 +78,28 @@ def parameter_counts(inputs: Arrays, settings: dict) -> dict[str, object]:
     from sed_task4.systems import cnn
 
     kong = {"kong_Cnn_5layers_AvgPooling": {"architecture": "cnn5"}} | {
-        f"kong_Cnn_{layers}layers_{short}Pooling": {"architecture": f"cnn{layers}", "pooling": pooling}
-        for layers, short, pooling in ((9, "Avg", "average"), (9, "Max", "max"), (13, "Avg", "average"))
+        f"kong_Cnn_{layers}layers_{short}Pooling": {
+            "architecture": f"cnn{layers}",
+            "pooling": pooling,
+        }
+        for layers, short, pooling in (
+            (9, "Avg", "average"),
+            (9, "Max", "max"),
+            (13, "Avg", "average"),
+        )
     }
-    counted = {name: cnn.build_model((None, 64, 1), 10, cnn.NetworkConfig(**each)) for name, each in kong.items()}
+    counted = {
+        name: cnn.build_model((None, 64, 1), 10, cnn.NetworkConfig(**each))
+        for name, each in kong.items()
+    }
     for pooling in ("gmp", "gap", "gwrp"):
         network = tf_segmentation.NetworkConfig(pooling=pooling)
         counted[f"tfseg_Vggish_{pooling}"] = tf_segmentation.build_model((None, 64, 1), 41, network)
-    return {"counts_json": {name: number_of_weights(model) for name, model in (counted | two_stage_models()).items()}}
+    return {
+        "counts_json": {
+            name: number_of_weights(model) for name, model in (counted | two_stage_models()).items()
+        }
+    }
 
 
 def two_stage_models() -> dict:
@@ -93,7 +115,9 @@ def two_stage_models() -> dict:
 
 def number_of_weights(model: object) -> dict[str, int]:
     kinds = {"trainable": model.trainable_weights, "non_trainable": model.non_trainable_weights}
-    return {kind: sum(math.prod(weight.shape) for weight in weights) for kind, weights in kinds.items()}
+    return {
+        kind: sum(math.prod(weight.shape) for weight in weights) for kind, weights in kinds.items()
+    }
 
 
 CASES = {

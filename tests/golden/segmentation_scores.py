@@ -16,12 +16,20 @@ def tfseg_sed(inputs: Arrays, settings: dict) -> dict[str, object]:
     clips, classes, frames = inputs["meta_json"], inputs["labels"].tolist(), inputs["sed_output"]
     columns = "event_label", "onset", "offset"
     events = [
-        np.array([(classes.index(label), *times) for label, *times in (map(event.get, columns) for event in rows)])
+        np.array(
+            [
+                (classes.index(label), *times)
+                for label, *times in (map(event.get, columns) for event in rows)
+            ]
+        )
         for rows in (clip["events"] for clip in clips)
     ]
     hop_s = 1024 / 32000
     estimates = [decode_clip(clip, None, PUBLISHED_DECODING, hop_s) for clip in frames]
-    targets = [frame_activity(rows, frames.shape[1], 1 / hop_s, len(classes), "kong2018") for rows in events]
+    targets = [
+        frame_activity(rows, frames.shape[1], 1 / hop_s, len(classes), "kong2018")
+        for rows in events
+    ]
     found = events_frame([clip["mixture_name"] for clip in clips], estimates, classes)
     return {"sed_target": np.stack(targets), "estimated_json": found.to_dict("records")}
 

@@ -8,7 +8,12 @@ from tests.golden.networks import tagging_and_detection_losses
 from tests.golden.recipes import Arrays, torch_weights
 
 KINDS = {"MAE": "masked_mae", "MSE": "masked_rmse"}
-MODES = {"sed_only": "sed_only", "doa_only": "doa_only", "two_staged_eval": "doa_only", "seld": "seld"}
+MODES = {
+    "sed_only": "sed_only",
+    "doa_only": "doa_only",
+    "two_staged_eval": "doa_only",
+    "seld": "seld",
+}
 POOLING = {"avg": "average", "max": "max"}
 # The vectors of submissions do not say to which rates they belong: all these are returned.
 RATES_HZ = range(20, 201)
@@ -20,7 +25,9 @@ def model_twostage(inputs: Arrays, settings: dict) -> dict[str, object]:
 
     config = settings["config"]
     network = two_stage.NetworkConfig(
-        architecture=config["model"].lower(), pool=config["pool_size"], pooling=POOLING[config["pool"]]
+        architecture=config["model"].lower(),
+        pool=config["pool_size"],
+        pooling=POOLING[config["pool"]],
     )
     features = inputs["x"].transpose(0, 2, 3, 1)  # (B, T, F, C)
     model = two_stage.build_model((None, *features.shape[2:]), config["classes"], network)
@@ -59,9 +66,15 @@ def hybrid_losses(inputs: Arrays) -> dict[str, list[float]]:
     for prefix, sed in (("", activity), ("no_active_", np.zeros_like(activity))):
         targets = {"sed": sed, "doa": np.concatenate([sed, azimuths_elevations_deg], axis=-1)}
         for kind, doa_loss in KINDS.items():
-            alone = [float(loss(targets[name], outputs[name])) for name, loss in two_stage_losses(doa_loss).items()]
+            alone = [
+                float(loss(targets[name], outputs[name]))
+                for name, loss in two_stage_losses(doa_loss).items()
+            ]
             for theirs, mode in MODES.items():
-                found[f"{prefix}{theirs}_{kind}"] = [_total_loss(mode, doa_loss, targets, outputs), *alone]
+                found[f"{prefix}{theirs}_{kind}"] = [
+                    _total_loss(mode, doa_loss, targets, outputs),
+                    *alone,
+                ]
     return found
 
 
@@ -77,10 +90,16 @@ def twostage_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
     network = two_stage.NetworkConfig()
     return {
         f"csv_fps{rate}": format_submission(
-            two_stage.decode(outputs, network=network, threshold=0.5, n_frames=None, hop_ratio=rate / 50)
+            two_stage.decode(
+                outputs, network=network, threshold=0.5, n_frames=None, hop_ratio=rate / 50
+            )
         )
         for rate in RATES_HZ
     }
 
 
-CASES = {"model_twostage_.*": model_twostage, "losses": losses, "twostage_submission": twostage_submission}
+CASES = {
+    "model_twostage_.*": model_twostage,
+    "losses": losses,
+    "twostage_submission": twostage_submission,
+}

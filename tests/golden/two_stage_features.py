@@ -29,7 +29,9 @@ def twostage_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
             events = parse_events(str(text), dataset)
         except DataError:  # angles that the published code takes as they come
             continue
-        labels = regression_labels(events, n_frames, config.hop_s, dataset.n_classes, config.label_rule)
+        labels = regression_labels(
+            events, n_frames, config.hop_s, dataset.n_classes, config.label_rule
+        )
         outputs[f"{name}__events"] = labels["activity"]
         outputs[f"{name}__doas_deg"] = np.hstack([labels["azimuth_deg"], labels["elevation_deg"]])
     return outputs

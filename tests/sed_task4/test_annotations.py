@@ -1,4 +1,5 @@
-"""Annotations as peers' tools and challenges write them, and the same verdict of checker, extraction and training."""
+"""Annotations as peers' tools and challenges write them, and the same verdict of checker,
+extraction and training."""
 
 import logging
 import re
@@ -12,7 +13,14 @@ from dcase_util.containers import MetaDataContainer
 from common.check_dataset import check_dataset
 from common.config import load_task
 from common.errors import DataError
-from sed_task4.dataset import DatasetConfig, find_clips, parse_events, parse_names, parse_strong, parse_weak
+from sed_task4.dataset import (
+    DatasetConfig,
+    find_clips,
+    parse_events,
+    parse_names,
+    parse_strong,
+    parse_weak,
+)
 from sed_task4.extraction import run
 from sed_task4.labels import event_array, frame_activity, tags_of_events
 from sed_task4.published import CHALLENGE_CLASSES, is_published
@@ -28,7 +36,9 @@ def as_text(rows, separator, order=(0, 1, 2, 3), index=False, header=COLUMNS):
     lines = [header, *rows] if header else rows
     cells = [[line[place] for place in order] for line in lines]
     if index:
-        cells = [["" if not number else str(number - 1), *line] for number, line in enumerate(cells)]
+        cells = [
+            ["" if not number else str(number - 1), *line] for number, line in enumerate(cells)
+        ]
     return "".join(separator.join(line) + "\n" for line in cells)
 
 
@@ -72,7 +82,8 @@ def test_weak_labels_are_read_as_excel_and_pandas_write_them(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["filename\na.wav\nb, c.wav\n", "a.wav\nb, c.wav\n", 'x,filename\n1,a.wav\n2,"b, c.wav"\n']
+    "text",
+    ["filename\na.wav\nb, c.wav\n", "a.wav\nb, c.wav\n", 'x,filename\n1,a.wav\n2,"b, c.wav"\n'],
 )
 def test_names_are_read_with_and_without_header(text):
     assert parse_names(text) == ["a.wav", "b, c.wav"]
@@ -81,10 +92,19 @@ def test_names_are_read_with_and_without_header(text):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("filename,event_labels\na.wav,Speech,Dog\n", "line 2: 3 fields.*fields that hold commas in double quotes"),
-        ('filename\tevent_labels\na.wav\t"Speech,Dog\n', "line 2: a quote is opened and never closed"),
+        (
+            "filename,event_labels\na.wav,Speech,Dog\n",
+            "line 2: 3 fields.*fields that hold commas in double quotes",
+        ),
+        (
+            'filename\tevent_labels\na.wav\t"Speech,Dog\n',
+            "line 2: a quote is opened and never closed",
+        ),
         ("filename\tevent_labels\na.wav\t'Speech'\n", "line 2: unknown class .*Correct the quotes"),
-        ("filename\tevent_labels\naudio/a.wav\tDog\n", "line 2: .*the name of a file without folders"),
+        (
+            "filename\tevent_labels\naudio/a.wav\tDog\n",
+            "line 2: .*the name of a file without folders",
+        ),
     ],
 )
 def test_weak_labels_that_cannot_be_read_name_the_remedy(text, told):
@@ -111,7 +131,9 @@ HEADER = "\t".join(COLUMNS) + "\n"
 TUBE = "Y00pbt6aJV8Y_350.000_360.000.wav"
 
 
-@pytest.mark.parametrize("row", [BACKWARD, f"{TUBE}\t3\t2\tDog\n{TUBE}\t10\t10.1\tDog\n" + 20 * f"{TUBE}\t1\t2\tCat\n"])
+@pytest.mark.parametrize(
+    "row", [BACKWARD, f"{TUBE}\t3\t2\tDog\n{TUBE}\t10\t10.1\tDog\n" + 20 * f"{TUBE}\t1\t2\tCat\n"]
+)
 def test_published_events_are_read_as_they_are_and_counted(caplog, row):
     notes: list[str] = []
     with caplog.at_level(logging.INFO):
@@ -120,14 +142,19 @@ def test_published_events_are_read_as_they_are_and_counted(caplog, row):
     assert "public.tsv: " in caplog.text and "1 event(s) end before they begin" in caplog.text
     assert len(notes) == 1 and notes[0] in caplog.text
     rows = event_array(events, CHALLENGE_CLASSES)
-    assert not frame_activity(rows[:1], 500, 50, 10).any() and tags_of_events(rows[:1], 10).sum() == 1
+    assert (
+        not frame_activity(rows[:1], 500, 50, 10).any() and tags_of_events(rows[:1], 10).sum() == 1
+    )
 
 
 @pytest.mark.parametrize(
-    ("row", "classes"), [("v0.wav\t8.826\t8.677\tDog\n", CLASSES), ("v0.wav\t3\t2\tDog\n", CHALLENGE_CLASSES)]
+    ("row", "classes"),
+    [("v0.wav\t8.826\t8.677\tDog\n", CLASSES), ("v0.wav\t3\t2\tDog\n", CHALLENGE_CLASSES)],
 )
 def test_a_users_own_backward_event_is_refused_with_the_setting(row, classes):
-    with pytest.raises(DataError, match=r"line 2: expected onset <= offset.*--set dataset\.strict=false"):
+    with pytest.raises(
+        DataError, match=r"line 2: expected onset <= offset.*--set dataset\.strict=false"
+    ):
         parse_strong(HEADER + row, classes)
     events, _ = parse_strong(HEADER + row, classes, strict=False)
     assert len(events) == 1
@@ -141,7 +168,9 @@ def test_published_files_in_other_units_are_refused():
 
 @pytest.mark.parametrize(("n", "published"), [(692, True), (1168, True), (700, False)])
 def test_published_files_are_told_by_the_number_of_their_clips(n, published):
-    events, names = parse_strong(HEADER + "".join(f"{k}.wav\t1\t2\tDog\n" for k in range(n)), CHALLENGE_CLASSES)
+    events, names = parse_strong(
+        HEADER + "".join(f"{k}.wav\t1\t2\tDog\n" for k in range(n)), CHALLENGE_CLASSES
+    )
     assert is_published(events, names, CHALLENGE_CLASSES) == published
 
 
@@ -149,19 +178,31 @@ def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
     rows = "a.wav\t-1\t1\tDog\na.wav\t-2\t-1\tDog\na.wav\t9\t11\tDog\na.wav\t11\t12\tDog\na.wav\t5\t4\tDog\n"
     notes: list[str] = []
     events, names = parse_events(HEADER + rows, CLASSES, 10.0, strict=False, notes=notes)
-    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == ["a.wav"]
-    for kind in ("end after the clip, cut", "begin after it, left out", "begin before it, cut", "lie before it"):
+    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == [
+        "a.wav"
+    ]
+    for kind in (
+        "end after the clip, cut",
+        "begin after it, left out",
+        "begin before it, cut",
+        "lie before it",
+    ):
         assert f"1 event(s) {kind}" in notes[0]
 
 
-# --- one verdict ----------------------------------------------------------------------------------------------------
+# --- one verdict
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Two weakly and two strongly labelled clips of a second, and an evaluation set without metadata."""
+    """Two weakly and two strongly labelled clips of a second, and an evaluation set without
+    metadata."""
     weak, strong = "filename\tevent_labels\nw1.wav\tDog\nw2.wav\tCat,Speech\n", HEADER
-    texts = {"train/weak": weak, "validation/validation": strong + "v1.wav\t0\t1\tDog\nv2.wav\t0.5\t1\tCat\n"}
+    texts = {
+        "train/weak": weak,
+        "validation/validation": strong + "v1.wav\t0\t1\tDog\nv2.wav\t0.5\t1\tCat\n",
+    }
     for name, text in texts.items():
         path = tmp_path / "metadata" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,12 +221,17 @@ def write(path, seed=0, rate=8000):
 def verdicts(root, *overrides):
     """What checker and extraction say of a dataset: None, or the error."""
     task = load_task(
-        PARAMS, "cnn9",
+        PARAMS,
+        "cnn9",
         [
-            "dataset={classes: [Cat, Dog, Speech], sample_rate_hz: 8000, clip_s: 1.0}", "parallel.jobs=1",
-            "features.fmax_hz=4000", f"dataset_dir={root}", f"feature_dir={root / 'features'}", *overrides,
+            "dataset={classes: [Cat, Dog, Speech], sample_rate_hz: 8000, clip_s: 1.0}",
+            "parallel.jobs=1",
+            "features.fmax_hz=4000",
+            f"dataset_dir={root}",
+            f"feature_dir={root / 'features'}",
+            *overrides,
         ],
-    )  # fmt: skip
+    )
     report = check_dataset(task)
     errors = [each.text for each in report.findings if each.level == "error"]
     try:
@@ -224,7 +270,11 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
 @pytest.mark.parametrize(
     ("path", "text", "told"),
     [
-        (VALIDATION, HEADER + "v1.wav\t0.5\t1.2\tDog\nv2.wav\t\t\t\n", "1 event(s) end after the clip, cut at 1 s"),
+        (
+            VALIDATION,
+            HEADER + "v1.wav\t0.5\t1.2\tDog\nv2.wav\t\t\t\n",
+            "1 event(s) end after the clip, cut at 1 s",
+        ),
         (VALIDATION, as_text([["v1.wav", "0", "1", "Dog"]], ",", (3, 1, 2, 0), True), ""),
         (VALIDATION, "v1.wav;0;1;Dog\n", ""),
         (WEAK, 'filename,event_labels\nw1.wav,"Dog,Cat"\nw2.wav,Speech\n', ""),
@@ -238,7 +288,9 @@ def test_odd_labels_that_are_taken_are_taken_by_both_and_told(root, path, text, 
     assert any(told in finding for finding in findings) or not told
 
 
-@pytest.mark.parametrize("text", ["v1.wav\t0.5\t0.2\tDog\n", "v1.wav\t1\t2\tDog\nv1.wav\t0\t1\tCat\n"])
+@pytest.mark.parametrize(
+    "text", ["v1.wav\t0.5\t0.2\tDog\n", "v1.wav\t1\t2\tDog\nv1.wav\t0\t1\tCat\n"]
+)
 def test_strict_false_lets_odd_events_through_with_a_warning(root, text):
     (root / VALIDATION).write_text(HEADER + text)
     assert verdicts(root)[1] is not None
@@ -258,7 +310,9 @@ def test_the_public_evaluation_set_needs_no_setting(root):
 
 def test_clips_without_metadata_are_used_in_every_format(root):
     folder = root / "audio/eval/public"
-    for number, name in enumerate(("e2.flac", "e3.WAV", "e4.ogg", "e5.mp3", "e6.aiff", "e7.au", "e8.caf"), start=2):
+    for number, name in enumerate(
+        ("e2.flac", "e3.WAV", "e4.ogg", "e5.mp3", "e6.aiff", "e7.au", "e8.caf"), start=2
+    ):
         write(folder / name, number)
     for name in ("e9.m4a", "notes.txt", ".hidden.wav"):
         (folder / name).touch()
@@ -266,22 +320,43 @@ def test_clips_without_metadata_are_used_in_every_format(root):
     assert errors == [] and stopped is None
     task = DatasetConfig(classes=CLASSES, clip_s=1.0)
     found = [clip.name for clip in find_clips(root, task, "eval")[0]]
-    assert found == ["e1.wav", "e2.flac", "e3.WAV", "e4.ogg", "e5.mp3", "e6.aiff", "e7.au", "e8.caf"]
-    assert any("2 file(s) are left out" in finding and "e9.m4a, notes.txt" in finding for finding in findings)
+    assert found == [
+        "e1.wav",
+        "e2.flac",
+        "e3.WAV",
+        "e4.ogg",
+        "e5.mp3",
+        "e6.aiff",
+        "e7.au",
+        "e8.caf",
+    ]
+    assert any(
+        "2 file(s) are left out" in finding and "e9.m4a, notes.txt" in finding
+        for finding in findings
+    )
 
 
 def test_clips_of_a_removal_list_are_left_out_whatever_their_suffix(root):
     write(root / "audio/eval/public/e2.flac")
     (root / "files_to_remove.csv").write_text("e2.wav\n")
-    assert [clip.name for clip in find_clips(root, DatasetConfig(classes=CLASSES), "eval")[0]] == ["e1.wav"]
+    assert [clip.name for clip in find_clips(root, DatasetConfig(classes=CLASSES), "eval")[0]] == [
+        "e1.wav"
+    ]
 
 
 def test_files_that_no_table_names_are_told_in_every_format(root):
     write(root / "audio/validation/x.flac")
-    assert any("are in no metadata that the task reads: x.flac" in text for text in verdicts(root)[2])
+    assert any(
+        "are in no metadata that the task reads: x.flac" in text for text in verdicts(root)[2]
+    )
 
 
 def test_events_after_the_end_of_a_short_recording_are_told(root):
-    soundfile.write(root / "audio/validation/v2.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 2400), 8000)
+    soundfile.write(
+        root / "audio/validation/v2.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 2400), 8000
+    )
     told = verdicts(root)[2]
-    assert any("1 clip(s) have events that begin after the end of their recording: v2.wav" in text for text in told)
+    assert any(
+        "1 clip(s) have events that begin after the end of their recording: v2.wav" in text
+        for text in told
+    )

@@ -1,4 +1,5 @@
-"""What the checker says of clips with one fault each, and that other classes and rates need no code."""
+"""What the checker says of clips with one fault each, and that other classes and rates need no
+code."""
 
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from common.config import load_task
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SETTINGS = (
-    "dataset={classes: [a, b], sample_rate_hz: 16000, clip_s: 1.0}", "parallel.jobs=1", "features.fmax_hz=8000",
-)  # fmt: skip
+    "dataset={classes: [a, b], sample_rate_hz: 16000, clip_s: 1.0}",
+    "parallel.jobs=1",
+    "features.fmax_hz=8000",
+)
 WEAK, VALIDATION = "metadata/train/weak.tsv", "metadata/validation/validation.tsv"
 
 
@@ -21,12 +24,16 @@ def root(tmp_path) -> Path:
     """Two weakly and two strongly labelled clips of a second, in the layout of 2019."""
     texts = {
         WEAK: "filename\tevent_labels\nw1.wav\ta\nw2.wav\ta,b\n",
-        VALIDATION: "filename\tonset\toffset\tevent_label\nv1.wav\t0\t0.5\ta\nv1.wav\t0.2\t1\tb\nv2.wav\t0\t1\tb\n",
+        VALIDATION: (
+            "filename\tonset\toffset\tevent_label\nv1.wav\t0\t0.5\ta\nv1.wav\t0.2\t1\tb\nv2.wav\t0\t1\tb\n"
+        ),
     }
     for name, text in texts.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    for number, name in enumerate(("train/weak/w1", "train/weak/w2", "validation/v1", "validation/v2")):
+    for number, name in enumerate(
+        ("train/weak/w1", "train/weak/w2", "validation/v1", "validation/v2")
+    ):
         audio = np.random.default_rng(number).uniform(-0.1, 0.1, (8000, 1))
         write_wav(tmp_path / "audio" / f"{name}.wav", audio, 8000)
     return tmp_path
@@ -46,15 +53,44 @@ def test_a_good_dataset_has_no_finding(root, deep):
     ("path", "text", "level", "told"),
     [
         (WEAK, "filename\tevent_labels\nw1.wav\tc\n", "error", "line 2: unknown class 'c'"),
-        (WEAK, "filename\tevent_labels\nw1.wav\ta\nw2.wav\t\n", "warning", "1 clip(s) are listed without any event"),
-        (WEAK, "filename\tevent_labels\nw1.wav\ta\nw2.wav\ta\n", "warning", "weak: no event of 1 class(es)"),
-        (WEAK, "filename\tevent_labels\nw1.wav\ta,b\nw3.wav\ta\n", "warning", "1 clips in the metadata have no audio"),
-        (WEAK, "filename\tevent_labels\nw1.wav\ta,b\n", "warning", "are in no metadata that the task reads: w2.wav"),
-        (VALIDATION, "filename\tonset\toffset\tevent_label\nv1.wav\t0\t1\ta\nv1.wav\t0.5\t1\ta\nv2.wav\t0\t1\tb\n",
-         "warning", "1 clip(s) have events of one class at the same time: v1.wav"),
-        (VALIDATION, "filename\tonset\toffset\tevent_label\nv1.wav\t0.5\t0.2\ta\n", "error", "onset <= offset"),
+        (
+            WEAK,
+            "filename\tevent_labels\nw1.wav\ta\nw2.wav\t\n",
+            "warning",
+            "1 clip(s) are listed without any event",
+        ),
+        (
+            WEAK,
+            "filename\tevent_labels\nw1.wav\ta\nw2.wav\ta\n",
+            "warning",
+            "weak: no event of 1 class(es)",
+        ),
+        (
+            WEAK,
+            "filename\tevent_labels\nw1.wav\ta,b\nw3.wav\ta\n",
+            "warning",
+            "1 clips in the metadata have no audio",
+        ),
+        (
+            WEAK,
+            "filename\tevent_labels\nw1.wav\ta,b\n",
+            "warning",
+            "are in no metadata that the task reads: w2.wav",
+        ),
+        (
+            VALIDATION,
+            "filename\tonset\toffset\tevent_label\nv1.wav\t0\t1\ta\nv1.wav\t0.5\t1\ta\nv2.wav\t0\t1\tb\n",
+            "warning",
+            "1 clip(s) have events of one class at the same time: v1.wav",
+        ),
+        (
+            VALIDATION,
+            "filename\tonset\toffset\tevent_label\nv1.wav\t0.5\t0.2\ta\n",
+            "error",
+            "onset <= offset",
+        ),
     ],
-)  # fmt: skip
+)
 def test_labels_that_are_wrong_or_odd_are_told(root, path, text, level, told):
     (root / path).write_text(text)
     assert any(each == level and told in sentence for each, sentence in findings(root))
@@ -66,9 +102,12 @@ def test_a_clip_that_is_learned_from_and_tested_on_is_an_error(root):
         file.write("w1.wav\t0\t1\ta\n")
     told = findings(root, deep=True)
     assert any(
-        level == "error" and "1 clip(s) are in the training and in the validation data" in text for level, text in told
+        level == "error" and "1 clip(s) are in the training and in the validation data" in text
+        for level, text in told
     )
-    assert any(level == "error" and "w1.wav (validation) = w1.wav (weak)" in text for level, text in told)
+    assert any(
+        level == "error" and "w1.wav (validation) = w1.wav (weak)" in text for level, text in told
+    )
 
 
 @pytest.mark.parametrize(("skips", "level"), [("false", "error"), ("true", "warning")])
@@ -79,5 +118,7 @@ def test_a_clip_that_cannot_be_read_is_an_error_unless_the_task_leaves_it_out(ro
 
 
 def test_a_dataset_that_is_not_there_is_an_error_with_the_remedy(tmp_path):
-    assert all(level == "error" and "There is no dataset" in text for level, text in findings(tmp_path))
+    assert all(
+        level == "error" and "There is no dataset" in text for level, text in findings(tmp_path)
+    )
     assert len(findings(tmp_path)) == 2

@@ -67,8 +67,9 @@ def test_clips_of_one_video_are_held_out_together():
     sources = ClipSources("weak", dict.fromkeys(names))
     held_out = hold_out(sources, {name: ["a"] for name in names}, 0.2, 0, "")
     assert len(held_out) == 8 and shares_no_source(sources, held_out)
-    assert describe_hold_out(sources, held_out).endswith("40 clips of 10 sources by the ids in their names; "
-                                                         "2 source(s), 8 clip(s), validate.")  # fmt: skip
+    assert describe_hold_out(sources, held_out).endswith(
+        "40 clips of 10 sources by the ids in their names; 2 source(s), 8 clip(s), validate."
+    )
 
 
 def test_without_a_column_group_one_line_says_so():
@@ -168,11 +169,20 @@ def options(root: Path, *overrides: str) -> list[str]:
 @pytest.mark.parametrize(
     ("weak", "validation", "overrides", "told"),
     [
-        (WEAK, VALIDATION.replace("\tv\n", "\tg1\n"), (), "'g1' in weak (w4.wav) and in validation (v1.wav)"),
-        (WEAK.replace("\tb\tg1", "\ta\tg1").replace("\tb\tg2", "\ta\tg2"), VALIDATION, (HOLD_OUT,),
-         "b has 1 group(s) (g0 with 2 file(s)), none for validation"),
+        (
+            WEAK,
+            VALIDATION.replace("\tv\n", "\tg1\n"),
+            (),
+            "'g1' in weak (w4.wav) and in validation (v1.wav)",
+        ),
+        (
+            WEAK.replace("\tb\tg1", "\ta\tg1").replace("\tb\tg2", "\ta\tg2"),
+            VALIDATION,
+            (HOLD_OUT,),
+            "b has 1 group(s) (g0 with 2 file(s)), none for validation",
+        ),
     ],
-)  # fmt: skip
+)
 def test_checker_extraction_and_training_give_the_same_verdict(
     tmp_path, capsys, weak, validation, overrides, told
 ):
@@ -180,8 +190,10 @@ def test_checker_extraction_and_training_give_the_same_verdict(
     task = load_task(PARAMS, "cnn9", options(root, *overrides)[3::2])
     errors = [each.text for each in check_dataset(task).findings if each.level == "error"]
     assert len(errors) == 1 and told in errors[0]
-    for command in (lambda: extract(["cnn9", *options(root, *overrides)]),
-                    lambda: main(["cnn9", "a", *options(root, *overrides)])):  # fmt: skip
+    for command in (
+        lambda: extract(["cnn9", *options(root, *overrides)]),
+        lambda: main(["cnn9", "a", *options(root, *overrides)]),
+    ):
         capsys.readouterr()
         assert command() == 2
         assert f"error: {errors[0]}" in capsys.readouterr().err
@@ -242,10 +254,16 @@ def test_a_run_holds_out_sources_and_learns_nothing_of_theirs(tmp_path, caplog):
     root = write_dataset(tmp_path, WEAK, VALIDATION, unlabelled)
     small = (
         "sets={train: weak, unlabelled: unlabel_in_domain, test: [validation], statistics: [weak]}",
-        "sets.validation_fraction=0.3", "dataset.layout=dcase2019",
-        "pipeline.batch_size=2", "pipeline.sequence_frames=50", "network.n_filters=4",
-        "network.gru_units=[4]", "training.epochs=1", "second_pass.epochs=1", "second_pass.batch_size=2",
-    )  # fmt: skip
+        "sets.validation_fraction=0.3",
+        "dataset.layout=dcase2019",
+        "pipeline.batch_size=2",
+        "pipeline.sequence_frames=50",
+        "network.n_filters=4",
+        "network.gru_units=[4]",
+        "training.epochs=1",
+        "second_pass.epochs=1",
+        "second_pass.batch_size=2",
+    )
     with caplog.at_level(logging.INFO):
         assert main(["crnn", "a", *options(root, *small)]) == 0
     assert (

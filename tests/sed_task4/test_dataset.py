@@ -1,4 +1,5 @@
-"""Clips and metadata of DCASE task 4: both layouts, all kinds of labels, what is missing and what is wrong."""
+"""Clips and metadata of DCASE task 4: both layouts, all kinds of labels, what is missing and what
+is wrong."""
 
 import logging
 from pathlib import Path
@@ -29,8 +30,8 @@ from sed_task4.dataset import (
 
 CLASSES = DatasetConfig().classes
 STRONG_HEADER = "filename\tonset\toffset\tevent_label\n"
-STRONG = STRONG_HEADER + (
-    "a_0.000_10.000.wav\t0.000\t9.971\tVacuum_cleaner\n"
+STRONG = (
+    STRONG_HEADER + "a_0.000_10.000.wav\t0.000\t9.971\tVacuum_cleaner\n"
     "b.wav\t\t\t\n"
     "c.wav\t1.5\t2.25\tDog\n"
     "a_0.000_10.000.wav\t2.5\t3\tSpeech\n"
@@ -67,22 +68,41 @@ def test_strong_and_weak_labels_are_those_that_dcase_util_reads(tmp_path):
     theirs = MetaDataContainer(filename=str(tmp_path / "strong.csv")).load()
     assert {item.filename for item in theirs} == set(names)
     assert [
-        (item.filename, item.onset, item.offset, item.event_label) for item in theirs if item.event_label is not None
+        (item.filename, item.onset, item.offset, item.event_label)
+        for item in theirs
+        if item.event_label is not None
     ] == [tuple(row) for row in events.values.tolist()]
-    (tmp_path / "tags.csv").write_text(WEAK.replace("event_labels", "tags"))  # its name for the column
-    tags = {item.filename: tuple(item.tags) for item in MetaDataContainer(filename=str(tmp_path / "tags.csv")).load()}
+    (tmp_path / "tags.csv").write_text(
+        WEAK.replace("event_labels", "tags")
+    )  # its name for the column
+    tags = {
+        item.filename: tuple(item.tags)
+        for item in MetaDataContainer(filename=str(tmp_path / "tags.csv")).load()
+    }
     assert read_weak(tmp_path / "weak.csv", DatasetConfig()) == tags
 
 
 def test_weak_labels_of_several_rows_count_together_and_each_once():
-    text = "filename\tevent_labels\na.wav\tDog, Cat,Dog\nb.wav\nb.wav\tSpeech\na.wav\tSpeech\nc.wav\t\n"
-    assert parse_weak(text, CLASSES) == {"a.wav": ("Dog", "Cat", "Speech"), "b.wav": ("Speech",), "c.wav": ()}
+    text = (
+        "filename\tevent_labels\na.wav\tDog,"
+        " Cat,Dog\nb.wav\nb.wav\tSpeech\na.wav\tSpeech\nc.wav\t\n"
+    )
+    assert parse_weak(text, CLASSES) == {
+        "a.wav": ("Dog", "Cat", "Speech"),
+        "b.wav": ("Speech",),
+        "c.wav": (),
+    }
 
 
-@pytest.mark.parametrize("text", ["filename\nb.wav\na.wav\nb.wav\n", "\ufefffilename\r\nb.wav\r\na.wav\r\n\r\n"])
+@pytest.mark.parametrize(
+    "text", ["filename\nb.wav\na.wav\nb.wav\n", "\ufefffilename\r\nb.wav\r\na.wav\r\n\r\n"]
+)
 def test_names_are_read_once_each_with_any_line_ends(tmp_path, text):
     (tmp_path / "names.csv").write_text(text, encoding="utf-8", newline="")
-    assert parse_names((tmp_path / "names.csv").read_text(encoding="utf-8-sig")) == ["b.wav", "a.wav"]
+    assert parse_names((tmp_path / "names.csv").read_text(encoding="utf-8-sig")) == [
+        "b.wav",
+        "a.wav",
+    ]
 
 
 def test_a_file_with_its_header_alone_is_empty():
@@ -97,7 +117,10 @@ def test_a_file_with_its_header_alone_is_empty():
     [
         ("a.wav\t1\t2\tdog", "line 2: unknown class 'dog'.*dataset.classes"),
         ("a.wav\t1\t\tDog", "line 2: expected onset, offset and event_label, or none.*offset ''"),
-        ("a.wav\t1\t2\t", "line 2: expected onset, offset and event_label, or none.*event_label ''"),
+        (
+            "a.wav\t1\t2\t",
+            "line 2: expected onset, offset and event_label, or none.*event_label ''",
+        ),
         ("a.wav\t1\t2", "line 2: expected onset, offset and event_label, or none"),
         ("a.wav\t1\t2\tDog\nb.wav\t3\t2.9\tDog", "line 3: expected onset <= offset.*'2.9'"),
         ("\na.wav\t-1\t2\tDog", "line 3: expected onset and offset in seconds, not negative"),
@@ -119,9 +142,17 @@ def test_a_row_that_cannot_be_used_is_named_with_its_line(rows, message):
     [
         (parse_strong, WEAK, "weak labels .* where strong ones .* are expected"),
         (parse_weak, STRONG, "strong labels .* where weak ones .* are expected"),
-        (parse_strong, "filename;start;stop;event_label\n", "missing column.*onset, offset.*header back"),
+        (
+            parse_strong,
+            "filename;start;stop;event_label\n",
+            "missing column.*onset, offset.*header back",
+        ),
         (parse_weak, "", "missing column"),
-        (parse_weak, "filename\tevent_labels\na.wav\tDog\nb.wav\tDog,Horse\n", "line 3: unknown class 'Horse'"),
+        (
+            parse_weak,
+            "filename\tevent_labels\na.wav\tDog\nb.wav\tDog,Horse\n",
+            "line 3: unknown class 'Horse'",
+        ),
     ],
 )
 def test_a_file_of_another_kind_is_refused_with_a_hint(parse, text, message):
@@ -139,17 +170,25 @@ def test_missing_and_binary_metadata_are_refused(tmp_path):
 
 def test_events_are_cut_at_the_end_of_the_clip_and_counted(caplog):
     events, _ = parse_strong(
-        STRONG_HEADER + "a.wav\t9.865\t10.115\tDog\na.wav\t10\t11\tCat\na.wav\t1\t10\tDog\n", CLASSES
+        STRONG_HEADER + "a.wav\t9.865\t10.115\tDog\na.wav\t10\t11\tCat\na.wav\t1\t10\tDog\n",
+        CLASSES,
     )
     with caplog.at_level(logging.INFO):
         cut = cut_events(events, 10.0, "x.tsv", strict=False)
     assert cut[["onset", "offset"]].values.tolist() == [[9.865, 10.0], [1.0, 10.0]]
-    assert "x.tsv: 1 event(s) end after the clip, cut at 10 s; 1 event(s) begin after it, left out" in caplog.text
+    assert (
+        "x.tsv: 1 event(s) end after the clip, cut at 10 s; 1 event(s) begin after it, left out"
+        in caplog.text
+    )
 
 
 def test_events_by_clip_include_clips_without_any():
     events = events_by_name(*parse_strong(STRONG, CLASSES))
-    assert {name: len(table) for name, table in events.items()} == {"a_0.000_10.000.wav": 2, "b.wav": 0, "c.wav": 2}
+    assert {name: len(table) for name, table in events.items()} == {
+        "a_0.000_10.000.wav": 2,
+        "b.wav": 0,
+        "c.wav": 2,
+    }
     assert events["b.wav"].columns.tolist() == ["onset", "offset", "event_label"]
 
 
@@ -187,8 +226,10 @@ def test_clips_of_2019_are_found_with_either_suffix_also_below_dataset(tmp_path,
     assert weak[0].audio_path == tmp_path / below / "audio" / "train" / "weak" / "u.wav"
     strong, _ = find_clips(tmp_path, dataset, "validation")
     assert [(clip.name, clip.tags, len(clip.events)) for clip in strong] == [
-        ("a_0.000_10.000.wav", None, 2), ("b.wav", None, 0), ("c.wav", None, 2),
-    ]  # fmt: skip
+        ("a_0.000_10.000.wav", None, 2),
+        ("b.wav", None, 0),
+        ("c.wav", None, 2),
+    ]
     (unlabelled,), _ = find_clips(tmp_path, dataset, "unlabel_in_domain")
     assert (unlabelled.tags, unlabelled.events) == (None, None)
     (test_clip,), _ = find_clips(tmp_path, dataset, "test_dcase2018")
@@ -243,9 +284,15 @@ def test_missing_metadata_and_datasets_are_refused(tmp_path):
             find_clips(tmp_path, DatasetConfig(), subset)
 
 
-@pytest.mark.parametrize("metadata", [None, "filename\nc.wav\n", STRONG_HEADER + "c.wav\t1\t2\tDog\n"])
+@pytest.mark.parametrize(
+    "metadata", [None, "filename\nc.wav\n", STRONG_HEADER + "c.wav\t1\t2\tDog\n"]
+)
 def test_evaluation_clips_may_come_without_labels(tmp_path, metadata):
-    _write(tmp_path, {"metadata/eval/public.tsv": metadata} if metadata else {}, ("audio/eval/public/c.wav",))
+    _write(
+        tmp_path,
+        {"metadata/eval/public.tsv": metadata} if metadata else {},
+        ("audio/eval/public/c.wav",),
+    )
     (clip,), missing = find_clips(tmp_path, DatasetConfig(), "eval")
     assert clip.name == "c.wav" and missing == []
     assert (clip.events is not None) == ("onset" in (metadata or ""))
@@ -293,7 +340,9 @@ def test_class_lists_that_metadata_cannot_hold_are_refused(classes):
         DatasetConfig(classes=classes)
 
 
-@pytest.mark.parametrize("header", ["filename\tonset\tonset\toffset\tevent_label", "x\tx\t" + STRONG_HEADER.strip()])
+@pytest.mark.parametrize(
+    "header", ["filename\tonset\tonset\toffset\tevent_label", "x\tx\t" + STRONG_HEADER.strip()]
+)
 def test_a_column_that_is_there_twice_is_refused(header):
     with pytest.raises(DataError, match=r"line 1: column\(s\) (onset|x) twice"):
         parse_strong(header + "\n", CLASSES)

@@ -5,7 +5,14 @@ import pytest
 from pydantic import ValidationError
 
 from common.postprocess import detect_published
-from sed_task4.decoding import DecodingConfig, best_thresholds, decision_scores, decode_clip, spread_tags, tag_gate
+from sed_task4.decoding import (
+    DecodingConfig,
+    best_thresholds,
+    decision_scores,
+    decode_clip,
+    spread_tags,
+    tag_gate,
+)
 
 HOP_S = 0.1
 
@@ -37,7 +44,9 @@ def test_a_class_is_only_looked_for_where_its_tag_exceeds_the_gate():
 def test_thresholds_per_class_take_the_place_of_the_gate_and_are_reached():
     clip = np.array([0.3, 0.6])
     assert tag_gate(clip, DecodingConfig(), 2, np.array([0.3, 0.7])).tolist() == [True, False]
-    assert len(decode_clip(curves(), clip, short(), HOP_S, tag_thresholds=np.array([0.3, 0.0]))) == 2
+    assert (
+        len(decode_clip(curves(), clip, short(), HOP_S, tag_thresholds=np.array([0.3, 0.0]))) == 2
+    )
 
 
 def test_the_published_decoder_keeps_its_ends():
@@ -46,7 +55,11 @@ def test_the_published_decoder_keeps_its_ends():
         decoder="kong2019", low_threshold=None, high_threshold=0.5, salt_frames=0, smooth_frames=0
     )
     events = decode_clip(frames, np.ones(2), decoding, 1.0)
-    expected = [[k, *pair] for k in range(2) for pair in detect_published(frames[:, k], 0.5, smooth_frames=0).tolist()]
+    expected = [
+        [k, *pair]
+        for k in range(2)
+        for pair in detect_published(frames[:, k], 0.5, smooth_frames=0).tolist()
+    ]
     assert events.tolist() == expected == [[0, 2, 4], [1, 6, 7]]
 
 
@@ -61,7 +74,9 @@ def test_the_median_decoder_thresholds_filters_and_finds_regions():
 
 def test_scores_over_thresholds_see_what_the_median_decoder_sees():
     frames = np.random.default_rng(0).random((60, 3))
-    decoding = DecodingConfig(decoder="median", median_frames=(3, 5, 9), tag_threshold=None, threshold=0.4)
+    decoding = DecodingConfig(
+        decoder="median", median_frames=(3, 5, 9), tag_threshold=None, threshold=0.4
+    )
     events = decode_clip(frames, None, decoding, 1.0)
     active = decision_scores(frames, None, decoding) >= 0.4
     assert events[:, 2].sum() - events[:, 1].sum() == active.sum()

@@ -19,15 +19,26 @@ SMALL = {
     "pipeline.recordings_per_shard": "4",
     "scoring.sed_eval": "true",
 }
-CRNN = {"network.n_filters": "4", "network.gru_units": "[4]", "training.epochs": "2", "second_pass.epochs": "2"} | {
-    "second_pass.batch_size": "2"
+CRNN = {
+    "network.n_filters": "4",
+    "network.gru_units": "[4]",
+    "training.epochs": "2",
+    "second_pass.epochs": "2",
+} | {"second_pass.batch_size": "2"}
+CNN = {
+    "network.filters": "[2, 2, 4, 4]",
+    "training.epochs": "2",
+    "training.iterations_per_epoch": "2",
 }
-CNN = {"network.filters": "[2, 2, 4, 4]", "training.epochs": "2", "training.iterations_per_epoch": "2"}
 
 
 def arguments(folder: Path, settings: dict[str, str]) -> list[str]:
     folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
-    options = [part for key, value in (SMALL | folders | settings).items() for part in ("--set", f"{key}={value}")]
+    options = [
+        part
+        for key, value in (SMALL | folders | settings).items()
+        for part in ("--set", f"{key}={value}")
+    ]
     return [*options, "--params", str(ROOT / "params.yaml")]
 
 
@@ -46,31 +57,53 @@ def test_two_passes_leave_thresholds_tags_events_and_scores(folder):
     tags = (run / "pass2" / "pseudo_labels" / "tags.tsv").read_text().splitlines()
     assert tags[0] == "filename\tevent_labels" and len(tags) == 5
     for stage in ("pass1", "pass2"):
-        assert (run / stage / "events.tsv").read_text().startswith("filename\tonset\toffset\tevent_label")
+        assert (
+            (run / stage / "events.tsv")
+            .read_text()
+            .startswith("filename\tonset\toffset\tevent_label")
+        )
         assert (run / stage / "best.keras").exists() and (run / stage / "curves.png").exists()
     labels = [row["label"] for row in json.loads((run / "scores.json").read_text())["rows"]]
-    assert labels[:4] == ["pass2", "pass2, tags over the clip", "pass1", "pass1, tags over the clip"]
+    assert labels[:4] == [
+        "pass2",
+        "pass2, tags over the clip",
+        "pass1",
+        "pass1, tags over the clip",
+    ]
     assert {"always silent", "always active", "true tags, whole clip"} <= set(labels)
-    assert all((run / name).stat().st_size for name in ("class_scores.png", "durations.png", "clip.png"))
+    assert all(
+        (run / name).stat().st_size for name in ("class_scores.png", "durations.png", "clip.png")
+    )
 
 
 def test_the_score_command_gives_the_table_of_the_run(folder, tmp_path, capsys):
     run, truth = folder / "output" / "crnn-demo_a", next((folder / "dataset").rglob("test.csv"))
-    rows = {row["label"]: row["scores"] for row in json.loads((run / "scores.json").read_text())["rows"]}
+    rows = {
+        row["label"]: row["scores"] for row in json.loads((run / "scores.json").read_text())["rows"]
+    }
     for stage in ("pass1", "pass2"):
-        assert score([str(run / stage / "events.tsv"), str(truth), "--json", str(tmp_path / "s.json")]) == 0
+        assert (
+            score([str(run / stage / "events.tsv"), str(truth), "--json", str(tmp_path / "s.json")])
+            == 0
+        )
         found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
         names = [name for name in found if name.startswith(("event", "segment"))]
-        assert {name: found[name] for name in names} == {name: rows[stage][name] for name in names} and names
+        assert {name: found[name] for name in names} == {
+            name: rows[stage][name] for name in names
+        } and names
 
 
 def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_with_sound(folder):
     run = folder / "output" / "crnn-demo_a"
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
-    assert "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
+    assert (
+        "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
+    )
     n_shown = page.text.count(": F of 1 s segments ")
-    assert n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2  # and the figure of durations
+    assert (
+        n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2
+    )  # and the figure of durations
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
@@ -101,13 +134,20 @@ def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, cap
     assert extract(["crnn-demo", *arguments(folder, settings)]) == 0
     assert main(["crnn-demo", "eval", *arguments(folder, settings)]) == 0
     assert "no strong labels" in capsys.readouterr().out
-    assert "There are no scores" in read_report(folder / "output" / "crnn-demo_eval" / "report.html").text
+    assert (
+        "There are no scores"
+        in read_report(folder / "output" / "crnn-demo_eval" / "report.html").text
+    )
     assert (folder / "output" / "crnn-demo_eval" / "pass2" / "events.tsv").exists()
 
 
 @pytest.mark.parametrize("strong", ["false", "true"])
 def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_path, strong):
-    settings = CNN | {"sets.train": "synthetic", "sets.statistics": "[synthetic]", "network.strong_training": strong}
+    settings = CNN | {
+        "sets.train": "synthetic",
+        "sets.statistics": "[synthetic]",
+        "network.strong_training": strong,
+    }
     assert main(["cnn9-demo", "a", *arguments(tmp_path, settings)]) == 0
     run = tmp_path / "output" / "cnn9-demo_a"
     first = json.loads((run / "scores.json").read_text())["rows"][0]
@@ -116,7 +156,11 @@ def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_pat
 
 
 def test_a_few_clips_are_enough_to_try_things_and_the_training_f_is_logged(tmp_path):
-    settings = CNN | {"dataset.max_clips": "4", "sets.validate_on": "validation", "training.batches_per_pass": "1"}
+    settings = CNN | {
+        "dataset.max_clips": "4",
+        "sets.validate_on": "validation",
+        "training.batches_per_pass": "1",
+    }
     assert main(["cnn9-demo", "few", *arguments(tmp_path, settings)]) == 0
     run = tmp_path / "output" / "cnn9-demo_few"
     header = (run / "cnn" / "history.csv").read_text().splitlines()[0].split(",")
@@ -130,8 +174,13 @@ def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
 
 
 def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
-    assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.train": "unlabel_out_of_domain"})]) == 2
-    assert "the layout dcase2019 has not: unlabel_out_of_domain. Expected: some of weak" in capsys.readouterr().err
+    assert (
+        main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.train": "unlabel_out_of_domain"})]) == 2
+    )
+    assert (
+        "the layout dcase2019 has not: unlabel_out_of_domain. Expected: some of weak"
+        in capsys.readouterr().err
+    )
 
 
 def test_the_split_depends_on_the_seed_and_not_on_the_order_of_the_clips():
@@ -143,7 +192,9 @@ def test_the_split_depends_on_the_seed_and_not_on_the_order_of_the_clips():
 
 def test_a_finished_stage_is_done_again_when_asked_and_the_earlier_one_is_kept(folder):
     run = folder / "output" / "crnn-demo_a"
-    before = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
+    before = {
+        stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")
+    }
     assert main(["crnn-demo", "a", *arguments(folder, CRNN | {"overwrite": "[pass2]"})]) == 0
     after = {stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")}
     assert after["pass1"] == before["pass1"] and after["pass2"] > before["pass2"]
@@ -158,5 +209,8 @@ def test_the_cnn_learns_from_audio(tmp_path):
 
 
 def test_the_mean_of_features_cannot_fill_audio(tmp_path, capsys):
-    assert main(["crnn-demo", "device", *arguments(tmp_path, CRNN | {"features.frontend": "device"})]) == 2
+    assert (
+        main(["crnn-demo", "device", *arguments(tmp_path, CRNN | {"features.frontend": "device"})])
+        == 2
+    )
     assert "Set `pipeline.padding: repeat`" in capsys.readouterr().err

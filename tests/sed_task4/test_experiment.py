@@ -15,11 +15,21 @@ def test_split_and_thresholds_come_back_as_they_were_written(tmp_path):
     (tmp_path / "split.json").write_text('{"validation": ["b.wav"]}')
     assert read_split(tmp_path / "split.json", NAMES) == {"b.wav"}
     (tmp_path / "thresholds.json").write_text('{"Dog": 0.25, "Cat": 0.5}')
-    np.testing.assert_array_equal(read_thresholds(tmp_path / "thresholds.json", ("Cat", "Dog")), [0.5, 0.25])
+    np.testing.assert_array_equal(
+        read_thresholds(tmp_path / "thresholds.json", ("Cat", "Dog")), [0.5, 0.25]
+    )
 
 
 @pytest.mark.parametrize(
-    "content", [[], {}, {"validation": []}, {"validation": "a.wav"}, {"validation": ["x.wav"]}, {"validation": NAMES}]
+    "content",
+    [
+        [],
+        {},
+        {"validation": []},
+        {"validation": "a.wav"},
+        {"validation": ["x.wav"]},
+        {"validation": NAMES},
+    ],
 )
 def test_a_split_of_other_clips_is_refused(tmp_path, content):
     (tmp_path / "split.json").write_text(json.dumps(content))
@@ -27,7 +37,9 @@ def test_a_split_of_other_clips_is_refused(tmp_path, content):
         read_split(tmp_path / "split.json", NAMES)
 
 
-@pytest.mark.parametrize("content", [[], {}, {"Cat": 0.5}, {"Cat": 0.5, "Dog": "x"}, {"Cat": 0.5, "Dog": None}])
+@pytest.mark.parametrize(
+    "content", [[], {}, {"Cat": 0.5}, {"Cat": 0.5, "Dog": "x"}, {"Cat": 0.5, "Dog": None}]
+)
 def test_thresholds_of_other_classes_are_refused(tmp_path, content):
     (tmp_path / "thresholds.json").write_text(json.dumps(content))
     with pytest.raises(CheckpointError, match=r"thresholds\.json"):

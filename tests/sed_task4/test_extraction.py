@@ -1,4 +1,5 @@
-"""From clips and metadata to shards and back: labels, lengths, rates, missing and unreadable clips."""
+"""From clips and metadata to shards and back: labels, lengths, rates, missing and unreadable
+clips."""
 
 import logging
 from dataclasses import dataclass, field
@@ -56,7 +57,9 @@ WEAK = {
     "d.wav": (2.6, 48000, 5),
     "e.wav": None,
 }
-WEAK_TSV = "filename\tevent_labels\na.wav\tCat,Speech\nb.wav\tDog\nc.wav\tCat\nd.wav\tSpeech\ne.wav\tDog\n"
+WEAK_TSV = (
+    "filename\tevent_labels\na.wav\tCat,Speech\nb.wav\tDog\nc.wav\tCat\nd.wav\tSpeech\ne.wav\tDog\n"
+)
 STRONG_TSV = (
     "filename\tonset\toffset\tevent_label\n"
     "v1.wav\t0.11\t0.5\tDog\nv1.wav\t1.0\t1.43\tCat\nv2.wav\t\t\t\nv3.wav\t0.2\t1.9\tSpeech\n"
@@ -84,7 +87,11 @@ def task(root, tmp_path):
 
 
 def examples(store):
-    return {example["name"]: example for path in store.shards() for example in read_shard(path, store.schema)}
+    return {
+        example["name"]: example
+        for path in store.shards()
+        for example in read_shard(path, store.schema)
+    }
 
 
 def test_weak_clips_have_tags_and_no_activity(task, caplog):
@@ -96,7 +103,11 @@ def test_weak_clips_have_tags_and_no_activity(task, caplog):
     np.testing.assert_array_equal(tags, [[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
     for example in stored.values():
         assert example["features"].shape == (100, 20, 1)
-        assert (example["activity"] == -1).all() and example["labelled"] == 0 and len(example["events"]) == 0
+        assert (
+            (example["activity"] == -1).all()
+            and example["labelled"] == 0
+            and len(example["events"]) == 0
+        )
     assert caplog.text.count("1 clips are left out") == 1
 
 
@@ -104,7 +115,9 @@ def test_features_are_those_of_the_resampled_mean_of_the_channels(task, root):
     stored = examples(run(task, ["weak"], progress=False)[0])
     for name in ("a.wav", "b.wav", "c.wav", "d.wav"):
         audio = read_mono(root / "audio/train/weak" / name, RATE)
-        np.testing.assert_array_equal(stored[name]["features"], extract_features(audio, CNN, RATE, 2.0))
+        np.testing.assert_array_equal(
+            stored[name]["features"], extract_features(audio, CNN, RATE, 2.0)
+        )
 
 
 def test_missing_clips_are_listed_in_a_file_that_can_serve_as_a_list_of_clips(task, root):
@@ -141,7 +154,11 @@ def test_padding_of_short_clips_is_masked(root, tmp_path, features):
 def test_unlabelled_clips_have_neither_tags_nor_activity(task):
     (store,) = run(task, ["unlabel_in_domain"], progress=False)
     example = examples(store)["u.wav"]
-    assert (example["tags"] == -1).all() and (example["activity"] == -1).all() and example["labelled"] == 0
+    assert (
+        (example["tags"] == -1).all()
+        and (example["activity"] == -1).all()
+        and example["labelled"] == 0
+    )
 
 
 def test_clips_of_other_lengths_are_counted_in_the_log(task, caplog):
@@ -155,7 +172,9 @@ def broken_copy(root, tmp_path):
     for name in ("a.wav", "b.wav"):
         write_clip(tmp_path / "audio/train/weak" / name)
     (tmp_path / "audio/train/weak/b.wav").write_bytes(b"no sound")
-    write_metadata(tmp_path, "train/weak", "filename\tevent_labels\na.wav\tCat\nb.wav\tDog\nmissing.wav\tDog\n")
+    write_metadata(
+        tmp_path, "train/weak", "filename\tevent_labels\na.wav\tCat\nb.wav\tDog\nmissing.wav\tDog\n"
+    )
     return tmp_path
 
 
@@ -181,10 +200,14 @@ def test_changed_labels_make_their_shards_anew_and_no_others(tmp_path):
     write_metadata(tmp_path, "train/weak", f"filename\tevent_labels\n{rows}f.wav\tCat\n")
     task = Task(tmp_path, tmp_path / "features")
     run(task, ["weak"], progress=False)
-    before = {path: path.stat().st_mtime_ns for path in store_folder(task, "weak").glob("*.wav.tfrecord")}
+    before = {
+        path: path.stat().st_mtime_ns for path in store_folder(task, "weak").glob("*.wav.tfrecord")
+    }
     write_metadata(tmp_path, "train/weak", f"filename\tevent_labels\n{rows}f.wav\tDog\n")
     (store,) = run(task, ["weak"], progress=False)
-    assert [path.name for path in before if path.stat().st_mtime_ns != before[path]] == ["d.wav--f.wav.tfrecord"]
+    assert [path.name for path in before if path.stat().st_mtime_ns != before[path]] == [
+        "d.wav--f.wav.tfrecord"
+    ]
     np.testing.assert_array_equal(examples(store)["f.wav"]["tags"], [0, 1, 0])
 
 
@@ -192,7 +215,9 @@ def test_a_store_is_opened_with_its_settings_and_refused_with_others(task, root)
     run(task, ["weak", "validation"], progress=False)
     stores = [open_store(task, name, verify=True) for name in ("weak", "validation")]
     assert FeatureStore.joined(stores).groups == ["validation", "weak"]
-    wide = Task(root, task.feature_dir, features=FeatureConfig(fmax_hz=8000, **SIZES | {"n_mels": 30}))
+    wide = Task(
+        root, task.feature_dir, features=FeatureConfig(fmax_hz=8000, **SIZES | {"n_mels": 30})
+    )
     with pytest.raises(DataError, match=r"features\.n_mels: 20 there, 30 now"):
         open_store(wide, "weak")
 

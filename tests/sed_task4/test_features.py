@@ -13,14 +13,28 @@ CNN, CRNN = FeatureConfig(kind="logmel_db"), FeatureConfig(kind="log_magnitude_m
 
 
 def noise(seconds, rate):
-    return (0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), 1))).astype(np.float32)
+    return (0.1 * np.random.default_rng(0).standard_normal((round(seconds * rate), 1))).astype(
+        np.float32
+    )
 
 
 def test_a_kind_brings_its_published_sizes_and_each_can_be_changed():
     assert (CNN.window_samples(32000), CNN.hop_samples(32000), CNN.n_fft) == (1024, 500, 1024)
-    assert (CNN.fmin_hz, CNN.fmax_hz, CNN.n_mels, CNN.label_rule, CNN.ddof) == (50, 14000, 64, "kong2019", 0)
+    assert (CNN.fmin_hz, CNN.fmax_hz, CNN.n_mels, CNN.label_rule, CNN.ddof) == (
+        50,
+        14000,
+        64,
+        "kong2019",
+        0,
+    )
     assert (CRNN.window_samples(44100), CRNN.hop_samples(44100), CRNN.n_fft) == (1764, 882, 2048)
-    assert (CRNN.fmin_hz, CRNN.fmax_hz, CRNN.n_mels, CRNN.label_rule, CRNN.ddof) == (0, None, 64, "half_open", 1)
+    assert (CRNN.fmin_hz, CRNN.fmax_hz, CRNN.n_mels, CRNN.label_rule, CRNN.ddof) == (
+        0,
+        None,
+        64,
+        "half_open",
+        1,
+    )
     assert (CNN.n_frames(10.0), CRNN.n_frames(10.0)) == (640, 500)
     assert (CNN.frames_per_s, CRNN.frames_per_s) == (64, 50)
     changed = FeatureConfig(kind="log_magnitude_mel", hop_s=0.1, n_mels=40, fmin_hz=20)
@@ -31,9 +45,16 @@ def test_a_kind_brings_its_published_sizes_and_each_can_be_changed():
 def test_log_mel_is_that_of_librosa_with_a_symmetric_window():
     audio = noise(10, 32000)
     power = librosa.feature.melspectrogram(
-        y=audio[:, 0], sr=32000, n_fft=1024, hop_length=500, window=np.hanning(1024), n_mels=64, fmin=50, fmax=14000,
+        y=audio[:, 0],
+        sr=32000,
+        n_fft=1024,
+        hop_length=500,
+        window=np.hanning(1024),
+        n_mels=64,
+        fmin=50,
+        fmax=14000,
         pad_mode="reflect",
-    )  # fmt: skip
+    )
     expected = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=None).T[:640]
     features = extract_features(audio, CNN, 32000, 10.0)
     assert features.shape == (640, 64, 1) and features.dtype == np.float32
@@ -43,9 +64,16 @@ def test_log_mel_is_that_of_librosa_with_a_symmetric_window():
 def test_log_magnitude_mel_is_that_of_librosa_with_a_periodic_hamming_window():
     audio = noise(10, 44100)
     magnitude = librosa.feature.melspectrogram(
-        y=audio[:, 0].astype(np.float64), sr=44100, n_fft=2048, win_length=1764, hop_length=882, window="hamming",
-        n_mels=64, power=1.0, pad_mode="reflect",
-    )  # fmt: skip
+        y=audio[:, 0].astype(np.float64),
+        sr=44100,
+        n_fft=2048,
+        win_length=1764,
+        hop_length=882,
+        window="hamming",
+        n_mels=64,
+        power=1.0,
+        pad_mode="reflect",
+    )
     expected = np.log(magnitude + 2.2e-16).T
     whole = extract_features(audio, CRNN, 44100)
     assert whole.shape == (501, 64, 1)
@@ -74,13 +102,19 @@ def test_frames_inside_a_recording_have_their_centre_in_it(samples, inside):
 
 
 def test_features_are_stored_in_the_type_that_is_set():
-    assert extract_features(noise(1, 32000), FeatureConfig(dtype="float16"), 32000).dtype == np.float16
+    assert (
+        extract_features(noise(1, 32000), FeatureConfig(dtype="float16"), 32000).dtype == np.float16
+    )
 
 
 def test_settings_that_cannot_be_are_refused():
-    with pytest.raises(ConfigError, match=r"must fit into the Fourier transform.*0.032 s x 48000 Hz = 1536"):
+    with pytest.raises(
+        ConfigError, match=r"must fit into the Fourier transform.*0.032 s x 48000 Hz = 1536"
+    ):
         CNN.check(48000)
-    with pytest.raises(ConfigError, match=r"whole number of samples.*0.015625 s x 22050 Hz = 344.531"):
+    with pytest.raises(
+        ConfigError, match=r"whole number of samples.*0.015625 s x 22050 Hz = 344.531"
+    ):
         CNN.check(22050)
     with pytest.raises(ConfigError, match=r"mel bands reach 14000 Hz.*8000 Hz"):
         CNN.check(16000)
@@ -92,27 +126,52 @@ def test_settings_that_cannot_be_are_refused():
 
 def test_mel_density_is_that_of_scipy_and_librosa_on_whole_windows_alone():
     audio, config = noise(10, 32000), FeatureConfig(kind="ln_mel_density")
-    assert (config.window_samples(32000), config.hop_samples(32000), config.n_fft) == (2048, 1024, 2048)
+    assert (config.window_samples(32000), config.hop_samples(32000), config.n_fft) == (
+        2048,
+        1024,
+        2048,
+    )
     assert (config.fmin_hz, config.fmax_hz, config.n_mels, config.label_rule, config.ddof) == (
-        50, None, 64, "kong2018", 0,
-    )  # fmt: skip
+        50,
+        None,
+        64,
+        "kong2018",
+        0,
+    )
     magnitude = scipy.signal.spectrogram(
-        audio[:, 0], window=np.hamming(2048), noverlap=1024, mode="magnitude", scaling="density", detrend=False
+        audio[:, 0],
+        window=np.hamming(2048),
+        noverlap=1024,
+        mode="magnitude",
+        scaling="density",
+        detrend=False,
     )[2].T
     filters = librosa.filters.mel(sr=32000, n_fft=2048, n_mels=64, fmin=50, fmax=16000)
     features = extract_features(audio, config, 32000, 10.0)
-    assert features.shape == (311, 64, 1) and features.dtype == np.float32 and config.n_frames(10.0) == 311
+    assert (
+        features.shape == (311, 64, 1)
+        and features.dtype == np.float32
+        and config.n_frames(10.0) == 311
+    )
     np.testing.assert_allclose(features[..., 0], np.log(magnitude @ filters.T + 1e-8), atol=1e-4)
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.01, 1), (0.064, 1), (0.0961, 2), (3.7, 114)])
-def test_mel_density_of_any_length_has_a_frame_for_each_whole_window_and_at_least_one(seconds, frames):
+def test_mel_density_of_any_length_has_a_frame_for_each_whole_window_and_at_least_one(
+    seconds, frames
+):
     config = FeatureConfig(kind="ln_mel_density")
     assert len(extract_features(noise(seconds, 32000), config, 32000)) == frames
-    assert len(extract_features(noise(seconds, 32000), config, 32000, 2.0)) == config.n_frames(2.0) == 61
+    assert (
+        len(extract_features(noise(seconds, 32000), config, 32000, 2.0))
+        == config.n_frames(2.0)
+        == 61
+    )
     assert np.isfinite(extract_features(0 * noise(seconds, 32000), config, 32000)).all()
 
 
 def test_half_the_resolution_is_a_matter_of_settings():
-    config = FeatureConfig(kind="ln_mel_density", window_s=0.128, hop_s=0.064, n_fft=4096, n_mels=32)
+    config = FeatureConfig(
+        kind="ln_mel_density", window_s=0.128, hop_s=0.064, n_fft=4096, n_mels=32
+    )
     assert extract_features(noise(10, 32000), config, 32000, 10.0).shape == (155, 32, 1)

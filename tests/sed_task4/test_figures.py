@@ -31,7 +31,9 @@ def colours(axes) -> list[str]:
 def test_a_clip_has_four_panels_over_the_same_seconds(tmp_path, reference):
     logmel = np.random.default_rng(0).normal(-40, 10, (64, 16))
     frames = np.random.default_rng(1).random((32, 3))
-    figure = clip_figure(logmel, reference, frames, ESTIMATE, CLASSES, 10.0, "a.wav", tags=frames.max(axis=0))
+    figure = clip_figure(
+        logmel, reference, frames, ESTIMATE, CLASSES, 10.0, "a.wav", tags=frames.max(axis=0)
+    )
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert len(panels) == 4
     assert all(axes.get_xlim() == (0, 10) for axes in panels)
@@ -45,17 +47,23 @@ def test_an_evaluation_shows_hits_misses_and_false_alarms():
     axes = evaluation_figure(REFERENCE, ESTIMATE, CLASSES, 10.0, "a.wav").axes[0]
     found = colours(axes)
     assert [found.count(colour) for colour in (HIT, MISS, FALSE_ALARM)] == [2, 2, 1]
-    assert axes.get_title(loc="left").startswith("1 hits, 0 substitutions, 2 deletions, 1 insertions: F 40.0 %, ER 1.0")
+    assert axes.get_title(loc="left").startswith(
+        "1 hits, 0 substitutions, 2 deletions, 1 insertions: F 40.0 %, ER 1.0"
+    )
 
 
 def test_an_evaluation_of_silence_can_be_drawn():
     empty = np.zeros((0, 3))
-    assert "F -" in evaluation_figure(empty, empty, CLASSES, 10.0, "a.wav").axes[0].get_title(loc="left")
+    assert "F -" in evaluation_figure(empty, empty, CLASSES, 10.0, "a.wav").axes[0].get_title(
+        loc="left"
+    )
 
 
 def test_durations_show_each_set_and_class_with_and_without_events():
     table = EventTable.from_recordings([REFERENCE], 3)
-    figure = durations_figure({"one": table, "two": table, "none": EventTable.from_recordings([], 3)}, CLASSES)
+    figure = durations_figure(
+        {"one": table, "two": table, "none": EventTable.from_recordings([], 3)}, CLASSES
+    )
     widths = [patch.get_width() for patch in figure.axes[1].patches]
     assert widths == [1, 0, 2, 1, 0, 2, 0, 0, 0]
 

@@ -38,12 +38,18 @@ def test_unknown_labels_are_refused():
 
 
 def test_events_go_to_an_array_and_back():
-    table, _ = parse_strong("filename\tonset\toffset\tevent_label\na\t1.5\t2.25\tDog\na\t0\t10\tSpeech\n", CLASSES)
+    table, _ = parse_strong(
+        "filename\tonset\toffset\tevent_label\na\t1.5\t2.25\tDog\na\t0\t10\tSpeech\n", CLASSES
+    )
     events = event_array(table, CLASSES)
     assert events.tolist() == [[1, 1.5, 2.25], [2, 0, 10]]
     assert event_table(events, CLASSES).values.tolist() == [[1.5, 2.25, "Dog"], [0, 10, "Speech"]]
     assert event_array(table[:0], CLASSES).shape == (0, 3)
-    assert event_table(np.zeros((0, 3)), CLASSES).columns.tolist() == ["onset", "offset", "event_label"]
+    assert event_table(np.zeros((0, 3)), CLASSES).columns.tolist() == [
+        "onset",
+        "offset",
+        "event_label",
+    ]
 
 
 def test_half_open_frames_are_all_that_an_event_touches():
@@ -63,7 +69,9 @@ def test_published_frames_are_those_of_a_plain_loop(a, b):
     onset, offset = sorted((round(a, 3), round(b, 3)))
     theirs = np.zeros((640, 1))
     theirs[round(onset * 64) : round(offset * 64) + 1, 0] = 1
-    assert np.array_equal(frame_activity(np.array([[0, onset, offset]]), 640, 64, 1, "kong2019"), theirs)
+    assert np.array_equal(
+        frame_activity(np.array([[0, onset, offset]]), 640, 64, 1, "kong2019"), theirs
+    )
 
 
 def test_frames_of_the_published_segmentation_are_cut_down_and_include_the_last():
@@ -72,10 +80,17 @@ def test_frames_of_the_published_segmentation_are_cut_down_and_include_the_last(
     assert list(zip(first.tolist(), end.tolist(), strict=True)) == [(2, 5), (3, 6), (0, 1)]
 
 
-@given(st.integers(0, 499), st.integers(1, 500), st.sampled_from([50.0, 64.0, 44100 / 882, 43.06640625]))
+@given(
+    st.integers(0, 499),
+    st.integers(1, 500),
+    st.sampled_from([50.0, 64.0, 44100 / 882, 43.06640625]),
+)
 def test_events_on_the_frame_grid_are_not_moved_by_rounding_errors(first, n, frames_per_s):
     events = np.array([[0, first / frames_per_s, (first + n) / frames_per_s]])
-    assert [int(x[0]) for x in event_frames(events, frames_per_s, "half_open")] == [first, first + n]
+    assert [int(x[0]) for x in event_frames(events, frames_per_s, "half_open")] == [
+        first,
+        first + n,
+    ]
 
 
 def test_activity_is_cut_at_the_end_and_unites_overlapping_events():
@@ -91,7 +106,9 @@ def test_tags_follow_from_events():
     assert tags_of_events(np.zeros((0, 3)), 3).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("events", [[[3, 0, 1]], [[0.5, 0, 1]], [[0, 0, np.nan]], [[-1, 0, 1]], [[0, 1]]])
+@pytest.mark.parametrize(
+    "events", [[[3, 0, 1]], [[0.5, 0, 1]], [[0, 0, np.nan]], [[-1, 0, 1]], [[0, 1]]]
+)
 def test_events_that_cannot_be_are_refused(events):
     with pytest.raises(ValueError, match="Events are"):
         check_events(np.array(events), 3)
@@ -103,4 +120,7 @@ def test_unknown_rules_are_refused():
 
 
 def test_the_default_classes_are_in_alphabetical_order():
-    assert list(DatasetConfig().classes) == sorted(DatasetConfig().classes) and DatasetConfig().n_classes == 10
+    assert (
+        list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
+        and DatasetConfig().n_classes == 10
+    )

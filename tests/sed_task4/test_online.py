@@ -12,23 +12,36 @@ RULES = {
     "half open": DecodingConfig(
         decoder="half_open", high_threshold=0.7, low_threshold=0.4, smooth_frames=3, salt_frames=2
     ),
-    "one threshold": DecodingConfig(decoder="half_open", high_threshold=0.6, low_threshold=None, smooth_frames=0),
+    "one threshold": DecodingConfig(
+        decoder="half_open", high_threshold=0.6, low_threshold=None, smooth_frames=0
+    ),
     "published": DecodingConfig(
         decoder="kong2019", high_threshold=0.7, low_threshold=0.4, smooth_frames=4, salt_frames=1
     ),
-    "published, high": DecodingConfig(decoder="kong2019", high_threshold=0.6, low_threshold=None, smooth_frames=2),
-    "published, turned": DecodingConfig(decoder="kong2019", high_threshold=0.4, low_threshold=0.7, smooth_frames=2),
+    "published, high": DecodingConfig(
+        decoder="kong2019", high_threshold=0.6, low_threshold=None, smooth_frames=2
+    ),
+    "published, turned": DecodingConfig(
+        decoder="kong2019", high_threshold=0.4, low_threshold=0.7, smooth_frames=2
+    ),
     "median": DecodingConfig(decoder="median", threshold=0.5, median_frames=7),
     "medians": DecodingConfig(decoder="median", threshold=0.5, median_frames=(1, 5, 9)),
 }
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), n_frames=st.integers(0, 200), step=st.integers(1, 60), busy=st.floats(0.05, 0.9))
+@given(
+    seed=st.integers(0, 10**6),
+    n_frames=st.integers(0, 200),
+    step=st.integers(1, 60),
+    busy=st.floats(0.05, 0.9),
+)
 @pytest.mark.parametrize("name", RULES)
 def test_pieces_give_the_events_of_the_whole(name, seed, n_frames, step, busy):
     rng = np.random.default_rng(seed)
-    curves = np.where(rng.uniform(size=(n_frames, 3)) < busy, rng.uniform(size=(n_frames, 3)), 0).astype(np.float32)
+    curves = np.where(
+        rng.uniform(size=(n_frames, 3)) < busy, rng.uniform(size=(n_frames, 3)), 0
+    ).astype(np.float32)
     decoder, found = OnlineDecoder(3, RULES[name]), []
     for start in range(0, n_frames, step):
         found += decoder.push(curves[start : start + step])

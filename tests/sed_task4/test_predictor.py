@@ -1,4 +1,5 @@
-"""Predictions of task-4 runs: a clip as the run's own evaluation sees it, longer recordings clip after clip."""
+"""Predictions of task-4 runs: a clip as the run's own evaluation sees it, longer recordings clip
+after clip."""
 
 import json
 
@@ -29,12 +30,25 @@ RATE_HZ = 8000
 SIZES = {"dataset__sample_rate_hz": RATE_HZ, "dataset__clip_s": 2.0, "features__fmax_hz": "null"}
 MIXTURES = {"dataset__event_s": 0.5, "dataset__events_per_mixture": 1}
 SMALL = {
-    "crnn": ("crnn-demo", CRNN | SIZES | {"pipeline__sequence_frames": 100, "decoding__median_frames": 5}),
+    "crnn": (
+        "crnn-demo",
+        CRNN | SIZES | {"pipeline__sequence_frames": 100, "decoding__median_frames": 5},
+    ),
     "cnn": ("cnn9-demo", CNN | SIZES | {"pipeline__sequence_frames": 128, "features__n_fft": 512}),
-    "cnn, audio": ("cnn9-demo", CNN | SIZES | {"pipeline__sequence_frames": 128, "features__frontend": "device"}),
-    "segmentation": ("segmentation-demo", SEGMENTATION | SIZES | MIXTURES | {"pipeline__sequence_frames": 30}),
-}  # fmt: skip
-EASY = {"decoding__tag_threshold": 0.3, "decoding__high_threshold": 0.5, "decoding__low_threshold": 0.45}
+    "cnn, audio": (
+        "cnn9-demo",
+        CNN | SIZES | {"pipeline__sequence_frames": 128, "features__frontend": "device"},
+    ),
+    "segmentation": (
+        "segmentation-demo",
+        SEGMENTATION | SIZES | MIXTURES | {"pipeline__sequence_frames": 30},
+    ),
+}
+EASY = {
+    "decoding__tag_threshold": 0.3,
+    "decoding__high_threshold": 0.5,
+    "decoding__low_threshold": 0.45,
+}
 EASY |= {"decoding__smooth_frames": 2, "decoding__salt_frames": 1}
 
 
@@ -74,16 +88,25 @@ def evaluated(task, run, stage, path):
     model = load_model(run / stage.name / BEST)
     padding = np.full((64, 1), -3.0, np.float32) if task.pipeline.padding == "mean" else None
     stream = evaluation_stream(
-        [shard], schema, stage.targets, sequence_frames=task.pipeline.sequence_frames, padding=padding,
-        target_stride=stage.target_stride, context_frames=context_frames(experiment.frontend),
-    )  # fmt: skip
+        [shard],
+        schema,
+        stage.targets,
+        sequence_frames=task.pipeline.sequence_frames,
+        padding=padding,
+        target_stride=stage.target_stride,
+        context_frames=context_frames(experiment.frontend),
+    )
     (prediction,) = predict_recordings(model, stream)
     clip = experiment.clip_result(prediction, {path.name: soundfile.info(path).duration})
     thresholds = np.full(task.dataset.n_classes, 0.2)
-    return experiment.new_clip_scorer(thresholds).update(clip.name, clip.frames, clip.clip, duration_s=clip.duration_s)
+    return experiment.new_clip_scorer(thresholds).update(
+        clip.name, clip.frames, clip.clip, duration_s=clip.duration_s
+    )
 
 
-@pytest.mark.parametrize(("name", "seconds"), [("crnn", 2.0), ("crnn", 1.1), ("cnn", 1.1), ("cnn, audio", 2.0)])
+@pytest.mark.parametrize(
+    ("name", "seconds"), [("crnn", 2.0), ("crnn", 1.1), ("cnn", 1.1), ("cnn, audio", 2.0)]
+)
 def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seconds):
     task, run = runs[name]
     path = write_recording(tmp_path / "a.wav", seconds)
@@ -92,7 +115,9 @@ def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seco
     predict_file(load_predictor(run), FileSource.open(path), tmp_path / "out" / "a", run)
     written = json.loads((tmp_path / "out" / "a.json").read_text())
     classes = list(task.dataset.classes)
-    found = [(classes.index(each["label"]), each["onset"], each["offset"]) for each in written["events"]]
+    found = [
+        (classes.index(each["label"]), each["onset"], each["offset"]) for each in written["events"]
+    ]
     assert len(found) > 2
     np.testing.assert_allclose(sorted(found), sorted(map(tuple, expected.tolist())), atol=1e-5)
     assert set(written["tags"]) == set(classes) and "frames" not in written
@@ -106,12 +131,18 @@ def test_a_long_recording_that_comes_in_small_pieces_gives_the_same_events(runs,
     predictor, audio, found = load_predictor(run), noises(9.3, RATE_HZ, 1), []
     for live, block in ((True, 500), (False, 80_000)):
         listener = predictor.listen(live)
-        parts = [listener.feed(audio[start : start + block]) for start in range(0, len(audio), block)]
+        parts = [
+            listener.feed(audio[start : start + block]) for start in range(0, len(audio), block)
+        ]
         heard = [each for part in [*parts, listener.finish()] for each in part]
-        found.append(sorted((e.onset_s, e.offset_s, e.label, e.score) for each in heard for e in each.events))
+        found.append(
+            sorted((e.onset_s, e.offset_s, e.label, e.score) for each in heard for e in each.events)
+        )
     assert len(found[0]) > 5
     assert [each[:3] for each in found[0]] == [each[:3] for each in found[1]]
-    np.testing.assert_allclose([each[3] for each in found[0]], [each[3] for each in found[1]], atol=1e-4)
+    np.testing.assert_allclose(
+        [each[3] for each in found[0]], [each[3] for each in found[1]], atol=1e-4
+    )
 
 
 def test_segmentation_finds_what_it_separates(runs, tmp_path):
@@ -121,9 +152,13 @@ def test_segmentation_finds_what_it_separates(runs, tmp_path):
     predict_file(load_predictor(run), FileSource.open(path), tmp_path / "a", run)
     written = json.loads((tmp_path / "a.json").read_text())
     classes = list(task.dataset.classes)
-    found = [(classes.index(each["label"]), each["onset"], each["offset"]) for each in written["events"]]
+    found = [
+        (classes.index(each["label"]), each["onset"], each["offset"]) for each in written["events"]
+    ]
     assert len(found) > 2
-    np.testing.assert_allclose(sorted(found), sorted(map(tuple, segmented.events.tolist())), atol=1e-5)
+    np.testing.assert_allclose(
+        sorted(found), sorted(map(tuple, segmented.events.tolist())), atol=1e-5
+    )
     np.testing.assert_allclose(list(written["tags"].values()), segmented.tags, atol=1e-4)
 
 
@@ -173,11 +208,16 @@ def test_arrays_of_any_type_give_the_events_of_the_file(predictor, form):
     whole = np.round(noises(4.3, RATE_HZ, 1) * 32768) / 32768
     integers = np.round(whole * 32768).astype(np.int16)
     arrays = {
-        "flat": [whole[:, 0]], "float64": [whole.astype(np.float64)], "int16": [integers],
-        ">i2": [integers.astype(">i2")], "int32": [integers.astype(np.int32) * 65536],
-        "list": [whole[:, 0].tolist()], "stereo": [np.repeat(whole, 2, 1)],
-        "pieces": np.array_split(integers[:, 0], 70), "noncontiguous": [np.repeat(whole, 2, 0)[::2]],
-    }[form]  # fmt: skip
+        "flat": [whole[:, 0]],
+        "float64": [whole.astype(np.float64)],
+        "int16": [integers],
+        ">i2": [integers.astype(">i2")],
+        "int32": [integers.astype(np.int32) * 65536],
+        "list": [whole[:, 0].tolist()],
+        "stereo": [np.repeat(whole, 2, 1)],
+        "pieces": np.array_split(integers[:, 0], 70),
+        "noncontiguous": [np.repeat(whole, 2, 0)[::2]],
+    }[form]
     expected = events_of(predictor, [whole.astype(np.float32)])
     assert len(expected) > 2 and events_of(predictor, arrays) == expected
 
@@ -197,14 +237,20 @@ def test_arrays_of_another_rate_are_resampled_as_files_are(predictor, tmp_path, 
     predict_file(predictor, FileSource.open(tmp_path / "a.wav"), tmp_path / "a", tmp_path)
     written = json.loads((tmp_path / "a.json").read_text())["events"]
     found = events_of(predictor, np.array_split(audio, 33), sample_rate_hz=rate_hz)
-    assert sorted(found) == sorted((e["label"], round(e["onset"], 3), round(e["offset"], 3)) for e in written)
+    assert sorted(found) == sorted(
+        (e["label"], round(e["onset"], 3), round(e["offset"], 3)) for e in written
+    )
 
 
 @pytest.mark.parametrize(
     ("array", "n_before", "message"),
     [
         (np.zeros((1, 8000)), 0, "Turn it"),
-        (np.zeros((2, 3, 1)), 0, r"Expected: \(samples, channels\) or \(samples,\)\. Received: \(2, 3, 1\)"),
+        (
+            np.zeros((2, 3, 1)),
+            0,
+            r"Expected: \(samples, channels\) or \(samples,\)\. Received: \(2, 3, 1\)",
+        ),
         (np.float32(0), 0, "Wrong shape"),
         ([[0.0], [0.0, 1.0]], 0, "Wrong shape"),
         (np.zeros(9, np.int64), 0, "Expected: floats in .*int16, int32 or uint8. Received: int64"),
@@ -213,7 +259,11 @@ def test_arrays_of_another_rate_are_resampled_as_files_are(predictor, tmp_path, 
         (np.zeros(9, complex), 0, "Received: complex128"),
         (np.array(["a"]), 0, "Wrong type"),
         (np.array([0.0, np.nan]), 100, r"not finite in the array, sample 101, channel 0"),
-        (np.array([0.0, 0.0, 300.0]), 100, r"outside \[-1, 1\] in the array, sample 102, channel 0"),
+        (
+            np.array([0.0, 0.0, 300.0]),
+            100,
+            r"outside \[-1, 1\] in the array, sample 102, channel 0",
+        ),
         (np.zeros((9, 2)), 100, r"Expected: \(samples, 1\)"),
     ],
 )

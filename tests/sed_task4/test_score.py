@@ -42,13 +42,17 @@ def make_set(seed: int = 0) -> tuple[TestSet, SystemOutput]:
             scores[int(onset_s / 0.2) : int(np.ceil(offset_s / 0.2)), int(k)] += 0.5
         frames.append(np.minimum(scores, 1.0))
     tags = np.stack([each.max(axis=0) for each in frames])
-    return TestSet([f"{n:02d}.wav" for n in range(40)], truth, CLASSES), SystemOutput(guess, tags, frames, 0.2)
+    return TestSet([f"{n:02d}.wav" for n in range(40)], truth, CLASSES), SystemOutput(
+        guess, tags, frames, 0.2
+    )
 
 
 @pytest.fixture(scope="module")
 def report():
     test, output = make_set()
-    return score_report(test, {"a system": output}, published={"event_macro_f": 0.231, "event_macro_er": 1.502})
+    return score_report(
+        test, {"a system": output}, published={"event_macro_f": 0.231, "event_macro_er": 1.502}
+    )
 
 
 def test_the_tables_have_a_line_for_the_system_each_baseline_and_the_publication(report):
@@ -68,7 +72,9 @@ def test_the_numbers_are_those_of_sed_eval_and_scikit_learn(report):
     assert report.score("event_macro_f") == event["macro_f"]
     assert report.score("event_micro_er") == event["er"]
     for name, segment_s in (("segment", 1.0), ("segment_200ms", 0.2)):
-        segment = segment_based_by_sed_eval(*tables, CLASSES, segment_s, empty_estimate_is_zero=True)
+        segment = segment_based_by_sed_eval(
+            *tables, CLASSES, segment_s, empty_estimate_is_zero=True
+        )
         assert report.score(f"{name}_macro_f") == segment["macro_f"]
         assert report.score(f"{name}_macro_er") == segment["macro_er"]
     assert report.score("map") == tag_scores(test.true_tags, output.tags).map
@@ -95,14 +101,22 @@ def test_a_difference_to_sed_eval_is_said(monkeypatch, caplog):
 def test_silence_and_true_tags_score_as_they_must(report):
     assert report.score("event_macro_f", "always silent") == 0.0
     assert report.score("event_micro_er", "always silent") == 1.0
-    assert report.score("clip_macro_f", "true tags, whole clip") == report.score("map", "true tags, whole clip") == 1.0
-    assert report.score("segment_macro_f", "true tags, whole clip") > report.score("segment_macro_f", "always active")
+    assert (
+        report.score("clip_macro_f", "true tags, whole clip")
+        == report.score("map", "true tags, whole clip")
+        == 1.0
+    )
+    assert report.score("segment_macro_f", "true tags, whole clip") > report.score(
+        "segment_macro_f", "always active"
+    )
     assert "psds1" not in report.rows[1].scores
 
 
 def test_class_rows_hold_each_class(report):
     test, output = make_set()
-    scores = event_based_scores(test.table, EventTable.from_recordings(output.events, 5), empty_estimate_is_zero=True)
+    scores = event_based_scores(
+        test.table, EventTable.from_recordings(output.events, 5), empty_estimate_is_zero=True
+    )
     by_class = report.rows[0].by_class
     assert by_class["event_f"] == scores.class_f.tolist()
     assert by_class["n_events"] == test.table.counts().tolist()
@@ -116,7 +130,13 @@ def test_text_is_aligned_and_markdown_has_as_many_cells_in_each_line(report):
         lines = [line for line in table.split("\n") if line.startswith("|")]
         assert len({line.count("|") for line in lines}) <= 1
     for text in (report.to_text(), report.to_markdown()):
-        for part in ("PSDS 1", "0.2 s F", "Electric" if "Electric" in text else "Blender", "1.502", "23.1 %"):
+        for part in (
+            "PSDS 1",
+            "0.2 s F",
+            "Electric" if "Electric" in text else "Blender",
+            "1.502",
+            "23.1 %",
+        ):
             assert part in text
 
 
@@ -130,7 +150,9 @@ def test_the_dictionary_is_plain(report, tmp_path):
 
 def test_an_absent_class_is_said_and_its_error_rate_shown_as_endless():
     test = TestSet(["a", "b"], [np.array([[0, 1.0, 2.0]]), np.zeros((0, 3))], ("x", "y"))
-    output = SystemOutput([np.array([[0, 1.0, 2.0], [1, 3.0, 4.0]]), np.zeros((0, 3))], np.array([[0.9, 0.8], [0, 0]]))
+    output = SystemOutput(
+        [np.array([[0, 1.0, 2.0], [1, 3.0, 4.0]]), np.zeros((0, 3))], np.array([[0.9, 0.8], [0, 0]])
+    )
     text = score_report(test, {"one": output}).to_text()
     assert "No reference events of y" in text and " inf" in text
     assert "mAP is 0.500" in text
@@ -154,9 +176,13 @@ def test_what_cannot_be_scored_is_refused():
     with pytest.raises(ValueError, match=r"events of 40 clips\. Received: 1"):
         score_report(test, {"a": SystemOutput(output.events[:1])})
     with pytest.raises(ValueError, match=r"Received: \['F1'\]"):
-        score_report(test, {"a": output}, ScoringConfig(sed_eval=False, psds=False), published={"F1": 0.5})
+        score_report(
+            test, {"a": output}, ScoringConfig(sed_eval=False, psds=False), published={"F1": 0.5}
+        )
     with pytest.raises(KeyError, match="No line 'b'"):
-        score_report(test, {"a": output}, ScoringConfig(sed_eval=False, psds=False)).score("map", "b")
+        score_report(test, {"a": output}, ScoringConfig(sed_eval=False, psds=False)).score(
+            "map", "b"
+        )
 
 
 def test_numbers_are_written_for_readers():
@@ -178,7 +204,12 @@ def write_files(folder, test, output):
 
 def test_the_command_scores_files_as_the_report_does(report, tmp_path, capsys):
     paths = write_files(tmp_path, *make_set())
-    assert main([*map(str, paths), "--classes", ",".join(CLASSES), "--json", str(tmp_path / "out.json")]) == 0
+    assert (
+        main(
+            [*map(str, paths), "--classes", ",".join(CLASSES), "--json", str(tmp_path / "out.json")]
+        )
+        == 0
+    )
     stored = json.loads((tmp_path / "out.json").read_text())
     for name in ("event_macro_f", "event_micro_er", "segment_200ms_macro_f", "segment_macro_er"):
         assert stored["rows"][0]["scores"][name] == pytest.approx(report.score(name), rel=1e-12)
@@ -209,9 +240,13 @@ def test_clips_without_an_estimate_count_as_silent(tmp_path):
 
 def test_clips_one_by_one_score_as_the_set_does():
     test, output = make_set(1)
-    decoding = DecodingConfig(high_threshold=0.6, low_threshold=0.45, tag_threshold=0.5, smooth_frames=1, salt_frames=0)
+    decoding = DecodingConfig(
+        high_threshold=0.6, low_threshold=0.45, tag_threshold=0.5, smooth_frames=1, salt_frames=0
+    )
     scorer = ClipScorer(5, decoding, 0.2)
-    for name, frames, clip, events in zip(test.names, output.frames, output.tags, test.events, strict=True):
+    for name, frames, clip, events in zip(
+        test.names, output.frames, output.tags, test.events, strict=True
+    ):
         scorer.update(name, frames, clip, events)
     decoded = [
         decode_clip(frames, clip, decoding, 0.2, clip_s=10.0)

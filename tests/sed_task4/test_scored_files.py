@@ -15,8 +15,12 @@ from sed_task4.submission import CLIPS, EVENTS, read_submission, write_run_files
 from tests.sed_task4.test_annotations import HEADER, PARAMS, write
 
 CLASSES = ("Cat", "Dog", "Speech")
-SCORES = [f"{kind}_{mean}_{name}" for kind in ("event", "segment", "segment_200ms")
-          for mean in ("macro", "micro") for name in ("f", "er")]  # fmt: skip
+SCORES = [
+    f"{kind}_{mean}_{name}"
+    for kind in ("event", "segment", "segment_200ms")
+    for mean in ("macro", "micro")
+    for name in ("f", "er")
+]
 TRUTH = {
     "a.wav": [(0, 1, 3), (1, 6, 14)],  # past the end
     "b.wav": [(2, 0.5, 2), (2, 0.5, 2)],  # twice
@@ -29,7 +33,9 @@ TRUTH = {
 
 def rows_of(table):
     return "".join(
-        f"{name}\t{on}\t{off}\t{CLASSES[k]}\n" for name, events in table.items() for k, on, off in events
+        f"{name}\t{on}\t{off}\t{CLASSES[k]}\n"
+        for name, events in table.items()
+        for k, on, off in events
     ) + "".join(f"{name}\t\t\t\n" for name, events in table.items() if not events)
 
 
@@ -52,35 +58,60 @@ def as_in_a_run(root, seed, stage="cnn"):
     clips, _ = find_clips(root / "data", dataset, "validation")
     truth = [event_array(clip.events, CLASSES) for clip in clips]
     rng = np.random.default_rng(seed)
-    guess = [np.clip(rows + np.array([0, 1, 1]) * rng.normal(0, 0.2, (len(rows), 3)), 0, 10) for rows in truth]
-    guess = [np.concatenate([rows, [[1, 4.0, 5.0]]]) if rng.integers(2) else rows[:1] for rows in guess]
+    guess = [
+        np.clip(rows + np.array([0, 1, 1]) * rng.normal(0, 0.2, (len(rows), 3)), 0, 10)
+        for rows in truth
+    ]
+    guess = [
+        np.concatenate([rows, [[1, 4.0, 5.0]]]) if rng.integers(2) else rows[:1] for rows in guess
+    ]
     names = [clip.name for clip in clips]
     write_run_files(root / "run" / stage, names, guess, CLASSES, [10.0] * len(names))
     scoring = ScoringConfig(empty_estimate_is_zero=bool(seed % 2))
-    return score_report(TestSet(names, truth, CLASSES), {"x": SystemOutput(guess)}, scoring), guess, scoring
+    return (
+        score_report(TestSet(names, truth, CLASSES), {"x": SystemOutput(guess)}, scoring),
+        guess,
+        scoring,
+    )
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_files_of_a_run_score_as_the_run_does(root, seed):
     report, _, scoring = as_in_a_run(root, seed)
     reference = root / "data/metadata/validation/validation.tsv"
-    found = score_files(root / "run/cnn" / EVENTS, reference, scoring, classes=CLASSES, strict=False)
+    found = score_files(
+        root / "run/cnn" / EVENTS, reference, scoring, classes=CLASSES, strict=False
+    )
     assert found.n_clips == report.n_clips == 4
     for name in SCORES:
         assert found.score(name) == pytest.approx(report.score(name), nan_ok=True), name
     told = " ".join(found.notes)
-    for part in ("1 clip(s) are left out, as files_to_remove", "1 clip(s) of the reference were not predicted",
-                 "2 event(s) end after the clip, cut at 10 s", "1 event(s) end before they begin"):  # fmt: skip
+    for part in (
+        "1 clip(s) are left out, as files_to_remove",
+        "1 clip(s) of the reference were not predicted",
+        "2 event(s) end after the clip, cut at 10 s",
+        "1 event(s) end before they begin",
+    ):
         assert part in told
 
 
 def test_the_command_takes_scoring_and_classes_from_the_run(root, capsys):
     report, _, _ = as_in_a_run(root, 2)
-    task = load_task(PARAMS, "cnn9", ["dataset.classes=[Cat, Dog, Speech]", "scoring.empty_estimate_is_zero=false"])
+    task = load_task(
+        PARAMS,
+        "cnn9",
+        ["dataset.classes=[Cat, Dog, Speech]", "scoring.empty_estimate_is_zero=false"],
+    )
     (root / "run/settings.yaml").write_text(yaml.safe_dump(json.loads(task.model_dump_json())))
     (root / "run/environment.json").write_text("{}")
     reference = str(root / "data/metadata/validation/validation.tsv")
-    arguments = [str(root / "run/cnn" / EVENTS), reference, "--no-strict", "--json", str(root / "s.json")]
+    arguments = [
+        str(root / "run/cnn" / EVENTS),
+        reference,
+        "--no-strict",
+        "--json",
+        str(root / "s.json"),
+    ]
     assert main(arguments) == 0
     found = json.loads((root / "s.json").read_text())["rows"][0]
     assert list(found["classes"]) == list(CLASSES)
@@ -95,7 +126,9 @@ def test_tables_of_predict_score_as_the_run_does(root):
     folder = root / "predictions"
     folder.mkdir()
     for name, rows in zip(("a", "b", "d", "c"), guess, strict=True):
-        events = "".join(f"{onset!r}\t{offset!r}\t{CLASSES[int(k)]}\t0.9\n" for k, onset, offset in rows.tolist())
+        events = "".join(
+            f"{onset!r}\t{offset!r}\t{CLASSES[int(k)]}\t0.9\n" for k, onset, offset in rows.tolist()
+        )
         (folder / f"{name}.tsv").write_text("onset\toffset\tlabel\tscore\n" + events)
     reference = root / "data/metadata/validation/validation.tsv"
     found = score_files(folder, reference, scoring, classes=CLASSES, strict=False)
@@ -112,7 +145,9 @@ def test_predictions_as_peers_write_them_score_the_same(root):
     expected = None
     for number, (separator, index) in enumerate((("\t", False), (",", True), (";", False))):
         path = root / f"{number}.csv"
-        frame[["event_label", "onset", "offset", "filename"]].to_csv(path, sep=separator, index=index)
+        frame[["event_label", "onset", "offset", "filename"]].to_csv(
+            path, sep=separator, index=index
+        )
         found = score_files(path, reference, scoring, classes=CLASSES, strict=False)
         scores = [found.score(name) for name in SCORES]
         expected = expected or scores
@@ -139,6 +174,6 @@ def test_estimates_past_the_end_are_cut_and_said(root):
 
 def test_a_run_names_the_clips_that_it_predicted(root):
     as_in_a_run(root, 0)
-    assert (root / "run/cnn" / CLIPS).read_text() == (
-        "filename\tduration_s\na.wav\t10.0\nb.wav\t10.0\nd.wav\t10.0\nc.wav\t10.0\n"
-    )
+    assert (
+        root / "run/cnn" / CLIPS
+    ).read_text() == "filename\tduration_s\na.wav\t10.0\nb.wav\t10.0\nd.wav\t10.0\nc.wav\t10.0\n"

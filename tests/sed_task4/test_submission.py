@@ -9,7 +9,11 @@ from sed_task4.submission import format_submission, read_submission, write_submi
 
 CLASSES = ("Cat", "Dog")
 NAMES = ["a.wav", "b.wav", "c.wav"]
-CLIPS = [np.array([[0, 0.0, 1.1875], [1, 1 / 3, 10.0]]), np.zeros((0, 3)), np.array([[1, 2.5, 2.75]])]
+CLIPS = [
+    np.array([[0, 0.0, 1.1875], [1, 1 / 3, 10.0]]),
+    np.zeros((0, 3)),
+    np.array([[1, 2.5, 2.75]]),
+]
 
 
 def test_the_file_has_a_header_and_a_row_for_each_event():
@@ -35,13 +39,22 @@ def test_without_events_the_header_stands_alone(tmp_path):
 
 
 def test_a_name_alone_is_a_clip_without_events(tmp_path):
-    (tmp_path / "events.tsv").write_text("filename\tonset\toffset\tevent_label\nx.wav\t\t\t\ny.wav\t0\t1\tCat\n")
+    (tmp_path / "events.tsv").write_text(
+        "filename\tonset\toffset\tevent_label\nx.wav\t\t\t\ny.wav\t0\t1\tCat\n"
+    )
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert len(events) == 1 and names == ["x.wav", "y.wav"]
 
 
 @pytest.mark.parametrize(
-    "row", ["a.wav\t0\t1\tCow", "a.wav\t1\t0.5\tCat", "a.wav\tnow\t1\tCat", "a.wav\t-1\t1\tCat", "a.wav\t0\t\tCat"]
+    "row",
+    [
+        "a.wav\t0\t1\tCow",
+        "a.wav\t1\t0.5\tCat",
+        "a.wav\tnow\t1\tCat",
+        "a.wav\t-1\t1\tCat",
+        "a.wav\t0\t\tCat",
+    ],
 )
 def test_a_row_that_cannot_be_used_is_named(tmp_path, row):
     path = tmp_path / "events.tsv"

@@ -10,7 +10,9 @@ from seld.features import FeatureConfig, extract_features
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RATE_HZ = 8000
-DIRECTIONS_DEG = np.array([[30.0, 20.0], [-110.0, -40.0]])  # azimuth and elevation of two sources at once
+DIRECTIONS_DEG = np.array(
+    [[30.0, 20.0], [-110.0, -40.0]]
+)  # azimuth and elevation of two sources at once
 
 
 def encode(directions_deg: np.ndarray) -> np.ndarray:
@@ -32,7 +34,9 @@ def moved_directions(row: int) -> np.ndarray:
     transforms = foa_transforms("magnitude_phase")
     columns = zip(("azimuth_deg", "elevation_deg"), DIRECTIONS_DEG.T, strict=True)
     active = np.ones(len(DIRECTIONS_DEG), bool)
-    return np.stack([transforms.apply_to_angles(name, angles, active, row) for name, angles in columns], axis=1)
+    return np.stack(
+        [transforms.apply_to_angles(name, angles, active, row) for name, angles in columns], axis=1
+    )
 
 
 def test_there_are_16_different_moves_and_the_first_is_none():
@@ -42,25 +46,39 @@ def test_there_are_16_different_moves_and_the_first_is_none():
 
 
 def test_labels_move_to_plus_or_minus_azimuth_plus_quarter_turns_and_plus_or_minus_elevation():
-    azimuths = [(sign * 30.0 + offset + 180) % 360 - 180 for sign in (1, -1) for offset in AZIMUTH_OFFSETS_DEG]
+    azimuths = [
+        (sign * 30.0 + offset + 180) % 360 - 180
+        for sign in (1, -1)
+        for offset in AZIMUTH_OFFSETS_DEG
+    ]
     wanted = {(azimuth, elevation) for azimuth in azimuths for elevation in (20.0, -20.0)}
     assert {tuple(moved_directions(row)[0]) for row in range(16)} == wanted
 
 
 @pytest.mark.parametrize("row", range(16))
-def test_transformed_magnitudes_and_phases_are_those_of_sources_encoded_from_the_moved_directions(row):
-    original, expected = (features_of(encode(d), "magnitude_phase") for d in (DIRECTIONS_DEG, moved_directions(row)))
+def test_transformed_magnitudes_and_phases_are_those_of_sources_encoded_from_the_moved_directions(
+    row,
+):
+    original, expected = (
+        features_of(encode(d), "magnitude_phase") for d in (DIRECTIONS_DEG, moved_directions(row))
+    )
     received = foa_transforms("magnitude_phase").apply_to_features(original, row)
     magnitude, phase = received[..., :4], received[..., 4:]
     np.testing.assert_allclose(magnitude, expected[..., :4], atol=1e-4)
     assert np.abs(phase).max() <= np.float32(np.pi)
     spectrum = magnitude * np.exp(1j * phase)  # compares phases where they mean something
-    np.testing.assert_allclose(spectrum, expected[..., :4] * np.exp(1j * expected[..., 4:]), atol=1e-4)
+    np.testing.assert_allclose(
+        spectrum, expected[..., :4] * np.exp(1j * expected[..., 4:]), atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("row", range(16))
-def test_transformed_logmel_and_intensity_are_those_of_sources_encoded_from_the_moved_directions(row):
-    original, expected = (features_of(encode(d), "logmel_intensity") for d in (DIRECTIONS_DEG, moved_directions(row)))
+def test_transformed_logmel_and_intensity_are_those_of_sources_encoded_from_the_moved_directions(
+    row,
+):
+    original, expected = (
+        features_of(encode(d), "logmel_intensity") for d in (DIRECTIONS_DEG, moved_directions(row))
+    )
     received = foa_transforms("logmel_intensity").apply_to_features(original, row)
     np.testing.assert_allclose(received[..., :4], expected[..., :4], atol=0.01)  # dB
     np.testing.assert_allclose(received[..., 4:], expected[..., 4:], atol=1e-4)
@@ -75,5 +93,7 @@ def test_a_quarter_turn_to_the_left_makes_the_front_the_left():
 @pytest.mark.parametrize("kind", ["logmel", "logmel_gcc"])
 def test_features_that_hide_the_signs_of_channels_cannot_be_turned(kind):
     overrides = [f"features.kind={kind}", "training.augmentation=foa_rotation"]
-    with pytest.raises(ConfigError, match=f"needs `features.kind` magnitude_phase or logmel_intensity.*{kind}"):
+    with pytest.raises(
+        ConfigError, match=f"needs `features.kind` magnitude_phase or logmel_intensity.*{kind}"
+    ):
         load_task(PARAMS, "1", overrides)

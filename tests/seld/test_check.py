@@ -13,9 +13,11 @@ from common.config import load_task
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 SETTINGS = (
-    "dataset={classes: [a, b], sample_rate_hz: 8000, recording_s: 1.0}", "parallel.jobs=1", "pipeline.batch_size=1",
+    "dataset={classes: [a, b], sample_rate_hz: 8000, recording_s: 1.0}",
+    "parallel.jobs=1",
+    "pipeline.batch_size=1",
     "folds=[{name: only, train: [1], validate_on: [2], test: [3]}]",
-)  # fmt: skip
+)
 
 
 def make_dataset(root: Path) -> Path:
@@ -25,11 +27,15 @@ def make_dataset(root: Path) -> Path:
         name = f"split{split}_ir0_ov1_1"
         audio = np.random.default_rng(split).uniform(-0.1, 0.1, (8000, 4))
         write_wav(root / "foa_dev" / f"{name}.wav", audio, 8000)
-        (root / "metadata_dev" / f"{name}.csv").write_text(HEADER + "a,0,0.4,0,10,1\nb,0.5,0.9,-10,20,1\n")
+        (root / "metadata_dev" / f"{name}.csv").write_text(
+            HEADER + "a,0,0.4,0,10,1\nb,0.5,0.9,-10,20,1\n"
+        )
     return root
 
 
-def findings(root: Path, *overrides: str, task_id: str = "1", deep: bool = False) -> list[tuple[str, str]]:
+def findings(
+    root: Path, *overrides: str, task_id: str = "1", deep: bool = False
+) -> list[tuple[str, str]]:
     task = load_task(PARAMS, task_id, [*SETTINGS, f"dataset_dir={root}", *overrides])
     return [(each.level, each.text) for each in check_dataset(task, deep).findings]
 
@@ -54,8 +60,16 @@ def test_a_good_dataset_has_no_finding(root, deep):
         ("c,0,1,0,10,1\n", "error", "line 2: unknown class 'c'"),
         ("a,0,1,0,200,1\n", "error", "line 2: azi is outside the dataset's range"),
         ("a,1.5,2,0,10,1\n", "error", "line 2: the event starts at 1.5 s"),
-        ("a,0,0.6,0,10,1\na,0.5,1,0,20,1\nb,0.9,1,0,0,1\n", "warning", "events of one class at the same time"),
-        ("a,0,0.6,0,10,1\nb,0.5,1,0,20,1\n", "warning", "more events at a time than their overlap says"),
+        (
+            "a,0,0.6,0,10,1\na,0.5,1,0,20,1\nb,0.9,1,0,0,1\n",
+            "warning",
+            "events of one class at the same time",
+        ),
+        (
+            "a,0,0.6,0,10,1\nb,0.5,1,0,20,1\n",
+            "warning",
+            "more events at a time than their overlap says",
+        ),
         ("a,0,0.6,0,10,1\n", "warning", "split 1: no event of 1 class(es)"),
     ],
 )
@@ -68,21 +82,31 @@ def test_labels_beyond_a_short_recording_are_told(root):
     write_wav(root / "foa_dev" / "split1_ir0_ov1_1.wav", np.full((4400, 4), 0.1), 8000)
     told = findings(root)
     assert [level for level, _ in told] == ["warning", "warning"]
-    assert "shorter than 1 s" in told[0][1] and "events that last longer than they do: split1_ir0_ov1_1" in told[1][1]
+    assert (
+        "shorter than 1 s" in told[0][1]
+        and "events that last longer than they do: split1_ir0_ov1_1" in told[1][1]
+    )
     labels(root, "a,0.6,0.9,0,10,1\nb,0,0.5,0,0,1\n")
     (error,) = [text for level, text in findings(root) if level == "error"]
-    assert "split1_ir0_ov1_1.csv, line 2: the event starts at 0.6 s" in error and "below 0.55 s" in error
+    assert (
+        "split1_ir0_ov1_1.csv, line 2: the event starts at 0.6 s" in error
+        and "below 0.55 s" in error
+    )
 
 
 def test_recordings_without_labels_and_the_reverse_are_told(root):
-    (root / "metadata_dev" / "split1_ir0_ov1_1.csv").rename(root / "metadata_dev" / "split1_ir0_ov1_2.csv")
+    (root / "metadata_dev" / "split1_ir0_ov1_1.csv").rename(
+        root / "metadata_dev" / "split1_ir0_ov1_2.csv"
+    )
     ((level, text),) = findings(root)
     assert level == "error" and "split1_ir0_ov1_1.wav" in text and "split1_ir0_ov1_2.csv" in text
 
 
 def test_a_fold_that_uses_a_split_without_recordings_is_an_error(root):
     folds = "folds=[{name: only, train: [1, 4], validate_on: [2], test: [3]}]"
-    assert ("error", "fold 'only' uses split 4, of which there is no recording.") in findings(root, folds)
+    assert ("error", "fold 'only' uses split 4, of which there is no recording.") in findings(
+        root, folds
+    )
 
 
 def test_a_recording_that_is_in_two_splits_is_an_error(root):
@@ -90,7 +114,10 @@ def test_a_recording_that_is_in_two_splits_is_an_error(root):
     other.write_bytes(one.read_bytes())
     assert findings(root) == []
     ((level, text),) = findings(root, deep=True)
-    assert level == "error" and "split2_ir0_ov1_1.wav (split 2) = split1_ir0_ov1_1.wav (split 1)" in text
+    assert (
+        level == "error"
+        and "split2_ir0_ov1_1.wav (split 2) = split1_ir0_ov1_1.wav (split 1)" in text
+    )
 
 
 def test_less_than_was_published_is_told_of_the_published_classes_alone(root):
@@ -108,11 +135,15 @@ def test_lags_that_do_not_reach_across_the_array_are_told(root):
     (root / "foa_dev").rename(root / "mic_dev")
     array = "dataset={format: mic, microphones_m: [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]]}"
     told = [text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")]
-    assert "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]  # 1.41 m at 32 kHz
+    assert (
+        "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
+    )  # 1.41 m at 32 kHz
 
 
 def test_the_command_ends_with_0_or_1_and_writes_what_it_found(root, tmp_path, capsys):
-    options = [part for setting in (*SETTINGS, f"dataset_dir={root}") for part in ("--set", setting)]
+    options = [
+        part for setting in (*SETTINGS, f"dataset_dir={root}") for part in ("--set", setting)
+    ]
     path = tmp_path / "out" / "found.json"
     command = ["1", *options, "--params", str(PARAMS), "--json", str(path)]
     assert main(command) == 0

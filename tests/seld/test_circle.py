@@ -1,4 +1,5 @@
-"""Azimuths of any convention meet on one circle: grid, scorer, labels, rotations, outputs and figures."""
+"""Azimuths of any convention meet on one circle: grid, scorer, labels, rotations, outputs and
+figures."""
 
 import numpy as np
 import pytest
@@ -18,12 +19,24 @@ from seld.submission import as_submitted
 from seld.systems import seldnet, two_stage
 
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
-ROUND = [(0, 350, 10), (-180, 180, 10), (0, 360, 10), (10, 360, 10), (-180, 175, 5), (0, 345, 15), (-90, 260, 10)]
+ROUND = [
+    (0, 350, 10),
+    (-180, 180, 10),
+    (0, 360, 10),
+    (10, 360, 10),
+    (-180, 175, 5),
+    (0, 345, 15),
+    (-90, 260, 10),
+]
 PARTIAL = [(-90, 90, 10), (0, 90, 10), (-30, 120, 5), (100, 200, 10), (-10, 10, 2)]
 
 
 def dataset_of(low: float, high: float, step: float, **changes) -> DatasetConfig:
-    ranges = {"azimuth_range_deg": (low, high), "angle_step_deg": step, "elevation_range_deg": (-2 * step, 2 * step)}
+    ranges = {
+        "azimuth_range_deg": (low, high),
+        "angle_step_deg": step,
+        "elevation_range_deg": (-2 * step, 2 * step),
+    }
     return DatasetConfig(**{"classes": ("a",), "recording_s": 1.0, **ranges, **changes})
 
 
@@ -39,8 +52,12 @@ def test_a_direction_of_the_grid_is_found_in_every_convention(low, high, step, t
     if grid.is_published and turn:
         pytest.skip("clipped as published")
     azimuth, elevation = grid.angles_of(np.arange(grid.size))
-    np.testing.assert_array_equal(grid.nearest_below(azimuth + turn + noise, elevation + noise), np.arange(grid.size))
-    assert len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths  # no direction is there twice
+    np.testing.assert_array_equal(
+        grid.nearest_below(azimuth + turn + noise, elevation + noise), np.arange(grid.size)
+    )
+    assert (
+        len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths
+    )  # no direction is there twice
 
 
 @pytest.mark.parametrize(("low", "high", "step"), PARTIAL)
@@ -50,17 +67,27 @@ def test_outside_a_partial_range_the_nearer_end_counts(low, high, step):
         if low <= azimuth % 360.0 <= high or low <= azimuth % 360.0 - 360.0 <= high:
             continue
         found = grid.angles_of(grid.nearest_below([azimuth], [0.0]))[0][0]
-        assert angle_between(found, azimuth) == min(angle_between(low, azimuth), angle_between(high, azimuth))
+        assert angle_between(found, azimuth) == min(
+            angle_between(low, azimuth), angle_between(high, azimuth)
+        )
 
 
 def test_on_the_published_grid_the_published_scorer_clips():
     grid = AngleGrid()
     assert grid.is_published and not AngleGrid(elevation_range_deg=(-90, 90)).is_published
-    assert grid.angles_of(grid.nearest_below([200, -190, 180], [0, 0, 0]))[0].tolist() == [170, -180, 170]
-    assert rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0  # written as the regression gives it
+    assert grid.angles_of(grid.nearest_below([200, -190, 180], [0, 0, 0]))[0].tolist() == [
+        170,
+        -180,
+        170,
+    ]
+    assert (
+        rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0
+    )  # written as the regression gives it
 
 
-def exact_outputs(azimuth_deg: float, elevation_deg: float, doa_output: str, frames: int) -> dict[str, np.ndarray]:
+def exact_outputs(
+    azimuth_deg: float, elevation_deg: float, doa_output: str, frames: int
+) -> dict[str, np.ndarray]:
     azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
     level = np.cos(elevation)
     doa = {
@@ -86,9 +113,14 @@ def test_an_exact_output_has_no_error_under_both_scorers(low, high, step, doa_ou
         rows = decode(outputs, network=network, threshold=0.5, n_frames=n_frames, hop_ratio=1.0)
         submitted = as_submitted(rows_on_circle(rows, grid))
         for estimate in (rows, submitted):
-            report = score_report([ScoredRecording("r", 1, 0, 1, events, estimate, n_frames)], dataset)
+            report = score_report(
+                [ScoredRecording("r", 1, 0, 1, events, estimate, n_frames)], dataset
+            )
             for definition in DEFINITIONS:
-                assert report.score(definition, "doa_error_deg") == pytest.approx(0.0, abs=1e-4), (azimuth, elevation)
+                assert report.score(definition, "doa_error_deg") == pytest.approx(0.0, abs=1e-4), (
+                    azimuth,
+                    elevation,
+                )
                 assert report.score(definition, "frame_recall") == 1.0
 
 
@@ -103,7 +135,14 @@ def test_one_direction_in_two_conventions_counts_once_in_a_frame():
         ((-180, 170), "270", "-90 degrees is the same direction"),
         ((-180, 170), "180", "-180 degrees is the same direction"),
         ((0, 350), "-10", "350 degrees is the same direction"),
-        ((-90, 90), "135", r"set `dataset.azimuth_range_deg` to what your labels are written in, e\.g\. \[0, 360\]"),
+        (
+            (-90, 90),
+            "135",
+            (
+                r"set `dataset.azimuth_range_deg` to what your labels are written in, e\.g\. \[0,"
+                r" 360\]"
+            ),
+        ),
         ((0, 90), "-45", r"e\.g\. \[-180, 180\]"),
     ],
 )
@@ -132,17 +171,24 @@ def test_rotated_labels_stay_on_the_circle_of_the_labels(low, high):
     azimuth = np.arange(low, high + 1, 10, dtype=np.float32)[None, :, None]  # (B, T, K)
     batch = {"azimuth_deg": azimuth, "activity": np.ones_like(azimuth)}
     for row in range(len(transforms)):
-        turned = transform_angles({key: tf.constant(each) for key, each in batch.items()}, transforms, [row])
+        turned = transform_angles(
+            {key: tf.constant(each) for key, each in batch.items()}, transforms, [row]
+        )
         found = np.asarray(turned["azimuth_deg"])
         np.testing.assert_array_equal(found, grid.on_circle(found))
         same = transforms.apply_to_angles("azimuth_deg", azimuth, azimuth > -999, row)
         np.testing.assert_array_equal(found, same)
-    unturned = transform_angles({key: tf.constant(each) for key, each in batch.items()}, transforms, [0])
+    unturned = transform_angles(
+        {key: tf.constant(each) for key, each in batch.items()}, transforms, [0]
+    )
     np.testing.assert_array_equal(unturned["azimuth_deg"], azimuth)  # as validation sees them
 
 
 def test_folds_that_say_the_same_direction_differently_agree():
-    answers = [{"sed": np.ones((1, 1)), "doa": np.radians([[angle, 10.0]])} for angle in (-10.0, 350.0, 710.0)]
+    answers = [
+        {"sed": np.ones((1, 1)), "doa": np.radians([[angle, 10.0]])}
+        for angle in (-10.0, 350.0, 710.0)
+    ]
     mean = np.degrees(average_outputs(answers)["doa"])
     np.testing.assert_allclose(mean, [[-10.0, 10.0]], atol=1e-9)
     assert AngleGrid((0, 350)).on_circle(mean[0, 0]) == pytest.approx(350.0)
@@ -154,7 +200,9 @@ def test_angles_that_arithmetic_moved_are_not_cut_to_the_next_degree():
     assert snapped_deg(np.array([179.9999, -180.0000001])).tolist() == [179.9999, -180.0]
 
 
-@pytest.mark.parametrize(("low", "high", "shown"), [(0, 350, (0, 360)), (-180, 170, (-180, 180)), (0, 90, (-135, 225))])
+@pytest.mark.parametrize(
+    ("low", "high", "shown"), [(0, 350, (0, 360)), (-180, 170, (-180, 180)), (0, 90, (-135, 225))]
+)
 def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     grid = dataset_of(low, high, 10).grid
     assert azimuth_limits(grid) == shown
@@ -163,4 +211,8 @@ def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     axes = next(each for each in figure.axes if each.get_title(loc="left") == "Estimate: azimuth")
     drawn = np.asarray(axes.collections[0].get_offsets())[:, 1]
     np.testing.assert_array_equal(drawn, grid.on_circle(rows[:, 2]))
-    assert axes.get_ylim()[0] <= drawn.min() and drawn.max() <= axes.get_ylim()[1] and drawn[0] == drawn[1]
+    assert (
+        axes.get_ylim()[0] <= drawn.min()
+        and drawn.max() <= axes.get_ylim()[1]
+        and drawn[0] == drawn[1]
+    )

@@ -37,7 +37,9 @@ def test_without_arguments_it_says_how_it_is_used_and_runs_task_1(capsys):
     assert main([]) == 2  # there is no dataset here
     captured = capsys.readouterr()
     assert "usage" in captured.out and "Task 1, job 1" in captured.out
-    assert "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
+    assert (
+        "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
+    )
 
 
 def test_all_settings_are_printed_before_work_starts(capsys):

@@ -8,14 +8,24 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import DataError
-from seld.dataset import NESTED_ROOT, DatasetConfig, Events, find_recordings, parse_events, parse_name, read_events
+from seld.dataset import (
+    NESTED_ROOT,
+    DatasetConfig,
+    Events,
+    find_recordings,
+    parse_events,
+    parse_name,
+    read_events,
+)
 
 DATASET = DatasetConfig()
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 GOOD_ROW = "speech,1.5,2.25,-10,170,2\n"
 
 
-def make_dataset(root: Path, names: list[str], set_name: str = "dev", metadata: bool = True) -> Path:
+def make_dataset(
+    root: Path, names: list[str], set_name: str = "dev", metadata: bool = True
+) -> Path:
     for name in names:
         audio = root / f"foa_{set_name}" / f"{name}.wav"
         audio.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +43,8 @@ def write_metadata(folder: Path, text: str) -> Path:
     return path
 
 
-# --- settings -------------------------------------------------------------------------------------------------------
+# --- settings
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_sizes_follow_from_durations():
@@ -55,7 +66,8 @@ def test_impossible_settings_are_refused(settings, message):
         DatasetConfig(**settings)
 
 
-# --- events ---------------------------------------------------------------------------------------------------------
+# --- events
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_events_and_their_array_hold_the_same():
@@ -79,7 +91,8 @@ def test_an_array_of_other_shape_is_no_events():
         Events.from_array(np.zeros((2, 5)))
 
 
-# --- names and folders ----------------------------------------------------------------------------------------------
+# --- names and folders
+# ----------------------------------------------------------------------------------------------
 
 
 def test_a_name_tells_split_room_and_overlap():
@@ -88,10 +101,14 @@ def test_a_name_tells_split_room_and_overlap():
     assert parse_name("something", "eval") == (0, None, None)
 
 
-@pytest.mark.parametrize("name", ["split1_1", "ir0_ov1_1", "split1_ov1_ir0_1", "split_ir0_ov1", "recording"])
+@pytest.mark.parametrize(
+    "name", ["split1_1", "ir0_ov1_1", "split1_ov1_ir0_1", "split_ir0_ov1", "recording"]
+)
 def test_a_development_name_without_split_room_or_overlap_is_an_error(tmp_path, name):
     make_dataset(tmp_path, ["split1_ir0_ov1_1", name])
-    with pytest.raises(DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"):
+    with pytest.raises(
+        DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"
+    ):
         find_recordings(tmp_path, "foa", "dev")
 
 
@@ -106,13 +123,18 @@ def test_recordings_come_sorted_with_their_files(tmp_path):
 
 def test_the_evaluation_set_may_lack_all_metadata(tmp_path):
     make_dataset(tmp_path, ["split0_1", "split0_2"], "eval", metadata=False)
-    assert [recording.metadata_path for recording in find_recordings(tmp_path, "foa", "eval")] == [None, None]
+    assert [recording.metadata_path for recording in find_recordings(tmp_path, "foa", "eval")] == [
+        None,
+        None,
+    ]
 
 
 def test_an_evaluation_set_with_some_metadata_must_have_all(tmp_path):
     make_dataset(tmp_path, ["split0_1", "split0_2"], "eval")
     (tmp_path / "metadata_eval" / "split0_2.csv").unlink()
-    with pytest.raises(DataError, match=r"no \.csv file in .*metadata_eval for 1 file\(s\): split0_2\.wav"):
+    with pytest.raises(
+        DataError, match=r"no \.csv file in .*metadata_eval for 1 file\(s\): split0_2\.wav"
+    ):
         find_recordings(tmp_path, "foa", "eval")
 
 
@@ -132,12 +154,16 @@ def test_strange_files_are_ignored_and_named(tmp_path, caplog):
     assert ".hidden" not in caplog.text
 
 
-@pytest.mark.parametrize(("made", "received"), [(False, "no such folder"), (True, "an empty folder")])
+@pytest.mark.parametrize(
+    ("made", "received"), [(False, "no such folder"), (True, "an empty folder")]
+)
 def test_a_missing_or_empty_dataset_folder_is_an_error_with_a_remedy(tmp_path, made, received):
     root = tmp_path / "data"
     if made:
         root.mkdir()
-    with pytest.raises(DataError, match=rf"'foa_dev' in {root}.*Received: {received}.*dataset_dir.*simulate\.py"):
+    with pytest.raises(
+        DataError, match=rf"'foa_dev' in {root}.*Received: {received}.*dataset_dir.*simulate\.py"
+    ):
         find_recordings(root, "foa", "dev")
 
 
@@ -160,7 +186,10 @@ def test_recordings_without_metadata_and_the_reverse_are_listed(tmp_path):
     with pytest.raises(DataError) as caught:
         find_recordings(tmp_path, "foa", "dev")
     message = str(caught.value)
-    assert f"no .csv file in {tmp_path / 'metadata_dev'} for 1 file(s): split1_ir0_ov1_2.wav" in message
+    assert (
+        f"no .csv file in {tmp_path / 'metadata_dev'} for 1 file(s): split1_ir0_ov1_2.wav"
+        in message
+    )
     assert f"no recording in {tmp_path / 'foa_dev'} for 1 file(s): split1_ir0_ov1_3.csv" in message
     assert "Unpack the dataset again" in message
 
@@ -171,7 +200,8 @@ def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
         find_recordings(tmp_path, "foa", "dev")
 
 
-# --- metadata -------------------------------------------------------------------------------------------------------
+# --- metadata
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_an_event(tmp_path):
@@ -204,13 +234,22 @@ def test_an_event_that_ends_after_the_recording_is_cut_and_counted(tmp_path, cap
     [
         ("dog,1,2,0,0,1", "unknown class 'dog'. Expected: one of knock, drawer.*dataset.classes"),
         (",1,2,0,0,1", "unknown class ''"),
-        ("cough,1,2,0,180,1", r"azi is outside .*Expected: -180 to 170 degrees. Received: '180'.*azimuth_range_deg"),
+        (
+            "cough,1,2,0,180,1",
+            r"azi is outside .*Expected: -180 to 170 degrees. Received: '180'.*azimuth_range_deg",
+        ),
         ("cough,1,2,0,-190,1", "azi is outside"),
-        ("cough,1,2,50,0,1", r"ele is outside .*Expected: -40 to 40 degrees. Received: '50'.*elevation_range_deg"),
+        (
+            "cough,1,2,50,0,1",
+            r"ele is outside .*Expected: -40 to 40 degrees. Received: '50'.*elevation_range_deg",
+        ),
         ("cough,1,2,0,left,1", "azi is outside .*Received: 'left'"),
         ("cough,1,2,nan,0,1", "ele is outside .*Received: 'nan'"),
         ("cough,3,2,0,0,1", "ends before it starts.*start_time 3 s, end_time 2 s"),
-        ("cough,-1,2,0,0,1", "start_time is not usable. Expected: a number, not negative. Received: '-1'"),
+        (
+            "cough,-1,2,0,0,1",
+            "start_time is not usable. Expected: a number, not negative. Received: '-1'",
+        ),
         ("cough,nan,2,0,0,1", "start_time is not usable.*Received: 'nan'"),
         ("cough,1,inf,0,0,1", "end_time is not usable.*Received: 'inf'"),
         ("cough,1,two,0,0,1", "end_time is not usable.*Received: 'two'"),
@@ -232,7 +271,9 @@ def test_a_bad_row_is_named_with_file_line_and_remedy(tmp_path, row, message):
 
 def test_missing_columns_are_named(tmp_path):
     path = write_metadata(tmp_path, "sound_event_recording,start_time,end_time,azimuth,dist\n")
-    with pytest.raises(DataError, match=r"line 1: missing column\(s\) ele, azi. Expected: .*header") as caught:
+    with pytest.raises(
+        DataError, match=r"line 1: missing column\(s\) ele, azi. Expected: .*header"
+    ) as caught:
         read_events(path, DATASET, 60.0)
     assert str(path) in str(caught.value)
 
@@ -242,14 +283,19 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
         read_events(tmp_path / "absent.csv", DATASET, 60.0)
     path = tmp_path / "binary.csv"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"binary\.csv cannot be read as text in UTF-8: it is UTF-16"):
+    with pytest.raises(
+        DataError, match=r"binary\.csv cannot be read as text in UTF-8: it is UTF-16"
+    ):
         read_events(path, DATASET, 60.0)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEADER.strip() + ",x\n" + GOOD_ROW.strip() + ",1,2\n", "line 2: 8 fields, more .* columns, 7"),
+        (
+            HEADER.strip() + ",x\n" + GOOD_ROW.strip() + ",1,2\n",
+            "line 2: 8 fields, more .* columns, 7",
+        ),
         (HEADER.strip() + ",azi\n" + GOOD_ROW.strip() + ",20\n", r"line 1: column\(s\) azi twice"),
         (HEADER + '"' + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
         ('"' + "x" * 200_000 + "\n", r"line 1: missing column\(s\)"),
@@ -273,7 +319,9 @@ def test_two_files_that_differ_in_their_suffix_alone_are_refused(tmp_path):
 def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
     make_dataset(tmp_path, ["split1_ir0_ov1_1"])
     try:
-        (tmp_path / "foa_dev" / b"split1_ir0_ov1_\xff.wav".decode("utf-8", "surrogateescape")).touch()
+        (
+            tmp_path / "foa_dev" / b"split1_ir0_ov1_\xff.wav".decode("utf-8", "surrogateescape")
+        ).touch()
     except OSError:
         pytest.skip("this file system has no such names")
     with pytest.raises(DataError, match=r"foa_dev holds .*names of text in UTF-8"):

@@ -31,7 +31,11 @@ SMALL = {
 
 def arguments(folder: Path, **changes: str) -> list[str]:
     folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
-    settings = {**SMALL, **folders, **{key.replace("__", "."): value for key, value in changes.items()}}
+    settings = {
+        **SMALL,
+        **folders,
+        **{key.replace("__", "."): value for key, value in changes.items()},
+    }
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return [*options, "--params", str(ROOT / "params.yaml")]
 
@@ -54,8 +58,14 @@ def test_one_command_simulates_extracts_trains_and_scores(folder, run):
     scores = json.loads((run / "scores.json").read_text())
     labels = [row["label"] for row in scores["rows"]]
     assert {"all", "overlap 1", "overlap 2", "room 0", "always silent", "published"} <= set(labels)
-    assert all(0 <= scores["rows"][0]["scores"]["dcase2019"][name] <= 2 for name in ("er", "f", "frame_recall"))
-    assert "dcase2019" in (run / "scores.txt").read_text() and "corrected" in (run / "scores.txt").read_text()
+    assert all(
+        0 <= scores["rows"][0]["scores"]["dcase2019"][name] <= 2
+        for name in ("er", "f", "frame_recall")
+    )
+    assert (
+        "dcase2019" in (run / "scores.txt").read_text()
+        and "corrected" in (run / "scores.txt").read_text()
+    )
 
 
 def test_a_run_tells_how_it_was_made(run):
@@ -66,26 +76,43 @@ def test_a_run_tells_how_it_was_made(run):
 
 def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
     fold = run / "fold1"
-    for name in ("seld/best.keras", "seld/history.csv", "seld/curves.png", "seld/training.json", "recording.png"):
+    for name in (
+        "seld/best.keras",
+        "seld/history.csv",
+        "seld/curves.png",
+        "seld/training.json",
+        "recording.png",
+    ):
         assert (fold / name).stat().st_size > 0, name
     assert any((fold / "seld" / "tensorboard").rglob("events.out.tfevents*"))
     assert len(list((fold / "submissions").glob("split4_*.csv"))) == 2
     with (fold / "seld" / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
-    assert {"val_er", "val_f", "val_doa_error_deg", "val_frame_recall", "val_seld_error", "val_loss"} <= set(rows[0])
+    assert {
+        "val_er",
+        "val_f",
+        "val_doa_error_deg",
+        "val_frame_recall",
+        "val_seld_error",
+        "val_loss",
+    } <= set(rows[0])
 
 
 def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_path):
     places = [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev")]
     options = ["--splits", "4", "--json", str(tmp_path / "scores.json"), "--task", "demo"]
     assert score_main([*places, *options, *arguments(folder)]) == 0
-    stored, made_now = (json.loads((place / "scores.json").read_text()) for place in (run, tmp_path))
+    stored, made_now = (
+        json.loads((place / "scores.json").read_text()) for place in (run, tmp_path)
+    )
     assert made_now["rows"] == stored["rows"] and made_now["counts"] == stored["counts"]
 
 
 def test_the_saved_model_takes_raw_features_and_loads_in_safe_mode(run):
-    model = keras.saving.load_model(run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False)
+    model = keras.saving.load_model(
+        run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
+    )
     loud = np.full((1, 10, 64, 7), 40.0, np.float32)
     outputs = model.predict(loud, verbose=0)
     assert outputs["sed"].shape == (1, 2, 11) and outputs["doa"].shape == (1, 2, 33)
@@ -103,10 +130,15 @@ def test_the_report_holds_every_score_and_shows_best_and_worst_recording_with_so
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
     assert "best of 2" in page.text and "worst" in page.text
-    assert all(name in page.text for name in ("demo_a", "learning_rate", "Azimuth", "Elevation", "keysDrop"))
+    assert all(
+        name in page.text
+        for name in ("demo_a", "learning_rate", "Azimuth", "Elevation", "keysDrop")
+    )
     assert len(page.named("audio")) == len(page.named("img")) == 2
     directions = [path["d"] for path in page.named("path") if path["class"] == "wide"]
-    assert len(directions) >= 4 and all(directions)  # azimuth and elevation of a class of each recording, at least
+    assert len(directions) >= 4 and all(
+        directions
+    )  # azimuth and elevation of a class of each recording, at least
 
 
 def test_a_report_can_be_made_again_and_says_what_is_gone(folder, run, capsys):
@@ -166,7 +198,11 @@ def test_a_job_id_that_cannot_name_a_folder_is_refused(job_id, tmp_path, capsys)
 
 
 def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
-    changes = {"features__kind": "magnitude_phase", "network__pool_bands": "[8, 8, 4]", "training__epochs": "1"}
+    changes = {
+        "features__kind": "magnitude_phase",
+        "network__pool_bands": "[8, 8, 4]",
+        "training__epochs": "1",
+    }
     options = arguments(tmp_path, **changes)
     assert simulate(["5", *options]) == 0
     for path in (tmp_path / "dataset" / "metadata_eval").glob("*.csv"):
@@ -177,11 +213,16 @@ def test_the_evaluation_set_is_predicted_without_labels_too(tmp_path, capsys):
     assert "no labels" in capsys.readouterr().out
     page = read_report(tmp_path / "output" / "5_a" / "report.html")
     assert "There are no scores" in page.text and len(page.named("audio")) == 2
-    assert len(list((tmp_path / "output" / "5_a" / "evaluation" / "submissions").glob("split0_*.csv"))) == 2
+    assert (
+        len(list((tmp_path / "output" / "5_a" / "evaluation" / "submissions").glob("split0_*.csv")))
+        == 2
+    )
 
 
 def test_the_published_form_trains_on_microphones(tmp_path):
-    options = arguments(tmp_path, training__epochs="1", simulation__formats="[mic]", training__passes_per_epoch="1")
+    options = arguments(
+        tmp_path, training__epochs="1", simulation__formats="[mic]", training__passes_per_epoch="1"
+    )
     folds = ["--set", "folds=[{name: one, train: [3, 4], validate_on: [2], test: [1]}]"]
     assert simulate(["2-published", *options]) == 0
     assert main(["2-published", "a", *options, *folds]) == 0
@@ -189,15 +230,25 @@ def test_the_published_form_trains_on_microphones(tmp_path):
 
 
 def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_audio(tmp_path):
-    device = {"features__frontend": "device", "training__augmentation": "foa_rotation", "training__epochs": "1"}
+    device = {
+        "features__frontend": "device",
+        "training__augmentation": "foa_rotation",
+        "training__epochs": "1",
+    }
     assert main(["demo", "device", *arguments(tmp_path, **device)]) == 0
     run = tmp_path / "output" / "demo_device"
     assert json.loads((run / "scores.json").read_text())["rows"][0]["n_recordings"] == 2
-    assert (run / "fold1" / "features.png").stat().st_size and (run / "fold1" / "recording.png").stat().st_size
+    assert (run / "fold1" / "features.png").stat().st_size and (
+        run / "fold1" / "recording.png"
+    ).stat().st_size
     store = tmp_path / "feature" / "foa_dev_logmel_intensity_audio"
     # a recording of 6 s and 3 pieces of context, 4 channels of 16 bits
-    assert (store / "split1_ir0_ov1_1.tfrecord").stat().st_size == pytest.approx(303 * 960 * 8, rel=0.02)
-    model = keras.saving.load_model(run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False)
+    assert (store / "split1_ir0_ov1_1.tfrecord").stat().st_size == pytest.approx(
+        303 * 960 * 8, rel=0.02
+    )
+    model = keras.saving.load_model(
+        run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
+    )
     audio = np.random.default_rng(0).integers(-3000, 3000, (1, 12 * 960, 4)).astype(np.int16)
     assert model.predict(audio, verbose=0)["sed"].shape == (1, 2, 11)
 
@@ -205,9 +256,16 @@ def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_
 def test_extracted_features_and_those_of_the_model_have_the_same_statistics(tmp_path):
     for frontend in ("extraction", "device"):
         few = "{1: 1, 2: 1, 3: 1, 4: 1}"
-        settings = arguments(tmp_path, features__frontend=frontend, simulation__recordings_per_split=few)
+        settings = arguments(
+            tmp_path, features__frontend=frontend, simulation__recordings_per_split=few
+        )
         assert simulate(["demo", *settings]) == 0 and extract(["demo", *settings]) == 0
-    stores = [tmp_path / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")]
-    with np.load(stores[0] / "statistics.npz") as one, np.load(stores[1] / "statistics.npz") as other:
+    stores = [
+        tmp_path / "feature" / f"foa_dev_logmel_intensity{suffix}" for suffix in ("", "_audio")
+    ]
+    with (
+        np.load(stores[0] / "statistics.npz") as one,
+        np.load(stores[1] / "statistics.npz") as other,
+    ):
         assert one.files == other.files and len(one.files)
         assert all(np.array_equal(one[name], other[name]) for name in one.files)

@@ -1,4 +1,5 @@
-"""From recordings and metadata to shards and back: contents, size, sharing between tasks, bad input."""
+"""From recordings and metadata to shards and back: contents, size, sharing between tasks, bad
+input."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -32,12 +33,16 @@ class Task:
     dataset_dir: Path
     feature_dir: Path
     dataset: DatasetConfig = DATASET
-    features: FeatureConfig = field(default_factory=lambda: FeatureConfig(kind="logmel_intensity", **SMALL))
+    features: FeatureConfig = field(
+        default_factory=lambda: FeatureConfig(kind="logmel_intensity", **SMALL)
+    )
     pipeline: PipelineConfig = field(default_factory=PipelineConfig)
     parallel: ParallelConfig = field(default_factory=lambda: ParallelConfig(jobs=1))
 
 
-def write_recording(root: Path, name: str, set_name: str = "dev", seconds: float = 2.0, seed: int = 0) -> None:
+def write_recording(
+    root: Path, name: str, set_name: str = "dev", seconds: float = 2.0, seed: int = 0
+) -> None:
     audio = 0.1 * np.random.default_rng(seed).standard_normal((round(seconds * RATE), 4))
     for folder in (f"foa_{set_name}", f"metadata_{set_name}"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -71,13 +76,21 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
     examples = [example for path in store.shards() for example in read_shard(path, store.schema)]
     assert [example["name"] for example in examples] == NAMES == store.names()
     for example in examples:
-        audio, _ = soundfile.read(task.dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32")
-        events = read_events(task.dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
+        audio, _ = soundfile.read(
+            task.dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32"
+        )
+        events = read_events(
+            task.dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0
+        )
         expected = extract_features(audio, task.features, RATE, 2.0)
-        np.testing.assert_allclose(example["features"], expected, atol=1e-4)  # here with more threads
+        np.testing.assert_allclose(
+            example["features"], expected, atol=1e-4
+        )  # here with more threads
         for key, labels in regression_labels(events, 100, 0.02, 3, "dcase2019").items():
             np.testing.assert_array_equal(example[key], labels)
-        np.testing.assert_array_equal(Events.from_array(example["events"]).offset_s, events.offset_s)
+        np.testing.assert_array_equal(
+            Events.from_array(example["events"]).offset_s, events.offset_s
+        )
         assert example["labelled"] == 1
     assert store.groups == ["1", "2", "3"]
     assert store.frames([1, 3]) == [100, 100, 100]
@@ -86,11 +99,15 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
 def test_statistics_are_those_of_the_chosen_splits_alone(task):
     store = open_store(task, "dev")
     for splits in ([1], [2, 3]):
-        examples = [example for path in store.shards(splits) for example in read_shard(path, store.schema)]
+        examples = [
+            example for path in store.shards(splits) for example in read_shard(path, store.schema)
+        ]
         frames = np.concatenate([example["features"] for example in examples])
         mean, std = store.statistics(splits)
         assert mean.shape == std.shape == (64, 7)
-        np.testing.assert_allclose(mean, frames.astype(np.float64).mean(axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            mean, frames.astype(np.float64).mean(axis=0), rtol=1e-5, atol=1e-6
+        )
         np.testing.assert_allclose(std, frames.astype(np.float64).std(axis=0), rtol=1e-4)
 
 
@@ -131,7 +148,9 @@ def test_turned_features_are_those_of_turned_audio(kind):
     features = FeatureConfig(kind=kind, dtype="float32", **SMALL)
     plain = extract_features(audio, features, RATE)
     transforms = foa_transforms(kind)
-    turned = transform_features(tf.stack([plain] * len(transforms)), transforms, tf.range(len(transforms))).numpy()
+    turned = transform_features(
+        tf.stack([plain] * len(transforms)), transforms, tf.range(len(transforms))
+    ).numpy()
     moves = itertools.product((1.0, -1.0), (1.0, -1.0), AZIMUTH_OFFSETS_DEG)
     for received, (elevation_sign, azimuth_sign, offset_deg) in zip(turned, moves, strict=True):
         taken, signs = audio_transform(azimuth_sign, offset_deg, elevation_sign)
@@ -164,8 +183,12 @@ def test_other_settings_are_refused_with_their_names(task):
         open_store(narrow, "dev")
     with pytest.raises(DataError, match=r"features\.n_mels: 64 there, 32 now"):
         run(narrow, progress=False)
-    shown = DatasetConfig(**DATASET.model_dump() | {"azimuth_range_deg": (-180, 180), "mode": "eval"})
-    assert isinstance(open_store(Task(task.dataset_dir, task.feature_dir, dataset=shown), "dev"), FeatureStore)
+    shown = DatasetConfig(
+        **DATASET.model_dump() | {"azimuth_range_deg": (-180, 180), "mode": "eval"}
+    )
+    assert isinstance(
+        open_store(Task(task.dataset_dir, task.feature_dir, dataset=shown), "dev"), FeatureStore
+    )
 
 
 def test_stores_of_earlier_kinds_are_described_as_before(task):
@@ -173,32 +196,59 @@ def test_stores_of_earlier_kinds_are_described_as_before(task):
         "form": 1,
         "label_rule": "dcase2019",
         "dataset": {
-            "format": "foa", "classes": ["knock", "drawer", "cough"], "sample_rate_hz": RATE, "channels": 4,
-            "recording_s": 2.0, "label_hop_s": 0.02,
+            "format": "foa",
+            "classes": ["knock", "drawer", "cough"],
+            "sample_rate_hz": RATE,
+            "channels": 4,
+            "recording_s": 2.0,
+            "label_hop_s": 0.02,
         },
         "features": {
-            "kind": "logmel_intensity", "window_s": 0.04, "hop_s": 0.02, "n_fft": 1024, "n_mels": 64, "fmin_hz": 50.0,
-            "fmax_hz": None, "dtype": "float32",
+            "kind": "logmel_intensity",
+            "window_s": 0.04,
+            "hop_s": 0.02,
+            "n_fft": 1024,
+            "n_mels": 64,
+            "fmin_hz": 50.0,
+            "fmax_hz": None,
+            "dtype": "float32",
         },
         "recordings_per_shard": 1,
-    }  # fmt: skip
+    }
 
 
-TWO_STAGE = {"sample_rate_hz": 8000, "window_s": 0.064, "n_fft": 512, "gcc_n_fft": 1024, "n_mels": 32}
+TWO_STAGE = {
+    "sample_rate_hz": 8000,
+    "window_s": 0.064,
+    "n_fft": 512,
+    "gcc_n_fft": 1024,
+    "n_mels": 32,
+}
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("logmel_gcc", 10), ("logmel", 4)])
-def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(dataset_dir, tmp_path, kind, channels):
+def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(
+    dataset_dir, tmp_path, kind, channels
+):
     task = Task(dataset_dir, tmp_path, features=FeatureConfig(kind=kind, **TWO_STAGE))
     (store,) = run(task, progress=False)
     examples = [example for path in store.shards() for example in read_shard(path, store.schema)]
-    assert store.frames() == [201, 184, 201, 201]  # the second recording is shorter, the third is cut
+    assert store.frames() == [
+        201,
+        184,
+        201,
+        201,
+    ]  # the second recording is shorter, the third is cut
     for example in examples:
         n_frames = len(example["features"])
         events = read_events(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
-        audio, _ = soundfile.read(dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32")
+        audio, _ = soundfile.read(
+            dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32"
+        )
         assert example["features"].shape == (n_frames, 32, channels)
-        np.testing.assert_allclose(example["features"], extract_features(audio, task.features, RATE, 2.0), atol=1e-4)
+        np.testing.assert_allclose(
+            example["features"], extract_features(audio, task.features, RATE, 2.0), atol=1e-4
+        )
         for key, labels in regression_labels(events, n_frames, 0.01, 3, "two_stage").items():
             np.testing.assert_array_equal(example[key], labels)
         np.testing.assert_array_equal(Events.from_array(example["events"]).onset_s, events.onset_s)
@@ -210,7 +260,9 @@ def test_recordings_of_another_rate_are_refused_although_features_are_resampled(
     write_recording(tmp_path, "split1_ir0_ov1_1")
     slower = DatasetConfig(**DATASET.model_dump() | {"sample_rate_hz": 8000})
     task = Task(tmp_path, tmp_path / "features", slower, FeatureConfig(kind="logmel", **TWO_STAGE))
-    with pytest.raises(DataError, match=r"Wrong sample rate in .*Expected: 8000 Hz. Received: 16000 Hz"):
+    with pytest.raises(
+        DataError, match=r"Wrong sample rate in .*Expected: 8000 Hz. Received: 16000 Hz"
+    ):
         run(task, progress=False)
 
 
@@ -229,7 +281,10 @@ def test_silent_recordings_are_left_out_and_listed_on_request(tmp_path, caplog):
     for _ in range(2):
         caplog.clear()
         (store,) = run(task, progress=False)
-        assert list(store.skipped) == [silent] and "all of its samples are zero" in store.skipped[silent]
+        assert (
+            list(store.skipped) == [silent]
+            and "all of its samples are zero" in store.skipped[silent]
+        )
         assert f"{silent} is left out" in caplog.text
     opened = open_store(task, "dev", verify=True)
     assert opened.names() == [NAMES[0], NAMES[2]] and opened.skipped == store.skipped
@@ -273,10 +328,21 @@ def test_settings_that_cannot_stand_together_are_refused_before_work_starts(task
     mic = DatasetConfig(**DATASET.model_dump() | {"format": "mic"})
     with pytest.raises(ConfigError, match="needs first-order Ambisonics"):
         run(Task(task.dataset_dir, tmp_path, dataset=mic), progress=False)
-    with pytest.raises(ConfigError, match=r"one hop with `features.label_rule: dcase2019`.*0\.01.*0\.02"):
-        run(Task(task.dataset_dir, tmp_path, features=FeatureConfig(hop_s=0.01, **SMALL)), progress=False)
+    with pytest.raises(
+        ConfigError, match=r"one hop with `features.label_rule: dcase2019`.*0\.01.*0\.02"
+    ):
+        run(
+            Task(task.dataset_dir, tmp_path, features=FeatureConfig(hop_s=0.01, **SMALL)),
+            progress=False,
+        )
     with pytest.raises(ConfigError, match="one hop"):
-        run(Task(task.dataset_dir, tmp_path, features=FeatureConfig(kind="logmel", label_rule="dcase2019")))
+        run(
+            Task(
+                task.dataset_dir,
+                tmp_path,
+                features=FeatureConfig(kind="logmel", label_rule="dcase2019"),
+            )
+        )
     assert not list(tmp_path.iterdir())
 
 

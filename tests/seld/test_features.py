@@ -16,7 +16,9 @@ LOGMEL, LOGMEL_GCC = FeatureConfig(kind="logmel"), FeatureConfig(kind="logmel_gc
 
 
 def noise(seconds, channels=4):
-    return (0.05 * np.random.default_rng(0).standard_normal((round(seconds * RATE), channels))).astype(np.float32)
+    return (
+        0.05 * np.random.default_rng(0).standard_normal((round(seconds * RATE), channels))
+    ).astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,8 @@ def test_a_minute_has_3000_frames_of_the_stored_type(features, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    ("features", "channels", "shape"), [(LOGMEL, 4, (96, 4)), (LOGMEL_GCC, 4, (96, 10)), (LOGMEL_GCC, 3, (96, 6))]
+    ("features", "channels", "shape"),
+    [(LOGMEL, 4, (96, 4)), (LOGMEL_GCC, 4, (96, 10)), (LOGMEL_GCC, 3, (96, 6))],
 )
 def test_a_minute_has_6001_frames_for_two_stages(features, channels, shape):
     computed = extract_features(noise(60, channels), features, RATE, 60.0)
@@ -44,10 +47,14 @@ def test_recordings_are_resampled_before_features_of_pairs_are_computed():
     audio = noise(1)
     resampled = soxr.resample(audio, RATE, 32000, quality="HQ")
     features = extract_features(audio, LOGMEL_GCC, RATE, 1.0)
-    np.testing.assert_allclose(features, extract_features(resampled, LOGMEL_GCC, 32000), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        features, extract_features(resampled, LOGMEL_GCC, 32000), rtol=1e-5, atol=1e-5
+    )
     spectra = stft(resampled, 2048, 2048, 320, 101).transpose(2, 0, 1)
     np.testing.assert_allclose(features[..., 4:], gcc_phat(spectra, 96), atol=1e-4)
-    np.testing.assert_allclose(features[..., :4], extract_features(audio, LOGMEL, RATE, 1.0), rtol=1e-6)
+    np.testing.assert_allclose(
+        features[..., :4], extract_features(audio, LOGMEL, RATE, 1.0), rtol=1e-6
+    )
 
 
 def test_null_keeps_the_rate_of_the_recordings():
@@ -57,8 +64,12 @@ def test_null_keeps_the_rate_of_the_recordings():
 
 
 @pytest.mark.parametrize("features", [LOGMEL, LOGMEL_GCC])
-@pytest.mark.parametrize(("seconds", "n_frames"), [(0.013, 2), (0.731, 74), (1.0, 101), (1.27, 101)])
-def test_features_of_the_two_stages_are_as_long_as_a_recording_that_is_shorter(features, seconds, n_frames):
+@pytest.mark.parametrize(
+    ("seconds", "n_frames"), [(0.013, 2), (0.731, 74), (1.0, 101), (1.27, 101)]
+)
+def test_features_of_the_two_stages_are_as_long_as_a_recording_that_is_shorter(
+    features, seconds, n_frames
+):
     audio = noise(seconds)
     found = extract_features(audio, features, RATE, 1.0)
     assert len(found) == n_frames
@@ -96,7 +107,9 @@ def test_each_frame_stands_alone_so_that_blocks_do_not_show():
     np.testing.assert_allclose(whole[45:], part[5:], atol=1e-4)
 
 
-@pytest.mark.parametrize(("duration_s", "hop_s", "frames"), [(60, 0.02, 3000), (0.06, 0.02, 3), (1, 0.03, 33)])
+@pytest.mark.parametrize(
+    ("duration_s", "hop_s", "frames"), [(60, 0.02, 3000), (0.06, 0.02, 3), (1, 0.03, 33)]
+)
 def test_frames_are_counted_without_rounding_errors(duration_s, hop_s, frames):
     assert frames_in(duration_s, hop_s) == frames
 
@@ -109,17 +122,37 @@ def test_settings_of_how_features_are_read_do_not_change_what_is_stored():
 
 
 def test_features_of_earlier_stores_are_described_as_before():
-    magnitude_phase = {"kind": "magnitude_phase", "window_s": 0.04, "hop_s": 0.02, "n_fft": 2048, "dtype": "float16"}
-    bands = {"kind": "logmel_intensity", "n_mels": 64, "fmin_hz": 50.0, "fmax_hz": None, "dtype": "float32"}
+    magnitude_phase = {
+        "kind": "magnitude_phase",
+        "window_s": 0.04,
+        "hop_s": 0.02,
+        "n_fft": 2048,
+        "dtype": "float16",
+    }
+    bands = {
+        "kind": "logmel_intensity",
+        "n_mels": 64,
+        "fmin_hz": 50.0,
+        "fmax_hz": None,
+        "dtype": "float32",
+    }
     assert MAGNITUDE_PHASE.content() == magnitude_phase
     assert LOGMEL_INTENSITY.content() == magnitude_phase | bands
 
 
 def test_sizes_not_given_are_those_published_for_the_kind():
     published = {
-        "kind": "logmel_gcc", "sample_rate_hz": 32000, "window_s": 0.032, "hop_s": 0.01, "n_fft": 1024, "n_mels": 96,
-        "gcc_n_fft": 2048, "fmin_hz": 50.0, "fmax_hz": None, "dtype": "float32",
-    }  # fmt: skip
+        "kind": "logmel_gcc",
+        "sample_rate_hz": 32000,
+        "window_s": 0.032,
+        "hop_s": 0.01,
+        "n_fft": 1024,
+        "n_mels": 96,
+        "gcc_n_fft": 2048,
+        "fmin_hz": 50.0,
+        "fmax_hz": None,
+        "dtype": "float32",
+    }
     assert LOGMEL_GCC.content() == published
     del published["gcc_n_fft"]
     assert LOGMEL.content() == published | {"kind": "logmel"}
@@ -134,7 +167,10 @@ def test_sizes_not_given_are_those_published_for_the_kind():
         ({"hop_s": 0.05}, "hop_s.*must not exceed.*window_s"),
         ({"kind": "logmel_intensity", "interleaved_channels": True}, "belongs to magnitude_phase"),
         ({"fmin_hz": 900, "fmax_hz": 800}, "fmax_hz.*must exceed"),
-        ({"kind": "logmel_gcc", "n_mels": 130, "gcc_n_fft": 128}, "number of lags, must not exceed `gcc_n_fft`"),
+        (
+            {"kind": "logmel_gcc", "n_mels": 130, "gcc_n_fft": 128},
+            "number of lags, must not exceed `gcc_n_fft`",
+        ),
         ({"n_mel": 64}, "Extra inputs"),
     ],
 )
@@ -150,7 +186,9 @@ def test_settings_that_do_not_fit_the_audio_are_refused():
         extract_features(noise(1), FeatureConfig(hop_s=0.01999), RATE)
     with pytest.raises(ConfigError, match=r"Expected: 4 channels\. Received: 2"):
         extract_features(noise(1, channels=2), LOGMEL_INTENSITY, RATE)
-    with pytest.raises(ConfigError, match=r"reach 20000 Hz\. Expected: at most half the sample rate, 16000 Hz"):
+    with pytest.raises(
+        ConfigError, match=r"reach 20000 Hz\. Expected: at most half the sample rate, 16000 Hz"
+    ):
         extract_features(noise(1), FeatureConfig(kind="logmel", fmax_hz=20000), RATE)
     with pytest.raises(ConfigError, match=r"0.032 s x 48000 Hz = 1536"):
         extract_features(noise(1), FeatureConfig(kind="logmel", sample_rate_hz=None), RATE)

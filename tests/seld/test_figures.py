@@ -23,7 +23,9 @@ from seld.figures import (
 
 DATASET = DatasetConfig(classes=("cough", "door", "phone"), recording_s=2.0)
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
-ROWS = np.array([[0, 1, 30, 10], [1, 1, 30, 10], [1, 2, -60, -20], [3, 1, 40, 10]], dtype=np.float64)
+ROWS = np.array(
+    [[0, 1, 30, 10], [1, 1, 30, 10], [1, 2, -60, -20], [3, 1, 40, 10]], dtype=np.float64
+)
 
 
 def events(*rows: tuple) -> Events:
@@ -56,7 +58,10 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
         *("Estimate: events", "Estimate: azimuth", "Estimate: elevation"),
     ]
     assert figure.get_suptitle() == "name"
-    assert [text.get_text() for text in figure.legends[0].texts] == ["door", "phone"]  # what appears
+    assert [text.get_text() for text in figure.legends[0].texts] == [
+        "door",
+        "phone",
+    ]  # what appears
 
 
 @pytest.mark.parametrize("reference", [None, ROWS[:0]])
@@ -72,7 +77,9 @@ def test_the_names_of_all_classes_fit_below_the_axes(reference, letters):
 
 def test_events_stand_where_they_sound():
     figure = recording_figure(np.zeros((100, 8)), ROWS, ROWS[:0], DATASET.classes, 0.02, "name")
-    reference = next(axes for axes in figure.axes if axes.get_title(loc="left") == "Reference: events")
+    reference = next(
+        axes for axes in figure.axes if axes.get_title(loc="left") == "Reference: events"
+    )
     bars = sorted((round(bar.get_x(), 9), round(bar.get_width(), 9)) for bar in reference.patches)
     assert bars == [(0.0, 0.04), (0.02, 0.02), (0.06, 0.02)]
     assert [tick.get_text() for tick in reference.get_yticklabels()] == list(DATASET.classes)
@@ -92,7 +99,9 @@ def test_a_recording_without_labels_shows_the_estimate_alone():
 
 
 def test_a_silent_recording_can_be_drawn():
-    figure = recording_figure(np.full((100, 8), -np.inf), None, ROWS[:0], DATASET.classes, 0.02, "name")
+    figure = recording_figure(
+        np.full((100, 8), -np.inf), None, ROWS[:0], DATASET.classes, 0.02, "name"
+    )
     figure.canvas.draw()
 
 
@@ -100,7 +109,9 @@ def test_overlap_of_one_class_is_told_from_overlap_of_two():
     two_of_one = events((0, 0.0, 1.0, 0, 0, 1), (0, 0.5, 1.5, 90, 0, 1))
     two_of_two = events((1, 0.0, 1.0, 0, 0, 1), (2, 0.5, 1.5, 90, 0, 1))
     shares, active, doubled = overlap_shares([two_of_one, two_of_two], DATASET)
-    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25])  # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
+    np.testing.assert_allclose(
+        shares, [0.25, 0.5, 0.25]
+    )  # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
     np.testing.assert_array_equal(active, [75, 50, 50])
     np.testing.assert_array_equal(doubled, [25, 0, 0])
 
@@ -112,9 +123,17 @@ def test_counts_of_classes_are_written_at_their_bars():
 
 
 def test_each_room_has_its_histograms():
-    recordings = {"a": events((0, 0, 1, -180, -40, 1)), "b": events((1, 0, 1, 170, 40, 1)), "c": events()}
+    recordings = {
+        "a": events((0, 0, 1, -180, -40, 1)),
+        "b": events((1, 0, 1, 170, 40, 1)),
+        "c": events(),
+    }
     figure = directions_figure(recordings, {"a": 1, "b": 2, "c": None}, DATASET)
-    assert labels_of(figure) == ["room 1: 1 recordings", "room 2: 1 recordings", "room unknown: 1 recordings"]
+    assert labels_of(figure) == [
+        "room 1: 1 recordings",
+        "room 2: 1 recordings",
+        "room unknown: 1 recordings",
+    ]
     first_azimuths = [bar.get_height() for bar in figure.axes[0].patches]
     assert (first_azimuths[0], sum(first_azimuths)) == (1, 1)
     assert [bar.get_height() for bar in figure.axes[2].patches][-1] == 1
@@ -167,7 +186,12 @@ def test_the_command_draws_a_dataset(recording):
 
 def test_the_command_names_what_is_wrong_and_writes_nothing(recording, capsys):
     (recording / "estimate.csv").write_text("5,0,-30\n")
-    arguments = ["recording", str(recording / "split1_ir2_ov1_1.wav"), "--out", str(recording / "figure.png")]
+    arguments = [
+        "recording",
+        str(recording / "split1_ir2_ov1_1.wav"),
+        "--out",
+        str(recording / "figure.png"),
+    ]
     assert main([*arguments, "--estimate", str(recording / "estimate.csv")]) == 2
     assert "estimate.csv, line 1" in capsys.readouterr().err
     assert main([*arguments, "--estimate", str(recording / "nothing.csv")]) == 2
@@ -187,14 +211,20 @@ def test_the_best_epoch_is_marked_on_the_score_that_decides():
 def test_learning_panels_show_losses_and_all_five_scores():
     names = {curve.name for panel in LEARNING_PANELS for curve in panel.curves}
     scores = {f"val_{name}" for name in ("er", "f", "doa_error_deg", "frame_recall", "seld_error")}
-    losses = {f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", "sed_loss", "doa_loss")}
+    losses = {
+        f"{prefix}{name}" for prefix in ("", "val_") for name in ("loss", "sed_loss", "doa_loss")
+    }
     assert scores | losses <= names
 
 
 @pytest.mark.parametrize(
     ("features", "dataset", "expected"),
     [
-        ({"kind": "logmel_gcc"}, {"format": "mic", "channels": 3}, ["level"] * 3 + ["GCC-PHAT"] * 3),
+        (
+            {"kind": "logmel_gcc"},
+            {"format": "mic", "channels": 3},
+            ["level"] * 3 + ["GCC-PHAT"] * 3,
+        ),
         ({"kind": "logmel"}, {"format": "foa"}, ["level"] * 4),
         ({"kind": "logmel_intensity"}, {"format": "foa"}, ["level"] * 4 + ["intensity"] * 3),
         ({"kind": "magnitude_phase"}, {"format": "mic"}, ["magnitude"] * 4 + ["phase"] * 4),
@@ -212,5 +242,7 @@ def test_every_channel_of_the_features_has_an_image_with_its_name(features, data
 
 
 def test_a_spectrogram_may_have_another_hop_than_the_rows():
-    figure = recording_figure(np.zeros((200, 8)), None, ROWS, DATASET.classes, 0.02, "n", spectrogram_hop_s=0.01)
+    figure = recording_figure(
+        np.zeros((200, 8)), None, ROWS, DATASET.classes, 0.02, "n", spectrogram_hop_s=0.01
+    )
     assert figure.axes[0].images[0].get_extent()[1] == 2.0

@@ -16,7 +16,17 @@ HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 
 @pytest.mark.parametrize(
     ("hop_s", "per_s"),
-    [(0.02, 50), (0.01, 100), (0.5, 2), (0.1, 10), (0.04, 25), (0.025, 40), (1 / 30, 30), (0.033333, 30), (1 / 3, 3)],
+    [
+        (0.02, 50),
+        (0.01, 100),
+        (0.5, 2),
+        (0.1, 10),
+        (0.04, 25),
+        (0.025, 40),
+        (1 / 30, 30),
+        (0.033333, 30),
+        (1 / 3, 3),
+    ],
 )
 def test_blocks_are_one_second_at_hops_that_divide_it(hop_s, per_s):
     dataset = DatasetConfig(recording_s=12.0, label_hop_s=hop_s, classes=("a",))
@@ -31,13 +41,21 @@ def test_blocks_are_one_second_at_hops_that_divide_it(hop_s, per_s):
 @pytest.mark.parametrize(
     ("hop_s", "nearest"),
     [
-        (0.4, r"0\.5 \(2 frames a second\) or 0\.333333333 \(3"), (0.3, r"0\.333333333 \(3.*0\.25 \(4"),
-        (1.0, r"0\.5 \(2"), (1.5, r"0\.5 \(2"), (60.0, r"0\.5 \(2"), (0.024, r"0\.0243902439 \(41.*0\.0238095238 \(42"),
-        (0.3333, "0.333333333"), (0.0333, r"0\.0333333333 \(30"), (0.7, r"0\.5 \(2"),
+        (0.4, r"0\.5 \(2 frames a second\) or 0\.333333333 \(3"),
+        (0.3, r"0\.333333333 \(3.*0\.25 \(4"),
+        (1.0, r"0\.5 \(2"),
+        (1.5, r"0\.5 \(2"),
+        (60.0, r"0\.5 \(2"),
+        (0.024, r"0\.0243902439 \(41.*0\.0238095238 \(42"),
+        (0.3333, "0.333333333"),
+        (0.0333, r"0\.0333333333 \(30"),
+        (0.7, r"0\.5 \(2"),
     ],
-)  # fmt: skip
+)
 def test_hops_that_do_not_divide_a_second_are_refused_with_the_nearest(hop_s, nearest):
-    with pytest.raises(ValidationError, match=f"`label_hop_s` must divide a second.*Nearest: .*{nearest}"):
+    with pytest.raises(
+        ValidationError, match=f"`label_hop_s` must divide a second.*Nearest: .*{nearest}"
+    ):
         DatasetConfig(label_hop_s=hop_s)
     with pytest.raises(ValueError, match="must divide a second"):
         score_recording(parse_events("", DatasetConfig()), np.zeros((0, 4)), 5, hop_s=hop_s)
@@ -52,7 +70,13 @@ def test_frames_that_begin_within_a_recording_count(hop_s, seconds):
 
 def test_longer_recordings_count_as_long_as_they_are_used():
     dataset = DatasetConfig(recording_s=2.0)
-    assert [dataset.frames_of(seconds) for seconds in (None, 0.5, 1.999, 2.0, 2.4)] == [100, 25, 100, 100, 100]
+    assert [dataset.frames_of(seconds) for seconds in (None, 0.5, 1.999, 2.0, 2.4)] == [
+        100,
+        25,
+        100,
+        100,
+        100,
+    ]
 
 
 def test_a_second_of_two_frames_is_the_least_that_the_published_scorer_takes():

@@ -17,18 +17,32 @@ GRID = AngleGrid()
 
 @pytest.mark.parametrize(
     ("azimuth_deg", "elevation_deg", "point"),
-    [(0, 0, (1, 0, 0)), (90, 0, (0, 1, 0)), (-90, 0, (0, -1, 0)), (180, 0, (-1, 0, 0)), (37, 90, (0, 0, 1))],
+    [
+        (0, 0, (1, 0, 0)),
+        (90, 0, (0, 1, 0)),
+        (-90, 0, (0, -1, 0)),
+        (180, 0, (-1, 0, 0)),
+        (37, 90, (0, 0, 1)),
+    ],
 )
 def test_x_is_front_y_is_left_z_is_up(azimuth_deg, elevation_deg, point):
-    assert spherical_to_cartesian(*np.radians([azimuth_deg, elevation_deg])) == pytest.approx(point, abs=1e-15)
+    assert spherical_to_cartesian(*np.radians([azimuth_deg, elevation_deg])) == pytest.approx(
+        point, abs=1e-15
+    )
 
 
 def test_the_way_to_cartesian_and_back_changes_nothing():
     rng = np.random.default_rng(0)
-    azimuth, elevation, radius = rng.uniform(-3.1, 3.1, 500), rng.uniform(-1.5, 1.5, 500), rng.uniform(0.1, 5, 500)
+    azimuth, elevation, radius = (
+        rng.uniform(-3.1, 3.1, 500),
+        rng.uniform(-1.5, 1.5, 500),
+        rng.uniform(0.1, 5, 500),
+    )
     points = spherical_to_cartesian(azimuth, elevation, radius)
     assert points.shape == (500, 3)
-    np.testing.assert_allclose(cartesian_to_spherical(points), (azimuth, elevation, radius), atol=1e-12)
+    np.testing.assert_allclose(
+        cartesian_to_spherical(points), (azimuth, elevation, radius), atol=1e-12
+    )
 
 
 def test_the_origin_has_a_defined_direction():
@@ -38,11 +52,16 @@ def test_the_origin_has_a_defined_direction():
 def test_both_distances_agree_and_the_cartesian_one_is_the_angle_of_the_dot_product():
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(2, 400, 3))
-    (azimuth1, elevation1, _), (azimuth2, elevation2, _) = cartesian_to_spherical(first), cartesian_to_spherical(second)
+    (azimuth1, elevation1, _), (azimuth2, elevation2, _) = (
+        cartesian_to_spherical(first),
+        cartesian_to_spherical(second),
+    )
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     expected = np.arccos(np.sum(first * second, axis=1) / lengths)
     np.testing.assert_allclose(cartesian_distance(first, second), expected, atol=1e-7)
-    np.testing.assert_allclose(spherical_distance(azimuth1, elevation1, azimuth2, elevation2), expected, atol=1e-7)
+    np.testing.assert_allclose(
+        spherical_distance(azimuth1, elevation1, azimuth2, elevation2), expected, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +104,10 @@ def test_index_to_angles_and_back_changes_nothing():
     ("azimuth_deg", "elevation_deg"), [(180, 0), (15, 0), (0, 50), (0, -41), (10.5, 0), (-190, 20)]
 )
 def test_an_angle_off_the_grid_is_an_error_that_names_it(azimuth_deg, elevation_deg):
-    message = rf"Direction 2 of 2 is off the grid.*-180 to 170 in steps of 10.*azimuth {azimuth_deg:g}, elevation"
+    message = (
+        rf"Direction 2 of 2 is off the grid.*-180 to 170 in steps of 10.*azimuth {azimuth_deg:g},"
+        r" elevation"
+    )
     with pytest.raises(DataError, match=message):
         GRID.index_of([0, azimuth_deg], [0, elevation_deg])
 
@@ -104,4 +126,6 @@ def test_other_angles_are_clipped_and_lowered_to_the_grid():
 def test_a_finer_grid_follows_its_step():
     grid = AngleGrid((-180.0, 175.0), (-60.0, 60.0), 5.0)
     assert (grid.n_azimuths, grid.n_elevations) == (72, 25)
-    np.testing.assert_array_equal(grid.index_of(*grid.angles_of(np.arange(grid.size))), np.arange(grid.size))
+    np.testing.assert_array_equal(
+        grid.index_of(*grid.angles_of(np.arange(grid.size))), np.arange(grid.size)
+    )

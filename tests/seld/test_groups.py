@@ -26,11 +26,14 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 RATE = 16000
 HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 SETTINGS = (
-    "dataset={format: mic, channels: 2, sample_rate_hz: 16000, recording_s: 1.0, classes: [a, b]}", "parallel.jobs=1",
-    "folds=[{name: only, train: [1, 2], validate_on: [3], test: [4]}]", "features.n_fft=1024",
-    "pipeline={sequence_frames: 20, batch_size: 2}", "network={n_filters: 4, gru_units: [4], dense_units: [4]}",
+    "dataset={format: mic, channels: 2, sample_rate_hz: 16000, recording_s: 1.0, classes: [a, b]}",
+    "parallel.jobs=1",
+    "folds=[{name: only, train: [1, 2], validate_on: [3], test: [4]}]",
+    "features.n_fft=1024",
+    "pipeline={sequence_frames: 20, batch_size: 2}",
+    "network={n_filters: 4, gru_units: [4], dense_units: [4]}",
     "training={epochs: 1, passes_per_epoch: 1}",
-)  # fmt: skip
+)
 SMALL = SimulationConfig(preset="fixture", duration_s=2.0)
 
 

@@ -51,7 +51,9 @@ def test_published_labels_hold_one_frame_more_than_half_open_ones():
 
 
 def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
-    events = make_events((0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0))  # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
+    events = make_events(
+        (0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0)
+    )  # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
     first, end = event_frames(events, HOP_S, "half_open")
     assert first.tolist() == [29, 0]
     assert end.tolist() == [107, 7]
@@ -60,17 +62,25 @@ def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
 def test_the_published_converter_of_metadata_divides_by_the_hop():
     events = make_events((0, 4.26, 4.5, 0, 0))
     first, end = event_frames(events, HOP_S, "dcase2019_files")
-    assert (first.tolist(), end.tolist()) == ([212], [226])  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
+    assert (first.tolist(), end.tolist()) == (
+        [212],
+        [226],
+    )  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
 
 
 def test_two_stage_labels_end_before_the_frame_of_the_offset():
     events = make_events((0, 0.126, 0.149, 0, 0), (0, 0.2, 0.2 + 1e-9, 0, 0))
-    assert [each.tolist() for each in event_frames(events, 0.01, "two_stage")] == [[12, 20], [14, 20]]
+    assert [each.tolist() for each in event_frames(events, 0.01, "two_stage")] == [
+        [12, 20],
+        [14, 20],
+    ]
 
 
 def test_two_stage_labels_see_times_in_single_precision():
     events = make_events((0, 0.58, 4.6, 0, 0), (0, 9.94, 18.92, 0, 0))
-    single = [float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)]  # 0.57999998, 4.5999999, 9.9399996, 18.92
+    single = [
+        float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)
+    ]  # 0.57999998, 4.5999999, 9.9399996, 18.92
     expected = [int(time * 100) for time in single]
     assert expected == [57, 459, 993, 1892]
     first, end = event_frames(events, 0.01, "two_stage")
@@ -78,14 +88,20 @@ def test_two_stage_labels_see_times_in_single_precision():
 
 
 @pytest.mark.parametrize(
-    ("rate_hz", "hop_samples"), [(32000, 320), (44100, 441), (48000, 640), (16000, 320), (22050, 256)]
+    ("rate_hz", "hop_samples"),
+    [(32000, 320), (44100, 441), (48000, 640), (16000, 320), (22050, 256)],
 )
 def test_two_stage_frames_follow_from_samples_at_any_rate(rate_hz, hop_samples):
     rng = np.random.default_rng(0)
-    times = np.sort(np.concatenate([rng.uniform(0, 60, 500), np.arange(500) * hop_samples / rate_hz])).reshape(-1, 2)
+    times = np.sort(
+        np.concatenate([rng.uniform(0, 60, 500), np.arange(500) * hop_samples / rate_hz])
+    ).reshape(-1, 2)
     events = make_events(*[(0, onset, offset, 0, 0) for onset, offset in times])
     first, end = event_frames(events, hop_samples / rate_hz, "two_stage")
-    expected = [[int(Fraction(float(np.float32(time))) * rate_hz / hop_samples) for time in pair] for pair in times]
+    expected = [
+        [int(Fraction(float(np.float32(time))) * rate_hz / hop_samples) for time in pair]
+        for pair in times
+    ]
     np.testing.assert_array_equal(np.stack([first, end], axis=1), expected)
 
 
@@ -107,14 +123,20 @@ def test_regression_labels_of_a_silent_class_hold_the_published_values():
     assert labels["activity"].tolist() == [[0, 1], [0, 1], [0, 1], [0, 0]]
     assert labels["azimuth_deg"].tolist() == [[180, -30], [180, -30], [180, -30], [180, 180]]
     assert labels["elevation_deg"].tolist() == [[50, 20], [50, 20], [50, 20], [50, 50]]
-    assert [labels[name].dtype for name in ("activity", "azimuth_deg", "elevation_deg")] == ["uint8", "int16", "int16"]
+    assert [labels[name].dtype for name in ("activity", "azimuth_deg", "elevation_deg")] == [
+        "uint8",
+        "int16",
+        "int16",
+    ]
 
 
 def test_regression_labels_keep_the_later_row_of_a_class_that_overlaps_itself():
     events = make_events((0, 0.0, 0.1, 10, 0), (0, 0.04, 0.06, 50, -10))
     labels = regression_labels(events, 6, HOP_S, 1, "half_open")
     assert labels["azimuth_deg"].ravel().tolist() == [10, 10, 50, 10, 10, 180]
-    assert len(classification_labels(events, 6, HOP_S, GRID, "half_open")) == 6  # the other forms keep both
+    assert (
+        len(classification_labels(events, 6, HOP_S, GRID, "half_open")) == 6
+    )  # the other forms keep both
     assert len(reference_rows(events, 6, HOP_S)) == 6
 
 
@@ -141,7 +163,10 @@ def test_rows_list_each_frame_of_each_event(seed, rule):
     for number in range(len(events)):
         first, end = (int(each[number]) for each in event_frames(events, HOP_S, rule))
         direction = events.azimuth_deg[number], events.elevation_deg[number]
-        expected += [(frame, events.class_index[number], *direction) for frame in range(first, min(end, 2000))]
+        expected += [
+            (frame, events.class_index[number], *direction)
+            for frame in range(first, min(end, 2000))
+        ]
     rows = reference_rows(events, 2000, HOP_S, rule)
     assert sorted(map(tuple, rows.tolist())) == sorted(expected)
     assert (np.diff(rows[:, 0]) >= 0).all()
@@ -152,8 +177,12 @@ def test_classification_form_is_where_the_dense_tensor_is_one(seed):
     events = random_events(seed)
     entries = classification_labels(events, 3000, HOP_S, GRID)
     dense = np.zeros((3000, 11, GRID.size), np.uint8)
-    for number, (first, end) in enumerate(zip(*event_frames(events, HOP_S, "dcase2019"), strict=True)):
-        index = (events.azimuth_deg[number] + 180) / 10 * 9 + (events.elevation_deg[number] + 40) / 10
+    for number, (first, end) in enumerate(
+        zip(*event_frames(events, HOP_S, "dcase2019"), strict=True)
+    ):
+        index = (events.azimuth_deg[number] + 180) / 10 * 9 + (
+            events.elevation_deg[number] + 40
+        ) / 10
         dense[first:end, events.class_index[number], int(index)] = 1
     np.testing.assert_array_equal(entries, np.argwhere(dense))
     np.testing.assert_array_equal(classification_tensor(entries, 3000, 11, GRID), dense)
@@ -168,7 +197,9 @@ def test_forms_hold_the_same_after_a_way_round(seed):
     for name, values in labels.items():
         np.testing.assert_array_equal(back[name], values)
     entries = classification_labels(events, 3000, HOP_S, GRID)
-    np.testing.assert_array_equal(rows_to_classification(classification_to_rows(entries, GRID), 3000, GRID), entries)
+    np.testing.assert_array_equal(
+        rows_to_classification(classification_to_rows(entries, GRID), 3000, GRID), entries
+    )
 
 
 def test_converters_do_not_change_their_input():

@@ -37,13 +37,16 @@ FRAMES = {"a": 100, "b": 120, "c": 92, "d": 25, "e": 100, "f": 101}
 
 
 def write_office(folder: Path, seconds=SECONDS, past_s: float = 0.0, suffix: str = ".wav") -> Path:
-    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event from its beginning to its end."""
+    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event from its beginning
+    to its end."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = "filename,split,overlap\n"
     for number, (name, length) in enumerate(seconds.items()):
         audio = np.random.default_rng(number).normal(0, 0.1, (round(length * RATE), 2)).clip(-1, 1)
         soundfile.write(folder / f"{name}{suffix}", audio, RATE)
-        (folder / f"{name}.csv").write_text(f"{HEADER}kettle,0,{length + past_s},0,{10 * number},1\n")
+        (folder / f"{name}.csv").write_text(
+            f"{HEADER}kettle,0,{length + past_s},0,{10 * number},1\n"
+        )
         listed += f"{name}{suffix},{min(number + 1, 3)},1\n"
     (folder / "recordings.csv").write_text(listed)
     return folder
@@ -52,18 +55,27 @@ def write_office(folder: Path, seconds=SECONDS, past_s: float = 0.0, suffix: str
 def settings_of(folder: Path, recording_s: float, **changes) -> dict:
     settings = yaml.safe_load(PARAMS.read_text())["tasks"][1]
     settings["dataset"] |= {
-        "format": "mic", "classes": ["kettle", "door"], "sample_rate_hz": RATE, "channels": 2,
+        "format": "mic",
+        "classes": ["kettle", "door"],
+        "sample_rate_hz": RATE,
+        "channels": 2,
         "recording_s": recording_s,
-    } | changes  # fmt: skip
+    } | changes
     settings["features"] |= {"n_fft": 1024}
-    settings["network"] |= {name.removeprefix("network."): yaml.safe_load(str(each)) for name, each in SELDNET.items()}
+    settings["network"] |= {
+        name.removeprefix("network."): yaml.safe_load(str(each)) for name, each in SELDNET.items()
+    }
     settings["training"] |= {"epochs": 1, "passes_per_epoch": 1}
     return settings | {
-        "description": "own", "published": None, "dataset_dir": str(folder / "data"), "parallel": {"jobs": 1},
-        "feature_dir": str(folder / f"features_{recording_s}"), "output_dir": str(folder / f"runs_{recording_s}"),
+        "description": "own",
+        "published": None,
+        "dataset_dir": str(folder / "data"),
+        "parallel": {"jobs": 1},
+        "feature_dir": str(folder / f"features_{recording_s}"),
+        "output_dir": str(folder / f"runs_{recording_s}"),
         "folds": [{"name": "only", "train": [1], "validate_on": [2], "test": [3]}],
         "pipeline": {"sequence_frames": 50, "batch_size": 2},
-    }  # fmt: skip
+    }
 
 
 def task_of(folder: Path, recording_s: float, **changes):
@@ -79,7 +91,9 @@ def silent(folder: Path, names) -> Path:
 
 @pytest.mark.parametrize("recording_s", [2.0, 6.0, 60.0])
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
-def test_silence_has_no_frame_recall_whatever_recordings_are_padded_to(tmp_path, recording_s, suffix):
+def test_silence_has_no_frame_recall_whatever_recordings_are_padded_to(
+    tmp_path, recording_s, suffix
+):
     data = write_office(tmp_path / "data", suffix=suffix)
     dataset = task_of(tmp_path, recording_s).dataset
     report = score_folder(silent(tmp_path / "none", SECONDS), data, dataset)
@@ -95,7 +109,9 @@ def test_labels_of_another_recording_are_cut_or_filled_up_with_silence(tmp_path)
     data = write_office(tmp_path / "data", {"a": 1.0, "b": 2.0})
     report = score_folder(silent(tmp_path / "none", "ab"), data, task_of(tmp_path, 60.0).dataset)
     # 50 frames of a have one direction each from b, and of 100 frames of b 50 have one from a.
-    assert report.score("corrected", "frame_recall", "labels of another recording") == pytest.approx(100 / 150)
+    assert report.score(
+        "corrected", "frame_recall", "labels of another recording"
+    ) == pytest.approx(100 / 150)
 
 
 @pytest.mark.parametrize("place", ["foa_dev", "mic_dev", "metadata_dev", None])
@@ -109,7 +125,9 @@ def test_lengths_are_those_of_the_sounds_beside_the_metadata_or_told_unknown(tmp
     dataset = task_of(tmp_path, 6.0).dataset
     report = score_folder(silent(tmp_path / "none", [name]), tmp_path / "metadata_dev", dataset)
     assert report.score("corrected", "frame_recall") == (0.0 if place else pytest.approx(2 / 3))
-    assert any("Length of 1 recording(s): not known" in note for note in report.notes) == (place is None)
+    assert any("Length of 1 recording(s): not known" in note for note in report.notes) == (
+        place is None
+    )
 
 
 def test_a_store_says_how_long_recordings_are_and_so_does_one_made_before(tmp_path, caplog):
@@ -125,11 +143,15 @@ def test_a_store_says_how_long_recordings_are_and_so_does_one_made_before(tmp_pa
     for facts in manifest["facts"].values():
         del facts["samples"]
     path.write_text(json.dumps(manifest))
-    assert frames_of_recordings(open_store(task, "dev"), task.dataset) == FRAMES  # read from the sounds
+    assert (
+        frames_of_recordings(open_store(task, "dev"), task.dataset) == FRAMES
+    )  # read from the sounds
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with caplog.at_level(logging.WARNING):
         unknown = frames_of_recordings(open_store(task, "dev"), task.dataset)
-    assert set(unknown.values()) == {300} and "does not say how long 6 recording(s) are" in caplog.text
+    assert (
+        set(unknown.values()) == {300} and "does not say how long 6 recording(s) are" in caplog.text
+    )
     (tmp_path / "elsewhere").rename(tmp_path / "data")
     run(task, progress=False)  # features are kept, the lengths are added
     again = load_json(path)
@@ -170,10 +192,13 @@ def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    """A run of an epoch on recordings of all lengths, whose events last longer than they do, filled up to 6 s."""
+    """A run of an epoch on recordings of all lengths, whose events last longer than they do, filled
+    up to 6 s."""
     folder = tmp_path_factory.mktemp("office")
     write_office(folder / "data", past_s=0.3)
-    (folder / "params.yaml").write_text(yaml.safe_dump({"tasks": {"own": settings_of(folder, 6.0)}}))
+    (folder / "params.yaml").write_text(
+        yaml.safe_dump({"tasks": {"own": settings_of(folder, 6.0)}})
+    )
     assert main(["own", "a", "--params", str(folder / "params.yaml")]) == 0
     return folder, folder / "runs_6.0" / "own_a"
 
@@ -197,12 +222,18 @@ def test_predicted_recordings_give_the_same_table(office, tmp_path):
     predictor = load_predictor(finished)
     (tmp_path / "again").mkdir()
     for name in "cdef":
-        predict_file(predictor, FileSource.open(folder / "data" / f"{name}.wav"), tmp_path / name, finished)
+        predict_file(
+            predictor, FileSource.open(folder / "data" / f"{name}.wav"), tmp_path / name, finished
+        )
         rows = json.loads((tmp_path / f"{name}.json").read_text())["frames"]
-        write_submission(tmp_path / "again" / f"{name}.csv", np.array(rows, np.float64).reshape(-1, 4))
+        write_submission(
+            tmp_path / "again" / f"{name}.csv", np.array(rows, np.float64).reshape(-1, 4)
+        )
         written = (finished / "only" / SUBMISSIONS / f"{name}.csv").read_text()
         assert (tmp_path / "again" / f"{name}.csv").read_text() == written
-    report = score_folder(tmp_path / "again", folder / "data", task_of(folder, 6.0).dataset, splits=[3])
+    report = score_folder(
+        tmp_path / "again", folder / "data", task_of(folder, 6.0).dataset, splits=[3]
+    )
     write_json(tmp_path / "scores.json", report.to_dict())
     assert rows_of(tmp_path / "scores.json") == rows_of(finished / "scores.json")
 
@@ -214,7 +245,9 @@ def test_submissions_and_reports_end_with_the_recording(office):
         assert all(int(line.split(",")[0]) < FRAMES[name] for line in text.splitlines())
     task = task_of(folder, 6.0)
     tested = seld_report.tested_recordings(task, finished)
-    assert {each.scored.name: each.scored.n_frames for each in tested} == {name: FRAMES[name] for name in "cdef"}
+    assert {each.scored.name: each.scored.n_frames for each in tested} == {
+        name: FRAMES[name] for name in "cdef"
+    }
     assert all(len(each.reference) == each.scored.n_frames for each in tested)
     assert seld_report.confusions(tested, task.dataset).rows
 
@@ -224,7 +257,9 @@ def test_shares_of_a_dataset_are_of_what_was_recorded(tmp_path):
     dataset = task_of(tmp_path, 60.0).dataset
     events, _ = read_metadata(data, dataset)
     n_frames = read_lengths(data, events, dataset)
-    shares, active, _ = overlap_shares(list(events.values()), dataset, [n_frames[name] for name in events])
+    shares, active, _ = overlap_shares(
+        list(events.values()), dataset, [n_frames[name] for name in events]
+    )
     assert n_frames == FRAMES
     np.testing.assert_allclose(shares, [0.0, 1.0])
     assert active.tolist() == [sum(FRAMES.values()), 0]

@@ -4,18 +4,25 @@ import pytest
 import tensorflow as tf
 
 from common.errors import ConfigError
-from seld.losses import MaskedAngleError, MaskedDirectionError, PolarMeanSquaredError, seld_losses, two_stage_losses
+from seld.losses import (
+    MaskedAngleError,
+    MaskedDirectionError,
+    PolarMeanSquaredError,
+    seld_losses,
+    two_stage_losses,
+)
 
 B, T, K = 2, 6, 3
 
 
 def targets(seed: int = 0, share: float = 0.4) -> np.ndarray:
-    """Activity, azimuth and elevation in degrees, joined: (B, T, 3K); silent classes hold other values than 180, 50."""
+    """Activity, azimuth and elevation in degrees, joined: (B, T, 3K); silent classes hold other
+    values than 180, 50."""
     rng = np.random.default_rng(seed)
     activity = rng.random((B, T, K)) < share
-    return np.concatenate([activity, rng.integers(-180, 180, (B, T, K)), rng.integers(-40, 41, (B, T, K))], -1).astype(
-        np.float32
-    )
+    return np.concatenate(
+        [activity, rng.integers(-180, 180, (B, T, K)), rng.integers(-40, 41, (B, T, K))], -1
+    ).astype(np.float32)
 
 
 def outputs(width: int, seed: int = 1) -> np.ndarray:
@@ -31,14 +38,18 @@ def test_the_published_loss_is_the_mean_square_of_all_angles_with_silence_at_180
     y_true, y_pred = targets(), outputs(2)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
     azimuth, elevation = np.where(active, azimuth, 180.0), np.where(active, elevation, 50.0)
-    expected = np.mean((y_pred - np.concatenate([azimuth * np.pi / 180, elevation * np.pi / 50], -1)) ** 2)
+    expected = np.mean(
+        (y_pred - np.concatenate([azimuth * np.pi / 180, elevation * np.pi / 50], -1)) ** 2
+    )
     np.testing.assert_allclose(float(PolarMeanSquaredError()(y_true, y_pred)), expected, rtol=1e-5)
 
 
 def test_the_masked_polar_loss_is_summed_over_both_angles_and_averaged_over_active_classes():
     y_true, y_pred = targets(), outputs(2)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
-    errors = (y_pred[..., :K] - np.deg2rad(azimuth)) ** 2 + (y_pred[..., K:] - elevation * np.pi / 50) ** 2
+    errors = (y_pred[..., :K] - np.deg2rad(azimuth)) ** 2 + (
+        y_pred[..., K:] - elevation * np.pi / 50
+    ) ** 2
     loss = MaskedDirectionError("polar")(y_true, y_pred)
     np.testing.assert_allclose(float(loss), errors[active > 0].mean(), rtol=1e-5)
 
@@ -46,14 +57,20 @@ def test_the_masked_polar_loss_is_summed_over_both_angles_and_averaged_over_acti
 def test_the_masked_cartesian_loss_is_the_mean_squared_distance_of_active_vectors():
     y_true, y_pred = targets(), outputs(3)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
-    distance = unit_vectors(azimuth, elevation) - np.stack(np.split(y_pred, 3, axis=-1))  # (3, B, T, K)
+    distance = unit_vectors(azimuth, elevation) - np.stack(
+        np.split(y_pred, 3, axis=-1)
+    )  # (3, B, T, K)
     expected = np.sum(distance**2, axis=0)[active > 0].mean()
-    np.testing.assert_allclose(float(MaskedDirectionError("xyz")(y_true, y_pred)), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        float(MaskedDirectionError("xyz")(y_true, y_pred)), expected, rtol=1e-5
+    )
 
 
 def test_the_opposite_direction_costs_four():
     y_true = np.array([[[1.0, 90.0, 0.0]]])
-    np.testing.assert_allclose(float(MaskedDirectionError("xyz")(y_true, np.array([[[0.0, -1.0, 0.0]]]))), 4, rtol=1e-6)
+    np.testing.assert_allclose(
+        float(MaskedDirectionError("xyz")(y_true, np.array([[[0.0, -1.0, 0.0]]]))), 4, rtol=1e-6
+    )
 
 
 def angle_errors(y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
@@ -68,8 +85,12 @@ def test_angle_errors_are_added_over_both_angles_as_means_or_as_roots_of_means_o
     y_true[1, 2:, :K] = 0  # the examples differ in what counts
     errors = angle_errors(y_true, y_pred)
     absolute, root = MaskedAngleError(root=False), MaskedAngleError(root=True)
-    np.testing.assert_allclose(float(absolute(y_true, y_pred)), sum(np.abs(e).mean() for e in errors), rtol=1e-5)
-    np.testing.assert_allclose(float(root(y_true, y_pred)), sum(np.sqrt((e**2).mean()) for e in errors), rtol=1e-5)
+    np.testing.assert_allclose(
+        float(absolute(y_true, y_pred)), sum(np.abs(e).mean() for e in errors), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        float(root(y_true, y_pred)), sum(np.sqrt((e**2).mean()) for e in errors), rtol=1e-5
+    )
 
 
 def test_one_wrong_angle_costs_the_same_as_mean_and_as_root():
@@ -85,7 +106,9 @@ def test_angle_errors_cover_the_frames_that_targets_and_outputs_both_have():
     for root in (False, True):
         loss = MaskedAngleError(root)
         both = float(loss(y_true[:, :4], y_pred[:, :4]))
-        np.testing.assert_allclose([float(loss(y_true, y_pred[:, :4])), float(loss(y_true[:, :4], y_pred))], both)
+        np.testing.assert_allclose(
+            [float(loss(y_true, y_pred[:, :4])), float(loss(y_true[:, :4], y_pred))], both
+        )
 
 
 @pytest.mark.parametrize("root", [False, True])
@@ -94,9 +117,10 @@ def test_the_gradient_of_angle_errors_is_their_slope(root):
     with tf.GradientTape() as tape:
         value = loss(y_true, y_pred)
     direction, step = outputs(2, seed=7), 1e-2
-    slope = (float(loss(y_true, y_pred + step * direction)) - float(loss(y_true, y_pred - step * direction))) / (
-        2 * step
-    )
+    slope = (
+        float(loss(y_true, y_pred + step * direction))
+        - float(loss(y_true, y_pred - step * direction))
+    ) / (2 * step)
     np.testing.assert_allclose(np.sum(tape.gradient(value, y_pred) * direction), slope, rtol=2e-3)
 
 
@@ -142,9 +166,13 @@ def test_frames_outside_the_recording_change_neither_loss_nor_gradient(loss, wid
     padding = np.full_like(y_true, -1.0)
     with tf.GradientTape(persistent=True) as tape:
         plain = loss(y_true, y_pred)
-        padded = loss(np.concatenate([y_true, padding], 1), tf.concat([y_pred, 100.0 * y_pred], axis=1))
+        padded = loss(
+            np.concatenate([y_true, padding], 1), tf.concat([y_pred, 100.0 * y_pred], axis=1)
+        )
     np.testing.assert_allclose(float(padded), float(plain), rtol=1e-6)
-    np.testing.assert_allclose(tape.gradient(padded, y_pred), tape.gradient(plain, y_pred), rtol=1e-5)
+    np.testing.assert_allclose(
+        tape.gradient(padded, y_pred), tape.gradient(plain, y_pred), rtol=1e-5
+    )
     assert np.isfinite(tape.gradient(plain, y_pred)).all()
     assert float(loss(padding, y_pred)) == 0.0
 
@@ -170,14 +198,21 @@ def test_the_published_loss_needs_angles():
 
 
 def test_losses_of_another_system_are_refused():
-    with pytest.raises(ConfigError, match=r"seldnet can learn from. Expected: mse or masked_mse. Received: masked_mae"):
+    with pytest.raises(
+        ConfigError,
+        match=r"seldnet can learn from. Expected: mse or masked_mse. Received: masked_mae",
+    ):
         seld_losses("masked_mae", "polar")
-    with pytest.raises(ConfigError, match=r"Expected: masked_mae or masked_rmse. Received: masked_mse"):
+    with pytest.raises(
+        ConfigError, match=r"Expected: masked_mae or masked_rmse. Received: masked_mse"
+    ):
         two_stage_losses("masked_mse")
 
 
 def test_a_certain_mistake_in_detection_costs_a_hundred_nats_in_two_stage_training_as_in_pytorch():
-    assert float(two_stage_losses("masked_mae")["sed"](np.zeros((1, 1, 1)), np.ones((1, 1, 1)))) == 100
+    assert (
+        float(two_stage_losses("masked_mae")["sed"](np.zeros((1, 1, 1)), np.ones((1, 1, 1)))) == 100
+    )
 
 
 def test_losses_survive_saving():

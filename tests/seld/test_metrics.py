@@ -35,11 +35,15 @@ def rows_of(*rows: tuple[float, ...]) -> np.ndarray:
     return np.array(rows, float).reshape(-1, 4)
 
 
-def held(frames: range, class_index: int, azimuth_deg: float, elevation_deg: float = 0.0) -> np.ndarray:
+def held(
+    frames: range, class_index: int, azimuth_deg: float, elevation_deg: float = 0.0
+) -> np.ndarray:
     return rows_of(*((frame, class_index, azimuth_deg, elevation_deg) for frame in frames))
 
 
-def random_rows(rng: np.random.Generator, n_frames: int, most: int, n_classes: int = 5) -> np.ndarray:
+def random_rows(
+    rng: np.random.Generator, n_frames: int, most: int, n_classes: int = 5
+) -> np.ndarray:
     """Up to `most` different classes in each frame, anywhere on the grid."""
     rows = [
         (frame, k, rng.integers(-18, 18) * 10, rng.integers(-4, 5) * 10)
@@ -49,10 +53,16 @@ def random_rows(rng: np.random.Generator, n_frames: int, most: int, n_classes: i
     return rows_of(*rows)
 
 
-def plain_scores(reference: np.ndarray, estimate: np.ndarray, n_frames: int, per_pair: bool, used_frames: int) -> dict:
-    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` are looked at."""
+def plain_scores(
+    reference: np.ndarray, estimate: np.ndarray, n_frames: int, per_pair: bool, used_frames: int
+) -> dict:
+    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` are looked
+    at."""
     blocks = [
-        [{int(r[1]) for r in rows if r[0] // 50 == block and r[0] % 50 < used_frames} for rows in (reference, estimate)]
+        [
+            {int(r[1]) for r in rows if r[0] // 50 == block and r[0] % 50 < used_frames}
+            for rows in (reference, estimate)
+        ]
         for block in range(-(-n_frames // 50))
     ]
     errors = sum(max(len(a - b), len(b - a)) for a, b in blocks)
@@ -63,7 +73,9 @@ def plain_scores(reference: np.ndarray, estimate: np.ndarray, n_frames: int, per
         here = [np.radians(rows[rows[:, 0] == frame, 2:]) for rows in (reference, estimate)]
         good += len(here[0]) == len(here[1])
         cost = np.zeros((len(here[0]), len(here[1])))
-        for (i, (a1, e1)), (j, (a2, e2)) in itertools.product(enumerate(here[0]), enumerate(here[1])):
+        for (i, (a1, e1)), (j, (a2, e2)) in itertools.product(
+            enumerate(here[0]), enumerate(here[1])
+        ):
             cosine = math.sin(e1) * math.sin(e2) + math.cos(e1) * math.cos(e2) * math.cos(a1 - a2)
             cost[i, j] = math.degrees(math.acos(min(1.0, max(-1.0, cosine))))
         total += cost[linear_sum_assignment(cost)].sum()
@@ -88,7 +100,9 @@ def test_scores_are_those_of_plain_loops(definition, n_frames, most):
     assert scores.seld_error == pytest.approx(seld_error(*expected.values()), abs=1e-8)
 
 
-@pytest.mark.parametrize(("n_rows", "n_columns"), [(1, 1), (1, 4), (5, 1), (2, 2), (3, 2), (2, 11), (4, 4), (6, 7)])
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns"), [(1, 1), (1, 4), (5, 1), (2, 2), (3, 2), (2, 11), (4, 4), (6, 7)]
+)
 def test_the_least_total_is_that_of_the_hungarian_method(n_rows, n_columns):
     costs = np.random.default_rng(n_rows).random((40, n_rows, n_columns))
     expected = [each[linear_sum_assignment(each)].sum() for each in costs]
@@ -106,29 +120,42 @@ def test_the_truth_has_no_error(definition):
     rows = random_rows(np.random.default_rng(3), 120, 3)
     scores = score_rows(rows, rows, 120, definition=definition)
     assert (scores.er, scores.f, scores.frame_recall) == (0.0, 1.0, 1.0)
-    assert scores.doa_error_deg == pytest.approx(0.0, abs=1e-5 if definition == "dcase2019" else 1e-13)
+    assert scores.doa_error_deg == pytest.approx(
+        0.0, abs=1e-5 if definition == "dcase2019" else 1e-13
+    )
 
 
 def test_a_score_is_a_quarter_of_each_part():
-    assert seld_error(0.34, 0.799, 28.5, 0.854) == pytest.approx((0.34 + 0.201 + 28.5 / 180 + 0.146) / 4)
+    assert seld_error(0.34, 0.799, 28.5, 0.854) == pytest.approx(
+        (0.34 + 0.201 + 28.5 / 180 + 0.146) / 4
+    )
 
 
 def test_only_the_corrected_definition_sees_the_last_frame_of_a_second():
-    reference, estimate = held(range(10), 0, 0), np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)])
+    reference, estimate = (
+        held(range(10), 0, 0),
+        np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)]),
+    )
     assert score_rows(reference, estimate, 100, definition="dcase2019").er == 0.0
     assert score_rows(reference, estimate, 100, definition="corrected").er == 1.0
 
 
 def test_only_dcase2019_puts_angles_on_the_grid():
     reference, estimate = held(range(5), 0, 170, 40), held(range(5), 0, 179, 47)
-    assert score_rows(reference, estimate, 5, definition="dcase2019").doa_error_deg == pytest.approx(0.0, abs=1e-5)
+    assert score_rows(
+        reference, estimate, 5, definition="dcase2019"
+    ).doa_error_deg == pytest.approx(0.0, abs=1e-5)
     assert score_rows(reference, estimate, 5, definition="corrected").doa_error_deg > 9.0
 
 
 def test_only_dcase2019_divides_the_doa_error_by_estimates_in_silent_frames():
     reference, estimate = held(range(1), 0, 0), held(range(4), 0, 20)
-    assert score_rows(reference, estimate, 4, definition="dcase2019").doa_error_deg == pytest.approx(5.0)
-    assert score_rows(reference, estimate, 4, definition="corrected").doa_error_deg == pytest.approx(20.0)
+    assert score_rows(
+        reference, estimate, 4, definition="dcase2019"
+    ).doa_error_deg == pytest.approx(5.0)
+    assert score_rows(
+        reference, estimate, 4, definition="corrected"
+    ).doa_error_deg == pytest.approx(20.0)
 
 
 def test_only_dcase2019_counts_equal_directions_of_a_class_once():
@@ -158,14 +185,23 @@ def test_dcase2019_refuses_events_off_the_grid_and_corrected_takes_them():
     with pytest.raises(DataError, match="azimuth 33"):
         reference_for("dcase2019", events, 3000)
     estimate = reference_for("corrected", events, 3000)
-    assert score_recording(events, estimate, 3000, definition="corrected").result().doa_error_deg == 0.0
+    assert (
+        score_recording(events, estimate, 3000, definition="corrected").result().doa_error_deg
+        == 0.0
+    )
 
 
-@pytest.mark.parametrize(("definition", "doa_error_deg", "total"), [("dcase2019", 0.0, 0.5), ("corrected", None, 0.75)])
+@pytest.mark.parametrize(
+    ("definition", "doa_error_deg", "total"), [("dcase2019", 0.0, 0.5), ("corrected", None, 0.75)]
+)
 def test_silence_against_events_is_defined(definition, doa_error_deg, total):
     scores = score_rows(held(range(50), 0, 0), SILENCE, 50, definition=definition)
     assert (scores.er, scores.f, scores.frame_recall) == (1.0, 0.0, 0.0)
-    assert math.isnan(scores.doa_error_deg) if doa_error_deg is None else scores.doa_error_deg == doa_error_deg
+    assert (
+        math.isnan(scores.doa_error_deg)
+        if doa_error_deg is None
+        else scores.doa_error_deg == doa_error_deg
+    )
     # 180 degrees where undefined; dcase2019 gives the silent system a perfect direction.
     assert scores.seld_error == pytest.approx((1 + 1 + (1 if doa_error_deg is None else 0) + 1) / 4)
     assert scores.seld_error == pytest.approx(total + 0.25)
@@ -252,7 +288,13 @@ def test_scoring_does_not_change_its_input():
 def test_the_three_forms_of_one_recording_score_alike(seed):
     rng = np.random.default_rng(seed)
     onset = rng.uniform(0, 8, 12)
-    columns = [rng.integers(0, 5, 12), onset, onset + 1, rng.integers(-18, 18, 12) * 10, rng.integers(-4, 5, 12) * 10]
+    columns = [
+        rng.integers(0, 5, 12),
+        onset,
+        onset + 1,
+        rng.integers(-18, 18, 12) * 10,
+        rng.integers(-4, 5, 12) * 10,
+    ]
     events = Events.from_array(np.stack([*columns, np.ones(12)], axis=1))
     labels = regression_labels(events, 500, 0.02, 5)
     reference, estimate = regression_to_rows(**labels), random_rows(rng, 500, 2)
@@ -284,5 +326,9 @@ def test_counts_tell_good_missed_and_extra_directions():
     estimate = np.vstack([held(range(1, 4), 0, 0), held(range(3, 5), 1, 50)])  # 0 1 1 2 1
     counts = score_rows(reference, estimate, 6, definition="corrected").directions
     assert (counts.n_reference, counts.n_estimate, counts.n_pairs) == (6, 5, 3)
-    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (2, 3, 2)  # frames 2 and 5 are good
+    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (
+        2,
+        3,
+        2,
+    )  # frames 2 and 5 are good
     assert (counts.frames_with_missed, counts.frames_with_extra) == (2, 2)

@@ -1,4 +1,5 @@
-"""Own recordings, classes, microphones and file names: a task in params.yaml and a list, no code."""
+"""Own recordings, classes, microphones and file names: a task in params.yaml and a list, no
+code."""
 
 import json
 from pathlib import Path
@@ -54,7 +55,9 @@ def write_recording(path: Path, events: list[tuple[str, float, float, int]]) -> 
         audio += (np.sin(2 * np.pi * TONES_HZ[name] * time_s) * inside)[:, None] * gains
     write_wav(path, audio, RATE)
     rows = [f"{name},{onset},{offset},0,{azimuth},1.5\n" for name, onset, offset, azimuth in events]
-    path.with_suffix(".csv").write_text("sound_event_recording,start_time,end_time,ele,azi,dist\n" + "".join(rows))
+    path.with_suffix(".csv").write_text(
+        "sound_event_recording,start_time,end_time,ele,azi,dist\n" + "".join(rows)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,11 @@ def office(tmp_path_factory) -> Path:
     listed = ["filename,split,overlap,room"]
     for number, split in enumerate((1, 1, 1, 1, 2, 3, 3)):
         azimuth = (-60, 0, 40)[number % 3]
-        events = [("kettle", 0.2, 1.2, azimuth), ("door", 1.4, 2.0, -azimuth), ("steps", 2.2, 2.9, 20)]
+        events = [
+            ("kettle", 0.2, 1.2, azimuth),
+            ("door", 1.4, 2.0, -azimuth),
+            ("steps", 2.2, 2.9, 20),
+        ]
         overlap = 1 + number % 2
         if overlap == 2:
             events.append(("steps", 0.5, 1.5, 70))
@@ -91,48 +98,81 @@ def test_seldnet_learns_three_classes_from_two_channels_at_16_khz_with_free_file
     assert np.isfinite(rows["all"]["scores"]["dcase2019"]["er"])
     names = {path.stem for path in (run / "only" / "submissions").glob("*.csv")}
     assert names == {"hall_take 5", "kitchen_take 6"}
-    assert (run / "only" / "recording_overlap1.png").is_file() and (run / "only" / "features.png").is_file()
+    assert (run / "only" / "recording_overlap1.png").is_file() and (
+        run / "only" / "features.png"
+    ).is_file()
 
 
 def test_the_submissions_of_own_recordings_give_the_same_table(office, run, tmp_path):
     places = [str(run / "only" / "submissions"), str(office / "recordings")]
     options = ["--splits", "3", "--task", "office", "--params", str(office / "params.yaml")]
     assert score_main([*places, *options, "--json", str(tmp_path / "scores.json")]) == 0
-    stored, made_now = (json.loads((place / "scores.json").read_text()) for place in (run, tmp_path))
+    stored, made_now = (
+        json.loads((place / "scores.json").read_text()) for place in (run, tmp_path)
+    )
     assert made_now["rows"] == stored["rows"]
 
 
 def test_the_events_of_own_recordings_are_drawn(office, tmp_path):
     options = ["--classes", "kettle,door,steps", "--recording-s", "3", "--sample-rate-hz", "16000"]
-    assert figures_main(["dataset", str(office / "recordings"), "--out", str(tmp_path), *options]) == 0
+    assert (
+        figures_main(["dataset", str(office / "recordings"), "--out", str(tmp_path), *options]) == 0
+    )
     assert len(list(tmp_path.glob("*.png"))) == 3
 
 
-def test_the_checker_accepts_them_and_says_what_two_microphones_cannot_tell(office, tmp_path, capsys):
+def test_the_checker_accepts_them_and_says_what_two_microphones_cannot_tell(
+    office, tmp_path, capsys
+):
     options = ["--params", str(office / "params.yaml")]
     assert check_main(["office", "--deep", "--json", str(tmp_path / "report.json"), *options]) == 0
     text = capsys.readouterr().out
     assert "in one line: directions at the same angle to it sound alike" in text
     assert "The dataset can be used: 0 error(s)" in text
-    table = next(t for t in json.loads((tmp_path / "report.json").read_text())["tables"] if t["title"] == "splits")
-    assert table["rows"] == [["split 1", "4", "4", "-"], ["split 2", "1", "1", "-"], ["split 3", "2", "2", "-"]]
+    table = next(
+        t
+        for t in json.loads((tmp_path / "report.json").read_text())["tables"]
+        if t["title"] == "splits"
+    )
+    assert table["rows"] == [
+        ["split 1", "4", "4", "-"],
+        ["split 2", "1", "1", "-"],
+        ["split 3", "2", "2", "-"],
+    ]
 
 
 def test_correlations_are_computed_of_as_many_microphones_as_there_are(office):
-    kind = ["features={kind: logmel_gcc, n_mels: 32, sample_rate_hz: 16000}", f"feature_dir={office}/gcc"]
+    kind = [
+        "features={kind: logmel_gcc, n_mels: 32, sample_rate_hz: 16000}",
+        f"feature_dir={office}/gcc",
+    ]
     options = [part for setting in kind for part in ("--set", setting)]
     assert extract(["office", "--params", str(office / "params.yaml"), *options]) == 0
     task = load_task(office / "params.yaml", "office", kind)
-    assert open_store(task, "dev").schema.arrays["features"].shape == (None, 32, 3)  # two channels, one pair
+    assert open_store(task, "dev").schema.arrays["features"].shape == (
+        None,
+        32,
+        3,
+    )  # two channels, one pair
 
 
 def test_ambisonics_of_two_channels_is_refused(office, capsys):
-    options = ["--params", str(office / "params.yaml"), "--set", "dataset={format: foa, microphones_m: null}"]
+    options = [
+        "--params",
+        str(office / "params.yaml"),
+        "--set",
+        "dataset={format: foa, microphones_m: null}",
+    ]
     assert main(["office", "b", *options]) == 2
     assert "`dataset.format: foa` has 4 channels" in capsys.readouterr().err
 
 
 def test_positions_of_other_microphones_than_there_are_channels_are_refused(office, capsys):
-    options = ["--params", str(office / "params.yaml"), "--set", "dataset.microphones_m=[[0, 0, 0]]"]
+    options = [
+        "--params",
+        str(office / "params.yaml"),
+        "--set",
+        "dataset.microphones_m=[[0, 0, 0]]",
+    ]
     assert main(["office", "b", *options]) == 2
     assert "one position for each of the 2 `channels`" in capsys.readouterr().err

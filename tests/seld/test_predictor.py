@@ -1,4 +1,5 @@
-"""Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole recording."""
+"""Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole
+recording."""
 
 import json
 from dataclasses import replace
@@ -26,12 +27,24 @@ from seld.predictor import TrackDecoder, average_outputs
 from tests.runs import SELDNET, TWO_STAGE, noises, task_of, write_run
 
 RATE_HZ, SECONDS = 16000, 13.3
-COMMON = {"dataset__sample_rate_hz": RATE_HZ, "dataset__recording_s": SECONDS, "features__n_fft": 1024}
+COMMON = {
+    "dataset__sample_rate_hz": RATE_HZ,
+    "dataset__recording_s": SECONDS,
+    "features__n_fft": 1024,
+}
 SMALL_SELDNET = COMMON | SELDNET | {"pipeline__sequence_frames": 50}
-SMALL_TWO_STAGE = COMMON | TWO_STAGE | {
-    "features__sample_rate_hz": 8000, "features__n_fft": 512, "features__gcc_n_fft": 512, "features__n_mels": 16,
-    "pipeline__sequence_frames": 102, "network__round_to_deg": 0.01,
-}  # fmt: skip
+SMALL_TWO_STAGE = (
+    COMMON
+    | TWO_STAGE
+    | {
+        "features__sample_rate_hz": 8000,
+        "features__n_fft": 512,
+        "features__gcc_n_fft": 512,
+        "features__n_mels": 16,
+        "pipeline__sequence_frames": 102,
+        "network__round_to_deg": 0.01,
+    }
+)
 DEVICE = {"features__frontend": "device"}
 PUBLISHED = {"features__window_s": 0.04, "network__pool_bands": "[8, 8, 4]"}
 
@@ -49,14 +62,21 @@ def evaluated(task, run, path):
     schema, shard = example_schema(task.dataset, task.features), path.with_suffix(".tfrecord")
     write_shard(shard, [(path.stem, {name: arrays[name] for name in schema.arrays})], schema)
     stages = next(iter(parts(experiment.system.stages(task)).values()))
-    *before, (stage, model) = [(stage, load_model(run / "fold1" / stage.name / BEST)) for stage in stages]
+    *before, (stage, model) = [
+        (stage, load_model(run / "fold1" / stage.name / BEST)) for stage in stages
+    ]
 
     def stream():
         return evaluation_stream(
-            [shard], schema, stage.targets, sequence_frames=task.pipeline.sequence_frames,
-            whole_recordings=task.pipeline.whole_recordings, target_stride=stage.target_stride,
-            interleaved_channels=task.features.interleaved_channels, context_frames=context_frames(experiment.frontend),
-        )  # fmt: skip
+            [shard],
+            schema,
+            stage.targets,
+            sequence_frames=task.pipeline.sequence_frames,
+            whole_recordings=task.pipeline.whole_recordings,
+            target_stride=stage.target_stride,
+            interleaved_channels=task.features.interleaved_channels,
+            context_frames=context_frames(experiment.frontend),
+        )
 
     (prediction,) = predict_recordings(model, stream())
     return experiment.decode(Answers(before, lambda: [stream()]).joined(prediction), stage)
@@ -78,24 +98,40 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_recording_in_blocks_is_decoded_as_its_own_evaluation_does(tmp_path, case):
     task_id, settings = CASES[case]
-    task = task_of(task_id, tmp_path, folds="[{name: fold1, train: [1], validate_on: [2], test: [3]}]", **settings)
-    run = write_run(task, tmp_path / "run", **({"mean": 0.5, "deviation": 1.0} if case == "published" else {}))
+    task = task_of(
+        task_id,
+        tmp_path,
+        folds="[{name: fold1, train: [1], validate_on: [2], test: [3]}]",
+        **settings,
+    )
+    run = write_run(
+        task, tmp_path / "run", **({"mean": 0.5, "deviation": 1.0} if case == "published" else {})
+    )
     path = write_recording(tmp_path / "a.wav")
     expected = evaluated(task, run, path)
     written = predicted(run, path, tmp_path / "out" / "a")
     assert len(expected) > 100 and len(written["events"]) > 10
     np.testing.assert_allclose(np.array(written["frames"]), np.round(expected, 2), atol=0.02)
-    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == ["a.json", "a.png", "a.tsv"]
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [
+        "a.json",
+        "a.png",
+        "a.tsv",
+    ]
     lines = (tmp_path / "out" / "a.tsv").read_text().splitlines()
     assert lines[0].split("\t") == ["onset", "offset", "label", "score", "azimuth", "elevation"]
-    assert [line.split("\t")[2] for line in lines[1:]] == [event["label"] for event in written["events"]]
+    assert [line.split("\t")[2] for line in lines[1:]] == [
+        event["label"] for event in written["events"]
+    ]
 
 
 @pytest.fixture(scope="module")
 def recurrent(tmp_path_factory):
     """A two-stage run with recurrent layers in two folds, and a recording."""
     folder = tmp_path_factory.mktemp("recurrent")
-    folds = "[{name: a, train: [1], validate_on: [2], test: [3]}, {name: b, train: [2], validate_on: [3], test: [1]}]"
+    folds = (
+        "[{name: a, train: [1], validate_on: [2], test: [3]}, {name: b, train: [2], validate_on:"
+        " [3], test: [1]}]"
+    )
     task = task_of("two-stage-demo", folder, folds=folds, **SMALL_TWO_STAGE)
     return write_run(task, folder / "run"), write_recording(folder / "a.wav")
 
@@ -121,10 +157,14 @@ def outputs_of(predictor, audio, live=False):
 
 
 def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
-    """Windows of longer recordings are an approximation where layers are recurrent: this is how good it is."""
+    """Windows of longer recordings are an approximation where layers are recurrent: this is how
+    good it is."""
     run, _ = recurrent
     audio = noises(3 * SECONDS, 8000, 4)
-    for live, tolerance in ((False, 2e-3), (True, 1e-2)):  # outputs are of about 1; live windows have less context
+    for live, tolerance in (
+        (False, 2e-3),
+        (True, 1e-2),
+    ):  # outputs are of about 1; live windows have less context
         predictor = load_predictor(run, "a", live)
         whole = outputs_of(replace(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio, live)
@@ -138,13 +178,18 @@ def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
     run, _ = recurrent
     predictor = load_predictor(run, "a")
     audio = noises(SECONDS, 8000, 4)
-    found = [outputs_of(each, audio) for each in (predictor, replace(predictor, windows=Windows(10_000)))]
+    found = [
+        outputs_of(each, audio) for each in (predictor, replace(predictor, windows=Windows(10_000)))
+    ]
     np.testing.assert_array_equal(found[0]["doa"], found[1]["doa"])
 
 
 def test_folds_answer_together_or_alone(recurrent, tmp_path):
     run, _ = recurrent
-    alone = {fold: outputs_of(load_predictor(run, fold), noises(3, 8000, 4))["sed"] for fold in ("a", "b")}
+    alone = {
+        fold: outputs_of(load_predictor(run, fold), noises(3, 8000, 4))["sed"]
+        for fold in ("a", "b")
+    }
     together = outputs_of(load_predictor(run), noises(3, 8000, 4))["sed"]
     np.testing.assert_allclose(together, (alone["a"] + alone["b"]) / 2, atol=1e-5)
     assert np.abs(alone["a"] - alone["b"]).max() > 0.01
@@ -154,7 +199,9 @@ def test_folds_answer_together_or_alone(recurrent, tmp_path):
 
 def test_azimuths_of_folds_are_averaged_on_the_circle():
     sed = np.array([[0.2, 0.4]])
-    east, west = ({"sed": sed * n, "doa": np.array([[n * 3.0, 0.1, 0.2 * n, 0.4]])} for n in (1, -1))
+    east, west = (
+        {"sed": sed * n, "doa": np.array([[n * 3.0, 0.1, 0.2 * n, 0.4]])} for n in (1, -1)
+    )
     mean = average_outputs([east, west])
     np.testing.assert_allclose(np.abs(mean["doa"]), [[np.pi, 0.1, 0.0, 0.4]], atol=1e-12)
     vectors = [{"sed": sed, "doa": np.full((1, 6), value)} for value in (0.2, 0.4)]
@@ -175,7 +222,9 @@ def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, 
 def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_not_where(tmp_path):
     path = write_recording(tmp_path / "a.wav", 3)
     settings = SMALL_TWO_STAGE | {"network__architecture": "vgg9"}
-    run = write_run(task_of("two-stage-demo", tmp_path, network__mode="sed_only", **settings), tmp_path / "run")
+    run = write_run(
+        task_of("two-stage-demo", tmp_path, network__mode="sed_only", **settings), tmp_path / "run"
+    )
     soundfile.write(tmp_path / "silence.wav", np.zeros((RATE_HZ, 4)), RATE_HZ)
     written = predicted(run, path, tmp_path / "a")
     assert "frames" in predicted(run, tmp_path / "silence.wav", tmp_path / "silence")
@@ -189,7 +238,9 @@ def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_no
 
 @pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
 def test_recordings_of_a_few_samples_have_a_table_and_a_figure(tmp_path, settings):
-    predictor = load_predictor(write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run"))
+    predictor = load_predictor(
+        write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run")
+    )
     for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
         soundfile.write(tmp_path / "a.wav", np.full((samples, 4), 0.1), rate_hz)
         out = tmp_path / f"{samples}_{rate_hz}"
@@ -198,7 +249,9 @@ def test_recordings_of_a_few_samples_have_a_table_and_a_figure(tmp_path, setting
 
 
 def test_arrays_must_have_the_channels_of_the_array(tmp_path):
-    predictor = load_predictor(write_run(task_of("demo", tmp_path, **SMALL_SELDNET), tmp_path / "run"))
+    predictor = load_predictor(
+        write_run(task_of("demo", tmp_path, **SMALL_SELDNET), tmp_path / "run")
+    )
     for array, message in (
         (np.zeros((4, 100)), r"Expected: \(samples, 4\)\. Received: \(4, 100\)\. Turn it"),
         (np.zeros(100), r"Expected: \(samples, 4\)\. Received: \(100,\)"),
@@ -214,12 +267,18 @@ def track_decoder(hop_ratio=1.0, stride=1, grid=2):
     """A decoder for two classes whose azimuths and elevations, in degrees, are the outputs."""
 
     def decode(outputs, n_frames):
-        source = np.minimum(np.floor(np.arange(n_frames) * hop_ratio).astype(int) // stride, len(outputs["sed"]) - 1)
+        source = np.minimum(
+            np.floor(np.arange(n_frames) * hop_ratio).astype(int) // stride, len(outputs["sed"]) - 1
+        )
         frame, k = np.nonzero(outputs["sed"][source] > 0.5)
         at = source[frame]
-        return np.column_stack([frame, k, outputs["doa"][at, k], outputs["doa"][at, k + 2]]).astype(float)
+        return np.column_stack([frame, k, outputs["doa"][at, k], outputs["doa"][at, k + 2]]).astype(
+            float
+        )
 
-    return TrackDecoder(decode, stride, hop_ratio, 0.1, ("bark", "cough"), grid, has_directions=True)
+    return TrackDecoder(
+        decode, stride, hop_ratio, 0.1, ("bark", "cough"), grid, has_directions=True
+    )
 
 
 def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recording():
@@ -231,25 +290,42 @@ def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recordi
     last = decoder.finish(6, 0.55)
     events = [event for heard in (first, second, last) for event in heard.events]
     assert [(event.label, event.onset_s, event.offset_s) for event in events] == [
-        ("bark", 0.0, 0.2), ("cough", pytest.approx(0.3), 0.55)
-    ]  # fmt: skip
+        ("bark", 0.0, 0.2),
+        ("cough", pytest.approx(0.3), 0.55),
+    ]
     assert abs(events[0].azimuth_deg) == pytest.approx(180) and events[0].elevation_deg > 10
     assert events[0].score == pytest.approx(0.8) and events[1].score == pytest.approx(2 / 3)
-    assert (events[1].azimuth_deg, events[1].elevation_deg) == (pytest.approx(45), pytest.approx(20))
-    assert np.concatenate([heard.rows for heard in (first, second, last)])[:, 0].tolist() == [0, 1, 3, 4, 5]
+    assert (events[1].azimuth_deg, events[1].elevation_deg) == (
+        pytest.approx(45),
+        pytest.approx(20),
+    )
+    assert np.concatenate([heard.rows for heard in (first, second, last)])[:, 0].tolist() == [
+        0,
+        1,
+        3,
+        4,
+        5,
+    ]
 
 
-@pytest.mark.parametrize(("hop_ratio", "stride", "grid"), [(1.0, 1, 2), (2.0, 1, 4), (1.0, 5, 10), (1.5, 3, 6)])
+@pytest.mark.parametrize(
+    ("hop_ratio", "stride", "grid"), [(1.0, 1, 2), (2.0, 1, 4), (1.0, 5, 10), (1.5, 3, 6)]
+)
 def test_outputs_in_pieces_give_the_rows_of_the_whole(hop_ratio, stride, grid):
     rng = np.random.default_rng(0)
     n_frames = 30 * stride * grid + 1
-    outputs = {"sed": rng.uniform(size=(-(-n_frames // stride), 2)), "doa": rng.uniform(size=(n_frames, 4))}
+    outputs = {
+        "sed": rng.uniform(size=(-(-n_frames // stride), 2)),
+        "doa": rng.uniform(size=(n_frames, 4)),
+    }
     decoder, rows = track_decoder(hop_ratio, stride, grid), []
     step = 3 * stride
     for start in range(0, n_frames, step):
         part = slice(start // stride, -(-min(start + step, n_frames) // stride))
         window = Window(start, start + step, start, min(start + step, n_frames))
-        rows.append(decoder.push(window, {name: value[part] for name, value in outputs.items()}).rows)
+        rows.append(
+            decoder.push(window, {name: value[part] for name, value in outputs.items()}).rows
+        )
     rows.append(decoder.finish(n_frames, n_frames * 0.1).rows)
     whole = track_decoder(hop_ratio, stride, grid)
     whole.push(Window(0, n_frames, 0, n_frames), outputs)

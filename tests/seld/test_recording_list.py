@@ -1,4 +1,5 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong in it."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong
+in it."""
 
 from pathlib import Path
 
@@ -14,8 +15,17 @@ from seld.recording_list import LIST_NAME, has_list, read_list
 HEADER = "filename,split,overlap,room,metadata\n"
 
 
-def make_dataset(root: Path, rows: str, header: str = HEADER, without: tuple[str, ...] = ()) -> Path:
-    for name in ("day/one.wav", "day/one.csv", "night/two.flac", "night/two.csv", "three.wav", "labels/three.txt"):
+def make_dataset(
+    root: Path, rows: str, header: str = HEADER, without: tuple[str, ...] = ()
+) -> Path:
+    for name in (
+        "day/one.wav",
+        "day/one.csv",
+        "night/two.flac",
+        "night/two.csv",
+        "three.wav",
+        "labels/three.txt",
+    ):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         if name not in without:
@@ -28,12 +38,16 @@ def test_a_list_says_which_recordings_there_are_and_where_they_belong(tmp_path):
     rows = "night/two.flac,2,,,\n\nday/one.wav,1,2,4,\nthree.wav,0,1,,labels/three.txt\n"
     found = read_list(make_dataset(tmp_path, rows))
     assert [(each.name, *each.place) for each in found] == [
-        ("day_one", 1, 4, 2), ("night_two", 2, None, None), ("three", 0, None, 1)
-    ]  # fmt: skip
+        ("day_one", 1, 4, 2),
+        ("night_two", 2, None, None),
+        ("three", 0, None, 1),
+    ]
     assert found[1].audio_path == tmp_path / "night" / "two.flac"
     assert [each.metadata_path.relative_to(tmp_path).as_posix() for each in found] == [
-        "day/one.csv", "night/two.csv", "labels/three.txt"
-    ]  # fmt: skip
+        "day/one.csv",
+        "night/two.csv",
+        "labels/three.txt",
+    ]
 
 
 def test_split_0_is_the_evaluation_set_and_may_lack_labels(tmp_path):
@@ -53,18 +67,30 @@ def test_a_list_without_recordings_of_a_set_says_so(tmp_path):
     ("rows", "message"),
     [
         ("day/four.wav,1,1,,\n", r"line 2: there is no file .*day/four\.wav\. Correct filename"),
-        ("day/one.wav,1,1,,day/four.csv\n", r"line 2: there is no file .*day/four\.csv\. Correct metadata"),
+        (
+            "day/one.wav,1,1,,day/four.csv\n",
+            r"line 2: there is no file .*day/four\.csv\. Correct metadata",
+        ),
         ("day/one.wav,1,1,,\nday/one.wav,2,1,,\n", "line 3: the same recording as in line 2"),
         ("day/one.wav,1,1,,\nday/one.csv,2,1,,\n", "line 3: .*would share its name 'day_one'"),
         ("three.wav,1,1,,\n", r"line 2: no metadata\. Expected: .*three\.csv"),
         ("three.wav,0,1,,\nday/one.wav,0,1,,\n", r"line 2: no metadata\. Expected: .*three\.csv"),
-        ("../one.wav,1,1,,\n", r"line 2: filename must be a path below the dataset folder.*Received: '\.\./one\.wav'"),
+        (
+            "../one.wav,1,1,,\n",
+            r"line 2: filename must be a path below the dataset folder.*Received: '\.\./one\.wav'",
+        ),
         ("/etc/hosts,1,1,,\n", "line 2: filename must be a path below the dataset folder"),
-        ("day/one.wav,1,1,,../one.csv\n", "line 2: metadata must be a path below the dataset folder"),
+        (
+            "day/one.wav,1,1,,../one.csv\n",
+            "line 2: metadata must be a path below the dataset folder",
+        ),
         ("day\\one.wav,1,1,,\n", "with / between folders"),
         (",1,1,,\n", "line 2: filename must be a path"),
         ("day/one.wav,,1,,\n", "line 2: split is empty"),
-        ("day/one.wav,one,1,,\n", "line 2: split must be a whole number, 0 or more. Received: 'one'"),
+        (
+            "day/one.wav,one,1,,\n",
+            "line 2: split must be a whole number, 0 or more. Received: 'one'",
+        ),
         ("day/one.wav,1.5,1,,\n", r"Received: '1\.5'"),
         ("day/one.wav,-1,1,,\n", "Received: '-1'"),
         ("day/one.wav,1,0,,\n", "line 2: overlap must be a whole number, 1 or more. Received: '0'"),
@@ -83,7 +109,8 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path, rows, message):
 
 
 @pytest.mark.parametrize(
-    "header", ["filename,split\n", "filename,split,overlap,fold\n", "filename,split,overlap,split\n", ""]
+    "header",
+    ["filename,split\n", "filename,split,overlap,fold\n", "filename,split,overlap,split\n", ""],
 )
 def test_columns_that_are_missing_unknown_or_doubled_are_refused(tmp_path, header):
     with pytest.raises(DataError, match="line 1: expected the columns filename, split, overlap"):

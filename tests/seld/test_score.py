@@ -15,7 +15,14 @@ from common.files import write_json
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
 from seld.metrics import DEFINITIONS, SeldScorer, score_recording
-from seld.score import ScoredRecording, ScoringConfig, format_score, main, score_folder, score_report
+from seld.score import (
+    ScoredRecording,
+    ScoringConfig,
+    format_score,
+    main,
+    score_folder,
+    score_report,
+)
 from seld.submission import write_submission
 
 DATASET = DatasetConfig(recording_s=10.0)
@@ -33,7 +40,11 @@ def make_recordings() -> list[ScoredRecording]:
         rows = reference_rows(events, DATASET.n_frames, 0.02)
         rows[:, 2] += 10 * (number + 1) * (rows[:, 2] < 100)
         name = f"split{split}_ir{room}_ov{overlap}_{number}"
-        recordings.append(ScoredRecording(name, split, room, overlap, events, np.trunc(rows[::2]), DATASET.n_frames))
+        recordings.append(
+            ScoredRecording(
+                name, split, room, overlap, events, np.trunc(rows[::2]), DATASET.n_frames
+            )
+        )
     return recordings
 
 
@@ -45,7 +56,9 @@ def write_folders(root, recordings):
         write_submission(root / "submissions" / f"{recording.name}.csv", recording.estimate)
         lines = ["sound_event_recording,start_time,end_time,ele,azi,dist"]
         for k, onset, offset, azimuth, elevation, distance in recording.events.to_array().tolist():
-            lines.append(f"{DATASET.classes[int(k)]},{onset!r},{offset!r},{elevation:g},{azimuth:g},{distance:g}")
+            lines.append(
+                f"{DATASET.classes[int(k)]},{onset!r},{offset!r},{elevation:g},{azimuth:g},{distance:g}"
+            )
         (root / "metadata" / f"{recording.name}.csv").write_text("\n".join(lines) + "\n")
     return root / "submissions", root / "metadata"
 
@@ -82,13 +95,17 @@ def test_the_table_has_a_line_for_all_each_split_overlap_room_and_baseline(repor
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-@pytest.mark.parametrize(("label", "members"), [("all", range(4)), ("overlap 2", [1, 2]), ("room 1", [1, 3])])
+@pytest.mark.parametrize(
+    ("label", "members"), [("all", range(4)), ("overlap 2", [1, 2]), ("room 1", [1, 3])]
+)
 def test_a_line_holds_the_scores_of_its_recordings(report, definition, label, members):
     recordings = make_recordings()
     scorer = SeldScorer(definition)
     for number in members:
         each = recordings[number]
-        scorer.merge(score_recording(each.events, each.estimate, each.n_frames, definition=definition))
+        scorer.merge(
+            score_recording(each.events, each.estimate, each.n_frames, definition=definition)
+        )
     expected = scorer.result()
     for name in ("er", "f", "doa_error_deg", "frame_recall", "seld_error"):
         assert report.score(definition, name, label) == getattr(expected, name)
@@ -103,14 +120,19 @@ def test_silence_scores_as_silence(report):
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_another_recordings_labels_are_those_of_the_next_and_for_the_last_those_of_the_first(report, definition):
+def test_another_recordings_labels_are_those_of_the_next_and_for_the_last_those_of_the_first(
+    report, definition
+):
     recordings = make_recordings()
     scorer = SeldScorer(definition)
     rule = DEFINITIONS[definition].label_rule
     for number, each in enumerate(recordings):
         rows = reference_rows(recordings[(number + 1) % 4].events, each.n_frames, 0.02, rule)
         scorer.merge(score_recording(each.events, rows, each.n_frames, definition=definition))
-    assert report.score(definition, "seld_error", "labels of another recording") == scorer.result().seld_error
+    assert (
+        report.score(definition, "seld_error", "labels of another recording")
+        == scorer.result().seld_error
+    )
 
 
 def test_order_of_the_recordings_does_not_matter(report):
@@ -140,7 +162,11 @@ def test_unknown_published_scores_are_refused():
 def test_recordings_without_room_and_overlap_have_no_such_lines():
     each = make_recordings()[0]
     one = ScoredRecording("split0_1", 0, None, None, each.events, each.estimate, each.n_frames)
-    assert [row.label for row in score_report([one], DATASET).rows] == ["all", "split 0", "always silent"]
+    assert [row.label for row in score_report([one], DATASET).rows] == [
+        "all",
+        "split 0",
+        "always silent",
+    ]
 
 
 def test_an_unknown_line_is_named(report):
@@ -158,7 +184,21 @@ def test_text_is_aligned_and_shows_both_definitions(report):
     assert silent.split("|")[1].split()[3] == "-"  # the undefined DOA error: ER, F, %, DOA error
     published = next(line for line in lines if line.startswith("published"))
     assert [cell.strip() for cell in re.split("  +", published)] == (
-        ["published", "-", "0.340", "79.9 %", "28.5", "85.4 %", "0.211", "|", "-", "-", "-", "-", "-"]
+        [
+            "published",
+            "-",
+            "0.340",
+            "79.9 %",
+            "28.5",
+            "85.4 %",
+            "0.211",
+            "|",
+            "-",
+            "-",
+            "-",
+            "-",
+            "-",
+        ]
     )
 
 
@@ -203,15 +243,24 @@ def test_directions_off_the_grid_leave_the_official_columns_undefined():
     each = make_recordings()[0]
     events = Events.from_array([[0, 1, 2, 33, 0, 1], [0, 3, 4, 30, 0, 1]])
     estimate = reference_rows(events, DATASET.n_frames, 0.02)
-    report = score_report([ScoredRecording("odd", 1, 0, 1, events, estimate, each.n_frames)], DATASET)
-    assert all(math.isnan(report.score("dcase2019", name)) for name in ("er", "f", "doa_error_deg", "seld_error"))
-    assert (report.score("corrected", "f"), report.score("corrected", "doa_error_deg")) == (1.0, 0.0)
+    report = score_report(
+        [ScoredRecording("odd", 1, 0, 1, events, estimate, each.n_frames)], DATASET
+    )
+    assert all(
+        math.isnan(report.score("dcase2019", name))
+        for name in ("er", "f", "doa_error_deg", "seld_error")
+    )
+    assert (report.score("corrected", "f"), report.score("corrected", "doa_error_deg")) == (
+        1.0,
+        0.0,
+    )
     assert "dcase2019: undefined" in report.to_text()
     assert report.notes[0].endswith("Off it are 1 event(s) in 1 recording(s), the first in odd.")
     assert json.loads(json.dumps(report.to_dict()["counts"])).keys() == {"corrected"}
 
 
-# --- folders --------------------------------------------------------------------------------------------------------
+# --- folders
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_files_give_the_same_table_as_arrays(tmp_path, report):
@@ -223,14 +272,18 @@ def test_files_give_the_same_table_as_arrays(tmp_path, report):
 def test_a_missing_submission_is_named(tmp_path):
     submissions, metadata = write_folders(tmp_path, make_recordings())
     (submissions / "split1_ir1_ov2_1.csv").unlink()
-    with pytest.raises(DataError, match=r"submissions does not.*Missing: 1 file.*split1_ir1_ov2_1\.csv\. Predict"):
+    with pytest.raises(
+        DataError, match=r"submissions does not.*Missing: 1 file.*split1_ir1_ov2_1\.csv\. Predict"
+    ):
         score_folder(submissions, metadata, DATASET)
 
 
 def test_an_extra_submission_is_named(tmp_path):
     submissions, metadata = write_folders(tmp_path, make_recordings())
     (submissions / "split9_ir1_ov2_1.csv").touch()
-    with pytest.raises(DataError, match=r"Without metadata: 1 file.*split9_ir1_ov2_1\.csv\. Move them away"):
+    with pytest.raises(
+        DataError, match=r"Without metadata: 1 file.*split9_ir1_ov2_1\.csv\. Move them away"
+    ):
         score_folder(submissions, metadata, DATASET)
     with pytest.raises(DataError, match="Without metadata"):
         score_folder(submissions, metadata, DATASET, splits=[1])
@@ -240,7 +293,9 @@ def test_splits_without_submissions_are_left_out_on_request_only(tmp_path):
     submissions, metadata = write_folders(tmp_path, make_recordings())
     for path in submissions.glob("split2*"):
         path.unlink()
-    with pytest.raises(DataError, match=r"No file is there of split 2: `--splits 1` scores the others"):
+    with pytest.raises(
+        DataError, match=r"No file is there of split 2: `--splits 1` scores the others"
+    ):
         score_folder(submissions, metadata, DATASET)
     report = score_folder(submissions, metadata, DATASET, splits=[1])
     assert [row.label for row in report.rows][:2] == ["all", "split 1"]
@@ -257,7 +312,9 @@ def test_submissions_of_other_splits_are_left_out_on_request(tmp_path):
 @pytest.mark.parametrize("empty", ["submissions", "metadata"])
 @pytest.mark.parametrize("made", [True, False])
 def test_a_missing_or_empty_folder_is_an_error(tmp_path, empty, made):
-    folders = dict(zip(("submissions", "metadata"), write_folders(tmp_path, make_recordings()), strict=True))
+    folders = dict(
+        zip(("submissions", "metadata"), write_folders(tmp_path, make_recordings()), strict=True)
+    )
     folders[empty] = tmp_path / "empty"
     if made:
         (tmp_path / "empty").mkdir()
@@ -279,12 +336,14 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
         score_folder(submissions, metadata, DATASET)
 
 
-# --- command --------------------------------------------------------------------------------------------------------
+# --- command
+# --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def short_recordings(monkeypatch, tmp_path):
-    """Folders of submissions and metadata, and the options that tell the command of their length."""
+    """Folders of submissions and metadata, and the options that tell the command of their
+    length."""
     monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
     folders = write_folders(tmp_path, make_recordings())
     return [*map(str, folders), "--set", "dataset.recording_s=10"]
@@ -293,7 +352,9 @@ def short_recordings(monkeypatch, tmp_path):
 def test_the_command_prints_the_table_beside_the_published_values(short_recordings, capsys):
     assert main([*short_recordings, "--task", "2", "--json", "scores.json"]) == 0
     printed = capsys.readouterr().out
-    expected = score_report(make_recordings(), DATASET, published={"er": 0.35, "f": 0.8, "doa_error_deg": 30.8})
+    expected = score_report(
+        make_recordings(), DATASET, published={"er": 0.35, "f": 0.8, "doa_error_deg": 30.8}
+    )
     assert expected.to_text().splitlines()[3] in printed.splitlines()  # the line of all recordings
     assert re.search(r"^published +- +0\.350 +80\.0 % +30\.8 +84\.0 %", printed, re.MULTILINE)
     assert "Published: task 2, " in printed
@@ -311,8 +372,12 @@ def test_the_command_prints_markdown_and_single_splits(short_recordings, capsys)
 def test_the_command_ends_with_one_message_on_bad_input(short_recordings, capsys):
     assert main(["nowhere", *short_recordings[1:], "--json", "scores.json"]) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: nowhere: expected a folder of submission files, one .csv per recording. ")
-    assert message.endswith("Received: no such folder. The order is submissions first, then metadata.\n")
+    assert message.startswith(
+        "error: nowhere: expected a folder of submission files, one .csv per recording. "
+    )
+    assert message.endswith(
+        "Received: no such folder. The order is submissions first, then metadata.\n"
+    )
     assert not Path("scores.json").exists()
 
 

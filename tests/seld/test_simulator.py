@@ -29,7 +29,9 @@ HEADER = "sound_event_recording,start_time,end_time,ele,azi,dist\n"
 
 def _checksums(root: Path) -> dict[str, str]:
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +60,18 @@ def test_layout_and_names_are_those_of_the_real_dataset(simulated):
 def test_recordings_are_16_bit_48_khz_with_four_channels_and_the_exact_length(simulated):
     for path in simulated.rglob("*.wav"):
         info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.frames, info.subtype) == (48000, 4, 144000, "PCM_16")
+        assert (info.samplerate, info.channels, info.frames, info.subtype) == (
+            48000,
+            4,
+            144000,
+            "PCM_16",
+        )
         assert 0.1 < np.abs(read_audio(path)).max() < 1.0
 
 
-@pytest.mark.parametrize(("audio_format", "set_name", "n"), [("foa", "dev", 2), ("mic", "dev", 2), ("mic", "eval", 1)])
+@pytest.mark.parametrize(
+    ("audio_format", "set_name", "n"), [("foa", "dev", 2), ("mic", "dev", 2), ("mic", "eval", 1)]
+)
 def test_the_dataset_reader_reads_them(simulated, audio_format, set_name, n):
     recordings = find_recordings(simulated, audio_format, set_name)
     assert len(recordings) == n
@@ -83,13 +92,17 @@ def test_metadata_is_written_byte_for_byte_as_the_real_one(simulated):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_tau2019(tmp_path, SMALL, splits=(0, 1), seed=5, parallel=ParallelConfig(jobs=2), progress=False)
+    simulate_tau2019(
+        tmp_path, SMALL, splits=(0, 1), seed=5, parallel=ParallelConfig(jobs=2), progress=False
+    )
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
 def test_a_format_added_later_equals_the_one_written_together(simulated, tmp_path):
     for formats in (["mic"], ["foa"]):
-        simulate_tau2019(tmp_path, SMALL, formats=formats, splits=(0, 1), seed=5, parallel=ONE, progress=False)
+        simulate_tau2019(
+            tmp_path, SMALL, formats=formats, splits=(0, 1), seed=5, parallel=ONE, progress=False
+        )
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
@@ -114,7 +127,16 @@ def test_other_settings_in_the_same_folder_are_named(copied):
 
 def test_overwriting_with_other_settings_leaves_nothing_of_the_old_ones(copied):
     fewer = SMALL.model_copy(update={"recordings_per_split": {1: 1}, "duration_s": 2.0})
-    simulate_tau2019(copied, fewer, formats=["foa"], splits=(1,), seed=5, parallel=ONE, overwrite=True, progress=False)
+    simulate_tau2019(
+        copied,
+        fewer,
+        formats=["foa"],
+        splits=(1,),
+        seed=5,
+        parallel=ONE,
+        overwrite=True,
+        progress=False,
+    )
     files = sorted(path.name for path in copied.rglob("*") if path.is_file())
     assert files == ["README.md", SETTINGS_FILE, "split1_ir0_ov1_1.csv", "split1_ir0_ov1_1.wav"]
 
@@ -125,7 +147,9 @@ def test_nothing_is_written_among_recordings_that_were_not_simulated(tmp_path):
     real.write_bytes(b"a real recording")
     for overwrite in (False, True):
         with pytest.raises(DataError, match="not simulated"):
-            simulate_tau2019(tmp_path, SMALL, splits=(1,), parallel=ONE, overwrite=overwrite, progress=False)
+            simulate_tau2019(
+                tmp_path, SMALL, splits=(1,), parallel=ONE, overwrite=overwrite, progress=False
+            )
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
 
 
@@ -145,15 +169,23 @@ def test_no_example_is_shared_between_splits(bank):
 def test_durations_of_a_class_have_the_median_of_the_real_ones(bank, class_name):
     durations = CLASS_SOUNDS[class_name][1]
     lengths_s = [len(x) / 16000 for split in (1, 2) for x in bank.examples(class_name, split)]
-    assert durations.shortest_s - 0.001 <= min(lengths_s) and max(lengths_s) <= durations.longest_s + 0.001
+    assert (
+        durations.shortest_s - 0.001 <= min(lengths_s)
+        and max(lengths_s) <= durations.longest_s + 0.001
+    )
     assert np.median(lengths_s) == pytest.approx(durations.median_s, rel=0.15)
 
 
 def _plans(bank, **changes):
     simulation = SimulationConfig(preset="demo", recordings_per_split={1: 20}, **changes)
     settings = scene_settings(simulation, 0)
-    durations_s = {name: [len(x) / 16000 for x in bank.examples(name, 1)] for name in DATASET.classes}
-    return [(slot, plan_recording(slot, settings, 16000, durations_s)) for slot in name_recordings(1, settings)]
+    durations_s = {
+        name: [len(x) / 16000 for x in bank.examples(name, 1)] for name in DATASET.classes
+    }
+    return [
+        (slot, plan_recording(slot, settings, 16000, durations_s))
+        for slot in name_recordings(1, settings)
+    ]
 
 
 def test_events_keep_gaps_within_their_layer_and_never_exceed_the_overlap(bank):
@@ -181,7 +213,10 @@ def test_events_of_one_class_overlap_only_where_allowed(bank):
         for _, plan in _plans(bank, **changes):
             for number, a in enumerate(plan.events):
                 for b in plan.events[:number]:
-                    meets = a.onset_s < b.onset_s + b.duration_s and b.onset_s < a.onset_s + a.duration_s
+                    meets = (
+                        a.onset_s < b.onset_s + b.duration_s
+                        and b.onset_s < a.onset_s + a.duration_s
+                    )
                     pairs += meets and a.class_name == b.class_name
         return pairs
 
@@ -221,7 +256,9 @@ def test_the_full_preset_has_the_numbers_of_the_real_dataset():
         for k in range(1, 11)
     }
     assert names == real
-    assert {slot.name for slot in name_recordings(0, settings)} == {f"split0_{n}" for n in range(1, 101)}
+    assert {slot.name for slot in name_recordings(0, settings)} == {
+        f"split0_{n}" for n in range(1, 101)
+    }
 
 
 @pytest.mark.parametrize("n_rooms", [1, 4, 5])
@@ -234,7 +271,9 @@ def test_recordings_are_dealt_evenly_over_rooms_and_overlaps(n_rooms):
 
 
 def test_more_recordings_than_the_real_dataset_still_have_different_names():
-    settings = scene_settings(SimulationConfig(recordings_per_split={1: 150}, overlaps=(1, 2, 3)), 0)
+    settings = scene_settings(
+        SimulationConfig(recordings_per_split={1: 150}, overlaps=(1, 2, 3)), 0
+    )
     assert len({slot.name for slot in name_recordings(1, settings)}) == 150
 
 
@@ -277,11 +316,15 @@ def test_given_annotations_become_audio_where_and_when_they_say(annotations, tmp
         ("notes.txt", "", "no metadata"),
     ],
 )
-def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_written(tmp_path, name, content, message):
+def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_written(
+    tmp_path, name, content, message
+):
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        simulate_tau2019(tmp_path / "out", SMALL, parallel=ONE, annotations=tmp_path / "given", progress=False)
+        simulate_tau2019(
+            tmp_path / "out", SMALL, parallel=ONE, annotations=tmp_path / "given", progress=False
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -326,24 +369,43 @@ def test_a_class_without_a_sound_is_refused():
 
 
 def test_own_recordings_are_heard(own_recordings, tmp_path):
-    simulation = SMALL.model_copy(update={"source_dir": own_recordings, "recordings_per_split": {1: 1}})
+    simulation = SMALL.model_copy(
+        update={"source_dir": own_recordings, "recordings_per_split": {1: 1}}
+    )
     dataset = DatasetConfig(classes=("speech",))
     root = tmp_path / "out"
-    simulate_tau2019(root, simulation, formats=["foa"], splits=(1,), parallel=ONE, progress=False, dataset=dataset)
+    simulate_tau2019(
+        root,
+        simulation,
+        formats=["foa"],
+        splits=(1,),
+        parallel=ONE,
+        progress=False,
+        dataset=dataset,
+    )
     x = read_audio(root / "foa_dev" / "split1_ir0_ov1_1.wav")[:, 0]
     power = np.abs(np.fft.rfft(x)) ** 2
     tones = sum(power[int(3 * hz - 30) : int(3 * hz + 30)].sum() for hz in range(300, 900, 100))
     assert tones > 0.9 * power.sum()
 
 
-@pytest.mark.parametrize(("mode", "folders"), [("dev", {"mic_dev"}), ("eval", {"mic_dev", "mic_eval"})])
+@pytest.mark.parametrize(
+    ("mode", "folders"), [("dev", {"mic_dev"}), ("eval", {"mic_dev", "mic_eval"})]
+)
 def test_a_task_gets_the_format_and_the_sets_it_reads(tmp_path, mode, folders):
     task = SimpleNamespace(
-        dataset_dir=tmp_path, dataset=DatasetConfig(format="mic", mode=mode), seed=1, parallel=ParallelConfig(jobs=1),
-        simulation=SimulationConfig(preset="fixture", duration_s=1.6, recordings_per_split={0: 1, 1: 1}),
-    )  # fmt: skip
+        dataset_dir=tmp_path,
+        dataset=DatasetConfig(format="mic", mode=mode),
+        seed=1,
+        parallel=ParallelConfig(jobs=1),
+        simulation=SimulationConfig(
+            preset="fixture", duration_s=1.6, recordings_per_split={0: 1, 1: 1}
+        ),
+    )
     run(task)
-    assert {path.name for path in tmp_path.iterdir() if path.name.startswith(("foa", "mic"))} == folders
+    assert {
+        path.name for path in tmp_path.iterdir() if path.name.startswith(("foa", "mic"))
+    } == folders
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""SELD metadata, lists and submissions in any separator and quotes, and recordings of any format."""
+"""SELD metadata, lists and submissions in any separator and quotes, and recordings of any
+format."""
 
 from pathlib import Path
 
@@ -63,7 +64,9 @@ def test_the_checker_tells_what_strict_false_leaves_out(tmp_path):
         file.write("a,0.9,0.2,0,10,1\n")
     assert any(level == "error" and "line 4" in text for level, text in findings(root))
     told = findings(root, "dataset.strict=false")
-    assert [level for level, _ in told] == ["warning"] and "1 event(s) end before they begin" in told[0][1]
+    assert [level for level, _ in told] == [
+        "warning"
+    ] and "1 event(s) end before they begin" in told[0][1]
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg", ".aiff"])
@@ -84,7 +87,9 @@ def test_recordings_are_listed_with_any_separator(tmp_path, separator):
     for name in ("a, b.wav", "a, b.csv"):
         (tmp_path / name).touch()
     rows = [["filename", "split", "overlap"], ['"a, b.wav"', "1", ""], ["", "", ""]]
-    (tmp_path / LIST_NAME).write_text("".join(separator.join(row) + "\r\n" for row in rows), newline="")
+    (tmp_path / LIST_NAME).write_text(
+        "".join(separator.join(row) + "\r\n" for row in rows), newline=""
+    )
     (found,) = read_list(tmp_path)
     assert found.name == "a, b" and found.split == 1
 
@@ -109,7 +114,9 @@ def test_submissions_are_read_with_any_separator(text):
     assert parse_submission(text, 11).tolist() == [[0, 2, -10, 40], [17, 0, 0, 5]]
 
 
-@pytest.mark.parametrize("line", ["1_0,2,0,0", "1,2,0.5,0", "١,2,0,0", "1,2,0", "1;2,0,0", "1,2,0,0,7", "0x1,2,0,0"])
+@pytest.mark.parametrize(
+    "line", ["1_0,2,0,0", "1,2,0.5,0", "١,2,0,0", "1,2,0", "1;2,0,0", "1,2,0,0,7", "0x1,2,0,0"]
+)
 def test_submissions_take_whole_plain_numbers_alone(line):
     with pytest.raises(DataError, match=r"^s, line 2: expected four whole numbers"):
         parse_submission(f"0,0,0,0\n{line}\n", 11, "s")

@@ -1,4 +1,5 @@
-"""Runs of the two-stage system: detection, then direction, beside the joint network; single stages; all the data."""
+"""Runs of the two-stage system: detection, then direction, beside the joint network; single stages;
+all the data."""
 
 import json
 import re
@@ -28,8 +29,16 @@ SMALL = {
 
 def arguments(folder: Path, **changes: object) -> list[str]:
     folders = {f"{name}_dir": folder / name for name in ("dataset", "feature", "output")}
-    settings = {**SMALL, **folders, **{key.replace("__", "."): value for key, value in changes.items()}}
-    return ["--params", str(PARAMS), *(part for item in settings.items() for part in ("--set", "{}={}".format(*item)))]
+    settings = {
+        **SMALL,
+        **folders,
+        **{key.replace("__", "."): value for key, value in changes.items()},
+    }
+    return [
+        "--params",
+        str(PARAMS),
+        *(part for item in settings.items() for part in ("--set", "{}={}".format(*item))),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +55,10 @@ def fold(folder):
 
 
 def weights(path: Path) -> dict[str, np.ndarray]:
-    return {name: np.asarray(weight) for name, weight in weights_by_name(keras.saving.load_model(path)).items()}
+    return {
+        name: np.asarray(weight)
+        for name, weight in weights_by_name(keras.saving.load_model(path)).items()
+    }
 
 
 def test_both_stages_and_the_joint_network_stand_in_one_table(fold):
@@ -59,40 +71,69 @@ def test_both_stages_and_the_joint_network_stand_in_one_table(fold):
 def test_every_part_has_submissions_and_the_run_its_figures(fold):
     for part in ("submissions", "submissions_joint"):
         assert len(list((fold / part).glob("split4_*.csv"))) == 2
-    for name in ("recording.png", "recording_overlap2.png", "features.png", "sed/curves.png", "doa/curves.png"):
+    for name in (
+        "recording.png",
+        "recording_overlap2.png",
+        "features.png",
+        "sed/curves.png",
+        "doa/curves.png",
+    ):
         assert (fold / name).stat().st_size > 0, name
 
 
 def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
-    detection, direction = (json.loads((fold / stage / "training.json").read_text()) for stage in ("sed", "doa"))
-    assert "val_sed_error" in detection["history"] and "val_doa_error_deg" not in detection["history"]
+    detection, direction = (
+        json.loads((fold / stage / "training.json").read_text()) for stage in ("sed", "doa")
+    )
+    assert (
+        "val_sed_error" in detection["history"] and "val_doa_error_deg" not in detection["history"]
+    )
     assert detection["best_epoch"] == 1 + int(np.argmin(detection["history"]["val_sed_error"]))
     best = detection["history"]["val_er"][detection["best_epoch"] - 1]
-    assert direction["history"]["val_er"] == [pytest.approx(best)] * 2  # the detections of the first stage
+    assert (
+        direction["history"]["val_er"] == [pytest.approx(best)] * 2
+    )  # the detections of the first stage
 
 
-def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_the_truly_active_classes(folder, fold):
+def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_the_truly_active_classes(
+    folder, fold
+):
     start = f"{{doa: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
-        folder, network__mode="doa_only", network__also_joint="false", training__start_from=start,
-        training__learning_rate=1e-30, training__stage_epochs="{doa: 1}",
-    )  # fmt: skip
+        folder,
+        network__mode="doa_only",
+        network__also_joint="false",
+        training__start_from=start,
+        training__learning_rate=1e-30,
+        training__stage_epochs="{doa: 1}",
+    )
     assert main(["two-stage-demo", "doa", *options]) == 0
     run = folder / "output" / "two-stage-demo_doa"
     scores = json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["corrected"]
     assert scores["f"] > 0.9 and scores["er"] < 0.2
-    given, learned = weights(fold / "sed" / "best.keras"), weights(run / "fold1" / "doa" / "best.keras")
-    moved = {name: np.abs(given[name] - learned[name]).max() for name in given if name.endswith("kernel")}
+    given, learned = (
+        weights(fold / "sed" / "best.keras"),
+        weights(run / "fold1" / "doa" / "best.keras"),
+    )
+    moved = {
+        name: np.abs(given[name] - learned[name]).max() for name in given if name.endswith("kernel")
+    }
     assert all(value < 1e-12 for name, value in moved.items() if name.startswith("block")), moved
-    assert all(value > 1e-4 for name, value in moved.items() if name.startswith(("gru", "event"))), moved  # fresh
+    assert all(
+        value > 1e-4 for name, value in moved.items() if name.startswith(("gru", "event"))
+    ), moved  # fresh
 
 
 def test_all_data_train_without_a_hold_out_and_predict_the_evaluation_set(folder, tmp_path):
     folds = "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]"
     options = arguments(
-        tmp_path, dataset__mode="eval", folds=folds, network__mode="sed_only", network__also_joint="false",
+        tmp_path,
+        dataset__mode="eval",
+        folds=folds,
+        network__mode="sed_only",
+        network__also_joint="false",
         training__training_recordings=2,
-    )  # fmt: skip
+    )
     assert main(["two-stage-demo", "all", *options]) == 0
     fold = tmp_path / "output" / "two-stage-demo_all" / "evaluation"
     history = json.loads((fold / "sed" / "training.json").read_text())["history"]
@@ -103,19 +144,27 @@ def test_all_data_train_without_a_hold_out_and_predict_the_evaluation_set(folder
 
 
 def test_settings_of_unknown_stages_are_refused_before_any_work(tmp_path, capsys):
-    assert main(["two-stage-demo", "x", *arguments(tmp_path, training__stage_epochs="{sde: 3}")]) == 2
+    assert (
+        main(["two-stage-demo", "x", *arguments(tmp_path, training__stage_epochs="{sde: 3}")]) == 2
+    )
     assert "Expected: some of sed, doa, seld. Received: sde" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     start = f"{{sed: {fold / 'sed' / 'best.keras'}}}"
-    options = arguments(folder, training__start_from=start, network__filters="[8, 4]", network__also_joint="false")
+    options = arguments(
+        folder, training__start_from=start, network__filters="[8, 4]", network__also_joint="false"
+    )
     assert main(["two-stage-demo", "other", *options]) == 2
     assert "The model to start from does not fit" in capsys.readouterr().err
 
 
 def test_a_missing_file_to_start_from_is_named_with_the_setting(folder, capsys):
-    options = arguments(folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false")
+    options = arguments(
+        folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false"
+    )
     assert main(["two-stage-demo", "nowhere", *options]) == 2
-    assert re.search(r"nowhere\.keras.*Give another file in `training.start_from`", capsys.readouterr().err)
+    assert re.search(
+        r"nowhere\.keras.*Give another file in `training.start_from`", capsys.readouterr().err
+    )

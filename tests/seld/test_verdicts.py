@@ -27,7 +27,9 @@ def rows(text: str, name: str = "c") -> Change:
 
 
 def sound(channels: int = 2, rate_hz: int = RATE, seconds: float = 2.0, name: str = "c") -> Change:
-    audio = np.random.default_rng(9).normal(0, 0.1, (round(seconds * rate_hz), channels)).clip(-1, 1)
+    audio = (
+        np.random.default_rng(9).normal(0, 0.1, (round(seconds * rate_hz), channels)).clip(-1, 1)
+    )
     return lambda data: soundfile.write(data / f"{name}.wav", audio, rate_hz)
 
 
@@ -38,7 +40,9 @@ def both(*changes: Change) -> Change:
 def without(name: str) -> Change:
     def change(data: Path) -> None:
         path = data / "recordings.csv"
-        path.write_text("".join(line for line in path.read_text().splitlines(True) if not line.startswith(name)))
+        path.write_text(
+            "".join(line for line in path.read_text().splitlines(True) if not line.startswith(name))
+        )
 
     return change
 
@@ -80,27 +84,65 @@ GOOD = {
     "nothing held out": (lambda data: None, folds(validate_on=[])),
 }
 BAD = {
-    "azimuth off the grid": (rows("kettle,0,1,0,0,1\nkettle,0,2,0,14,1\n"), SAME, r"c\.csv, line 3: azimuth 14"),
-    "elevation off the grid": (rows("kettle,0,2,3,10,1\n"), SAME, r"line 2: azimuth 10, elevation 3 is off the grid"),
-    "a fraction of a degree": (rows("kettle,0,2,0,10.5,1\n"), SAME, r"azimuth 10\.5.*scoring\.scorer=corrected"),
+    "azimuth off the grid": (
+        rows("kettle,0,1,0,0,1\nkettle,0,2,0,14,1\n"),
+        SAME,
+        r"c\.csv, line 3: azimuth 14",
+    ),
+    "elevation off the grid": (
+        rows("kettle,0,2,3,10,1\n"),
+        SAME,
+        r"line 2: azimuth 10, elevation 3 is off the grid",
+    ),
+    "a fraction of a degree": (
+        rows("kettle,0,2,0,10.5,1\n"),
+        SAME,
+        r"azimuth 10\.5.*scoring\.scorer=corrected",
+    ),
     "an unknown class": (rows("bark,0,2,0,0,1\n"), SAME, "line 2: unknown class 'bark'"),
-    "azimuth out of range": (rows("kettle,0,2,0,270,1\n"), SAME, "-90 degrees is the same direction"),
-    "elevation out of range": (rows("kettle,0,2,50,0,1\n"), SAME, "ele is outside the dataset's range"),
-    "an event after what is used": (rows("kettle,2.5,3,0,0,1\n"), SAME, "line 2: the event starts at 2.5 s"),
+    "azimuth out of range": (
+        rows("kettle,0,2,0,270,1\n"),
+        SAME,
+        "-90 degrees is the same direction",
+    ),
+    "elevation out of range": (
+        rows("kettle,0,2,50,0,1\n"),
+        SAME,
+        "ele is outside the dataset's range",
+    ),
+    "an event after what is used": (
+        rows("kettle,2.5,3,0,0,1\n"),
+        SAME,
+        "line 2: the event starts at 2.5 s",
+    ),
     "an event after the sound": (
-        both(sound(seconds=1.0), rows("kettle,1.5,2,0,0,1\n")), SAME, "line 2: the event starts at 1.5 s.*below 1 s"
+        both(sound(seconds=1.0), rows("kettle,1.5,2,0,0,1\n")),
+        SAME,
+        "line 2: the event starts at 1.5 s.*below 1 s",
     ),
     "too many channels": (sound(channels=3), SAME, "channels"),
     "another rate": (sound(rate_hz=8000), SAME, "8000"),
-    "a split without recordings": (without("b"), SAME, "fold 'only' uses split 2, of which there is no recording"),
+    "a split without recordings": (
+        without("b"),
+        SAME,
+        "fold 'only' uses split 2, of which there is no recording",
+    ),
     "too little to train on": (
-        lambda data: None, settings(pipeline={"batch_size": 9, "last_batch": "drop"}), "at least 9 sequences"
+        lambda data: None,
+        settings(pipeline={"batch_size": 9, "last_batch": "drop"}),
+        "at least 9 sequences",
     ),
     "validation without labels": (
-        unlabelled_evaluation, folds(validate_on=[0], test=[0], validate_on_test=True), "validates on split 0"
+        unlabelled_evaluation,
+        folds(validate_on=[0], test=[0], validate_on_test=True),
+        "validates on split 0",
     ),
-    "a hop that the labels do not have": (lambda data: None, settings(features={"hop_s": 0.01}), "one hop"),
-}  # fmt: skip
+    "a hop that the labels do not have": (
+        lambda data: None,
+        settings(features={"hop_s": 0.01}),
+        "one hop",
+    ),
+}
 
 
 def verdicts(tmp_path: Path, change: Change, adapt: Callable[[dict], dict]) -> dict[str, str]:
@@ -142,7 +184,9 @@ def test_features_of_another_request_are_asked_again_before_training(tmp_path):
     (problem,) = stored_problems(strict, [open_store(strict, "dev")])
     assert "c, event 1: azimuth 14, elevation 0 is off the grid" in problem
     assert len(load_json(store_folder(strict, "dev") / "manifest.json")["shards"]) == 3
-    (gone,) = stored_problems(check_task(folds(test=[4])(settings_of(tmp_path, 2.0)), "t"), [store])[:1]
+    (gone,) = stored_problems(
+        check_task(folds(test=[4])(settings_of(tmp_path, 2.0)), "t"), [store]
+    )[:1]
     assert "uses split 4" in gone
 
 

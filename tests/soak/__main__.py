@@ -1,7 +1,9 @@
-"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: what survives kills and damaged files.
+"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: what survives kills
+and damaged files.
 
-Kills extraction, simulation, mixing and training so many times each, compares what they leave with uninterrupted runs,
-and gives damaged files to all readers. Two of these run at a time, each on a core.
+Kills extraction, simulation, mixing and training so many times each, compares what they leave with
+uninterrupted runs, and gives damaged files to all readers. Two of these run at a time, each on a
+core.
 """
 
 import argparse
@@ -24,7 +26,9 @@ AT_ONCE = 2
 
 def main() -> int:
     """Runs what is asked for; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--kills", type=int, default=50, help="of each kind of job (default 50)")
     parser.add_argument("--cases", type=int, default=20500, help="damaged files (default 20500)")
     parser.add_argument("--seed", type=int, default=0)
@@ -34,23 +38,38 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="soak_"))
     commands = commands_for(given.only, given.kills, given.cases, given.seed, folder)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = pool.map(lambda command: subprocess.run(command, cwd=ROOT, check=False), commands.values())
+        done = pool.map(
+            lambda command: subprocess.run(command, cwd=ROOT, check=False), commands.values()
+        )
         failed = [name for name, result in zip(commands, done, strict=True) if result.returncode]
     print(summary(folder))
     print(f"{(time.monotonic() - started) / 60:.1f} minutes, seed {given.seed}.")
     if failed:
-        print(f"FAILED: {', '.join(failed)}. Again: python -m tests.soak --seed {given.seed}. Folders: {folder}/")
+        print(
+            f"FAILED: {', '.join(failed)}. Again: python -m tests.soak --seed {given.seed}."
+            f" Folders: {folder}/"
+        )
         return 1
     print("Nothing was lost.")
     shutil.rmtree(folder)
     return 0
 
 
-def commands_for(only: list[str], kills: int, cases: int, seed: int, folder: Path) -> dict[str, list[str]]:
+def commands_for(
+    only: list[str], kills: int, cases: int, seed: int, folder: Path
+) -> dict[str, list[str]]:
     """The commands by name; the targets of a kind share its kills."""
     commands: dict[str, list[str]] = {}
     if FUZZ in only:  # among the longest, like training: they begin
-        commands[FUZZ] = [sys.executable, "-m", "tests.fuzz", "--cases", str(cases), "--seed", str(seed)]
+        commands[FUZZ] = [
+            sys.executable,
+            "-m",
+            "tests.fuzz",
+            "--cases",
+            str(cases),
+            "--seed",
+            str(seed),
+        ]
     for group in [name for name in GROUPS if name in only]:
         names = [name for name in TARGETS if name.startswith(group)]
         for number, name in enumerate(names):
@@ -64,15 +83,34 @@ def summary(folder: Path) -> str:
     """A table of what each target survived."""
     paths = [folder / name / REPORT for name in TARGETS]
     reports = [json.loads(path.read_text()) for path in paths if path.exists()]
-    head = ("", "kills", *MOMENTS, "workers orphaned", "runs", "compared equal", "seconds of one run")
+    head = (
+        "",
+        "kills",
+        *MOMENTS,
+        "workers orphaned",
+        "runs",
+        "compared equal",
+        "seconds of one run",
+    )
     lines = [f"{head[0]:<34}" + "".join(f"{name:>{len(name) + 3}}" for name in head[1:])]
     for report in reports:
         moments = [report["moments"].get(name, 0) for name in MOMENTS]
-        values = [report["kills"], *moments, report["orphaned"], report["runs"], report["compared"], report["whole_s"]]
-        cells = [f"{value:>{len(name) + 3}.4g}" for name, value in zip(head[1:], values, strict=True)]
+        values = [
+            report["kills"],
+            *moments,
+            report["orphaned"],
+            report["runs"],
+            report["compared"],
+            report["whole_s"],
+        ]
+        cells = [
+            f"{value:>{len(name) + 3}.4g}" for name, value in zip(head[1:], values, strict=True)
+        ]
         lines.append(f"{report['name']:<34}" + "".join(cells))
         if report["places"]:
-            lines.append("    " + "; ".join(f"{place}: {n}" for place, n in sorted(report["places"].items())))
+            lines.append(
+                "    " + "; ".join(f"{place}: {n}" for place, n in sorted(report["places"].items()))
+            )
     return "\n".join(lines)
 
 

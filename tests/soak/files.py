@@ -1,4 +1,5 @@
-"""Reads every kind of file that jobs write: whether it is whole, and what it holds apart from times and places."""
+"""Reads every kind of file that jobs write: whether it is whole, and what it holds apart from times
+and places."""
 
 import csv
 import hashlib
@@ -46,12 +47,18 @@ def check_whole(folder: Path, known: set[str]) -> None:
 
 
 def final_files(folder: Path) -> list[Path]:
-    """All files that have their final names, as have the folders they are in, sorted; none of logs that grow."""
-    return [path for path in all_files(folder) if not any(part[0] == "." for part in path.relative_to(folder).parts)]
+    """All files that have their final names, as have the folders they are in, sorted; none of logs
+    that grow."""
+    return [
+        path
+        for path in all_files(folder)
+        if not any(part[0] == "." for part in path.relative_to(folder).parts)
+    ]
 
 
 def all_files(folder: Path) -> list[Path]:
-    """All files, hidden ones too, sorted; neither locks, which may outlast finished work, nor growing logs."""
+    """All files, hidden ones too, sorted; neither locks, which may outlast finished work, nor
+    growing logs."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return sorted(path for path in paths if GROWING not in path.relative_to(folder).parts)
 
@@ -67,7 +74,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def run_contents(folder: Path) -> dict[str, Any]:
-    """What equal trainings share, by the names of all files of a run: all but times, places and the command."""
+    """What equal trainings share, by the names of all files of a run: all but times, places and the
+    command."""
     return {str(path.relative_to(folder)): _of_run(path, folder) for path in all_files(folder)}
 
 
@@ -88,9 +96,12 @@ def _of_run(path: Path, folder: Path) -> Any:
 
 
 def _state_text(path: Path) -> str:
-    """The history without times, and the memory of callbacks; text, since NaN differs from itself."""
+    """The history without times, and the memory of callbacks; text, since NaN differs from
+    itself."""
     content = json.loads(path.read_text())
-    content["history"] = {name: values for name, values in content["history"].items() if name not in TIMES}
+    content["history"] = {
+        name: values for name, values in content["history"].items() if name not in TIMES
+    }
     return json.dumps(content)
 
 

@@ -1,4 +1,5 @@
-"""Kills a command at random moments, starts it again, and compares what it leaves with an uninterrupted run."""
+"""Kills a command at random moments, starts it again, and compares what it leaves with an
+uninterrupted run."""
 
 import itertools
 import os
@@ -49,7 +50,8 @@ class Target:
         contents: from a finished folder to what it holds, by name; the same for each run.
         once: patterns of files that are written once: they stay as they are.
         lasting: patterns of files that stay, in whatever version.
-        workers: whether it starts processes of its own; every other kill then leaves those without a parent.
+        workers: whether it starts processes of its own; every other kill then leaves those without
+            a parent.
         place: where in its work a killed run was, as its folder tells.
         beside: from two finished folders, the uninterrupted one first, to a text that shows both.
     """
@@ -74,7 +76,8 @@ class Report:
         orphaned: those of them whose own processes were left alive.
         runs: times it was started.
         compared: finished folders that equal the one of an uninterrupted run.
-        moments: kills by `MOMENTS`: before the run had written anything, between two files, within one.
+        moments: kills by `MOMENTS`: before the run had written anything, between two files, within
+            one.
         places: kills by `Target.place`.
         whole_s: time that an uninterrupted run took.
         beside: see `Target.beside`, of the run that was killed most often.
@@ -95,12 +98,17 @@ def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
     """Starts a command as a user does, in a process group of its own."""
     with log.open("wb") as file:
         return subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, *command],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
 def run_here(command: Sequence[str], log: Path) -> None:
-    """Runs a command in this process, which was forked for it, as `new_process` does in one of its own."""
+    """Runs a command in this process, which was forked for it, as `new_process` does in one of its
+    own."""
     os.setsid()
     os.chdir(ROOT)
     with log.open("wb") as file:
@@ -117,7 +125,9 @@ def run_here(command: Sequence[str], log: Path) -> None:
 class Survivor:
     """One target under fire: see `survive`."""
 
-    def __init__(self, target: Target, folder: Path, start: Callable[[Sequence[str], Path], Job]) -> None:
+    def __init__(
+        self, target: Target, folder: Path, start: Callable[[Sequence[str], Path], Job]
+    ) -> None:
         self.target, self.start, self.log = target, start, folder / "log.txt"
         self.whole, self.killed = folder / "whole", folder / "killed"
         self.report = Report(target.name)
@@ -128,7 +138,8 @@ class Survivor:
         self.kills_here = self.most_kills = 0
 
     def run_whole(self) -> float:
-        """Runs without interruption; returns the seconds until the first file, and notes those until the end."""
+        """Runs without interruption; returns the seconds until the first file, and notes those
+        until the end."""
         started, first_s = time.monotonic(), None
         with self._job(self.whole) as job:
             while job.poll() is None:
@@ -142,7 +153,8 @@ class Survivor:
         return first_s
 
     def kill_at(self, moment_s: float, spare_workers: bool) -> bool:
-        """Starts the command and kills it after some seconds; False: it ended before, and its work is compared."""
+        """Starts the command and kills it after some seconds; False: it ended before, and its work
+        is compared."""
         started = time.time()
         with self._job(self.killed) as job:
             if not self._ended_within(job, moment_s):
@@ -168,7 +180,9 @@ class Survivor:
         self._look()
         again = [path for path, written in self.once.items() if path.stat().st_mtime_ns != written]
         assert not again, f"{again[0]} was finished and is written again"
-        once, lasting = (self._found(patterns) for patterns in (self.target.once, self.target.lasting))
+        once, lasting = (
+            self._found(patterns) for patterns in (self.target.once, self.target.lasting)
+        )
         self.once |= {path: path.stat().st_mtime_ns for path in once}
         self.lasting |= once | lasting
 
@@ -178,11 +192,15 @@ class Survivor:
         await_orphans(self.groups)
         self.check()
         differences = different(self.expected, self.target.contents(self.killed))
-        assert not differences, f"after {self.kills_here} kills these files differ:\n  " + "\n  ".join(differences)
+        assert not differences, (
+            f"after {self.kills_here} kills these files differ:\n  " + "\n  ".join(differences)
+        )
         self.report.compared += 1
         if self.target.beside is not None and self.kills_here >= self.most_kills:
             shown = self.target.beside(self.whole, self.killed)
-            self.report.beside = f"one run, and one that was killed {self.kills_here} times:\n{shown}"
+            self.report.beside = (
+                f"one run, and one that was killed {self.kills_here} times:\n{shown}"
+            )
             self.most_kills = self.kills_here
         shutil.rmtree(self.killed)
         self.once.clear()
@@ -218,14 +236,18 @@ class Survivor:
         assert not gone, f"{gone[0]} was there and is gone"
 
     def _check_status(self, job: Job) -> None:
-        assert job.poll() == 0, f"it ended with status {job.poll()}:\n{self.log.read_text(errors='replace')[-4000:]}"
+        assert job.poll() == 0, (
+            f"it ended with status {job.poll()}:\n{self.log.read_text(errors='replace')[-4000:]}"
+        )
 
     def _note_kill(self, started: float, spare_workers: bool) -> None:
         report = self.report
         report.kills += 1
         report.orphaned += spare_workers
         fresh = written_since(self.killed, started)
-        within = any(path.match(TEMPORARY_PATTERN) or path.parent.match(".epoch-*") for path in fresh)
+        within = any(
+            path.match(TEMPORARY_PATTERN) or path.parent.match(".epoch-*") for path in fresh
+        )
         report.moments[MOMENTS[2] if within else MOMENTS[1] if fresh else MOMENTS[0]] += 1
         if self.target.place is not None:
             report.places[self.target.place(self.killed)] += 1
@@ -239,10 +261,11 @@ def survive(
     start: Callable[[Sequence[str], Path], Job] = new_process,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Kills a command so many times, and checks after each that nothing is lost, half-written or different.
+    """Kills a command so many times, and checks after each that nothing is lost, half-written or
+    different.
 
-    A run that ends before its kill is compared with the uninterrupted one and its folder removed; the same moment then
-    meets new work.
+    A run that ends before its kill is compared with the uninterrupted one and its folder removed;
+    the same moment then meets new work.
 
     Args:
         target: what is killed.
@@ -257,7 +280,10 @@ def survive(
     """
     survivor = Survivor(target, folder, start)
     first_s = survivor.run_whole()
-    say(f"an uninterrupted run takes {survivor.report.whole_s:.1f} s, {first_s:.1f} s of it before its first file")
+    say(
+        f"an uninterrupted run takes {survivor.report.whole_s:.1f} s, {first_s:.1f} s of it before"
+        " its first file"
+    )
     moments = draw_moments(kills, first_s, survivor.report.whole_s, np.random.default_rng(seed))
     for number, moment in enumerate(moments, start=1):
         spare_workers = target.workers and number % 2 == 0
@@ -269,11 +295,16 @@ def survive(
     return survivor.report
 
 
-def draw_moments(kills: int, first_s: float, whole_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Draws when runs are killed: some before the first file, the others evenly from there to the end; any order."""
+def draw_moments(
+    kills: int, first_s: float, whole_s: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draws when runs are killed: some before the first file, the others evenly from there to the
+    end; any order."""
     early = round(EARLY_SHARE * kills)
     spans = [(early, 0.0, first_s), (kills - early, first_s, whole_s)]
-    drawn = [begin + (np.arange(n) + rng.random(n)) / n * (end - begin) for n, begin, end in spans if n]
+    drawn = [
+        begin + (np.arange(n) + rng.random(n)) / n * (end - begin) for n, begin, end in spans if n
+    ]
     return rng.permutation(np.concatenate(drawn))
 
 
@@ -289,15 +320,21 @@ def kill(job: Job, spare_workers: bool) -> None:
 
 
 def await_orphans(groups: list[int]) -> None:
-    """Waits until no process of killed groups is alive; where the system does not tell, none is seen."""
+    """Waits until no process of killed groups is alive; where the system does not tell, none is
+    seen."""
     for waited in itertools.count():
-        alive = [path for path in Path("/proc").glob("[0-9]*/stat") if _group_of_living(path) in groups]
+        alive = [
+            path for path in Path("/proc").glob("[0-9]*/stat") if _group_of_living(path) in groups
+        ]
         if not alive:
             break
         assert waited < _ORPHANS_S / _LOOK_S, f"processes live on without their parent: {alive}"
         time.sleep(_LOOK_S)
     for pid in groups:  # joblib's, which its own process would remove were it not killed too
-        for path in (*_SHARED.glob(f"sem.loky-{pid}-*"), *_SHARED.glob(f"joblib_memmapping_folder_{pid}_*")):
+        for path in (
+            *_SHARED.glob(f"sem.loky-{pid}-*"),
+            *_SHARED.glob(f"joblib_memmapping_folder_{pid}_*"),
+        ):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     groups.clear()
 

@@ -29,7 +29,11 @@ SELD = {
     "parallel.jobs": 1,
 }
 CLIPS = {"simulation.preset": "fixture", "pipeline.recordings_per_shard": 2}
-SOUNDS = {"simulation.preset": "fixture", "simulation.files_per_class": 6, "dataset.mixtures_per_fold": 12}
+SOUNDS = {
+    "simulation.preset": "fixture",
+    "simulation.files_per_class": 6,
+    "dataset.mixtures_per_fold": 12,
+}
 
 
 def options(*settings: dict[str, Any], **folders: Path) -> list[str]:
@@ -61,7 +65,12 @@ def clips_extracted(data: Path, run: Run) -> Target:
     run(["simulate.py", "crnn-demo", *common])
     return Target(
         "extraction of clips",
-        lambda folder: ["batch_feature_extraction.py", "crnn-demo", *common, *options(feature_dir=folder)],
+        lambda folder: [
+            "batch_feature_extraction.py",
+            "crnn-demo",
+            *common,
+            *options(feature_dir=folder),
+        ],
         contents,
         once=("*/*--*.npz",),
         lasting=("*/*.tfrecord",),
@@ -70,7 +79,13 @@ def clips_extracted(data: Path, run: Run) -> Target:
 
 
 def simulated(
-    task_id: str, settings: dict[str, Any], what: str, once: str, data: Path, run: Run, jobs: int = 2
+    task_id: str,
+    settings: dict[str, Any],
+    what: str,
+    once: str,
+    data: Path,
+    run: Run,
+    jobs: int = 2,
 ) -> Target:
     """A simulated dataset, by two processes."""
     command = ["simulate.py", task_id, *options(settings, {"parallel.jobs": jobs})]
@@ -115,11 +130,14 @@ def seldnet_trained(data: Path, run: Run, epochs: int = 8) -> Target:
     common = options(settings, dataset_dir=data / "recordings", feature_dir=data / "features")
     run(["simulate.py", "demo", *common])
     run(["batch_feature_extraction.py", "demo", *common])
-    return trained("training of SELDnet", ["seld.py", "demo", "a", *common], ["fold1/seld"], "val_seld_error")
+    return trained(
+        "training of SELDnet", ["seld.py", "demo", "a", *common], ["fold1/seld"], "val_seld_error"
+    )
 
 
 def crnn_trained(data: Path, run: Run) -> Target:
-    """The CRNN in two passes with dropout: thresholds, pseudo-labels, a second training that starts from the first."""
+    """The CRNN in two passes with dropout: thresholds, pseudo-labels, a second training that starts
+    from the first."""
     settings = CLIPS | {
         "parallel.jobs": 1,
         "network.n_filters": 4,
@@ -156,8 +174,16 @@ def place(run: Path, stages: Sequence[str]) -> str:
     for stage in stages:
         if not (run / stage / FINISHED).exists():
             done = [int(path.name[-5:]) for path in run.glob(f"{stage}/resume/epoch-*")]
-            started = bool(done) or (run / stage / "history.csv").exists() or (run / stage / "tensorboard").exists()
-            return f"{Path(stage).name}, epoch {max(done, default=0) + 1}" if started else f"before {Path(stage).name}"
+            started = (
+                bool(done)
+                or (run / stage / "history.csv").exists()
+                or (run / stage / "tensorboard").exists()
+            )
+            return (
+                f"{Path(stage).name}, epoch {max(done, default=0) + 1}"
+                if started
+                else f"before {Path(stage).name}"
+            )
     return "test"
 
 
@@ -165,7 +191,9 @@ def beside(whole: Path, killed: Path, stages: Sequence[str], monitor: str) -> st
     """The histories of two runs side by side."""
     lines = []
     for stage in stages:
-        histories = [json.loads((run / stage / FINISHED).read_text())["history"] for run in (whole, killed)]
+        histories = [
+            json.loads((run / stage / FINISHED).read_text())["history"] for run in (whole, killed)
+        ]
         names = ("loss", "val_loss", monitor)
         title = "".join(f"{name:>18}" for name in names)
         lines += [
@@ -173,13 +201,19 @@ def beside(whole: Path, killed: Path, stages: Sequence[str], monitor: str) -> st
             f"   epoch{title} |{title}",
         ]
         for epoch in range(max(len(history["loss"]) for history in histories)):
-            one, other = ("".join(_cell(history[name], epoch) for name in names) for history in histories)
+            one, other = (
+                "".join(_cell(history[name], epoch) for name in names) for history in histories
+            )
             lines.append(f"{epoch + 1:>8}{one} |{other}")
     return "\n".join(lines)
 
 
 def _cell(values: Sequence[float], epoch: int) -> str:
-    return f"{values[epoch]:>18.9f}" if epoch < len(values) and values[epoch] is not None else f"{'-':>18}"
+    return (
+        f"{values[epoch]:>18.9f}"
+        if epoch < len(values) and values[epoch] is not None
+        else f"{'-':>18}"
+    )
 
 
 TARGETS: dict[str, Callable[..., Target]] = {
@@ -187,7 +221,9 @@ TARGETS: dict[str, Callable[..., Target]] = {
     "extraction-clips": clips_extracted,
     "simulation-recordings": partial(simulated, "demo", SELD, "recordings", "metadata_dev/*.csv"),
     "simulation-clips": partial(simulated, "crnn-demo", CLIPS, "clips", "**/*.wav"),
-    "simulation-sounds": partial(simulated, "segmentation-demo", SOUNDS, "sounds and scenes", "**/*.wav"),
+    "simulation-sounds": partial(
+        simulated, "segmentation-demo", SOUNDS, "sounds and scenes", "**/*.wav"
+    ),
     "mixing": mixed,
     "training-seldnet": seldnet_trained,
     "training-crnn": crnn_trained,
@@ -202,7 +238,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True, help="an empty folder")
     given = parser.parse_args()
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # on a graphics card, equal runs give nearly equal numbers
+    os.environ["CUDA_VISIBLE_DEVICES"] = (
+        "-1"  # on a graphics card, equal runs give nearly equal numbers
+    )
     with stderr_discarded():  # TensorFlow looks for cards when it is first used, and complains
         keras.ops.zeros(1)
     folder = given.folder.resolve()

@@ -1,1 +1,2 @@
-"""One file per published system; `system: tf_segmentation` in params.yaml loads `tf_segmentation.py` here."""
+"""One file per published system; `system: tf_segmentation` in params.yaml loads
+`tf_segmentation.py` here."""

@@ -1,4 +1,5 @@
-"""Time-frequency segmentation: a mask of the spectrogram for each class, pooled to tags, all that is learned from."""
+"""Time-frequency segmentation: a mask of the spectrogram for each class, pooled to tags, all that
+is learned from."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -28,12 +29,13 @@ class NetworkConfig(Section):
         filters: filters of each of the four blocks of two convolutions.
         pooling: "gwrp", global weighted rank pooling; "gmp", the maximum; "gap", the average.
         compared: further poolings that the same run trains and compares.
-        gwrp_decay: weight of a value of the mask against that of the next larger one. About 1 / (1 - decay) values
-            have a say: 0.9998 suits the published 311 x 64 values, fewer need less.
+        gwrp_decay: weight of a value of the mask against that of the next larger one. About 1 / (1
+            - decay) values have a say: 0.9998 suits the published 311 x 64 values, fewer need less.
         output_bias: first bias of the masks; below 0 they start out nearly empty.
         initialisation: Keras' name of the kernels' first values.
         batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus this).
+        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
+            1 minus this).
     """
 
     filters: tuple[Size, ...] = (32, 64, 128, 128)
@@ -48,7 +50,10 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _poolings_differ(self) -> Self:
         if len(set(self.poolings)) < len(self.poolings):
-            raise ValueError(f"`compared` names other poolings than `pooling`, each once. Received: {self.poolings}.")
+            raise ValueError(
+                "`compared` names other poolings than `pooling`, each once. Received:"
+                f" {self.poolings}."
+            )
         return self
 
     @property
@@ -60,7 +65,10 @@ class NetworkConfig(Section):
     def layer_names(self) -> tuple[tuple[tuple[str, str], ...], ...]:
         """For each block, the names of its convolutions and of their batch normalisations."""
         numbers = range(1, len(self.filters) + 1)
-        return tuple(tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2)) for block in numbers)
+        return tuple(
+            tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2))
+            for block in numbers
+        )
 
 
 def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:
@@ -80,7 +88,9 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
         )
 
 
-def build_model(shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig) -> keras.Model:
+def build_model(
+    shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
+) -> keras.Model:
     """Builds the network; all poolings have the same weights.
 
     Args:
@@ -89,46 +99,64 @@ def build_model(shape: tuple[int | None, int, int], n_classes: int, network: Net
         network: sizes and `pooling`.
 
     Returns:
-        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "masks": (B, T, F, K)}, float32
-        under any precision policy.
+        Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "masks": (B,
+        T, F, K)}, float32 under any precision policy.
 
     Raises:
         ConfigError: the layers do not fit `shape`.
 
     References:
-        Kong, Xu, Wang, Plumbley, "Sound event detection and time-frequency segmentation from weakly labelled data",
-        IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
+        Kong, Xu, Wang, Plumbley, "Sound event detection and time-frequency segmentation from weakly
+        labelled data", IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     check_network(network, shape)
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     for n_filters, names in zip(network.filters, network.layer_names, strict=True):
         x = stacked_conv_block(
-            x, n_filters, kernel=3, pool=(1, 1), pooling="max", initialisation=network.initialisation,
-            epsilon=network.batch_norm_epsilon, momentum=network.batch_norm_momentum, names=names,
-        )  # fmt: skip
+            x,
+            n_filters,
+            kernel=3,
+            pool=(1, 1),
+            pooling="max",
+            initialisation=network.initialisation,
+            epsilon=network.batch_norm_epsilon,
+            momentum=network.batch_norm_momentum,
+            names=names,
+        )
     # (B, T, F, filters): nothing is pooled, so masks have the resolution of the features.
     masks = keras.layers.Conv2D(
-        n_classes, 1, activation="sigmoid", kernel_initializer=network.initialisation,
-        bias_initializer=keras.initializers.Constant(network.output_bias), data_format="channels_last", name="masks",
+        n_classes,
+        1,
+        activation="sigmoid",
+        kernel_initializer=network.initialisation,
+        bias_initializer=keras.initializers.Constant(network.output_bias),
+        data_format="channels_last",
+        name="masks",
         dtype="float32",
-    )(x)  # fmt: skip
+    )(x)
     # (B, T, F, K)
     clip = GlobalPooling(network.pooling, network.gwrp_decay, name="over_mask")(masks)  # (B, K)
-    return keras.Model(spectra, {"clip": clip, "masks": masks}, name=f"segmentation_{network.pooling}")
+    return keras.Model(
+        spectra, {"clip": clip, "masks": masks}, name=f"segmentation_{network.pooling}"
+    )
 
 
 def stages(task: Any) -> list[Stage]:
-    """Lists the trainings of the system: one on tags for each pooling; the poolings are systems of their own.
+    """Lists the trainings of the system: one on tags for each pooling; the poolings are systems of
+    their own.
 
     Args:
         task: a task's settings, `sed_task4.segmentation.config.TaskConfig`.
 
     Returns:
-        One stage for each pooling, named for it. Targets are there for both outputs, as Keras wants; the loss is of the
-        tags alone, whose entries of -1 do not count.
+        One stage for each pooling, named for it. Targets are there for both outputs, as Keras
+        wants; the loss is of the tags alone, whose entries of -1 do not count.
     """
     network = NetworkConfig.model_validate(task.network)
-    return [_stage(task, network.model_copy(update={"pooling": pooling})) for pooling in network.poolings]
+    return [
+        _stage(task, network.model_copy(update={"pooling": pooling}))
+        for pooling in network.poolings
+    ]
 
 
 def _stage(task: Any, network: NetworkConfig) -> Stage:
@@ -148,12 +176,15 @@ def probabilities(
     """Brings the outputs for one clip to its length; masks are averaged over the bands.
 
     Args:
-        outputs: {"clip": (K,) or (n, K), "masks": (T', F, K)}, the n sequences of one clip joined along time.
+        outputs: {"clip": (K,) or (n, K), "masks": (T', F, K)}, the n sequences of one clip joined
+            along time.
         network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; the last output is held if there are fewer.
+        n_frames: frames of the clip at the hop of the features, T; the last output is held if there
+            are fewer.
 
     Returns:
-        Probabilities of the frames (T, K) and of the clip (K,), the highest among its sequences; float32.
+        Probabilities of the frames (T, K) and of the clip (K,), the highest among its sequences;
+        float32.
 
     Raises:
         ValueError: there is no output frame, though the clip has frames.
@@ -200,13 +231,20 @@ def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
     """Says where the published PyTorch weights belong, see `common.torch_weights`.
 
     Returns:
-        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of tensor.
+        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of
+        tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for block, pairs in enumerate(network.layer_names, start=1):
         for n, (conv, norm) in enumerate(pairs, start=1):
             there = f"bottleneck.conv_block{block}"
             names[f"{conv}/kernel"] = f"{there}.conv{n}.weight", "conv"
-            names |= {f"{norm}/{part}": (f"{there}.bn{n}.{name}", "vector") for part, name in BATCH_NORM.items()}
+            names |= {
+                f"{norm}/{part}": (f"{there}.bn{n}.{name}", "vector")
+                for part, name in BATCH_NORM.items()
+            }
     head = "bottleneck.final_conv"
-    return names | {"masks/kernel": (f"{head}.weight", "conv"), "masks/bias": (f"{head}.bias", "vector")}
+    return names | {
+        "masks/kernel": (f"{head}.weight", "conv"),
+        "masks/bias": (f"{head}.bias", "vector"),
+    }

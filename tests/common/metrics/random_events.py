@@ -1,14 +1,19 @@
-"""Random annotations for tests: times on a grid of 0.1 s, so that differences often lie exactly on the collar."""
+"""Random annotations for tests: times on a grid of 0.1 s, so that differences often lie exactly on
+the collar."""
 
 import numpy as np
 
 from common.events import EventTable
 
 
-def random_tables(seed: int, n_recordings: int = 40, n_classes: int = 5) -> tuple[EventTable, EventTable]:
-    """Reference and estimate of recordings of 10 s, some empty; the estimate is a distorted reference.
+def random_tables(
+    seed: int, n_recordings: int = 40, n_classes: int = 5
+) -> tuple[EventTable, EventTable]:
+    """Reference and estimate of recordings of 10 s, some empty; the estimate is a distorted
+    reference.
 
-    Events of one class overlap now and then, and some are estimated twice, so that matchings are ambiguous.
+    Events of one class overlap now and then, and some are estimated twice, so that matchings are
+    ambiguous.
     """
     rng = np.random.default_rng(seed)
     references, estimates = [], []
@@ -20,7 +25,9 @@ def random_tables(seed: int, n_recordings: int = 40, n_classes: int = 5) -> tupl
         guess = np.concatenate([truth, truth[rng.random(n_events) < 0.3]])
         guess = guess[rng.random(len(guess)) < 0.85]
         guess[:, 1] = np.clip(guess[:, 1] + np.round(rng.normal(0, 0.15, len(guess)), 1), 0, 9.9)
-        guess[:, 2] = np.clip(guess[:, 2] + np.round(rng.normal(0, 0.3, len(guess)), 1), guess[:, 1] + 0.1, 10)
+        guess[:, 2] = np.clip(
+            guess[:, 2] + np.round(rng.normal(0, 0.3, len(guess)), 1), guess[:, 1] + 0.1, 10
+        )
         swapped = rng.random(len(guess)) < 0.2
         guess[swapped, 0] = rng.integers(0, n_classes, swapped.sum())
         references.append(truth)

@@ -1,4 +1,5 @@
-"""Events that end before they begin, as one of the published evaluation set: scored as sed_eval scores them."""
+"""Events that end before they begin, as one of the published evaluation set: scored as sed_eval
+scores them."""
 
 import numpy as np
 import pytest
@@ -13,13 +14,16 @@ LABELS = ("Cat", "Dog", "Speech")
 
 
 def odd_events(rng: np.random.Generator, n_recordings: int = 12) -> list[np.ndarray]:
-    """Events of any length, also below 0, of length 0, twice, touching, past the end of the clip."""
+    """Events of any length, also below 0, of length 0, twice, touching, past the end of the
+    clip."""
     recordings = []
     for _ in range(n_recordings):
         n = int(rng.integers(0, 6))
         onset_s = np.round(rng.uniform(0, 10, n), int(rng.integers(0, 4)))
         length_s = rng.choice([-3.0, -0.149, -0.01, 0.0, 0.3, 1.0, 4.0], n)
-        rows = np.stack([rng.integers(0, 3, n), onset_s, np.maximum(onset_s + length_s, 0.0)], axis=1)
+        rows = np.stack(
+            [rng.integers(0, 3, n), onset_s, np.maximum(onset_s + length_s, 0.0)], axis=1
+        )
         recordings.append(np.concatenate([rows, rows[:1]]) if n and rng.integers(2) else rows)
     return recordings
 
@@ -29,7 +33,10 @@ def odd_events(rng: np.random.Generator, n_recordings: int = 12) -> list[np.ndar
 def test_fast_scores_of_backward_events_equal_those_of_sed_eval(seed, zero):
     rng = np.random.default_rng(seed)
     truth = odd_events(rng)
-    near = [rows + np.stack([np.zeros(len(rows)), *rng.normal(0, 0.1, (2, len(rows)))], axis=1) for rows in truth]
+    near = [
+        rows + np.stack([np.zeros(len(rows)), *rng.normal(0, 0.1, (2, len(rows)))], axis=1)
+        for rows in truth
+    ]
     near = [np.maximum(rows, 0.0) for rows in near]
     reference = EventTable.from_recordings(truth, 3)
     for guess in (odd_events(rng), near, truth):
@@ -38,8 +45,12 @@ def test_fast_scores_of_backward_events_equal_those_of_sed_eval(seed, zero):
         theirs = event_based_by_sed_eval(reference, estimate, LABELS, empty_estimate_is_zero=zero)
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-9)
         for segment_s in (1.0, 0.2):
-            ours = segment_based_scores(reference, estimate, segment_s, empty_estimate_is_zero=zero).main()
-            theirs = segment_based_by_sed_eval(reference, estimate, LABELS, segment_s, empty_estimate_is_zero=zero)
+            ours = segment_based_scores(
+                reference, estimate, segment_s, empty_estimate_is_zero=zero
+            ).main()
+            theirs = segment_based_by_sed_eval(
+                reference, estimate, LABELS, segment_s, empty_estimate_is_zero=zero
+            )
             np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-9)
 
 
@@ -48,7 +59,8 @@ def test_psds_leaves_out_events_without_a_length():
     rows = np.array([[0, 0.0, 5.0], [1, 5.0, 10.0]])
     odd = np.concatenate([rows, [[2, 8.826, 8.677], [0, 7.0, 7.0]]])
     plain, backward = (
-        sweep_scores(EventTable.from_recordings([each], 3), frames, 1.0, 10.0) for each in (rows, odd)
+        sweep_scores(EventTable.from_recordings([each], 3), frames, 1.0, 10.0)
+        for each in (rows, odd)
     )
     assert plain.psds1 == backward.psds1 == 1.0
     assert np.isnan(backward.class_psds1[2])

@@ -8,7 +8,11 @@ import pytest
 from common.events import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
 from common.metrics.event_based import count_events, event_based_scores, matched_events
-from common.metrics.sed_eval_scores import event_based_by_sed_eval, import_sed_eval, segment_based_by_sed_eval
+from common.metrics.sed_eval_scores import (
+    event_based_by_sed_eval,
+    import_sed_eval,
+    segment_based_by_sed_eval,
+)
 from common.metrics.segment_based import count_event_segments, segment_based_scores
 from tests.common.metrics.random_events import random_tables
 
@@ -22,7 +26,11 @@ def table(*rows: tuple[int, float, float], n_classes: int = 2) -> EventTable:
 
 def assert_same(fast: DetectionScores, theirs: dict[str, float]) -> None:
     np.testing.assert_allclose(
-        list(fast.main().values()), [theirs[name] for name in fast.main()], rtol=1e-9, atol=1e-9, equal_nan=True
+        list(fast.main().values()),
+        [theirs[name] for name in fast.main()],
+        rtol=1e-9,
+        atol=1e-9,
+        equal_nan=True,
     )
 
 
@@ -39,7 +47,8 @@ def test_other_collars_are_those_of_sed_eval(collar_s, offset_share):
     reference, estimate = random_tables(7)
     rules = {"collar_s": collar_s, "offset_share": offset_share}
     assert_same(
-        event_based_scores(reference, estimate, **rules), event_based_by_sed_eval(reference, estimate, LABELS, **rules)
+        event_based_scores(reference, estimate, **rules),
+        event_based_by_sed_eval(reference, estimate, LABELS, **rules),
     )
 
 
@@ -49,7 +58,10 @@ def test_scores_without_offsets_are_those_of_sed_eval():
     for number in range(reference.n_recordings):
         metric.evaluate(
             *(
-                [{"event_label": LABELS[int(k)], "onset": on, "offset": off} for k, on, off in rows.tolist()]
+                [
+                    {"event_label": LABELS[int(k)], "onset": on, "offset": off}
+                    for k, on, off in rows.tolist()
+                ]
                 for rows in (reference.of_recording(number), estimate.of_recording(number))
             )
         )
@@ -65,7 +77,9 @@ def test_segment_based_scores_are_those_of_sed_eval(seed, segment_s):
     for zero in (False, True):
         assert_same(
             segment_based_scores(reference, estimate, segment_s, empty_estimate_is_zero=zero),
-            segment_based_by_sed_eval(reference, estimate, LABELS, segment_s, empty_estimate_is_zero=zero),
+            segment_based_by_sed_eval(
+                reference, estimate, LABELS, segment_s, empty_estimate_is_zero=zero
+            ),
         )
 
 
@@ -75,7 +89,10 @@ def test_class_wise_numbers_are_those_of_sed_eval():
     for number in range(reference.n_recordings):
         metric.evaluate(
             *(
-                [{"event_label": LABELS[int(k)], "onset": on, "offset": off} for k, on, off in rows.tolist()]
+                [
+                    {"event_label": LABELS[int(k)], "onset": on, "offset": off}
+                    for k, on, off in rows.tolist()
+                ]
                 for rows in (reference.of_recording(number), estimate.of_recording(number))
             )
         )
@@ -85,8 +102,12 @@ def test_class_wise_numbers_are_those_of_sed_eval():
         assert scores.class_f[k] == pytest.approx(theirs[label]["f_measure"]["f_measure"])
         assert scores.class_precision[k] == pytest.approx(theirs[label]["f_measure"]["precision"])
         assert scores.class_recall[k] == pytest.approx(theirs[label]["f_measure"]["recall"])
-        assert scores.class_deletion_rate[k] == pytest.approx(theirs[label]["error_rate"]["deletion_rate"])
-        assert scores.class_insertion_rate[k] == pytest.approx(theirs[label]["error_rate"]["insertion_rate"])
+        assert scores.class_deletion_rate[k] == pytest.approx(
+            theirs[label]["error_rate"]["deletion_rate"]
+        )
+        assert scores.class_insertion_rate[k] == pytest.approx(
+            theirs[label]["error_rate"]["insertion_rate"]
+        )
 
 
 @pytest.mark.parametrize(("limit_s", "expected"), [(None, 15), (10.0, 10), (4.0, 4), (20.0, 15)])
@@ -95,7 +116,10 @@ def test_segments_beyond_the_evaluated_length_do_not_count(limit_s, expected):
     counts = count_event_segments(reference, estimate, 1.0, evaluated_s=limit_s)
     assert counts.n_reference[0] == expected
     metric = import_sed_eval().sound_event.SegmentBasedMetrics(["a", "b"], time_resolution=1.0)
-    lists = [[{"event_label": "a", "onset": t.onset_s[0], "offset": t.offset_s[0]}] for t in (reference, estimate)]
+    lists = [
+        [{"event_label": "a", "onset": t.onset_s[0], "offset": t.offset_s[0]}]
+        for t in (reference, estimate)
+    ]
     metric.evaluate(*lists, evaluated_length_seconds=limit_s)
     assert counts.scores().er == pytest.approx(metric.overall_error_rate()["error_rate"])
     assert counts.evaluated_s == metric.evaluated_length_seconds
@@ -112,7 +136,9 @@ def test_a_maximum_matching_is_found_where_the_first_come_would_block_it():
     reference, estimate = table((0, 1.0, 2.0), (0, 1.3, 2.2)), table((0, 1.15, 2.1), (0, 0.9, 1.9))
     counts = count_events(reference, estimate)
     assert counts.true_positives[0] == 2
-    assert sorted(zip(*map(np.ndarray.tolist, matched_events(reference, estimate)), strict=True)) == [(0, 1), (1, 0)]
+    assert sorted(
+        zip(*map(np.ndarray.tolist, matched_events(reference, estimate)), strict=True)
+    ) == [(0, 1), (1, 0)]
 
 
 def test_the_right_times_with_the_wrong_class_are_one_substitution():
@@ -144,7 +170,10 @@ def test_counts_of_recordings_add_up():
     reference, estimate = random_tables(5)
     total = DetectionCounts.empty(5)
     for number in range(reference.n_recordings):
-        pair = (EventTable.from_recordings([each.of_recording(number)], 5) for each in (reference, estimate))
+        pair = (
+            EventTable.from_recordings([each.of_recording(number)], 5)
+            for each in (reference, estimate)
+        )
         total += count_events(*pair)
     whole = count_events(reference, estimate)
     assert total.scores().main() == whole.scores().main()

@@ -1,4 +1,5 @@
-"""Scores over all thresholds: against sed_scores_eval 0.0.4, a loop over thresholds, and by hand."""
+"""Scores over all thresholds: against sed_scores_eval 0.0.4, a loop over thresholds, and by
+hand."""
 
 import math
 
@@ -29,7 +30,8 @@ BY_SED_SCORES_EVAL = (
 
 
 def scored_set(seed: int) -> tuple[EventTable, list[np.ndarray], float]:
-    """Events and scores of clips of 10 s; the scores have two decimals, so that they are the same everywhere."""
+    """Events and scores of clips of 10 s; the scores have two decimals, so that they are the same
+    everywhere."""
     rng = np.random.default_rng(seed)
     n_clips, n_frames, n_classes = [(25, 50, 3), (12, 125, 5), (8, 40, 2)][seed]
     hop_s = 10 / n_frames
@@ -74,7 +76,8 @@ def test_counts_at_each_threshold_are_those_of_its_detections_alone():
 
 
 def _psds2_counts(rows: np.ndarray, detections: np.ndarray, k: int) -> list[int]:
-    """Events found, false detections, cross triggers with the other classes, detection by detection."""
+    """Events found, false detections, cross triggers with the other classes, detection by
+    detection."""
 
     def shared(detection, events):
         return [max(0.0, min(detection[1], off) - max(detection[0], on)) for _, on, off in events]
@@ -84,12 +87,19 @@ def _psds2_counts(rows: np.ndarray, detections: np.ndarray, k: int) -> list[int]
     accepted = [d for d, fit in zip(detections, fits, strict=True) if fit]
     false = [d for d, fit in zip(detections, fits, strict=True) if not fit]
     covered = np.sum([shared(d, own) for d in accepted], axis=0) if accepted else np.zeros(len(own))
-    found = sum(round(c, 6) >= round(0.1 * (off - on), 6) for c, (_, on, off) in zip(covered, own, strict=True))
+    found = sum(
+        round(c, 6) >= round(0.1 * (off - on), 6)
+        for c, (_, on, off) in zip(covered, own, strict=True)
+    )
     crossing = []
     for other in (each for each in range(5) if each != k):
         events = rows[rows[:, 0] == other]
         crossing.append(
-            sum(len(events) > 0 and round(sum(shared(d, events)), 6) >= round(0.3 * (d[1] - d[0]), 6) for d in false)
+            sum(
+                len(events) > 0
+                and round(sum(shared(d, events)), 6) >= round(0.3 * (d[1] - d[0]), 6)
+                for d in false
+            )
         )
     return [found, len(false), *crossing]
 
@@ -105,8 +115,11 @@ def test_the_best_f_is_the_highest_that_any_threshold_gives():
             events[:, 1:] *= hop_s
             estimate.append(events)
         table = EventTable.from_recordings(estimate, 3)
-        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, and it is done once only.
-        f = event_based_scores(reference, table, collar_s=0.2001, empty_estimate_is_zero=True).class_f
+        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, and it is done
+        # once only.
+        f = event_based_scores(
+            reference, table, collar_s=0.2001, empty_estimate_is_zero=True
+        ).class_f
         best = np.maximum(best, f)
     result = sweep_scores(reference, scores, hop_s, 10.0, collar_s=0.2001)
     np.testing.assert_allclose(result.class_best_f, best, atol=1e-12)
@@ -117,7 +130,10 @@ def perfect() -> tuple[EventTable, list[np.ndarray]]:
     scores = [np.full((10, 2), 0.1) for _ in range(2)]
     scores[0][2:5, 0] = 0.9
     scores[1][4:9, 1] = 0.8
-    return EventTable.from_recordings([np.array([[0, 2.0, 5.0]]), np.array([[1, 4.0, 9.0]])], 2), scores
+    return (
+        EventTable.from_recordings([np.array([[0, 2.0, 5.0]]), np.array([[1, 4.0, 9.0]])], 2),
+        scores,
+    )
 
 
 def test_perfect_scores_have_a_psds_of_one():
@@ -130,7 +146,10 @@ def test_perfect_scores_have_a_psds_of_one():
 
 def test_a_false_detection_takes_its_share_of_the_hour():
     reference, scores = perfect()
-    scores[1][1:3, 0] = 0.95  # above the true one: one false detection in 20 s is 180 an hour, beyond the 100 allowed
+    scores[1][1:3, 0] = (
+        # above the true one: one false detection in 20 s is 180 an hour, beyond the 100 allowed
+        0.95
+    )
     result = sweep_scores(reference, scores, 1.0, 10.0)
     assert result.class_psds1.tolist() == [0.0, 1.0]
     longer = sweep_scores(reference, scores, 1.0, 100.0)  # in 200 s it is 18 an hour
@@ -145,8 +164,14 @@ def test_classes_without_events_are_left_out():
 
 
 def test_without_any_event_all_is_undefined():
-    result = sweep_scores(EventTable.from_recordings([np.zeros((0, 3))], 2), [np.ones((4, 2))], 1.0, 4.0)
-    assert math.isnan(result.psds1) and math.isnan(result.best_f) and np.isnan(result.class_best_f).all()
+    result = sweep_scores(
+        EventTable.from_recordings([np.zeros((0, 3))], 2), [np.ones((4, 2))], 1.0, 4.0
+    )
+    assert (
+        math.isnan(result.psds1)
+        and math.isnan(result.best_f)
+        and np.isnan(result.class_best_f).all()
+    )
 
 
 def test_several_hits_for_one_event_are_matched_once():

@@ -24,7 +24,9 @@ def columns(*rows: list[int]) -> np.ndarray:
 def random_activity(rng: np.random.Generator, n_frames: int, n_classes: int = 4) -> np.ndarray:
     """Activity in runs of a few frames, as events are."""
     starts = rng.random((n_frames, n_classes)) < 0.01
-    return np.stack([np.convolve(column, np.ones(23))[:n_frames] > 0 for column in starts.T], axis=1)
+    return np.stack(
+        [np.convolve(column, np.ones(23))[:n_frames] > 0 for column in starts.T], axis=1
+    )
 
 
 def test_an_event_in_the_last_frame_of_a_segment_counts():
@@ -86,7 +88,9 @@ def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
         count_frames(np.zeros((4, 2), bool), np.zeros((5, 2), bool))
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
-        count_segments(np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5)  # the same number of segments
+        count_segments(
+            np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5
+        )  # the same number of segments
 
 
 def test_a_segment_has_at_least_one_frame():
@@ -102,7 +106,12 @@ def events_of(activity: np.ndarray, hop_s: float) -> list[dict]:
     for k, column in enumerate(activity.T):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], column.astype(int), [0]])))
         found += [
-            {"event_label": str(k), "event_onset": on * hop_s, "event_offset": off * hop_s, "filename": "a"}
+            {
+                "event_label": str(k),
+                "event_onset": on * hop_s,
+                "event_offset": off * hop_s,
+                "filename": "a",
+            }
             for on, off in edges.reshape(-1, 2)
         ]
     return found
@@ -117,16 +126,29 @@ def test_one_second_scores_are_those_of_sed_eval(seed):
     n_frames = int(rng.integers(300, 1000))
     reference, estimate = random_activity(rng, n_frames), random_activity(rng, n_frames)
     estimate |= reference & (rng.random(reference.shape) < 0.3)
-    # sed_eval rounds an offset up to whole segments, so a last short segment is one segment for both. Hops of 1/64 s
-    # are exact in binary: no boundary moves by rounding.
-    metric = sed_eval.sound_event.SegmentBasedMetrics(event_label_list=list("0123"), time_resolution=1.0)
+    # sed_eval rounds an offset up to whole segments, so a last short segment is one segment for
+    # both. Hops of 1/64 s are exact in binary: no boundary moves by rounding.
+    metric = sed_eval.sound_event.SegmentBasedMetrics(
+        event_label_list=list("0123"), time_resolution=1.0
+    )
     metric.evaluate(
-        *(dcase_util.containers.MetaDataContainer(events_of(each, 1 / 64)) for each in (reference, estimate)),
+        *(
+            dcase_util.containers.MetaDataContainer(events_of(each, 1 / 64))
+            for each in (reference, estimate)
+        ),
         evaluated_length_seconds=math.ceil(n_frames / 64),
     )
     overall = metric.results_overall_metrics()
-    assert segment_f_score(reference, estimate, 64) == pytest.approx(overall["f_measure"]["f_measure"], abs=1e-12)
-    assert segment_error_rate(reference, estimate, 64) == pytest.approx(overall["error_rate"]["error_rate"], abs=1e-12)
+    assert segment_f_score(reference, estimate, 64) == pytest.approx(
+        overall["f_measure"]["f_measure"], abs=1e-12
+    )
+    assert segment_error_rate(reference, estimate, 64) == pytest.approx(
+        overall["error_rate"]["error_rate"], abs=1e-12
+    )
     counts = count_segments(reference, estimate, 64)
-    for name, value in (("S", counts.substitutions), ("D", counts.deletions), ("I", counts.insertions)):
+    for name, value in (
+        ("S", counts.substitutions),
+        ("D", counts.deletions),
+        ("I", counts.insertions),
+    ):
         assert metric.overall[name] == value

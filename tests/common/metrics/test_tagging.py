@@ -18,7 +18,11 @@ def draw(seed: int = 0, n_clips: int = 60, n_classes: int = 4) -> tuple[np.ndarr
 def test_scores_are_those_of_scikit_learn():
     targets, scores = draw()
     result = tag_scores(targets, scores, 0.45)
-    assert result.map == result.map_published == pytest.approx(average_precision_score(targets, scores))
+    assert (
+        result.map
+        == result.map_published
+        == pytest.approx(average_precision_score(targets, scores))
+    )
     assert result.mean_auc == pytest.approx(roc_auc_score(targets, scores))
     assert result.macro_f == pytest.approx(f1_score(targets, scores >= 0.45, average="macro"))
     assert result.micro_f == pytest.approx(f1_score(targets, scores >= 0.45, average="micro"))
@@ -48,7 +52,9 @@ def test_micro_f_takes_thresholds_per_class():
 def test_scores_of_frames_count_by_their_mean():
     targets, _ = draw()
     frames = np.random.default_rng(1).random((60, 7, 4))
-    np.testing.assert_array_equal(average_precision(targets, frames), average_precision(targets, frames.mean(axis=1)))
+    np.testing.assert_array_equal(
+        average_precision(targets, frames), average_precision(targets, frames.mean(axis=1))
+    )
 
 
 def test_a_score_on_the_threshold_is_active():
@@ -57,11 +63,15 @@ def test_a_score_on_the_threshold_is_active():
 
 def test_the_search_finds_the_best_threshold_and_the_lowest_of_equals():
     targets = np.array([[0], [0], [1], [1]])
-    assert search_thresholds(targets, np.array([[0.15], [0.35], [0.75], [0.95]]))[0] == pytest.approx(0.4)
+    assert search_thresholds(targets, np.array([[0.15], [0.35], [0.75], [0.95]]))[
+        0
+    ] == pytest.approx(0.4)
     targets, scores = draw(2)
     found = search_thresholds(targets, scores)
     for threshold in np.arange(0, 1.05, 0.1):
-        assert (class_f_scores(targets, scores, found) >= class_f_scores(targets, scores, threshold)).all()
+        assert (
+            class_f_scores(targets, scores, found) >= class_f_scores(targets, scores, threshold)
+        ).all()
 
 
 def test_a_class_without_positives_gets_half_or_as_published_zero(caplog):

@@ -59,6 +59,8 @@ def test_w_does_not_depend_on_the_other_format():
     assert np.array_equal(_loop(ambience)[:4], _loop(ambience, Receiver(("foa",), ARRAY)))
 
 
-@pytest.mark.parametrize(("samples", "length"), [(60 * 48000, 2**20), (6 * 48000, 2**19), (2**10, 2**10)])
+@pytest.mark.parametrize(
+    ("samples", "length"), [(60 * 48000, 2**20), (6 * 48000, 2**19), (2**10, 2**10)]
+)
 def test_loops_are_powers_of_two_up_to_22_seconds(samples, length):
     assert loop_length(samples) == length

@@ -58,7 +58,11 @@ def test_loops_have_unit_rms(kind):
 
 def test_backgrounds_have_unit_rms_with_loops_and_without():
     loops = [background_loop("steps", _draw(), RATE_HZ, 2**15)]
-    sounds = [mono_background(_draw(seed), 3 * RATE_HZ, RATE_HZ, given) for seed in range(5) for given in ((), loops)]
+    sounds = [
+        mono_background(_draw(seed), 3 * RATE_HZ, RATE_HZ, given)
+        for seed in range(5)
+        for given in ((), loops)
+    ]
     assert [_rms(x) for x in sounds] == pytest.approx([1.0] * 10, abs=1e-3)
 
 
@@ -69,7 +73,9 @@ def test_a_loop_goes_round():
 def test_a_room_starts_with_the_direct_sound_and_falls_by_60_db_in_its_reverberation_time():
     response = room_response(_draw(), RATE_HZ, (0.5, 0.5), (6.0, 6.0))
     assert np.sum(response**2) == pytest.approx(1.0, rel=1e-4)
-    assert 10 * np.log10(response[0] ** 2 / np.sum(response[1:] ** 2)) == pytest.approx(6.0, abs=0.01)
+    assert 10 * np.log10(response[0] ** 2 / np.sum(response[1:] ** 2)) == pytest.approx(
+        6.0, abs=0.01
+    )
     remaining_db = 10 * np.log10(np.cumsum(response[:0:-1] ** 2)[::-1])
     slope = np.polyfit(np.arange(800, 3200) / RATE_HZ, remaining_db[800:3200], 1)[0]
     assert -60 / slope == pytest.approx(0.5, rel=0.1)

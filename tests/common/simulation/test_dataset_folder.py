@@ -42,7 +42,9 @@ def test_a_folder_of_the_same_settings_is_kept_and_cleaned_of_halves(tmp_path):
 def test_a_dataset_counts_as_finished_only_once_its_simulation_has_ended(tmp_path):
     check_finished(tmp_path)  # not simulated
     _prepare(tmp_path)
-    with pytest.raises(DataError, match=r"was not finished: recordings are missing. Run the same `simulate.py`"):
+    with pytest.raises(
+        DataError, match=r"was not finished: recordings are missing. Run the same `simulate.py`"
+    ):
         check_finished(tmp_path)
     finish_root(tmp_path, SETTINGS)
     check_finished(tmp_path)

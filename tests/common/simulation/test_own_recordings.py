@@ -148,8 +148,8 @@ def test_what_is_guessed_is_counted(tmp_path):
     write_table(tmp_path, {"Cat/0.wav": "g", "Cat/1.wav": "g"})
     note = find_own_recordings(tmp_path, CLASSES).note
     assert (
-        "1 file(s) by folders of sources, 2 file(s) by metadata.csv, 2 file(s) that nothing tells of"
-        in note
+        "1 file(s) by folders of sources, 2 file(s) by metadata.csv, 2 file(s) that nothing"
+        " tells of" in note
     )
     write_table(tmp_path, {name: "g" for name in [*flat(2), "Dog/park/0.wav", "Cat/gone.wav"]})
     assert "1 row(s) of" in find_own_recordings(tmp_path, CLASSES).note
@@ -178,7 +178,10 @@ def test_a_class_with_fewer_groups_than_sets_is_an_error(tmp_path, on_missing):
     make_files(tmp_path, files)
     write_table(tmp_path, {file: file if file.startswith("Dog") else "tom" for file in files})
     settings = SimpleNamespace(version="1", seed=3, on_missing=on_missing)
-    message = r"3 groups or more.*Cat has 1 group\(s\) \(tom with 9 file.*none for validation and test, evaluation"
+    message = (
+        r"3 groups or more.*Cat has 1 group\(s\) \(tom with 9 file.*none for validation and test,"
+        r" evaluation"
+    )
     with pytest.raises(DataError, match=message):
         order_sounds(CLASSES, (0, 1, 2), SETS, CLASSES, settings, tmp_path)
     assert order_sounds(CLASSES, (0,), SETS, CLASSES, settings, tmp_path)[0].n_groups == 1

@@ -26,8 +26,13 @@ def test_front_left_and_top_point_along_x_y_and_z(azimuth, elevation, expected):
 
 def test_ambisonic_channels_are_in_the_order_w_y_z_x():
     directions = np.eye(3)  # front, left, top
-    assert np.allclose(first_order_gains(directions, "sn3d"), [[1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]])
-    assert np.allclose(first_order_gains(directions, "n3d")[1:], np.sqrt(3) * first_order_gains(directions, "sn3d")[1:])
+    assert np.allclose(
+        first_order_gains(directions, "sn3d"), [[1, 1, 1], [0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    )
+    assert np.allclose(
+        first_order_gains(directions, "n3d")[1:],
+        np.sqrt(3) * first_order_gains(directions, "sn3d")[1:],
+    )
 
 
 def test_n3d_channels_have_equal_power_in_a_diffuse_field():
@@ -37,7 +42,9 @@ def test_n3d_channels_have_equal_power_in_a_diffuse_field():
 
 
 def test_the_sphere_does_nothing_at_zero_hertz():
-    response = rigid_sphere_response(np.array([0.0, 1.0]), np.cos(np.deg2rad([0.0, 60.0, 180.0])), 0.042)
+    response = rigid_sphere_response(
+        np.array([0.0, 1.0]), np.cos(np.deg2rad([0.0, 60.0, 180.0])), 0.042
+    )
     assert np.all(response[:, 0] == 1.0)
     assert np.allclose(response[:, 1], 1.0, atol=2e-3)
 
@@ -65,7 +72,11 @@ def test_the_sphere_agrees_with_the_sum_of_incident_and_scattered_wave():
 
 def test_each_format_finds_its_channels():
     both, alone = Receiver(("foa", "mic"), ARRAY), Receiver(("mic",), ARRAY)
-    assert (both.n_channels, both.channels_of("foa"), both.channels_of("mic")) == (8, slice(0, 4), slice(4, 8))
+    assert (both.n_channels, both.channels_of("foa"), both.channels_of("mic")) == (
+        8,
+        slice(0, 4),
+        slice(4, 8),
+    )
     assert (alone.n_channels, alone.channels_of("mic")) == (5, slice(1, 5))
 
 

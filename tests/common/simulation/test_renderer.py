@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from common.simulation.receivers import Receiver, SphericalArray, rigid_sphere_response, unit_vectors
+from common.simulation.receivers import (
+    Receiver,
+    SphericalArray,
+    rigid_sphere_response,
+    unit_vectors,
+)
 from common.simulation.renderer import (
     ANGLE_STEP_DEG,
     FILTER_DELAY,
@@ -18,8 +23,18 @@ from common.simulation.rooms import Reflections, Room, direct_sound
 
 RATE_HZ = 48000
 ARRAY = SphericalArray(((45.0, 35.0), (-45.0, -35.0), (135.0, -35.0), (-135.0, 35.0)), 0.042)
-POSITIONS = [(-170, -40, 1), (-130, 10, 2), (-90, 20, 2), (-50, -20, 1), (-10, 0, 2),
-             (0, 40, 1), (30, -10, 2), (80, 30, 1), (120, -30, 1), (160, 20, 2)]  # fmt: skip
+POSITIONS = [
+    (-170, -40, 1),
+    (-130, 10, 2),
+    (-90, 20, 2),
+    (-50, -20, 1),
+    (-10, 0, 2),
+    (0, 40, 1),
+    (30, -10, 2),
+    (80, 30, 1),
+    (120, -30, 1),
+    (160, 20, 2),
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,21 +43,29 @@ def table():
 
 
 def _anechoic(table, azimuth, elevation, distance):
-    return render_impulse_responses(direct_sound(distance * unit_vectors(azimuth, elevation)), table)
+    return render_impulse_responses(
+        direct_sound(distance * unit_vectors(azimuth, elevation)), table
+    )
 
 
 def _angle_deg(first, second):
-    return np.rad2deg(np.arccos(np.clip(first @ second / np.linalg.norm(first) / np.linalg.norm(second), -1, 1)))
+    return np.rad2deg(
+        np.arccos(np.clip(first @ second / np.linalg.norm(first) / np.linalg.norm(second), -1, 1))
+    )
 
 
 def test_filters_of_the_sphere_are_within_minus_40_db_of_the_exact_response(table):
     frequencies_hz = np.fft.rfftfreq(4096, 1 / RATE_HZ)
     band = (frequencies_hz >= 50) & (frequencies_hz <= 18000)
     for angle_deg in range(0, 181, 15):
-        exact = rigid_sphere_response(frequencies_hz[band], np.cos(np.deg2rad([angle_deg])), ARRAY.radius_m)[0]
+        exact = rigid_sphere_response(
+            frequencies_hz[band], np.cos(np.deg2rad([angle_deg])), ARRAY.radius_m
+        )[0]
         for phase in (0, 7, N_PHASES // 2):
             taps = table.sphere[0, round(angle_deg / ANGLE_STEP_DEG), phase]
-            delay = np.exp(-2j * np.pi * frequencies_hz[band] * (FILTER_DELAY + phase / N_PHASES) / RATE_HZ)
+            delay = np.exp(
+                -2j * np.pi * frequencies_hz[band] * (FILTER_DELAY + phase / N_PHASES) / RATE_HZ
+            )
             error = np.abs(np.fft.rfft(taps, 4096)[band] - exact * delay)
             assert 20 * np.log10(error.max() / np.abs(exact).max()) < -40
 
@@ -54,7 +77,10 @@ def test_walls_colour_a_filter_once_for_each_hit():
     colours = wall_colours(room, frequencies_hz)
     assert np.allclose(colours[:5], once ** np.arange(5)[:, None])
     table = build_filter_table(room, Receiver(("foa",), ARRAY), RATE_HZ)
-    gains = np.abs(np.fft.rfft(table.plain[4, 0], 480))[80] / np.abs(np.fft.rfft(table.plain[0, 0], 480))[80]
+    gains = (
+        np.abs(np.fft.rfft(table.plain[4, 0], 480))[80]
+        / np.abs(np.fft.rfft(table.plain[0, 0], 480))[80]
+    )
     assert gains == pytest.approx(once[1] ** 4, rel=0.01)
 
 
@@ -66,11 +92,16 @@ def test_foa_intensity_points_to_the_source_within_one_degree(table, position):
 
 
 def _steered(spectra, frequencies_hz, candidates):
-    """Correlation of (4, F) spectra with what each candidate direction (n, 3) would give, in [0, 1]."""
+    """Correlation of (4, F) spectra with what each candidate direction (n, 3) would give, in [0,
+    1]."""
     cosines = candidates @ ARRAY.directions.T  # (n, 4)
-    responses = rigid_sphere_response(frequencies_hz, cosines.ravel(), ARRAY.radius_m).reshape(*cosines.shape, -1)
+    responses = rigid_sphere_response(frequencies_hz, cosines.ravel(), ARRAY.radius_m).reshape(
+        *cosines.shape, -1
+    )
     matched = np.abs(np.einsum("nmf,mf->nf", responses.conj(), spectra)) ** 2
-    return np.sum(matched / np.sum(np.abs(responses) ** 2, axis=1), axis=1) / np.sum(np.abs(spectra) ** 2)
+    return np.sum(matched / np.sum(np.abs(responses) ** 2, axis=1), axis=1) / np.sum(
+        np.abs(spectra) ** 2
+    )
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -78,7 +109,9 @@ def test_the_field_on_the_sphere_matches_the_direction_within_one_degree(table, 
     frequencies_hz = np.arange(500.0, 8000.0, 500.0)
     response = _anechoic(table, *position)[4:]
     n = response.shape[1]
-    spectra = response @ np.exp(-2j * np.pi * np.arange(n)[:, None] * frequencies_hz / RATE_HZ)  # (4, F)
+    spectra = response @ np.exp(
+        -2j * np.pi * np.arange(n)[:, None] * frequencies_hz / RATE_HZ
+    )  # (4, F)
     azimuths, elevations = np.meshgrid(np.arange(-180, 180, 10), np.arange(-80, 90, 10))
     coarse = np.stack([azimuths.ravel(), elevations.ravel()], 1)
     best = coarse[_steered(spectra, frequencies_hz, unit_vectors(*coarse.T)).argmax()]
@@ -91,9 +124,12 @@ def test_the_field_on_the_sphere_matches_the_direction_within_one_degree(table, 
 @pytest.mark.parametrize("position", POSITIONS[:5])
 def test_both_formats_begin_at_the_same_time_and_when_physics_says(table, position):
     responses = _anechoic(table, *position)
-    # Below 1 kHz the mean over the sphere is omnidirectional; above, the nearest microphone would lead.
+    # Below 1 kHz the mean over the sphere is omnidirectional; above, the nearest microphone would
+    # lead.
     low_pass = butter(2, 1000, fs=RATE_HZ, output="sos")
-    w, sphere = (sosfiltfilt(low_pass, np.pad(x, 500)) for x in (responses[0], responses[4:].mean(axis=0)))
+    w, sphere = (
+        sosfiltfilt(low_pass, np.pad(x, 500)) for x in (responses[0], responses[4:].mean(axis=0))
+    )
     expected = position[2] / 343.0 * RATE_HZ + FILTER_DELAY
     assert abs(np.abs(responses[0]).argmax() - expected) <= 1
     lag = np.correlate(sphere, w, "full").argmax() - (len(w) - 1)

@@ -16,7 +16,8 @@ ROOM = Room("test", (12.0, 9.0, 3.2), (5.1, 4.2, 1.3), (0.55, 0.35))
 
 
 def _closed_form(room, offset_m, duration_s):
-    """Allen and Berkley: along each axis images at 2qL + s after |2q| hits, at 2qL - s after |2q - 1| hits."""
+    """Allen and Berkley: along each axis images at 2qL + s after |2q| hits, at 2qL - s after |2q -
+    1| hits."""
     source = np.array(room.receiver_m) + offset_m
     axes = []
     for length, s, m in zip(room.size_m, source, room.receiver_m, strict=True):
@@ -39,7 +40,9 @@ def test_images_agree_with_the_closed_form(size_m):
     match = nearest.argmin(axis=1)
     assert nearest.min(axis=1).max() < 1e-5 and len(set(match.tolist())) == len(match)
     assert np.array_equal(found.orders, expected[match, 3])
-    amplitudes = room.low_reflection_factor ** expected[match, 3] / np.linalg.norm(expected[match, :3], axis=1)
+    amplitudes = room.low_reflection_factor ** expected[match, 3] / np.linalg.norm(
+        expected[match, :3], axis=1
+    )
     assert np.allclose(found.amplitudes, amplitudes, atol=1e-6)
 
 
@@ -87,10 +90,18 @@ def test_t20_is_within_ten_percent_of_the_reverberation_time(size_m, receiver_m,
     table = build_filter_table(room, Receiver(("foa",), ARRAY), RATE_HZ)
     rng = np.random.default_rng(1)
     responses = []
-    for offset_m in ([4.5, 1.5, 0.5], [-4.5, 1.0, 0.2], [6.0, -2.0, 0.8], [-4.0, -2.5, 1.2], [5.0, 2.2, -0.4]):
+    for offset_m in (
+        [4.5, 1.5, 0.5],
+        [-4.5, 1.0, 0.2],
+        [6.0, -2.0, 0.8],
+        [-4.0, -2.5, 1.2],
+        [5.0, 2.2, -0.4],
+    ):
         # Far enough for the direct sound not to hide the decay, as ISO 3382 asks.
         images = image_sources(room, np.array(offset_m))
-        responses.append(render_impulse_responses(images.and_then(diffuse_tail(room, images, rng)), table)[0])
+        responses.append(
+            render_impulse_responses(images.and_then(diffuse_tail(room, images, rng)), table)[0]
+        )
     for centre_hz in (500, 1000, 4000, 8000):
         expected_s = float(room.reverberation_at(np.array([centre_hz]))[0])
         measured_s = np.mean([_t20_s(response, centre_hz) for response in responses])

@@ -26,12 +26,47 @@ from common.simulation.synthesis import coloured_noise, crest_factor_db
 
 RATE_HZ = 48000
 INDOOR_RECIPES = tuple(RECIPES)[:11]
-HOUSEHOLD_RECIPES = ("phrase", "bark", "meow", "alarm", "dishes", "fry", "run_water", "blend", "vacuum", "shave")
+HOUSEHOLD_RECIPES = (
+    "phrase",
+    "bark",
+    "meow",
+    "alarm",
+    "dishes",
+    "fry",
+    "run_water",
+    "blend",
+    "vacuum",
+    "shave",
+)
 TASK2_RECIPES = (
-    "guitar", "bark", "bass_drum", "clarinet", "keyboard", "cough", "cowbell", "drawer", "flute", "glockenspiel",
-    "hi_hat", "drop_keys", "knock", "laughter", "meow", "snare_drum", "tear", "phone", "violin",
-)  # fmt: skip
-TYPICAL_S = {"drop_keys": 0.3, "slam_door": 0.45, "speech": 1.3, "keyboard": 1.5, "phone": 1.5, "laughter": 1.3}
+    "guitar",
+    "bark",
+    "bass_drum",
+    "clarinet",
+    "keyboard",
+    "cough",
+    "cowbell",
+    "drawer",
+    "flute",
+    "glockenspiel",
+    "hi_hat",
+    "drop_keys",
+    "knock",
+    "laughter",
+    "meow",
+    "snare_drum",
+    "tear",
+    "phone",
+    "violin",
+)
+TYPICAL_S = {
+    "drop_keys": 0.3,
+    "slam_door": 0.45,
+    "speech": 1.3,
+    "keyboard": 1.5,
+    "phone": 1.5,
+    "laughter": 1.3,
+}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -48,7 +83,9 @@ def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
 
 @pytest.mark.parametrize("recipe", ["knock", "speech", "phone"])
 def test_examples_differ_and_each_can_be_made_again(recipe):
-    first, again, other = (synthesise(recipe, Draw(random_stream(s, recipe)), RATE_HZ, 0.9) for s in (0, 0, 1))
+    first, again, other = (
+        synthesise(recipe, Draw(random_stream(s, recipe)), RATE_HZ, 0.9) for s in (0, 0, 1)
+    )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other, atol=0.05)
 
@@ -60,10 +97,13 @@ def test_median_and_ends_of_a_duration_range_are_kept():
 
 
 def _pauses_s(x, floor_db=-35.0):
-    """Lengths of the stretches of 10 ms blocks that are quieter than `floor_db` below the loudest one."""
+    """Lengths of the stretches of 10 ms blocks that are quieter than `floor_db` below the loudest
+    one."""
     blocks = x[: len(x) // 480 * 480].reshape(-1, 480)
     level = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], level < level.max() * 10 ** (floor_db / 20), [0]])))
+    edges = np.flatnonzero(
+        np.diff(np.concatenate([[0], level < level.max() * 10 ** (floor_db / 20), [0]]))
+    )
     return (edges[1::2] - edges[::2]) / 100
 
 
@@ -82,7 +122,9 @@ def _statistics(x, mel_filters):
 
 
 @pytest.mark.parametrize(
-    "recipes", [INDOOR_RECIPES, HOUSEHOLD_RECIPES, TASK2_RECIPES], ids=["indoor", "household", "task2"]
+    "recipes",
+    [INDOOR_RECIPES, HOUSEHOLD_RECIPES, TASK2_RECIPES],
+    ids=["indoor", "household", "task2"],
 )
 def test_a_linear_classifier_tells_most_sounds_apart_but_not_all(recipes):
     examples, labels = [], []
@@ -90,14 +132,18 @@ def test_a_linear_classifier_tells_most_sounds_apart_but_not_all(recipes):
     for number, recipe in enumerate(recipes):
         for index in range(15):
             draw = Draw(random_stream(11, recipe, index))
-            x = synthesise(recipe, draw, RATE_HZ, draw.uniform(0.8, 1.2) * TYPICAL_S.get(recipe, 0.8))
+            x = synthesise(
+                recipe, draw, RATE_HZ, draw.uniform(0.8, 1.2) * TYPICAL_S.get(recipe, 0.8)
+            )
             noise = coloured_noise(draw, len(x), RATE_HZ, 1.0)
             examples.append(_statistics(x + noise * x.std() * 10 ** (-15 / 20), mel_filters))
             labels.append(number)
     features, targets = np.array(examples), np.array(labels)
     is_test = np.arange(len(targets)) % 3 == 0
     scaler = StandardScaler().fit(features[~is_test])
-    classifier = RidgeClassifier(alpha=10.0).fit(scaler.transform(features[~is_test]), targets[~is_test])
+    classifier = RidgeClassifier(alpha=10.0).fit(
+        scaler.transform(features[~is_test]), targets[~is_test]
+    )
     score = classifier.score(scaler.transform(features[is_test]), targets[is_test])
     assert 0.8 < score < 1.0
 
@@ -138,11 +184,15 @@ def test_unusable_recordings_are_named(tmp_path, content):
 def test_a_bank_gives_back_what_was_stored(tmp_path):
     rng = np.random.default_rng(0)
     sounds = {
-        (name, number): [rng.standard_normal(rng.integers(3, 9), dtype=np.float32) for _ in range(2)]
+        (name, number): [
+            rng.standard_normal(rng.integers(3, 9), dtype=np.float32) for _ in range(2)
+        ]
         for name in ("cough", "knock")
         for number in (0, 3)
     }
     bank = SoundBank.store(tmp_path / "bank.npy", sounds)
     for (name, number), examples in sounds.items():
         stored = bank.examples(name, number)
-        assert [hashlib.md5(x.tobytes()).digest() for x in stored] == [hashlib.md5(x).digest() for x in examples]
+        assert [hashlib.md5(x.tobytes()).digest() for x in stored] == [
+            hashlib.md5(x).digest() for x in examples
+        ]

@@ -27,7 +27,9 @@ def draw():
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])
 def test_coloured_noise_falls_with_its_slope(draw, slope):
-    frequencies, power = welch(coloured_noise(draw, 8 * RATE_HZ, RATE_HZ, slope), RATE_HZ, nperseg=2048)
+    frequencies, power = welch(
+        coloured_noise(draw, 8 * RATE_HZ, RATE_HZ, slope), RATE_HZ, nperseg=2048
+    )
     band = (frequencies > 100) & (frequencies < 6000)
     measured = -np.polyfit(np.log(frequencies[band]), np.log(power[band]), 1)[0]
     assert measured == pytest.approx(slope, abs=0.1)
@@ -46,7 +48,9 @@ def test_modes_above_the_sample_rate_are_left_out(draw):
 
 def test_a_resonator_peaks_at_its_centre(draw):
     impulse = np.eye(1, RATE_HZ, dtype=np.float32)[0]
-    assert np.argmax(np.abs(np.fft.rfft(resonate(impulse, RATE_HZ, [2000.0], [50.0])))) == pytest.approx(2000, abs=2)
+    assert np.argmax(
+        np.abs(np.fft.rfft(resonate(impulse, RATE_HZ, [2000.0], [50.0])))
+    ) == pytest.approx(2000, abs=2)
 
 
 def test_a_voice_has_the_pitch_asked_for(draw):

@@ -1,4 +1,5 @@
-"""What the checker says of sounds and scenes with one fault each; any folder and any classes will do."""
+"""What the checker says of sounds and scenes with one fault each; any folder and any classes will
+do."""
 
 from pathlib import Path
 
@@ -15,11 +16,15 @@ from sed_task4.segmentation.mixing import make_mixtures
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 SETTINGS = (
-    "dataset={classes: [a, b], clip_s: 1.984, sample_rate_hz: 16000, events_per_mixture: 1, event_s: 0.5, n_folds: 2}",
+    (
+        "dataset={classes: [a, b], clip_s: 1.984, sample_rate_hz: 16000, events_per_mixture: 1,"
+        " event_s: 0.5, n_folds: 2}"
+    ),
     "dataset={mixtures_per_fold: 1, mixture_seed: 1, events_dir: sounds, scenes_dir: scenes}",
-    "folds=[{name: only, train: [1], validate_on: [], test: [2]}]", "parallel.jobs=1",
+    "folds=[{name: only, train: [1], validate_on: [], test: [2]}]",
+    "parallel.jobs=1",
     "pipeline.sequence_frames=61",
-)  # fmt: skip
+)
 
 
 @pytest.fixture
@@ -28,11 +33,21 @@ def root(tmp_path) -> Path:
     draw = np.random.default_rng(0)
     rows = []
     for number in range(8):
-        write_wav(tmp_path / "sounds" / "audio_train" / f"{number}.wav", draw.uniform(-0.1, 0.1, (4000, 1)), 8000)
+        write_wav(
+            tmp_path / "sounds" / "audio_train" / f"{number}.wav",
+            draw.uniform(-0.1, 0.1, (4000, 1)),
+            8000,
+        )
         rows.append(f"{number}.wav,{'ab'[number % 2]},1\n")
-    (tmp_path / "sounds" / "train.csv").write_text("fname,label,manually_verified\n" + "".join(rows))
+    (tmp_path / "sounds" / "train.csv").write_text(
+        "fname,label,manually_verified\n" + "".join(rows)
+    )
     for number in range(2):
-        write_wav(tmp_path / "scenes" / "audio" / f"s{number}.wav", draw.uniform(-0.1, 0.1, (16000, 2)), 8000)
+        write_wav(
+            tmp_path / "scenes" / "audio" / f"s{number}.wav",
+            draw.uniform(-0.1, 0.1, (16000, 2)),
+            8000,
+        )
     scenes = "filename\tscene_label\naudio/s0.wav\tbus\naudio/s1.wav\tpark\n"
     (tmp_path / "scenes" / "meta.csv").write_text(scenes)
     return tmp_path
@@ -66,7 +81,10 @@ def test_short_scenes_and_silent_sounds_are_errors_since_mixing_would_stop_at_th
 
 
 def test_tables_that_are_missing_and_classes_without_sounds_are_told(root):
-    assert any("fold 1: no event of 1 class(es)" in text for _, text in findings(root, "dataset.classes=[a, b, c]"))
+    assert any(
+        "fold 1: no event of 1 class(es)" in text
+        for _, text in findings(root, "dataset.classes=[a, b, c]")
+    )
     (root / "sounds/train.csv").unlink()
     (root / "scenes/meta.csv").unlink()
     told = findings(root)
@@ -97,7 +115,12 @@ def test_sounds_and_scenes_of_another_suffix_are_mixed_and_told(root, suffix):
 @pytest.mark.parametrize("times", [(500, 1000), (1.5, 1.0), ("0,5", 1.0)])
 def test_a_bad_list_of_mixtures_stops_checker_and_mixing_alike(root, times):
     event = {"event_audio_name": "0.wav", "event_label": "a", "onset": times[0], "offset": times[1]}
-    entry = {"mixture_name": "00000.wav", "fold": 1, "scene_audio_name": "s0.wav", "events": [event]}
+    entry = {
+        "mixture_name": "00000.wav",
+        "fold": 1,
+        "scene_audio_name": "s0.wav",
+        "events": [event],
+    }
     (root / "mixtures").mkdir()
     (root / "mixtures/mixture.yaml").write_text(yaml.safe_dump([entry]))
     task = load_task(PARAMS, "segmentation", [*SETTINGS, f"dataset_dir={root}"])

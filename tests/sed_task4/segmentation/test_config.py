@@ -20,16 +20,26 @@ def test_each_task_of_the_family_is_in_order(task_id):
 
 def test_the_defaults_are_the_published_sizes():
     task = load_task(PARAMS, "segmentation")
-    assert (task.dataset.n_classes, task.pipeline.sequence_frames, task.features.n_mels) == (41, 311, 64)
+    assert (task.dataset.n_classes, task.pipeline.sequence_frames, task.features.n_mels) == (
+        41,
+        311,
+        64,
+    )
     assert task.training.epochs * task.training.iterations_per_epoch == 10_000
     assert task.network["gwrp_decay"] == 0.9998
     assert [fold.test for fold in task.folds] == [(1,), (2,), (3,), (4,)]
 
 
 def test_decoding_that_is_not_named_is_as_published():
-    settings = load_task(PARAMS, "segmentation").model_dump(mode="json") | {"decoding": {"smooth_frames": 5}}
+    settings = load_task(PARAMS, "segmentation").model_dump(mode="json") | {
+        "decoding": {"smooth_frames": 5}
+    }
     decoding = check_task(settings, "here").decoding
-    assert (decoding.decoder, decoding.high_threshold, decoding.smooth_frames) == ("kong2019", 0.2, 5)
+    assert (decoding.decoder, decoding.high_threshold, decoding.smooth_frames) == (
+        "kong2019",
+        0.2,
+        5,
+    )
 
 
 def test_the_demos_list_of_classes_can_be_another_one_without_any_code():
@@ -41,10 +51,19 @@ def test_the_demos_list_of_classes_can_be_another_one_without_any_code():
     ("override", "message"),
     [
         ("features.kind=logmel_db", "masks need ln_mel_density. Received: logmel_db"),
-        ("pipeline.sequence_frames=128", "tags are those of whole clips. Expected: their 311 frames. Received: 128"),
-        ("dataset.n_folds=3", r"`folds` name 4. Expected: folds of the mixtures, 1 to `dataset.n_folds` = 3"),
+        (
+            "pipeline.sequence_frames=128",
+            "tags are those of whole clips. Expected: their 311 frames. Received: 128",
+        ),
+        (
+            "dataset.n_folds=3",
+            r"`folds` name 4. Expected: folds of the mixtures, 1 to `dataset.n_folds` = 3",
+        ),
         ("features.hop_s=0.0321", "`features.hop_s` must be a whole number of samples"),
-        ("folds=[{name: a, train: [1, 2], validate_on: [2], test: [3]}]", "uses split 2 more than once"),
+        (
+            "folds=[{name: a, train: [1, 2], validate_on: [2], test: [3]}]",
+            "uses split 2 more than once",
+        ),
         ("decoding.median_frames=[1, 3]", "expected one number, or 41"),
     ],
 )

@@ -7,7 +7,9 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 from sed_task4.segmentation.curves import N_BINS, ScoreHistogram, bins_of
 
 
-def random_masks(seed: int, shape: tuple[int, ...] = (20, 30, 16, 4)) -> tuple[np.ndarray, np.ndarray]:
+def random_masks(
+    seed: int, shape: tuple[int, ...] = (20, 30, 16, 4)
+) -> tuple[np.ndarray, np.ndarray]:
     """Targets and probabilities whose logits differ by 2 on average."""
     rng = np.random.default_rng(seed)
     targets = rng.random(shape) < np.linspace(0.02, 0.5, shape[-1])
@@ -27,7 +29,11 @@ def test_the_scores_are_those_of_scikit_learn_clip_by_clip(seed):
     for values, theirs in zip((result.precision, result.recall, result.f), expected, strict=False):
         assert np.allclose(values, theirs, rtol=1e-12)
     assert np.allclose(result.auc, roc_auc_score(flat_targets, flat, average=None), atol=1e-5)
-    assert np.allclose(result.average_precision, average_precision_score(flat_targets, flat, average=None), atol=5e-4)
+    assert np.allclose(
+        result.average_precision,
+        average_precision_score(flat_targets, flat, average=None),
+        atol=5e-4,
+    )
 
 
 def test_scores_that_are_equal_share_a_step_as_in_scikit_learn():
@@ -38,7 +44,9 @@ def test_scores_that_are_equal_share_a_step_as_in_scikit_learn():
     histogram.update(targets, scores)
     result = histogram.result()
     assert np.allclose(result.auc, roc_auc_score(targets, scores, average=None), rtol=1e-12)
-    assert np.allclose(result.average_precision, average_precision_score(targets, scores, average=None), rtol=1e-12)
+    assert np.allclose(
+        result.average_precision, average_precision_score(targets, scores, average=None), rtol=1e-12
+    )
 
 
 def test_a_constant_score_has_the_values_of_chance():
@@ -70,5 +78,7 @@ def test_bins_are_in_the_order_of_the_scores_down_to_the_smallest():
 
 
 def test_other_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"Expected: .* \(..., 2\). Received: \(4, 2\) and \(5, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected: .* \(..., 2\). Received: \(4, 2\) and \(5, 2\)"
+    ):
         ScoreHistogram(2, 0.5).update(np.zeros((4, 2), bool), np.zeros((5, 2)))

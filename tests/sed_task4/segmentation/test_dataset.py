@@ -122,15 +122,25 @@ def test_folders_may_be_absolute(tmp_path):
 def test_white_noise_needs_no_scenes(tmp_path):
     with pytest.raises(DataError, match=r"There is no .*meta\.csv.*scenes_dir"):
         read_scene_names(tmp_path, DATASET)
-    assert read_scene_names(tmp_path, DATASET.model_copy(update={"scene_type": "white_noise"})) == ("white_noise",)
+    assert read_scene_names(tmp_path, DATASET.model_copy(update={"scene_type": "white_noise"})) == (
+        "white_noise",
+    )
 
 
 def test_the_list_has_the_published_form_and_comes_back_as_it_was():
     text = format_mixtures(MIXTURES)
-    event = {"event_audio_name": "a.wav", "event_label": "Flute", "offset": 1.2534687500000001, "onset": 0.5}
+    event = {
+        "event_audio_name": "a.wav",
+        "event_label": "Flute",
+        "offset": 1.2534687500000001,
+        "onset": 0.5,
+    }
     assert yaml.safe_load(text)[0] == {
-        "mixture_name": "00000.wav", "fold": 1, "scene_audio_name": "park-a.wav", "events": [event]
-    }  # fmt: skip
+        "mixture_name": "00000.wav",
+        "fold": 1,
+        "scene_audio_name": "park-a.wav",
+        "events": [event],
+    }
     assert parse_mixtures(text, Path("m"), DATASET) == MIXTURES
 
 
@@ -140,7 +150,10 @@ def test_the_list_has_the_published_form_and_comes_back_as_it_was():
         ({"fold": 5}, "entry 1: expected a fold of 1 to 4. Received: 5"),
         ({"mixture_name": "../00000.wav"}, "entry 1: expected the name of a file"),
         ({"events": None}, "entry 1: expected a list `events`"),
-        ({"events": [{"event_audio_name": "a.wav"}]}, "entry 1 .00000.wav.: expected event_audio_name, event_label"),
+        (
+            {"events": [{"event_audio_name": "a.wav"}]},
+            "entry 1 .00000.wav.: expected event_audio_name, event_label",
+        ),
     ],
 )
 def test_entries_of_the_list_that_cannot_be_used_are_named(change, message):
@@ -179,7 +192,9 @@ def test_a_mixture_that_is_listed_twice_is_refused():
 
 
 def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
-    with pytest.raises(DataError, match=r"There is no .*mixture\.yaml.*sed_task4\.segmentation\.mixing"):
+    with pytest.raises(
+        DataError, match=r"There is no .*mixture\.yaml.*sed_task4\.segmentation\.mixing"
+    ):
         find_mixtures(tmp_path, DATASET)
     _write(tmp_path, {f"mixtures/{LIST_NAME}": format_mixtures(MIXTURES)})
     folder = audio_folder(tmp_path, DATASET)
@@ -188,11 +203,22 @@ def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
     with pytest.raises(DataError, match=r"1 of 2 mixtures are not there, such as .*00001\.wav"):
         find_mixtures(tmp_path, DATASET)
     _write(folder, {"00001.wav": ""})
-    assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == ["00000.wav", "00001.wav"]
+    assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == [
+        "00000.wav",
+        "00001.wav",
+    ]
 
 
 @pytest.mark.parametrize(
-    "text", ["- 2001-99-99", "- !!int ''", "- !!timestamp x", "- &a [*a]", "- !!bool x", "[" * 400 + "]" * 400]
+    "text",
+    [
+        "- 2001-99-99",
+        "- !!int ''",
+        "- !!timestamp x",
+        "- &a [*a]",
+        "- !!bool x",
+        "[" * 400 + "]" * 400,
+    ],
 )
 def test_yaml_that_breaks_its_reader_is_refused(text):
     with pytest.raises(DataError, match="the list is not YAML"):
@@ -202,7 +228,10 @@ def test_yaml_that_breaks_its_reader_is_refused(text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fname,label,label,manually_verified\na.wav,Bark,Flute,1\n", r"line 1: column\(s\) label twice"),
+        (
+            "fname,label,label,manually_verified\na.wav,Bark,Flute,1\n",
+            r"line 1: column\(s\) label twice",
+        ),
         (EVENTS + '"' + "x" * 200_000 + "\n", "line 4: field larger than field limit"),
     ],
 )
@@ -220,9 +249,18 @@ def test_scenes_lie_in_their_folder_alone(name):
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])
 @pytest.mark.parametrize("index", ["", "{}|"])
 def test_tables_of_sounds_and_scenes_have_any_separator_and_quotes(separator, index):
-    sounds = ["|fname|label|manually_verified|", '0|"a, b.wav"|Bark|1|', "", "1|c.flac|Flute| 0 |", "||||"]
+    sounds = [
+        "|fname|label|manually_verified|",
+        '0|"a, b.wav"|Bark|1|',
+        "",
+        "1|c.flac|Flute| 0 |",
+        "||||",
+    ]
     text = "\r\n".join(sounds).replace("|", separator)
-    assert parse_event_files(text) == [EventFile("a, b.wav", "Bark", True), EventFile("c.flac", "Flute", False)]
+    assert parse_event_files(text) == [
+        EventFile("a, b.wav", "Bark", True),
+        EventFile("c.flac", "Flute", False),
+    ]
     text = "filename|identifier|scene_label\naudio/park.wav|1|park\n".replace("|", separator)
     assert parse_scene_names(text) == ["park.wav"]
 
@@ -231,16 +269,27 @@ def test_tables_of_sounds_and_scenes_have_any_separator_and_quotes(separator, in
     ("times", "kept", "told"),
     [
         ((9.0, 11.0), [(9.0, 10.0)], "1 event(s) reach beyond the mixture, cut"),
-        ((11.0, 12.0), [], "1 event(s) end before they begin or lie outside of the mixture, left out"),
+        (
+            (11.0, 12.0),
+            [],
+            "1 event(s) end before they begin or lie outside of the mixture, left out",
+        ),
         ((3.0, 2.0), [], "left out"),
     ],
 )
 def test_strict_false_cuts_and_leaves_out_events_of_a_list(tmp_path, caplog, times, kept, told):
-    event = {"event_audio_name": "a.wav", "event_label": "Bark", "onset": times[0], "offset": times[1]}
+    event = {
+        "event_audio_name": "a.wav",
+        "event_label": "Bark",
+        "onset": times[0],
+        "offset": times[1],
+    }
     entry = {"mixture_name": "0.wav", "fold": 1, "scene_audio_name": "park.wav", "events": [event]}
     text = yaml.safe_dump([entry])
     dataset = DatasetConfig(classes=("Bark",))
     with pytest.raises(DataError, match=r"entry 1 .*dataset\.strict=false"):
         parse_mixtures(text, tmp_path, dataset)
     (mixture,) = parse_mixtures(text, tmp_path, dataset.model_copy(update={"strict": False}))
-    assert [(each.onset_s, each.offset_s) for each in mixture.events] == kept and told in caplog.text
+    assert [
+        (each.onset_s, each.offset_s) for each in mixture.events
+    ] == kept and told in caplog.text

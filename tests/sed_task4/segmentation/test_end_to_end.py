@@ -22,8 +22,10 @@ SMALL = {
     "dataset.events_per_mixture": "1",
     "dataset.mixtures_per_fold": "4",
     "dataset.n_folds": "3",
-    "folds": "[{name: fold1, train: [2], validate_on: [3], test: [1]}, {name: fold2, train: [3], validate_on: [], "
-    "test: [2]}]",
+    "folds": (
+        "[{name: fold1, train: [2], validate_on: [3], test: [1]}, {name: fold2, train: [3],"
+        " validate_on: [], test: [2]}]"
+    ),
     "pipeline.sequence_frames": "45",
     "pipeline.batch_size": "2",
     "network.filters": "[2, 2, 2, 2]",
@@ -54,9 +56,17 @@ def test_each_pooling_of_each_fold_leaves_model_history_and_events(folder):
     for fold in ("fold1", "fold2"):
         for pooling in ("gwrp", "gap"):
             place = folder / "output" / "segmentation-demo_a" / fold / pooling
-            assert (place / "events.tsv").read_text().startswith("filename\tonset\toffset\tevent_label")
+            assert (
+                (place / "events.tsv")
+                .read_text()
+                .startswith("filename\tonset\toffset\tevent_label")
+            )
             header, *rows = (place / "history.csv").read_text().splitlines()
-            wanted = {f"{kind}_{name}" for kind in ("train", "val") for name in ("loss", "map", "auc", "clip_macro_f")}
+            wanted = {
+                f"{kind}_{name}"
+                for kind in ("train", "val")
+                for name in ("loss", "map", "auc", "clip_macro_f")
+            }
             assert wanted <= set(header.split(",")) and len(rows) == 2
             assert (place / "best.keras").exists() and (place / "curves.png").stat().st_size
 
@@ -65,7 +75,10 @@ def test_the_tables_stand_over_folds_with_what_needs_no_network(folder):
     run = folder / "output" / "segmentation-demo_a"
     scores = json.loads((run / "scores.json").read_text())
     labels = [row["label"] for row in scores["rows"]]
-    assert labels[:2] == ["gwrp", "gap"] and {"all classes everywhere", "true times, all bands"} <= set(labels)
+    assert labels[:2] == ["gwrp", "gap"] and {
+        "all classes everywhere",
+        "true times, all bands",
+    } <= set(labels)
     assert scores["n_clips"] == 8
     assert json.loads((run / "fold1" / "scores.json").read_text())["n_clips"] == 4
     assert {"tag_ap", "sed_f", "mask_f", "gain_db"} <= set(scores["rows"][0]["scores"])
@@ -76,7 +89,10 @@ def test_the_tables_stand_over_folds_with_what_needs_no_network(folder):
 def test_a_test_clip_of_each_fold_is_taken_apart_and_drawn(folder):
     for fold in ("fold1", "fold2"):
         (place,) = (folder / "output" / "segmentation-demo_a" / fold / "separated").iterdir()
-        assert all((place / f"{name}.png").stat().st_size for name in ("mixture", "masks", "curves", "separated"))
+        assert all(
+            (place / f"{name}.png").stat().st_size
+            for name in ("mixture", "masks", "curves", "separated")
+        )
         sounds = {path.stem: soundfile.info(path) for path in place.glob("*.wav")}
         assert "mixture" in sounds and len(sounds) >= 2
         assert {info.frames for info in sounds.values()} == {96000}
@@ -87,7 +103,9 @@ def test_the_report_holds_every_score_masks_and_separated_sounds(folder):
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
     masks = [image["alt"] for image in page.named("img") if image["alt"].startswith("Mask of ")]
-    assert "best of 8" in page.text and set(masks) <= {f"Mask of {name}" for name in ("Bark", "Knock", "Meow")}
+    assert "best of 8" in page.text and set(masks) <= {
+        f"Mask of {name}" for name in ("Bark", "Knock", "Meow")
+    }
     assert len(masks) >= 6  # one for each class of each of the six clips
     assert len(page.named("audio")) >= 6 + 4  # and each example's mixture and one class at least
 
@@ -108,9 +126,14 @@ def test_finished_poolings_are_not_trained_again(folder, capsys):
 
 def test_a_run_separates_any_recording(folder, tmp_path):
     recording = tmp_path / "mine.wav"
-    soundfile.write(recording, 0.1 * soundfile.read(next(folder.rglob("audio_train/*.wav")))[0], 22050)
+    soundfile.write(
+        recording, 0.1 * soundfile.read(next(folder.rglob("audio_train/*.wav")))[0], 22050
+    )
     run = folder / "output" / "segmentation-demo_a"
-    assert separate([str(run), str(recording), "--classes", "Bark", "--out", str(tmp_path / "out")]) == 0
+    assert (
+        separate([str(run), str(recording), "--classes", "Bark", "--out", str(tmp_path / "out")])
+        == 0
+    )
     written = {path.name for path in (tmp_path / "out" / "mine").iterdir()}
     assert {"Bark.wav", "events.tsv", "masks.npz"} <= written
 
@@ -130,7 +153,11 @@ def test_the_clips_with_the_most_different_classes_are_shown():
         events = tuple(MixtureEvent("a.wav", label, 0.0, 1.0) for label in labels)
         return Mixture(name, 1, Path(name), "park.wav", events)
 
-    mixtures = [mixture("b", "Bark", "Meow"), mixture("c", "Bark", "Bark"), mixture("a", "Meow", "Bark")]
+    mixtures = [
+        mixture("b", "Bark", "Meow"),
+        mixture("c", "Bark", "Bark"),
+        mixture("a", "Meow", "Bark"),
+    ]
     assert example_names(mixtures, 2) == ["a", "b"]
     assert example_names(mixtures, 0) == []
 
@@ -141,5 +168,8 @@ def test_segmentation_learns_from_audio_and_separates_as_from_features(tmp_path)
     run = tmp_path / "output" / "segmentation-demo_device"
     assert json.loads((run / "scores.json").read_text())["rows"]
     recording = next((tmp_path / "dataset").rglob("mixtures/**/*.wav"))
-    assert separate([str(run), str(recording), "--out", str(tmp_path / "out"), "--classes", "Bark"]) == 0
+    assert (
+        separate([str(run), str(recording), "--out", str(tmp_path / "out"), "--classes", "Bark"])
+        == 0
+    )
     assert next((tmp_path / "out").rglob("Bark.wav")).stat().st_size

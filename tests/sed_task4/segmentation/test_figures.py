@@ -5,14 +5,25 @@ import pytest
 from matplotlib.text import Text
 
 from common.plotting import save_figure
-from sed_task4.segmentation.figures import ABSENT, OCCURS, curves_figure, masks_figure, mixture_figure, separated_figure
+from sed_task4.segmentation.figures import (
+    ABSENT,
+    OCCURS,
+    curves_figure,
+    masks_figure,
+    mixture_figure,
+    separated_figure,
+)
 
 CLASSES = tuple(f"class{k}" for k in range(8))
 RNG = np.random.default_rng(0)
 
 
 def headings(figure) -> list[str]:
-    return [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible() and axes.get_title(loc="left")]
+    return [
+        axes.get_title(loc="left")
+        for axes in figure.axes
+        if axes.get_visible() and axes.get_title(loc="left")
+    ]
 
 
 def colour_of_heading(axes) -> str:
@@ -21,7 +32,9 @@ def colour_of_heading(axes) -> str:
 
 
 def test_a_mixture_has_waveform_spectrogram_and_ideal_mask(tmp_path):
-    figure = mixture_figure(RNG.normal(size=8000), 8000, RNG.random((30, 129)), RNG.random((30, 129)), "a.wav")
+    figure = mixture_figure(
+        RNG.normal(size=8000), 8000, RNG.random((30, 129)), RNG.random((30, 129)), "a.wav"
+    )
     assert headings(figure) == ["Waveform", "Spectrogram", "Ideal ratio mask"]
     mask = figure.axes[2].images[0].get_array()
     assert mask.shape == (129, 30)
@@ -32,7 +45,13 @@ def test_a_mixture_has_waveform_spectrogram_and_ideal_mask(tmp_path):
 def test_each_class_has_its_mask_and_those_that_occur_are_coloured(tmp_path):
     masks = RNG.random((20, 16, 8))
     figure = masks_figure(
-        RNG.normal(size=(20, 16)), masks, CLASSES, 10.0, "a.wav", tags=np.linspace(0, 1, 8), occurring=["class2"]
+        RNG.normal(size=(20, 16)),
+        masks,
+        CLASSES,
+        10.0,
+        "a.wav",
+        tags=np.linspace(0, 1, 8),
+        occurring=["class2"],
     )
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     shown = panels["class2  0.29"]
@@ -44,7 +63,10 @@ def test_each_class_has_its_mask_and_those_that_occur_are_coloured(tmp_path):
 
 def test_curves_show_true_and_estimated_events(tmp_path):
     frames = RNG.random((50, 8))
-    estimate, reference = np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]]), np.array([[1, 1.0, 2.5]])
+    estimate, reference = (
+        np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]]),
+        np.array([[1, 1.0, 2.5]]),
+    )
     figure = curves_figure(frames, estimate, CLASSES, 10.0, "a.wav", reference=reference)
     axes = figure.axes[1]
     assert np.allclose(axes.lines[0].get_ydata(), frames[:, 1])
@@ -55,7 +77,9 @@ def test_curves_show_true_and_estimated_events(tmp_path):
 
 @pytest.mark.parametrize("reference", [None, np.zeros((0, 3))])
 def test_curves_need_neither_truth_nor_events(reference):
-    figure = curves_figure(RNG.random((50, 8)), np.zeros((0, 3)), CLASSES, 10.0, "a.wav", reference=reference)
+    figure = curves_figure(
+        RNG.random((50, 8)), np.zeros((0, 3)), CLASSES, 10.0, "a.wav", reference=reference
+    )
     assert not figure.axes[0].patches
 
 

@@ -83,13 +83,20 @@ def add_column(path: Path, separator: str, groups: list[str]) -> None:
 
 
 def check(root: Path) -> list[str]:
-    overrides = [f"dataset_dir={root}", "parallel.jobs=1", "features={n_fft: 512, fmax_hz: 4000}",
-                 "pipeline.sequence_frames=61",
-                 "folds=[{name: f, train: [1], validate_on: [], test: [2]}]"]  # fmt: skip
+    overrides = [
+        f"dataset_dir={root}",
+        "parallel.jobs=1",
+        "features={n_fft: 512, fmax_hz: 4000}",
+        "pipeline.sequence_frames=61",
+        "folds=[{name: f, train: [1], validate_on: [], test: [2]}]",
+    ]
     values = DATASET.model_dump(mode="json", exclude_defaults=True)
     overrides += [f"dataset.{key}={value}" for key, value in values.items()]
-    return [each.text for each in check_dataset(load_task(PARAMS, "segmentation", overrides)).findings
-            if each.level == "error"]  # fmt: skip
+    return [
+        each.text
+        for each in check_dataset(load_task(PARAMS, "segmentation", overrides)).findings
+        if each.level == "error"
+    ]
 
 
 def test_tables_with_a_column_group_are_mixed_by_it(copied, caplog):

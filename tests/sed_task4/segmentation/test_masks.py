@@ -10,7 +10,13 @@ def test_events_count_down_to_5_db_below_the_scene():
     levels_db = np.array([-40.0, -5.1, -4.9, 0.0, 30.0])
     mask = ideal_binary_mask(10 ** (levels_db / 20), np.ones(5))
     assert mask.tolist() == [0, 0, 1, 1, 1] and mask.dtype == np.float32
-    assert ideal_binary_mask(10 ** (levels_db / 20), np.ones(5), threshold_db=1.0).tolist() == [0, 0, 0, 0, 1]
+    assert ideal_binary_mask(10 ** (levels_db / 20), np.ones(5), threshold_db=1.0).tolist() == [
+        0,
+        0,
+        0,
+        0,
+        1,
+    ]
 
 
 def test_a_bin_without_events_is_not_marked_even_in_silence():
@@ -28,4 +34,8 @@ def test_masks_of_classes_share_the_mask_of_the_events_by_time():
     activity = np.array([[1, 0], [1, 0], [0, 1]])  # (T, K=2)
     masks = class_masks(mask, activity)
     assert masks.shape == (3, 2, 2)
-    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]] and masks[..., 1].tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]] and masks[..., 1].tolist() == [
+        [0, 0],
+        [0, 0],
+        [0, 1],
+    ]

@@ -26,14 +26,27 @@ from sed_task4.segmentation.dataset import (
     mixtures_folder,
     parse_mixtures,
 )
-from sed_task4.segmentation.mixing import make_mixtures, mix, normalise_energy, place_sounds, white_noise
+from sed_task4.segmentation.mixing import (
+    make_mixtures,
+    mix,
+    normalise_energy,
+    place_sounds,
+    white_noise,
+)
 from sed_task4.segmentation.simulator import simulate_segmentation
 
 RATE_HZ = 8000
 DATASET = DatasetConfig(
-    classes=("Bark", "Flute"), sample_rate_hz=RATE_HZ, clip_s=2.0, mixtures_per_fold=3, n_folds=2, events_per_mixture=2,
-    first_onset_s=0.25, onset_step_s=0.75, event_s=0.5,
-)  # fmt: skip
+    classes=("Bark", "Flute"),
+    sample_rate_hz=RATE_HZ,
+    clip_s=2.0,
+    mixtures_per_fold=3,
+    n_folds=2,
+    events_per_mixture=2,
+    first_onset_s=0.25,
+    onset_step_s=0.75,
+    event_s=0.5,
+)
 ONE = ParallelConfig(jobs=1)
 
 
@@ -52,7 +65,9 @@ def source(tmp_path_factory) -> Path:
     for number in range(12):
         rate = (8000, 16000, 11025)[number % 3]
         soundfile.write(
-            sounds / f"audio_train/{number:02d}.wav", _noise(number, round(rate * (0.3 + 0.05 * number))), rate
+            sounds / f"audio_train/{number:02d}.wav",
+            _noise(number, round(rate * (0.3 + 0.05 * number))),
+            rate,
         )
         rows.append(f"{number:02d}.wav,{('Bark', 'Flute')[number % 2]},1")
     rows.append("absent.wav,Bark,0")
@@ -60,7 +75,9 @@ def source(tmp_path_factory) -> Path:
     names = [f"park-paris-0-{number}-a.wav" for number in range(4)]
     for number, name in enumerate(names):
         soundfile.write(scenes / "audio" / name, _noise(number, 64000).reshape(32000, 2), 16000)
-    (scenes / "meta.csv").write_text("filename\tscene_label\n" + "".join(f"audio/{name}\tpark\n" for name in names))
+    (scenes / "meta.csv").write_text(
+        "filename\tscene_label\n" + "".join(f"audio/{name}\tpark\n" for name in names)
+    )
     make_mixtures(root, DATASET, ONE, progress=False)
     return root
 
@@ -72,7 +89,9 @@ def copied(source, tmp_path) -> Path:
 
 def _checksums(root: Path) -> dict[str, str]:
     files = sorted(path for path in (root / "mixtures").rglob("*") if path.is_file())
-    return {str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}
+    return {
+        str(path.relative_to(root)): hashlib.md5(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 @pytest.mark.parametrize("level_db", [-20.0, 0.0, 6.0])
@@ -94,14 +113,19 @@ def test_a_sound_that_is_too_short_for_its_event_is_named():
 
 
 def test_whole_sounds_have_the_level_of_the_scene_and_the_peak_is_full_scale():
-    scene, sounds = _noise(0, 8000), [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])]
+    scene, sounds = (
+        _noise(0, 8000),
+        [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])],
+    )
     events = [MixtureEvent("a", "Bark", 0.0, 0.25), MixtureEvent("b", "Flute", 0.5, 0.75)]
     mixed = mix(sounds, events, scene, 6.0, RATE_HZ)
     assert mixed.shape == (8000, 2) and mixed.dtype == np.int16
     assert mixed.min() == -32768 or mixed.max() == 32767
     power = np.mean(mixed.astype(float) ** 2, axis=0)
     # The second sound is silent in half of its file, so its other half is twice as strong.
-    first, second = (np.mean(mixed[start : start + 2000, 0].astype(float) ** 2) for start in (0, 4000))
+    first, second = (
+        np.mean(mixed[start : start + 2000, 0].astype(float) ** 2) for start in (0, 4000)
+    )
     assert 10 * np.log10(first / power[1]) == pytest.approx(6.0, abs=0.2)
     assert 10 * np.log10(second / power[1]) == pytest.approx(9.0, abs=0.2)
     assert not mixed[2000:4000, 0].any() and not mixed[6000:, 0].any()
@@ -111,7 +135,9 @@ def test_samples_are_rounded_down_as_libsndfile_does(tmp_path):
     scene = _noise(3, 4000)
     mixed = mix([], [], scene, 0.0, RATE_HZ)
     scaled = scene / np.abs(scene).max()
-    soundfile.write(tmp_path / "a.wav", np.stack([np.zeros(4000), scaled], 1), RATE_HZ, subtype="PCM_16")
+    soundfile.write(
+        tmp_path / "a.wav", np.stack([np.zeros(4000), scaled], 1), RATE_HZ, subtype="PCM_16"
+    )
     assert np.array_equal(soundfile.read(tmp_path / "a.wav", dtype="int16")[0], mixed)
 
 
@@ -127,7 +153,12 @@ def test_mixtures_have_events_and_scene_apart(source):
     assert [mixture.fold for mixture in mixtures] == [1, 1, 1, 2, 2, 2]
     for mixture in mixtures:
         info = soundfile.info(mixture.audio_path)
-        assert (info.samplerate, info.channels, info.frames, info.subtype) == (RATE_HZ, 2, 2 * RATE_HZ, "PCM_16")
+        assert (info.samplerate, info.channels, info.frames, info.subtype) == (
+            RATE_HZ,
+            2,
+            2 * RATE_HZ,
+            "PCM_16",
+        )
         audio = read_audio(mixture.audio_path)
         assert np.abs(audio).max() == pytest.approx(1.0, abs=1e-4)
         heard = np.zeros(len(audio), bool)
@@ -155,10 +186,17 @@ def test_a_killed_run_goes_on_with_what_is_missing(source, copied):
 
 def test_other_settings_are_named_and_replaced_on_request(source, copied):
     other = DATASET.model_copy(update={"mixtures_per_fold": 2})
-    with pytest.raises(DataError, match=r"mixture\.yaml was made with other settings.*mixtures_per_fold: 3 there, 2 w"):
+    with pytest.raises(
+        DataError,
+        match=r"mixture\.yaml was made with other settings.*mixtures_per_fold: 3 there, 2 w",
+    ):
         make_mixtures(copied, other, ONE, progress=False)
     make_mixtures(copied, other, ONE, overwrite=True, progress=False)
-    assert len(find_mixtures(copied, other)) == 4 == len(list(audio_folder(copied, other).glob("*.wav")))
+    assert (
+        len(find_mixtures(copied, other))
+        == 4
+        == len(list(audio_folder(copied, other).glob("*.wav")))
+    )
 
 
 def test_other_lengths_of_the_same_list_are_refused(copied):
@@ -172,10 +210,16 @@ def test_levels_and_kinds_of_scenes_lie_side_by_side(source, copied):
     for dataset in (louder, noisy):
         make_mixtures(copied, dataset, ONE, progress=False)
     assert {path.name for path in (copied / "mixtures/mixed_audios").iterdir()} == {
-        "scene_type=dcase2018_task1,snr=0", "scene_type=dcase2018_task1,snr=12", "scene_type=white_noise,snr=0"
-    }  # fmt: skip
-    quiet, loud = (read_audio(find_mixtures(copied, each)[0].audio_path) for each in (DATASET, louder))
-    ratios_db = [10 * np.log10(np.mean(x[:, 0] ** 2) / np.mean(x[:, 1] ** 2)) for x in (quiet, loud)]
+        "scene_type=dcase2018_task1,snr=0",
+        "scene_type=dcase2018_task1,snr=12",
+        "scene_type=white_noise,snr=0",
+    }
+    quiet, loud = (
+        read_audio(find_mixtures(copied, each)[0].audio_path) for each in (DATASET, louder)
+    )
+    ratios_db = [
+        10 * np.log10(np.mean(x[:, 0] ** 2) / np.mean(x[:, 1] ** 2)) for x in (quiet, loud)
+    ]
     assert ratios_db[1] - ratios_db[0] == pytest.approx(12.0, abs=0.1)
 
 
@@ -231,7 +275,9 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
     path = mixtures_folder(tmp_path, DATASET) / LIST_NAME
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\xff\xfe")
-    write_text(tmp_path / DATASET.events_dir / "train.csv", "fname,label,manually_verified\na.wav,Bark,1\n")
+    write_text(
+        tmp_path / DATASET.events_dir / "train.csv", "fname,label,manually_verified\na.wav,Bark,1\n"
+    )
     with pytest.raises(DataError, match=r"mixture\.yaml cannot be read as text"):
         make_mixtures(tmp_path, DATASET, progress=False)
     (tmp_path / "train.csv").write_bytes(b"\xff\xfe")
@@ -241,7 +287,11 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
 
 def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
-    assert record["mixture_seed"] == 1234 and record["classes"] == ["Bark", "Flute"] and len(record["sounds"]) == 64
+    assert (
+        record["mixture_seed"] == 1234
+        and record["classes"] == ["Bark", "Flute"]
+        and len(record["sounds"]) == 64
+    )
 
 
 def test_the_command_says_what_is_missing(tmp_path, capsys):
@@ -257,13 +307,20 @@ def test_mixtures_that_are_all_there_are_used_without_writing_anything(copied):
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
-@pytest.mark.parametrize("changed", ["dcase2018_task2/audio_train", "TUT-urban-acoustic-scenes-2018-development/audio"])
+@pytest.mark.parametrize(
+    "changed", ["dcase2018_task2/audio_train", "TUT-urban-acoustic-scenes-2018-development/audio"]
+)
 def test_mixtures_of_sounds_or_scenes_that_were_replaced_are_refused(copied, changed):
     mixing.check(copied, DATASET)
     for path in (copied / changed).glob("*.wav"):
         path.write_bytes(path.read_bytes()[:-4] + bytes(4))
-    for again in (lambda: mixing.check(copied, DATASET), lambda: make_mixtures(copied, DATASET, ONE, progress=False)):
-        with pytest.raises(DataError, match=r"sounds or scenes have changed, the first is .*--overwrite"):
+    for again in (
+        lambda: mixing.check(copied, DATASET),
+        lambda: make_mixtures(copied, DATASET, ONE, progress=False),
+    ):
+        with pytest.raises(
+            DataError, match=r"sounds or scenes have changed, the first is .*--overwrite"
+        ):
             again()
     make_mixtures(copied, DATASET, ONE, overwrite=True, progress=False)
     mixing.check(copied, DATASET)
@@ -284,7 +341,9 @@ def test_mixtures_of_other_lists_levels_and_tables_are_refused(copied):
         mixing.check(copied, DATASET.model_copy(update={"mixture_seed": 7}))
     table = copied / "dcase2018_task2/train.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
-    with pytest.raises(DataError, match=r"mixture\.yaml was made with other settings or other data \(sounds: "):
+    with pytest.raises(
+        DataError, match=r"mixture\.yaml was made with other settings or other data \(sounds: "
+    ):
         mixing.check(copied, DATASET)
 
 

@@ -56,7 +56,11 @@ def _by_the_definition(files, durations_s, scenes, dataset):
     state.shuffle(scenes)
     entries, running = [], 0
     for fold in range(1, dataset.n_folds + 1):
-        chosen = [f for f in files if f.verified and f.label in dataset.classes and fold_of[f.name] == fold]
+        chosen = [
+            f
+            for f in files
+            if f.verified and f.label in dataset.classes and fold_of[f.name] == fold
+        ]
         wanted, pool = dataset.mixtures_per_fold * dataset.events_per_mixture, []
         for _ in range(wanted // len(chosen) + 1):
             state.shuffle(chosen)
@@ -75,7 +79,12 @@ def _by_the_definition(files, durations_s, scenes, dataset):
 
 def test_mixtures_are_those_of_the_definition():
     drawn = [
-        (m.name, m.fold, m.scene_name, [(e.audio_name, e.label, e.onset_s, e.offset_s) for e in m.events])
+        (
+            m.name,
+            m.fold,
+            m.scene_name,
+            [(e.audio_name, e.label, e.onset_s, e.offset_s) for e in m.events],
+        )
         for m in draw_mixtures(FILES, DURATIONS_S, SCENES, DATASET)
     ]
     assert drawn == _by_the_definition(FILES, DURATIONS_S, SCENES, DATASET)
@@ -83,7 +92,10 @@ def test_mixtures_are_those_of_the_definition():
 
 def test_folds_share_no_sound_and_only_verified_sounds_of_the_classes_are_mixed():
     mixtures = draw_mixtures(FILES, DURATIONS_S, SCENES, DATASET)
-    used = [{event.audio_name for m in mixtures if m.fold == fold for event in m.events} for fold in (1, 2, 3)]
+    used = [
+        {event.audio_name for m in mixtures if m.fold == fold for event in m.events}
+        for fold in (1, 2, 3)
+    ]
     assert not (used[0] & used[1] or used[0] & used[2] or used[1] & used[2])
     verified = {file.name for file in FILES if file.verified and file.label != "Gong"}
     assert set.union(*used) <= verified
@@ -99,7 +111,10 @@ def test_classes_without_a_sound_are_named_in_the_log(caplog):
     dataset = DATASET.model_copy(update={"classes": ("Bark", "Cello", "Gong")})
     assert warn_absent_classes(FILES, dataset) == ["Cello"]
     assert "Cello" in caplog.text
-    with pytest.raises(DataError, match=r"no verified sound of any class.*Cello.*sounds of Bark, Flute, Gong, Knock"):
+    with pytest.raises(
+        DataError,
+        match=r"no verified sound of any class.*Cello.*sounds of Bark, Flute, Gong, Knock",
+    ):
         select_files(FILES, DATASET.model_copy(update={"classes": ("Cello",)}))
 
 
@@ -111,5 +126,8 @@ def test_a_fold_without_sounds_is_named():
 def test_the_table_of_folds_has_row_numbers_and_the_published_columns():
     files = [EventFile("00044347.wav", "Hi-hat", False), EventFile("001ca53d.wav", "Bark", True)]
     text = format_folds(files, np.array([1, 3]))
-    assert text == ",fname,label,manually_verified,fold\n0,00044347.wav,Hi-hat,0,1\n1,001ca53d.wav,Bark,1,3\n"
+    assert (
+        text
+        == ",fname,label,manually_verified,fold\n0,00044347.wav,Hi-hat,0,1\n1,001ca53d.wav,Bark,1,3\n"
+    )
     assert [row["fold"] for row in csv.DictReader(io.StringIO(text))] == ["1", "3"]

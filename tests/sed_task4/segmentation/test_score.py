@@ -72,8 +72,13 @@ def test_tags_frames_and_masks_are_scored_as_by_scikit_learn(scores):
     outputs = [make_output(truth, seed) for seed, truth in enumerate(truths)]
     activity = [true_activity(truth, 3, FRAMING) for truth in truths]
     gated = [each.frames * (each.clip > 0.1) for each in outputs]
-    ideal = [class_masks(truth.mask, active) for truth, active in zip(truths, activity, strict=True)]
-    tags, masks = (np.stack([tags_of_events(each.events, 3) for each in truths]), [each.masks for each in outputs])
+    ideal = [
+        class_masks(truth.mask, active) for truth, active in zip(truths, activity, strict=True)
+    ]
+    tags, masks = (
+        np.stack([tags_of_events(each.events, 3) for each in truths]),
+        [each.masks for each in outputs],
+    )
     parts = {
         "tag": (tags, np.stack([each.clip for each in outputs]), 0.5),
         "sed": (np.concatenate(activity), np.concatenate(gated), 0.2),
@@ -81,8 +86,12 @@ def test_tags_frames_and_masks_are_scored_as_by_scikit_learn(scores):
     }
     for name, (targets, values, threshold) in parts.items():
         assert np.allclose(scores[f"{name}_f"], f1_score(targets, values > threshold, average=None))
-        assert np.allclose(scores[f"{name}_auc"], roc_auc_score(targets, values, average=None), atol=1e-4)
-        assert np.allclose(scores[f"{name}_ap"], average_precision_score(targets, values, average=None), atol=2e-3)
+        assert np.allclose(
+            scores[f"{name}_auc"], roc_auc_score(targets, values, average=None), atol=1e-4
+        )
+        assert np.allclose(
+            scores[f"{name}_ap"], average_precision_score(targets, values, average=None), atol=2e-3
+        )
 
 
 def test_sounds_are_scored_where_they_truly_are(scores):
@@ -115,9 +124,17 @@ def test_answers_without_a_network_have_the_scores_expected_of_them():
 
 def test_a_class_whose_events_are_undefined_in_one_fold_counts_nothing_as_published():
     folds = [
-        {"event_f": np.array([0.5, np.nan, 0.4]), "sed_f": np.array([0.5, np.nan, 0.4]), "n_clips": np.ones(3)}
+        {
+            "event_f": np.array([0.5, np.nan, 0.4]),
+            "sed_f": np.array([0.5, np.nan, 0.4]),
+            "n_clips": np.ones(3),
+        }
     ] * 2
-    folds[1] = {"event_f": np.array([0.7, 0.9, 0.6]), "sed_f": np.array([0.7, 0.9, 0.6]), "n_clips": np.ones(3)}
+    folds[1] = {
+        "event_f": np.array([0.7, 0.9, 0.6]),
+        "sed_f": np.array([0.7, 0.9, 0.6]),
+        "n_clips": np.ones(3),
+    }
     row = average_folds(folds, "system")
     assert np.allclose(row.by_class["event_f"], [0.6, 0, 0.5])
     assert np.allclose(row.by_class["sed_f"], [0.6, 0.9, 0.5])
@@ -128,19 +145,31 @@ def test_a_class_whose_events_are_undefined_in_one_fold_counts_nothing_as_publis
 def test_the_tables_show_systems_baselines_and_published_scores(scores, tmp_path):
     other = fold_scores(range(8, 12))
     report = segmentation_report(
-        {"gwrp": [scores, other], "gmp": [scores]}, {"chance": [scores]}, CLASSES, 12, published={"sed_f": 0.39}
+        {"gwrp": [scores, other], "gmp": [scores]},
+        {"chance": [scores]},
+        CLASSES,
+        12,
+        published={"sed_f": 0.39},
     )
     titles = [title for title, _ in report.tables()]
     assert titles[0] == "Tagging"
     assert titles[-1] == "Classes: gwrp"
-    assert [row[0] for row in report.tables()[1][1]] == ["12 clips", "gwrp", "gmp", "chance", "published"]
+    assert [row[0] for row in report.tables()[1][1]] == [
+        "12 clips",
+        "gwrp",
+        "gmp",
+        "chance",
+        "published",
+    ]
     assert report.score("sed_f") == pytest.approx(np.mean([scores["sed_f"], other["sed_f"]]))
     assert set(report.rows[0].scores) == set(SCORES)
     assert "39.0 %" in report.to_text()
     assert "| gmp |" in report.to_markdown()
     write_json(tmp_path / "scores.json", report.to_dict())
     stored = json.loads((tmp_path / "scores.json").read_text())
-    assert stored["rows"][0]["classes"]["Bark"]["mask_f"] == pytest.approx(report.rows[0].by_class["mask_f"][0])
+    assert stored["rows"][0]["classes"]["Bark"]["mask_f"] == pytest.approx(
+        report.rows[0].by_class["mask_f"][0]
+    )
 
 
 def test_classes_that_do_not_occur_are_named():
@@ -162,7 +191,9 @@ def test_nothing_to_score_is_an_error():
 def test_masks_of_other_frames_are_refused():
     truth = make_truth(0)
     output = ClipOutput(np.zeros(3), np.zeros((9, 16, 3)))
-    with pytest.raises(ValueError, match=r"00000.wav: expected masks \(124, 16, 3\).*Received: \(9, 16, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"00000.wav: expected masks \(124, 16, 3\).*Received: \(9, 16, 3\)"
+    ):
         SegmentationScorer(CLASSES, FRAMING).update(truth, output)
 
 
@@ -170,8 +201,12 @@ def test_the_truth_of_a_mixture_is_read_from_its_two_channels(tmp_path):
     audio = make_truth(0).audio
     soundfile.write(tmp_path / "00000.wav", audio / np.abs(audio).max(), 8000, subtype="PCM_16")
     events = (MixtureEvent("a.wav", "Bark", 0.5, 1.4), MixtureEvent("b.wav", "Knock", 2.0, 3.1))
-    dataset = DatasetConfig(classes=CLASSES, sample_rate_hz=8000, clip_s=CLIP_S, events_per_mixture=1)
-    truth = read_truth(Mixture("00000.wav", 1, tmp_path / "00000.wav", "scene.wav", events), dataset, FRAMING)
+    dataset = DatasetConfig(
+        classes=CLASSES, sample_rate_hz=8000, clip_s=CLIP_S, events_per_mixture=1
+    )
+    truth = read_truth(
+        Mixture("00000.wav", 1, tmp_path / "00000.wav", "scene.wav", events), dataset, FRAMING
+    )
     assert np.array_equal(truth.events, make_truth(0).events)
     assert truth.audio.shape == (32000, 2)
     assert truth.mask[17:40].max() == 1

@@ -48,8 +48,16 @@ def test_a_mask_of_ones_returns_the_mixture_edges_included(n_samples):
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 2000), st.integers(16, 256), st.integers(1, 400), st.integers(1, 20), st.integers(0, 2**31))
-def test_a_mask_of_ones_returns_the_mixture_for_any_hop_and_length(n_samples, window, hop, n_frames, seed):
+@given(
+    st.integers(1, 2000),
+    st.integers(16, 256),
+    st.integers(1, 400),
+    st.integers(1, 20),
+    st.integers(0, 2**31),
+)
+def test_a_mask_of_ones_returns_the_mixture_for_any_hop_and_length(
+    n_samples, window, hop, n_frames, seed
+):
     framing = MaskFraming(8000, window, 256, hop, 16, 50.0, None)
     audio = noise(n_samples, seed)
     assert np.abs(separate(audio, np.ones((n_frames, 16)), framing) - audio).max() < 1e-5
@@ -90,7 +98,9 @@ def test_inside_the_bands_a_mask_spreads_over_the_bins_as_published():
     covered = PUBLISHED.filters.sum(axis=1) > 1e-4
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, covered], published[:, covered], rtol=2e-4)
     assert not published[:, 0].any()
-    assert np.allclose(linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0])  # below 50 Hz: the lowest band
+    assert np.allclose(
+        linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0]
+    )  # below 50 Hz: the lowest band
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, -1], mask[:, -1])
 
 
@@ -115,7 +125,9 @@ def test_the_frames_are_scipys():
     ],
 )
 def test_what_cannot_be_separated_is_refused(audio, masks):
-    with pytest.raises(ValueError, match=r"Expected: `audio` \(samples,\) and `masks` \(frames, 16, classes\)"):
+    with pytest.raises(
+        ValueError, match=r"Expected: `audio` \(samples,\) and `masks` \(frames, 16, classes\)"
+    ):
         separate(audio, masks, SMALL)
 
 
@@ -125,7 +137,9 @@ def test_masks_of_other_bands_are_refused():
 
 
 def test_a_recording_shorter_than_one_window_is_refused():
-    with pytest.raises(DataError, match=r"a.wav is too short. Expected: at least 0.064 s.*Received: 0.03125 s"):
+    with pytest.raises(
+        DataError, match=r"a.wav is too short. Expected: at least 0.064 s.*Received: 0.03125 s"
+    ):
         check_length(np.zeros(1000), PUBLISHED, "a.wav")
 
 

@@ -9,7 +9,14 @@ from common.errors import ConfigError
 from common.layers import set_weights_by_name, weights_by_name, with_statistics
 from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
-from sed_task4.systems.cnn import NetworkConfig, build_model, check_network, decode, probabilities, stages
+from sed_task4.systems.cnn import (
+    NetworkConfig,
+    build_model,
+    check_network,
+    decode,
+    probabilities,
+    stages,
+)
 from tests.numpy_layers import convolve, normalise, pool, random_weights, sigmoid
 
 SMALL_FILTERS = {"cnn5": (2, 3, 4, 5), "cnn9": (2, 3, 4, 5), "cnn13": (2, 2, 3, 3, 4, 5)}
@@ -51,17 +58,23 @@ def mixed_bfloat16():
         ({"architecture": "cnn13"}, 75_497_802, 16_128),
     ],
 )
-def test_the_published_sizes_have_the_published_numbers_of_parameters(settings, trainable, statistics):
+def test_the_published_sizes_have_the_published_numbers_of_parameters(
+    settings, trainable, statistics
+):
     model = build_model((640, 64, 1), 10, NetworkConfig(**settings))
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == trainable
     assert sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights) == statistics
 
 
-def numpy_cnn(x: np.ndarray, weights: dict[str, np.ndarray], network: NetworkConfig) -> dict[str, np.ndarray]:
+def numpy_cnn(
+    x: np.ndarray, weights: dict[str, np.ndarray], network: NetworkConfig
+) -> dict[str, np.ndarray]:
     """The network on one example (T, F, C)."""
     for number, block in enumerate(network.layer_names, 1):
         for conv, norm in block:
-            x = np.maximum(normalise(convolve(x, weights[f"{conv}/kernel"]), weights, norm, 1e-5), 0)
+            x = np.maximum(
+                normalise(convolve(x, weights[f"{conv}/kernel"]), weights, norm, 1e-5), 0
+            )
         if number < len(network.layer_names):
             x = pool(x, 2, 2, np.mean if network.pooling == "average" else np.max)
     x = x.mean(axis=1) if network.architecture == "cnn5" else x.max(axis=1)  # (T // p, filters)
@@ -75,7 +88,11 @@ def numpy_cnn(x: np.ndarray, weights: dict[str, np.ndarray], network: NetworkCon
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_networks_answer_as_the_formulas_do(form):
-    network, model, x = small(**form), small_model(**form), spectra(71)  # frames that do not fill a pool
+    network, model, x = (
+        small(**form),
+        small_model(**form),
+        spectra(71),
+    )  # frames that do not fill a pool
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
     expected = [numpy_cnn(example, weights, network) for example in x]
@@ -93,7 +110,9 @@ def test_each_decision_is_repeated_to_the_hop_of_the_features(architecture, repe
 
 def test_strong_training_changes_the_clip_output_and_no_weight():
     weak, strong = small_model(), small_model(strong_training=True)
-    set_weights_by_name(strong, {name: np.asarray(weight) for name, weight in weights_by_name(weak).items()})
+    set_weights_by_name(
+        strong, {name: np.asarray(weight) for name, weight in weights_by_name(weak).items()}
+    )
     x = spectra()
     np.testing.assert_allclose(weak(x)["frames"], strong(x)["frames"])
     np.testing.assert_array_equal(strong(x)["clip"], np.max(strong(x)["frames"], axis=1))
@@ -114,14 +133,19 @@ def test_the_first_weights_are_those_of_the_published_code():
 
 def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     model = small_model()
-    assert {name: value.dtype for name, value in model.output.items()} == {"clip": "float32", "frames": "float32"}
+    assert {name: value.dtype for name, value in model.output.items()} == {
+        "clip": "float32",
+        "frames": "float32",
+    }
     assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
     assert all(weight.dtype == "float32" for weight in model.weights)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(form, tmp_path):
-    model = with_statistics(small_model(**form), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0))
+    model = with_statistics(
+        small_model(**form), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0)
+    )
     (stage,) = stages(task(**form))
     model.compile("adam", loss=dict(stage.losses), loss_weights=dict(stage.loss_weights))
     model.save(tmp_path / "model.keras")
@@ -142,7 +166,9 @@ def test_the_system_has_one_stage_that_learns_from_tags_or_from_frames(strong, o
     (stage,) = stages(task(strong_training=strong))
     assert stage.targets == {"clip": ("tags",), "frames": ("activity",)}
     assert list(stage.losses) == list(stage.loss_weights) == [output]
-    assert stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100  # as in PyTorch
+    assert (
+        stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+    )  # as in PyTorch
     assert stage.target_stride == 1
     assert stage.build((None, BANDS, 1)).output["clip"].shape == (None, N_CLASSES)
 
@@ -169,7 +195,11 @@ def test_training_reduces_the_loss_of_labelled_entries_and_unlabelled_clips_chan
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
-        ({"filters": (4, 4, 4)}, (None, 64, 1), r"each block of cnn9. Expected: 4 entries. Received: \[4, 4, 4\]"),
+        (
+            {"filters": (4, 4, 4)},
+            (None, 64, 1),
+            r"each block of cnn9. Expected: 4 entries. Received: \[4, 4, 4\]",
+        ),
         ({"architecture": "cnn13", "filters": (4,) * 4}, (None, 64, 1), "Expected: 6 entries"),
         ({"architecture": "cnn13"}, (None, 16, 1), "at least 32 bands. Received: 16"),
         ({}, (643, 64, 1), "a multiple of 8 frames. Received: 643"),
@@ -183,7 +213,12 @@ def test_layers_that_do_not_fit_are_refused_before_any_work(settings, shape, mes
 
 
 def test_impossible_settings_are_refused():
-    for settings in ({"architecture": "cnn7"}, {"filters": (0, 1, 1, 1)}, {"pooling": "sum"}, {"filter": (1,)}):
+    for settings in (
+        {"architecture": "cnn7"},
+        {"filters": (0, 1, 1, 1)},
+        {"pooling": "sum"},
+        {"filter": (1,)},
+    ):
         with pytest.raises(ValidationError):
             NetworkConfig(**settings)
 
@@ -195,14 +230,21 @@ def test_outputs_are_cut_to_the_clip_and_the_last_one_is_held():
     assert clip.tolist() == [np.float32(0.8)]
     assert len(probabilities(outputs, network=NetworkConfig(), n_frames=3)[0]) == 3
     with pytest.raises(ValueError, match="the clip of 4 frames"):
-        probabilities({"frames": np.zeros((0, 1)), "clip": np.zeros(1)}, network=NetworkConfig(), n_frames=4)
+        probabilities(
+            {"frames": np.zeros((0, 1)), "clip": np.zeros(1)}, network=NetworkConfig(), n_frames=4
+        )
 
 
 def test_probabilities_become_events_in_seconds():
     frames = np.zeros((80, 2))
     frames[16:48, 1] = 0.95
     outputs = {"frames": frames, "clip": frames.max(axis=0)}
-    options = {"network": NetworkConfig(), "decoding": DecodingConfig(), "n_frames": 80, "hop_s": 1 / 64}
+    options = {
+        "network": NetworkConfig(),
+        "decoding": DecodingConfig(),
+        "n_frames": 80,
+        "hop_s": 1 / 64,
+    }
     np.testing.assert_allclose(decode(outputs, **options), [[1, 0.25, 0.75]])
     np.testing.assert_allclose(decode(outputs, clip_s=0.5, **options), [[1, 0.25, 0.5]])
     assert decode(outputs, tag_thresholds=np.array([0.5, 0.99]), **options).shape == (0, 3)

@@ -9,7 +9,14 @@ from common.errors import ConfigError
 from common.layers import set_weights_by_name, weights_by_name, with_statistics
 from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
-from sed_task4.systems.crnn_two_pass import NetworkConfig, build_model, check_network, decode, probabilities, stages
+from sed_task4.systems.crnn_two_pass import (
+    NetworkConfig,
+    build_model,
+    check_network,
+    decode,
+    probabilities,
+    stages,
+)
 from tests.numpy_layers import both_directions, convolve, normalise, pool, random_weights, sigmoid
 
 KERAS2 = {"gru_reset_after": False, "gru_recurrent_activation": "hard_sigmoid_keras2"}
@@ -62,14 +69,18 @@ def test_the_published_form_answers_as_the_formulas_do():
 
 POOLED = {
     "average": lambda frames: frames.mean(axis=1),
-    "linear_softmax": lambda frames: np.stack([np.average(clip, axis=0, weights=clip) for clip in frames]),
+    "linear_softmax": lambda frames: np.stack(
+        [np.average(clip, axis=0, weights=clip) for clip in frames]
+    ),
     "max": lambda frames: frames.max(axis=1),
 }
 
 
 @pytest.mark.parametrize("kind", POOLED)
 def test_the_clip_is_the_average_or_the_weighted_average_or_the_maximum_of_its_frames(kind):
-    outputs = {name: np.asarray(value) for name, value in small_model(clip_pooling=kind)(spectra()).items()}
+    outputs = {
+        name: np.asarray(value) for name, value in small_model(clip_pooling=kind)(spectra()).items()
+    }
     np.testing.assert_allclose(outputs["clip"], POOLED[kind](outputs["frames"]), rtol=1e-5)
 
 
@@ -81,24 +92,34 @@ def test_time_may_be_pooled():
 def test_dropout_acts_in_training_only():
     model, x = small_model(), spectra()
     np.testing.assert_array_equal(model(x)["clip"], model(x)["clip"])
-    assert np.abs(np.subtract(model(x, training=True)["clip"], model(x, training=True)["clip"])).max() > 0
+    assert (
+        np.abs(np.subtract(model(x, training=True)["clip"], model(x, training=True)["clip"])).max()
+        > 0
+    )
     assert NetworkConfig().dropout == 0.3
 
 
 def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     model = small_model(clip_pooling="linear_softmax")
-    assert {name: value.dtype for name, value in model.output.items()} == {"clip": "float32", "frames": "float32"}
+    assert {name: value.dtype for name, value in model.output.items()} == {
+        "clip": "float32",
+        "frames": "float32",
+    }
     assert model.get_layer("gru0").compute_dtype == "bfloat16"
     assert all(weight.dtype == "float32" for weight in model.weights)
 
 
 def task(**settings) -> SimpleNamespace:
-    return SimpleNamespace(network={**SMALL, **settings}, dataset=DatasetConfig(classes=("a", "b", "c")))
+    return SimpleNamespace(
+        network={**SMALL, **settings}, dataset=DatasetConfig(classes=("a", "b", "c"))
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"clip_pooling": "linear_softmax", **KERAS2}])
 def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(settings, tmp_path):
-    model = with_statistics(small_model(**settings), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0))
+    model = with_statistics(
+        small_model(**settings), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0)
+    )
     stage = stages(task(**settings))[0]
     model.compile("adam", loss=dict(stage.losses), loss_weights=dict(stage.loss_weights))
     model.save(tmp_path / "model.keras")
@@ -149,13 +170,21 @@ def test_layers_that_do_not_fit_are_refused_before_any_work(settings, shape, mes
 
 
 def test_impossible_settings_are_refused():
-    for settings in ({"clip_pooling": "mean"}, {"gru_units": (0,)}, {"dropout": 1.0}, {"doa_output": "xyz"}):
+    for settings in (
+        {"clip_pooling": "mean"},
+        {"gru_units": (0,)},
+        {"dropout": 1.0},
+        {"doa_output": "xyz"},
+    ):
         with pytest.raises(ValidationError):
             NetworkConfig(**settings)
 
 
 def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
-    outputs = {"frames": np.array([[0.1], [0.9]]), "clip": np.array([[0.2], [0.8]])}  # two sequences of one clip
+    outputs = {
+        "frames": np.array([[0.1], [0.9]]),
+        "clip": np.array([[0.2], [0.8]]),
+    }  # two sequences of one clip
     frames, clip = probabilities(outputs, network=NetworkConfig(pool_frames=(5, 1, 1)), n_frames=12)
     np.testing.assert_allclose(frames[:, 0], [0.1] * 5 + [0.9] * 7)
     np.testing.assert_allclose(clip, [0.8])

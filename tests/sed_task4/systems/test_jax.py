@@ -13,11 +13,19 @@ from sed_task4.systems import cnn, crnn_two_pass
 from tests.patience import PATIENCE_S
 
 SYSTEMS = {
-    "cnn": (cnn, cnn.NetworkConfig(architecture="cnn5", filters=(2, 3, 4, 5), strong_training=True)),
+    "cnn": (
+        cnn,
+        cnn.NetworkConfig(architecture="cnn5", filters=(2, 3, 4, 5), strong_training=True),
+    ),
     "crnn_two_pass": (
         crnn_two_pass,
         crnn_two_pass.NetworkConfig(
-            n_filters=4, pool_bands=(4, 4), pool_frames=(2, 1), gru_units=(5,), clip_pooling="linear_softmax", dropout=0
+            n_filters=4,
+            pool_bands=(4, 4),
+            pool_frames=(2, 1),
+            gru_units=(5,),
+            clip_pooling="linear_softmax",
+            dropout=0,
         ),
     ),
 }
@@ -53,7 +61,8 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """For each system: the model on TensorFlow, its input, its first weights, and what JAX made of them."""
+    """For each system: the model on TensorFlow, its input, its first weights, and what JAX made of
+    them."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
     given, arguments = {}, []
@@ -77,7 +86,10 @@ def trained(tmp_path_factory):
         check=True,
         timeout=PATIENCE_S,
     )
-    return {name: (*parts, dict(np.load(folder / f"{name}_results.npz"))) for name, parts in given.items()}
+    return {
+        name: (*parts, dict(np.load(folder / f"{name}_results.npz")))
+        for name, parts in given.items()
+    }
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -94,6 +106,9 @@ def test_two_steps_on_jax_move_all_weights_and_keep_them_finite(trained, name):
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     for weight, old in before.items():
         moved = np.abs(results[weight] - old).max() > 0
-        # Batch normalisation takes away what the biases of convolutions add: they have no gradient but rounding errors.
-        assert moved != weight.startswith("standardize") or (weight.startswith("conv") and weight.endswith("bias"))
+        # Batch normalisation takes away what the biases of convolutions add: they have no gradient
+        # but rounding errors.
+        assert moved != weight.startswith("standardize") or (
+            weight.startswith("conv") and weight.endswith("bias")
+        )
         assert np.isfinite(results[weight]).all()

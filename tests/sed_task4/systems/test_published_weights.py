@@ -19,12 +19,19 @@ def built(name: str) -> keras.Model:
 
 
 def state_of(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict with random values, in an order of its own, with the counters that PyTorch keeps."""
+    """A state dict with random values, in an order of its own, with the counters that PyTorch
+    keeps."""
     rng = np.random.default_rng(seed)
     state = torch_state(built(name), cnn.torch_names(NETWORKS[name]))
     shuffled = [str(key) for key in rng.permutation(sorted(state))]
-    counters = {key.replace("running_mean", "num_batches_tracked"): np.array(7) for key in state if "mean" in key}
-    return {key: rng.uniform(0.5, 1.5, state[key].shape).astype(np.float32) for key in shuffled} | counters
+    counters = {
+        key.replace("running_mean", "num_batches_tracked"): np.array(7)
+        for key in state
+        if "mean" in key
+    }
+    return {
+        key: rng.uniform(0.5, 1.5, state[key].shape).astype(np.float32) for key in shuffled
+    } | counters
 
 
 def load(model: keras.Model, name: str, state: dict[str, np.ndarray]) -> None:
@@ -35,7 +42,14 @@ def load(model: keras.Model, name: str, state: dict[str, np.ndarray]) -> None:
     ("name", "expected"),
     [
         ("cnn5", {"conv1.weight": (2, 1, 5, 5), "bn4.running_var": (5,), "fc.weight": (3, 5)}),
-        ("cnn9", {"conv_block4.conv2.weight": (5, 5, 3, 3), "conv_block1.bn2.bias": (2,), "fc.bias": (3,)}),
+        (
+            "cnn9",
+            {
+                "conv_block4.conv2.weight": (5, 5, 3, 3),
+                "conv_block1.bn2.bias": (2,),
+                "fc.bias": (3,),
+            },
+        ),
         ("cnn13", {"conv_block6.conv1.weight": (5, 4, 3, 3), "conv_block6.bn1.running_mean": (5,)}),
     ],
 )
@@ -73,17 +87,20 @@ def test_every_tensor_that_does_not_fit_is_named_at_once_and_nothing_is_changed(
     with pytest.raises(CheckpointError) as caught:
         load(model, "cnn9", state)
     for part in (
-        "missing: conv_block2.bn1.bias", "unknown: gru.weight_ih_l0",
+        "missing: conv_block2.bn1.bias",
+        "unknown: gru.weight_ih_l0",
         "fc.weight: expected shape (3, 5), received (4, 5)",
         "conv_block1.conv1.weight: expected finite numbers",
-    ):  # fmt: skip
+    ):
         assert part in str(caught.value)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
 def test_weights_of_another_architecture_are_refused():
-    with pytest.raises(CheckpointError, match=r"missing: .*conv_block1.conv1.weight.*unknown: .*conv1.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"missing: .*conv_block1.conv1.weight.*unknown: .*conv1.weight"
+    ):
         load(built("cnn9"), "cnn9", state_of("cnn5"))
 
 

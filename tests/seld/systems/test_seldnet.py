@@ -43,7 +43,8 @@ def mixed_float16():
 
 
 @pytest.mark.parametrize(
-    ("network", "total", "trainable"), [(NetworkConfig(), 611_169, 610_785), (PUBLISHED, 613_537, 611_201)]
+    ("network", "total", "trainable"),
+    [(NetworkConfig(), 611_169, 610_785), (PUBLISHED, 613_537, 611_201)],
 )
 def test_the_published_sizes_have_the_published_numbers_of_parameters(network, total, trainable):
     model = build_model((128, 1024, 8), 11, network)
@@ -52,17 +53,29 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(network, t
 
 
 def test_the_number_of_layers_is_the_length_of_the_lists():
-    sizes = {"pool_bands": (2, 2, 2, 1), "pool_frames": (1, 2, 1, 1), "gru_units": (7, 6, 5), "dense_units": (4, 3)}
-    weights = weights_by_name(build_model((None, 16, 2), 3, NetworkConfig(n_filters=(4, 8, 8, 16), **sizes)))
+    sizes = {
+        "pool_bands": (2, 2, 2, 1),
+        "pool_frames": (1, 2, 1, 1),
+        "gru_units": (7, 6, 5),
+        "dense_units": (4, 3),
+    }
+    weights = weights_by_name(
+        build_model((None, 16, 2), 3, NetworkConfig(n_filters=(4, 8, 8, 16), **sizes))
+    )
     layers = {name.split("/")[0] for name in weights if name.endswith("/kernel")}
     recurrent_and_conv = {"conv0", "conv1", "conv2", "conv3", "gru0", "gru1", "gru2"}
-    assert layers == recurrent_and_conv | {f"{h}_{part}" for h in ("sed", "doa") for part in ("fnn0", "fnn1", "out")}
+    assert layers == recurrent_and_conv | {
+        f"{h}_{part}" for h in ("sed", "doa") for part in ("fnn0", "fnn1", "out")
+    }
     assert [weights[f"conv{number}/bias"].shape for number in range(4)] == [(4,), (8,), (8,), (16,)]
 
 
 def test_a_network_without_recurrent_and_dense_layers_is_possible():
     outputs = small_model(gru_units=(), dense_units=())(spectra())
-    assert {name: tuple(value.shape) for name, value in outputs.items()} == {"sed": (2, 10, 3), "doa": (2, 10, 6)}
+    assert {name: tuple(value.shape) for name, value in outputs.items()} == {
+        "sed": (2, 10, 3),
+        "doa": (2, 10, 6),
+    }
 
 
 @pytest.mark.parametrize("frames", [1, 7, 30])
@@ -90,11 +103,16 @@ def test_probabilities_and_vectors_are_bounded_and_angles_are_not():
     assert np.max(polar(loud)["doa"]) > 1
 
 
-def numpy_seldnet(x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]) -> np.ndarray:
-    """The detection head of the published form on one example (T, F, C), one recurrent and one dense layer."""
+def numpy_seldnet(
+    x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]
+) -> np.ndarray:
+    """The detection head of the published form on one example (T, F, C), one recurrent and one
+    dense layer."""
     for block, bands in enumerate(pools):
         x = convolve(x, weights[f"conv{block}/kernel"]) + weights[f"conv{block}/bias"]
-        x = pool(np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands)  # statistics per band
+        x = pool(
+            np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands
+        )  # statistics per band
     forward, backward = both_directions(x.reshape(len(x), -1), weights, "gru0")
     x = forward * backward @ weights["sed_fnn0/kernel"] + weights["sed_fnn0/bias"]
     return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
@@ -114,19 +132,27 @@ def test_dropout_acts_in_training_only():
     model = small_model(dropout=0.5)
     x = spectra()
     np.testing.assert_array_equal(model(x)["sed"], model(x)["sed"])
-    assert np.abs(np.subtract(model(x, training=True)["doa"], model(x, training=True)["doa"])).max() > 0
+    assert (
+        np.abs(np.subtract(model(x, training=True)["doa"], model(x, training=True)["doa"])).max()
+        > 0
+    )
 
 
 def test_heads_stay_float32_under_mixed_precision(mixed_float16):
     model = small_model()
-    assert {name: value.dtype for name, value in model.output.items()} == {"sed": "float32", "doa": "float32"}
+    assert {name: value.dtype for name, value in model.output.items()} == {
+        "sed": "float32",
+        "doa": "float32",
+    }
     assert model.get_layer("conv0").compute_dtype == "float16"
     assert all(weight.dtype == "float32" for weight in model.weights)
 
 
 @pytest.mark.parametrize("network", [SMALL, SMALL_PUBLISHED])
 def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(network, tmp_path):
-    model = with_statistics(build_model(SMALL_SHAPE, N_CLASSES, network), np.full((16, 3), -2.0), np.full((16, 3), 3.0))
+    model = with_statistics(
+        build_model(SMALL_SHAPE, N_CLASSES, network), np.full((16, 3), -2.0), np.full((16, 3), 3.0)
+    )
     model.compile("adam", loss=seld_losses("mse", "polar"), loss_weights={"sed": 1.0, "doa": 50.0})
     x = spectra().astype(np.float16)
     model.save(tmp_path / "model.keras")
@@ -138,7 +164,11 @@ def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(netwo
 def test_training_reduces_the_loss():
     keras.utils.set_random_seed(0)
     model = small_model(doa_output="xyz")
-    model.compile(keras.optimizers.Adam(1e-2), seld_losses("masked_mse", "xyz"), loss_weights={"sed": 1.0, "doa": 0.3})
+    model.compile(
+        keras.optimizers.Adam(1e-2),
+        seld_losses("masked_mse", "xyz"),
+        loss_weights={"sed": 1.0, "doa": 0.3},
+    )
     activity = np.zeros((2, 10, 3))
     activity[:, :5, 1] = 1
     y = {"sed": activity, "doa": np.concatenate([activity, 90 * activity, 30 * activity], axis=-1)}
@@ -149,11 +179,19 @@ def test_training_reduces_the_loss():
 @pytest.mark.parametrize(
     ("settings", "shape", "message"),
     [
-        ({"pool_bands": (3, 2)}, (None, 16, 3), r"divides 16. Received: \[3, 2\], whose product is 6"),
+        (
+            {"pool_bands": (3, 2)},
+            (None, 16, 3),
+            r"divides 16. Received: \[3, 2\], whose product is 6",
+        ),
         ({"pool_bands": (16, 2)}, (None, 16, 3), r"divides 16. Received: \[16, 2\]"),
         ({"pool_frames": (5, 1)}, (128, 16, 3), "multiple of 5 frames. Received: 128"),
         ({"pool_frames": (5,)}, (None, 16, 3), "`network.pool_frames` must have one entry"),
-        ({"n_filters": (4, 4, 4)}, (None, 16, 3), r"2 entries, or one number. Received: \[4, 4, 4\]"),
+        (
+            {"n_filters": (4, 4, 4)},
+            (None, 16, 3),
+            r"2 entries, or one number. Received: \[4, 4, 4\]",
+        ),
     ],
 )
 def test_layers_that_do_not_fit_are_refused_before_any_work(settings, shape, message):
@@ -175,7 +213,10 @@ def test_the_system_has_one_stage_whose_labels_follow_the_pooling():
     )
     (stage,) = stages(task)
     assert stage.target_stride == 5
-    assert stage.targets == {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
+    assert stage.targets == {
+        "sed": ("activity",),
+        "doa": ("activity", "azimuth_deg", "elevation_deg"),
+    }
     assert stage.build((None, 256, 2)).output["doa"].shape == (None, None, 33)
 
 
@@ -192,14 +233,19 @@ def perfect_outputs(doa_output: str, n_frames: int) -> dict[str, np.ndarray]:
         doa = np.concatenate([azimuth * np.pi / 180, elevation * np.pi / 50], axis=-1)
     else:
         a, e = np.deg2rad(azimuth), np.deg2rad(elevation)
-        doa = 0.8 * np.concatenate([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)], axis=-1)
+        doa = 0.8 * np.concatenate(
+            [np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)], axis=-1
+        )
     return {"sed": 0.9 * labels["activity"].astype(np.float32), "doa": doa}
 
 
 @pytest.mark.parametrize("doa_output", ["polar", "xyz"])
 def test_perfect_outputs_decode_to_the_reference(doa_output):
     rows = decode(
-        perfect_outputs(doa_output, 40), network=NetworkConfig(doa_output=doa_output), threshold=0.5, n_frames=40
+        perfect_outputs(doa_output, 40),
+        network=NetworkConfig(doa_output=doa_output),
+        threshold=0.5,
+        n_frames=40,
     )
     np.testing.assert_allclose(rows, reference_rows(two_events(), 40, 0.02, "half_open"), atol=1e-6)
     assert rows.dtype == np.float64
@@ -211,7 +257,10 @@ def test_a_class_at_the_threshold_is_silent():
 
 
 def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
-    outputs = {"sed": np.array([[0.9], [0.1], [0.9]]), "doa": np.array([[0.1, 0.0], [0.2, 0.0], [0.3, 0.0]])}
+    outputs = {
+        "sed": np.array([[0.9], [0.1], [0.9]]),
+        "doa": np.array([[0.1, 0.0], [0.2, 0.0], [0.3, 0.0]]),
+    }
     network = NetworkConfig(pool_bands=(8, 8), pool_frames=(2, 1))
     rows = decode(outputs, network=network, threshold=0.5, n_frames=8)
     np.testing.assert_array_equal(rows[:, 0], [0, 1, 4, 5, 6, 7])
@@ -222,7 +271,9 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
 def test_labels_take_the_output_of_their_own_time_when_features_have_another_hop():
     outputs = {"sed": np.array([[0.9], [0.1], [0.9], [0.1]]), "doa": np.zeros((4, 2))}
     at_half, at_double = (
-        decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[:, 0].tolist()
+        decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[
+            :, 0
+        ].tolist()
         for n, ratio in ((2, 2.0), (8, 0.5))
     )
     assert at_half == [0, 1] and at_double == [0, 1, 4, 5]
@@ -230,7 +281,12 @@ def test_labels_take_the_output_of_their_own_time_when_features_have_another_hop
 
 def test_a_recording_without_outputs_is_refused():
     with pytest.raises(ValueError, match="Received: no frame"):
-        decode({"sed": np.zeros((0, 1)), "doa": np.zeros((0, 2))}, network=NetworkConfig(), threshold=0.5, n_frames=4)
+        decode(
+            {"sed": np.zeros((0, 1)), "doa": np.zeros((0, 2))},
+            network=NetworkConfig(),
+            threshold=0.5,
+            n_frames=4,
+        )
 
 
 JAX_PROGRAM = """
@@ -259,10 +315,15 @@ np.savez(sys.argv[2], **results)
 def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(tmp_path):
     network = SMALL.model_copy(update={"doa_output": "xyz", "pool_frames": (2, 1)})
     x = spectra()
-    model = with_statistics(build_model(SMALL_SHAPE, N_CLASSES, network), x.mean((0, 1)), x.std((0, 1)))
+    model = with_statistics(
+        build_model(SMALL_SHAPE, N_CLASSES, network), x.mean((0, 1)), x.std((0, 1))
+    )
     before = {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
     activity = (np.random.default_rng(1).random((2, 5, 3)) > 0.5).astype(np.float32)
-    targets = {"sed": activity, "doa": np.concatenate([activity, 60 * activity, 20 * activity], axis=-1)}
+    targets = {
+        "sed": activity,
+        "doa": np.concatenate([activity, 60 * activity, 20 * activity], axis=-1),
+    }
     np.savez(tmp_path / "given.npz", x=x, **targets, **before)
     quick_to_compile = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
     files = [tmp_path / "given.npz", tmp_path / "results.npz"]
@@ -278,8 +339,11 @@ def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(t
         np.testing.assert_allclose(results[f"output_{name}"], value, atol=1e-5)
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     trained = [name for name in before if "standardize" not in name]
-    # Batch normalisation takes away what the convolutions' biases add: they have no gradient but rounding errors.
+    # Batch normalisation takes away what the convolutions' biases add: they have no gradient but
+    # rounding errors.
     moved = [name for name in trained if np.abs(results[name] - before[name]).max() > 0]
-    assert set(moved) >= {name for name in trained if not (name.startswith("conv") and name.endswith("bias"))}
+    assert set(moved) >= {
+        name for name in trained if not (name.startswith("conv") and name.endswith("bias"))
+    }
     assert all(np.isfinite(results[name]).all() for name in trained)
     np.testing.assert_array_equal(results["standardize/mean"], before["standardize/mean"])

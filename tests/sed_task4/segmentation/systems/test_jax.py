@@ -37,7 +37,8 @@ np.savez(sys.argv[1], **results)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The model on TensorFlow, its input, its first weights, and what JAX made of them in two steps."""
+    """The model on TensorFlow, its input, its first weights, and what JAX made of them in two
+    steps."""
     path = tmp_path_factory.mktemp("jax") / "given.npz"
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 9, 6, 1)).astype(np.float32)

@@ -58,7 +58,9 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(pooling):
     assert sum(int(np.prod(weight.shape)) for weight in model.non_trainable_weights) == 1_408
 
 
-def numpy_network(x: np.ndarray, weights: dict[str, np.ndarray], network: NetworkConfig) -> dict[str, np.ndarray]:
+def numpy_network(
+    x: np.ndarray, weights: dict[str, np.ndarray], network: NetworkConfig
+) -> dict[str, np.ndarray]:
     """The network on one example (T, F, C)."""
     for conv, norm in (pair for block in network.layer_names for pair in block):
         x = np.maximum(normalise(convolve(x, weights[f"{conv}/kernel"]), weights, norm, 1e-5), 0)
@@ -67,7 +69,10 @@ def numpy_network(x: np.ndarray, weights: dict[str, np.ndarray], network: Networ
     if network.pooling == "gwrp":
         decay = network.gwrp_decay ** np.arange(len(values))
         return {"clip": decay / decay.sum() @ np.sort(values, axis=0)[::-1], "masks": masks}
-    return {"clip": values.max(axis=0) if network.pooling == "gmp" else values.mean(axis=0), "masks": masks}
+    return {
+        "clip": values.max(axis=0) if network.pooling == "gmp" else values.mean(axis=0),
+        "masks": masks,
+    }
 
 
 @pytest.mark.parametrize("pooling", ["gwrp", "gmp", "gap"])
@@ -101,7 +106,10 @@ def test_weights_go_to_the_names_of_the_published_model_and_back():
 
 def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     model = small_model()
-    assert {name: value.dtype for name, value in model.output.items()} == {"clip": "float32", "masks": "float32"}
+    assert {name: value.dtype for name, value in model.output.items()} == {
+        "clip": "float32",
+        "masks": "float32",
+    }
     assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
 
 
@@ -117,10 +125,18 @@ def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(tmp_p
 
 def test_each_pooling_of_a_run_is_a_stage_and_a_system_of_its_own():
     found = stages(task(compared=["gmp", "gap"]))
-    assert [stage.name for stage in found] == [stage.part_of for stage in found] == ["gwrp", "gmp", "gap"]
+    assert (
+        [stage.name for stage in found]
+        == [stage.part_of for stage in found]
+        == ["gwrp", "gmp", "gap"]
+    )
     for stage in found:
-        assert stage.targets["clip"] == ("tags",) and list(stage.losses) == list(stage.loss_weights) == ["clip"]
-        assert stage.losses["clip"](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100  # as in PyTorch
+        assert stage.targets["clip"] == ("tags",) and list(stage.losses) == list(
+            stage.loss_weights
+        ) == ["clip"]
+        assert (
+            stage.losses["clip"](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+        )  # as in PyTorch
         assert stage.build((None, BANDS, 1)).name == f"segmentation_{stage.name}"
 
 
@@ -134,7 +150,9 @@ def test_training_on_tags_alone_finds_where_the_sound_is():
     x[::2, 4:8, 2] += 2
     (stage,) = stages(task(gwrp_decay=0.8, filters=[8, 8, 8, 8]))
     model = stage.build((None, BANDS, 1))
-    model.compile(keras.optimizers.Adam(1e-2), loss=dict(stage.losses), loss_weights=dict(stage.loss_weights))
+    model.compile(
+        keras.optimizers.Adam(1e-2), loss=dict(stage.losses), loss_weights=dict(stage.loss_weights)
+    )
     model.fit(x, {"clip": tags}, epochs=40, verbose=0)
     # With batch statistics: so few steps do not settle the running ones.
     masks = np.asarray(model(x, training=True)["masks"])[::2, :, :, 0].mean(axis=(0, 2))  # (T,)
@@ -151,8 +169,12 @@ def test_settings_that_cannot_be_are_refused():
     with pytest.raises(ConfigError, match=r"Expected: 4 entries. Received: \[4, 4, 4\]"):
         check_network(NetworkConfig(filters=(4, 4, 4)), (None, 64, 1))
     for settings in (
-        {"pooling": "mean"}, {"compared": ["gwrp"]}, {"gwrp_decay": 1.5}, {"initialisation": "he"}, {"filters": (0,)}
-    ):  # fmt: skip
+        {"pooling": "mean"},
+        {"compared": ["gwrp"]},
+        {"gwrp_decay": 1.5},
+        {"initialisation": "he"},
+        {"filters": (0,)},
+    ):
         with pytest.raises(ValidationError):
             NetworkConfig(**settings)
 
@@ -169,4 +191,6 @@ def test_masks_become_frames_and_frames_become_events_in_seconds():
     np.testing.assert_allclose(decode(outputs, **options), [[1, 0.25, 0.75]])
     assert decode({**outputs, "clip": np.array([0.9, 0.4])}, **options).shape == (0, 3)
     with pytest.raises(ValueError, match="the clip of 4 frames"):
-        probabilities({"masks": np.zeros((0, 4, 1)), "clip": np.zeros(1)}, network=small(), n_frames=4)
+        probabilities(
+            {"masks": np.zeros((0, 4, 1)), "clip": np.zeros(1)}, network=small(), n_frames=4
+        )
