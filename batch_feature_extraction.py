@@ -3,7 +3,7 @@ shards."""
 
 import sys
 
-from common.commands import extract
+from common.cli.train import extract
 
 if __name__ == "__main__":
     sys.exit(extract())

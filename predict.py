@@ -3,7 +3,7 @@ trained run."""
 
 import sys
 
-from common.predict import main
+from common.cli.predict import main
 
 if __name__ == "__main__":
     sys.exit(main())

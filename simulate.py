@@ -3,7 +3,7 @@ real one."""
 
 import sys
 
-from common.commands import simulate
+from common.cli.train import simulate
 
 if __name__ == "__main__":
     sys.exit(simulate())

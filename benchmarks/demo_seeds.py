@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measure import ROOT, machine, replace_between, table, wall_s
 from benchmarks.run import machine_text
-from common import terminal
+from common.io import terminal
 
 Scores = dict[str, Any]
 

@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.baselines.scores import events_by_pandas
 from benchmarks.cores import core_s
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores

@@ -16,10 +16,10 @@ import scipy.fft
 from benchmarks.baselines.features import extract_seldnet, normalise_seldnet
 from benchmarks.cores import one_core
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, timed, wall_s
-from common.tfrecord import read_shard
+from common.data.tfrecord import read_shard
 from seld.config import TaskConfig
 from seld.extraction import example_schema, open_store, run
-from seld.simulator import SimulationConfig, simulate_tau2019
+from seld.simulation.simulator import SimulationConfig, simulate_tau2019
 
 TITLE = (
     "Extraction: features of 60-second ambisonic recordings of 48 kHz, on one core. Ours are"

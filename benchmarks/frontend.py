@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.extraction import dataset
 from benchmarks.measure import Figure, Goal, in_turns, run_alone, task, timed
-from common.feature_store import FeatureStore
-from common.frontend import Frontend, context_frames
-from common.pipeline import train_stream
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import train_stream
+from common.features.frontend import Frontend, context_frames
 from seld.extraction import run
 from seld.features import frontend_of
 
@@ -54,7 +54,7 @@ def computing(frontend: Frontend, audio: np.ndarray) -> float:
     """Seconds that the layer takes for a batch (B, S, C), compiled as in a model."""
     import keras  # after the pipeline, which keeps TensorFlow from announcing itself
 
-    from common.device_features import AudioFeatures
+    from common.models.audio_features import AudioFeatures
 
     inputs = keras.Input((None, frontend.channels), dtype="int16")
     features = AudioFeatures(frontend)(inputs)

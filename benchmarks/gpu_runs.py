@@ -29,11 +29,11 @@ from typing import Any
 from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
 from benchmarks.measure import ROOT, Figure, machine, pivot_table, replace_between, table, wall_s
 from benchmarks.run import section
-from common.commands import run_folder, run_safely
-from common.config import RunConfig, load_task
+from common.cli.train import run_folder, run_safely
 from common.errors import ConfigError
-from common.files import write_json, write_text
-from common.run_directory import read_json
+from common.io.files import write_json, write_text
+from common.settings.tasks import RunConfig, load_task
+from common.training.run_directory import read_json
 from seld.score import format_score
 
 TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
@@ -44,7 +44,7 @@ PROGRAMS = {
     "training": "seld.py",
 }
 DATA_STEPS = ("simulation", "extraction")
-FINISHED = "training.json"  # of a stage, see `common.training`
+FINISHED = "training.json"  # of a stage, see `common.training.stage`
 NO_GPU = "no GPU found: nvidia-smi is missing or names none"
 SCORES = {
     "er": "ER",

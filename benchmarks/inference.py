@@ -9,7 +9,9 @@ from benchmarks.measure import Figure, Goal, run_alone
 from benchmarks.training_steps import CNN9, CRNN10, PYTORCH, Size, goals, request, timings
 from benchmarks.workers import our_worker
 
-TITLE = "Predictions of batches on random data, in float32, as `common.prediction` makes them"
+TITLE = (
+    "Predictions of batches on random data, in float32, as `common.training.evaluation` makes them"
+)
 MATRIX_SIZE = 4096
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone
-from common.extraction import Item, extract
-from common.feature_store import MANIFEST, FeatureStore
-from common.parallel import ParallelConfig
-from common.tfrecord import ArraySpec, ExampleSchema
+from common.data.extraction import Item, extract
+from common.data.feature_store import MANIFEST, FeatureStore
+from common.data.tfrecord import ArraySpec, ExampleSchema
+from common.runtime.parallel import ParallelConfig
 
 TITLE = (
     "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"
@@ -59,7 +59,7 @@ def build(folder: Path, recordings: int, per_shard: int) -> float:
 def use(folder: Path) -> tuple[float, float, float]:
     """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory
     in MB."""
-    from common.pipeline import train_stream
+    from common.data.pipeline import train_stream
 
     start = time.perf_counter()
     store = FeatureStore.open(folder)

@@ -19,10 +19,10 @@ import numpy as np
 from benchmarks.lockstep import EPSILON, train_there
 from benchmarks.measure import Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
-from common.commands import prepare_data
-from common.pipeline import train_stream
-from common.system import load_system
-from common.torch_weights import load_state, torch_state
+from common.cli.train import prepare_data
+from common.data.pipeline import train_stream
+from common.models.torch_weights import load_state, torch_state
+from common.training.system import load_system
 
 TITLE = (
     "Segmentation learned from the demo's mixtures here and in PyTorch: mean loss of each hundred"

@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.measure import ROOT, Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
-from common.layers import weights_by_name
-from common.system import load_system
-from common.torch_weights import KINDS, torch_state
+from common.models.layers import weights_by_name
+from common.models.torch_weights import KINDS, torch_state
+from common.training.system import load_system
 
 TITLE = (
     "Our networks beside the same ones in PyTorch, at their published widths: first weights carried"
@@ -77,7 +77,7 @@ class Ours:
     """A network of this project with batches of random data.
 
     Attributes:
-        names: of its weights in a PyTorch state dict, see `common.torch_weights`.
+        names: of its weights in a PyTorch state dict, see `common.models.torch_weights`.
         x: (steps, B, T, F, C).
         y: targets of the network by output, (steps, B, ...).
     """

@@ -16,8 +16,8 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from common.config import load_task
-from common.run_directory import git_revision
+from common.settings.tasks import load_task
+from common.training.run_directory import git_revision
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tensorflow", "keras", "jax", "numpy", "scipy", "librosa", "soundfile")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone, task
-from seld.simulator import SimulationConfig, simulate_tau2019
+from seld.simulation.simulator import SimulationConfig, simulate_tau2019
 
 RECORDING_S, SPLITS = 2.0, (1, 2, 3, 4)
 SETTINGS = (
@@ -75,7 +75,7 @@ def extraction_peak(folder: Path) -> float:
 
 def training_peak(folder: Path) -> float:
     """Trains one fold for an epoch, scores it, and gives the peak of memory, MB."""
-    from common import distribution
+    from common.runtime import distribution
     from seld.experiment import Experiment
     from seld.extraction import open_store
 

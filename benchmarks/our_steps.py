@@ -38,9 +38,9 @@ class Steps:
         import keras
         import numpy as np
 
-        from common import distribution
-        from common.layers import with_statistics
-        from common.system import load_system
+        from common.models.layers import with_statistics
+        from common.runtime import distribution
+        from common.training.system import load_system
 
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
@@ -72,8 +72,8 @@ def _training(
     import keras
     import numpy as np
 
-    from common.distribution import jit_setting
-    from common.optimizer import build_optimizer
+    from common.models.optimizer import build_optimizer
+    from common.runtime.distribution import jit_setting
 
     model.compile(
         build_optimizer(settings.training),

@@ -16,9 +16,9 @@ import numpy as np
 from benchmarks.baselines.feeding import seldnet_batches, write_arrays
 from benchmarks.extraction import KINDS, dataset
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, wall_s
-from common.feature_store import FeatureStore
-from common.pipeline import batches_per_pass, evaluation_stream, train_stream
-from common.tfrecord import read_shard
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import batches_per_pass, evaluation_stream, train_stream
+from common.data.tfrecord import read_shard
 from seld.augmentation import foa_transforms
 from seld.extraction import run
 

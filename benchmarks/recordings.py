@@ -41,9 +41,9 @@ def write_noise(path: Path, minutes: float, rate_hz: int, channels: int) -> None
 def write_run(settings: Any, folder: Path) -> str:
     """Writes the first fold of a run with untrained networks; returns its name, empty where a run
     has no folds."""
-    from common.layers import with_statistics
-    from common.trained import answering
-    from common.training import BEST, FINISHED
+    from common.models.layers import with_statistics
+    from common.training.ensemble import answering
+    from common.training.stage import BEST, FINISHED
 
     experiment = importlib.import_module(f"{settings.family}.experiment").Experiment.prepare(
         settings
@@ -66,9 +66,9 @@ def write_run(settings: Any, folder: Path) -> str:
 
 def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]:
     """Predicts a recording; returns seconds, and the peak of memory in MB."""
-    from common import distribution
-    from common.audio_stream import FileSource
-    from common.predict import load_predictor
+    from common.audio.stream import FileSource
+    from common.cli.predict import load_predictor
+    from common.runtime import distribution
 
     settings = task(task_id, folder)
     distribution.prepare(settings.run)
@@ -77,7 +77,7 @@ def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]
     predictor = load_predictor(run, fold or None)
     write_noise(recording, minutes, settings.dataset.sample_rate_hz, predictor.channels or 1)
 
-    from common.prediction_files import predict_file
+    from common.inference.outputs import predict_file
 
     predictor.warm_up()
     seconds = wall_s(

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.measure import ROOT, Goal, goals_table, replace_between
-from common import terminal
-from common.files import write_json, write_text
+from common.io import terminal
+from common.io.files import write_json, write_text
 
 NAMES = (
     "simulation",

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.large_stores import MANY, ONE
 from benchmarks.measure import ROOT, replace_between, short, table
 from benchmarks.run import machine_text
-from common.files import write_text
+from common.io.files import write_text
 
 HOURS = (10, 1_000, 100_000)
 MACHINES = (1, 10, 100)

@@ -6,8 +6,8 @@ python -m benchmarks.simulation [--quick]
 from pathlib import Path
 
 from benchmarks.measure import Figure, run_alone
-from common.parallel import ParallelConfig
-from seld.simulator import SimulationConfig, SimulationReport, simulate_tau2019
+from common.runtime.parallel import ParallelConfig
+from seld.simulation.simulator import SimulationConfig, SimulationReport, simulate_tau2019
 
 TITLE = (
     "Simulation: 60-second recordings in five rooms, written as wav with their metadata, in one"

@@ -32,7 +32,7 @@ from benchmarks.measure import (
     task,
     wall_s,
 )
-from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 
 TITLE = (
     "Waiting for data and where the time of training goes, at published sizes with shards in the"
@@ -103,11 +103,11 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     """The compiled model of a system's first stage, and its stream of batches."""
     import keras
 
-    from common import distribution
-    from common.layers import with_statistics
-    from common.optimizer import build_optimizer
-    from common.pipeline import train_stream
-    from common.system import load_system
+    from common.data.pipeline import train_stream
+    from common.models.layers import with_statistics
+    from common.models.optimizer import build_optimizer
+    from common.runtime import distribution
+    from common.training.system import load_system
 
     settings = task(case.task_id, folder, *case.overrides)
     distribution.prepare(settings.run)

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks.baselines.feeding import one_array_batches
 from benchmarks.measure import Figure, Goal, Timing, peak_megabytes, pivot_table, run_alone, wall_s
-from common.pipeline import train_stream
-from common.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
+from common.data.pipeline import train_stream
+from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 
 TITLE = (
     "Shuffled training batches of 32 windows, 200 frames every 50, of 60-second recordings with 96"

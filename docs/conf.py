@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-from common.quiet import stderr_discarded  # noqa: E402 the path above leads there
+from common.runtime.quiet import stderr_discarded  # noqa: E402 the path above leads there
 
 with stderr_discarded():  # what is written while the pages are made is about the pages
     import_module("tensorflow")

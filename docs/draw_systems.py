@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from common.config import load_task
-from common.files import atomic_path
-from common.plotting import new_figure
+from common.display.plotting import new_figure
+from common.io.files import atomic_path
+from common.settings.tasks import load_task
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 MERGED = {"mul": "directions multiplied", "concat": "directions side by side"}

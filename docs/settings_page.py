@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.files import write_text
+from common.io.files import write_text
 
 SCHEMA = Path(__file__).resolve().parents[1] / "params.schema.json"
 FAMILIES = {
@@ -34,7 +34,7 @@ def settings_page(schema: Schema) -> str:
     """Makes the page.
 
     Args:
-        schema: of `params.yaml`, from `common.schema.build_schema`.
+        schema: of `params.yaml`, from `common.cli.schema.build_schema`.
 
     Returns:
         Markdown: a part for each family, in it a table for each section and each system's network.

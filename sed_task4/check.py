@@ -1,11 +1,12 @@
-"""What `python -m common.check_dataset` looks at in the dataset of a task of DCASE task 4."""
+"""What `python -m common.cli.check_dataset` looks at in the dataset of a task of DCASE task 4."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from common.dataset_report import (
+from common.audio.formats import list_sounds
+from common.datasets.checks import (
     AudioFacts,
     DatasetReport,
     check_audio,
@@ -17,10 +18,9 @@ from common.dataset_report import (
     report_sources,
     same_class_overlaps,
 )
+from common.datasets.groups import count_groups
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
-from common.sound_files import list_sounds
-from common.source_groups import count_groups
 from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import (
@@ -34,7 +34,7 @@ from sed_task4.dataset import (
     subset_place,
 )
 from sed_task4.labels import event_array, many_hot
-from sed_task4.simulator import own_sources
+from sed_task4.simulation.simulator import own_sources
 
 # Clips of each subset as they were published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {

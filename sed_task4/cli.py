@@ -3,7 +3,7 @@ DCASE task 4."""
 
 from collections.abc import Sequence
 
-from common.commands import train
+from common.cli.train import train
 
 SCRIPT, INSTALLED = "task4_crnn.py", "task4"  # in a checkout, and installed
 SCRIPTS = {"cnn": "task4_cnn.py"}  # of single systems

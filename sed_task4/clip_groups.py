@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.datasets.groups import apart_problem, check_deal, count_groups, deal_groups
 from common.errors import DataError
-from common.source_groups import apart_problem, check_deal, count_groups, deal_groups
 from sed_task4.dataset import Clip, labels_of
 
 if TYPE_CHECKING:

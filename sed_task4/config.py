@@ -4,13 +4,13 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config import BaseTask, TrainingConfig
-from common.section import Section
+from common.settings.section import Section
+from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.dataset import LAYOUTS, DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
 from sed_task4.score import ScoringConfig
-from sed_task4.simulator import SimulationConfig
+from sed_task4.simulation.simulator import SimulationConfig
 
 
 class SetsConfig(Section):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator
 
+from common.audio.formats import find_sounds, is_sound, list_sounds, shown, stem_of
 from common.errors import ConfigError, DataError
-from common.files import is_file_name
-from common.section import Section
-from common.sound_files import find_sounds, is_sound, list_sounds, shown, stem_of
-from common.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
+from common.io.files import is_file_name
+from common.io.tables import header_of, number_hint, parse_table, read_text, to_number, to_numbers
+from common.settings.section import Section
 from sed_task4.published import CHALLENGE_CLASSES, is_published
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -377,7 +377,7 @@ def parse_strong(
 
     Args:
         text: columns filename, onset, offset, event_label in any order, others are ignored; see
-            `common.tables` for separators and quotes. A row with a name alone is a clip without
+            `common.io.tables` for separators and quotes. A row with a name alone is a clip without
             events. Without a header the columns are those of sed_eval: filename, onset, offset,
             event_label, or with a scene label before the onset, or with more after the label.
         classes: the labels that may occur.

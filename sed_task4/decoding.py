@@ -13,8 +13,7 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from common.metrics.tagging import GRID, search_thresholds
-from common.postprocess import (
+from common.events.postprocess import (
     binarize,
     detect_half_open,
     detect_published,
@@ -22,7 +21,8 @@ from common.postprocess import (
     median_filter,
     regions,
 )
-from common.section import Section
+from common.metrics.tagging import GRID, search_thresholds
+from common.settings.section import Section
 
 logger = logging.getLogger(__name__)
 

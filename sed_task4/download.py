@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from common.download import Package, Source, library
+from common.datasets.download import Package, Source, library
 from sed_task4.check import PUBLISHED
 from sed_task4.config import TaskConfig
 
@@ -37,7 +37,7 @@ _OF_2018 = (
     "No library offers these clips. Clone https://github.com/DCASE-REPO/dcase2018_baseline and run"
     " download_data.py in task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into"
     " audio/ beside metadata/, the layout that is read here. Give task4/dataset as `dataset_dir`."
-    " Clips that have vanished are left out; `python -m common.check_dataset` says how many."
+    " Clips that have vanished are left out; `python -m common.cli.check_dataset` says how many."
 )
 
 

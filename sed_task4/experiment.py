@@ -12,24 +12,24 @@ from types import ModuleType
 import keras
 import numpy as np
 
-from common.callbacks import Scorer
-from common.device_features import features_of
-from common.distribution import devices
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import guard_stream
+from common.datasets.groups import refuse
+from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
-from common.events import EventTable
-from common.feature_store import FeatureStore
-from common.files import write_json, write_text
-from common.frontend import Frontend
-from common.pipeline import guard_stream
-from common.pipeline_config import PipelineConfig
-from common.plotting import save_figure
-from common.prediction import Prediction, predict_recordings
-from common.run_directory import read_form
-from common.section import Section
-from common.source_groups import refuse
-from common.stage_data import Selection, stage_data
-from common.system import Stage, prepare_system, stages_to_redo
-from common.training import Goal, train_stage
+from common.events.table import EventTable
+from common.features.frontend import Frontend
+from common.io.files import write_json, write_text
+from common.models.audio_features import features_of
+from common.runtime.distribution import devices
+from common.settings.pipeline import PipelineConfig
+from common.settings.section import Section
+from common.training.callbacks import Scorer
+from common.training.evaluation import Prediction, predict_recordings
+from common.training.run_directory import read_form
+from common.training.stage import Goal, train_stage
+from common.training.stage_data import Selection, stage_data
+from common.training.system import Stage, prepare_system, stages_to_redo
 from sed_task4.clip_groups import (
     GROUP,
     ClipSources,
@@ -46,8 +46,8 @@ from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure,
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
-from sed_task4.scorer import ClipScorer
 from sed_task4.submission import write_run_files
+from sed_task4.validation import ClipScorer
 
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"

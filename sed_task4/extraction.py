@@ -9,17 +9,17 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from common import extraction
-from common.audio import read_mono
+from common.audio.files import read_mono
+from common.data import extraction
+from common.data.feature_store import MANIFEST, FeatureStore
+from common.data.provenance import checked_store
+from common.data.tfrecord import ArraySpec, ExampleSchema
+from common.datasets.groups import refuse
 from common.errors import ConfigError, DataError
-from common.feature_store import MANIFEST, FeatureStore
-from common.files import write_text
-from common.parallel import ParallelConfig
-from common.pipeline_config import PipelineConfig
+from common.io.files import write_text
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
-from common.source_groups import refuse
-from common.sources import checked_store
-from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
@@ -153,7 +153,7 @@ def run(
 
     Raises:
         ConfigError: settings that cannot stand together.
-        DataError: clips, metadata or shards that cannot be used, see `common.extraction.extract`.
+        DataError: clips, metadata or shards that cannot be used, see `common.data.extraction.extract`.
     """
     check_task(task)
     plans = {set_name: plan_items(task, set_name) for set_name in set_names}
@@ -174,7 +174,7 @@ def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> Fea
 
     Raises:
         DataError: they are missing, not finished, damaged or of other settings, see
-            `FeatureStore.open`; or of other clips or labels, see `common.sources.checked_store`.
+            `FeatureStore.open`; or of other clips or labels, see `common.data.provenance.checked_store`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task, set_name), verify)
     return checked_store(store, task.dataset_dir, lambda: plan_items(task, set_name)[0])

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from common import spectral
-from common.audio import fit_length
+from common.audio.files import fit_length
 from common.errors import ConfigError
-from common.framing import FramingConfig
-from common.frontend import Frontend
-from common.spectral import frames_in
+from common.features import spectral
+from common.features.frontend import Frontend
+from common.features.spectral import frames_in
+from common.settings.stft import FramingConfig
 from sed_task4.labels import Rule
 
 Kind = Literal["logmel_db", "log_magnitude_mel", "ln_mel_density"]
@@ -222,7 +222,7 @@ def mel_density(audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int)
         sample_rate_hz: rate of the audio.
 
     Returns:
-        float32 (T, bands), see `common.spectral.density_magnitude`; ln_mel_density is the logarithm
+        float32 (T, bands), see `common.features.spectral.density_magnitude`; ln_mel_density is the logarithm
         of this.
 
     Raises:

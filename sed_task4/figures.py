@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter
 
-from common.events import EventTable
+from common.display.plotting import Curve, Panel, class_colours, new_figure, tidy
+from common.events.table import EventTable
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events, matched_events
-from common.plotting import Curve, Panel, class_colours, new_figure, tidy
 from sed_task4.score import ScoreReport, format_score
 
 DYNAMIC_RANGE = 80.0  # of log-mel values in dB, shown below the highest

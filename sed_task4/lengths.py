@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.audio import read_header
+from common.audio.files import read_header
 from common.errors import DataError
-from common.notes import collected
-from common.tables import parse_table, read_text, to_number
+from common.io.notes import collected
+from common.io.tables import parse_table, read_text, to_number
 
 if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
-    from common.feature_store import FeatureStore
+    from common.data.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 

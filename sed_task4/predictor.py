@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.frame_stream import Framing
-from common.frontend import context_frames
-from common.overview import Columns
-from common.predictor import Event, Heard, Predictor
-from common.trained import Outputs, TrainedModels, answering, load_models
-from common.windows import Window, Windows
+from common.features.frontend import context_frames
+from common.inference.downsampling import Columns
+from common.inference.frame_stream import Framing
+from common.inference.predictor import Event, Heard, Predictor
+from common.inference.windows import Window, Windows
+from common.training.ensemble import Outputs, TrainedModels, answering, load_models
 from sed_task4.config import TaskConfig
 from sed_task4.decoding import DecodingConfig, gated_frames
 from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds

@@ -6,9 +6,9 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from common.files import write_text
-from common.stage_data import Selection
-from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.io.files import write_text
+from common.training.stage_data import Selection
 
 TAGS = "tags.tsv"
 

@@ -11,20 +11,9 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from pydantic import Field
 
-from common.errors import DataError, UserError
-from common.feature_store import FeatureStore
-from common.metrics.confusion import count_confusions
-from common.metrics.segment_based import count_frames
-from common.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
-from common.report import (
-    NO_SCORES,
-    Numbers,
-    check_stores,
-    confusion_table,
-    not_shown,
-    scores_if_any,
-)
-from common.timeline import (
+from common.data.feature_store import FeatureStore
+from common.display.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
+from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
     heard,
@@ -34,6 +23,17 @@ from common.timeline import (
     ranked,
     seconds_ticks,
     shown_s,
+)
+from common.errors import DataError, UserError
+from common.metrics.confusion import count_confusions
+from common.metrics.segment_based import count_frames
+from common.reports.run import (
+    NO_SCORES,
+    Numbers,
+    check_stores,
+    confusion_table,
+    not_shown,
+    scores_if_any,
 )
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import events_by_name, find_clips
@@ -98,7 +98,7 @@ class Tested:
 
 
 def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.report`."""
+    """Makes the sections of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, ScoreTables)
     report = None if scores is None else ScoreReport.from_dict(scores)
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
@@ -292,7 +292,7 @@ def _level(record: Mapping[str, Any], features: FeatureConfig, sample_rate_hz: i
     if frontend is None:
         level = record["features"][..., 0]
     else:
-        from common.device_features import (
+        from common.models.audio_features import (
             features_of,
         )  # Keras: where records hold features it is not needed
 

@@ -16,17 +16,17 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import DataError
-from common.events import EventTable
-from common.files import write_json
+from common.events.table import EventTable
+from common.io.files import write_json
+from common.io.tables import to_number
+from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
 from common.metrics.psds import has_reference_package, reference_sweep_scores, sweep_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
-from common.section import Section
-from common.tables import to_number
-from common.terminal import typed_text
+from common.settings.section import Section
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
@@ -268,7 +268,7 @@ class ScoreReport:
         return "\n\n".join([*parts, *self.remarks()])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values; `common.files.write_json` writes undefined and infinite ones as
+        """Returns plain values; `common.io.files.write_json` writes undefined and infinite ones as
         null."""
         rows = [
             {
@@ -639,7 +639,7 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    from common.commands import (
+    from common.cli.train import (
         run_safely,
     )  # the command line's own modules are not needed by those who import scores
 
@@ -683,8 +683,8 @@ class _KnownSettings:
 def _settings_of_run(estimated: Path) -> _KnownSettings:
     """Takes classes, length of clips and scoring from the settings of the run that an event file
     belongs to, if any."""
-    from common.config import check_task
-    from common.run_directory import ENVIRONMENT, read_settings
+    from common.settings.tasks import check_task
+    from common.training.run_directory import ENVIRONMENT, read_settings
 
     folders = list(Path(estimated).resolve().parents)[:3]
     files = "settings.yaml", ENVIRONMENT

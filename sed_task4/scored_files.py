@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.audio.formats import shown, stem_of
 from common.errors import DataError
-from common.sound_files import shown, stem_of
 from sed_task4.dataset import (
     REMOVAL_LIST,
     cut_events,

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.audio.formats import stem_of
 from common.errors import DataError
-from common.events import EVENT_COLUMNS, events_frame
-from common.files import write_text
-from common.sound_files import stem_of
-from common.tables import parse_table, read_text, to_csv
+from common.events.table import EVENT_COLUMNS, events_frame
+from common.io.files import write_text
+from common.io.tables import parse_table, read_text, to_csv
 from sed_task4.dataset import parse_strong
 
 if TYPE_CHECKING:  # pandas takes a second to import: settings are read without it
@@ -92,7 +92,7 @@ def read_submission(
         strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
-        Events with the columns of `common.events.EVENT_COLUMNS` in the order of the file, and all
+        Events with the columns of `common.events.table.EVENT_COLUMNS` in the order of the file, and all
         file names in the order of their first row.
 
     Raises:

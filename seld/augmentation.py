@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from common.frontend import AUDIO
-from common.transforms import ChannelTransforms
+from common.features.channel_transforms import ChannelTransforms
+from common.features.frontend import AUDIO
 
 AZIMUTH_OFFSETS_DEG = (0.0, 90.0, 180.0, 270.0)
 W, Y, Z, X = range(4)  # order of the channels of the FOA recordings

@@ -1,11 +1,11 @@
-"""What `python -m common.check_dataset` looks at in the dataset of a SELD task."""
+"""What `python -m common.cli.check_dataset` looks at in the dataset of a SELD task."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
-from common.dataset_report import (
+from common.datasets.checks import (
     AudioFacts,
     DatasetReport,
     check_audio,
@@ -18,15 +18,15 @@ from common.dataset_report import (
     report_sources,
     same_class_overlaps,
 )
+from common.datasets.groups import count_groups, fold_problems
 from common.errors import ConfigError, DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
-from common.source_groups import count_groups, fold_problems
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, read_labels
 from seld.metrics import DEFINITIONS
 from seld.preconditions import check_settings, off_grid, problems
 from seld.recording_list import LIST_NAME, Recording, group_members
-from seld.simulator import own_sources
+from seld.simulation.simulator import own_sources
 
 PUBLISHED_PER_SPLIT = (
     100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4

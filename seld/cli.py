@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from common.commands import train
+from common.cli.train import train
 
 SCRIPT, INSTALLED = "seld.py", "seld"  # in a checkout, and installed
 SCRIPTS: dict[str, str] = {}  # of single systems

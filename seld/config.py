@@ -5,13 +5,13 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from common.config import BaseTask, TrainingConfig
-from common.folds import FoldConfig
+from common.settings.folds import FoldConfig
+from common.settings.tasks import BaseTask, TrainingConfig
 from seld.augmentation import ROTATED_KINDS
 from seld.dataset import DatasetConfig
 from seld.features import FeatureConfig
 from seld.score import ScoringConfig
-from seld.simulator import SimulationConfig
+from seld.simulation.simulator import SimulationConfig
 
 
 class SeldTraining(TrainingConfig):

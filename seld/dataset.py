@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from common.audio.formats import sound_suffixes
 from common.errors import DataError
-from common.files import is_file_name
-from common.section import Section
-from common.sound_files import sound_suffixes
-from common.tables import number_hint, parse_table, read_text, to_number
+from common.io.files import is_file_name
+from common.io.tables import number_hint, parse_table, read_text, to_number
+from common.settings.section import Section
 from seld.frames import frames_in_recording, frames_per_s
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
 from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
@@ -71,7 +71,7 @@ class DatasetConfig(Section):
         None,
         description=(
             "Positions of the microphones in metres, x to the front, y to the left, z up; null: not"
-            " said. Networks learn directions from recordings; `python -m common.check_dataset`"
+            " said. Networks learn directions from recordings; `python -m common.cli.check_dataset`"
             " says what such an array can tell."
         ),
     )

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.download import Package, Source, library
-from common.unpacking import unpack_zip
+from common.datasets.download import Package, Source, library
+from common.io.unpacking import unpack_zip
 from seld.config import TaskConfig
 
 _SOUNDATA = ("soundata", ">=1.0.1,<2")

@@ -15,22 +15,22 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from common import source_groups
-from common.answers import Answers, parts
-from common.device_features import features_of
-from common.distribution import devices
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import guard_stream
+from common.datasets import groups as source_groups
+from common.display.plotting import save_figure
 from common.errors import ConfigError
-from common.feature_store import FeatureStore
-from common.files import write_json, write_text
-from common.frontend import AUDIO, Frontend
-from common.pipeline import guard_stream
-from common.plotting import save_figure
-from common.prediction import Prediction, predict_recordings
-from common.section import Section
-from common.stage_data import Selection, stage_data
-from common.system import Stage, prepare_system, stages_to_redo
-from common.training import Goal, load_model, train_stage
-from common.transforms import ChannelTransforms
+from common.features.channel_transforms import ChannelTransforms
+from common.features.frontend import AUDIO, Frontend
+from common.io.files import write_json, write_text
+from common.models.audio_features import features_of
+from common.runtime.distribution import devices
+from common.settings.section import Section
+from common.training.answers import Answers, parts
+from common.training.evaluation import Prediction, predict_recordings
+from common.training.stage import Goal, load_model, train_stage
+from common.training.stage_data import Selection, stage_data
+from common.training.system import Stage, prepare_system, stages_to_redo
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events

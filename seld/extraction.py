@@ -8,15 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common import extraction, source_groups
-from common.audio import read_audio
+from common.audio.files import read_audio
+from common.data import extraction
+from common.data.feature_store import MANIFEST, FeatureStore
+from common.data.provenance import checked_store
+from common.data.tfrecord import ArraySpec, ExampleSchema
+from common.datasets import groups as source_groups
 from common.errors import DataError
-from common.feature_store import MANIFEST, FeatureStore
-from common.parallel import ParallelConfig
-from common.pipeline_config import PipelineConfig
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
-from common.sources import checked_store
-from common.tfrecord import ArraySpec, ExampleSchema
 from seld import lengths
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
@@ -132,7 +133,7 @@ def run(
     Raises:
         ConfigError: settings that cannot stand together.
         DataError: recordings, metadata or shards that cannot be used, see
-            `common.extraction.extract`; before any work, what training or scores would stop at, see
+            `common.data.extraction.extract`; before any work, what training or scores would stop at, see
             `seld.preconditions`.
     """
     check_settings(task.dataset, task.features)
@@ -159,7 +160,7 @@ def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> Fea
     Raises:
         DataError: they are missing, not finished, damaged or of other settings, see
             `FeatureStore.open`; or of other recordings, labels or splits, see
-            `common.sources.checked_store`.
+            `common.data.provenance.checked_store`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)
     lengths.complete(store, Path(task.dataset_dir), task.dataset, set_name)

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from common import spectral
-from common.audio import fit_length, resample
+from common.audio.files import fit_length, resample
 from common.errors import ConfigError
-from common.framing import FramingConfig
-from common.frontend import Frontend
-from common.spectral import frames_in
+from common.features import spectral
+from common.features.frontend import Frontend
+from common.features.spectral import frames_in
+from common.settings.stft import FramingConfig
 
 Kind = Literal["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc"]
 # The sizes that the published two-stage systems differ in from SELDnet, whose sizes are the

@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
-from common.audio import read_audio
-from common.commands import params_path, run_safely
-from common.config import load_task
+from common.audio.files import read_audio
+from common.cli.train import params_path, run_safely
+from common.display.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.errors import ConfigError, DataError
-from common.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
-from common.spectral import decibels, stft
-from common.terminal import typed_text
+from common.features.spectral import decibels, stft
+from common.io.terminal import typed_text
+from common.settings.tasks import load_task
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
 from seld.geometry import FULL_CIRCLE_DEG, AngleGrid

@@ -5,18 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.audio import read_header
+from common.audio.files import read_header
+from common.audio.formats import is_sound
 from common.errors import DataError
-from common.sound_files import is_sound
 from seld.dataset import DatasetConfig, find_recordings
 from seld.recording_list import Recording, has_list, read_list
 
 if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
-    from common.feature_store import FeatureStore
+    from common.data.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 
-# in the facts of a store (`common.sources.MEASURED`): length at `dataset.sample_rate_hz`
+# in the facts of a store (`common.data.provenance.MEASURED`): length at `dataset.sample_rate_hz`
 SAMPLES = "samples"
 GROUP = "group"  # there too, of a recording whose list tells its source
 _FORMATS = ("foa", "mic")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import keras
 
 from common.errors import ConfigError
-from common.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean, mean_over_replicas
+from common.models.losses import PACKAGE, MaskedBinaryCrossentropy, masked_mean, mean_over_replicas
 from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from common.data.sequences import batches_per_pass
 from common.errors import ConfigError, DataError
-from common.sequences import batches_per_pass
-from common.spectral import frames_in
+from common.features.spectral import frames_in
 from seld.config import FoldConfig, TaskConfig
 from seld.dataset import DatasetConfig, Events, read_lines
 from seld.features import FeatureConfig
@@ -65,7 +65,7 @@ def refuse(found: Sequence[str]) -> None:
             "\n".join(found[:_SHOWN])
             + more
             + "\nMend the dataset, or change the settings that ask for it; "
-            "`python -m common.check_dataset <task-id>` shows all that is there."
+            "`python -m common.cli.check_dataset <task-id>` shows all that is there."
         )
 
 

@@ -11,15 +11,15 @@ from typing import Any, cast
 import numpy as np
 from matplotlib.figure import Figure
 
-from common import spectral
+from common.data.extraction import input_arrays
 from common.errors import ConfigError
-from common.extraction import input_arrays
-from common.frame_stream import Framing
-from common.frontend import context_frames
-from common.overview import Columns, Rows
-from common.predictor import Event, Heard, Predictor
-from common.trained import Outputs, answering, load_models, mean_outputs
-from common.windows import Window, Windows
+from common.features import spectral
+from common.features.frontend import context_frames
+from common.inference.downsampling import Columns, Rows
+from common.inference.frame_stream import Framing
+from common.inference.predictor import Event, Heard, Predictor
+from common.inference.windows import Window, Windows
+from common.training.ensemble import Outputs, answering, load_models, mean_outputs
 from seld.config import TaskConfig
 from seld.experiment import Experiment
 from seld.features import as_frontend, compute_features, first_channel_db, frontend_of

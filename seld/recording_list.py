@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from common.errors import DataError
-from common.files import stays_inside
-from common.tables import header_of, parse_table, read_text, to_whole
+from common.io.files import stays_inside
+from common.io.tables import header_of, parse_table, read_text, to_whole
 
 LIST_NAME = "recordings.csv"
 _REQUIRED = ("filename", "split", "overlap")

@@ -12,19 +12,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.errors import DataError, UserError
-from common.feature_store import FeatureStore
-from common.metrics.confusion import count_confusions
-from common.page import Block, Cards, Chart, Note, Section, Table, Timeline
-from common.report import (
-    NO_SCORES,
-    Numbers,
-    check_stores,
-    confusion_table,
-    not_shown,
-    scores_if_any,
-)
-from common.timeline import (
+from common.data.feature_store import FeatureStore
+from common.display.page import Block, Cards, Chart, Note, Section, Table, Timeline
+from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
     colours_of,
@@ -37,6 +27,16 @@ from common.timeline import (
     seconds_ticks,
     shown_s,
     track,
+)
+from common.errors import DataError, UserError
+from common.metrics.confusion import count_confusions
+from common.reports.run import (
+    NO_SCORES,
+    Numbers,
+    check_stores,
+    confusion_table,
+    not_shown,
+    scores_if_any,
 )
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
@@ -92,7 +92,7 @@ class Tested:
 
 
 def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.report`."""
+    """Makes the sections of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, _Scores)
     of_classes: list[Block] = []
     try:
@@ -323,7 +323,7 @@ def _level(tested: Tested, task: TaskConfig) -> np.ndarray:
     frontend = frontend_of(task.features, dataset.sample_rate_hz, dataset.channels)
     if frontend is None:
         return first_channel_db(record["features"], task.features.kind)
-    from common.device_features import (
+    from common.models.audio_features import (
         features_of,
     )  # Keras: where records hold features it is not needed
 

@@ -16,8 +16,8 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import DataError
-from common.files import write_json
-from common.section import Section
+from common.io.files import write_json
+from common.settings.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
@@ -144,7 +144,7 @@ class ScoreReport:
         return "\n".join([*table, *(f"\n{note}" for note in self._notes())])
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as plain values; `common.files.write_json` writes undefined and
+        """Returns the table as plain values; `common.io.files.write_json` writes undefined and
         infinite ones as null."""
         return {
             "rows": [asdict(row) for row in self.rows],
@@ -495,7 +495,7 @@ def _cells(row: ScoreRow) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m seld.score`; returns its exit status."""
-    from common.commands import (
+    from common.cli.train import (
         run_safely,
     )  # the command line's own modules are not needed by those who import scores
 
@@ -503,8 +503,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from common.commands import base_parser, params_path
-    from common.config import load_task
+    from common.cli.train import base_parser, params_path
+    from common.settings.tasks import load_task
 
     parser = base_parser("Scores a folder of submission files against a folder of metadata.")
     parser.prog = "python -m seld.score"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import DataError
-from common.files import write_text
-from common.tables import number_hint, read_text, split_row, to_whole
+from common.io.files import write_text
+from common.io.tables import number_hint, read_text, split_row, to_whole
 from seld.labels import check_rows, whole_degrees
 
 SUBMISSIONS = "submissions"  # folder of a fold

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from common.answers import Answers
-from common.callbacks import Scorer
 from common.metrics.tagging import average_precision
-from common.prediction import Prediction
-from common.system import Stage
+from common.training.answers import Answers
+from common.training.callbacks import Scorer
+from common.training.evaluation import Prediction
+from common.training.system import Stage
 from seld.config import TaskConfig
 from seld.dataset import Events
 from seld.metrics import SeldScorer, reference_for

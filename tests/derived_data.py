@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from common.config import load_task
+from common.settings.tasks import load_task
 from tests.runs import PARAMS
 
 RATE = 8000

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from common.config import merge, resolve
+from common.settings.tasks import merge, resolve
 from tests.documents import ROOT, Command, all_tasks, commands, program_of
 
 LIMIT_S = 900  # of one command, `make demo` in a fresh environment included
@@ -104,7 +104,7 @@ ELSEWHERE = {
     r"-m venv .*": "tests/test_wheel.py makes an environment",
     r"seld --write-params": "tests/seld/test_cli.py",
     r"conformance\.py .*": "test vectors that are not in the repository",
-    r"-m common\.import_torch .*": "needs PyTorch: tests/common/test_import_torch.py",
+    r"-m common\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
     r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
         "names the program alone"
     ),

@@ -20,8 +20,8 @@ from unittest import mock
 
 import yaml
 
-from common.config import load_task, read_tasks
 from common.errors import UserError
+from common.settings.tasks import load_task, read_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md")] + sorted(

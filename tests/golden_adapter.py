@@ -42,7 +42,7 @@ def run(case: str, inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def model_seldnet(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.layers import set_weights_by_name
+    from common.models.layers import set_weights_by_name
     from seld.systems import seldnet
 
     config, weights = settings["config"], canonical_weights(settings)
@@ -75,9 +75,9 @@ CASES["model_seldnet"] = model_seldnet
 
 
 def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
-    from common.scaler import RunningStatistics
-    from common.spectral import stft
+    from common.audio.files import from_int16
+    from common.features.spectral import stft
+    from common.features.statistics import RunningStatistics
     from seld.features import FeatureConfig, extract_features, fit_length, frames_in
 
     config, rate, n_frames = FeatureConfig(dtype="float32"), 48000, int(inputs["frames"])

@@ -4,8 +4,8 @@ import csv
 import json
 from pathlib import Path
 
-from common.callbacks import TIMES
-from common.training import FINISHED
+from common.training.callbacks import TIMES
+from common.training.stage import FINISHED
 
 
 def history_rows(folder: Path) -> list[dict[str, str]]:

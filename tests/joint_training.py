@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common.backend import choose_backend
-from common.config import RunConfig, TrainingConfig
 from common.errors import ConfigError
-from common.pipeline_config import PipelineConfig
+from common.runtime.backend import choose_backend
+from common.settings.pipeline import PipelineConfig
+from common.settings.tasks import RunConfig, TrainingConfig
 
 BATCH_SIZE, SHAPE = 4, (6, 2)
 # Adam's epsilon keeps what is rounded otherwise on other devices from becoming a step of full
@@ -36,9 +36,9 @@ VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction 
 def write_features(folder: Path) -> None:
     """Writes a store of recordings in shards of two, one of them of one; every third recording has
     no labels."""
-    from common.extraction import Item, extract
-    from common.parallel import ParallelConfig
-    from common.tfrecord import ArraySpec, ExampleSchema
+    from common.data.extraction import Item, extract
+    from common.data.tfrecord import ArraySpec, ExampleSchema
+    from common.runtime.parallel import ParallelConfig
 
     def compute(item: Item) -> dict[str, np.ndarray]:
         rng, labelled = np.random.default_rng(item.payload), item.payload % 3 > 0
@@ -98,12 +98,12 @@ def train(
     one."""
     import keras
 
-    from common.feature_store import FeatureStore
-    from common.layers import BatchNormalization
-    from common.losses import MaskedBinaryCrossentropy
-    from common.stage_data import Selection, stage_data
-    from common.system import Stage
-    from common.training import Goal, train_stage
+    from common.data.feature_store import FeatureStore
+    from common.models.layers import BatchNormalization
+    from common.models.losses import MaskedBinaryCrossentropy
+    from common.training.stage import Goal, train_stage
+    from common.training.stage_data import Selection, stage_data
+    from common.training.system import Stage
     from seld.losses import MaskedAngleError
 
     def build(shape):
@@ -137,8 +137,9 @@ def _process(features: str, folder: str, multi_host: str, last_epoch: str) -> No
     shared = {} if settings is None else {"distribution": "multi_host", "multi_host": settings}
     run = RunConfig(backend="jax", device="cpu", **shared)
     choose_backend(run)
-    from common import distribution, processes
-    from common.training import finished_epochs
+    from common.runtime import distribution
+    from common.runtime import multi_host as processes
+    from common.training.stage import finished_epochs
 
     distribution.prepare(run, [BATCH_SIZE])
     with processes.own_folder(Path(folder)) as own:
@@ -154,7 +155,7 @@ def _mirrored(features: str, folder: str) -> None:
 
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
-    from common import distribution
+    from common.runtime import distribution
 
     for name, run in (("alone", alone), ("mirrored", mirrored)):
         distribution.prepare(run, [BATCH_SIZE])

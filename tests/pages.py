@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-from common.report import flat_scores, number_text
+from common.reports.run import flat_scores, number_text
 
 _VOID = {"wbr", "meta", "link", "img", "br", "hr", "input"}
 

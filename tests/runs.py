@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import yaml
 
-from common.config import load_task
-from common.device_features import FRONTEND, AudioFeatures
-from common.layers import with_statistics
-from common.system import Stage
-from common.training import BEST, FINISHED
+from common.models.audio_features import FRONTEND, AudioFeatures
+from common.models.layers import with_statistics
+from common.settings.tasks import load_task
+from common.training.stage import BEST, FINISHED
+from common.training.system import Stage
 
 TrainedStage = tuple[Stage, keras.Model]
 PARAMS = Path(__file__).parents[1] / "params.yaml"

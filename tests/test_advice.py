@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from common import advice
-from common.advice import as_called_here, demo_command, training_command
-from common.commands import extract
-from common.config import FAMILIES, read_tasks, resolve
-from common.system import systems
+from common.cli import advice
+from common.cli.advice import as_called_here, demo_command, training_command
+from common.cli.train import extract
+from common.settings.tasks import FAMILIES, read_tasks, resolve
+from common.training.system import systems
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = ROOT / "params.yaml"
@@ -122,13 +122,13 @@ def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
 def test_scripts_in_messages_have_installed_names(monkeypatch, tmp_path):
     text = (
         "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python -m"
-        " common.tune"
+        " common.search.study"
     )
     assert as_called_here(text) == text
     monkeypatch.setattr(advice, "_TOP", tmp_path)
     assert (
         as_called_here(text)
-        == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.tune"
+        == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.search.study"
     )
     assert set(advice._INSTALLED.values()) <= installed_commands()
     assert all((ROOT / name).is_file() for name in advice._INSTALLED)

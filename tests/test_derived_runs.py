@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from common import tune
-from common.commands import extract, prepare_data
-from common.config import load_task
+from common.cli.train import extract, prepare_data
 from common.errors import DataError
-from common.run_directory import record_data
+from common.search import study
+from common.settings.tasks import load_task
 from common.simulation.dataset_folder import finish_root
+from common.training.run_directory import record_data
 from tests.derived_data import FAMILIES, Office, write_office
 from tests.runs import PARAMS
 
@@ -27,7 +27,7 @@ def office(request, tmp_path, monkeypatch):
     """A dataset with a run that was begun; nothing is trained."""
     experiment = importlib.import_module(f"{request.param}.experiment").Experiment
     monkeypatch.setattr(experiment, "run", lambda self, stores, folder: "scores")
-    monkeypatch.setattr("common.report.report_finished_run", lambda folder, task: None)
+    monkeypatch.setattr("common.reports.run.report_finished_run", lambda folder, task: None)
     office = write_office(request.param, tmp_path / "a")
     assert train(office, "first") == 0
     return office
@@ -108,17 +108,17 @@ def test_a_report_shows_no_recordings_of_other_features(office):
 def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monkeypatch, capsys):
     if office.family == "seld" and "n_mels" in over:
         over = "features.n_fft=512,1024"
-    monkeypatch.setattr(tune, "run_search", lambda search, trials: [])
+    monkeypatch.setattr(study, "run_search", lambda search, trials: [])
     line = [*line_of(office), "--over", over]
-    assert tune.main(line) == tune.main(line) == 0
+    assert study.main(line) == study.main(line) == 0
     office.replace_audio()
-    assert tune.main(line) == 2
+    assert study.main(line) == 2
     assert "recordings differ, the first is" in capsys.readouterr().err
 
 
 def simulated(task, monkeypatch, **changes: object) -> None:
     """Writes what says how a dataset was simulated, and no recordings."""
-    simulator, settings = importlib.import_module(f"{task.family}.simulator"), {}
+    simulator, settings = importlib.import_module(f"{task.family}.simulation.simulator"), {}
     with monkeypatch.context() as patch:
         patch.setattr(
             simulator, "check_same_simulation", lambda root, wanted: settings.update(wanted())
@@ -138,7 +138,7 @@ def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
     places = [f"dataset_dir={tmp_path / 'data'}", f"feature_dir={tmp_path / 'features'}"]
     task = load_task(PARAMS, task_id, places)
     simulated(task, monkeypatch)
-    check = importlib.import_module(f"{task.family}.simulator").check
+    check = importlib.import_module(f"{task.family}.simulation.simulator").check
     check(task)
     preset = [*places, "simulation.preset=fixture"]
     with pytest.raises(DataError, match=r"other settings than this task's \(.* there, .* wanted"):
@@ -156,10 +156,10 @@ def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
 def test_recordings_of_given_annotations_are_used_as_they_are(task_id, tmp_path, monkeypatch):
     task = load_task(PARAMS, task_id, [f"dataset_dir={tmp_path / 'data'}"])
     simulated(task, monkeypatch, annotations="given", files="other")
-    importlib.import_module(f"{task.family}.simulator").check(task)
+    importlib.import_module(f"{task.family}.simulation.simulator").check(task)
 
 
 def test_a_real_dataset_in_a_demo_is_not_compared_with_a_simulation(tmp_path):
     task = load_task(PARAMS, "demo", [f"dataset_dir={tmp_path}"])
     (tmp_path / "foa_dev").mkdir()
-    importlib.import_module("seld.simulator").check(task)
+    importlib.import_module("seld.simulation.simulator").check(task)

@@ -116,7 +116,7 @@ def test_every_page_is_in_the_contents():
 
 @pytest.fixture(scope="module")
 def schema():
-    """The schema of `params.yaml`; tests/common/test_schema.py compares it with the classes."""
+    """The schema of `params.yaml`; tests/common/cli/test_schema.py compares it with the classes."""
     return json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 

@@ -11,8 +11,8 @@ import pytest
 from benchmarks import gpu_runs, gpu_sampler
 from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
 from benchmarks.measure import Figure, pivot_table
-from common.config import RunConfig
 from common.errors import ConfigError
+from common.settings.tasks import RunConfig
 from tests.patience import wait_until
 
 OPTIONS = {

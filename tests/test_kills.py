@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from common.audio import write_wav
-from common.callbacks import save_model
-from common.feature_store import write_arrays
-from common.files import write_json
-from common.plotting import save_figure
-from common.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.audio.files import write_wav
+from common.data.feature_store import write_arrays
+from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.display.plotting import save_figure
+from common.io.files import write_json
+from common.training.callbacks import save_model
 from tests.patience import wait_until
 from tests.soak.files import check_whole, contents
 from tests.soak.kills import (
@@ -34,7 +34,7 @@ FORKS = multiprocessing.get_context(
     "forkserver"
 )  # imports once, then starts each run in milliseconds
 FORKS.set_forkserver_preload(
-    ["seld.experiment", "seld.scene_rendering", "sed_task4.segmentation.mixing"]
+    ["seld.experiment", "seld.simulation.rendering", "sed_task4.segmentation.mixing"]
 )
 
 
@@ -156,7 +156,7 @@ def test_moments_are_spread_over_the_run_and_some_come_before_its_first_file():
 WORK = """
 import os, sys, time
 from pathlib import Path
-from common.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import ParallelConfig, parallel_map
 
 def work(folder):
     Path(folder, str(os.getpid())).touch()

@@ -14,7 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = ("seld", "sed_task4")
 TENSORFLOW_ROOMS = {
-    f"common/{name}.py" for name in ("tfrecord", "pipeline", "distribution", "export")
+    f"common/{name}.py"
+    for name in ("data/tfrecord", "data/pipeline", "runtime/distribution", "inference/export")
 }
 
 

@@ -9,16 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from common.commands import run_folder
-from common.config import load_task
+from common.cli.train import run_folder
+from common.data.extraction import Item, plan_shards
+from common.data.feature_store import FeatureStore, ShardEntry
+from common.data.pipeline import evaluation_stream, train_stream
+from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard
 from common.errors import DataError
-from common.extraction import Item, plan_shards
-from common.feature_store import FeatureStore, ShardEntry
-from common.pipeline import evaluation_stream, train_stream
-from common.run_directory import open_run, read_settings
-from common.scaler import RunningStatistics
-from common.tfrecord import ArraySpec, ExampleSchema, read_shard
-from common.training import finished_epochs
+from common.features.statistics import RunningStatistics
+from common.settings.tasks import load_task
+from common.training.run_directory import open_run, read_settings
+from common.training.stage import finished_epochs
 from sed_task4.dataset import DatasetConfig as ClipConfig
 from sed_task4.dataset import find_clips
 from sed_task4.submission import read_submission as read_events
@@ -26,7 +26,13 @@ from sed_task4.submission import write_submission as write_events
 from seld.dataset import find_recordings
 from seld.extraction import open_store, run
 from seld.submission import read_submission, write_submission
-from tests.common.test_training import Killed, MeanOutput, history_rows, killed_in_epoch, train
+from tests.common.training.test_stage import (
+    Killed,
+    MeanOutput,
+    history_rows,
+    killed_in_epoch,
+    train,
+)
 from tests.sed_task4.test_extraction import Task as ClipTask
 from tests.sed_task4.test_extraction import run as run_clips
 from tests.sed_task4.test_extraction import write_clip, write_metadata

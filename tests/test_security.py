@@ -11,14 +11,14 @@ import keras
 import numpy as np
 import pytest
 
-from common.archives import read_arrays
+from common.data.feature_store import MANIFEST, FeatureStore
 from common.errors import CheckpointError, ConfigError, DataError
-from common.feature_store import MANIFEST, FeatureStore
-from common.files import is_file_name, write_text
-from common.folds import FoldConfig
-from common.model_files import load_model
-from common.prediction import predict_recordings
-from common.safe_yaml import read_yaml
+from common.io.archives import read_arrays
+from common.io.files import is_file_name, write_text
+from common.io.safe_yaml import read_yaml
+from common.models.saving import load_model
+from common.settings.folds import FoldConfig
+from common.training.evaluation import predict_recordings
 from sed_task4 import dataset as task4
 from sed_task4.segmentation import dataset as segmentation
 from tests.fuzz.damage import yaml_bomb, zip_bomb, zip_of
@@ -224,7 +224,7 @@ def test_each_rule_bites(planted):
         "import yaml\nyaml.safe_load(text)",
         "import yaml\nclass Strict(yaml.SafeLoader): pass",
         "import numpy as np\nnp.load(p, allow_pickle=False)",
-        "from common.model_files import load_model\nload_model(path)",
+        "from common.models.saving import load_model\nload_model(path)",
         "torch.load(path, weights_only=True)",
         "import subprocess\nsubprocess.run(['ls'])",
         "archive.extractall(folder, filter='data')",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from common.commands import extract, simulate
-from common.files import TEMPORARY_PATTERN
-from common.locks import only_one
+from common.cli.train import extract, simulate
+from common.io.files import TEMPORARY_PATTERN
+from common.io.locks import only_one
 from seld.cli import main
 
 ROOT = Path(__file__).parents[1]

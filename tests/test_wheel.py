@@ -110,7 +110,9 @@ def test_seld_writes_its_params_once_and_never_over_others(commands, tmp_path):
 
 
 def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
-    code = "from common.resources import packaged_file; print(packaged_file('params.schema.json'))"
+    code = (
+        "from common.cli.resources import packaged_file; print(packaged_file('params.schema.json'))"
+    )
     found = Path(_checked(commands / "python", "-c", code, folder=tmp_path).strip())
     assert found.is_relative_to(commands.parent)
     assert found.read_bytes() == (ROOT / "params.schema.json").read_bytes()
@@ -136,7 +138,7 @@ def test_each_command_explains_itself(commands, tmp_path, command):
 
 
 def test_the_templates_of_pages_are_installed(commands, tmp_path):
-    code = "from common.page import Page, render; print(len(render(Page('a', 'b'))))"
+    code = "from common.display.page import Page, render; print(len(render(Page('a', 'b'))))"
     assert int(_checked(commands / "python", "-c", code, folder=tmp_path)) > 5000
 
 

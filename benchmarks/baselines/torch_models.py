@@ -102,8 +102,11 @@ class TwoStage(nn.Module):
     def __init__(self, n_channels: int = 10, n_classes: int = 11, recurrent: bool = True):
         super().__init__()
         self.blocks = nn.Sequential(
-            *(ConvBlock(n, m, (2, 2)) for n, m in zip((n_channels, *FILTERS), FILTERS))
-        )  # noqa: B905
+            *(
+                ConvBlock(n, m, (2, 2))
+                for n, m in zip((n_channels, *FILTERS), FILTERS, strict=False)
+            )
+        )
         self.gru = nn.GRU(512, 256, batch_first=True, bidirectional=True) if recurrent else None
         self.event, self.azimuth, self.elevation = (nn.Linear(512, n_classes) for _ in range(3))
 
@@ -128,8 +131,8 @@ class Segmentation(nn.Module):
     ):
         super().__init__()
         self.blocks = nn.Sequential(
-            *(ConvBlock(n, m, None) for n, m in zip((1, *filters), filters))
-        )  # noqa: B905
+            *(ConvBlock(n, m, None) for n, m in zip((1, *filters), filters, strict=False))
+        )
         self.final = nn.Conv2d(filters[-1], n_classes, 1)
         self.decay = decay
 

@@ -13,7 +13,7 @@ import warnings
 
 import numpy as np
 
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
 
 COLLAR_S = 0.2

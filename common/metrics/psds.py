@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import ConfigError
-from common.events import EventTable
+from common.events.postprocess import regions
+from common.events.table import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
-from common.optional import optional_module
-from common.postprocess import regions
+from common.runtime.optional import optional_module
 
 if TYPE_CHECKING:
     import pandas as pd

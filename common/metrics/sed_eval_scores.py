@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.detection import from_sed_eval
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE
 

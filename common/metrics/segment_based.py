@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
 from common.metrics.event_based import check_tables, last_offsets
 

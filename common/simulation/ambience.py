@@ -8,16 +8,16 @@ from typing import Literal
 import numpy as np
 from scipy import fft
 
-from common.simulation.draws import Draw
-from common.simulation.impacts import clink, footstep
+from common.simulation.random_streams import Draw
 from common.simulation.receivers import (
     Receiver,
     first_order_gains,
     rigid_sphere_response,
     unit_vectors,
 )
-from common.simulation.synthesis import add_at, fade_edges, silence, time_axis
-from common.simulation.voices import speech
+from common.simulation.sounds.impacts import clink, footstep
+from common.simulation.sounds.synthesis import add_at, fade_edges, silence, time_axis
+from common.simulation.sounds.voices import speech
 
 N_NOISE_DIRECTIONS = 24
 EXTRA_LEVEL_DB = -6.0  # of all voices, clinks, steps or hum together, against the noise

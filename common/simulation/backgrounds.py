@@ -8,8 +8,8 @@ import numpy as np
 from scipy import fft, signal
 
 from common.simulation.ambience import EXTRAS
-from common.simulation.draws import Draw
-from common.simulation.synthesis import time_axis
+from common.simulation.random_streams import Draw
+from common.simulation.sounds.synthesis import time_axis
 
 LoopKind = Literal["babble", "steps"]
 LOOP_KINDS: tuple[LoopKind, ...] = ("babble", "steps")

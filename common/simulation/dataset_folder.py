@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import DataError
-from common.files import load_json, remove_temporaries, storage_error, write_json, write_text
+from common.io.files import load_json, remove_temporaries, storage_error, write_json, write_text
 
 SETTINGS_FILE = "simulation.json"
 _DECIDED_BY_ANNOTATIONS = ("annotations", "files")  # settings, where annotations are given

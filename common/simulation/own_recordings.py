@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from common.audio.formats import is_sound
 from common.errors import DataError
-from common.files import stays_inside
+from common.io.files import stays_inside
+from common.io.tables import header_of, parse_table, read_text
 from common.simulation import dataset_folder
 from common.simulation.dataset_folder import text_digest
-from common.simulation.sources import recordings_of
-from common.sound_files import is_sound
-from common.tables import header_of, parse_table, read_text
+from common.simulation.sound_bank import recordings_of
 
 TABLE = "metadata.csv"
 BACKGROUND = "background"  # stands for the class of backgrounds; bank key of no class

@@ -1,4 +1,4 @@
-"""What `python -m common.check_dataset` looks at in the sounds and scenes of a segmentation
+"""What `python -m common.cli.check_dataset` looks at in the sounds and scenes of a segmentation
 task."""
 
 from collections import Counter
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common.dataset_report import (
+from common.audio.formats import list_sounds, sound_path
+from common.datasets.checks import (
     AudioFacts,
     DatasetReport,
     check_audio,
@@ -16,10 +17,9 @@ from common.dataset_report import (
     examine,
     report_groups,
 )
+from common.datasets.groups import count_groups
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
-from common.sound_files import list_sounds, sound_path
-from common.source_groups import count_groups
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
@@ -36,7 +36,7 @@ from sed_task4.segmentation.dataset import (
     scenes_folder,
 )
 from sed_task4.segmentation.mixing import LIST_SETTINGS_NAME
-from sed_task4.segmentation.mixtures import (
+from sed_task4.segmentation.mixture_lists import (
     fold_titles,
     folds_of,
     groups_in_folds,

@@ -3,7 +3,7 @@ segmentation."""
 
 from collections.abc import Sequence
 
-from common.commands import train
+from common.cli.train import train
 
 SCRIPT, INSTALLED = "task4_segmentation.py", "task4-segmentation"  # in a checkout, and installed
 SCRIPTS: dict[str, str] = {}  # of single systems

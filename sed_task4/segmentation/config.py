@@ -5,13 +5,13 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from common.config import BaseTask, TrainingConfig
-from common.folds import FoldConfig
+from common.settings.folds import FoldConfig
+from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
-from sed_task4.segmentation.simulator import SimulationConfig
+from sed_task4.segmentation.simulation.simulator import SimulationConfig
 
 
 class SegmentationTraining(TrainingConfig):

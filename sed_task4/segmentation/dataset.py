@@ -12,11 +12,11 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from common import tables
 from common.errors import DataError
-from common.files import is_file_name
-from common.safe_yaml import read_yaml
-from common.section import Section
+from common.io import tables
+from common.io.files import is_file_name
+from common.io.safe_yaml import read_yaml
+from common.settings.section import Section
 
 LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")

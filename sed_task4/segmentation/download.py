@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.download import Package, Source, library
+from common.datasets.download import Package, Source, library
 from common.errors import ConfigError
 from sed_task4.segmentation.config import TaskConfig
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.audio import write_wav
-from common.plotting import save_figure
-from common.spectral import density_magnitude
+from common.audio.files import write_wav
+from common.display.plotting import save_figure
+from common.features.spectral import density_magnitude
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.labels import tags_of_events
+from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, within_clip
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.figures import (
     curves_figure,
@@ -19,7 +20,6 @@ from sed_task4.segmentation.figures import (
     separated_figure,
 )
 from sed_task4.segmentation.masks import ideal_ratio_mask
-from sed_task4.segmentation.scorer import ClipOutput, ClipTruth, within_clip
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
 
 EXAMPLES = "separated"  # folder of a fold

@@ -12,32 +12,32 @@ import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from common.callbacks import Scorer
-from common.distribution import devices
-from common.feature_store import FeatureStore
-from common.files import write_json, write_text
-from common.folds import FoldConfig
-from common.frontend import Frontend
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import guard_stream
+from common.features.frontend import Frontend
+from common.io.files import write_json, write_text
 from common.metrics.tagging import tag_scores
-from common.pipeline import guard_stream
-from common.prediction import Prediction, predict_recordings
-from common.section import Section
-from common.stage_data import Selection, stage_data
-from common.system import Stage, prepare_system, stages_to_redo
-from common.training import Goal, train_stage
+from common.runtime.distribution import devices
+from common.settings.folds import FoldConfig
+from common.settings.section import Section
+from common.training.callbacks import Scorer
+from common.training.evaluation import Prediction, predict_recordings
+from common.training.stage import Goal, train_stage
+from common.training.stage_data import Selection, stage_data
+from common.training.system import Stage, prepare_system, stages_to_redo
 from sed_task4.features import feature_shape, frontend_of
-from sed_task4.segmentation.config import TaskConfig
-from sed_task4.segmentation.dataset import Mixture, find_mixtures
-from sed_task4.segmentation.examples import EXAMPLES, write_example
-from sed_task4.segmentation.figures import LEARNING_PANELS
-from sed_task4.segmentation.score import segmentation_report
-from sed_task4.segmentation.scorer import (
+from sed_task4.segmentation.clip_scorer import (
     ClipOutput,
     ClipTruth,
     SegmentationScorer,
     baseline_outputs,
     read_truth,
 )
+from sed_task4.segmentation.config import TaskConfig
+from sed_task4.segmentation.dataset import Mixture, find_mixtures
+from sed_task4.segmentation.examples import EXAMPLES, write_example
+from sed_task4.segmentation.figures import LEARNING_PANELS
+from sed_task4.segmentation.score import segmentation_report
 from sed_task4.segmentation.separation import MaskFraming
 from sed_task4.submission import write_run_files
 

@@ -9,20 +9,20 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common import extraction
-from common.audio import read_audio
-from common.feature_store import MANIFEST, FeatureStore
-from common.parallel import ParallelConfig
-from common.pipeline_config import PipelineConfig
+from common.audio.files import read_audio
+from common.data import extraction
+from common.data.feature_store import MANIFEST, FeatureStore
+from common.data.provenance import checked_store
+from common.data.tfrecord import ArraySpec, ExampleSchema
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
-from common.sources import checked_store
-from common.tfrecord import ArraySpec, ExampleSchema
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, feature_shape, frontend_of
 from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.segmentation import mixing
+from sed_task4.segmentation.clip_scorer import mixture_events
 from sed_task4.segmentation.dataset import DatasetConfig, Mixture, find_mixtures
-from sed_task4.segmentation.scorer import mixture_events
 
 logger = logging.getLogger(__name__)
 _FORM = 1  # counts up when the contents of a record change
@@ -93,7 +93,7 @@ def run(
 
     Raises:
         DataError: sounds, scenes, lists or shards that cannot be used, see
-            `common.extraction.extract`.
+            `common.data.extraction.extract`.
     """
     mixing.run(task)
     store = extraction.extract(
@@ -116,7 +116,7 @@ def open_store(task: ExtractionTask, set_name: str, verify: bool = False) -> Fea
 
     Raises:
         DataError: they are missing, not finished, damaged or of other settings, see
-            `FeatureStore.open`; or of other mixtures, see `common.sources.checked_store`; or these
+            `FeatureStore.open`; or of other mixtures, see `common.data.provenance.checked_store`; or these
             are of other sounds, see `mixing.check`.
     """
     store = FeatureStore.open(store_folder(task, set_name), store_settings(task), verify)

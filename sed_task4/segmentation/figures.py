@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from common.plotting import Curve, Panel, new_figure, tidy
-from common.spectral import uncentred_stft
+from common.display.plotting import Curve, Panel, new_figure, tidy
+from common.features.spectral import uncentred_stft
 from sed_task4.figures import draw_logmel
 
 DYNAMIC_RANGE_DB = 80.0

@@ -15,18 +15,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from common.audio import read_header, read_mono, write_wav
-from common.commands import base_parser, load_task, params_path, run_safely
+from common.audio.files import read_header, read_mono, write_wav
+from common.audio.formats import shown, sound_path
+from common.cli.train import base_parser, load_task, params_path, run_safely
+from common.data.provenance import Item, is_absent, noted_changes, write_note
+from common.datasets.groups import refuse
 from common.errors import DataError
-from common.files import load_json, remove_temporaries, write_json, write_text
-from common.locks import only_one
-from common.notes import Note, collected, summaries
-from common.parallel import ParallelConfig, parallel_map, require_engine
+from common.io.files import load_json, remove_temporaries, write_json, write_text
+from common.io.locks import only_one
+from common.io.notes import Note, collected, summaries
+from common.runtime.parallel import ParallelConfig, parallel_map, require_engine
 from common.simulation.dataset_folder import as_stored, text_digest
-from common.simulation.draws import random_stream
-from common.sound_files import shown, sound_path
-from common.source_groups import refuse
-from common.sources import Item, is_absent, noted_changes, write_note
+from common.simulation.random_streams import random_stream
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
     MIX,
@@ -45,7 +45,7 @@ from sed_task4.segmentation.dataset import (
     read_text,
     scenes_folder,
 )
-from sed_task4.segmentation.mixtures import (
+from sed_task4.segmentation.mixture_lists import (
     draw_mixtures,
     folds_of,
     format_folds,

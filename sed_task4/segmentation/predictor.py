@@ -3,12 +3,12 @@ besides."""
 
 from pathlib import Path
 
-from common.predictor import Predictor
-from common.trained import answering, load_models
+from common.inference.predictor import Predictor
+from common.training.ensemble import answering, load_models
 from sed_task4.predictor import clip_predictor
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.experiment import Experiment
-from sed_task4.segmentation.separate import clip_windows
+from sed_task4.segmentation.segmenter import clip_windows
 
 
 def load_predictor(

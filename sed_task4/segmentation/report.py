@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common.audio import read_audio
+from common.audio.files import read_audio
+from common.display.page import Block, Note, Section, Sounds, Timeline
+from common.display.timeline import mean_channel, recording_sound, share_picture
 from common.errors import DataError, UserError
-from common.page import Block, Note, Section, Sounds, Timeline
-from common.report import check_stores, not_shown, scores_if_any, shown
-from common.timeline import mean_channel, recording_sound, share_picture
+from common.reports.run import check_stores, not_shown, scores_if_any, shown
 from sed_task4.report import (
     ScoreTables,
     Tested,
@@ -31,7 +31,7 @@ from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.examples import EXAMPLES
 from sed_task4.segmentation.extraction import open_store
 from sed_task4.segmentation.score import SegmentationReport
-from sed_task4.segmentation.separate import Segmenter
+from sed_task4.segmentation.segmenter import Segmenter
 from sed_task4.submission import EVENTS
 
 _CARDS = {
@@ -49,7 +49,7 @@ _FIGURES = {
 
 
 def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.report`."""
+    """Makes the sections of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, ScoreTables)
     report = None if scores is None else SegmentationReport.from_dict(scores)
     of_classes, recordings = class_tables(report), []
@@ -101,7 +101,9 @@ def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[
 
     @cache
     def segmenter(stage: Path) -> Segmenter:
-        from common.training import load_trained  # Keras, which the rest of a page does not need
+        from common.training.stage import (
+            load_trained,  # Keras, which the rest of a page does not need
+        )
 
         return Segmenter(task, load_trained(stage))
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.metrics.detection import nan_mean
-from common.section import Section
+from common.settings.section import Section
 from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoreReport, ScoreRow, format_score
 

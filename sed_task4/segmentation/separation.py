@@ -14,7 +14,7 @@ import numpy as np
 import scipy.fft
 
 from common.errors import DataError
-from common.spectral import Window, analysis_window, density_magnitude, mel_filters
+from common.features.spectral import Window, analysis_window, density_magnitude, mel_filters
 from sed_task4.features import FeatureConfig
 
 WINDOW: Window = "hamming_symmetric"

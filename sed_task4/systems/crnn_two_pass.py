@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
-from common.layers import Aggregate
-from common.losses import MaskedBinaryCrossentropy
-from common.system import Stage
+from common.models.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
+from common.models.layers import Aggregate
+from common.models.losses import MaskedBinaryCrossentropy
+from common.training.system import Stage
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems._outputs import clip_outputs, macro_f
 

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from common.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
-from common.system import Stage
+from common.models.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
+from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
 from seld.losses import seld_losses

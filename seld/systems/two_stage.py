@@ -9,10 +9,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
-from common.section import Section
-from common.system import Stage
-from common.torch_weights import BATCH_NORM
+from common.models.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
+from common.models.torch_weights import BATCH_NORM
+from common.settings.section import Section
+from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.losses import two_stage_losses
 
@@ -331,10 +331,10 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
-    """Says where the published PyTorch weights belong, see `common.torch_weights`.
+    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.layers.weights_by_name`: name in the state dict, or names of
+        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict, or names of
         tensors that make one weight, and kind of tensor.
     """
     names: TorchNames = {}

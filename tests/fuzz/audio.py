@@ -7,10 +7,10 @@ import numpy as np
 import soundfile
 from hypothesis import strategies as st
 
-from common.audio import read_audio, read_header, read_mono, read_with_rate
-from common.audio_stream import FileSource
+from common.audio.files import read_audio, read_header, read_mono, read_with_rate
+from common.audio.stream import FileSource
 from common.errors import DataError
-from common.notes import collected
+from common.io.notes import collected
 from tests.fuzz.damage import damaged_bytes, garbage
 from tests.fuzz.engine import Files, Target
 

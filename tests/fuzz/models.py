@@ -13,9 +13,9 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from common.layers import with_statistics
-from common.model_files import load_model
-from common.torch_files import read_checkpoint
+from common.models.layers import with_statistics
+from common.models.saving import load_model
+from common.models.torch_files import read_checkpoint
 from tests.fuzz.damage import (
     ODD_VALUES,
     Draw,

@@ -10,14 +10,14 @@ import keras
 import numpy as np
 from hypothesis import strategies as st
 
-from common.callbacks import latest_state, restore_variables
-from common.compare import scores_of
-from common.config import load_task
+from common.cli.import_torch import read_mean_std
 from common.errors import CheckpointError
-from common.import_torch import read_mean_std
-from common.run_directory import DATA, record_data
+from common.reports.comparison import scores_of
+from common.settings.tasks import load_task
 from common.simulation.dataset_folder import SETTINGS_FILE, prepare_root, read_settings
-from common.training import FINISHED, _cut_history, finished_epochs
+from common.training.callbacks import latest_state, restore_variables
+from common.training.run_directory import DATA, record_data
+from common.training.stage import FINISHED, _cut_history, finished_epochs
 from sed_task4.experiment import SPLIT, THRESHOLDS, read_split, read_thresholds
 from sed_task4.segmentation.mixing import _check_same
 from tests.fuzz.damage import (

@@ -9,8 +9,8 @@ from unittest import mock
 import yaml
 from hypothesis import strategies as st
 
-from common.config import families, load_task, parse_overrides, read_tasks, resolve
-from common.run_directory import ENVIRONMENT, open_run, read_settings
+from common.settings.tasks import families, load_task, parse_overrides, read_tasks, resolve
+from common.training.run_directory import ENVIRONMENT, open_run, read_settings
 from tests.fuzz.damage import ODD_TEXTS, YAML_LINES, damaged_json, damaged_yaml, garbage, yaml_bomb
 from tests.fuzz.engine import Files, Target
 
@@ -90,7 +90,9 @@ def _stored() -> st.SearchStrategy[Files]:
 def _reopen(folder: Path) -> None:
     settings = read_settings(folder / "run")
     assert isinstance(settings, dict)
-    with mock.patch("common.run_directory.git_revision", return_value=None):  # asks another program
+    with mock.patch(
+        "common.training.run_directory.git_revision", return_value=None
+    ):  # asks another program
         open_run(folder / "run", _tasks()["seld"], ["seld.py"])
 
 

@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from common.files import is_file_name
-from common.pipeline import evaluation_stream, guard_stream, train_stream
-from common.prediction import predict_recordings
-from common.shard_index import index_shard
-from common.tfrecord import (
+from common.data.pipeline import evaluation_stream, guard_stream, train_stream
+from common.data.shard_index import index_shard
+from common.data.tfrecord import (
     ArraySpec,
     ExampleSchema,
     find_damaged,
@@ -23,7 +21,9 @@ from common.tfrecord import (
     stored_arrays,
     write_shard,
 )
-from common.wire_format import encode_field, encode_varint
+from common.data.wire_format import encode_field, encode_varint
+from common.io.files import is_file_name
+from common.training.evaluation import predict_recordings
 from tests.fuzz.damage import ODD_TEXTS, Draw, damaged_bytes, garbage
 from tests.fuzz.engine import Files, Target
 

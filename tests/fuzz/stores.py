@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from common.archives import read_arrays
+from common.data.extraction import Item, extract
+from common.data.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
+from common.data.provenance import CHECKSUMS, checked_store, keep_to
 from common.errors import DataError
-from common.extraction import Item, extract
-from common.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
-from common.files import is_file_name
-from common.parallel import ParallelConfig
-from common.scaler import RunningStatistics
-from common.sources import CHECKSUMS, checked_store, keep_to
+from common.features.statistics import RunningStatistics
+from common.io.archives import read_arrays
+from common.io.files import is_file_name
+from common.runtime.parallel import ParallelConfig
 from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_npy, damaged_zip, garbage
 from tests.fuzz.engine import Files, Target
 from tests.fuzz.shards import SCHEMA, arrays

@@ -9,11 +9,11 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from common.events import EventTable
-from common.files import is_file_name
+from common.audio.formats import is_sound
+from common.events.table import EventTable
+from common.io.files import is_file_name
+from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from common.simulation.own_recordings import find_own_recordings
-from common.sound_files import is_sound
-from common.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from sed_task4 import dataset as task4
 from sed_task4.lengths import read_lengths
 from sed_task4.score import ScoringConfig, score_files

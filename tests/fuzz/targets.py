@@ -1,6 +1,6 @@
 """All targets, by name."""
 
-import common.tfrecord  # noqa: F401  # loads TensorFlow without its greetings
+import common.data.tfrecord  # noqa: F401  # loads TensorFlow without its greetings
 from tests.fuzz import audio, models, runs, settings, shards, stores, tables
 from tests.fuzz.engine import Target
 

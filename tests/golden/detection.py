@@ -9,7 +9,7 @@ from tests.golden.recipes import Arrays
 
 
 def kong_vad(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.postprocess import detect_published
+    from common.events.postprocess import detect_published
 
     pairs = []
     for number, curve in enumerate(
@@ -41,7 +41,7 @@ def _kong_decoding(parameters: dict) -> Any:
 
 
 def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.events import EventTable
+    from common.events.table import EventTable
     from common.metrics.event_based import event_based_scores
     from common.metrics.segment_based import segment_based_scores
     from common.metrics.tagging import tag_scores
@@ -90,8 +90,8 @@ def dcase2018_f_measure(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.events import events_frame
-    from common.postprocess import binarize, median_filter, regions
+    from common.events.postprocess import binarize, median_filter, regions
+    from common.events.table import events_frame
     from sed_task4.decoding import DecodingConfig, decode_clip
 
     probabilities, classes = inputs["probabilities"], inputs["labels"].tolist()
@@ -115,7 +115,7 @@ def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object
 
 
 def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) -> Any:
-    from common.events import EventTable
+    from common.events.table import EventTable
     from sed_task4.dataset import DatasetConfig, parse_strong
 
     known = classes or DatasetConfig().classes

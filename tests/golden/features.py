@@ -6,8 +6,8 @@ from tests.golden.recipes import Arrays
 
 
 def kong_logmel(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
-    from common.scaler import RunningStatistics
+    from common.audio.files import from_int16
+    from common.features.statistics import RunningStatistics
     from sed_task4.features import FeatureConfig, extract_features, feature_shape
 
     config = FeatureConfig(kind="logmel_db")
@@ -21,9 +21,9 @@ def kong_logmel(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def dcase2018_mel(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
-    from common.layers import Standardize
-    from common.scaler import RunningStatistics
+    from common.audio.files import from_int16
+    from common.features.statistics import RunningStatistics
+    from common.models.layers import Standardize
     from sed_task4.features import FeatureConfig, extract_features, feature_shape
 
     config = FeatureConfig(kind="log_magnitude_mel")

@@ -15,7 +15,7 @@ def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
         parse_event_files,
         parse_scene_names,
     )
-    from sed_task4.segmentation.mixtures import (
+    from sed_task4.segmentation.mixture_lists import (
         draw_folds,
         draw_mixtures,
         format_folds,
@@ -49,7 +49,7 @@ def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
+    from common.audio.files import from_int16
     from sed_task4.features import FeatureConfig, mel_density
     from sed_task4.segmentation.dataset import MixtureEvent
     from sed_task4.segmentation.masks import ideal_binary_mask, ideal_ratio_mask

@@ -8,7 +8,7 @@ from tests.golden.recipes import Arrays, canonical_weights, torch_weights
 
 
 def model_kong(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.torch_weights import load_state
+    from common.models.torch_weights import load_state
     from sed_task4.systems import cnn
 
     config = settings["config"]
@@ -29,7 +29,7 @@ def model_kong(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def model_dcase2018_crnn(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.layers import set_weights_by_name
+    from common.models.layers import set_weights_by_name
     from sed_task4.systems import crnn_two_pass
 
     config, weights = settings["config"], canonical_weights(settings)
@@ -51,7 +51,7 @@ def model_dcase2018_crnn(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def tagging_and_detection_losses(inputs: Arrays) -> dict[str, object]:
-    from common.losses import MaskedBinaryCrossentropy
+    from common.models.losses import MaskedBinaryCrossentropy
     from sed_task4.systems.cnn import LOG_FLOOR
 
     loss = MaskedBinaryCrossentropy(LOG_FLOOR)

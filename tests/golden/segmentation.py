@@ -9,8 +9,8 @@ from tests.golden.recipes import Arrays, torch_weights
 
 
 def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
-    from common.spectral import density_magnitude, inverse_mel
+    from common.audio.files import from_int16
+    from common.features.spectral import density_magnitude, inverse_mel
     from sed_task4.features import FeatureConfig, extract_features, mel_filters_of
 
     config, rate = FeatureConfig(kind="ln_mel_density"), 32000
@@ -30,14 +30,14 @@ def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def tfseg_pooling(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.rank_pooling import GlobalPooling
+    from common.models.rank_pooling import GlobalPooling
 
     maps = inputs["maps"].transpose(0, 2, 3, 1)  # (B, T, F, K)
     return {kind: np.asarray(GlobalPooling(kind)(maps)) for kind in ("gmp", "gap", "gwrp")}
 
 
 def model_tfseg(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.torch_weights import load_state
+    from common.models.torch_weights import load_state
     from sed_task4.segmentation.systems.tf_segmentation import (
         NetworkConfig,
         build_model,
@@ -68,7 +68,7 @@ def model_tfseg(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 
 def average_pooled(masks: np.ndarray) -> np.ndarray:
-    from common.rank_pooling import GlobalPooling
+    from common.models.rank_pooling import GlobalPooling
 
     return np.asarray(GlobalPooling("gap")(masks))
 

@@ -8,7 +8,7 @@ from tests.golden.recipes import Arrays
 
 
 def tfseg_sed(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.events import events_frame
+    from common.events.table import events_frame
     from sed_task4.decoding import decode_clip
     from sed_task4.labels import frame_activity
     from sed_task4.segmentation.score import PUBLISHED_DECODING

@@ -20,7 +20,7 @@ RATES_HZ = range(20, 201)
 
 
 def model_twostage(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.torch_weights import load_state
+    from common.models.torch_weights import load_state
     from seld.systems import two_stage
 
     config = settings["config"]

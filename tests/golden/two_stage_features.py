@@ -6,7 +6,7 @@ from tests.golden.recipes import Arrays
 
 
 def twostage_features(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.audio import from_int16
+    from common.audio.files import from_int16
     from seld.features import FeatureConfig, extract_features
 
     config = FeatureConfig(kind="logmel_gcc")

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 from dcase_util.containers import MetaDataContainer
 
-from common.check_dataset import check_dataset
-from common.config import load_task
+from common.cli.check_dataset import check_dataset
 from common.errors import DataError
+from common.settings.tasks import load_task
 from sed_task4.dataset import (
     DatasetConfig,
     find_clips,

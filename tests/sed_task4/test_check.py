@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audio import write_wav
-from common.check_dataset import check_dataset
-from common.config import load_task
+from common.audio.files import write_wav
+from common.cli.check_dataset import check_dataset
+from common.settings.tasks import load_task
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 SETTINGS = (

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audio import write_wav
-from common.check_dataset import check_dataset
-from common.commands import extract
-from common.config import load_task
+from common.audio.files import write_wav
+from common.cli.check_dataset import check_dataset
+from common.cli.train import extract
 from common.errors import CheckpointError, DataError
+from common.settings.tasks import load_task
 from sed_task4.cli import main
 from sed_task4.clip_groups import (
     ClipSources,

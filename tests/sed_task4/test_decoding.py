@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from common.postprocess import detect_published
+from common.events.postprocess import detect_published
 from sed_task4.decoding import (
     DecodingConfig,
     best_thresholds,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.commands import extract, simulate
+from common.cli.train import extract, simulate
 from sed_task4.cli import main
 from sed_task4.clip_groups import draw_validation
 from sed_task4.score import main as score

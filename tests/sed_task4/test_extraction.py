@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import read_mono
+from common.audio.files import read_mono
+from common.data.feature_store import FeatureStore
+from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
-from common.feature_store import FeatureStore
-from common.parallel import ParallelConfig
-from common.pipeline_config import PipelineConfig
-from common.tfrecord import read_shard
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from sed_task4.dataset import DatasetConfig, read_names
 from sed_task4.extraction import ACCESS_ERRORS, is_extracted, open_store, run, store_folder
 from sed_task4.features import FeatureConfig, extract_features

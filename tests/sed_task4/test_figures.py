@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 
-from common.events import EventTable
-from common.plotting import learning_curves, save_figure
+from common.display.plotting import learning_curves, save_figure
+from common.events.table import EventTable
 from sed_task4.figures import (
     FALSE_ALARM,
     HIT,

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from common.errors import DataError
-from common.prediction import Prediction
+from common.training.evaluation import Prediction
 from sed_task4.decoding import DecodingConfig
 from sed_task4.experiment import Experiment
 from sed_task4.lengths import (
@@ -21,8 +21,8 @@ from sed_task4.lengths import (
     read_lengths,
 )
 from sed_task4.score import ScoringConfig, SystemOutput, TestSet, main, score_report
-from sed_task4.scorer import ClipScorer
 from sed_task4.submission import CLIPS, write_run_files
+from sed_task4.validation import ClipScorer
 from tests.sed_task4.test_extraction import Task, run, write_clip, write_metadata
 
 HOP_S, CLASSES = 0.02, ["x", "y"]

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import read_mono
-from common.audio_stream import FileSource
+from common.audio.files import read_mono
+from common.audio.stream import FileSource
+from common.cli.predict import load_predictor
+from common.cli.predict import main as predict
+from common.data.extraction import Item
+from common.data.pipeline import evaluation_stream
+from common.data.tfrecord import write_shard
 from common.errors import ConfigError, DataError
-from common.extraction import Item
-from common.frontend import context_frames
-from common.pipeline import evaluation_stream
-from common.predict import load_predictor
-from common.predict import main as predict
-from common.prediction import predict_recordings
-from common.prediction_files import predict_file
-from common.tfrecord import write_shard
-from common.training import BEST, load_model
+from common.features.frontend import context_frames
+from common.inference.outputs import predict_file
+from common.training.evaluation import predict_recordings
+from common.training.stage import BEST, load_model
 from sed_task4.dataset import Clip
 from sed_task4.experiment import THRESHOLDS, Experiment
 from sed_task4.extraction import ExampleMaker, example_schema
-from sed_task4.segmentation.separate import Segmenter
-from sed_task4.segmentation.separate import main as separate
+from sed_task4.segmentation.segmenter import Segmenter
+from sed_task4.segmentation.segmenter import main as separate
 from tests.runs import CNN, CRNN, SEGMENTATION, noises, task_of, write_run
 
 RATE_HZ = 8000

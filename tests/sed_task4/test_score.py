@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.events import EventTable
-from common.files import write_json
+from common.events.table import EventTable
+from common.io.files import write_json
 from common.metrics.event_based import event_based_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.tagging import tag_scores
@@ -24,8 +24,8 @@ from sed_task4.score import (
     score_report,
     tags_of,
 )
-from sed_task4.scorer import ClipScorer
 from sed_task4.submission import write_submission
+from sed_task4.validation import ClipScorer
 from tests.common.metrics.random_events import random_tables
 
 CLASSES = ("Cat", "Dog", "Blender", "Frying", "Speech")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from common.config import load_task
 from common.errors import DataError
+from common.settings.tasks import load_task
 from sed_task4.dataset import DatasetConfig, find_clips
 from sed_task4.labels import event_array
 from sed_task4.score import ScoringConfig, SystemOutput, TestSet, main, score_files, score_report

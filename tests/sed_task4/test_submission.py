@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.events import EventTable
+from common.events.table import EventTable
 from sed_task4.submission import format_submission, read_submission, write_submission
 
 CLASSES = ("Cat", "Dog")

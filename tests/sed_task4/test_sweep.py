@@ -4,10 +4,10 @@ for each decoder."""
 import numpy as np
 import pytest
 
-from common.events import EventTable
+from common.events.postprocess import level_scores, median_filter, regions
+from common.events.table import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.psds import sweep_scores
-from common.postprocess import level_scores, median_filter, regions
 from sed_task4.decoding import DecodingConfig, decision_scores, decode_clip, sweep_remark
 from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import load_task
 from common.errors import ConfigError
+from common.settings.tasks import load_task
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
 from seld.features import FeatureConfig, extract_features
 

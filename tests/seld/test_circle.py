@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.data.pipeline import transform_angles
 from common.errors import DataError
-from common.pipeline import transform_angles
 from seld.augmentation import foa_transforms
 from seld.dataset import DatasetConfig, parse_events
 from seld.figures import azimuth_limits, recording_figure

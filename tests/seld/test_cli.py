@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.commands import extract, run_safely, simulate
-from common.config import load_task, read_tasks
+from common.cli.train import extract, run_safely, simulate
 from common.errors import TrainingError
+from common.settings.tasks import load_task, read_tasks
 from seld.cli import main
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
@@ -97,7 +97,7 @@ def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("common.commands.task_lines", interrupted)
+    monkeypatch.setattr("common.cli.train.task_lines", interrupted)
     assert main(["--list"]) == 130
     assert "goes on from here" in capsys.readouterr().err
 

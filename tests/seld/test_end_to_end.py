@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from common.commands import extract, simulate
-from common.report import main as report
+from common.cli.train import extract, simulate
+from common.reports.run import main as report
 from seld.cli import main
 from seld.score import main as score_main
 from tests.browser import BROWSER, NO_BROWSER, check_layout

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from common.data.feature_store import FeatureStore
+from common.data.pipeline import evaluation_stream, transform_features
+from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
-from common.feature_store import FeatureStore
-from common.parallel import ParallelConfig
-from common.pipeline import evaluation_stream, transform_features
-from common.pipeline_config import PipelineConfig
-from common.tfrecord import read_shard
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
 from seld.dataset import DatasetConfig, Events, read_events
 from seld.extraction import is_extracted, open_store, run, store_folder

@@ -6,7 +6,7 @@ import soxr
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.spectral import gcc_phat, stft
+from common.features.spectral import gcc_phat, stft
 from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
 
 RATE = 48000

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import write_wav
-from common.check_dataset import check_dataset
-from common.commands import extract
-from common.config import load_task
+from common.audio.files import write_wav
+from common.cli.check_dataset import check_dataset
+from common.cli.train import extract
 from common.errors import DataError
-from common.parallel import ParallelConfig
+from common.runtime.parallel import ParallelConfig
+from common.settings.tasks import load_task
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings
 from seld.cli import main
 from seld.dataset import DatasetConfig
 from seld.extraction import open_store, place_of, stored_members
 from seld.recording_list import read_list
-from seld.scene_rendering import order_sounds
-from seld.simulator import SimulationConfig, scene_settings, simulate_tau2019
+from seld.simulation.rendering import order_sounds
+from seld.simulation.simulator import SimulationConfig, scene_settings, simulate_tau2019
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 RATE = 16000

@@ -10,13 +10,13 @@ import pytest
 import soundfile
 import yaml
 
-from common.audio_stream import FileSource
-from common.config import check_task
-from common.files import load_json, write_json
-from common.predict import load_predictor
-from common.prediction import Prediction
-from common.prediction_files import predict_file
-from common.system import Stage
+from common.audio.stream import FileSource
+from common.cli.predict import load_predictor
+from common.inference.outputs import predict_file
+from common.io.files import load_json, write_json
+from common.settings.tasks import check_task
+from common.training.evaluation import Prediction
+from common.training.system import Stage
 from seld import report as seld_report
 from seld.cli import main
 from seld.dataset import Events

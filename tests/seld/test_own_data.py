@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.audio import write_wav
-from common.check_dataset import main as check_main
-from common.commands import extract
-from common.config import load_task
+from common.audio.files import write_wav
+from common.cli.check_dataset import main as check_main
+from common.cli.train import extract
+from common.settings.tasks import load_task
 from seld.cli import main
 from seld.extraction import open_store
 from seld.figures import main as figures_main

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.answers import Answers, parts
-from common.audio_stream import FileSource
+from common.audio.stream import FileSource
+from common.cli.predict import load_predictor
+from common.data.extraction import Item
+from common.data.pipeline import evaluation_stream
+from common.data.tfrecord import write_shard
 from common.errors import CheckpointError, ConfigError, DataError
-from common.extraction import Item
-from common.frontend import context_frames
-from common.pipeline import evaluation_stream
-from common.predict import load_predictor
-from common.prediction import predict_recordings
-from common.prediction_files import predict_file
-from common.tfrecord import write_shard
-from common.training import BEST, FINISHED, load_model
-from common.windows import Window, Windows
+from common.features.frontend import context_frames
+from common.inference.outputs import predict_file
+from common.inference.windows import Window, Windows
+from common.training.answers import Answers, parts
+from common.training.evaluation import predict_recordings
+from common.training.stage import BEST, FINISHED, load_model
 from seld.dataset import Recording
 from seld.experiment import Experiment
 from seld.extraction import ExampleMaker, example_schema

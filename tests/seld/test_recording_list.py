@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from common.data.feature_store import FeatureStore
+from common.data.tfrecord import ExampleSchema
 from common.errors import DataError
-from common.feature_store import FeatureStore
-from common.tfrecord import ExampleSchema
 from seld.dataset import find_recordings
 from seld.extraction import place_of
 from seld.recording_list import LIST_NAME, has_list, read_list

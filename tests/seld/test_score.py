@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import DataError
-from common.files import write_json
+from common.io.files import write_json
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
 from seld.metrics import DEFINITIONS, SeldScorer, score_recording

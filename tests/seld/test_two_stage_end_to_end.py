@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.layers import weights_by_name
+from common.models.layers import weights_by_name
 from seld.cli import main
 from seld.submission import read_submission
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.check_dataset import check_dataset
-from common.commands import prepare_data
-from common.config import check_task
+from common.cli.check_dataset import check_dataset
+from common.cli.train import prepare_data
 from common.errors import UserError
-from common.files import load_json
+from common.io.files import load_json
+from common.settings.tasks import check_task
 from seld.experiment import stored_problems
 from seld.extraction import open_store, run, store_folder
 from seld.preconditions import refuse

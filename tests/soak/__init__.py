@@ -1,3 +1,3 @@
 """The long form of the tests: jobs killed again and again, and readers given damaged files."""
 
-import common.tfrecord  # noqa: F401  # before keras: it keeps TensorFlow from announcing itself
+import common.data.tfrecord  # noqa: F401  # before keras: it keeps TensorFlow from announcing itself

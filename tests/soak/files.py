@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import yaml
 
-from common.audio import read_audio
-from common.callbacks import TIMES
-from common.feature_store import MANIFEST, FeatureStore, read_arrays
-from common.layers import weights_by_name
-from common.locks import LOCK
-from common.tfrecord import read_records
-from common.training import load_model
+from common.audio.files import read_audio
+from common.data.feature_store import MANIFEST, FeatureStore, read_arrays
+from common.data.tfrecord import read_records
+from common.io.locks import LOCK
+from common.models.layers import weights_by_name
+from common.training.callbacks import TIMES
+from common.training.stage import load_model
 from tests.histories import finished_text, history_rows
 
 GROWING = "tensorboard"  # folder of logs that are written on and on

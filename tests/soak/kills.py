@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from common.files import TEMPORARY_PATTERN
-from common.locks import LOCK
+from common.io.files import TEMPORARY_PATTERN
+from common.io.locks import LOCK
 from tests.soak.files import check_whole
 
 ROOT = Path(__file__).parents[2]

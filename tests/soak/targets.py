@@ -14,8 +14,8 @@ from typing import Any
 
 import keras
 
-from common.quiet import stderr_discarded
-from common.training import BEST, FINISHED
+from common.runtime.quiet import stderr_discarded
+from common.training.stage import BEST, FINISHED
 from tests.soak.files import contents, run_contents
 from tests.soak.kills import Target, new_process, survive
 

@@ -9,12 +9,12 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.layers import stacked_conv_block
-from common.losses import MaskedBinaryCrossentropy
-from common.rank_pooling import GlobalPooling, MapPooling
-from common.section import Section
-from common.system import Stage
-from common.torch_weights import BATCH_NORM
+from common.models.layers import stacked_conv_block
+from common.models.losses import MaskedBinaryCrossentropy
+from common.models.rank_pooling import GlobalPooling, MapPooling
+from common.models.torch_weights import BATCH_NORM
+from common.settings.section import Section
+from common.training.system import Stage
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.cnn import LOG_FLOOR
 
@@ -228,10 +228,10 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.torch_weights`.
+    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.layers.weights_by_name`: name in the state dict and kind of
+        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict and kind of
         tensor.
     """
     names: dict[str, tuple[str, str]] = {}

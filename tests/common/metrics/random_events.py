@@ -3,7 +3,7 @@ the collar."""
 
 import numpy as np
 
-from common.events import EventTable
+from common.events.table import EventTable
 
 
 def random_tables(

@@ -4,7 +4,7 @@ scores them."""
 import numpy as np
 import pytest
 
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.event_based import event_based_scores
 from common.metrics.psds import sweep_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from common.events import EventTable
+from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
 from common.metrics.event_based import count_events, event_based_scores, matched_events
 from common.metrics.sed_eval_scores import (

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
-from common.events import EventTable
+from common.events.postprocess import regions
+from common.events.table import EventTable
 from common.metrics import psds
 from common.metrics.event_based import event_based_scores
 from common.metrics.psds import (
@@ -19,7 +20,6 @@ from common.metrics.psds import (
     sweep_scores,
     sweep_thresholds,
 )
-from common.postprocess import regions
 
 # psds1, psds2 and best_f of `scored_set(seed)` by sed_scores_eval 0.0.4.
 BY_SED_SCORES_EVAL = (

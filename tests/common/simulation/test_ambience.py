@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.simulation.ambience import EXTRAS, Ambience, loop_length, render_loop
-from common.simulation.draws import Draw, random_stream
+from common.simulation.random_streams import Draw, random_stream
 from common.simulation.receivers import Receiver, SphericalArray
 
 RATE_HZ = 48000

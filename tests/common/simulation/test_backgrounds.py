@@ -15,7 +15,7 @@ from common.simulation.backgrounds import (
     room_response,
     tilt,
 )
-from common.simulation.draws import Draw
+from common.simulation.random_streams import Draw
 
 RATE_HZ = 16000
 

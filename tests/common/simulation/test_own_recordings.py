@@ -10,13 +10,13 @@ import pytest
 
 from common.errors import DataError
 from common.simulation.dataset_folder import source_digest as digest_of_files
-from common.simulation.orders import order_sounds
 from common.simulation.own_recordings import (
     background_digest,
     find_backgrounds,
     find_own_recordings,
     source_digest,
 )
+from common.simulation.source_selection import order_sounds
 
 CLASSES = ("Cat", "Dog")
 SETS = {0: "training", 1: "validation and test", 2: "evaluation"}

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 import yaml
 
-from common.audio import write_wav
-from common.check_dataset import check_dataset
-from common.config import load_task
+from common.audio.files import write_wav
+from common.cli.check_dataset import check_dataset
 from common.errors import DataError
+from common.settings.tasks import load_task
 from sed_task4.segmentation.mixing import make_mixtures
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"

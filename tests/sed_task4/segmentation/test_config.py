@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from common.config import check_task, load_task, read_tasks
 from common.errors import ConfigError
+from common.settings.tasks import check_task, load_task, read_tasks
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 TASKS = [name for name in read_tasks(PARAMS) if name.startswith("segmentation")]

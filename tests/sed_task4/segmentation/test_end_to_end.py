@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from common.commands import extract
+from common.cli.train import extract
 from sed_task4.segmentation.cli import main
 from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names
-from sed_task4.segmentation.separate import main as separate
+from sed_task4.segmentation.segmenter import main as separate
 from tests.browser import BROWSER, NO_BROWSER, check_layout
 from tests.pages import check_scores, read_report
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from common.data.tfrecord import read_shard
 from common.errors import DataError
-from common.parallel import ParallelConfig
-from common.pipeline_config import PipelineConfig
-from common.tfrecord import read_shard
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 from sed_task4.features import FeatureConfig, extract_features
 from sed_task4.segmentation.dataset import (
     DatasetConfig,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from common.plotting import save_figure
+from common.display.plotting import save_figure
 from sed_task4.segmentation.figures import (
     ABSENT,
     OCCURS,

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.check_dataset import check_dataset
-from common.config import load_task
+from common.cli.check_dataset import check_dataset
 from common.errors import DataError
+from common.settings.tasks import load_task
 from sed_task4.segmentation.dataset import LIST_NAME, EventFile, read_scene_groups
 from sed_task4.segmentation.mixing import LIST_SETTINGS_NAME, make_mixtures
-from sed_task4.segmentation.mixtures import (
+from sed_task4.segmentation.mixture_lists import (
     draw_folds,
     draw_mixtures,
     folds_of,

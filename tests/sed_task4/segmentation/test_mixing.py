@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from common.audio import read_audio
+from common.audio.files import read_audio
 from common.errors import DataError
-from common.files import write_text
-from common.parallel import ParallelConfig
+from common.io.files import write_text
+from common.runtime.parallel import ParallelConfig
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.dataset import (
     LIST_NAME,
@@ -33,7 +33,7 @@ from sed_task4.segmentation.mixing import (
     place_sounds,
     white_noise,
 )
-from sed_task4.segmentation.simulator import simulate_segmentation
+from sed_task4.segmentation.simulation.simulator import simulate_segmentation
 
 RATE_HZ = 8000
 DATASET = DatasetConfig(

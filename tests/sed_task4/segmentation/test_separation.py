@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import DataError
-from common.spectral import inverse_mel
+from common.features.spectral import inverse_mel
 from sed_task4.features import FeatureConfig
 from sed_task4.segmentation.separation import (
     MaskFraming,

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from sed_task4.dataset import DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.systems.cnn import (

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from common.layers import weights_by_name, with_statistics
+from common.models.layers import weights_by_name, with_statistics
 from sed_task4.systems import cnn, crnn_two_pass
 from tests.patience import PATIENCE_S
 
@@ -35,9 +35,9 @@ PROGRAM = """
 import sys
 import keras
 import numpy as np
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
-from common.losses import MaskedBinaryCrossentropy
-from common.system import load_system
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.losses import MaskedBinaryCrossentropy
+from common.training.system import load_system
 
 assert keras.backend.backend() == "jax"
 folder = sys.argv[1]

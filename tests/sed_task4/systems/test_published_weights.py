@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from common.errors import CheckpointError
-from common.layers import weights_by_name
-from common.torch_weights import load_state, torch_state
+from common.models.layers import weights_by_name
+from common.models.torch_weights import load_state, torch_state
 from sed_task4.systems import cnn
 
 NETWORKS = {

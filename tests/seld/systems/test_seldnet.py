@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows, regression_labels
 from seld.losses import seld_losses
@@ -293,7 +293,7 @@ JAX_PROGRAM = """
 import sys
 import keras
 import numpy as np
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
 

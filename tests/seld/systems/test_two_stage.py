@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.layers import copy_weights, set_weights_by_name, weights_by_name, with_statistics
+from common.models.layers import copy_weights, set_weights_by_name, weights_by_name, with_statistics
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
 from seld.losses import MaskedAngleError, two_stage_losses
@@ -477,7 +477,7 @@ JAX_PROGRAM = """
 import sys
 import keras
 import numpy as np
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from seld.losses import two_stage_losses
 from seld.systems.two_stage import NetworkConfig, build_model
 

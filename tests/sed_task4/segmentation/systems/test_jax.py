@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from common.layers import weights_by_name
+from common.models.layers import weights_by_name
 from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
 from tests.patience import PATIENCE_S
 
@@ -16,8 +16,8 @@ PROGRAM = """
 import sys
 import keras
 import numpy as np
-from common.layers import set_weights_by_name, weights_by_name
-from common.losses import MaskedBinaryCrossentropy
+from common.models.layers import set_weights_by_name, weights_by_name
+from common.models.losses import MaskedBinaryCrossentropy
 from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
 
 assert keras.backend.backend() == "jax"

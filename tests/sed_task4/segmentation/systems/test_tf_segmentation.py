@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from common.errors import ConfigError
-from common.layers import set_weights_by_name, weights_by_name, with_statistics
-from common.torch_weights import load_state, torch_state
+from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
+from common.models.torch_weights import load_state, torch_state
 from sed_task4.decoding import DecodingConfig
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.systems.tf_segmentation import (

@@ -1,0 +1,65 @@
+"""Says whether the dataset of a task is complete and can be used, before hours of work are spent on
+it.
+
+`python -m common.cli.check_dataset TASK` reads headers and labels; with --deep it decodes every
+recording. It ends with status 0 if the dataset can be used, 1 if not.
+"""
+
+import importlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.cli.train import base_parser, params_path, run_safely
+from common.datasets.checks import DatasetReport
+from common.io.files import write_json
+from common.settings.tasks import load_task
+
+
+def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
+    """Runs the checks of the task's family, `<family>/check.py`.
+
+    Args:
+        task: the task's settings.
+        deep: decode every recording, in parallel.
+
+    Returns:
+        What was found; nothing on the disk is changed.
+    """
+    report = DatasetReport()
+    logging.disable(logging.WARNING)  # what readers log is in the report
+    try:
+        importlib.import_module(f"{task.family}.check").check(task, report, deep)
+    finally:
+        logging.disable(logging.NOTSET)
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m common.cli.check_dataset`; returns the exit status."""
+    usable: list[bool] = []
+    status = run_safely(lambda given: usable.append(_run(given)), arguments)
+    return status or int(not all(usable))
+
+
+def _run(arguments: Sequence[str]) -> bool:
+    parser = base_parser("Says whether the dataset of a task is complete and can be used.")
+    parser.prog = "python -m common.cli.check_dataset"
+    parser.add_argument("task_id", help="id in params.yaml")
+    parser.add_argument(
+        "--deep", action="store_true", help="decode every recording, not the headers alone"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
+    options = parser.parse_args(arguments)
+    task = load_task(params_path(options.params), options.task_id, options.overrides)
+    print(f"Task {options.task_id}: {task.description}\nDataset: {task.dataset_dir}/\n", flush=True)
+    report = check_dataset(task, options.deep)
+    print(report.to_text())
+    if options.json:
+        write_json(options.json, report.to_dict())
+    return report.usable
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,271 @@
+"""Weights from files of PyTorch into Keras models, and back.
+
+python -m common.cli.import_torch CHECKPOINT --task TASK --out MODEL.keras [--statistics STORE_OR_NPZ]
+python -m common.cli.import_torch --export MODEL.keras --task TASK --out CHECKPOINT.pt
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.cli.train import base_parser, params_path, run_safely
+from common.errors import CheckpointError, ConfigError, DataError
+from common.io.archives import read_arrays
+from common.io.files import atomic_path
+from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
+from common.runtime.backend import start_backend
+from common.settings.tasks import load_task
+from common.training.run_directory import differences
+
+Statistics = tuple[np.ndarray, np.ndarray]  # mean and deviation, (F, C)
+MODEL_SUFFIX = ".keras"
+STATISTICS_NAMES = ("mean", "std")  # arrays of a file of statistics
+
+
+def import_weights(
+    checkpoint: Path, task: Any, out: Path, statistics: Statistics | None = None
+) -> Any:
+    """Writes a task's network with the weights of a PyTorch checkpoint.
+
+    Args:
+        checkpoint: see `common.models.torch_files.read_checkpoint`.
+        task: the task's settings.
+        out: the Keras model; an older file of that name is replaced.
+        statistics: mean and deviation of the features (F, C); None: the model takes standardised
+            features.
+
+    Returns:
+        The model: from features (B, T, F, C), raw ones with `statistics`, to the network's outputs.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read, or does not fit the network.
+        ConfigError: the task's system has no published PyTorch weights.
+        DataError: the statistics do not fit the features, or the model cannot be written.
+    """
+    state = read_checkpoint(checkpoint)
+    model, names = _network(task)
+    layers, weights = (
+        importlib.import_module(f"common.models.{name}") for name in ("layers", "torch_weights")
+    )
+    weights.load_state(model, state, names)
+    if statistics is not None:
+        try:
+            model = layers.with_statistics(model, *statistics)
+        except ValueError as error:
+            raise DataError(
+                f"The statistics do not fit the features of the task. {error}"
+            ) from error
+    _save(model, out)
+    return model
+
+
+def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
+    """Writes the weights of a Keras model as a PyTorch checkpoint, {"model_state_dict": ...}.
+
+    Args:
+        path: model of this task, such as a run's `best.keras`; statistics of the features in it are
+            left out.
+        task: the task's settings.
+        out: the checkpoint; an older file of that name is replaced.
+
+    Returns:
+        What was written, arrays by name.
+
+    Raises:
+        CheckpointError: the model cannot be loaded, or is not the task's.
+        ConfigError: the task's system has no published PyTorch weights, or PyTorch is not
+            installed.
+        DataError: the checkpoint cannot be written.
+    """
+    torch_library()
+    network, names = _network(task)
+    layers, weights = (
+        importlib.import_module(f"common.models.{name}") for name in ("layers", "torch_weights")
+    )
+    remedy = "Give a file that training or this command has written."
+    model = importlib.import_module("common.models.saving").load_model(path, remedy)
+    given, expected = (
+        {
+            name: tuple(weight.shape)
+            for name, weight in layers.weights_by_name(each).items()
+            if not name.startswith(f"{layers.STATISTICS}/")
+        }
+        for each in (model, network)
+    )
+    different = sorted({name for name, _ in given.items() ^ expected.items()})
+    if different:
+        raise CheckpointError(
+            f"{path} is not a model of this task. Expected: the layers of {network.name}. They"
+            f" differ in {', '.join(different)}. Give a model of this task, or change `network`."
+        )
+    state = weights.torch_state(model, names)
+    write_checkpoint(out, state)
+    return state
+
+
+def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) -> Statistics:
+    """Reads the mean and the deviation of features.
+
+    Args:
+        source: folder of a feature store, or the file of statistics in it; or an `.npz` file with
+            arrays `mean` and `std`, (F, C) each.
+        task: the task's settings, which the features of a store must have been made with.
+        groups: those of the store that count, such as the training splits; None: all.
+
+    Raises:
+        DataError: there are no such statistics, or they belong to other features.
+        ConfigError: groups of a file.
+    """
+    from common.data.feature_store import (
+        MANIFEST,
+        STATISTICS,
+        FeatureStore,
+    )  # loads Keras: not before its backend is chosen
+
+    folder = source.parent if source.name == STATISTICS else source
+    if (folder / MANIFEST).is_file():
+        store = FeatureStore.open(folder)
+        different = differences(store.settings.get("features", {}), task.features.content())
+        if different:
+            raise DataError(
+                f"{source} holds other features than the task's. {'; '.join(different)}."
+            )
+        return store.statistics(groups)
+    if groups is not None:
+        raise ConfigError(
+            f"--groups chooses among the groups of a feature store. Received: the file {source}."
+        )
+    try:
+        arrays = read_arrays(source)
+        if any(arrays[name].dtype.kind not in "fiu" for name in STATISTICS_NAMES):
+            raise TypeError("expected real numbers")
+        with np.errstate(over="ignore"):  # infinity is refused later
+            mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise DataError(
+            f"No statistics in {source} ({error}). Expected: the folder of a feature store, or a"
+            f" file of numpy.savez with arrays {' and '.join(STATISTICS_NAMES)}, (bands, channels)"
+            " each."
+        ) from error
+    return mean, std
+
+
+def _network(task: Any) -> tuple[Any, Any]:
+    """Builds the task's network, and says where the PyTorch weights belong in it.
+
+    Raises:
+        ConfigError: its system has no published PyTorch weights.
+    """
+    start_backend(task.run)
+    experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
+    if not hasattr(experiment.system, "torch_names"):
+        raise ConfigError(
+            f"`system: {task.system}` was not published in PyTorch, so names and order of its"
+            " tensors are unknown. Expected: a task whose system file has `torch_names`."
+        )
+    return experiment.new_network(), experiment.system.torch_names(experiment.network)
+
+
+def _save(model: Any, path: Path) -> None:
+    """Writes a model, whole or not at all."""
+    with atomic_path(path) as temporary:
+        unfinished = temporary.with_suffix(MODEL_SUFFIX)  # Keras goes by the ending
+        try:
+            model.save(unfinished)
+            unfinished.rename(temporary)
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    source = options.checkpoint or options.export
+    _check_paths(source, options)
+    task = load_task(params_path(options.params), options.task, options.overrides)
+    if options.export:
+        state = export_weights(source, task, options.out)
+        print(
+            f"Wrote {options.out}: {len(state)} tensors. The network they belong to takes"
+            " standardised features."
+        )
+        return
+    statistics = None
+    if options.statistics is not None:
+        start_backend(task.run)
+        statistics = read_mean_std(options.statistics, task, options.groups)
+    model = import_weights(source, task, options.out, statistics)
+    form = "standardised" if statistics is None else "raw"
+    print(
+        f"Wrote {options.out}: {model.name}, which takes {form} features (B, T, F, C) ="
+        f" {model.input_shape}."
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = base_parser("Weights from files of PyTorch into Keras models, and back.")
+    parser.prog = "python -m common.cli.import_torch"
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument(
+        "checkpoint", nargs="?", type=Path, help="file of torch.save, turned into a Keras model"
+    )
+    given.add_argument(
+        "--export", type=Path, metavar="MODEL", help="Keras model, turned into a file of torch.save"
+    )
+    parser.add_argument(
+        "--task", required=True, help="id in params.yaml of a task with the same network"
+    )
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        help=f"file to write; a model's name ends in {MODEL_SUFFIX}",
+    )
+    parser.add_argument(
+        "--statistics",
+        type=Path,
+        help=(
+            "feature store, or .npz with mean and std; without, the model takes "
+            "standardised features"
+        ),
+    )
+    parser.add_argument(
+        "--groups", nargs="+", help="groups of the store that count, e.g. 2 3 4; default: all"
+    )
+    return parser
+
+
+def _check_paths(source: Path, options: argparse.Namespace) -> None:
+    """Checks what can be checked before any work.
+
+    Raises:
+        ConfigError: options that contradict each other.
+    """
+    out: Path = options.out
+    if source.resolve() == out.resolve():
+        raise ConfigError(f"--out must be another file than the one that is read. Received: {out}.")
+    if options.checkpoint and out.suffix != MODEL_SUFFIX:
+        raise ConfigError(
+            f"--out: the name of a Keras model must end in {MODEL_SUFFIX}. Received: {out}."
+        )
+    if options.export and (options.statistics or options.groups):
+        raise ConfigError(
+            "--statistics and --groups belong to a checkpoint that is read, not to --export."
+        )
+    if options.groups and not options.statistics:
+        raise ConfigError(
+            "--groups chooses among the groups of a feature store: give its folder with"
+            " --statistics."
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""Runs the models of a finished run over recordings, or over audio from a pipe.
+
+    python predict.py RUN_DIRECTORY AUDIO... [--out DIR] [--fold NAME]
+    ... | python predict.py RUN_DIRECTORY --live [--format s16le|f32le] [--rate HZ]
+
+Recordings may have any length and sample rate. Each gets a table of events, the same and more as
+JSON, and a figure.
+"""
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from common.audio.files import EmptyRecordingError
+from common.audio.stream import FileSource, PcmSource, check_channels
+from common.cli.train import do_each, run_safely
+from common.errors import ConfigError
+from common.io import terminal
+from common.runtime.backend import start_backend
+from common.settings.tasks import check_task
+from common.training.run_directory import read_settings
+
+logger = logging.getLogger(__name__)
+FOLDER = "predictions"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    _check(options)
+    if options.live:  # the events have standard output for themselves
+        terminal.log_to(sys.stderr, again=True)
+    predictor = load_predictor(options.run, options.fold, options.live)
+    if options.live:
+        from common.inference.live import (
+            listen_live,  # now that the backend is chosen, keras may be imported
+        )
+
+        channels = options.channels or predictor.channels or 1
+        rate_hz = options.rate or predictor.sample_rate_hz
+        source = PcmSource(sys.stdin.buffer.raw, rate_hz, channels, options.format)  # type: ignore[union-attr]
+        listen_live(predictor, source, sys.stdout, as_json=options.json)
+        return
+    from common.inference.outputs import predict_file  # the same
+
+    folder = options.out or options.run / FOLDER
+    for path in options.audio:  # all of them, before the first one takes its time
+        with suppress(EmptyRecordingError):  # told when its turn comes
+            check_channels(FileSource.open(path), predictor.channels)
+
+    def predict(path: Path) -> None:
+        logger.info(
+            "%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run)
+        )
+
+    do_each(options.audio, predict)
+
+
+def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> Any:
+    """Loads the models of a run of any family.
+
+    Args:
+        run: its directory.
+        fold: name of a fold; None: the folds answer together, by the mean of their outputs.
+        live: events are wanted soon, rather than many windows at a time.
+
+    Returns:
+        A `common.inference.predictor.Predictor`.
+
+    Raises:
+        CheckpointError: there is no run, or a model is not there, not finished or damaged.
+        ConfigError: there is no such fold, or the run cannot predict.
+    """
+    task = check_task(read_settings(run), f"the settings of {run}")
+    start_backend(task.run)
+    family = importlib.import_module(f"{task.family}.predictor")
+    return family.load_predictor(run, task, fold, live)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises ConfigError where options do not fit together."""
+    if options.live == bool(options.audio):
+        raise ConfigError(
+            "Expected: sound files, or --live for audio from a pipe. Received: both, or none."
+        )
+    only_live = [
+        name for name in ("rate", "format", "channels") if getattr(options, name) is not None
+    ]
+    if not options.live and (only_live or options.json):
+        raise ConfigError(
+            f"--{(only_live or ['json'])[0]} belongs to --live: files say it themselves."
+        )
+    for name in ("rate", "channels"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise ConfigError(
+                f"--{name}: expected a number above 0. Received: {getattr(options, name)}."
+            )
+    options.format = options.format or "s16le"
+    names = [path.stem for path in options.audio]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(
+            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="predict.py", description="Predicts the events of recordings, or of a pipe."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument(
+        "audio", type=Path, nargs="*", metavar="AUDIO", help="sound files of any length and rate"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
+    )
+    parser.add_argument(
+        "--fold", metavar="NAME", help="this fold alone (default: the mean of all folds)"
+    )
+    live = parser.add_argument_group("audio from a pipe")
+    live.add_argument(
+        "--live", action="store_true", help="read raw samples from standard input, print events"
+    )
+    live.add_argument(
+        "--format", choices=["s16le", "f32le"], help="of the samples, little endian (default s16le)"
+    )
+    live.add_argument(
+        "--rate", type=int, metavar="HZ", help="their sample rate (default: the model's)"
+    )
+    live.add_argument(
+        "--channels",
+        type=int,
+        metavar="N",
+        help="their channels (default: the model's; 1 for mono)",
+    )
+    live.add_argument(
+        "--json", action="store_true", help="print JSON, one object a line, in place of columns"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

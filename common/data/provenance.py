@@ -1,0 +1,526 @@
+"""The files that examples were made of, as they were then, and whether the dataset of today still
+is the same.
+
+Features are made once and read by many trainings, so that they must be told from those of another
+dataset, of other labels and of other splits. A file is taken for the same without being read where
+size, time of modification, time of change and inode are those noted: no program can set the last
+two, so that a dataset unpacked with fixed times, or copied with its times, is read. A checksum of
+the content decides in all other cases, and always for files of labels.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from common.errors import DataError
+from common.io.archives import read_arrays
+from common.io.files import file_crc32, load_json, write_text
+
+if TYPE_CHECKING:  # it loads TensorFlow, and Keras with it: commands choose the backend before
+    from common.data.feature_store import FeatureStore
+
+logger = logging.getLogger(__name__)
+
+# Facts that follow from the files of an example, which are compared themselves.
+MEASURED = ("samples", "sample_rate_hz")
+CHECKSUMS = (  # of files that were read to compare them, beside what was made of them
+    "checksums.json"
+)
+# A file may change twice within the resolution of its times: those as young as this are read.
+_YOUNG_NS = 2_000_000_000
+_TOLD_BYTES = 200e6  # reading less takes no time that needs an explanation
+_THREADS = 8  # that read files
+_MOST_CHARACTERS = 200  # of a list of names in an error
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example to extract.
+
+    Attributes:
+        name: unique name.
+        group: what it belongs to (a split, a subset); shards and statistics never mix groups.
+        sources: the files it is made of; when one changes, the example is made anew.
+        payload: whatever the computing function needs.
+        fingerprint: stands for what the example is made of beside the files; when it changes, so
+            does the example.
+        facts: what else is known of it, as JSON; kept in the manifest, see `FeatureStore.facts`.
+        labels: those of `sources` that hold labels: small files, which are compared by their
+            content.
+    """
+
+    name: str
+    group: str
+    sources: tuple[Path, ...] = ()
+    payload: Any = None
+    fingerprint: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[Path, ...] = ()
+
+
+class SourceFile(NamedTuple):
+    """A file as it was.
+
+    Attributes:
+        name: without folder.
+        size: in bytes; -1: it was not there.
+        mtime_ns: time of the last modification.
+        ctime_ns: time of the last change of content or properties; 0: not noted.
+        inode: number of the file in its file system; 0: not noted.
+        crc32: checksum of the content; None: not noted.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int = 0
+    inode: int = 0
+    crc32: int | None = None
+
+
+class MadeOf(NamedTuple):
+    """What one example was made of.
+
+    Attributes:
+        name: of the example.
+        fingerprint: see `Item.fingerprint`.
+        files: as they were, in the order of `Item.sources`.
+        noted_ns: when this was noted; files that had changed just before may have changed again
+            since, unnoticed.
+    """
+
+    name: str
+    fingerprint: str
+    files: tuple[SourceFile, ...]
+    noted_ns: int = 0
+
+
+_NOTE = TypeAdapter(list[tuple[str, str, list[SourceFile]]])
+
+
+class Checksums:
+    """Checksums of files; kept in a folder, so that an unchanged copy of a dataset is read once,
+    not at each start."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = Path(folder) / CHECKSUMS
+        self._stored = self._read()
+        self._used: dict[str, int] = {}
+
+    def fits(
+        self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True
+    ) -> bool:
+        """Compares the checksum of a file with an earlier one; a stored one is believed only where
+        it agrees.
+
+        Args:
+            path: the file.
+            status: its size and times.
+            crc32: the earlier checksum.
+            keep: whether to look it up and to keep it, for files that would be read again at each
+                start.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not keep:
+            return file_crc32(path) == crc32
+        key = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+        if crc32 is not None and crc32 == self._used.get(key, self._stored.get(key)):
+            self._used[key] = crc32
+            return True
+        started_ns = time.time_ns()
+        found = file_crc32(path)
+        if status.st_ctime_ns < started_ns - _YOUNG_NS:
+            self._used[key] = found
+        return found == crc32
+
+    def save(self) -> None:
+        """Keeps the checksums that were used, where the folder may be written to."""
+        if self._used and self._used != self._stored:
+            with suppress(
+                DataError
+            ):  # the folder may be read-only: the files are read again next time
+                write_text(self.path, json.dumps(self._used, indent=0, sort_keys=True) + "\n")
+
+    def _read(self) -> dict[str, int]:
+        try:
+            content = load_json(self.path)
+        except (OSError, ValueError):  # none, or damaged: files are read again
+            return {}
+        known = content.items() if isinstance(content, dict) else ()
+        return {key: value for key, value in known if type(value) is int}
+
+
+def describe(path: Path) -> SourceFile:
+    """Notes how a file is now; its times are read before its content, so that what changes in
+    between is noticed."""
+    try:
+        status = os.stat(path)
+        return SourceFile(
+            path.name,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            file_crc32(path),
+        )
+    except OSError:  # the computing function says what is missing
+        return SourceFile(path.name, -1, 0)
+
+
+def describe_items(items: Sequence[Item]) -> np.ndarray:
+    """Notes what examples are made of, as an array of bytes for their side file."""
+    note = [
+        (item.name, item.fingerprint, [describe(path) for path in item.sources]) for item in items
+    ]
+    return np.frombuffer(json.dumps(note).encode(), np.uint8)
+
+
+def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) -> None:
+    """Notes what things are made of in a file of its own.
+
+    Args:
+        path: the file.
+        items: the things.
+        copied_along: whether it lies among their files and is copied with them: a copy has other
+            inodes and times of change, which are not noted then, so that an edit whose time of
+            modification is restored passes unseen.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    note = []
+    for item in items:
+        files = [describe(source) for source in item.sources]
+        note.append(
+            (
+                item.name,
+                item.fingerprint,
+                [f._replace(ctime_ns=0, inode=0) for f in files] if copied_along else files,
+            )
+        )
+    write_text(path, json.dumps(note) + "\n")
+
+
+def noted_changes(path: Path, items: Sequence[Item]) -> dict[str, str]:
+    """Compares things with what a note says that they were made of, see `changes`.
+
+    Raises:
+        DataError: the note is damaged.
+    """
+    checksums = Checksums(path.parent)
+    found = changes(items, {made.name: made for made in _read_note_file(path)}, checksums)
+    checksums.save()
+    return found
+
+
+def _read_note_file(path: Path) -> list[MadeOf]:
+    try:
+        content, noted_ns = _NOTE.validate_json(path.read_bytes()), path.stat().st_mtime_ns
+    except (OSError, ValueError) as error:
+        problem = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again."
+        ) from None
+    return [
+        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
+    ]
+
+
+def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
+    """Reads what a side file says of the files that its examples were made of.
+
+    Args:
+        side: its arrays; those of earlier versions know names, sizes and times alone.
+        noted_ns: when it was written.
+
+    Raises:
+        ValueError: it is damaged.
+        KeyError: it says nothing.
+    """
+    if "made_of" not in side:
+        return _earlier_note(side, noted_ns)
+    if side["made_of"].dtype != np.uint8:
+        raise ValueError(f"expected bytes, received {side['made_of'].dtype}")
+    content = _NOTE.validate_json(side["made_of"].tobytes())
+    return [
+        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
+    ]
+
+
+def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
+    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, each after its fingerprint if
+    it has one."""
+    names = sorted([*map(str, side["names"]), *(str(name) for name, _ in side.get("skipped", ()))])
+    lines = [str(line) for line in side["sources"]]
+    each = len(lines) // max(1, len(names))
+    if each * len(names) != len(lines):
+        raise ValueError(f"{len(lines)} sources of {len(names)} examples")
+    found = []
+    for number, name in enumerate(names):
+        own = lines[number * each : (number + 1) * each]
+        first = own[0].removeprefix(f"{name} ") if own and _earlier_file(own[0]) is None else ""
+        files = [_earlier_file(line) for line in (own[1:] if first else own)]
+        found.append(
+            MadeOf(name, first, tuple(file for file in files if file is not None), noted_ns)
+        )
+    return found
+
+
+def _earlier_file(line: str) -> SourceFile | None:
+    """A file in the form of earlier versions; None where the line is none."""
+    if line.endswith(" missing"):
+        return SourceFile(line.removesuffix(" missing"), -1, 0)
+    name, *numbers = line.rsplit(" ", 2)
+    if len(numbers) < 2 or not all(number.isdecimal() for number in numbers):
+        return None
+    return SourceFile(name, *map(int, numbers))
+
+
+def read_notes(folder: Path) -> dict[str, MadeOf]:
+    """Reads what the examples in a folder of features were made of, by name; damaged side files are
+    passed over."""
+    from common.data.feature_store import STATISTICS
+
+    found: dict[str, MadeOf] = {}
+    for path in sorted(folder.glob("*.npz")):
+        if path.name == STATISTICS or path.name.startswith("."):
+            continue
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            side = read_arrays(path, ("names", "skipped", "sources", "made_of"))
+            found |= {made.name: made for made in read_note(side, path.stat().st_mtime_ns)}
+    return found
+
+
+def changes(
+    items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Checksums
+) -> dict[str, str]:
+    """Compares examples with what those of the same names were made of.
+
+    Args:
+        items: as they would be made now.
+        before: what they were made of, by name; those without are passed over.
+        checksums: of the files that must be read.
+
+    Returns:
+        By name of each that differs, in the order of `items`, what differs.
+    """
+    found: dict[str, str] = {}
+    unsure: list[_Unsure] = []
+    for item in items:
+        made = before.get(item.name)
+        if made is None:
+            continue
+        if item.fingerprint != made.fingerprint:
+            found[item.name] = "its labels have changed"
+        elif [path.name for path in item.sources] != [file.name for file in made.files]:
+            names = [path.name for path in item.sources], [file.name for file in made.files]
+            now, then = (", ".join(each)[:_MOST_CHARACTERS] for each in names)
+            found[item.name] = f"its files are {now or 'none'}, and were {then or 'none'}"
+        else:
+            for path, file in zip(item.sources, made.files, strict=True):
+                status = _status(path)
+                if status is None or status.st_size != file.size:
+                    if status is not None or file.size >= 0:
+                        found.setdefault(item.name, _changed(item, path, status, file))
+                elif not _same_times(status, file):
+                    unsure.append(_Unsure(item, path, status, file, keep=path not in item.labels))
+                elif path in item.labels or _is_young(file, made.noted_ns):
+                    unsure.append(_Unsure(item, path, status, file, keep=False))
+    for each in _different(unsure, checksums):
+        found.setdefault(each.item.name, _changed(each.item, each.path, each.status, each.file))
+    return {item.name: found[item.name] for item in items if item.name in found}
+
+
+def keep_to(path: Path, items: Sequence[Item]) -> None:
+    """Notes the recordings, labels and splits that something begins with, or checks that it goes on
+    with the same.
+
+    Args:
+        path: of the note.
+        items: all that the dataset holds.
+
+    Raises:
+        DataError: they have changed since the note was written.
+    """
+    whole = [
+        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)]))
+        for item in items
+    ]
+    if not path.is_file():
+        write_note(path, whole)
+        return
+    before, now = {made.name for made in _read_note_file(path)}, {item.name for item in items}
+    changed = {
+        name: what.replace("its labels have", "its labels or its split have", 1)
+        for name, what in noted_changes(path, whole).items()
+    }
+    found = {name: "it is new" for name in sorted(now - before)} | changed
+    found |= {name: "it is gone" for name in sorted(before - now)}
+    if found:
+        first, what = next(iter(found.items()))
+        raise DataError(
+            f"{path.parent} was begun with other recordings, labels or splits: {len(found)}"
+            f" recordings differ, the first is {first}: {what}. Use the dataset of before, choose"
+            " another job id, or delete the folder."
+        )
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+class _Unsure(NamedTuple):
+    """A file whose content must be compared; `keep`: see `Checksums.fits`."""
+
+    item: Item
+    path: Path
+    status: os.stat_result
+    file: SourceFile
+    keep: bool
+
+
+def _same_times(status: os.stat_result, file: SourceFile) -> bool:
+    """Whether a file has the times and the inode noted, as far as they were."""
+    others = (status.st_ctime_ns, status.st_ino) if file.ctime_ns else (0, 0)
+    return (status.st_mtime_ns, *others) == (file.mtime_ns, file.ctime_ns, file.inode)
+
+
+def _is_young(file: SourceFile, noted_ns: int) -> bool:
+    """Whether a file had changed so shortly before it was noted that it may have done so again at
+    the same time."""
+    return (file.ctime_ns or file.mtime_ns) > noted_ns - _YOUNG_NS
+
+
+def _different(unsure: Sequence[_Unsure], checksums: Checksums) -> list[_Unsure]:
+    """Reads files and returns those that are others than noted."""
+    n_bytes = sum(each.status.st_size for each in unsure)
+    if n_bytes < _TOLD_BYTES:  # threads would take longer than they save
+        return [each for each in unsure if _differs(each, checksums)]
+    logger.info(
+        "Comparing %d files (%.1f GB) with those of before by their checksums.",
+        len(unsure),
+        n_bytes / 1e9,
+    )
+    with ThreadPoolExecutor(_THREADS) as threads:
+        differ = threads.map(lambda each: _differs(each, checksums), unsure)
+        return [each for each, other in zip(unsure, differ, strict=True) if other]
+
+
+def _differs(each: _Unsure, checksums: Checksums) -> bool:
+    file = each.file
+    if file.crc32 is None:  # of an earlier version, which kept none
+        return each.status.st_mtime_ns != file.mtime_ns
+    try:
+        return not checksums.fits(each.path, each.status, file.crc32, each.keep)
+    except OSError:
+        return True
+
+
+def _changed(item: Item, path: Path, status: os.stat_result | None, file: SourceFile) -> str:
+    """What differs in a file."""
+    if status is None:
+        return f"{path} is not there"
+    if file.size < 0:
+        return f"{path} was not there"
+    what = "its labels have changed" if path in item.labels else "it is another recording"
+    if status.st_size != file.size:
+        return f"{what}: {path} has {status.st_size} bytes, and had {file.size}"
+    how = (
+        "another content"
+        if file.crc32 is not None
+        else "another time of modification, and no checksum was kept"
+    )
+    return f"{what}: {path} has {how}"
+
+
+def is_absent(dataset_dir: Path) -> bool:
+    """Whether there is no dataset in a folder: it is not there, or empty, such as a disk that is
+    not mounted."""
+    try:
+        return not any(Path(dataset_dir).iterdir())
+    except OSError:
+        return True
+
+
+def checked_store(
+    store: "FeatureStore", dataset_dir: Path, plan: Callable[[], Sequence[Item]]
+) -> "FeatureStore":
+    """Compares features with the dataset that a task reads: its recordings, labels and splits.
+
+    Args:
+        store: finished features.
+        dataset_dir: folder of the dataset; where that is absent nothing can be compared.
+        plan: lists the examples that would be extracted of it now.
+
+    Returns:
+        The store.
+
+    Raises:
+        DataError: the features were made of something else; or the dataset cannot be used.
+    """
+    if is_absent(dataset_dir):
+        return store
+    items, checksums, notes = plan(), Checksums(store.folder), read_notes(store.folder)
+    found = arrangement_changes(items, store) | changes(items, notes, checksums)
+    checksums.save()
+    unknown = [item.name for item in items if item.name not in notes and item.name not in found]
+    if unknown:
+        logger.warning(
+            "%s: side files of %d recordings are missing or damaged, such as that of %s: whether"
+            " these are the recordings in %s is not known.",
+            store.folder,
+            len(unknown),
+            unknown[0],
+            dataset_dir,
+        )
+    if found:
+        first, what = next(iter(found.items()))
+        raise DataError(
+            f"The features in {store.folder} were made of other recordings, labels or splits than"
+            f" those in {dataset_dir}: {len(found)} of {len(items)} recordings differ, the first is"
+            f" {first}: {what}. Run `python batch_feature_extraction.py <task-id>` with the same"
+            " settings, which makes anew only what differs, or set another `feature_dir` to keep"
+            " both."
+        )
+    return store
+
+
+def arrangement_changes(items: Sequence[Item], store: "FeatureStore") -> dict[str, str]:
+    """Compares names, groups and facts of examples with those in a store; returns what differs, by
+    name."""
+    groups = {name: entry.group for entry in store.entries for name in entry.names}
+    known, now = {*groups, *store.skipped}, {item.name for item in items}
+    found: dict[str, str] = {}
+    for item in items:
+        facts, stored = (
+            {key: value for key, value in each.items() if key not in MEASURED}
+            for each in (item.facts, store.facts.get(item.name, {}))
+        )
+        if item.name not in known:
+            found[item.name] = "it is new"
+        elif groups.get(item.name, item.group) != item.group:
+            found[item.name] = (
+                f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
+            )
+        elif facts != stored:
+            found[item.name] = "the list says " + ", ".join(
+                f"{key} {facts.get(key)} instead of {stored.get(key)}"
+                for key in sorted({*facts, *stored})
+                if facts.get(key) != stored.get(key) or (key in facts) != (key in stored)
+            )
+    return found | {name: "it is gone" for name in sorted(known - now)}

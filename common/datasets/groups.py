@@ -1,0 +1,351 @@
+"""Groups of recordings that come from one source, dealt into splits that share none of them.
+
+Clips of one recording, of one speaker or of one author sound alike. Where some are learned from and
+others tested on, scores tell what a system remembers: a group is therefore in one split only.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from common.errors import DataError
+from common.settings.folds import FoldConfig
+
+_SHOWN = 5  # groups or classes named in an error
+_MOST_STEPS = 20_000  # of the search for a deal in which no class is absent from a split
+_MOST_PASSES = 20  # over all groups, as long as moving single ones improves the balance
+_NOISE = 1e-9  # differences of balance below it are rounding
+
+
+@dataclass(frozen=True)
+class SourceGroup:
+    """Files of one source.
+
+    Attributes:
+        name: of the group; the same name is the same source, whatever the class.
+        n_files: their number.
+        counts: files of each class; a file may have several classes, or none.
+    """
+
+    name: str
+    n_files: int
+    counts: Mapping[str, int]
+
+
+def count_groups(files: Iterable[tuple[str, Iterable[str]]]) -> list[SourceGroup]:
+    """Collects groups from the group and the classes of each file; sorted by name."""
+    sizes: Counter[str] = Counter()
+    counts: dict[str, Counter[str]] = {}
+    for name, classes in files:
+        sizes[name] += 1
+        counts.setdefault(name, Counter()).update(set(classes))
+    return [SourceGroup(name, sizes[name], counts[name]) for name in sorted(sizes)]
+
+
+def deal_groups(
+    groups: Sequence[SourceGroup],
+    shares: Sequence[float],
+    rng: np.random.Generator,
+    order: Sequence[int] | None = None,
+) -> dict[str, int]:
+    """Deals whole groups into splits, which get their shares of every class as nearly as can be.
+
+    A class with as many groups as there are splits, or more, is in all of them, unless groups of
+    several classes make that impossible. The order of `groups` has no influence.
+
+    Args:
+        groups: with different names.
+        shares: part of the files wanted in each split; together 1.
+        rng: decides between deals of equal worth.
+        order: the splits as they are served where a class has fewer groups than splits; None:
+            as numbered.
+
+    Returns:
+        By name of the group, its split, a place in `shares`.
+    """
+    ordered = sorted(groups, key=lambda group: group.name)
+    classes = sorted({name for group in ordered for name in group.counts})
+    rows = [[*(group.counts.get(name, 0) for name in classes), group.n_files] for group in ordered]
+    served = list(range(len(shares)) if order is None else order)
+    amounts = np.array(rows, np.float64).reshape(len(ordered), len(classes) + 1)
+    deal = _Deal(amounts, np.array(shares, np.float64), served, rng)
+    # Where one split alone is to be served there always is a deal.
+    tried = (deal.run(served[:n_served]) for n_served in range(len(served), 0, -1))
+    found = next(assigned for assigned in tried if assigned is not None)
+    return dict(zip([group.name for group in ordered], found.tolist(), strict=True))
+
+
+class _Deal:
+    """Search for the split of each group.
+
+    Attributes:
+        parts: of the files of each class, and in the last column of all files, that each group
+            has, (G, K + 1).
+        has: whether a group has files of a class, (G, K).
+        shares: wanted in each split, (S,).
+        largest_first: places of the groups, (G,).
+        rank: which of equally good splits a group takes, (G, S): any, but with a class of fewer
+            groups than splits the one that is served first, so that it gets the larger groups.
+    """
+
+    def __init__(
+        self,
+        amounts: np.ndarray,
+        shares: np.ndarray,
+        order: Sequence[int],
+        rng: np.random.Generator,
+    ) -> None:
+        self.parts = amounts / np.maximum(amounts.sum(axis=0), 1.0)
+        self.has = amounts[:, :-1] > 0
+        self.shares = shares
+        shuffled = rng.permutation(len(amounts))
+        self.largest_first = np.lexsort((shuffled, -self.parts.max(axis=1, initial=0.0)))
+        scarce = (self.has & (self.has.sum(axis=0) < len(shares))).any(axis=1)  # (G,)
+        self.rank = np.where(scarce[:, None], np.argsort(order), rng.permutation(len(shares)))
+
+    def run(self, served: Sequence[int]) -> np.ndarray | None:
+        """Returns the split of each group, (G,), or None where no deal serves each class.
+
+        A class is served if it is in all of these splits, or in the first of them, one for each of
+        its groups.
+        """
+        needs = np.zeros((self.has.shape[1], len(self.shares)), bool)  # (K, S)
+        for row, n_groups in zip(needs, self.has.sum(axis=0), strict=True):
+            row[list(served[:n_groups])] = True
+        assigned = self._spread(np.full(len(self.has), -1), needs)
+        if (needs & (self._present(assigned) == 0)).any():
+            covering = self._cover(needs)
+            if covering is None:
+                return None
+            assigned = self._spread(covering, needs)
+        return self._improve(assigned, needs)
+
+    def _present(self, assigned: np.ndarray) -> np.ndarray:
+        """Number of groups of each class in each split, (K, S)."""
+        return np.stack(
+            [self.has[assigned == split].sum(axis=0) for split in range(len(self.shares))], axis=1
+        )
+
+    def _excess(self, assigned: np.ndarray) -> np.ndarray:
+        """Part of each class in each split above the share wanted, (K + 1, S)."""
+        found = [self.parts[assigned == split].sum(axis=0) for split in range(len(self.shares))]
+        return np.stack(found, axis=1) - self.shares
+
+    def _spread(self, fixed: np.ndarray, needs: np.ndarray) -> np.ndarray:
+        """Assigns the groups that are not fixed (-1), largest first, where they are missed most."""
+        assigned, excess = fixed.copy(), self._excess(fixed)
+        unmet = needs & (self._present(fixed) == 0)
+        left = self.has[fixed < 0].sum(axis=0)  # (K,) groups of each class not yet assigned
+        for group in self.largest_first[fixed[self.largest_first] < 0]:
+            mine, part = self.has[group], self.parts[group][:, None]
+            urgent = mine & (
+                left <= unmet.sum(axis=1)
+            )  # every group left of these classes is needed
+            met = unmet[urgent].sum(axis=0)  # (S,)
+            cost = np.round((part * (2 * excess + part)).sum(axis=0), 9)
+            split = np.lexsort((self.rank[group], cost, -met))[0]
+            assigned[group] = split
+            excess[:, split] += self.parts[group]
+            unmet[mine, split] = False
+            left = left - mine
+        return assigned
+
+    def _cover(self, needs: np.ndarray) -> np.ndarray | None:
+        """Searches a group for each class and split in need; the rest stay -1. None: not found."""
+        assigned, unmet = np.full(len(self.has), -1), needs
+        choices: list[_Choice] = []
+        for _ in range(_MOST_STEPS):
+            if not unmet.any():
+                return assigned
+            choices.append(self._tightest(assigned, unmet))
+            while choices and not choices[-1].untried:
+                assigned[choices.pop().groups] = -1
+            if not choices:
+                return None
+            choice = choices[-1]
+            assigned[choice.groups] = -1
+            choice.groups = [choice.untried.pop()]
+            assigned[choice.groups] = choice.split
+            unmet = choice.unmet.copy()
+            unmet[self.has[choice.groups[0]], choice.split] = False
+        return None
+
+    def _tightest(self, assigned: np.ndarray, unmet: np.ndarray) -> "_Choice":
+        """The need with the fewest groups to spare, and groups that may meet it, the best last."""
+        free = assigned < 0
+        needed = unmet.sum(axis=1)
+        spare = np.where(
+            needed > 0, self.has[free].sum(axis=0) - needed, np.iinfo(np.int64).max
+        )  # (K,)
+        row = int(spare.argmin())
+        split = int(unmet[row].argmax())
+        able = [
+            int(group) for group in self.largest_first[::-1] if free[group] and self.has[group, row]
+        ]
+        # One that meets many needs at once leaves more groups for the others.
+        able.sort(key=lambda group: int(unmet[self.has[group], split].sum()))
+        return _Choice(split, unmet, able if spare[row] >= 0 else [])
+
+    def _improve(self, assigned: np.ndarray, needs: np.ndarray) -> np.ndarray:
+        """Moves single groups as long as that brings the splits nearer to their shares."""
+        assigned, excess, present = assigned.copy(), self._excess(assigned), self._present(assigned)
+        for _ in range(_MOST_PASSES):
+            moved = False
+            for group in self.largest_first:
+                mine, part, old = self.has[group], self.parts[group], assigned[group]
+                if (needs[mine, old] & (present[mine, old] < 2)).any():
+                    continue
+                gain = (part * (2 * excess[:, old] - part)).sum()
+                cost = (part[:, None] * (2 * excess + part[:, None])).sum(axis=0) - gain
+                cost[old] = 0.0
+                new = int(np.round(cost, 9).argmin())
+                if cost[new] > -_NOISE:
+                    continue
+                for split, sign in ((old, -1), (new, 1)):
+                    excess[:, split] += sign * part
+                    present[mine, split] += sign
+                assigned[group], moved = new, True
+            if not moved:
+                break
+        return assigned
+
+
+@dataclass
+class _Choice:
+    """A need: its split, what was unmet before, groups to try, and the one that is tried."""
+
+    split: int
+    unmet: np.ndarray
+    untried: list[int]
+    groups: list[int] = field(default_factory=list)
+
+
+def check_deal(
+    groups: Sequence[SourceGroup],
+    dealt: Mapping[str, int],
+    splits: Mapping[int, str],
+    where: str,
+    remedy: str,
+) -> None:
+    """Refuses a deal in which a class is absent from a split.
+
+    Args:
+        groups: those dealt.
+        dealt: the split of each.
+        splits: titles of the splits that are wanted, by number.
+        where: the folder or table that the groups stand in.
+        remedy: how the user gets there.
+
+    Raises:
+        DataError: names classes, the groups found, and the splits.
+    """
+    lacking = []
+    for name in sorted({name for group in groups for name in group.counts}):
+        mine = [group for group in groups if group.counts.get(name)]
+        absent = [
+            title
+            for split, title in splits.items()
+            if split not in {dealt[group.name] for group in mine}
+        ]
+        if absent:
+            enough = " (shared with other classes)" if len(mine) >= len(splits) else ""
+            shown = ", ".join(f"{group.name} with {group.counts[name]}" for group in mine[:_SHOWN])
+            more = f" and {len(mine) - _SHOWN} more" if len(mine) > _SHOWN else ""
+            lacking.append(
+                f"{name} has {len(mine)} group(s){enough} ({shown}{more} file(s)), none for"
+                f" {', '.join(absent)}"
+            )
+    if lacking:
+        more = f"; and {len(lacking) - _SHOWN} more class(es)" if len(lacking) > _SHOWN else ""
+        raise DataError(
+            f"{where}: too few groups for the splits, since no group is in two of them. Expected:"
+            f" {len(splits)} groups or more of each class, for {', '.join(splits.values())}."
+            f" Received: {'; '.join(lacking[:_SHOWN])}{more}. {remedy}"
+        )
+
+
+def describe_deal(
+    groups: Sequence[SourceGroup], dealt: Mapping[str, int], splits: Mapping[int, str]
+) -> str:
+    """Tells how many groups and files each split has, for the log."""
+    parts = []
+    for split, title in splits.items():
+        mine = [group for group in groups if dealt[group.name] == split]
+        parts.append(f"{title} {len(mine)} ({sum(group.n_files for group in mine)} files)")
+    spanning = sum(len(group.counts) > 1 for group in groups)
+    return ", ".join(parts) + (f"; {spanning} group(s) have several classes" if spanning else "")
+
+
+def shared_groups(parts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Finds groups that are in several parts of the data.
+
+    Args:
+        parts: by title of the part, one of its files for each of its groups.
+
+    Returns:
+        By name of the group, sorted: the parts that it is in, each with a file.
+    """
+    places: dict[str, dict[str, str]] = {}
+    for title, members in parts.items():
+        for group, file in members.items():
+            places.setdefault(group, {})[title] = file
+    return {group: places[group] for group in sorted(places) if len(places[group]) > 1}
+
+
+def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: str) -> str | None:
+    """Tells which groups are in several parts of the data, see `shared_groups`; None if none is.
+
+    Args:
+        parts: by title of the part, one of its files for each of its groups.
+        where: the table that the groups stand in.
+        remedy: the end of the sentence.
+    """
+    shared = shared_groups(parts)
+    if not shared:
+        return None
+    listed = [
+        f"{group!r} in {' and in '.join(f'{title} ({file})' for title, file in places.items())}"
+        for group, places in list(shared.items())[:_SHOWN]
+    ]
+    more = f"; and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
+    return (
+        f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected:"
+        f" each group in one of them. Received: {'; '.join(listed)}{more}. {remedy}"
+    )
+
+
+def fold_problems(
+    folds: Iterable[FoldConfig], members: Mapping[int, Mapping[str, str]], where: str
+) -> list[str]:
+    """Tells which folds train, validate or test on different splits with recordings of one group.
+
+    Args:
+        folds: those of the task.
+        members: by split, one of its files for each of its groups.
+        where: the table that the groups stand in.
+    """
+    problems = []
+    for fold in folds:
+        served = {"train": fold.train, "test": fold.test}
+        if not fold.validate_on_test:
+            served["validate_on"] = fold.validate_on
+        parts: dict[str, dict[str, str]] = {}
+        for part, splits in served.items():
+            for split in splits:  # a group in two splits that serve for the same does no harm
+                named = {
+                    group: f"split {split}, {file}"
+                    for group, file in members.get(split, {}).items()
+                }
+                parts[part] = named | parts.get(part, {})
+        remedy = "Correct the splits, or the column group."
+        if problem := apart_problem(parts, f"{where}, fold {fold.name!r}", remedy):
+            problems.append(problem)
+    return problems
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raises the first problem as a DataError; nothing where there is none."""
+    if problems:
+        raise DataError(problems[0])

@@ -1,0 +1,302 @@
+"""Pages that need nothing but themselves: tables, charts and recordings in one HTML file, without
+network.
+
+What is put on them, names of files and settings among it, is text that nobody has checked: the
+templates escape it all.
+"""
+
+import base64
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from common.io.files import write_text
+
+MOST_POINTS = 500  # of a line: a page has few more pixels
+WIDTH, HEIGHT = 1000, 100  # of drawings, which are stretched to the space there is
+
+
+@dataclass(frozen=True)
+class Note:
+    """A paragraph; `problem`: of something that could not be shown."""
+
+    kind: ClassVar[str] = "note"
+    text: str
+    problem: bool = False
+
+
+@dataclass(frozen=True)
+class Cards:
+    """A few numbers in large type: what each is called, the number, and what stands beside it."""
+
+    kind: ClassVar[str] = "cards"
+    cards: Sequence[tuple[str, str, str]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first row and column are headings.
+
+    Attributes:
+        caption: what it is about.
+        rows: cells as text, headings first.
+        groups: of each row below the headings, e.g. "baseline" or "published"; empty: all alike.
+        shades: of each cell below and beside the headings, [0, 1]; empty: none.
+        note: a sentence or two on how to read it.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    rows: Sequence[Sequence[str]]
+    groups: Sequence[str] = ()
+    shades: Sequence[Sequence[float]] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Nested settings, folded section by section."""
+
+    kind: ClassVar[str] = "tree"
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image, as a data URI, with its text for those who cannot see it."""
+
+    kind: ClassVar[str] = "picture"
+    source: str
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A recording to listen to, as a data URI; `duration_s` is that of all of it, of which the
+    beginning is heard."""
+
+    source: str
+    label: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """Several of them under one title."""
+
+    kind: ClassVar[str] = "sounds"
+    title: str
+    sounds: Sequence[Sound]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a chart.
+
+    Attributes:
+        label: for the legend; empty: not in it.
+        strokes: for each stretch without a break, its points (x, y).
+        colour: as CSS has it.
+        style: "solid", "dashed", or "wide" for a pale, broad one below the others.
+    """
+
+    label: str
+    strokes: Sequence[Sequence[tuple[float, float]]]
+    colour: str
+    style: str = "solid"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over one axis.
+
+    Attributes:
+        title: what is drawn, with its unit.
+        lines: in the order of drawing.
+        x_limits: what lies at the left and the right.
+        y_limits: what lies at the bottom and the top.
+        x_ticks: (value, text).
+        y_ticks: (value, text).
+        x_label: quantity and unit; empty: the axis is that of a timeline.
+        mark: a value of x to point at, and what is there.
+    """
+
+    view_box: ClassVar[str] = f"0 0 {WIDTH} {HEIGHT}"
+
+    title: str
+    lines: Sequence[Line]
+    x_limits: tuple[float, float]
+    y_limits: tuple[float, float]
+    x_ticks: Sequence[tuple[float, str]] = ()
+    y_ticks: Sequence[tuple[float, str]] = ()
+    x_label: str = ""
+    mark: tuple[float, str] | None = None
+
+    def x(self, value: float) -> float:
+        """Where a value of x lies, in percent from the left."""
+        return _percent(value, self.x_limits)
+
+    def y(self, value: float) -> float:
+        """Where a value of y lies, in percent from the top."""
+        return 100 - _percent(value, self.y_limits)
+
+    def path(self, line: Line) -> str:
+        """A line as an SVG path on a drawing of `WIDTH` x `HEIGHT`."""
+        strokes = (
+            "L".join(
+                f"{self.x(x) * WIDTH / 100:.1f} {self.y(y) * HEIGHT / 100:.2f}" for x, y in stroke
+            )
+            for stroke in line.strokes
+        )
+        return "".join(f"M{stroke}" for stroke in strokes)
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts side by side, as many as there is room for."""
+
+    kind: ClassVar[str] = "charts"
+    title: str
+    charts: Sequence[Chart]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """When one class is heard: (onset, offset) in seconds of each event."""
+
+    label: str
+    colour: str
+    reference: Sequence[tuple[float, float]]
+    estimate: Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One recording: panels over the same seconds, and what is heard in them.
+
+    Attributes:
+        name: of the recording.
+        remark: what there is to say of it, e.g. its score.
+        duration_s: seconds shown.
+        x_ticks: (seconds, text).
+        pictures: spectrogram, masks: drawn over the whole width, each beside its caption.
+        lanes: classes that occur or are estimated.
+        labelled: whether the reference is known.
+        charts: over the same seconds.
+        sound: the recording; None: it is gone.
+        notes: sentences to print below.
+    """
+
+    kind: ClassVar[str] = "timeline"
+    name: str
+    remark: str
+    duration_s: float
+    x_ticks: Sequence[tuple[float, str]]
+    pictures: Sequence[Picture] = ()
+    lanes: Sequence[Lane] = ()
+    labelled: bool = True
+    charts: Sequence[Chart] = ()
+    sound: Sound | None = None
+    notes: Sequence[str] = ()
+
+    def x(self, value_s: float) -> float:
+        """Where a time lies, in percent from the left."""
+        return _percent(value_s, (0.0, self.duration_s))
+
+
+Block = Note | Cards | Table | Tree | Picture | Sounds | Charts | Timeline
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: its title, what stands in it, and whether it is shown only when asked
+    for."""
+
+    title: str
+    blocks: Sequence[Block]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page.
+
+    Attributes:
+        title: of the page.
+        subtitle: one sentence.
+        facts: names and values to stand below it.
+        sections: in order.
+        command: what was typed to make it; empty: not shown.
+    """
+
+    title: str
+    subtitle: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    sections: Sequence[Section] = ()
+    command: str = ""
+
+
+def render(page: Page) -> str:
+    """Returns the HTML of a page; its policy lets no other script run and nothing be loaded."""
+    import jinja2
+
+    loader = jinja2.PackageLoader("common.display")
+    templates = jinja2.Environment(
+        loader=loader,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = loader.get_source(templates, "page.js")[0].strip()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return templates.get_template("page.html").render(page=page, script=script, script_hash=digest)
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Writes a page, finished or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    write_text(path, render(page))
+
+
+def data_uri(content: bytes, mime: str) -> str:
+    """A file as part of the page that shows it."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+
+
+def ticks(
+    low: float, high: float, most: int = 5, *, whole: bool = False
+) -> list[tuple[float, str]]:
+    """Round numbers from `low` to `high`, with their text."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)
+    return [(float(value), f"{value:.6g}") for value in values if low <= value <= high]
+
+
+def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """So many points that a page can show them, the last one among them; those that are not finite
+    are left out."""
+    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    step = -(-len(finite) // MOST_POINTS) or 1
+    return finite[::-1][::step][::-1]
+
+
+def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Round numbers from 10^low to 10^high, by their logarithms, with their text."""
+    powers = range(math.ceil(low), math.floor(high) + 1)
+    if len(powers) > 1:
+        return [(power, f"{10.0**power:g}") for power in powers]
+    return [(math.log10(number), text) for number, text in ticks(10**low, 10**high) if number > 0]
+
+
+def _percent(value: float, limits: tuple[float, float]) -> float:
+    low, high = limits
+    return round(100 * (value - low) / (high - low), 3) if high > low else 50.0

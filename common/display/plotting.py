@@ -1,0 +1,150 @@
+"""Figures that every system draws: learning curves. Object interface of matplotlib, its default
+style, no window."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps, rcdefaults
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from common.io.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a panel.
+
+    Attributes:
+        name: key in the history, e.g. "val_f".
+        label: what the legend says.
+        scale: values are multiplied by this, e.g. 1 / 180 for degrees.
+        dashed: drawn dashed, for the training set beside validation.
+        colour: index of the colour; None counts on. Lines that belong together share one.
+    """
+
+    name: str
+    label: str
+    scale: float = 1.0
+    dashed: bool = False
+    colour: int | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes.
+
+    Attributes:
+        title: above the axes.
+        y_label: quantity and unit.
+        curves: lines; those whose name the history lacks are left out.
+        limits: lowest and highest value shown; None: as the values need.
+        best: name of the curve whose lowest value is marked.
+        logarithmic: whether the values are shown on a logarithmic scale.
+    """
+
+    title: str
+    y_label: str
+    curves: tuple[Curve, ...]
+    limits: tuple[float, float] | None = None
+    best: str | None = None
+    logarithmic: bool = False
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """Makes an empty figure of a size in inches that is drawn without a window, whatever the user's
+    matplotlibrc."""
+    rcdefaults()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=12, fontweight="bold")
+    return figure
+
+
+def tidy(axes: Axes) -> None:
+    """Gives axes the look of all figures: a light grid, no frame at the top and the right."""
+    axes.grid(True, color="0.88", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
+    """Writes a figure as PNG, whole or not at all.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_path(Path(path)) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi)
+
+
+def class_colours(n_classes: int) -> np.ndarray:
+    """Returns one colour per class, (K, 4); neighbours are easy to tell apart up to 20 classes."""
+    if n_classes > 20:
+        return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
+    strong, pale = np.arange(0, 20, 2), np.arange(1, 20, 2)
+    return colormaps["tab20"](np.concatenate([strong, pale])[:n_classes])
+
+
+def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Panel]) -> Figure:
+    """Draws the curves of a training.
+
+    Args:
+        history: by name, one value for each epoch.
+        panels: what to draw; a panel without any known curve is left out.
+
+    Returns:
+        One row of axes, epochs from 1 along x.
+    """
+    shown = [panel for panel in panels if any(curve.name in history for curve in panel.curves)]
+    figure = new_figure(4.6 * max(len(shown), 1), 3.6)
+    for number, panel in enumerate(shown, start=1):
+        draw_panel(figure.add_subplot(1, len(shown), number), history, panel)
+    return figure
+
+
+def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel: Panel) -> None:
+    """Draws one panel of learning curves on axes; lines end with a dot, so that a first epoch is
+    seen too."""
+    for number, curve in enumerate(panel.curves):
+        if curve.name not in history:
+            continue
+        values = np.asarray(history[curve.name], dtype=np.float64) * curve.scale
+        colour = f"C{number if curve.colour is None else curve.colour}"
+        style = "--" if curve.dashed else "-"
+        epochs = np.arange(1, len(values) + 1)
+        axes.plot(epochs, values, style, color=colour, label=curve.label, linewidth=1.4)
+        axes.plot(epochs[-1:], values[-1:], "o", color=colour, markersize=3)
+        if curve.name == panel.best and np.isfinite(values).any():
+            mark_best(axes, values)
+    axes.set_title(panel.title, fontsize=10, loc="left")
+    axes.set_xlabel("epoch", fontsize=9)
+    axes.set_ylabel(panel.y_label, fontsize=9)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if panel.limits:
+        axes.set_ylim(*panel.limits)
+    if panel.logarithmic:
+        axes.set_yscale("log")
+    tidy(axes)
+    axes.legend(fontsize=7.5, frameon=False, ncols=2)
+
+
+def mark_best(axes: Axes, values: np.ndarray) -> None:
+    """Marks the epoch with the lowest value, the one whose weights are kept."""
+    best = int(np.nanargmin(values))
+    axes.axvline(best + 1, color="0.6", linewidth=0.8, linestyle=":")
+    left = best < len(values) / 2  # the text stands where there is room for it
+    axes.annotate(
+        f"best {values[best]:.2f}",
+        (best + 1, values[best]),
+        xytext=(4 if left else -4, 6),
+        textcoords="offset points",
+        horizontalalignment="left" if left else "right",
+        fontsize=7.5,
+    )

@@ -1,0 +1,215 @@
+"""Recordings on a page: what is to be heard, seen and told of one, small enough to be part of the
+page."""
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from matplotlib.image import imsave
+
+from common.audio.files import read_with_rate, resample
+from common.display.page import Lane, Line, Picture, Sound, data_uri, ticks
+from common.errors import DataError
+
+SHOWN_S = 120.0  # of a recording: what lies beyond is not part of the page
+SHOWN_RECORDINGS = 3  # the best, and so many of the worst
+LEGEND = (
+    "Wide and pale: reference. Narrow and strong: estimate. A click on a panel moves the sound"
+    " there."
+)
+_SOUND_HZ = 16000
+_MOST_COLUMNS = 1000  # of an image: pages are hardly wider
+_DYNAMIC_RANGE_DB = 80.0
+_PEAK = 0.9
+_GOLDEN_ANGLE_DEG = 137.508
+
+Downmix = Callable[[np.ndarray], np.ndarray]
+
+
+def best_and_worst(
+    scores: Sequence[float], count: int = SHOWN_RECORDINGS
+) -> tuple[list[int], list[int]]:
+    """Chooses recordings to show.
+
+    Args:
+        scores: one for each recording, the higher the better; those that are NaN are not chosen.
+        count: how many of each, at most; no recording is in both.
+
+    Returns:
+        Numbers of the best, the best one first, and of the worst, the worst one first.
+    """
+    order = [number for number in np.argsort(-np.asarray(scores), kind="stable").tolist()]
+    order = [number for number in order if not math.isnan(scores[number])]
+    count = min(count, -(-len(order) // 2))
+    return order[:count], order[count:][::-1][:count]
+
+
+def ranked(scores: Sequence[float]) -> list[tuple[int, str]]:
+    """Chooses recordings to show, see `best_and_worst`: their numbers, and what each is, e.g.
+    "worst of 8"."""
+    total = sum(not math.isnan(score) for score in scores)
+    return [
+        (number, f"{what} of {total}" if place == 1 else f"{what}, number {place}")
+        for what, numbers in zip(("best", "worst"), best_and_worst(scores), strict=True)
+        for place, number in enumerate(numbers, start=1)
+    ]
+
+
+def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
+    """Makes the beginning of a recording small: one channel at 16 kHz, as MP3, its peak the same
+    for all.
+
+    Args:
+        path: the recording.
+        label: says what is heard.
+        downmix: from (S, C) to (S,).
+
+    Raises:
+        DataError: the recording is gone or cannot be read, or MP3 cannot be written here.
+    """
+    recorded, rate_hz = read_with_rate(path)
+    audio = downmix(recorded[: round(SHOWN_S * rate_hz)])[:, None]
+    mono = resample(audio, rate_hz, _SOUND_HZ)
+    peak = float(np.abs(mono).max(initial=0)) or 1.0
+    encoded = io.BytesIO()
+    try:
+        soundfile.write(
+            encoded, mono * (_PEAK / peak), _SOUND_HZ, format="MP3", subtype="MPEG_LAYER_III"
+        )
+    except (
+        soundfile.LibsndfileError,
+        ValueError,
+    ) as error:  # a libsndfile that was built without it
+        raise DataError(
+            f"The sound library cannot write MP3 ({error}): install soundfile from its wheel."
+        ) from error
+    return Sound(data_uri(encoded.getvalue(), "audio/mpeg"), label, len(recorded) / rate_hz)
+
+
+def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
+    """The sound of a recording, or none and why; arguments as `recording_sound`, None: the
+    recording is gone."""
+    if path is None:
+        return None, [f"No sound: {name} is not in the dataset's folder any more."]
+    try:
+        return recording_sound(path, f"Sound of {name}", downmix), []
+    except DataError as error:
+        return None, [f"No sound: {error}"]
+
+
+def level_picture(level: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
+    """Draws levels (T, F) in dB or the like, 80 below the highest, of as many seconds as are
+    shown."""
+    finite = level[np.isfinite(level)]
+    highest = float(finite.max()) if finite.size else 0.0
+    lowest = max(float(finite.min()) if finite.size else 0.0, highest - _DYNAMIC_RANGE_DB)
+    return Picture(
+        _image(level, hop_s, (lowest, max(highest, lowest + 1e-3)), "magma"), alt, caption
+    )
+
+
+def share_picture(shares: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
+    """Draws values (T, F) in [0, 1], such as a mask."""
+    return Picture(_image(shares, hop_s, (0.0, 1.0), "viridis"), alt, caption)
+
+
+def _image(values: np.ndarray, hop_s: float, limits: tuple[float, float], colours: str) -> str:
+    shown = np.asarray(values[: max(1, round(SHOWN_S / hop_s))], np.float32)  # (T, F)
+    step = -(-len(shown) // _MOST_COLUMNS)
+    starts = np.arange(0, len(shown), step)
+    columns = np.add.reduceat(shown, starts, axis=0) / np.diff([*starts, len(shown)])[:, None]
+    encoded = io.BytesIO()
+    options = {"quality": 80}
+    imsave(
+        encoded,
+        columns.T,
+        vmin=limits[0],
+        vmax=limits[1],
+        cmap=colours,
+        origin="lower",
+        format="jpg",
+        pil_kwargs=options,
+    )
+    return data_uri(encoded.getvalue(), "image/jpeg")
+
+
+def seconds_ticks(duration_s: float) -> list[tuple[float, str]]:
+    """Round times of a recording, with their text."""
+    return ticks(0.0, shown_s(duration_s), most=6)
+
+
+def shown_s(duration_s: float) -> float:
+    """How much of a recording is shown, in seconds."""
+    return min(duration_s, SHOWN_S)
+
+
+def colours_of(n_classes: int) -> list[str]:
+    """The colour of each class, as CSS has it: hues that differ much between neighbours, on light
+    and dark ground."""
+    return [f"oklch(63% 0.17 {k * _GOLDEN_ANGLE_DEG % 360:.0f})" for k in range(n_classes)]
+
+
+def lanes(
+    reference: np.ndarray, estimate: np.ndarray, classes: Sequence[str], duration_s: float
+) -> list[Lane]:
+    """Makes a lane for each class that occurs or is estimated.
+
+    Args:
+        reference: true events (n, 3) = class_index, onset_s, offset_s.
+        estimate: estimated events (m, 3).
+        classes: names of the classes.
+        duration_s: of the recording.
+    """
+    end_s, colours = shown_s(duration_s), colours_of(len(classes))
+    both = [rows[rows[:, 1] < end_s] for rows in (reference, estimate)]
+    used = np.unique(np.concatenate([rows[:, 0] for rows in both])).astype(int).tolist()
+    return [
+        Lane(
+            classes[k],
+            colours[k],
+            *([(on, min(off, end_s)) for j, on, off in rows.tolist() if j == k] for rows in both),
+        )
+        for k in used
+    ]
+
+
+def track(
+    frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colour: str, style: str
+) -> Line:
+    """Makes a line of values that hold for a frame each, such as directions; equal ones in a row
+    are one stroke.
+
+    Args:
+        frames: int (n,).
+        values: (n,).
+        hop_s: seconds from one frame to the next.
+        label: see `common.display.page.Line`.
+        colour: as well.
+        style: as well.
+    """
+    order = np.lexsort((frames, values))
+    frames, values = np.asarray(frames)[order], np.asarray(values)[order]
+    breaks = np.flatnonzero((np.diff(frames) > 1) | (np.diff(values) != 0)) + 1
+    starts, ends = [0, *breaks], [*breaks, len(frames)]
+    strokes = [
+        [
+            (float(frames[a]) * hop_s, float(values[a])),
+            (float(frames[b - 1] + 1) * hop_s, float(values[a])),
+        ]
+        for a, b in zip(starts, ends, strict=True)
+        if a < b and frames[a] * hop_s < SHOWN_S
+    ]
+    return Line(label, strokes, colour, style)
+
+
+def first_channel(audio: np.ndarray) -> np.ndarray:
+    """The first channel (S,) of audio (S, C): all directions, in Ambisonics."""
+    return audio[:, 0]
+
+
+def mean_channel(audio: np.ndarray) -> np.ndarray:
+    """The mean (S,) of the channels of audio (S, C)."""
+    return audio.mean(axis=1)

@@ -1,0 +1,379 @@
+"""Writes a trained system in a form that other programs run: SavedModel, ONNX or LiteRT.
+
+    python -m common.inference.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH] [--fold
+    NAME] [--stage NAME]
+
+The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it
+computes them itself. Stages that answer together, such as those of the two-stage system, become one
+model with all outputs.
+"""
+
+import argparse
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from common.cli.train import run_safely
+from common.errors import ConfigError, DataError
+from common.io.files import storage_error, write_bytes
+from common.runtime.backend import choose_backend, start_backend
+from common.runtime.optional import optional_module
+from common.runtime.quiet import stderr_discarded
+from common.settings.tasks import RunConfig, check_task
+from common.training.run_directory import read_settings
+
+if TYPE_CHECKING:
+    from common.training.ensemble import TrainedFold
+
+logger = logging.getLogger(__name__)
+Format = Literal["saved_model", "onnx", "litert"]
+ENDINGS: dict[Format, str] = {"saved_model": "_saved_model", "onnx": ".onnx", "litert": ".tflite"}
+INPUTS = {"int16": "audio", "float32": "features"}  # names of the input by its type
+_OPSET = 18
+_EXPORTING = RunConfig(device="cpu")
+_ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
+Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
+    check_packages(options.format)
+    system = load_system(options.run, options.fold, options.stage)
+    path = options.out or options.run / f"model{ENDINGS[options.format]}"
+    export(system, path, options.format)
+    logger.info("Wrote %s, a model from %s.", path, describe(system))
+    logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
+
+
+def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "TrainedFold":
+    """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
+
+    Args:
+        run: its directory.
+        fold: name of a fold; None: the first.
+        stage: name of a stage; None: all stages that answer together.
+
+    Raises:
+        CheckpointError: there is no run, or a model is not there, not finished or damaged.
+        ConfigError: there is no such fold or stage.
+    """
+    task = check_task(read_settings(run), f"the settings of {run}")
+    start_backend(_EXPORTING)
+    from common.training.ensemble import TrainedFold, answering, chosen_folds, load_models, one_of
+    from common.training.system import load_system as load_file  # not before the backend is chosen
+
+    stages = load_file(task.family, task.system).stages(task)
+    names = [each.name for each in stages]
+    wanted = (
+        answering(stages)
+        if stage is None
+        else [stages[names.index(one_of(names, stage, "--stage"))]]
+    )
+    folds = chosen_folds(task, fold)
+    if len(folds) > 1:
+        logger.info(
+            "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
+        )
+    (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
+    return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
+
+
+def in_float32(model: Any) -> Any:
+    """The same Keras model with layers that compute in float32."""
+    import keras
+
+    text = model.to_json()
+    plain = text.replace('"mixed_bfloat16"', '"float32"').replace('"mixed_float16"', '"float32"')
+    if plain == text:
+        return model
+    copy = keras.models.model_from_json(plain)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def export(system: "TrainedFold", path: Path, target: Format) -> None:
+    """Writes a system, finished or not at all.
+
+    Args:
+        system: its models; nothing of them is changed.
+        path: file, or folder of a SavedModel, which must not be there yet.
+        target: the format.
+
+    Raises:
+        ConfigError: a package is missing, or the format cannot hold the system.
+        DataError: the disk is full, the folder exists or cannot be written to.
+    """
+    check_packages(target)
+    if target == "saved_model":
+        with _new_folder(path) as folder:
+            _save(_function(system), folder)
+    else:
+        write_bytes(path, _onnx(system) if target == "onnx" else _litert(system))
+
+
+def runner(path: Path, target: Format) -> Runner:
+    """Opens an exported system with the program it is meant for.
+
+    Returns:
+        From features (B, T, F, C), or audio (B, S, C), to outputs by name.
+    """
+    if target == "saved_model":
+        return _run_saved_model(path)
+    return _run_onnx(path) if target == "onnx" else _run_litert(path)
+
+
+def describe(system: "TrainedFold") -> str:
+    """Says what goes in and what comes out."""
+    (_, model), *_ = system.stages
+    kind = model.inputs[0].dtype
+    shape = ", ".join("any" if size is None else str(size) for size in model.input_shape)
+    return f"`{INPUTS[kind]}` {kind} ({shape}) to {', '.join(sorted(_outputs(system)))}"
+
+
+def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0) -> str:
+    """Runs noise through a system and what was exported of it; says how much the outputs differ at
+    most."""
+    (_, model), *_ = system.stages
+    rng, tail = np.random.default_rng(seed), model.input_shape[2:]
+    if model.inputs[0].dtype == "int16":
+        batch = rng.integers(-3000, 3000, (1, 100_000, *tail)).astype(np.int16)
+    else:
+        batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
+    expected, received = system(batch), runner(path, target)(batch)
+    found = {
+        name: float(np.abs(value - expected[name]).max())
+        for name, value in sorted(received.items())
+    }
+    return ", ".join(f"{name} {value:.1e}" for name, value in found.items())
+
+
+def check_packages(target: Format) -> None:
+    """Raises ConfigError where a package is missing that a format needs, or cannot be imported."""
+    if target == "onnx":
+        with stderr_discarded():  # TensorFlow announces itself
+            for name in _ONNX_PACKAGES:
+                optional_module(
+                    name, "ONNX", 'Install the extra `export`: pip install ".[export]".'
+                )
+
+
+def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    from common.models.layers import STATISTICS
+
+    mean, deviation = model.get_layer(STATISTICS).get_weights()
+    return mean, deviation
+
+
+def _outputs(system: "TrainedFold") -> dict[str, int]:
+    """Number of the stage that answers for each output."""
+    names: dict[str, int] = {}
+    for number, (stage, model) in enumerate(system.stages):
+        names |= dict.fromkeys(stage.answers or model.output, number)
+    return names
+
+
+def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
+    """A system as a function of TensorFlow from one input to a dict of outputs; its weights are
+    constants."""
+    import keras
+    import tensorflow as tf
+
+    models = [model for _, model in system.stages]
+    numpy = keras.ops.convert_to_numpy
+    weights = [
+        ([*map(numpy, m.trainable_variables)], [*map(numpy, m.non_trainable_variables)])
+        for m in models
+    ]
+    kind = models[0].inputs[0].dtype
+
+    def serve(inputs: Any) -> dict[str, Any]:
+        pairs = zip(models, weights, strict=True)
+        answers = [
+            model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs
+        ]
+        return {name: answers[number][name] for name, number in _outputs(system).items()}
+
+    spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
+    return tf.function(serve, input_signature=[spec], autograph=False)
+
+
+def _save(function: Any, folder: Path) -> None:
+    import tensorflow as tf
+
+    tf.get_logger().setLevel(logging.WARNING)  # it names folders that are temporary
+    module = tf.Module()
+    module.serve = function
+    tf.saved_model.save(
+        module, str(folder), signatures={"serving_default": function.get_concrete_function()}
+    )
+
+
+def _onnx(system: "TrainedFold") -> bytes:
+    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its
+    place."""
+    import onnxruntime
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)  # what it cannot convert is found below
+    with _convolving(system):
+        function = _function(system)
+        model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=_OPSET)
+    _name_free_sizes(model.graph)
+    content = model.SerializeToString()
+    try:
+        onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of the kinds of onnxruntime, which it does not name
+        raise ConfigError(
+            f"ONNX cannot hold this model: {error}. Export it as saved_model or litert."
+        ) from error
+    return content
+
+
+@contextlib.contextmanager
+def _convolving(system: "TrainedFold") -> Iterator[None]:
+    """Lets layers that compute features transform audio by convolutions."""
+    from common.models.audio_features import AudioFeatures
+
+    layers = [
+        layer
+        for _, model in system.stages
+        for layer in model.layers
+        if isinstance(layer, AudioFeatures)
+    ]
+    for layer in layers:
+        layer.by_convolution = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.by_convolution = False
+
+
+def _name_free_sizes(graph: Any) -> None:
+    """Names sizes of an ONNX graph that are free: the first is the batch, the second time."""
+    for number, value in enumerate([*graph.input, *graph.output]):
+        sizes = value.type.tensor_type.shape.dim
+        for size, name in zip(
+            sizes,
+            ("batch", "time" if number < len(graph.input) else f"{value.name}_time"),
+            strict=False,
+        ):
+            if not size.HasField("dim_value"):
+                size.dim_param = name
+
+
+def _litert(system: "TrainedFold") -> bytes:
+    """Converts by way of a SavedModel, which keeps the names; with recurrent layers the batch is of
+    one recording."""
+    import tensorflow as tf
+
+    n_batch = 1 if any(map(_is_recurrent, system.stages)) else None
+    with tempfile.TemporaryDirectory() as folder, stderr_discarded():
+        _save(_function(system, n_batch), Path(folder))
+        try:
+            return tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        except Exception as error:  # of a kind that TensorFlow keeps to itself
+            raise ConfigError(
+                f"LiteRT cannot hold this model: {error}. Export it as saved_model or onnx."
+            ) from error
+
+
+def _is_recurrent(trained: Any) -> bool:
+    import keras
+
+    _, model = trained
+    layers = model._flatten_layers(recursive=True)
+    return any(isinstance(layer, keras.layers.RNN) for layer in layers)
+
+
+def _run_saved_model(path: Path) -> Runner:
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def run(batch: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = loaded.signatures["serving_default"](
+            **{INPUTS[str(batch.dtype)]: tf.constant(batch)}
+        )
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+def _run_onnx(path: Path) -> Runner:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda batch: dict(
+        zip(names, session.run(None, {INPUTS[str(batch.dtype)]: batch}), strict=True)
+    )
+
+
+def _run_litert(path: Path) -> Runner:
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # TensorFlow's own interpreter is to move into a package of its own
+        interpreter = tf.lite.Interpreter(str(path))
+    run = interpreter.get_signature_runner()
+    return lambda batch: run(**{INPUTS[str(batch.dtype)]: batch})
+
+
+@contextlib.contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """Lends a temporary name for a folder that gets its own once it is complete.
+
+    Raises:
+        DataError: there is something of that name, or the disk is full or cannot be written to.
+    """
+    if path.exists():
+        raise DataError(
+            f"{path} exists already; it is not overwritten. Move it away, or give another with"
+            " --out."
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m common.inference.export", description="Exports the model of a run."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument("--format", choices=get_args(Format), required=True, help="what to write")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
+    )
+    parser.add_argument("--fold", metavar="NAME", help="default: the first")
+    parser.add_argument(
+        "--stage", metavar="NAME", help="this stage alone (default: all that answer together)"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,104 @@
+"""The inputs of a model, computed of audio that comes in blocks as if it had come at once."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import DataError
+from common.features.frontend import AUDIO, Frontend
+
+Inputs = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Where the frames of features lie in the audio, in samples.
+
+    Attributes:
+        hop: distance of frames.
+        longest: samples that a frame depends on.
+        lead_frames: frames that need samples before their own hop, whose number is the same at the
+            start of each block.
+        n_frames: frames of a recording of so many samples.
+        least: shorter recordings are filled up with digital silence to so many samples, as in
+            training.
+    """
+
+    hop: int
+    longest: int
+    lead_frames: int
+    n_frames: Callable[[int], int]
+    least: int = 0
+
+    @classmethod
+    def of(cls, frontend: Frontend, n_frames: Callable[[int], int], least: int = 0) -> "Framing":
+        """The framing of features that are described as a frontend, wherever they are computed."""
+        lead = -(-(frontend.longest // 2) // frontend.hop_samples) if frontend.is_centred else 0
+        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, least)
+
+
+class FrameStream:
+    """Computes features block by block; each frame sees the samples that it would see in the whole
+    recording.
+
+    The edges are treated as the features treat them, but only where the recording truly begins and
+    ends.
+
+    Args:
+        compute: from audio (S, C) that begins at a frame to `features` (T, F, C'), and `audio` (T +
+            context, hop, C) where the model computes them; see `common.data.extraction.input_arrays`.
+        framing: where the frames lie.
+    """
+
+    def __init__(self, compute: Callable[[np.ndarray], Mapping[str, np.ndarray]], framing: Framing):
+        self._compute, self._framing = compute, framing
+        self._audio: np.ndarray | None = None  # from frame `_start` on
+        self._start = 0
+        self._given = 0  # frames given so far
+        self.n_samples = 0
+
+    def feed(self, audio: np.ndarray) -> Inputs | None:
+        """Takes in samples (S, C); returns the frames that are certain now, None without any."""
+        framing = self._framing
+        self.n_samples += len(audio)
+        self._audio = audio if self._audio is None else np.concatenate([self._audio, audio])
+        end = (self.n_samples - framing.longest) // framing.hop
+        if end <= self._given:
+            return None
+        known = (end - self._start) * framing.hop + framing.longest
+        arrays = self._arrays(self._compute(self._audio[:known]), end)
+        kept_from = max(0, end - framing.lead_frames)
+        self._audio = self._audio[(kept_from - self._start) * framing.hop :]
+        self._start, self._given = kept_from, end
+        return arrays
+
+    def finish(self) -> Inputs:
+        """Returns the last frames, and the audio that these and those before need beyond.
+
+        Raises:
+            DataError: there was no audio.
+        """
+        if self._audio is None:
+            raise DataError(
+                "The audio is shorter than one sample at the rate of the model: there is nothing to"
+                " hear."
+            )
+        framing = self._framing
+        missing = max(0, framing.least - self.n_samples)
+        audio = np.pad(self._audio, ((0, missing), (0, 0)))
+        return self._arrays(
+            self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True
+        )
+
+    def _arrays(
+        self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False
+    ) -> Inputs:
+        """Cuts frames from those given to `end` out of what was computed of the audio from `_start`
+        on."""
+        part = slice(self._given - self._start, end - self._start)
+        arrays = {name: array[part] for name, array in computed.items()}
+        if AUDIO in computed and with_context:
+            context = len(computed[AUDIO]) - len(computed["features"])
+            arrays[AUDIO] = computed[AUDIO][part.start : part.stop + context]
+        return arrays

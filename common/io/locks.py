@@ -1,0 +1,100 @@
+"""One job at a time in a folder; the second is told who is there."""
+
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from common.errors import DataError
+from common.io.files import storage_error
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: jobs are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+LOCK = ".lock"
+_MOST_CHARACTERS = 500  # of what a lock says
+
+
+@contextmanager
+def only_one(folder: Path, remedy: str) -> Iterator[None]:
+    """Keeps other jobs out of a folder; the system releases the lock when the process dies, however
+    it does.
+
+    Args:
+        folder: made if missing.
+        remedy: what the second job can do instead, such as "set another `feature_dir`".
+
+    Raises:
+        DataError: another job works there, or the folder cannot be written to.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _acquire(path, remedy)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    try:
+        yield
+    finally:
+        path.unlink(
+            missing_ok=True
+        )  # before it is released: whoever comes next makes a file of his own
+        file.close()
+
+
+def _acquire(path: Path, remedy: str) -> IO[str]:
+    while True:
+        file = open(path, "a+", encoding="utf-8", errors="replace", opener=_open_no_link)  # noqa: SIM115
+        if not _locked(file):
+            with file:
+                file.seek(0)
+                holder = file.read(_MOST_CHARACTERS).strip() or "another process"
+            raise DataError(
+                f"{path.parent} is in use by {holder}. Wait until it ends, or {remedy}. If it"
+                " hangs, end that process: the folder is free at once."
+            )
+        if _still_there(path, file):
+            break
+        file.close()  # its holder ended, and removed it, between both calls above
+    file.truncate(0)
+    file.write(_holder())
+    file.flush()
+    return file
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
+def _locked(file: IO[str]) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems know no locks
+        return True
+    return True
+
+
+def _still_there(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _holder() -> str:
+    since, command = (
+        time.strftime("%Y-%m-%d %H:%M:%S"),
+        shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
+    return f"process {os.getpid()} on {socket.gethostname()}, since {since}: {command}\n"

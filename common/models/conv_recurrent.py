@@ -1,0 +1,154 @@
+"""What convolutional recurrent networks share: their sizes, the check of these, and the layers up
+to the heads."""
+
+import math
+from typing import Annotated, Any, Literal
+
+import keras
+from pydantic import Field
+
+from common.errors import ConfigError
+from common.models.layers import conv_block, hard_sigmoid_keras2
+from common.settings.section import Section
+
+Size = Annotated[int, Field(gt=0)]
+Shape = tuple[int | None, int, int]
+
+
+class ConvRecurrentConfig(Section):
+    """Sizes of convolutions over frequency and recurrent layers over time; a list's length is the
+    number of layers.
+
+    Attributes:
+        n_filters: filters of each convolution; one number stands for all.
+        pool_bands: bands pooled after each convolution.
+        pool_frames: frames pooled after each convolution; one number stands for all. Labels follow.
+        gru_units: units of each bidirectional recurrent layer.
+        dropout: share of values dropped in training after each convolution and before each
+            recurrent layer.
+        batch_norm_over: what has statistics of its own.
+        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
+        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
+    """
+
+    n_filters: Size | tuple[Size, ...] = 64
+    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)]
+    pool_frames: Size | tuple[Size, ...] = 1
+    gru_units: tuple[Size, ...]
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    batch_norm_over: Literal["channels", "bands"] = "channels"
+    gru_reset_after: bool = True
+    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = "sigmoid"
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of convolutions."""
+        return len(self.pool_bands)
+
+    @property
+    def filters_of_blocks(self) -> tuple[int, ...]:
+        """Filters, one number for each convolution."""
+        return (
+            (self.n_filters,) * self.n_blocks if isinstance(self.n_filters, int) else self.n_filters
+        )
+
+    @property
+    def frames_of_blocks(self) -> tuple[int, ...]:
+        """Pooled frames, one number for each convolution."""
+        return (
+            (self.pool_frames,) * self.n_blocks
+            if isinstance(self.pool_frames, int)
+            else self.pool_frames
+        )
+
+    @property
+    def time_pooling(self) -> int:
+        """Frames of features for one frame of output; the labels' `target_stride`."""
+        return math.prod(self.frames_of_blocks)
+
+
+def check_sizes(network: ConvRecurrentConfig, shape: Shape) -> None:
+    """Checks that the layers fit the features, before any work.
+
+    Args:
+        network: layer sizes.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C).
+
+    Raises:
+        ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
+    """
+    lists = {"n_filters": network.filters_of_blocks, "pool_frames": network.frames_of_blocks}
+    for name, values in lists.items():
+        if len(values) != network.n_blocks:
+            raise ConfigError(
+                f"`network.{name}` must have one entry for each of `network.pool_bands`. "
+                f"Expected: {network.n_blocks} entries, or one number. Received: {list(values)}."
+            )
+    frames, bands, _ = shape
+    if bands % math.prod(network.pool_bands):
+        raise ConfigError(
+            "`network.pool_bands` must divide the bands of the features. Expected: divisors whose"
+            f" product divides {bands}. Received: {list(network.pool_bands)}, whose product is"
+            f" {math.prod(network.pool_bands)}. Change `network.pool_bands` or the number of bands"
+            " in `features`."
+        )
+    if frames is not None and frames % network.time_pooling:
+        raise ConfigError(
+            "`network.pool_frames` must divide the frames of a sequence. Expected: a sequence of a"
+            f" multiple of {network.time_pooling} frames. Received: {frames}. Change"
+            " `pipeline.sequence_frames` or `pool_frames`."
+        )
+
+
+def conv_recurrent(
+    x: Any, network: ConvRecurrentConfig, *, merge_mode: Literal["mul", "concat"]
+) -> Any:
+    """Applies convolutions and recurrent layers.
+
+    Args:
+        x: standardised features (B, T, F, C).
+        network: layer sizes.
+        merge_mode: how the two directions of a recurrent layer are joined.
+
+    Returns:
+        (B, T', D) with T' = T // network.time_pooling; D = units of the last recurrent layer, twice
+        that for "concat".
+    """
+    norm_axis = -1 if network.batch_norm_over == "channels" else 2
+    blocks = zip(
+        network.filters_of_blocks, network.frames_of_blocks, network.pool_bands, strict=True
+    )
+    for number, (n_filters, *pool) in enumerate(blocks):
+        x = conv_block(
+            x,
+            n_filters,
+            pool=(pool[0], pool[1]),
+            norm_axis=norm_axis,
+            dropout=network.dropout,
+            name=str(number),
+        )
+    # (B, T', F', filters)
+    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="frames")(
+        x
+    )  # (B, T', F' * filters)
+    for number, units in enumerate(network.gru_units):
+        x = recurrent_layer(units, network, merge_mode=merge_mode, name=f"gru{number}")(
+            x
+        )  # (B, T', D)
+    return x
+
+
+def recurrent_layer(
+    units: int, network: ConvRecurrentConfig, *, merge_mode: Literal["mul", "concat"], name: str
+) -> keras.layers.Layer:
+    """Makes a bidirectional GRU: (B, T, any) -> (B, T, units), or (B, T, 2 * units) for
+    "concat"."""
+    hard = network.gru_recurrent_activation == "hard_sigmoid_keras2"
+    gru = keras.layers.GRU(
+        units,
+        return_sequences=True,
+        dropout=network.dropout,
+        reset_after=network.gru_reset_after,
+        recurrent_activation=hard_sigmoid_keras2 if hard else "sigmoid",
+    )
+    return keras.layers.Bidirectional(gru, merge_mode=merge_mode, name=name)

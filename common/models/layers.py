@@ -1,0 +1,412 @@
+"""Keras layers and blocks that several systems are made of; channels last, any backend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from common.errors import CheckpointError
+
+Pooling = Literal["average", "max"]
+STATISTICS = "standardize"  # the layer that holds the statistics of the training data
+PACKAGE = "dcase_keras"  # the name under which own objects are stored in `.keras` files
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+def hard_sigmoid_keras2(x: Any) -> Any:
+    """Computes clip(0.2 x + 0.5, 0, 1), the recurrent activation of Keras 2; Keras 3 has another of
+    that name."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Standardize(keras.layers.Layer):
+    """Subtracts the mean and divides by the standard deviation of each band and channel, in
+    float32.
+
+    Inputs may come in the type they are stored in (float16). Values that never vary (deviation 0)
+    are only centred, since nothing can be learned from their scale.
+
+    Args:
+        shape: the shape of both statistics, (F, C) for features (B, T, F, C).
+    """
+
+    def __init__(self, shape: Sequence[int], **options: Any) -> None:
+        options.setdefault(
+            "dtype", "float32"
+        )  # statistics of dB or phases lose their meaning in half precision
+        super().__init__(**options)
+        self.shape = tuple(shape)
+        self.mean = self.add_weight(
+            shape=self.shape, initializer="zeros", trainable=False, name="mean"
+        )
+        self.deviation = self.add_weight(
+            shape=self.shape, initializer="ones", trainable=False, name="deviation"
+        )
+
+    def call(self, inputs: Any) -> Any:
+        """Returns standardised features of the shape received, float32."""
+        inputs = keras.ops.cast(inputs, "float32")
+        deviation = keras.ops.convert_to_tensor(self.deviation)
+        deviation = keras.ops.where(deviation > 0.0, deviation, 1.0)
+        return (inputs - self.mean) / deviation
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again; the statistics are stored as weights."""
+        return {**super().get_config(), "shape": list(self.shape)}
+
+
+def with_statistics(
+    network: keras.Model,
+    mean: np.ndarray,
+    std: np.ndarray,
+    frontend: keras.layers.Layer | None = None,
+) -> keras.Model:
+    """Joins the statistics of the training data to a network, so that the model takes raw features.
+
+    Args:
+        network: model whose one input is standardised features (B, T, F, C).
+        mean: (F, C), mean of each band and channel, in the unit of the features.
+        std: (F, C), standard deviation, same unit, 0 or more.
+        frontend: layer that makes raw features of audio, `common.models.audio_features.AudioFeatures`;
+            None: there is none.
+
+    Returns:
+        Model from raw features (B, T, F, C), float16 or float32, or with a frontend from audio (B,
+        S, C), int16, to the outputs of `network`. It shares the network's weights and has two
+        non-trainable weights more.
+
+    Raises:
+        ValueError: a statistic has another shape than the network's bands and channels, or is not
+            finite.
+    """
+    bands_channels = tuple(network.input_shape[2:])
+    for name, values in (("mean", mean), ("std", std)):
+        if values.shape != bands_channels:
+            raise ValueError(
+                f"`{name}` must have the bands and channels of the network. "
+                f"Expected: {bands_channels}. Received: {values.shape}."
+            )
+        if not np.all(np.isfinite(values)):
+            raise ValueError(
+                f"`{name}` must be finite. Received: {np.sum(~np.isfinite(values))} NaN or Inf"
+                " values."
+            )
+    standardize = Standardize(bands_channels, name=STATISTICS)
+    standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
+    if frontend is None:
+        raw = features = keras.Input(
+            network.input_shape[1:], name="features", dtype="float32"
+        )  # (B, T, F, C)
+    else:
+        raw = keras.Input(
+            (None, frontend.frontend.channels), name="audio", dtype="int16"
+        )  # (B, S, C)
+        features = frontend(raw)  # (B, T, F, C)
+    return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras' batch normalisation, by one kernel where the backend has one: on TensorFlow, over the
+    channels of maps.
+
+    Keras puts it together from a dozen operations, each of which reads and writes the whole map,
+    and widens bfloat16 before; the kernel passes over it twice. Weights, statistics and results are
+    the same to rounding. Settings are those of `keras.layers.BatchNormalization`. Where devices
+    share a batch, statistics are those of the whole batch, which only Keras's operations can
+    compute.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.synchronized = _batch_is_shared()
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again; who shares the batch is not the model's
+        to say."""
+        return {**super().get_config(), "synchronized": False}
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Returns normalised values of the shape and type received."""
+        over_channels = len(inputs.shape) == 4 and self.axis in (-1, 3)
+        learns = training and self.trainable
+        plain = (
+            mask is None
+            and self.scale
+            and self.center
+            and not self.renorm
+            and not (learns and self.synchronized)
+        )
+        if not (over_channels and plain and _has_kernel(inputs)):
+            return super().call(inputs, training=training, mask=mask)
+        from common.runtime.distribution import (
+            normalize_channels,
+        )  # TensorFlow, which other backends need not load
+
+        if not learns:
+            kept = self.moving_mean, self.moving_variance
+            return normalize_channels(inputs, self.gamma, self.beta, self.epsilon, kept)[0]
+        outputs, mean, variance = normalize_channels(inputs, self.gamma, self.beta, self.epsilon)
+        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + now * (1.0 - self.momentum))
+        return outputs
+
+
+def _batch_is_shared() -> bool:
+    """Whether several devices share a batch and none sees the whole of it, as under a strategy of
+    TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    from common.runtime.distribution import n_replicas
+
+    return n_replicas() > 1
+
+
+def _has_kernel(inputs: Any) -> bool:
+    """Whether the backend normalises maps of this type by one kernel."""
+    symbolic = isinstance(inputs, keras.KerasTensor)  # only its shape is asked for
+    kind = keras.backend.standardize_dtype(inputs.dtype)
+    return (
+        not symbolic and keras.backend.backend() == "tensorflow" and kind in ("float32", "bfloat16")
+    )
+
+
+def conv_block(
+    x: Any,
+    n_filters: int,
+    *,
+    pool: tuple[int, int],
+    norm_axis: int = -1,
+    dropout: float = 0.0,
+    name: str,
+) -> Any:
+    """Applies a 3 x 3 convolution, batch normalisation, ReLU, max pooling and dropout.
+
+    Args:
+        x: (B, T, F, C).
+        n_filters: number of filters.
+        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped.
+        norm_axis: axis that has statistics of its own: -1 channels, 2 bands.
+        dropout: share of values dropped in training, [0, 1).
+        name: stem of the layers' names: conv<name>, bn<name>, ...
+
+    Returns:
+        (B, T // pool[0], F // pool[1], n_filters).
+    """
+    layers = keras.layers
+    x = layers.Conv2D(
+        n_filters, 3, padding="same", data_format="channels_last", name=f"conv{name}"
+    )(x)
+    x = BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
+    x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
+    x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"pool{name}")(
+        x
+    )  # (B, T', F', n_filters)
+    return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Aggregate(keras.layers.Layer):
+    """Reduces one axis of a tensor to one value, in float32.
+
+    Args:
+        kind: "average"; "max"; "linear_softmax", the sum of squares by the sum, an average weighted
+            by the values themselves, which must not be negative; it is 0 where all are 0.
+        axis: axis that vanishes, counted from the batch axis 0.
+
+    References:
+        Wang, Li, Metze, "A comparison of five multiple instance learning pooling functions for
+        sound event detection with weak labeling", ICASSP 2019, arXiv:1810.09050 (linear softmax).
+    """
+
+    def __init__(
+        self, kind: Literal["average", "max", "linear_softmax"], axis: int, **options: Any
+    ) -> None:
+        options.setdefault("dtype", "float32")  # sums over hundreds of frames
+        super().__init__(**options)
+        self.kind, self.axis = kind, axis
+
+    def call(self, inputs: Any) -> Any:
+        """Returns the input without one axis."""
+        ops = keras.ops
+        if self.kind == "average":
+            return ops.mean(inputs, axis=self.axis)
+        if self.kind == "max":
+            return ops.max(inputs, axis=self.axis)
+        weights = ops.sum(inputs, axis=self.axis)
+        return ops.sum(ops.square(inputs), axis=self.axis) / ops.maximum(
+            weights, keras.config.epsilon()
+        )
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Returns the input's shape without one axis."""
+        return (*input_shape[: self.axis], *input_shape[self.axis + 1 :])
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns what is needed to build the layer again."""
+        return {**super().get_config(), "kind": self.kind, "axis": self.axis}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RecurrentGates(keras.initializers.Initializer):
+    """First recurrent weights of a GRU (U, 3U): uniform within +-sqrt(3 / U) for both gates, then
+    an orthogonal matrix.
+
+    References:
+        The code of Cao et al., DCASE 2019, arXiv:1905.00268.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        """Returns weights of update gate, reset gate and candidate, in this order."""
+        units = shape[0]
+        gates = keras.initializers.LecunUniform()((units, 2 * units), dtype)
+        candidate = keras.initializers.Orthogonal()((units, units), dtype)
+        return keras.ops.concatenate([gates, candidate], axis=1)
+
+
+def stacked_conv_block(
+    x: Any,
+    n_filters: int,
+    *,
+    kernel: int,
+    pool: tuple[int, int],
+    pooling: Pooling,
+    initialisation: str,
+    epsilon: float,
+    momentum: float,
+    names: Sequence[tuple[str, str]],
+    gamma_deviation: float = 0.0,
+) -> Any:
+    """Applies convolutions without bias, each with batch normalisation and ReLU, then one pooling.
+
+    Args:
+        x: (B, T, F, C).
+        n_filters: filters of each convolution.
+        kernel: frames and bands of a filter.
+        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped. (1, 1):
+            none.
+        pooling: what a pool becomes.
+        initialisation: Keras' name of the kernels' first values.
+        epsilon: added to the variance in batch normalisation.
+        momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus
+            this).
+        names: name of each convolution and of its batch normalisation; their number is that of the
+            convolutions.
+        gamma_deviation: standard deviation of the normalisations' first scales about 1.
+
+    Returns:
+        (B, T // pool[0], F // pool[1], n_filters).
+    """
+    layers = keras.layers
+    for conv, norm in names:
+        x = layers.Conv2D(
+            n_filters,
+            kernel,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=initialisation,
+            data_format="channels_last",
+            name=conv,
+        )(x)
+        gamma = keras.initializers.RandomNormal(1.0, gamma_deviation) if gamma_deviation else "ones"
+        x = BatchNormalization(
+            epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm
+        )(x)
+        x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
+    if pool == (1, 1):
+        return x
+    pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
+    return pool_layer(pool, data_format="channels_last", name=f"{norm}_pool")(
+        x
+    )  # (B, T', F', n_filters)
+
+
+def weights_by_name(model: keras.Model) -> dict[str, Any]:
+    """Lists the weights of a model under names that do not depend on how Keras nests its layers.
+
+    Args:
+        model: any model; models within it are entered, so the names are the same with and without
+            statistics.
+
+    Returns:
+        Variables by "layer/weight", or "layer/forward/weight" and "layer/backward/weight" for
+        bidirectional layers.
+    """
+    named: dict[str, Any] = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            named.update(weights_by_name(layer))
+        elif isinstance(layer, keras.layers.Bidirectional):
+            for direction, part in (
+                ("forward", layer.forward_layer),
+                ("backward", layer.backward_layer),
+            ):
+                named.update(
+                    {f"{layer.name}/{direction}/{weight.name}": weight for weight in part.weights}
+                )
+        else:
+            named.update({f"{layer.name}/{weight.name}": weight for weight in layer.weights})
+    return named
+
+
+def set_weights_by_name(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Sets all weights of a model from arrays under the names of `weights_by_name`.
+
+    Args:
+        model: any model.
+        arrays: by name, of the weights' shapes.
+
+    Raises:
+        ValueError: a name is missing or unknown, or a shape differs; the model is then unchanged.
+    """
+    weights = weights_by_name(model)
+    if set(weights) != set(arrays):
+        raise ValueError(
+            "`arrays` must have one entry per weight. Missing:"
+            f" {sorted(set(weights) - set(arrays))}. Unknown: {sorted(set(arrays) - set(weights))}."
+        )
+    for name, weight in weights.items():
+        if tuple(weight.shape) != arrays[name].shape:
+            raise ValueError(
+                f"{name}: expected shape {tuple(weight.shape)}. Received: {arrays[name].shape}."
+            )
+    for name, weight in weights.items():
+        weight.assign(arrays[name])
+
+
+def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str], bool]) -> None:
+    """Copies the weights of some layers from one model to another that has layers of the same
+    names.
+
+    Args:
+        source: any model.
+        target: any model; its other weights stay.
+        wanted: says of a layer's name whether its weights are copied.
+
+    Raises:
+        CheckpointError: a wanted layer is missing in the source, or of another shape there; nothing
+            is copied.
+    """
+    given, taken = weights_by_name(source), weights_by_name(target)
+    chosen = [name for name in taken if wanted(name.split("/")[0])]
+    for name in chosen:
+        expected, received = (
+            tuple(taken[name].shape),
+            (tuple(given[name].shape) if name in given else None),
+        )
+        if expected != received:
+            raise CheckpointError(
+                f"The model to start from does not fit. Expected: a weight {name} of shape"
+                f" {expected}. Received: {received or 'none'}. Give a model of the same"
+                " architecture."
+            )
+    for name in chosen:
+        # A copy: on JAX, training gives away the arrays of its model, and those of one device
+        # cannot go to many.
+        taken[name].assign(np.array(keras.ops.convert_to_numpy(given[name])))

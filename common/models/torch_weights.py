@@ -1,0 +1,163 @@
+"""Weights of published PyTorch models in Keras, and back: arrays of a state dict under their names
+there."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from common.errors import CheckpointError
+from common.models.layers import set_weights_by_name, weights_by_name
+
+# Batch normalisation: part here -> part there.
+BATCH_NORM = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+# Counters that PyTorch keeps beside the statistics; nothing here needs them.
+IGNORED_ENDINGS = ("num_batches_tracked",)
+
+# Keras name -> name or names in the state dict, and kind of tensor.
+Names = Mapping[str, tuple[str | tuple[str, ...], str]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the arrays of a state dict become one Keras weight.
+
+    Attributes:
+        to_keras: from the arrays there to the one here.
+        to_torch: from the array here to those there.
+    """
+
+    to_keras: Callable[..., np.ndarray]
+    to_torch: Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def _other_gate_first(array: np.ndarray) -> np.ndarray:
+    """Exchanges the first two of three parts of the last axis: reset, update, new there; update,
+    reset, new here."""
+    first, second, new = np.split(array, 3, axis=-1)
+    return np.concatenate([second, first, new], axis=-1)
+
+
+# Both sides keep a bias for the inputs and one for the state: a GRU of Keras does with
+# `reset_after`.
+_GRU_MATRIX = Kind(
+    lambda there: _other_gate_first(there.T), lambda here: [_other_gate_first(here).T]
+)
+KINDS = {
+    "conv": Kind(
+        lambda there: there.transpose(2, 3, 1, 0), lambda here: [here.transpose(3, 2, 0, 1)]
+    ),  # OIHW, HWIO
+    "linear": Kind(np.transpose, lambda here: [here.T]),  # (out, in), (in, out)
+    "vector": Kind(np.asarray, lambda here: [here]),
+    "gru_kernel": _GRU_MATRIX,  # (3U, in), (in, 3U)
+    "gru_recurrent": _GRU_MATRIX,  # (3U, U), (U, 3U)
+    "gru_bias": Kind(  # two of (3U,), of the inputs and of the state, (2, 3U)
+        lambda *there: _other_gate_first(np.stack(there)),
+        lambda here: list(_other_gate_first(here)),
+    ),
+}
+
+
+def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names) -> None:
+    """Sets the weights of a network from the arrays of a PyTorch state dict.
+
+    Args:
+        model: network as its system builds it, without statistics of the features.
+        state: arrays by their names in the state dict, in any order.
+        names: by Keras name (see `common.models.layers.weights_by_name`), the name in the state dict, or
+            the names of the arrays that make one weight, and the kind of tensor, one of `KINDS`; a
+            system file gives them as `torch_names`.
+
+    Raises:
+        CheckpointError: arrays are missing, unknown, of another shape or not finite; it names all
+            of them, and the model is unchanged.
+        ValueError: `names` are not those of the model's weights.
+    """
+    shapes = {name: tuple(weight.shape) for name, weight in weights_by_name(model).items()}
+    if set(shapes) != set(names):
+        raise ValueError(
+            "`names` must be those of the weights. They differ in"
+            f" {sorted(set(shapes) ^ set(names))}."
+        )
+    given = {name: array for name, array in state.items() if not name.endswith(IGNORED_ENDINGS)}
+    problems = _problems(given, _shapes_there(names, shapes))
+    if problems:
+        raise CheckpointError(
+            f"The arrays do not fit the network {model.name}: "
+            + "; ".join(problems)
+            + ". Give the weights of the "
+            "same architecture, with the same number of classes, or change `network`."
+        )
+    arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
+    set_weights_by_name(
+        model,
+        {
+            here: KINDS[kind].to_keras(*(arrays[name] for name in _parts(there)))
+            for here, (there, kind) in names.items()
+        },
+    )
+
+
+def torch_state(model: keras.Model, names: Names) -> dict[str, np.ndarray]:
+    """Gives the weights of a network as the arrays of a PyTorch state dict, the inverse of
+    `load_state`.
+
+    Args:
+        model: network as its system builds it.
+        names: see `load_state`.
+
+    Returns:
+        float32 arrays by their names there.
+    """
+    weights: dict[str, Any] = weights_by_name(model)
+    arrays = {name: np.asarray(weight, np.float32) for name, weight in weights.items()}
+    return {name: np.ascontiguousarray(array) for name, array in _arrays_there(names, arrays)}
+
+
+def _arrays_there(
+    names: Names, arrays: Mapping[str, np.ndarray]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields name and array of each tensor of the state dict, from arrays by their names here."""
+    for here, (there, kind) in names.items():
+        yield from zip(_parts(there), KINDS[kind].to_torch(arrays[here]), strict=True)
+
+
+def _shapes_there(
+    names: Names, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int, ...]]:
+    """Shapes by the names there, from shapes by the names here."""
+    empty = {name: np.broadcast_to(np.float32(0.0), shape) for name, shape in shapes.items()}
+    return {name: array.shape for name, array in _arrays_there(names, empty)}
+
+
+def _parts(there: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (there,) if isinstance(there, str) else there
+
+
+def _problems(given: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+    found = [
+        f"{title} {', '.join(some)}"
+        for title, some in (
+            ("missing:", sorted(set(shapes) - set(given))),
+            ("unknown:", sorted(set(given) - set(shapes))),
+        )
+        if some
+    ]
+    for name, expected in shapes.items():
+        if name in given:
+            array = np.asarray(given[name])
+            if array.shape != expected:
+                found.append(f"{name}: expected shape {expected}, received {array.shape}")
+            elif array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
+                found.append(
+                    f"{name}: expected finite numbers, received type {array.dtype} with NaN, Inf or"
+                    " text"
+                )
+    return found

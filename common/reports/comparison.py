@@ -1,0 +1,299 @@
+"""Runs of one family beside each other: their scores, what differs in their settings, and their
+learning curves.
+
+python -m common.reports.comparison RUN RUN ... [--line LABEL] [--markdown] [--out FILE.html|csv|png]
+"""
+
+import argparse
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from common.cli.train import run_safely
+from common.display.charts import panel_chart
+from common.display.page import Block, Charts, Note, Page, Section, Table, write_page
+from common.display.plotting import Curve, Panel, draw_panel, new_figure, save_figure, tidy
+from common.errors import CheckpointError, ConfigError
+from common.io.files import write_text
+from common.io.tables import to_csv, to_text
+from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores
+from common.settings.tasks import flat_settings
+from common.training.run_directory import read_form, read_settings
+
+History = Mapping[str, Sequence[float | None]]
+_PLACES = (
+    "description",
+    "output_dir",
+    "feature_dir",
+    "parallel",
+    "overwrite",
+)  # what they are says nothing of a run
+_COLUMNS, _MOST_BARS = 3, 9  # of the figure
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run to compare.
+
+    Attributes:
+        folder: its directory.
+        family: of its system.
+        settings: all of them.
+        scores: of one line of its table, by name.
+        histories: of each stage, by its place in the run.
+    """
+
+    folder: Path
+    family: str
+    settings: Mapping[str, Any]
+    scores: Mapping[str, float | None]
+    histories: Mapping[str, History]
+
+    @classmethod
+    def read(cls, folder: Path, line: str | None = None) -> "Run":
+        """Reads a run.
+
+        Args:
+            folder: its directory.
+            line: label of the line of its table; None: the first, the system itself.
+
+        Raises:
+            CheckpointError: there is no run, no scores, or no such line.
+        """
+        settings = read_settings(folder)
+        histories = {name: stage["history"] for name, stage in finished_stages(folder)}
+        return cls(
+            folder, str(settings.get("family")), settings, scores_of(folder, line), histories
+        )
+
+
+def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
+    """Reads one line of a run's table.
+
+    Args:
+        run: a run's directory.
+        line: label of the line; None: the first, the system itself.
+
+    Returns:
+        Scores by name; those of several definitions as "<definition> <name>".
+
+    Raises:
+        CheckpointError: the run has no scores, or no such line.
+    """
+    rows = read_form(run / SCORES, ScoresForm)["rows"]
+    found = next((row for row in rows if line in (None, row["label"])), None)
+    if found is None:
+        labels = ", ".join(row["label"] for row in rows)
+        raise CheckpointError(
+            f"{run}: no line {line!r} in the table of scores. There are: {labels}."
+        )
+    return flat_scores(found["scores"])
+
+
+def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run]:
+    """Reads runs of one family, by the names that tell them apart: those of their folders, or else
+    their paths.
+
+    Raises:
+        CheckpointError: see `Run.read`.
+        ConfigError: they belong to different families.
+    """
+    runs = [Run.read(folder, line) for folder in folders]
+    families = {run.family: run.folder for run in runs}
+    if len(families) > 1:
+        raise ConfigError(
+            "Only runs of one family have scores in common. Received: "
+            + ", ".join(f"{folder} of {family}" for family, folder in families.items())
+            + "."
+        )
+    names = [run.folder.resolve().name for run in runs]
+    unique = len(set(names)) == len(names)
+    return {name if unique else str(run.folder): run for name, run in zip(names, runs, strict=True)}
+
+
+def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
+    """Makes the table: a row for each run, a column for each score that any of them has."""
+    columns = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
+    body = [
+        [
+            label,
+            *(
+                "-" if run.scores.get(name) is None else f"{run.scores[name]:.3f}"
+                for name in columns
+            ),
+        ]
+        for label, run in runs.items()
+    ]
+    return [["run", *columns], *body]
+
+
+def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
+    """Finds the settings that are not the same in all runs: by dotted key, the value in each, None
+    where it lacks."""
+    flat = [flat_settings(run.settings) for run in runs.values()]
+    keys = dict.fromkeys(
+        key for settings in flat for key in settings if key.split(".")[0] not in _PLACES
+    )
+    values = {key: [settings.get(key) for settings in flat] for key in keys}
+    return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
+
+
+def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
+    """Makes the table of settings that are not the same in all runs: a row for each, a column for
+    each run."""
+    rows = [
+        [key, *("-" if value is None else str(value) for value in values)]
+        for key, values in differing_settings(runs).items()
+    ]
+    return [["setting", *runs], *rows]
+
+
+def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
+    """Lays the curves of validation over each other.
+
+    Returns:
+        For each curve that any run has, a panel, and by label the line of each run, or of each of
+        its stages.
+    """
+    panels = importlib.import_module(f"{next(iter(runs.values())).family}.figures").LEARNING_PANELS
+    found: list[tuple[Panel, History]] = []
+    for panel, curve in [(each, curve) for each in panels for curve in each.curves]:
+        lines: dict[str, Sequence[float | None]] = {}
+        curves = []
+        for number, (name, run) in enumerate(runs.items()):
+            stages = {
+                stage: history for stage, history in run.histories.items() if curve.name in history
+            }
+            for stage, history in stages.items():
+                label = name if len(stages) == 1 else f"{name}, {stage}"
+                lines[label] = history[curve.name]
+                curves.append(Curve(label, label, curve.scale, colour=number))
+        if lines and curve.name.startswith("val_"):
+            title = f"{panel.title}: {curve.label}"
+            found.append((replace(panel, title=title, curves=tuple(curves), best=None), lines))
+    return found
+
+
+def write_comparison(path: Path, runs: Mapping[str, Run]) -> None:
+    """Writes a comparison as a page, a table or a figure, by the suffix of the file.
+
+    Raises:
+        ConfigError: another suffix.
+        DataError: the file cannot be written.
+    """
+    writers = {".html": _write_html, ".csv": _write_csv, ".png": _write_png}
+    if path.suffix not in writers:
+        raise ConfigError(
+            f"--out: expected a name that ends in {', '.join(writers)}. Received: {path}."
+        )
+    writers[path.suffix](path, runs)
+
+
+def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
+    differing = setting_table(runs)
+    settings: Block = (
+        Table("Settings that differ", differing)
+        if len(differing) > 1
+        else Note("They are the same.")
+    )
+    charts = [panel_chart(panel, history) for panel, history in overlaid_curves(runs)]
+    sections = [
+        Section("Scores", [Table("Scores by run", score_table(runs))]),
+        Section("Settings", [settings]),
+        Section(
+            "Learning curves",
+            [Charts("One colour for each run", charts)] if charts else [Note("There are none.")],
+        ),
+    ]
+    write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), sections=sections))
+
+
+def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
+    """Scores, and the settings that differ, in the columns of one row for each run."""
+    names = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
+    settings = differing_settings(runs)
+    rows: list[list[Any]] = [["run", *names, *settings]]
+    for number, (label, run) in enumerate(runs.items()):
+        values = [run.scores.get(name) for name in names] + [
+            values[number] for values in settings.values()
+        ]
+        rows.append([label, *("" if value is None else value for value in values)])
+    write_text(path, to_csv(rows))
+
+
+def _write_png(path: Path, runs: Mapping[str, Run]) -> None:
+    save_figure(comparison_figure(runs), path)
+
+
+def comparison_figure(runs: Mapping[str, Run]) -> Figure:
+    """Draws the first scores as bars, a colour for each run, and below them the curves of
+    validation."""
+    names = score_table(runs)[0][1 : 1 + _MOST_BARS]
+    cells: list[Callable[[Axes], None] | None] = [
+        partial(_draw_score, runs=runs, name=name) for name in names
+    ]
+    cells += [None] * (-len(cells) % _COLUMNS)
+    cells += [
+        partial(draw_panel, history=history, panel=panel)
+        for panel, history in overlaid_curves(runs)
+    ]
+    rows = -(-len(cells) // _COLUMNS)
+    figure = new_figure(4.2 * _COLUMNS, 0.6 + 3.0 * rows, ", ".join(runs))
+    for axes, draw in zip_longest(figure.subplots(rows, _COLUMNS, squeeze=False).flat, cells):
+        if draw is None:
+            axes.set_axis_off()
+        else:
+            draw(axes)
+    return figure
+
+
+def _draw_score(axes: Axes, runs: Mapping[str, Run], name: str) -> None:
+    values = [run.scores.get(name) for run in runs.values()]
+    heights = [0.0 if value is None else value for value in values]
+    bars = axes.bar(
+        list(runs), heights, color=[f"C{number}" for number in range(len(runs))], width=0.6
+    )
+    axes.bar_label(bars, ["-" if value is None else f"{value:.3g}" for value in values], fontsize=8)
+    axes.set_title(name, fontsize=10, loc="left")
+    axes.margins(y=0.15)
+    tidy(axes)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m common.reports.comparison",
+        description="Scores, settings and learning curves of runs of one family.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    parser.add_argument("--line", help="label of the line to compare; default: the system's own")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a page (.html), table (.csv) or figure (.png)",
+    )
+    options = parser.parse_args(arguments)
+    runs = read_runs(options.runs, options.line)
+    print(to_text(score_table(runs), options.markdown))
+    differing = setting_table(runs)
+    if len(differing) > 1:
+        print("\n" + to_text(differing, options.markdown))
+    if options.out:
+        write_comparison(options.out, runs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

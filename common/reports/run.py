@@ -1,0 +1,354 @@
+"""The report of a run, `report.html` in its folder: settings, scores, curves and recordings on one
+page.
+
+    python -m common.reports.run RUN_DIRECTORY ... [--set KEY=VALUE]
+
+The page holds all that it shows, can be sent or kept alone, and loads nothing from elsewhere. What
+belongs to one family of systems is made by `<family>/report.py`:
+
+    sections(task, folder)  scores, classes and recordings, as sections of the page
+
+and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
+"""
+
+import argparse
+import importlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from common.cli.train import run_safely
+from common.data.feature_store import FeatureStore
+from common.display.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
+from common.errors import UserError
+from common.io.terminal import typed_text
+from common.runtime.backend import start_backend
+from common.settings.tasks import check_task, merge, parse_overrides
+from common.training.run_directory import (
+    DATA,
+    ENVIRONMENT,
+    FINISHED,
+    Finished,
+    check_data,
+    read_environment,
+    read_form,
+    read_json,
+    read_settings,
+    scored_epoch,
+)
+
+logger = logging.getLogger(__name__)
+REPORT, SCORES = "report.html", "scores.json"
+NO_SCORES = (
+    "There are no scores: the recordings tested have no labels, or the run has not come to its end."
+)
+
+
+Numbers = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class _Line:
+    label: str
+    scores: dict[str, float | Numbers | None]
+    classes: dict[str, Numbers] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ScoresForm:
+    """What the scores of a run of any family say."""
+
+    rows: Annotated[list[_Line], Field(min_length=1)]
+
+
+def write_report(folder: Path, task: Any) -> Path:
+    """Writes the report of a run.
+
+    Args:
+        folder: the run's directory.
+        task: the settings of the run, a `TaskConfig` of any family; its folders may be others than
+            they were.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        CheckpointError: files of the run are missing or damaged.
+        DataError: the page cannot be written.
+    """
+    report, figures = (
+        importlib.import_module(f"{task.family}.{module}") for module in ("report", "figures")
+    )
+    environment = read_environment(folder)
+    stages = dict(finished_stages(folder))
+    sections = [
+        *report.sections(task, folder),
+        Section("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
+        Section("Settings and versions", _setting_blocks(task, environment, folder)),
+        *_numbers(folder),
+    ]
+    page = Page(
+        title=folder.resolve().name,
+        subtitle=task.description,
+        facts=_facts(task, environment, stages, folder),
+        command=" ".join(environment["command"]),
+        sections=[section for section in sections if section.blocks],
+    )
+    write_page(folder / REPORT, page)
+    return folder / REPORT
+
+
+def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
+    """Reads the settings of a run; `key=value` texts replace some, e.g. where the dataset is by
+    now.
+
+    Raises:
+        CheckpointError: there is no run.
+        ConfigError: its settings are not understood any more.
+    """
+    return check_task(
+        merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}"
+    )
+
+
+def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
+    """Checks that features, by name of the set, are those that a run learned from, see
+    `check_data`.
+
+    Raises:
+        CheckpointError: they are others.
+    """
+    check_data(
+        folder,
+        {name: store.fingerprint for name, store in stores.items()},
+        {name: store.splits_fingerprint for name, store in stores.items()},
+    )
+
+
+def report_finished_run(folder: Path, task: Any) -> None:
+    """Writes the report of a run that has just ended; where that fails, the log says why, and the
+    run stands."""
+    try:
+        logger.info("Report: %s", write_report(folder, task))
+    except UserError as error:
+        logger.warning(
+            "The run is complete, but its report cannot be written: %s Once that is mended: python"
+            " -m common.reports.run %s",
+            error,
+            folder,
+        )
+
+
+def shown(what: str, make: Callable[[], list[Block]]) -> list[Block]:
+    """Makes a part of the page, or says why it cannot be shown; the rest of the page does not
+    depend on it."""
+    try:
+        return make()
+    except UserError as error:
+        return [not_shown(what, error)]
+
+
+def not_shown(what: str, error: UserError) -> Note:
+    """Says why a part of the page is missing."""
+    return Note(f"{what} cannot be shown. {error}", problem=True)
+
+
+def scores_if_any(folder: Path, form: Any = ScoresForm) -> dict[str, Any] | None:
+    """Reads the scores of a run that must have some form; None: it has none.
+
+    Raises:
+        CheckpointError: the file is damaged or of another form.
+    """
+    return read_form(folder / SCORES, form) if (folder / SCORES).exists() else None
+
+
+def finished_stages(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Reads how each finished stage was trained, by its place in the run, e.g. "fold1/seld"."""
+    for path in sorted(folder.glob(f"**/{FINISHED}")):
+        yield path.parent.relative_to(folder).as_posix(), read_form(path, Finished)
+
+
+def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> list[Block]:
+    """Draws the curves of each stage."""
+    from common.display.charts import history_charts
+
+    blocks: list[Block] = [
+        Charts(_training_title(name, stage), charts)
+        for name, stage in stages.items()
+        if (charts := history_charts(panels, stage["history"], stage["best_epoch"]))
+    ]
+    return blocks or [Note("No training has come to its end yet.")]
+
+
+def _training_title(name: str, stage: Mapping[str, Any]) -> str:
+    title = f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}"
+    scored = scored_epoch(stage)
+    return (
+        title
+        if scored == stage["best_epoch"]
+        else f"{title}; the model of epoch {scored} is scored"
+    )
+
+
+def confusion_table(
+    counts: np.ndarray,
+    classes: Sequence[str],
+    caption: str,
+    write: Callable[[float], str] = "{:.0f}".format,
+) -> Table:
+    """Makes a table of `common.metrics.confusion.count_confusions`, shaded by the share of each
+    row.
+
+    Args:
+        counts: (K + 1, K + 1).
+        classes: names of the K classes.
+        caption: says what is counted.
+        write: from a count above 0 to its text.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows = [
+        [name, *(write(count) if count else "" for count in row)]
+        for name, row in zip([*classes, "(none of them)"], counts.tolist(), strict=True)
+    ]
+    heading = ["true \\ estimated", *classes, "(nothing)"]
+    return Table(caption, [heading, *rows], shades=shares.tolist(), note=_CONFUSIONS_EXPLAINED)
+
+
+_CONFUSIONS_EXPLAINED = (
+    "Diagonal: found. Beside it: missed, while the class of the column was estimated without being"
+    " there. Last row: estimated though nothing was missed. Shades are shares of a row."
+)
+
+
+def flat_scores(scores: Mapping[str, Any]) -> Numbers:
+    """Scores by name; those of several definitions as "<definition> <name>"."""
+    flat: Numbers = {}
+    for name, value in scores.items():
+        flat |= (
+            {f"{name} {part}": score for part, score in value.items()}
+            if isinstance(value, dict)
+            else {name: value}
+        )
+    return flat
+
+
+def _facts(
+    task: Any, environment: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]], folder: Path
+) -> dict[str, str]:
+    """What ran, when, where, and how long."""
+    trained_s = sum(
+        value or 0.0
+        for stage in stages.values()
+        for name in ("training_s", "scoring_s")
+        for value in stage["history"].get(name, [])
+    )
+    written = datetime.fromtimestamp((folder / ENVIRONMENT).stat().st_mtime, UTC).isoformat()
+    begun = [*environment["earlier"], environment][0]
+    return {
+        "System": f"{task.system} ({task.family})",
+        "Date": f"{(begun.get('date') or written)[:16].replace('T', ' ')} UTC",
+        "Training": (
+            f"{len(stages)} stages, {_duration(trained_s)}"
+            if len(stages) != 1
+            else _duration(trained_s)
+        ),
+        "Seed": str(task.seed),
+        "Code": environment["git_revision"] or "not from a checkout",
+        "Python, platform": f"{environment['python']}, {environment['platform']}",
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> list[Block]:
+    settings = {
+        key: value for key, value in task.model_dump(mode="json").items() if key != "description"
+    }
+    versions = {name: version for name, version in environment["versions"].items() if version}
+    fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
+    computing = {"computing": environment["computing"]} if environment["computing"] else {}
+    about = {**computing, "versions": versions, "fingerprints of the data": fingerprints}
+    return [Tree(_readable({**settings, **about}))]
+
+
+def _readable(value: Any) -> Any:
+    """Nested settings as text by key; lists of sections become sections by their names or
+    numbers."""
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        value = {str(each.get("name", number)): each for number, each in enumerate(value)}
+    if isinstance(value, dict):
+        return {key: _readable(each) for key, each in value.items()}
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _numbers(folder: Path) -> list[Section]:
+    """Everything in the file of scores, by the names it has there."""
+    scores = scores_if_any(folder)
+    if scores is None:
+        return []
+    flat = {row["label"]: flat_scores(row["scores"]) for row in scores["rows"]}
+    tables = [_number_table("Lines of the table of scores", flat)]
+    tables += [
+        _number_table(f"Classes: {row['label']}", row["classes"])
+        for row in scores["rows"]
+        if row.get("classes")
+    ]
+    return [
+        Section("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)
+    ]
+
+
+def _number_table(caption: str, lines: Mapping[str, Mapping[str, float | None]]) -> Table:
+    names = list(dict.fromkeys(name for line in lines.values() for name in line))
+    body = [
+        [label, *(number_text(line.get(name)) for name in names)] for label, line in lines.items()
+    ]
+    return Table(caption, [["", *names], *body])
+
+
+def number_text(value: float | None) -> str:
+    """Writes a number with four digits; "-" where it is unknown."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m common.reports.run", description="Writes the report of runs again."
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        type=typed_text,
+        help="override a setting, e.g. dataset_dir where the recordings were moved",
+    )
+    options = parser.parse_args(arguments)
+    for run in options.runs:
+        task = stored_task(run, options.overrides)
+        start_backend(task.run)
+        print(write_report(run, task))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

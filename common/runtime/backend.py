@@ -1,0 +1,71 @@
+"""Keras with the backend, the devices and the number formats that a run asks for."""
+
+import importlib
+import os
+from collections.abc import Sequence
+from types import ModuleType
+
+from common.runtime.machine import overrule_machine
+from common.runtime.optional import optional_module
+from common.runtime.quiet import stderr_discarded
+from common.settings.tasks import RunConfig
+
+_PACKAGES = {"jax": "jax", "torch": "torch"}  # by backend; TensorFlow is always installed
+
+
+def choose_backend(run: RunConfig) -> None:
+    """Fixes Keras's backend and the devices it may see; must run before keras is imported.
+
+    Raises:
+        ConfigError: the backend is not installed, or cannot be imported.
+    """
+    overrule_machine()
+    os.environ["KERAS_BACKEND"] = run.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several jobs may share a GPU
+    if run.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    if run.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+        os.environ["XLA_FLAGS"] = (
+            f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
+        )
+    if run.backend in _PACKAGES:
+        optional_module(
+            _PACKAGES[run.backend],
+            f"`run.backend: {run.backend}`",
+            f'Install the extra `{run.backend}`: pip install ".[{run.backend}]". Or set'
+            " `run.backend: tensorflow`.",
+        )
+
+
+def load_keras(run: RunConfig) -> ModuleType:
+    """Loads Keras with its backend, and gives it the number formats of this project, whatever the
+    user's are.
+
+    Returns:
+        `common.runtime.distribution`, which must not be imported before the backend is chosen.
+
+    Raises:
+        ConfigError: the backend is not installed, or cannot be imported.
+    """
+    choose_backend(run)
+    with stderr_discarded():  # the backend announces itself while it is loaded
+        distribution = importlib.import_module("common.runtime.distribution")
+    distribution.set_number_formats()
+    return distribution
+
+
+def start_backend(run: RunConfig, batch_sizes: Sequence[int] = ()) -> ModuleType:
+    """Loads Keras with its backend and devices; arguments as `common.runtime.distribution.prepare`.
+
+    Returns:
+        `common.runtime.distribution`.
+
+    Raises:
+        ConfigError: see `load_keras` and `common.runtime.distribution.prepare`.
+    """
+    distribution = load_keras(run)
+    distribution.prepare(run, batch_sizes)
+    return distribution

@@ -1,0 +1,188 @@
+"""Several processes, on one machine or many, that train one model in step, each with its part of
+every batch; on JAX.
+
+All of them run the same program: they predict the same recordings and decide by the scores of
+process 0, so that they stop and go on together. Only process 0 writes into the run's folder; the
+others work in copies that they throw away.
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from common.errors import ConfigError, DataError, TrainingError
+from common.io.files import storage_error
+from common.settings.tasks import MultiHostConfig
+
+WAITING_S = 300  # for process 0, as long as that waits for the others
+
+
+class Place(NamedTuple):
+    """Which of how many processes this one is."""
+
+    number: int = 0
+    n_processes: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.number == 0
+
+    def part_of(self, batch: Any) -> Any:
+        """The rows of a joint batch, (B, ...), that this process reads: (B / n_processes, ...); B
+        must be divisible."""
+        rows = batch.shape[0] // self.n_processes
+        return batch[self.number * rows : (self.number + 1) * rows]
+
+
+ALONE = Place()
+
+
+def start(multi_host: MultiHostConfig) -> None:
+    """Joins the other processes; must come before JAX computes anything.
+
+    Raises:
+        ConfigError: neither settings nor environment say who they are, or they cannot be reached.
+    """
+    import keras
+
+    try:
+        if multi_host.address and multi_host.process:
+            _wait_for(multi_host.address)
+        keras.distribution.initialize(
+            multi_host.address, multi_host.n_processes, multi_host.process
+        )
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(
+            "The processes of `run.distribution: multi_host` did not find each other. Expected:"
+            " `run.multi_host.address` (host:port of process 0, which every machine can reach),"
+            " `n_processes` and `process`, another number for each; or a start by Slurm's `srun`."
+            f" Received: {multi_host.model_dump()}: {error}"
+        ) from error
+    atexit.register(_leave)
+    if not place().first:
+        logging.disable(logging.INFO)
+
+
+def _wait_for(address: str) -> None:
+    """Returns once process 0 answers: where it does not, JAX would crash."""
+    host, port = address.rsplit(":", 1)
+    deadline = time.monotonic() + WAITING_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(1)
+
+
+def _leave() -> None:
+    """Ends a process that fails at once: JAX would wait for the others, which wait for this one in
+    their next step."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
+
+
+def place() -> Place:
+    """The place of this process among those that train together; number 0 of 1 where it is
+    alone."""
+    jax = sys.modules.get("jax")
+    if jax is None or not jax.distributed.is_initialized():
+        return ALONE
+    return Place(jax.process_index(), jax.process_count())
+
+
+def agreed(values: Mapping[str, float]) -> dict[str, float]:
+    """The values of process 0: those of another machine may differ in the last digit, and decide
+    otherwise.
+
+    Returns when all processes have asked.
+    """
+    if place().n_processes == 1:
+        return dict(values)
+    from jax.experimental import multihost_utils
+
+    own = np.array(list(values.values()), np.float64)
+    given = multihost_utils.broadcast_one_to_all(own.view(np.uint32))  # JAX would round float64
+    return dict(zip(values, given.view(np.float64).tolist(), strict=True))
+
+
+@contextmanager
+def own_folder(folder: Path) -> Iterator[Path]:
+    """Lends every process a folder to go on in: process 0 the given one, the others copies, which
+    are removed.
+
+    Raises:
+        DataError: the processes see different things in the folder.
+        TrainingError: inside, since a step that they take together failed.
+    """
+    with ExitStack() as stack:
+        mine = folder if place().first else stack.enter_context(_copy(folder))
+        stack.enter_context(_failing_together())
+        _check_shared(folder, mine)
+        yield mine
+    atexit.unregister(_leave)
+
+
+@contextmanager
+def _copy(folder: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="dcase_process_") as scratch:
+        copy = Path(scratch) / folder.name
+        try:
+            if folder.exists():
+                shutil.copytree(folder, copy)
+        except OSError as error:
+            raise storage_error(copy, error) from error
+        yield copy
+
+
+@contextmanager
+def _failing_together() -> Iterator[None]:
+    """Turns what JAX raises in a step without the other processes into an error that says what to
+    do."""
+    try:
+        yield
+    except RuntimeError as error:
+        if place().n_processes == 1 or type(error).__name__ != "JaxRuntimeError":
+            raise
+        raise TrainingError(
+            f"A step that {place().n_processes} processes take together failed:"
+            f" {str(error).splitlines()[0]}. Where another has ended, it said why. Run the same"
+            " commands again: they go on after the last finished epoch."
+        ) from error
+
+
+def _check_shared(folder: Path, mine: Path) -> None:
+    """Compares names and sizes of what each process found in the folder; returns when all have done
+    so."""
+    if place().n_processes == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    files = sorted(path for path in mine.rglob("*") if path.is_file())
+    listed = "\n".join(f"{path.relative_to(mine)} {path.stat().st_size}" for path in files)
+    digests = multihost_utils.process_allgather(
+        np.uint32(zlib.crc32(listed.encode()))
+    )  # (processes,)
+    different = np.flatnonzero(digests != digests[0])
+    if len(different):
+        raise DataError(
+            f"Processes see different things in {folder}: {', '.join(map(str, different))} others"
+            " than 0. Expected: an `output_dir` that all machines share, under the same path, and"
+            " no other job in it."
+        )

@@ -1,0 +1,304 @@
+"""Work spread over the processes of one machine, or over machines through a cluster of dask or
+ray."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from itertools import islice
+from types import ModuleType
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from common.errors import ConfigError, DataError
+from common.runtime.memory import keep_freed_memory
+from common.runtime.optional import optional_module
+from common.settings.section import Section
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+CONNECTING_S, WORKERS_S, LOOKING_S = (
+    10,
+    30,
+    10,
+)  # for the scheduler; for a first worker; between looks for lost ones
+LOKYS_WORKER = "joblib.externals.loky.process_executor"
+_AGAIN = "What is finished stays: run the same command again."
+_NANNYS_TRIM = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "65536",
+)  # set by dask in the processes it starts, not by the user
+_LOOKS_S = 0.2  # between two looks at whether the parent lives
+
+
+class ParallelConfig(Section):
+    """How many processes work at once, and which engine starts them."""
+
+    jobs: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Processes at once; null: one per core. A cluster with an address has its own number."
+        ),
+    )
+    backend: Literal["loky", "threading", "dask", "ray"] = Field(
+        "loky",
+        description=(
+            "Engine: loky or threading of joblib (this machine); dask or ray for several machines."
+        ),
+    )
+    address: str | None = Field(
+        None,
+        description=(
+            "Address of a running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: one is"
+            " started here."
+        ),
+    )
+
+    @property
+    def n_jobs(self) -> int:
+        """Number of processes, at least one."""
+        if self.jobs is not None:
+            return self.jobs
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+
+    @property
+    def local(self) -> bool:
+        """Whether the work stays on this machine, whatever runs elsewhere."""
+        return self.backend in ("loky", "threading")
+
+
+def parallel_map(
+    function: Callable[[Item], Result], items: Sequence[Item], parallel: ParallelConfig
+) -> Iterator[Result]:
+    """Applies `function` to all items; results come as they are finished, in any order.
+
+    With one process of this machine, everything happens in this one. Numerical libraries use one
+    thread per process, so that processes do not compete and results do not depend on their number.
+    Processes keep the memory that one item frees for the next, and end when this one is killed. On
+    other machines relative paths mean the same as here, so this folder must be there too.
+
+    Raises:
+        ConfigError: the engine is not installed, or the cluster cannot be reached or has no
+            workers.
+        DataError: the cluster, or what it needs to go on, was lost.
+    """
+    from threadpoolctl import (
+        threadpool_limits,
+    )  # here: settings that mention this module stay fast to read
+
+    if not items or (parallel.local and (parallel.n_jobs == 1 or len(items) == 1)):
+        for item in items:
+            keep_freed_memory()
+            with threadpool_limits(limits=1):
+                result = function(item)
+            yield result
+    elif parallel.backend == "dask":
+        with _dask_client(parallel) as client:
+            yield from _on_dask(client, partial(_on_worker, function, os.getcwd()), items)
+    else:
+        import joblib
+
+        # The limit holds for a whole process: threads that set and lift it one by one would lift
+        # each other's.
+        limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
+        work = (
+            function
+            if parallel.backend == "threading"
+            else partial(_on_worker, function, os.getcwd())
+        )
+        started = (
+            {"initializer": _end_with, "initargs": (os.getpid(),)}
+            if parallel.backend == "loky"
+            else {}
+        )
+        n_jobs = min(parallel.n_jobs, len(items))
+        with (
+            limits,
+            _ray(parallel),
+            joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started),
+        ):
+            pool = joblib.Parallel(
+                return_as="generator_unordered" if parallel.local else "list", batch_size=1
+            )
+            yield from pool(joblib.delayed(work)(item) for item in items)
+
+
+def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> Result:
+    """Does one item in a process that does nothing else; `folder` is what relative paths start
+    from."""
+    from threadpoolctl import threadpool_limits
+
+    if os.getcwd() != folder:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise DataError(
+                f"A worker on {os.uname().nodename} cannot enter {folder} ({error.strerror})."
+                " Expected: a folder that all machines share, under the same path. Start the"
+                " command in such a folder."
+            ) from None
+    keep_freed_memory(
+        {name: value for name, value in os.environ.items() if (name, value) != _NANNYS_TRIM}
+    )
+    if loky := sys.modules.get(
+        LOKYS_WORKER
+    ):  # where psutil is installed, loky takes what is kept for a leak
+        loky._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # type: ignore[attr-defined]
+    threadpool_limits(
+        limits=1
+    )  # never lifted: other threads of this process may be at work on other items
+    return function(item)
+
+
+@contextmanager
+def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
+    """Connects to a dask cluster that has workers, or starts one on this machine."""
+    distributed = _engine("distributed", "dask", "dask[distributed]")
+    for name in (
+        "distributed",
+        "distributed.client",
+    ):  # what they would tell with tracebacks is said below
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if parallel.address is None:
+        options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
+    else:
+        options = {"address": parallel.address, "timeout": CONNECTING_S}
+    try:
+        client = distributed.Client(**options)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"No dask scheduler answers at `parallel.address: {parallel.address}` within"
+            f" {CONNECTING_S} s ({error}). Expected: the address that `python -m dask scheduler`"
+            " prints, such as tcp://10.0.0.1:8786. Start the scheduler, or correct the address."
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=WORKERS_S)
+        except TimeoutError:
+            raise ConfigError(
+                f"The dask scheduler at {parallel.address} had no worker for {WORKERS_S} s. Start"
+                f" some, e.g. with `python -m dask worker {parallel.address} --nthreads 1`, in this"
+                " environment and this folder."
+            ) from None
+        lost = distributed.client.FutureCancelledError, distributed.client.FuturesCancelledError
+        try:
+            yield client
+        except (*lost, distributed.comm.CommClosedError) as error:
+            raise DataError(
+                f"The connection to the dask scheduler was lost. {_AGAIN} ({error})"
+            ) from error
+
+
+def _on_dask(
+    client: Any, work: Callable[[Item], Result], items: Sequence[Item]
+) -> Iterator[Result]:
+    """Keeps the workers of a cluster busy; what a lost one had is given to another by the
+    scheduler.
+
+    joblib's own way to dask waits for ever once the scheduler gives an item up, e.g. since workers
+    died of it.
+    """
+    import distributed
+
+    waiting, running = iter(items), set[Any]()
+    while True:
+        wanted = max(2 * sum(client.ncores().values()) - len(running), 1)
+        running |= set(client.map(work, list(islice(waiting, wanted)), pure=False))
+        if not running:
+            return
+        try:
+            done, running = distributed.wait(
+                running, timeout=LOOKING_S, return_when="FIRST_COMPLETED"
+            )
+        except TimeoutError:  # nothing is finished
+            done = ()
+        if not done and not client.ncores():
+            raise DataError(
+                f"All workers of the dask cluster are gone, and {len(running)} items at least are"
+                " not done. Their logs say why: they need this program (start them in the same"
+                " environment and folder) and enough memory. What is finished stays: start workers"
+                " and run the same command again."
+            )
+        for future in done:
+            yield _result(future, distributed)
+
+
+def _result(future: Any, distributed: Any) -> Any:
+    """The result of an item on a cluster.
+
+    Raises:
+        DataError: workers died of it; or an exception of the item itself.
+        ConfigError: the workers lack this program.
+    """
+    try:
+        return future.result()
+    except distributed.scheduler.KilledWorker as error:
+        raise DataError(
+            f"Several workers of the dask cluster died of one item ({error}). They may need more"
+            f" memory: see their logs, and start fewer on each machine. {_AGAIN}"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+            raise
+        raise ConfigError(
+            "Scheduler or workers of the dask cluster cannot load this program. Start them in the"
+            " same environment and from the same folder as this command, with `python -m dask"
+            " scheduler` and `python -m dask worker`, or install it there."
+            f" ({str(error).splitlines()[0]})"
+        ) from error
+
+
+@contextmanager
+def _ray(parallel: ParallelConfig) -> Iterator[None]:
+    """Connects joblib to ray, where that is the engine; starts it where it has no address."""
+    if parallel.backend == "ray":
+        ray, joblib_ray = _engine("ray", "ray", "ray"), _engine("ray.util.joblib", "ray", "ray")
+        if not ray.is_initialized():
+            ray.init(
+                **(
+                    {"address": parallel.address}
+                    if parallel.address
+                    else {"num_cpus": parallel.n_jobs}
+                )
+            )
+        joblib_ray.register_ray()
+    yield
+
+
+def require_engine(parallel: ParallelConfig) -> None:
+    """Loads the packages of the engine that the settings name, before any work.
+
+    Raises:
+        ConfigError: one is not installed, or cannot be imported.
+    """
+    if parallel.backend == "dask":
+        _engine("distributed", "dask", "dask[distributed]")
+    elif parallel.backend == "ray":
+        _engine("ray.util.joblib", "ray", "ray")
+
+
+def _engine(module: str, backend: str, package: str) -> ModuleType:
+    remedy = f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
+    return optional_module(module, f"`parallel.backend: {backend}`", remedy)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent, which would otherwise go on writing beside the
+    parent's next run."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOKS_S)
+        os._exit(1)  # no clean-up: whoever would need it is gone
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,52 @@
+"""Divisions of a dataset into what is trained on, validated on and tested on."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from common.settings.section import Section
+
+
+class FoldConfig(Section):
+    """One train / validation / test division; numbers are those of the dataset's splits."""
+
+    name: str = Field(
+        min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
+    )  # names the fold's folder in a run
+    train: tuple[int, ...] = Field(min_length=1)  # splits to learn from
+    # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings
+    # decide.
+    validate_on: tuple[int, ...]
+    test: tuple[int, ...] = Field(min_length=1)  # splits that are predicted and scored at the end
+    # As published for two systems: the test splits are watched while training. Nothing is chosen on
+    # them there, since a fixed iteration is scored; with `training.choose: best` the test scores
+    # choose the model, and flatter.
+    validate_on_test: bool = False
+
+    @property
+    def decisive(self) -> tuple[int, ...]:
+        """The splits whose scores decide when training stops and which model is kept."""
+        return self.validate_on or self.train
+
+    @property
+    def splits(self) -> set[int]:
+        """All splits that are used."""
+        return {*self.train, *self.validate_on, *self.test}
+
+    @model_validator(mode="after")
+    def _splits_are_disjoint(self) -> Self:
+        if self.validate_on_test and set(self.validate_on) != set(self.test):
+            raise ValueError(
+                f"fold {self.name!r}: with `validate_on_test` both must name the same splits. "
+                f"Received: validate_on {list(self.validate_on)}, test {list(self.test)}."
+            )
+        used = [*self.train, *self.test, *([] if self.validate_on_test else self.validate_on)]
+        shared = sorted({split for split in used if used.count(split) > 1})
+        if shared:
+            raise ValueError(
+                f"fold {self.name!r} uses split {', '.join(map(str, shared))} more than once."
+                " Expected: a split serves as train, validate_on or test, not as two of them."
+                f" Received: train {list(self.train)}, validate_on {list(self.validate_on)}, test"
+                f" {list(self.test)}."
+            )
+        return self

@@ -1,0 +1,451 @@
+"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line,
+checks."""
+
+import difflib
+import importlib
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from common.errors import ConfigError
+from common.io.safe_yaml import read_yaml
+from common.io.terminal import unwritable
+from common.runtime.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
+from common.settings.section import Section
+
+FAMILIES = (
+    "seld",
+    "sed_task4",
+    "sed_task4.segmentation",
+)  # known by name alone: loaded when a task asks for one
+
+
+class MultiHostConfig(Section):
+    """Which of the processes that train together this one is. What is null is Slurm's, or
+    KERAS_DISTRIBUTION_*'s."""
+
+    address: str | None = Field(
+        None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port."
+    )
+    n_processes: int | None = Field(None, ge=1, description="All processes together.")
+    process: int | None = Field(
+        None, ge=0, description="Number of this one, from 0; only process 0 writes the run."
+    )
+
+    @model_validator(mode="after")
+    def _this_is_one_of_them(self) -> "MultiHostConfig":
+        if (
+            self.n_processes is not None
+            and self.process is not None
+            and self.process >= self.n_processes
+        ):
+            raise ValueError(
+                f"`process` counts from 0. Expected: 0 to {self.n_processes - 1}, as `n_processes`"
+                f" is {self.n_processes}. Received: {self.process}."
+            )
+        return self
+
+
+class RunConfig(Section):
+    """Where and in which arithmetic a model runs."""
+
+    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"  # what Keras computes with
+    device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
+    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several
+    # processes, on JAX
+    distribution: Literal["none", "mirrored", "multi_host"] = "none"
+    multi_host: MultiHostConfig = MultiHostConfig()
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = (
+        "float32"  # arithmetic of the layers
+    )
+    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a
+    # GPU
+    jit_compile: Literal["auto", True, False] = "auto"
+    deterministic: bool = (
+        False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+    )
+
+    @model_validator(mode="after")
+    def _the_backend_can_share_batches(self) -> "RunConfig":
+        able = {"none": (self.backend,), "mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}[
+            self.distribution
+        ]
+        if self.backend not in able:
+            raise ValueError(
+                f"`distribution: {self.distribution}` shares batches on some backends only."
+                f" Expected: `backend: {' or '.join(able)}`. Received: {self.backend}."
+            )
+        if (
+            self.jit_compile is True
+            and self.distribution == "mirrored"
+            and self.backend == "tensorflow"
+        ):
+            raise ValueError(
+                "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or"
+                " set `backend: jax`."
+            )
+        return self
+
+
+class AtIteration(Section):
+    """The model of a fixed iteration, whatever its scores."""
+
+    iteration: int = Field(
+        gt=0, description="Batches after which the model is taken; the end of an epoch."
+    )
+
+
+class TrainingConfig(Section):
+    """Length of the training and when it stops. An epoch ends with the scores of the validation
+    split."""
+
+    epochs: int = Field(50, gt=0)  # at most; an epoch is what lies between two validations
+    passes_per_epoch: int = Field(
+        1, gt=0
+    )  # passes over the training splits between two validations
+    batches_per_pass: int | None = Field(None, gt=0)  # batches of one pass; None: all of them
+    iterations_per_epoch: int | None = Field(
+        None, gt=0
+    )  # batches between two validations, in place of whole passes
+    patience_epochs: int = Field(
+        5, ge=0
+    )  # stops after this many epochs without a better score; 0: never
+    patience_from_epoch: int = Field(
+        0, ge=0
+    )  # epochs before this one do not count as without a better score
+    min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
+    learning_rate: float = Field(1e-3, gt=0)  # of Adam, at the start
+    decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
+    decay_iterations: int = Field(200, gt=0)  # ... each time this many batches are done
+    decay_from_iteration: int = Field(0, ge=0)  # the learning rate stays as it is before
+    amsgrad: bool = False  # that variant of Adam
+    epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
+    clip_norm: float | None = Field(None, gt=0)  # longest gradient of a variable; None: not clipped
+    # Recordings that are scored after each epoch, drawn by the seed once and for all,
+    validation_recordings: int | None = Field(
+        None, gt=0
+    )  # of the validation split; None: all of them
+    training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
+    redraw_recordings: bool = Field(
+        False,
+        description=(
+            "Draw these recordings anew for each epoch, as published for the two-stage system."
+        ),
+    )
+    checkpoint_every_epochs: int | None = Field(
+        None, gt=0
+    )  # kept models; None: the best and the last
+    choose: Literal["best", "last"] | AtIteration = Field(
+        "best",
+        description=(
+            "Model that is scored, and that later stages start from: best: the epoch with the best"
+            " validation score | last: the last epoch | {iteration: N}: after N batches, as the"
+            " published forms of most systems do."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":
+        if isinstance(self.choose, AtIteration) and self.patience_epochs:
+            raise ValueError(
+                "`choose: {iteration: N}` takes a model whatever the scores are, and early"
+                " stopping may end before it. Expected: `patience_epochs: 0`. Received:"
+                f" {self.patience_epochs}."
+            )
+        return self
+
+
+class BaseTask(Section):
+    """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
+
+    description: str = Field(min_length=1)  # one line, shown by --list
+    family: str  # package of the system: seld, sed_task4 or sed_task4.segmentation
+    system: str  # file name in <family>/systems/
+    dataset_dir: Path  # where the recordings are
+    feature_dir: Path  # where extracted features go
+    output_dir: Path  # where runs go, a folder each
+    seed: int = Field(
+        0, ge=0
+    )  # of everything that is drawn: simulation, first weights, order of batches, dropout
+    simulate_missing_dataset: bool = (
+        False  # whether the task writes its simulated dataset by itself
+    )
+    # Stages to do again although they are finished: names as in the run's folder, or "extraction".
+    overwrite: tuple[str, ...] = ()
+    network: dict[str, Any] = Field(
+        {}
+    )  # sizes of the network, checked by the system's own NetworkConfig
+    pipeline: PipelineConfig = PipelineConfig()
+    run: RunConfig = RunConfig()
+    parallel: ParallelConfig = ParallelConfig()
+    published: dict[str, float] | None = None  # scores in the paper, shown beside ours
+    published_on: str | None = Field(
+        None, description="Data, folds and metrics that the published scores were measured on."
+    )
+
+    @property
+    def published_notes(self) -> tuple[str, ...]:
+        """One line on the published scores, as tables show it; none without published scores."""
+        return (
+            (f"Published: measured on {self.published_on or '(not said)'}.",)
+            if self.published
+            else ()
+        )
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """The sizes of batches that the task trains with."""
+        return [self.pipeline.batch_size]
+
+    @model_validator(mode="after")
+    def _padding_fits_the_frontend(self) -> "BaseTask":
+        features: Any = getattr(self, "features", None)
+        if features is not None and features.on_device and self.pipeline.padding == "mean":
+            raise ValueError(
+                "`pipeline.padding: mean` is of features, which `features.frontend: device`"
+                " computes in the model: the time after the end of a recording is digital silence"
+                " there. Set `pipeline.padding: repeat`."
+            )
+        return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _paths_expand_the_home_folder(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        folders = ("dataset_dir", "feature_dir", "output_dir")
+        paths = {
+            k: str(Path(v).expanduser())
+            for k, v in values.items()
+            if k in folders and isinstance(v, str)
+        }
+        for key, path in paths.items():
+            try:
+                os.fsencode(path)
+            except UnicodeEncodeError as error:
+                raise ValueError(f"`{key}`: {unwritable(error)}") from None
+        return values | paths
+
+
+def read_tasks(path: Path) -> dict[str, dict]:
+    """Reads all tasks of a settings file, unresolved.
+
+    Args:
+        path: a file like `params.yaml`, with one mapping `tasks` from id to settings.
+
+    Returns:
+        Settings by task id; ids are text even where YAML reads a number.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or has another form.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot read the settings file {path}: {error.strerror}. Give another with --params; "
+            "a training command writes the standard one here with --write-params."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not text in UTF-8: {error.reason} at byte {error.start}."
+        ) from error
+    content = _parse_yaml(text, str(path))
+    tasks = content.get("tasks") if isinstance(content, dict) else None
+    if not isinstance(tasks, dict) or not tasks or set(content) != {"tasks"}:
+        raise ConfigError(
+            f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else."
+        )
+    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
+    if wrong:
+        raise ConfigError(
+            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
+        )
+    return {str(key): value for key, value in tasks.items()}
+
+
+def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
+    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are
+    replaced.
+
+    Sizes of another system's network are not inherited.
+
+    Args:
+        tasks: unresolved settings by id, from `read_tasks`.
+        task_id: the task wanted.
+        seen: ids already on the way here.
+
+    Returns:
+        Settings without `inherits`.
+
+    Raises:
+        ConfigError: no such id, or a circle of `inherits`.
+    """
+    if task_id not in tasks:
+        raise ConfigError(
+            f"Unknown task id. Expected: one of {', '.join(tasks)}. Received: {task_id!r}."
+        )
+    if task_id in seen:
+        raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
+    own = dict(tasks[task_id])
+    parent = own.pop("inherits", None)
+    if parent is None:
+        return own
+    base = resolve(tasks, str(parent), (*seen, task_id))
+    if own.get("system", base.get("system")) != base.get("system"):
+        base.pop("network", None)
+    return merge(base, own)
+
+
+def merge(base: Mapping, over: Mapping) -> dict:
+    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is
+    replaced."""
+    joined = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
+        joined[key] = merge(joined[key], value) if both else value
+    return joined
+
+
+def flat_settings(settings: Mapping, prefix: str = "") -> dict[str, Any]:
+    """Returns nested settings by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= (
+            flat_settings(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
+    return flat
+
+
+def parse_overrides(assignments: Sequence[str]) -> dict:
+    """Turns `["training.epochs=3", "seed=1"]` into `{"training": {"epochs": 3}, "seed": 1}`.
+
+    Raises:
+        ConfigError: an entry is not `key=value`, or its value is not YAML.
+    """
+    settings: dict = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ConfigError(
+                f"--set expects key=value, with dots between sections. Received: {assignment!r}."
+            )
+        nested: Any = _parse_yaml(value, f"--set {key}")
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
+        settings = merge(settings, nested)
+    return settings
+
+
+def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
+    """Reads, resolves and checks one task.
+
+    Args:
+        path: settings file.
+        task_id: the task wanted.
+        overrides: `key=value` texts of the command line.
+
+    Returns:
+        The `TaskConfig` of the task's family.
+
+    Raises:
+        ConfigError: anything about the settings is wrong; the message says which key and what was
+            expected.
+    """
+    tasks = read_tasks(path)
+    try:
+        settings = resolve(tasks, task_id)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    settings = merge(settings, parse_overrides(overrides))
+    return check_task(settings, f"task {task_id!r} of {path}")
+
+
+def check_task(settings: Mapping, where: str) -> Any:
+    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in
+    errors."""
+    family = settings.get("family")
+    if family not in families():
+        expected = ", ".join(families())
+        raise ConfigError(f"{where}: `family` must be one of: {expected}. Received: {family!r}.")
+    task_class = importlib.import_module(f"{family}.config").TaskConfig
+    return validate(task_class, settings, where)
+
+
+def families() -> list[str]:
+    """Names of the packages that hold systems and are installed here."""
+    return [name for name in FAMILIES if importlib.util.find_spec(name)]
+
+
+def validate(section: type[Section], values: Mapping, where: str) -> Any:
+    """Checks `values` against a section; every problem becomes one line of a ConfigError.
+
+    Args:
+        section: class to build.
+        values: settings as read from YAML.
+        where: origin of the settings, for the message.
+
+    Raises:
+        ConfigError: names each wrong key, what was expected and what was received.
+    """
+    try:
+        return section.model_validate(dict(values))
+    except ValidationError as error:
+        lines = [_explain(section, problem) for problem in error.errors()]
+        raise ConfigError(f"{where}:\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _explain(section: type[Section], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "settings"
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(section, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        hint = (
+            f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?"
+            if near
+            else f"Known keys: {', '.join(known)}."
+        )
+        return f"unknown key `{key}`. {hint}"
+    if problem["type"] == "missing":
+        return f"`{key}` is missing."
+    message = problem["msg"].removeprefix("Value error, ")
+    if not location or problem["type"] == "value_error":
+        return f"`{key}`: {message}" if location else message
+    return f"`{key}`: {message}. Received: {problem['input']!r}."
+
+
+def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
+    current: Any = section
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:  # an index of a list: stay on the class of its entries
+            continue
+        current = section_in(field.annotation)
+    return sorted(getattr(current, "model_fields", {}))
+
+
+def section_in(annotation: Any) -> Any:
+    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation
+    itself."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))
+    return next(
+        (found for found in inner if isinstance(found, type) and issubclass(found, Section)),
+        annotation,
+    )
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"{where} is not valid YAML: {error}.") from error

@@ -1,0 +1,183 @@
+"""The sound sources by name, and banks of examples made of them or of own recordings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from common.audio.files import read_mono
+from common.audio.formats import is_sound
+from common.errors import DataError
+from common.io.files import atomic_path
+from common.simulation.random_streams import Draw
+from common.simulation.sounds import animals, appliances, impacts, instruments, objects, voices
+from common.simulation.sounds.synthesis import (
+    fade_edges,
+    limit_crest,
+    random_equaliser,
+    to_unit_peak,
+)
+
+SoundRecipe = Callable[
+    [Draw, int, float], np.ndarray
+]  # (draw, rate_hz, duration_s) -> float32 (samples,)
+
+RECIPES: Mapping[str, SoundRecipe] = {
+    "knock": impacts.knock,
+    "drawer": impacts.drawer,
+    "clear_throat": voices.clear_throat,
+    "phone": objects.ring_phone,
+    "drop_keys": impacts.drop_keys,
+    "speech": voices.speech,
+    "keyboard": impacts.type_on_keyboard,
+    "turn_page": objects.turn_page,
+    "cough": voices.cough,
+    "slam_door": impacts.slam_door,
+    "laughter": voices.laughter,
+    "phrase": voices.phrase,
+    "bark": animals.bark,
+    "meow": animals.meow,
+    "alarm": appliances.ring_alarm,
+    "dishes": impacts.rattle_dishes,
+    "fry": appliances.fry,
+    "run_water": appliances.run_water,
+    "blend": appliances.blend,
+    "vacuum": appliances.vacuum,
+    "shave": appliances.shave,
+    "guitar": instruments.strum_guitar,
+    "flute": instruments.play_flute,
+    "clarinet": instruments.play_clarinet,
+    "violin": instruments.play_violin,
+    "glockenspiel": instruments.strike_glockenspiel,
+    "cowbell": instruments.strike_cowbell,
+    "bass_drum": instruments.beat_bass_drum,
+    "snare_drum": instruments.beat_snare_drum,
+    "hi_hat": instruments.beat_hi_hat,
+    "tear": instruments.tear_paper,
+}
+LARGEST_CREST_DB = 18.0
+SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
+
+
+@dataclass(frozen=True)
+class DurationRange:
+    """Shortest, median and longest duration of a kind of sound, in seconds."""
+
+    shortest_s: float
+    median_s: float
+    longest_s: float
+
+    def at(self, quantile: float) -> float:
+        """Gives the duration at a quantile in [0, 1]; logarithms run straight from the median to
+        both ends."""
+        logs = np.log([self.shortest_s, self.median_s, self.longest_s])
+        return float(np.exp(np.interp(quantile, [0.0, 0.5, 1.0], logs)))
+
+
+def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
+    """Makes one example of a sound.
+
+    Args:
+        recipe: a key of `RECIPES`.
+        draw: source of all its parameters.
+        rate_hz: sample rate.
+        duration_s: length; the sound fills it.
+
+    Returns:
+        float32 (round(duration_s * rate_hz),), peak 1, crest factor at most 18 dB.
+    """
+    x = to_unit_peak(RECIPES[recipe](draw, rate_hz, duration_s))
+    x = limit_crest(random_equaliser(draw, x, rate_hz), LARGEST_CREST_DB)
+    return to_unit_peak(fade_edges(x, rate_hz, 0.0005, 0.005))
+
+
+def recordings_of(folder: Path) -> list[Path]:
+    """Lists the audio files of a folder by name; an absent folder has none."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if is_sound(path))
+
+
+def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[list[Path]]:
+    """Deals files into disjoint sets of nearly equal size, in an order that the seed decides."""
+    shuffled = [paths[index] for index in rng.permutation(len(paths))]
+    return [shuffled[number::n_sets] for number in range(n_sets)]
+
+
+def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
+    """Reads an own recording as a dry sound: mono, resampled, trimmed of silence, cut to a longest
+    duration.
+
+    Args:
+        path: any format that soundfile reads, any sample rate and number of channels.
+        rate_hz: sample rate wanted.
+        longest_s: what lies beyond it is cut off.
+
+    Returns:
+        float32 (samples,), peak 1.
+
+    Raises:
+        DataError: the file is silent, or cannot be used, see `common.audio.files.read_audio`.
+    """
+    mono = read_mono(path, rate_hz)[:, 0]
+    if not np.any(mono):
+        raise DataError(
+            f"{path} holds no usable sound. Expected: samples that are not all zero. Remove or"
+            " replace it."
+        )
+    loud = np.flatnonzero(np.abs(mono) >= np.abs(mono).max() * 10 ** (SILENCE_DB / 20))
+    sound = mono[loud[0] : loud[-1] + 1][: round(longest_s * rate_hz)]
+    return to_unit_peak(fade_edges(sound, rate_hz, 0.001, 0.01))
+
+
+@dataclass(frozen=True)
+class SoundBank:
+    """Examples of every class in disjoint sets, in one file that all processes map into memory.
+
+    Attributes:
+        path: .npy file, float32 (samples,), all examples one after the other.
+        spans: (class, set) -> (start, stop) of each of its examples.
+    """
+
+    path: Path
+    spans: Mapping[tuple[str, int], tuple[tuple[int, int], ...]]
+
+    def examples(self, name: str, set_number: int) -> list[np.ndarray]:
+        """Gives the examples of a class in a set, each float32 (samples,), without copying them."""
+        samples = mapped_array(self.path)
+        return [samples[start:stop] for start, stop in self.spans[name, set_number]]
+
+    @classmethod
+    def store(
+        cls, path: Path, sounds: Mapping[tuple[str, int], Sequence[np.ndarray]]
+    ) -> "SoundBank":
+        """Writes the examples to `path` (.npy) and remembers where each lies."""
+        spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
+        end = 0
+        for key, examples in sounds.items():
+            edges = np.cumsum([end, *(len(example) for example in examples)]).tolist()
+            spans[key] = tuple(pairwise(edges))
+            end = edges[-1]
+        save_array(
+            path, np.concatenate([example for examples in sounds.values() for example in examples])
+        )
+        return cls(path, spans)
+
+
+def save_array(path: Path, array: np.ndarray) -> None:
+    """Writes an array that `mapped_array` reads.
+
+    Raises:
+        DataError: the disk is full or the folder cannot be written to.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+
+
+@lru_cache(maxsize=16)
+def mapped_array(path: Path) -> np.ndarray:
+    """Maps a stored array into memory, so that processes on one machine share it."""
+    return np.load(path, mmap_mode="r", allow_pickle=False)

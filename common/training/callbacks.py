@@ -1,0 +1,373 @@
+"""Callbacks: scores into `logs`, curves on disk, and a state from which a killed job goes on."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from common.display.plotting import learning_curves, save_figure
+from common.errors import CheckpointError, TrainingError
+from common.io.archives import read_arrays, write_arrays
+from common.io.files import atomic_path, load_json, write_json
+from common.runtime.multi_host import agreed
+from common.training.evaluation import Prediction, predict_recordings
+
+History = dict[str, list[float]]
+TIMES = ("training_s", "scoring_s")  # the only values of a history that another run does not repeat
+
+
+class Scorer(Protocol):
+    """Collects the recordings of a set and says how well they were predicted."""
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one recording."""
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores by name."""
+
+
+class ScoreOnValidation(keras.callbacks.Callback):
+    """Writes losses and scores of whole recordings into `logs` after each epoch.
+
+    Those of the validation set are `val_loss`, `val_<output>_loss` and `val_<score>`; those of
+    recordings of the training set `train_loss`, `train_<output>_loss` and `train_<score>`, by the
+    model that the epoch ended with, where Keras's `loss` is the mean over the epoch's batches, with
+    dropout. `training_s` and `scoring_s` are the seconds that the epoch's batches and these scores
+    took.
+
+    The sets are predicted and reduced recording by recording: nothing as large as all outputs is
+    held. List it before the callbacks that monitor one of these values.
+
+    Args:
+        sets_of: from the number of an epoch, the first one 0, to its recordings by the prefix of
+            their scores, "val" and perhaps "train", from `common.data.pipeline.evaluation_stream`.
+        new_scorer: makes what scores one set.
+        losses: by output.
+        loss_weights: by output.
+    """
+
+    def __init__(
+        self,
+        sets_of: Callable[[int], Mapping[str, Any]],
+        new_scorer: Callable[[], Scorer],
+        losses: Mapping[str, Callable],
+        loss_weights: Mapping[str, float],
+    ):
+        super().__init__()
+        self.sets_of = sets_of
+        self.new_scorer, self.losses, self.loss_weights = new_scorer, losses, loss_weights
+        self._start_s = time.perf_counter()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._start_s = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        logs, trained_s = {} if logs is None else logs, time.perf_counter()
+        if not np.isfinite(logs.get("loss", 0.0)):
+            raise TrainingError(
+                f"The loss of epoch {epoch + 1} is {logs['loss']}: training has diverged. Lower "
+                "`training.learning_rate` or set `training.clip_norm`, and use another job id."
+            )
+        for prefix, recordings in self.sets_of(epoch).items():
+            logs.update(
+                {f"{prefix}_{name}": value for name, value in self._scores(recordings).items()}
+            )
+        scored_s = time.perf_counter()
+        logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
+        logs.update(
+            agreed(logs)
+        )  # what follows from the scores must happen in all processes that train together
+
+    def _scores(self, recordings: Any) -> dict[str, float]:
+        """Predicts the recordings of a set: their mean loss, that of each output, and the
+        scores."""
+        scorer = self.new_scorer()
+        loss_sums, weights = dict.fromkeys(self.losses, 0.0), dict.fromkeys(self.losses, 0)
+        for prediction in predict_recordings(self.model, recordings):
+            scorer.update(prediction)
+            for name, loss in self.losses.items():
+                target, output = _common_frames(prediction.targets[name], prediction.outputs[name])
+                # Called as a Loss, it would divide by the devices that share a batch in training.
+                value = getattr(loss, "call", loss)(target[None], output[None])
+                weight = _loss_weight(target, prediction.frames)
+                loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
+                weights[name] += weight
+        means = {
+            name: total / weights[name] if weights[name] else float("nan")
+            for name, total in loss_sums.items()
+        }
+        total = sum(self.loss_weights[name] * value for name, value in means.items())
+        return (
+            {"loss": total}
+            | {f"{name}_loss": value for name, value in means.items()}
+            | scorer.result()
+        )
+
+
+def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts frames that only one of both has; labels (K,) of a whole recording stay."""
+    if target.ndim == 1:
+        return target, output
+    frames = min(len(target), len(output))
+    return target[:frames], output[:frames]
+
+
+def _loss_weight(target: np.ndarray, frames: int) -> int:
+    """How much a recording counts in a mean loss: by its frames; as one for labels (K,); not at all
+    without labels."""
+    if (target == -1).all():
+        return 0
+    return 1 if target.ndim == 1 else frames
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Keeps the model with the best score.
+
+    `keras.callbacks.ModelCheckpoint` writes over the best model in place: a job killed meanwhile
+    would have none.
+
+    Args:
+        path: the file, finished at any moment; from the first epoch on there is one.
+        monitor: name of the score in `logs`.
+        mode: "min" or "max".
+    """
+
+    def __init__(self, path: Path, monitor: str, mode: str):
+        super().__init__()
+        self.path, self.monitor, self.sign = path, monitor, 1.0 if mode == "max" else -1.0
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        score = float((logs or {})[self.monitor])
+        if self.best is None or np.isnan(self.best) or self.sign * score > self.sign * self.best:
+            save_model(self.model, self.path)
+            self.best = score
+
+
+class KeepEpoch(keras.callbacks.Callback):
+    """Keeps the model of one epoch, whatever its score.
+
+    Args:
+        path: the file; absent until that epoch has ended.
+        epoch: its number, from 1 on; None: the latest one.
+    """
+
+    def __init__(self, path: Path, epoch: int | None):
+        super().__init__()
+        self.path, self.epoch = path, epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if self.epoch in (None, epoch + 1):
+            save_model(self.model, self.path)
+
+
+class KeepModels(keras.callbacks.Callback):
+    """Keeps the model of every so many epochs, as `epoch-<number>.keras`, whatever its score."""
+
+    def __init__(self, folder: Path, every_epochs: int):
+        super().__init__()
+        self.folder, self.every_epochs = folder, every_epochs
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        if (epoch + 1) % self.every_epochs == 0:
+            save_model(self.model, self.folder / f"epoch-{epoch + 1:05d}.keras")
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Saves a model whole or not at all."""
+    with atomic_path(path, suffix=".keras") as temporary:
+        model.save(temporary)
+
+
+class LearningCurves(keras.callbacks.Callback):
+    """Redraws the curves of the whole history after each epoch."""
+
+    def __init__(self, path: Path, panels: Sequence, history: Mapping[str, Sequence[float]]):
+        super().__init__()
+        self.path, self.panels = path, panels
+        self.history: History = {name: list(values) for name, values in history.items()}
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        append(self.history, logs or {})
+        save_figure(learning_curves(self.history, self.panels), self.path)
+
+
+def append(history: History, logs: Mapping[str, float]) -> None:
+    """Adds the values of one epoch to a history."""
+    for name, value in logs.items():
+        history.setdefault(name, []).append(float(value))
+
+
+@dataclass
+class ResumeState:
+    """What a killed job needs to go on: see `ResumeRun`."""
+
+    folder: Path | None = None
+    epochs: int = 0
+    history: History = field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+# The attributes in which callbacks keep what they forget when a job is started again.
+_MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "KeepBest": ("best",)}
+
+
+class ResumeRun(keras.callbacks.Callback):
+    """Keeps weights, optimizer, epoch, history, best model and the memory of other callbacks on
+    disk; puts them back.
+
+    Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is
+    then removed. So a job may be killed at any moment. List it last: it must see what the others
+    wrote, and restore after they reset themselves in `on_train_begin`.
+
+    Args:
+        folder: where the states lie.
+        state: what `latest_state(folder)` returned.
+        best_model: the file `KeepBest` writes.
+        others: callbacks with a memory: EarlyStopping, KeepBest.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        state: ResumeState,
+        best_model: Path,
+        others: Sequence[keras.callbacks.Callback],
+    ):
+        super().__init__()
+        self.folder, self.state, self.best_model = folder, state, best_model
+        self.others = {type(other).__name__: other for other in others}
+        self.history: History = {name: list(values) for name, values in state.history.items()}
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self.state.folder is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        restore_variables(self.state.folder / "variables.npz", self._variables())
+        for name, memory in self.state.callbacks.items():
+            for attribute, value in memory.items():
+                setattr(self.others[name], attribute, value)
+        stored_best = self.state.folder / "best.keras"
+        if stored_best.exists():  # the one in place may be of a later, unfinished epoch
+            _copy(stored_best, self.best_model)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        append(self.history, logs or {})
+        target = self.folder / f"epoch-{epoch + 1:05d}"
+        unfinished = target.with_name(f".{target.name}.tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        save_variables(unfinished / "variables.npz", self._variables())
+        if self.best_model.exists():
+            _copy(self.best_model, unfinished / "best.keras")
+        memory = {name: _memory_of(other) for name, other in self.others.items()}
+        write_json(
+            unfinished / "state.json",
+            {"epochs": epoch + 1, "history": self.history, "callbacks": memory},
+        )
+        unfinished.rename(target)
+        remove_older_states(target)
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+
+def latest_state(folder: Path) -> ResumeState:
+    """Reads the last complete state that `ResumeRun` left; an empty one if there is none.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
+    complete = sorted(folder.glob("epoch-*"))
+    if not complete:
+        return ResumeState()
+    path = complete[-1] / "state.json"
+    try:
+        content = load_json(path)
+        history = {
+            name: [_number(value) for value in values]
+            for name, values in content["history"].items()
+        }
+        _check_state(complete[-1], content["epochs"], history, content["callbacks"])
+        return ResumeState(complete[-1], content["epochs"], history, content["callbacks"])
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from"
+            " its start."
+        ) from error
+
+
+def remove_older_states(latest: Path) -> None:
+    """Removes the states beside this one: those of earlier epochs, which a killed job may have left
+    too."""
+    for older in latest.parent.glob("epoch-*"):
+        if older != latest:
+            shutil.rmtree(older, ignore_errors=True)
+
+
+def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) -> None:
+    """Raises ValueError where a state is not one that `ResumeRun` wrote: what it says is set as
+    attributes."""
+    if type(epochs) is not int or folder.name != f"epoch-{epochs:05d}":
+        raise ValueError(f"expected the number of epochs of {folder.name}, received {epochs!r}")
+    if any(len(values) > epochs for values in history.values()):
+        raise ValueError(f"expected a history of {epochs} epochs")
+    for name, memory in callbacks.items():
+        numbers = all(value is None or isinstance(value, int | float) for value in memory.values())
+        if set(memory) != set(_MEMORY.get(name, ())) or not numbers:
+            raise ValueError(
+                f"expected the memory of {', '.join(_MEMORY)}, received {name}: {memory}"
+            )
+
+
+def save_variables(path: Path, variables: Sequence) -> None:
+    """Writes variables in their order, as arrays of an `.npz`."""
+    arrays = {
+        f"{number:04d}": keras.ops.convert_to_numpy(variable)
+        for number, variable in enumerate(variables)
+    }
+    write_arrays(path, arrays)
+
+
+def restore_variables(path: Path, variables: Sequence) -> None:
+    """Puts back what `save_variables` wrote.
+
+    Raises:
+        CheckpointError: the file is damaged, or belongs to another model.
+    """
+    try:
+        arrays = [array for _, array in sorted(read_arrays(path).items())]
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete its folder and run the same command again."
+        ) from error
+    expected = [tuple(variable.shape) for variable in variables]
+    received = [array.shape if array.dtype.kind in "fiub" else str(array.dtype) for array in arrays]
+    if expected != received:
+        raise CheckpointError(
+            f"{path} holds the weights of another model. Expected: {len(expected)} arrays."
+            f" Received: {len(received)}; first difference:"
+            f" {next(((e, r) for e, r in zip(expected, received, strict=False) if e != r), 'their number')}."
+            " Choose another job id, or delete the run directory."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+
+
+def _memory_of(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    values = {name: getattr(callback, name) for name in _MEMORY[type(callback).__name__]}
+    return {name: value if value is None else float(value) for name, value in values.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

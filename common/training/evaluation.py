@@ -1,0 +1,107 @@
+"""Runs a network over whole recordings, one after another."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from common.errors import DataError
+from common.io.files import is_file_name
+
+_REMEDY = (
+    "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>`"
+    " again."
+)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One recording as the network sees it.
+
+    Attributes:
+        name: name of the recording.
+        frames: feature frames of the recording, without padding.
+        labelled: whether the record holds labels.
+        events: the recording's events as stored in its record, (events, columns of the family).
+        targets: {output: (frames of the output, width)}, without padding; (width,) for labels of
+            the whole recording.
+        outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs
+            without a time axis, the largest value of each where the recording is longer than one
+            sequence. A network that answers for whole pools of frames alone gives fewer frames than
+            the targets have: those at the end of a recording lack, those at the end of a sequence
+            before are held.
+    """
+
+    name: str
+    frames: int
+    labelled: bool
+    events: np.ndarray
+    targets: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+
+
+def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Iterator[Prediction]:
+    """Predicts recordings one by one: only one is in memory at a time.
+
+    Args:
+        model: from (sequences, T, F, C), or audio (sequences, S, C), to {output: (sequences, T',
+            width) or (sequences, width)}.
+        recordings: elements of `common.data.pipeline.evaluation_stream`.
+
+    Yields:
+        One `Prediction` for each recording, in the order of the stream.
+
+    Raises:
+        DataError: the name of a record could not be that of a file.
+    """
+    for element in recordings:
+        features = np.asarray(element["features"])
+        outputs = model.predict_on_batch(features)
+        frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
+        yield Prediction(
+            name=_name(element),
+            frames=frames,
+            labelled=bool(element["labelled"]),
+            events=np.asarray(element["events"]),
+            targets={
+                name: _joined(value, frames, sequence_frames)
+                for name, value in element["targets"].items()
+            },
+            # Under a strategy of TensorFlow each device predicts all sequences, and the results are
+            # joined.
+            outputs={
+                name: _joined(value[: len(features)], frames, sequence_frames)
+                for name, value in outputs.items()
+            },
+        )
+
+
+def _name(element: Mapping) -> str:
+    """The name of a recording, which is going to be that of files."""
+    name = bytes(np.asarray(element["name"]).item()).decode("utf-8", "replace")
+    if not is_file_name(name):
+        raise DataError(
+            f"Damaged shard: a record has the name {name!r}, which leads out of a folder. {_REMEDY}"
+        )
+    return name
+
+
+def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
+    """Joins (sequences, T', width) in time without the padding after so many frames; reduces
+    (sequences, width)."""
+    array = np.asarray(sequences)
+    if array.ndim == 2:
+        return array.max(axis=0)  # (width,): what occurs in any part occurs in the recording
+    n_given = array.shape[1]
+    stride = sequence_frames // n_given  # input frames per output frame
+    missing = sequence_frames // stride - n_given
+    if len(array) > 1 and missing:
+        held = np.repeat(array[:, -1:], missing, axis=1)
+        array = np.concatenate(
+            [array, held], axis=1
+        )  # (sequences, sequence_frames // stride, width)
+    joined = array.reshape(-1, *array.shape[2:])
+    given = len(joined) - (missing if len(array) > 1 else 0)  # the last sequence is not lengthened
+    return joined[: min(-(-frames // stride), given)]  # (kept, width)

@@ -1,0 +1,321 @@
+"""The folder of one run: settings, versions, and per fold weights, history, scores and figures."""
+
+import json
+import logging
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import PositiveInt, TypeAdapter, ValidationError
+
+from common.errors import CheckpointError
+from common.io.files import load_json, remove_temporaries, write_json, write_text
+from common.io.safe_yaml import read_yaml
+
+logger = logging.getLogger(__name__)
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "jax",
+    "torch",
+    "numpy",
+    "scipy",
+    "librosa",
+    "soundfile",
+    "dcase_util",
+    "sed_eval",
+)
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
+FINISHED = "training.json"  # written last: a stage that has it is not trained again
+# Where and how fast a job runs may change between its parts; what it computes may not.
+FREE_KEYS = (
+    "description",
+    "dataset_dir",
+    "feature_dir",
+    "output_dir",
+    "run",
+    "parallel",
+    "published",
+    "published_on",
+    "overwrite",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What `FINISHED` must say; `chosen_epoch` only where the best model is not the one that is
+    scored."""
+
+    epochs: PositiveInt
+    iterations_per_epoch: PositiveInt
+    best_epoch: PositiveInt
+    history: dict[str, list[float | None]]
+    chosen_epoch: PositiveInt | None = None
+
+
+def scored_epoch(finished: Mapping[str, Any]) -> int:
+    """Number of the epoch whose model is scored, from what `FINISHED` says."""
+    return finished.get("chosen_epoch") or finished["best_epoch"]
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What the file of that name must say."""
+
+    earlier: list[dict[str, Any]] = field(default_factory=list)
+    date: str = ""
+    command: list[str] = field(default_factory=list)
+    python: str = ""
+    platform: str = ""
+    versions: dict[str, str | None] = field(default_factory=dict)
+    git_revision: str | None = None
+    computing: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the file of that name must say."""
+
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
+
+
+def open_run(
+    folder: Path,
+    settings: Mapping[str, Any],
+    command: list[str],
+    computing: Mapping[str, Any] | None = None,
+) -> Path:
+    """Makes the folder of a run, or goes on in it if it belongs to the same settings.
+
+    Args:
+        folder: `<output_dir>/<task-id>_<job-id>`.
+        settings: the task's resolved settings, as plain values.
+        command: the command line.
+        computing: backend, number formats and devices, see `common.runtime.distribution.describe`; None:
+            unknown.
+
+    Returns:
+        The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and
+        those before it.
+
+    Raises:
+        CheckpointError: the folder belongs to a run with other settings.
+    """
+    path = folder / "settings.yaml"
+    if path.exists():
+        different = sorted(differences(read_settings(folder), settings))
+        if different:
+            raise CheckpointError(
+                f"{folder} holds a run with other settings, which cannot be continued with these.\n"
+                + "\n".join(f"  {line}" for line in different)
+                + "\nChoose another job id, or delete the folder."
+            )
+        logger.info("Going on with the run in %s.", folder)
+    else:
+        write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+    remove_temporaries(folder, below=True)
+    path = folder / ENVIRONMENT
+    before = [read_form(path, _Environment)] if path.exists() else []
+    earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
+    write_json(
+        path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier}
+    )
+    return folder
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """Reads what a run was made with, see `environment`; `earlier`: its parts before the last one.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    return asdict(_Environment()) | read_form(folder / ENVIRONMENT, _Environment)
+
+
+def record_data(
+    folder: Path,
+    fingerprints: Mapping[str, str],
+    splits: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+) -> None:
+    """Notes which data a run learns from, or checks that it still does.
+
+    Args:
+        folder: of the run.
+        fingerprints: by name of the set, see `FeatureStore.fingerprint`.
+        splits: by name of the set, see `FeatureStore.splits_fingerprint`.
+        models: by name of the stage, the checksum of the file whose weights it starts from.
+
+    Raises:
+        CheckpointError: the run began with other data.
+    """
+    now = {
+        "fingerprints": dict(fingerprints),
+        "splits": dict(splits or {}),
+        "models": dict(models or {}),
+    }
+    stored = check_data(folder, **now)
+    noted = {kind: {**stored.get(kind, {}), **values} for kind, values in now.items()}
+    noted = {kind: values for kind, values in noted.items() if values or kind == "fingerprints"}
+    if noted != stored:
+        write_json(folder / DATA, noted)
+
+
+def check_data(
+    folder: Path,
+    fingerprints: Mapping[str, str],
+    splits: Mapping[str, str] | None = None,
+    models: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Checks that data are those that a run noted, see `record_data`; what it did not note is not
+    compared.
+
+    Returns:
+        What it noted, nothing for a run without the file.
+
+    Raises:
+        CheckpointError: the run began with other data.
+    """
+    path = folder / DATA
+    stored = read_form(path, _Data) if path.exists() else {}
+    kinds = {
+        "features of": ("fingerprints", fingerprints),
+        "splits of": ("splits", splits),
+        "model to start from of stage": ("models", models),
+    }
+    changed = [
+        f"{what} {name}"
+        for what, (kind, values) in kinds.items()
+        for name, value in (values or {}).items()
+        if stored.get(kind, {}).get(name, value) != value
+    ]
+    if changed:
+        raise CheckpointError(
+            f"{folder} was begun with other data. Expected: {', '.join(changed)} with the"
+            f" fingerprints in {path}. Received: others, so that recordings, labels, splits or"
+            " versions have changed since. Choose another job id, or delete the folder."
+        )
+    return dict(stored)
+
+
+def read_settings(folder: Path) -> dict:
+    """Reads the settings a run was made with.
+
+    Raises:
+        CheckpointError: there is no run in the folder, or its settings cannot be read.
+    """
+    path = folder / "settings.yaml"
+    try:
+        settings = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(
+            f"{path} cannot be read ({problem}): is {folder} a run directory?"
+        ) from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
+    return settings
+
+
+def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
+    """Lists the settings that differ, `key: stored -> wanted`, save those that only say where a job
+    runs."""
+    found = []
+    for key in [*stored, *(key for key in wanted if key not in stored)]:
+        if not prefix and key in FREE_KEYS:
+            continue
+        old, new = stored.get(key), wanted.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            found.append(f"{prefix}{key}: {old!r} there, {new!r} now")
+    return found
+
+
+def environment(command: list[str]) -> dict[str, Any]:
+    """Describes what a run was made with: date, versions, machine, git revision and command
+    line."""
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "versions": versions,
+        "git_revision": git_revision(),
+    }
+
+
+def git_revision() -> str | None:
+    """The revision of the code, with "-dirty" if files differ from it; None outside a git
+    checkout."""
+    # Without optional locks: the index is not written, which a full disk or a job beside this one
+    # may forbid.
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
+    try:
+        revision, changes = (
+            subprocess.run(
+                [*git, *call], capture_output=True, text=True, timeout=10, check=False
+            ).stdout.strip()
+            for call in (
+                ("rev-parse", "--short=12", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no"),
+            )
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return f"{revision}{'-dirty' if changes else ''}" or None
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        return load_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} cannot be read: {error}. Delete it and run the same command again."
+        ) from error
+
+
+def read_form(path: Path, form: Any) -> Any:
+    """Reads a JSON file of a run that must have some form.
+
+    Args:
+        path: the file.
+        form: a type that says what must be there, for pydantic; more may be.
+
+    Returns:
+        The content as it stands in the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another form.
+    """
+    content = read_json(path)
+    try:
+        TypeAdapter(form).validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is damaged: {place}: {first['msg']}. Delete it and run the same command again."
+        ) from error
+    return content

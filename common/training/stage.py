@@ -1,0 +1,329 @@
+"""Trains one stage of a system: fit with scores, early stopping, checkpoints, logs and resume."""
+
+import csv
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from common.data.pipeline import guard_stream
+from common.errors import CheckpointError, ConfigError, TrainingError
+from common.features.frontend import Frontend
+from common.io.files import write_json, write_text
+from common.io.tables import to_csv
+from common.models.audio_features import FRONTEND, AudioFeatures
+from common.models.layers import STATISTICS, copy_weights, with_statistics
+from common.models.optimizer import build_optimizer
+from common.models.saving import load_model
+from common.runtime.distribution import devices, jit_setting
+from common.runtime.multi_host import place
+from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
+from common.training.callbacks import (
+    KeepBest,
+    KeepEpoch,
+    KeepModels,
+    LearningCurves,
+    ResumeRun,
+    ResumeState,
+    ScoreOnValidation,
+    Scorer,
+    latest_state,
+    remove_older_states,
+)
+from common.training.run_directory import FINISHED, Finished, read_form
+from common.training.system import Stage
+
+logger = logging.getLogger(__name__)
+BEST = "best.keras"  # the best by the score that decides
+CHOSEN = "chosen.keras"  # the one that is scored, where `training.choose` does not say "best"
+
+
+@dataclass
+class ScoredSets:
+    """The recordings that are scored after each epoch: always the same ones, or others each time.
+
+    Attributes:
+        draw: from the number of a draw to streams, from `common.data.pipeline.evaluation_stream`, by the
+            prefix of their
+            scores: "val" and perhaps "train".
+        redrawn: whether each epoch has a draw of its own; otherwise all have the first one.
+        current: the streams of the latest epoch; none before the first.
+    """
+
+    draw: Callable[[int], Mapping[str, Any]]
+    redrawn: bool = False
+    current: Mapping[str, Any] = field(default_factory=dict)
+
+    def of_epoch(self, epoch: int) -> Mapping[str, Any]:
+        """Returns the streams for an epoch, the first one 0; the same for the same epoch."""
+        if self.redrawn or not self.current:
+            self.current = self.draw(epoch if self.redrawn else 0)
+        return self.current
+
+
+@dataclass(frozen=True)
+class StageData:
+    """What a stage learns from.
+
+    Attributes:
+        batches: from the number of batches already done to an endless stream of (features,
+            targets).
+        batches_per_pass: batches in one pass over the training splits.
+        sets: recordings that are scored after each epoch.
+        shape: frames (None: any number), bands and channels of the features.
+        mean: (bands, channels), of the training splits.
+        deviation: (bands, channels).
+        frontend: what the model computes of audio; None: batches hold features.
+    """
+
+    batches: Callable[[int], Any]
+    batches_per_pass: int
+    sets: ScoredSets
+    shape: tuple[int | None, int, int]
+    mean: np.ndarray
+    deviation: np.ndarray
+    frontend: Frontend | None = None
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Which score decides.
+
+    Attributes:
+        monitor: name in `logs`, e.g. "val_seld_error".
+        mode: "min" or "max".
+        new_scorer: makes the object that computes the scores of the validation set.
+        panels: curves to draw, see `common.display.plotting.learning_curves`.
+    """
+
+    monitor: str
+    mode: str
+    new_scorer: Callable[[], Scorer]
+    panels: Sequence
+
+
+def train_stage(
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    run: RunConfig,
+    folder: Path,
+    seed: int,
+    start: keras.Model | None = None,
+) -> keras.Model:
+    """Trains a stage, or goes on with it, or loads it if it is finished.
+
+    Args:
+        stage: model, targets and losses.
+        data: training batches and validation recordings.
+        goal: score that decides.
+        training: length, patience and learning rate.
+        run: devices and precision.
+        folder: holds the stage's weights and logs; made if missing.
+        seed: of the initial weights and of dropout.
+        start: a model whose weights this one starts from, in the layers that `stage.keeps`; None:
+            fresh ones.
+
+    Returns:
+        The model that `training.choose` names, from raw features, or audio, to the outputs.
+
+    Raises:
+        CheckpointError: what lies in `folder` is damaged or belongs to another model.
+        ConfigError: `training.choose` names an iteration at which no epoch ends.
+    """
+    with devices(run):
+        if not (folder / FINISHED).exists():
+            _fit(stage, data, goal, training, run, folder, seed, start)
+        else:
+            logger.info("%s: training is finished; its weights are used.", folder)
+        return load_trained(folder)
+
+
+def load_trained(folder: Path) -> keras.Model:
+    """Loads the model of a finished stage that is scored: the chosen one, or else the best.
+
+    Args:
+        folder: of the stage.
+
+    Raises:
+        CheckpointError: it is not there, or damaged.
+    """
+    chosen = folder / CHOSEN
+    return load_model(chosen if chosen.exists() else folder / BEST)
+
+
+def _fit(
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    run: RunConfig,
+    folder: Path,
+    seed: int,
+    start: keras.Model | None,
+) -> None:
+    steps = iterations_per_epoch(training, data.batches_per_pass)
+    wanted = _wanted_epoch(training, steps)
+    state = latest_state(folder / "resume")
+    keras.utils.set_random_seed(seed)
+    frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
+    model = with_statistics(stage.build(data.shape), data.mean, data.deviation, frontend)
+    if start is not None:
+        # The statistics are those of this training's own data.
+        copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))
+    model.compile(
+        optimizer=build_optimizer(training),
+        loss=dict(stage.losses),
+        loss_weights=dict(stage.loss_weights),
+        metrics={output: [make()] for output, make in stage.metrics.items()},
+        jit_compile=jit_setting(run),
+    )
+    if state.folder is not None:
+        logger.info("%s: going on after epoch %d.", folder, state.epochs)
+        remove_older_states(state.folder)
+    callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
+    resume = callbacks[-1]
+    if state.epochs < training.epochs and not _stopped(state, training):
+        with guard_stream():
+            model.fit(
+                data.batches(state.epochs * steps),
+                epochs=training.epochs,
+                initial_epoch=state.epochs,
+                steps_per_epoch=steps,
+                callbacks=callbacks,
+                shuffle=False,  # the stream is shuffled
+                verbose=2 if place().first else 0,
+            )
+        state.history = resume.history
+    write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
+
+
+def _finished(
+    history: dict[str, list[float]],
+    goal: Goal,
+    training: TrainingConfig,
+    steps: int,
+    wanted: int | None,
+) -> dict[str, Any]:
+    """Describes a finished training, see `common.training.run_directory.Finished`."""
+    scores = history[goal.monitor]
+    finished: dict[str, Any] = {"epochs": len(scores), "iterations_per_epoch": steps}
+    chosen = {} if training.choose == "best" else {"chosen_epoch": wanted or len(scores)}
+    if not np.isnan(scores).all():
+        best = int(np.nanargmin(scores) if goal.mode == "min" else np.nanargmax(scores))
+        return finished | {"best_epoch": best + 1, **chosen, "history": history}
+    if not chosen:
+        raise TrainingError(
+            f"{goal.monitor} could not be computed in any epoch, so there is no best model. Do the"
+            " recordings that validate have labels? Choose others, another `training.monitor`"
+            " where the task has one, or `training.choose: last`."
+        )
+    return finished | {"best_epoch": chosen["chosen_epoch"], **chosen, "history": history}
+
+
+def _wanted_epoch(training: TrainingConfig, steps: int) -> int | None:
+    """Number of the epoch that ends with the iteration that is chosen; None: no iteration is.
+
+    Raises:
+        ConfigError: no epoch ends there.
+    """
+    if not isinstance(training.choose, AtIteration):
+        return None
+    iteration = training.choose.iteration
+    if iteration % steps or iteration > steps * training.epochs:
+        raise ConfigError(
+            f"`training.choose`: no epoch ends after {iteration} iterations. Expected: a multiple"
+            f" of {steps}, the iterations of an epoch, up to {steps * training.epochs}. Received:"
+            f" {iteration}. Change it, `training.iterations_per_epoch` or `training.epochs`."
+        )
+    return iteration // steps
+
+
+def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int:
+    """Batches between two validations."""
+    if training.iterations_per_epoch is not None:
+        return training.iterations_per_epoch
+    return training.passes_per_epoch * min(
+        training.batches_per_pass or batches_per_pass, batches_per_pass
+    )
+
+
+def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
+    """Whether the job was killed between its last epoch, which stopped it early, and its end."""
+    wait = state.callbacks.get("EarlyStopping", {}).get("wait") or 0
+    return bool(training.patience_epochs) and wait >= training.patience_epochs
+
+
+def _callbacks(
+    stage: Stage,
+    data: StageData,
+    goal: Goal,
+    training: TrainingConfig,
+    folder: Path,
+    state: ResumeState,
+    wanted: int | None,
+) -> list[keras.callbacks.Callback]:
+    folder.mkdir(parents=True, exist_ok=True)
+    _cut_history(folder / "history.csv", state.epochs)
+    remembering: list[keras.callbacks.Callback] = [KeepBest(folder / BEST, goal.monitor, goal.mode)]
+    if training.patience_epochs:
+        remembering.append(_early_stopping(goal, training))
+    kept: list[keras.callbacks.Callback] = []
+    if training.choose != "best":
+        kept.append(KeepEpoch(folder / CHOSEN, wanted))
+    if training.checkpoint_every_epochs:
+        kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
+    return [
+        ScoreOnValidation(data.sets.of_epoch, goal.new_scorer, stage.losses, stage.loss_weights),
+        *remembering,
+        *kept,
+        keras.callbacks.CSVLogger(folder / "history.csv", append=True),
+        keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False),
+        LearningCurves(folder / "curves.png", goal.panels, state.history),
+        ResumeRun(folder / "resume", state, folder / BEST, remembering),
+    ]
+
+
+def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.EarlyStopping:
+    return keras.callbacks.EarlyStopping(
+        goal.monitor,
+        mode=goal.mode,
+        patience=training.patience_epochs,
+        min_delta=training.min_delta,
+        start_from_epoch=training.patience_from_epoch,
+        verbose=1,
+    )
+
+
+def _cut_history(path: Path, epochs: int) -> None:
+    """Drops the rows of epochs after the last stored state: they are trained, and logged, again."""
+    if not path.exists():
+        return
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CheckpointError(
+            f"{path} is damaged: {error}. Delete it and run the same command again."
+        ) from error
+    write_text(path, to_csv(rows[: epochs + 1] if epochs else []))
+
+
+def finished_epochs(folder: Path) -> dict[str, Any]:
+    """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and
+    the history.
+
+    Raises:
+        CheckpointError: the stage is not finished, or the file damaged.
+    """
+    path = folder / FINISHED
+    if not path.exists():
+        raise CheckpointError(
+            f"{folder} holds no finished training. Run the same command again to finish it."
+        )
+    return read_form(path, Finished)

@@ -1,0 +1,120 @@
+"""From plans to files: a sound with its label, a stereo recording of a scene."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.audio.files import write_wav
+from common.simulation.backgrounds import background_loop, repeat_from
+from common.simulation.random_streams import Draw, random_stream
+from common.simulation.sound_bank import mapped_array, save_array, synthesise
+from common.simulation.sounds.streets import pass_cars, run_engine, sing_birds
+from common.simulation.sounds.synthesis import coloured_noise
+from sed_task4.segmentation.dataset import EventFile
+from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, LoopKind, SceneFile
+
+if TYPE_CHECKING:
+    from sed_task4.segmentation.simulation.simulator import SoundSettings
+
+GENERATOR_NAME = "segmentation"
+LOOP_SAMPLES = 2**19
+SOUND_PEAK = (0.1, 0.9)  # log-uniform, as with recordings of many people
+SCENE_PEAK = (0.1, 0.6)
+N_CHANNELS = 2
+LOOPS: Mapping[LoopKind, Callable[[Draw, int, int], np.ndarray]] = {
+    "babble": lambda draw, rate_hz, n: background_loop("babble", draw, rate_hz, n),
+    "steps": lambda draw, rate_hz, n: background_loop("steps", draw, rate_hz, n),
+    "engine": run_engine,
+    "traffic": pass_cars,
+    "birds": sing_birds,
+}
+
+
+@dataclass(frozen=True)
+class Studio:
+    """All that the rendering of a file needs besides its plan.
+
+    Attributes:
+        sounds_dir: where sound files go.
+        scenes_dir: where scenes go.
+        settings: seed, rates and length.
+        scratch: folder with the loops that scenes are made of.
+    """
+
+    sounds_dir: Path
+    scenes_dir: Path
+    settings: "SoundSettings"
+    scratch: Path
+
+
+def build_loop(wanted: tuple[LoopKind, int], settings: "SoundSettings", scratch: Path) -> None:
+    """Makes a loop of what is heard in scenes, unit RMS, into `scratch`."""
+    kind, number = wanted
+    draw = Draw(_stream(settings, "loop", kind, number))
+    loop = LOOPS[kind](draw, settings.scene_rate_hz, LOOP_SAMPLES)
+    save_array(_loop_path(scratch, kind, number), loop / np.float32(_rms(loop)))
+
+
+def _loop_path(scratch: Path, kind: LoopKind, number: int) -> Path:
+    return scratch / f"{kind}_{number}.npy"
+
+
+def _stream(settings: "SoundSettings", *purpose: object) -> np.random.Generator:
+    return random_stream(settings.seed, settings.version, GENERATOR_NAME, *purpose)
+
+
+def _rms(x: np.ndarray) -> float:
+    return max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)
+
+
+def render_sound(file: EventFile, settings: "SoundSettings") -> np.ndarray:
+    """Renders a sound of a label, mono, float32 (samples,)."""
+    sound = LABEL_SOUNDS[file.label]
+    rng = _stream(settings, "sound", file.name)
+    duration_s = sound.durations.at(float(rng.uniform()))
+    x = synthesise(sound.recipe, Draw(rng, settings.variation), settings.sound_rate_hz, duration_s)
+    return x * np.float32(Draw(rng).log_uniform(*SOUND_PEAK))
+
+
+def render_scene(file: SceneFile, settings: "SoundSettings", scratch: Path) -> np.ndarray:
+    """Renders a recording of a scene: noise of its own colour, and loops that come from different
+    sides.
+
+    Returns:
+        float32 (samples, 2).
+    """
+    sound, rate_hz = SCENE_SOUNDS[file.label], settings.scene_rate_hz
+    draw = Draw(_stream(settings, "scene", file.name))
+    n, slope = round(settings.clip_s * rate_hz), draw.uniform(*sound.slopes)
+    noises = [coloured_noise(draw, n, rate_hz, slope) for _ in range(N_CHANNELS)]
+    x = np.stack(noises, axis=1)  # (samples, 2)
+    for kind, levels_db in sound.loops.items():
+        loop = mapped_array(
+            _loop_path(scratch, kind, int(draw.rng.integers(settings.loops_per_kind)))
+        )
+        heard = repeat_from(loop, int(draw.rng.integers(len(loop))), n)
+        side, level = draw.uniform(0.2, 0.8) * np.pi / 2, 10 ** (draw.uniform(*levels_db) / 20)
+        gains = level * np.array([np.cos(side), np.sin(side)], np.float32)
+        x += heard[:, None] * gains.astype(np.float32)
+    return x * np.float32(draw.log_uniform(*SCENE_PEAK) / np.abs(x).max())
+
+
+def write_sound(file: EventFile, studio: Studio) -> int:
+    """Renders a sound and writes it as 16-bit mono WAV; returns its length in samples."""
+    x = render_sound(file, studio.settings)
+    write_wav(studio.sounds_dir / file.name, _as_int16(x), studio.settings.sound_rate_hz)
+    return len(x)
+
+
+def write_scene(file: SceneFile, studio: Studio) -> int:
+    """Renders a scene and writes it as 16-bit stereo WAV; returns its length in samples."""
+    x = render_scene(file, studio.settings, studio.scratch)
+    write_wav(studio.scenes_dir / file.name, _as_int16(x), studio.settings.scene_rate_hz)
+    return len(x)
+
+
+def _as_int16(x: np.ndarray) -> np.ndarray:
+    return np.rint(x * np.float32(32768)).astype(np.int16)

@@ -1,0 +1,506 @@
+"""What happens in each simulated clip: events drawn or given, the names of clips, their metadata
+files.
+
+The numbers are those of the annotations of DCASE 2019 task 4: how often a class occurs, how many
+events a clip holds, how long they are and how far apart.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from common.errors import DataError
+from common.simulation.random_streams import random_stream
+from sed_task4.dataset import (
+    LABEL_SEPARATOR,
+    LAYOUTS,
+    STRONG_COLUMNS,
+    SUFFIXES,
+    WEAK_COLUMNS,
+    DatasetConfig,
+    Layout,
+    cut_events,
+    events_by_name,
+    read_strong,
+)
+
+if TYPE_CHECKING:
+    from sed_task4.simulation.simulator import SceneSettings
+
+GENERATOR_NAME = "task4"
+SHORTEST_S = 0.25  # no event is shorter, as in the real annotations
+SMALLEST_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
+MOST_EVENTS = 12  # of one class in a clip
+EMPTY_EVERY = 75  # of so many real clips one is without events
+SETS = {0: "training", 1: "validation and test", 2: "evaluation"}  # disjoint sets of own recordings
+TEST_EVERY = 4  # of the 2019 validation clips are test clips of 2018
+
+Phrasing = Literal["same", "each", "running"]
+
+
+@dataclass(frozen=True)
+class Durations:
+    """How long the events of a class are: a tenth is shorter than p10_s, a tenth longer than
+    p90_s."""
+
+    p10_s: float
+    median_s: float
+    p90_s: float
+
+    def draw(self, rng: np.random.Generator) -> float:
+        """Draws a duration; between the quantiles its logarithm is even."""
+        known_s = (
+            SHORTEST_S,
+            max(self.p10_s, SHORTEST_S),
+            self.median_s,
+            self.p90_s,
+            1.5 * self.p90_s,
+        )
+        return float(np.exp(np.interp(rng.uniform(), (0, 0.1, 0.5, 0.9, 1), np.log(known_s))))
+
+
+@dataclass(frozen=True)
+class ClassSound:
+    """How a class sounds.
+
+    Attributes:
+        recipe: a key of `common.simulation.sound_bank.RECIPES`.
+        durations: of its events.
+        phrasing: how the events of one clip belong together. "same": one source repeats itself;
+            "each": every event is another sound; "running": they are pieces of one that goes on.
+    """
+
+    recipe: str
+    durations: Durations
+    phrasing: Phrasing
+
+
+CLASS_SOUNDS: Mapping[str, ClassSound] = {
+    "Alarm_bell_ringing": ClassSound("alarm", Durations(0.25, 0.7, 4.9), "same"),
+    "Blender": ClassSound("blend", Durations(0.8, 3.0, 10.0), "running"),
+    "Cat": ClassSound("meow", Durations(0.35, 0.85, 2.7), "same"),
+    "Dishes": ClassSound("dishes", Durations(0.25, 0.38, 1.1), "each"),
+    "Dog": ClassSound("bark", Durations(0.26, 0.65, 3.0), "same"),
+    "Electric_shaver_toothbrush": ClassSound("shave", Durations(1.3, 5.0, 10.0), "running"),
+    "Frying": ClassSound("fry", Durations(1.2, 7.0, 10.0), "running"),
+    "Running_water": ClassSound("run_water", Durations(0.8, 4.0, 10.0), "running"),
+    "Speech": ClassSound("phrase", Durations(0.4, 1.1, 3.0), "running"),
+    "Vacuum_cleaner": ClassSound("vacuum", Durations(1.2, 7.0, 10.0), "running"),
+}
+# What is heard in clips that are out of the domain.
+OTHER_SOUNDS: Mapping[str, ClassSound] = {
+    "cough": ClassSound("cough", Durations(0.7, 1.0, 1.2), "same"),
+    "keyboard": ClassSound("keyboard", Durations(1.5, 2.4, 6.0), "running"),
+    "knock": ClassSound("knock", Durations(0.5, 0.6, 1.0), "each"),
+    "laughter": ClassSound("laughter", Durations(1.3, 1.5, 2.3), "same"),
+    "page": ClassSound("turn_page", Durations(0.7, 0.8, 1.0), "each"),
+    "phone": ClassSound("phone", Durations(1.8, 2.4, 6.0), "same"),
+}
+ALL_SOUNDS: Mapping[str, ClassSound] = {**CLASS_SOUNDS, **OTHER_SOUNDS}
+
+
+@dataclass(frozen=True)
+class Domain:
+    """How a kind of clips is made up.
+
+    Attributes:
+        class_shares: chance that a clip has one, two, three ... classes.
+        frequencies: how often each class occurs; others count 1.
+        events_per_clip: mean number of events of a class drawn for clips that have it, some of
+            which find no place; 1.5 for other classes.
+        gap_s: range of the pauses between events of a class, log-uniform.
+        cut_chance: chance that the clip begins or ends within the sounds of a class.
+        real: imitates recordings of the real world: another level and colour, reverberation, voices
+            from afar.
+        empty_every: of so many clips one is without events; None: none is.
+        decimals: of the times in the metadata; None: all.
+    """
+
+    class_shares: tuple[float, ...]
+    frequencies: Mapping[str, float]
+    events_per_clip: Mapping[str, float] = field(default_factory=dict)
+    gap_s: tuple[float, float] = (SMALLEST_GAP_S, 2.7)
+    cut_chance: float = 0.35
+    real: bool = True
+    empty_every: int | None = None
+    decimals: int | None = 3
+
+
+_REAL_EVENTS = {
+    "Alarm_bell_ringing": 2.8,
+    "Blender": 1.25,
+    "Cat": 3.4,
+    "Dishes": 4.0,
+    "Dog": 4.8,
+    "Electric_shaver_toothbrush": 1.05,
+    "Frying": 1.06,
+    "Running_water": 1.25,
+    "Speech": 4.0,
+    "Vacuum_cleaner": 1.01,
+}
+_SYNTHETIC_EVENTS = {
+    "Alarm_bell_ringing": 1.95,
+    "Blender": 1.25,
+    "Cat": 2.0,
+    "Dishes": 1.85,
+    "Dog": 1.65,
+    "Electric_shaver_toothbrush": 1.04,
+    "Frying": 1.05,
+    "Running_water": 1.1,
+    "Speech": 1.75,
+    "Vacuum_cleaner": 1.04,
+}
+_WEAK_CLIPS = {
+    "Alarm_bell_ringing": 206,
+    "Blender": 134,
+    "Cat": 173,
+    "Dishes": 184,
+    "Dog": 214,
+    "Electric_shaver_toothbrush": 103,
+    "Frying": 171,
+    "Running_water": 345,
+    "Speech": 550,
+    "Vacuum_cleaner": 167,
+}
+_VALIDATION_CLIPS = {
+    "Alarm_bell_ringing": 187,
+    "Blender": 80,
+    "Cat": 121,
+    "Dishes": 171,
+    "Dog": 160,
+    "Electric_shaver_toothbrush": 62,
+    "Frying": 89,
+    "Running_water": 197,
+    "Speech": 627,
+    "Vacuum_cleaner": 91,
+}
+_SYNTHETIC_CLIPS = {
+    "Alarm_bell_ringing": 392,
+    "Blender": 436,
+    "Cat": 274,
+    "Dishes": 444,
+    "Dog": 319,
+    "Electric_shaver_toothbrush": 221,
+    "Frying": 130,
+    "Running_water": 143,
+    "Speech": 1272,
+    "Vacuum_cleaner": 196,
+}
+DOMAINS: Mapping[str, Domain] = {
+    "weak": Domain((0.62, 0.33, 0.05), _WEAK_CLIPS, _REAL_EVENTS),
+    "validation": Domain(
+        (0.52, 0.42, 0.06), _VALIDATION_CLIPS, _REAL_EVENTS, empty_every=EMPTY_EVERY
+    ),
+    "synthetic": Domain(
+        (0.33, 0.48, 0.17, 0.02),
+        _SYNTHETIC_CLIPS,
+        _SYNTHETIC_EVENTS,
+        gap_s=(0.3, 5.0),
+        cut_chance=0.0,
+        real=False,
+        decimals=None,
+    ),
+    "other": Domain((0.6, 0.4), {}),
+}
+
+
+@dataclass(frozen=True)
+class SubsetPlan:
+    """How a subset is simulated: its kind of clips, its set of own recordings and the first number
+    of its clips."""
+
+    domain: str
+    set_number: int
+    first_number: int
+
+
+SUBSETS: Mapping[str, SubsetPlan] = {
+    "weak": SubsetPlan("weak", 0, 1),
+    "unlabel_in_domain": SubsetPlan("weak", 0, 1_000_001),
+    "unlabel_out_of_domain": SubsetPlan("other", 0, 2_000_001),
+    "synthetic": SubsetPlan("synthetic", 0, 1),
+    "validation": SubsetPlan("validation", 1, 3_000_001),
+    "test_dcase2018": SubsetPlan("validation", 1, 3_000_001),
+    "eval_dcase2018": SubsetPlan("validation", 1, 3_000_001),
+    "test": SubsetPlan("validation", 1, 3_000_001),
+    "eval": SubsetPlan("validation", 2, 4_000_001),
+}
+PARTS_OF_VALIDATION = ("test_dcase2018", "eval_dcase2018")  # lists of some of its clips
+
+
+@dataclass(frozen=True)
+class PlannedEvent:
+    """One event of a clip.
+
+    Attributes:
+        class_name: name of its class.
+        onset_s: start.
+        offset_s: end.
+        example: number of the own recording in the set of the subset; None: any, or a synthetic
+            sound.
+    """
+
+    class_name: str
+    onset_s: float
+    offset_s: float
+    example: int | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.offset_s - self.onset_s
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A clip that is to be made: subset, file name and place in the subset, from 0."""
+
+    subset: str
+    name: str
+    index: int
+
+
+@dataclass(frozen=True)
+class ClipPlan:
+    """One clip before it is rendered: subset, file name and what happens."""
+
+    subset: str
+    name: str
+    events: tuple[PlannedEvent, ...]
+
+    @property
+    def domain(self) -> Domain:
+        """The kind of clips it belongs to."""
+        return DOMAINS[SUBSETS[self.subset].domain]
+
+    @property
+    def set_number(self) -> int:
+        """The set of own recordings it may use."""
+        return SUBSETS[self.subset].set_number
+
+
+def name_clips(subset: str, n: int) -> list[Slot]:
+    """Names the clips of a subset: 1.wav ... where they are synthetic,
+    Ysim0000001_30.000_40.000.wav ... elsewhere."""
+    first, pattern = (
+        SUBSETS[subset].first_number,
+        ("{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"),
+    )
+    return [Slot(subset, pattern.format(first + index), index) for index in range(n)]
+
+
+def clip_stream(
+    settings: "SceneSettings", subset: str, name: str, *purpose: str
+) -> np.random.Generator:
+    """Gives the random numbers of one clip for one purpose."""
+    base = "validation" if subset in PARTS_OF_VALIDATION else subset
+    return random_stream(settings.seed, settings.version, GENERATOR_NAME, base, name, *purpose)
+
+
+def plan_clip(
+    slot: Slot,
+    settings: "SceneSettings",
+    classes: Sequence[str],
+    own_durations_s: Mapping[str, Sequence[float]],
+) -> ClipPlan:
+    """Draws what happens in a clip.
+
+    Args:
+        slot: its subset and name.
+        settings: seed and length.
+        classes: the class list.
+        own_durations_s: duration of each own recording that the clip may use, by class; classes
+            without any are synthesised.
+
+    Returns:
+        The plan, events in the order of time; it depends on the settings and the name only.
+    """
+    domain = DOMAINS[SUBSETS[slot.subset].domain]
+    rng = clip_stream(settings, slot.subset, slot.name, "timeline")
+    if domain.empty_every is not None and slot.index % domain.empty_every == 4:
+        return ClipPlan(slot.subset, slot.name, ())
+    names = list(OTHER_SOUNDS) if domain is DOMAINS["other"] else list(classes)
+    n_classes = 1 + int(rng.choice(len(domain.class_shares), p=domain.class_shares))
+    weights = np.array([domain.frequencies.get(name, 1.0) for name in names])
+    chosen = rng.choice(
+        len(names), min(n_classes, len(names)), replace=False, p=weights / weights.sum()
+    )
+    events: list[PlannedEvent] = []
+    for index in chosen:
+        draw_event = _event_drawer(names[index], rng, own_durations_s.get(names[index], ()))
+        events += _draw_events(names[index], domain, settings.clip_s, rng, draw_event)
+    return ClipPlan(
+        slot.subset,
+        slot.name,
+        tuple(sorted(events, key=lambda event: (event.onset_s, event.class_name))),
+    )
+
+
+def _event_drawer(
+    name: str, rng: np.random.Generator, own_durations_s: Sequence[float]
+) -> Callable[[], tuple[float, int | None]]:
+    """Makes the function that draws the duration of an event, and its example where there are own
+    recordings."""
+
+    def draw() -> tuple[float, int | None]:
+        if own_durations_s:
+            example = int(rng.integers(len(own_durations_s)))
+            return own_durations_s[example], example
+        return ALL_SOUNDS[name].durations.draw(rng), None
+
+    return draw
+
+
+def _draw_events(
+    name: str,
+    domain: Domain,
+    clip_s: float,
+    rng: np.random.Generator,
+    draw_event: Callable[[], tuple[float, int | None]],
+) -> list[PlannedEvent]:
+    """Draws the events of one class in a clip; they never overlap."""
+    n_events = min(int(rng.geometric(1 / domain.events_per_clip.get(name, 1.5))), MOST_EVENTS)
+    spans: list[tuple[float, float, int | None]] = []
+    end_s = 0.0
+    for number in range(n_events):
+        duration_s, example = draw_event()
+        gap_s = float(np.exp(rng.uniform(*np.log(domain.gap_s)))) if number else 0.0
+        if number and end_s + gap_s + duration_s > clip_s:
+            continue  # a shorter one may still fit
+        onset_s, end_s = end_s + gap_s, min(end_s + gap_s + duration_s, clip_s)
+        spans.append((onset_s, end_s, example))
+    place = float(rng.uniform())
+    if rng.uniform() < domain.cut_chance:
+        place = round(place)  # at the very beginning or end
+    shift_s = place * (clip_s - end_s)
+    return [
+        PlannedEvent(
+            name,
+            _rounded(onset_s + shift_s, domain),
+            _rounded(min(offset_s + shift_s, clip_s), domain),
+            example,
+        )
+        for onset_s, offset_s, example in spans
+    ]
+
+
+def _rounded(time_s: float, domain: Domain) -> float:
+    return time_s if domain.decimals is None else round(time_s, domain.decimals)
+
+
+def format_strong(plans: Iterable[ClipPlan]) -> str:
+    """Writes strong labels: a row per event, and a row with the name alone for a clip without
+    events."""
+    rows = ["\t".join(STRONG_COLUMNS)]
+    for plan in plans:
+        for event in plan.events:
+            onset, offset = (
+                _format_time(time_s, plan.domain) for time_s in (event.onset_s, event.offset_s)
+            )
+            rows.append(f"{plan.name}\t{onset}\t{offset}\t{event.class_name}")
+        if not plan.events:
+            rows.append(f"{plan.name}\t\t\t")
+    return "\n".join(rows) + "\n"
+
+
+def _format_time(time_s: float, domain: Domain) -> str:
+    return repr(time_s) if domain.decimals is None else f"{time_s:.{domain.decimals}f}"
+
+
+def format_weak(plans: Iterable[ClipPlan]) -> str:
+    """Writes weak labels: a row per clip with its classes in alphabetical order."""
+    rows = ["\t".join(WEAK_COLUMNS)]
+    for plan in plans:
+        rows.append(
+            f"{plan.name}\t{LABEL_SEPARATOR.join(sorted({event.class_name for event in plan.events}))}"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def format_names(plans: Iterable[ClipPlan]) -> str:
+    """Writes the names of clips alone."""
+    return "\n".join(["filename", *(plan.name for plan in plans)]) + "\n"
+
+
+def plan_annotations(folder: Path, dataset: DatasetConfig) -> tuple[list[ClipPlan], dict[str, str]]:
+    """Plans clips of the events in given metadata files.
+
+    A file named like the metadata of a strongly labelled subset, such as validation.tsv or
+    synthetic.csv, becomes that subset, one of another name becomes `validation` (2019) or `test`
+    (2018).
+
+    Args:
+        folder: holds .tsv or .csv files, tab-separated.
+        dataset: layout, classes and length of a clip; events are cut there.
+
+    Returns:
+        Plans, and the text of the metadata of each subset.
+
+    Raises:
+        DataError: the folder holds no metadata, a file cannot be used, or two files contradict each
+            other.
+    """
+    files = _annotation_files(folder, dataset.layout)
+    plans: dict[tuple[str, str], ClipPlan] = {}
+    for subset, path in files.items():
+        events, names = read_strong(path, dataset)
+        audio = LAYOUTS[dataset.layout][subset].audio
+        for name, table in events_by_name(
+            cut_events(events, dataset.clip_s, str(path)), names
+        ).items():
+            rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
+            plan = ClipPlan(
+                subset, name, tuple(PlannedEvent(label, onset, end) for label, onset, end in rows)
+            )
+            known = plans.setdefault((audio, name), plan)
+            if known.events != plan.events:
+                raise DataError(
+                    f"{path} and {files[known.subset]} give different events for {name}, which is"
+                    " one recording. Correct one of them."
+                )
+    return list(plans.values()), {
+        subset: path.read_text(encoding="utf-8-sig") for subset, path in files.items()
+    }
+
+
+def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
+    """Maps subsets to the metadata files in a folder; of .tsv and .csv with one name the layout's
+    own is read."""
+    strong = {
+        Path(place.metadata).name: subset
+        for subset, place in LAYOUTS[layout].items()
+        if place.kind == "strong"
+    }
+    default = "validation" if layout == "dcase2019" else "test"
+    by_stem: dict[str, Path] = {}
+    for suffix in SUFFIXES[layout][::-1]:
+        by_stem |= (
+            {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
+            if folder.is_dir()
+            else {}
+        )
+    if not by_stem:
+        raise DataError(
+            f"{folder} holds no metadata. Expected: a folder with .tsv or .csv files of strong"
+            " labels (filename, onset, offset, event_label with tabs between them). Give the"
+            " folder that holds them with --annotations."
+        )
+    files: dict[str, Path] = {}
+    for (
+        stem,
+        subset,
+    ) in strong.items():  # in the order of the layout: whole subsets before parts of them
+        if stem in by_stem:
+            files[subset] = by_stem[stem]
+    for stem, path in by_stem.items():
+        if stem not in strong and default in files:
+            raise DataError(
+                f"{path} and {files[default]} would both become the subset {default}. Keep one of"
+                f" them in {folder}, or name the files after their subsets: {', '.join(strong)}."
+            )
+        if stem not in strong:
+            files[default] = path
+    return files

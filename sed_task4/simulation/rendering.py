@@ -1,0 +1,339 @@
+"""From plans to clips: the sounds of their events, what is around them, and the file of one
+clip."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from common.audio.files import write_wav
+from common.errors import DataError
+from common.runtime.parallel import ParallelConfig, parallel_map
+from common.simulation import source_selection
+from common.simulation.backgrounds import (
+    LOOP_KINDS,
+    LoopKind,
+    background_loop,
+    mono_background,
+    repeat_from,
+    reverberate,
+    room_response,
+    tilt,
+)
+from common.simulation.own_recordings import BACKGROUND, find_backgrounds
+from common.simulation.random_streams import Draw, random_stream
+from common.simulation.scenes import fit_duration
+from common.simulation.sound_bank import (
+    SoundBank,
+    mapped_array,
+    read_source,
+    save_array,
+    synthesise,
+)
+from common.simulation.sounds.synthesis import fade_edges
+from common.simulation.source_selection import SoundOrder
+from sed_task4.dataset import Layout, subset_place
+from sed_task4.simulation.plans import (
+    ALL_SOUNDS,
+    CLASS_SOUNDS,
+    GENERATOR_NAME,
+    SETS,
+    ClipPlan,
+    PlannedEvent,
+    clip_stream,
+)
+
+if TYPE_CHECKING:
+    from sed_task4.simulation.simulator import SceneSettings
+
+logger = logging.getLogger(__name__)
+
+LOOP_SAMPLES = 2**19
+LONGEST_BACKGROUND_S = 60.0
+
+# Real recordings against synthetic mixtures: where, by whom and with what they were made is not
+# known.
+SYNTHETIC_PEAK = (0.5, 0.9)
+REAL_PEAK = (0.05, 0.9)  # log-uniform
+REAL_TILT_DB = (-9.0, 6.0)
+REVERBERATION_CHANCE = 0.7
+REVERBERATION_S = (0.2, 0.8)
+DIRECT_DB = (0.0, 12.0)
+
+
+@dataclass(frozen=True)
+class Studio:
+    """All that the rendering of a clip needs besides its plan.
+
+    Attributes:
+        root: folder with audio/ and metadata/.
+        layout: where the subsets lie in it.
+        settings: levels and seed.
+        bank: own recordings by class and set, own backgrounds under `BACKGROUND`; None: there are
+            none.
+        scratch: folder with the loops of voices and steps.
+    """
+
+    root: Path
+    layout: Layout
+    settings: "SceneSettings"
+    bank: SoundBank | None
+    scratch: Path
+
+
+def order_sounds(
+    classes: Sequence[str],
+    set_numbers: Sequence[int],
+    settings: "SceneSettings",
+    source_dir: Path | None,
+) -> list[SoundOrder]:
+    """Decides which sounds every class and set consists of.
+
+    Args:
+        classes: names of the classes, those of the folders in `source_dir`.
+        set_numbers: sets that are needed, of 0 (training), 1 (validation or test) and 2
+            (evaluation).
+        settings: seed, and what to do where recordings are missing.
+        source_dir: folder with one folder of recordings per class; None: all sounds are
+            synthesised.
+
+    Raises:
+        DataError: there is no such folder, it holds no recording of any class, or one is missing
+            and must not be, or a class has fewer sources than sets.
+        ConfigError: a class has neither recordings nor a recipe.
+    """
+    return source_selection.order_sounds(
+        classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir
+    )
+
+
+def build_bank(
+    wanted: Sequence[SoundOrder],
+    settings: "SceneSettings",
+    background_dir: Path | None,
+    scratch: Path,
+    parallel: ParallelConfig,
+) -> SoundBank | None:
+    """Reads own recordings and backgrounds and stores them where every process can map them; None
+    without any."""
+    longest_s = {name: settings.longest_source_s for name in {order.class_name for order in wanted}}
+    set_numbers = sorted({order.set_number for order in wanted})
+    backgrounds = background_orders(background_dir, set_numbers, settings)
+    folders = [order for order in wanted if order.recordings] + backgrounds
+    read = partial(_read_order, longest_s=longest_s, rate_hz=settings.sample_rate_hz)
+    made = dict(parallel_map(read, folders, parallel))
+    keys = [(order.class_name, order.set_number) for order in folders]
+    return (
+        SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys}) if folders else None
+    )
+
+
+def background_orders(
+    background_dir: Path | None, set_numbers: Sequence[int], settings: "SceneSettings"
+) -> list[SoundOrder]:
+    """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets.
+
+    Args:
+        background_dir: their folder; None: there are none.
+        set_numbers: sets that are needed.
+        settings: the seed.
+
+    Raises:
+        DataError: there is none, or a set that is needed has none although a table tells groups.
+    """
+    if background_dir is None:
+        return []
+    found = find_backgrounds(background_dir)
+    if not found.files:
+        raise DataError(
+            f"{background_dir} holds no recording. Expected: sound files, such as .wav, in any"
+            " folders below it. Correct `simulation.background_dir`, or set it to null."
+        )
+    wanted = {number: SETS[number] for number in set_numbers}
+    dealt = source_selection.deal_own_recordings(
+        found, SETS, wanted, settings, background_dir, "background_dir"
+    )[BACKGROUND]
+    absent = [title for number, title in wanted.items() if not dealt[number]]
+    if absent:
+        logger.warning(
+            "%s: too few recordings, synthetic backgrounds in %s.",
+            background_dir,
+            ", ".join(absent),
+        )
+    return [
+        SoundOrder(BACKGROUND, number, tuple(files)) for number, files in dealt.items() if files
+    ]
+
+
+def _read_order(
+    order: SoundOrder, longest_s: Mapping[str, float], rate_hz: int
+) -> tuple[tuple[str, int], list[np.ndarray]]:
+    limit_s = longest_s.get(order.class_name, LONGEST_BACKGROUND_S)
+    return (order.class_name, order.set_number), [
+        read_source(path, rate_hz, limit_s) for path in order.recordings
+    ]
+
+
+def build_loops(
+    set_numbers: Sequence[int], settings: "SceneSettings", scratch: Path, parallel: ParallelConfig
+) -> None:
+    """Makes the loops of voices and steps that lie under real recordings, into `scratch`."""
+    wanted = [
+        (kind, set_number, number)
+        for kind in LOOP_KINDS
+        for set_number in set_numbers
+        for number in range(settings.loops_per_set)
+    ]
+    for _ in parallel_map(
+        partial(_build_loop, settings=settings, scratch=scratch), wanted, parallel
+    ):
+        pass
+
+
+def _build_loop(
+    wanted: tuple[LoopKind, int, int], settings: "SceneSettings", scratch: Path
+) -> None:
+    kind, *numbers = wanted
+    draw = Draw(random_stream(settings.seed, settings.version, GENERATOR_NAME, kind, *numbers))
+    save_array(
+        _loop_path(scratch, *wanted),
+        background_loop(kind, draw, settings.sample_rate_hz, LOOP_SAMPLES),
+    )
+
+
+def _loop_path(scratch: Path, kind: LoopKind, set_number: int, number: int) -> Path:
+    return scratch / f"{kind}_{set_number}_{number}.npy"
+
+
+def audio_path(root: Path, layout: Layout, subset: str, name: str) -> Path:
+    """Says where a clip lies in the layout."""
+    return root / subset_place(layout, subset).audio / name
+
+
+def render_clip(plan: ClipPlan, studio: Studio) -> np.ndarray:
+    """Renders one clip.
+
+    Returns:
+        float32 (samples,).
+    """
+    settings = studio.settings
+    rate_hz = settings.sample_rate_hz
+    track = np.zeros(round(settings.clip_s * rate_hz), np.float32)
+    lowest_db, highest_db = settings.real_snr_db if plan.domain.real else settings.synthetic_snr_db
+    levels = _stream(plan, settings, "levels")
+    for class_name in sorted({event.class_name for event in plan.events}):
+        events = [event for event in plan.events if event.class_name == class_name]
+        snr_db = levels.uniform(lowest_db, highest_db)
+        for event, sound in zip(events, _sounds(class_name, events, plan, studio), strict=True):
+            start = round(event.onset_s * rate_hz)
+            room = len(track[start : start + len(sound)])
+            rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
+            track[start : start + room] += (
+                np.float32(10 ** (snr_db / 20) / max(rms, 1e-9)) * sound[:room]
+            )
+    return _recorded(track, plan, studio)
+
+
+def _stream(plan: ClipPlan, settings: "SceneSettings", *purpose: str) -> np.random.Generator:
+    return clip_stream(settings, plan.subset, plan.name, *purpose)
+
+
+def _sounds(
+    class_name: str, events: Sequence[PlannedEvent], plan: ClipPlan, studio: Studio
+) -> list[np.ndarray]:
+    """Makes the sounds of the events of one class, each float32 of its event's length."""
+    settings = studio.settings
+    rate_hz = settings.sample_rate_hz
+    lengths = [max(round(event.duration_s * rate_hz), 1) for event in events]
+    examples = _own_examples(studio.bank, class_name, plan.set_number)
+    if examples:
+        rng = _stream(plan, settings, "examples", class_name)
+        pools = [
+            examples if event.example is None else [examples[event.example]] for event in events
+        ]
+        return [
+            fit_duration(pool, length, rng) for pool, length in zip(pools, lengths, strict=True)
+        ]
+    sound = ALL_SOUNDS[class_name]
+    if sound.phrasing == "running":
+        whole = synthesise(
+            sound.recipe, _draw(plan, settings, class_name, 0), rate_hz, sum(lengths) / rate_hz
+        )
+        edges = np.cumsum([0, *lengths])
+        return [
+            fade_edges(whole[start:stop], rate_hz, 0.003, 0.01) for start, stop in pairwise(edges)
+        ]
+    # One stream of random numbers is one source, which repeats itself.
+    numbers = range(len(lengths)) if sound.phrasing == "each" else [0] * len(lengths)
+    return [
+        synthesise(
+            sound.recipe, _draw(plan, settings, class_name, number), rate_hz, length / rate_hz
+        )
+        for number, length in zip(numbers, lengths, strict=True)
+    ]
+
+
+def _own_examples(bank: SoundBank | None, name: str, set_number: int) -> list[np.ndarray]:
+    known = bank is not None and (name, set_number) in bank.spans
+    return bank.examples(name, set_number) if bank is not None and known else []
+
+
+def _draw(plan: ClipPlan, settings: "SceneSettings", class_name: str, number: int) -> Draw:
+    return Draw(_stream(plan, settings, "sounds", class_name, str(number)), settings.variation)
+
+
+def _recorded(track: np.ndarray, plan: ClipPlan, studio: Studio) -> np.ndarray:
+    """Puts the events of a clip, at their level above a background of unit RMS, into a recording of
+    it."""
+    settings, rate_hz = studio.settings, studio.settings.sample_rate_hz
+    background = Draw(_stream(plan, settings, "background"))
+    around = _background(plan, studio, background, len(track))
+    rng = Draw(_stream(plan, settings, "recording"))
+    if not (plan.domain.real and settings.domain_gap):
+        return _scaled(track + around, rng.uniform(*SYNTHETIC_PEAK))
+    if rng.chance(REVERBERATION_CHANCE):
+        track = reverberate(track, room_response(rng, rate_hz, REVERBERATION_S, DIRECT_DB))
+    mixture = tilt(track + around, rng.uniform(*REAL_TILT_DB))
+    return _scaled(mixture, rng.log_uniform(*REAL_PEAK))
+
+
+def _background(plan: ClipPlan, studio: Studio, draw: Draw, n: int) -> np.ndarray:
+    """Makes the background of a clip, unit RMS, float32 (n,)."""
+    own = _own_examples(studio.bank, BACKGROUND, plan.set_number)
+    if own:
+        recording = draw.choice(own)
+        chosen = repeat_from(recording, int(draw.rng.integers(len(recording))), n)
+        return (
+            chosen / max(float(np.sqrt(np.mean(np.square(chosen, dtype=np.float64)))), 1e-6)
+        ).astype(np.float32)
+    loops = [
+        mapped_array(_loop_path(studio.scratch, kind, plan.set_number, number))
+        for kind in (LOOP_KINDS if plan.domain.real else ())
+        for number in range(studio.settings.loops_per_set)
+    ]
+    return mono_background(draw, n, studio.settings.sample_rate_hz, loops)
+
+
+def _scaled(x: np.ndarray, peak: float) -> np.ndarray:
+    return x * np.float32(peak / max(float(x.max()), -float(x.min()), 1e-9))
+
+
+def write_clip(plan: ClipPlan, studio: Studio) -> int:
+    """Renders a clip and writes it as 16-bit mono WAV, full scale 32768 as readers assume.
+
+    Returns:
+        Its length in samples.
+    """
+    x = render_clip(plan, studio)
+    samples = np.rint(x * np.float32(32768)).astype(np.int16)
+    write_wav(
+        audio_path(studio.root, studio.layout, plan.subset, plan.name),
+        samples,
+        studio.settings.sample_rate_hz,
+    )
+    return len(samples)

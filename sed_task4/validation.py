@@ -1,0 +1,140 @@
+"""Scores of validation clips as they are predicted, one after another: events and tags are kept,
+frames are not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from common.events.table import EventTable
+from common.metrics.tagging import tag_scores
+from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.lengths import cut_to_length, frames_within
+from sed_task4.score import ScoringConfig, detection_scores, named_scores
+
+
+class ClipScorer:
+    """Collects clips and says how well they were predicted.
+
+    Args:
+        n_classes: number of classes, K.
+        decoding: how probabilities become events.
+        hop_s: seconds from one frame of the output to the next.
+        clip_s: length of a clip in seconds.
+        scoring: how events and tags are scored; None: the defaults.
+        tag_thresholds: (K,), take the place of `decoding.tag_threshold` and
+            `scoring.tag_threshold`.
+    """
+
+    def __init__(
+        self,
+        n_classes: int,
+        decoding: DecodingConfig,
+        hop_s: float,
+        clip_s: float = 10.0,
+        scoring: ScoringConfig | None = None,
+        tag_thresholds: np.ndarray | None = None,
+    ):
+        self.n_classes, self.hop_s, self.clip_s = n_classes, hop_s, clip_s
+        self.decoding, self.scoring = decoding, scoring or ScoringConfig()
+        self.tag_thresholds = tag_thresholds
+        self.names: list[str] = []
+        self.estimates: list[np.ndarray] = []
+        self._references: list[np.ndarray] = []
+        self._strong: list[int] = []  # numbers of the clips with strong labels
+        self._tagged: list[int] = []  # of those with tags
+        self._tags: list[np.ndarray] = []
+        self._tag_scores: list[np.ndarray] = []
+
+    def update(
+        self,
+        name: str,
+        frames: np.ndarray,
+        clip: np.ndarray,
+        events: np.ndarray | None = None,
+        tags: np.ndarray | None = None,
+        duration_s: float | None = None,
+    ) -> np.ndarray:
+        """Takes in one clip.
+
+        Args:
+            name: file name.
+            frames: probabilities (T, K); those that begin after the end of the clip do not count.
+            clip: probabilities of the tags (K,).
+            events: true events (n, 3) = class_index, onset_s, offset_s; None: the clip has no
+                strong labels.
+            tags: true tags (K,), 0 or 1; None or negative: those of the events, or unknown.
+            duration_s: length of the clip in seconds, at most `clip_s`, up to which events count;
+                None: `clip_s`.
+
+        Returns:
+            The decoded events (n, 3).
+        """
+        end_s = self.clip_s if duration_s is None else min(duration_s, self.clip_s)
+        frames = np.asarray(frames)[: frames_within(end_s, self.hop_s)]
+        estimate = decode_clip(
+            frames,
+            clip,
+            self.decoding,
+            self.hop_s,
+            tag_thresholds=self.tag_thresholds,
+            clip_s=end_s,
+        )
+        number = len(self.names)
+        self.names.append(name)
+        self.estimates.append(estimate)
+        self._tag_scores.append(np.asarray(clip, np.float64))
+        if events is not None:
+            self._strong.append(number)
+            self._references.append(cut_to_length(events, end_s))
+        known = None if tags is None or np.min(tags) < 0 else np.asarray(tags) > 0
+        if known is None and events is not None:
+            known = np.isin(np.arange(self.n_classes), self._references[-1][:, 0])
+        if known is not None:
+            self._tagged.append(number)
+            self._tags.append(known)
+        return estimate
+
+    @property
+    def references(self) -> list[np.ndarray]:
+        """True events (n, 3) of the clips with strong labels, within their clips."""
+        return self._references
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores by name (see `sed_task4.score.SCORES`), those that the labels allow.
+
+        Clips with strong labels give those of events and segments; clips with tags give map, auc
+        and the F-scores of clips.
+        """
+        scores: dict[str, float] = {}
+        if self._tagged:
+            thresholds = (
+                self.scoring.tag_threshold if self.tag_thresholds is None else self.tag_thresholds
+            )
+            tags = tag_scores(
+                np.stack(self._tags), self.tag_probabilities[self._tagged], thresholds
+            )
+            scores |= {
+                "map": tags.map,
+                "map_published": tags.map_published,
+                "auc": tags.mean_auc,
+                "clip_macro_f": tags.macro_f,
+                "clip_micro_f": tags.micro_f,
+            }
+        if self._strong:
+            reference = EventTable.from_recordings(self._references, self.n_classes)
+            estimate = EventTable.from_recordings(
+                [self.estimates[each] for each in self._strong], self.n_classes
+            )
+            scores |= named_scores(detection_scores(reference, estimate, self.scoring))
+        return scores
+
+    @property
+    def tag_probabilities(self) -> np.ndarray:
+        """Probabilities of the tags of all clips so far, (N, K)."""
+        return np.stack(self._tag_scores) if self._tag_scores else np.zeros((0, self.n_classes))
+
+    @property
+    def tag_targets(self) -> tuple[Sequence[int], np.ndarray]:
+        """Numbers of the clips whose tags are known, and these tags, bool (n, K): what a threshold
+        search needs."""
+        return self._tagged, np.array(self._tags, bool).reshape(-1, self.n_classes)

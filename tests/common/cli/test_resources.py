@@ -1,0 +1,17 @@
+from pathlib import Path
+
+import pytest
+
+from common.cli.resources import packaged_file
+from common.errors import DataError
+
+
+def test_a_checkout_uses_the_file_at_its_top():
+    assert packaged_file("setup.cfg") == Path(__file__).resolve().parents[3] / "setup.cfg"
+
+
+def test_a_missing_file_is_an_error_that_says_where_it_was_looked_for():
+    with pytest.raises(
+        DataError, match=r"Expected: 'absent.yaml' at .*absent.yaml.*Install dcase-keras again"
+    ):
+        packaged_file("absent.yaml")

@@ -1,0 +1,49 @@
+"""The JSON schema of params.yaml."""
+
+import copy
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from common.cli.schema import build_schema
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads((ROOT / "params.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def params():
+    content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return {"tasks": {str(task_id): task for task_id, task in content["tasks"].items()}}
+
+
+def test_the_schema_file_is_what_the_settings_classes_say(schema):
+    assert schema == build_schema(), "Write it anew: python -m common.cli.schema params.schema.json"
+
+
+def test_params_yaml_fits_the_schema(schema, params):
+    jsonschema.validate(params, schema)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epocs": 3},
+        {"training": {"epochs": 0}},
+        {"network": {"n_filter": 3}},
+        {"folds": [{"name": "a", "train": "1"}]},
+        {"dataset": {"format": "stereo"}},
+    ],
+)
+def test_the_schema_finds_misspelt_keys_and_wrong_values(schema, params, change):
+    changed = copy.deepcopy(params)
+    changed["tasks"]["own"] = {"inherits": 1, **change}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(changed, schema)

@@ -1,0 +1,134 @@
+"""From probabilities to regions, against scipy and by hand."""
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from common.events.postprocess import (
+    binarize,
+    detect_half_open,
+    detect_published,
+    median_filter,
+    regions,
+    repeat_frames,
+    runs,
+    to_activity,
+)
+
+
+def test_a_probability_on_the_threshold_is_active():
+    assert binarize(np.array([[0.5, 0.4]]), np.array([0.5, 0.5])).tolist() == [[True, False]]
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7, 51, 199])
+def test_the_median_of_activity_is_that_of_scipy_with_zeros_around(frames):
+    activity = np.random.default_rng(frames).random((200, 3)) < 0.6
+    expected = np.stack(
+        [scipy.signal.medfilt(column.astype(float), frames) for column in activity.T], axis=1
+    )
+    np.testing.assert_array_equal(median_filter(activity, frames), expected > 0)
+
+
+def test_the_median_of_probabilities_is_that_of_scipy():
+    values = np.random.default_rng(0).random((120, 2))
+    expected = np.stack([scipy.signal.medfilt(column, 9) for column in values.T], axis=1)
+    np.testing.assert_array_equal(median_filter(values, 9), expected)
+
+
+def test_filtering_before_or_after_the_threshold_is_the_same():
+    values = np.random.default_rng(1).random((150, 4))
+    for threshold in (0.2, 0.5, 0.8):
+        before = binarize(median_filter(values, 5), threshold)
+        np.testing.assert_array_equal(before, median_filter(binarize(values, threshold), 5))
+
+
+def test_each_class_may_have_a_window_of_its_own():
+    activity = np.random.default_rng(2).random((90, 3)) < 0.5
+    filtered = median_filter(activity, (1, 5, 11))
+    for k, frames in enumerate((1, 5, 11)):
+        np.testing.assert_array_equal(filtered[:, k], median_filter(activity, frames)[:, k])
+
+
+@pytest.mark.parametrize("frames", [0, 2, (3, 4)])
+def test_an_even_window_is_refused(frames):
+    with pytest.raises(ValueError, match="odd number of frames"):
+        median_filter(np.zeros((5, 2), bool), frames)
+
+
+def test_regions_are_half_open_and_ordered_by_class():
+    activity = np.array([[1, 0], [1, 0], [0, 1], [1, 1]], bool)
+    assert regions(activity).tolist() == [[0, 0, 2], [0, 3, 4], [1, 2, 4]]
+    assert regions(np.zeros((0, 2), bool)).shape == (0, 3)
+
+
+def test_regions_drawn_again_are_the_activity():
+    activity = np.random.default_rng(3).random((80, 5)) < 0.4
+    np.testing.assert_array_equal(to_activity(regions(activity), 80, 5), activity)
+
+
+CURVE = np.array([0.1, 0.6, 0.95, 0.95, 0.5, 0.3, 0.1, 0.92, 0.2, 0.1])
+
+
+def test_half_open_stretches_reach_down_to_the_low_threshold():
+    assert detect_half_open(CURVE, 0.9).tolist() == [[2, 4], [7, 8]]
+    assert detect_half_open(CURVE, 0.9, 0.5).tolist() == [[1, 5], [7, 8]]
+
+
+def test_gaps_are_closed_and_short_stretches_dropped_by_their_length_in_frames():
+    assert detect_half_open(CURVE, 0.9, 0.5, smooth_frames=2).tolist() == [[1, 8]]
+    assert detect_half_open(CURVE, 0.9, 0.5, smooth_frames=1).tolist() == [[1, 5], [7, 8]]
+    assert detect_half_open(CURVE, 0.9, 0.5, salt_frames=1).tolist() == [[1, 5]]
+    assert detect_half_open(CURVE, 0.9, 0.5, salt_frames=4).tolist() == []
+
+
+def test_the_published_form_has_inclusive_ends_without_a_low_threshold_and_drops_single_frames():
+    assert detect_published(CURVE, 0.9).tolist() == [[2, 3]]
+    assert detect_published(CURVE, 0.9, 0.5).tolist() == [[1, 5], [7, 8]]
+    assert detect_published(CURVE, 0.9, 0.5, smooth_frames=2).tolist() == [[1, 8]]
+
+
+def step_by_step(curve, high, low, smooth, salt):
+    """The published rules, frame by frame."""
+    pairs = [[a, b - 1] for a, b in zip(*runs(curve > high), strict=True)]
+    if low is not None:
+        for pair in pairs:
+            while pair[0] >= 0 and curve[pair[0]] >= low:
+                pair[0] -= 1
+            while pair[1] < len(curve) and curve[pair[1]] >= low:
+                pair[1] += 1
+            pair[0] += 1
+    joined = []
+    for number, (begin, end) in enumerate(pairs):
+        if number and begin - pairs[number - 1][1] <= smooth:
+            joined[-1][1] = end
+        else:
+            joined.append([begin, end])
+    return [pair for pair in joined if pair[1] - pair[0] > salt]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whole_arrays_do_what_the_published_rules_do_frame_by_frame(seed):
+    rng = np.random.default_rng(seed)
+    curve = np.convolve(rng.random(300), np.ones(5) / 5, "same")
+    for high, low, smooth, salt in (
+        (0.6, 0.5, 4, 2),
+        (0.55, None, 3, 1),
+        (0.6, 0.6, 0, 0),
+        (0.5, 0.6, 4, 1),
+    ):
+        expected = step_by_step(curve, high, low, smooth, salt)
+        assert (
+            detect_published(curve, high, low, smooth_frames=smooth, salt_frames=salt).tolist()
+            == expected
+        )
+
+
+def test_a_low_threshold_above_the_high_one_is_refused():
+    with pytest.raises(ValueError, match=r"at most `high`, 0\.5"):
+        detect_half_open(CURVE, 0.5, 0.6)
+
+
+def test_pooled_frames_are_repeated_and_the_last_one_is_held():
+    assert repeat_frames(np.array([[1], [2]]), 3, 8)[:, 0].tolist() == [1, 1, 1, 2, 2, 2, 2, 2]
+    with pytest.raises(ValueError, match="at least one frame"):
+        repeat_frames(np.zeros((0, 2)), 2, 4)

@@ -1,0 +1,134 @@
+"""What is exported of each system answers as Keras does, in every format."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from common.inference.export import ENDINGS, export, in_float32, main, runner
+from common.training.ensemble import TrainedFold, answering
+from tests.runs import (
+    CNN,
+    CRNN,
+    SEGMENTATION,
+    SELDNET,
+    TWO_STAGE,
+    task_of,
+    trained_stages,
+    write_run,
+)
+
+DEVICE = {"features__frontend": "device"}
+# Long transforms take long to convert to ONNX.
+SLOW_AUDIO = {"dataset__sample_rate_hz": 8000, "features__n_fft": 1024}
+SHORT_TRANSFORMS = {
+    "features__sample_rate_hz": 8000,
+    "features__n_fft": 512,
+    "features__gcc_n_fft": 512,
+    "features__n_mels": 16,
+}
+SMALL_SELDNET = SELDNET | {"dataset__sample_rate_hz": 16000, "features__n_fft": 1024}
+SYSTEMS = {
+    "seldnet": ("demo", SMALL_SELDNET | {"training__augmentation": "none"}, {"sed", "doa"}),
+    "crnn": ("crnn-demo", CRNN, {"clip", "frames"}),
+    "cnn": ("cnn9-demo", CNN, {"clip", "frames"}),
+    "segmentation": ("segmentation-demo", SEGMENTATION, {"clip", "masks"}),
+    "seldnet, audio": ("demo", SMALL_SELDNET | DEVICE, {"sed", "doa"}),
+    "two stages, audio": ("two-stage-demo", TWO_STAGE | DEVICE | SHORT_TRANSFORMS, {"sed", "doa"}),
+    "crnn, audio": (
+        "crnn-demo",
+        CRNN | DEVICE | {"pipeline__padding": "repeat"},
+        {"clip", "frames"},
+    ),
+    "cnn, audio": ("cnn9-demo", CNN | DEVICE, {"clip", "frames"}),
+    "segmentation, audio": (
+        "segmentation-demo",
+        SEGMENTATION | DEVICE | SLOW_AUDIO,
+        {"clip", "masks"},
+    ),
+}
+RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio", "crnn, audio"}
+
+
+def batch_of(system: TrainedFold, n: int, frames: int, seed: int) -> np.ndarray:
+    """Noise around the statistics of the features, or of 16 bits."""
+    (_, model), *_ = system.stages
+    rng, tail = np.random.default_rng(seed), model.input_shape[2:]
+    if model.inputs[0].dtype == "int16":
+        return rng.integers(-3000, 3000, (n, 400 * frames, *tail)).astype(np.int16)
+    return rng.normal(-40, 20, (n, frames, *tail)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_an_exported_system_answers_as_keras_does_whatever_the_batch_and_the_length(tmp_path, name):
+    task_id, settings, outputs = SYSTEMS[name]
+    trained = trained_stages(task_of(task_id, tmp_path, **settings))
+    wanted = [stage.name for stage in answering([stage for stage, _ in trained])]
+    system = TrainedFold(tuple((stage, model) for stage, model in trained if stage.name in wanted))
+    batches = [batch_of(system, n, frames, n) for n, frames in ((1, 64), (2, 96))]
+    for target in ENDINGS:
+        export(system, tmp_path / target, target)
+        run = runner(tmp_path / target, target)
+        for batch in batches[: 1 if target == "litert" and name in RECURRENT else None]:
+            expected, received = system(batch), run(batch)
+            assert set(received) == outputs
+            for output in outputs:
+                assert expected[output].std() > 1e-3
+                np.testing.assert_allclose(
+                    received[output], expected[output], atol=2e-4, err_msg=f"{target} {output}"
+                )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return write_run(task_of("cnn9-demo", folder, **CNN), folder / "run")
+
+
+def test_the_command_writes_a_file_and_says_how_far_it_is_from_keras(run, capsys, caplog):
+    with caplog.at_level("INFO"):
+        assert main([str(run), "--format", "litert"]) == 0
+    assert (run / "model.tflite").stat().st_size > 1000
+    assert "`features` float32 (any, any, 64, 1) to clip, frames" in caplog.text
+    assert "Largest difference to Keras: clip " in caplog.text
+
+
+def test_what_cannot_be_exported_is_said_and_nothing_is_left_behind(
+    run, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "there").mkdir()
+    cases = {
+        (
+            "--format",
+            "saved_model",
+            "--out",
+            str(tmp_path / "there"),
+        ): "exists already; it is not overwritten",
+        ("--format", "litert", "--stage", "doa"): "--stage: expected one of cnn. Received: doa",
+        ("--format", "litert", "--fold", "fold1"): "--fold: expected nothing",
+    }
+    for options, message in cases.items():
+        assert main([str(run), *options]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # Python then takes it for missing
+    assert main([str(run), "--format", "onnx", "--out", str(tmp_path / "a.onnx")]) == 2
+    assert 'pip install ".[export]"' in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_models_of_mixed_precision_are_exported_in_float32():
+    import keras
+
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((None, 4), dtype="float32")
+        model = keras.Model(inputs, keras.layers.Dense(2, name="dense")(inputs))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    plain = in_float32(model)
+    assert (
+        model.get_layer("dense").compute_dtype == "bfloat16"
+        and plain.get_layer("dense").compute_dtype == "float32"
+    )
+    np.testing.assert_array_equal(plain.get_layer("dense").kernel, model.get_layer("dense").kernel)
+    assert in_float32(plain) is plain

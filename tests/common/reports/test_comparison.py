@@ -1,0 +1,160 @@
+"""Runs beside each other: scores, settings, curves."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from matplotlib.image import imread
+
+from common.reports.comparison import comparison_figure, main, read_runs
+from tests.pages import read_report
+
+
+def write_run(
+    folder: Path, rows: list, settings: dict | None = None, history: dict | None = None
+) -> None:
+    (folder / "cnn").mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps({"rows": rows}))
+    (folder / "settings.yaml").write_text(
+        yaml.safe_dump({"family": "sed_task4", **(settings or {})})
+    )
+    if history:
+        finished = {
+            "epochs": len(history["val_map"]),
+            "iterations_per_epoch": 1,
+            "best_epoch": 1,
+            "history": history,
+        }
+        (folder / "cnn" / "training.json").write_text(json.dumps(finished))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    for name, f, er in (("weak", 0.5, None), ("synthetic", 0.25, 2.0)):
+        rows = [
+            {"label": "cnn", "scores": {"f": f, "er": er}},
+            {"label": "silent", "scores": {"f": 0.0, "er": 1.0}},
+        ]
+        settings = {
+            "sets": {"train": name},
+            "seed": 1,
+            "output_dir": name,
+            **({"extra": 3} if er else {}),
+        }
+        write_run(
+            tmp_path / name, rows, settings, {"val_map": [f, None, 0.9], "loss": [3.0, 2.0, 1.0]}
+        )
+    return [str(tmp_path / "weak"), str(tmp_path / "synthetic")]
+
+
+def test_each_run_is_one_row_and_what_is_undefined_a_dash(runs, capsys):
+    assert main(runs) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[:3] == [
+        ["run", "f", "er"],
+        ["weak", "0.500", "-"],
+        ["synthetic", "0.250", "2.000"],
+    ]
+
+
+def test_settings_that_differ_are_listed_and_no_others(runs, capsys):
+    assert main(runs) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[4:] == [
+        ["setting", "weak", "synthetic"],
+        ["sets.train", "weak", "synthetic"],
+        ["extra", "-", "3"],
+    ]
+
+
+def test_another_line_can_be_compared_and_an_unknown_one_lists_them(runs, capsys):
+    assert main([*runs, "--line", "silent", "--markdown"]) == 0
+    assert "| weak | 0.000 | 1.000 |" in capsys.readouterr().out
+    assert main([*runs, "--line", "loud"]) == 2
+    assert "There are: cnn, silent" in capsys.readouterr().err
+
+
+def test_definitions_become_columns_of_their_own(tmp_path, capsys):
+    scores = {"dcase2019": {"er": 0.2}, "corrected": {"er": 0.3}}
+    write_run(tmp_path / "a", [{"label": "all", "scores": scores}])
+    assert main([str(tmp_path / "a")]) == 0
+    assert "dcase2019 er" in capsys.readouterr().out
+
+
+def test_runs_of_different_families_are_refused(runs, tmp_path, capsys):
+    write_run(tmp_path / "other", [{"label": "all", "scores": {}}], {"family": "seld"})
+    assert main([runs[0], str(tmp_path / "other")]) == 2
+    message = capsys.readouterr().err
+    assert "weak of sed_task4" in message and "other of seld" in message
+
+
+def test_a_folder_without_a_run_or_scores_is_named(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert f"is {tmp_path} a run directory?" in capsys.readouterr().err
+    (tmp_path / "settings.yaml").write_text("family: seld")
+    assert main([str(tmp_path)]) == 2
+    assert "scores.json cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"rows": 1}',
+        '{"rows": [{"label": "a"}]}',
+        '{"rows": [{"label": "a", "scores": {"f": "x"}}]}',
+    ],
+)
+def test_scores_of_another_form_are_refused(tmp_path, capsys, content):
+    (tmp_path / "settings.yaml").write_text("family: seld")
+    (tmp_path / "scores.json").write_text(content)
+    assert main([str(tmp_path)]) == 2
+    assert "scores.json is damaged" in capsys.readouterr().err
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs, tmp_path):
+    write_run(tmp_path / "deep" / "weak", [{"label": "cnn", "scores": {"f": 1.0}}])
+    folders = [Path(runs[0]), tmp_path / "deep" / "weak"]
+    assert list(read_runs(folders)) == list(map(str, folders))
+
+
+def test_a_table_holds_scores_and_settings_in_full(runs, tmp_path):
+    assert main([*runs, "--out", str(tmp_path / "compared.csv")]) == 0
+    with (tmp_path / "compared.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0] == {"run": "weak", "f": "0.5", "er": "", "sets.train": "weak", "extra": ""}
+    assert rows[1] == {
+        "run": "synthetic",
+        "f": "0.25",
+        "er": "2.0",
+        "sets.train": "synthetic",
+        "extra": "3",
+    }
+
+
+def test_the_figure_has_a_bar_and_a_curve_for_each_run(runs, tmp_path):
+    figure = comparison_figure(read_runs([Path(run) for run in runs]))
+    drawn = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title(loc="left") for axes in drawn] == ["f", "er", "Tags on validation: mAP"]
+    assert [bar.get_height() for bar in drawn[1].patches] == [0.0, 2.0]
+    assert [text.get_text() for text in drawn[2].get_legend().get_texts()] == ["weak", "synthetic"]
+    assert main([*runs, "--out", str(tmp_path / "compared.png")]) == 0
+    assert imread(tmp_path / "compared.png").shape[1] > 1000
+
+
+def test_the_page_shows_scores_settings_and_curves_over_each_other(runs, tmp_path):
+    assert main([*runs, "--out", str(tmp_path / "compared.html")]) == 0
+    page = read_report(tmp_path / "compared.html")
+    assert all(
+        text in page.text
+        for text in ("0.500", "sets.train", "synthetic", "Tags on validation: mAP")
+    )
+    assert len(page.named("svg")) == 1 and len(page.named("path")) == 2
+
+
+def test_another_kind_of_file_is_refused(runs, tmp_path, capsys):
+    assert main([*runs, "--out", str(tmp_path / "compared.pdf")]) == 2
+    assert "expected a name that ends in .html, .csv, .png" in capsys.readouterr().err

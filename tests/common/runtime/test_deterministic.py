@@ -1,0 +1,61 @@
+"""`run.deterministic`: the same scores each time on one machine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from common.runtime.backend import choose_backend
+from common.settings.tasks import RunConfig
+
+ROOT = Path(__file__).parents[3]
+TWICE = """
+from common.runtime.backend import choose_backend
+from common.settings.tasks import RunConfig
+run = RunConfig(deterministic=True)
+choose_backend(run)
+from common import distribution
+distribution.prepare(run)
+import keras
+import numpy as np
+from tensorflow.python.framework.config import is_op_determinism_enabled
+from seld.systems.seldnet import NetworkConfig, build_model
+
+assert is_op_determinism_enabled()
+network = NetworkConfig(n_filters=4, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4], dropout=0.5)
+rng = np.random.default_rng(0)
+x = rng.normal(size=(2, 20, 16, 2)).astype("float32")
+weights = []
+for _ in range(2):
+    keras.utils.set_random_seed(5)
+    with distribution.devices(run):
+        model = build_model((None, 16, 2), 3, network)
+    y = {name: np.full((2, 20, output.shape[-1]), 0.5, "float32") for name, output in model.output.items()}
+    model.compile("adam", loss="mse", jit_compile=False)
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    weights.append(np.concatenate([np.ravel(value) for value in model.get_weights()]))
+print(np.array_equal(*weights), np.isfinite(weights[0]).all())
+"""
+
+
+def test_training_twice_gives_the_same_bits_on_tensorflow():
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
+
+
+def test_the_backends_are_told_before_they_are_loaded(monkeypatch):
+    for name in ("KERAS_BACKEND", "XLA_FLAGS", "CUBLAS_WORKSPACE_CONFIG"):  # put back afterwards
+        monkeypatch.setenv(name, "")
+    choose_backend(RunConfig(backend="jax", deterministic=True))
+    assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"].split()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+def test_nothing_is_told_unasked(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    choose_backend(RunConfig(backend="jax"))
+    assert os.environ["XLA_FLAGS"] == ""

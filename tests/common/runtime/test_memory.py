@@ -1,0 +1,51 @@
+"""Memory that is freed stays with the process, unless the user or the C library has it
+otherwise."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from common.runtime import memory
+
+# Takes and frees 64 MB; prints how much of it the process holds afterwards, in MB.
+HELD = """
+import ctypes, sys
+from pathlib import Path
+from common.runtime.memory import keep_freed_memory
+told = keep_freed_memory() if sys.argv[1] == "keep" else False
+lines = lambda: Path("/proc/self/status").read_text().splitlines()
+held = lambda: int(next(line for line in lines() if "VmRSS" in line).split()[1])
+library = ctypes.CDLL(None)
+library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+before = held()
+block = library.malloc(2**26)
+ctypes.memset(block, 1, 2**26)
+library.free(block)
+print(told, (held() - before) // 1000)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc")
+def test_a_freed_block_stays_with_the_process_only_if_asked_to():
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
+    }  # dask sets one
+    answers = {}
+    for way in ("keep", "give back"):
+        command = [sys.executable, "-c", HELD, way]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        answers[way] = done.stdout.split()
+    assert answers["keep"][0] == "True" and int(answers["keep"][1]) >= 60
+    assert answers["give back"][0] == "False" and int(answers["give back"][1]) <= 5
+
+
+def test_what_the_user_set_by_the_environment_stands(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("malloc was touched"))
+    assert not memory.keep_freed_memory({"MALLOC_TOP_PAD_": "0"})
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    assert not memory.keep_freed_memory({})

@@ -1,0 +1,128 @@
+"""Packages that only some commands need: asked for before any work, and named with what installs
+them."""
+
+import sys
+
+import pytest
+
+from common.cli import import_torch, predict, train
+from common.datasets import download
+from common.errors import ConfigError
+from common.inference import export
+from common.metrics.psds import has_reference_package, reference_sweep_scores
+from common.runtime.optional import optional_module
+from common.search import study
+from sed_task4 import cli as clips
+from sed_task4.segmentation import cli as segmentation
+from sed_task4.segmentation import mixing, segmenter
+from seld import cli as seld
+from tests.runs import CNN, PARAMS, SEGMENTATION, task_of, write_run
+
+DASK, RAY = ("--set", "parallel.backend=dask"), ("--set", "parallel.backend=ray")
+TORCH, JAX = ("--set", "run.backend=torch"), ("--set", "run.backend=jax")
+# By name of the case: command, its arguments, the package, and what installs it.
+COMMANDS = {
+    "train on torch": (seld.main, ["demo", "x", *TORCH], "torch", '".[torch]"'),
+    "train on jax": (seld.main, ["demo", "x", *JAX], "jax", '".[jax]"'),
+    "train clips on torch": (clips.main, ["crnn-demo", "x", *TORCH], "torch", '".[torch]"'),
+    "segmentation on jax": (segmentation.main, ["segmentation-demo", "x", *JAX], "jax", '".[jax]"'),
+    "search on torch": (
+        study.main,
+        ["demo", "--over", "network.dropout=0:1", *TORCH],
+        "torch",
+        '".[torch]"',
+    ),
+    "search": (study.main, ["demo", "--over", "network.dropout=0:1"], "optuna", '".[tune]"'),
+    "predict": (predict.main, ["{run}", "{run}/a.wav"], "torch", '".[torch]"'),
+    "separate": (segmenter.main, ["{segmented}", "{run}/a.wav"], "torch", '".[torch]"'),
+    "export to onnx": (export.main, ["{run}", "--format", "onnx"], "tf2onnx", '".[export]"'),
+    "import": (
+        import_torch.main,
+        ["a.pt", "--task", "cnn9", "--out", "a.keras"],
+        "torch",
+        '".[torch]"',
+    ),
+    "export to torch": (
+        import_torch.main,
+        ["--export", "a.keras", "--task", "cnn9", "--out", "a.pt"],
+        "torch",
+        '".[torch]"',
+    ),
+    "extract on dask": (train.extract, ["demo", *DASK], "distributed", "dask[distributed]"),
+    "extract on ray": (train.extract, ["demo", *RAY], "ray", "'ray'"),
+    "simulate on dask": (train.simulate, ["demo", *DASK], "distributed", "dask[distributed]"),
+    "mix on dask": (mixing.main, ["segmentation", *DASK], "distributed", "dask[distributed]"),
+    "download": (download.main, ["1", "--dry-run"], "soundata", "pip install 'soundata"),
+}
+STATES = ("missing", "broken")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    tasks = {"run": ("cnn9-demo", CNN), "segmented": ("segmentation-demo", SEGMENTATION)}
+    for name, (task_id, sizes) in tasks.items():
+        settings = {"run.backend": "torch", "run.device": "cpu"} | sizes
+        write_run(task_of(task_id, folder, **settings), folder / name)
+    return {name: str(folder / name) for name in tasks}
+
+
+@pytest.fixture(params=STATES)
+def without(request, monkeypatch, tmp_path):
+    """Makes a package missing, or one that fails while it is imported, as with libraries of another
+    version."""
+
+    def remove(package: str) -> str:
+        if request.param == "missing":
+            monkeypatch.setitem(sys.modules, package, None)  # Python then takes it for missing
+            return "is not installed"
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+            monkeypatch.delitem(sys.modules, name)
+        (tmp_path / f"{package}.py").write_text(
+            "raise OSError('libodd.so.7: cannot open shared object file')\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        return (
+            "is installed but cannot be imported (OSError: libodd.so.7: cannot open shared object"
+            " file)"
+        )
+
+    return remove
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, monkeypatch, capsys):
+    for name in ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS"):  # put back afterwards
+        monkeypatch.setenv(name, "")
+    main, arguments, package, extra = COMMANDS[case]
+    problem = without(package)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here/params.yaml").write_text(PARAMS.read_text())
+    assert main([part.format(**runs) for part in arguments]) == ConfigError.status
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and f"needs the package {package}, which {problem}" in line
+    assert (extra if "not installed" in problem else f"--force-reinstall {package}") in line
+    assert [path.name for path in (tmp_path / "here").iterdir()] == ["params.yaml"], (
+        "nothing was begun"
+    )
+
+
+def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    without("sed_scores_eval")
+    assert not has_reference_package()
+    assert "PSDS and best F are not compared with sed_scores_eval." in caplog.text
+    with pytest.raises(ConfigError, match="sed_scores_eval"):
+        reference_sweep_scores([], [], None, [], 0.1, 1.0)
+
+
+def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
+    (tmp_path / "half_there.py").write_text("import surely_not_installed\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"is installed but cannot be imported .*surely_not_installed"
+    ):
+        optional_module("half_there", "This test", "Install it.")
+    with pytest.raises(ConfigError, match=r"half_there_too, which is not installed\. Install it\."):
+        optional_module("half_there_too.part", "This test", "Install it.")

@@ -1,0 +1,256 @@
+"""Searches: trials are runs, what was interrupted goes on, and what is suggested does not depend on
+it."""
+
+import csv
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import yaml
+
+from common.errors import CheckpointError, ConfigError, DataError
+from common.search.results import Target, TrialRow, best_settings, search_figure, trials_table
+from common.search.space import Choice, Range
+from common.search.study import STORAGE, Search, main, run_search, score_of
+from tests.patience import wait_until
+
+ROOT = Path(__file__).parents[3]
+SMALL = {
+    "simulation.preset": "fixture",
+    "dataset.recording_s": "6.0",
+    "network.gru_units": "[6]",
+    "network.dense_units": "[8]",
+    "pipeline.sequence_frames": "50",
+    "pipeline.batch_size": "4",
+    "parallel.jobs": "1",
+    "training.epochs": "2",
+}
+OVER = ["--over", "training.learning_rate=1e-4:1e-2:log", "--over", "network.n_filters=2:4"]
+SPACE = {"x": Range(0.0, 1.0), "n": Range(1, 8, whole=True), "kind": Choice(("a", "b"))}
+
+
+def arguments(folder: Path, *options: str) -> list[str]:
+    folders = {f"{name}_dir": str(folder / name) for name in ("dataset", "feature", "output")}
+    settings = [
+        part for key, value in (SMALL | folders).items() for part in ("--set", f"{key}={value}")
+    ]
+    return ["demo", *settings, "--params", str(ROOT / "params.yaml"), *options]
+
+
+def kill_when_trained(run: Path) -> None:
+    """Kills the process that holds a run as soon as it has finished an epoch."""
+    wait_until(lambda: list(run.rglob("resume/epoch-*")))
+    os.kill(int((run / ".lock").read_text().split()[1]), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory):
+    """A finished search of two trials whose first trial was killed after its first epoch."""
+    folder = tmp_path_factory.mktemp("search")
+    there = folder / "output" / "demo_tune"
+    killer = threading.Thread(target=kill_when_trained, args=(there / "trials" / "demo_000",))
+    killer.start()
+    assert main(arguments(folder, *OVER, "--trials", "2")) == 2
+    killer.join()
+    assert main(arguments(folder, *OVER, "--trials", "2")) == 0
+    return there
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_killed_trial_goes_on_and_all_trials_are_runs_of_their_own(search):
+    rows = rows_of(search)
+    assert [(row["trial"], row["state"], row["run"]) for row in rows] == [
+        (str(number), "finished", f"demo_{number:03d}") for number in range(2)
+    ]
+    environment = json.loads((search / "trials" / "demo_000" / "environment.json").read_text())
+    assert len(environment["earlier"]) == 1, "the first trial was started twice"
+    for row in rows:
+        settings = yaml.safe_load((search / "trials" / row["run"] / "settings.yaml").read_text())
+        assert settings["training"]["learning_rate"] == float(row["training.learning_rate"])
+        assert settings["network"]["n_filters"] == int(row["network.n_filters"])
+
+
+def test_the_score_is_that_of_the_kept_model_on_the_validation_split(search):
+    for row in rows_of(search):
+        finished = json.loads(
+            (search / "trials" / row["run"] / "fold1" / "seld" / "training.json").read_text()
+        )
+        assert float(row["val_seld_error"]) == pytest.approx(
+            min(finished["history"]["val_seld_error"]), abs=5e-5
+        )
+
+
+def test_the_best_settings_are_written_as_params_yaml_takes_them(search):
+    best = min(rows_of(search), key=lambda row: float(row["val_seld_error"]))
+    assert yaml.safe_load((search / "best.yaml").read_text()) == {
+        "training": {"learning_rate": float(best["training.learning_rate"])},
+        "network": {"n_filters": int(best["network.n_filters"])},
+    }
+    assert (search / "search.png").stat().st_size and (search / STORAGE).stat().st_size
+
+
+def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
+    folder, feature_files = (
+        search.parents[1],
+        lambda: sorted((search.parents[1] / "feature").rglob("*")),
+    )
+    shared = feature_files()
+    job = (
+        "--job",
+        "bands",
+        "--over",
+        "features.n_mels=32,96",
+        "--trials",
+        "1",
+        "--set",
+        "training.epochs=1",
+    )
+    assert main(arguments(folder, *job)) == 0
+    own = search.parent / "demo_bands"
+    (row,) = rows_of(own)
+    run = own / "trials" / row["run"]
+    settings = yaml.safe_load((run / "settings.yaml").read_text())
+    assert row["state"] == "finished" and settings["features"]["n_mels"] == int(
+        row["features.n_mels"]
+    )
+    assert settings["feature_dir"] == str(own / "features" / row["run"])
+    assert (run / "data.json").read_text() != (
+        search / "trials" / "demo_000" / "data.json"
+    ).read_text()
+    assert not list((own / "features").iterdir()) and feature_files() == shared
+
+
+def test_another_search_in_the_same_folder_is_refused(search, capsys):
+    folder = search.parents[1]
+    assert main(arguments(folder, "--over", "training.learning_rate=1e-4:1e-3:log")) == 2
+    assert "search.over" in capsys.readouterr().err
+
+
+def test_a_score_that_the_history_lacks_is_named_with_those_it_has(search):
+    with pytest.raises(ConfigError, match=r"one of .*val_seld_error.* Received: 'val_fscore'"):
+        score_of(search / "trials" / "demo_000", "seld", "val_fscore")
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Spares the tests of quick searches their figures; that of the real one is drawn before."""
+    monkeypatch.setattr("common.search.study.save_figure", lambda figure, path: None)
+
+
+class Quick(Search):
+    """A search whose trials are a formula; those in `broken` stop once, those in `diverging`
+    diverge."""
+
+    broken: ClassVar[set[int]] = set()
+    diverging: ClassVar[set[int]] = set()
+
+    def run_trial(self, number, values):
+        if number in self.broken:
+            self.broken.remove(number)
+            raise DataError("stopped")
+        if number in self.diverging:
+            return float("nan")
+        return abs(float(values["x"]) - 0.3) + abs(int(values["n"]) - 5) + (values["kind"] == "a")
+
+
+def quick(folder: Path, seed: int = 0, mode: str = "min") -> Quick:
+    task = type("Task", (), {"seed": seed})
+    folder.mkdir(exist_ok=True)
+    return Quick(task, ("demo",), SPACE, Target("val_x", mode), "seld", folder)
+
+
+def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path):
+    whole, cut = quick(tmp_path / "whole"), quick(tmp_path / "cut")
+    cut.broken.update({0, 7, 13})
+    rows = None
+    for _ in range(4):
+        try:
+            rows = run_search(cut, 16)
+        except DataError:
+            continue
+    assert rows == run_search(whole, 16) and len(rows) == 16
+
+
+def test_more_trials_continue_a_finished_search(tmp_path):
+    first = run_search(quick(tmp_path), 12)
+    assert run_search(quick(tmp_path), 14)[:12] == first
+    assert len(run_search(quick(tmp_path), 3)) == 14
+
+
+def test_another_seed_suggests_otherwise(tmp_path):
+    assert run_search(quick(tmp_path / "a", 0), 3) != run_search(quick(tmp_path / "b", 1), 3)
+
+
+def test_a_trial_that_diverges_is_noted_and_the_search_goes_on(tmp_path):
+    search = quick(tmp_path)
+    search.diverging.add(1)
+    rows = run_search(search, 3)
+    assert [row.state for row in rows] == ["finished", "failed", "finished"] and rows[
+        1
+    ].score is None
+    search.diverging.clear()
+
+
+def test_a_damaged_study_is_named_with_the_remedy(tmp_path):
+    (tmp_path / STORAGE).write_text("no database")
+    with pytest.raises(CheckpointError, match=r"search.sqlite3 cannot be read"):
+        run_search(quick(tmp_path), 1)
+
+
+def test_the_best_of_scores_that_should_be_high_is_the_highest():
+    rows = [
+        TrialRow(n, "finished", score, {"x": "1"}, f"r{n}")
+        for n, score in enumerate([0.2, 0.7, 0.7])
+    ]
+    assert (
+        Target("val_f", "max").best([*rows, TrialRow(3, "failed", None, {"x": "1"}, "r3")])
+        is rows[1]
+    )
+    assert (
+        Target("val_er", "min").best(rows) is rows[0] and Target("val_er", "min").best([]) is None
+    )
+    assert trials_table(rows, Target("val_f", "max"))[2] == ["1", "finished", "0.7000", "r1", "1"]
+    assert best_settings(rows[1], Target("val_f", "max")).startswith("# val_f 0.7000: r1\nx: 1\n")
+
+
+def test_the_figure_shows_each_trial_and_each_key():
+    rows = [
+        TrialRow(number, "finished", score, {"x": str(score), "n": "3", "kind": "b"}, "")
+        for number, score in enumerate([0.5, 0.9, 0.4])
+    ]
+    axes = search_figure(rows, Target("val_er", "min"), SPACE).axes
+    assert [each.get_xlabel() for each in axes] == ["trial", "x", "n", "kind"]
+    assert list(axes[0].lines[1].get_ydata()) == [0.5, 0.5, 0.4], "the best so far"
+    assert list(axes[1].lines[0].get_xdata()) == [0.5, 0.9, 0.4] and list(
+        axes[3].lines[0].get_xdata()
+    ) == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--over", "network.n_filtres=1:3"], "Did you mean `n_filters`"),
+        (["--over", "network.pool_bands=[4, 4, 2],[5, 4, 2]"], "must divide the bands"),
+        (["--over", "training.epochs=1:3", "--trials", "0"], "--trials expects"),
+        (["--over", "training.epochs=1:3", "--job", "a/b"], "job id"),
+    ],
+)
+def test_a_mistake_is_told_before_any_work(tmp_path, capsys, options, message):
+    assert main(arguments(tmp_path, *options)) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_optuna_is_named_with_its_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert main(arguments(tmp_path, *OVER)) == 2
+    assert 'pip install ".[tune]"' in capsys.readouterr().err

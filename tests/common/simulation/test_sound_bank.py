@@ -1,0 +1,198 @@
+"""Sound recipes, banks of examples, own recordings."""
+
+import hashlib
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import stft
+from sklearn.linear_model import RidgeClassifier
+from sklearn.preprocessing import StandardScaler
+
+from common.errors import DataError
+from common.simulation.random_streams import Draw, random_stream
+from common.simulation.sound_bank import (
+    LARGEST_CREST_DB,
+    RECIPES,
+    DurationRange,
+    SoundBank,
+    deal,
+    read_source,
+    recordings_of,
+    synthesise,
+)
+from common.simulation.sounds.synthesis import coloured_noise, crest_factor_db
+
+RATE_HZ = 48000
+INDOOR_RECIPES = tuple(RECIPES)[:11]
+HOUSEHOLD_RECIPES = (
+    "phrase",
+    "bark",
+    "meow",
+    "alarm",
+    "dishes",
+    "fry",
+    "run_water",
+    "blend",
+    "vacuum",
+    "shave",
+)
+TASK2_RECIPES = (
+    "guitar",
+    "bark",
+    "bass_drum",
+    "clarinet",
+    "keyboard",
+    "cough",
+    "cowbell",
+    "drawer",
+    "flute",
+    "glockenspiel",
+    "hi_hat",
+    "drop_keys",
+    "knock",
+    "laughter",
+    "meow",
+    "snare_drum",
+    "tear",
+    "phone",
+    "violin",
+)
+TYPICAL_S = {
+    "drop_keys": 0.3,
+    "slam_door": 0.45,
+    "speech": 1.3,
+    "keyboard": 1.5,
+    "phone": 1.5,
+    "laughter": 1.3,
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
+    for number in range(3):
+        duration_s = TYPICAL_S.get(recipe, 0.8) * (1 + 0.2 * number)
+        x = synthesise(recipe, Draw(random_stream(number, recipe)), RATE_HZ, duration_s)
+        assert x.dtype == np.float32 and len(x) == round(duration_s * RATE_HZ)
+        assert np.abs(x).max() == pytest.approx(1.0)
+        assert crest_factor_db(x) < LARGEST_CREST_DB + 0.5
+        loud = np.flatnonzero(np.abs(x) > 0.01)
+        assert loud[0] < 0.12 * RATE_HZ and loud[-1] > len(x) - 0.25 * RATE_HZ
+
+
+@pytest.mark.parametrize("recipe", ["knock", "speech", "phone"])
+def test_examples_differ_and_each_can_be_made_again(recipe):
+    first, again, other = (
+        synthesise(recipe, Draw(random_stream(s, recipe)), RATE_HZ, 0.9) for s in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other, atol=0.05)
+
+
+def test_median_and_ends_of_a_duration_range_are_kept():
+    durations = DurationRange(0.4, 0.5, 1.0)
+    assert [durations.at(q) for q in (0.0, 0.5, 1.0)] == pytest.approx([0.4, 0.5, 1.0])
+    assert 0.5 < durations.at(0.75) < 0.75
+
+
+def _pauses_s(x, floor_db=-35.0):
+    """Lengths of the stretches of 10 ms blocks that are quieter than `floor_db` below the loudest
+    one."""
+    blocks = x[: len(x) // 480 * 480].reshape(-1, 480)
+    level = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
+    edges = np.flatnonzero(
+        np.diff(np.concatenate([[0], level < level.max() * 10 ** (floor_db / 20), [0]]))
+    )
+    return (edges[1::2] - edges[::2]) / 100
+
+
+@pytest.mark.parametrize("recipe", HOUSEHOLD_RECIPES)
+@pytest.mark.parametrize("duration_s", [0.25, 1.1, 4.0])
+def test_a_labelled_sound_has_no_pause_that_would_part_it(recipe, duration_s):
+    for number in range(3):
+        x = synthesise(recipe, Draw(random_stream(number, recipe, duration_s)), RATE_HZ, duration_s)
+        assert max(_pauses_s(x), default=0.0) <= 0.15
+
+
+def _statistics(x, mel_filters):
+    power = np.abs(stft(x, RATE_HZ, nperseg=2048, noverlap=1088)[2].astype(np.complex64)) ** 2
+    mel = 10 * np.log10(mel_filters @ power + 1e-10)  # (40, T)
+    return np.concatenate([mel.mean(1), mel.std(1), np.abs(np.diff(mel, axis=1)).mean(1)])
+
+
+@pytest.mark.parametrize(
+    "recipes",
+    [INDOOR_RECIPES, HOUSEHOLD_RECIPES, TASK2_RECIPES],
+    ids=["indoor", "household", "task2"],
+)
+def test_a_linear_classifier_tells_most_sounds_apart_but_not_all(recipes):
+    examples, labels = [], []
+    mel_filters = librosa.filters.mel(sr=RATE_HZ, n_fft=2048, n_mels=40)
+    for number, recipe in enumerate(recipes):
+        for index in range(15):
+            draw = Draw(random_stream(11, recipe, index))
+            x = synthesise(
+                recipe, draw, RATE_HZ, draw.uniform(0.8, 1.2) * TYPICAL_S.get(recipe, 0.8)
+            )
+            noise = coloured_noise(draw, len(x), RATE_HZ, 1.0)
+            examples.append(_statistics(x + noise * x.std() * 10 ** (-15 / 20), mel_filters))
+            labels.append(number)
+    features, targets = np.array(examples), np.array(labels)
+    is_test = np.arange(len(targets)) % 3 == 0
+    scaler = StandardScaler().fit(features[~is_test])
+    classifier = RidgeClassifier(alpha=10.0).fit(
+        scaler.transform(features[~is_test]), targets[~is_test]
+    )
+    score = classifier.score(scaler.transform(features[is_test]), targets[is_test])
+    assert 0.8 < score < 1.0
+
+
+def test_files_are_dealt_into_disjoint_sets_of_nearly_equal_size(tmp_path):
+    paths = [tmp_path / f"{number}.wav" for number in range(13)]
+    sets = deal(paths, 5, random_stream(0, "deal"))
+    assert sorted(len(files) for files in sets) == [2, 2, 3, 3, 3]
+    assert sorted(path for files in sets for path in files) == sorted(paths)
+    assert sets != deal(paths, 5, random_stream(1, "deal"))
+
+
+def test_own_recordings_become_mono_at_the_rate_wanted_without_silent_ends(tmp_path):
+    t = np.arange(22050) / 22050
+    tone = 0.3 * np.sin(2 * np.pi * 440 * t)
+    padded = np.concatenate([np.zeros(5000), tone, np.zeros(9000)])
+    soundfile.write(tmp_path / "b.flac", np.stack([padded, padded], 1), 22050)
+    soundfile.write(tmp_path / "a.wav", padded, 22050)
+    (tmp_path / "notes.txt").write_text("no sound")
+    assert [path.name for path in recordings_of(tmp_path)] == ["a.wav", "b.flac"]
+    x = read_source(tmp_path / "b.flac", RATE_HZ, longest_s=5.0)
+    assert x.ndim == 1 and len(x) == pytest.approx(RATE_HZ, rel=0.01)
+    assert np.argmax(np.abs(np.fft.rfft(x))) * RATE_HZ / len(x) == pytest.approx(440, abs=1)
+    assert len(read_source(tmp_path / "a.wav", RATE_HZ, longest_s=0.25)) == 12000
+
+
+@pytest.mark.parametrize("content", [b"not a wav", None])
+def test_unusable_recordings_are_named(tmp_path, content):
+    path = tmp_path / "broken.wav"
+    if content is None:
+        soundfile.write(path, np.zeros(100), RATE_HZ)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=r"broken\.wav"):
+        read_source(path, RATE_HZ, 5.0)
+
+
+def test_a_bank_gives_back_what_was_stored(tmp_path):
+    rng = np.random.default_rng(0)
+    sounds = {
+        (name, number): [
+            rng.standard_normal(rng.integers(3, 9), dtype=np.float32) for _ in range(2)
+        ]
+        for name in ("cough", "knock")
+        for number in (0, 3)
+    }
+    bank = SoundBank.store(tmp_path / "bank.npy", sounds)
+    for (name, number), examples in sounds.items():
+        stored = bank.examples(name, number)
+        assert [hashlib.md5(x.tobytes()).digest() for x in stored] == [
+            hashlib.md5(x).digest() for x in examples
+        ]

@@ -1,0 +1,137 @@
+"""What the stages of a system say together."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError
+from common.models.layers import copy_weights
+from common.training.answers import Answers, parts
+from common.training.evaluation import predict_recordings
+from common.training.system import Stage
+from tests.patience import PATIENCE_S
+
+T, F = 4, 3
+
+
+def stage(name: str, answers: tuple[str, ...] = (), part_of: str = "") -> Stage:
+    return Stage(name, lambda shape: None, {}, {}, {}, answers=answers, part_of=part_of)
+
+
+def constant(a: float, b: float) -> keras.Model:
+    """A network whose outputs a and b are constants in every frame."""
+    x = keras.Input((None, F, 1))
+    frames = keras.layers.Reshape((-1, F))(x)[..., :1] * 0.0
+    return keras.Model(x, {"a": frames + a, "b": frames + b})
+
+
+def recordings(*names: str) -> list[dict]:
+    return [
+        {
+            "name": np.array(name.encode()),
+            "features": np.zeros((1, T, F, 1), np.float32),
+            "targets": {},
+            "events": np.zeros((0, 3)),
+            "labelled": True,
+            "frames": T,
+            "sequence_frames": T,
+        }
+        for name in names
+    ]
+
+
+def test_the_last_stage_speaks_for_what_no_earlier_one_answers_for():
+    answers = Answers(
+        [(stage("first", ("a",)), constant(1.0, 2.0))], lambda: [recordings("x", "y")]
+    )
+    joined = [
+        answers.joined(each)
+        for each in predict_recordings(constant(3.0, 4.0), recordings("x", "y"))
+    ]
+    for prediction in joined:
+        assert set(prediction.outputs["a"].ravel()) == {1.0} and set(
+            prediction.outputs["b"].ravel()
+        ) == {4.0}
+
+
+def test_earlier_stages_predict_once_and_only_when_asked():
+    calls = []
+
+    def streams():
+        calls.append(1)
+        return [recordings("x"), recordings("y")]
+
+    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], streams)
+    assert not calls
+    for prediction in predict_recordings(constant(3.0, 4.0), recordings("x", "y")):
+        answers.joined(prediction)
+    assert len(calls) == 1
+
+
+def test_without_earlier_stages_nothing_changes():
+    (prediction,) = predict_recordings(constant(3.0, 4.0), recordings("x"))
+    assert Answers([], list).joined(prediction) is prediction
+
+
+def test_stages_are_grouped_by_the_system_they_are_part_of_in_their_order():
+    stages = [stage("one", part_of="p"), stage("two", part_of="q"), stage("three", part_of="p")]
+    assert {name: [each.name for each in group] for name, group in parts(stages).items()} == {
+        "p": ["one", "three"],
+        "q": ["two"],
+    }
+
+
+def dense(units: tuple[int, int], seed: int) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    x = keras.Input((3,))
+    return keras.Model(
+        x, keras.layers.Dense(units[1], name="head")(keras.layers.Dense(units[0], name="body")(x))
+    )
+
+
+def test_only_wanted_layers_are_copied():
+    source, target = dense((4, 2), 0), dense((4, 2), 1)
+    head = target.get_layer("head").get_weights()[0]
+    copy_weights(source, target, lambda layer: layer == "body")
+    np.testing.assert_array_equal(
+        target.get_layer("body").get_weights()[0], source.get_layer("body").get_weights()[0]
+    )
+    np.testing.assert_array_equal(target.get_layer("head").get_weights()[0], head)
+
+
+ON_JAX = """
+import keras, numpy as np
+from common.models.layers import copy_weights
+source, target = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body")]) for _ in range(2))
+copy_weights(source, target, lambda layer: True)
+target.compile("sgd", "mse")
+target.train_on_batch(np.ones((1, 3)), np.ones((1, 2)))
+source.predict_on_batch(np.ones((1, 3)))
+"""
+
+
+def test_a_model_still_answers_on_jax_after_another_learned_on_from_its_weights():
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
+
+
+def test_a_model_of_another_form_is_refused_and_nothing_is_copied():
+    source, target = dense((4, 2), 0), dense((4, 5), 1)
+    before = target.get_weights()
+    with pytest.raises(CheckpointError, match=r"head/kernel of shape \(4, 5\). Received: \(4, 2\)"):
+        copy_weights(source, target, lambda layer: True)
+    for one, other in zip(before, target.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_recordings_that_are_drawn_later_are_answered_for_too():
+    drawn = [recordings("x")]
+    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], lambda: drawn)
+    for names in (("x",), ("y", "z")):
+        drawn[:] = [recordings(*names)]
+        for prediction in predict_recordings(constant(3.0, 4.0), recordings(*names)):
+            assert set(answers.joined(prediction).outputs["a"].ravel()) == {1.0}

@@ -1,0 +1,382 @@
+"""The training loop: what a killed job keeps, and what early stopping and checkpoints remember."""
+
+import csv
+import itertools
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from common.errors import CheckpointError, ConfigError, TrainingError
+from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
+from common.training.callbacks import TIMES, latest_state, restore_variables, save_variables
+from common.training.evaluation import predict_recordings
+from common.training.run_directory import scored_epoch
+from common.training.stage import (
+    BEST,
+    Goal,
+    ScoredSets,
+    StageData,
+    finished_epochs,
+    iterations_per_epoch,
+    load_model,
+    load_trained,
+    train_stage,
+)
+from common.training.system import Stage
+from tests.histories import finished_text, history_rows
+
+SHAPE = (None, 6, 2)
+TRAINING = TrainingConfig(epochs=5, passes_per_epoch=2, patience_epochs=0, learning_rate=0.01)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class MeanOutput:
+    """Scores a set by the distance of its mean output from one half."""
+
+    def __init__(self):
+        self.sums, self.frames = 0.0, 0
+
+    def update(self, prediction):
+        self.sums += float(prediction.outputs["sed"].mean()) * prediction.frames
+        self.frames += prediction.frames
+
+    def result(self):
+        return {"error": abs(self.sums / self.frames - 0.5)}
+
+
+class ScriptedScore:
+    """Gives the scores of a list, one for each epoch."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def update(self, prediction):
+        pass
+
+    def result(self):
+        return {"error": next(self.scores)}
+
+
+def build(shape):
+    inputs = keras.Input(shape)
+    x = keras.layers.Reshape((-1, shape[1] * shape[2]))(inputs)
+    x = keras.layers.Dropout(0.5)(x)
+    sed = keras.layers.Dense(3, activation="sigmoid", name="sed")(x)
+    return keras.Model(inputs, {"sed": sed})
+
+
+def batches(done):
+    for number in itertools.count(done):
+        rng = np.random.default_rng((7, number))
+        yield (
+            rng.standard_normal((4, 5, 6, 2)).astype("float32"),
+            {"sed": np.ones((4, 5, 3), "float32")},
+        )
+
+
+def recordings():
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "name": np.array(b"a"),
+            "features": rng.standard_normal((2, 5, 6, 2)).astype("float16"),
+            "targets": {"sed": np.ones((2, 5, 3), "float32")},
+            "events": np.zeros((0, 6)),
+            "labelled": 1,
+            "frames": 8,
+            "sequence_frames": 8,
+        }
+    ]
+
+
+def squared_error(y_true, y_pred):
+    return keras.ops.mean(keras.ops.square(y_pred - y_true))
+
+
+STAGE = Stage("sed", build, {"sed": ("activity",)}, {"sed": squared_error}, {"sed": 1.0})
+
+
+def data(source=batches, scored=None):
+    sets = {"val": recordings()} | ({} if scored is None else {"train": scored})
+    return StageData(
+        source, 2, ScoredSets(lambda draw: sets), SHAPE, np.zeros((6, 2)), np.ones((6, 2))
+    )
+
+
+def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, seed=3, scored=None):
+    goal = Goal("val_error", "min", new_scorer, panels=[])
+    return train_stage(STAGE, data(source, scored), goal, training, RunConfig(), folder, seed)
+
+
+def killed_in_epoch(number, new_scorer):
+    """A maker of scorers that ends the job in the given epoch (counted from where it starts), after
+    its batches."""
+    made = itertools.count(1)
+
+    def new():
+        if next(made) == number:
+            raise Killed
+        return new_scorer()
+
+    return new
+
+
+def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupted_one(tmp_path):
+    whole = train(tmp_path / "whole")
+    for epoch in (3, 2):  # the first part ends in epoch 3, the second in epoch 4
+        with pytest.raises(Killed):
+            train(tmp_path / "parts", new_scorer=killed_in_epoch(epoch, MeanOutput))
+    parts = train(tmp_path / "parts")
+    assert history_rows(tmp_path / "parts") == history_rows(tmp_path / "whole")
+    assert [row["epoch"] for row in history_rows(tmp_path / "parts")] == ["0", "1", "2", "3", "4"]
+    assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
+    for expected, received in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_array_equal(received, expected)
+
+
+def test_times_and_scores_of_training_recordings_are_logged_in_each_epoch(tmp_path):
+    train(tmp_path, scored=recordings())  # those of the validation
+    history = finished_epochs(tmp_path)["history"]
+    assert (
+        history["train_error"] == history["val_error"]
+        and history["train_sed_loss"] == history["val_sed_loss"]
+    )
+    assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
+    for name in TIMES:
+        assert len(history[name]) == 5 and min(history[name]) > 0
+    with (tmp_path / "history.csv").open(newline="") as file:
+        assert {"train_error", *TIMES} <= set(csv.DictReader(file).fieldnames)
+    events = b"".join(path.read_bytes() for path in (tmp_path / "tensorboard").rglob("*tfevents*"))
+    assert all(name.encode() in events for name in TIMES)
+
+
+def test_a_finished_stage_is_not_trained_again(tmp_path):
+    first = train(tmp_path)
+    before = (tmp_path / "history.csv").read_bytes()
+    second = train(tmp_path, new_scorer=killed_in_epoch(1, MeanOutput))
+    assert (tmp_path / "history.csv").read_bytes() == before
+    np.testing.assert_array_equal(second.get_weights()[0], first.get_weights()[0])
+
+
+def test_patience_is_remembered_over_a_restart(tmp_path):
+    scores = [0.5, 0.4, 0.6, 0.6, 0.6, 0.6, 0.6]
+    training = replace_config(TRAINING, epochs=7, patience_epochs=3)
+    stream, rest = iter(scores), iter(scores[3:])
+    with pytest.raises(Killed):
+        train(
+            tmp_path,
+            training=training,
+            new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)),
+        )
+    train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
+    assert (
+        finished_epochs(tmp_path)["epochs"] == 5
+    )  # the best was epoch 2, three more without a better one
+    assert finished_epochs(tmp_path)["best_epoch"] == 2
+
+
+def test_the_best_model_of_before_a_restart_is_not_overwritten_by_a_worse_one(tmp_path):
+    scores = [0.1, 0.5]
+    training = replace_config(TRAINING, epochs=2)
+    stream, rest = iter(scores), iter(scores[1:])
+    with pytest.raises(Killed):
+        train(
+            tmp_path,
+            training=training,
+            new_scorer=killed_in_epoch(2, lambda: ScriptedScore(stream)),
+        )
+    best = (tmp_path / BEST).read_bytes()
+    (tmp_path / BEST).write_bytes(best[:100])  # killed while the file was written
+    train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
+    assert (tmp_path / BEST).read_bytes() == best
+
+
+def replace_config(config, **changes):
+    return type(config).model_validate({**config.model_dump(), **changes})
+
+
+def test_a_loss_that_is_not_a_number_ends_training_with_advice(tmp_path):
+    def source(done):
+        while True:
+            yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
+
+    with pytest.raises(TrainingError, match=r"Lower `training.learning_rate`"):
+        train(tmp_path, source=source)
+
+
+def test_a_damaged_state_names_the_folder_to_delete(tmp_path):
+    train(tmp_path)
+    (tmp_path / "training.json").unlink()
+    state = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
+    state.write_text("{")
+    with pytest.raises(CheckpointError, match="Delete the folder"):
+        train(tmp_path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_variables(tmp_path / "v.npz", [keras.Variable(np.zeros((2, 3)))])
+    with pytest.raises(CheckpointError, match="another model"):
+        restore_variables(tmp_path / "v.npz", [keras.Variable(np.zeros((2, 4)))])
+
+
+def test_a_truncated_checkpoint_is_refused(tmp_path):
+    train(tmp_path)
+    (tmp_path / BEST).write_bytes((tmp_path / BEST).read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        train(tmp_path)
+
+
+def test_no_state_means_a_start_at_epoch_nought(tmp_path):
+    assert latest_state(tmp_path / "none").epochs == 0
+
+
+def test_padding_is_cut_off_predictions():
+    model = build(SHAPE)
+    prediction = next(iter(predict_recordings(model, recordings())))
+    assert prediction.name == "a" and prediction.outputs["sed"].shape == (8, 3)
+    assert prediction.targets["sed"].shape == (8, 3)
+
+
+def test_the_history_is_also_plain_json(tmp_path):
+    train(tmp_path)
+    content = json.loads((tmp_path / "training.json").read_text())
+    assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
+
+
+def test_models_are_kept_at_the_interval_asked_for(tmp_path):
+    train(tmp_path, training=replace_config(TRAINING, checkpoint_every_epochs=2))
+    kept = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert kept == ["epoch-00002.keras", "epoch-00004.keras"]
+    assert load_model(tmp_path / "models" / kept[0]).count_params() > 0
+
+
+def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
+    assert iterations_per_epoch(replace_config(TRAINING, iterations_per_epoch=7), 2) == 7
+    assert iterations_per_epoch(TRAINING, 10) == 20
+    assert iterations_per_epoch(replace_config(TRAINING, batches_per_pass=3), 10) == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epochs", 1e300),
+        ("epochs", "5"),
+        ("epochs", 4),
+        ("history", {"loss": [0.5] * 9}),
+        ("history", {"loss": 1}),
+        ("callbacks", []),
+        ("callbacks", {"KeepBest": {"best": "x"}}),
+        ("callbacks", {"CSVLogger": {"best": 1}}),
+        ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
+    ],
+)
+def test_a_state_that_would_set_anything_but_what_was_kept_is_refused(tmp_path, key, value):
+    train(tmp_path)
+    path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=r"state\.json is damaged"):
+        latest_state(tmp_path / "resume")
+
+
+@pytest.mark.parametrize("content", ["npy", "text", "pickle", b"", b"PK\x05\x06" + bytes(18)])
+def test_variables_that_are_no_arrays_of_numbers_are_refused(tmp_path, content):
+    path, variable = tmp_path / "v.npz", keras.Variable(np.ones((2, 3)))
+    with path.open("wb") as file:
+        if content == "npy":
+            np.save(file, np.zeros((2, 3)))
+        elif content == "text":
+            np.savez(file, np.full((2, 3), "x"))
+        elif content == "pickle":
+            np.savez(file, np.full((2, 3), None))
+        else:
+            file.write(content)
+    with pytest.raises(CheckpointError, match=r"v\.npz (is damaged|holds the weights)"):
+        restore_variables(path, [variable])
+    np.testing.assert_array_equal(variable, 1)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b'"' + b"x" * 200_000])
+def test_a_damaged_log_is_named(tmp_path, content):
+    (tmp_path / "history.csv").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"history\.csv is damaged.*Delete it"):
+        train(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}'],
+)
+def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, content):
+    (tmp_path / "training.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):
+        finished_epochs(tmp_path)
+
+
+def choosing(choose, **changes):
+    """Settings in which an epoch is 4 iterations long."""
+    return replace_config(TRAINING, checkpoint_every_epochs=1, choose=choose, **changes)
+
+
+def same_weights(model, path):
+    return all(map(np.array_equal, model.get_weights(), load_model(path).get_weights()))
+
+
+@pytest.mark.parametrize(
+    "choose, epoch",
+    [("best", 2), ("last", 5), (AtIteration(iteration=12), 3), (AtIteration(iteration=20), 5)],
+)
+def test_the_model_that_the_settings_choose_is_returned(tmp_path, choose, epoch):
+    scores = iter([3.0, 1.0, 2.0, 4.0, 5.0])
+    model = train(tmp_path, training=choosing(choose), new_scorer=lambda: ScriptedScore(scores))
+    assert same_weights(model, tmp_path / "models" / f"epoch-{epoch:05d}.keras")
+    assert same_weights(load_trained(tmp_path), tmp_path / "models" / f"epoch-{epoch:05d}.keras")
+    finished = finished_epochs(tmp_path)
+    assert (finished["best_epoch"], scored_epoch(finished)) == (2, epoch)
+
+
+def test_a_killed_job_keeps_the_model_of_the_chosen_iteration(tmp_path):
+    training = choosing(AtIteration(iteration=8))
+    whole = train(tmp_path / "whole", training=training)
+    for epoch in (3, 1):  # after the chosen epoch 2, and in epoch 3 once more
+        with pytest.raises(Killed):
+            train(
+                tmp_path / "parts", training=training, new_scorer=killed_in_epoch(epoch, MeanOutput)
+            )
+    parts = train(tmp_path / "parts", training=training)
+    assert all(map(np.array_equal, whole.get_weights(), parts.get_weights()))
+    assert finished_text(tmp_path / "parts") == finished_text(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("choose, epoch", [("last", 5), (AtIteration(iteration=12), 3)])
+def test_a_model_that_scores_do_not_choose_needs_none(tmp_path, choose, epoch):
+    train(
+        tmp_path,
+        training=choosing(choose),
+        new_scorer=lambda: ScriptedScore(itertools.repeat(float("nan"))),
+    )
+    assert scored_epoch(finished_epochs(tmp_path)) == epoch
+
+
+@pytest.mark.parametrize("iteration", [10, 24])  # within an epoch, after the last one
+def test_an_iteration_at_which_no_epoch_ends_is_refused_before_any_work(tmp_path, iteration):
+    with pytest.raises(ConfigError, match=rf"multiple of 4.*up to 20. Received: {iteration}"):
+        train(tmp_path / "run", training=choosing(AtIteration(iteration=iteration)))
+    assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_and_a_chosen_iteration_exclude_each_other():
+    with pytest.raises(ValueError, match="patience_epochs: 0"):
+        TrainingConfig(patience_epochs=2, choose=AtIteration(iteration=8))
+
+
+def test_the_last_epoch_is_chosen_when_training_stops_early(tmp_path):
+    scores = iter([1.0, 2.0, 3.0, 4.0])
+    training = choosing("last", patience_epochs=2)
+    model = train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(scores))
+    assert same_weights(model, tmp_path / "models" / "epoch-00003.keras")
+    assert scored_epoch(finished_epochs(tmp_path)) == 3
