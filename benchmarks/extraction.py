@@ -19,7 +19,8 @@ from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, 
 from common.data.tfrecord import read_shard
 from seld.config import TaskConfig
 from seld.extraction import example_schema, open_store, run
-from seld.simulation.simulator import SimulationConfig, simulate_tau2019
+from seld.simulation.settings import SimulationConfig
+from seld.simulation.simulator import SeldSimulator
 
 TITLE = (
     "Extraction: features of 60-second ambisonic recordings of 48 kHz, on one core. Ours are"
@@ -35,7 +36,7 @@ def dataset(folder: Path, recordings: int, recording_s: float) -> None:
     simulation = SimulationConfig(
         preset="fixture", recordings_per_split={1: recordings}, duration_s=recording_s
     )
-    simulate_tau2019(folder, simulation, formats=("foa",), splits=(1,), progress=False)
+    SeldSimulator(folder, simulation, formats=("foa",), splits=(1,)).run(progress=False)
 
 
 class Routes:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone, task
-from seld.simulation.simulator import SimulationConfig, simulate_tau2019
+from seld.simulation.settings import SimulationConfig
+from seld.simulation.simulator import SeldSimulator
 
 RECORDING_S, SPLITS = 2.0, (1, 2, 3, 4)
 SETTINGS = (
@@ -35,7 +36,7 @@ def simulate(folder: Path) -> None:
     simulation = SimulationConfig(
         preset="fixture", recordings_per_split=dict.fromkeys(SPLITS, 1), duration_s=RECORDING_S
     )
-    simulate_tau2019(folder, simulation, formats=("foa",), splits=SPLITS, progress=False)
+    SeldSimulator(folder, simulation, formats=("foa",), splits=SPLITS).run(progress=False)
 
 
 def link_dataset(simulated: Path, folder: Path, recordings: int) -> None:

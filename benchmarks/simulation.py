@@ -7,7 +7,9 @@ from pathlib import Path
 
 from benchmarks.measure import Figure, run_alone
 from common.runtime.parallel import ParallelConfig
-from seld.simulation.simulator import SimulationConfig, SimulationReport, simulate_tau2019
+from common.simulation.simulator import SimulationReport
+from seld.simulation.settings import SimulationConfig
+from seld.simulation.simulator import SeldSimulator
 
 TITLE = (
     "Simulation: 60-second recordings in five rooms, written as wav with their metadata, in one"
@@ -24,10 +26,10 @@ def simulated(
     simulation = SimulationConfig(
         preset="fixture" if quick else "demo", recordings_per_split={1: recordings}
     )
-    one = ParallelConfig(jobs=1)
-    return simulate_tau2019(
-        root, simulation, formats=formats, splits=(1,), parallel=one, progress=False
+    simulator = SeldSimulator(
+        root, simulation, formats=formats, splits=(1,), parallel=ParallelConfig(jobs=1)
     )
+    return simulator.run(progress=False)
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:

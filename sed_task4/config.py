@@ -10,7 +10,7 @@ from sed_task4.dataset import LAYOUTS, DatasetConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
 from sed_task4.score import ScoringConfig
-from sed_task4.simulation.simulator import SimulationConfig
+from sed_task4.simulation.settings import SimulationConfig
 
 
 class SetsConfig(Section):

@@ -11,7 +11,7 @@ from seld.augmentation import ROTATED_KINDS
 from seld.dataset import DatasetConfig
 from seld.features import FeatureConfig
 from seld.score import ScoringConfig
-from seld.simulation.simulator import SimulationConfig
+from seld.simulation.settings import SimulationConfig
 
 
 class SeldTraining(TrainingConfig):

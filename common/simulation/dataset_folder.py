@@ -6,7 +6,6 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +16,11 @@ SETTINGS_FILE = "simulation.json"
 _DECIDED_BY_ANNOTATIONS = ("annotations", "files")  # settings, where annotations are given
 _README = """# SIMULATED data
 
-The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of {dataset} but are
-NOT that dataset, nor derived from it: sounds, rooms and ambience are synthetic unless own recordings were given.
-Scores on them are not comparable with published ones. `{settings_file}` holds the settings.
+The recordings in this folder were computed by `simulate.py` of dcase-keras. They have the layout of
+{dataset} but are NOT that dataset, nor derived from it: sounds, rooms and ambience are synthetic
+unless own recordings were given. Scores on them are not comparable with published ones.
+`{settings_file}` holds the settings.
 """
-
-
-@dataclass(frozen=True)
-class SimulationReport:
-    """What a simulation did.
-
-    Attributes:
-        root: dataset folder.
-        written: names of the recordings that were rendered.
-        skipped: names of those that were there already.
-        audio_s: duration of the rendered recordings together.
-        elapsed_s: time it took, set-up included.
-    """
-
-    root: Path
-    written: tuple[str, ...]
-    skipped: tuple[str, ...]
-    audio_s: float
-    elapsed_s: float
-
-    @property
-    def real_time_factor(self) -> float:
-        """Seconds of recordings per second of work; each counts once, however many formats are
-        written."""
-        return self.audio_s / self.elapsed_s
 
 
 def as_stored(settings: Any) -> dict[str, Any]:

@@ -1,5 +1,4 @@
-"""Which sounds a simulated dataset consists of: own recordings dealt into disjoint sets, synthetic
-ones elsewhere."""
+"""Selection of sounds: own recordings dealt into disjoint sets, synthetic sounds elsewhere."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -17,11 +16,11 @@ logger = logging.getLogger(__name__)
 
 
 class SourceSettings(Protocol):
-    """What decides which file belongs to which set."""
+    """Settings that decide which file belongs to which set."""
 
     @property
     def version(self) -> str:
-        """Of the generator."""
+        """Version of the generator."""
 
     @property
     def seed(self) -> int:
@@ -29,19 +28,18 @@ class SourceSettings(Protocol):
 
     @property
     def on_missing(self) -> Literal["synth", "error"]:
-        """What to do for classes with too few recordings."""
+        """Synthetic sounds, or an error, for classes with too few recordings."""
 
 
 @dataclass(frozen=True)
-class SoundOrder:
-    """The examples of one class and set: own recordings where there are any, synthetic ones
-    otherwise.
+class SoundSelection:
+    """Own recordings of one class and set; without any, its sounds are synthetic.
 
     Attributes:
         class_name: of the sounds.
         set_number: of the set.
         recordings: files, in no other set.
-        n_groups: sources that the recordings come from, which are in no other set either.
+        n_groups: number of sources that the recordings come from, in no other set.
     """
 
     class_name: str
@@ -50,24 +48,21 @@ class SoundOrder:
     n_groups: int = 0
 
 
-def order_sounds(
+def select_sounds(
     classes: Sequence[str],
     set_numbers: Sequence[int],
     sets: Mapping[int, str],
     synthetic: Collection[str],
     settings: SourceSettings,
     source_dir: Path | None,
-) -> list[SoundOrder]:
-    """Decides which sounds every class and set consists of.
-
-    Where something tells which recordings come from one source, all recordings of a source are in
-    one set.
+) -> list[SoundSelection]:
+    """Selects the sounds of each class and set; all recordings of a known source are in one set.
 
     Args:
         classes: names of the classes, those of the folders in `source_dir`.
         set_numbers: sets that are needed; which file belongs to which set does not depend on them.
-        sets: titles of the disjoint sets that recordings are dealt into, by number, in the order in
-            which they are served where a class has too few sources.
+        sets: titles of the disjoint sets by number, in the order of priority for classes with too
+            few sources.
         synthetic: classes that can be synthesised.
         settings: seed, and what to do where recordings are missing.
         source_dir: folder with one folder of recordings per class; None: all sounds are
@@ -85,22 +80,22 @@ def order_sounds(
         _report_ignored(classes, source_dir)
     wanted = {number: sets[number] for number in sets if number in set_numbers}
     dealt = deal_own_recordings(found, sets, wanted, settings, source_dir)
-    orders = [
-        _order(name, number, dealt[name][number], found)
+    selections = [
+        _selection(name, number, dealt[name][number], found)
         for name in classes
         for number in set_numbers
     ]
-    missing = [order for order in orders if not order.recordings]
+    missing = [selection for selection in selections if not selection.recordings]
     if source_dir is not None and missing:
         _report_missing(missing, len(sets), settings, source_dir)
-    without_recipe = sorted({order.class_name for order in missing} - set(synthetic))
+    without_recipe = sorted({selection.class_name for selection in missing} - set(synthetic))
     if without_recipe:
         raise ConfigError(
             f"There is no synthetic sound for {', '.join(without_recipe)}. Expected: classes among"
             f" {', '.join(synthetic)}, or {len(sets)} recordings of each other class in"
             " `simulation.source_dir`."
         )
-    return orders
+    return selections
 
 
 def deal_own_recordings(
@@ -111,14 +106,12 @@ def deal_own_recordings(
     folder: Path | None,
     setting: str = "source_dir",
 ) -> dict[str, dict[int, list[Path]]]:
-    """Deals recordings into disjoint sets: whole groups where they are known, and files otherwise;
-    the log says which.
+    """Deals recordings into disjoint sets: whole groups where they are known, files otherwise.
 
     Args:
         found: the recordings of each class.
-        sets: titles of all sets, see `order_sounds`.
-        wanted: titles of those in which each class with recordings must have some, where groups are
-            known.
+        sets: titles of all sets, see `select_sounds`.
+        wanted: titles of the sets in which each class must have recordings, if groups are known.
         settings: the seed.
         folder: where the recordings are; None: there are none.
         setting: its name, for errors and the log.
@@ -170,25 +163,29 @@ def _remedy(setting: str) -> str:
 def _dealt_files(
     label: str, paths: Sequence[Path], sets: Mapping[int, str], settings: SourceSettings
 ) -> dict[int, list[Path]]:
-    return dict(
-        enumerate(
-            deal(paths, len(sets), random_stream(settings.seed, settings.version, "deal", label))
-        )
-    )
+    rng = random_stream(settings.seed, settings.version, "deal", label)
+    return dict(enumerate(deal(paths, len(sets), rng)))
 
 
-def _order(
+def _selection(
     class_name: str, set_number: int, paths: Sequence[Path], found: OwnRecordings
-) -> SoundOrder:
-    n_groups = (
-        len({found.groups[path] for path in paths}) if found.groups is not None else len(paths)
-    )
-    return SoundOrder(class_name, set_number, tuple(paths), n_groups)
+) -> SoundSelection:
+    groups = paths if found.groups is None else [found.groups[path] for path in paths]
+    return SoundSelection(class_name, set_number, tuple(paths), len(set(groups)))
+
+
+def count_sources(
+    selections: Sequence[SoundSelection], sets: Mapping[int, str]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Counts groups and files of own recordings by class and title of the set."""
+    return {
+        (each.class_name, sets[each.set_number]): (each.n_groups, len(each.recordings))
+        for each in selections
+    }
 
 
 def _check_found(found: OwnRecordings, classes: Sequence[str], source_dir: Path) -> None:
-    """Refuses a folder without any recording of a class; names folders in it that hold the
-    classes."""
+    """Refuses a folder without recordings of a class; suggests folders in it that hold classes."""
     if found.files:
         return
     entries = (
@@ -214,9 +211,9 @@ def _report_ignored(classes: Sequence[str], source_dir: Path) -> None:
 
 
 def _report_missing(
-    missing: Sequence[SoundOrder], n_sets: int, settings: SourceSettings, source_dir: Path
+    missing: Sequence[SoundSelection], n_sets: int, settings: SourceSettings, source_dir: Path
 ) -> None:
-    names = ", ".join(sorted({order.class_name for order in missing}))
+    names = ", ".join(sorted({selection.class_name for selection in missing}))
     if settings.on_missing == "error":
         raise DataError(
             f"{source_dir} holds too few recordings of {names}. Expected: {n_sets} files or more of"

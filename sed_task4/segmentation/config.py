@@ -11,7 +11,7 @@ from sed_task4.decoding import DecodingConfig
 from sed_task4.features import FeatureConfig
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
-from sed_task4.segmentation.simulation.simulator import SimulationConfig
+from sed_task4.segmentation.simulation.settings import SimulationConfig
 
 
 class SegmentationTraining(TrainingConfig):

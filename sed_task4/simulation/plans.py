@@ -1,5 +1,4 @@
-"""What happens in each simulated clip: events drawn or given, the names of clips, their metadata
-files.
+"""Plans of simulated clips: their events, drawn or given, names and metadata files.
 
 The numbers are those of the annotations of DCASE 2019 task 4: how often a class occurs, how many
 events a clip holds, how long they are and how far apart.
@@ -8,7 +7,7 @@ events a clip holds, how long they are and how far apart.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -26,15 +25,13 @@ from sed_task4.dataset import (
     events_by_name,
     read_strong,
 )
-
-if TYPE_CHECKING:
-    from sed_task4.simulation.simulator import SceneSettings
+from sed_task4.simulation.settings import SceneSettings
 
 GENERATOR_NAME = "task4"
-SHORTEST_S = 0.25  # no event is shorter, as in the real annotations
-SMALLEST_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
-MOST_EVENTS = 12  # of one class in a clip
-EMPTY_EVERY = 75  # of so many real clips one is without events
+MIN_DURATION_S = 0.25  # of events, as in the real annotations
+MIN_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
+MAX_EVENTS = 12  # of one class in a clip
+EMPTY_EVERY = 75  # one of so many real clips has no events
 SETS = {0: "training", 1: "validation and test", 2: "evaluation"}  # disjoint sets of own recordings
 TEST_EVERY = 4  # of the 2019 validation clips are test clips of 2018
 
@@ -43,34 +40,28 @@ Phrasing = Literal["same", "each", "running"]
 
 @dataclass(frozen=True)
 class Durations:
-    """How long the events of a class are: a tenth is shorter than p10_s, a tenth longer than
-    p90_s."""
+    """Quantiles of the durations of a class's events: 10 %, median and 90 %, in seconds."""
 
     p10_s: float
     median_s: float
     p90_s: float
 
     def draw(self, rng: np.random.Generator) -> float:
-        """Draws a duration; between the quantiles its logarithm is even."""
-        known_s = (
-            SHORTEST_S,
-            max(self.p10_s, SHORTEST_S),
-            self.median_s,
-            self.p90_s,
-            1.5 * self.p90_s,
-        )
+        """Draws a duration; its logarithm is uniform between the quantiles."""
+        p10_s = max(self.p10_s, MIN_DURATION_S)
+        known_s = (MIN_DURATION_S, p10_s, self.median_s, self.p90_s, 1.5 * self.p90_s)
         return float(np.exp(np.interp(rng.uniform(), (0, 0.1, 0.5, 0.9, 1), np.log(known_s))))
 
 
 @dataclass(frozen=True)
 class ClassSound:
-    """How a class sounds.
+    """Sounds of a class.
 
     Attributes:
         recipe: a key of `common.simulation.sound_bank.RECIPES`.
         durations: of its events.
-        phrasing: how the events of one clip belong together. "same": one source repeats itself;
-            "each": every event is another sound; "running": they are pieces of one that goes on.
+        phrasing: relation of the events in one clip. "same": one source repeats itself; "each":
+            every event is another sound; "running": they are pieces of one sound.
     """
 
     recipe: str
@@ -90,7 +81,7 @@ CLASS_SOUNDS: Mapping[str, ClassSound] = {
     "Speech": ClassSound("phrase", Durations(0.4, 1.1, 3.0), "running"),
     "Vacuum_cleaner": ClassSound("vacuum", Durations(1.2, 7.0, 10.0), "running"),
 }
-# What is heard in clips that are out of the domain.
+# Sounds of out-of-domain clips.
 OTHER_SOUNDS: Mapping[str, ClassSound] = {
     "cough": ClassSound("cough", Durations(0.7, 1.0, 1.2), "same"),
     "keyboard": ClassSound("keyboard", Durations(1.5, 2.4, 6.0), "running"),
@@ -104,25 +95,24 @@ ALL_SOUNDS: Mapping[str, ClassSound] = {**CLASS_SOUNDS, **OTHER_SOUNDS}
 
 @dataclass(frozen=True)
 class Domain:
-    """How a kind of clips is made up.
+    """Statistics of a kind of clips.
 
     Attributes:
-        class_shares: chance that a clip has one, two, three ... classes.
-        frequencies: how often each class occurs; others count 1.
-        events_per_clip: mean number of events of a class drawn for clips that have it, some of
-            which find no place; 1.5 for other classes.
+        class_shares: probability of one, two, three ... classes in a clip.
+        frequencies: relative frequency of each class; 1 for others.
+        events_per_clip: mean number of events of a class drawn for clips that have it, before those
+            that do not fit are dropped; 1.5 for others.
         gap_s: range of the pauses between events of a class, log-uniform.
-        cut_chance: chance that the clip begins or ends within the sounds of a class.
-        real: imitates recordings of the real world: another level and colour, reverberation, voices
-            from afar.
-        empty_every: of so many clips one is without events; None: none is.
+        cut_chance: probability that the events of a class begin or end with the clip.
+        real: imitates real recordings: other levels and spectra, reverberation, distant voices.
+        empty_every: one of so many clips has no events; None: all have some.
         decimals: of the times in the metadata; None: all.
     """
 
     class_shares: tuple[float, ...]
     frequencies: Mapping[str, float]
     events_per_clip: Mapping[str, float] = field(default_factory=dict)
-    gap_s: tuple[float, float] = (SMALLEST_GAP_S, 2.7)
+    gap_s: tuple[float, float] = (MIN_GAP_S, 2.7)
     cut_chance: float = 0.35
     real: bool = True
     empty_every: int | None = None
@@ -209,8 +199,7 @@ DOMAINS: Mapping[str, Domain] = {
 
 @dataclass(frozen=True)
 class SubsetPlan:
-    """How a subset is simulated: its kind of clips, its set of own recordings and the first number
-    of its clips."""
+    """Kind of clips of a subset, its set of own recordings and the number of its first clip."""
 
     domain: str
     set_number: int
@@ -239,8 +228,7 @@ class PlannedEvent:
         class_name: name of its class.
         onset_s: start.
         offset_s: end.
-        example: number of the own recording in the set of the subset; None: any, or a synthetic
-            sound.
+        example: number of the own recording in the set; None: any, or a synthetic sound.
     """
 
     class_name: str
@@ -256,7 +244,7 @@ class PlannedEvent:
 
 @dataclass(frozen=True)
 class Slot:
-    """A clip that is to be made: subset, file name and place in the subset, from 0."""
+    """A clip before its events are drawn: subset, file name and index in the subset."""
 
     subset: str
     name: str
@@ -265,7 +253,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """One clip before it is rendered: subset, file name and what happens."""
+    """One clip before it is rendered: subset, file name and events."""
 
     subset: str
     name: str
@@ -283,40 +271,37 @@ class ClipPlan:
 
 
 def name_clips(subset: str, n: int) -> list[Slot]:
-    """Names the clips of a subset: 1.wav ... where they are synthetic,
-    Ysim0000001_30.000_40.000.wav ... elsewhere."""
-    first, pattern = (
-        SUBSETS[subset].first_number,
-        ("{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"),
-    )
+    """Names the clips of a subset: 1.wav if synthetic, else Ysim0000001_30.000_40.000.wav."""
+    first = SUBSETS[subset].first_number
+    pattern = "{}.wav" if subset == "synthetic" else "Ysim{:07d}_30.000_40.000.wav"
     return [Slot(subset, pattern.format(first + index), index) for index in range(n)]
 
 
 def clip_stream(
-    settings: "SceneSettings", subset: str, name: str, *purpose: str
+    settings: SceneSettings, subset: str, name: str, *purpose: str
 ) -> np.random.Generator:
-    """Gives the random numbers of one clip for one purpose."""
+    """Random numbers of one clip for one purpose."""
     base = "validation" if subset in PARTS_OF_VALIDATION else subset
     return random_stream(settings.seed, settings.version, GENERATOR_NAME, base, name, *purpose)
 
 
 def plan_clip(
     slot: Slot,
-    settings: "SceneSettings",
+    settings: SceneSettings,
     classes: Sequence[str],
     own_durations_s: Mapping[str, Sequence[float]],
 ) -> ClipPlan:
-    """Draws what happens in a clip.
+    """Draws the events of a clip.
 
     Args:
         slot: its subset and name.
         settings: seed and length.
         classes: the class list.
-        own_durations_s: duration of each own recording that the clip may use, by class; classes
-            without any are synthesised.
+        own_durations_s: duration of each own recording in the set of the clip, by class; other
+            classes are synthesised.
 
     Returns:
-        The plan, events in the order of time; it depends on the settings and the name only.
+        The plan, events sorted by onset.
     """
     domain = DOMAINS[SUBSETS[slot.subset].domain]
     rng = clip_stream(settings, slot.subset, slot.name, "timeline")
@@ -332,18 +317,14 @@ def plan_clip(
     for index in chosen:
         draw_event = _event_drawer(names[index], rng, own_durations_s.get(names[index], ()))
         events += _draw_events(names[index], domain, settings.clip_s, rng, draw_event)
-    return ClipPlan(
-        slot.subset,
-        slot.name,
-        tuple(sorted(events, key=lambda event: (event.onset_s, event.class_name))),
-    )
+    events.sort(key=lambda event: (event.onset_s, event.class_name))
+    return ClipPlan(slot.subset, slot.name, tuple(events))
 
 
 def _event_drawer(
     name: str, rng: np.random.Generator, own_durations_s: Sequence[float]
 ) -> Callable[[], tuple[float, int | None]]:
-    """Makes the function that draws the duration of an event, and its example where there are own
-    recordings."""
+    """Returns a function that draws the duration of an event, and its own recording if any."""
 
     def draw() -> tuple[float, int | None]:
         if own_durations_s:
@@ -362,7 +343,7 @@ def _draw_events(
     draw_event: Callable[[], tuple[float, int | None]],
 ) -> list[PlannedEvent]:
     """Draws the events of one class in a clip; they never overlap."""
-    n_events = min(int(rng.geometric(1 / domain.events_per_clip.get(name, 1.5))), MOST_EVENTS)
+    n_events = min(int(rng.geometric(1 / domain.events_per_clip.get(name, 1.5))), MAX_EVENTS)
     spans: list[tuple[float, float, int | None]] = []
     end_s = 0.0
     for number in range(n_events):
@@ -392,8 +373,7 @@ def _rounded(time_s: float, domain: Domain) -> float:
 
 
 def format_strong(plans: Iterable[ClipPlan]) -> str:
-    """Writes strong labels: a row per event, and a row with the name alone for a clip without
-    events."""
+    """Formats strong labels: a row per event, a row with only the name for a clip without any."""
     rows = ["\t".join(STRONG_COLUMNS)]
     for plan in plans:
         for event in plan.events:
@@ -411,46 +391,39 @@ def _format_time(time_s: float, domain: Domain) -> str:
 
 
 def format_weak(plans: Iterable[ClipPlan]) -> str:
-    """Writes weak labels: a row per clip with its classes in alphabetical order."""
+    """Formats weak labels: a row per clip with its classes in alphabetical order."""
     rows = ["\t".join(WEAK_COLUMNS)]
     for plan in plans:
-        rows.append(
-            f"{plan.name}\t{LABEL_SEPARATOR.join(sorted({event.class_name for event in plan.events}))}"
-        )
+        labels = sorted({event.class_name for event in plan.events})
+        rows.append(f"{plan.name}\t{LABEL_SEPARATOR.join(labels)}")
     return "\n".join(rows) + "\n"
 
 
 def format_names(plans: Iterable[ClipPlan]) -> str:
-    """Writes the names of clips alone."""
+    """Formats the names of unlabelled clips."""
     return "\n".join(["filename", *(plan.name for plan in plans)]) + "\n"
 
 
-def plan_annotations(folder: Path, dataset: DatasetConfig) -> tuple[list[ClipPlan], dict[str, str]]:
+def plan_annotations(folder: Path, dataset: DatasetConfig) -> list[ClipPlan]:
     """Plans clips of the events in given metadata files.
 
     A file named like the metadata of a strongly labelled subset, such as validation.tsv or
-    synthetic.csv, becomes that subset, one of another name becomes `validation` (2019) or `test`
-    (2018).
+    synthetic.csv, becomes that subset; any other name becomes `validation` (2019) or `test` (2018).
 
     Args:
         folder: holds .tsv or .csv files, tab-separated.
         dataset: layout, classes and length of a clip; events are cut there.
 
-    Returns:
-        Plans, and the text of the metadata of each subset.
-
     Raises:
-        DataError: the folder holds no metadata, a file cannot be used, or two files contradict each
-            other.
+        DataError: the folder holds no metadata, a file cannot be used, or two files disagree.
     """
     files = _annotation_files(folder, dataset.layout)
     plans: dict[tuple[str, str], ClipPlan] = {}
     for subset, path in files.items():
         events, names = read_strong(path, dataset)
         audio = LAYOUTS[dataset.layout][subset].audio
-        for name, table in events_by_name(
-            cut_events(events, dataset.clip_s, str(path)), names
-        ).items():
+        events = cut_events(events, dataset.clip_s, str(path))
+        for name, table in events_by_name(events, names).items():
             rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
             plan = ClipPlan(
                 subset, name, tuple(PlannedEvent(label, onset, end) for label, onset, end in rows)
@@ -461,14 +434,17 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> tuple[list[ClipPla
                     f"{path} and {files[known.subset]} give different events for {name}, which is"
                     " one recording. Correct one of them."
                 )
-    return list(plans.values()), {
-        subset: path.read_text(encoding="utf-8-sig") for subset, path in files.items()
-    }
+    return list(plans.values())
+
+
+def given_metadata(folder: Path, layout: Layout) -> dict[str, str]:
+    """Reads the metadata files of `plan_annotations`, by subset."""
+    files = _annotation_files(folder, layout)
+    return {subset: path.read_text(encoding="utf-8-sig") for subset, path in files.items()}
 
 
 def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
-    """Maps subsets to the metadata files in a folder; of .tsv and .csv with one name the layout's
-    own is read."""
+    """Maps subsets to metadata files; the suffix of the layout precedes the other one."""
     strong = {
         Path(place.metadata).name: subset
         for subset, place in LAYOUTS[layout].items()
@@ -477,24 +453,15 @@ def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
     default = "validation" if layout == "dcase2019" else "test"
     by_stem: dict[str, Path] = {}
     for suffix in SUFFIXES[layout][::-1]:
-        by_stem |= (
-            {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
-            if folder.is_dir()
-            else {}
-        )
+        by_stem |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
     if not by_stem:
         raise DataError(
             f"{folder} holds no metadata. Expected: a folder with .tsv or .csv files of strong"
             " labels (filename, onset, offset, event_label with tabs between them). Give the"
             " folder that holds them with --annotations."
         )
-    files: dict[str, Path] = {}
-    for (
-        stem,
-        subset,
-    ) in strong.items():  # in the order of the layout: whole subsets before parts of them
-        if stem in by_stem:
-            files[subset] = by_stem[stem]
+    # In the order of the layout: whole subsets before parts of them.
+    files = {subset: by_stem[stem] for stem, subset in strong.items() if stem in by_stem}
     for stem, path in by_stem.items():
         if stem not in strong and default in files:
             raise DataError(

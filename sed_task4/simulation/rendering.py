@@ -1,5 +1,4 @@
-"""From plans to clips: the sounds of their events, what is around them, and the file of one
-clip."""
+"""Rendering of clips: sounds of events, backgrounds, and the file of one clip."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +34,7 @@ from common.simulation.sound_bank import (
     synthesise,
 )
 from common.simulation.sounds.synthesis import fade_edges
-from common.simulation.source_selection import SoundOrder
+from common.simulation.source_selection import SoundSelection
 from sed_task4.dataset import Layout, subset_place
 from sed_task4.simulation.plans import (
     ALL_SOUNDS,
@@ -47,17 +45,14 @@ from sed_task4.simulation.plans import (
     PlannedEvent,
     clip_stream,
 )
-
-if TYPE_CHECKING:
-    from sed_task4.simulation.simulator import SceneSettings
+from sed_task4.simulation.settings import SceneSettings
 
 logger = logging.getLogger(__name__)
 
 LOOP_SAMPLES = 2**19
 LONGEST_BACKGROUND_S = 60.0
 
-# Real recordings against synthetic mixtures: where, by whom and with what they were made is not
-# known.
+# Real recordings, of unknown places and devices, differ from synthetic mixtures.
 SYNTHETIC_PEAK = (0.5, 0.9)
 REAL_PEAK = (0.05, 0.9)  # log-uniform
 REAL_TILT_DB = (-9.0, 6.0)
@@ -67,75 +62,65 @@ DIRECT_DB = (0.0, 12.0)
 
 
 @dataclass(frozen=True)
-class Studio:
-    """All that the rendering of a clip needs besides its plan.
+class RenderContext:
+    """Everything that the rendering of a clip needs besides its plan.
 
     Attributes:
         root: folder with audio/ and metadata/.
         layout: where the subsets lie in it.
         settings: levels and seed.
-        bank: own recordings by class and set, own backgrounds under `BACKGROUND`; None: there are
-            none.
+        bank: own recordings by class and set, own backgrounds under `BACKGROUND`; None: neither.
         scratch: folder with the loops of voices and steps.
     """
 
     root: Path
     layout: Layout
-    settings: "SceneSettings"
+    settings: SceneSettings
     bank: SoundBank | None
     scratch: Path
 
 
-def order_sounds(
+def select_sounds(
     classes: Sequence[str],
     set_numbers: Sequence[int],
-    settings: "SceneSettings",
+    settings: SceneSettings,
     source_dir: Path | None,
-) -> list[SoundOrder]:
-    """Decides which sounds every class and set consists of.
-
-    Args:
-        classes: names of the classes, those of the folders in `source_dir`.
-        set_numbers: sets that are needed, of 0 (training), 1 (validation or test) and 2
-            (evaluation).
-        settings: seed, and what to do where recordings are missing.
-        source_dir: folder with one folder of recordings per class; None: all sounds are
-            synthesised.
-
-    Raises:
-        DataError: there is no such folder, it holds no recording of any class, or one is missing
-            and must not be, or a class has fewer sources than sets.
-        ConfigError: a class has neither recordings nor a recipe.
-    """
-    return source_selection.order_sounds(
+) -> list[SoundSelection]:
+    """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
+    return source_selection.select_sounds(
         classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir
     )
 
 
 def build_bank(
-    wanted: Sequence[SoundOrder],
-    settings: "SceneSettings",
+    wanted: Sequence[SoundSelection],
+    settings: SceneSettings,
     background_dir: Path | None,
     scratch: Path,
     parallel: ParallelConfig,
 ) -> SoundBank | None:
-    """Reads own recordings and backgrounds and stores them where every process can map them; None
-    without any."""
-    longest_s = {name: settings.longest_source_s for name in {order.class_name for order in wanted}}
-    set_numbers = sorted({order.set_number for order in wanted})
-    backgrounds = background_orders(background_dir, set_numbers, settings)
-    folders = [order for order in wanted if order.recordings] + backgrounds
+    """Stores own recordings and backgrounds in a file that every process maps into memory.
+
+    Returns:
+        The bank; None without own recordings and backgrounds.
+    """
+    longest_s = {
+        name: settings.longest_source_s for name in {selection.class_name for selection in wanted}
+    }
+    set_numbers = sorted({selection.set_number for selection in wanted})
+    backgrounds = select_backgrounds(background_dir, set_numbers, settings)
+    folders = [selection for selection in wanted if selection.recordings] + backgrounds
     read = partial(_read_order, longest_s=longest_s, rate_hz=settings.sample_rate_hz)
     made = dict(parallel_map(read, folders, parallel))
-    keys = [(order.class_name, order.set_number) for order in folders]
-    return (
-        SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys}) if folders else None
-    )
+    keys = [(selection.class_name, selection.set_number) for selection in folders]
+    if not folders:
+        return None
+    return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
 
 
-def background_orders(
-    background_dir: Path | None, set_numbers: Sequence[int], settings: "SceneSettings"
-) -> list[SoundOrder]:
+def select_backgrounds(
+    background_dir: Path | None, set_numbers: Sequence[int], settings: SceneSettings
+) -> list[SoundSelection]:
     """Deals own backgrounds, in any folders below `background_dir`, into disjoint sets.
 
     Args:
@@ -144,7 +129,7 @@ def background_orders(
         settings: the seed.
 
     Raises:
-        DataError: there is none, or a set that is needed has none although a table tells groups.
+        DataError: there are no recordings, or too few groups of them for the needed sets.
     """
     if background_dir is None:
         return []
@@ -166,23 +151,23 @@ def background_orders(
             ", ".join(absent),
         )
     return [
-        SoundOrder(BACKGROUND, number, tuple(files)) for number, files in dealt.items() if files
+        SoundSelection(BACKGROUND, number, tuple(files)) for number, files in dealt.items() if files
     ]
 
 
 def _read_order(
-    order: SoundOrder, longest_s: Mapping[str, float], rate_hz: int
+    selection: SoundSelection, longest_s: Mapping[str, float], rate_hz: int
 ) -> tuple[tuple[str, int], list[np.ndarray]]:
-    limit_s = longest_s.get(order.class_name, LONGEST_BACKGROUND_S)
-    return (order.class_name, order.set_number), [
-        read_source(path, rate_hz, limit_s) for path in order.recordings
+    limit_s = longest_s.get(selection.class_name, LONGEST_BACKGROUND_S)
+    return (selection.class_name, selection.set_number), [
+        read_source(path, rate_hz, limit_s) for path in selection.recordings
     ]
 
 
 def build_loops(
-    set_numbers: Sequence[int], settings: "SceneSettings", scratch: Path, parallel: ParallelConfig
+    set_numbers: Sequence[int], settings: SceneSettings, scratch: Path, parallel: ParallelConfig
 ) -> None:
-    """Makes the loops of voices and steps that lie under real recordings, into `scratch`."""
+    """Makes the loops of voices and steps in real recordings, in `scratch`."""
     wanted = [
         (kind, set_number, number)
         for kind in LOOP_KINDS
@@ -195,9 +180,7 @@ def build_loops(
         pass
 
 
-def _build_loop(
-    wanted: tuple[LoopKind, int, int], settings: "SceneSettings", scratch: Path
-) -> None:
+def _build_loop(wanted: tuple[LoopKind, int, int], settings: SceneSettings, scratch: Path) -> None:
     kind, *numbers = wanted
     draw = Draw(random_stream(settings.seed, settings.version, GENERATOR_NAME, kind, *numbers))
     save_array(
@@ -211,17 +194,17 @@ def _loop_path(scratch: Path, kind: LoopKind, set_number: int, number: int) -> P
 
 
 def audio_path(root: Path, layout: Layout, subset: str, name: str) -> Path:
-    """Says where a clip lies in the layout."""
+    """Path of a clip in the layout."""
     return root / subset_place(layout, subset).audio / name
 
 
-def render_clip(plan: ClipPlan, studio: Studio) -> np.ndarray:
+def render_clip(plan: ClipPlan, context: RenderContext) -> np.ndarray:
     """Renders one clip.
 
     Returns:
         float32 (samples,).
     """
-    settings = studio.settings
+    settings = context.settings
     rate_hz = settings.sample_rate_hz
     track = np.zeros(round(settings.clip_s * rate_hz), np.float32)
     lowest_db, highest_db = settings.real_snr_db if plan.domain.real else settings.synthetic_snr_db
@@ -229,41 +212,42 @@ def render_clip(plan: ClipPlan, studio: Studio) -> np.ndarray:
     for class_name in sorted({event.class_name for event in plan.events}):
         events = [event for event in plan.events if event.class_name == class_name]
         snr_db = levels.uniform(lowest_db, highest_db)
-        for event, sound in zip(events, _sounds(class_name, events, plan, studio), strict=True):
+        for event, sound in zip(events, _sounds(class_name, events, plan, context), strict=True):
             start = round(event.onset_s * rate_hz)
             room = len(track[start : start + len(sound)])
-            rms = float(np.sqrt(np.mean(np.square(sound, dtype=np.float64))))
-            track[start : start + room] += (
-                np.float32(10 ** (snr_db / 20) / max(rms, 1e-9)) * sound[:room]
-            )
-    return _recorded(track, plan, studio)
+            gain = np.float32(10 ** (snr_db / 20) / max(_rms(sound), 1e-9))
+            track[start : start + room] += gain * sound[:room]
+    return _recorded(track, plan, context)
 
 
-def _stream(plan: ClipPlan, settings: "SceneSettings", *purpose: str) -> np.random.Generator:
+def _rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+def _stream(plan: ClipPlan, settings: SceneSettings, *purpose: str) -> np.random.Generator:
     return clip_stream(settings, plan.subset, plan.name, *purpose)
 
 
 def _sounds(
-    class_name: str, events: Sequence[PlannedEvent], plan: ClipPlan, studio: Studio
+    class_name: str, events: Sequence[PlannedEvent], plan: ClipPlan, context: RenderContext
 ) -> list[np.ndarray]:
     """Makes the sounds of the events of one class, each float32 of its event's length."""
-    settings = studio.settings
+    settings = context.settings
     rate_hz = settings.sample_rate_hz
     lengths = [max(round(event.duration_s * rate_hz), 1) for event in events]
-    examples = _own_examples(studio.bank, class_name, plan.set_number)
+    examples = _own_examples(context.bank, class_name, plan.set_number)
     if examples:
         rng = _stream(plan, settings, "examples", class_name)
-        pools = [
-            examples if event.example is None else [examples[event.example]] for event in events
-        ]
         return [
-            fit_duration(pool, length, rng) for pool, length in zip(pools, lengths, strict=True)
+            fit_duration(
+                examples if event.example is None else [examples[event.example]], length, rng
+            )
+            for event, length in zip(events, lengths, strict=True)
         ]
     sound = ALL_SOUNDS[class_name]
     if sound.phrasing == "running":
-        whole = synthesise(
-            sound.recipe, _draw(plan, settings, class_name, 0), rate_hz, sum(lengths) / rate_hz
-        )
+        draw = _draw(plan, settings, class_name, 0)
+        whole = synthesise(sound.recipe, draw, rate_hz, sum(lengths) / rate_hz)
         edges = np.cumsum([0, *lengths])
         return [
             fade_edges(whole[start:stop], rate_hz, 0.003, 0.01) for start, stop in pairwise(edges)
@@ -283,16 +267,15 @@ def _own_examples(bank: SoundBank | None, name: str, set_number: int) -> list[np
     return bank.examples(name, set_number) if bank is not None and known else []
 
 
-def _draw(plan: ClipPlan, settings: "SceneSettings", class_name: str, number: int) -> Draw:
+def _draw(plan: ClipPlan, settings: SceneSettings, class_name: str, number: int) -> Draw:
     return Draw(_stream(plan, settings, "sounds", class_name, str(number)), settings.variation)
 
 
-def _recorded(track: np.ndarray, plan: ClipPlan, studio: Studio) -> np.ndarray:
-    """Puts the events of a clip, at their level above a background of unit RMS, into a recording of
-    it."""
-    settings, rate_hz = studio.settings, studio.settings.sample_rate_hz
+def _recorded(track: np.ndarray, plan: ClipPlan, context: RenderContext) -> np.ndarray:
+    """Adds a background of unit RMS to events, and the room and device of real recordings."""
+    settings, rate_hz = context.settings, context.settings.sample_rate_hz
     background = Draw(_stream(plan, settings, "background"))
-    around = _background(plan, studio, background, len(track))
+    around = _background(plan, context, background, len(track))
     rng = Draw(_stream(plan, settings, "recording"))
     if not (plan.domain.real and settings.domain_gap):
         return _scaled(track + around, rng.uniform(*SYNTHETIC_PEAK))
@@ -302,38 +285,33 @@ def _recorded(track: np.ndarray, plan: ClipPlan, studio: Studio) -> np.ndarray:
     return _scaled(mixture, rng.log_uniform(*REAL_PEAK))
 
 
-def _background(plan: ClipPlan, studio: Studio, draw: Draw, n: int) -> np.ndarray:
+def _background(plan: ClipPlan, context: RenderContext, draw: Draw, n: int) -> np.ndarray:
     """Makes the background of a clip, unit RMS, float32 (n,)."""
-    own = _own_examples(studio.bank, BACKGROUND, plan.set_number)
+    own = _own_examples(context.bank, BACKGROUND, plan.set_number)
     if own:
         recording = draw.choice(own)
         chosen = repeat_from(recording, int(draw.rng.integers(len(recording))), n)
-        return (
-            chosen / max(float(np.sqrt(np.mean(np.square(chosen, dtype=np.float64)))), 1e-6)
-        ).astype(np.float32)
+        return (chosen / max(_rms(chosen), 1e-6)).astype(np.float32)
     loops = [
-        mapped_array(_loop_path(studio.scratch, kind, plan.set_number, number))
+        mapped_array(_loop_path(context.scratch, kind, plan.set_number, number))
         for kind in (LOOP_KINDS if plan.domain.real else ())
-        for number in range(studio.settings.loops_per_set)
+        for number in range(context.settings.loops_per_set)
     ]
-    return mono_background(draw, n, studio.settings.sample_rate_hz, loops)
+    return mono_background(draw, n, context.settings.sample_rate_hz, loops)
 
 
 def _scaled(x: np.ndarray, peak: float) -> np.ndarray:
     return x * np.float32(peak / max(float(x.max()), -float(x.min()), 1e-9))
 
 
-def write_clip(plan: ClipPlan, studio: Studio) -> int:
-    """Renders a clip and writes it as 16-bit mono WAV, full scale 32768 as readers assume.
+def write_clip(plan: ClipPlan, context: RenderContext) -> float:
+    """Renders a clip and writes it as 16-bit mono WAV, full scale 32768.
 
     Returns:
-        Its length in samples.
+        Duration in seconds.
     """
-    x = render_clip(plan, studio)
+    rate_hz = context.settings.sample_rate_hz
+    x = render_clip(plan, context)
     samples = np.rint(x * np.float32(32768)).astype(np.int16)
-    write_wav(
-        audio_path(studio.root, studio.layout, plan.subset, plan.name),
-        samples,
-        studio.settings.sample_rate_hz,
-    )
-    return len(samples)
+    write_wav(audio_path(context.root, context.layout, plan.subset, plan.name), samples, rate_hz)
+    return len(samples) / rate_hz

@@ -1,10 +1,8 @@
-"""What happens in each simulated recording: events drawn or given, the names of recordings, their
-metadata files."""
+"""Plans of simulated recordings: their events, drawn or given, names and metadata files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,18 +10,12 @@ from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
-
-if TYPE_CHECKING:
-    from seld.simulation.simulator import SceneSettings
+from seld.simulation.settings import SceneSettings
 
 DATASET_NAME = "tau2019"
-RECORDINGS_PER_CELL = (
-    10  # numbers reserved for each combination of room and overlap, as in the real dataset
-)
+RECORDINGS_PER_CELL = 10  # numbers for each room and overlap, as in the real dataset
 EVALUATION_SPLIT = 0
-# disjoint sets of sound examples: one for each of the splits 1 to 4 and one for the evaluation set
-N_SETS = 5
-# Served in this order where a class has fewer sources than there are sets.
+# Disjoint sets of sound examples, in the order of priority for classes with too few sources.
 SETS = {1: "split 1", 2: "split 2", 3: "split 3", 4: "split 4", 0: "split 0 (evaluation)"}
 AZIMUTHS_DEG = tuple(range(-180, 180, 10))
 ELEVATIONS_DEG = {1: tuple(range(-40, 50, 10)), 2: tuple(range(-20, 30, 10))}  # by distance in m
@@ -41,8 +33,7 @@ class PlannedEvent:
 
     Attributes:
         class_name: name of its class.
-        example: number of the example in the set of the recording's split; None: any that is long
-            enough.
+        example: number of the example in the set of the split; None: any that is long enough.
         onset_s: start.
         duration_s: length of the dry sound.
         azimuth_deg: direction.
@@ -70,7 +61,7 @@ class RecordingPlan:
         split: 0 is the evaluation set.
         room: number of the room.
         n_samples: length.
-        events: what happens, layer by layer.
+        events: events, layer by layer.
         metadata: content of the metadata file.
     """
 
@@ -81,15 +72,10 @@ class RecordingPlan:
     events: tuple[PlannedEvent, ...]
     metadata: bytes
 
-    @property
-    def set_name(self) -> str:
-        """The set it belongs to, dev or eval."""
-        return set_of_split(self.split)
-
 
 @dataclass(frozen=True)
 class Slot:
-    """A recording that is to be made: its name and what the name says.
+    """A recording before its scene is drawn: its name and the parts of the name.
 
     Attributes:
         name: of its files, without suffix.
@@ -105,15 +91,14 @@ class Slot:
 
 
 def set_of_split(split: int) -> str:
-    """Says whether a split belongs to the development or to the evaluation set."""
+    """Name of the set that a split belongs to: dev or eval."""
     return "eval" if split == EVALUATION_SPLIT else "dev"
 
 
 def deal_recordings(
     n: int, rooms: Sequence[int], overlaps: Sequence[int]
 ) -> list[tuple[int, int, int]]:
-    """Deals the recordings of a split over rooms and overlaps, so that all are covered evenly
-    wherever it stops.
+    """Distributes the recordings of a split evenly over rooms and overlaps, for any number.
 
     Args:
         n: number of recordings.
@@ -121,8 +106,7 @@ def deal_recordings(
         overlaps: numbers of layers.
 
     Returns:
-        For each recording its room, its overlap and its number among those with the same two, from
-        1.
+        Room, overlap and number, from 1, among those with the same two, of each recording.
     """
     dealt = []
     for index in range(n):
@@ -132,12 +116,11 @@ def deal_recordings(
     return dealt
 
 
-def name_recordings(split: int, settings: "SceneSettings") -> list[Slot]:
-    """Names the recordings of a split as the real dataset does: split1_ir0_ov1_1, numbered 20 ir +
-    10 (ov - 1) + k.
+def name_recordings(split: int, settings: SceneSettings) -> list[Slot]:
+    """Names the recordings of a split as in the real dataset, such as split1_ir0_ov1_1.
 
-    More than 10 recordings of one room and overlap, or more than two layers, spread the numbers;
-    the evaluation set is just counted: split0_1, split0_2 ...
+    Numbers are 20 ir + 10 (ov - 1) + k; more than 10 recordings of one room and overlap, or more
+    than two layers, spread them. The evaluation set is counted: split0_1, split0_2 ...
     """
     dealt = deal_recordings(
         settings.recordings_per_split.get(split, 0), settings.rooms, settings.overlaps
@@ -148,34 +131,29 @@ def name_recordings(split: int, settings: "SceneSettings") -> list[Slot]:
     for index, (room, overlap, number) in enumerate(dealt, start=1):
         count = step * (layers * room + overlap - 1) + number
         name = f"split{split}_ir{room}_ov{overlap}_{count}"
-        slots.append(
-            Slot(
-                f"split{split}_{index}" if split == EVALUATION_SPLIT else name, split, room, overlap
-            )
-        )
+        if split == EVALUATION_SPLIT:
+            name = f"split{split}_{index}"
+        slots.append(Slot(name, split, room, overlap))
     return slots
 
 
 def recording_stream(
-    settings: "SceneSettings", split: int, name: str, purpose: str
+    settings: SceneSettings, split: int, name: str, purpose: str
 ) -> np.random.Generator:
-    """Gives the random numbers of one recording for one purpose."""
+    """Random numbers of one recording for one purpose."""
     return random_stream(settings.seed, settings.version, DATASET_NAME, split, name, purpose)
 
 
 def plan_recording(
-    slot: Slot, settings: "SceneSettings", rate_hz: int, durations_s: Mapping[str, Sequence[float]]
+    slot: Slot, settings: SceneSettings, rate_hz: int, durations_s: Mapping[str, Sequence[float]]
 ) -> RecordingPlan:
-    """Draws what happens in a recording.
+    """Draws the events of a recording.
 
     Args:
         slot: its name, room and overlap.
         settings: sizes and ranges.
         rate_hz: sample rate.
-        durations_s: duration of each example that the split may use, by class.
-
-    Returns:
-        The plan; it depends on the settings and the name only.
+        durations_s: duration of each example in the set of the split, by class.
     """
     stream = recording_stream(settings, slot.split, slot.name, "timeline")
     events: list[PlannedEvent] = []
@@ -195,12 +173,11 @@ def plan_recording(
 
 def _event_drawer(
     stream: np.random.Generator,
-    settings: "SceneSettings",
+    settings: SceneSettings,
     durations_s: Mapping[str, Sequence[float]],
     others: tuple[PlannedEvent, ...],
 ) -> Callable[[float], tuple[PlannedEvent, float]]:
-    """Makes the function that draws the event at an onset: class, example and position are each
-    equally likely."""
+    """Returns a function from an onset to an event of uniform class, example and position."""
 
     def choose(onset_s: float) -> tuple[PlannedEvent, float]:
         for class_name in stream.permutation(sorted(durations_s)).tolist():
@@ -212,12 +189,10 @@ def _event_drawer(
                 break
         azimuth, elevation, distance = POSITIONS[int(stream.integers(len(POSITIONS)))]
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
-        return (
-            PlannedEvent(
-                class_name, example, onset_s, event_s, azimuth, elevation, distance, gain_db
-            ),
-            event_s,
+        event = PlannedEvent(
+            class_name, example, onset_s, event_s, azimuth, elevation, distance, gain_db
         )
+        return event, event_s
 
     return choose
 
@@ -234,12 +209,11 @@ def _overlaps(
 
 
 def format_metadata(events: Sequence[PlannedEvent], end_s: float | None) -> str:
-    """Writes events as the real dataset does: comma-separated, elevation before azimuth, times with
-    12 digits.
+    """Formats events as in the real dataset: elevation before azimuth, times with 12 digits.
 
     Args:
         events: in the order of the rows.
-        end_s: where labels are cut; None: nowhere.
+        end_s: labels are cut here; None: not at all.
     """
     rows = [",".join(COLUMNS)]
     for event in events:
@@ -252,7 +226,7 @@ def format_metadata(events: Sequence[PlannedEvent], end_s: float | None) -> str:
 
 
 def plan_annotations(
-    folder: Path, settings: "SceneSettings", dataset: DatasetConfig, n_rooms: int
+    folder: Path, settings: SceneSettings, dataset: DatasetConfig, n_rooms: int
 ) -> list[RecordingPlan]:
     """Plans recordings of the events in given metadata files.
 
@@ -260,7 +234,7 @@ def plan_annotations(
         folder: holds .csv files with names such as split1_ir0_ov1_1.csv or split0_1.csv.
         settings: duration, seed and levels.
         dataset: classes, ranges of angles, sample rate.
-        n_rooms: number of simulated rooms; the number after `ir` chooses one, other names draw one.
+        n_rooms: number of simulated rooms; a name without `ir` gets a random one.
 
     Returns:
         Plans, sorted by name.
@@ -278,16 +252,16 @@ def plan_annotations(
 
 
 def _plan_annotation(
-    path: Path, settings: "SceneSettings", dataset: DatasetConfig, n_rooms: int
+    path: Path, settings: SceneSettings, dataset: DatasetConfig, n_rooms: int
 ) -> RecordingPlan:
     name = path.stem
     split, room, _ = parse_name(
         name, "eval" if name.startswith(f"split{EVALUATION_SPLIT}_") else "dev"
     )
-    if split >= N_SETS or (room is not None and room >= n_rooms):
+    if split not in SETS or (room is not None and room >= n_rooms):
         raise DataError(
             f"The name of {path} asks for split {split} and room {room}. Expected: split0 to"
-            f" split{N_SETS - 1} and ir0 to ir{n_rooms - 1}, which can be simulated. Rename the"
+            f" split{max(SETS)} and ir0 to ir{n_rooms - 1}, which can be simulated. Rename the"
             " file."
         )
     stream = recording_stream(settings, split, name, "timeline")

@@ -1,12 +1,10 @@
-"""From plans to recordings: the rooms, the examples of each class, and the files of one
-recording."""
+"""Rendering of recordings: rooms, examples of each class, and the files of one recording."""
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,7 +34,7 @@ from common.simulation.sound_bank import (
     save_array,
     synthesise,
 )
-from common.simulation.source_selection import SoundOrder
+from common.simulation.source_selection import SoundSelection
 from seld.simulation.plans import (
     SETS,
     PlannedEvent,
@@ -46,9 +44,7 @@ from seld.simulation.plans import (
     recording_stream,
     set_of_split,
 )
-
-if TYPE_CHECKING:
-    from seld.simulation.simulator import SceneSettings
+from seld.simulation.settings import SceneSettings
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +53,7 @@ TETRAHEDRON = SphericalArray(
     ((45.0, 35.0), (-45.0, -35.0), (135.0, -35.0), (-135.0, 35.0)), radius_m=0.042
 )
 
-# The real rooms' sizes and reverberation times are not published: invented to be plausible for
-# their kind.
+# Sizes and reverberation times of the real rooms are not published: these are plausible ones.
 ROOMS: tuple[tuple[Room, Ambience], ...] = (
     (
         Room("language_center", (12.0, 9.0, 3.2), (5.1, 4.2, 1.3), (0.55, 0.35)),
@@ -91,8 +86,8 @@ EXAMPLES_PER_SET = 4
 
 
 @dataclass(frozen=True)
-class Studio:
-    """All that the rendering of a recording needs besides its plan.
+class RenderContext:
+    """Everything that the rendering of a recording needs besides its plan.
 
     Attributes:
         root: dataset folder.
@@ -105,7 +100,7 @@ class Studio:
     """
 
     root: Path
-    settings: "SceneSettings"
+    settings: SceneSettings
     rate_hz: int
     receiver: Receiver
     classes: tuple[str, ...]
@@ -122,96 +117,66 @@ def receiver_for(formats: Sequence[str], norm: AmbisonicNorm) -> Receiver:
     return Receiver(check_formats(formats), TETRAHEDRON, norm)
 
 
-def order_sounds(
+def select_sounds(
     classes: Sequence[str],
     set_numbers: Sequence[int],
-    settings: "SceneSettings",
+    settings: SceneSettings,
     source_dir: Path | None,
-) -> list[SoundOrder]:
-    """Decides which sounds every class and set consists of.
-
-    Args:
-        classes: names of the classes, those of the folders in `source_dir`.
-        set_numbers: sets that are needed, of 0 to 4; which file belongs to which set does not
-            depend on them.
-        settings: seed, and what to do where recordings are missing.
-        source_dir: folder with one folder of recordings per class; None: all sounds are
-            synthesised.
-
-    Raises:
-        DataError: there is no such folder, it holds no recording of any class, or one is missing
-            and must not be, or a class has fewer sources than sets.
-        ConfigError: a class has neither recordings nor a recipe.
-    """
-    return source_selection.order_sounds(
+) -> list[SoundSelection]:
+    """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
+    return source_selection.select_sounds(
         classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir
     )
 
 
 def build_bank(
-    wanted: Sequence[SoundOrder],
-    settings: "SceneSettings",
+    wanted: Sequence[SoundSelection],
+    settings: SceneSettings,
     rate_hz: int,
     scratch: Path,
     parallel: ParallelConfig,
 ) -> SoundBank:
-    """Makes all sounds and stores them where every process can map them."""
+    """Makes all sounds and stores them in a file that every process maps into memory."""
     made = dict(
         parallel_map(partial(_make_sounds, settings=settings, rate_hz=rate_hz), wanted, parallel)
     )
-    keys = [(order.class_name, order.set_number) for order in wanted]
+    keys = [(selection.class_name, selection.set_number) for selection in wanted]
     return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
 
 
 def _make_sounds(
-    order: SoundOrder, settings: "SceneSettings", rate_hz: int
+    selection: SoundSelection, settings: SceneSettings, rate_hz: int
 ) -> tuple[tuple[str, int], list[np.ndarray]]:
-    key = (order.class_name, order.set_number)
-    if order.recordings:
+    key = (selection.class_name, selection.set_number)
+    if selection.recordings:
         return key, [
-            read_source(path, rate_hz, settings.longest_source_s) for path in order.recordings
+            read_source(path, rate_hz, settings.longest_source_s) for path in selection.recordings
         ]
-    recipe, durations = CLASS_SOUNDS[order.class_name]
+    recipe, durations = CLASS_SOUNDS[selection.class_name]
     spread = random_stream(settings.seed, settings.version, "durations", *key)
-    # One duration from each quarter of the range, so that the medians hold in every set of four.
-    quantiles = (
-        spread.permutation(EXAMPLES_PER_SET) + spread.uniform(size=EXAMPLES_PER_SET)
-    ) / EXAMPLES_PER_SET
-    streams = (
-        random_stream(settings.seed, settings.version, "bank", *key, n)
-        for n in range(EXAMPLES_PER_SET)
-    )
+    # One duration from each quarter of the range keeps the median in every set of four.
+    n = EXAMPLES_PER_SET
+    quantiles = (spread.permutation(n) + spread.uniform(size=n)) / n
+    streams = (random_stream(settings.seed, settings.version, "bank", *key, i) for i in range(n))
     return key, [
         synthesise(recipe, Draw(stream, settings.variation), rate_hz, durations.at(quantile))
         for stream, quantile in zip(streams, quantiles, strict=True)
     ]
 
 
-def build_loops(
-    rooms: Sequence[int],
-    settings: "SceneSettings",
-    receiver: Receiver,
-    rate_hz: int,
-    scratch: Path,
-    parallel: ParallelConfig,
-) -> None:
-    """Renders the ambience of the rooms into `scratch`."""
-    build = partial(
-        _build_loop, settings=settings, receiver=receiver, rate_hz=rate_hz, scratch=scratch
-    )
-    for _ in parallel_map(build, rooms, parallel):
+def build_loops(rooms: Sequence[int], context: RenderContext, parallel: ParallelConfig) -> None:
+    """Renders the ambience of the rooms."""
+    for _ in parallel_map(partial(_build_loop, context=context), rooms, parallel):
         pass
 
 
-def _build_loop(
-    number: int, settings: "SceneSettings", receiver: Receiver, rate_hz: int, scratch: Path
-) -> None:
+def _build_loop(number: int, context: RenderContext) -> None:
     room, ambience = ROOMS[number]
+    settings, rate_hz = context.settings, context.rate_hz
     draw = Draw(random_stream(settings.seed, settings.version, "ambience", room.name))
     n_samples = loop_length(round(settings.duration_s * rate_hz))
-    save_array(
-        _loop_path(scratch, number), render_loop(ambience, receiver, draw, rate_hz, n_samples)
-    )
+    loop = render_loop(ambience, context.receiver, draw, rate_hz, n_samples)
+    save_array(_loop_path(context.loops, number), loop)
 
 
 def _loop_path(scratch: Path, number: int) -> Path:
@@ -219,23 +184,13 @@ def _loop_path(scratch: Path, number: int) -> Path:
 
 
 def audio_path(root: Path, split: int, name: str, audio_format: str) -> Path:
-    """Says where a recording lies in the layout of the dataset."""
+    """Path of a recording in the layout of the dataset."""
     return root / f"{audio_format}_{set_of_split(split)}" / f"{name}.wav"
 
 
 def metadata_path(root: Path, split: int, name: str) -> Path:
-    """Says where the metadata of a recording lie in the layout of the dataset."""
+    """Path of the metadata of a recording in the layout of the dataset."""
     return root / f"metadata_{set_of_split(split)}" / f"{name}.csv"
-
-
-def is_complete(root: Path, split: int, name: str, formats: Sequence[str]) -> bool:
-    """Says whether all files of a recording are there; files are written whole, so their being
-    there is enough."""
-    files = [
-        metadata_path(root, split, name),
-        *(audio_path(root, split, name, kind) for kind in formats),
-    ]
-    return all(path.is_file() for path in files)
 
 
 def check_positions(plan: RecordingPlan) -> None:
@@ -261,91 +216,86 @@ def _offset_m(event: PlannedEvent) -> np.ndarray:
     return event.distance_m * unit_vectors(event.azimuth_deg, event.elevation_deg)
 
 
-def render_recording(plan: RecordingPlan, studio: Studio) -> np.ndarray:
+def render_recording(plan: RecordingPlan, context: RenderContext) -> np.ndarray:
     """Renders one recording.
 
     Returns:
-        float32 (channels, samples), channels as the receiver of the studio orders them.
+        float32 (channels, samples), channels in the order of the receiver.
     """
-    settings = studio.settings
+    settings = context.settings
     examples = recording_stream(settings, plan.split, plan.name, "examples")
     sounds = [
         SceneSound(
-            dry=_dry_sound(event, plan, studio, examples),
-            responses=_responses(event, plan.room, studio),
-            onset_sample=round(event.onset_s * studio.rate_hz) - FILTER_DELAY,
+            dry=_dry_sound(event, plan, context, examples),
+            responses=_responses(event, plan.room, context),
+            onset_sample=round(event.onset_s * context.rate_hz) - FILTER_DELAY,
             gain_db=event.gain_db,
         )
         for event in plan.events
     ]
     background = recording_stream(settings, plan.split, plan.name, "background")
-    loop = mapped_array(_loop_path(studio.loops, plan.room))
+    loop = mapped_array(_loop_path(context.loops, plan.room))
     start = int(background.integers(loop.shape[1]))
     return mix_scene(sounds, loop, start, plan.n_samples, settings.snr_db)
 
 
 def _dry_sound(
-    event: PlannedEvent, plan: RecordingPlan, studio: Studio, rng: np.random.Generator
+    event: PlannedEvent, plan: RecordingPlan, context: RenderContext, rng: np.random.Generator
 ) -> np.ndarray:
-    examples = studio.bank.examples(event.class_name, plan.split)
+    examples = context.bank.examples(event.class_name, plan.split)
     if event.example is not None:
         return examples[event.example]
-    return fit_duration(examples, max(round(event.duration_s * studio.rate_hz), 1), rng)
+    return fit_duration(examples, max(round(event.duration_s * context.rate_hz), 1), rng)
 
 
-def _responses(event: PlannedEvent, room_number: int, studio: Studio) -> np.ndarray:
-    """Computes the impulse responses of a position; (channels, samples), the same whenever it is
-    asked for."""
+def _responses(event: PlannedEvent, room_number: int, context: RenderContext) -> np.ndarray:
+    """Computes the impulse responses of a position, always the same, (channels, samples)."""
     room, _ = ROOMS[room_number]
     position = (event.azimuth_deg, event.elevation_deg, event.distance_m)
     labels = (f"{coordinate:g}" for coordinate in position)
     stream = random_stream(
-        studio.settings.seed, studio.settings.version, "tail", room.name, *labels
+        context.settings.seed, context.settings.version, "tail", room.name, *labels
     )
     early = image_sources(room, _offset_m(event))
     reflections = early.and_then(diffuse_tail(room, early, stream))
     table = build_filter_table(
-        room if studio.settings.wall_colour else None, studio.receiver, studio.rate_hz
+        room if context.settings.wall_colour else None, context.receiver, context.rate_hz
     )
     return render_impulse_responses(reflections, table)
 
 
-def write_recording(entry: Slot | RecordingPlan, studio: Studio) -> int:
+def write_recording(entry: Slot | RecordingPlan, context: RenderContext) -> float:
     """Renders a recording and writes its files, the metadata last.
 
     Args:
         entry: a plan, or a name for which a scene is drawn.
-        studio: sounds, ambience and settings.
+        context: sounds, ambience and settings.
 
     Returns:
-        Its length in samples.
+        Duration in seconds.
     """
-    plan = entry if isinstance(entry, RecordingPlan) else plan_drawn(entry, studio)
-    channels = render_recording(plan, studio)
-    for audio_format in studio.receiver.formats:
-        samples = _to_pcm16(
-            channels[studio.receiver.channels_of(audio_format)], plan.name, audio_format
-        )
-        write_wav(
-            audio_path(studio.root, plan.split, plan.name, audio_format), samples, studio.rate_hz
-        )
-    with atomic_path(metadata_path(studio.root, plan.split, plan.name)) as temporary:
+    plan = entry if isinstance(entry, RecordingPlan) else _draw_plan(entry, context)
+    channels, receiver = render_recording(plan, context), context.receiver
+    for kind in receiver.formats:
+        samples = _to_pcm16(channels[receiver.channels_of(kind)], plan.name, kind)
+        write_wav(audio_path(context.root, plan.split, plan.name, kind), samples, context.rate_hz)
+    with atomic_path(metadata_path(context.root, plan.split, plan.name)) as temporary:
         temporary.write_bytes(plan.metadata)
-    return plan.n_samples
+    return plan.n_samples / context.rate_hz
 
 
-def plan_drawn(slot: Slot, studio: Studio) -> RecordingPlan:
+def _draw_plan(slot: Slot, context: RenderContext) -> RecordingPlan:
     """Draws the scene of a recording from the sounds of its split."""
+    rate_hz, bank = context.rate_hz, context.bank
     durations_s = {
-        name: [len(example) / studio.rate_hz for example in studio.bank.examples(name, slot.split)]
-        for name in studio.classes
+        name: [len(example) / rate_hz for example in bank.examples(name, slot.split)]
+        for name in context.classes
     }
-    return plan_recording(slot, studio.settings, studio.rate_hz, durations_s)
+    return plan_recording(slot, context.settings, rate_hz, durations_s)
 
 
 def _to_pcm16(channels: np.ndarray, name: str, audio_format: AudioFormat) -> np.ndarray:
-    """Turns float32 (channels, samples) into int16 (samples, channels), full scale 32768 as readers
-    assume."""
+    """Converts float32 (channels, samples) to int16 (samples, channels), full scale 32768."""
     samples = np.empty(channels.shape[::-1], np.int16)
     for number, channel in enumerate(channels):
         scaled = np.rint(channel * np.float32(32768))

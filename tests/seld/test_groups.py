@@ -19,8 +19,9 @@ from seld.cli import main
 from seld.dataset import DatasetConfig
 from seld.extraction import open_store, place_of, stored_members
 from seld.recording_list import read_list
-from seld.simulation.rendering import order_sounds
-from seld.simulation.simulator import SimulationConfig, scene_settings, simulate_tau2019
+from seld.simulation.rendering import select_sounds
+from seld.simulation.settings import SimulationConfig, scene_settings
+from seld.simulation.simulator import SeldSimulator
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 RATE = 16000
@@ -122,14 +123,14 @@ def test_no_group_of_own_sounds_is_in_two_splits(tmp_path, seed):
     files = [f"{name}/{n}.wav" for name in ("speech", "cough") for n in range(24)]
     groups = {file: f"person {draw.randint(0, 9)}" for file in files}
     own_sounds(tmp_path, groups)
-    orders = order_sounds(("speech", "cough"), range(5), scene_settings(SMALL, seed), tmp_path)
+    selections = select_sounds(("speech", "cough"), range(5), scene_settings(SMALL, seed), tmp_path)
     splits: dict[str, set[int]] = {}
-    for order in orders:
-        assert order.recordings and order.n_groups == len(
-            {groups[_name(path, tmp_path)] for path in order.recordings}
+    for selection in selections:
+        assert selection.recordings and selection.n_groups == len(
+            {groups[_name(path, tmp_path)] for path in selection.recordings}
         )
-        for path in order.recordings:
-            splits.setdefault(groups[_name(path, tmp_path)], set()).add(order.set_number)
+        for path in selection.recordings:
+            splits.setdefault(groups[_name(path, tmp_path)], set()).add(selection.set_number)
     assert all(len(each) == 1 for each in splits.values())
 
 
@@ -139,12 +140,12 @@ def _name(path: Path, folder: Path) -> str:
 
 def test_four_sources_serve_the_development_splits_alone(tmp_path):
     own_sounds(tmp_path, {f"speech/{n}.wav": f"person {n % 4}" for n in range(8)})
-    orders = order_sounds(("speech",), (1, 2, 3, 4), scene_settings(SMALL, 0), tmp_path)
-    assert [order.n_groups for order in orders] == [1, 1, 1, 1]
+    selections = select_sounds(("speech",), (1, 2, 3, 4), scene_settings(SMALL, 0), tmp_path)
+    assert [selection.n_groups for selection in selections] == [1, 1, 1, 1]
     with pytest.raises(
         DataError, match=r"speech has 4 group\(s\) .* none for split 0 \(evaluation\)"
     ):
-        order_sounds(("speech",), range(5), scene_settings(SMALL, 0), tmp_path)
+        select_sounds(("speech",), range(5), scene_settings(SMALL, 0), tmp_path)
 
 
 def test_two_processes_and_other_rows_simulate_the_same(tmp_path):
@@ -157,8 +158,8 @@ def test_two_processes_and_other_rows_simulate_the_same(tmp_path):
         simulation = SMALL.model_copy(update={"source_dir": folder})
         dataset, parallel = DatasetConfig(classes=("speech",)), ParallelConfig(jobs=jobs)
         root = tmp_path / name
-        simulate_tau2019(
-            root, simulation, formats=["foa"], parallel=parallel, progress=False, dataset=dataset
+        SeldSimulator(root, simulation, dataset, formats=["foa"], parallel=parallel).run(
+            progress=False
         )
         files = sorted(path for path in root.rglob("*") if path.is_file())
         written.append([(_name(path, root), path.read_bytes()) for path in files])
@@ -181,4 +182,6 @@ def test_the_checker_tells_own_sounds_by_class_and_split(tmp_path):
 
 def test_synthetic_sounds_know_no_groups():
     settings = SimpleNamespace(version="1", seed=0, on_missing="synth")
-    assert all(order.n_groups == 0 for order in order_sounds(("speech",), (1,), settings, None))
+    assert all(
+        selection.n_groups == 0 for selection in select_sounds(("speech",), (1,), settings, None)
+    )

@@ -1,5 +1,4 @@
-"""Which sound files and scenes are simulated: their names, labels and tables, as in DCASE 2018 task
-2 and task 1."""
+"""Plans of sound files and scenes: names, labels and tables as in DCASE 2018 task 2 and task 1."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ LoopKind = Literal["babble", "steps", "engine", "traffic", "birds"]
 
 @dataclass(frozen=True)
 class LabelSound:
-    """How the sounds of a label are made: a key of `common.simulation.sound_bank.RECIPES`, and how
-    long they are."""
+    """Recipe of a label's sounds, a key of `sound_bank.RECIPES`, and their durations."""
 
     recipe: str
     durations: DurationRange
@@ -65,11 +63,11 @@ LABEL_SOUNDS: Mapping[str, LabelSound] = {
 
 @dataclass(frozen=True)
 class SceneSound:
-    """What a kind of scene sounds like.
+    """Sounds of a kind of scene.
 
     Attributes:
-        slopes: range of the colour of its noise, whose power falls as 1 / f^slope.
-        loops: what is heard besides, with the range of its level in dB against the noise.
+        slopes: range of the slope of its noise, whose power is 1 / f^slope.
+        loops: further sounds, with the range of their level in dB against the noise.
     """
 
     slopes: tuple[float, float]
@@ -102,17 +100,16 @@ class SceneFile:
 def plan_sounds(
     labels: Sequence[str], files_per_label: int, verified_share: float, seed: int
 ) -> list[EventFile]:
-    """Names the sound files of some labels and decides which of them count as verified.
+    """Names the sound files of labels and marks some as verified.
 
     Args:
         labels: as in the table.
         files_per_label: files of each.
         verified_share: part of the files of each label that count as verified, at least one file.
-        seed: decides names and which files are verified.
+        seed: decides names and verified files.
 
     Returns:
-        The files in alphabetical order; their names have eight hexadecimal digits and say nothing
-        of the label.
+        The files in alphabetical order; their names are eight hexadecimal digits.
     """
     n_verified = max(round(verified_share * files_per_label), 1)
     files = []
@@ -126,8 +123,7 @@ def plan_sounds(
 
 
 def plan_scenes(n_scenes: int) -> list[SceneFile]:
-    """Names recordings of all ten scenes in turn, in the pattern
-    <scene>-<city>-<location>-<segment>-a.wav."""
+    """Names recordings of all ten scenes in turn: <scene>-<city>-<location>-<segment>-a.wav."""
     labels = list(SCENE_SOUNDS)
     files = []
     for index in range(n_scenes):
@@ -138,14 +134,14 @@ def plan_scenes(n_scenes: int) -> list[SceneFile]:
 
 
 def format_sounds(files: Iterable[EventFile]) -> str:
-    """Writes the table of the sound files, train.csv, comma-separated."""
+    """Formats the table of the sound files, train.csv, comma-separated."""
     rows = [",".join(EVENT_COLUMNS)]
     rows += [f"{file.name},{file.label},{int(file.verified)}" for file in files]
     return "\n".join(rows) + "\n"
 
 
 def format_scenes(files: Iterable[SceneFile]) -> str:
-    """Writes the table of the scenes, meta.csv, tab-separated."""
+    """Formats the table of the scenes, meta.csv, tab-separated."""
     rows = ["\t".join(SCENE_COLUMNS)]
     rows += [f"audio/{file.name}\t{file.label}\t{file.identifier}\ta" for file in files]
     return "\n".join(rows) + "\n"

@@ -1,13 +1,14 @@
-"""From plans to files: a sound with its label, a stereo recording of a scene."""
+"""Rendering of files: mono sounds with one label, stereo recordings of scenes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.audio.files import write_wav
+from common.runtime.parallel import ParallelConfig, parallel_map
 from common.simulation.backgrounds import background_loop, repeat_from
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import mapped_array, save_array, synthesise
@@ -15,13 +16,11 @@ from common.simulation.sounds.streets import pass_cars, run_engine, sing_birds
 from common.simulation.sounds.synthesis import coloured_noise
 from sed_task4.segmentation.dataset import EventFile
 from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, LoopKind, SceneFile
-
-if TYPE_CHECKING:
-    from sed_task4.segmentation.simulation.simulator import SoundSettings
+from sed_task4.segmentation.simulation.settings import SoundSettings
 
 GENERATOR_NAME = "segmentation"
 LOOP_SAMPLES = 2**19
-SOUND_PEAK = (0.1, 0.9)  # log-uniform, as with recordings of many people
+SOUND_PEAK = (0.1, 0.9)  # log-uniform
 SCENE_PEAK = (0.1, 0.6)
 N_CHANNELS = 2
 LOOPS: Mapping[LoopKind, Callable[[Draw, int, int], np.ndarray]] = {
@@ -34,35 +33,44 @@ LOOPS: Mapping[LoopKind, Callable[[Draw, int, int], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Studio:
-    """All that the rendering of a file needs besides its plan.
+class RenderContext:
+    """Everything that the rendering of a file needs besides its plan.
 
     Attributes:
-        sounds_dir: where sound files go.
-        scenes_dir: where scenes go.
+        sounds_dir: folder of sound files.
+        scenes_dir: folder of scenes.
         settings: seed, rates and length.
         scratch: folder with the loops that scenes are made of.
     """
 
     sounds_dir: Path
     scenes_dir: Path
-    settings: "SoundSettings"
+    settings: SoundSettings
     scratch: Path
 
 
-def build_loop(wanted: tuple[LoopKind, int], settings: "SoundSettings", scratch: Path) -> None:
-    """Makes a loop of what is heard in scenes, unit RMS, into `scratch`."""
+def build_loops(
+    scenes: Sequence[SceneFile], context: RenderContext, parallel: ParallelConfig
+) -> None:
+    """Makes the loops of voices, engines ... that scenes consist of, unit RMS."""
+    kinds = sorted({kind for file in scenes for kind in SCENE_SOUNDS[file.label].loops})
+    wanted = [(kind, number) for kind in kinds for number in range(context.settings.loops_per_kind)]
+    for _ in parallel_map(partial(_build_loop, context=context), wanted, parallel):
+        pass
+
+
+def _build_loop(wanted: tuple[LoopKind, int], context: RenderContext) -> None:
     kind, number = wanted
-    draw = Draw(_stream(settings, "loop", kind, number))
-    loop = LOOPS[kind](draw, settings.scene_rate_hz, LOOP_SAMPLES)
-    save_array(_loop_path(scratch, kind, number), loop / np.float32(_rms(loop)))
+    draw = Draw(_stream(context.settings, "loop", kind, number))
+    loop = LOOPS[kind](draw, context.settings.scene_rate_hz, LOOP_SAMPLES)
+    save_array(_loop_path(context.scratch, kind, number), loop / np.float32(_rms(loop)))
 
 
 def _loop_path(scratch: Path, kind: LoopKind, number: int) -> Path:
     return scratch / f"{kind}_{number}.npy"
 
 
-def _stream(settings: "SoundSettings", *purpose: object) -> np.random.Generator:
+def _stream(settings: SoundSettings, *purpose: object) -> np.random.Generator:
     return random_stream(settings.seed, settings.version, GENERATOR_NAME, *purpose)
 
 
@@ -70,7 +78,7 @@ def _rms(x: np.ndarray) -> float:
     return max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)
 
 
-def render_sound(file: EventFile, settings: "SoundSettings") -> np.ndarray:
+def render_sound(file: EventFile, settings: SoundSettings) -> np.ndarray:
     """Renders a sound of a label, mono, float32 (samples,)."""
     sound = LABEL_SOUNDS[file.label]
     rng = _stream(settings, "sound", file.name)
@@ -79,9 +87,8 @@ def render_sound(file: EventFile, settings: "SoundSettings") -> np.ndarray:
     return x * np.float32(Draw(rng).log_uniform(*SOUND_PEAK))
 
 
-def render_scene(file: SceneFile, settings: "SoundSettings", scratch: Path) -> np.ndarray:
-    """Renders a recording of a scene: noise of its own colour, and loops that come from different
-    sides.
+def render_scene(file: SceneFile, settings: SoundSettings, scratch: Path) -> np.ndarray:
+    """Renders a recording of a scene: coloured noise, and loops from different sides.
 
     Returns:
         float32 (samples, 2).
@@ -92,29 +99,27 @@ def render_scene(file: SceneFile, settings: "SoundSettings", scratch: Path) -> n
     noises = [coloured_noise(draw, n, rate_hz, slope) for _ in range(N_CHANNELS)]
     x = np.stack(noises, axis=1)  # (samples, 2)
     for kind, levels_db in sound.loops.items():
-        loop = mapped_array(
-            _loop_path(scratch, kind, int(draw.rng.integers(settings.loops_per_kind)))
-        )
-        heard = repeat_from(loop, int(draw.rng.integers(len(loop))), n)
+        number = int(draw.rng.integers(settings.loops_per_kind))
+        loop = mapped_array(_loop_path(scratch, kind, number))
+        repeated = repeat_from(loop, int(draw.rng.integers(len(loop))), n)
         side, level = draw.uniform(0.2, 0.8) * np.pi / 2, 10 ** (draw.uniform(*levels_db) / 20)
         gains = level * np.array([np.cos(side), np.sin(side)], np.float32)
-        x += heard[:, None] * gains.astype(np.float32)
+        x += repeated[:, None] * gains.astype(np.float32)
     return x * np.float32(draw.log_uniform(*SCENE_PEAK) / np.abs(x).max())
 
 
-def write_sound(file: EventFile, studio: Studio) -> int:
-    """Renders a sound and writes it as 16-bit mono WAV; returns its length in samples."""
-    x = render_sound(file, studio.settings)
-    write_wav(studio.sounds_dir / file.name, _as_int16(x), studio.settings.sound_rate_hz)
-    return len(x)
-
-
-def write_scene(file: SceneFile, studio: Studio) -> int:
-    """Renders a scene and writes it as 16-bit stereo WAV; returns its length in samples."""
-    x = render_scene(file, studio.settings, studio.scratch)
-    write_wav(studio.scenes_dir / file.name, _as_int16(x), studio.settings.scene_rate_hz)
-    return len(x)
-
-
-def _as_int16(x: np.ndarray) -> np.ndarray:
-    return np.rint(x * np.float32(32768)).astype(np.int16)
+def write_file(file: EventFile | SceneFile, context: RenderContext) -> float:
+    """Renders a sound or a scene and writes it as 16-bit WAV; returns its duration in seconds."""
+    settings = context.settings
+    if isinstance(file, EventFile):
+        x, rate_hz, folder = (
+            render_sound(file, settings),
+            settings.sound_rate_hz,
+            context.sounds_dir,
+        )
+    else:
+        x = render_scene(file, settings, context.scratch)
+        rate_hz, folder = settings.scene_rate_hz, context.scenes_dir
+    samples = np.rint(x * np.float32(32768)).astype(np.int16)
+    write_wav(folder / file.name, samples, rate_hz)
+    return len(x) / rate_hz

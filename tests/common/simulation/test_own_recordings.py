@@ -16,7 +16,7 @@ from common.simulation.own_recordings import (
     find_own_recordings,
     source_digest,
 )
-from common.simulation.source_selection import order_sounds
+from common.simulation.source_selection import select_sounds
 
 CLASSES = ("Cat", "Dog")
 SETS = {0: "training", 1: "validation and test", 2: "evaluation"}
@@ -49,12 +49,12 @@ def sets_of_groups(
     folder: Path, groups: Mapping[str, str], set_numbers=(0, 1, 2), settings=SETTINGS
 ) -> dict[str, set]:
     """The sets that each group is in."""
-    orders = order_sounds(CLASSES, set_numbers, SETS, (), settings, folder)
+    selections = select_sounds(CLASSES, set_numbers, SETS, (), settings, folder)
     found: dict[str, set] = {}
-    for order in orders:
-        for path in order.recordings:
+    for selection in selections:
+        for path in selection.recordings:
             found.setdefault(groups[path.relative_to(folder).as_posix()], set()).add(
-                order.set_number
+                selection.set_number
             )
     return found
 
@@ -161,11 +161,12 @@ def test_without_groups_one_line_says_so_and_the_deal_is_as_before(tmp_path, cap
     if header:
         write_table(tmp_path, {"Cat/0.wav": "x"}, header=header)
     with caplog.at_level("INFO"):
-        orders = order_sounds(CLASSES, (0, 1, 2), SETS, (), SETTINGS, tmp_path)
+        selections = select_sounds(CLASSES, (0, 1, 2), SETS, (), SETTINGS, tmp_path)
     lines = [record.message for record in caplog.records if "source of its own" in record.message]
     assert len(lines) == 1 and ("no column group" in lines[0]) == (header is not None)
     dealt = [
-        [path.relative_to(tmp_path).as_posix() for path in order.recordings] for order in orders
+        [path.relative_to(tmp_path).as_posix() for path in selection.recordings]
+        for selection in selections
     ]
     # Of the version that knew no groups.
     assert hashlib.md5(repr(dealt).encode()).hexdigest() == "f84e10b010552036d934ac5da92dece3"
@@ -183,8 +184,8 @@ def test_a_class_with_fewer_groups_than_sets_is_an_error(tmp_path, on_missing):
         r" evaluation"
     )
     with pytest.raises(DataError, match=message):
-        order_sounds(CLASSES, (0, 1, 2), SETS, CLASSES, settings, tmp_path)
-    assert order_sounds(CLASSES, (0,), SETS, CLASSES, settings, tmp_path)[0].n_groups == 1
+        select_sounds(CLASSES, (0, 1, 2), SETS, CLASSES, settings, tmp_path)
+    assert select_sounds(CLASSES, (0,), SETS, CLASSES, settings, tmp_path)[0].n_groups == 1
 
 
 def test_sets_that_are_asked_for_do_not_change_the_deal(tmp_path):
@@ -220,4 +221,4 @@ def test_backgrounds_are_grouped_by_the_table_alone(tmp_path):
 def test_a_folder_above_the_classes_is_told(tmp_path):
     make_files(tmp_path, [f"train/{name}" for name in flat(2)])
     with pytest.raises(DataError, match=r"Its folders train hold classes"):
-        order_sounds(CLASSES, (0,), SETS, CLASSES, SETTINGS, tmp_path)
+        select_sounds(CLASSES, (0,), SETS, CLASSES, SETTINGS, tmp_path)

@@ -33,7 +33,7 @@ from sed_task4.segmentation.mixing import (
     place_sounds,
     white_noise,
 )
-from sed_task4.segmentation.simulation.simulator import simulate_segmentation
+from sed_task4.segmentation.simulation.simulator import SegmentationSimulator
 
 RATE_HZ = 8000
 DATASET = DatasetConfig(
@@ -282,7 +282,7 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
         make_mixtures(tmp_path, DATASET, progress=False)
     (tmp_path / "train.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match=r"train\.csv cannot be read as text"):
-        simulate_segmentation(tmp_path / "new", DATASET, annotations=tmp_path, progress=False)
+        SegmentationSimulator(tmp_path / "new", dataset=DATASET, annotations=tmp_path).run()
 
 
 def test_the_record_of_the_list_names_what_it_was_drawn_from(source):

@@ -27,11 +27,13 @@ from sed_task4.simulation.plans import (
     name_clips,
     plan_clip,
 )
-from sed_task4.simulation.rendering import Studio, build_loops, order_sounds, render_clip
-from sed_task4.simulation.simulator import SimulationConfig, run, scene_settings, simulate_task4
+from sed_task4.simulation.rendering import RenderContext, build_loops, render_clip, select_sounds
+from sed_task4.simulation.settings import SimulationConfig, scene_settings
+from sed_task4.simulation.simulator import Task4Simulator, run
 
 RATE_HZ = 16000
 DATASET = DatasetConfig(clip_s=3.0)
+DATASET_2018 = DATASET.model_copy(update={"layout": "dcase2018"})
 SMALL = SimulationConfig(
     preset="fixture",
     sample_rate_hz=RATE_HZ,
@@ -44,7 +46,7 @@ SMALL = SimulationConfig(
         "eval": 1,
     },
 )
-QUIET = {"seed": 5, "parallel": ParallelConfig(jobs=1), "progress": False, "dataset": DATASET}
+SEEDED = {"seed": 5, "parallel": ParallelConfig(jobs=1)}
 STRONG_HEADER = "filename\tonset\toffset\tevent_label\n"
 
 
@@ -55,11 +57,16 @@ def _checksums(root: Path) -> dict[str, str]:
     }
 
 
+def _simulate(root, simulation=SMALL, dataset=DATASET, overwrite=False, **options):
+    simulator = Task4Simulator(root, simulation, dataset, **{**SEEDED, **options})
+    return simulator.run(overwrite, progress=False)
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     """All subsets of 2019, made by one process; tests must not change it."""
     root = tmp_path_factory.mktemp("simulated")
-    simulate_task4(root, SMALL, **QUIET)
+    _simulate(root)
     return root
 
 
@@ -138,7 +145,7 @@ def test_metadata_are_written_byte_for_byte_as_the_real_ones(simulated):
 
 
 def test_the_layout_of_2018_has_all_its_files_below_dataset(tmp_path):
-    report = simulate_task4(tmp_path, SMALL, layout="dcase2018", subsets=("weak", "test"), **QUIET)
+    report = _simulate(tmp_path, dataset=DATASET_2018, subsets=("weak", "test"))
     assert len(report.written) == 5 and report.skipped == ()
     metadata = {
         path.name for path in (tmp_path / "dataset" / "metadata").rglob("*") if path.is_file()
@@ -146,15 +153,14 @@ def test_the_layout_of_2018_has_all_its_files_below_dataset(tmp_path):
     assert metadata == {
         f"{n}.csv" for n in ("weak", "unlabel_in_domain", "unlabel_out_of_domain", "test", "eval")
     }
-    dataset = DATASET.model_copy(update={"layout": "dcase2018"})
-    assert len(find_clips(tmp_path, dataset, "test")[0]) == 2
-    assert find_clips(tmp_path, dataset, "unlabel_out_of_domain") == ([], [])
-    simulate_task4(tmp_path, SMALL, layout="dcase2018", subsets=("unlabel_out_of_domain",), **QUIET)
-    assert len(find_clips(tmp_path, dataset, "unlabel_out_of_domain")[0]) == 2
+    assert len(find_clips(tmp_path, DATASET_2018, "test")[0]) == 2
+    assert find_clips(tmp_path, DATASET_2018, "unlabel_out_of_domain") == ([], [])
+    _simulate(tmp_path, dataset=DATASET_2018, subsets=("unlabel_out_of_domain",))
+    assert len(find_clips(tmp_path, DATASET_2018, "unlabel_out_of_domain")[0]) == 2
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_task4(tmp_path, SMALL, **{**QUIET, "parallel": ParallelConfig(jobs=2)})
+    _simulate(tmp_path, parallel=ParallelConfig(jobs=2))
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
@@ -164,7 +170,7 @@ def test_subsets_added_later_equal_those_written_together(simulated, tmp_path):
         ["synthetic", "weak"],
         ["unlabel_in_domain", "test_dcase2018"],
     ):
-        simulate_task4(tmp_path, SMALL, subsets=subsets, **QUIET)
+        _simulate(tmp_path, subsets=subsets)
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
@@ -172,21 +178,21 @@ def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
     (copied / "audio/train/synthetic/2.wav").unlink()
     (copied / "audio/train/synthetic/.2.wav.77.tmp").write_bytes(b"half a clip")
     (copied / "metadata/train/synthetic.tsv").unlink()
-    report = simulate_task4(copied, SMALL, **QUIET)
+    report = _simulate(copied)
     assert report.written == ("2.wav",) and len(report.skipped) == 11
     assert _checksums(copied) == _checksums(simulated)
 
 
 def test_other_settings_in_the_same_folder_are_named(copied):
     with pytest.raises(DataError, match=r"seed: 5 there, 6 wanted.*--overwrite"):
-        simulate_task4(copied, SMALL, **{**QUIET, "seed": 6})
+        _simulate(copied, seed=6)
     with pytest.raises(DataError, match=r"layout: dcase2019 there, dcase2018 wanted"):
-        simulate_task4(copied, SMALL, layout="dcase2018", **QUIET)
+        _simulate(copied, dataset=DATASET_2018)
 
 
 def test_overwriting_with_other_settings_leaves_nothing_of_the_old_ones(copied):
     one = SMALL.model_copy(update={"clips_per_subset": {"weak": 1}})
-    simulate_task4(copied, one, subsets=["weak"], overwrite=True, **QUIET)
+    _simulate(copied, one, subsets=["weak"], overwrite=True)
     names = sorted(path.name for path in copied.rglob("*") if path.is_file())
     assert names == [
         "README.md",
@@ -203,7 +209,7 @@ def test_nothing_is_written_among_clips_that_were_not_simulated(tmp_path):
     real.write_text("filename\tevent_labels\n")
     for overwrite in (False, True):
         with pytest.raises(DataError, match="not simulated"):
-            simulate_task4(tmp_path, SMALL, overwrite=overwrite, **QUIET)
+            _simulate(tmp_path, overwrite=overwrite)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
 
 
@@ -274,7 +280,7 @@ def _rendered(plan, tmp_path, **changes):
     )
     if not any(tmp_path.iterdir()):
         build_loops([plan.set_number], settings, tmp_path, ParallelConfig(jobs=1))
-    return render_clip(plan, Studio(tmp_path, "dcase2019", settings, None, tmp_path))
+    return render_clip(plan, RenderContext(tmp_path, "dcase2019", settings, None, tmp_path))
 
 
 def _level_db(x, onset_s, offset_s):
@@ -336,7 +342,7 @@ def test_given_annotations_become_audio_where_and_when_they_say(tmp_path, caplog
     root = tmp_path / "rendered"
     loud = SMALL.model_copy(update={"real_snr_db": (20.0, 20.0), "domain_gap": False})
     with caplog.at_level(logging.INFO):
-        report = simulate_task4(root, loud, annotations=folder, **QUIET)
+        report = _simulate(root, loud, annotations=folder)
     assert "1 event(s) end after the clip, cut at 3 s" in caplog.text
     assert report.written == ("Y00_350.000_360.000.wav", "empty.wav")
     assert (root / "metadata/validation/validation.tsv").read_text() == ANNOTATED
@@ -353,7 +359,9 @@ def test_given_annotations_become_audio_where_and_when_they_say(tmp_path, caplog
 )
 def test_annotations_under_another_name_become_the_test_data_of_the_year(tmp_path, layout, where):
     folder = _annotations(tmp_path, mine__csv=STRONG_HEADER + "a.wav\t0.5\t1\tDog\n")
-    simulate_task4(tmp_path / "out", SMALL, layout=layout, annotations=folder, **QUIET)
+    _simulate(
+        tmp_path / "out", dataset=DATASET.model_copy(update={"layout": layout}), annotations=folder
+    )
     assert [path.name for path in (tmp_path / "out" / where).iterdir()] == ["a.wav"]
 
 
@@ -378,7 +386,7 @@ def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_writ
 ):
     folder = _annotations(tmp_path, **texts)
     with pytest.raises(DataError, match=message):
-        simulate_task4(tmp_path / "out", SMALL, annotations=folder, **QUIET)
+        _simulate(tmp_path / "out", annotations=folder)
     assert not (tmp_path / "out").exists()
 
 
@@ -411,21 +419,18 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
         real_snr_db=(20.0, 20.0),
     )
     dataset = DatasetConfig(classes=("Dog",), clip_s=3.0)
-    simulate_task4(
-        tmp_path / "out",
-        simulation,
-        subsets=["validation", "weak"],
-        **{**QUIET, "dataset": dataset},
-    )
+    _simulate(tmp_path / "out", simulation, subsets=["validation", "weak"], dataset=dataset)
     events, _ = read_strong(tmp_path / "out/metadata/validation/validation.tsv", dataset)
     heard = set()
     for name, onset, offset, _ in events.values.tolist():
         x = read_audio(tmp_path / "out/audio/validation" / name)[:, 0]
         assert offset - onset == pytest.approx(0.5, abs=0.02)
         heard.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
-    orders = order_sounds(("Dog",), range(3), scene_settings(simulation, 5, 3.0), own_recordings)
-    assert heard <= {3 + int(path.stem) for path in orders[1].recordings}
-    dealt = [path.name for order in orders for path in order.recordings]
+    selections = select_sounds(
+        ("Dog",), range(3), scene_settings(simulation, 5, 3.0), own_recordings
+    )
+    assert heard <= {3 + int(path.stem) for path in selections[1].recordings}
+    dealt = [path.name for selection in selections for path in selection.recordings]
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
 
 
@@ -434,22 +439,22 @@ def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(
 ):
     strict = SMALL.model_copy(update={"source_dir": own_recordings, "on_missing": "error"})
     with pytest.raises(DataError, match="too few recordings of Alarm_bell_ringing, Blender"):
-        simulate_task4(tmp_path / "out", strict, **QUIET)
+        _simulate(tmp_path / "out", strict)
     assert not (tmp_path / "out").exists()
 
 
 def test_classes_without_any_sound_are_refused(tmp_path):
     dataset = DatasetConfig(classes=("Dog", "Horse"))
     with pytest.raises(ConfigError, match="no synthetic sound for Horse"):
-        simulate_task4(tmp_path, SMALL, **{**QUIET, "dataset": dataset})
+        _simulate(tmp_path, dataset=dataset)
 
 
 def test_subsets_without_any_clip_are_refused(tmp_path):
     empty = SMALL.model_copy(update={"clips_per_subset": {"weak": 0}})
     with pytest.raises(ConfigError, match="No clip is to be simulated"):
-        simulate_task4(tmp_path, empty, subsets=["weak"], **QUIET)
+        _simulate(tmp_path, empty, subsets=["weak"])
     with pytest.raises(ConfigError, match="no subset 'test' in the layout dcase2019"):
-        simulate_task4(tmp_path, SMALL, subsets=["test"], **QUIET)
+        _simulate(tmp_path, subsets=["test"])
 
 
 @pytest.mark.parametrize(

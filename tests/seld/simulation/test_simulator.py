@@ -18,8 +18,15 @@ from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
 from seld.dataset import DatasetConfig, find_recordings, read_events
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
-from seld.simulation.rendering import CLASS_SOUNDS, ROOMS, build_bank, check_positions, order_sounds
-from seld.simulation.simulator import SimulationConfig, run, scene_settings, simulate_tau2019
+from seld.simulation.rendering import (
+    CLASS_SOUNDS,
+    ROOMS,
+    build_bank,
+    check_positions,
+    select_sounds,
+)
+from seld.simulation.settings import SimulationConfig, scene_settings
+from seld.simulation.simulator import SeldSimulator, run
 
 DATASET = DatasetConfig()
 ONE = ParallelConfig(jobs=1)
@@ -34,11 +41,16 @@ def _checksums(root: Path) -> dict[str, str]:
     }
 
 
+def _simulate(root, simulation=SMALL, overwrite=False, **options):
+    simulator = SeldSimulator(root, simulation, **{"parallel": ONE, **options})
+    return simulator.run(overwrite, progress=False)
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     """Both formats of splits 0 and 1, made by one process; tests must not change it."""
     root = tmp_path_factory.mktemp("simulated")
-    simulate_tau2019(root, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
+    _simulate(root, splits=(0, 1), seed=5)
     return root
 
 
@@ -92,51 +104,38 @@ def test_metadata_is_written_byte_for_byte_as_the_real_one(simulated):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_tau2019(
-        tmp_path, SMALL, splits=(0, 1), seed=5, parallel=ParallelConfig(jobs=2), progress=False
-    )
+    _simulate(tmp_path, splits=(0, 1), seed=5, parallel=ParallelConfig(jobs=2))
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
 def test_a_format_added_later_equals_the_one_written_together(simulated, tmp_path):
     for formats in (["mic"], ["foa"]):
-        simulate_tau2019(
-            tmp_path, SMALL, formats=formats, splits=(0, 1), seed=5, parallel=ONE, progress=False
-        )
+        _simulate(tmp_path, formats=formats, splits=(0, 1), seed=5)
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
 def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
     (copied / "mic_dev" / "split1_ir0_ov2_11.wav").unlink()
     (copied / "foa_dev" / ".split1_ir0_ov2_11.wav.77.tmp").write_bytes(b"half a recording")
-    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
+    report = _simulate(copied, splits=(0, 1), seed=5)
     assert report.written == ("split1_ir0_ov2_11",) and len(report.skipped) == 2
     assert _checksums(copied) == _checksums(simulated)
 
 
 def test_nothing_is_done_twice(copied):
-    report = simulate_tau2019(copied, SMALL, splits=(0, 1), seed=5, parallel=ONE, progress=False)
+    report = _simulate(copied, splits=(0, 1), seed=5)
     assert report.written == () and report.audio_s == 0 and len(report.skipped) == 3
 
 
 def test_other_settings_in_the_same_folder_are_named(copied):
     with pytest.raises(DataError, match=r"seed: 5 there, 6 wanted.*--overwrite"):
-        simulate_tau2019(copied, SMALL, splits=(1,), seed=6, parallel=ONE, progress=False)
+        _simulate(copied, splits=(1,), seed=6)
     assert (copied / "foa_dev" / "split1_ir0_ov1_1.wav").exists()
 
 
 def test_overwriting_with_other_settings_leaves_nothing_of_the_old_ones(copied):
     fewer = SMALL.model_copy(update={"recordings_per_split": {1: 1}, "duration_s": 2.0})
-    simulate_tau2019(
-        copied,
-        fewer,
-        formats=["foa"],
-        splits=(1,),
-        seed=5,
-        parallel=ONE,
-        overwrite=True,
-        progress=False,
-    )
+    _simulate(copied, fewer, formats=["foa"], splits=(1,), seed=5, overwrite=True)
     files = sorted(path.name for path in copied.rglob("*") if path.is_file())
     assert files == ["README.md", SETTINGS_FILE, "split1_ir0_ov1_1.csv", "split1_ir0_ov1_1.wav"]
 
@@ -147,17 +146,15 @@ def test_nothing_is_written_among_recordings_that_were_not_simulated(tmp_path):
     real.write_bytes(b"a real recording")
     for overwrite in (False, True):
         with pytest.raises(DataError, match="not simulated"):
-            simulate_tau2019(
-                tmp_path, SMALL, splits=(1,), parallel=ONE, overwrite=overwrite, progress=False
-            )
+            _simulate(tmp_path, splits=(1,), overwrite=overwrite)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [real]
 
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory) -> SoundBank:
-    orders = order_sounds(DATASET.classes, (1, 2), scene_settings(SMALL, 0), None)
+    selections = select_sounds(DATASET.classes, (1, 2), scene_settings(SMALL, 0), None)
     folder = tmp_path_factory.mktemp("bank")
-    return build_bank(orders, scene_settings(SMALL, 0), 16000, folder, ParallelConfig(jobs=1))
+    return build_bank(selections, scene_settings(SMALL, 0), 16000, folder, ParallelConfig(jobs=1))
 
 
 def test_no_example_is_shared_between_splits(bank):
@@ -291,7 +288,7 @@ def annotations(tmp_path) -> Path:
 
 def test_given_annotations_become_audio_where_and_when_they_say(annotations, tmp_path):
     root = tmp_path / "rendered"
-    report = simulate_tau2019(root, SMALL, parallel=ONE, annotations=annotations, progress=False)
+    report = _simulate(root, annotations=annotations)
     assert report.written == ("split0_7", "split2_ir3_ov2_71")
     assert (root / "metadata_dev" / "split2_ir3_ov2_71.csv").read_text() == ANNOTATED
     assert (root / "metadata_eval" / "split0_7.csv").read_text() == HEADER
@@ -322,9 +319,7 @@ def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_writ
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / name).write_text(content)
     with pytest.raises(DataError, match=message):
-        simulate_tau2019(
-            tmp_path / "out", SMALL, parallel=ONE, annotations=tmp_path / "given", progress=False
-        )
+        _simulate(tmp_path / "out", SMALL, annotations=tmp_path / "given")
     assert not (tmp_path / "out").exists()
 
 
@@ -339,33 +334,40 @@ def own_recordings(tmp_path) -> Path:
 
 
 def test_own_recordings_are_used_in_disjoint_sets_and_the_rest_is_synthesised(own_recordings):
-    orders = order_sounds(DATASET.classes, range(5), scene_settings(SMALL, 0), own_recordings)
-    speech = [path for order in orders if order.class_name == "speech" for path in order.recordings]
+    selections = select_sounds(DATASET.classes, range(5), scene_settings(SMALL, 0), own_recordings)
+    speech = [
+        path
+        for selection in selections
+        if selection.class_name == "speech"
+        for path in selection.recordings
+    ]
     assert sorted(path.name for path in speech) == [f"{number}.wav" for number in range(6)]
-    assert not any(order.recordings for order in orders if order.class_name != "speech")
+    assert not any(
+        selection.recordings for selection in selections if selection.class_name != "speech"
+    )
 
 
 def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(own_recordings):
     strict = scene_settings(SMALL.model_copy(update={"on_missing": "error"}), 0)
     with pytest.raises(DataError, match="too few recordings of clearthroat, cough"):
-        order_sounds(DATASET.classes, (1,), strict, own_recordings)
+        select_sounds(DATASET.classes, (1,), strict, own_recordings)
 
 
 def test_a_folder_without_any_class_is_refused_before_anything_is_written(tmp_path):
     simulation = SMALL.model_copy(update={"source_dir": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="no recording of any class"):
-        simulate_tau2019(tmp_path / "out", simulation, parallel=ONE, progress=False)
+        _simulate(tmp_path / "out", simulation)
     assert not (tmp_path / "out").exists()
 
 
 def test_settings_without_any_recording_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="No recording is to be simulated"):
-        simulate_tau2019(tmp_path, SMALL, splits=(3,), parallel=ONE, progress=False)
+        _simulate(tmp_path, splits=(3,))
 
 
 def test_a_class_without_a_sound_is_refused():
     with pytest.raises(ConfigError, match="no synthetic sound for barking"):
-        order_sounds(("knock", "barking"), (1,), scene_settings(SMALL, 0), None)
+        select_sounds(("knock", "barking"), (1,), scene_settings(SMALL, 0), None)
 
 
 def test_own_recordings_are_heard(own_recordings, tmp_path):
@@ -374,15 +376,7 @@ def test_own_recordings_are_heard(own_recordings, tmp_path):
     )
     dataset = DatasetConfig(classes=("speech",))
     root = tmp_path / "out"
-    simulate_tau2019(
-        root,
-        simulation,
-        formats=["foa"],
-        splits=(1,),
-        parallel=ONE,
-        progress=False,
-        dataset=dataset,
-    )
+    _simulate(root, simulation, formats=["foa"], splits=(1,), dataset=dataset)
     x = read_audio(root / "foa_dev" / "split1_ir0_ov1_1.wav")[:, 0]
     power = np.abs(np.fft.rfft(x)) ** 2
     tones = sum(power[int(3 * hz - 30) : int(3 * hz + 30)].sum() for hz in range(300, 900, 100))

@@ -31,12 +31,8 @@ from sed_task4.segmentation.simulation.plans import (
     plan_scenes,
     plan_sounds,
 )
-from sed_task4.segmentation.simulation.simulator import (
-    SimulationConfig,
-    run,
-    simulate_segmentation,
-    sound_settings,
-)
+from sed_task4.segmentation.simulation.settings import SimulationConfig, sound_settings
+from sed_task4.segmentation.simulation.simulator import SegmentationSimulator, run
 
 DATASET = DatasetConfig(
     classes=("Bark", "Flute", "Hi-hat"),
@@ -56,7 +52,7 @@ SMALL = SimulationConfig(
     sound_rate_hz=16000,
     scene_rate_hz=16000,
 )
-QUIET = {"seed": 5, "parallel": ParallelConfig(jobs=1), "progress": False}
+SEEDED = {"seed": 5, "parallel": ParallelConfig(jobs=1)}
 SOUNDS, SCENES = "dcase2018_task2", "TUT-urban-acoustic-scenes-2018-development"
 
 
@@ -67,12 +63,17 @@ def _checksums(root: Path) -> dict[str, str]:
     }
 
 
+def _simulate(root, simulation=SMALL, overwrite=False, **options):
+    simulator = SegmentationSimulator(root, simulation, DATASET, **{**SEEDED, **options})
+    return simulator.run(overwrite, progress=False)
+
+
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     """Sounds of three classes and a scene of each kind, made by one process; tests must not change
     it."""
     root = tmp_path_factory.mktemp("simulated")
-    simulate_segmentation(root, DATASET, SMALL, **QUIET)
+    _simulate(root)
     return root
 
 
@@ -127,7 +128,7 @@ def test_the_mixer_mixes_them(copied):
 
 
 def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
-    simulate_segmentation(tmp_path, DATASET, SMALL, **{**QUIET, "parallel": ParallelConfig(jobs=2)})
+    _simulate(tmp_path, parallel=ParallelConfig(jobs=2))
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
@@ -138,7 +139,7 @@ def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
     scene.unlink()
     sound.with_name(f".{sound.name}.77.tmp").write_bytes(b"half a sound")
     (copied / SOUNDS / "train.csv").unlink()
-    report = simulate_segmentation(copied, DATASET, SMALL, **QUIET)
+    report = _simulate(copied)
     assert set(report.written) == {sound.name, scene.name} and len(report.skipped) == 23
     assert _checksums(copied) == _checksums(simulated)
 
@@ -146,9 +147,9 @@ def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
 def test_other_settings_are_named_and_replace_the_old_ones_with_their_mixtures(copied):
     make_mixtures(copied, DATASET, ParallelConfig(jobs=1), progress=False)
     with pytest.raises(DataError, match=r"seed: 5 there, 6 wanted.*--overwrite"):
-        simulate_segmentation(copied, DATASET, SMALL, **{**QUIET, "seed": 6})
+        _simulate(copied, seed=6)
     one = SMALL.model_copy(update={"scenes": 1, "files_per_class": 2})
-    simulate_segmentation(copied, DATASET, one, overwrite=True, **QUIET)
+    _simulate(copied, one, overwrite=True)
     assert len(list((copied / SOUNDS / "audio_train").iterdir())) == 6
     assert not list(audio_folder(copied, DATASET).glob("*.wav"))
     make_mixtures(copied, DATASET, ParallelConfig(jobs=1), progress=False)
@@ -158,7 +159,7 @@ def test_recordings_that_were_not_simulated_are_left_alone(tmp_path):
     (tmp_path / SOUNDS).mkdir()
     (tmp_path / SOUNDS / "train.csv").write_text("fname,label,manually_verified\n")
     with pytest.raises(DataError, match="holds recordings that were not simulated"):
-        simulate_segmentation(tmp_path, DATASET, SMALL, **QUIET)
+        _simulate(tmp_path)
 
 
 def test_the_rows_of_given_tables_are_rendered(tmp_path):
@@ -169,7 +170,7 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     )
     meta = "filename\tscene_label\tidentifier\tsource_label\naudio/tram-vienna-3-7-a.wav\ttram\tvienna-3\ta\n"
     (given / "meta.csv").write_text(meta)
-    report = simulate_segmentation(tmp_path / "out", DATASET, SMALL, annotations=given, **QUIET)
+    report = _simulate(tmp_path / "out", annotations=given)
     assert set(report.written) == {
         "00044347.wav",
         "tram-vienna-3-7-a.wav",
@@ -177,12 +178,12 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     assert (tmp_path / "out" / SCENES / "meta.csv").read_text() == meta
     with pytest.raises(ConfigError, match="no synthetic sound for Applause"):
         demo = SMALL.model_copy(update={"preset": "demo"})
-        simulate_segmentation(tmp_path / "other", DATASET, demo, annotations=given, **QUIET)
+        _simulate(tmp_path / "other", demo, annotations=given)
     (given / "meta.csv").write_text("filename\tscene_label\naudio/a.wav\tforest\n")
     with pytest.raises(DataError, match=r"meta\.csv: unknown scene.s. forest"):
-        simulate_segmentation(tmp_path / "other", DATASET, SMALL, annotations=given, **QUIET)
+        _simulate(tmp_path / "other", annotations=given)
     with pytest.raises(DataError, match=r"neither a train.csv nor a meta.csv"):
-        simulate_segmentation(tmp_path / "other", DATASET, SMALL, annotations=tmp_path, **QUIET)
+        _simulate(tmp_path / "other", annotations=tmp_path)
 
 
 def test_classes_without_a_sound_are_refused_or_left_out_as_the_preset_says(tmp_path, caplog):

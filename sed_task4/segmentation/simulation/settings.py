@@ -1,0 +1,88 @@
+"""Settings of simulated sounds and scenes: their section of params.yaml and the presets."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from common.settings.section import Section
+from common.simulation.simulator import complete_settings
+
+GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a dataset.
+
+    Attributes:
+        scenes: recordings of scenes.
+        files_per_class: sound files of each class.
+        verified_share: part of them that counts as verified: only those are mixed.
+        loops_per_kind: different voices, engines ... that scenes are made of.
+        may_lack_classes: classes without a synthetic sound are left out instead of refused.
+    """
+
+    scenes: int
+    files_per_class: int
+    verified_share: float
+    loops_per_kind: int = 4
+    may_lack_classes: bool = False
+
+
+PRESETS = {
+    "fixture": Preset(12, 8, 1.0, loops_per_kind=1, may_lack_classes=True),
+    "demo": Preset(200, 100, 0.8),
+    "gpu": Preset(2000, 80, 0.4, loops_per_kind=16, may_lack_classes=True),
+    "full": Preset(8000, 250, 0.4, loops_per_kind=32, may_lack_classes=True),
+}
+
+
+class SimulationConfig(Section):
+    """Simulated sounds and scenes; what is null follows from the preset."""
+
+    preset: Literal["fixture", "demo", "gpu", "full"] = Field(
+        "demo",
+        description=(
+            "Size: fixture (for tests), demo (100 sounds per class, 200 scenes), gpu, full. All but"
+            " demo leave out classes without a synthetic sound."
+        ),
+    )
+    scenes: int | None = Field(
+        None, gt=0, description="Recordings of scenes, of the length of a mixture."
+    )
+    files_per_class: int | None = Field(None, gt=0, description="Sound files of each class.")
+    verified_share: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Part of the files that counts as verified: only those are mixed.",
+    )
+    sound_rate_hz: int = Field(44100, ge=8000, description="Of the sound files.")
+    scene_rate_hz: int = Field(48000, ge=8000, description="Of the scenes.")
+    variation: float = Field(1.0, ge=0, le=1, description="How much sounds of a class differ.")
+
+
+@dataclass(frozen=True)
+class SoundSettings:
+    """Everything that decides what the files contain; stored in the dataset folder and compared
+    with it."""
+
+    version: str
+    seed: int
+    scenes: int
+    files_per_class: int
+    verified_share: float
+    loops_per_kind: int
+    clip_s: float
+    sound_rate_hz: int
+    scene_rate_hz: int
+    variation: float
+
+
+def sound_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SoundSettings:
+    """Fills open settings from the preset."""
+    preset = PRESETS[simulation.preset]
+    return complete_settings(
+        SoundSettings, simulation, preset, version=GENERATOR_VERSION, seed=seed, clip_s=clip_s
+    )

@@ -1,0 +1,173 @@
+"""Settings of simulated clips: their section of params.yaml and the presets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from common.settings.section import Section
+from common.simulation.simulator import complete_settings
+
+GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a dataset."""
+
+    clips: Mapping[str, int]
+    loops_per_set: int = 4
+
+
+PRESETS = {
+    "fixture": Preset(
+        {
+            "weak": 6,
+            "unlabel_in_domain": 4,
+            "unlabel_out_of_domain": 2,
+            "synthetic": 6,
+            "validation": 6,
+            "test": 6,
+            "eval": 4,
+        },
+        loops_per_set=1,
+    ),
+    "demo": Preset(
+        {
+            "weak": 400,
+            "unlabel_in_domain": 400,
+            "unlabel_out_of_domain": 100,
+            "synthetic": 200,
+            "validation": 150,
+            "test": 150,
+            "eval": 100,
+        }
+    ),
+    "gpu": Preset(
+        {
+            "weak": 1578,
+            "unlabel_in_domain": 4000,
+            "unlabel_out_of_domain": 1000,
+            "synthetic": 2045,
+            "validation": 1168,
+            "test": 288,
+            "eval": 692,
+        }
+    ),
+    "full": Preset(
+        {
+            "weak": 1578,
+            "unlabel_in_domain": 14412,
+            "unlabel_out_of_domain": 4000,
+            "synthetic": 2045,
+            "validation": 1168,
+            "test": 288,
+            "eval": 880,
+        }
+    ),
+}
+
+
+class SimulationConfig(Section):
+    """Simulated clips; what is null follows from the preset."""
+
+    preset: Literal["fixture", "demo", "gpu", "full"] = Field(
+        "demo",
+        description=(
+            "Size: fixture (a minute or two of audio, for tests), demo (1150 clips), gpu, full."
+        ),
+    )
+    clips_per_subset: dict[str, int] | None = Field(
+        None, description="Numbers of clips that differ from the preset's, e.g. {weak: 200}."
+    )
+    sample_rate_hz: int = Field(
+        44100, ge=8000, description="Of the files; features resample what they read."
+    )
+    synthetic_snr_db: tuple[float, float] = Field(
+        (6.0, 30.0),
+        description="Range of the power of events against the background in the synthetic subset.",
+    )
+    real_snr_db: tuple[float, float] = Field(
+        (0.0, 20.0), description="The same in all other subsets."
+    )
+    domain_gap: bool = Field(
+        True,
+        description=(
+            "Whether all but the synthetic subset differ from it in level, colour and"
+            " reverberation."
+        ),
+    )
+    variation: float = Field(
+        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
+    )
+    source_dir: Path | None = Field(
+        None,
+        description=(
+            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
+        ),
+    )
+    on_missing: Literal["synth", "error"] = Field(
+        "synth", description="What to do for classes without recordings."
+    )
+    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
+    background_dir: Path | None = Field(
+        None,
+        description=(
+            "Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
+            "`file,group` of a metadata.csv, are in one split."
+        ),
+    )
+
+    @field_validator("clips_per_subset")
+    @classmethod
+    def _subsets_exist(cls, value: dict[str, int] | None) -> dict[str, int] | None:
+        known = PRESETS["demo"].clips
+        if value is not None and (set(value) - set(known) or any(n < 0 for n in value.values())):
+            raise ValueError(
+                f"subsets are {', '.join(known)}, with no negative number of clips. Received:"
+                f" {value}."
+            )
+        return value
+
+    @field_validator("synthetic_snr_db", "real_snr_db")
+    @classmethod
+    def _ranges_rise(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] <= value[1]:
+            raise ValueError(f"a range is [lowest, highest]. Received: {list(value)}.")
+        return value
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Everything that decides what the clips contain; stored in the dataset folder and compared
+    with it."""
+
+    version: str
+    seed: int
+    clips_per_subset: dict[str, int]
+    loops_per_set: int
+    clip_s: float
+    sample_rate_hz: int
+    synthetic_snr_db: tuple[float, float]
+    real_snr_db: tuple[float, float]
+    domain_gap: bool
+    variation: float
+    on_missing: Literal["synth", "error"]
+    longest_source_s: float
+
+
+def scene_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SceneSettings:
+    """Fills open settings from the preset."""
+    preset = PRESETS[simulation.preset]
+    return complete_settings(
+        SceneSettings,
+        simulation,
+        preset,
+        version=GENERATOR_VERSION,
+        seed=seed,
+        clips_per_subset={**preset.clips, **(simulation.clips_per_subset or {})},
+        clip_s=clip_s,
+    )

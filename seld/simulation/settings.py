@@ -1,0 +1,152 @@
+"""Settings of simulated recordings: their section of params.yaml and the presets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from common.settings.section import Section
+from common.simulation.simulator import complete_settings
+
+GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
+DEV_SPLITS = (1, 2, 3, 4)
+N_ROOMS = 5
+
+
+class SimulationConfig(Section):
+    """Simulated recordings; what is null follows from the preset."""
+
+    preset: Literal["fixture", "demo", "gpu", "full"] = Field(
+        "demo",
+        description=(
+            "Size: fixture (seconds of audio, for tests), demo (60 recordings), gpu (200), full"
+            " (500)."
+        ),
+    )
+    formats: tuple[Literal["foa", "mic"], ...] | None = Field(
+        None, min_length=1, description="Formats written of every scene; null: the task's."
+    )
+    recordings_per_split: dict[int, int] | None = Field(
+        None, description="Recordings of each split, e.g. {1: 20, 2: 20}; 0 is the evaluation set."
+    )
+    rooms: tuple[int, ...] | None = Field(
+        None, min_length=1, description="Numbers of the rooms, 0 to 4."
+    )
+    overlaps: tuple[int, ...] | None = Field(
+        None, min_length=1, description="Layers of events: most at a time."
+    )
+    duration_s: float | None = Field(None, gt=1.5, description="Length of a recording.")
+    ragged: bool = Field(
+        False, description="As in the real data, lengths differ and labels may pass the end."
+    )
+    snr_db: float = Field(30.0, description="Mean power of the events against the ambience.")
+    gain_range_db: float = Field(
+        6.0, ge=0, description="Levels of events lie within plus and minus this."
+    )
+    variation: float = Field(
+        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
+    )
+    allow_same_class_overlap: bool = Field(
+        True, description="Whether two events of a class may sound at once."
+    )
+    foa_norm: Literal["n3d", "sn3d"] = Field(
+        "n3d", description="Ambisonic normalisation; order is W, Y, Z, X."
+    )
+    wall_colour: bool | None = Field(
+        None, description="Whether walls absorb high frequencies more than low ones."
+    )
+    source_dir: Path | None = Field(
+        None,
+        description=(
+            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
+        ),
+    )
+    on_missing: Literal["synth", "error"] = Field(
+        "synth", description="What to do for classes without recordings."
+    )
+    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
+
+    @field_validator("recordings_per_split")
+    @classmethod
+    def _splits_exist(cls, value: dict[int, int] | None) -> dict[int, int] | None:
+        if value is not None and (
+            set(value) - {0, *DEV_SPLITS} or any(n < 0 for n in value.values())
+        ):
+            raise ValueError(
+                "splits are 0 (evaluation) to 4, with no negative number of recordings. Received:"
+                f" {value}."
+            )
+        return value
+
+    @field_validator("rooms")
+    @classmethod
+    def _rooms_exist(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (
+            len(set(value)) < len(value) or not set(value) <= set(range(N_ROOMS))
+        ):
+            raise ValueError(
+                f"rooms are different numbers from 0 to {N_ROOMS - 1}. Received: {list(value)}."
+            )
+        return value
+
+    @field_validator("overlaps")
+    @classmethod
+    def _overlaps_are_possible(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (len(set(value)) < len(value) or min(value) < 1):
+            raise ValueError(
+                f"overlaps are different numbers of layers, 1 or more. Received: {list(value)}."
+            )
+        return value
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Everything that decides what the recordings contain; stored in the dataset folder and
+    compared with it."""
+
+    version: str
+    seed: int
+    recordings_per_split: dict[int, int]
+    rooms: tuple[int, ...]
+    overlaps: tuple[int, ...]
+    duration_s: float
+    wall_colour: bool
+    ragged: bool
+    snr_db: float
+    gain_range_db: float
+    variation: float
+    allow_same_class_overlap: bool
+    foa_norm: Literal["n3d", "sn3d"]
+    on_missing: Literal["synth", "error"]
+    longest_source_s: float
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of a dataset."""
+
+    recordings_per_split: dict[int, int]
+    rooms: tuple[int, ...] = (0, 1, 2, 3, 4)
+    overlaps: tuple[int, ...] = (1, 2)
+    duration_s: float = 60.0
+    wall_colour: bool = True
+
+
+PRESETS = {
+    "fixture": Preset(
+        {split: 2 for split in (0, *DEV_SPLITS)}, rooms=(0,), duration_s=6.0, wall_colour=False
+    ),
+    "demo": Preset({0: 10, 1: 20, 2: 20, 3: 10, 4: 10}),
+    "gpu": Preset({split: 40 for split in (0, *DEV_SPLITS)}),
+    "full": Preset({split: 100 for split in (0, *DEV_SPLITS)}),
+}
+
+
+def scene_settings(simulation: SimulationConfig, seed: int) -> SceneSettings:
+    """Fills open settings from the preset."""
+    preset = PRESETS[simulation.preset]
+    return complete_settings(
+        SceneSettings, simulation, preset, version=GENERATOR_VERSION, seed=seed
+    )
