@@ -1,2 +1,1 @@
-"""Sounds, rooms, ambience and scenes: arrays in, arrays out; knows no task, no class list and no
-file layout."""
+"""Simulation of sounds, rooms, ambience and scenes, independent of tasks and class lists."""

@@ -1,5 +1,4 @@
-"""The sound of an empty room: a seamless loop of diffuse noise with voices, hum, clinks or steps in
-it."""
+"""Ambience of a room: a seamless loop of diffuse noise with voices, hum, clinks or steps."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,10 +20,8 @@ from common.simulation.sounds.voices import speech
 
 N_NOISE_DIRECTIONS = 24
 EXTRA_LEVEL_DB = -6.0  # of all voices, clinks, steps or hum together, against the noise
-RESPONSE_BINS = (
-    257  # frequencies at which the sphere is computed; between them the response is interpolated
-)
-LONGEST_LOOP = 2**20
+RESPONSE_BINS = 257  # frequencies of the response of the sphere, which is interpolated
+MAX_LOOP_SAMPLES = 2**20
 
 Extra = Literal["babble", "hum", "clinks", "steps"]
 Placed = tuple[np.ndarray, np.ndarray]  # signal (n,) and direction (3,)
@@ -32,11 +29,11 @@ Placed = tuple[np.ndarray, np.ndarray]  # signal (n,) and direction (3,)
 
 @dataclass(frozen=True)
 class Ambience:
-    """What a room sounds like without events.
+    """Background sounds of a room.
 
     Attributes:
-        noise_slope: power of the noise falls as 1 / f^slope (1: pink, 2: brown).
-        extras: what is heard besides.
+        noise_slope: power of the noise is 1 / f^slope (1: pink, 2: brown).
+        extras: further sounds.
     """
 
     noise_slope: float
@@ -44,18 +41,17 @@ class Ambience:
 
 
 def loop_length(n_samples: int) -> int:
-    """Chooses the length of a loop for recordings of `n_samples`: a power of two, 21.8 s at 48 kHz
-    at the most."""
-    return min(1 << max(n_samples - 1, 1).bit_length(), LONGEST_LOOP)
+    """Length of a loop for recordings of `n_samples`: a power of two, at most 21.8 s at 48 kHz."""
+    return min(1 << max(n_samples - 1, 1).bit_length(), MAX_LOOP_SAMPLES)
 
 
 def render_loop(
     ambience: Ambience, receiver: Receiver, draw: Draw, rate_hz: int, n_samples: int
 ) -> np.ndarray:
-    """Renders ambience that can be repeated without a seam.
+    """Renders ambience that repeats without a seam.
 
     Args:
-        ambience: what is heard.
+        ambience: noise and further sounds.
         receiver: the channels.
         draw: source of everything random.
         rate_hz: sample rate.
@@ -79,7 +75,7 @@ def render_loop(
             spectra, sources, np.stack([direction for _, direction in placed]), receiver, rate_hz
         )
     spectra /= np.sqrt(_mean_power(spectra[0], n_samples))
-    # Channel by channel: the rounding of one must not depend on which others are there.
+    # Channel by channel: rounding in one must not depend on the others.
     return np.stack([fft.irfft(spectrum, n_samples) for spectrum in spectra])
 
 
@@ -90,8 +86,7 @@ def _add_sources(
     receiver: Receiver,
     rate_hz: int,
 ) -> None:
-    """Adds plane waves with spectra `sources` (bins,) from `directions` (n, 3) to all channels, in
-    place."""
+    """Adds plane waves of spectra `sources` (bins,) from `directions` (n, 3) in place."""
     grid_hz = np.linspace(0, rate_hz / 2, RESPONSE_BINS)
     fine_hz = np.linspace(0, rate_hz / 2, spectra.shape[1])
     gains = first_order_gains(directions, receiver.norm)[
@@ -117,8 +112,7 @@ def _mean_power(spectrum: np.ndarray, n_samples: int) -> float:
 
 
 def _noise_shape(n_bins: int, rate_hz: int, slope: float) -> np.ndarray:
-    """Computes the magnitude of noise with power 1 / f^slope above 30 Hz and nothing at 0 Hz,
-    float32 (n_bins,)."""
+    """Magnitude of noise with power 1 / f^slope above 30 Hz, 0 at 0 Hz, float32 (n_bins,)."""
     shape = np.maximum(np.linspace(0, rate_hz / 2, n_bins), 30.0) ** (-slope / 2)
     shape[[0, -1]] = 0.0
     return shape.astype(np.float32)
@@ -138,8 +132,7 @@ def _direction(draw: Draw, lowest_deg: float = -20.0, highest_deg: float = 20.0)
 def _scatter(
     draw: Draw, sounds: list[np.ndarray], rate_hz: int, n_samples: int, gap_s: tuple[float, float]
 ) -> np.ndarray:
-    """Lines up sounds in random order with gaps between them, until the loop is full; the last one
-    is cut softly."""
+    """Fills a loop with sounds in random order and gaps; the last one fades out."""
     x = np.zeros(n_samples, np.float32)
     time_s = draw.uniform(0.0, gap_s[1])
     while time_s < n_samples / rate_hz:
@@ -150,7 +143,7 @@ def _scatter(
 
 
 def _babble(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
-    """Lets 6 to 10 people talk around the receiver."""
+    """Speech of 6 to 10 people around the receiver."""
     phrases = [speech(draw, rate_hz, draw.uniform(1.0, 3.0)) for _ in range(16)]
     return [
         (_scatter(draw, phrases, rate_hz, n_samples, (0.2, 1.0)), _direction(draw))
@@ -159,15 +152,14 @@ def _babble(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
 
 
 def _hum(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
-    """Hums at the harmonics of the mains, as lamps and transformers do."""
+    """Hum of lamps and transformers at the harmonics of the mains."""
     t = time_axis(n_samples, rate_hz)
     placed = []
     for _ in range(3):
         x = silence(n_samples / rate_hz, rate_hz)
         for harmonic in range(1, 13):
-            whole_periods = round(
-                50 * harmonic * n_samples / rate_hz
-            )  # so that the loop has no seam
+            # Whole periods: the loop has no seam.
+            whole_periods = round(50 * harmonic * n_samples / rate_hz)
             phase = 2 * np.pi * (whole_periods * rate_hz / n_samples * t + draw.rng.uniform())
             x += np.float32(draw.uniform(0.3, 1.0) / harmonic) * np.sin(phase).astype(np.float32)
         placed.append((x, _direction(draw, 20.0, 70.0)))
@@ -175,7 +167,7 @@ def _hum(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
 
 
 def _clinks(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
-    """Puts down cups and plates at a few tables."""
+    """Cups and plates at a few tables."""
     sounds = [clink(draw, rate_hz) for _ in range(12)]
     return [
         (_scatter(draw, sounds, rate_hz, n_samples, (0.2, 3.0)), _direction(draw)) for _ in range(5)
@@ -183,7 +175,7 @@ def _clinks(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
 
 
 def _steps(draw: Draw, rate_hz: int, n_samples: int) -> list[Placed]:
-    """Lets a few people walk by, at 1.5 to 2.2 steps a second; each crosses three directions."""
+    """Steps of 2 to 4 people, 1.5 to 2.2 a second, each from three directions."""
     placed = []
     for _ in range(draw.count(2, 4)):
         sounds = [footstep(draw, rate_hz) for _ in range(6)]

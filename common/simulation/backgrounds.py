@@ -1,5 +1,4 @@
-"""Mono recordings around the events: what is heard without them, and how room and microphone colour
-all of it."""
+"""Mono backgrounds, and the effects of room and microphone on a recording."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,30 +8,29 @@ from scipy import fft, signal
 
 from common.simulation.ambience import EXTRAS
 from common.simulation.random_streams import Draw
-from common.simulation.sounds.synthesis import time_axis
+from common.simulation.sounds.synthesis import rms, time_axis
 
 LoopKind = Literal["babble", "steps"]
 LOOP_KINDS: tuple[LoopKind, ...] = ("babble", "steps")
-NOISE_SLOPES = (0.6, 1.8)  # power falls as 1 / f^slope: near white to near brown
+NOISE_SLOPES = (0.6, 1.8)  # power is 1 / f^slope: near white to near brown
 N_HUM_HARMONICS = 4
 HUM_CHANCE = 0.5
 LOOP_CHANCE = 0.4  # of a loop of voices or steps under the noise
-LOWEST_HZ = 30.0
+MIN_HZ = 30.0
 
 
 def noise_floor(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
-    """Makes steady noise of a random colour, unit RMS, float32 (n,)."""
+    """Makes steady noise of a random spectral slope, unit RMS, float32 (n,)."""
     n_fft = fft.next_fast_len(n, real=True)
     frequencies_hz = fft.rfftfreq(n_fft, 1 / rate_hz).astype(np.float32)
-    shape = np.maximum(frequencies_hz, np.float32(LOWEST_HZ)) ** np.float32(
+    shape = np.maximum(frequencies_hz, np.float32(MIN_HZ)) ** np.float32(
         -draw.uniform(*NOISE_SLOPES) / 2
     )
     return _to_unit_rms(fft.irfft(fft.rfft(draw.noise(n_fft)) * shape, n_fft)[:n])
 
 
 def mains_hum(draw: Draw, n: int, rate_hz: int) -> np.ndarray:
-    """Makes the hum of lamps and transformers at 50 or 60 Hz and its harmonics, unit RMS, float32
-    (n,)."""
+    """Makes the hum of the mains at 50 or 60 Hz and harmonics, unit RMS, float32 (n,)."""
     cycles = (draw.choice((50.0, 60.0)) * time_axis(n, rate_hz) + draw.rng.uniform()) % 1.0
     turn = np.exp(np.complex64(2j * np.pi) * cycles.astype(np.float32))
     total = np.zeros(n, np.complex64)
@@ -52,15 +50,13 @@ def background_loop(kind: LoopKind, draw: Draw, rate_hz: int, n: int) -> np.ndar
 def mono_background(
     draw: Draw, n: int, rate_hz: int, loops: Sequence[np.ndarray] = ()
 ) -> np.ndarray:
-    """Makes the background of a recording: noise, with hum in every second one, with a loop in
-    some.
+    """Makes the background of a recording: noise, often with hum or a loop.
 
     Args:
         draw: source of everything random.
         n: length in samples.
         rate_hz: sample rate.
-        loops: unit RMS, (loop samples,) each; one is chosen and lies 3 to 15 dB below the noise.
-            Empty: never any.
+        loops: unit RMS, (loop samples,) each; one may be added 3 to 15 dB below the noise.
 
     Returns:
         float32 (n,), unit RMS.
@@ -70,28 +66,26 @@ def mono_background(
         x += np.float32(10 ** (draw.uniform(-18.0, -3.0) / 20)) * mains_hum(draw, n, rate_hz)
     if loops and draw.chance(LOOP_CHANCE):
         loop = draw.choice(loops)
-        x += np.float32(10 ** (draw.uniform(-15.0, -3.0) / 20)) * repeat_from(
-            loop, int(draw.rng.integers(len(loop))), n
-        )
+        gain = np.float32(10 ** (draw.uniform(-15.0, -3.0) / 20))
+        x += gain * repeat_from(loop, int(draw.rng.integers(len(loop))), n)
     return _to_unit_rms(x)
 
 
 def repeat_from(loop: np.ndarray, start: int, n: int) -> np.ndarray:
-    """Reads `n` samples of a loop from `start` on, going round as often as needed."""
+    """Reads `n` samples of a repeated loop from `start` on."""
     return np.resize(np.roll(loop, -start), n)
 
 
 def room_response(
     draw: Draw, rate_hz: int, decay_s: tuple[float, float], direct_db: tuple[float, float]
 ) -> np.ndarray:
-    """Draws the mono impulse response of a room: the direct sound, then an exponentially decaying
-    tail.
+    """Draws the mono impulse response of a room: direct sound and exponentially decaying tail.
 
     Args:
         draw: source of everything random.
         rate_hz: sample rate.
-        decay_s: range of the time in which the tail falls by 60 dB.
-        direct_db: range of the direct sound's energy against the tail's.
+        decay_s: range of the reverberation time (60 dB).
+        direct_db: range of the direct-to-reverberant ratio.
 
     Returns:
         float32 (samples,), energy 1, the direct sound first.
@@ -101,7 +95,7 @@ def room_response(
     tail = draw.noise(n) * np.exp(
         np.float32(-np.log(1000) / reverberation_s) * time_axis(n, rate_hz)
     )
-    # Walls and air take high frequencies first.
+    # Walls and air absorb high frequencies most.
     tail = signal.lfilter([0.5], [1.0, -0.5], tail)
     tail[: round(draw.uniform(0.001, 0.008) * rate_hz)] = 0.0
     direct_energy = 10 ** (draw.uniform(*direct_db) / 10)
@@ -111,8 +105,7 @@ def room_response(
 
 
 def reverberate(x: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Convolves a recording with a room; what rings on after its end is cut, float32 as long as
-    `x`."""
+    """Convolves a recording with a room response, cut to the length of `x`, float32."""
     n_fft = fft.next_fast_len(len(x) + len(response) - 1, real=True)
     return fft.irfft(fft.rfft(x, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(x)].astype(
         np.float32
@@ -120,8 +113,7 @@ def reverberate(x: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def tilt(x: np.ndarray, tilt_db: float) -> np.ndarray:
-    """Lifts (positive) or lowers high frequencies against low ones with a one-pole shelf of
-    `tilt_db` in total."""
+    """Raises high against low frequencies by `tilt_db` with a one-pole shelf."""
     ratio = 10 ** (abs(tilt_db) / 20)
     zero = (ratio - 1) / (ratio + 1)
     b, a = ([1.0, -zero], [1.0]) if tilt_db > 0 else ([1.0 - zero], [1.0, -zero])
@@ -129,6 +121,4 @@ def tilt(x: np.ndarray, tilt_db: float) -> np.ndarray:
 
 
 def _to_unit_rms(x: np.ndarray) -> np.ndarray:
-    return (x / max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)).astype(
-        np.float32
-    )
+    return (x / max(rms(x), 1e-9)).astype(np.float32)

@@ -1,5 +1,4 @@
-"""The folder of a simulated dataset: it says that it is simulated, and never mixes the work of
-different settings."""
+"""Folder of a simulated dataset: it stores its settings and never mixes different ones."""
 
 import hashlib
 import json
@@ -24,18 +23,17 @@ unless own recordings were given. Scores on them are not comparable with publish
 
 
 def as_stored(settings: Any) -> dict[str, Any]:
-    """Returns settings as they come back from a JSON file, for comparison with stored ones."""
+    """Converts settings to the types of a JSON file, for comparison with stored ones."""
     return dict(json.loads(json.dumps(settings)))
 
 
 def text_digest(texts: Sequence[str]) -> str | None:
-    """Gives the SHA-256 of texts together, in order; None without any."""
+    """SHA-256 of texts in order; None without any."""
     return hashlib.sha256("\n".join(texts).encode("utf-8")).hexdigest() if texts else None
 
 
 def source_digest(source_dir: Path | None, pattern: str = "*/*") -> str | None:
-    """Identifies own recordings, by default in one folder per class, by names and sizes; None
-    without any."""
+    """SHA-256 of the names and sizes of own recordings; None without any."""
     sources = sorted(source_dir.glob(pattern)) if source_dir is not None else []
     return text_digest(
         [f"{path.parent.name}/{path.name} {path.stat().st_size}" for path in sources]
@@ -49,18 +47,17 @@ def prepare_root(
     dataset: str,
     overwrite: bool = False,
 ) -> None:
-    """Makes the dataset folder, or checks that what it holds belongs together with what is to be
-    written.
+    """Makes the dataset folder, or checks that its recordings are of the same settings.
 
     Args:
         root: dataset folder.
-        settings: all that decides the content of the recordings, as JSON stores it.
-        folders: those in which recordings and metadata lie.
+        settings: everything that decides the content of the recordings, as JSON stores it.
+        folders: folders of recordings and metadata.
         dataset: the real dataset of this layout, for the README.
-        overwrite: replace what was simulated with other settings.
+        overwrite: replace recordings of other settings.
 
     Raises:
-        DataError: it holds recordings that were not simulated, or were with other settings.
+        DataError: it holds recordings that were not simulated, or with other settings.
     """
     outdated = check_root(root, settings, folders, overwrite)
     for folder in folders:
@@ -74,10 +71,10 @@ def prepare_root(
 def check_root(
     root: Path, settings: dict[str, Any], folders: Sequence[Path], overwrite: bool = False
 ) -> list[Path]:
-    """Checks what `prepare_root` checks, and writes nothing.
+    """Checks the same as `prepare_root` and writes nothing.
 
     Returns:
-        The files that were simulated with other settings and are to be replaced.
+        Files of other settings, which are to be replaced.
 
     Raises:
         DataError: see `prepare_root`.
@@ -108,12 +105,13 @@ def check_root(
 
 
 def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> None:
-    """Refuses a simulated dataset of other settings than a task's; one of given annotations has its
-    own scenes.
+    """Refuses a simulated dataset of other settings than a task's.
+
+    Given annotations replace the drawn scenes, and are not compared.
 
     Args:
-        root: dataset folder; one that was not simulated is not looked at.
-        wanted: all that decides the content of the recordings that the task would simulate.
+        root: dataset folder; one that was not simulated is accepted.
+        wanted: everything that decides the content of the task's recordings.
 
     Raises:
         DataError: it was simulated with other settings, or these cannot be read.
@@ -137,14 +135,13 @@ def check_same_simulation(root: Path, wanted: Callable[[], dict[str, Any]]) -> N
 
 
 def is_annotated(root: Path) -> bool:
-    """Whether a folder holds recordings that were simulated from given annotations."""
+    """True if a folder holds recordings simulated from given annotations."""
     return bool((read_settings(root / SETTINGS_FILE) or {}).get("annotations"))
 
 
 @contextmanager
 def scratch_folder(root: Path) -> Iterator[Path]:
-    """Lends a hidden folder in the dataset for what many recordings share; removes what killed runs
-    left beside it.
+    """Makes a temporary hidden folder for shared sounds; removes those of killed runs.
 
     Raises:
         DataError: it cannot be made.
@@ -166,15 +163,15 @@ def scratch_folder(root: Path) -> Iterator[Path]:
 
 
 def finish_root(root: Path, settings: dict[str, Any]) -> None:
-    """Says in the dataset folder that all recordings are there."""
+    """Marks the dataset as finished."""
     _write_settings(root, settings, finished=True)
 
 
 def check_finished(root: Path) -> None:
-    """Refuses a simulated dataset that lacks recordings, since its simulation was killed.
+    """Refuses a simulated dataset that lacks recordings.
 
     Raises:
-        DataError: it was; or the settings cannot be read.
+        DataError: its simulation was killed, or the settings cannot be read.
     """
     path = root / SETTINGS_FILE
     if path.is_file() and not _read(path).get("finished", True):
@@ -195,7 +192,7 @@ def _write_settings(root: Path, settings: dict[str, Any], finished: bool) -> Non
 
 
 def read_settings(path: Path) -> dict[str, Any] | None:
-    """Reads the settings of an earlier simulation; None where there was none.
+    """Reads the settings of an earlier simulation; None without one.
 
     Raises:
         DataError: the file cannot be read.
@@ -211,6 +208,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read ({error!r}). Expected: the settings of the simulation that"
-            " wrote the recordings beside it. Remove the folder, or give another one with --set"
+            " wrote the recordings next to it. Remove the folder, or give another one with --set"
             " dataset_dir=..."
         ) from None

@@ -1,7 +1,7 @@
-"""Own recordings of sounds: those of each class, and which of them come from one source.
+"""Own recordings of sounds by class and source.
 
-Sources are told by a table `metadata.csv` with the columns file and group, in the folder of the
-recordings or in the folder above it; or else by one folder a source, `<class>/<source>/`.
+Sources are given by a table `metadata.csv` with the columns file and group, in the folder of the
+recordings or in the folder above it, or by one folder per source, `<class>/<source>/`.
 """
 
 import os
@@ -19,9 +19,9 @@ from common.simulation.dataset_folder import text_digest
 from common.simulation.sound_bank import recordings_of
 
 TABLE = "metadata.csv"
-BACKGROUND = "background"  # stands for the class of backgrounds; bank key of no class
+BACKGROUND = "background"  # name of backgrounds in place of a class
 _COLUMNS = ("file", "group")
-_SHOWN = 3  # files named in a note
+_MAX_NAMED = 3  # files in a note
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class OwnRecordings:
 
     Attributes:
         by_class: the files of each class, sorted by name.
-        groups: the group of each file; None: nothing tells groups.
-        note: for the log, where the groups come from and what was guessed, or why there are none.
+        groups: the group of each file; None: unknown.
+        note: for the log, the origin of the groups, or the reason why there are none.
     """
 
     by_class: Mapping[str, tuple[Path, ...]]
@@ -64,19 +64,18 @@ def find_own_recordings(folder: Path, classes: Sequence[str]) -> OwnRecordings:
 
 
 def find_backgrounds(folder: Path) -> OwnRecordings:
-    """Finds backgrounds in any folders below `folder`, under `BACKGROUND`; folders tell no
-    groups."""
+    """Finds backgrounds in any folders below `folder`; only a table gives groups."""
     paths = tuple(sorted(path for path in folder.rglob("*") if is_sound(path) and path.is_file()))
     return _with_groups(folder, {BACKGROUND: paths}, {})
 
 
 def source_digest(folder: Path | None, classes: Sequence[str]) -> str | None:
-    """Identifies own recordings of classes by names, sizes and groups; None without any."""
+    """SHA-256 of names, sizes and groups of own recordings; None without any."""
     return None if folder is None else _digest(folder, find_own_recordings(folder, classes), "*/*")
 
 
 def background_digest(folder: Path | None) -> str | None:
-    """Identifies own backgrounds by names, sizes and groups; None without any."""
+    """SHA-256 of names, sizes and groups of own backgrounds; None without any."""
     return None if folder is None else _digest(folder, find_backgrounds(folder), "**/*")
 
 
@@ -90,8 +89,7 @@ def _digest(folder: Path, found: OwnRecordings, pattern: str) -> str | None:
 
 
 def _in_source_folders(folder: Path) -> dict[Path, str]:
-    """The recordings in folders of a class folder, each with the name of the folder; none
-    hidden."""
+    """Maps recordings in source folders of a class to the source; skips hidden files."""
     if not folder.is_dir():
         return {}
     found: dict[Path, str] = {}
@@ -106,7 +104,7 @@ def _in_source_folders(folder: Path) -> dict[Path, str]:
 def _with_groups(
     folder: Path, by_class: Mapping[str, tuple[Path, ...]], by_source: Mapping[Path, str]
 ) -> OwnRecordings:
-    """Joins recordings with groups: of the table, of their folders, or else one of their own."""
+    """Joins recordings with groups of the table, of their folders, or of their own."""
     paths = sorted({path for members in by_class.values() for path in members})
     listed, note = _listed_groups(folder, paths)
     if not listed and not by_source:
@@ -114,23 +112,23 @@ def _with_groups(
             by_class, None, note or f"there is no {TABLE} with the columns file and group"
         )
     known = {**by_source, **listed}
-    alone = [path for path in paths if path not in known]
-    groups = {path: f"./{path.relative_to(folder).as_posix()}" for path in alone} | known
-    told = Counter(
+    single = [path for path in paths if path not in known]
+    groups = {path: f"./{path.relative_to(folder).as_posix()}" for path in single} | known
+    known_by = Counter(
         TABLE if path in listed else "folders of sources" for path in paths if path in known
     )
-    sentence = ", ".join(f"{number} file(s) by {what}" for what, number in sorted(told.items()))
-    if alone:
-        names = ", ".join(path.relative_to(folder).as_posix() for path in alone[:_SHOWN])
+    sentence = ", ".join(f"{number} file(s) by {what}" for what, number in sorted(known_by.items()))
+    if single:
+        names = ", ".join(path.relative_to(folder).as_posix() for path in single[:_MAX_NAMED])
         sentence += (
-            f", {len(alone)} file(s) that nothing tells of as sources of their own, such as {names}"
+            f", {len(single)} file(s) without a source as sources of their own, such as {names}"
         )
     return OwnRecordings(by_class, groups, f"{sentence}{'; ' if note else ''}{note}")
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Row of the table: the line it stands in, the path as written, and the group."""
+    """Row of the table: line number, path as written and group."""
 
     line: int
     file: str
@@ -138,7 +136,7 @@ class _Row:
 
 
 def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str], str]:
-    """Reads the groups of recordings from the table in their folder or above it, and a note."""
+    """Reads the groups of recordings from the table in their folder or above it; adds a note."""
     here = Path(os.path.abspath(folder))
     table = next(
         (place / TABLE for place in (here, here.parent) if (place / TABLE).is_file()), None
@@ -167,11 +165,10 @@ def _listed_groups(folder: Path, paths: Sequence[Path]) -> tuple[dict[Path, str]
 def _match(
     rows: Sequence[_Row], table: Path, paths: Mapping[Path, Path]
 ) -> tuple[dict[Path, str], list[_Row]]:
-    """Finds the recording of each row: by its path from the table, or the one whose path ends
-    alike.
+    """Finds the recording of each row, by its path from the table or by a common end of paths.
 
     Returns:
-        The group of each recording that is listed, and the rows whose file is nowhere.
+        The group of each listed recording, and the rows without a file.
     """
     found: dict[Path, _Row] = {}
     absent = []
@@ -181,7 +178,7 @@ def _match(
     for row in rows:
         path = Path(os.path.abspath(table.parent / row.file))
         is_elsewhere = path not in paths and stays_inside(row.file) and os.path.isfile(path)
-        if is_elsewhere:  # of a class or a half of the data that is not asked for
+        if is_elsewhere:  # of a class or a part of the data that is not used
             continue
         if path not in paths:
             fitting = [
@@ -204,7 +201,7 @@ def _match(
 
 
 def _ends_alike(path: Path, written: str, folder: Path) -> bool:
-    """Whether a path below a folder ends as a written one does, or the reverse."""
+    """True if a path below a folder and a written path end with the same parts."""
     ours = path.relative_to(folder).parts if path.is_relative_to(folder) else path.parts
     theirs = PurePosixPath(written).parts
     shorter = min(len(ours), len(theirs))
@@ -212,10 +209,10 @@ def _ends_alike(path: Path, written: str, folder: Path) -> bool:
 
 
 def _read_table(path: Path) -> tuple[list[_Row], str]:
-    """Reads files and groups; without a column group there is nothing to read, which the note says.
+    """Reads files and groups; without a column group only a note.
 
     Raises:
-        DataError: it is no table, or a row cannot be used; names the line.
+        DataError: it is no table, or a row cannot be used.
     """
     text = read_text(path, f"There is no {path}.", "Write it again.")
     header = header_of(text, _COLUMNS)
@@ -230,7 +227,7 @@ def _row(path: Path, line: int, row: Mapping[str, str]) -> _Row:
     if not file or not group:
         raise DataError(
             f"{path}, line {line}: the column {'group' if file else 'file'} is empty. Expected: the"
-            " path of a file, and a name for its source. Correct the row; a file that stands alone"
-            " gets a group of its own."
+            " path of a file, and a name for its source. Correct the row; a file with no"
+            " other of its source gets a group of its own."
         )
     return _Row(line, file.replace("\\", "/"), group)

@@ -11,15 +11,14 @@ Option = TypeVar("Option")
 
 
 def random_stream(seed: int, *labels: object) -> np.random.Generator:
-    """Gives the generator that belongs to a list of labels, the same in every process and in every
-    order of calls.
+    """Makes the generator of a list of labels, the same in every process and order of calls.
 
     Args:
         seed: root seed of the dataset.
-        labels: what the numbers are for, such as ("tau2019", 1, "split1_ir0_ov1_1", "timeline").
+        labels: purpose of the numbers, such as ("tau2019", 1, "split1_ir0_ov1_1", "timeline").
 
     Returns:
-        A generator whose numbers are independent of those of any other labels.
+        Generator that is independent of those of other labels.
     """
     words = [zlib.crc32(str(label).encode("utf-8")) for label in labels]
     return np.random.default_rng(np.random.SeedSequence([seed, *words]))
@@ -27,28 +26,27 @@ def random_stream(seed: int, *labels: object) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Draw:
-    """Draws the parameters of one sound.
+    """Random parameters of one sound.
 
     Attributes:
         rng: source of the numbers.
-        variation: 1 draws from whole ranges, 0 always takes their centres; both ends move in
-            proportion.
+        variation: width of the ranges, from 0 (only their centres) to 1 (whole ranges).
     """
 
     rng: np.random.Generator
     variation: float = 1.0
 
     def uniform(self, low: float, high: float) -> float:
-        """Draws a number evenly from [low, high]."""
+        """Draws a number from the uniform distribution over [low, high]."""
         return float(self.uniforms(low, high, 1)[0])
 
     def uniforms(self, low: float, high: float, n: int) -> np.ndarray:
-        """Draws `n` numbers evenly from [low, high], float64 (n,)."""
+        """Draws `n` numbers from the uniform distribution over [low, high], float64 (n,)."""
         centre, half_width = (low + high) / 2, (high - low) / 2 * self.variation
         return self.rng.uniform(centre - half_width, centre + half_width, n)
 
     def log_uniform(self, low: float, high: float) -> float:
-        """Draws a positive number whose logarithm is even over [low, high]."""
+        """Draws a positive number from the log-uniform distribution over [low, high]."""
         return float(np.exp(self.uniform(np.log(low), np.log(high))))
 
     def count(self, low: int, high: int) -> int:
@@ -60,7 +58,7 @@ class Draw:
         return options[int(self.rng.integers(len(options)))]
 
     def chance(self, probability: float) -> bool:
-        """Is true with the given probability."""
+        """True with the given probability."""
         return bool(self.rng.random() < probability)
 
     def noise(self, n: int) -> np.ndarray:

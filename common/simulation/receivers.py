@@ -1,4 +1,4 @@
-"""How a plane wave is heard: first-order ambisonics, and microphones on a rigid sphere."""
+"""Receivers of plane waves: first-order ambisonics, and microphones on a rigid sphere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ import numpy as np
 from scipy.special import eval_legendre, spherical_jn, spherical_yn
 
 SOUND_SPEED_M_S = 343.0
-HIGHEST_SPHERICAL_ORDER = 30  # enough for a sphere of a few cm up to 24 kHz
+MAX_SPHERICAL_ORDER = 30  # enough for a sphere of a few cm up to 24 kHz
 AmbisonicNorm = Literal["n3d", "sn3d"]
 AudioFormat = Literal["foa", "mic"]
 
 
 def unit_vectors(azimuth_deg: np.ndarray | float, elevation_deg: np.ndarray | float) -> np.ndarray:
-    """Turns directions into unit vectors (x to the front, y to the left, z up), (..., 3)."""
+    """Converts directions to unit vectors (x front, y left, z up), (..., 3)."""
     azimuth, elevation = np.deg2rad(azimuth_deg), np.deg2rad(elevation_deg)
     return np.stack(
         [
@@ -45,8 +45,7 @@ def first_order_gains(directions: np.ndarray, norm: AmbisonicNorm) -> np.ndarray
 def rigid_sphere_response(
     frequencies_hz: np.ndarray, cos_angle: np.ndarray, radius_m: float
 ) -> np.ndarray:
-    """Computes the pressure on a rigid sphere against that of the plane wave at its centre without
-    the sphere.
+    """Computes the pressure on a rigid sphere relative to that in the free field at its centre.
 
     Args:
         frequencies_hz: (F,), not negative.
@@ -62,10 +61,8 @@ def rigid_sphere_response(
     frequencies_hz = np.asarray(frequencies_hz, float)
     x = 2 * np.pi * np.maximum(frequencies_hz, 1e-9) * radius_m / SOUND_SPEED_M_S
     response = np.zeros((len(cos_angle), len(x)), complex)
-    with np.errstate(
-        all="ignore"
-    ):  # high orders overflow at low frequencies, where they do not count
-        for order in range(HIGHEST_SPHERICAL_ORDER + 1):
+    with np.errstate(all="ignore"):  # high orders overflow at low frequencies: no contribution
+        for order in range(MAX_SPHERICAL_ORDER + 1):
             derivative = spherical_jn(order, x, True) - 1j * spherical_yn(order, x, True)
             radial = 1j ** (order - 1) * (2 * order + 1) / derivative / x**2
             radial[~np.isfinite(radial)] = 0.0
@@ -95,10 +92,9 @@ class SphericalArray:
 
 @dataclass(frozen=True)
 class Receiver:
-    """The formats in which a scene is rendered.
+    """Formats in which a scene is rendered.
 
-    Channel 0 is always W, since levels are set by it, so that a format sounds the same alone and
-    beside another.
+    Channel 0 is always W, which sets the levels: a format is the same with or without another.
 
     Attributes:
         formats: any of foa and mic.
@@ -126,12 +122,12 @@ class Receiver:
         return 1 + self.n_dipoles + self.n_microphones
 
     def channels_of(self, audio_format: AudioFormat) -> slice:
-        """Says which of the rendered channels make up a format."""
+        """Rendered channels of a format."""
         return slice(0, 4) if audio_format == "foa" else slice(1 + self.n_dipoles, self.n_channels)
 
 
 def check_formats(formats: Sequence[str]) -> tuple[AudioFormat, ...]:
-    """Gives the formats in their fixed order, without repetition.
+    """Sorts and deduplicates formats.
 
     Raises:
         ValueError: a format is neither foa nor mic, or none is given.

@@ -1,9 +1,7 @@
-"""Impulse responses of rooms for all channels of a receiver, by adding up short filters from a
-table.
+"""Impulse responses of rooms for all channels of a receiver: sums of short filters of a table.
 
-The table holds scattering by the sphere, the fraction of a sample in the delay and the colour of
-the walls in one filter per number of wall hits, angle of incidence and phase. So colour and sphere
-cost nothing at run time.
+The table has one filter per number of wall hits, angle of incidence and phase: it joins wall
+absorption, scattering by the sphere and fractional delay, which cost nothing at run time.
 """
 
 from dataclasses import dataclass
@@ -18,13 +16,11 @@ from common.simulation.rooms import Reflections, Room
 ORDER_BINS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # wall hits for which filters are stored
 N_PHASES = 32  # steps of the delay within a sample
 N_TAPS = 64
-FILTER_DELAY = 24  # samples by which every filter of the table comes late
+FILTER_DELAY = 24  # samples, of every filter of the table
 ANGLE_STEP_DEG = 1.0
 FFT_LENGTH = 512
 EDGE_TAPS = 8
-PASSBAND_PART = (
-    5 / 6
-)  # of the Nyquist frequency (20 kHz at 48 kHz); falls to 0 at the Nyquist frequency
+PASSBAND_PART = 5 / 6  # of the Nyquist frequency (20 kHz at 48 kHz), where the gain is 0
 
 
 @dataclass(frozen=True)
@@ -52,9 +48,8 @@ def build_filter_table(room: Room | None, receiver: Receiver, rate_hz: int) -> F
     """Computes the filters.
 
     Args:
-        room: gives the colour that each wall hit adds; None: walls without colour, a table of a
-            twelfth of the size.
-        receiver: the sphere, where the mic format is wanted.
+        room: absorption of its walls by frequency; None: none, a table of a twelfth of the size.
+        receiver: the sphere, for the mic format.
         rate_hz: sample rate.
 
     Returns:
@@ -75,8 +70,7 @@ def build_filter_table(room: Room | None, receiver: Receiver, rate_hz: int) -> F
 
 
 def wall_colours(room: Room | None, frequencies_hz: np.ndarray) -> np.ndarray:
-    """Computes what wall hits do at each frequency against what they do at low ones, (B, F); (1, F)
-    without a room."""
+    """Gain of wall hits at each frequency relative to low ones, (B, F); (1, F) without a room."""
     if room is None:
         return np.ones((1, len(frequencies_hz)))
     relative = room.reflection_factor(frequencies_hz) / room.low_reflection_factor
@@ -89,7 +83,7 @@ def _low_pass(frequencies_hz: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def _filters(spectra: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Turns spectra (..., 1, F) into filters of each phase, float32 (..., phases, taps)."""
+    """Converts spectra (..., 1, F) to filters of each phase, float32 (..., phases, taps)."""
     frequencies_hz = fft.rfftfreq(FFT_LENGTH, 1 / rate_hz)
     delays = FILTER_DELAY + np.arange(N_PHASES) / N_PHASES  # (phases,) samples
     shifts = np.exp(-2j * np.pi * delays[:, None] * frequencies_hz / rate_hz)  # (phases, F)
@@ -103,11 +97,10 @@ def render_impulse_responses(reflections: Reflections, table: FilterTable) -> np
 
     Args:
         reflections: plane waves at the receiver.
-        table: filters of the room in which they were made.
+        table: filters of the room.
 
     Returns:
-        float32 (channels, samples), long enough for the last reflection. `FILTER_DELAY` samples
-        late.
+        float32 (channels, samples) up to the last reflection, `FILTER_DELAY` samples late.
     """
     receiver = table.receiver
     delays = reflections.delays_s * table.rate_hz  # (n,) samples
@@ -115,7 +108,7 @@ def render_impulse_responses(reflections: Reflections, table: FilterTable) -> np
     phases = np.minimum(((delays - starts) * N_PHASES + 0.5).astype(np.int64), N_PHASES - 1)
     bins = _nearest_bins(reflections.orders, table.order_bins)
     n_samples = int(starts.max()) + N_TAPS
-    taps = (starts[:, None] + np.arange(N_TAPS)).ravel()  # (n * taps,) where each tap lands
+    taps = (starts[:, None] + np.arange(N_TAPS)).ravel()  # (n * taps,) sample of each tap
 
     def gather(weights: np.ndarray, filters: np.ndarray) -> np.ndarray:
         return np.bincount(taps, (weights[:, None] * filters).ravel(), n_samples).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Shoebox rooms: image sources, and a diffuse tail that goes on where they end."""
+"""Shoebox rooms: image sources and a diffuse tail."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from common.simulation.receivers import SOUND_SPEED_M_S
 
-EARLY_S = 0.08  # image sources up to this delay, random pulses from there on
+EARLY_S = 0.08  # image sources up to this delay, random pulses after it
 TAIL_LIMIT_S = 0.7
 TAIL_PULSES_PER_S = 3000
 EYRING = 0.161  # s/m, 24 ln(10) / speed of sound
@@ -21,7 +21,7 @@ class Room:
         size_m: length, width, height.
         receiver_m: position of the receiver, from the corner of the room.
         reverberation_s: time to fall by 60 dB at low and at high frequencies.
-        crossover_hz: where the reverberation time lies between the two.
+        crossover_hz: frequency between the two.
     """
 
     name: str
@@ -47,15 +47,13 @@ class Room:
         return 4 * self.volume_m3 / self.surface_m2
 
     def reverberation_at(self, frequencies_hz: np.ndarray) -> np.ndarray:
-        """Gives the reverberation time in seconds at each frequency; decay rates, not times, are
-        interpolated."""
+        """Reverberation time in seconds at each frequency, by interpolation of decay rates."""
         low_s, high_s = self.reverberation_s
         low_weight = 1 / (1 + (np.asarray(frequencies_hz) / self.crossover_hz) ** 2)
         return 1 / (low_weight / low_s + (1 - low_weight) / high_s)
 
     def reflection_factor(self, frequencies_hz: np.ndarray) -> np.ndarray:
-        """Gives the pressure reflection factor of the walls at each frequency, by Eyring's
-        formula."""
+        """Pressure reflection factor of the walls at each frequency, by Eyring's formula."""
         absorbed = (
             EYRING * self.volume_m3 / (self.surface_m2 * self.reverberation_at(frequencies_hz))
         )
@@ -67,7 +65,7 @@ class Room:
         return float(self.reflection_factor(np.zeros(1))[0])
 
     def contains(self, position_m: np.ndarray) -> bool:
-        """Says whether a position lies inside the room."""
+        """True if a position is inside the room."""
         return bool(np.all(position_m > 0) and np.all(position_m < np.array(self.size_m)))
 
 
@@ -76,9 +74,9 @@ class Reflections:
     """Plane waves that reach the receiver.
 
     Attributes:
-        directions: unit vectors towards where they come from, (n, 3).
+        directions: unit vectors towards their origins, (n, 3).
         distances_m: length of their paths, (n,).
-        amplitudes: pressure against that at 1 m from the source, at low frequencies, signed, (n,).
+        amplitudes: signed pressure at low frequencies relative to that at 1 m, (n,).
         orders: number of wall hits, estimated for the tail, float64 (n,).
     """
 
@@ -99,7 +97,7 @@ class Reflections:
 
 
 def direct_sound(offset_m: np.ndarray) -> Reflections:
-    """Gives the one path there is without walls.
+    """The path without walls.
 
     Args:
         offset_m: position of the source against the receiver, (3,).
@@ -132,27 +130,19 @@ def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S)
 
     receiver_m = np.array(room.receiver_m)
     reach_m = duration_s * SOUND_SPEED_M_S
-    # An image of order n is at least (n - 2) times the shortest side away, so none within reach is
-    # missed.
-    highest_order = int(np.ceil(reach_m / min(room.size_m))) + 2
+    # An image of order n is at least (n - 2) times the shortest side away.
+    max_order = int(np.ceil(reach_m / min(room.size_m))) + 2
     walls = pyroomacoustics.Material(1 - room.low_reflection_factor**2)
-    shoebox = pyroomacoustics.ShoeBox(
-        room.size_m, fs=48000, materials=walls, max_order=highest_order
-    )
+    shoebox = pyroomacoustics.ShoeBox(room.size_m, fs=48000, materials=walls, max_order=max_order)
     shoebox.add_source(receiver_m + offset_m).add_microphone(receiver_m)
     shoebox.image_source_model()
     source = shoebox.sources[0]
     offsets_m = source.images.T.astype(np.float64) - receiver_m  # (n, 3)
     distances_m = np.linalg.norm(offsets_m, axis=1)
     near = np.flatnonzero(distances_m < reach_m)
-    near = near[
-        np.lexsort((offsets_m[near, 0], offsets_m[near, 1], offsets_m[near, 2], distances_m[near]))
-    ]
-    offsets_m, distances_m, orders = (
-        offsets_m[near],
-        distances_m[near],
-        source.orders[near].astype(np.float64),
-    )
+    near = near[np.lexsort((*offsets_m[near].T, distances_m[near]))]
+    offsets_m, distances_m = offsets_m[near], distances_m[near]
+    orders = source.orders[near].astype(np.float64)
     return Reflections(
         offsets_m / distances_m[:, None],
         distances_m,
@@ -164,14 +154,13 @@ def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S)
 def diffuse_tail(
     room: Room, early: Reflections, rng: np.random.Generator, start_s: float = EARLY_S
 ) -> Reflections:
-    """Draws the late reverberation: pulses at random times from random directions with an
-    exponential decay.
+    """Draws late reverberation: pulses of random times and directions, exponentially decaying.
 
     Args:
-        room: gives decay, length and the number of wall hits a late path has behind it.
-        early: the reflections before `start_s`; the tail takes on their energy per second.
-        rng: belongs to room and position, so that a position always sounds the same.
-        start_s: where the tail begins.
+        room: decay, length and number of wall hits of late paths.
+        early: the reflections before `start_s`, whose energy per second the tail continues.
+        rng: generator of the room and position, which always sounds the same.
+        start_s: beginning of the tail.
 
     Returns:
         About 3000 reflections per second, up to 0.8 of the reverberation time or 0.7 s.
@@ -192,7 +181,6 @@ def diffuse_tail(
 def _energy_per_s(
     early: Reflections, end_s: float, decay_s: float, window_s: float = 0.02
 ) -> float:
-    """Estimates the energy per second at `end_s` from the window before it, whose middle lies half
-    of it earlier."""
+    """Estimates the energy per second at `end_s` from the window before it."""
     recent = early.amplitudes[early.delays_s > end_s - window_s]
     return float(np.sum(recent**2)) / window_s * 10.0 ** (-6 * (window_s / 2) / decay_s)

@@ -7,23 +7,25 @@ from typing import TypeVar
 import numpy as np
 from scipy import fft
 
+from common.simulation.sounds.synthesis import rms
+
 Event = TypeVar("Event")
 
 FIRST_ONSET_S = (0.1, 1.0)
 GAP_S = (0.5, 1.5)
-SHORTEST_AUDIBLE_S = 0.1  # no event starts closer to the end
+MIN_AUDIBLE_S = 0.1  # no event starts closer to the end
 PEAK_OF_W = 0.25  # leaves room for dipoles (factor 1.7 with N3D) and the sphere (up to 2)
 
 
 @dataclass(frozen=True)
 class SceneSound:
-    """One event as it is heard.
+    """One event at the receiver.
 
     Attributes:
         dry: sound without the room, float32 (samples,).
         responses: impulse responses, float32 (channels, samples).
-        onset_sample: where the first sound arrives if the responses start with it; may be negative.
-        gain_db: level against other events, whose dry sounds are all brought to the same RMS.
+        onset_sample: first sample of the responses in the scene; may be negative.
+        gain_db: level against other events; dry sounds are scaled to the same RMS.
     """
 
     dry: np.ndarray
@@ -43,14 +45,14 @@ def draw_layer(
     Args:
         rng: source of the gaps.
         duration_s: of the scene.
-        choose: gives the event that begins at an onset, and its duration, both in seconds.
+        choose: function from an onset to an event and its duration, in seconds.
 
     Returns:
-        What `choose` gave, in order of time.
+        The events in order of time.
     """
     layer = []
     onset_s = float(rng.uniform(*FIRST_ONSET_S))
-    while onset_s < duration_s - SHORTEST_AUDIBLE_S:
+    while onset_s < duration_s - MIN_AUDIBLE_S:
         event, event_s = choose(onset_s)
         layer.append(event)
         onset_s += event_s + float(rng.uniform(*GAP_S))
@@ -69,8 +71,8 @@ def mix_scene(
     Args:
         sounds: the events.
         ambience: loop of unit power in channel 0, float32 (channels, loop samples).
-        ambience_start: sample of the loop with which the scene begins.
-        n_samples: length of the scene; sounds are cut there.
+        ambience_start: sample of the loop at which the scene begins.
+        n_samples: length of the scene.
         snr_db: mean power of the events in channel 0 over their dry lengths, against the ambience.
 
     Returns:
@@ -82,18 +84,15 @@ def mix_scene(
     ambience_gain = np.float32(np.sqrt(event_power / 10 ** (snr_db / 10)))
     for channel, loop in zip(mixture, ambience, strict=True):
         _add_loop(channel, loop, ambience_start, ambience_gain)
-    # The scale follows W alone, so that each format comes out the same whether or not the other is
-    # rendered.
+    # The scale follows W only: a format is the same with or without the other.
     peak = max(float(mixture[0].max()), -float(mixture[0].min()), 1e-9)
     mixture *= np.float32(PEAK_OF_W / peak)
     return mixture
 
 
 def _add_sound(mixture: np.ndarray, sound: SceneSound) -> float:
-    """Adds an event to all channels in place; returns its mean power in channel 0 over its dry
-    length."""
-    rms = np.sqrt(np.mean(np.square(sound.dry, dtype=np.float64)))
-    gain = np.float32(10 ** (sound.gain_db / 20) / max(rms, 1e-12))
+    """Adds an event in place; returns its mean power in channel 0 over its dry length."""
+    gain = np.float32(10 ** (sound.gain_db / 20) / max(rms(sound.dry), 1e-12))
     n_wet = len(sound.dry) + sound.responses.shape[1] - 1
     n_fft = fft.next_fast_len(n_wet, real=True)
     spectrum = fft.rfft(sound.dry * gain, n_fft)
@@ -126,12 +125,12 @@ def _add_loop(channel: np.ndarray, loop: np.ndarray, start: int, gain: np.float3
 def fit_duration(
     examples: Sequence[np.ndarray], n_samples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Chooses one of several examples and brings it to a length.
+    """Cuts one of several examples to a length.
 
     Args:
         examples: sounds of one class, float32.
-        n_samples: length wanted.
-        rng: picks among the examples that are long enough; without any, the longest is repeated.
+        n_samples: target length.
+        rng: chooses among the examples that are long enough; else the longest is repeated.
 
     Returns:
         float32 (n_samples,), cut ends faded over 10 ms at 48 kHz.

@@ -1,4 +1,4 @@
-"""The sound sources by name, and banks of examples made of them or of own recordings."""
+"""Recipes of synthetic sounds by name, and banks of examples or own recordings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,8 @@ from common.simulation.sounds.synthesis import (
     to_unit_peak,
 )
 
-SoundRecipe = Callable[
-    [Draw, int, float], np.ndarray
-]  # (draw, rate_hz, duration_s) -> float32 (samples,)
+# (draw, rate_hz, duration_s) -> float32 (samples,)
+SoundRecipe = Callable[[Draw, int, float], np.ndarray]
 
 RECIPES: Mapping[str, SoundRecipe] = {
     "knock": impacts.knock,
@@ -58,7 +57,7 @@ RECIPES: Mapping[str, SoundRecipe] = {
     "hi_hat": instruments.beat_hi_hat,
     "tear": instruments.tear_paper,
 }
-LARGEST_CREST_DB = 18.0
+MAX_CREST_DB = 18.0
 SILENCE_DB = -40.0  # below the peak; trimmed from the ends of own recordings
 
 
@@ -71,14 +70,13 @@ class DurationRange:
     longest_s: float
 
     def at(self, quantile: float) -> float:
-        """Gives the duration at a quantile in [0, 1]; logarithms run straight from the median to
-        both ends."""
+        """Duration at a quantile in [0, 1], log-linear from the median to both ends."""
         logs = np.log([self.shortest_s, self.median_s, self.longest_s])
         return float(np.exp(np.interp(quantile, [0.0, 0.5, 1.0], logs)))
 
 
 def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Makes one example of a sound.
+    """Synthesises one example of a sound.
 
     Args:
         recipe: a key of `RECIPES`.
@@ -90,31 +88,30 @@ def synthesise(recipe: str, draw: Draw, rate_hz: int, duration_s: float) -> np.n
         float32 (round(duration_s * rate_hz),), peak 1, crest factor at most 18 dB.
     """
     x = to_unit_peak(RECIPES[recipe](draw, rate_hz, duration_s))
-    x = limit_crest(random_equaliser(draw, x, rate_hz), LARGEST_CREST_DB)
+    x = limit_crest(random_equaliser(draw, x, rate_hz), MAX_CREST_DB)
     return to_unit_peak(fade_edges(x, rate_hz, 0.0005, 0.005))
 
 
 def recordings_of(folder: Path) -> list[Path]:
-    """Lists the audio files of a folder by name; an absent folder has none."""
+    """Lists the audio files of a folder by name; none of an absent folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if is_sound(path))
 
 
 def deal(paths: Sequence[Path], n_sets: int, rng: np.random.Generator) -> list[list[Path]]:
-    """Deals files into disjoint sets of nearly equal size, in an order that the seed decides."""
+    """Deals files in random order into disjoint sets of nearly equal size."""
     shuffled = [paths[index] for index in rng.permutation(len(paths))]
     return [shuffled[number::n_sets] for number in range(n_sets)]
 
 
 def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
-    """Reads an own recording as a dry sound: mono, resampled, trimmed of silence, cut to a longest
-    duration.
+    """Reads an own recording as a dry sound: mono, resampled, without silence at its ends.
 
     Args:
         path: any format that soundfile reads, any sample rate and number of channels.
-        rate_hz: sample rate wanted.
-        longest_s: what lies beyond it is cut off.
+        rate_hz: target sample rate.
+        longest_s: maximum duration.
 
     Returns:
         float32 (samples,), peak 1.
@@ -135,7 +132,7 @@ def read_source(path: Path, rate_hz: int, longest_s: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class SoundBank:
-    """Examples of every class in disjoint sets, in one file that all processes map into memory.
+    """Examples of every class and set in one file that all processes map into memory.
 
     Attributes:
         path: .npy file, float32 (samples,), all examples one after the other.
@@ -146,7 +143,7 @@ class SoundBank:
     spans: Mapping[tuple[str, int], tuple[tuple[int, int], ...]]
 
     def examples(self, name: str, set_number: int) -> list[np.ndarray]:
-        """Gives the examples of a class in a set, each float32 (samples,), without copying them."""
+        """Examples of a class in a set, each float32 (samples,), not copied."""
         samples = mapped_array(self.path)
         return [samples[start:stop] for start, stop in self.spans[name, set_number]]
 
@@ -154,7 +151,7 @@ class SoundBank:
     def store(
         cls, path: Path, sounds: Mapping[tuple[str, int], Sequence[np.ndarray]]
     ) -> "SoundBank":
-        """Writes the examples to `path` (.npy) and remembers where each lies."""
+        """Writes the examples to `path` (.npy)."""
         spans: dict[tuple[str, int], tuple[tuple[int, int], ...]] = {}
         end = 0
         for key, examples in sounds.items():
@@ -179,5 +176,5 @@ def save_array(path: Path, array: np.ndarray) -> None:
 
 @lru_cache(maxsize=16)
 def mapped_array(path: Path) -> np.ndarray:
-    """Maps a stored array into memory, so that processes on one machine share it."""
+    """Maps a stored array into memory, shared by the processes of a machine."""
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -33,7 +33,7 @@ from common.simulation.sound_bank import (
     save_array,
     synthesise,
 )
-from common.simulation.sounds.synthesis import fade_edges
+from common.simulation.sounds.synthesis import fade_edges, rms
 from common.simulation.source_selection import SoundSelection
 from sed_task4.dataset import Layout, subset_place
 from sed_task4.simulation.plans import (
@@ -215,13 +215,9 @@ def render_clip(plan: ClipPlan, context: RenderContext) -> np.ndarray:
         for event, sound in zip(events, _sounds(class_name, events, plan, context), strict=True):
             start = round(event.onset_s * rate_hz)
             room = len(track[start : start + len(sound)])
-            gain = np.float32(10 ** (snr_db / 20) / max(_rms(sound), 1e-9))
+            gain = np.float32(10 ** (snr_db / 20) / max(rms(sound), 1e-9))
             track[start : start + room] += gain * sound[:room]
     return _recorded(track, plan, context)
-
-
-def _rms(x: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
 
 
 def _stream(plan: ClipPlan, settings: SceneSettings, *purpose: str) -> np.random.Generator:
@@ -291,7 +287,7 @@ def _background(plan: ClipPlan, context: RenderContext, draw: Draw, n: int) -> n
     if own:
         recording = draw.choice(own)
         chosen = repeat_from(recording, int(draw.rng.integers(len(recording))), n)
-        return (chosen / max(_rms(chosen), 1e-6)).astype(np.float32)
+        return (chosen / max(rms(chosen), 1e-6)).astype(np.float32)
     loops = [
         mapped_array(_loop_path(context.scratch, kind, plan.set_number, number))
         for kind in (LOOP_KINDS if plan.domain.real else ())

@@ -71,7 +71,7 @@ PRESETS = {
 
 
 class SimulationConfig(Section):
-    """Simulated clips; what is null follows from the preset."""
+    """Simulated clips; the preset fills in null."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
@@ -83,24 +83,20 @@ class SimulationConfig(Section):
         None, description="Numbers of clips that differ from the preset's, e.g. {weak: 200}."
     )
     sample_rate_hz: int = Field(
-        44100, ge=8000, description="Of the files; features resample what they read."
+        44100, ge=8000, description="Sample rate of the files; features resample them."
     )
     synthetic_snr_db: tuple[float, float] = Field(
-        (6.0, 30.0),
-        description="Range of the power of events against the background in the synthetic subset.",
+        (6.0, 30.0), description="Range of signal-to-noise ratios in the synthetic subset."
     )
     real_snr_db: tuple[float, float] = Field(
-        (0.0, 20.0), description="The same in all other subsets."
+        (0.0, 20.0), description="Range of signal-to-noise ratios in all other subsets."
     )
     domain_gap: bool = Field(
         True,
-        description=(
-            "Whether all but the synthetic subset differ from it in level, colour and"
-            " reverberation."
-        ),
+        description="Other subsets differ from the synthetic one in level, spectrum, reverberation.",
     )
     variation: float = Field(
-        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
+        1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."
     )
     source_dir: Path | None = Field(
         None,
@@ -110,9 +106,11 @@ class SimulationConfig(Section):
         ),
     )
     on_missing: Literal["synth", "error"] = Field(
-        "synth", description="What to do for classes without recordings."
+        "synth", description="Classes without recordings: synthetic sounds or an error."
     )
-    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
+    longest_source_s: float = Field(
+        5.0, gt=0, description="Maximum length of own recordings, which are cut."
+    )
     background_dir: Path | None = Field(
         None,
         description=(
@@ -142,8 +140,7 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that decides what the clips contain; stored in the dataset folder and compared
-    with it."""
+    """Everything that decides the content of the clips; stored in the dataset folder."""
 
     version: str
     seed: int

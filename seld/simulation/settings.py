@@ -15,14 +15,11 @@ N_ROOMS = 5
 
 
 class SimulationConfig(Section):
-    """Simulated recordings; what is null follows from the preset."""
+    """Simulated recordings; the preset fills in null."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
-        description=(
-            "Size: fixture (seconds of audio, for tests), demo (60 recordings), gpu (200), full"
-            " (500)."
-        ),
+        description="Size: fixture (for tests), demo (70 recordings), gpu (200), full (500).",
     )
     formats: tuple[Literal["foa", "mic"], ...] | None = Field(
         None, min_length=1, description="Formats written of every scene; null: the task's."
@@ -34,27 +31,26 @@ class SimulationConfig(Section):
         None, min_length=1, description="Numbers of the rooms, 0 to 4."
     )
     overlaps: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Layers of events: most at a time."
+        None, min_length=1, description="Maximum numbers of overlapping events."
     )
     duration_s: float | None = Field(None, gt=1.5, description="Length of a recording.")
     ragged: bool = Field(
-        False, description="As in the real data, lengths differ and labels may pass the end."
+        False,
+        description="Lengths vary and events may end after the recording, as in the real data.",
     )
-    snr_db: float = Field(30.0, description="Mean power of the events against the ambience.")
+    snr_db: float = Field(30.0, description="Signal-to-noise ratio of events and ambience.")
     gain_range_db: float = Field(
-        6.0, ge=0, description="Levels of events lie within plus and minus this."
+        6.0, ge=0, description="Levels of events vary by plus and minus this."
     )
     variation: float = Field(
-        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
+        1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."
     )
-    allow_same_class_overlap: bool = Field(
-        True, description="Whether two events of a class may sound at once."
-    )
+    allow_same_class_overlap: bool = Field(True, description="Events of one class may overlap.")
     foa_norm: Literal["n3d", "sn3d"] = Field(
-        "n3d", description="Ambisonic normalisation; order is W, Y, Z, X."
+        "n3d", description="Ambisonic normalisation; channels are W, Y, Z, X."
     )
     wall_colour: bool | None = Field(
-        None, description="Whether walls absorb high frequencies more than low ones."
+        None, description="Walls absorb high frequencies more than low ones."
     )
     source_dir: Path | None = Field(
         None,
@@ -64,9 +60,11 @@ class SimulationConfig(Section):
         ),
     )
     on_missing: Literal["synth", "error"] = Field(
-        "synth", description="What to do for classes without recordings."
+        "synth", description="Classes without recordings: synthetic sounds or an error."
     )
-    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
+    longest_source_s: float = Field(
+        5.0, gt=0, description="Maximum length of own recordings, which are cut."
+    )
 
     @field_validator("recordings_per_split")
     @classmethod
@@ -103,8 +101,7 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that decides what the recordings contain; stored in the dataset folder and
-    compared with it."""
+    """Everything that decides the content of the recordings; stored in the dataset folder."""
 
     version: str
     seed: int

@@ -1,5 +1,4 @@
-"""Sounds of animals. Each recipe fills the duration it is given, without a pause of 150 ms; float32
-(samples,)."""
+"""Animals. Each recipe fills its duration without a pause of 150 ms, float32 (samples,)."""
 
 import numpy as np
 
@@ -18,7 +17,7 @@ MEOW_BANDWIDTHS_HZ = (120.0, 200.0, 300.0)
 
 
 def bark(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Barks once or in a row: short, rough arches of pitch through a snout."""
+    """Barks: short, rough arches of pitch through a vocal tract."""
     x = silence(duration_s, rate_hz)
     pitch_hz, tract = draw.log_uniform(250.0, 800.0), draw.uniform(0.8, 1.4)
     n_barks = max(round(duration_s / draw.uniform(0.2, 0.38)), 1)
@@ -30,16 +29,14 @@ def bark(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         contour_hz = pitch_hz * draw.uniform(0.9, 1.1) * (1 + 0.5 * np.sin(np.pi * part))
         pulses = glottal_pulses(draw, contour_hz, rate_hz, 0.05, draw.uniform(0.3, 1.0))
         formants_hz = [tract * formant for formant in (700.0, 1400.0, 2600.0)]
-        sound = (
-            resonate(pulses, rate_hz, formants_hz, BARK_BANDWIDTHS_HZ)
-            * np.sin(np.pi * np.sqrt(part)) ** 0.7
-        )
+        sound = resonate(pulses, rate_hz, formants_hz, BARK_BANDWIDTHS_HZ)
+        sound = sound * np.sin(np.pi * np.sqrt(part)) ** 0.7
         add_at(x, to_unit_peak(sound), number * (bark_s + pause_s), rate_hz, draw.uniform(0.7, 1.0))
     return x
 
 
 def meow(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Meows once or in a row: an arch of pitch while the mouth opens and shuts again."""
+    """Meows: an arch of pitch while the mouth opens and closes."""
     x = silence(duration_s, rate_hz)
     pitch_hz, bend = draw.log_uniform(380.0, 900.0), draw.uniform(0.5, 1.0)
     n_calls = max(round(duration_s / draw.uniform(0.8, 1.6)), 1)
@@ -51,8 +48,7 @@ def meow(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         shut = resonate(pulses, rate_hz, (900.0, 1700.0, 3200.0), MEOW_BANDWIDTHS_HZ)
         wide = resonate(pulses, rate_hz, (1300.0, 2300.0, 3800.0), MEOW_BANDWIDTHS_HZ)
         opening = np.sin(np.pi * part).astype(np.float32)
-        call = fade_edges(
-            (1 - opening) * shut + opening * wide, rate_hz, 0.1 * call_s, 0.2 * call_s
-        )
+        mixed = (1 - opening) * shut + opening * wide
+        call = fade_edges(mixed, rate_hz, 0.1 * call_s, 0.2 * call_s)
         add_at(x, to_unit_peak(call), number * call_s, rate_hz, draw.uniform(0.7, 1.0))
     return x

@@ -1,5 +1,4 @@
-"""Musical instruments, and paper that tears. Each recipe fills the duration it is given; float32
-(samples,)."""
+"""Musical instruments and tearing paper. Each recipe fills its duration, float32 (samples,)."""
 
 from collections.abc import Callable
 
@@ -25,13 +24,10 @@ DRUM_HEAD_RATIOS = np.array([1.0, 1.593, 2.136, 2.296, 2.653])  # modes of a rou
 
 
 def strum_guitar(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Picks the strings of a guitar one by one, or strums chords."""
+    """Guitar: single strings or chords."""
     x = silence(duration_s, rate_hz)
-    lowest_hz, brightness, strings = (
-        draw.log_uniform(80.0, 200.0),
-        draw.uniform(0.2, 0.7),
-        draw.choice((1, 1, 3, 4)),
-    )
+    lowest_hz, brightness = draw.log_uniform(80.0, 200.0), draw.uniform(0.2, 0.7)
+    strings = draw.choice((1, 1, 3, 4))
     for start_s, _ in _beats(draw, duration_s, (0.2, 0.5)):
         for number in range(strings):
             pitch_hz = lowest_hz * 2 ** ((draw.choice(SCALE_SEMITONES) + 5 * number) / 12)
@@ -43,15 +39,13 @@ def strum_guitar(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 def _plucked_string(
     draw: Draw, rate_hz: int, duration_s: float, pitch_hz: float, brightness: float
 ) -> np.ndarray:
-    """Lets a burst of noise run round a loop that dulls it (Karplus and Strong, Comput. Music J.
-    7(2), 1983)."""
+    """Plucked string by Karplus and Strong, Comput. Music J. 7(2), 1983."""
     period = max(round(rate_hz / pitch_hz), 2)
     wave = draw.noise(period)
     dulled = 0.5 * (wave + np.roll(wave, 1))
     wave = brightness * wave + (1 - brightness) * dulled
-    keep = 10 ** (
-        -3 * period / rate_hz / draw.uniform(1.0, 3.0)
-    )  # the loudness falls by 60 dB in this time
+    decay_s = draw.uniform(1.0, 3.0)  # by 60 dB
+    keep = 10 ** (-3 * period / rate_hz / decay_s)
     rounds = []
     for _ in range(round(duration_s * rate_hz) // period + 1):
         rounds.append(wave)
@@ -60,51 +54,28 @@ def _plucked_string(
 
 
 def play_flute(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Plays a few notes on a flute: few harmonics, and breath."""
-    gains = np.array(
-        [1.0, draw.uniform(0.2, 0.6), draw.uniform(0.05, 0.25), draw.uniform(0.01, 0.08)]
-    )
-    return _play(
-        draw,
-        rate_hz,
-        duration_s,
-        draw.log_uniform(260.0, 800.0),
-        gains,
-        draw.uniform(0.05, 0.15),
-        0.06,
-    )
+    """Flute: few harmonics, and breath."""
+    ranges = (0.2, 0.6), (0.05, 0.25), (0.01, 0.08)
+    gains = np.array([1.0, *(draw.uniform(*each) for each in ranges)])
+    pitch_hz, breath = draw.log_uniform(260.0, 800.0), draw.uniform(0.05, 0.15)
+    return _play(draw, rate_hz, duration_s, pitch_hz, gains, breath, 0.06)
 
 
 def play_clarinet(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Plays a few notes on a clarinet: odd harmonics."""
+    """Clarinet: odd harmonics."""
     harmonics = np.arange(1, 14)
-    gains = np.where(
-        harmonics % 2 == 1, 1.0, draw.uniform(0.02, 0.08)
-    ) * harmonics ** -draw.uniform(0.7, 1.2)
-    return _play(
-        draw,
-        rate_hz,
-        duration_s,
-        draw.log_uniform(150.0, 450.0),
-        gains,
-        draw.uniform(0.01, 0.03),
-        0.04,
-    )
+    levels = np.where(harmonics % 2 == 1, 1.0, draw.uniform(0.02, 0.08))
+    gains = levels * harmonics ** -draw.uniform(0.7, 1.2)
+    pitch_hz, breath = draw.log_uniform(150.0, 450.0), draw.uniform(0.01, 0.03)
+    return _play(draw, rate_hz, duration_s, pitch_hz, gains, breath, 0.04)
 
 
 def play_violin(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Bows a few notes on a violin: many harmonics with vibrato."""
+    """Violin: many harmonics with vibrato."""
     gains = np.arange(1, 21) ** -draw.uniform(0.7, 1.1) * draw.uniforms(0.4, 1.0, 20)
-    return _play(
-        draw,
-        rate_hz,
-        duration_s,
-        draw.log_uniform(200.0, 700.0),
-        gains,
-        draw.uniform(0.01, 0.05),
-        0.08,
-        vibrato=draw.uniform(0.004, 0.012),
-    )
+    pitch_hz, breath = draw.log_uniform(200.0, 700.0), draw.uniform(0.01, 0.05)
+    vibrato = draw.uniform(0.004, 0.012)
+    return _play(draw, rate_hz, duration_s, pitch_hz, gains, breath, 0.08, vibrato)
 
 
 def _play(
@@ -148,7 +119,7 @@ def _play(
 
 
 def _harmonics(draw: Draw, pitch_hz: np.ndarray, rate_hz: int, gains: np.ndarray) -> np.ndarray:
-    """Sums harmonics of random phase of a pitch that moves, (n,), to unit peak."""
+    """Sums harmonics of random phase of a pitch contour, (n,), to unit peak."""
     turn = np.exp(
         np.complex64(2j * np.pi) * (np.cumsum(pitch_hz / rate_hz) % 1.0).astype(np.float32)
     )
@@ -162,7 +133,7 @@ def _harmonics(draw: Draw, pitch_hz: np.ndarray, rate_hz: int, gains: np.ndarray
 
 
 def strike_glockenspiel(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Strikes bars of a glockenspiel."""
+    """Bars of a glockenspiel."""
     lowest_hz, decay_s = draw.log_uniform(700.0, 1600.0), draw.uniform(0.5, 1.5)
 
     def hit() -> np.ndarray:
@@ -176,13 +147,11 @@ def strike_glockenspiel(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarr
 
 
 def strike_cowbell(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Strikes a cowbell in time: a few inharmonic modes that are soon damped."""
-    modes_hz = (
-        draw.log_uniform(450.0, 900.0)
-        * BELL_PLATE_RATIOS
-        * draw.uniforms(0.97, 1.03, len(BELL_PLATE_RATIOS))
-    )
-    decay_s, gains = draw.uniform(0.15, 0.5), draw.uniforms(0.4, 1.0, len(BELL_PLATE_RATIOS))
+    """Cowbell: a few inharmonic modes of short decay."""
+    n_modes = len(BELL_PLATE_RATIOS)
+    pitch_hz = draw.log_uniform(450.0, 900.0)
+    modes_hz = pitch_hz * BELL_PLATE_RATIOS * draw.uniforms(0.97, 1.03, n_modes)
+    decay_s, gains = draw.uniform(0.15, 0.5), draw.uniforms(0.4, 1.0, n_modes)
 
     def hit() -> np.ndarray:
         return damped_modes(draw, round(0.5 * rate_hz), rate_hz, modes_hz, decay_s, gains)
@@ -191,12 +160,9 @@ def strike_cowbell(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def beat_bass_drum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Beats a bass drum in time: a low tone that falls in pitch, and the click of the beater."""
-    lowest_hz, drop, decay_s = (
-        draw.uniform(40.0, 70.0),
-        draw.uniform(0.5, 2.0),
-        draw.uniform(0.4, 1.0),
-    )
+    """Bass drum: a low tone of falling pitch, and the click of the beater."""
+    lowest_hz, drop = draw.uniform(40.0, 70.0), draw.uniform(0.5, 2.0)
+    decay_s = draw.uniform(0.4, 1.0)
     t = time_axis(round(0.6 * rate_hz), rate_hz)
     cycles = np.cumsum(lowest_hz * (1 + drop * np.exp(-t / 0.03))) / rate_hz
     body = (np.sin(2 * np.pi * cycles) * 10 ** (-3 * t / decay_s)).astype(np.float32)
@@ -204,17 +170,15 @@ def beat_bass_drum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     def hit() -> np.ndarray:
         sound = np.array(body)
         click = band_pass(draw.noise(round(0.01 * rate_hz)), rate_hz, 500.0, 4000.0)
-        add_at(
-            sound, fade_edges(click, rate_hz, 0.0005, 0.008), 0.0, rate_hz, draw.uniform(0.1, 0.5)
-        )
+        click = fade_edges(click, rate_hz, 0.0005, 0.008)
+        add_at(sound, click, 0.0, rate_hz, draw.uniform(0.1, 0.5))
         return sound
 
     return _repeat(draw, rate_hz, duration_s, (0.2, 0.45), hit)
 
 
 def beat_snare_drum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Beats a snare drum in time or as a roll: the modes of the head and the rattle of the
-    wires."""
+    """Snare drum, in time or as a roll: modes of the head and rattle of the wires."""
     head_hz, rattle_s = draw.uniform(160.0, 260.0) * DRUM_HEAD_RATIOS, draw.uniform(0.2, 0.5)
     interval_s = draw.choice(((0.06, 0.1), (0.12, 0.3)))
     n = round(0.4 * rate_hz)
@@ -228,7 +192,7 @@ def beat_snare_drum(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def beat_hi_hat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Beats a hi-hat in time, open or shut: metallic noise high up."""
+    """Hi-hat, open or closed: metallic high-frequency noise."""
     decay_s = draw.choice((draw.uniform(0.06, 0.12), draw.uniform(0.4, 0.9)))
     lowest_hz = min(draw.uniform(5000.0, 8000.0), 0.35 * rate_hz)
     n = round(0.5 * rate_hz)
@@ -241,7 +205,7 @@ def beat_hi_hat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def tear_paper(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Tears paper or cloth, in pulls: fibres that snap ever faster."""
+    """Tearing of paper or cloth: fibres that snap ever faster."""
     x = silence(duration_s, rate_hz)
     low_hz, high_hz = draw.log_uniform(800.0, 2000.0), draw.log_uniform(6000.0, 12000.0)
     for start_s, length_s in _beats(draw, duration_s, (0.3, 1.2)):
@@ -249,21 +213,15 @@ def tear_paper(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
         snaps_per_s = np.linspace(draw.uniform(200.0, 500.0), draw.uniform(800.0, 3000.0), n)
         snaps = (draw.rng.random(n) < snaps_per_s / rate_hz) * draw.rng.exponential(1.0, n)
         pull = band_pass(snaps.astype(np.float32), rate_hz, low_hz, high_hz)
-        add_at(
-            x,
-            fade_edges(to_unit_peak(pull), rate_hz, 0.01, 0.02),
-            start_s,
-            rate_hz,
-            draw.uniform(0.6, 1.0),
-        )
+        pull = fade_edges(to_unit_peak(pull), rate_hz, 0.01, 0.02)
+        add_at(x, pull, start_s, rate_hz, draw.uniform(0.6, 1.0))
     return x
 
 
 def _beats(
     draw: Draw, duration_s: float, length_s: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Divides a duration into equal beats of about the given length; gives the start and length of
-    each."""
+    """Start and length of equal beats of about the given length."""
     n_beats = max(round(duration_s / draw.uniform(*length_s)), 1)
     return [(number * duration_s / n_beats, duration_s / n_beats) for number in range(n_beats)]
 
@@ -275,7 +233,7 @@ def _repeat(
     interval_s: tuple[float, float],
     hit: Callable[[], np.ndarray],
 ) -> np.ndarray:
-    """Repeats a stroke in time, each of another strength."""
+    """Repeats a stroke in time with random strength."""
     x = silence(duration_s, rate_hz)
     for start_s, _ in _beats(draw, duration_s, interval_s):
         add_at(x, to_unit_peak(hit()), start_s, rate_hz, draw.uniform(0.6, 1.0))

@@ -1,4 +1,4 @@
-"""Things that ring or rustle. Each recipe fills the duration it is given; float32 (samples,)."""
+"""Telephones and paper. Each recipe fills its duration, float32 (samples,)."""
 
 import numpy as np
 
@@ -17,8 +17,7 @@ BELL_RATIOS = np.array([1.0, 1.27, 2.1, 2.9])
 
 
 def ring_phone(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Rings a telephone: a struck bell, a trill of two tones or a melody, with pauses between the
-    rings."""
+    """Rings of a telephone: a bell, a trill of two tones or a melody, with pauses."""
     ringing, on_range_s, off_range_s = draw.choice(
         (
             (_struck_bell, (0.8, 1.5), (0.2, 0.4)),
@@ -29,7 +28,7 @@ def ring_phone(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     x = ringing(draw, rate_hz, duration_s)
     t = time_axis(len(x), rate_hz)
     on_s, off_s = draw.uniform(*on_range_s), draw.uniform(*off_range_s)
-    # Whole rings only: the label ends with the sound, not in a pause.
+    # Whole rings only: the event ends with a sound, not with a pause.
     n_rings = max(round((duration_s + off_s) / (on_s + off_s)), 1)
     on_s = (duration_s + off_s) / n_rings - off_s
     return fade_edges(x * (t % (on_s + off_s) < on_s), rate_hz, 0.005, 0.03)
@@ -64,11 +63,10 @@ def _melody(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def turn_page(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Turns a page: two or three swells of rustling with crackles."""
+    """Page turning: two or three swells of rustling with crackles."""
     n = len(silence(duration_s, rate_hz))
-    rustle = band_pass(
-        draw.noise(n), rate_hz, draw.log_uniform(700, 1800), draw.log_uniform(6000, 12000)
-    )
+    noise = draw.noise(n)
+    rustle = band_pass(noise, rate_hz, draw.log_uniform(700, 1800), draw.log_uniform(6000, 12000))
     crackle = np.zeros(n, np.float32)
     n_crackles = draw.rng.poisson(draw.uniform(40, 180) * duration_s)
     crackle[draw.rng.integers(0, n, n_crackles)] = draw.rng.exponential(1.0, n_crackles)
@@ -78,8 +76,7 @@ def turn_page(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 
 def _swells(draw: Draw, n: int) -> np.ndarray:
-    """Sums Gaussian swells over a low floor, spread evenly enough that the page never falls silent,
-    (n,)."""
+    """Sum of Gaussian swells over a low floor, without a silent part, (n,)."""
     part = np.linspace(0, 1, n, dtype=np.float32)
     n_swells = draw.count(2, 3)
     envelope = np.full(n, 0.05, np.float32)

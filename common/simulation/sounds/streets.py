@@ -1,5 +1,4 @@
-"""What is heard out of doors and on the way: engines, passing cars, birds. Mono, at any level,
-float32 (n,)."""
+"""Outdoor sounds: engines, passing cars, birds; mono, at any level, float32 (n,)."""
 
 import numpy as np
 
@@ -16,8 +15,7 @@ from common.simulation.sounds.synthesis import (
 
 
 def run_engine(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
-    """Runs the engine of a bus, a tram or a train: low harmonics whose speed changes, and
-    rumbling."""
+    """Engine of a bus, a tram or a train: low harmonics of varying speed, and rumble."""
     pitch_hz = draw.log_uniform(30.0, 80.0) * slow_control(draw, n, rate_hz, 0.2, 0.7, 1.4)
     turn = np.exp(
         np.complex64(2j * np.pi) * (np.cumsum(pitch_hz / rate_hz) % 1.0).astype(np.float32)
@@ -33,28 +31,24 @@ def run_engine(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
 
 
 def pass_cars(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
-    """Lets cars pass every few seconds: tyre noise that swells and fades, over the rush of a road
-    further away."""
+    """Passing cars: tyre noise that swells and fades, over the noise of a distant road."""
     x = 0.3 * coloured_noise(draw, n, rate_hz, 1.2)
     time_s = draw.uniform(-3.0, 1.0)
     while time_s < n / rate_hz:
         width_s = draw.uniform(0.6, 2.0)
         length_s = 5 * width_s
-        shape = np.exp(
-            -(((time_axis(round(length_s * rate_hz), rate_hz) - length_s / 2) / width_s) ** 2)
-        )
-        tyres = band_pass(
-            draw.noise(len(shape)), rate_hz, draw.log_uniform(80, 300), draw.log_uniform(1500, 5000)
-        )
-        _add_from(
-            x, fade_edges(tyres * shape, rate_hz, 0.05), time_s, rate_hz, draw.uniform(0.5, 2.0)
-        )
+        t = time_axis(round(length_s * rate_hz), rate_hz)
+        shape = np.exp(-(((t - length_s / 2) / width_s) ** 2))
+        noise = draw.noise(len(shape))
+        tyres = band_pass(noise, rate_hz, draw.log_uniform(80, 300), draw.log_uniform(1500, 5000))
+        car = fade_edges(tyres * shape, rate_hz, 0.05)
+        _add_from(x, car, time_s, rate_hz, draw.uniform(0.5, 2.0))
         time_s += draw.uniform(1.5, 5.0)
     return x
 
 
 def sing_birds(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
-    """Lets a few birds sing, each its own motif of chirps with pauses."""
+    """Birds, each with its own motif of chirps and pauses."""
     x = np.zeros(n, np.float32)
     for _ in range(draw.count(2, 5)):
         motif = _motif(draw, rate_hz)
@@ -66,7 +60,7 @@ def sing_birds(draw: Draw, rate_hz: int, n: int) -> np.ndarray:
 
 
 def _motif(draw: Draw, rate_hz: int) -> np.ndarray:
-    """Makes a few chirps whose pitch bends."""
+    """Chirps of gliding pitch."""
     chirps = []
     for _ in range(draw.count(2, 7)):
         t = time_axis(round(draw.uniform(0.04, 0.15) * rate_hz), rate_hz)

@@ -1,15 +1,17 @@
-"""Building blocks of procedural sounds: noises, resonances, envelopes, voices. Signals are float32
-(samples,)."""
+"""Building blocks of synthetic sounds: noises, resonances, envelopes, voices.
+
+Signals are float32 (samples,).
+"""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, signal
 
 from common.simulation.random_streams import Draw
 
-# First three formants of seven vowels in Hz, rounded averages of adult speakers; the fourth hardly
-# moves.
+# First three formants of seven vowels, rounded averages of adult speakers; the fourth is constant.
 VOWEL_FORMANTS_HZ = {
     "a": (730.0, 1090.0, 2440.0),
     "i": (270.0, 2290.0, 3010.0),
@@ -23,7 +25,7 @@ FOURTH_FORMANT_HZ = 3500.0
 FORMANT_BANDWIDTHS_HZ = (80.0, 100.0, 140.0, 200.0)
 FORMANT_GAINS = (1.0, 0.6, 0.35, 0.2)
 OPEN_QUOTIENT = 0.6  # part of each period of the voice in which the glottis is open
-HIGHEST_PART = 0.45  # no partial or filter edge above this part of the sample rate
+HIGHEST_PART = 0.45  # of the sample rate: limit of partials and resonances
 
 
 def silence(duration_s: float, rate_hz: int) -> np.ndarray:
@@ -32,7 +34,7 @@ def silence(duration_s: float, rate_hz: int) -> np.ndarray:
 
 
 def time_axis(n: int, rate_hz: int) -> np.ndarray:
-    """Gives the time of each of `n` samples in seconds, float64 (n,)."""
+    """Time of each of `n` samples in seconds, float64 (n,)."""
     return np.arange(n) / rate_hz
 
 
@@ -46,8 +48,13 @@ def add_at(
         signal_[start : start + n] += gain * sound[:n]
 
 
+def rms(x: np.ndarray) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
 def to_unit_peak(x: np.ndarray) -> np.ndarray:
-    """Scales to a largest magnitude of 1; silence stays silence."""
+    """Scales to a maximum magnitude of 1; silence stays silence."""
     return (x / max(float(np.abs(x).max()), 1e-9)).astype(np.float32)
 
 
@@ -75,15 +82,15 @@ def damped_modes(
     decay_s: float | Sequence[float] | np.ndarray,
     gains: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """Sums decaying sines of random phase: an object that has been struck.
+    """Sums decaying sines of random phase, as of a struck object.
 
     Args:
         draw: source of the phases.
         n: length in samples.
         rate_hz: sample rate.
-        frequencies_hz: one frequency per mode, (M,); modes too high for the sample rate are left
+        frequencies_hz: frequency of each mode, (M,); those too high for the sample rate are left
             out.
-        decay_s: time in which a mode falls by 60 dB, one for all or (M,).
+        decay_s: time of decay by 60 dB, one for all modes or (M,).
         gains: amplitude of each mode, (M,); None: all 1.
 
     Returns:
@@ -107,8 +114,7 @@ def damped_modes(
 def slow_control(
     draw: Draw, n: int, rate_hz: int, cutoff_hz: float, low: float = 0.0, high: float = 1.0
 ) -> np.ndarray:
-    """Makes a random curve between `low` and `high` that moves no faster than `cutoff_hz`, float32
-    (n,)."""
+    """Makes a random curve between `low` and `high`, up to `cutoff_hz`, float32 (n,)."""
     knots = max(int(n / rate_hz * cutoff_hz * 2) + 3, 4)
     heights = draw.rng.uniform(low, high, knots)
     return np.interp(np.linspace(0, knots - 1, n), np.arange(knots), heights).astype(np.float32)
@@ -117,13 +123,11 @@ def slow_control(
 def fade_edges(
     x: np.ndarray, rate_hz: int, attack_s: float, release_s: float | None = None
 ) -> np.ndarray:
-    """Multiplies both ends with halves of a raised cosine; `release_s` is `attack_s` where not
-    given."""
+    """Fades both ends with a raised cosine; `release_s` is `attack_s` by default."""
     envelope = np.ones(len(x), np.float32)
     rise = _raised_cosine(min(int(attack_s * rate_hz), len(x) // 2))
-    fall = _raised_cosine(
-        min(int((attack_s if release_s is None else release_s) * rate_hz), len(x) // 2)
-    )
+    release_s = attack_s if release_s is None else release_s
+    fall = _raised_cosine(min(int(release_s * rate_hz), len(x) // 2))
     envelope[: len(rise)] = rise
     if len(fall):
         envelope[-len(fall) :] *= fall[::-1]
@@ -137,15 +141,14 @@ def _raised_cosine(n: int) -> np.ndarray:
 def glottal_pulses(
     draw: Draw, pitch_hz: np.ndarray, rate_hz: int, jitter: float, breath: float
 ) -> np.ndarray:
-    """Makes the source of a voice: derivative of raised-sine pulses, with noise while the glottis
-    is open.
+    """Makes the source of a voice: derivative of raised-sine pulses, with breath noise.
 
     Args:
         draw: source of jitter and breath noise.
         pitch_hz: pitch at each sample, (n,).
         rate_hz: sample rate.
         jitter: relative random deviation of the pitch.
-        breath: amplitude of the noise against pulses of unit peak.
+        breath: amplitude of the noise while the glottis is open, against pulses of unit peak.
 
     Returns:
         float32 (n,).
@@ -165,7 +168,7 @@ def resonate(
     bandwidths_hz: Sequence[float],
     gains: Sequence[float] = FORMANT_GAINS,
 ) -> np.ndarray:
-    """Sends `x` through parallel two-pole resonators, such as the formants of a vocal tract."""
+    """Filters with parallel two-pole resonators, such as the formants of a vocal tract."""
     y = np.zeros(len(x), np.float32)
     for centre_hz, bandwidth_hz, gain in zip(centres_hz, bandwidths_hz, gains, strict=False):
         if centre_hz < HIGHEST_PART * rate_hz:
@@ -175,47 +178,55 @@ def resonate(
     return y
 
 
+@dataclass(frozen=True)
+class Voice:
+    """Timbre of a voice.
+
+    Attributes:
+        vowel: a key of `VOWEL_FORMANTS_HZ`; None: any.
+        jitter: relative random deviation of the pitch.
+        breath: amplitude of breath noise against pulses of unit peak.
+        tract: factor on the formant frequencies; above 1 for a short vocal tract.
+    """
+
+    vowel: str | None = None
+    jitter: float = 0.015
+    breath: float = 0.05
+    tract: float = 1.0
+
+
 def voiced(
     draw: Draw,
     duration_s: float,
     rate_hz: int,
     pitch_hz: float,
-    *,
+    voice: Voice,
     end_pitch_hz: float | None = None,
-    vowel: str | None = None,
-    jitter: float = 0.015,
-    breath: float = 0.05,
-    tract: float = 1.0,
 ) -> np.ndarray:
-    """Sings one vowel.
+    """Synthesises one vowel.
 
     Args:
         draw: source of everything random.
         duration_s: length.
         rate_hz: sample rate.
         pitch_hz: pitch at the start.
+        voice: vowel and timbre.
         end_pitch_hz: pitch at the end; None: 0.8 to 1.15 of the first.
-        vowel: a key of `VOWEL_FORMANTS_HZ`; None: any.
-        jitter: relative random deviation of the pitch.
-        breath: noise against pulses.
-        tract: factor on the formant frequencies; above 1 for a short vocal tract.
 
     Returns:
-        float32 (samples,), with soft ends.
+        float32 (samples,), faded at both ends.
     """
     end_hz = pitch_hz * draw.uniform(0.8, 1.15) if end_pitch_hz is None else end_pitch_hz
-    formants = VOWEL_FORMANTS_HZ[vowel or draw.choice(list(VOWEL_FORMANTS_HZ))]
-    centres_hz = [tract * formant for formant in (*formants, FOURTH_FORMANT_HZ)]
+    formants = VOWEL_FORMANTS_HZ[voice.vowel or draw.choice(list(VOWEL_FORMANTS_HZ))]
+    centres_hz = [voice.tract * formant for formant in (*formants, FOURTH_FORMANT_HZ)]
     contour_hz = np.linspace(pitch_hz, end_hz, max(round(duration_s * rate_hz), 2))
-    pulses = glottal_pulses(draw, contour_hz, rate_hz, jitter, breath)
-    return fade_edges(
-        resonate(pulses, rate_hz, centres_hz, FORMANT_BANDWIDTHS_HZ), rate_hz, 0.02, 0.04
-    )
+    pulses = glottal_pulses(draw, contour_hz, rate_hz, voice.jitter, voice.breath)
+    vowel = resonate(pulses, rate_hz, centres_hz, FORMANT_BANDWIDTHS_HZ)
+    return fade_edges(vowel, rate_hz, 0.02, 0.04)
 
 
 def random_equaliser(draw: Draw, x: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Colours a sound as another microphone or distance would: a one-pole tilt and one peak or
-    dip."""
+    """Changes the spectrum as by another microphone: a one-pole tilt and one peak or dip."""
     pole = draw.uniform(-0.5, 0.5)
     numerator, denominator = ([1.0, -pole], [1.0]) if pole > 0 else ([1.0 + pole], [1.0, pole])
     tilted = signal.lfilter(numerator, denominator, x).astype(np.float32)
@@ -229,14 +240,13 @@ def crest_factor_db(x: np.ndarray) -> float:
     return float(20 * np.log10(np.abs(x).max() / np.sqrt(np.mean(np.square(x, dtype=np.float64)))))
 
 
-def limit_crest(x: np.ndarray, largest_db: float) -> np.ndarray:
-    """Bends peaks softly (tanh) until the crest factor is at most `largest_db`; quieter samples
-    hardly change.
+def limit_crest(x: np.ndarray, max_db: float) -> np.ndarray:
+    """Limits peaks softly (tanh) until the crest factor is at most `max_db`.
 
     Clicks of 24 to 29 dB would otherwise set the scale of a whole recording.
     """
-    while np.any(x) and crest_factor_db(x) > largest_db:
-        # Aiming a little lower makes the loop end: bending also lowers the RMS.
-        ceiling = np.sqrt(np.mean(np.square(x, dtype=np.float64))) * 10 ** ((largest_db - 1.0) / 20)
+    while np.any(x) and crest_factor_db(x) > max_db:
+        # 1 dB below the limit, since limiting also lowers the RMS: the loop ends.
+        ceiling = np.sqrt(np.mean(np.square(x, dtype=np.float64))) * 10 ** ((max_db - 1.0) / 20)
         x = (ceiling * np.tanh(x / ceiling)).astype(np.float32)
     return x

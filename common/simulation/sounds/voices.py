@@ -1,10 +1,10 @@
-"""Sounds that people make with their voice. Each recipe fills the duration it is given; float32
-(samples,)."""
+"""Voices. Each recipe fills its duration, float32 (samples,)."""
 
 import numpy as np
 
 from common.simulation.random_streams import Draw
 from common.simulation.sounds.synthesis import (
+    Voice,
     add_at,
     band_pass,
     fade_edges,
@@ -17,24 +17,23 @@ from common.simulation.sounds.synthesis import (
 )
 
 FRICATIVE_BANDS_HZ = ((3500.0, 9000.0), (1500.0, 5000.0))
-LONGEST_BREATH_S = 0.06  # pause within a phrase; the fades of syllables lengthen it
+MAX_BREATH_S = 0.06  # pause within a phrase; the fades of syllables lengthen it
 
 
 def speech(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Babbles syllables of one speaker: gliding vowels, some fricatives, falling pitch, rare
-    pauses."""
+    """Syllables of one speaker: gliding vowels, fricatives, falling pitch, rare pauses."""
     return _talk(draw, rate_hz, duration_s, (0.1, 0.3))
 
 
 def phrase(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Babbles like `speech` without pauses that would part it into two events."""
-    return _talk(draw, rate_hz, duration_s, (0.01, LONGEST_BREATH_S))
+    """Syllables as in `speech`, without pauses that would split the event."""
+    return _talk(draw, rate_hz, duration_s, (0.01, MAX_BREATH_S))
 
 
 def _talk(draw: Draw, rate_hz: int, duration_s: float, pause_s: tuple[float, float]) -> np.ndarray:
     x = silence(duration_s, rate_hz)
     pitch_hz = draw.log_uniform(90.0, 260.0)
-    tract = 0.85 + 0.3 * (pitch_hz - 90.0) / 170.0  # high voices belong to short vocal tracts
+    tract = 0.85 + 0.3 * (pitch_hz - 90.0) / 170.0  # high voices have short vocal tracts
     time_s = 0.0
     while time_s < duration_s - 0.08:
         if draw.chance(0.35):
@@ -55,39 +54,36 @@ def _fricative(draw: Draw, rate_hz: int) -> np.ndarray:
 
 
 def _syllable(draw: Draw, rate_hz: int, pitch_hz: float, tract: float) -> np.ndarray:
-    """Glides from one vowel to another."""
-    duration_s = draw.uniform(0.1, 0.28)
-    first = voiced(draw, duration_s, rate_hz, pitch_hz * draw.uniform(0.85, 1.25), tract=tract)
-    second = voiced(draw, duration_s, rate_hz, pitch_hz * draw.uniform(0.85, 1.2), tract=tract)
+    """Glide from one vowel to another."""
+    duration_s, voice = draw.uniform(0.1, 0.28), Voice(tract=tract)
+    first = voiced(draw, duration_s, rate_hz, pitch_hz * draw.uniform(0.85, 1.25), voice)
+    second = voiced(draw, duration_s, rate_hz, pitch_hz * draw.uniform(0.85, 1.2), voice)
     weight = np.linspace(1, 0, len(first), dtype=np.float32)
     return first * weight + second * (1 - weight)
 
 
 def clear_throat(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Clears a throat: one to three rough, breathy, low bursts."""
+    """Throat clearing: one to three rough, breathy, low bursts."""
     x = silence(duration_s, rate_hz)
     n_bursts = min(draw.count(1, 3), max(int(duration_s / 0.3), 1))
     gap_s = draw.uniform(0.02, 0.06) if n_bursts > 1 else 0.0
     burst_s = (duration_s - (n_bursts - 1) * gap_s) / n_bursts
     for number in range(n_bursts):
-        burst = voiced(
-            draw,
-            burst_s,
-            rate_hz,
-            draw.uniform(70.0, 170.0),
+        pitch_hz = draw.uniform(70.0, 170.0)
+        voice = Voice(
             vowel=draw.choice(("a", "o", "er")),
             jitter=draw.uniform(0.08, 0.25),
             breath=draw.uniform(0.5, 1.5),
             tract=draw.uniform(0.85, 1.1),
         )
+        burst = voiced(draw, burst_s, rate_hz, pitch_hz, voice)
         rough = burst * slow_control(draw, len(burst), rate_hz, 30.0, 0.3, 1.0)
         add_at(x, to_unit_peak(rough), number * (burst_s + gap_s), rate_hz, draw.uniform(0.7, 1.0))
     return x
 
 
 def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Coughs one to three times: a burst of air through the vocal tract, often with a voiced
-    tail."""
+    """Coughs: bursts of air through the vocal tract, often with a voiced tail."""
     x = silence(duration_s, rate_hz)
     n_bursts = max(round(duration_s / draw.uniform(0.3, 0.45)), 1)
     burst_s = duration_s / n_bursts
@@ -99,50 +95,32 @@ def cough(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
 
 def _cough_burst(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
     noise = draw.noise(round(duration_s * rate_hz))
-    tract_hz = (
-        draw.log_uniform(400, 800),
-        draw.log_uniform(1000, 1800),
-        draw.log_uniform(2200, 3500),
-    )
-    x = resonate(noise, rate_hz, tract_hz, (200.0, 250.0, 350.0)) + 0.15 * band_pass(
-        noise, rate_hz, 500, 7000
-    )
+    formants_hz = [draw.log_uniform(*r) for r in ((400, 800), (1000, 1800), (2200, 3500))]
+    x = resonate(noise, rate_hz, formants_hz, (200.0, 250.0, 350.0))
+    x = x + 0.15 * band_pass(noise, rate_hz, 500, 7000)
     t = time_axis(len(x), rate_hz)
     x = to_unit_peak(x * np.minimum(t / 0.008, 1) * np.exp(-t / draw.uniform(0.06, 0.12)))
     if draw.chance(0.6):
-        tail = voiced(
-            draw, draw.uniform(0.1, 0.2), rate_hz, draw.uniform(120, 300), jitter=0.08, breath=0.3
-        )
+        tail_s, pitch_hz = draw.uniform(0.1, 0.2), draw.uniform(120, 300)
+        tail = voiced(draw, tail_s, rate_hz, pitch_hz, Voice(jitter=0.08, breath=0.3))
         add_at(x, to_unit_peak(tail), draw.uniform(0.08, 0.12), rate_hz, draw.uniform(0.2, 0.6))
     return x
 
 
 def laughter(draw: Draw, rate_hz: int, duration_s: float) -> np.ndarray:
-    """Laughs "ha ha ha": voiced bursts of falling pitch with breath between them."""
+    """Laughter: voiced bursts of falling pitch with breath between them."""
     x = silence(duration_s, rate_hz)
     n_bursts = max(round(duration_s / draw.uniform(0.15, 0.24)), 2)
     interval_s = duration_s / n_bursts
     pitch_hz, tract = draw.log_uniform(170.0, 420.0), draw.uniform(0.95, 1.2)
-    vowel = draw.choice(("a", "e", "ae"))
+    voice = Voice(draw.choice(("a", "e", "ae")), breath=0.3, tract=tract)
     for number in range(n_bursts):
         start_s = number * interval_s * draw.uniform(0.98, 1.0)
         falling_hz = pitch_hz * max(1 - 0.04 * number, 0.5) * draw.uniform(0.95, 1.05)
-        burst = voiced(
-            draw,
-            interval_s * draw.uniform(0.5, 0.7),
-            rate_hz,
-            falling_hz,
-            end_pitch_hz=0.85 * falling_hz,
-            vowel=vowel,
-            breath=0.3,
-            tract=tract,
-        )
-        breath = resonate(
-            draw.noise(round(0.35 * interval_s * rate_hz)),
-            rate_hz,
-            (900, 1600, 2800),
-            (200, 250, 300),
-        )
+        burst_s = interval_s * draw.uniform(0.5, 0.7)
+        burst = voiced(draw, burst_s, rate_hz, falling_hz, voice, 0.85 * falling_hz)
+        noise = draw.noise(round(0.35 * interval_s * rate_hz))
+        breath = resonate(noise, rate_hz, (900, 1600, 2800), (200, 250, 300))
         add_at(x, fade_edges(breath, rate_hz, 0.02), start_s, rate_hz, draw.uniform(0.02, 0.1))
         loudness = draw.uniform(0.6, 1.0) * max(1 - 0.05 * number, 0.5)
         add_at(x, to_unit_peak(burst), start_s + 0.1 * interval_s, rate_hz, loudness)

@@ -13,7 +13,7 @@ from common.simulation.backgrounds import background_loop, repeat_from
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import mapped_array, save_array, synthesise
 from common.simulation.sounds.streets import pass_cars, run_engine, sing_birds
-from common.simulation.sounds.synthesis import coloured_noise
+from common.simulation.sounds.synthesis import coloured_noise, rms
 from sed_task4.segmentation.dataset import EventFile
 from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, LoopKind, SceneFile
 from sed_task4.segmentation.simulation.settings import SoundSettings
@@ -63,7 +63,7 @@ def _build_loop(wanted: tuple[LoopKind, int], context: RenderContext) -> None:
     kind, number = wanted
     draw = Draw(_stream(context.settings, "loop", kind, number))
     loop = LOOPS[kind](draw, context.settings.scene_rate_hz, LOOP_SAMPLES)
-    save_array(_loop_path(context.scratch, kind, number), loop / np.float32(_rms(loop)))
+    save_array(_loop_path(context.scratch, kind, number), loop / np.float32(max(rms(loop), 1e-9)))
 
 
 def _loop_path(scratch: Path, kind: LoopKind, number: int) -> Path:
@@ -72,10 +72,6 @@ def _loop_path(scratch: Path, kind: LoopKind, number: int) -> Path:
 
 def _stream(settings: SoundSettings, *purpose: object) -> np.random.Generator:
     return random_stream(settings.seed, settings.version, GENERATOR_NAME, *purpose)
-
-
-def _rms(x: np.ndarray) -> float:
-    return max(float(np.sqrt(np.mean(np.square(x, dtype=np.float64)))), 1e-9)
 
 
 def render_sound(file: EventFile, settings: SoundSettings) -> np.ndarray:

@@ -16,10 +16,10 @@ class Preset:
     """Sizes of a dataset.
 
     Attributes:
-        scenes: recordings of scenes.
-        files_per_class: sound files of each class.
-        verified_share: part of them that counts as verified: only those are mixed.
-        loops_per_kind: different voices, engines ... that scenes are made of.
+        scenes: number of scenes.
+        files_per_class: number of sound files of each class.
+        verified_share: share of verified files: only those are mixed.
+        loops_per_kind: number of loops of voices, engines ... that scenes consist of.
         may_lack_classes: classes without a synthetic sound are left out instead of refused.
     """
 
@@ -39,7 +39,7 @@ PRESETS = {
 
 
 class SimulationConfig(Section):
-    """Simulated sounds and scenes; what is null follows from the preset."""
+    """Simulated sounds and scenes; the preset fills in null."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
@@ -49,24 +49,22 @@ class SimulationConfig(Section):
         ),
     )
     scenes: int | None = Field(
-        None, gt=0, description="Recordings of scenes, of the length of a mixture."
+        None, gt=0, description="Number of scenes, each as long as a mixture."
     )
-    files_per_class: int | None = Field(None, gt=0, description="Sound files of each class.")
+    files_per_class: int | None = Field(
+        None, gt=0, description="Number of sound files of each class."
+    )
     verified_share: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Part of the files that counts as verified: only those are mixed.",
+        None, gt=0, le=1, description="Share of verified files: only those are mixed."
     )
-    sound_rate_hz: int = Field(44100, ge=8000, description="Of the sound files.")
-    scene_rate_hz: int = Field(48000, ge=8000, description="Of the scenes.")
-    variation: float = Field(1.0, ge=0, le=1, description="How much sounds of a class differ.")
+    sound_rate_hz: int = Field(44100, ge=8000, description="Sample rate of the sound files.")
+    scene_rate_hz: int = Field(48000, ge=8000, description="Sample rate of the scenes.")
+    variation: float = Field(1.0, ge=0, le=1, description="Variation of the sounds of a class.")
 
 
 @dataclass(frozen=True)
 class SoundSettings:
-    """Everything that decides what the files contain; stored in the dataset folder and compared
-    with it."""
+    """Everything that decides the content of the files; stored in the dataset folder."""
 
     version: str
     seed: int

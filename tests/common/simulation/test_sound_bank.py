@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from common.errors import DataError
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import (
-    LARGEST_CREST_DB,
+    MAX_CREST_DB,
     RECIPES,
     DurationRange,
     SoundBank,
@@ -76,7 +76,7 @@ def test_a_sound_fills_its_duration_with_limited_peaks(recipe):
         x = synthesise(recipe, Draw(random_stream(number, recipe)), RATE_HZ, duration_s)
         assert x.dtype == np.float32 and len(x) == round(duration_s * RATE_HZ)
         assert np.abs(x).max() == pytest.approx(1.0)
-        assert crest_factor_db(x) < LARGEST_CREST_DB + 0.5
+        assert crest_factor_db(x) < MAX_CREST_DB + 0.5
         loud = np.flatnonzero(np.abs(x) > 0.01)
         assert loud[0] < 0.12 * RATE_HZ and loud[-1] > len(x) - 0.25 * RATE_HZ
 

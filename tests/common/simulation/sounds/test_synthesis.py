@@ -6,6 +6,7 @@ from scipy.signal import welch
 
 from common.simulation.random_streams import Draw
 from common.simulation.sounds.synthesis import (
+    Voice,
     add_at,
     coloured_noise,
     crest_factor_db,
@@ -54,7 +55,7 @@ def test_a_resonator_peaks_at_its_centre(draw):
 
 
 def test_a_voice_has_the_pitch_asked_for(draw):
-    x = voiced(draw, 1.0, RATE_HZ, 200.0, end_pitch_hz=200.0, vowel="a", jitter=0.0, breath=0.0)
+    x = voiced(draw, 1.0, RATE_HZ, 200.0, Voice("a", jitter=0.0, breath=0.0), 200.0)
     lags = np.correlate(x[4000:6000], x[4000:6000], "full")[1999:]
     assert np.argmax(lags[40:200]) + 40 == pytest.approx(RATE_HZ / 200, abs=1)
 
