@@ -60,11 +60,11 @@ def select_sounds(
 
     Args:
         classes: names of the classes, those of the folders in `source_dir`.
-        set_numbers: sets that are needed; which file belongs to which set does not depend on them.
+        set_numbers: sets that are needed; the sets of files do not depend on them.
         sets: titles of the disjoint sets by number, in the order of priority for classes with too
             few sources.
         synthetic: classes that can be synthesised.
-        settings: seed, and what to do where recordings are missing.
+        settings: seed, and sounds of classes with too few recordings.
         source_dir: folder with one folder of recordings per class; None: all sounds are
             synthesised.
 
@@ -113,7 +113,7 @@ def deal_own_recordings(
         sets: titles of all sets, see `select_sounds`.
         wanted: titles of the sets in which each class must have recordings, if groups are known.
         settings: the seed.
-        folder: where the recordings are; None: there are none.
+        folder: folder of the recordings; None: there are none.
         setting: its name, for errors and the log.
 
     Returns:
@@ -125,8 +125,8 @@ def deal_own_recordings(
     if found.groups is None:
         if found.files:
             logger.warning(
-                "%s: every file is taken for a source of its own (%s). Clips of one recording may"
-                " come into several splits: tell sources in %s, file,group%s.",
+                "%s: every file counts as a source of its own (%s). Clips of one recording may be"
+                " in several splits: list sources in %s, file,group%s.",
                 folder,
                 found.note,
                 TABLE,

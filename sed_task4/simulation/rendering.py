@@ -67,7 +67,7 @@ class RenderContext:
 
     Attributes:
         root: folder with audio/ and metadata/.
-        layout: where the subsets lie in it.
+        layout: layout of the subsets in it.
         settings: levels and seed.
         bank: own recordings by class and set, own backgrounds under `BACKGROUND`; None: neither.
         scratch: folder with the loops of voices and steps.

@@ -93,7 +93,7 @@ class SimulationConfig(Section):
     )
     domain_gap: bool = Field(
         True,
-        description="Other subsets differ from the synthetic one in level, spectrum, reverberation.",
+        description="Other subsets differ from the synthetic one in level, spectrum and reverb.",
     )
     variation: float = Field(
         1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."

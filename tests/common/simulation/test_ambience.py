@@ -48,7 +48,7 @@ def test_hum_stands_at_harmonics_of_the_mains():
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_each_extra_is_heard(extra):
+def test_each_extra_adds_its_sound(extra):
     plain, filled = _loop(Ambience(1.0)), _loop(Ambience(1.0, (extra,)))
     correlation = np.corrcoef(plain[0], filled[0])[0, 1]
     assert np.all(np.isfinite(filled)) and 0.5 < correlation < 0.99

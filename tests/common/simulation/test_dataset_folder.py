@@ -22,14 +22,14 @@ def _prepare(root, settings=SETTINGS, **options):
     prepare_root(root, settings, [root / "audio"], "a real dataset", **options)
 
 
-def test_a_new_folder_says_that_it_is_simulated_and_how(tmp_path):
+def test_a_new_folder_stores_its_settings_and_a_readme(tmp_path):
     _prepare(tmp_path / "new")
     assert "SIMULATED" in (tmp_path / "new" / "README.md").read_text()
     assert "a real dataset" in (tmp_path / "new" / "README.md").read_text()
     assert read_settings(tmp_path / "new" / SETTINGS_FILE) == SETTINGS
 
 
-def test_a_folder_of_the_same_settings_is_kept_and_cleaned_of_halves(tmp_path):
+def test_same_settings_keep_recordings_and_remove_temporaries(tmp_path):
     _prepare(tmp_path)
     (tmp_path / "audio").mkdir()
     whole, half = tmp_path / "audio" / "a.wav", tmp_path / "audio" / ".b.wav.9.tmp"
@@ -39,7 +39,7 @@ def test_a_folder_of_the_same_settings_is_kept_and_cleaned_of_halves(tmp_path):
     assert whole.exists() and not half.exists()
 
 
-def test_a_dataset_counts_as_finished_only_once_its_simulation_has_ended(tmp_path):
+def test_a_dataset_is_finished_after_its_simulation_only(tmp_path):
     check_finished(tmp_path)  # not simulated
     _prepare(tmp_path)
     with pytest.raises(
@@ -53,7 +53,7 @@ def test_a_dataset_counts_as_finished_only_once_its_simulation_has_ended(tmp_pat
         check_finished(tmp_path)
 
 
-def test_scratch_is_hidden_in_the_dataset_and_that_of_killed_runs_is_removed(tmp_path):
+def test_scratch_is_hidden_and_removed_after_killed_runs(tmp_path):
     left = tmp_path / ".sounds.left.tmp"
     left.mkdir()
     (left / "bank.npy").touch()
@@ -66,7 +66,7 @@ def test_scratch_is_hidden_in_the_dataset_and_that_of_killed_runs_is_removed(tmp
     assert not (tmp_path / "new").exists()
 
 
-def test_other_settings_are_named_and_replace_the_old_ones_only_when_asked_to(tmp_path):
+def test_other_settings_are_refused_without_overwrite(tmp_path):
     _prepare(tmp_path)
     (tmp_path / "audio").mkdir()
     (tmp_path / "audio" / "a.wav").touch()
@@ -97,7 +97,7 @@ def test_settings_are_compared_as_json_stores_them():
     assert as_stored({"range": (1, 2), "splits": {1: 2}}) == {"range": [1, 2], "splits": {"1": 2}}
 
 
-def test_digests_tell_texts_and_recordings_apart(tmp_path):
+def test_digests_differ_for_other_texts_and_recordings(tmp_path):
     assert text_digest([]) is None and source_digest(None) is None
     assert text_digest(["a", "b"]) != text_digest(["b", "a"])
     (tmp_path / "dog").mkdir()

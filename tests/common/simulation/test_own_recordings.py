@@ -143,7 +143,7 @@ def test_a_table_without_the_column_file_is_refused(tmp_path):
         find_own_recordings(tmp_path, CLASSES)
 
 
-def test_what_is_guessed_is_counted(tmp_path):
+def test_files_without_a_listed_source_are_counted(tmp_path):
     make_files(tmp_path, [*flat(2), "Dog/park/0.wav"])
     write_table(tmp_path, {"Cat/0.wav": "g", "Cat/1.wav": "g"})
     note = find_own_recordings(tmp_path, CLASSES).note
@@ -156,7 +156,7 @@ def test_what_is_guessed_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize("header", [None, "file,author", "name,text"])
-def test_without_groups_one_line_says_so_and_the_deal_is_as_before(tmp_path, caplog, header):
+def test_without_groups_files_are_dealt_with_one_warning(tmp_path, caplog, header):
     make_files(tmp_path, flat(7))
     if header:
         write_table(tmp_path, {"Cat/0.wav": "x"}, header=header)
@@ -211,7 +211,7 @@ def test_the_digest_follows_the_groups(tmp_path):
     assert source_digest(None, CLASSES) is background_digest(None) is None
 
 
-def test_backgrounds_are_grouped_by_the_table_alone(tmp_path):
+def test_only_the_table_groups_backgrounds(tmp_path):
     make_files(tmp_path, ["kitchen/a.wav", "kitchen/b.wav"])
     assert find_backgrounds(tmp_path).groups is None
     write_table(tmp_path, {"kitchen/a.wav": "g", "b.wav": "g"})

@@ -49,7 +49,7 @@ def test_the_sphere_does_nothing_at_zero_hertz():
     assert np.allclose(response[:, 1], 1.0, atol=2e-3)
 
 
-def test_the_sphere_doubles_the_pressure_at_high_frequencies_in_front_and_delays_it_behind():
+def test_the_sphere_doubles_high_frequencies_in_front_and_delays_behind():
     front, back = rigid_sphere_response(np.array([20000.0]), np.array([1.0, -1.0]), 0.042)[:, 0]
     assert abs(front) == pytest.approx(2.0, abs=0.1)
     assert abs(back) < abs(front)
@@ -57,7 +57,7 @@ def test_the_sphere_doubles_the_pressure_at_high_frequencies_in_front_and_delays
     assert np.angle(low[0]) > 0 > np.angle(low[1])  # exp(+iwt): the near side leads
 
 
-def test_the_sphere_agrees_with_the_sum_of_incident_and_scattered_wave():
+def test_the_sphere_response_is_incident_plus_scattered_wave():
     radius_m, cosine, frequency_hz = 0.042, np.array([0.3]), np.array([3000.0])
     k = 2 * np.pi * frequency_hz / 343.0 * radius_m
     total = np.zeros(1, complex)

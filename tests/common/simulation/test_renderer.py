@@ -54,7 +54,7 @@ def _angle_deg(first, second):
     )
 
 
-def test_filters_of_the_sphere_are_within_minus_40_db_of_the_exact_response(table):
+def test_sphere_filters_deviate_by_at_most_minus_40_db(table):
     frequencies_hz = np.fft.rfftfreq(4096, 1 / RATE_HZ)
     band = (frequencies_hz >= 50) & (frequencies_hz <= 18000)
     for angle_deg in range(0, 181, 15):
@@ -105,7 +105,7 @@ def _steered(spectra, frequencies_hz, candidates):
 
 
 @pytest.mark.parametrize("position", POSITIONS)
-def test_the_field_on_the_sphere_matches_the_direction_within_one_degree(table, position):
+def test_the_sphere_gives_the_direction_within_one_degree(table, position):
     frequencies_hz = np.arange(500.0, 8000.0, 500.0)
     response = _anechoic(table, *position)[4:]
     n = response.shape[1]
@@ -122,7 +122,7 @@ def test_the_field_on_the_sphere_matches_the_direction_within_one_degree(table, 
 
 
 @pytest.mark.parametrize("position", POSITIONS[:5])
-def test_both_formats_begin_at_the_same_time_and_when_physics_says(table, position):
+def test_both_formats_begin_after_the_propagation_delay(table, position):
     responses = _anechoic(table, *position)
     # Below 1 kHz the mean over the sphere is omnidirectional; above, the nearest microphone would
     # lead.
@@ -152,7 +152,7 @@ def test_responses_add_up(table):
     assert isinstance(one.and_then(two), Reflections)
 
 
-def test_a_format_is_rendered_alike_alone_and_beside_the_other(table):
+def test_a_format_is_the_same_with_and_without_the_other(table):
     alone = build_filter_table(None, Receiver(("mic",), ARRAY), RATE_HZ)
     both = _anechoic(table, 30, 10, 2)
     only = _anechoic(alone, 30, 10, 2)

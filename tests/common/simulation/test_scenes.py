@@ -18,14 +18,14 @@ def _layer(seed, duration_s=600.0):
     return np.array(draw_layer(rng, duration_s, choose))
 
 
-def test_gaps_within_a_layer_are_between_half_and_one_and_a_half_seconds():
+def test_gaps_within_a_layer_are_from_half_to_1_5_s():
     events = _layer(0)
     gaps = events[1:, 0] - events[:-1].sum(axis=1)
     assert 0.1 <= events[0, 0] <= 1.0
     assert gaps.min() >= 0.5 and gaps.max() <= 1.5 and gaps.mean() == pytest.approx(1.0, abs=0.06)
 
 
-def test_a_layer_goes_on_to_the_end_but_starts_nothing_after_it():
+def test_a_layer_fills_the_scene_to_its_end():
     events = _layer(1, duration_s=20.0)
     assert events[-1, 0] < 20.0 <= events[-1].sum() + 1.5
 
@@ -81,7 +81,7 @@ def test_a_scene_without_events_is_ambience():
     assert np.allclose(mixture[:, :100], mixture[:, 64:164])
 
 
-def test_an_example_is_cut_to_a_shorter_label_and_repeated_for_a_longer_one():
+def test_examples_are_cut_or_repeated_to_the_event_duration():
     rng = np.random.default_rng(0)
     short, long = np.full(1000, 0.5, np.float32), np.ones(3000, np.float32)
     cut = fit_duration([short, long], 2000, rng)

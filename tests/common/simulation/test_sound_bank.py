@@ -126,7 +126,7 @@ def _statistics(x, mel_filters):
     [INDOOR_RECIPES, HOUSEHOLD_RECIPES, TASK2_RECIPES],
     ids=["indoor", "household", "task2"],
 )
-def test_a_linear_classifier_tells_most_sounds_apart_but_not_all(recipes):
+def test_a_linear_classifier_separates_most_sounds_but_not_all(recipes):
     examples, labels = [], []
     mel_filters = librosa.filters.mel(sr=RATE_HZ, n_fft=2048, n_mels=40)
     for number, recipe in enumerate(recipes):
@@ -156,7 +156,7 @@ def test_files_are_dealt_into_disjoint_sets_of_nearly_equal_size(tmp_path):
     assert sets != deal(paths, 5, random_stream(1, "deal"))
 
 
-def test_own_recordings_become_mono_at_the_rate_wanted_without_silent_ends(tmp_path):
+def test_own_recordings_become_mono_resampled_and_trimmed(tmp_path):
     t = np.arange(22050) / 22050
     tone = 0.3 * np.sin(2 * np.pi * 440 * t)
     padded = np.concatenate([np.zeros(5000), tone, np.zeros(9000)])
@@ -181,7 +181,7 @@ def test_unusable_recordings_are_named(tmp_path, content):
         read_source(path, RATE_HZ, 5.0)
 
 
-def test_a_bank_gives_back_what_was_stored(tmp_path):
+def test_a_bank_returns_the_stored_examples(tmp_path):
     rng = np.random.default_rng(0)
     sounds = {
         (name, number): [

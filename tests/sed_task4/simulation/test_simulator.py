@@ -174,7 +174,7 @@ def test_subsets_added_later_equal_those_written_together(simulated, tmp_path):
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
-def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
+def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     (copied / "audio/train/synthetic/2.wav").unlink()
     (copied / "audio/train/synthetic/.2.wav.77.tmp").write_bytes(b"half a clip")
     (copied / "metadata/train/synthetic.tsv").unlink()
@@ -290,7 +290,7 @@ def _level_db(x, onset_s, offset_s):
 
 
 @pytest.mark.parametrize("name", CLASS_SOUNDS)
-def test_events_sound_when_their_labels_say_and_as_loud_as_the_settings_say(name, tmp_path):
+def test_events_have_their_annotated_times_and_snr(name, tmp_path):
     spans = (1.0, 1.6), (2.5, 4.5), (6.0, 7.0)
     plan = ClipPlan("synthetic", "1.wav", tuple(PlannedEvent(name, *span) for span in spans))
     x = _rendered(plan, tmp_path, synthetic_snr_db=(20.0, 20.0))
@@ -302,7 +302,7 @@ def test_events_sound_when_their_labels_say_and_as_loud_as_the_settings_say(name
         assert _level_db(x, *span) - background_db == pytest.approx(20.0, abs=1.5)
 
 
-def test_real_clips_differ_from_synthetic_ones_in_level_only_with_the_domain_gap(tmp_path):
+def test_levels_of_real_clips_differ_with_the_domain_gap_only(tmp_path):
     def peaks(subset, **changes):
         plans = [ClipPlan(subset, f"{n}.wav", (PlannedEvent("Dog", 1.0, 2.0),)) for n in range(12)]
         return np.array([np.abs(_rendered(plan, tmp_path, **changes)).max() for plan in plans])
@@ -323,7 +323,8 @@ def test_subsets_that_must_not_share_sounds_do_not():
 
 ANNOTATED = (
     STRONG_HEADER
-    + "Y00_350.000_360.000.wav\t0.500\t1.700\tSpeech\nempty.wav\t\t\t\nY00_350.000_360.000.wav\t1.0\t9.5\tFrying\n"
+    + "Y00_350.000_360.000.wav\t0.500\t1.700\tSpeech\nempty.wav\t\t\t\n"
+    + "Y00_350.000_360.000.wav\t1.0\t9.5\tFrying\n"
 )
 
 
@@ -335,7 +336,7 @@ def _annotations(tmp_path, **texts) -> Path:
     return folder
 
 
-def test_given_annotations_become_audio_where_and_when_they_say(tmp_path, caplog):
+def test_given_annotations_are_rendered_at_their_times(tmp_path, caplog):
     folder = _annotations(
         tmp_path, validation__tsv=ANNOTATED, test_dcase2018__tsv=STRONG_HEADER + "empty.wav\t\t\t\n"
     )
@@ -357,7 +358,7 @@ def test_given_annotations_become_audio_where_and_when_they_say(tmp_path, caplog
 @pytest.mark.parametrize(
     ("layout", "where"), [("dcase2019", "audio/validation"), ("dcase2018", "dataset/audio/test")]
 )
-def test_annotations_under_another_name_become_the_test_data_of_the_year(tmp_path, layout, where):
+def test_annotations_of_other_names_become_test_data(tmp_path, layout, where):
     folder = _annotations(tmp_path, mine__csv=STRONG_HEADER + "a.wav\t0.5\t1\tDog\n")
     _simulate(
         tmp_path / "out", dataset=DATASET.model_copy(update={"layout": layout}), annotations=folder
@@ -381,9 +382,7 @@ def test_annotations_under_another_name_become_the_test_data_of_the_year(tmp_pat
         ),
     ],
 )
-def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_written(
-    tmp_path, texts, message
-):
+def test_impossible_annotations_are_refused_before_anything_is_written(tmp_path, texts, message):
     folder = _annotations(tmp_path, **texts)
     with pytest.raises(DataError, match=message):
         _simulate(tmp_path / "out", annotations=folder)
@@ -434,9 +433,7 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
 
 
-def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(
-    own_recordings, tmp_path
-):
+def test_a_missing_class_is_an_error_if_on_missing_is_error(own_recordings, tmp_path):
     strict = SMALL.model_copy(update={"source_dir": own_recordings, "on_missing": "error"})
     with pytest.raises(DataError, match="too few recordings of Alarm_bell_ringing, Blender"):
         _simulate(tmp_path / "out", strict)

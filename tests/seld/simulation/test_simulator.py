@@ -69,7 +69,7 @@ def test_layout_and_names_are_those_of_the_real_dataset(simulated):
     assert json.loads((simulated / SETTINGS_FILE).read_text())["simulated"] is True
 
 
-def test_recordings_are_16_bit_48_khz_with_four_channels_and_the_exact_length(simulated):
+def test_recordings_are_16_bit_48_khz_of_four_channels(simulated):
     for path in simulated.rglob("*.wav"):
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.frames, info.subtype) == (
@@ -114,7 +114,7 @@ def test_a_format_added_later_equals_the_one_written_together(simulated, tmp_pat
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
-def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
+def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     (copied / "mic_dev" / "split1_ir0_ov2_11.wav").unlink()
     (copied / "foa_dev" / ".split1_ir0_ov2_11.wav.77.tmp").write_bytes(b"half a recording")
     report = _simulate(copied, splits=(0, 1), seed=5)
@@ -163,7 +163,7 @@ def test_no_example_is_shared_between_splits(bank):
 
 
 @pytest.mark.parametrize("class_name", CLASS_SOUNDS)
-def test_durations_of_a_class_have_the_median_of_the_real_ones(bank, class_name):
+def test_durations_of_a_class_have_their_real_median(bank, class_name):
     durations = CLASS_SOUNDS[class_name][1]
     lengths_s = [len(x) / 16000 for split in (1, 2) for x in bank.examples(class_name, split)]
     assert (
@@ -185,7 +185,7 @@ def _plans(bank, **changes):
     ]
 
 
-def test_events_keep_gaps_within_their_layer_and_never_exceed_the_overlap(bank):
+def test_layers_have_gaps_and_events_never_exceed_the_overlap(bank):
     for slot, plan in _plans(bank):
         onsets = np.array([event.onset_s for event in plan.events])
         ends = onsets + [event.duration_s for event in plan.events]
@@ -286,7 +286,7 @@ def annotations(tmp_path) -> Path:
     return folder
 
 
-def test_given_annotations_become_audio_where_and_when_they_say(annotations, tmp_path):
+def test_given_annotations_are_rendered_at_their_times(annotations, tmp_path):
     root = tmp_path / "rendered"
     report = _simulate(root, annotations=annotations)
     assert report.written == ("split0_7", "split2_ir3_ov2_71")
@@ -313,7 +313,7 @@ def test_given_annotations_become_audio_where_and_when_they_say(annotations, tmp
         ("notes.txt", "", "no metadata"),
     ],
 )
-def test_annotations_that_cannot_be_rendered_are_refused_before_anything_is_written(
+def test_impossible_annotations_are_refused_before_anything_is_written(
     tmp_path, name, content, message
 ):
     (tmp_path / "given").mkdir()
@@ -333,7 +333,7 @@ def own_recordings(tmp_path) -> Path:
     return tmp_path / "own"
 
 
-def test_own_recordings_are_used_in_disjoint_sets_and_the_rest_is_synthesised(own_recordings):
+def test_own_recordings_are_disjoint_and_other_classes_synthetic(own_recordings):
     selections = select_sounds(DATASET.classes, range(5), scene_settings(SMALL, 0), own_recordings)
     speech = [
         path
@@ -347,13 +347,13 @@ def test_own_recordings_are_used_in_disjoint_sets_and_the_rest_is_synthesised(ow
     )
 
 
-def test_a_missing_class_is_an_error_where_synthetic_sounds_are_not_wanted(own_recordings):
+def test_a_missing_class_is_an_error_if_on_missing_is_error(own_recordings):
     strict = scene_settings(SMALL.model_copy(update={"on_missing": "error"}), 0)
     with pytest.raises(DataError, match="too few recordings of clearthroat, cough"):
         select_sounds(DATASET.classes, (1,), strict, own_recordings)
 
 
-def test_a_folder_without_any_class_is_refused_before_anything_is_written(tmp_path):
+def test_a_folder_without_classes_is_refused_before_anything_is_written(tmp_path):
     simulation = SMALL.model_copy(update={"source_dir": tmp_path / "nowhere"})
     with pytest.raises(DataError, match="no recording of any class"):
         _simulate(tmp_path / "out", simulation)
@@ -370,7 +370,7 @@ def test_a_class_without_a_sound_is_refused():
         select_sounds(("knock", "barking"), (1,), scene_settings(SMALL, 0), None)
 
 
-def test_own_recordings_are_heard(own_recordings, tmp_path):
+def test_own_recordings_are_in_the_audio(own_recordings, tmp_path):
     simulation = SMALL.model_copy(
         update={"source_dir": own_recordings, "recordings_per_split": {1: 1}}
     )

@@ -60,7 +60,7 @@ def test_a_voice_has_the_pitch_asked_for(draw):
     assert np.argmax(lags[40:200]) + 40 == pytest.approx(RATE_HZ / 200, abs=1)
 
 
-def test_what_reaches_past_the_end_is_cut():
+def test_sounds_are_cut_at_the_end():
     x = np.zeros(5, np.float32)
     add_at(x, np.ones(10, np.float32), 3 / RATE_HZ, RATE_HZ, gain=2.0)
     assert x.tolist() == [0, 0, 0, 2, 2]
@@ -76,7 +76,7 @@ def test_control_curves_stay_within_their_limits(draw):
     assert curve.min() >= -1 and curve.max() <= 3 and np.ptp(curve) > 2
 
 
-def test_limited_crest_factor_is_below_the_limit_and_quiet_samples_keep_their_value():
+def test_crest_factors_are_limited_without_changing_quiet_samples():
     rng = np.random.default_rng(0)
     x = 0.01 * rng.standard_normal(10_000).astype(np.float32)
     x[5000] = 1.0

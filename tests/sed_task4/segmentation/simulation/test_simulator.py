@@ -105,7 +105,7 @@ def test_layouts_are_those_of_task_2_and_task_1(simulated):
     assert json.loads((simulated / SETTINGS_FILE).read_text())["simulated"] is True
 
 
-def test_sounds_are_mono_and_scenes_are_stereo_of_the_exact_length(simulated):
+def test_sounds_are_mono_and_scenes_stereo_of_exact_length(simulated):
     for path in (simulated / SOUNDS / "audio_train").iterdir():
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.subtype) == (
@@ -132,7 +132,7 @@ def test_two_processes_write_the_same_files_as_one(simulated, tmp_path):
     assert _checksums(tmp_path) == _checksums(simulated)
 
 
-def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
+def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     sound = sorted((copied / SOUNDS / "audio_train").iterdir())[3]
     scene = copied / SCENES / "audio" / "airport-barcelona-0-0-a.wav"
     sound.unlink()
@@ -144,7 +144,7 @@ def test_a_killed_simulation_goes_on_with_what_is_missing(simulated, copied):
     assert _checksums(copied) == _checksums(simulated)
 
 
-def test_other_settings_are_named_and_replace_the_old_ones_with_their_mixtures(copied):
+def test_overwriting_with_other_settings_removes_mixtures(copied):
     make_mixtures(copied, DATASET, ParallelConfig(jobs=1), progress=False)
     with pytest.raises(DataError, match=r"seed: 5 there, 6 wanted.*--overwrite"):
         _simulate(copied, seed=6)
@@ -168,7 +168,8 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     (given / "train.csv").write_text(
         "fname,label,manually_verified\n00044347.wav,Hi-hat,0\n001ca53d.wav,Applause,1\n"
     )
-    meta = "filename\tscene_label\tidentifier\tsource_label\naudio/tram-vienna-3-7-a.wav\ttram\tvienna-3\ta\n"
+    header = "filename\tscene_label\tidentifier\tsource_label\n"
+    meta = header + "audio/tram-vienna-3-7-a.wav\ttram\tvienna-3\ta\n"
     (given / "meta.csv").write_text(meta)
     report = _simulate(tmp_path / "out", annotations=given)
     assert set(report.written) == {
@@ -186,7 +187,7 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
         _simulate(tmp_path / "other", annotations=tmp_path)
 
 
-def test_classes_without_a_sound_are_refused_or_left_out_as_the_preset_says(tmp_path, caplog):
+def test_the_preset_refuses_or_drops_classes_without_sounds(tmp_path, caplog):
     task = SimpleNamespace(
         dataset_dir=tmp_path,
         dataset=DatasetConfig(clip_s=10.0),
@@ -208,13 +209,13 @@ def test_classes_without_a_sound_are_refused_or_left_out_as_the_preset_says(tmp_
         run(task, overwrite=True)
 
 
-def test_nineteen_published_classes_and_all_of_task_4_have_a_sound():
+def test_nineteen_published_and_all_task_4_classes_have_sounds():
     assert len(set(DatasetConfig().classes) & set(LABEL_SOUNDS)) == 19
     assert set(Task4Config().classes) <= set(LABEL_SOUNDS)
     assert {sound.recipe for sound in LABEL_SOUNDS.values()} <= set(RECIPES)
 
 
-def test_names_differ_and_do_not_depend_on_what_else_is_simulated():
+def test_names_are_unique_and_independent_of_other_files():
     files = plan_sounds(tuple(LABEL_SOUNDS), 250, 0.4, 3)
     assert len({file.name for file in files}) == 250 * len(LABEL_SOUNDS)
     assert sum(file.verified for file in files) == 100 * len(LABEL_SOUNDS)
