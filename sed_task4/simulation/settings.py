@@ -21,52 +21,26 @@ class Preset:
     loops_per_set: int = 4
 
 
+_SUBSETS = (
+    "weak",
+    "unlabel_in_domain",
+    "unlabel_out_of_domain",
+    "synthetic",
+    "validation",
+    "test",
+    "eval",
+)
+
+
+def _clips(*numbers: int) -> dict[str, int]:
+    return dict(zip(_SUBSETS, numbers, strict=True))
+
+
 PRESETS = {
-    "fixture": Preset(
-        {
-            "weak": 6,
-            "unlabel_in_domain": 4,
-            "unlabel_out_of_domain": 2,
-            "synthetic": 6,
-            "validation": 6,
-            "test": 6,
-            "eval": 4,
-        },
-        loops_per_set=1,
-    ),
-    "demo": Preset(
-        {
-            "weak": 400,
-            "unlabel_in_domain": 400,
-            "unlabel_out_of_domain": 100,
-            "synthetic": 200,
-            "validation": 150,
-            "test": 150,
-            "eval": 100,
-        }
-    ),
-    "gpu": Preset(
-        {
-            "weak": 1578,
-            "unlabel_in_domain": 4000,
-            "unlabel_out_of_domain": 1000,
-            "synthetic": 2045,
-            "validation": 1168,
-            "test": 288,
-            "eval": 692,
-        }
-    ),
-    "full": Preset(
-        {
-            "weak": 1578,
-            "unlabel_in_domain": 14412,
-            "unlabel_out_of_domain": 4000,
-            "synthetic": 2045,
-            "validation": 1168,
-            "test": 288,
-            "eval": 880,
-        }
-    ),
+    "fixture": Preset(_clips(6, 4, 2, 6, 6, 6, 4), loops_per_set=1),
+    "demo": Preset(_clips(400, 400, 100, 200, 150, 150, 100)),
+    "gpu": Preset(_clips(1578, 4000, 1000, 2045, 1168, 288, 692)),
+    "full": Preset(_clips(1578, 14412, 4000, 2045, 1168, 288, 880)),
 }
 
 

@@ -92,8 +92,7 @@ def test_foa_intensity_points_to_the_source_within_one_degree(table, position):
 
 
 def _steered(spectra, frequencies_hz, candidates):
-    """Correlation of (4, F) spectra with what each candidate direction (n, 3) would give, in [0,
-    1]."""
+    """Correlation of (4, F) spectra with those of candidate directions (n, 3), in [0, 1]."""
     cosines = candidates @ ARRAY.directions.T  # (n, 4)
     responses = rigid_sphere_response(frequencies_hz, cosines.ravel(), ARRAY.radius_m).reshape(
         *cosines.shape, -1

@@ -16,8 +16,7 @@ ROOM = Room("test", (12.0, 9.0, 3.2), (5.1, 4.2, 1.3), (0.55, 0.35))
 
 
 def _closed_form(room, offset_m, duration_s):
-    """Allen and Berkley: along each axis images at 2qL + s after |2q| hits, at 2qL - s after |2q -
-    1| hits."""
+    """Allen and Berkley: images at 2qL + s after |2q| hits, at 2qL - s after |2q - 1| hits."""
     source = np.array(room.receiver_m) + offset_m
     axes = []
     for length, s, m in zip(room.size_m, source, room.receiver_m, strict=True):

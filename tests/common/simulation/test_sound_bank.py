@@ -97,8 +97,7 @@ def test_median_and_ends_of_a_duration_range_are_kept():
 
 
 def _pauses_s(x, floor_db=-35.0):
-    """Lengths of the stretches of 10 ms blocks that are quieter than `floor_db` below the loudest
-    one."""
+    """Lengths of runs of 10 ms blocks more than `floor_db` below the loudest block."""
     blocks = x[: len(x) // 480 * 480].reshape(-1, 480)
     level = np.sqrt(np.mean(np.square(blocks, dtype=np.float64), axis=1))
     edges = np.flatnonzero(

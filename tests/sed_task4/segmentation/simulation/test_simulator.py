@@ -70,8 +70,7 @@ def _simulate(root, simulation=SMALL, overwrite=False, **options):
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
-    """Sounds of three classes and a scene of each kind, made by one process; tests must not change
-    it."""
+    """Sounds of three classes and a scene of each kind; tests must not change them."""
     root = tmp_path_factory.mktemp("simulated")
     _simulate(root)
     return root
