@@ -13,7 +13,8 @@ from matplotlib.ticker import ScalarFormatter
 from common.display.plotting import Curve, Panel, class_colours, new_figure, tidy
 from common.events.table import EventTable
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events, matched_events
-from sed_task4.score import ScoreReport, format_score
+from common.metrics.score_table import format_score
+from sed_task4.score import ScoreReport
 
 DYNAMIC_RANGE = 80.0  # of log-mel values in dB, shown below the highest
 HIT, MISS, FALSE_ALARM = "#2a9d5c", "#8a8a8a", "#d1495b"

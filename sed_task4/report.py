@@ -26,6 +26,7 @@ from common.display.timeline import (
 )
 from common.errors import DataError, UserError
 from common.metrics.confusion import count_confusions
+from common.metrics.score_table import format_score
 from common.metrics.segment_based import count_frames
 from common.reports.run import (
     NO_SCORES,
@@ -41,7 +42,7 @@ from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig, frontend_of
 from sed_task4.labels import event_array, frame_activity
 from sed_task4.lengths import cut_to_length, lengths_of_store
-from sed_task4.score import ScoreReport, format_score, tags_of
+from sed_task4.score import ScoreReport, tags_of
 from sed_task4.submission import EVENTS, read_submission
 
 _CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
@@ -140,9 +141,9 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
     ]
     groups = {row.label: row.group for row in report.rows}
     tables = [
-        Table(title, rows, [groups[row[0]] for row in rows[1:]])
-        for title, rows in report.tables()
-        if not title.startswith("Classes")
+        Table(each.title, each.rows, [groups[row[0]] for row in each.rows[1:]])
+        for each in report.tables()
+        if not each.title.startswith("Classes")
     ]
     return [Cards(cards), *tables, *map(Note, report.remarks())]
 
@@ -150,7 +151,7 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
 def class_tables(report: ScoreReport | None) -> list[Block]:
     """The scores of each class of the first system."""
     tables = [] if report is None else report.tables()
-    return [Table(title, rows) for title, rows in tables if title.startswith("Classes")]
+    return [Table(each.title, each.rows) for each in tables if each.title.startswith("Classes")]
 
 
 def last_stage(folder: Path, report: ScoreReport | None) -> Path:

@@ -6,7 +6,6 @@ skill.
 
 import argparse
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
 from common.metrics.psds import has_reference_package, reference_sweep_scores, sweep_scores
+from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
@@ -32,14 +32,14 @@ from sed_task4.decoding import spread_tags
 logger = logging.getLogger(__name__)
 
 SEGMENTS = {"segment": 1.0, "segment_200ms": 0.2}  # seconds, by the beginning of the scores' names
-_KINDS = ("event", *SEGMENTS)
+_KINDS = {"event": "event", "segment": "1 s", "segment_200ms": "0.2 s"}
 MACRO_COLUMNS = {
     "map": "mAP",
     "clip_macro_f": "clip F",
     **{
         f"{kind}_macro_{name}": heading
-        for kind in _KINDS
-        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+        for kind, title in _KINDS.items()
+        for name, heading in (("f", f"{title} F"), ("er", "ER"))
     },
     "psds1": "PSDS 1",
     "psds2": "PSDS 2",
@@ -49,10 +49,11 @@ MICRO_COLUMNS = {
     "clip_micro_f": "clip F",
     **{
         f"{kind}_micro_{name}": heading
-        for kind in _KINDS
-        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+        for kind, title in _KINDS.items()
+        for name, heading in (("f", f"{title} F"), ("er", "ER"))
     },
 }
+TABLES = {"Mean over classes (macro)": MACRO_COLUMNS, "All events together (micro)": MICRO_COLUMNS}
 CLASS_COLUMNS = {
     "n_clips": "clips",
     "n_events": "events",
@@ -72,7 +73,6 @@ CLASS_COLUMNS = {
 }
 SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
-_UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
@@ -189,7 +189,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreReport:
+class ScoreReport(ScoreTables):
     """The tables and what must be said about them.
 
     Attributes:
@@ -211,61 +211,11 @@ class ScoreReport:
         Raises:
             KeyError: there is no such line or number.
         """
-        row = next((row for row in self.rows if label in (None, row.label)), None)
-        if row is None:
-            raise KeyError(
-                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
-            )
-        return row.scores[name]
+        return self.row(label).scores[name]
 
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """Returns the tables as (title, rows of cells), headings first; columns without any number
-        are left out."""
-        tables = []
-        for title, columns in (
-            ("Mean over classes (macro)", MACRO_COLUMNS),
-            ("All events together (micro)", MICRO_COLUMNS),
-        ):
-            shown = [name for name in columns if any(name in row.scores for row in self.rows)]
-            known = [row for row in self.rows if any(name in row.scores for name in shown)]
-            rows = [
-                [row.label, *(format_score(name, row.scores.get(name)) for name in shown)]
-                for row in known
-            ]
-            heading = [f"{self.n_clips} clips", *(_heading(columns[name]) for name in shown)]
-            tables.append((title, [heading, *rows]))
-        first = self.rows[0]
-        shown = [name for name in CLASS_COLUMNS if name in first.by_class]
-        if shown:
-            rows = [
-                [label, *(format_score(name, first.by_class[name][k]) for name in shown)]
-                for k, label in enumerate(self.classes)
-            ]
-            tables.append(
-                (f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows])
-            )
-        return tables
-
-    def to_text(self) -> str:
-        """Returns the tables in aligned columns, for the screen."""
-        parts = []
-        for title, rows in self.tables():
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            lines = [_aligned(cells, widths) for cells in rows]
-            parts.append("\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]]))
-        return "\n\n".join([*parts, "\n".join(self.remarks())])
-
-    def to_markdown(self) -> str:
-        """Returns the tables in Markdown."""
-        parts = []
-        for title, rows in self.tables():
-            lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
-            parts.append(
-                "\n".join(
-                    [f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]
-                )
-            )
-        return "\n\n".join([*parts, *self.remarks()])
+    def tables(self) -> list[ScoreTable]:
+        """Returns the tables of means over the classes, of all events, and of the classes."""
+        return score_tables(self, TABLES, CLASS_COLUMNS)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values; `common.io.files.write_json` writes undefined and infinite ones as
@@ -320,13 +270,28 @@ class ScoreReport:
         ]
 
 
-def _heading(text: str) -> str:
-    return text.replace("segment_200ms", "0.2 s").replace("segment", "1 s")
+def score_tables(
+    report: ScoreReport, means: Mapping[str, Mapping[str, str]], of_classes: Mapping[str, str]
+) -> list[ScoreTable]:
+    """Makes the tables of a report.
 
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-    return "  ".join([cells[0].ljust(widths[0]), *rest])
+    Args:
+        report: its rows; the first one's classes are shown.
+        means: by title, headings by name of the score.
+        of_classes: headings by name of the score, of the table of classes.
+    """
+    scores = {row.label: row.scores.get for row in report.rows}
+    tables = [
+        ScoreTable(title, score_cells(columns, scores, f"{report.n_clips} clips"))
+        for title, columns in means.items()
+    ]
+    first = report.rows[0]
+    known = {name: heading for name, heading in of_classes.items() if name in first.by_class}
+    classes = {
+        label: lambda name, k=k: first.by_class[name][k] for k, label in enumerate(report.classes)
+    }
+    tables.append(ScoreTable(f"Classes: {first.label}", score_cells(known, classes)))
+    return [table for table in tables if table.rows]
 
 
 def _number(value: float | None) -> float:
@@ -335,17 +300,6 @@ def _number(value: float | None) -> float:
 
 def _finite(value: float) -> float:
     return float("inf") if value > INFINITE_RATE else value
-
-
-def format_score(name: str, value: float | None) -> str:
-    """Writes a score for print: F in percent, counts whole, the others with three decimals."""
-    if value is None or math.isnan(value):
-        return _UNDEFINED
-    if value > INFINITE_RATE:
-        return "inf"
-    if name.startswith("n_"):
-        return f"{value:.0f}"
-    return f"{100 * value:.1f} %" if name.split("_")[-1] == "f" else f"{value:.3f}"
 
 
 def tags_of(events: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
@@ -601,12 +555,7 @@ def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str
 def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
     if not published:
         return []
-    unknown = sorted(set(published) - set(SCORES))
-    if unknown:
-        raise ValueError(
-            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
-        )
-    return [ScoreRow("published", "published", dict(published))]
+    return [ScoreRow("published", "published", published_scores(published, SCORES))]
 
 
 def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:

@@ -30,6 +30,7 @@ from common.display.timeline import (
 )
 from common.errors import DataError, UserError
 from common.metrics.confusion import count_confusions
+from common.metrics.score_table import format_score
 from common.reports.run import (
     NO_SCORES,
     Numbers,
@@ -45,7 +46,7 @@ from seld.features import first_channel_db, frontend_of
 from seld.figures import azimuth_limits, runs, shown_rows
 from seld.lengths import frames_of_recordings
 from seld.metrics import SeldScorer, reference_for
-from seld.score import SCORES, ScoredRecording, format_score
+from seld.score import SCORES, ScoredRecording
 from seld.submission import SUBMISSIONS, read_submission
 
 _HEADINGS = {

@@ -17,6 +17,13 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.io.files import write_json
+from common.metrics.score_table import (
+    UNDEFINED,
+    ScoreTable,
+    ScoreTables,
+    format_score,
+    published_scores,
+)
 from common.settings.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
@@ -28,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 SCORES = ("er", "f", "doa_error_deg", "frame_recall", "seld_error")
 _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
-_UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
@@ -88,7 +94,7 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreReport:
+class ScoreReport(ScoreTables):
     """The whole table and what must be said about it.
 
     Attributes:
@@ -107,41 +113,13 @@ class ScoreReport:
         Raises:
             KeyError: there is no such line or number.
         """
-        row = next((row for row in self.rows if row.label == label), None)
-        if row is None:
-            raise KeyError(
-                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
-            )
-        return row.scores[definition][name]
+        return self.row(label).scores[definition][name]
 
-    def to_text(self) -> str:
-        """Returns the table in aligned columns, both definitions side by side, for the screen."""
-        table = [["", "", *(heading for _ in DEFINITIONS for heading in _HEADINGS)]]
-        table[0][1] = "recordings"
-        table += [_cells(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            padded = [cells[0].ljust(widths[0])]
-            padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-            middle = 2 + len(_HEADINGS)
-            lines.append("  ".join(padded[:middle]) + "  | " + "  ".join(padded[middle:]))
-        bar = lines[0].index("|")
-        start = widths[0] + widths[1] + 4
-        names = list(DEFINITIONS)
-        banner = (" " * start + names[0]).ljust(bar) + "| " + names[1]
-        return "\n".join([banner, lines[0], "-" * len(lines[0]), *lines[1:], *self._notes()])
-
-    def to_markdown(self) -> str:
-        """Returns the table in Markdown."""
-        headings = [
-            "",
-            "recordings",
-            *(f"{heading} ({name})" for name in DEFINITIONS for heading in _HEADINGS),
-        ]
-        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *map(_cells, self.rows)]
-        table = ["| " + " | ".join(cells) + " |" for cells in lines]
-        return "\n".join([*table, *(f"\n{note}" for note in self._notes())])
+    def tables(self) -> list[ScoreTable]:
+        """Returns one table, both definitions side by side."""
+        heading = ["", "recordings", *_HEADINGS * len(DEFINITIONS)]
+        groups = [(name, len(_HEADINGS)) for name in DEFINITIONS]
+        return [ScoreTable("", [heading, *map(_cells, self.rows)], groups)]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the table as plain values; `common.io.files.write_json` writes undefined and
@@ -152,26 +130,13 @@ class ScoreReport:
             "notes": list(self.notes),
         }
 
-    def _notes(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """Returns the sentences below the table."""
         return [
-            (
-                "ER, F: blocks of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 -"
-                " F, DOA error / 180 and 1 - FR."
-            ),
+            "ER, F: segments of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 - F,"
+            " DOA error / 180 and 1 - FR.",
             *self.notes,
         ]
-
-
-def format_score(name: str, value: float | None) -> str:
-    """Writes a score for print: F and frame recall in percent, degrees with one decimal, the others
-    with three."""
-    if value is None or math.isnan(value):
-        return _UNDEFINED
-    if math.isinf(value):
-        return "inf"
-    if name in ("f", "frame_recall"):
-        return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if name == "doa_error_deg" else f"{value:.3f}"
 
 
 def score_report(
@@ -473,12 +438,7 @@ def _baseline_rows(
 def _published_rows(published: Mapping[str, float] | None) -> list[ScoreRow]:
     if not published:
         return []
-    unknown = sorted(set(published) - set(SCORES))
-    if unknown:
-        raise ValueError(
-            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
-        )
-    scores = dict(published)
+    scores = published_scores(published, SCORES)
     if set(SCORES[:4]) <= set(scores):
         scores.setdefault("seld_error", seld_error(*(scores[name] for name in SCORES[:4])))
     return [ScoreRow("published", "published", None, {"dcase2019": scores})]
@@ -490,7 +450,7 @@ def _cells(row: ScoreRow) -> list[str]:
         for definition in DEFINITIONS
         for name in SCORES
     ]
-    return [row.label, _UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
+    return [row.label, UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
