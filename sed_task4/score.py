@@ -1,5 +1,4 @@
-"""Score tables of a test set: event- and segment-based, tags, all thresholds; beside what costs no
-skill.
+"""Score tables of a test set: events, segments, tags and PSDS, with baselines.
 
 `python -m sed_task4.score ESTIMATED.tsv REFERENCE.tsv` scores one event file against another.
 """
@@ -76,7 +75,7 @@ TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
 
 class ScoringConfig(Section):
-    """How events and tags are scored."""
+    """Collars, thresholds and conventions of the scores."""
 
     collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
     offset_share: float = Field(
@@ -103,7 +102,7 @@ class ScoringConfig(Section):
 
 @dataclass(frozen=True)
 class TestSet:
-    """What is true of the clips of a test set.
+    """Ground truth of the clips of a test set.
 
     Attributes:
         names: file names.
@@ -111,8 +110,7 @@ class TestSet:
         classes: class names.
         clip_s: length of the clips in seconds.
         tags: bool (N, K); None: those of the events.
-        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it
-            up; None: `clip_s`.
+        lengths_s: (N,), length of each clip in seconds, padding is not scored; None: `clip_s`.
     """
 
     __test__ = False  # not a test of pytest
@@ -140,7 +138,7 @@ class TestSet:
 
     @property
     def true_tags(self) -> np.ndarray:
-        """Which classes each clip has, bool (N, K)."""
+        """Ground-truth tags of each clip, bool (N, K)."""
         return (
             tags_of(self.events, len(self.classes))
             if self.tags is None
@@ -150,7 +148,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class SystemOutput:
-    """What a system says of the clips of a test set, in their order.
+    """Predictions of a system for the clips of a test set, in their order.
 
     Attributes:
         events: for each clip (n, 3) = class_index, onset_s, offset_s.
@@ -160,7 +158,7 @@ class SystemOutput:
         hop_s: seconds from one frame to the next.
         tag_thresholds: one number or (K,), for the F-score of tags; None:
             `ScoringConfig.tag_threshold`.
-        remark: what else must be said about its scores.
+        remark: a note on its scores.
     """
 
     events: Sequence[np.ndarray]
@@ -177,7 +175,7 @@ class ScoreRow:
 
     Attributes:
         group: "system", "baseline" or "published".
-        label: what the line is about.
+        label: name of the system or baseline.
         scores: by name, see `SCORES`; what is not known is missing.
         by_class: for each name of `CLASS_COLUMNS`, one value per class.
     """
@@ -190,7 +188,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreReport(ScoreTables):
-    """The tables and what must be said about them.
+    """The score tables and their notes.
 
     Attributes:
         rows: lines in the order of print, the system first.
@@ -205,8 +203,7 @@ class ScoreReport(ScoreTables):
     notes: tuple[str, ...] = ()
 
     def score(self, name: str, label: str | None = None) -> float:
-        """Returns one number of the tables, e.g. `score("event_macro_f")`, of the first line by
-        default.
+        """Returns one score, e.g. `score("event_macro_f")`, by default of the first row.
 
         Raises:
             KeyError: there is no such line or number.
@@ -218,8 +215,7 @@ class ScoreReport(ScoreTables):
         return score_tables(self, TABLES, CLASS_COLUMNS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values; `common.io.files.write_json` writes undefined and infinite ones as
-        null."""
+        """Returns plain values, which `write_json` writes with null for undefined ones."""
         rows = [
             {
                 "group": row.group,
@@ -239,8 +235,7 @@ class ScoreReport(ScoreTables):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Returns the report that `to_dict` described; what was undefined or infinite is
-        undefined."""
+        """Returns the report of `to_dict`; infinite scores have become undefined."""
         rows = []
         for row in stored["rows"]:
             values = list(row["classes"].values())
@@ -303,7 +298,7 @@ def _finite(value: float) -> float:
 
 
 def tags_of(events: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Says which classes occur in each clip, bool (N, K)."""
+    """Classes of the events of each clip, bool (N, K)."""
     tags = np.zeros((len(events), n_classes), bool)
     for number, rows in enumerate(events):
         tags[number, np.asarray(rows).reshape(-1, 3)[:, 0].astype(int)] = True
@@ -349,7 +344,7 @@ def score_system(
     group: str = "system",
     label: str = "system",
 ) -> ScoreRow:
-    """Scores what one system says of a test set, by the fast versions.
+    """Scores the predictions of one system by the fast versions.
 
     Raises:
         ValueError: the output is not of the clips and classes of the set.
@@ -427,8 +422,7 @@ def _sweep_scores(
 
 
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
-    """Systems without skill: always silent, always active, and the true tags spread over the
-    clip."""
+    """Baselines: always silent, always active, ground-truth tags spread over the clip."""
     shape = len(test.names), len(test.classes)
     given = {
         "always silent": np.zeros(shape, bool),
@@ -456,7 +450,7 @@ def score_report(
     *,
     published: Mapping[str, float] | None = None,
 ) -> ScoreReport:
-    """Scores systems on a test set, beside baselines and published values.
+    """Scores systems on a test set, next to baselines and published values.
 
     Args:
         test: the truth.
@@ -498,7 +492,7 @@ def score_report(
 def _with_sed_eval(
     test: TestSet, output: SystemOutput, scoring: ScoringConfig, row: ScoreRow
 ) -> tuple[ScoreRow, list[str]]:
-    """Puts sed_eval's numbers in the place of the fast ones, and says whether they are the same."""
+    """Replaces the fast scores by sed_eval's; a note says if they differ."""
     tables = test.table, EventTable.from_recordings(output.events, len(test.classes))
     zero = scoring.empty_estimate_is_zero
     results = {
@@ -559,7 +553,7 @@ def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
 
 
 def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
-    """Says what one must know to read the numbers of this set."""
+    """Notes on absent classes and conventions."""
     table = test.table
     counts = table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
@@ -588,9 +582,8 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    from common.cli.train import (
-        run_safely,
-    )  # the command line's own modules are not needed by those who import scores
+    # Modules that import scores do not need those of the command line.
+    from common.cli.train import run_safely
 
     return run_safely(_run, arguments)
 
@@ -621,7 +614,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _KnownSettings:
-    """What is scored how, where the command line does not say it."""
+    """Settings of scoring that the command line leaves open."""
 
     classes: tuple[str, ...] | None = None
     clip_s: float = 10.0
@@ -630,8 +623,7 @@ class _KnownSettings:
 
 
 def _settings_of_run(estimated: Path) -> _KnownSettings:
-    """Takes classes, length of clips and scoring from the settings of the run that an event file
-    belongs to, if any."""
+    """Classes, clip length and scoring of the run that an event file belongs to, if any."""
     from common.settings.tasks import check_task
     from common.training.run_directory import ENVIRONMENT, read_settings
 
@@ -658,7 +650,7 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """Scoring that the command line says."""
+    """Scoring options of the command line."""
     values = {"collar_s": options.collar, "offset_share": options.offset_share}
     values |= {"empty_estimate_is_zero": False if options.leave_out_empty else None}
     return {name: value for name, value in values.items() if value is not None}
@@ -675,21 +667,18 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another; both are prepared as for a run, see
-    `sed_task4.scored_files`.
+    """Scores an event file against another, prepared by `sed_task4.scored_files`.
 
     Args:
         estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
-        reference: as well; its file names are the test set. A row with a name alone is a clip
-            without events.
+        reference: as well; its file names are the test set. A row with only a name is a clip without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that the reference does not name, as the
             published code does.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its
-            events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that the reference does not
@@ -720,14 +709,13 @@ def score_files(
 def _within_lengths(
     test: TestSet, output: SystemOutput, audio: Path | None, estimated: Path
 ) -> tuple[TestSet, SystemOutput, list[str]]:
-    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says
-    where they are not.
+    """Cuts events at the ends of their clips; notes clips of unknown length.
 
     Args:
         test: the truth.
         output: the system's events.
         audio: folder of the clips; None: unknown.
-        estimated: the event file, beside which a run writes lengths.
+        estimated: the event file, next to which a run writes lengths.
     """
     from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
     from sed_task4.submission import CLIPS

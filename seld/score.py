@@ -1,5 +1,4 @@
-"""Score tables: all recordings, per split, overlap and room, under both definitions, beside what
-costs no skill.
+"""Score tables of SELD: per split, overlap and room, by both definitions, with baselines.
 
 `python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata.
 """
@@ -38,8 +37,7 @@ _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
 
 
 class ScoringConfig(Section):
-    """How estimates become events, and which definition of the scores decides (stops training,
-    picks the model)."""
+    """Thresholds of estimates, and the definition of the scores that chooses the model."""
 
     scorer: Literal["dcase2019", "corrected"] = (
         "dcase2019"  # the definition that decides; both are always printed
@@ -60,7 +58,7 @@ class ScoredRecording:
         overlap: None where unknown.
         events: what the metadata say.
         estimate: output format, rows (n, 4).
-        n_frames: label frames, without what fills the recording up.
+        n_frames: label frames, without padding.
         length_known: whether it is known how long the recording is; otherwise `n_frames` are those
             of `dataset.recording_s`.
     """
@@ -95,7 +93,7 @@ class ScoreRow:
 
 @dataclass(frozen=True)
 class ScoreReport(ScoreTables):
-    """The whole table and what must be said about it.
+    """The score table, its counts and notes.
 
     Attributes:
         rows: lines in the order of print.
@@ -122,8 +120,7 @@ class ScoreReport(ScoreTables):
         return [ScoreTable("", [heading, *map(_cells, self.rows)], groups)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as plain values; `common.io.files.write_json` writes undefined and
-        infinite ones as null."""
+        """Returns plain values, which `write_json` writes with null for undefined ones."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "counts": dict(self.counts),
@@ -148,7 +145,7 @@ def score_report(
 ) -> ScoreReport:
     """Scores recordings under both definitions.
 
-    Beside the estimate stand what needs no skill, "always silent" and "labels of another recording"
+    Next to the estimate stand baselines, "always silent" and "labels of another recording"
     (the reference of the next recording in sorted order, the last one taking that of the first),
     and published values. Where a true direction is off the grid, `dcase2019`, which counts on the
     grid, is undefined, and a note says so.
@@ -215,7 +212,7 @@ def _off_grid(
 
 
 def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[str]:
-    """Says what the numbers of a table rest on where that is not the rule."""
+    """Notes on undefined scores and unknown lengths."""
     notes, off = [], _off_grid(recordings, dataset)
     if off:
         notes.append(
@@ -226,7 +223,7 @@ def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> 
     unknown = sum(not each.length_known for each in recordings)
     if unknown:
         notes.append(
-            f"Length of {unknown} recording(s): not known, there is no sound beside their metadata;"
+            f"Length of {unknown} recording(s): not known, there is no sound next to their metadata;"
             f" they are scored as if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
         )
     return notes
@@ -245,8 +242,8 @@ def score_folder(
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
         metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a
-            `recordings.csv`. How long the recordings are is read from the sounds beside them: in
-            the same folder, or `foa_dev` beside `metadata_dev` and so on. Where there are none a
+            `recordings.csv`. Their lengths are read from the sounds next to them: in
+            the same folder, or `foa_dev` next to `metadata_dev` and so on. Where there are none a
             note says so.
         dataset: classes, duration, angles.
         splits: score these splits only; None: all that the metadata have.
@@ -270,8 +267,7 @@ def read_folder(
     *,
     splits: Iterable[int] | None = None,
 ) -> list[ScoredRecording]:
-    """Reads the submissions and metadata that `score_folder` compares; same arguments, same
-    errors."""
+    """Reads the submissions and metadata of `score_folder`; same arguments and errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
     metadata, places = _metadata_and_places(Path(metadata_dir))
     sounds = sounds_of(Path(metadata_dir), metadata, dataset.format)
@@ -299,8 +295,7 @@ def read_folder(
 
 
 def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
-    """The metadata files by recording, and where each belongs: as a list in the folder says, or
-    else the names."""
+    """Metadata file and place of each recording, from `recordings.csv` or else the file names."""
     if has_list(folder):
         listed = read_list(folder)
         metadata = {
@@ -455,9 +450,8 @@ def _cells(row: ScoreRow) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m seld.score`; returns its exit status."""
-    from common.cli.train import (
-        run_safely,
-    )  # the command line's own modules are not needed by those who import scores
+    # Modules that import scores do not need those of the command line.
+    from common.cli.train import run_safely
 
     return run_safely(_run, arguments)
 

@@ -1,7 +1,7 @@
 """Score tables of segmentation: tagging, sound event detection and separation, averaged over folds.
 
-Beside each system stand answers that need no network: everything everywhere, the true tags, the
-true times, the ideal binary mask.
+Baselines next to each system: everything everywhere, ground-truth tags, ground-truth times, the
+ideal binary mask.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ _EVENT_SCORES = ("event_f", "event_er")
 
 
 class ScoringConfig(Section):
-    """How tags, frames, events, masks and separated sounds are scored."""
+    """Thresholds and collars of tags, frames, events and masks."""
 
     tag_threshold: float = Field(
         0.5, ge=0, le=1, description="Exceeded where a tag counts as given."
@@ -103,8 +103,7 @@ class ScoringConfig(Section):
 
 
 class SegmentationReport(ScoreReport):
-    """The tables of tagging, sound event detection and separation, and what must be said about
-    them."""
+    """The tables of tagging, detection and separation, and their notes."""
 
     def tables(self) -> list[ScoreTable]:
         """Returns the tables of tagging, detection and separation, and of the classes."""
@@ -115,13 +114,13 @@ class SegmentationReport(ScoreReport):
         return [
             (
                 "Means over the classes that occur; with several folds, averaged over these."
-                " Frames: masks averaged over the bands, where the tag lets the class through."
+                " Frames: masks averaged over the bands, after clip tag gating."
                 " Events: onset within the collar, offset within it or a share of the length; a"
                 " class whose F is undefined in any fold counts 0."
             ),
             (
                 "SI-SDR of each sound of a clip, separated by its mask; gain: against the mixture,"
-                " over the clip and within the sound's events alone."
+                " over the clip, and only within the sound's events."
             ),
             *self.notes,
         ]
@@ -136,7 +135,7 @@ def average_folds(
         folds: for each fold, one value per class (K,) by name, see
             `SegmentationScorer.class_scores`; NaN where it is undefined, which is left out of the
             mean. A score of events is 0 where it is undefined in any fold, as published.
-        label: what the line is about.
+        label: name of the row.
         group: "system" or "baseline".
 
     Raises:
@@ -176,7 +175,7 @@ def segmentation_report(
     Args:
         systems: by label, the scores of each fold, see `average_folds`; the classes of the first
             one are shown.
-        baselines: the same, of answers without a network.
+        baselines: the same, without a network.
         classes: class names.
         n_clips: test clips of all folds.
         published: some of `SCORES`, in [0, 1] or dB.
