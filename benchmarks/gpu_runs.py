@@ -32,9 +32,9 @@ from benchmarks.run import section
 from common.cli.train import run_folder, run_safely
 from common.errors import ConfigError
 from common.io.files import write_json, write_text
+from common.metrics.score_table import format_score
 from common.settings.tasks import RunConfig, load_task
 from common.training.run_directory import read_json
-from seld.score import format_score
 
 TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
 TASKS = ("1", "two-stage")

@@ -42,7 +42,13 @@ from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
 from sed_task4.features import feature_shape, frontend_of
-from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
+from sed_task4.figures import (
+    LEARNING_PANELS,
+    class_scores_figure,
+    clip_figure,
+    durations_figure,
+    logmel_spectrogram,
+)
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
@@ -484,15 +490,13 @@ class Experiment:
         take_in(scorer, clip)
         features = features_of(store.record(task.sets.test, clip.name), self.frontend)
         figure = clip_figure(
-            features[: clip.n_inside, :, 0],
+            logmel_spectrogram(features[: clip.n_inside, :, 0], clip.duration_s, task.features),
             None if clip.events is None else scorer.references[0],
             clip.frames[: clip.n_inside],
             scorer.estimates[0],
             task.dataset.classes,
-            clip.duration_s,
             clip.name,
             tags=clip.clip,
-            unit="dB" if task.features.kind == "logmel_db" else "ln",
         )
         save_figure(figure, folder / "clip.png")
 

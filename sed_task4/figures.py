@@ -1,5 +1,4 @@
-"""Figures of sound event detection: a clip, an evaluation worked through, durations and scores per
-class, curves."""
+"""Figures of SED: a clip, a prediction, durations and scores per class, learning curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,11 +10,14 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter
 
 from common.display.plotting import Curve, Panel, class_colours, new_figure, tidy
+from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.events.table import EventTable
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events, matched_events
-from sed_task4.score import ScoreReport, format_score
+from common.metrics.score_table import format_score
+from sed_task4.features import FeatureConfig
+from sed_task4.score import ScoreReport
 
-DYNAMIC_RANGE = 80.0  # of log-mel values in dB, shown below the highest
+LOGMEL = "Log-mel spectrogram"  # title of the axes
 HIT, MISS, FALSE_ALARM = "#2a9d5c", "#8a8a8a", "#d1495b"
 
 # Names as the score callback writes them into the history.
@@ -63,35 +65,39 @@ LEARNING_PANELS = (
 )
 
 
+def logmel_spectrogram(
+    values: np.ndarray, duration_s: float, features: FeatureConfig
+) -> Spectrogram:
+    """Log-mel values (T, F) in the unit of the features, for a figure."""
+    unit = "dB" if features.kind == "logmel_db" else "ln"
+    return Spectrogram(values, duration_s, unit, title=LOGMEL)
+
+
 def clip_figure(
-    logmel: np.ndarray,
+    spectrogram: Spectrogram,
     reference: np.ndarray | None,
     frames: np.ndarray,
     estimate: np.ndarray,
     classes: Sequence[str],
-    clip_s: float,
     title: str,
     *,
     tags: np.ndarray | None = None,
-    unit: str = "dB",
 ) -> Figure:
-    """Draws a clip: log-mel spectrogram, reference, probabilities frame by frame, and the events
-    made of them.
+    """Draws a clip: spectrogram, reference, frame-level probabilities and decoded events.
 
     Args:
-        logmel: (T, F), as features are computed, before standardisation.
+        spectrogram: log-mel values before standardisation.
         reference: true events (n, 3) = class_index, onset_s, offset_s; None without labels.
         frames: probabilities (T', K).
         estimate: decoded events (m, 3).
         classes: names of the K classes.
-        clip_s: length of the clip in seconds.
         title: above the figure, usually the name of the clip.
-        tags: probabilities of the tags (K,), written beside the classes.
-        unit: of the spectrogram's values.
+        tags: probabilities of the tags (K,), written next to the classes.
     """
+    clip_s = spectrogram.duration_s
     figure = new_figure(9.5, 11, title)
     axes = figure.subplots(4, 1, sharex=True, gridspec_kw={"height_ratios": [1, 1.1, 1.1, 1.1]})
-    draw_logmel(axes[0], logmel, clip_s, unit)
+    draw_spectrogram(axes[0], spectrogram)
     if reference is None:
         axes[1].set_title("Reference: no labels", fontsize=10, loc="left")
         axes[1].set_yticks([])
@@ -106,7 +112,7 @@ def clip_figure(
         axes[3],
         estimate,
         names,
-        "Event-wise estimate" + (" (tags beside the classes)" if tags is not None else ""),
+        "Event-wise estimate" + (" (tags next to the classes)" if tags is not None else ""),
     )
     axes[3].set_xlabel("time / s", fontsize=9)
     axes[3].set_xlim(0, clip_s)
@@ -114,31 +120,27 @@ def clip_figure(
 
 
 def prediction_figure(
-    logmel: np.ndarray,
+    spectrogram: Spectrogram,
     frames: np.ndarray,
     events: np.ndarray,
     classes: Sequence[str],
-    duration_s: float,
     title: str,
     *,
     tags: np.ndarray,
-    unit: str = "dB",
     most_classes: int = 12,
 ) -> Figure:
-    """Draws what was found in a recording: log-mel spectrogram, probabilities over time, and
-    events.
+    """Draws a prediction: spectrogram, frame-level probabilities and events.
 
     Args:
-        logmel: (T, F).
+        spectrogram: log-mel values.
         frames: probabilities (T', K); without any, none are drawn.
         events: (n, 3) = class_index, onset_s, offset_s.
         classes: names of the K classes.
-        duration_s: length of the recording.
         title: above the figure, usually the name of the recording.
-        tags: probabilities of the tags (K,), written beside the classes.
-        unit: of the spectrogram's values.
+        tags: probabilities of the tags (K,), written next to the classes.
         most_classes: of more classes, those with events are drawn, and those with the highest tags.
     """
+    duration_s = spectrogram.duration_s
     found = np.isin(np.arange(len(classes)), events[:, 0])
     shown = np.sort(np.lexsort((-tags, ~found))[: max(most_classes, found.sum())])
     place = {int(k): number for number, k in enumerate(shown)}
@@ -146,38 +148,15 @@ def prediction_figure(
     figure = new_figure(9.5, 3.0 + 0.4 * len(shown), title)
     heights = [2.5, *[0.5 + 0.2 * len(shown)] * 2]
     axes = figure.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": heights})
-    draw_logmel(axes[0], logmel, duration_s, unit)
+    draw_spectrogram(axes[0], spectrogram)
     names = [classes[k] for k in shown]
     curves = frames[:, shown] if len(frames) else np.zeros((1, len(shown)))
     draw_probabilities(axes[1], curves, names, duration_s)
     tagged = [f"{name}  {tag:.2f}" for name, tag in zip(names, tags[shown], strict=True)]
-    draw_events(axes[2], drawn, tagged, "Events (tags beside the classes)")
+    draw_events(axes[2], drawn, tagged, "Events (tags next to the classes)")
     axes[2].set_xlabel("time / s", fontsize=9)
     axes[2].set_xlim(0, duration_s)
     return figure
-
-
-def draw_logmel(axes: Axes, logmel: np.ndarray, clip_s: float, unit: str = "dB") -> None:
-    """Draws a log-mel spectrogram (T, F) with its colour bar."""
-    finite = logmel[np.isfinite(logmel)]
-    highest = float(finite.max()) if finite.size else 0.0
-    lowest = float(finite.min()) if finite.size else 0.0
-    image = axes.imshow(
-        np.asarray(logmel, np.float32).T,
-        origin="lower",
-        aspect="auto",
-        extent=(0.0, clip_s, 0.0, float(logmel.shape[1])),
-        vmin=max(lowest, highest - DYNAMIC_RANGE),
-        vmax=highest if highest > lowest else lowest + 1.0,
-        cmap="magma",
-        interpolation="antialiased",
-    )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
-        f"level / {unit}", fontsize=9
-    )
-    axes.set_title("Log-mel spectrogram", fontsize=10, loc="left")
-    axes.set_ylabel("band", fontsize=9)
-    axes.tick_params(labelsize=8)
 
 
 def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str) -> None:
@@ -362,8 +341,7 @@ def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -
 
 
 def class_scores_figure(report: ScoreReport) -> Figure:
-    """Draws F-score (and average precision) of each class for the first line of a report, and their
-    means."""
+    """Draws F-score and average precision of each class of a report's first row."""
     row = report.rows[0]
     bars = {
         "ap": ("average precision", "map"),

@@ -19,7 +19,7 @@ from sed_task4.decoding import DecodingConfig, gated_frames
 from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, as_frontend
-from sed_task4.figures import prediction_figure
+from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
 from sed_task4.online import FoundEvent, OnlineDecoder
 
@@ -188,8 +188,5 @@ def _draw(
     rows = np.array([(classes.index(e.label), e.onset_s, e.offset_s) for e in events]).reshape(
         -1, 3
     )
-    unit = "dB" if features.kind == "logmel_db" else "ln"
-    curves = decoder.curves.values
-    return prediction_figure(
-        spectrogram.values, curves, rows, classes, duration_s, title, tags=decoder.tags, unit=unit
-    )
+    drawn = logmel_spectrogram(spectrogram.values, duration_s, features)
+    return prediction_figure(drawn, decoder.curves.values, rows, classes, title, tags=decoder.tags)

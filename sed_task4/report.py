@@ -1,5 +1,4 @@
-"""What the report of a sound event detection run shows: scores, classes, confusions of tags, and
-clips over time."""
+"""Report of an SED run: scores, classes, confusions of tags, clips over time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from common.display.timeline import (
 )
 from common.errors import DataError, UserError
 from common.metrics.confusion import count_confusions
+from common.metrics.score_table import format_score
 from common.metrics.segment_based import count_frames
 from common.reports.run import (
     NO_SCORES,
@@ -41,7 +41,7 @@ from sed_task4.extraction import open_store
 from sed_task4.features import FeatureConfig, frontend_of
 from sed_task4.labels import event_array, frame_activity
 from sed_task4.lengths import cut_to_length, lengths_of_store
-from sed_task4.score import ScoreReport, format_score, tags_of
+from sed_task4.score import ScoreReport, tags_of
 from sed_task4.submission import EVENTS, read_submission
 
 _CARDS = {"map": "mAP of tags", "clip_macro_f": "F of tags", "event_macro_f": "F of events"} | {
@@ -60,7 +60,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class ScoreTables:
-    """What the scores of a run say, see `sed_task4.score.ScoreReport.to_dict`."""
+    """Scores of a run, see `sed_task4.score.ScoreReport.to_dict`."""
 
     n_clips: int
     rows: Annotated[list[_Line], Field(min_length=1)]
@@ -68,7 +68,7 @@ class ScoreTables:
 
 
 class ClipDataset(Protocol):
-    """What is needed to know of the clips of a dataset."""
+    """Clips of a dataset and their labels."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
@@ -80,7 +80,7 @@ class ClipDataset(Protocol):
 
 @dataclass(frozen=True)
 class Tested:
-    """A test clip, and what the system says of it.
+    """A test clip and its prediction.
 
     Attributes:
         name: file name.
@@ -120,7 +120,7 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
 
 
 def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[Block]:
-    """A few scores in large type beside the published ones, and the tables of a run.
+    """A few scores in large type with the published ones, and the tables of a run.
 
     Args:
         report: the scores; None: there are none.
@@ -140,9 +140,9 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
     ]
     groups = {row.label: row.group for row in report.rows}
     tables = [
-        Table(title, rows, [groups[row[0]] for row in rows[1:]])
-        for title, rows in report.tables()
-        if not title.startswith("Classes")
+        Table(each.title, each.rows, [groups[row[0]] for row in each.rows[1:]])
+        for each in report.tables()
+        if not each.title.startswith("Classes")
     ]
     return [Cards(cards), *tables, *map(Note, report.remarks())]
 
@@ -150,12 +150,11 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
 def class_tables(report: ScoreReport | None) -> list[Block]:
     """The scores of each class of the first system."""
     tables = [] if report is None else report.tables()
-    return [Table(title, rows) for title, rows in tables if title.startswith("Classes")]
+    return [Table(each.title, each.rows) for each in tables if each.title.startswith("Classes")]
 
 
 def last_stage(folder: Path, report: ScoreReport | None) -> Path:
-    """Folder of the stage that the first line of the tables is about; without scores, of the last
-    in order of names.
+    """Folder of the stage of the tables' first row; without scores, the last by name.
 
     Raises:
         DataError: no stage has predicted the test clips.
@@ -202,8 +201,7 @@ def tested_clips(
 
 
 def tag_confusions(clips: Sequence[Tested], classes: Sequence[str]) -> list[Block]:
-    """Counts which tags were given in clips where others were missed; a class with an event has its
-    tag."""
+    """Counts tags given in clips where others were missed; an event gives its tag."""
     labelled = [clip for clip in clips if clip.labelled]
     if not labelled:
         return []
@@ -217,8 +215,7 @@ def tag_confusions(clips: Sequence[Tested], classes: Sequence[str]) -> list[Bloc
 
 
 def segment_f(clip: Tested, clip_s: float, n_classes: int) -> float:
-    """F-score of the 1 s segments of one clip, [0, 1]; NaN where nothing is there and nothing
-    estimated."""
+    """F-score of the 1 s segments of one clip, [0, 1]; NaN without any event."""
     both = (
         frame_activity(events, int(np.ceil(clip_s)), 1.0, n_classes) > 0
         for events in (clip.reference, clip.estimate)
@@ -305,7 +302,7 @@ def _timeline(task: TaskConfig, audio: Mapping[str, Path], clip: Tested, remark:
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
-    """Where the test clips are, by name; those that are gone are missing."""
+    """Paths of the test clips by name, without those that no longer exist."""
     paths: dict[str, Path] = {}
     for subset in task.sets.test:
         with suppress(DataError):
@@ -315,8 +312,7 @@ def _audio_paths(task: TaskConfig) -> dict[str, Path]:
 
 
 def figures(folder: Path, names: Mapping[str, str], where: str = "") -> list[Block]:
-    """Figures that a run has drawn: by file name, what they show; `where` is added for those who
-    cannot see them."""
+    """Captions of the figures of a run by file name; `where` is added to the alternative text."""
     return [
         Picture(data_uri((folder / name).read_bytes(), "image/png"), f"{title}{where}", title)
         for name, title in names.items()

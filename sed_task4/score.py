@@ -1,12 +1,10 @@
-"""Score tables of a test set: event- and segment-based, tags, all thresholds; beside what costs no
-skill.
+"""Score tables of a test set: events, segments, tags and PSDS, with baselines.
 
 `python -m sed_task4.score ESTIMATED.tsv REFERENCE.tsv` scores one event file against another.
 """
 
 import argparse
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
 from common.metrics.psds import has_reference_package, reference_sweep_scores, sweep_scores
+from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
@@ -32,14 +31,14 @@ from sed_task4.decoding import spread_tags
 logger = logging.getLogger(__name__)
 
 SEGMENTS = {"segment": 1.0, "segment_200ms": 0.2}  # seconds, by the beginning of the scores' names
-_KINDS = ("event", *SEGMENTS)
+_KINDS = {"event": "event", "segment": "1 s", "segment_200ms": "0.2 s"}
 MACRO_COLUMNS = {
     "map": "mAP",
     "clip_macro_f": "clip F",
     **{
         f"{kind}_macro_{name}": heading
-        for kind in _KINDS
-        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+        for kind, title in _KINDS.items()
+        for name, heading in (("f", f"{title} F"), ("er", "ER"))
     },
     "psds1": "PSDS 1",
     "psds2": "PSDS 2",
@@ -49,10 +48,11 @@ MICRO_COLUMNS = {
     "clip_micro_f": "clip F",
     **{
         f"{kind}_micro_{name}": heading
-        for kind in _KINDS
-        for name, heading in (("f", f"{kind} F"), ("er", "ER"))
+        for kind, title in _KINDS.items()
+        for name, heading in (("f", f"{title} F"), ("er", "ER"))
     },
 }
+TABLES = {"Mean over classes (macro)": MACRO_COLUMNS, "All events together (micro)": MICRO_COLUMNS}
 CLASS_COLUMNS = {
     "n_clips": "clips",
     "n_events": "events",
@@ -72,11 +72,10 @@ CLASS_COLUMNS = {
 }
 SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
-_UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
-    """How events and tags are scored."""
+    """Collars, thresholds and conventions of the scores."""
 
     collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
     offset_share: float = Field(
@@ -103,7 +102,7 @@ class ScoringConfig(Section):
 
 @dataclass(frozen=True)
 class TestSet:
-    """What is true of the clips of a test set.
+    """Ground truth of the clips of a test set.
 
     Attributes:
         names: file names.
@@ -111,8 +110,7 @@ class TestSet:
         classes: class names.
         clip_s: length of the clips in seconds.
         tags: bool (N, K); None: those of the events.
-        lengths_s: (N,), length of each clip in seconds, of which nothing is scored that fills it
-            up; None: `clip_s`.
+        lengths_s: (N,), length of each clip in seconds, padding is not scored; None: `clip_s`.
     """
 
     __test__ = False  # not a test of pytest
@@ -140,7 +138,7 @@ class TestSet:
 
     @property
     def true_tags(self) -> np.ndarray:
-        """Which classes each clip has, bool (N, K)."""
+        """Ground-truth tags of each clip, bool (N, K)."""
         return (
             tags_of(self.events, len(self.classes))
             if self.tags is None
@@ -150,7 +148,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class SystemOutput:
-    """What a system says of the clips of a test set, in their order.
+    """Predictions of a system for the clips of a test set, in their order.
 
     Attributes:
         events: for each clip (n, 3) = class_index, onset_s, offset_s.
@@ -160,7 +158,7 @@ class SystemOutput:
         hop_s: seconds from one frame to the next.
         tag_thresholds: one number or (K,), for the F-score of tags; None:
             `ScoringConfig.tag_threshold`.
-        remark: what else must be said about its scores.
+        remark: a note on its scores.
     """
 
     events: Sequence[np.ndarray]
@@ -177,7 +175,7 @@ class ScoreRow:
 
     Attributes:
         group: "system", "baseline" or "published".
-        label: what the line is about.
+        label: name of the system or baseline.
         scores: by name, see `SCORES`; what is not known is missing.
         by_class: for each name of `CLASS_COLUMNS`, one value per class.
     """
@@ -189,8 +187,8 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreReport:
-    """The tables and what must be said about them.
+class ScoreReport(ScoreTables):
+    """The score tables and their notes.
 
     Attributes:
         rows: lines in the order of print, the system first.
@@ -205,71 +203,19 @@ class ScoreReport:
     notes: tuple[str, ...] = ()
 
     def score(self, name: str, label: str | None = None) -> float:
-        """Returns one number of the tables, e.g. `score("event_macro_f")`, of the first line by
-        default.
+        """Returns one score, e.g. `score("event_macro_f")`, by default of the first row.
 
         Raises:
             KeyError: there is no such line or number.
         """
-        row = next((row for row in self.rows if label in (None, row.label)), None)
-        if row is None:
-            raise KeyError(
-                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
-            )
-        return row.scores[name]
+        return self.row(label).scores[name]
 
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """Returns the tables as (title, rows of cells), headings first; columns without any number
-        are left out."""
-        tables = []
-        for title, columns in (
-            ("Mean over classes (macro)", MACRO_COLUMNS),
-            ("All events together (micro)", MICRO_COLUMNS),
-        ):
-            shown = [name for name in columns if any(name in row.scores for row in self.rows)]
-            known = [row for row in self.rows if any(name in row.scores for name in shown)]
-            rows = [
-                [row.label, *(format_score(name, row.scores.get(name)) for name in shown)]
-                for row in known
-            ]
-            heading = [f"{self.n_clips} clips", *(_heading(columns[name]) for name in shown)]
-            tables.append((title, [heading, *rows]))
-        first = self.rows[0]
-        shown = [name for name in CLASS_COLUMNS if name in first.by_class]
-        if shown:
-            rows = [
-                [label, *(format_score(name, first.by_class[name][k]) for name in shown)]
-                for k, label in enumerate(self.classes)
-            ]
-            tables.append(
-                (f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows])
-            )
-        return tables
-
-    def to_text(self) -> str:
-        """Returns the tables in aligned columns, for the screen."""
-        parts = []
-        for title, rows in self.tables():
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-            lines = [_aligned(cells, widths) for cells in rows]
-            parts.append("\n".join([title, lines[0], "-" * len(lines[0]), *lines[1:]]))
-        return "\n\n".join([*parts, "\n".join(self.remarks())])
-
-    def to_markdown(self) -> str:
-        """Returns the tables in Markdown."""
-        parts = []
-        for title, rows in self.tables():
-            lines = [rows[0], ["---", *["---:"] * (len(rows[0]) - 1)], *rows[1:]]
-            parts.append(
-                "\n".join(
-                    [f"**{title}**", "", *("| " + " | ".join(cells) + " |" for cells in lines)]
-                )
-            )
-        return "\n\n".join([*parts, *self.remarks()])
+    def tables(self) -> list[ScoreTable]:
+        """Returns the tables of means over the classes, of all events, and of the classes."""
+        return score_tables(self, TABLES, CLASS_COLUMNS)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values; `common.io.files.write_json` writes undefined and infinite ones as
-        null."""
+        """Returns plain values, which `write_json` writes with null for undefined ones."""
         rows = [
             {
                 "group": row.group,
@@ -289,8 +235,7 @@ class ScoreReport:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Returns the report that `to_dict` described; what was undefined or infinite is
-        undefined."""
+        """Returns the report of `to_dict`; infinite scores have become undefined."""
         rows = []
         for row in stored["rows"]:
             values = list(row["classes"].values())
@@ -320,13 +265,28 @@ class ScoreReport:
         ]
 
 
-def _heading(text: str) -> str:
-    return text.replace("segment_200ms", "0.2 s").replace("segment", "1 s")
+def score_tables(
+    report: ScoreReport, means: Mapping[str, Mapping[str, str]], of_classes: Mapping[str, str]
+) -> list[ScoreTable]:
+    """Makes the tables of a report.
 
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    rest = [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-    return "  ".join([cells[0].ljust(widths[0]), *rest])
+    Args:
+        report: its rows; the first one's classes are shown.
+        means: by title, headings by name of the score.
+        of_classes: headings by name of the score, of the table of classes.
+    """
+    scores = {row.label: row.scores.get for row in report.rows}
+    tables = [
+        ScoreTable(title, score_cells(columns, scores, f"{report.n_clips} clips"))
+        for title, columns in means.items()
+    ]
+    first = report.rows[0]
+    known = {name: heading for name, heading in of_classes.items() if name in first.by_class}
+    classes = {
+        label: lambda name, k=k: first.by_class[name][k] for k, label in enumerate(report.classes)
+    }
+    tables.append(ScoreTable(f"Classes: {first.label}", score_cells(known, classes)))
+    return [table for table in tables if table.rows]
 
 
 def _number(value: float | None) -> float:
@@ -337,19 +297,8 @@ def _finite(value: float) -> float:
     return float("inf") if value > INFINITE_RATE else value
 
 
-def format_score(name: str, value: float | None) -> str:
-    """Writes a score for print: F in percent, counts whole, the others with three decimals."""
-    if value is None or math.isnan(value):
-        return _UNDEFINED
-    if value > INFINITE_RATE:
-        return "inf"
-    if name.startswith("n_"):
-        return f"{value:.0f}"
-    return f"{100 * value:.1f} %" if name.split("_")[-1] == "f" else f"{value:.3f}"
-
-
 def tags_of(events: Sequence[np.ndarray], n_classes: int) -> np.ndarray:
-    """Says which classes occur in each clip, bool (N, K)."""
+    """Classes of the events of each clip, bool (N, K)."""
     tags = np.zeros((len(events), n_classes), bool)
     for number, rows in enumerate(events):
         tags[number, np.asarray(rows).reshape(-1, 3)[:, 0].astype(int)] = True
@@ -395,7 +344,7 @@ def score_system(
     group: str = "system",
     label: str = "system",
 ) -> ScoreRow:
-    """Scores what one system says of a test set, by the fast versions.
+    """Scores the predictions of one system by the fast versions.
 
     Raises:
         ValueError: the output is not of the clips and classes of the set.
@@ -473,8 +422,7 @@ def _sweep_scores(
 
 
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
-    """Systems without skill: always silent, always active, and the true tags spread over the
-    clip."""
+    """Baselines: always silent, always active, ground-truth tags spread over the clip."""
     shape = len(test.names), len(test.classes)
     given = {
         "always silent": np.zeros(shape, bool),
@@ -502,7 +450,7 @@ def score_report(
     *,
     published: Mapping[str, float] | None = None,
 ) -> ScoreReport:
-    """Scores systems on a test set, beside baselines and published values.
+    """Scores systems on a test set, next to baselines and published values.
 
     Args:
         test: the truth.
@@ -544,7 +492,7 @@ def score_report(
 def _with_sed_eval(
     test: TestSet, output: SystemOutput, scoring: ScoringConfig, row: ScoreRow
 ) -> tuple[ScoreRow, list[str]]:
-    """Puts sed_eval's numbers in the place of the fast ones, and says whether they are the same."""
+    """Replaces the fast scores by sed_eval's; a note says if they differ."""
     tables = test.table, EventTable.from_recordings(output.events, len(test.classes))
     zero = scoring.empty_estimate_is_zero
     results = {
@@ -601,16 +549,11 @@ def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str
 def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
     if not published:
         return []
-    unknown = sorted(set(published) - set(SCORES))
-    if unknown:
-        raise ValueError(
-            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
-        )
-    return [ScoreRow("published", "published", dict(published))]
+    return [ScoreRow("published", "published", published_scores(published, SCORES))]
 
 
 def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
-    """Says what one must know to read the numbers of this set."""
+    """Notes on absent classes and conventions."""
     table = test.table
     counts = table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
@@ -639,9 +582,8 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    from common.cli.train import (
-        run_safely,
-    )  # the command line's own modules are not needed by those who import scores
+    # Modules that import scores do not need those of the command line.
+    from common.cli.train import run_safely
 
     return run_safely(_run, arguments)
 
@@ -672,7 +614,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _KnownSettings:
-    """What is scored how, where the command line does not say it."""
+    """Settings of scoring that the command line leaves open."""
 
     classes: tuple[str, ...] | None = None
     clip_s: float = 10.0
@@ -681,8 +623,7 @@ class _KnownSettings:
 
 
 def _settings_of_run(estimated: Path) -> _KnownSettings:
-    """Takes classes, length of clips and scoring from the settings of the run that an event file
-    belongs to, if any."""
+    """Classes, clip length and scoring of the run that an event file belongs to, if any."""
     from common.settings.tasks import check_task
     from common.training.run_directory import ENVIRONMENT, read_settings
 
@@ -709,7 +650,7 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
-    """Scoring that the command line says."""
+    """Scoring options of the command line."""
     values = {"collar_s": options.collar, "offset_share": options.offset_share}
     values |= {"empty_estimate_is_zero": False if options.leave_out_empty else None}
     return {name: value for name, value in values.items() if value is not None}
@@ -726,21 +667,18 @@ def score_files(
     strict: bool = True,
     audio: Path | None = None,
 ) -> ScoreReport:
-    """Scores an event file against another; both are prepared as for a run, see
-    `sed_task4.scored_files`.
+    """Scores an event file against another, prepared by `sed_task4.scored_files`.
 
     Args:
         estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
-        reference: as well; its file names are the test set. A row with a name alone is a clip
-            without events.
+        reference: as well; its file names are the test set. A row with only a name is a clip without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
         ignore_unknown: leave out estimates of files that the reference does not name, as the
             published code does.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote beside its
-            events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its events, or `clip_s`.
 
     Raises:
         DataError: a file cannot be read, or estimates are of files that the reference does not
@@ -771,14 +709,13 @@ def score_files(
 def _within_lengths(
     test: TestSet, output: SystemOutput, audio: Path | None, estimated: Path
 ) -> tuple[TestSet, SystemOutput, list[str]]:
-    """Cuts the events of both sides at the ends of their clips, where the lengths are known; says
-    where they are not.
+    """Cuts events at the ends of their clips; notes clips of unknown length.
 
     Args:
         test: the truth.
         output: the system's events.
         audio: folder of the clips; None: unknown.
-        estimated: the event file, beside which a run writes lengths.
+        estimated: the event file, next to which a run writes lengths.
     """
     from sed_task4.lengths import cut_to_length, lengths_of_files, log_cut, read_lengths
     from sed_task4.submission import CLIPS

@@ -19,6 +19,7 @@ from common.data.feature_store import FeatureStore
 from common.data.pipeline import guard_stream
 from common.datasets import groups as source_groups
 from common.display.plotting import save_figure
+from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features.channel_transforms import ChannelTransforms
 from common.features.frontend import AUDIO, Frontend
@@ -332,13 +333,13 @@ class Experiment:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
         reference = reference_for("corrected", events, n_frames, task.dataset.label_hop_s)
+        levels = first_channel_db(record["features"], task.features.kind)
         return recording_figure(
-            first_channel_db(record["features"], task.features.kind),
+            Spectrogram(levels, len(levels) * task.features.hop_s),
             reference if record["labelled"] else None,
             read_submission(submissions / f"{name}.csv", task.dataset.n_classes),
             task.dataset.classes,
             hop_s=task.dataset.label_hop_s,
-            spectrogram_hop_s=task.features.hop_s,
             title=f"{name}: reference and estimate",
             grid=task.dataset.grid,
         )

@@ -1,5 +1,4 @@
-"""Figures of SELD: a recording with its reference and estimate, the distribution of a dataset,
-learning curves.
+"""Figures of SELD: a recording, the distribution of a dataset, learning curves.
 
 python -m seld.figures recording WAV --reference CSV --estimate CSV --out PNG
 python -m seld.figures dataset METADATA_DIR --out DIR
@@ -22,6 +21,7 @@ from matplotlib.ticker import MaxNLocator, MultipleLocator
 from common.audio.files import read_audio
 from common.cli.train import params_path, run_safely
 from common.display.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
+from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.errors import ConfigError, DataError
 from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
@@ -35,7 +35,8 @@ from seld.recording_list import has_list, read_list
 from seld.submission import read_submission
 
 logger = logging.getLogger(__name__)
-DYNAMIC_RANGE_DB = 80.0  # shown below the loudest point of a spectrogram
+# Shown where a dataset names no grid of directions; widened where rows need it.
+_AZIMUTHS_DEG, _ELEVATIONS_DEG = (-180.0, 180.0), (-60.0, 60.0)
 
 # Names as the score callback writes them into the history, what the legend says, and the scale of
 # the curve.
@@ -85,8 +86,7 @@ LEARNING_PANELS = (
 
 
 def learning_panels(monitor: str) -> tuple[Panel, ...]:
-    """The panels of a training whose best epoch has the lowest value of `monitor`, e.g.
-    "val_seld_error"."""
+    """Panels of learning curves; the best epoch has the lowest `monitor`."""
     losses, scores, directions = LEARNING_PANELS
     return losses, replace(scores, best=monitor), directions
 
@@ -95,87 +95,64 @@ def learning_panels(monitor: str) -> tuple[Panel, ...]:
 
 
 def recording_figure(
-    spectrogram_db: np.ndarray,
+    spectrogram: Spectrogram,
     reference: np.ndarray | None,
     estimate: np.ndarray,
     classes: Sequence[str],
     hop_s: float,
     title: str,
     *,
-    spectrogram_hop_s: float | None = None,
-    highest_hz: float | None = None,
-    angle_limits_deg: tuple[tuple[float, float], tuple[float, float]] = ((-180, 180), (-60, 60)),
     has_directions: bool = True,
     grid: AngleGrid | None = None,
 ) -> Figure:
-    """Draws a recording: its spectrogram, and activity, azimuth and elevation of reference and
-    estimate.
+    """Draws a recording: spectrogram, and activity, azimuth and elevation of its events.
 
     Args:
-        spectrogram_db: (T, F), dB.
-        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None without
-            labels.
+        spectrogram: of one channel.
+        reference: rows (n, 4) = frame, class, azimuth and elevation in degrees; None: unlabelled.
         estimate: rows (m, 4).
         classes: names of the K classes.
-        hop_s: time from one frame to the next, in seconds; of the rows.
+        hop_s: hop length of the rows in seconds.
         title: above the figure, usually the name of the recording.
-        spectrogram_hop_s: of the spectrogram; None: that of the rows.
-        highest_hz: frequency of the last column, if the columns are spaced linearly from 0 Hz;
-            None: bands.
-        angle_limits_deg: lowest and highest azimuth and elevation shown; widened where the rows
-            need it.
-        has_directions: whether azimuths and elevations are drawn.
-        grid: directions of the dataset: azimuths are drawn on its circle, and as much of it is
-            shown; None: as they are.
+        has_directions: draws azimuths and elevations.
+        grid: directions of the dataset, whose circle of azimuths is shown; None: azimuths as they
+            are, on -180 to 180 degrees.
 
     Returns:
         Figure with the spectrogram above and a column each for reference and estimate below.
     """
-    columns = (
-        {"Estimate": estimate}
-        if reference is None
-        else {"Reference": reference, "Estimate": estimate}
-    )
+    columns = {} if reference is None else {"Reference": reference}
+    columns["Estimate"] = estimate
+    limits = [_AZIMUTHS_DEG, _ELEVATIONS_DEG]
     if grid is not None:
         columns = {name: shown_rows(rows, grid) for name, rows in columns.items()}
-        angle_limits_deg = azimuth_limits(grid), angle_limits_deg[1]
-    duration_s = len(spectrogram_db) * (spectrogram_hop_s or hop_s)
+        limits[0] = azimuth_limits(grid)
     quantities = ("azimuth", "elevation") if has_directions else ()
     heights = [1.15, 1.3, *[1] * len(quantities)]
     figure = new_figure(4 + 4.5 * len(columns), 9.5 * sum(heights) / 4.45, title)
     layout = figure.add_gridspec(len(heights), len(columns), height_ratios=heights)
     top = figure.add_subplot(layout[0, :])
-    draw_spectrogram(top, spectrogram_db, duration_s, highest_hz)
-    limits = [
-        _widened(angle_limits_deg[i], [rows[:, 2 + i] for rows in columns.values()])
-        for i in range(len(quantities))
-    ]
+    draw_spectrogram(top, spectrogram)
     for column, (name, rows) in enumerate(columns.items()):
         axes = [
             figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))
         ]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
         for part, quantity in enumerate(quantities):
-            draw_angles(
-                axes[1 + part],
-                rows[:, [0, 1, 2 + part]],
-                len(classes),
-                hop_s,
-                f"{name}: {quantity}",
-            )
-            axes[1 + part].set_ylim(*limits[part])
-            axes[1 + part].set_ylabel(f"{quantity} / °", fontsize=9)
-            axes[1 + part].yaxis.set_major_locator(
-                MultipleLocator(90 if quantity == "azimuth" else 20)
-            )
+            below, values = axes[1 + part], rows[:, [0, 1, 2 + part]]
+            draw_angles(below, values, len(classes), hop_s, f"{name}: {quantity}")
+            below.set_ylim(*_widened(limits[part], [r[:, 2 + part] for r in columns.values()]))
+            below.set_ylabel(f"{quantity} / °", fontsize=9)
+            step_deg = 90 if quantity == "azimuth" else 20
+            below.yaxis.set_major_locator(MultipleLocator(step_deg))
         axes[-1].set_xlabel("time / s", fontsize=9)
-    top.set_xlim(0, duration_s)
+    top.set_xlim(0, spectrogram.duration_s)
     _class_legend(figure, list(columns.values()), classes)
     return figure
 
 
 def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
-    """Says what each channel of the features is, and its unit."""
+    """Title and unit of each channel of the features."""
     n_channels = dataset.channels
     names = (
         list("WYZX")
@@ -231,31 +208,6 @@ def features_figure(
     return figure
 
 
-def draw_spectrogram(
-    axes: Axes, spectrogram_db: np.ndarray, duration_s: float, highest_hz: float | None
-) -> None:
-    """Draws (T, F) in dB with its colour bar, down to 80 dB below the loudest point."""
-    top = len(spectrogram_db.T) if highest_hz is None else highest_hz / 1000.0
-    finite = spectrogram_db[np.isfinite(spectrogram_db)]
-    loudest = float(finite.max()) if finite.size else 0.0
-    image = axes.imshow(
-        spectrogram_db.T.astype(np.float32),
-        origin="lower",
-        aspect="auto",
-        extent=(0.0, duration_s, 0.0, top),
-        vmin=loudest - DYNAMIC_RANGE_DB,
-        vmax=loudest,
-        cmap="magma",
-        interpolation="antialiased",
-    )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
-        "level / dB", fontsize=9
-    )
-    axes.set_title("Spectrogram, first channel", fontsize=10, loc="left")
-    axes.set_ylabel("band" if highest_hz is None else "frequency / kHz", fontsize=9)
-    axes.tick_params(labelsize=8)
-
-
 def draw_activity(
     axes: Axes, rows: np.ndarray, classes: Sequence[str], hop_s: float, title: str
 ) -> None:
@@ -280,8 +232,7 @@ def draw_angles(axes: Axes, rows: np.ndarray, n_classes: int, hop_s: float, titl
 
 
 def shown_rows(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of rows (n, 4) onto the circle that is drawn; on the published grid,
-    too."""
+    """Brings the azimuths of rows (n, 4) onto the circle that is drawn."""
     return np.column_stack([rows[:, :2], grid.on_circle(rows[:, 2]), rows[:, 3]])
 
 
@@ -434,8 +385,7 @@ def overlap_shares(
 def overlap_figure(
     events: Sequence[Events], dataset: DatasetConfig, n_frames: Sequence[int | None] | None = None
 ) -> Figure:
-    """Draws how many events sound at once, and how often two of one class do: one of them is lost
-    in training."""
+    """Draws the number of simultaneous events, and of those of one class."""
     shares, active, doubled = overlap_shares(events, dataset, n_frames)
     figure = new_figure(11, 0.9 + 0.36 * dataset.n_classes, "Events at the same time")
     left, right = figure.subplots(1, 2)
@@ -508,8 +458,7 @@ def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
 
 
 def _hop_samples(dataset: DatasetConfig) -> int:
-    """The label hop in whole samples, which at some rates it is not: the time axis of a spectrogram
-    follows these."""
+    """Label hop in whole samples, rounded where the rate does not divide it."""
     return max(1, round(dataset.label_hop_s * dataset.sample_rate_hz))
 
 
@@ -534,8 +483,7 @@ def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarr
 def read_metadata(
     folder: Path, dataset: DatasetConfig
 ) -> tuple[dict[str, Events], dict[str, int | None]]:
-    """Reads the metadata files of a folder, or of a dataset with a `recordings.csv`: events and
-    rooms by recording.
+    """Reads events and rooms by recording, of a metadata folder or a `recordings.csv`.
 
     Raises:
         DataError: there is no file, or one cannot be used.
@@ -590,14 +538,12 @@ def _run(arguments: Sequence[str]) -> None:
     )
     estimate = read_rows(options.estimate, dataset, duration_s)
     figure = recording_figure(
-        spectrogram_db,
+        Spectrogram(spectrogram_db, duration_s, highest_hz=dataset.sample_rate_hz / 2),
         reference,
         estimate,
         dataset.classes,
         dataset.label_hop_s,
         options.wav.stem,
-        spectrogram_hop_s=hop_s,
-        highest_hz=dataset.sample_rate_hz / 2,
         grid=dataset.grid,
     )
     save_figure(figure, options.out)
@@ -605,11 +551,10 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _dataset(options: argparse.Namespace) -> DatasetConfig:
-    """The dataset of the task that is named, or that of TAU 2019, with what the options say in its
-    place."""
-    told = {"recording_s": options.recording_s, "sample_rate_hz": options.sample_rate_hz}
-    told["classes"] = options.classes.split(",") if options.classes else None
-    given = {name: value for name, value in told.items() if value is not None}
+    """Dataset of the named task, or TAU 2019, with the changes of the options."""
+    changes = {"recording_s": options.recording_s, "sample_rate_hz": options.sample_rate_hz}
+    changes["classes"] = options.classes.split(",") if options.classes else None
+    given = {name: value for name, value in changes.items() if value is not None}
     if options.task is None:
         return DatasetConfig(**given)
     task = load_task(params_path(options.params), options.task, [])

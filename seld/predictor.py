@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.data.extraction import input_arrays
+from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features import spectral
 from common.features.frontend import context_frames
@@ -312,14 +313,13 @@ def _draw(
     duration_s: float,
     title: str,
 ) -> Figure:
-    levels = spectrogram.values
+    levels = first_channel_db(spectrogram.values[..., None], task.features.kind)
     return recording_figure(
-        first_channel_db(levels[..., None], task.features.kind),
+        Spectrogram(levels, duration_s),
         None,
         decoder.rows.values,
         task.dataset.classes,
         hop_s=task.dataset.label_hop_s * decoder.rows.frames_per_row,
-        spectrogram_hop_s=duration_s / max(1, len(levels)),
         title=title,
         has_directions=has_directions,
         grid=task.dataset.grid,

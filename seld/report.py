@@ -1,5 +1,4 @@
-"""What the report of a SELD run shows: scores, classes, confusions, and recordings with directions
-over time."""
+"""Report of a SELD run: scores, classes, confusions, recordings with directions over time."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from common.display.timeline import (
 )
 from common.errors import DataError, UserError
 from common.metrics.confusion import count_confusions
+from common.metrics.score_table import format_score
 from common.reports.run import (
     NO_SCORES,
     Numbers,
@@ -45,7 +45,7 @@ from seld.features import first_channel_db, frontend_of
 from seld.figures import azimuth_limits, runs, shown_rows
 from seld.lengths import frames_of_recordings
 from seld.metrics import SeldScorer, reference_for
-from seld.score import SCORES, ScoredRecording, format_score
+from seld.score import SCORES, ScoredRecording
 from seld.submission import SUBMISSIONS, read_submission
 
 _HEADINGS = {
@@ -67,7 +67,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Scores:
-    """What the scores of a run say, see `seld.score.ScoreReport.to_dict`."""
+    """Scores of a run, see `seld.score.ScoreReport.to_dict`."""
 
     rows: Annotated[list[_Line], Field(min_length=1)]
     notes: list[str]
@@ -75,7 +75,7 @@ class _Scores:
 
 @dataclass(frozen=True)
 class Tested:
-    """A test recording of a fold, and what the system says of it.
+    """A test recording of a fold and its prediction.
 
     Attributes:
         scored: truth and estimate.
@@ -196,7 +196,7 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
         numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
         rows.append([label, *numbers, str(np.count_nonzero(events == k))])
     heading = ["", *(_HEADINGS[name] for name in names), "events"]
-    return Table(f"Each class alone, {task.scoring.scorer}", [heading, *rows])
+    return Table(f"Each class by itself, {task.scoring.scorer}", [heading, *rows])
 
 
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
@@ -219,7 +219,7 @@ def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
 
 
 def _activity(rows: np.ndarray, n_frames: int, dataset: DatasetConfig) -> np.ndarray:
-    """Which classes are active in each frame, bool (T, K), of rows (n, 4)."""
+    """Activity of rows (n, 4), bool (T, K)."""
     active = np.zeros((n_frames, dataset.n_classes), bool)
     frame, k = rows[rows[:, 0] < n_frames, :2].astype(np.int64).T
     active[frame, k] = True
@@ -235,8 +235,7 @@ def _new_scorer(task: TaskConfig) -> SeldScorer:
 
 
 def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and estimate of a recording, as the definition that the task decides by counts its
-    frames."""
+    """Reference and estimate of a recording by the definition of `scoring.scorer`."""
     dataset = task.dataset
     reference = reference_for(
         task.scoring.scorer, recording.events, recording.n_frames, dataset.label_hop_s, dataset.grid
@@ -245,15 +244,14 @@ def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.nda
 
 
 def seld_error_of(recording: ScoredRecording, task: TaskConfig) -> float:
-    """The SELD error of one recording alone, by the definition that the task decides by."""
+    """SELD error of one recording, by the definition of `scoring.scorer`."""
     scorer = _new_scorer(task)
     scorer.update(*_deciding_rows(recording, task), recording.n_frames)
     return scorer.result().seld_error
 
 
 def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Block]:
-    """Shows the best and the worst recordings; the first few where nothing is known to score them
-    by.
+    """Shows the best and the worst recordings; the first few where there are no labels.
 
     Raises:
         DataError: the features are damaged.
@@ -275,7 +273,7 @@ def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Blo
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
-    """Where the recordings are, by name; those that are gone are missing."""
+    """Paths of the recordings by name, without those that no longer exist."""
     paths: dict[str, Path] = {}
     for set_name in task.set_names:
         with suppress(DataError):
@@ -285,8 +283,7 @@ def _audio_paths(task: TaskConfig) -> dict[str, Path]:
 
 
 def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark: str) -> Timeline:
-    """Shows one recording: spectrogram, events, azimuths and elevations of reference and estimate,
-    sound.
+    """Shows one recording: spectrogram, events and directions of reference and estimate, sound.
 
     Raises:
         DataError: the features are damaged.
@@ -344,8 +341,7 @@ def _angles(
     dataset: DatasetConfig,
     duration_s: float,
 ) -> Chart:
-    """Draws azimuths (column 2) or elevations (3) of each class over time, on the circle of the
-    dataset."""
+    """Draws azimuths (column 2) or elevations (3) of each class over time."""
     reference, estimate = (shown_rows(rows, dataset.grid) for rows in (reference, estimate))
     colours, lines = colours_of(dataset.n_classes), []
     for rows, style in ((reference, "wide"), (estimate, "solid")):

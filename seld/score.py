@@ -1,5 +1,4 @@
-"""Score tables: all recordings, per split, overlap and room, under both definitions, beside what
-costs no skill.
+"""Score tables of SELD: per split, overlap and room, by both definitions, with baselines.
 
 `python -m seld.score PRED REF` scores a folder of submission files against a folder of metadata.
 """
@@ -17,6 +16,13 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.io.files import write_json
+from common.metrics.score_table import (
+    UNDEFINED,
+    ScoreTable,
+    ScoreTables,
+    format_score,
+    published_scores,
+)
 from common.settings.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
@@ -28,12 +34,10 @@ logger = logging.getLogger(__name__)
 
 SCORES = ("er", "f", "doa_error_deg", "frame_recall", "seld_error")
 _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
-_UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
-    """How estimates become events, and which definition of the scores decides (stops training,
-    picks the model)."""
+    """Thresholds of estimates, and the definition of the scores that chooses the model."""
 
     scorer: Literal["dcase2019", "corrected"] = (
         "dcase2019"  # the definition that decides; both are always printed
@@ -54,7 +58,7 @@ class ScoredRecording:
         overlap: None where unknown.
         events: what the metadata say.
         estimate: output format, rows (n, 4).
-        n_frames: label frames, without what fills the recording up.
+        n_frames: label frames, without padding.
         length_known: whether it is known how long the recording is; otherwise `n_frames` are those
             of `dataset.recording_s`.
     """
@@ -88,8 +92,8 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
-class ScoreReport:
-    """The whole table and what must be said about it.
+class ScoreReport(ScoreTables):
+    """The score table, its counts and notes.
 
     Attributes:
         rows: lines in the order of print.
@@ -107,71 +111,29 @@ class ScoreReport:
         Raises:
             KeyError: there is no such line or number.
         """
-        row = next((row for row in self.rows if row.label == label), None)
-        if row is None:
-            raise KeyError(
-                f"No line {label!r}. There are: {', '.join(row.label for row in self.rows)}."
-            )
-        return row.scores[definition][name]
+        return self.row(label).scores[definition][name]
 
-    def to_text(self) -> str:
-        """Returns the table in aligned columns, both definitions side by side, for the screen."""
-        table = [["", "", *(heading for _ in DEFINITIONS for heading in _HEADINGS)]]
-        table[0][1] = "recordings"
-        table += [_cells(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for cells in table:
-            padded = [cells[0].ljust(widths[0])]
-            padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-            middle = 2 + len(_HEADINGS)
-            lines.append("  ".join(padded[:middle]) + "  | " + "  ".join(padded[middle:]))
-        bar = lines[0].index("|")
-        start = widths[0] + widths[1] + 4
-        names = list(DEFINITIONS)
-        banner = (" " * start + names[0]).ljust(bar) + "| " + names[1]
-        return "\n".join([banner, lines[0], "-" * len(lines[0]), *lines[1:], *self._notes()])
-
-    def to_markdown(self) -> str:
-        """Returns the table in Markdown."""
-        headings = [
-            "",
-            "recordings",
-            *(f"{heading} ({name})" for name in DEFINITIONS for heading in _HEADINGS),
-        ]
-        lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *map(_cells, self.rows)]
-        table = ["| " + " | ".join(cells) + " |" for cells in lines]
-        return "\n".join([*table, *(f"\n{note}" for note in self._notes())])
+    def tables(self) -> list[ScoreTable]:
+        """Returns one table, both definitions side by side."""
+        heading = ["", "recordings", *_HEADINGS * len(DEFINITIONS)]
+        groups = [(name, len(_HEADINGS)) for name in DEFINITIONS]
+        return [ScoreTable("", [heading, *map(_cells, self.rows)], groups)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the table as plain values; `common.io.files.write_json` writes undefined and
-        infinite ones as null."""
+        """Returns plain values, which `write_json` writes with null for undefined ones."""
         return {
             "rows": [asdict(row) for row in self.rows],
             "counts": dict(self.counts),
             "notes": list(self.notes),
         }
 
-    def _notes(self) -> list[str]:
+    def remarks(self) -> list[str]:
+        """Returns the sentences below the table."""
         return [
-            (
-                "ER, F: blocks of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 -"
-                " F, DOA error / 180 and 1 - FR."
-            ),
+            "ER, F: segments of 1 s. DOA error: degrees. FR: frame recall. SELD: mean of ER, 1 - F,"
+            " DOA error / 180 and 1 - FR.",
             *self.notes,
         ]
-
-
-def format_score(name: str, value: float | None) -> str:
-    """Writes a score for print: F and frame recall in percent, degrees with one decimal, the others
-    with three."""
-    if value is None or math.isnan(value):
-        return _UNDEFINED
-    if math.isinf(value):
-        return "inf"
-    if name in ("f", "frame_recall"):
-        return f"{100 * value:.1f} %"
-    return f"{value:.1f}" if name == "doa_error_deg" else f"{value:.3f}"
 
 
 def score_report(
@@ -183,7 +145,7 @@ def score_report(
 ) -> ScoreReport:
     """Scores recordings under both definitions.
 
-    Beside the estimate stand what needs no skill, "always silent" and "labels of another recording"
+    Next to the estimate stand baselines, "always silent" and "labels of another recording"
     (the reference of the next recording in sorted order, the last one taking that of the first),
     and published values. Where a true direction is off the grid, `dcase2019`, which counts on the
     grid, is undefined, and a note says so.
@@ -250,7 +212,7 @@ def _off_grid(
 
 
 def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[str]:
-    """Says what the numbers of a table rest on where that is not the rule."""
+    """Notes on undefined scores and unknown lengths."""
     notes, off = [], _off_grid(recordings, dataset)
     if off:
         notes.append(
@@ -261,7 +223,7 @@ def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> 
     unknown = sum(not each.length_known for each in recordings)
     if unknown:
         notes.append(
-            f"Length of {unknown} recording(s): not known, there is no sound beside their metadata;"
+            f"Length of {unknown} recording(s): not known, there is no sound next to their metadata;"
             f" they are scored as if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
         )
     return notes
@@ -280,8 +242,8 @@ def score_folder(
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
         metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a
-            `recordings.csv`. How long the recordings are is read from the sounds beside them: in
-            the same folder, or `foa_dev` beside `metadata_dev` and so on. Where there are none a
+            `recordings.csv`. Their lengths are read from the sounds next to them: in
+            the same folder, or `foa_dev` next to `metadata_dev` and so on. Where there are none a
             note says so.
         dataset: classes, duration, angles.
         splits: score these splits only; None: all that the metadata have.
@@ -305,8 +267,7 @@ def read_folder(
     *,
     splits: Iterable[int] | None = None,
 ) -> list[ScoredRecording]:
-    """Reads the submissions and metadata that `score_folder` compares; same arguments, same
-    errors."""
+    """Reads the submissions and metadata of `score_folder`; same arguments and errors."""
     submissions = _csv_files(Path(submission_dir), "submission files")
     metadata, places = _metadata_and_places(Path(metadata_dir))
     sounds = sounds_of(Path(metadata_dir), metadata, dataset.format)
@@ -334,8 +295,7 @@ def read_folder(
 
 
 def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
-    """The metadata files by recording, and where each belongs: as a list in the folder says, or
-    else the names."""
+    """Metadata file and place of each recording, from `recordings.csv` or else the file names."""
     if has_list(folder):
         listed = read_list(folder)
         metadata = {
@@ -473,12 +433,7 @@ def _baseline_rows(
 def _published_rows(published: Mapping[str, float] | None) -> list[ScoreRow]:
     if not published:
         return []
-    unknown = sorted(set(published) - set(SCORES))
-    if unknown:
-        raise ValueError(
-            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
-        )
-    scores = dict(published)
+    scores = published_scores(published, SCORES)
     if set(SCORES[:4]) <= set(scores):
         scores.setdefault("seld_error", seld_error(*(scores[name] for name in SCORES[:4])))
     return [ScoreRow("published", "published", None, {"dcase2019": scores})]
@@ -490,14 +445,13 @@ def _cells(row: ScoreRow) -> list[str]:
         for definition in DEFINITIONS
         for name in SCORES
     ]
-    return [row.label, _UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
+    return [row.label, UNDEFINED if row.n_recordings is None else str(row.n_recordings), *numbers]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m seld.score`; returns its exit status."""
-    from common.cli.train import (
-        run_safely,
-    )  # the command line's own modules are not needed by those who import scores
+    # Modules that import scores do not need those of the command line.
+    from common.cli.train import run_safely
 
     return run_safely(_run, arguments)
 

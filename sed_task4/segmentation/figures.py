@@ -1,5 +1,4 @@
-"""Figures of segmentation: a mixture and its ideal mask, learned masks, curves and events,
-separated sounds."""
+"""Figures of segmentation: mixtures, ideal and learned masks, events, separated sounds."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from common.display.plotting import Curve, Panel, new_figure, tidy
+from common.display.spectrogram import DYNAMIC_RANGE_DB, Spectrogram, draw_spectrogram
 from common.features.spectral import uncentred_stft
-from sed_task4.figures import draw_logmel
+from sed_task4.figures import LOGMEL
 
-DYNAMIC_RANGE_DB = 80.0
 OCCURS, ABSENT = "#c1121f", "#333333"
 REFERENCE, ESTIMATE = "#f2c14e", "#2a6f97"
 _COLUMNS = 6
@@ -83,8 +82,7 @@ def masks_figure(
     tags: np.ndarray | None = None,
     occurring: Sequence[str] = (),
 ) -> Figure:
-    """Draws the learned mask of each class below the spectrogram; classes that occur have a
-    coloured name.
+    """Draws the mask of each class below the spectrogram; names of classes present are coloured.
 
     Args:
         logmel: (T, F), natural logarithms.
@@ -92,15 +90,15 @@ def masks_figure(
         classes: names of the K classes.
         clip_s: length of the clip in seconds.
         title: above the figure.
-        tags: probabilities (K,), written beside the names.
-        occurring: names of the classes that are truly there.
+        tags: probabilities (K,), written next to the names.
+        occurring: names of the classes present.
     """
     n_rows = math.ceil(len(classes) / _COLUMNS)
     figure = new_figure(2.2 * _COLUMNS, 2.6 + 1.6 * n_rows, title)
     parts: Any = figure.subfigures(2, 1, height_ratios=[2.0, 1.6 * n_rows])
     above, below = parts
     axes = above.subplots()
-    draw_logmel(axes, logmel, clip_s, "ln")
+    draw_spectrogram(axes, Spectrogram(logmel, clip_s, "ln", title=LOGMEL))
     axes.set_xlabel("time / s", fontsize=9)
     panels = below.subplots(n_rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
     for k, panel in enumerate(panels.flat):
@@ -133,7 +131,7 @@ def curves_figure(
         clip_s: length of the clip in seconds.
         title: above the figure.
         reference: true events (n, 3); None without labels.
-        tags: probabilities (K,), written beside the names.
+        tags: probabilities (K,), written next to the names.
     """
     truth = np.zeros((0, 3)) if reference is None else np.asarray(reference).reshape(-1, 3)
     n_rows = math.ceil(len(classes) / _COLUMNS)
@@ -173,15 +171,14 @@ def separated_figure(
     *,
     references: Mapping[str, np.ndarray] | None = None,
 ) -> Figure:
-    """Draws spectrograms of a mixture and of the sounds separated from it, each beside the true
-    sound where known.
+    """Draws spectrograms of a mixture and of separated sounds, next to the references if known.
 
     Args:
         mixture: float (S,).
         separated: float (S,) by class.
         sample_rate_hz: of all of them.
         title: above the figure.
-        references: float (S,) by class, the sound alone.
+        references: float (S,) by class, the isolated sound.
     """
     known = references or {}
     n_columns = 2 if any(name in known for name in separated) else 1
@@ -191,7 +188,7 @@ def separated_figure(
     for row, (name, sound) in zip(panels[1:], separated.items(), strict=True):
         signals.append((row[0], f"{name}: separated", sound))
         if name in known:
-            signals.append((row[1], f"{name}: alone", known[name]))
+            signals.append((row[1], f"{name}: reference", known[name]))
     drawn = {id(axes) for axes, _, _ in signals}
     for axes in panels.flat:
         axes.set_visible(id(axes) in drawn)

@@ -1,5 +1,4 @@
-"""What the report of a segmentation run shows: scores, classes, clips with their masks, and
-separated sounds."""
+"""Report of a segmentation run: scores, classes, clips with masks, separated sounds."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -78,8 +77,7 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
 def _tested(
     task: TaskConfig, folder: Path, report: SegmentationReport | None
 ) -> Iterator[tuple[Tested, Path]]:
-    """The test clips of each fold, and the folder of the model of the first system that has
-    predicted them."""
+    """Test clips of each fold, and the model folder of the first system."""
     stores = {name: open_store(task, name) for name in task.set_names}
     check_stores(folder, stores)
     (store,) = stores.values()
@@ -92,8 +90,7 @@ def _tested(
 
 
 def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[int, np.ndarray]]:
-    """Makes what computes masks: from the folder of a model, a mixture and classes to (T, F) by
-    class.
+    """Returns a function from model folder, mixture and classes to masks (T, F) by class.
 
     The run keeps no masks, since those of a test set would fill a disk: models are loaded when they
     are first asked.
@@ -146,7 +143,7 @@ def _timeline(
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
-    """Where the mixtures are, by name; none if any of them is gone."""
+    """Paths of the mixtures by name; empty if any no longer exists."""
     with suppress(DataError):
         return {
             mixture.name: mixture.audio_path

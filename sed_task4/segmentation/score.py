@@ -1,7 +1,7 @@
 """Score tables of segmentation: tagging, sound event detection and separation, averaged over folds.
 
-Beside each system stand answers that need no network: everything everywhere, the true tags, the
-true times, the ideal binary mask.
+Baselines next to each system: everything everywhere, ground-truth tags, ground-truth times, the
+ideal binary mask.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.metrics.detection import nan_mean
+from common.metrics.score_table import ScoreTable, published_scores
 from common.settings.section import Section
 from sed_task4.decoding import DecodingConfig
-from sed_task4.score import ScoreReport, ScoreRow, format_score
+from sed_task4.score import ScoreReport, ScoreRow, score_tables
 
 # As published: frames averaged over the bands, of classes whose tag exceeds 0.1.
 PUBLISHED_DECODING = DecodingConfig(
@@ -74,7 +75,7 @@ _EVENT_SCORES = ("event_f", "event_er")
 
 
 class ScoringConfig(Section):
-    """How tags, frames, events, masks and separated sounds are scored."""
+    """Thresholds and collars of tags, frames, events and masks."""
 
     tag_threshold: float = Field(
         0.5, ge=0, le=1, description="Exceeded where a tag counts as given."
@@ -102,59 +103,27 @@ class ScoringConfig(Section):
 
 
 class SegmentationReport(ScoreReport):
-    """The tables of tagging, sound event detection and separation, and what must be said about
-    them."""
+    """The tables of tagging, detection and separation, and their notes."""
 
-    def tables(self) -> list[tuple[str, list[list[str]]]]:
-        """Returns the tables as (title, rows of cells), headings first; columns without any number
-        are left out."""
-        tables = []
-        for title, columns in TABLES.items():
-            shown = [name for name in columns if any(name in row.scores for row in self.rows)]
-            known = [row for row in self.rows if any(name in row.scores for name in shown)]
-            rows = [
-                [row.label, *(format_cell(name, row.scores.get(name)) for name in shown)]
-                for row in known
-            ]
-            if shown:
-                tables.append(
-                    (title, [[f"{self.n_clips} clips", *(columns[name] for name in shown)], *rows])
-                )
-        first = self.rows[0]
-        shown = [name for name in CLASS_COLUMNS if name in first.by_class]
-        if shown:
-            rows = [
-                [label, *(format_cell(name, first.by_class[name][k]) for name in shown)]
-                for k, label in enumerate(self.classes)
-            ]
-            tables.append(
-                (f"Classes: {first.label}", [["", *(CLASS_COLUMNS[name] for name in shown)], *rows])
-            )
-        return tables
+    def tables(self) -> list[ScoreTable]:
+        """Returns the tables of tagging, detection and separation, and of the classes."""
+        return score_tables(self, TABLES, CLASS_COLUMNS)
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
         return [
             (
                 "Means over the classes that occur; with several folds, averaged over these."
-                " Frames: masks averaged over the bands, where the tag lets the class through."
+                " Frames: masks averaged over the bands, after clip tag gating."
                 " Events: onset within the collar, offset within it or a share of the length; a"
                 " class whose F is undefined in any fold counts 0."
             ),
             (
                 "SI-SDR of each sound of a clip, separated by its mask; gain: against the mixture,"
-                " over the clip and within the sound's events alone."
+                " over the clip, and only within the sound's events."
             ),
             *self.notes,
         ]
-
-
-def format_cell(name: str, value: float | None) -> str:
-    """Writes a score for print: decibels with one decimal, the others as
-    `sed_task4.score.format_score`."""
-    if value is not None and name.endswith("_db") and np.isfinite(value):
-        return f"{value:.1f}"
-    return format_score(name, value)
 
 
 def average_folds(
@@ -166,7 +135,7 @@ def average_folds(
         folds: for each fold, one value per class (K,) by name, see
             `SegmentationScorer.class_scores`; NaN where it is undefined, which is left out of the
             mean. A score of events is 0 where it is undefined in any fold, as published.
-        label: what the line is about.
+        label: name of the row.
         group: "system" or "baseline".
 
     Raises:
@@ -206,7 +175,7 @@ def segmentation_report(
     Args:
         systems: by label, the scores of each fold, see `average_folds`; the classes of the first
             one are shown.
-        baselines: the same, of answers without a network.
+        baselines: the same, without a network.
         classes: class names.
         n_clips: test clips of all folds.
         published: some of `SCORES`, in [0, 1] or dB.
@@ -215,16 +184,12 @@ def segmentation_report(
         DataError: there is no system, or a fold is missing.
         ValueError: `published` has an unknown name.
     """
-    unknown = sorted(set(published or {}) - set(SCORES))
-    if unknown:
-        raise ValueError(
-            f"Unknown published score. Expected: some of {', '.join(SCORES)}. Received: {unknown}."
-        )
+    known = published_scores(published, SCORES)
     if not systems:
         raise DataError("There is nothing to score. Expected: at least one system.")
     rows = [average_folds(folds, label) for label, folds in systems.items()]
     rows += [average_folds(folds, label, group="baseline") for label, folds in baselines.items()]
-    rows += [ScoreRow("published", "published", dict(published))] if published else []
+    rows += [ScoreRow("published", "published", known)] if known else []
     absent = [label for label, n in zip(classes, rows[0].by_class["n_clips"], strict=True) if not n]
     notes = [f"No clip has {', '.join(absent)}: their scores are undefined."] if absent else []
     return SegmentationReport(tuple(rows), tuple(classes), n_clips, tuple(notes))

@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from common.display.plotting import learning_curves, save_figure
+from common.display.spectrogram import Spectrogram
 from common.events.table import EventTable
 from sed_task4.figures import (
     FALSE_ALARM,
@@ -32,7 +33,13 @@ def test_a_clip_has_four_panels_over_the_same_seconds(tmp_path, reference):
     logmel = np.random.default_rng(0).normal(-40, 10, (64, 16))
     frames = np.random.default_rng(1).random((32, 3))
     figure = clip_figure(
-        logmel, reference, frames, ESTIMATE, CLASSES, 10.0, "a.wav", tags=frames.max(axis=0)
+        Spectrogram(logmel, 10.0),
+        reference,
+        frames,
+        ESTIMATE,
+        CLASSES,
+        "a.wav",
+        tags=frames.max(axis=0),
     )
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert len(panels) == 4

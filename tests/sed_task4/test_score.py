@@ -10,6 +10,7 @@ from common.errors import DataError
 from common.events.table import EventTable
 from common.io.files import write_json
 from common.metrics.event_based import event_based_scores
+from common.metrics.score_table import format_score
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.tagging import tag_scores
 from sed_task4 import score
@@ -18,7 +19,6 @@ from sed_task4.score import (
     ScoringConfig,
     SystemOutput,
     TestSet,
-    format_score,
     main,
     score_files,
     score_report,
@@ -179,7 +179,7 @@ def test_what_cannot_be_scored_is_refused():
         score_report(
             test, {"a": output}, ScoringConfig(sed_eval=False, psds=False), published={"F1": 0.5}
         )
-    with pytest.raises(KeyError, match="No line 'b'"):
+    with pytest.raises(KeyError, match="No row 'b'"):
         score_report(test, {"a": output}, ScoringConfig(sed_eval=False, psds=False)).score(
             "map", "b"
         )

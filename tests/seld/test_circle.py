@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from common.data.pipeline import transform_angles
+from common.display.spectrogram import Spectrogram
 from common.errors import DataError
 from seld.augmentation import foa_transforms
 from seld.dataset import DatasetConfig, parse_events
@@ -207,7 +208,9 @@ def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     grid = dataset_of(low, high, 10).grid
     assert azimuth_limits(grid) == shown
     rows = np.array([[0, 0, angle, 0.0] for angle in (-90, 270, 200, 20)])
-    figure = recording_figure(np.zeros((100, 8)), None, rows, ("a",), 0.02, "r", grid=grid)
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2.0), None, rows, ("a",), 0.02, "r", grid=grid
+    )
     axes = next(each for each in figure.axes if each.get_title(loc="left") == "Estimate: azimuth")
     drawn = np.asarray(axes.collections[0].get_offsets())[:, 1]
     np.testing.assert_array_equal(drawn, grid.on_circle(rows[:, 2]))

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from common.display.spectrogram import Spectrogram
 from seld.dataset import DatasetConfig, Events
 from seld.features import FeatureConfig, feature_shape
 from seld.figures import (
@@ -51,7 +52,9 @@ def test_every_class_has_a_colour_of_its_own(n_classes):
 
 
 def test_a_recording_shows_reference_and_estimate_side_by_side():
-    figure = recording_figure(np.zeros((100, 8)), ROWS, ROWS[:2], DATASET.classes, 0.02, "name")
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2), ROWS, ROWS[:2], DATASET.classes, 0.02, "name"
+    )
     assert labels_of(figure) == [
         "Spectrogram, first channel",
         *("Reference: events", "Reference: azimuth", "Reference: elevation"),
@@ -69,14 +72,18 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
 def test_the_names_of_all_classes_fit_below_the_axes(reference, letters):
     classes = tuple(f"{k:02d}".ljust(letters, "w") for k in range(14))
     rows = np.array([[0, k, 0, 0] for k in range(14)])
-    figure = recording_figure(np.zeros((9, 8)), reference, rows, classes, 0.02, "name")
+    figure = recording_figure(
+        Spectrogram(np.zeros((9, 8)), 0.18), reference, rows, classes, 0.02, "name"
+    )
     figure.canvas.draw()
     legend, whole = figure.legends[0].get_window_extent(), figure.bbox
     assert legend.x0 >= whole.x0 and legend.x1 <= whole.x1
 
 
 def test_events_stand_where_they_sound():
-    figure = recording_figure(np.zeros((100, 8)), ROWS, ROWS[:0], DATASET.classes, 0.02, "name")
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2), ROWS, ROWS[:0], DATASET.classes, 0.02, "name"
+    )
     reference = next(
         axes for axes in figure.axes if axes.get_title(loc="left") == "Reference: events"
     )
@@ -87,20 +94,24 @@ def test_events_stand_where_they_sound():
 
 def test_angles_beyond_the_usual_range_are_shown_too():
     wild = np.array([[0, 0, 250.0, 75.0]])
-    figure = recording_figure(np.zeros((100, 8)), None, wild, DATASET.classes, 0.02, "name")
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2), None, wild, DATASET.classes, 0.02, "name"
+    )
     limits = {axes.get_title(loc="left"): axes.get_ylim() for axes in figure.axes}
     assert limits["Estimate: azimuth"][1] > 250
     assert limits["Estimate: elevation"][1] > 75
 
 
 def test_a_recording_without_labels_shows_the_estimate_alone():
-    figure = recording_figure(np.zeros((100, 8)), None, ROWS[:0], DATASET.classes, 0.02, "name")
+    figure = recording_figure(
+        Spectrogram(np.zeros((100, 8)), 2), None, ROWS[:0], DATASET.classes, 0.02, "name"
+    )
     assert not [label for label in labels_of(figure) if "Reference" in label]
 
 
 def test_a_silent_recording_can_be_drawn():
     figure = recording_figure(
-        np.full((100, 8), -np.inf), None, ROWS[:0], DATASET.classes, 0.02, "name"
+        Spectrogram(np.full((100, 8), -np.inf), 2), None, ROWS[:0], DATASET.classes, 0.02, "name"
     )
     figure.canvas.draw()
 
@@ -243,6 +254,6 @@ def test_every_channel_of_the_features_has_an_image_with_its_name(features, data
 
 def test_a_spectrogram_may_have_another_hop_than_the_rows():
     figure = recording_figure(
-        np.zeros((200, 8)), None, ROWS, DATASET.classes, 0.02, "n", spectrogram_hop_s=0.01
+        Spectrogram(np.zeros((200, 8)), 2), None, ROWS, DATASET.classes, 0.02, "n"
     )
     assert figure.axes[0].images[0].get_extent()[1] == 2.0

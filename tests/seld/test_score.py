@@ -12,17 +12,11 @@ from pydantic import ValidationError
 
 from common.errors import DataError
 from common.io.files import write_json
+from common.metrics.score_table import format_score
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
 from seld.metrics import DEFINITIONS, SeldScorer, score_recording
-from seld.score import (
-    ScoredRecording,
-    ScoringConfig,
-    format_score,
-    main,
-    score_folder,
-    score_report,
-)
+from seld.score import ScoredRecording, ScoringConfig, main, score_folder, score_report
 from seld.submission import write_submission
 
 DATASET = DatasetConfig(recording_s=10.0)
@@ -169,8 +163,8 @@ def test_recordings_without_room_and_overlap_have_no_such_lines():
     ]
 
 
-def test_an_unknown_line_is_named(report):
-    with pytest.raises(KeyError, match="No line 'room 9'"):
+def test_an_unknown_row_is_named(report):
+    with pytest.raises(KeyError, match="No row 'room 9'"):
         report.score("corrected", "er", "room 9")
 
 

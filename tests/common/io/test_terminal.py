@@ -16,6 +16,7 @@ import yaml
 
 from common.cli import check_dataset, import_torch, predict, train
 from common.datasets import download
+from common.display.spectrogram import Spectrogram
 from common.io import terminal
 from common.io.files import load_json, write_json, write_text
 from common.reports import comparison
@@ -224,6 +225,11 @@ def test_figures_draw_names_of_any_script(tmp_path):
 
     curves = np.zeros((10, 2))
     figure = prediction_figure(
-        np.zeros((10, 4)), curves, np.zeros((0, 3)), CLASSES, 1.0, ODD, tags=np.zeros(2)
+        Spectrogram(np.zeros((10, 4)), 1.0),
+        curves,
+        np.zeros((0, 3)),
+        CLASSES,
+        ODD,
+        tags=np.zeros(2),
     )
     figure.savefig(tmp_path / "a.png")

@@ -151,10 +151,10 @@ def test_the_tables_show_systems_baselines_and_published_scores(scores, tmp_path
         12,
         published={"sed_f": 0.39},
     )
-    titles = [title for title, _ in report.tables()]
+    titles = [table.title for table in report.tables()]
     assert titles[0] == "Tagging"
     assert titles[-1] == "Classes: gwrp"
-    assert [row[0] for row in report.tables()[1][1]] == [
+    assert [row[0] for row in report.tables()[1].rows] == [
         "12 clips",
         "gwrp",
         "gmp",
