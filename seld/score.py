@@ -32,15 +32,14 @@ _UNDEFINED = "-"
 
 
 class ScoringConfig(Section):
-    """How estimates become events, and which definition of the scores decides (stops training,
-    picks the model)."""
+    """Threshold of the estimates, and the scores that stop training and choose the model."""
 
-    scorer: Literal["dcase2019", "corrected"] = (
-        "dcase2019"  # the definition that decides; both are always printed
+    scorer: Literal["dcase2019", "corrected"] = Field(
+        "dcase2019", description="Definition of the scores that decides; both are always printed."
     )
     threshold: float = Field(
-        default=0.5, gt=0, lt=1
-    )  # a class is active where its probability exceeds this
+        0.5, gt=0, lt=1, description="A class is active where its probability exceeds this."
+    )
 
 
 @dataclass(frozen=True)
