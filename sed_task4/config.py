@@ -14,30 +14,29 @@ from sed_task4.simulation.simulator import SimulationConfig
 
 
 class SetsConfig(Section):
-    """Which subsets of the dataset serve for what."""
+    """Subsets for training, validation, test and statistics."""
 
-    train: str = Field("weak", description="Subset with the labels to learn from.")
+    train: str = Field("weak", description="Subset to train on.")
     unlabelled: str | None = Field(
-        None, description="Subset that a second pass labels by the first and learns from."
+        None, description="Subset that gets pseudo-labels, and that the second pass trains on."
     )
     validate_on: str | None = Field(
-        None, description="Subset whose scores decide; null: a part of `train`."
+        None, description="Subset to validate on; null: a part of `train`."
     )
     validation_fraction: float = Field(
         0.2,
         ge=0,
         lt=1,
         description=(
-            "Part of `train` that validates where `validate_on` is null, drawn once, whole sources"
-            " where a column `group` tells them; 0: none is held out, and the scores of training"
-            " clips decide."
+            "Part of `train` to validate on if `validate_on` is null, drawn once, by group;"
+            " 0: none, and the scores of training clips decide."
         ),
     )
     test: tuple[str, ...] = Field(
-        ("validation",), min_length=1, description="Subsets predicted and scored."
+        ("validation",), min_length=1, description="Subsets to predict and score."
     )
     statistics: tuple[str, ...] = Field(
-        ("weak",), min_length=1, description="Subsets that mean and deviation are of."
+        ("weak",), min_length=1, description="Subsets that give mean and standard deviation."
     )
 
     @property
@@ -53,23 +52,31 @@ class SetsConfig(Section):
 
 
 class Task4Training(TrainingConfig):
-    """Training of a network with a clip and a frame output."""
+    """Training of a network with a clip-level and a frame-level output."""
 
-    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = (
-        "map"  # the score that decides
+    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = Field(
+        "map", description="Validation score that stops training and chooses the model."
     )
 
 
 class SecondPassConfig(Section):
-    """What differs in the second pass, which learns from what the first said of unlabelled
-    clips."""
+    """Differences of the second pass, which trains on pseudo-labels of the first."""
 
-    # Labels of a clip: clip (published), its tags in all frames; frames, its frames times its tags.
-    pseudo_labels: Literal["clip", "frames"] = "clip"
-    warm_start: bool = False  # start from the weights of the first pass
-    epochs: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
-    batch_size: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
-    learning_rate: float | None = Field(None, gt=0)  # of the second pass; None: as in the first
+    pseudo_labels: Literal["clip", "frames"] = Field(
+        "clip",
+        description=(
+            "Labels of a clip: clip (published): its tags in all frames;"
+            " frames: frame-level predictions times tags."
+        ),
+    )
+    warm_start: bool = Field(False, description="Start from the weights of the first pass.")
+    epochs: int | None = Field(None, gt=0, description="Epochs; null: as in the first pass.")
+    batch_size: int | None = Field(
+        None, gt=0, description="Batch size; null: as in the first pass."
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="Initial learning rate; null: as in the first pass."
+    )
 
 
 class TaskConfig(BaseTask):

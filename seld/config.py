@@ -18,18 +18,24 @@ class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
     loss_weights: dict[Literal["sed", "doa"], float] = Field(
-        {"sed": 1.0, "doa": 50.0}
-    )  # of the two outputs
-    # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and
-    # masked_rmse of angles.
-    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = "mse"
-    augmentation: Literal["none", "foa_rotation"] = (
-        "none"  # foa_rotation: 16 rotations and reflections
+        {"sed": 1.0, "doa": 50.0}, description="Loss weights of the two outputs."
     )
-    stage_epochs: dict[str, int] = Field({})  # `epochs` of single stages, by name, e.g. {sed: 20}
+    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = Field(
+        "mse",
+        description=(
+            "mse: all classes; masked_mse: active classes, with a weight near 0.3;"
+            " masked_mae, masked_rmse: angles of active classes."
+        ),
+    )
+    augmentation: Literal["none", "foa_rotation"] = Field(
+        "none", description="foa_rotation: 16 rotations and reflections; labels follow."
+    )
+    stage_epochs: dict[str, int] = Field(
+        {}, description="`epochs` of single stages, by name, e.g. {sed: 20}."
+    )
     start_from: dict[str, Path] = Field(
-        {}
-    )  # models whose weights single stages start from, by name
+        {}, description="Models whose weights single stages start from, by name."
+    )
 
 
 class TaskConfig(BaseTask):

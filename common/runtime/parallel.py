@@ -11,14 +11,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from types import ModuleType
-from typing import Any, Literal, TypeVar
-
-from pydantic import Field
+from typing import Any, TypeVar
 
 from common.errors import ConfigError, DataError
 from common.runtime.memory import keep_freed_memory
 from common.runtime.optional import optional_module
-from common.settings.section import Section
+from common.settings.parallel import ParallelConfig
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,47 +32,6 @@ _NANNYS_TRIM = (
     "65536",
 )  # set by dask in the processes it starts, not by the user
 _LOOKS_S = 0.2  # between two looks at whether the parent lives
-
-
-class ParallelConfig(Section):
-    """How many processes work at once, and which engine starts them."""
-
-    jobs: int | None = Field(
-        None,
-        ge=1,
-        description=(
-            "Processes at once; null: one per core. A cluster with an address has its own number."
-        ),
-    )
-    backend: Literal["loky", "threading", "dask", "ray"] = Field(
-        "loky",
-        description=(
-            "Engine: loky or threading of joblib (this machine); dask or ray for several machines."
-        ),
-    )
-    address: str | None = Field(
-        None,
-        description=(
-            "Address of a running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: one is"
-            " started here."
-        ),
-    )
-
-    @property
-    def n_jobs(self) -> int:
-        """Number of processes, at least one."""
-        if self.jobs is not None:
-            return self.jobs
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-
-    @property
-    def local(self) -> bool:
-        """Whether the work stays on this machine, whatever runs elsewhere."""
-        return self.backend in ("loky", "threading")
 
 
 def parallel_map(

@@ -9,17 +9,16 @@ from common.settings.section import Section
 
 
 class FramingConfig(Section):
-    """Windows of a short-time Fourier transform; the features of a family extend it."""
+    """Short-time Fourier transform; extended by the features of each family."""
 
-    window_s: float = Field(0.04, gt=0, description="Length of the window.")
-    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
-    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
+    window_s: float = Field(0.04, gt=0, description="Window length in seconds.")
+    hop_s: float = Field(0.02, gt=0, description="Hop length in seconds.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="FFT size in samples.")
     frontend: Literal["extraction", "device"] = Field(
         "extraction",
         description=(
-            "Where features are computed: once, while they are extracted into shards; or device: by"
-            " the model, from shards of 16-bit audio, anew in each pass. A model so trained takes"
-            " audio."
+            "extraction: features are computed once, into shards;"
+            " device: by the model, from 16-bit audio in the shards. Such a model takes audio."
         ),
     )
 

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from common.errors import ConfigError
 from common.io.safe_yaml import read_yaml
 from common.io.terminal import unwritable
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.settings.section import Section
 
@@ -26,15 +26,14 @@ FAMILIES = (
 
 
 class MultiHostConfig(Section):
-    """Which of the processes that train together this one is. What is null is Slurm's, or
-    KERAS_DISTRIBUTION_*'s."""
+    """Processes that train together; null: from Slurm, or from KERAS_DISTRIBUTION_*."""
 
     address: str | None = Field(
-        None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port."
+        None, pattern=r"^[^,]+:\d+$", description="Host and free port of the coordinator, rank 0."
     )
-    n_processes: int | None = Field(None, ge=1, description="All processes together.")
+    n_processes: int | None = Field(None, ge=1, description="World size: number of processes.")
     process: int | None = Field(
-        None, ge=0, description="Number of this one, from 0; only process 0 writes the run."
+        None, ge=0, description="Rank of this process, from 0; only rank 0 writes the run."
     )
 
     @model_validator(mode="after")
@@ -52,22 +51,32 @@ class MultiHostConfig(Section):
 
 
 class RunConfig(Section):
-    """Where and in which arithmetic a model runs."""
+    """Backend, devices and precision of a model."""
 
-    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"  # what Keras computes with
-    device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
-    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several
-    # processes, on JAX
-    distribution: Literal["none", "mirrored", "multi_host"] = "none"
-    multi_host: MultiHostConfig = MultiHostConfig()
-    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = (
-        "float32"  # arithmetic of the layers
+    backend: Literal["tensorflow", "jax", "torch"] = Field(
+        "tensorflow", description="Backend of Keras."
     )
-    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a
-    # GPU
-    jit_compile: Literal["auto", True, False] = "auto"
-    deterministic: bool = (
-        False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one.")
+    distribution: Literal["none", "mirrored", "multi_host"] = Field(
+        "none",
+        description=(
+            "Devices that share each batch: mirrored: all GPUs of this machine;"
+            " multi_host: those of several processes, on JAX."
+        ),
+    )
+    multi_host: MultiHostConfig = MultiHostConfig()
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "float32", description="Precision policy of the layers."
+    )
+    jit_compile: Literal["auto", True, False] = Field(
+        "auto",
+        description=(
+            "XLA. auto: off on the CPU and where TensorFlow devices share batches;"
+            " else Keras decides."
+        ),
+    )
+    deterministic: bool = Field(
+        False, description="Same scores each time on one machine; slower on a GPU."
     )
 
     @model_validator(mode="after")
@@ -93,59 +102,67 @@ class RunConfig(Section):
 
 
 class AtIteration(Section):
-    """The model of a fixed iteration, whatever its scores."""
+    """Choice of the model after a fixed number of batches."""
 
-    iteration: int = Field(
-        gt=0, description="Batches after which the model is taken; the end of an epoch."
-    )
+    iteration: int = Field(gt=0, description="Number of batches; must be at the end of an epoch.")
 
 
 class TrainingConfig(Section):
-    """Length of the training and when it stops. An epoch ends with the scores of the validation
-    split."""
+    """Length of the training, optimizer, and choice of the model."""
 
-    epochs: int = Field(50, gt=0)  # at most; an epoch is what lies between two validations
+    epochs: int = Field(
+        50, gt=0, description="Maximum number of epochs; each ends with a validation."
+    )
     passes_per_epoch: int = Field(
-        1, gt=0
-    )  # passes over the training splits between two validations
-    batches_per_pass: int | None = Field(None, gt=0)  # batches of one pass; None: all of them
+        1, gt=0, description="Passes over the training splits in an epoch."
+    )
+    batches_per_pass: int | None = Field(
+        None, gt=0, description="Maximum number of batches in a pass; null: all."
+    )
     iterations_per_epoch: int | None = Field(
-        None, gt=0
-    )  # batches between two validations, in place of whole passes
+        None, gt=0, description="Batches in an epoch, in place of whole passes."
+    )
     patience_epochs: int = Field(
-        5, ge=0
-    )  # stops after this many epochs without a better score; 0: never
+        5, ge=0, description="Stop after this many epochs without a better score; 0: never."
+    )
     patience_from_epoch: int = Field(
-        0, ge=0
-    )  # epochs before this one do not count as without a better score
-    min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
-    learning_rate: float = Field(1e-3, gt=0)  # of Adam, at the start
-    decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
-    decay_iterations: int = Field(200, gt=0)  # ... each time this many batches are done
-    decay_from_iteration: int = Field(0, ge=0)  # the learning rate stays as it is before
-    amsgrad: bool = False  # that variant of Adam
-    epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
-    clip_norm: float | None = Field(None, gt=0)  # longest gradient of a variable; None: not clipped
-    # Recordings that are scored after each epoch, drawn by the seed once and for all,
+        0, ge=0, description="Epochs before this one do not count for the patience."
+    )
+    min_delta: float = Field(0.0, ge=0, description="A better score differs by more than this.")
+    learning_rate: float = Field(1e-3, gt=0, description="Initial learning rate of Adam.")
+    decay_factor: float = Field(
+        1.0, gt=0, le=1, description="Factor of the learning rate at each decay."
+    )
+    decay_iterations: int = Field(200, gt=0, description="Batches between two decays.")
+    decay_from_iteration: int = Field(
+        0, ge=0, description="Batches before the learning rate begins to decay."
+    )
+    amsgrad: bool = Field(False, description="AMSGrad variant of Adam.")
+    epsilon: float = Field(1e-7, gt=0, description="Epsilon of Adam; PyTorch's default is 1e-8.")
+    clip_norm: float | None = Field(
+        None, gt=0, description="Maximum norm of the gradient of each variable; null: no clipping."
+    )
     validation_recordings: int | None = Field(
-        None, gt=0
-    )  # of the validation split; None: all of them
-    training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
+        None, gt=0, description="Validation recordings scored after each epoch; null: all."
+    )
+    training_recordings: int = Field(
+        0, ge=0, description="Training recordings scored after each epoch, as train_<score>."
+    )
     redraw_recordings: bool = Field(
         False,
         description=(
-            "Draw these recordings anew for each epoch, as published for the two-stage system."
+            "Draw the scored recordings again for each epoch, as published for two-stage;"
+            " false: once, by the seed."
         ),
     )
     checkpoint_every_epochs: int | None = Field(
-        None, gt=0
-    )  # kept models; None: the best and the last
+        None, gt=0, description="Epochs between two models that are kept; null: best and last."
+    )
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
         description=(
-            "Model that is scored, and that later stages start from: best: the epoch with the best"
-            " validation score | last: the last epoch | {iteration: N}: after N batches, as the"
-            " published forms of most systems do."
+            "Model that is scored, and that later stages start from: best: by validation score;"
+            " last: of the last epoch; {iteration: N}: after N batches, published for most systems."
         ),
     )
 
@@ -161,29 +178,31 @@ class TrainingConfig(Section):
 
 
 class BaseTask(Section):
-    """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
+    """Settings that tasks of all families have; `<family>/config.py` extends them."""
 
-    description: str = Field(min_length=1)  # one line, shown by --list
-    family: str  # package of the system: seld, sed_task4 or sed_task4.segmentation
-    system: str  # file name in <family>/systems/
-    dataset_dir: Path  # where the recordings are
-    feature_dir: Path  # where extracted features go
-    output_dir: Path  # where runs go, a folder each
+    description: str = Field(min_length=1, description="One line, shown by --list.")
+    family: str = Field(description="Package: seld, sed_task4 or sed_task4.segmentation.")
+    system: str = Field(description="Name of a module in <family>/systems/.")
+    dataset_dir: Path = Field(description="Folder of the recordings.")
+    feature_dir: Path = Field(description="Folder of the extracted features.")
+    output_dir: Path = Field(description="Folder of the runs; each has a folder of its own.")
     seed: int = Field(
-        0, ge=0
-    )  # of everything that is drawn: simulation, first weights, order of batches, dropout
-    simulate_missing_dataset: bool = (
-        False  # whether the task writes its simulated dataset by itself
+        0, ge=0, description="Seed of simulation, initial weights, order of batches and dropout."
     )
-    # Stages to do again although they are finished: names as in the run's folder, or "extraction".
-    overwrite: tuple[str, ...] = ()
-    network: dict[str, Any] = Field(
-        {}
-    )  # sizes of the network, checked by the system's own NetworkConfig
+    simulate_missing_dataset: bool = Field(
+        False, description="Simulate the dataset where it is missing."
+    )
+    overwrite: tuple[str, ...] = Field(
+        (),
+        description=("Finished stages to do again: names as in the run's folder, or extraction."),
+    )
+    network: dict[str, Any] = Field({}, description="Sizes of the network, by system.")
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
-    published: dict[str, float] | None = None  # scores in the paper, shown beside ours
+    published: dict[str, float] | None = Field(
+        None, description="Published scores, shown next to those of the run."
+    )
     published_on: str | None = Field(
         None, description="Data, folds and metrics that the published scores were measured on."
     )

@@ -17,7 +17,9 @@ from sed_task4.segmentation.simulation.simulator import SimulationConfig
 class SegmentationTraining(TrainingConfig):
     """Training of a network on the tags of mixtures."""
 
-    monitor: Literal["map", "auc", "clip_macro_f"] = "map"  # the score that decides
+    monitor: Literal["map", "auc", "clip_macro_f"] = Field(
+        "map", description="Validation score that stops training and chooses the model."
+    )
 
 
 class TaskConfig(BaseTask):
