@@ -41,12 +41,12 @@ class SetsConfig(Section):
 
     @property
     def holds_out(self) -> bool:
-        """Whether a part of `train` is drawn to validate."""
+        """True if a part of `train` is drawn to validate on."""
         return self.validate_on is None and self.validation_fraction > 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All subsets that are read."""
+        """All subsets that are read, deduplicated."""
         named = (self.train, self.unlabelled, self.validate_on, *self.test, *self.statistics)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
@@ -97,31 +97,28 @@ class TaskConfig(BaseTask):
         unknown = [name for name in self.sets.names if name not in known]
         if unknown:
             raise ValueError(
-                f"`sets` names subsets that the layout {self.dataset.layout} has not:"
+                f"`sets` names subsets that the layout {self.dataset.layout} does not have:"
                 f" {', '.join(unknown)}. Expected: some of {', '.join(known)}."
             )
-        learned_from = {self.sets.train, self.sets.unlabelled} - {None}
-        if self.sets.validate_on in learned_from:
-            raise ValueError(
-                "`sets.validate_on` must be another subset than those learned from:"
-                f" {learned_from}."
-            )
-        if learned_from & set(self.sets.test):
-            raise ValueError("`sets.test` must not name a subset that is learned from.")
+        trained_on = {self.sets.train, self.sets.unlabelled} - {None}
+        if self.sets.validate_on in trained_on:
+            raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
+        if trained_on & set(self.sets.test):
+            raise ValueError("`sets.test` must not name a subset to train on.")
         self.decoding.check_classes(self.dataset.n_classes)
         return self
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Those of both passes."""
+        """Batch sizes of both passes."""
         return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
 
     @property
     def known_sets(self) -> list[str]:
-        """The subsets that the dataset's layout has."""
+        """All subsets of the layout."""
         return list(LAYOUTS[self.dataset.layout])
 
     @property
     def set_names(self) -> list[str]:
-        """The subsets the task reads."""
+        """Subsets that the task reads."""
         return list(self.sets.names)

@@ -58,18 +58,18 @@ class TaskConfig(BaseTask):
 
     @property
     def known_sets(self) -> list[str]:
-        """The sets that a dataset of this kind has."""
+        """All sets of a dataset."""
         return ["dev", "eval"]
 
     @property
     def set_names(self) -> list[str]:
-        """The sets the task reads: `dev`, and `eval` where a fold tests on split 0."""
+        """Sets that the task reads: `dev`, and `eval` where a fold tests on split 0."""
         tests_evaluation_set = any(0 in fold.test for fold in self.folds)
         return ["dev", "eval"] if tests_evaluation_set else ["dev"]
 
 
 def _contradictions(task: TaskConfig) -> list[str]:
-    """Says which settings, each valid alone, cannot stand together."""
+    """Errors about settings that are valid by themselves but not together."""
     found = []
     features, training, dataset = task.features, task.training, task.dataset
     if features.kind == "logmel_intensity" and dataset.format != "foa":
@@ -83,21 +83,19 @@ def _contradictions(task: TaskConfig) -> list[str]:
     if dataset.format == "foa" and dataset.channels != 4:
         found.append(
             "`dataset.format: foa` has 4 channels. Received: `dataset.channels:"
-            f" {dataset.channels}`. Set `dataset.format: mic`, which stands for microphones of any"
-            " number and arrangement."
+            f" {dataset.channels}`. Set `dataset.format: mic`, for microphones of any number and"
+            " arrangement."
         )
-    rotates = (
-        features.on_device or features.kind in ROTATED_KINDS
-    )  # audio is rotated before any features
+    # with features on the device, audio is rotated before the features are computed
+    rotates = features.on_device or features.kind in ROTATED_KINDS
     if training.augmentation == "foa_rotation" and not rotates:
         found.append(
             "`training.augmentation: foa_rotation` needs `features.kind`"
             f" {' or '.join(ROTATED_KINDS)}, or `features.frontend: device`. Received:"
             f" {features.kind}."
         )
-    repeated = [
-        fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1
-    ]
+    names = [fold.name for fold in task.folds]
+    repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         found.append(
             f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it."

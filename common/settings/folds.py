@@ -1,4 +1,4 @@
-"""Divisions of a dataset into what is trained on, validated on and tested on."""
+"""Settings of folds: training, validation and test splits of a dataset."""
 
 from typing import Self
 
@@ -30,12 +30,12 @@ class FoldConfig(Section):
 
     @property
     def decisive(self) -> tuple[int, ...]:
-        """The splits whose scores decide when training stops and which model is kept."""
+        """Splits whose scores stop training and choose the model."""
         return self.validate_on or self.train
 
     @property
     def splits(self) -> set[int]:
-        """All splits that are used."""
+        """All splits of the fold."""
         return {*self.train, *self.validate_on, *self.test}
 
     @model_validator(mode="after")

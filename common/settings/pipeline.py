@@ -1,5 +1,4 @@
-"""Settings of shards and of the stream of training batches (kept apart: reading settings must not
-load TensorFlow)."""
+"""Settings of shards and of the input pipeline, readable without TensorFlow."""
 
 from typing import Literal
 
@@ -54,8 +53,7 @@ class PipelineConfig(Section):
     def _sequences_leave_no_gaps(self) -> "PipelineConfig":
         if self.sequence_hop_frames is not None and self.sequence_hop_frames > self.sequence_frames:
             raise ValueError(
-                "`sequence_hop_frames` must be at most `sequence_frames`, or frames between two"
-                f" sequences are never seen. Expected: 1 to {self.sequence_frames}. Received:"
-                f" {self.sequence_hop_frames}."
+                "`sequence_hop_frames` must not exceed `sequence_frames`, or frames are left out."
+                f" Expected: 1 to {self.sequence_frames}. Received: {self.sequence_hop_frames}."
             )
         return self

@@ -1,4 +1,4 @@
-"""Settings of windows and frames, and their sizes in samples."""
+"""Settings of the short-time Fourier transform, and its sizes in samples."""
 
 from typing import Literal
 
@@ -24,35 +24,34 @@ class FramingConfig(Section):
 
     @property
     def on_device(self) -> bool:
-        """Whether the model computes the features."""
+        """True if the model computes the features."""
         return self.frontend == "device"
 
     @property
     def store_suffix(self) -> str:
-        """Keeps folders of audio apart from those of features."""
+        """Suffix of the folder of a store: "_audio" for audio, none for features."""
         return "_audio" if self.on_device else ""
 
     def window_samples(self, sample_rate_hz: int) -> int:
-        """Length of the window; it must fit into the transform.
+        """Window length in samples.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: it exceeds the FFT size.
         """
         samples = round(self.window_s * sample_rate_hz)
         if not 1 <= samples <= self.n_fft:
             raise ConfigError(
-                "The window must fit into the Fourier transform. Expected: `features.window_s` x"
+                "The window must not be longer than the FFT. Expected: `features.window_s` x"
                 f" sample rate <= `features.n_fft` = {self.n_fft}. Received: {self.window_s} s x"
                 f" {sample_rate_hz} Hz = {samples}."
             )
         return samples
 
     def hop_samples(self, sample_rate_hz: int) -> int:
-        """Distance of frames; it must be a whole number of samples, or frames and labels drift
-        apart.
+        """Hop length in samples.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: it is no whole number, so that frames and labels would drift apart.
         """
         samples = round(self.hop_s * sample_rate_hz)
         if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:

@@ -1,5 +1,4 @@
-"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line,
-checks."""
+"""Tasks of `params.yaml`: settings, inheritance, overrides of the command line, and checks."""
 
 import difflib
 import importlib
@@ -170,9 +169,8 @@ class TrainingConfig(Section):
     def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":
         if isinstance(self.choose, AtIteration) and self.patience_epochs:
             raise ValueError(
-                "`choose: {iteration: N}` takes a model whatever the scores are, and early"
-                " stopping may end before it. Expected: `patience_epochs: 0`. Received:"
-                f" {self.patience_epochs}."
+                "`choose: {iteration: N}` may not be reached with early stopping. Expected:"
+                f" `patience_epochs: 0`. Received: {self.patience_epochs}."
             )
         return self
 
@@ -209,16 +207,14 @@ class BaseTask(Section):
 
     @property
     def published_notes(self) -> tuple[str, ...]:
-        """One line on the published scores, as tables show it; none without published scores."""
-        return (
-            (f"Published: measured on {self.published_on or '(not said)'}.",)
-            if self.published
-            else ()
-        )
+        """One line on the origin of the published scores for tables, if there are any."""
+        if not self.published:
+            return ()
+        return (f"Published: measured on {self.published_on or '(not said)'}.",)
 
     @property
     def batch_sizes(self) -> list[int]:
-        """The sizes of batches that the task trains with."""
+        """All batch sizes of the training."""
         return [self.pipeline.batch_size]
 
     @model_validator(mode="after")
@@ -226,9 +222,8 @@ class BaseTask(Section):
         features: Any = getattr(self, "features", None)
         if features is not None and features.on_device and self.pipeline.padding == "mean":
             raise ValueError(
-                "`pipeline.padding: mean` is of features, which `features.frontend: device`"
-                " computes in the model: the time after the end of a recording is digital silence"
-                " there. Set `pipeline.padding: repeat`."
+                "`pipeline.padding: mean` pads features, but with `features.frontend: device` audio"
+                " is padded, with silence. Set `pipeline.padding: repeat`."
             )
         return self
 
@@ -255,16 +250,62 @@ def read_tasks(path: Path) -> dict[str, dict]:
     """Reads all tasks of a settings file, unresolved.
 
     Args:
-        path: a file like `params.yaml`, with one mapping `tasks` from id to settings.
+        path: a file like `params.yaml`: a mapping `tasks` from id to settings, and perhaps one
+            `aliases` from further names to ids.
 
     Returns:
-        Settings by task id; ids are text even where YAML reads a number.
+        Settings by task id; ids are text even where YAML reads a number. `inherits` names an id,
+        never an alias.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or has another form.
     """
+    return _read_file(path)[0]
+
+
+def read_aliases(path: Path) -> dict[str, str]:
+    """Reads the aliases of a settings file: task id by alias.
+
+    Raises:
+        ConfigError: as for `read_tasks`.
+    """
+    return _read_file(path)[1]
+
+
+def _read_file(path: Path) -> tuple[dict[str, dict], dict[str, str]]:
+    """Reads tasks and aliases of a settings file."""
+    content = _parse_yaml(_read_text(path), str(path))
+    parts = content if isinstance(content, dict) else {}
+    tasks, aliases = parts.get("tasks"), parts.get("aliases", {})
+    known = set(parts) <= {"tasks", "aliases"} and isinstance(aliases, dict)
+    if not isinstance(tasks, dict) or not tasks or not known:
+        raise ConfigError(
+            f"{path} must hold a mapping `tasks:` from task id to settings, and besides at most a"
+            " mapping `aliases:` from alias to task id."
+        )
+    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
+    if wrong:
+        raise ConfigError(
+            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
+        )
+    tasks = {str(key): value for key, value in tasks.items()}
+    aliases = {str(key): str(value) for key, value in aliases.items()}
+    for alias, task_id in aliases.items():
+        if alias in tasks:
+            raise ConfigError(f"{path}: {alias!r} is a task id and an alias. Rename one of them.")
+        if task_id not in tasks:
+            raise ConfigError(
+                f"{path}: the alias {alias!r} must name a task id. Received: {task_id!r}."
+            )
+    for task_id, task in tasks.items():
+        if (parent := str(task.get("inherits"))) in aliases:
+            tasks[task_id] = task | {"inherits": aliases[parent]}
+    return tasks, aliases
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"Cannot read the settings file {path}: {error.strerror}. Give another with --params; "
@@ -274,30 +315,17 @@ def read_tasks(path: Path) -> dict[str, dict]:
         raise ConfigError(
             f"{path} is not text in UTF-8: {error.reason} at byte {error.start}."
         ) from error
-    content = _parse_yaml(text, str(path))
-    tasks = content.get("tasks") if isinstance(content, dict) else None
-    if not isinstance(tasks, dict) or not tasks or set(content) != {"tasks"}:
-        raise ConfigError(
-            f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else."
-        )
-    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
-    if wrong:
-        raise ConfigError(
-            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
-        )
-    return {str(key): value for key, value in tasks.items()}
 
 
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
-    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are
-    replaced.
+    """Merges a task with the one it `inherits`: sections key by key; lists are replaced.
 
     Sizes of another system's network are not inherited.
 
     Args:
         tasks: unresolved settings by id, from `read_tasks`.
-        task_id: the task wanted.
-        seen: ids already on the way here.
+        task_id: id of the task.
+        seen: ids of the tasks that inherit this one.
 
     Returns:
         Settings without `inherits`.
@@ -322,8 +350,7 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
 
 
 def merge(base: Mapping, over: Mapping) -> dict:
-    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is
-    replaced."""
+    """Returns `base` with the values of `over`: mappings are merged key by key."""
     joined = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
@@ -368,19 +395,18 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
 
     Args:
         path: settings file.
-        task_id: the task wanted.
+        task_id: id or alias of the task.
         overrides: `key=value` texts of the command line.
 
     Returns:
         The `TaskConfig` of the task's family.
 
     Raises:
-        ConfigError: anything about the settings is wrong; the message says which key and what was
-            expected.
+        ConfigError: a setting is wrong; the message has its key and the expected values.
     """
-    tasks = read_tasks(path)
+    tasks, aliases = _read_file(path)
     try:
-        settings = resolve(tasks, task_id)
+        settings = resolve(tasks, aliases.get(task_id, task_id))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     settings = merge(settings, parse_overrides(overrides))
@@ -388,8 +414,12 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def check_task(settings: Mapping, where: str) -> Any:
-    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in
-    errors."""
+    """Checks resolved settings against the `TaskConfig` of their family.
+
+    Args:
+        settings: without `inherits`.
+        where: origin of the settings, for errors.
+    """
     family = settings.get("family")
     if family not in families():
         expected = ", ".join(families())
@@ -399,20 +429,20 @@ def check_task(settings: Mapping, where: str) -> Any:
 
 
 def families() -> list[str]:
-    """Names of the packages that hold systems and are installed here."""
+    """Names of the installed packages with systems."""
     return [name for name in FAMILIES if importlib.util.find_spec(name)]
 
 
 def validate(section: type[Section], values: Mapping, where: str) -> Any:
-    """Checks `values` against a section; every problem becomes one line of a ConfigError.
+    """Checks settings against a section.
 
     Args:
-        section: class to build.
+        section: class of the section.
         values: settings as read from YAML.
-        where: origin of the settings, for the message.
+        where: origin of the settings, for errors.
 
     Raises:
-        ConfigError: names each wrong key, what was expected and what was received.
+        ConfigError: one line for each wrong key, with the expected and the received value.
     """
     try:
         return section.model_validate(dict(values))
@@ -452,8 +482,7 @@ def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
 
 
 def section_in(annotation: Any) -> Any:
-    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation
-    itself."""
+    """The section in an annotation such as `tuple[FoldConfig, ...]`, or the annotation itself."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))
