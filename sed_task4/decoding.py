@@ -37,8 +37,7 @@ __all__ = [
 
 
 class DecodingConfig(Section):
-    """How probabilities become events. Defaults of the double threshold are those of Kong et al.,
-    2019."""
+    """Decoding of probabilities into events; defaults: thresholds of Kong et al., 2019."""
 
     decoder: Literal["half_open", "kong2019", "median"] = Field(
         "half_open",

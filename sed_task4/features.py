@@ -43,14 +43,11 @@ _DENSITY_FLOOR = 1e-8
 
 
 class FeatureConfig(FramingConfig):
-    """Which features are computed; sizes that are not given are those published for the kind."""
+    """Kind, sizes and storage of features; missing sizes are those published for the kind."""
 
     kind: Kind = Field(
         "logmel_db",
-        description=(
-            "Kind of features, published with: logmel_db: CNNs; log_magnitude_mel: CRNN;"
-            " ln_mel_density: segmentation, without padding of the last window."
-        ),
+        description="logmel_db: CNNs; log_magnitude_mel: CRNN; ln_mel_density: segmentation.",
     )
     window_s: float = Field(
         0.032, gt=0, description="Window length in seconds; CRNN: 0.04, segmentation: 0.064."

@@ -34,8 +34,7 @@ _TWO_STAGE_KINDS = ("logmel", "logmel_gcc")
 
 
 class FeatureConfig(FramingConfig):
-    """Which features are computed, how they are stored and read; sizes not given are those
-    published for the kind."""
+    """Kind, sizes and storage of features; missing sizes are those published for the kind."""
 
     kind: Kind = Field(
         "magnitude_phase",

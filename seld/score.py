@@ -550,8 +550,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         metavar="ID",
-        default="1",
-        help="task of params.yaml with classes and published values (default 1)",
+        default="seldnet-foa",
+        help="task of params.yaml with classes and published values (default seldnet-foa)",
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from common.settings.tasks import merge, resolve
+from common.settings.tasks import merge, read_aliases, resolve
 from tests.documents import ROOT, Command, all_tasks, commands, program_of
 
 LIMIT_S = 900  # of one command, `make demo` in a fresh environment included
@@ -196,7 +196,8 @@ def prepare_folder(folder: Path) -> None:
         # Features of one kind have stores of one name, whatever the dataset.
         own = {"feature_dir": f"features/{Path(task['dataset_dir']).name}"}
         small[name] = merge(merge(task, EVERYWHERE | own), SMALL[task["system"]])
-    (folder / "params.yaml").write_text(yaml.safe_dump({"tasks": small}), encoding="utf-8")
+    settings = {"aliases": read_aliases(ROOT / "params.yaml"), "tasks": small}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     noise = np.random.default_rng(0).normal(0.0, 0.05, (4 * 48000, 4))
     soundfile.write(folder / "kitchen.wav", noise[:, 0], 48000)
     for name in ("kitchen.flac", "street.wav"):

@@ -145,7 +145,7 @@ class TrainingConfig(Section):
         None, gt=0, description="Validation recordings scored after each epoch; null: all."
     )
     training_recordings: int = Field(
-        0, ge=0, description="Training recordings scored after each epoch, as train_<score>."
+        0, ge=0, description="Training recordings scored after each epoch, as `train_<score>`."
     )
     redraw_recordings: bool = Field(
         False,
@@ -178,9 +178,9 @@ class TrainingConfig(Section):
 class BaseTask(Section):
     """Settings that tasks of all families have; `<family>/config.py` extends them."""
 
-    description: str = Field(min_length=1, description="One line, shown by --list.")
+    description: str = Field(min_length=1, description="One line, shown by `--list`.")
     family: str = Field(description="Package: seld, sed_task4 or sed_task4.segmentation.")
-    system: str = Field(description="Name of a module in <family>/systems/.")
+    system: str = Field(description="Name of a module in `<family>/systems/`.")
     dataset_dir: Path = Field(description="Folder of the recordings.")
     feature_dir: Path = Field(description="Folder of the extracted features.")
     output_dir: Path = Field(description="Folder of the runs; each has a folder of its own.")

@@ -33,7 +33,7 @@ class TaskConfig(BaseTask):
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
     separated_clips: int = Field(
-        1, ge=0, description="Test clips of a fold whose separated sounds are written."
+        1, ge=0, description="Test clips of a fold whose separated sounds are written and plotted."
     )
 
     @model_validator(mode="before")

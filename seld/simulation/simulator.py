@@ -88,7 +88,7 @@ class SimulationConfig(Section):
         None,
         description=(
             "Own recordings, one folder for each class; null: synthetic sounds."
-            " A group (column `group` of metadata.csv, or <class>/<group>/) stays in one split."
+            " A group (column `group` of metadata.csv, or `<class>/<group>/`) stays in one split."
         ),
     )
     on_missing: Literal["synth", "error"] = Field(
