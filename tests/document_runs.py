@@ -58,11 +58,11 @@ TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
     Long(
-        r"batch_feature_extraction\.py 1 --set dataset_dir=.*",
+        r"batch_feature_extraction\.py (1|seldnet-foa) --set dataset_dir=.*",
         "needs recordings",
-        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+        ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
-    Long(r"seld\.py (1 first|1 audio|two-stage first) --set dataset_dir=.*", TRAINS),
+    Long(r"seld\.py (1|seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(
@@ -85,9 +85,9 @@ LONG = (
     ),
     Long(r"-m (common\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
-        r"-m common\.check_dataset 1 .*",
+        r"-m common\.check_dataset (1|seldnet-foa) .*",
         "needs recordings",
-        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+        ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
     Long(r"predict\.py runs/demo_a (?!--live).*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),

@@ -102,6 +102,6 @@ def _reopen(folder: Path) -> None:
 
 TARGETS = [
     Target("params", _params, _load, 12, 25),
-    Target("overrides", _overrides, _parse, 12, 20, named=r"--set|task '999'"),
+    Target("overrides", _overrides, _parse, 12, 20, named=r"--set|task 'seldnet-quick'"),
     Target("run-settings", _stored, _reopen, 12, 25, named="case/run"),
 ]
