@@ -191,8 +191,7 @@ class BaseTask(Section):
         False, description="Simulate the dataset where it is missing."
     )
     overwrite: tuple[str, ...] = Field(
-        (),
-        description=("Finished stages to do again: names as in the run's folder, or extraction."),
+        (), description="Finished stages to do again: names as in the run's folder, or extraction."
     )
     network: dict[str, Any] = Field({}, description="Sizes of the network, by system.")
     pipeline: PipelineConfig = PipelineConfig()
