@@ -43,37 +43,40 @@ _DENSITY_FLOOR = 1e-8
 
 
 class FeatureConfig(FramingConfig):
-    """Kind, sizes and storage of features; missing sizes are those published for the kind."""
+    """Which features are computed; sizes that are not given are those published for the kind."""
 
     kind: Kind = Field(
         "logmel_db",
-        description="logmel_db: CNNs; log_magnitude_mel: CRNN; ln_mel_density: segmentation.",
+        description=(
+            "logmel_db: of the CNNs; log_magnitude_mel: of the CRNN; ln_mel_density: of"
+            " segmentation, whole windows alone."
+        ),
     )
     window_s: float = Field(
-        0.032, gt=0, description="Window length in seconds; CRNN: 0.04, segmentation: 0.064."
+        0.032, gt=0, description="Length of the window; CRNN: 0.04, segmentation: 0.064."
     )
     hop_s: float = Field(
-        0.015625, gt=0, description="Hop length in seconds; CRNN: 0.02, segmentation: 0.032."
+        0.015625, gt=0, description="Distance of frames; CRNN: 0.02, segmentation: 0.032."
     )
     n_fft: int = Field(
-        1024, ge=2, multiple_of=2, description="FFT size in samples; CRNN, segmentation: 2048."
+        1024,
+        ge=2,
+        multiple_of=2,
+        description="Length of the transform; CRNN and segmentation: 2048.",
     )
-    n_mels: int = Field(64, ge=1, description="Number of mel bands.")
-    fmin_hz: float = Field(
-        50.0, ge=0, description="Lower edge of the lowest mel band in Hz; CRNN: 0."
-    )
+    n_mels: int = Field(64, ge=1, description="Mel bands.")
+    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest band; CRNN: 0.")
     fmax_hz: float | None = Field(
         14000.0,
         gt=0,
-        description=(
-            "Upper edge of the highest mel band in Hz;"
-            " null (CRNN, segmentation): half the sample rate."
-        ),
+        description="Upper edge of the highest; null (CRNN, segmentation): half the sample rate.",
     )
     dtype: Literal["float16", "float32"] = Field("float32", description="Type in the shards.")
     label_rule: Rule = Field(
         "kong2019",
-        description="Frames that an event covers; CRNN: half_open, segmentation: kong2018.",
+        description=(
+            "Frames that an event covers in labels; CRNN: half_open, segmentation: kong2018."
+        ),
     )
 
     @model_validator(mode="before")

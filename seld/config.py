@@ -86,8 +86,9 @@ def _contradictions(task: TaskConfig) -> list[str]:
             f" {dataset.channels}`. Set `dataset.format: mic`, for microphones of any number and"
             " arrangement."
         )
-    # with features on the device, audio is rotated before the features are computed
-    rotates = features.on_device or features.kind in ROTATED_KINDS
+    rotates = (
+        features.on_device or features.kind in ROTATED_KINDS
+    )  # audio is rotated before any features
     if training.augmentation == "foa_rotation" and not rotates:
         found.append(
             "`training.augmentation: foa_rotation` needs `features.kind`"

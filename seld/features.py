@@ -34,7 +34,8 @@ _TWO_STAGE_KINDS = ("logmel", "logmel_gcc")
 
 
 class FeatureConfig(FramingConfig):
-    """Kind, sizes and storage of features; missing sizes are those published for the kind."""
+    """Which features are computed, how they are stored and read; sizes not given are those
+    published for the kind."""
 
     kind: Kind = Field(
         "magnitude_phase",
@@ -43,43 +44,51 @@ class FeatureConfig(FramingConfig):
     sample_rate_hz: int | None = Field(
         None,
         gt=0,
-        description="Sample rate after resampling; null: as recorded. logmel, logmel_gcc: 32000.",
+        description=(
+            "Rate the recordings are resampled to; null: as recorded. logmel, logmel_gcc: 32000."
+        ),
     )
     window_s: float = Field(
-        0.04, gt=0, description="Window length in seconds; logmel, logmel_gcc: 0.032."
+        0.04, gt=0, description="Length of the window; logmel, logmel_gcc: 0.032."
     )
-    hop_s: float = Field(0.02, gt=0, description="Hop length in seconds; logmel, logmel_gcc: 0.01.")
+    hop_s: float = Field(0.02, gt=0, description="Distance of frames; logmel, logmel_gcc: 0.01.")
     n_fft: int = Field(
-        2048, ge=2, multiple_of=2, description="FFT size in samples; logmel, logmel_gcc: 1024."
+        2048, ge=2, multiple_of=2, description="Length of the transform; logmel, logmel_gcc: 1024."
     )
     gcc_n_fft: int = Field(
         2048,
         ge=2,
         multiple_of=2,
-        description="FFT size and window length of GCC-PHAT in samples; only logmel_gcc.",
+        description="Length of the transform and of its window for the lags of logmel_gcc.",
     )
     n_mels: int = Field(
-        64, ge=1, description="Mel bands, and lags of GCC-PHAT; logmel, logmel_gcc: 96."
+        64,
+        ge=1,
+        description=(
+            "Mel bands, of logmel_gcc also lags; logmel, logmel_gcc: 96. Not for magnitude_phase."
+        ),
     )
-    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band in Hz.")
+    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band.")
     fmax_hz: float | None = Field(
-        None,
-        gt=0,
-        description="Upper edge of the highest mel band in Hz; null: half the sample rate.",
+        None, gt=0, description="Upper edge of the highest; null: half the sample rate."
     )
     dtype: Literal["float16", "float32"] | None = Field(
-        None, description="Type in the shards; null: float16 for magnitude_phase, else float32."
+        None,
+        description=(
+            "Type in the shards; null: float16 for magnitude_phase, float32 for the others."
+        ),
     )
     interleaved_channels: bool = Field(
-        False, description="Read bins and channels mixed, as the published code did."
+        False, description="Read the channels packed as the published code did."
     )
     scaler_splits: Literal["train", "all"] = Field(
-        "train",
-        description="Splits that give mean and standard deviation; all: the whole development set.",
+        "train", description="Splits that mean and deviation come from."
     )
     label_rule: Literal["dcase2019", "two_stage"] = Field(
         "dcase2019",
-        description="Frames that an event covers in targets; logmel, logmel_gcc: two_stage.",
+        description=(
+            "Frames that an event covers in training labels; logmel, logmel_gcc: two_stage."
+        ),
     )
 
     @model_validator(mode="before")

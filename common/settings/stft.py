@@ -1,4 +1,4 @@
-"""Settings of the short-time Fourier transform, and its sizes in samples."""
+"""Settings of windows and frames, and their sizes in samples."""
 
 from typing import Literal
 
@@ -9,49 +9,51 @@ from common.settings.section import Section
 
 
 class FramingConfig(Section):
-    """Short-time Fourier transform; extended by the features of each family."""
+    """Windows of a short-time Fourier transform; the features of a family extend it."""
 
-    window_s: float = Field(0.04, gt=0, description="Window length in seconds.")
-    hop_s: float = Field(0.02, gt=0, description="Hop length in seconds.")
-    n_fft: int = Field(2048, ge=2, multiple_of=2, description="FFT size in samples.")
+    window_s: float = Field(0.04, gt=0, description="Length of the window.")
+    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
     frontend: Literal["extraction", "device"] = Field(
         "extraction",
         description=(
-            "extraction: features are computed once, into shards;"
-            " device: by the model, from 16-bit audio in the shards. Such a model takes audio."
+            "Where features are computed: once, while they are extracted into shards; or device: by"
+            " the model, from shards of 16-bit audio, anew in each pass. A model so trained takes"
+            " audio."
         ),
     )
 
     @property
     def on_device(self) -> bool:
-        """True if the model computes the features."""
+        """Whether the model computes the features."""
         return self.frontend == "device"
 
     @property
     def store_suffix(self) -> str:
-        """Suffix of the folder of a store: "_audio" for audio, none for features."""
+        """Keeps folders of audio apart from those of features."""
         return "_audio" if self.on_device else ""
 
     def window_samples(self, sample_rate_hz: int) -> int:
-        """Window length in samples.
+        """Length of the window; it must fit into the transform.
 
         Raises:
-            ConfigError: it exceeds the FFT size.
+            ConfigError: it does not.
         """
         samples = round(self.window_s * sample_rate_hz)
         if not 1 <= samples <= self.n_fft:
             raise ConfigError(
-                "The window must not be longer than the FFT. Expected: `features.window_s` x"
+                "The window must fit into the Fourier transform. Expected: `features.window_s` x"
                 f" sample rate <= `features.n_fft` = {self.n_fft}. Received: {self.window_s} s x"
                 f" {sample_rate_hz} Hz = {samples}."
             )
         return samples
 
     def hop_samples(self, sample_rate_hz: int) -> int:
-        """Hop length in samples.
+        """Distance of frames; it must be a whole number of samples, or frames and labels drift
+        apart.
 
         Raises:
-            ConfigError: it is no whole number, so that frames and labels would drift apart.
+            ConfigError: it is not.
         """
         samples = round(self.hop_s * sample_rate_hz)
         if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:

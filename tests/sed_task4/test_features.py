@@ -109,7 +109,7 @@ def test_features_are_stored_in_the_type_that_is_set():
 
 def test_settings_that_cannot_be_are_refused():
     with pytest.raises(
-        ConfigError, match=r"must not be longer than the FFT.*0.032 s x 48000 Hz = 1536"
+        ConfigError, match=r"must fit into the Fourier transform.*0.032 s x 48000 Hz = 1536"
     ):
         CNN.check(48000)
     with pytest.raises(

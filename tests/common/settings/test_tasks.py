@@ -181,7 +181,7 @@ def test_without_a_held_out_split_the_training_splits_decide():
     ("override", "message"),
     [
         ("features.hop_s=0.05", "`hop_s` must not exceed `window_s`"),
-        ("features.n_fft=1024", "window must not be longer than the FFT"),
+        ("features.n_fft=1024", "window must fit into the Fourier transform"),
         (
             "folds=[{name: a, train: [1], validate_on: [2], test: [0]}]",
             "needs `dataset.mode: eval`",
