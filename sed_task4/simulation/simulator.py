@@ -102,48 +102,53 @@ PRESETS = {
 
 
 class SimulationConfig(Section):
-    """Simulated clips; values that are null follow from the preset."""
+    """Simulated clips; what is null follows from the preset."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
-        "demo", description="Size: fixture (for tests), demo (1150 clips), gpu, full."
+        "demo",
+        description=(
+            "Size: fixture (a minute or two of audio, for tests), demo (1150 clips), gpu, full."
+        ),
     )
     clips_per_subset: dict[str, int] | None = Field(
         None, description="Numbers of clips that differ from the preset's, e.g. {weak: 200}."
     )
     sample_rate_hz: int = Field(
-        44100, ge=8000, description="Sample rate of the files in Hz; features are resampled."
+        44100, ge=8000, description="Of the files; features resample what they read."
     )
     synthetic_snr_db: tuple[float, float] = Field(
-        (6.0, 30.0), description="Range of the SNR of events in the synthetic subset in dB."
+        (6.0, 30.0),
+        description="Range of the power of events against the background in the synthetic subset.",
     )
     real_snr_db: tuple[float, float] = Field(
-        (0.0, 20.0), description="Range of the SNR of events in all other subsets in dB."
+        (0.0, 20.0), description="The same in all other subsets."
     )
     domain_gap: bool = Field(
         True,
-        description="Real subsets differ from the synthetic one in level, colour, reverberation.",
+        description=(
+            "Whether all but the synthetic subset differ from it in level, colour and"
+            " reverberation."
+        ),
     )
     variation: float = Field(
-        1.0, ge=0, le=1, description="Variation of the synthetic sounds of a class."
+        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
     )
     source_dir: Path | None = Field(
         None,
         description=(
-            "Own recordings, one folder for each class; null: synthetic sounds."
-            " A group (column `group` of metadata.csv, or `<class>/<group>/`) stays in one split."
+            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
         ),
     )
     on_missing: Literal["synth", "error"] = Field(
-        "synth", description="Classes without own recordings: synthetic sounds, or an error."
+        "synth", description="What to do for classes without recordings."
     )
-    longest_source_s: float = Field(
-        5.0, gt=0, description="Maximum length of own recordings in seconds; longer ones are cut."
-    )
+    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
     background_dir: Path | None = Field(
         None,
         description=(
-            "Own backgrounds in any folders below; null: synthetic ones."
-            " A group (column `group` of metadata.csv) stays in one split."
+            "Own backgrounds in any folders below; null: synthetic ones. All of one source, by "
+            "`file,group` of a metadata.csv, are in one split."
         ),
     )
 

@@ -42,61 +42,58 @@ DATASET_NAME = "TAU Spatial Sound Events 2019"
 
 
 class SimulationConfig(Section):
-    """Simulated recordings; values that are null follow from the preset."""
+    """Simulated recordings; what is null follows from the preset."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
-        description="Size: fixture (for tests), demo (60 recordings), gpu (200), full (500).",
+        description=(
+            "Size: fixture (seconds of audio, for tests), demo (60 recordings), gpu (200), full"
+            " (500)."
+        ),
     )
     formats: tuple[Literal["foa", "mic"], ...] | None = Field(
-        None, min_length=1, description="Formats written for every scene; null: the task's."
+        None, min_length=1, description="Formats written of every scene; null: the task's."
     )
     recordings_per_split: dict[int, int] | None = Field(
-        None, description="Recordings of each split, e.g. {1: 20, 2: 20}; 0: evaluation set."
+        None, description="Recordings of each split, e.g. {1: 20, 2: 20}; 0 is the evaluation set."
     )
     rooms: tuple[int, ...] | None = Field(
-        None, min_length=1, description="Numbers of the simulated rooms, 0 to 4."
+        None, min_length=1, description="Numbers of the rooms, 0 to 4."
     )
     overlaps: tuple[int, ...] | None = Field(
-        None,
-        min_length=1,
-        description="Maximum numbers of simultaneous events; recordings take them in turn.",
+        None, min_length=1, description="Layers of events: most at a time."
     )
-    duration_s: float | None = Field(None, gt=1.5, description="Length of a recording in seconds.")
+    duration_s: float | None = Field(None, gt=1.5, description="Length of a recording.")
     ragged: bool = Field(
-        False, description="Lengths differ and labels may pass the end, as in the real data."
+        False, description="As in the real data, lengths differ and labels may pass the end."
     )
-    snr_db: float = Field(
-        30.0, description="Mean power of the events over that of the ambience in dB."
-    )
+    snr_db: float = Field(30.0, description="Mean power of the events against the ambience.")
     gain_range_db: float = Field(
-        6.0, ge=0, description="Levels of events differ by at most plus and minus this, in dB."
+        6.0, ge=0, description="Levels of events lie within plus and minus this."
     )
     variation: float = Field(
-        1.0, ge=0, le=1, description="Variation of the synthetic sounds of a class."
+        1.0, ge=0, le=1, description="How much synthetic examples of a class differ."
     )
     allow_same_class_overlap: bool = Field(
-        True, description="Two events of a class may overlap in time."
+        True, description="Whether two events of a class may sound at once."
     )
     foa_norm: Literal["n3d", "sn3d"] = Field(
-        "n3d", description="Ambisonic normalisation; the channels are W, Y, Z, X."
+        "n3d", description="Ambisonic normalisation; order is W, Y, Z, X."
     )
     wall_colour: bool | None = Field(
-        None, description="Walls absorb high frequencies more than low ones."
+        None, description="Whether walls absorb high frequencies more than low ones."
     )
     source_dir: Path | None = Field(
         None,
         description=(
-            "Own recordings, one folder for each class; null: synthetic sounds."
-            " A group (column `group` of metadata.csv, or `<class>/<group>/`) stays in one split."
+            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
+            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
         ),
     )
     on_missing: Literal["synth", "error"] = Field(
-        "synth", description="Classes without own recordings: synthetic sounds, or an error."
+        "synth", description="What to do for classes without recordings."
     )
-    longest_source_s: float = Field(
-        5.0, gt=0, description="Maximum length of own recordings in seconds; longer ones are cut."
-    )
+    longest_source_s: float = Field(5.0, gt=0, description="Own recordings are cut to this length.")
 
     @field_validator("recordings_per_split")
     @classmethod

@@ -78,30 +78,28 @@ PRESETS = {
 
 
 class SimulationConfig(Section):
-    """Simulated sounds and scenes; values that are null follow from the preset."""
+    """Simulated sounds and scenes; what is null follows from the preset."""
 
     preset: Literal["fixture", "demo", "gpu", "full"] = Field(
         "demo",
         description=(
-            "Size: fixture (for tests), demo (100 sounds per class, 200 scenes), gpu, full."
-            " All but demo leave out classes without a synthetic sound."
+            "Size: fixture (for tests), demo (100 sounds per class, 200 scenes), gpu, full. All but"
+            " demo leave out classes without a synthetic sound."
         ),
     )
     scenes: int | None = Field(
-        None, gt=0, description="Number of recorded scenes, each as long as a mixture."
+        None, gt=0, description="Recordings of scenes, of the length of a mixture."
     )
     files_per_class: int | None = Field(None, gt=0, description="Sound files of each class.")
     verified_share: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Share of the files that is manually verified: only those are mixed.",
+        description="Part of the files that counts as verified: only those are mixed.",
     )
-    sound_rate_hz: int = Field(44100, ge=8000, description="Sample rate of sound files in Hz.")
-    scene_rate_hz: int = Field(48000, ge=8000, description="Sample rate of scenes in Hz.")
-    variation: float = Field(
-        1.0, ge=0, le=1, description="Variation of the synthetic sounds of a class."
-    )
+    sound_rate_hz: int = Field(44100, ge=8000, description="Of the sound files.")
+    scene_rate_hz: int = Field(48000, ge=8000, description="Of the scenes.")
+    variation: float = Field(1.0, ge=0, le=1, description="How much sounds of a class differ.")
 
 
 @dataclass(frozen=True)
