@@ -16,12 +16,12 @@ class ParallelConfig(Section):
         ge=1,
         description="Number of processes; null: one per core. A running dask cluster ignores it.",
     )
-    backend: Literal["loky", "threading", "dask", "ray"] = Field(
-        "loky", description="loky, threading: joblib on this machine; dask, ray: several machines."
+    backend: Literal["loky", "threading", "dask"] = Field(
+        "loky", description="loky, threading: joblib on this machine; dask: several machines."
     )
     address: str | None = Field(
         None,
-        description="Running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: start one here.",
+        description="Scheduler of a dask cluster, e.g. tcp://10.0.0.1:8786; null: start one here.",
     )
 
     @property

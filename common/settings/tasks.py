@@ -176,7 +176,7 @@ class TrainingConfig(Section):
 
 
 class BaseTask(Section):
-    """Settings that tasks of all families have; `<family>/config.py` extends them."""
+    """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
 
     description: str = Field(min_length=1, description="One line, shown by `--list`.")
     family: str = Field(description="Package: seld, sed_task4 or sed_task4.segmentation.")
@@ -413,12 +413,8 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def check_task(settings: Mapping, where: str) -> Any:
-    """Checks resolved settings against the `TaskConfig` of their family.
-
-    Args:
-        settings: without `inherits`.
-        where: origin of the settings, for errors.
-    """
+    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in
+    errors."""
     family = settings.get("family")
     if family not in families():
         expected = ", ".join(families())
@@ -428,7 +424,7 @@ def check_task(settings: Mapping, where: str) -> Any:
 
 
 def families() -> list[str]:
-    """Names of the installed packages with systems."""
+    """Names of the packages that hold systems and are installed here."""
     return [name for name in FAMILIES if importlib.util.find_spec(name)]
 
 
