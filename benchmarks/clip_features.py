@@ -17,7 +17,7 @@ from benchmarks.cores import one_core
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, wall_s
 from common.audio.files import read_mono, write_wav
 from common.runtime.memory import keep_freed_memory
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from sed_task4.features import FeatureConfig, extract_features
 
 TITLE = "Features of clips: 10 seconds of 44.1 kHz, read, resampled to 32 kHz, 64 mel bands in dB"

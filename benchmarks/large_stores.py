@@ -16,7 +16,7 @@ from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone
 from common.data.extraction import Item, extract
 from common.data.feature_store import MANIFEST, FeatureStore
 from common.data.tfrecord import ArraySpec, ExampleSchema
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 
 TITLE = (
     "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"

@@ -1,11 +1,11 @@
-"""Writes the reference of all settings, from the schema of `params.yaml`.
+"""Writes the page of all settings from the schema of `params.yaml`.
 
 python -m docs.settings_page docs/settings.md
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,12 @@ FAMILIES = {
 }
 INTRODUCTION = """# Settings
 
-<!-- Written by `python -m docs.settings_page docs/settings.md` from params.schema.json: change the classes instead. -->
+<!-- Written by `python -m docs.settings_page docs/settings.md`: change the classes instead. -->
 
-Every setting of every family, from the classes that check them. A task of `params.yaml` names `family` and `system`,
-or takes both from the task that it `inherits`; on the command line each key is written with dots, as in
-`--set training.epochs=10`. Where a default is not given, the task must say it. With `params.schema.json` editors
-complete and check the file; they show these texts, too.
+All settings of all families. A task of `params.yaml` has a `family` and a `system`, or inherits
+them with `inherits: <task-id>`; `aliases:` gives tasks further names. On the command line a key is
+written with dots: `--set training.epochs=10`. A setting without a default must be set or inherited.
+With `params.schema.json` editors complete and check the file, and show these descriptions.
 """
 
 Schema = dict[str, Any]
@@ -37,17 +37,20 @@ def settings_page(schema: Schema) -> str:
         schema: of `params.yaml`, from `common.cli.schema.build_schema`.
 
     Returns:
-        Markdown: a part for each family, in it a table for each section and each system's network.
+        Markdown: for each family a table for each section and for the network of each system.
     """
-    definitions = schema["$defs"]
-    parts = [INTRODUCTION]
+    families = {family: list(_family_sections(schema["$defs"], family)) for family in FAMILIES}
+    first, *others = families.values()
+    shared = [section for section in first if all(section in each for each in others)]
+    parts = [INTRODUCTION, "## All families\n", *shared]
     for family, title in FAMILIES.items():
         parts.append(f"## {title}: `{family}`\n")
-        parts += _sections(definitions, family)
+        parts += [section for section in families[family] if section not in shared]
     return "\n".join(parts)
 
 
-def _sections(definitions: Schema, family: str) -> Iterator[str]:
+def _family_sections(definitions: Schema, family: str) -> Iterator[str]:
+    """A heading with a table for each section of a family."""
     properties = definitions[family]["properties"]
     parts = {name: _reference(entry) for name, entry in properties.items()}
     own = {
@@ -55,31 +58,33 @@ def _sections(definitions: Schema, family: str) -> Iterator[str]:
         for name, entry in properties.items()
         if parts[name] is None and name != "network"
     }
-    yield f"### The task itself\n\n{_table(_rows(definitions, own, {}))}"
-    for name, place in parts.items():
-        if place is not None:
-            yield _section(
-                definitions, place, f"`{name}`", properties[name].get("default", {}), f"{name}."
-            )
+    everywhere = set.intersection(*(set(definitions[each]["properties"]) for each in FAMILIES))
+    yield f"### Task\n\n{_table(_rows(definitions, _only(own, everywhere), {}))}"
+    if further := _only(own, set(own) - everywhere):
+        yield f"### Task, further settings\n\n{_table(_rows(definitions, further, {}))}"
+    for name, key in parts.items():
+        if key is not None:
+            defaults = properties[name].get("default", {})
+            yield _section(definitions, key, f"`{name}`", defaults, f"{name}.")
     for entry in properties["network"]["anyOf"]:
-        place = entry["$ref"].removeprefix("#/$defs/")
-        yield _section(
-            definitions,
-            place,
-            f"`network` of `system: {place.removeprefix(f'{family}.')}`",
-            {},
-            "network.",
-        )
+        key = str(_reference(entry))
+        system = key.removeprefix(f"{family}.")
+        yield _section(definitions, key, f"`network` of `system: {system}`", {}, "network.")
 
 
-def _section(definitions: Schema, place: str, title: str, defaults: Schema, prefix: str) -> str:
-    section = definitions[place]
-    about = section.get("description", "").split("\n")[0]
-    return f"### {title}\n\n{about}\n\n{_table(_rows(definitions, section['properties'], defaults, prefix))}"
+def _only(properties: Schema, names: Set[str]) -> Schema:
+    return {name: entry for name, entry in properties.items() if name in names}
+
+
+def _section(definitions: Schema, key: str, title: str, defaults: Schema, prefix: str) -> str:
+    section = definitions[key]
+    about = section["description"].split("\n\n")[0].replace("\n", " ")
+    rows = _rows(definitions, section["properties"], defaults, prefix)
+    return f"### {title}\n\n{about}\n\n{_table(rows)}"
 
 
 def _reference(entry: Schema) -> str | None:
-    """The definition that a setting is, or has a list of; None for a plain value."""
+    """The section that a setting is, or is a list of; None for a plain value."""
     reference = entry.get("$ref") or entry.get("items", {}).get("$ref")
     return reference.removeprefix("#/$defs/") if reference else None
 
@@ -88,18 +93,18 @@ def _table(rows: Iterable[Sequence[str]]) -> str:
     lines = [
         " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows
     ]
-    head = ["key | type | default | meaning", "--- | --- | --- | ---"]
+    head = ["key | type | default | description", "--- | --- | --- | ---"]
     return "".join(f"| {line} |\n" for line in [*head, *lines])
 
 
 def _rows(
     definitions: Schema, properties: Schema, defaults: Schema, prefix: str = ""
 ) -> Iterator[Sequence[str]]:
-    """A row for each setting, and for each of a section within the section."""
+    """A row for each setting, those of nested sections included."""
     for name, entry in properties.items():
-        place = _reference(entry)
-        if place is not None:
-            yield from _rows(definitions, definitions[place]["properties"], {}, f"{prefix}{name}.")
+        key = _reference(entry)
+        if key is not None:
+            yield from _rows(definitions, definitions[key]["properties"], {}, f"{prefix}{name}.")
         else:
             yield (
                 f"`{prefix}{name}`",
@@ -119,16 +124,18 @@ def _default(name: str, entry: Schema, defaults: Schema) -> str:
 
 
 def _type(entry: Schema) -> str:
-    """Says in words which values a setting may have."""
+    """Words for the values that a setting may have."""
     if "anyOf" in entry:
         return ", or ".join(_type(each) for each in entry["anyOf"])
     if "enum" in entry:
         return " | ".join(f"`{json.dumps(value)}`".replace('"', "") for value in entry["enum"])
     if "const" in entry:
         return f"`{entry['const']}`"
+    if "$ref" in entry:
+        return "mapping"
     kind = entry.get("type")
     if isinstance(kind, list):
-        return ", or ".join(kind)
+        return ", or ".join(_type({"type": each}) for each in kind)
     if kind == "array":
         return f"list of {_plural(entry)}"
     if kind == "object":
@@ -159,7 +166,7 @@ def _bounds(entry: Schema) -> str:
 
 def main() -> None:
     """Writes the page to the file named on the command line."""
-    parser = argparse.ArgumentParser(description="Writes the reference of all settings.")
+    parser = argparse.ArgumentParser(description="Writes the page of all settings.")
     parser.add_argument("path", type=Path)
     path = parser.parse_args().path
     write_text(path, settings_page(json.loads(SCHEMA.read_text(encoding="utf-8"))))

@@ -14,62 +14,69 @@ from sed_task4.simulation.settings import SimulationConfig
 
 
 class SetsConfig(Section):
-    """Which subsets of the dataset serve for what."""
+    """Subsets for training, validation, test and statistics."""
 
-    train: str = Field("weak", description="Subset with the labels to learn from.")
+    train: str = Field("weak", description="Subset to train on.")
     unlabelled: str | None = Field(
-        None, description="Subset that a second pass labels by the first and learns from."
+        None, description="Subset that gets pseudo-labels, and that the second pass trains on."
     )
     validate_on: str | None = Field(
-        None, description="Subset whose scores decide; null: a part of `train`."
+        None, description="Subset to validate on; null: a part of `train`."
     )
     validation_fraction: float = Field(
         0.2,
         ge=0,
         lt=1,
         description=(
-            "Part of `train` that validates where `validate_on` is null, drawn once, whole sources"
-            " where a column `group` tells them; 0: none is held out, and the scores of training"
-            " clips decide."
+            "Part of `train` to validate on if `validate_on` is null, drawn once, by group;"
+            " 0: none, and the scores of training clips decide."
         ),
     )
     test: tuple[str, ...] = Field(
-        ("validation",), min_length=1, description="Subsets predicted and scored."
+        ("validation",), min_length=1, description="Subsets to predict and score."
     )
     statistics: tuple[str, ...] = Field(
-        ("weak",), min_length=1, description="Subsets that mean and deviation are of."
+        ("weak",), min_length=1, description="Subsets that give mean and standard deviation."
     )
 
     @property
     def holds_out(self) -> bool:
-        """Whether a part of `train` is drawn to validate."""
+        """True if a part of `train` is drawn to validate on."""
         return self.validate_on is None and self.validation_fraction > 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All subsets that are read."""
+        """All subsets that are read, deduplicated."""
         named = (self.train, self.unlabelled, self.validate_on, *self.test, *self.statistics)
         return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 class Task4Training(TrainingConfig):
-    """Training of a network with a clip and a frame output."""
+    """Training of a network with a clip-level and a frame-level output."""
 
-    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = (
-        "map"  # the score that decides
+    monitor: Literal["map", "clip_macro_f", "event_macro_f", "segment_macro_f"] = Field(
+        "map", description="Validation score that stops training and chooses the model."
     )
 
 
 class SecondPassConfig(Section):
-    """What differs in the second pass, which learns from what the first said of unlabelled
-    clips."""
+    """Differences of the second pass, which trains on pseudo-labels of the first."""
 
-    # Labels of a clip: clip (published), its tags in all frames; frames, its frames times its tags.
-    pseudo_labels: Literal["clip", "frames"] = "clip"
-    warm_start: bool = False  # start from the weights of the first pass
-    epochs: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
-    batch_size: int | None = Field(None, gt=0)  # of the second pass; None: as in the first
-    learning_rate: float | None = Field(None, gt=0)  # of the second pass; None: as in the first
+    pseudo_labels: Literal["clip", "frames"] = Field(
+        "clip",
+        description=(
+            "Labels of a clip: clip (published): its tags in all frames;"
+            " frames: frame-level predictions times tags."
+        ),
+    )
+    warm_start: bool = Field(False, description="Start from the weights of the first pass.")
+    epochs: int | None = Field(None, gt=0, description="Epochs; null: as in the first pass.")
+    batch_size: int | None = Field(
+        None, gt=0, description="Batch size; null: as in the first pass."
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="Initial learning rate; null: as in the first pass."
+    )
 
 
 class TaskConfig(BaseTask):
@@ -90,31 +97,28 @@ class TaskConfig(BaseTask):
         unknown = [name for name in self.sets.names if name not in known]
         if unknown:
             raise ValueError(
-                f"`sets` names subsets that the layout {self.dataset.layout} has not:"
+                f"`sets` names subsets that the layout {self.dataset.layout} does not have:"
                 f" {', '.join(unknown)}. Expected: some of {', '.join(known)}."
             )
-        learned_from = {self.sets.train, self.sets.unlabelled} - {None}
-        if self.sets.validate_on in learned_from:
-            raise ValueError(
-                "`sets.validate_on` must be another subset than those learned from:"
-                f" {learned_from}."
-            )
-        if learned_from & set(self.sets.test):
-            raise ValueError("`sets.test` must not name a subset that is learned from.")
+        trained_on = {self.sets.train, self.sets.unlabelled} - {None}
+        if self.sets.validate_on in trained_on:
+            raise ValueError(f"`sets.validate_on` must not be a subset to train on: {trained_on}.")
+        if trained_on & set(self.sets.test):
+            raise ValueError("`sets.test` must not name a subset to train on.")
         self.decoding.check_classes(self.dataset.n_classes)
         return self
 
     @property
     def batch_sizes(self) -> list[int]:
-        """Those of both passes."""
+        """Batch sizes of both passes."""
         return [self.pipeline.batch_size, self.second_pass.batch_size or self.pipeline.batch_size]
 
     @property
     def known_sets(self) -> list[str]:
-        """The subsets that the dataset's layout has."""
+        """All subsets of the layout."""
         return list(LAYOUTS[self.dataset.layout])
 
     @property
     def set_names(self) -> list[str]:
-        """The subsets the task reads."""
+        """Subsets that the task reads."""
         return list(self.sets.names)

@@ -39,22 +39,22 @@ Kind = Literal["weak", "strong", "unlabelled"]
 
 
 class DatasetConfig(Section):
-    """What the clips of a dataset are like; the defaults are those of DCASE 2019 task 4."""
+    """Clips of a dataset; the defaults are those of DCASE 2019 task 4."""
 
     layout: Layout = Field(
-        "dcase2019", description="Folders and names of the metadata files, by the year."
+        "dcase2019", description="Folders and names of the metadata files, by year."
     )
     classes: tuple[str, ...] = Field(
         CHALLENGE_CLASSES, description="Event classes, in the order of the network's outputs."
     )
     sample_rate_hz: int = Field(
-        44100, gt=0, description="Rate of the features; recordings of any rate are resampled."
+        44100, gt=0, description="Sample rate of the features in Hz; recordings are resampled."
     )
     clip_s: float = Field(
-        10.0, gt=0, description="Length of a clip; shorter ones are padded, longer ones are cut."
+        10.0, gt=0, description="Length in seconds; shorter clips are padded, longer ones cut."
     )
     max_clips: int | None = Field(
-        None, gt=0, description="First clips of each subset alone, to try things; null: all."
+        None, gt=0, description="Maximum number of clips of each subset, for trials; null: all."
     )
     skip_unreadable: bool = Field(
         False, description="Leave out clips that cannot be read, and list them."
@@ -62,8 +62,8 @@ class DatasetConfig(Section):
     strict: bool = Field(
         True,
         description=(
-            "Refuse events that end before they begin, or begin after the clip; false: read them as"
-            " published annotations are, counted in the log."
+            "Refuse events that end before they begin, or begin after the clip;"
+            " false: read them as published annotations are, counted in the log."
         ),
     )
 

@@ -37,14 +37,13 @@ __all__ = [
 
 
 class DecodingConfig(Section):
-    """How probabilities become events. Defaults of the double threshold are those of Kong et al.,
-    2019."""
+    """Decoding of probabilities into events; defaults: thresholds of Kong et al., 2019."""
 
     decoder: Literal["half_open", "kong2019", "median"] = Field(
         "half_open",
         description=(
-            "half_open: two thresholds, offsets exclusive; kong2019: the same in the published"
-            " form; median: one threshold, then a median over time."
+            "half_open: hysteresis threshold, offsets exclusive; kong2019: its published form;"
+            " median: one threshold, then a median filter."
         ),
     )
     tag_threshold: float | None = Field(
@@ -52,32 +51,34 @@ class DecodingConfig(Section):
         ge=0,
         le=1,
         description=(
-            "A class is looked for in a clip whose tag exceeds this (`median`: reaches it); null:"
-            " in all clips. Published: equal to high_threshold (kong2019), null (median)."
+            "Clip tag gating: a class whose clip-level probability does not exceed this"
+            " (`median`: does not reach it) has no events; null: no gating."
+            " Published: high_threshold for kong2019, null for median."
         ),
     )
-    high_threshold: float = Field(0.9, ge=0, le=1, description="Starts an event, exceeded.")
-    low_threshold: float | None = Field(
-        0.5, ge=0, le=1, description="Holds an event; null: high_threshold alone."
+    high_threshold: float = Field(
+        0.9, ge=0, le=1, description="Hysteresis threshold that an event must exceed."
     )
-    smooth_frames: int = Field(16, ge=0, description="Gaps up to this are closed.")
-    salt_frames: int = Field(16, ge=0, description="Events up to this are dropped.")
+    low_threshold: float | None = Field(
+        0.5, ge=0, le=1, description="Hysteresis threshold that continues an event; null: none."
+    )
+    smooth_frames: int = Field(16, ge=0, description="Gaps of at most this many frames are closed.")
+    salt_frames: int = Field(
+        16, ge=0, description="Events of at most this many frames are dropped."
+    )
     threshold: float = Field(
         0.5, ge=0, le=1, description="`median`: a frame is active where it reaches this."
     )
     median_frames: int | tuple[int, ...] = Field(
-        51, description="`median`: window in frames, odd; one number or one for each class."
+        51,
+        description="`median`: length of the median filter in frames, odd; or one for each class.",
     )
     frame_weight: Literal["none", "tags"] = Field(
-        "none",
-        description="tags: probabilities of frames are multiplied by the tag of their class.",
+        "none", description="tags: multiply frame-level by clip-level probabilities."
     )
     search_thresholds: bool = Field(
         False,
-        description=(
-            "Search tag thresholds per class on the validation clips (0, 0.1 ... 1), for"
-            " tag_threshold."
-        ),
+        description="Search tag_threshold of each class in 0, 0.1, ..., 1 on the validation clips.",
     )
 
     @field_validator("median_frames")

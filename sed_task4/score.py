@@ -75,29 +75,31 @@ TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
 
 class ScoringConfig(Section):
-    """Collars, thresholds and conventions of the scores."""
+    """Scores of events and tags."""
 
-    collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
+    collar_s: float = Field(COLLAR_S, gt=0, description="Collar of onsets and offsets in seconds.")
     offset_share: float = Field(
         OFFSET_SHARE,
         ge=0,
         le=1,
-        description="Offsets may differ by this share of the event, if above collar_s.",
+        description="Collar of offsets as a share of the event, where that exceeds collar_s.",
     )
     tag_threshold: float = Field(
-        0.5, ge=0, le=1, description="A tag counts as given from this score on."
+        0.5, ge=0, le=1, description="A tag is present from this clip-level probability on."
     )
     empty_estimate_is_zero: bool = Field(
         True,
         description=(
-            "A class that is never estimated has F = 0 (DCASE 2018); false: it is left out of the"
-            " mean (DCASE 2019, Kong et al.)."
+            "A class that is never estimated has F = 0 (DCASE 2018);"
+            " false: it is left out of the mean (DCASE 2019, Kong et al.)."
         ),
     )
     sed_eval: bool = Field(
-        True, description="Reports take F and ER from sed_eval; false: from the fast version."
+        True, description="Reports take F and ER from sed_eval; false: from the faster own code."
     )
-    psds: bool = Field(True, description="Reports hold PSDS and the best F over all thresholds.")
+    psds: bool = Field(
+        True, description="Reports contain PSDS and the maximum F over all thresholds."
+    )
 
 
 @dataclass(frozen=True)

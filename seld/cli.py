@@ -14,7 +14,7 @@ A run is kept in <output_dir>/<task-id>_<job-id>/. Killed and started again with
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return train(arguments, DESCRIPTION, default_task="1")
+    return train(arguments, DESCRIPTION, default_task="seldnet-foa")
 
 
 if __name__ == "__main__":

@@ -18,18 +18,24 @@ class SeldTraining(TrainingConfig):
     """Training of a network with a detection and a direction output."""
 
     loss_weights: dict[Literal["sed", "doa"], float] = Field(
-        {"sed": 1.0, "doa": 50.0}
-    )  # of the two outputs
-    # Of all classes: mse. Of active ones: masked_mse (wants a weight near 0.3); masked_mae and
-    # masked_rmse of angles.
-    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = "mse"
-    augmentation: Literal["none", "foa_rotation"] = (
-        "none"  # foa_rotation: 16 rotations and reflections
+        {"sed": 1.0, "doa": 50.0}, description="Loss weights of the two outputs."
     )
-    stage_epochs: dict[str, int] = Field({})  # `epochs` of single stages, by name, e.g. {sed: 20}
+    doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = Field(
+        "mse",
+        description=(
+            "mse: all classes; masked_mse: active classes, with a weight near 0.3;"
+            " masked_mae, masked_rmse: angles of active classes."
+        ),
+    )
+    augmentation: Literal["none", "foa_rotation"] = Field(
+        "none", description="foa_rotation: 16 rotations and reflections; labels follow."
+    )
+    stage_epochs: dict[str, int] = Field(
+        {}, description="`epochs` of single stages, by name, e.g. {sed: 20}."
+    )
     start_from: dict[str, Path] = Field(
-        {}
-    )  # models whose weights single stages start from, by name
+        {}, description="Models whose weights single stages start from, by name."
+    )
 
 
 class TaskConfig(BaseTask):
@@ -52,18 +58,18 @@ class TaskConfig(BaseTask):
 
     @property
     def known_sets(self) -> list[str]:
-        """The sets that a dataset of this kind has."""
+        """All sets of a dataset."""
         return ["dev", "eval"]
 
     @property
     def set_names(self) -> list[str]:
-        """The sets the task reads: `dev`, and `eval` where a fold tests on split 0."""
+        """Sets that the task reads: `dev`, and `eval` where a fold tests on split 0."""
         tests_evaluation_set = any(0 in fold.test for fold in self.folds)
         return ["dev", "eval"] if tests_evaluation_set else ["dev"]
 
 
 def _contradictions(task: TaskConfig) -> list[str]:
-    """Says which settings, each valid alone, cannot stand together."""
+    """Errors about settings that are valid by themselves but not together."""
     found = []
     features, training, dataset = task.features, task.training, task.dataset
     if features.kind == "logmel_intensity" and dataset.format != "foa":
@@ -77,8 +83,8 @@ def _contradictions(task: TaskConfig) -> list[str]:
     if dataset.format == "foa" and dataset.channels != 4:
         found.append(
             "`dataset.format: foa` has 4 channels. Received: `dataset.channels:"
-            f" {dataset.channels}`. Set `dataset.format: mic`, which stands for microphones of any"
-            " number and arrangement."
+            f" {dataset.channels}`. Set `dataset.format: mic`, for microphones of any number and"
+            " arrangement."
         )
     rotates = (
         features.on_device or features.kind in ROTATED_KINDS
@@ -89,9 +95,8 @@ def _contradictions(task: TaskConfig) -> list[str]:
             f" {' or '.join(ROTATED_KINDS)}, or `features.frontend: device`. Received:"
             f" {features.kind}."
         )
-    repeated = [
-        fold.name for fold in task.folds if [f.name for f in task.folds].count(fold.name) > 1
-    ]
+    names = [fold.name for fold in task.folds]
+    repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         found.append(
             f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it."

@@ -33,56 +33,69 @@ LENGTH_TOLERANCE = (
 )
 _NAMES_SHOWN = 8  # of a list of files in an error
 
+TAU2019_CLASSES = (
+    "knock",
+    "drawer",
+    "clearthroat",
+    "phone",
+    "keysDrop",
+    "speech",
+    "keyboard",
+    "pageturn",
+    "cough",
+    "doorslam",
+    "laughter",
+)
+
 
 class DatasetConfig(Section):
-    """What the recordings of a dataset are like; the defaults are those of TAU Spatial Sound Events
-    2019."""
+    """Recordings of a dataset; the defaults are those of TAU Spatial Sound Events 2019."""
 
-    format: Literal["foa", "mic"] = (
-        "foa"  # foa: first-order ambisonics; mic: the microphones themselves
+    format: Literal["foa", "mic"] = Field(
+        "foa", description="foa: first-order ambisonics; mic: signals of microphones."
     )
-    mode: Literal["dev", "eval"] = "dev"  # eval: the evaluation set, split 0, is the test
-    # Event classes, in the order of the network's outputs.
-    classes: tuple[str, ...] = (
-        "knock",
-        "drawer",
-        "clearthroat",
-        "phone",
-        "keysDrop",
-        "speech",
-        "keyboard",
-        "pageturn",
-        "cough",
-        "doorslam",
-        "laughter",
+    mode: Literal["dev", "eval"] = Field(
+        "dev", description="dev: development set; eval: tests on the evaluation set, split 0."
     )
-    sample_rate_hz: int = Field(default=48000, gt=0)  # of the recordings
-    channels: int = Field(default=4, gt=0)  # of the recordings
+    classes: tuple[str, ...] = Field(
+        TAU2019_CLASSES, description="Event classes, in the order of the network's outputs."
+    )
+    sample_rate_hz: int = Field(48000, gt=0, description="Sample rate of the recordings in Hz.")
+    channels: int = Field(4, gt=0, description="Number of channels of the recordings.")
     recording_s: float = Field(
-        default=60.0, gt=0
-    )  # shorter recordings are padded with silence, longer ones cut
-    label_hop_s: float = Field(default=0.02, gt=0)  # distance of the frames that are scored
-    # Of the labels and of the grid of directions; [-180, 170] or [0, 350] with steps of 10 hold the
-    # whole circle.
-    azimuth_range_deg: tuple[float, float] = (-180.0, 170.0)
-    elevation_range_deg: tuple[float, float] = (-40.0, 40.0)  # of the grid of directions
-    angle_step_deg: float = Field(default=10.0, gt=0)  # of the grid of directions
+        60.0, gt=0, description="Length in seconds; shorter recordings are padded, longer ones cut."
+    )
+    label_hop_s: float = Field(
+        0.02, gt=0, description="Hop length in seconds of the frames that are scored."
+    )
+    azimuth_range_deg: tuple[float, float] = Field(
+        (-180.0, 170.0),
+        description=(
+            "Lowest and highest azimuth of the grid and the annotations in degrees."
+            " [-180, 170] or [0, 350] in steps of 10 cover the circle."
+        ),
+    )
+    elevation_range_deg: tuple[float, float] = Field(
+        (-40.0, 40.0), description="Lowest and highest elevation of the grid in degrees."
+    )
+    angle_step_deg: float = Field(
+        10.0, gt=0, description="Step of the grid of directions in degrees."
+    )
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
         None,
         description=(
-            "Positions of the microphones in metres, x to the front, y to the left, z up; null: not"
-            " said. Networks learn directions from recordings; `python -m common.cli.check_dataset`"
-            " says what such an array can tell."
+            "Positions of the microphones in metres: x front, y left, z up; null: unknown."
+            " Used only by `python -m common.cli.check_dataset`."
         ),
     )
     skip_silent: bool = Field(
-        default=False, description="Leave out recordings of zeros alone, and list them."
+        False, description="Leave out recordings in which every sample is zero, and list them."
     )
     strict: bool = Field(
         True,
         description=(
-            "Refuse events that end before they begin, or begin after the recording; false: leave"
-            " them out, counted in the log."
+            "Refuse events that end before they begin, or begin after the recording;"
+            " false: leave them out and count them in the log."
         ),
     )
 

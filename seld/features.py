@@ -37,8 +37,10 @@ class FeatureConfig(FramingConfig):
     """Which features are computed, how they are stored and read; sizes not given are those
     published for the kind."""
 
-    # logmel_intensity: ambisonics alone; logmel_gcc: with correlations of microphones
-    kind: Kind = "magnitude_phase"
+    kind: Kind = Field(
+        "magnitude_phase",
+        description="Kind of features; logmel_intensity: only for FOA; logmel_gcc: with GCC-PHAT.",
+    )
     sample_rate_hz: int | None = Field(
         None,
         gt=0,

@@ -37,14 +37,14 @@ _HEADINGS = ("ER", "F", "DOA error", "FR", "SELD")
 
 
 class ScoringConfig(Section):
-    """Thresholds of estimates, and the definition of the scores that chooses the model."""
+    """Threshold of the estimates, and the scores that stop training and choose the model."""
 
-    scorer: Literal["dcase2019", "corrected"] = (
-        "dcase2019"  # the definition that decides; both are always printed
+    scorer: Literal["dcase2019", "corrected"] = Field(
+        "dcase2019", description="Definition of the scores that decides; both are always printed."
     )
     threshold: float = Field(
-        default=0.5, gt=0, lt=1
-    )  # a class is active where its probability exceeds this
+        0.5, gt=0, lt=1, description="A class is active where its probability exceeds this."
+    )
 
 
 @dataclass(frozen=True)
@@ -505,8 +505,8 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         metavar="ID",
-        default="1",
-        help="task of params.yaml with classes and published values (default 1)",
+        default="seldnet-foa",
+        help="task of params.yaml with classes and published values (default seldnet-foa)",
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import yaml
 
-from common.settings.tasks import merge, resolve
+from common.settings.tasks import merge, read_aliases, resolve
 from tests.documents import ROOT, Command, all_tasks, commands, program_of
 
 LIMIT_S = 900  # of one command, `make demo` in a fresh environment included
@@ -58,11 +58,11 @@ TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
     Long(
-        r"batch_feature_extraction\.py 1 --set dataset_dir=.*",
+        r"batch_feature_extraction\.py (1|seldnet-foa) --set dataset_dir=.*",
         "needs recordings",
-        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+        ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
-    Long(r"seld\.py (1 first|1 audio|two-stage first) --set dataset_dir=.*", TRAINS),
+    Long(r"seld\.py (1|seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(
@@ -85,9 +85,9 @@ LONG = (
     ),
     Long(r"-m (common\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
-        r"-m common\.check_dataset 1 .*",
+        r"-m common\.check_dataset (1|seldnet-foa) .*",
         "needs recordings",
-        ("simulate.py 1 --set dataset_dir=data/tau2019",),
+        ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
     Long(r"predict\.py runs/demo_a (?!--live).*", "needs a run", ("seld.py demo a",)),
     Long(r"-m common\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),
@@ -196,7 +196,8 @@ def prepare_folder(folder: Path) -> None:
         # Features of one kind have stores of one name, whatever the dataset.
         own = {"feature_dir": f"features/{Path(task['dataset_dir']).name}"}
         small[name] = merge(merge(task, EVERYWHERE | own), SMALL[task["system"]])
-    (folder / "params.yaml").write_text(yaml.safe_dump({"tasks": small}), encoding="utf-8")
+    settings = {"aliases": read_aliases(ROOT / "params.yaml"), "tasks": small}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     noise = np.random.default_rng(0).normal(0.0, 0.05, (4 * 48000, 4))
     soundfile.write(folder / "kitchen.wav", noise[:, 0], 48000)
     for name in ("kitchen.flac", "street.wav"):

@@ -21,7 +21,7 @@ from unittest import mock
 import yaml
 
 from common.errors import UserError
-from common.settings.tasks import load_task, read_tasks
+from common.settings.tasks import load_task, read_aliases, read_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md")] + sorted(
@@ -110,7 +110,7 @@ def _starts_command(line: str) -> bool:
 
 def all_tasks() -> dict[str, dict]:
     """The tasks of `params.yaml`, and those that the pages show."""
-    tasks = read_tasks(ROOT / "params.yaml")
+    tasks, aliases = read_tasks(ROOT / "params.yaml"), read_aliases(ROOT / "params.yaml")
     shown = [
         content
         for page in PAGES
@@ -120,7 +120,9 @@ def all_tasks() -> dict[str, dict]:
     for part in (part for content in shown for part in re.split(r"\n\n(?=\S)", content)):
         if re.match(r"[\w-]+:\n", part) and re.search(r"^\s+(inherits|family):", part, re.M):
             read = yaml.safe_load(part)
-            tasks |= read.get("tasks", read)
+            for name, task in read.get("tasks", read).items():
+                parent = str(task.get("inherits"))
+                tasks[name] = task | {"inherits": aliases.get(parent, parent)}
     return tasks
 
 

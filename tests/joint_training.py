@@ -38,7 +38,7 @@ def write_features(folder: Path) -> None:
     no labels."""
     from common.data.extraction import Item, extract
     from common.data.tfrecord import ArraySpec, ExampleSchema
-    from common.runtime.parallel import ParallelConfig
+    from common.settings.parallel import ParallelConfig
 
     def compute(item: Item) -> dict[str, np.ndarray]:
         rng, labelled = np.random.default_rng(item.payload), item.payload % 3 > 0

@@ -156,7 +156,8 @@ def test_moments_are_spread_over_the_run_and_some_come_before_its_first_file():
 WORK = """
 import os, sys, time
 from pathlib import Path
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 
 def work(folder):
     Path(folder, str(os.getpid())).touch()

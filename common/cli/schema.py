@@ -1,4 +1,4 @@
-"""The JSON schema of `params.yaml`, with which editors complete and check it.
+"""JSON schema of `params.yaml`, with which editors complete and check it.
 
 python -m common.cli.schema params.schema.json
 """
@@ -6,84 +6,72 @@ python -m common.cli.schema params.schema.json
 import argparse
 import importlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from common.cli.setting_meanings import meanings
 from common.io.files import write_text
 from common.settings.section import Section
-from common.settings.tasks import families, section_in
+from common.settings.tasks import families
 from common.training.system import load_system, systems
+
+SCALAR = {"type": ["string", "integer"]}
 
 
 def build_schema() -> dict[str, Any]:
-    """Builds the schema from the section classes of all families and systems.
+    """Builds the schema from the settings of all families and systems.
 
     Returns:
-        A JSON schema (draft 2020-12). No key is required, since a task may inherit it.
+        A JSON schema (draft 2020-12). No key of a task is required, since it may be inherited.
     """
     definitions: dict[str, Any] = {}
     for family in families():
         definitions[family] = _task_schema(family, definitions)
     task = {"anyOf": [{"$ref": f"#/$defs/{family}"} for family in families()]}
+    aliases = {
+        "description": "Further names of tasks: task id by alias.",
+        "type": "object",
+        "additionalProperties": SCALAR,
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of dcase-keras",
         "type": "object",
         "required": ["tasks"],
         "additionalProperties": False,
-        "properties": {"tasks": {"type": "object", "additionalProperties": task}},
+        "properties": {
+            "aliases": aliases,
+            "tasks": {"type": "object", "additionalProperties": task},
+        },
         "$defs": dict(sorted(definitions.items())),
     }
 
 
 def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _named(importlib.import_module(f"{family}.config").TaskConfig, family, definitions)
+    task = _section_schema(
+        importlib.import_module(f"{family}.config").TaskConfig, family, definitions
+    )
     networks = []
     for name in systems(family):
-        place = f"{family}.{name}"
-        definitions[place] = _named(load_system(family, name).NetworkConfig, place, definitions)
-        networks.append({"$ref": f"#/$defs/{place}"})
-    schema["properties"]["network"] = {
-        "description": "sizes of the system's network",
-        "anyOf": networks,
+        key = f"{family}.{name}"
+        network = load_system(family, name).NetworkConfig
+        definitions[key] = _section_schema(network, key, definitions)
+        networks.append({"$ref": f"#/$defs/{key}"})
+    task["properties"]["network"] = {"description": "Sizes of the network.", "anyOf": networks}
+    task["properties"]["inherits"] = SCALAR | {
+        "description": "Id or alias of the task whose settings this one inherits."
     }
-    parent = {"description": "id of the task laid under this one", "type": ["string", "integer"]}
-    schema["properties"]["inherits"] = parent
-    return schema
+    return task
 
 
-def _named(section: type[Section], place: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a section; its parts go into `definitions` under names that no other place
-    has."""
-    text = json.dumps(section.model_json_schema()).replace('"#/$defs/', f'"#/$defs/{place}.')
+def _section_schema(
+    section: type[Section], key: str, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the schema of a section; adds those of its sections to `definitions` below `key`."""
+    text = json.dumps(section.model_json_schema()).replace('"#/$defs/', f'"#/$defs/{key}.')
     schema = json.loads(text)
-    parts = schema.pop("$defs", {})
-    classes = {part.__name__: part for part in _sections_in(section)}
-    definitions.update(
-        {
-            f"{place}.{name}": _optional(_described(part, classes[name]))
-            for name, part in parts.items()
-        }
-    )
-    return _optional(_described(schema, section))
-
-
-def _sections_in(section: type[Section]) -> Iterator[type[Section]]:
-    """The sections that a section has within it, at any depth."""
-    for field in section.model_fields.values():
-        part = section_in(field.annotation)
-        if isinstance(part, type) and issubclass(part, Section):
-            yield part
-            yield from _sections_in(part)
-
-
-def _described(schema: dict[str, Any], section: type[Section]) -> dict[str, Any]:
-    """Adds what the settings mean, which editors show beside them."""
-    for name, text in meanings(section).items():
-        schema["properties"][name].setdefault("description", text)
-    return schema
+    for name, part in schema.pop("$defs", {}).items():
+        definitions[f"{key}.{name}"] = _optional(part)
+    return _optional(schema)
 
 
 def _optional(schema: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from common.io.locks import only_one
 from common.runtime import multi_host
 from common.runtime.backend import start_backend
 from common.runtime.parallel import require_engine
-from common.settings.tasks import load_task, read_tasks, resolve
+from common.settings.tasks import load_task, read_aliases, read_tasks, resolve
 from common.simulation.dataset_folder import is_annotated
 from common.training.run_directory import open_run, record_data
 
@@ -58,14 +58,16 @@ def params_path(given: Path | None) -> Path:
 
 
 def task_lines(path: Path) -> list[str]:
-    """Lists the tasks of a settings file: id, description, and below it published scores with their
-    origin."""
-    tasks = read_tasks(path)
+    """Lists the tasks of a settings file: id, description, aliases, and published scores below."""
+    tasks, aliases = read_tasks(path), read_aliases(path)
     width = max(map(len, tasks))
     lines = []
     for name in tasks:
         task = resolve(tasks, name)
-        lines.append(f"{name:<{width}}  {task.get('description', '')}")
+        also = ", ".join(alias for alias, task_id in aliases.items() if task_id == name)
+        lines.append(
+            f"{name:<{width}}  {task.get('description', '')}" + (f" (alias {also})" if also else "")
+        )
         if published := task.get("published"):
             scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
             lines.append(
@@ -281,7 +283,9 @@ def extract(arguments: Sequence[str] | None = None) -> int:
 
 def _extract(arguments: Sequence[str]) -> None:
     parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
-    parser.add_argument("task_id", nargs="?", default="1", help="id in params.yaml (default 1)")
+    parser.add_argument(
+        "task_id", nargs="?", default="seldnet-foa", help="id in params.yaml (default seldnet-foa)"
+    )
     parser.add_argument(
         "--sets",
         nargs="+",

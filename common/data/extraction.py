@@ -52,7 +52,8 @@ from common.io.archives import read_arrays, write_arrays
 from common.io.files import is_file_name, load_json, remove_temporaries
 from common.io.locks import only_one
 from common.io.notes import Note, collected, summaries
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 
 logger = logging.getLogger(__name__)
 

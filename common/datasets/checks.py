@@ -12,7 +12,8 @@ from common.audio.files import FULL_SCALE, read_header, read_with_rate
 from common.datasets.groups import SourceGroup
 from common.errors import ConfigError, DataError
 from common.io.notes import Note, collected, summaries
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 
 _SHOWN = 5  # files or classes named in a finding
 _CLIPPED_SHARE = 1e-4  # of the samples at full scale, from which a recording counts as clipped

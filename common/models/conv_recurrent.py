@@ -12,33 +12,47 @@ from common.models.layers import conv_block, hard_sigmoid_keras2
 from common.settings.section import Section
 
 Size = Annotated[int, Field(gt=0)]
+PoolBands = Annotated[
+    tuple[Size, ...],
+    Field(min_length=1, description="Pool size in bands of each convolution, one entry for each."),
+]
+GruUnits = Annotated[
+    tuple[Size, ...],
+    Field(description="Units of each direction of each bidirectional GRU, one entry for each."),
+]
+Dropout = Annotated[
+    float,
+    Field(
+        ge=0.0,
+        lt=1.0,
+        description="Dropout rate after convolutions, before GRUs and after dense layers.",
+    ),
+]
 Shape = tuple[int | None, int, int]
 
 
 class ConvRecurrentConfig(Section):
-    """Sizes of convolutions over frequency and recurrent layers over time; a list's length is the
-    number of layers.
+    """Sizes of convolutions over frequency and recurrent layers over time."""
 
-    Attributes:
-        n_filters: filters of each convolution; one number stands for all.
-        pool_bands: bands pooled after each convolution.
-        pool_frames: frames pooled after each convolution; one number stands for all. Labels follow.
-        gru_units: units of each bidirectional recurrent layer.
-        dropout: share of values dropped in training after each convolution and before each
-            recurrent layer.
-        batch_norm_over: what has statistics of its own.
-        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
-        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
-    """
-
-    n_filters: Size | tuple[Size, ...] = 64
-    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)]
-    pool_frames: Size | tuple[Size, ...] = 1
-    gru_units: tuple[Size, ...]
-    dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    batch_norm_over: Literal["channels", "bands"] = "channels"
-    gru_reset_after: bool = True
-    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = "sigmoid"
+    n_filters: Size | tuple[Size, ...] = Field(
+        64, description="Filters of each convolution; one number for all, or a list."
+    )
+    pool_bands: PoolBands
+    pool_frames: Size | tuple[Size, ...] = Field(
+        1, description="Pool size in frames of each convolution; one number for all, or a list."
+    )
+    gru_units: GruUnits
+    dropout: Dropout = 0.0
+    batch_norm_over: Literal["channels", "bands"] = Field(
+        "channels",
+        description="Axis that is normalised entry by entry; bands: as published for SELDnet.",
+    )
+    gru_reset_after: bool = Field(
+        True, description="true: form of the fused kernels; false: as in Keras 2."
+    )
+    gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = Field(
+        "sigmoid", description="hard_sigmoid_keras2: clip(0.2 x + 0.5, 0, 1), as in Keras 2."
+    )
 
     @property
     def n_blocks(self) -> int:
@@ -147,7 +161,7 @@ def recurrent_layer(
     gru = keras.layers.GRU(
         units,
         return_sequences=True,
-        dropout=network.dropout,
+        dropout=network.dropout,  # not of the state, as published: fused kernels cannot do that
         reset_after=network.gru_reset_after,
         recurrent_activation=hard_sigmoid_keras2 if hard else "sigmoid",
     )

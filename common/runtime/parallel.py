@@ -1,5 +1,4 @@
-"""Work spread over the processes of one machine, or over machines through a cluster of dask or
-ray."""
+"""Work spread over the processes of one machine, or over several machines by a dask cluster."""
 
 import logging
 import os
@@ -11,14 +10,12 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import islice
 from types import ModuleType
-from typing import Any, Literal, TypeVar
-
-from pydantic import Field
+from typing import Any, TypeVar
 
 from common.errors import ConfigError, DataError
 from common.runtime.memory import keep_freed_memory
 from common.runtime.optional import optional_module
-from common.settings.section import Section
+from common.settings.parallel import ParallelConfig
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,47 +31,6 @@ _NANNYS_TRIM = (
     "65536",
 )  # set by dask in the processes it starts, not by the user
 _LOOKS_S = 0.2  # between two looks at whether the parent lives
-
-
-class ParallelConfig(Section):
-    """How many processes work at once, and which engine starts them."""
-
-    jobs: int | None = Field(
-        None,
-        ge=1,
-        description=(
-            "Processes at once; null: one per core. A cluster with an address has its own number."
-        ),
-    )
-    backend: Literal["loky", "threading", "dask", "ray"] = Field(
-        "loky",
-        description=(
-            "Engine: loky or threading of joblib (this machine); dask or ray for several machines."
-        ),
-    )
-    address: str | None = Field(
-        None,
-        description=(
-            "Address of a running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: one is"
-            " started here."
-        ),
-    )
-
-    @property
-    def n_jobs(self) -> int:
-        """Number of processes, at least one."""
-        if self.jobs is not None:
-            return self.jobs
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
-
-    @property
-    def local(self) -> bool:
-        """Whether the work stays on this machine, whatever runs elsewhere."""
-        return self.backend in ("loky", "threading")
 
 
 def parallel_map(
@@ -122,14 +78,8 @@ def parallel_map(
             else {}
         )
         n_jobs = min(parallel.n_jobs, len(items))
-        with (
-            limits,
-            _ray(parallel),
-            joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started),
-        ):
-            pool = joblib.Parallel(
-                return_as="generator_unordered" if parallel.local else "list", batch_size=1
-            )
+        with limits, joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started):
+            pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
             yield from pool(joblib.delayed(work)(item) for item in items)
 
 
@@ -163,7 +113,7 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 @contextmanager
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
-    distributed = _engine("distributed", "dask", "dask[distributed]")
+    distributed = _dask()
     for name in (
         "distributed",
         "distributed.client",
@@ -258,23 +208,6 @@ def _result(future: Any, distributed: Any) -> Any:
         ) from error
 
 
-@contextmanager
-def _ray(parallel: ParallelConfig) -> Iterator[None]:
-    """Connects joblib to ray, where that is the engine; starts it where it has no address."""
-    if parallel.backend == "ray":
-        ray, joblib_ray = _engine("ray", "ray", "ray"), _engine("ray.util.joblib", "ray", "ray")
-        if not ray.is_initialized():
-            ray.init(
-                **(
-                    {"address": parallel.address}
-                    if parallel.address
-                    else {"num_cpus": parallel.n_jobs}
-                )
-            )
-        joblib_ray.register_ray()
-    yield
-
-
 def require_engine(parallel: ParallelConfig) -> None:
     """Loads the packages of the engine that the settings name, before any work.
 
@@ -282,14 +215,12 @@ def require_engine(parallel: ParallelConfig) -> None:
         ConfigError: one is not installed, or cannot be imported.
     """
     if parallel.backend == "dask":
-        _engine("distributed", "dask", "dask[distributed]")
-    elif parallel.backend == "ray":
-        _engine("ray.util.joblib", "ray", "ray")
+        _dask()
 
 
-def _engine(module: str, backend: str, package: str) -> ModuleType:
-    remedy = f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
-    return optional_module(module, f"`parallel.backend: {backend}`", remedy)
+def _dask() -> ModuleType:
+    remedy = "Install it, e.g. pip install 'dask[distributed]', or set `parallel.backend: loky`."
+    return optional_module("distributed", "`parallel.backend: dask`", remedy)
 
 
 def _end_with(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""Divisions of a dataset into what is trained on, validated on and tested on."""
+"""Settings of folds: training, validation and test splits of a dataset."""
 
 from typing import Self
 
@@ -8,29 +8,34 @@ from common.settings.section import Section
 
 
 class FoldConfig(Section):
-    """One train / validation / test division; numbers are those of the dataset's splits."""
+    """One division into training, validation and test set, by numbers of the dataset's splits."""
 
     name: str = Field(
-        min_length=1, pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$"
-    )  # names the fold's folder in a run
-    train: tuple[int, ...] = Field(min_length=1)  # splits to learn from
-    # Splits whose scores decide; empty: nothing is held out, and the scores of training recordings
-    # decide.
-    validate_on: tuple[int, ...]
-    test: tuple[int, ...] = Field(min_length=1)  # splits that are predicted and scored at the end
-    # As published for two systems: the test splits are watched while training. Nothing is chosen on
-    # them there, since a fixed iteration is scored; with `training.choose: best` the test scores
-    # choose the model, and flatter.
-    validate_on_test: bool = False
+        min_length=1,
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$",
+        description="Name of the fold, and of its folder in a run.",
+    )
+    train: tuple[int, ...] = Field(min_length=1, description="Splits to train on.")
+    validate_on: tuple[int, ...] = Field(
+        description="Splits whose scores stop training and choose the model; []: those of `train`."
+    )
+    test: tuple[int, ...] = Field(min_length=1, description="Splits to predict and score.")
+    validate_on_test: bool = Field(
+        False,
+        description=(
+            "Validate on the test splits, as published for two systems."
+            " With `training.choose: best` they choose the model, and its scores are too good."
+        ),
+    )
 
     @property
     def decisive(self) -> tuple[int, ...]:
-        """The splits whose scores decide when training stops and which model is kept."""
+        """Splits whose scores stop training and choose the model."""
         return self.validate_on or self.train
 
     @property
     def splits(self) -> set[int]:
-        """All splits that are used."""
+        """All splits of the fold."""
         return {*self.train, *self.validate_on, *self.test}
 
     @model_validator(mode="after")

@@ -1,5 +1,4 @@
-"""Reads `params.yaml`: tasks by id that inherit from one another, overrides from the command line,
-checks."""
+"""Tasks of `params.yaml`: settings, inheritance, overrides of the command line, and checks."""
 
 import difflib
 import importlib
@@ -14,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from common.errors import ConfigError
 from common.io.safe_yaml import read_yaml
 from common.io.terminal import unwritable
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.settings.section import Section
 
@@ -26,15 +25,14 @@ FAMILIES = (
 
 
 class MultiHostConfig(Section):
-    """Which of the processes that train together this one is. What is null is Slurm's, or
-    KERAS_DISTRIBUTION_*'s."""
+    """Processes that train together; null: from Slurm, or from KERAS_DISTRIBUTION_*."""
 
     address: str | None = Field(
-        None, pattern=r"^[^,]+:\d+$", description="Of process 0: a host and a free port."
+        None, pattern=r"^[^,]+:\d+$", description="Host and free port of the coordinator, rank 0."
     )
-    n_processes: int | None = Field(None, ge=1, description="All processes together.")
+    n_processes: int | None = Field(None, ge=1, description="World size: number of processes.")
     process: int | None = Field(
-        None, ge=0, description="Number of this one, from 0; only process 0 writes the run."
+        None, ge=0, description="Rank of this process, from 0; only rank 0 writes the run."
     )
 
     @model_validator(mode="after")
@@ -52,22 +50,32 @@ class MultiHostConfig(Section):
 
 
 class RunConfig(Section):
-    """Where and in which arithmetic a model runs."""
+    """Backend, devices and precision of a model."""
 
-    backend: Literal["tensorflow", "jax", "torch"] = "tensorflow"  # what Keras computes with
-    device: Literal["auto", "cpu"] = "auto"  # auto: a GPU if there is one
-    # Who shares each batch. mirrored: all GPUs of this machine; multi_host: those of several
-    # processes, on JAX
-    distribution: Literal["none", "mirrored", "multi_host"] = "none"
-    multi_host: MultiHostConfig = MultiHostConfig()
-    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = (
-        "float32"  # arithmetic of the layers
+    backend: Literal["tensorflow", "jax", "torch"] = Field(
+        "tensorflow", description="Backend of Keras."
     )
-    # auto: off on the CPU, and where devices of TensorFlow share batches; else Keras decides on a
-    # GPU
-    jit_compile: Literal["auto", True, False] = "auto"
-    deterministic: bool = (
-        False  # the same scores each time on one machine; costs time on a GPU, none on the CPU
+    device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one.")
+    distribution: Literal["none", "mirrored", "multi_host"] = Field(
+        "none",
+        description=(
+            "Devices that share each batch: mirrored: all GPUs of this machine;"
+            " multi_host: those of several processes, on JAX."
+        ),
+    )
+    multi_host: MultiHostConfig = MultiHostConfig()
+    mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
+        "float32", description="Precision policy of the layers."
+    )
+    jit_compile: Literal["auto", True, False] = Field(
+        "auto",
+        description=(
+            "XLA. auto: off on the CPU and where TensorFlow devices share batches;"
+            " else Keras decides."
+        ),
+    )
+    deterministic: bool = Field(
+        False, description="Same scores each time on one machine; slower on a GPU."
     )
 
     @model_validator(mode="after")
@@ -93,59 +101,67 @@ class RunConfig(Section):
 
 
 class AtIteration(Section):
-    """The model of a fixed iteration, whatever its scores."""
+    """Choice of the model after a fixed number of batches."""
 
-    iteration: int = Field(
-        gt=0, description="Batches after which the model is taken; the end of an epoch."
-    )
+    iteration: int = Field(gt=0, description="Number of batches; must be at the end of an epoch.")
 
 
 class TrainingConfig(Section):
-    """Length of the training and when it stops. An epoch ends with the scores of the validation
-    split."""
+    """Length of the training, optimizer, and choice of the model."""
 
-    epochs: int = Field(50, gt=0)  # at most; an epoch is what lies between two validations
+    epochs: int = Field(
+        50, gt=0, description="Maximum number of epochs; each ends with a validation."
+    )
     passes_per_epoch: int = Field(
-        1, gt=0
-    )  # passes over the training splits between two validations
-    batches_per_pass: int | None = Field(None, gt=0)  # batches of one pass; None: all of them
+        1, gt=0, description="Passes over the training splits in an epoch."
+    )
+    batches_per_pass: int | None = Field(
+        None, gt=0, description="Maximum number of batches in a pass; null: all."
+    )
     iterations_per_epoch: int | None = Field(
-        None, gt=0
-    )  # batches between two validations, in place of whole passes
+        None, gt=0, description="Batches in an epoch, in place of whole passes."
+    )
     patience_epochs: int = Field(
-        5, ge=0
-    )  # stops after this many epochs without a better score; 0: never
+        5, ge=0, description="Stop after this many epochs without a better score; 0: never."
+    )
     patience_from_epoch: int = Field(
-        0, ge=0
-    )  # epochs before this one do not count as without a better score
-    min_delta: float = Field(0.0, ge=0)  # a score must be better by more than this
-    learning_rate: float = Field(1e-3, gt=0)  # of Adam, at the start
-    decay_factor: float = Field(1.0, gt=0, le=1)  # the learning rate is multiplied by this ...
-    decay_iterations: int = Field(200, gt=0)  # ... each time this many batches are done
-    decay_from_iteration: int = Field(0, ge=0)  # the learning rate stays as it is before
-    amsgrad: bool = False  # that variant of Adam
-    epsilon: float = Field(1e-7, gt=0)  # of Adam; PyTorch's default is 1e-8
-    clip_norm: float | None = Field(None, gt=0)  # longest gradient of a variable; None: not clipped
-    # Recordings that are scored after each epoch, drawn by the seed once and for all,
+        0, ge=0, description="Epochs before this one do not count for the patience."
+    )
+    min_delta: float = Field(0.0, ge=0, description="A better score differs by more than this.")
+    learning_rate: float = Field(1e-3, gt=0, description="Initial learning rate of Adam.")
+    decay_factor: float = Field(
+        1.0, gt=0, le=1, description="Factor of the learning rate at each decay."
+    )
+    decay_iterations: int = Field(200, gt=0, description="Batches between two decays.")
+    decay_from_iteration: int = Field(
+        0, ge=0, description="Batches before the learning rate begins to decay."
+    )
+    amsgrad: bool = Field(False, description="AMSGrad variant of Adam.")
+    epsilon: float = Field(1e-7, gt=0, description="Epsilon of Adam; PyTorch's default is 1e-8.")
+    clip_norm: float | None = Field(
+        None, gt=0, description="Maximum norm of the gradient of each variable; null: no clipping."
+    )
     validation_recordings: int | None = Field(
-        None, gt=0
-    )  # of the validation split; None: all of them
-    training_recordings: int = Field(0, ge=0)  # those of the training splits too, as train_<score>
+        None, gt=0, description="Validation recordings scored after each epoch; null: all."
+    )
+    training_recordings: int = Field(
+        0, ge=0, description="Training recordings scored after each epoch, as `train_<score>`."
+    )
     redraw_recordings: bool = Field(
         False,
         description=(
-            "Draw these recordings anew for each epoch, as published for the two-stage system."
+            "Draw the scored recordings again for each epoch, as published for two-stage;"
+            " false: once, by the seed."
         ),
     )
     checkpoint_every_epochs: int | None = Field(
-        None, gt=0
-    )  # kept models; None: the best and the last
+        None, gt=0, description="Epochs between two models that are kept; null: best and last."
+    )
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
         description=(
-            "Model that is scored, and that later stages start from: best: the epoch with the best"
-            " validation score | last: the last epoch | {iteration: N}: after N batches, as the"
-            " published forms of most systems do."
+            "Model that is scored, and that later stages start from: best: by validation score;"
+            " last: of the last epoch; {iteration: N}: after N batches, published for most systems."
         ),
     )
 
@@ -153,9 +169,8 @@ class TrainingConfig(Section):
     def _training_reaches_the_chosen_iteration(self) -> "TrainingConfig":
         if isinstance(self.choose, AtIteration) and self.patience_epochs:
             raise ValueError(
-                "`choose: {iteration: N}` takes a model whatever the scores are, and early"
-                " stopping may end before it. Expected: `patience_epochs: 0`. Received:"
-                f" {self.patience_epochs}."
+                "`choose: {iteration: N}` may not be reached with early stopping. Expected:"
+                f" `patience_epochs: 0`. Received: {self.patience_epochs}."
             )
         return self
 
@@ -163,43 +178,42 @@ class TrainingConfig(Section):
 class BaseTask(Section):
     """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
 
-    description: str = Field(min_length=1)  # one line, shown by --list
-    family: str  # package of the system: seld, sed_task4 or sed_task4.segmentation
-    system: str  # file name in <family>/systems/
-    dataset_dir: Path  # where the recordings are
-    feature_dir: Path  # where extracted features go
-    output_dir: Path  # where runs go, a folder each
+    description: str = Field(min_length=1, description="One line, shown by `--list`.")
+    family: str = Field(description="Package: seld, sed_task4 or sed_task4.segmentation.")
+    system: str = Field(description="Name of a module in `<family>/systems/`.")
+    dataset_dir: Path = Field(description="Folder of the recordings.")
+    feature_dir: Path = Field(description="Folder of the extracted features.")
+    output_dir: Path = Field(description="Folder of the runs; each has a folder of its own.")
     seed: int = Field(
-        0, ge=0
-    )  # of everything that is drawn: simulation, first weights, order of batches, dropout
-    simulate_missing_dataset: bool = (
-        False  # whether the task writes its simulated dataset by itself
+        0, ge=0, description="Seed of simulation, initial weights, order of batches and dropout."
     )
-    # Stages to do again although they are finished: names as in the run's folder, or "extraction".
-    overwrite: tuple[str, ...] = ()
-    network: dict[str, Any] = Field(
-        {}
-    )  # sizes of the network, checked by the system's own NetworkConfig
+    simulate_missing_dataset: bool = Field(
+        False, description="Simulate the dataset where it is missing."
+    )
+    overwrite: tuple[str, ...] = Field(
+        (), description="Finished stages to do again: names as in the run's folder, or extraction."
+    )
+    network: dict[str, Any] = Field({}, description="Sizes of the network, by system.")
     pipeline: PipelineConfig = PipelineConfig()
     run: RunConfig = RunConfig()
     parallel: ParallelConfig = ParallelConfig()
-    published: dict[str, float] | None = None  # scores in the paper, shown beside ours
+    published: dict[str, float] | None = Field(
+        None, description="Published scores, shown next to those of the run."
+    )
     published_on: str | None = Field(
         None, description="Data, folds and metrics that the published scores were measured on."
     )
 
     @property
     def published_notes(self) -> tuple[str, ...]:
-        """One line on the published scores, as tables show it; none without published scores."""
-        return (
-            (f"Published: measured on {self.published_on or '(not said)'}.",)
-            if self.published
-            else ()
-        )
+        """One line on the origin of the published scores for tables, if there are any."""
+        if not self.published:
+            return ()
+        return (f"Published: measured on {self.published_on or '(not said)'}.",)
 
     @property
     def batch_sizes(self) -> list[int]:
-        """The sizes of batches that the task trains with."""
+        """All batch sizes of the training."""
         return [self.pipeline.batch_size]
 
     @model_validator(mode="after")
@@ -207,9 +221,8 @@ class BaseTask(Section):
         features: Any = getattr(self, "features", None)
         if features is not None and features.on_device and self.pipeline.padding == "mean":
             raise ValueError(
-                "`pipeline.padding: mean` is of features, which `features.frontend: device`"
-                " computes in the model: the time after the end of a recording is digital silence"
-                " there. Set `pipeline.padding: repeat`."
+                "`pipeline.padding: mean` pads features, but with `features.frontend: device` audio"
+                " is padded, with silence. Set `pipeline.padding: repeat`."
             )
         return self
 
@@ -236,16 +249,62 @@ def read_tasks(path: Path) -> dict[str, dict]:
     """Reads all tasks of a settings file, unresolved.
 
     Args:
-        path: a file like `params.yaml`, with one mapping `tasks` from id to settings.
+        path: a file like `params.yaml`: a mapping `tasks` from id to settings, and perhaps one
+            `aliases` from further names to ids.
 
     Returns:
-        Settings by task id; ids are text even where YAML reads a number.
+        Settings by task id; ids are text even where YAML reads a number. `inherits` names an id,
+        never an alias.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or has another form.
     """
+    return _read_file(path)[0]
+
+
+def read_aliases(path: Path) -> dict[str, str]:
+    """Reads the aliases of a settings file: task id by alias.
+
+    Raises:
+        ConfigError: as for `read_tasks`.
+    """
+    return _read_file(path)[1]
+
+
+def _read_file(path: Path) -> tuple[dict[str, dict], dict[str, str]]:
+    """Reads tasks and aliases of a settings file."""
+    content = _parse_yaml(_read_text(path), str(path))
+    parts = content if isinstance(content, dict) else {}
+    tasks, aliases = parts.get("tasks"), parts.get("aliases", {})
+    known = set(parts) <= {"tasks", "aliases"} and isinstance(aliases, dict)
+    if not isinstance(tasks, dict) or not tasks or not known:
+        raise ConfigError(
+            f"{path} must hold a mapping `tasks:` from task id to settings, and besides at most a"
+            " mapping `aliases:` from alias to task id."
+        )
+    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
+    if wrong:
+        raise ConfigError(
+            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
+        )
+    tasks = {str(key): value for key, value in tasks.items()}
+    aliases = {str(key): str(value) for key, value in aliases.items()}
+    for alias, task_id in aliases.items():
+        if alias in tasks:
+            raise ConfigError(f"{path}: {alias!r} is a task id and an alias. Rename one of them.")
+        if task_id not in tasks:
+            raise ConfigError(
+                f"{path}: the alias {alias!r} must name a task id. Received: {task_id!r}."
+            )
+    for task_id, task in tasks.items():
+        if (parent := str(task.get("inherits"))) in aliases:
+            tasks[task_id] = task | {"inherits": aliases[parent]}
+    return tasks, aliases
+
+
+def _read_text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(
             f"Cannot read the settings file {path}: {error.strerror}. Give another with --params; "
@@ -255,30 +314,17 @@ def read_tasks(path: Path) -> dict[str, dict]:
         raise ConfigError(
             f"{path} is not text in UTF-8: {error.reason} at byte {error.start}."
         ) from error
-    content = _parse_yaml(text, str(path))
-    tasks = content.get("tasks") if isinstance(content, dict) else None
-    if not isinstance(tasks, dict) or not tasks or set(content) != {"tasks"}:
-        raise ConfigError(
-            f"{path} must hold one mapping `tasks:` from task id to settings, and nothing else."
-        )
-    wrong = [str(key) for key, value in tasks.items() if not isinstance(value, dict)]
-    if wrong:
-        raise ConfigError(
-            f"{path}: each task must be a mapping of settings; these are not: {', '.join(wrong)}."
-        )
-    return {str(key): value for key, value in tasks.items()}
 
 
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
-    """Lays a task over the one it `inherits`; nested sections are joined key by key, lists are
-    replaced.
+    """Merges a task with the one it `inherits`: sections key by key; lists are replaced.
 
     Sizes of another system's network are not inherited.
 
     Args:
         tasks: unresolved settings by id, from `read_tasks`.
-        task_id: the task wanted.
-        seen: ids already on the way here.
+        task_id: id of the task.
+        seen: ids of the tasks that inherit this one.
 
     Returns:
         Settings without `inherits`.
@@ -303,8 +349,7 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
 
 
 def merge(base: Mapping, over: Mapping) -> dict:
-    """Returns `base` with `over` laid on it: mappings are joined key by key, all else is
-    replaced."""
+    """Returns `base` with the values of `over`: mappings are merged key by key."""
     joined = dict(base)
     for key, value in over.items():
         both = isinstance(value, Mapping) and isinstance(joined.get(key), Mapping)
@@ -349,19 +394,18 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
 
     Args:
         path: settings file.
-        task_id: the task wanted.
+        task_id: id or alias of the task.
         overrides: `key=value` texts of the command line.
 
     Returns:
         The `TaskConfig` of the task's family.
 
     Raises:
-        ConfigError: anything about the settings is wrong; the message says which key and what was
-            expected.
+        ConfigError: a setting is wrong; the message has its key and the expected values.
     """
-    tasks = read_tasks(path)
+    tasks, aliases = _read_file(path)
     try:
-        settings = resolve(tasks, task_id)
+        settings = resolve(tasks, aliases.get(task_id, task_id))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     settings = merge(settings, parse_overrides(overrides))
@@ -385,15 +429,15 @@ def families() -> list[str]:
 
 
 def validate(section: type[Section], values: Mapping, where: str) -> Any:
-    """Checks `values` against a section; every problem becomes one line of a ConfigError.
+    """Checks settings against a section.
 
     Args:
-        section: class to build.
+        section: class of the section.
         values: settings as read from YAML.
-        where: origin of the settings, for the message.
+        where: origin of the settings, for errors.
 
     Raises:
-        ConfigError: names each wrong key, what was expected and what was received.
+        ConfigError: one line for each wrong key, with the expected and the received value.
     """
     try:
         return section.model_validate(dict(values))
@@ -433,8 +477,7 @@ def _known_keys(section: type[Section], location: Sequence[str]) -> list[str]:
 
 
 def section_in(annotation: Any) -> Any:
-    """The Section class inside an annotation such as `tuple[FoldConfig, ...]`, or the annotation
-    itself."""
+    """The section in an annotation such as `tuple[FoldConfig, ...]`, or the annotation itself."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))

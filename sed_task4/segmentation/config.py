@@ -15,9 +15,11 @@ from sed_task4.segmentation.simulation.settings import SimulationConfig
 
 
 class SegmentationTraining(TrainingConfig):
-    """Training of a network on the tags of mixtures."""
+    """Training on the tags of mixtures."""
 
-    monitor: Literal["map", "auc", "clip_macro_f"] = "map"  # the score that decides
+    monitor: Literal["map", "auc", "clip_macro_f"] = Field(
+        "map", description="Validation score that stops training and chooses the model."
+    )
 
 
 class TaskConfig(BaseTask):
@@ -31,14 +33,13 @@ class TaskConfig(BaseTask):
     scoring: ScoringConfig = ScoringConfig()
     simulation: SimulationConfig = SimulationConfig()
     separated_clips: int = Field(
-        1, ge=0, description="Test clips of a fold whose sounds are written and drawn."
+        1, ge=0, description="Test clips of a fold whose separated sounds are written and plotted."
     )
 
     @model_validator(mode="before")
     @classmethod
     def _published_decoding(cls, values: Any) -> Any:
-        """What is not said of the decoding is as published, which other systems of the family do
-        otherwise."""
+        """Fills missing settings of the decoding with the published ones of this system."""
         if not isinstance(values, Mapping) or not isinstance(values.get("decoding"), Mapping):
             return values
         return {**values, "decoding": {**PUBLISHED_DECODING.model_dump(), **values["decoding"]}}
@@ -53,7 +54,7 @@ class TaskConfig(BaseTask):
         frames = self.features.n_frames(self.dataset.clip_s)
         if self.pipeline.sequence_frames != frames:
             raise ValueError(
-                "`pipeline.sequence_frames`: tags are those of whole clips. Expected: their"
+                "`pipeline.sequence_frames`: tags are of whole clips. Expected: their"
                 f" {frames} frames. Received: {self.pipeline.sequence_frames}."
             )
         used = {number for fold in self.folds for number in fold.splits}
@@ -68,10 +69,10 @@ class TaskConfig(BaseTask):
 
     @property
     def known_sets(self) -> list[str]:
-        """The one set that there is."""
+        """The only set of the dataset."""
         return ["mixtures"]
 
     @property
     def set_names(self) -> list[str]:
-        """The set that the task reads."""
+        """The only set that the task reads."""
         return ["mixtures"]

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 class DatasetConfig(Section):
-    """What the mixtures are made of; the defaults are those published."""
+    """Mixtures and their sounds and scenes; the defaults are those published."""
 
     classes: tuple[str, ...] = Field(
         (
@@ -84,49 +84,54 @@ class DatasetConfig(Section):
             "Violin_or_fiddle",
             "Writing",
         ),
-        description=(
-            "Event classes, in the order of the network's outputs; sounds of other labels are not"
-            " mixed."
-        ),
+        description="Event classes, in the order of the outputs; other sounds are not mixed.",
     )
     sample_rate_hz: int = Field(
-        32000, gt=0, description="Of the mixtures; sounds and scenes are resampled."
+        32000, gt=0, description="Sample rate of mixtures in Hz; sounds and scenes are resampled."
     )
-    clip_s: float = Field(10.0, gt=0, description="Length of a mixture; scenes must be as long.")
-    scene_type: SceneType = Field("dcase2018_task1", description="What the events are mixed with.")
+    clip_s: float = Field(
+        10.0, gt=0, description="Length of a mixture in seconds; scenes must be as long."
+    )
+    scene_type: SceneType = Field(
+        "dcase2018_task1", description="Background of the events: recorded scenes or white noise."
+    )
     snr_db: float = Field(
-        0.0, ge=-100, le=100, description="Power of each sound file against its scene."
+        0.0, ge=-100, le=100, description="SNR of each sound file against its scene in dB."
     )
     mixtures_per_fold: int = Field(
-        2000, gt=0, description="Mixtures of each fold; scenes repeat where they run short."
+        2000, gt=0, description="Mixtures of each fold; scenes repeat where there are too few."
     )
     events_per_mixture: int = Field(
-        3, gt=0, description="Events of a mixture, one after the other."
+        3, gt=0, description="Events of a mixture; they do not overlap."
     )
-    first_onset_s: float = Field(0.5, ge=0, description="Where the first event begins ...")
-    onset_step_s: float = Field(2.5, gt=0, description="... and from it to the next one.")
-    event_s: float = Field(2.0, gt=0, description="Sounds are cut to this length.")
-    n_folds: int = Field(4, ge=2, description="Folds that share no sound file.")
+    first_onset_s: float = Field(0.5, ge=0, description="Onset of the first event in seconds.")
+    onset_step_s: float = Field(
+        2.5, gt=0, description="Time between the onsets of two events in seconds."
+    )
+    event_s: float = Field(
+        2.0, gt=0, description="Maximum length of an event in seconds; longer sounds are cut."
+    )
+    n_folds: int = Field(4, ge=2, description="Number of folds, which share no sound file.")
     mixture_seed: int = Field(
-        1234, ge=0, le=2**32 - 1, description="Decides folds and mixtures; 1234 as published."
+        1234, ge=0, le=2**32 - 1, description="Seed of folds and mixtures; 1234 as published."
     )
     strict: bool = Field(
         True,
         description=(
-            "Refuse events of a list of mixtures that do not lie within the mixture, or end before"
-            " they begin; false: cut them or leave them out, counted in the log."
+            "Refuse listed events that pass the mixture or end before they begin;"
+            " false: cut them or leave them out, counted in the log."
         ),
     )
     events_dir: Path = Field(
         Path("dcase2018_task2"),
-        description="Sounds of DCASE 2018 task 2 (FSDKaggle2018), in `dataset_dir`.",
+        description="Folder of DCASE 2018 task 2 (FSDKaggle2018) in `dataset_dir`.",
     )
     scenes_dir: Path = Field(
         Path("TUT-urban-acoustic-scenes-2018-development"),
-        description="Recordings of DCASE 2018 task 1, in `dataset_dir`.",
+        description="Folder of DCASE 2018 task 1 in `dataset_dir`.",
     )
     mixtures_dir: Path = Field(
-        Path("mixtures"), description="Where list and mixtures are, in `dataset_dir`."
+        Path("mixtures"), description="Folder of the list and the mixtures in `dataset_dir`."
     )
 
     @field_validator("classes")

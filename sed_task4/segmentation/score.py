@@ -75,30 +75,28 @@ _EVENT_SCORES = ("event_f", "event_er")
 
 
 class ScoringConfig(Section):
-    """Thresholds and collars of tags, frames, events and masks."""
+    """Scores of tags, frames, events, masks and separated sounds."""
 
     tag_threshold: float = Field(
-        0.5, ge=0, le=1, description="Exceeded where a tag counts as given."
+        0.5, ge=0, le=1, description="A tag is present where its probability exceeds this."
     )
     frame_threshold: float = Field(
-        0.2, ge=0, le=1, description="Exceeded where a class counts as active in a frame."
+        0.2, ge=0, le=1, description="A class is active in a frame where it exceeds this."
     )
     mask_threshold: float = Field(
-        0.5, ge=0, le=1, description="Exceeded where a mask counts as set."
+        0.5, ge=0, le=1, description="A mask is set where it exceeds this."
     )
-    collar_s: float = Field(
-        0.2, gt=0, description="Onsets of events may differ by this, in seconds."
-    )
+    collar_s: float = Field(0.2, gt=0, description="Collar of onsets and offsets in seconds.")
     offset_share: float = Field(
         0.5,
         ge=0,
         le=1,
-        description="Offsets may differ by this share of the event, if above collar_s.",
+        description="Collar of offsets as a share of the event, where that exceeds collar_s.",
     )
     separate_clips: int | None = Field(
         None,
         ge=0,
-        description="So many test clips of a fold are separated and scored in dB; null: all.",
+        description="Test clips of a fold that are separated and scored in dB; null: all.",
     )
 
 

@@ -28,31 +28,41 @@ LOG_FLOOR = -100.0  # of the published loss
 
 
 class NetworkConfig(Section):
-    """One of the three architectures.
+    """Architecture and sizes of the network."""
 
-    Attributes:
-        architecture: "cnn5", a convolution of 5 x 5 in each of four blocks and the mean over
-            frequency; "cnn9", two of 3 x 3 in each of four and the maximum over frequency; "cnn13",
-            the same with six blocks.
-        pooling: what the 2 x 2 pools after every block but the last become.
-        filters: filters of each block; null: the published ones, 64 and twice as many with every
-            block.
-        strong_training: train on the labels of frames; the probability of the clip is then the
-            maximum of its frames. Otherwise train on tags; it is then that of the maximum over time
-            of what the sigmoid layer receives.
-        initialisation: Keras' name of the kernels' first values.
-        batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
-            1 minus this).
-    """
-
-    architecture: Literal["cnn5", "cnn9", "cnn13"] = "cnn9"
-    pooling: Pooling = "average"
-    filters: tuple[Size, ...] | None = None
-    strong_training: bool = False
-    initialisation: Literal["he_uniform", "he_normal", "glorot_uniform"] = "he_uniform"
-    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
-    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    architecture: Literal["cnn5", "cnn9", "cnn13"] = Field(
+        "cnn9",
+        description=(
+            "cnn5: four 5 x 5 convolutions, mean over frequency;"
+            " cnn9: four blocks of two 3 x 3 convolutions, maximum over frequency;"
+            " cnn13: six such blocks."
+        ),
+    )
+    pooling: Pooling = Field(
+        "average", description="Pooling by 2 x 2 after each block except the last."
+    )
+    filters: tuple[Size, ...] | None = Field(
+        None, description="Filters of each block; null: 64, doubled with each block."
+    )
+    strong_training: bool = Field(
+        False,
+        description=(
+            "Train on frame-level labels; clip-level: maximum of the frame-level probabilities."
+            " false: train on tags; clip-level: sigmoid of the maximum over time."
+        ),
+    )
+    initialisation: Literal["he_uniform", "he_normal", "glorot_uniform"] = Field(
+        "he_uniform", description="Keras initialiser of the kernels."
+    )
+    batch_norm_epsilon: float = Field(
+        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        ge=0.0,
+        lt=1.0,
+        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
+    )
 
     @property
     def filters_of_blocks(self) -> tuple[int, ...]:

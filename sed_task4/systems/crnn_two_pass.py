@@ -2,13 +2,20 @@
 other clips."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from pydantic import Field
 
-from common.models.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
+from common.models.conv_recurrent import (
+    ConvRecurrentConfig,
+    Dropout,
+    GruUnits,
+    PoolBands,
+    check_sizes,
+    conv_recurrent,
+)
 from common.models.layers import Aggregate
 from common.models.losses import MaskedBinaryCrossentropy
 from common.training.system import Stage
@@ -19,29 +26,18 @@ PASSES = ("pass1", "pass2")
 
 
 class NetworkConfig(ConvRecurrentConfig):
-    """Sizes of the network, the same in both passes; the length of a list is the number of layers.
+    """Sizes of the network, the same in both passes."""
 
-    Attributes:
-        n_filters: filters of each convolution; one number stands for all.
-        pool_bands: bands pooled after each convolution.
-        pool_frames: frames pooled after each convolution; one number stands for all. (5, 1, 1)
-            decides every 100 ms.
-        gru_units: units of each direction of each recurrent layer; the directions are put side by
-            side.
-        dropout: share of values dropped in training after each convolution and before each
-            recurrent layer.
-        batch_norm_over: what has statistics of its own.
-        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
-        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
-        clip_pooling: how frames become the probability of the clip: "average" as published, which
-            learns tags but not times; "linear_softmax", the average weighted by the probabilities
-            themselves; "max".
-    """
-
-    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (4, 4, 4)
-    gru_units: tuple[Size, ...] = (64,)
-    dropout: float = Field(0.3, ge=0.0, lt=1.0)
-    clip_pooling: Literal["average", "linear_softmax", "max"] = "average"
+    pool_bands: PoolBands = (4, 4, 4)
+    gru_units: GruUnits = (64,)
+    dropout: Dropout = 0.3
+    clip_pooling: Literal["average", "linear_softmax", "max"] = Field(
+        "average",
+        description=(
+            "Pooling of frame-level into clip-level probabilities;"
+            " average (published) learns tags but not times."
+        ),
+    )
 
 
 def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:

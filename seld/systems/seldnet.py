@@ -2,13 +2,20 @@
 time, two heads."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from pydantic import Field
 
-from common.models.conv_recurrent import ConvRecurrentConfig, Size, check_sizes, conv_recurrent
+from common.models.conv_recurrent import (
+    ConvRecurrentConfig,
+    GruUnits,
+    PoolBands,
+    Size,
+    check_sizes,
+    conv_recurrent,
+)
 from common.training.system import Stage
 from seld.geometry import FLOAT32_SLACK_DEG, snapped_deg
 from seld.labels import INACTIVE_ELEVATION_DEG
@@ -16,29 +23,19 @@ from seld.losses import seld_losses
 
 
 class NetworkConfig(ConvRecurrentConfig):
-    """Sizes of the network; the length of a list is the number of layers.
+    """Sizes of the network."""
 
-    Attributes:
-        n_filters: filters of each convolution; one number stands for all.
-        pool_bands: bands pooled after each convolution.
-        pool_frames: frames pooled after each convolution; one number stands for all. Labels follow.
-        gru_units: units of each bidirectional recurrent layer.
-        dense_units: units of each layer between the recurrent layers and an output.
-        dense_activation: activation of those; published as none.
-        dropout: share of values dropped in training after each convolution, before each recurrent
-            layer (published also within its state, which the fused kernels cannot do) and after
-            each dense layer.
-        batch_norm_over: what has statistics of its own; "bands" is how the published code ran.
-        gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
-        gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
-        doa_output: "polar", azimuth and elevation; "xyz", a vector within the unit cube.
-    """
-
-    pool_bands: Annotated[tuple[Size, ...], Field(min_length=1)] = (8, 8, 4)
-    gru_units: tuple[Size, ...] = (128, 128)
-    dense_units: tuple[Size, ...] = (128,)
-    dense_activation: Literal["linear", "relu", "tanh"] = "linear"
-    doa_output: Literal["polar", "xyz"] = "polar"
+    pool_bands: PoolBands = (8, 8, 4)
+    gru_units: GruUnits = (128, 128)
+    dense_units: tuple[Size, ...] = Field(
+        (128,), description="Units of each dense layer before an output."
+    )
+    dense_activation: Literal["linear", "relu", "tanh"] = Field(
+        "linear", description="Activation of the dense layers; linear as published."
+    )
+    doa_output: Literal["polar", "xyz"] = Field(
+        "polar", description="polar: azimuth and elevation; xyz: Cartesian coordinates."
+    )
 
 
 def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) -> None:

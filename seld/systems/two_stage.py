@@ -26,43 +26,51 @@ GAMMA_DEVIATION = 0.02  # of the first scales of batch normalisation about 1
 
 
 class NetworkConfig(Section):
-    """One of the two architectures, and what is trained.
+    """Architecture of the network and training scheme."""
 
-    Attributes:
-        architecture: "crnn10", convolutions and a bidirectional recurrent layer; "vgg9",
-            convolutions alone.
-        filters: filters of each block of two convolutions; the length of the list is the number of
-            blocks.
-        pool: frames and bands that are pooled into one after every block.
-        pooling: what a pool becomes.
-        over_bands: what the bands that are left become; null: as `pooling`, which is how it was
-            published.
-        gru_units: units of each direction of the recurrent layer; the directions are put side by
-            side.
-        reverse_gru_init: initial weights of the reverse direction of the recurrent layer: "same",
-            drawn as those of the forward one; "torch", uniform within 1 / sqrt(units) as PyTorch
-            leaves them and as it was published.
-        mode: "two_stage", detection, then directions from its convolutions on; "sed_only";
-            "doa_only", scored on the truly active classes; "seld", both at once.
-        also_joint: with "two_stage", train a network for both at once as well, and compare.
-        batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
-            1 minus this).
-        round_to_deg: step to which directions are rounded in submissions; null: they are not.
-    """
-
-    architecture: Literal["crnn10", "vgg9"] = "crnn10"
-    filters: tuple[Size, ...] = Field((64, 128, 256, 512), min_length=1)
-    pool: tuple[Size, Size] = (2, 2)
-    pooling: Pooling = "average"
-    over_bands: Pooling | None = None
-    gru_units: Size = 256
-    reverse_gru_init: ReverseInit = "same"
-    mode: Literal["two_stage", "sed_only", "doa_only", "seld"] = "two_stage"
-    also_joint: bool = False
-    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
-    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
-    round_to_deg: Annotated[float, Field(gt=0.0)] | None = 10.0
+    architecture: Literal["crnn10", "vgg9"] = Field(
+        "crnn10", description="crnn10: with a recurrent layer; vgg9: only convolutions."
+    )
+    filters: tuple[Size, ...] = Field(
+        (64, 128, 256, 512), min_length=1, description="Filters of each block of two convolutions."
+    )
+    pool: tuple[Size, Size] = Field(
+        (2, 2), description="Pool size after each block: frames, bands."
+    )
+    pooling: Pooling = Field("average", description="Pooling after each block.")
+    over_bands: Pooling | None = Field(
+        None, description="Pooling of the remaining bands; null (published): as `pooling`."
+    )
+    gru_units: Size = Field(256, description="Units of each direction of the recurrent layer.")
+    reverse_gru_init: ReverseInit = Field(
+        "same",
+        description=(
+            "Initial weights of the reverse GRU: same: drawn like the forward ones;"
+            " torch (published): uniform within 1 / sqrt(units)."
+        ),
+    )
+    mode: Literal["two_stage", "sed_only", "doa_only", "seld"] = Field(
+        "two_stage",
+        description=(
+            "two_stage: detection, then directions from its convolutions; sed_only;"
+            " doa_only: scored on the true activity; seld: both heads at once."
+        ),
+    )
+    also_joint: bool = Field(
+        False, description="With two_stage: also train both heads at once, and compare."
+    )
+    batch_norm_epsilon: float = Field(
+        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        ge=0.0,
+        lt=1.0,
+        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
+    )
+    round_to_deg: Annotated[float, Field(gt=0.0)] | None = Field(
+        10.0, description="Step in degrees to which submitted directions are rounded; null: none."
+    )
 
     @property
     def time_pooling(self) -> int:

@@ -21,7 +21,11 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 def _tasks() -> dict[str, Any]:
     """One small task of each family, resolved."""
     tasks = read_tasks(PARAMS)
-    ids = {"seld": "999", "sed_task4": "cnn5", "sed_task4.segmentation": "segmentation-demo"}
+    ids = {
+        "seld": "seldnet-quick",
+        "sed_task4": "cnn5",
+        "sed_task4.segmentation": "segmentation-demo",
+    }
     small = {family: resolve(tasks, ids[family]) for family in families()}
     return json.loads(json.dumps(small))
 
@@ -73,7 +77,7 @@ def _parse(folder: Path) -> None:
     lines = (folder / "overrides").read_text("utf-8").split("\n\n")
     settings = parse_overrides(lines)
     assert set(settings) == {line.partition("=")[0].split(".")[0] for line in lines}
-    load_task(PARAMS, "999", lines)
+    load_task(PARAMS, "seldnet-quick", lines)
 
 
 def _stored() -> st.SearchStrategy[Files]:
@@ -98,6 +102,6 @@ def _reopen(folder: Path) -> None:
 
 TARGETS = [
     Target("params", _params, _load, 12, 25),
-    Target("overrides", _overrides, _parse, 12, 20, named=r"--set|task '999'"),
+    Target("overrides", _overrides, _parse, 12, 20, named=r"--set|task 'seldnet-quick'"),
     Target("run-settings", _stored, _reopen, 12, 25, named="case/run"),
 ]

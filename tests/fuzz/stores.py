@@ -18,7 +18,7 @@ from common.errors import DataError
 from common.features.statistics import RunningStatistics
 from common.io.archives import read_arrays
 from common.io.files import is_file_name
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from tests.fuzz.damage import damaged_bytes, damaged_json, damaged_npy, damaged_zip, garbage
 from tests.fuzz.engine import Files, Target
 from tests.fuzz.shards import SCHEMA, arrays

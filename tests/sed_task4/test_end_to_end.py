@@ -170,7 +170,7 @@ def test_a_few_clips_are_enough_to_try_things_and_the_training_f_is_logged(tmp_p
 
 def test_a_subset_that_is_learned_from_cannot_be_tested_on(tmp_path, capsys):
     assert main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.test": "[weak]"})]) == 2
-    assert "must not name a subset that is learned from" in capsys.readouterr().err
+    assert "must not name a subset to train on" in capsys.readouterr().err
 
 
 def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
@@ -178,7 +178,7 @@ def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
         main(["cnn9-demo", "a", *arguments(tmp_path, {"sets.train": "unlabel_out_of_domain"})]) == 2
     )
     assert (
-        "the layout dcase2019 has not: unlabel_out_of_domain. Expected: some of weak"
+        "the layout dcase2019 does not have: unlabel_out_of_domain. Expected: some of weak"
         in capsys.readouterr().err
     )
 

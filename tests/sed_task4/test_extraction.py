@@ -13,7 +13,7 @@ from common.audio.files import read_mono
 from common.data.feature_store import FeatureStore
 from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from sed_task4.dataset import DatasetConfig, read_names
 from sed_task4.extraction import ACCESS_ERRORS, is_extracted, open_store, run, store_folder

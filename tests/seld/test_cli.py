@@ -31,12 +31,13 @@ def test_list_shows_every_id_and_what_published_scores_are_of(capsys):
     assert with_scores == [name for name in ids.values() if load_task(PARAMS, name).published]
     assert "segment_200ms_macro_f 0.631" in lines[1 + list(ids)[list(ids.values()).index("cnn9")]]
     assert all("; on " in lines[number] for number in published)
+    assert ids[0] == "seldnet-foa" and lines[0].endswith("(alias 1, 4)")
 
 
-def test_without_arguments_it_says_how_it_is_used_and_runs_task_1(capsys):
+def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     assert main([]) == 2  # there is no dataset here
     captured = capsys.readouterr()
-    assert "usage" in captured.out and "Task 1, job 1" in captured.out
+    assert "usage" in captured.out and "Task seldnet-foa, job 1" in captured.out
     assert (
         "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
     )

@@ -53,7 +53,7 @@ def write_office(folder: Path, seconds=SECONDS, past_s: float = 0.0, suffix: str
 
 
 def settings_of(folder: Path, recording_s: float, **changes) -> dict:
-    settings = yaml.safe_load(PARAMS.read_text())["tasks"][1]
+    settings = yaml.safe_load(PARAMS.read_text())["tasks"]["seldnet-foa"]
     settings["dataset"] |= {
         "format": "mic",
         "classes": ["kettle", "door"],

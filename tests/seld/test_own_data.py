@@ -22,7 +22,7 @@ TONES_HZ = {"kettle": 700.0, "door": 1500.0, "steps": 2600.0}
 TASK = """
   office:
     description: Our own office
-    inherits: 1
+    inherits: seldnet-foa
     dataset_dir: {folder}/recordings
     feature_dir: {folder}/features
     output_dir: {folder}/runs

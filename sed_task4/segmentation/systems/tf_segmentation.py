@@ -23,29 +23,44 @@ N_BLOCKS = 4
 
 
 class NetworkConfig(Section):
-    """Sizes of the network, and how masks become tags.
+    """Sizes of the network, and the pooling of masks into tags."""
 
-    Attributes:
-        filters: filters of each of the four blocks of two convolutions.
-        pooling: "gwrp", global weighted rank pooling; "gmp", the maximum; "gap", the average.
-        compared: further poolings that the same run trains and compares.
-        gwrp_decay: weight of a value of the mask against that of the next larger one. About 1 / (1
-            - decay) values have a say: 0.9998 suits the published 311 x 64 values, fewer need less.
-        output_bias: first bias of the masks; below 0 they start out nearly empty.
-        initialisation: Keras' name of the kernels' first values.
-        batch_norm_epsilon: added to the variance.
-        batch_norm_momentum: share of the old value in the running statistics (PyTorch's momentum is
-            1 minus this).
-    """
-
-    filters: tuple[Size, ...] = (32, 64, 128, 128)
-    pooling: MapPooling = "gwrp"
-    compared: tuple[MapPooling, ...] = ()
-    gwrp_decay: float = Field(0.9998, ge=0.0, le=1.0)
-    output_bias: float = 0.0
-    initialisation: str = Field("he_uniform", pattern="^(he|glorot)_(uniform|normal)$")
-    batch_norm_epsilon: float = Field(1e-5, gt=0.0)
-    batch_norm_momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    filters: tuple[Size, ...] = Field(
+        (32, 64, 128, 128), description="Filters of each block of two convolutions."
+    )
+    pooling: MapPooling = Field(
+        "gwrp",
+        description="Global pooling: gwrp: weighted rank pooling; gmp: maximum; gap: average.",
+    )
+    compared: tuple[MapPooling, ...] = Field(
+        (), description="Further poolings that the same run trains and compares."
+    )
+    gwrp_decay: float = Field(
+        0.9998,
+        ge=0.0,
+        le=1.0,
+        description=(
+            "Ratio of the weights of two successive ranks; about 1 / (1 - decay) values count."
+            " 0.9998 suits the published 311 x 64 values; smaller masks need a smaller ratio."
+        ),
+    )
+    output_bias: float = Field(
+        0.0, description="Initial bias of the masks; below 0 they start nearly empty."
+    )
+    initialisation: str = Field(
+        "he_uniform",
+        pattern="^(he|glorot)_(uniform|normal)$",
+        description="Keras initialiser of the kernels.",
+    )
+    batch_norm_epsilon: float = Field(
+        1e-5, gt=0.0, description="Value added to the variance in batch normalisation."
+    )
+    batch_norm_momentum: float = Field(
+        0.9,
+        ge=0.0,
+        lt=1.0,
+        description="Momentum of the running mean and variance; PyTorch's is 1 minus this.",
+    )
 
     @model_validator(mode="after")
     def _poolings_differ(self) -> Self:

@@ -23,7 +23,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets.checks import examine
 from common.errors import DataError
 from common.io.notes import Note, collected, summaries
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 
 RATE = 16000
 N = 12 * RATE + 7  # more than two blocks of the block reader

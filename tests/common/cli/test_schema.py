@@ -21,11 +21,22 @@ def schema():
 @pytest.fixture
 def params():
     content = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    return {"tasks": {str(task_id): task for task_id, task in content["tasks"].items()}}
+    return {
+        part: {str(key): value for key, value in entries.items()}
+        for part, entries in content.items()
+    }
 
 
-def test_the_schema_file_is_what_the_settings_classes_say(schema):
-    assert schema == build_schema(), "Write it anew: python -m common.cli.schema params.schema.json"
+def test_the_schema_file_is_that_of_the_settings_classes(schema):
+    assert schema == build_schema(), "Run: python -m common.cli.schema params.schema.json"
+
+
+def test_every_setting_and_section_has_a_description():
+    for section, definition in build_schema()["$defs"].items():
+        assert definition.get("description"), f"{section} has no docstring"
+        for name, setting in definition["properties"].items():
+            is_section = "$ref" in setting or "$ref" in setting.get("items", {})
+            assert is_section or setting.get("description"), f"{section}: {name}"
 
 
 def test_params_yaml_fits_the_schema(schema, params):
@@ -44,6 +55,6 @@ def test_params_yaml_fits_the_schema(schema, params):
 )
 def test_the_schema_finds_misspelt_keys_and_wrong_values(schema, params, change):
     changed = copy.deepcopy(params)
-    changed["tasks"]["own"] = {"inherits": 1, **change}
+    changed["tasks"]["own"] = {"inherits": "seldnet-foa", **change}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(changed, schema)

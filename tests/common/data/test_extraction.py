@@ -11,7 +11,7 @@ from common.data.feature_store import FeatureStore
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard
 from common.errors import DataError
 from common.io.files import TEMPORARY_PATTERN
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 
 SCHEMA = ExampleSchema(
     {"features": ArraySpec("float16", (None, 3, 2)), "activity": ArraySpec("uint8", (None, 2))}

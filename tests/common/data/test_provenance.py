@@ -15,7 +15,7 @@ from common.data.provenance import CHECKSUMS, Item, checked_store, keep_to, read
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.errors import DataError
 from common.io.archives import read_arrays, write_arrays
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 
 SCHEMA = ExampleSchema({"features": ArraySpec("float32", (None, 2, 1))})
 

@@ -15,7 +15,7 @@ from common.datasets.checks import (
     polyphony,
     same_class_overlaps,
 )
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 
 RATE = 8000
 ONE = ParallelConfig(jobs=1)

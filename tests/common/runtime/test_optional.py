@@ -18,7 +18,7 @@ from sed_task4.segmentation import mixing, segmenter
 from seld import cli as seld
 from tests.runs import CNN, PARAMS, SEGMENTATION, task_of, write_run
 
-DASK, RAY = ("--set", "parallel.backend=dask"), ("--set", "parallel.backend=ray")
+DASK = ("--set", "parallel.backend=dask")
 TORCH, JAX = ("--set", "run.backend=torch"), ("--set", "run.backend=jax")
 # By name of the case: command, its arguments, the package, and what installs it.
 COMMANDS = {
@@ -49,7 +49,6 @@ COMMANDS = {
         '".[torch]"',
     ),
     "extract on dask": (train.extract, ["demo", *DASK], "distributed", "dask[distributed]"),
-    "extract on ray": (train.extract, ["demo", *RAY], "ray", "'ray'"),
     "simulate on dask": (train.simulate, ["demo", *DASK], "distributed", "dask[distributed]"),
     "mix on dask": (mixing.main, ["segmentation", *DASK], "distributed", "dask[distributed]"),
     "download": (download.main, ["1", "--dry-run"], "soundata", "pip install 'soundata"),

@@ -6,16 +6,23 @@ import pytest
 import yaml
 
 from common.errors import ConfigError
-from common.settings.tasks import load_task, merge, parse_overrides, read_tasks, resolve
+from common.settings.tasks import (
+    load_task,
+    merge,
+    parse_overrides,
+    read_aliases,
+    read_tasks,
+    resolve,
+)
 from common.training.system import Stage, stages_to_redo
 from tests.fuzz.damage import yaml_bomb
 
 PARAMS = Path(__file__).parents[3] / "params.yaml"
 
 
-def write(folder: Path, tasks: dict) -> Path:
+def write(folder: Path, tasks: dict, **parts: object) -> Path:
     path = folder / "params.yaml"
-    path.write_text(yaml.safe_dump({"tasks": tasks}))
+    path.write_text(yaml.safe_dump({"tasks": tasks, **parts}))
     return path
 
 
@@ -49,11 +56,11 @@ def test_folds_of_the_development_set_are_the_published_ones():
     assert [set(fold.train) for fold in folds] == [{3, 4}, {4, 1}, {1, 2}, {2, 3}]
 
 
-def test_only_task_999_is_quick():
+def test_only_seldnet_quick_is_quick():
     quick = [
         name for name in read_tasks(PARAMS) if load_task(PARAMS, name).training.batches_per_pass
     ]
-    assert quick == ["999"]
+    assert quick == ["seldnet-quick"]
 
 
 def test_a_task_lays_its_own_keys_over_the_inherited_ones():
@@ -69,6 +76,34 @@ def test_sizes_of_another_systems_network_are_not_inherited():
     assert resolve(tasks, "2")["network"] == {"x": 1, "y": 2}
 
 
+@pytest.mark.parametrize(
+    ("alias", "task_id"), [("1", "seldnet-foa"), ("4", "seldnet-foa"), ("999", "seldnet-quick")]
+)
+def test_an_alias_loads_the_task_that_it_names(alias, task_id):
+    assert load_task(PARAMS, alias) == load_task(PARAMS, task_id)
+    assert read_aliases(PARAMS)[alias] == task_id and alias not in read_tasks(PARAMS)
+
+
+def test_a_task_may_inherit_from_an_alias(tmp_path):
+    tasks = {"base": {"a": 1}, "own": {"inherits": 1, "b": 2}}
+    path = write(tmp_path, tasks, aliases={1: "base"})
+    assert resolve(read_tasks(path), "own") == {"a": 1, "b": 2}
+
+
+@pytest.mark.parametrize(
+    ("aliases", "message"),
+    [
+        ({1: "none"}, "the alias '1' must name a task id. Received: 'none'"),
+        ({1: "base", 2: 1}, "the alias '2' must name a task id. Received: '1'"),
+        ({"base": "base"}, "'base' is a task id and an alias"),
+        (["base"], "mapping `aliases:` from alias to task id"),
+    ],
+)
+def test_an_alias_of_nothing_or_of_a_tasks_own_name_is_refused(tmp_path, aliases, message):
+    with pytest.raises(ConfigError, match=message):
+        read_tasks(write(tmp_path, {"base": {"a": 1}}, aliases=aliases))
+
+
 def test_merging_changes_neither_side():
     base, over = {"a": {"x": 1}}, {"a": {"y": 2}}
     assert merge(base, over) == {"a": {"x": 1, "y": 2}}
@@ -81,7 +116,7 @@ def test_a_circle_of_inheritance_is_named():
 
 
 def test_an_unknown_id_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"Expected: one of 1, 2, .*demo.*Received: '17'"):
+    with pytest.raises(ConfigError, match=r"one of seldnet-foa, .*demo.*Received: '17'"):
         load_task(PARAMS, "17")
 
 
@@ -119,9 +154,9 @@ def test_a_wrong_type_is_named_with_what_was_received():
 
 def test_a_missing_key_is_named(tmp_path):
     tasks = read_tasks(PARAMS)
-    del tasks["1"]["dataset_dir"]
+    del tasks["seldnet-foa"]["dataset_dir"]
     with pytest.raises(ConfigError, match="`dataset_dir` is missing"):
-        load_task(write(tmp_path, tasks), "1")
+        load_task(write(tmp_path, tasks), "seldnet-foa")
 
 
 def test_folds_that_share_a_split_are_refused():

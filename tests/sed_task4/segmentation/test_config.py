@@ -53,7 +53,7 @@ def test_the_demos_list_of_classes_can_be_another_one_without_any_code():
         ("features.kind=logmel_db", "masks need ln_mel_density. Received: logmel_db"),
         (
             "pipeline.sequence_frames=128",
-            "tags are those of whole clips. Expected: their 311 frames. Received: 128",
+            "tags are of whole clips. Expected: their 311 frames. Received: 128",
         ),
         (
             "dataset.n_folds=3",

@@ -8,7 +8,7 @@ import soundfile
 
 from common.data.tfrecord import read_shard
 from common.errors import DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from sed_task4.features import FeatureConfig, extract_features
 from sed_task4.segmentation.dataset import (
