@@ -1,65 +1,35 @@
-"""Commands that messages advise: of the family and the system of a task, as they are called where
-this runs."""
+"""Commands in messages, as they are called where this runs: scripts, or the installed command."""
 
 import importlib
 import re
 from pathlib import Path
-from typing import Any
 
-from common.errors import UserError
-from common.settings.tasks import read_tasks, resolve
-
-# Scripts of a checkout, and what they are called where the project is installed.
-_INSTALLED = {
-    "batch_feature_extraction.py": "dcase-extract",
-    "simulate.py": "dcase-simulate",
-    "predict.py": "dcase-predict",
-}
 _TOP = Path(__file__).resolve().parents[2]
+_SCRIPT_VERBS = {
+    "batch_feature_extraction": "extract",
+    "simulate": "simulate",
+    "predict": "predict",
+}
+_COMMAND = re.compile(r"\bpython (?:(\w+)\.py|-m common\.cli\.(\w+))")
 
 
 def in_checkout() -> bool:
-    """Whether this runs from a checkout, which has the scripts, or is installed, with commands in
-    place of them."""
+    """True in a checkout, which has the scripts; False where the package is installed."""
     return (_TOP / "batch_feature_extraction.py").is_file()
 
 
 def as_called_here(text: str) -> str:
-    """Replaces the scripts that a message names by the installed commands, outside a checkout."""
-    if in_checkout():
-        return text
-    return re.sub(r"\bpython ([\w]+\.py)", lambda found: _INSTALLED.get(found[1], found[0]), text)
+    """Replaces scripts and modules in a message by `dcase VERB`, outside a checkout."""
+
+    def installed(found: re.Match[str]) -> str:
+        script, module = found.groups()
+        verb = module or _SCRIPT_VERBS.get(script, "train")
+        return f"dcase {verb.replace('_', '-')}"
+
+    return text if in_checkout() else _COMMAND.sub(installed, text)
 
 
 def training_command(family: str, system: str) -> str:
-    """The command that trains a system, without task and job; a family names its own in
-    `<family>/cli.py`."""
+    """Command that trains a system, without task and job; a checkout has a script for it."""
     line = importlib.import_module(f"{family}.cli")
-    return (
-        f"python {line.SCRIPTS.get(system, line.SCRIPT)}" if in_checkout() else str(line.INSTALLED)
-    )
-
-
-def demo_command(task: Any, params: Path) -> str | None:
-    """A command that works without a dataset: the first task of the same system that simulates its
-    own.
-
-    Args:
-        task: settings of a task that lacks its dataset.
-        params: the settings file that the command would read.
-
-    Returns:
-        The command; None where the file has no such task.
-    """
-    try:
-        tasks = read_tasks(params)
-        resolved = {name: resolve(tasks, name) for name in tasks}
-    except UserError:
-        return None
-    demos = [
-        name for name, each in resolved.items() if each.get("simulate_missing_dataset") is True
-    ]
-    own = [name for name in demos if resolved[name].get("family") == task.family]
-    same = [name for name in own if resolved[name].get("system") == task.system]
-    chosen = next(iter([*same, *own]), None)
-    return chosen and f"{training_command(task.family, str(resolved[chosen]['system']))} {chosen} a"
+    return as_called_here(f"python {line.SCRIPTS.get(system, line.SCRIPT)}")

@@ -15,6 +15,7 @@ from common.metrics.detection import nan_mean
 from common.settings.section import Section
 from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoreReport, ScoreRow, format_score
+from sed_task4.score import main as main  # event files are scored as those of task 4
 
 # As published: frames averaged over the bands, of classes whose tag exceeds 0.1.
 PUBLISHED_DECODING = DecodingConfig(

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.cli.train import extract, run_safely, simulate
+from common.cli.base import run_safely
+from common.cli.extract import main as extract
+from common.cli.simulate import main as simulate
 from common.errors import TrainingError
 from common.settings.tasks import load_task, read_tasks
 from seld.cli import main
@@ -99,7 +101,7 @@ def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
 
     monkeypatch.setattr("common.cli.train.task_lines", interrupted)
     assert main(["--list"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "resumes from here" in capsys.readouterr().err
 
 
 def test_training_that_diverges_has_a_status_of_its_own(capsys):
