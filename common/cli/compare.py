@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli.base import base_parser, run_safely
-from common.io.tables import to_text
-from common.reports.comparison import read_runs, score_table, setting_table, write_comparison
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +28,10 @@ def _run(arguments: Sequence[str]) -> None:
         help="write a page (.html), table (.csv) or figure (.png)",
     )
     options = parser.parse_args(arguments)
+    # Loaded once the arguments are understood, so that --help is there at once.
+    from common.io.tables import to_text
+    from common.reports.comparison import read_runs, score_table, setting_table, write_comparison
+
     runs = read_runs(options.runs, options.line)
     print(to_text(score_table(runs), options.markdown))
     differing = setting_table(runs)

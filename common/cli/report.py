@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.cli.base import add_overrides, base_parser, run_safely
-from common.reports.run import stored_task, write_report
-from common.runtime.backend import start_backend
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,6 +21,10 @@ def _run(arguments: Sequence[str]) -> None:
     )
     add_overrides(parser, "override a setting, e.g. dataset_dir of recordings that were moved")
     options = parser.parse_args(arguments)
+    # Loaded once the arguments are understood, so that --help is there at once.
+    from common.reports.run import stored_task, write_report
+    from common.runtime.backend import start_backend
+
     for run in options.runs:
         task = stored_task(run, options.overrides)
         start_backend(task.run)

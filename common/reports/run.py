@@ -18,12 +18,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from common.data.feature_store import FeatureStore
 from common.display.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
 from common.errors import UserError
 from common.settings.tasks import check_task, merge, parse_overrides
@@ -39,6 +38,9 @@ from common.training.run_directory import (
     read_settings,
     scored_epoch,
 )
+
+if TYPE_CHECKING:  # it loads TensorFlow, which a comparison of runs does not need
+    from common.data.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
@@ -114,7 +116,7 @@ def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
     )
 
 
-def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
+def check_stores(folder: Path, stores: "Mapping[str, FeatureStore]") -> None:
     """Checks that features, by name of the set, are those that a run learned from, see
     `check_data`.
 
