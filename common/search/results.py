@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from matplotlib import rcdefaults
 
-from common.display.plotting import save_figure
+from common.io.files import atomic_path
 from common.search.space import Space, yaml_values
 from common.settings.tasks import merge, parse_overrides
 
@@ -102,6 +102,6 @@ def draw_study(study: Any, target: Target, folder: Path) -> None:
             warnings.simplefilter("ignore")  # the functions are marked as experimental
             axes = getattr(optuna.visualization.matplotlib, f"plot_{name}")(study, **options[name])
         figure = np.ravel(axes)[0].figure
-        figure.set_layout_engine("constrained")
-        save_figure(figure, folder / f"{name}.png")
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
         pyplot.close(figure)
