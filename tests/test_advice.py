@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from common.cli import advice
+from common.cli import base
 from common.cli.__main__ import VERBS
-from common.cli.advice import as_called_here, training_command
+from common.cli.base import as_called_here, training_command
 from common.cli.extract import main as extract
 from common.cli.prepare import demo_command
 from common.settings.tasks import FAMILIES, read_tasks, resolve
@@ -68,7 +68,7 @@ def test_the_demo_of_each_system_is_a_task_of_its_own(family, system):
 
 @pytest.mark.parametrize(("family", "system"), SYSTEMS)
 def test_installed_programs_advise_the_installed_command(family, system, monkeypatch, tmp_path):
-    monkeypatch.setattr(advice, "_TOP", tmp_path)
+    monkeypatch.setattr(base, "_TOP", tmp_path)
     assert training_command(family, system) == "dcase train"
     command = str(demo_command(SimpleNamespace(family=family, system=system), PARAMS)).split()
     assert command[:2] == ["dcase", "train"] and command[2] in TASKS
@@ -128,7 +128,7 @@ def test_scripts_and_modules_in_messages_have_installed_names(monkeypatch, tmp_p
         " seld.score A B"
     )
     assert as_called_here(text) == text
-    monkeypatch.setattr(advice, "_TOP", tmp_path)
+    monkeypatch.setattr(base, "_TOP", tmp_path)
     assert as_called_here(text) == (
         "Run `dcase extract <task-id>`, or dcase simulate x; dcase predict; dcase train 1 a;"
         " dcase check-dataset 1; python -m seld.score A B"
@@ -138,7 +138,7 @@ def test_scripts_and_modules_in_messages_have_installed_names(monkeypatch, tmp_p
 def test_installed_names_in_messages_are_verbs():
     scripts = {path.stem for path in ROOT.glob("*.py")}
     modules = {path.stem for path in (ROOT / "common" / "cli").glob("*.py")}
-    assert set(advice._SCRIPT_VERBS) <= scripts and set(advice._SCRIPT_VERBS.values()) <= set(VERBS)
+    assert set(base._SCRIPT_VERBS) <= scripts and set(base._SCRIPT_VERBS.values()) <= set(VERBS)
     assert {verb.replace("-", "_") for verb in VERBS} <= modules
     assert installed_commands() == {"dcase"}
 
@@ -190,5 +190,5 @@ def test_advised_scripts_that_need_a_task_are_given_one(script):
         for path, text in MESSAGES
         if re.search(rf"python {script}(?! [<\[\w])", text)
     ]
-    needs = [each for each in bare if each[0] not in ("advice.py", "commands.py")]
+    needs = [each for each in bare if each[0] not in ("base.py",)]
     assert not needs

@@ -1,17 +1,18 @@
-"""Base of all commands: parsers, settings file, errors and exit status.
+"""Base of all commands: parsers, settings file, errors, exit status, commands in messages.
 
 It loads no large library, so that `--help` is there at once; see `benchmarks/startup.py`.
 """
 
 import argparse
+import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.cli.advice import as_called_here
 from common.errors import ConfigError, DataError, UserError
 from common.io import terminal
 from common.io.files import STORAGE_ERRORS, storage_error
@@ -20,6 +21,13 @@ PARAMS = "params.yaml"
 DISTRIBUTION = "dcase-keras"
 SHARED_FOLDER = "share/dcase-keras"  # as in setup.cfg, options.data_files
 PROGRAM = "dcase"  # the installed command
+_TOP = Path(__file__).resolve().parents[2]
+_SCRIPT_VERBS = {
+    "batch_feature_extraction": "extract",
+    "simulate": "simulate",
+    "predict": "predict",
+}
+_COMMAND = re.compile(r"\bpython (?:(\w+)\.py|-m common\.cli\.(\w+))")
 
 
 def base_parser(description: str, *, settings: bool = True) -> argparse.ArgumentParser:
@@ -53,11 +61,11 @@ def add_overrides(parser: argparse.ArgumentParser, meaning: str) -> None:
 
 def _program() -> str | None:
     """Name of the command as it was called: `dcase VERB`, a module, or None for a script."""
-    called, here = Path(sys.argv[0]), Path(__file__).resolve()
-    if called.name == PROGRAM or called == here.with_name("__main__.py"):
+    called = Path(sys.argv[0])
+    if called.name == PROGRAM or called == Path(__file__).resolve().with_name("__main__.py"):
         return " ".join([PROGRAM, *sys.argv[1:2]])
-    if called.suffix == ".py" and called.is_relative_to(here.parents[2]):
-        package, *module = called.relative_to(here.parents[2]).with_suffix("").parts
+    if called.suffix == ".py" and called.is_relative_to(_TOP):
+        package, *module = called.relative_to(_TOP).with_suffix("").parts
         if module and not package.startswith("."):
             return f"python -m {'.'.join([package, *module])}"
     return None
@@ -82,8 +90,7 @@ def packaged_file(name: str) -> Path:
     Raises:
         DataError: the file is in neither place.
     """
-    in_checkout = Path(__file__).resolve().parents[2] / name
-    candidates = [in_checkout, *_installed_files(name)]
+    candidates = [_TOP / name, *_installed_files(name)]
     for path in candidates:
         if path.is_file():
             return path
@@ -182,3 +189,25 @@ def command_line() -> list[str]:
     """The command as typed, for the run's record; bytes that are no UTF-8 are escaped."""
     parts = (os.fsencode(part).decode("utf-8", "backslashreplace") for part in sys.argv)
     return [shlex.quote(part) for part in parts]
+
+
+def in_checkout() -> bool:
+    """True in a checkout, which has the scripts; False where the package is installed."""
+    return (_TOP / "batch_feature_extraction.py").is_file()
+
+
+def as_called_here(text: str) -> str:
+    """Replaces scripts and modules in a message by `dcase VERB`, outside a checkout."""
+
+    def installed(found: re.Match[str]) -> str:
+        script, module = found.groups()
+        verb = module or _SCRIPT_VERBS.get(script, "train")
+        return f"{PROGRAM} {verb.replace('_', '-')}"
+
+    return text if in_checkout() else _COMMAND.sub(installed, text)
+
+
+def training_command(family: str, system: str) -> str:
+    """Command that trains a system, without task and job; a checkout has a script for it."""
+    line = importlib.import_module(f"{family}.cli")
+    return as_called_here(f"python {line.SCRIPTS.get(system, line.SCRIPT)}")

@@ -9,8 +9,7 @@ with the checksums that the libraries know.
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.cli.advice import as_called_here
-from common.cli.base import base_parser, params_path, run_safely
+from common.cli.base import as_called_here, base_parser, params_path, run_safely
 from common.datasets.download import describe, fetch_all, needed_bytes, sources_of, with_sizes
 from common.settings.tasks import load_task
 

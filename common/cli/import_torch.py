@@ -36,8 +36,8 @@ def import_weights(
         checkpoint: see `common.models.torch_files.read_checkpoint`.
         task: the task's settings.
         out: the Keras model; an older file of that name is replaced.
-        statistics: mean and standard deviation of the features (F, C); None: the model takes standardised
-            features.
+        statistics: mean and standard deviation of the features (F, C); None: the model takes
+            standardised features.
 
     Returns:
         The model: from features (B, T, F, C), raw ones with `statistics`, to the network's outputs.

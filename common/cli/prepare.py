@@ -1,4 +1,4 @@
-"""Data of a task before training: simulated where it may be, extracted, compared with their origin."""
+"""Data of a task before training: simulated, extracted, compared with their origin."""
 
 import importlib
 import logging
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.cli.advice import training_command
-from common.cli.base import params_path
+from common.cli.base import params_path, training_command
 from common.data.provenance import is_absent
 from common.errors import ConfigError, DataError, UserError
 from common.io.files import file_crc32
@@ -35,7 +34,7 @@ def run_folder(task: Any, task_id: str, job_id: str) -> Path:
 
 
 def demo_command(task: Any, params: Path) -> str | None:
-    """Command that works without a dataset: the first task of the same system that simulates its own.
+    """Command that needs no dataset: the first task of the same system that simulates its own.
 
     Args:
         task: settings of a task that lacks its dataset.
