@@ -103,6 +103,7 @@ ELSEWHERE = {
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
     r"dcase train --write-params": "tests/seld/test_cli.py",
+    r"dcase (--help|[a-z-]+)": "names the program alone",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.cli\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
     r"-m (common\.cli\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (

@@ -217,7 +217,8 @@ def problem(command: Command, params: Path) -> str | None:
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
         return f"there is no {program[0]}"
     if program[0] == INSTALLED and program[1] not in VERBS:
-        return f"dcase has no verb {program[1]}"
+        known = program[1] in ("VERB", "--help", "--version")
+        return None if known else f"dcase has no verb {program[1]}"
     parser = parser_of(program)
     if command.is_form or not arguments:  # a sentence may name a program alone
         known = set(_options(parser))

@@ -64,7 +64,7 @@ def test_every_command_is_understood_by_its_program(folder):
         ("python -m seld.score PRED REF --jsn F", "--jsn"),
         ("dcase trian 1 a", "no verb trian"),
         ("dcase train 1 a --sett seed=1", "unrecognized arguments"),
-        ("dcase report --sett a=1", "required: RUN_DIRECTORY"),
+        ("dcase report --sett a=1", "--sett"),
         ("make everything", "everything"),
         ("pip install .[none]", "none"),
     ],
