@@ -1,9 +1,8 @@
-"""python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]: recordings to TFRecord
-shards."""
+"""python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both]: TFRecord shards."""
 
 import sys
 
-from common.cli.train import extract
+from common.cli.extract import main
 
 if __name__ == "__main__":
-    sys.exit(extract())
+    sys.exit(main())

@@ -1,5 +1,4 @@
-"""python predict.py RUN_DIRECTORY AUDIO...: events, directions and figures of any recordings, by a
-trained run."""
+"""python predict.py RUN_DIRECTORY AUDIO...: predictions of a trained run for any recordings."""
 
 import sys
 

@@ -1,5 +1,4 @@
-"""python seld.py <task-id> <job-id>: trains and scores a sound event localization and detection
-system."""
+"""python seld.py <task-id> <job-id>: trains and scores a SELD system."""
 
 import sys
 

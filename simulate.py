@@ -1,9 +1,8 @@
-"""python simulate.py <task-id> [--preset P] [--annotations DIR]: a dataset in the layout of the
-real one."""
+"""python simulate.py <task-id> [--preset P] [--annotations DIR]: a simulated dataset."""
 
 import sys
 
-from common.cli.train import simulate
+from common.cli.simulate import main
 
 if __name__ == "__main__":
-    sys.exit(simulate())
+    sys.exit(main())

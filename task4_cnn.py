@@ -1,5 +1,4 @@
-"""python task4_cnn.py [<task-id> <job-id>]: CNN5, CNN9 and CNN13 of DCASE 2019 task 4; default
-task: cnn9."""
+"""python task4_cnn.py [<task-id> <job-id>]: CNN5, CNN9 and CNN13 of DCASE 2019 task 4."""
 
 import sys
 

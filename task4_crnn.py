@@ -1,5 +1,4 @@
-"""python task4_crnn.py [<task-id> <job-id>]: the two-pass CRNN of DCASE 2018 task 4; default task:
-crnn."""
+"""python task4_crnn.py [<task-id> <job-id>]: the two-pass CRNN of DCASE 2018 task 4."""
 
 import sys
 

@@ -1,5 +1,4 @@
-"""python task4_segmentation.py [<task-id> <job-id>]: time-frequency segmentation; default task:
-segmentation."""
+"""python task4_segmentation.py [<task-id> <job-id>]: time-frequency segmentation."""
 
 import sys
 

@@ -29,7 +29,8 @@ from typing import Any
 from benchmarks.gpu_sampler import GpuSampler, GpuUse, gpu_names, gpu_use
 from benchmarks.measure import ROOT, Figure, machine, pivot_table, replace_between, table, wall_s
 from benchmarks.run import section
-from common.cli.train import run_folder, run_safely
+from common.cli.base import run_safely
+from common.cli.prepare import run_folder
 from common.errors import ConfigError
 from common.io.files import write_json, write_text
 from common.metrics.score_table import format_score
@@ -435,4 +436,4 @@ if __name__ == "__main__":
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit(143)
     )  # so that the program under way is ended, too
-    sys.exit(run_safely(main, None, goes_on=True))
+    sys.exit(run_safely(main, None, resumes=True))

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.lockstep import EPSILON, train_there
 from benchmarks.measure import Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
-from common.cli.train import prepare_data
+from common.cli.prepare import prepare_data
 from common.data.pipeline import train_stream
 from common.models.torch_weights import load_state, torch_state
 from common.training.system import load_system

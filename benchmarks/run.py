@@ -33,6 +33,7 @@ NAMES = (
     "inference",
     "recordings",
     "waiting",
+    "startup",
 )
 ON_REQUEST = ("gpu", "gpu_runs", "learning_curves")  # two need a GPU; the last two take long
 

@@ -584,20 +584,24 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    # Modules that import scores do not need those of the command line.
-    from common.cli.train import run_safely
+    # The command line's own modules are not needed by those who import scores.
+    from common.cli.base import run_safely
 
     return run_safely(_run, arguments)
 
 
 def _run(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m sed_task4.score",
-        description="Scores a file of estimated events against one of true events.",
-    )
+    from common.cli.base import base_parser, params_path
+    from common.settings.tasks import load_task
+
+    parser = base_parser("Scores a file of predicted events against the ground truth.")
     _add_arguments(parser)
     options = parser.parse_args(arguments)
-    known = _settings_of_run(options.estimated)
+    if options.task is None:
+        known = _settings_of_run(options.estimated)
+    else:
+        task = load_task(params_path(options.params), options.task, options.overrides)
+        known = _known_settings(task)
     scoring = ScoringConfig(**{**known.scoring, **_given(options)})
     report = score_files(
         options.estimated,
@@ -644,6 +648,10 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
         " them.",
         run,
     )
+    return _known_settings(task)
+
+
+def _known_settings(task: Any) -> _KnownSettings:
     names = set(ScoringConfig.model_fields) & set(type(task.scoring).model_fields)
     scoring = {name: getattr(task.scoring, name) for name in names}
     return _KnownSettings(
@@ -769,6 +777,11 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "reference", type=Path, metavar="REFERENCE", help="true events, a file that names all clips"
+    )
+    parser.add_argument(
+        "--task",
+        metavar="ID",
+        help="task of params.yaml whose classes, length of clips and scoring these are",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="write the tables there as JSON too"

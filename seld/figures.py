@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 
 from common.audio.files import read_audio
-from common.cli.train import params_path, run_safely
+from common.cli.base import params_path, run_safely
 from common.display.plotting import Curve, Panel, class_colours, new_figure, save_figure, tidy
 from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.errors import ConfigError, DataError

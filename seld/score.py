@@ -450,18 +450,17 @@ def _cells(row: ScoreRow) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m seld.score`; returns its exit status."""
-    # Modules that import scores do not need those of the command line.
-    from common.cli.train import run_safely
+    # The command line's own modules are not needed by those who import scores.
+    from common.cli.base import run_safely
 
     return run_safely(_run, arguments)
 
 
 def _run(arguments: Sequence[str]) -> None:
-    from common.cli.train import base_parser, params_path
+    from common.cli.base import base_parser, params_path
     from common.settings.tasks import load_task
 
     parser = base_parser("Scores a folder of submission files against a folder of metadata.")
-    parser.prog = "python -m seld.score"
     _add_arguments(parser)
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task, options.overrides)

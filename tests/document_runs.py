@@ -71,28 +71,28 @@ LONG = (
         ("simulate.py segmentation --set dataset_dir=data/segmentation",),
     ),
     Long(r"task4_segmentation\.py segmentation first .*", TRAINS),
-    Long(r"-m sed_task4\.segmentation\.separate .*", "needs a run of segmentation"),
+    Long(r"-m sed_task4\.segmentation\.segmenter .*", "needs a run of segmentation"),
     Long(r"-m sed_task4\.score .*", "needs a run of the CNN", ("task4_cnn.py cnn9-demo a",)),
     Long(
-        r"-m common\.compare runs/cnn9_first .*",
+        r"-m common\.cli\.compare runs/cnn9_first .*",
         "needs two runs",
         ("task4_cnn.py cnn9-synthetic-weak first --set dataset_dir=data/task4_2019",),
     ),
     Long(
-        r"-m common\.tune demo .*",
+        r"-m common\.cli\.tune demo .*",
         "a training for each trial",
         changes=(("--trials 30", "--trials 3"),),
     ),
-    Long(r"-m (common\.schema|docs\.draw_systems) .*", "loads every system"),
+    Long(r"-m (common\.cli\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
-        r"-m common\.check_dataset (1|seldnet-foa) .*",
+        r"-m common\.cli\.check_dataset (1|seldnet-foa) .*",
         "needs recordings",
         ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
     Long(r"predict\.py runs/demo_a (?!--live).*", "needs a run", ("seld.py demo a",)),
-    Long(r"-m common\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),
-    Long(r"-m common\.report runs/demo_a.*", "needs a run", ("seld.py demo a",)),
-    Long(r"-m common\.compare runs/demo_a runs/demo_b.*", "needs two runs", ("seld.py demo a",)),
+    Long(r"-m common\.cli\.export runs/demo_a .*", "needs a run", ("seld.py demo a",)),
+    Long(r"-m common\.cli\.report runs/demo_a.*", "needs a run", ("seld.py demo a",)),
+    Long(r"-m common\.cli\.compare runs/demo_a runs/demo_b.*", "two runs", ("seld.py demo a",)),
 )
 # Run neither there nor here.
 ELSEWHERE = {
@@ -102,18 +102,18 @@ ELSEWHERE = {
     r"-m benchmarks\..*": "tests/test_benchmarks.py runs each with --quick",
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
-    r"seld --write-params": "tests/seld/test_cli.py",
+    r"dcase train --write-params": "tests/seld/test_cli.py",
+    r"dcase (--help|[a-z-]+)": "names the program alone",
     r"conformance\.py .*": "test vectors that are not in the repository",
-    r"-m common\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
-    r"-m (common\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
+    r"-m common\.cli\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
+    r"-m (common\.cli\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
         "names the program alone"
     ),
-    r"-m common\.download .*": "nothing is downloaded in tests",
+    r"-m common\.cli\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live( .*)?": "sound from a pipe: tests of predict.py",
     r".* (parallel\.address|run\.distribution)=.*": "a cluster: tests of several machines",
-    r"(-m )?(common\.check_dataset|batch_feature_extraction\.py|seld\.py|seld\.score) .*\boffice\b.*": (
-        "own data"
-    ),
+    r"-m (common\.cli\.check_dataset|seld\.score) .*\boffice\b.*": "own data",
+    r"(batch_feature_extraction|seld)\.py .*\boffice\b.*": "own data",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
     r"-m dask( .*)?": "a cluster: tests of several machines",
 }

@@ -9,17 +9,19 @@ import runpy
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module, util
+from importlib import util
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import yaml
 
+from common.cli.__main__ import VERBS
+from common.cli.__main__ import main as dcase
 from common.errors import UserError
 from common.settings.tasks import load_task, read_aliases, read_tasks
 
@@ -28,9 +30,9 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "BENCHMARKS.md
     ROOT.glob("docs/*.md")
 )
 PYTHON = re.compile(r"(\S*/)?python3?(\.\d+)?")
-SCRIPTS = re.compile(r"(seld|task4|dcase)(-[a-z]+)?")
+INSTALLED = "dcase"
 TOOLS = ("make", "pip", "uv")
-INLINE = re.compile(r"`((?:\.venv/bin/)?(?:python3?|pip|make|seld|task4|dcase-\w+) [^`]+)`", re.S)
+INLINE = re.compile(r"`((?:\.venv/bin/)?(?:python3?|pip|make|dcase) [^`]+)`", re.S)
 PLACEHOLDER = re.compile(r"<[a-z-]+>|\.\.\.|(?<![\w=/.-])[A-Z]{2,}(?!\w|=|\.md)|\bKEY=|\[-")
 
 
@@ -105,7 +107,7 @@ def _in_sentences(text: str) -> Iterator[str]:
 def _starts_command(line: str) -> bool:
     first = line.rpartition(" | ")[2].split(" ")[0]
     name = first.rpartition("/")[2]
-    return bool(PYTHON.fullmatch(first) or SCRIPTS.fullmatch(name) or name in TOOLS)
+    return bool(PYTHON.fullmatch(first) or name in (INSTALLED, *TOOLS))
 
 
 def all_tasks() -> dict[str, dict]:
@@ -139,7 +141,7 @@ def parser_of(program: tuple[str, ...]) -> argparse.ArgumentParser:
     """Starts a program up to the point where it parses its arguments.
 
     Args:
-        program: ("seld.py",), ("-m", "seld.score") or the name of an installed command.
+        program: ("seld.py",), ("-m", "seld.score") or ("dcase", "train").
     """
 
     def catch(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
@@ -155,7 +157,8 @@ def parser_of(program: tuple[str, ...]) -> argparse.ArgumentParser:
 
 def run_program(program: Sequence[str], arguments: Sequence[str]) -> int:
     """Runs a program of the project in this process; returns its exit status."""
-    with mock.patch.object(sys, "argv", [program[-1], *arguments]), warnings.catch_warnings():
+    words = [*program, *arguments] if program[0] == INSTALLED else [program[-1], *arguments]
+    with mock.patch.object(sys, "argv", words), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of modules that are imported already
         try:
             if program[0] == "-m":
@@ -163,21 +166,10 @@ def run_program(program: Sequence[str], arguments: Sequence[str]) -> int:
             elif program[0].endswith(".py"):
                 runpy.run_path(str(ROOT / program[0]), run_name="__main__")
             else:
-                return _entry_points()[program[0]]() or 0
+                return dcase() or 0
         except SystemExit as end:
             return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
-
-
-def _entry_points() -> dict[str, Callable[[], int | None]]:
-    lines = setup()["options.entry_points"]["console_scripts"].split("\n")
-    targets = dict(re.split(r"\s*=\s*", line) for line in lines if line)
-
-    def start(target: str) -> int | None:
-        module, _, function = target.partition(":")
-        return getattr(import_module(module), function)()
-
-    return {name: lambda target=target: start(target) for name, target in targets.items()}
 
 
 def setup() -> ConfigParser:
@@ -207,8 +199,9 @@ def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
             )
             return (("-m", rest[1]), rest[2:]) if ours else ((), list(words))
         return (rest[0],), rest[1:]
-    name = Path(first).name
-    return ((name,), rest) if SCRIPTS.fullmatch(name) else ((), list(words))
+    if Path(first).name == INSTALLED and rest:
+        return (INSTALLED, rest[0]), rest[1:]
+    return (), list(words)
 
 
 def problem(command: Command, params: Path) -> str | None:
@@ -225,6 +218,9 @@ def problem(command: Command, params: Path) -> str | None:
         return f"there is no module {program[1]}"
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
         return f"there is no {program[0]}"
+    if program[0] == INSTALLED and program[1] not in VERBS:
+        known = program[1] in ("VERB", "--help", "--version")
+        return None if known else f"dcase has no verb {program[1]}"
     parser = parser_of(program)
     if command.is_form or not arguments:  # a sentence may name a program alone
         known = set(_options(parser))

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from common.cli import advice
-from common.cli.advice import as_called_here, demo_command, training_command
-from common.cli.train import extract
+from common.cli import base
+from common.cli.__main__ import VERBS
+from common.cli.base import as_called_here, training_command
+from common.cli.extract import main as extract
+from common.cli.prepare import demo_command
 from common.settings.tasks import FAMILIES, read_tasks, resolve
 from common.training.system import systems
 
@@ -65,11 +67,11 @@ def test_the_demo_of_each_system_is_a_task_of_its_own(family, system):
 
 
 @pytest.mark.parametrize(("family", "system"), SYSTEMS)
-def test_installed_programs_advise_installed_commands(family, system, monkeypatch, tmp_path):
-    monkeypatch.setattr(advice, "_TOP", tmp_path)
-    assert training_command(family, system) in installed_commands()
+def test_installed_programs_advise_the_installed_command(family, system, monkeypatch, tmp_path):
+    monkeypatch.setattr(base, "_TOP", tmp_path)
+    assert training_command(family, system) == "dcase train"
     command = str(demo_command(SimpleNamespace(family=family, system=system), PARAMS)).split()
-    assert command[0] in installed_commands() and command[1] in TASKS
+    assert command[:2] == ["dcase", "train"] and command[2] in TASKS
 
 
 @pytest.mark.parametrize("script", MAINS)
@@ -119,19 +121,26 @@ def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
     assert str(demo_command(task, PARAMS)).startswith("python task4_crnn.py crnn-demo")
 
 
-def test_scripts_in_messages_have_installed_names(monkeypatch, tmp_path):
+def test_scripts_and_modules_in_messages_have_installed_names(monkeypatch, tmp_path):
     text = (
-        "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python -m"
-        " common.search.study"
+        "Run `python batch_feature_extraction.py <task-id>`, or python simulate.py x; python"
+        " predict.py; python seld.py 1 a; python -m common.cli.check_dataset 1; python -m"
+        " seld.score A B"
     )
     assert as_called_here(text) == text
-    monkeypatch.setattr(advice, "_TOP", tmp_path)
-    assert (
-        as_called_here(text)
-        == "Run `dcase-extract <task-id>`, or dcase-simulate x; python -m common.search.study"
+    monkeypatch.setattr(base, "_TOP", tmp_path)
+    assert as_called_here(text) == (
+        "Run `dcase extract <task-id>`, or dcase simulate x; dcase predict; dcase train 1 a;"
+        " dcase check-dataset 1; python -m seld.score A B"
     )
-    assert set(advice._INSTALLED.values()) <= installed_commands()
-    assert all((ROOT / name).is_file() for name in advice._INSTALLED)
+
+
+def test_installed_names_in_messages_are_verbs():
+    scripts = {path.stem for path in ROOT.glob("*.py")}
+    modules = {path.stem for path in (ROOT / "common" / "cli").glob("*.py")}
+    assert set(base._SCRIPT_VERBS) <= scripts and set(base._SCRIPT_VERBS.values()) <= set(VERBS)
+    assert {verb.replace("-", "_") for verb in VERBS} <= modules
+    assert installed_commands() == {"dcase"}
 
 
 def test_every_command_in_a_message_exists():
@@ -181,5 +190,5 @@ def test_advised_scripts_that_need_a_task_are_given_one(script):
         for path, text in MESSAGES
         if re.search(rf"python {script}(?! [<\[\w])", text)
     ]
-    needs = [each for each in bare if each[0] not in ("advice.py", "commands.py")]
+    needs = [each for each in bare if each[0] not in ("base.py",)]
     assert not needs

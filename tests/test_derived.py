@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.train import prepare_data
+from common.cli.prepare import prepare_data
 from common.errors import DataError, UserError
 from sed_task4.segmentation import mixing
 from tests.derived_data import FAMILIES, Office, copy_of, write_office

@@ -4,11 +4,13 @@ says so."""
 import importlib
 from pathlib import Path
 
+import optuna
 import pytest
 
-from common.cli.train import extract, prepare_data
+from common.cli import tune
+from common.cli.extract import main as extract
+from common.cli.prepare import prepare_data
 from common.errors import DataError
-from common.search import study
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import finish_root
 from common.training.run_directory import record_data
@@ -108,11 +110,11 @@ def test_a_report_shows_no_recordings_of_other_features(office):
 def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monkeypatch, capsys):
     if office.family == "seld" and "n_mels" in over:
         over = "features.n_fft=512,1024"
-    monkeypatch.setattr(study, "run_search", lambda search, trials: [])
+    monkeypatch.setattr(tune, "run_search", lambda search, trials: optuna.create_study())
     line = [*line_of(office), "--over", over]
-    assert study.main(line) == study.main(line) == 0
+    assert tune.main(line) == tune.main(line) == 0
     office.replace_audio()
-    assert study.main(line) == 2
+    assert tune.main(line) == 2
     assert "recordings differ, the first is" in capsys.readouterr().err
 
 

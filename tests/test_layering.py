@@ -100,7 +100,7 @@ def test_models_layers_and_losses_name_no_backend():
 
 def _is_command_line(node: ast.stmt) -> bool:
     if isinstance(node, ast.FunctionDef):
-        return node.name in {"main", "_run"}  # `main` hands `_run` to `common.commands.run_safely`
+        return node.name in {"main", "_run"}  # `main` hands `_run` to `run_safely`
     return isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
 
 
@@ -108,7 +108,7 @@ def test_only_command_lines_print_or_exit():
     speaking = {"print", "exit", "quit", "sys.exit"}
     wrong = []
     for path in PACKAGES:
-        if path.name not in {"cli.py", "commands.py"}:
+        if path.name != "cli.py" and path.parent.name != "cli":
             parts = [node for node in _tree(path).body if not _is_command_line(node)]
             calls = [
                 node for part in parts for node in ast.walk(part) if isinstance(node, ast.Call)

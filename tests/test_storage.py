@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.train import extract, simulate
+from common.cli.extract import main as extract
+from common.cli.simulate import main as simulate
 from common.io.files import TEMPORARY_PATTERN
 from common.io.locks import only_one
 from seld.cli import main

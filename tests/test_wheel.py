@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from common.cli.__main__ import VERBS
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,49 +92,41 @@ def test_the_installed_packages_are_those_of_the_wheel(commands, tmp_path):
         assert Path(line).is_relative_to(commands.parent)
 
 
-def test_seld_lists_the_tasks_of_the_params_it_carries(commands, tmp_path):
+def test_training_lists_the_tasks_of_the_params_it_carries(commands, tmp_path):
     listed = {
         line.split()[0]
-        for line in _checked(commands / "seld", "--list", folder=tmp_path).splitlines()
+        for line in _checked(commands / "dcase", "train", "--list", folder=tmp_path).splitlines()
         if line
     }
     assert {"seldnet-foa", "seldnet-mic-published", "seldnet-quick", "demo"} <= listed
 
 
-def test_seld_writes_its_params_once_and_never_over_others(commands, tmp_path):
-    _checked(commands / "seld", "--write-params", folder=tmp_path)
+def test_training_writes_its_params_once_and_never_over_others(commands, tmp_path):
+    _checked(commands / "dcase", "train", "--write-params", folder=tmp_path)
     assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
-    again = _run(commands / "seld", "--write-params", folder=tmp_path)
+    again = _run(commands / "dcase", "train", "--write-params", folder=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
 
 
 def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):
-    code = (
-        "from common.cli.resources import packaged_file; print(packaged_file('params.schema.json'))"
-    )
+    code = "from common.cli.base import packaged_file; print(packaged_file('params.schema.json'))"
     found = Path(_checked(commands / "python", "-c", code, folder=tmp_path).strip())
     assert found.is_relative_to(commands.parent)
     assert found.read_bytes() == (ROOT / "params.schema.json").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "seld",
-        "task4",
-        "task4-segmentation",
-        "task4-separate",
-        "dcase-extract",
-        "dcase-simulate",
-        "dcase-predict",
-        "dcase-report",
-        "dcase-compare",
-    ],
-)
-def test_each_command_explains_itself(commands, tmp_path, command):
-    assert "usage: " in _checked(commands / command, "--help", folder=tmp_path)
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_verb_explains_itself(commands, tmp_path, verb):
+    text = _checked(commands / "dcase", verb, "--help", folder=tmp_path)
+    assert text.startswith(f"usage: dcase {verb} ")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_lists_its_verbs_and_knows_its_version(commands, tmp_path):
+    listed = _checked(commands / "dcase", "--help", folder=tmp_path)
+    assert all(f"  {verb} " in listed and meaning in listed for verb, meaning in VERBS.items())
+    assert _checked(commands / "dcase", "--version", folder=tmp_path) == "dcase-keras 0.1.0\n"
 
 
 def test_the_templates_of_pages_are_installed(commands, tmp_path):
@@ -142,7 +135,7 @@ def test_the_templates_of_pages_are_installed(commands, tmp_path):
 
 
 def test_an_unknown_task_is_one_clear_line(commands, tmp_path):
-    result = _run(commands / "seld", "17", "x", folder=tmp_path)
+    result = _run(commands / "dcase", "train", "17", "x", folder=tmp_path)
     assert result.returncode == 2
     assert "Unknown task id" in result.stderr and "seldnet-quick" in result.stderr
     assert "Traceback" not in result.stderr

@@ -1,8 +1,9 @@
-"""Says whether the dataset of a task is complete and can be used, before hours of work are spent on
-it.
+"""Checks that the dataset of a task is complete and can be used, before hours of work.
 
-`python -m common.cli.check_dataset TASK` reads headers and labels; with --deep it decodes every
-recording. It ends with status 0 if the dataset can be used, 1 if not.
+    python -m common.cli.check_dataset TASK [--deep] [--json FILE]
+
+It reads headers and labels; with --deep it decodes every recording. The status is 0 if the dataset
+can be used, 1 if not.
 """
 
 import importlib
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common.cli.train import base_parser, params_path, run_safely
+from common.cli.base import base_parser, params_path, run_safely
 from common.datasets.checks import DatasetReport
 from common.io.files import write_json
 from common.settings.tasks import load_task
@@ -25,10 +26,10 @@ def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
         deep: decode every recording, in parallel.
 
     Returns:
-        What was found; nothing on the disk is changed.
+        The findings; nothing on the disk is changed.
     """
     report = DatasetReport()
-    logging.disable(logging.WARNING)  # what readers log is in the report
+    logging.disable(logging.WARNING)  # the readers' messages are in the report
     try:
         importlib.import_module(f"{task.family}.check").check(task, report, deep)
     finally:
@@ -37,20 +38,19 @@ def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m common.cli.check_dataset`; returns the exit status."""
+    """Runs the command; returns its exit status."""
     usable: list[bool] = []
     status = run_safely(lambda given: usable.append(_run(given)), arguments)
     return status or int(not all(usable))
 
 
 def _run(arguments: Sequence[str]) -> bool:
-    parser = base_parser("Says whether the dataset of a task is complete and can be used.")
-    parser.prog = "python -m common.cli.check_dataset"
+    parser = base_parser("Checks that the dataset of a task is complete and can be used.")
     parser.add_argument("task_id", help="id in params.yaml")
     parser.add_argument(
-        "--deep", action="store_true", help="decode every recording, not the headers alone"
+        "--deep", action="store_true", help="decode every recording, not only the headers"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found there too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there too")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)
     print(f"Task {options.task_id}: {task.description}\nDataset: {task.dataset_dir}/\n", flush=True)

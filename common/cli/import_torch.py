@@ -1,6 +1,7 @@
 """Weights from files of PyTorch into Keras models, and back.
 
-python -m common.cli.import_torch CHECKPOINT --task TASK --out MODEL.keras [--statistics STORE_OR_NPZ]
+python -m common.cli.import_torch CHECKPOINT --task TASK --out MODEL.keras
+    [--statistics STORE_OR_NPZ]
 python -m common.cli.import_torch --export MODEL.keras --task TASK --out CHECKPOINT.pt
 """
 
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from common.cli.train import base_parser, params_path, run_safely
+from common.cli.base import base_parser, params_path, run_safely
 from common.errors import CheckpointError, ConfigError, DataError
 from common.io.archives import read_arrays
 from common.io.files import atomic_path
@@ -21,7 +22,7 @@ from common.runtime.backend import start_backend
 from common.settings.tasks import load_task
 from common.training.run_directory import differences
 
-Statistics = tuple[np.ndarray, np.ndarray]  # mean and deviation, (F, C)
+Statistics = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (F, C)
 MODEL_SUFFIX = ".keras"
 STATISTICS_NAMES = ("mean", "std")  # arrays of a file of statistics
 
@@ -35,8 +36,8 @@ def import_weights(
         checkpoint: see `common.models.torch_files.read_checkpoint`.
         task: the task's settings.
         out: the Keras model; an older file of that name is replaced.
-        statistics: mean and deviation of the features (F, C); None: the model takes standardised
-            features.
+        statistics: mean and standard deviation of the features (F, C); None: the model takes
+            standardised features.
 
     Returns:
         The model: from features (B, T, F, C), raw ones with `statistics`, to the network's outputs.
@@ -108,7 +109,7 @@ def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
 
 
 def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) -> Statistics:
-    """Reads the mean and the deviation of features.
+    """Reads the mean and the standard deviation of features.
 
     Args:
         source: folder of a feature store, or the file of statistics in it; or an `.npz` file with
@@ -155,7 +156,7 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
 
 
 def _network(task: Any) -> tuple[Any, Any]:
-    """Builds the task's network, and says where the PyTorch weights belong in it.
+    """Builds the task's network, with the places of the PyTorch weights in it.
 
     Raises:
         ConfigError: its system has no published PyTorch weights.
@@ -212,7 +213,6 @@ def _run(arguments: Sequence[str]) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Weights from files of PyTorch into Keras models, and back.")
-    parser.prog = "python -m common.cli.import_torch"
     given = parser.add_mutually_exclusive_group(required=True)
     given.add_argument(
         "checkpoint", nargs="?", type=Path, help="file of torch.save, turned into a Keras model"

@@ -18,7 +18,7 @@ from typing import Any
 
 from common.audio.files import EmptyRecordingError
 from common.audio.stream import FileSource, PcmSource, check_channels
-from common.cli.train import do_each, run_safely
+from common.cli.base import base_parser, do_each, run_safely
 from common.errors import ConfigError
 from common.io import terminal
 from common.runtime.backend import start_backend
@@ -54,7 +54,7 @@ def _run(arguments: Sequence[str]) -> None:
 
     folder = options.out or options.run / FOLDER
     for path in options.audio:  # all of them, before the first one takes its time
-        with suppress(EmptyRecordingError):  # told when its turn comes
+        with suppress(EmptyRecordingError):  # reported when its turn comes
             check_channels(FileSource.open(path), predictor.channels)
 
     def predict(path: Path) -> None:
@@ -70,7 +70,7 @@ def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> An
 
     Args:
         run: its directory.
-        fold: name of a fold; None: the folds answer together, by the mean of their outputs.
+        fold: name of a fold; None: the mean of the outputs of all folds.
         live: events are wanted soon, rather than many windows at a time.
 
     Returns:
@@ -114,9 +114,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="predict.py", description="Predicts the events of recordings, or of a pipe."
-    )
+    parser = base_parser("Predicts the events of recordings, or of a pipe.", settings=False)
     parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
     parser.add_argument(
         "audio", type=Path, nargs="*", metavar="AUDIO", help="sound files of any length and rate"
@@ -125,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
     )
     parser.add_argument(
-        "--fold", metavar="NAME", help="this fold alone (default: the mean of all folds)"
+        "--fold", metavar="NAME", help="this fold only (default: the mean of all folds)"
     )
     live = parser.add_argument_group("audio from a pipe")
     live.add_argument(

@@ -1,10 +1,4 @@
-"""Fetches the published dataset of a task where a library offers it, and says what is to be fetched
-by hand.
-
-`python -m common.datasets.download TASK` shows what would come from where and how large it is, and asks
-before anything is fetched; --dry-run only shows. What comes is compared with the checksums that the
-libraries know.
-"""
+"""Downloads of published datasets by libraries that offer them, with their sizes and checksums."""
 
 import importlib
 import shutil
@@ -14,10 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common.cli.train import base_parser, params_path, run_safely
 from common.errors import ConfigError, DataError
 from common.runtime.optional import optional_module
-from common.settings.tasks import load_task
 
 _GB = 1e9
 _ANSWER_S = 10.0  # that a server may take to tell the size of a file
@@ -145,54 +137,3 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
                 f"{source.title}: fetching failed ({error}). Run the same command again: what is"
                 " whole is kept."
             ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m common.datasets.download`; returns the exit status."""
-    return run_safely(_run, arguments, goes_on=True)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    parser = base_parser("Fetches the published dataset of a task, where a library offers it.")
-    parser.prog = "python -m common.datasets.download"
-    parser.add_argument("task_id", help="id in params.yaml")
-    parser.add_argument("--folder", type=Path, help="where to; default: the task's dataset_dir")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would be fetched")
-    parser.add_argument("--yes", action="store_true", help="fetch without asking")
-    options = parser.parse_args(arguments)
-    task = load_task(params_path(options.params), options.task_id, options.overrides)
-    folder = options.folder or task.dataset_dir
-    sources = [with_sizes(source) for source in sources_of(task)]
-    print(*map(describe, sources), sep="\n\n")
-    fetched = [source for source in sources if source.fetch is not None]
-    if not fetched:
-        print(
-            f"\nNo library offers this: fetch it by hand into {folder}/, then `python -m"
-            " common.cli.check_dataset`."
-        )
-        return
-    unknown = any(package.n_bytes is None for source in fetched for package in source.packages)
-    more = " or more (some sizes are not known)" if unknown else ""
-    print(
-        f"\nInto {folder}/: {needed_bytes(fetched) / _GB:.1f} GB{more}, archives included.",
-        flush=True,
-    )
-    if options.dry_run or not (options.yes or _agrees()):
-        print("Nothing was fetched.")
-        return
-    fetch_all(fetched, folder)
-    print(
-        f"Done. Now: python -m common.cli.check_dataset {options.task_id} --set dataset_dir={folder}"
-    )
-
-
-def _agrees() -> bool:
-    """Asks; where nobody can answer, that is a no."""
-    try:
-        return input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,34 +1,26 @@
 """Writes a trained system in a form that other programs run: SavedModel, ONNX or LiteRT.
 
-    python -m common.inference.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH] [--fold
-    NAME] [--stage NAME]
-
 The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it
 computes them itself. Stages that answer together, such as those of the two-stage system, become one
 model with all outputs.
 """
 
-import argparse
 import contextlib
 import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from common.cli.train import run_safely
 from common.errors import ConfigError, DataError
 from common.io.files import storage_error, write_bytes
-from common.runtime.backend import choose_backend, start_backend
 from common.runtime.optional import optional_module
 from common.runtime.quiet import stderr_discarded
-from common.settings.tasks import RunConfig, check_task
-from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
     from common.training.ensemble import TrainedFold
@@ -38,58 +30,8 @@ Format = Literal["saved_model", "onnx", "litert"]
 ENDINGS: dict[Format, str] = {"saved_model": "_saved_model", "onnx": ".onnx", "litert": ".tflite"}
 INPUTS = {"int16": "audio", "float32": "features"}  # names of the input by its type
 _OPSET = 18
-_EXPORTING = RunConfig(device="cpu")
 _ONNX_PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
 Runner = Callable[[np.ndarray], dict[str, np.ndarray]]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return run_safely(_run, arguments)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    options = _parser().parse_args(arguments)
-    choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
-    check_packages(options.format)
-    system = load_system(options.run, options.fold, options.stage)
-    path = options.out or options.run / f"model{ENDINGS[options.format]}"
-    export(system, path, options.format)
-    logger.info("Wrote %s, a model from %s.", path, describe(system))
-    logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
-
-
-def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "TrainedFold":
-    """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
-
-    Args:
-        run: its directory.
-        fold: name of a fold; None: the first.
-        stage: name of a stage; None: all stages that answer together.
-
-    Raises:
-        CheckpointError: there is no run, or a model is not there, not finished or damaged.
-        ConfigError: there is no such fold or stage.
-    """
-    task = check_task(read_settings(run), f"the settings of {run}")
-    start_backend(_EXPORTING)
-    from common.training.ensemble import TrainedFold, answering, chosen_folds, load_models, one_of
-    from common.training.system import load_system as load_file  # not before the backend is chosen
-
-    stages = load_file(task.family, task.system).stages(task)
-    names = [each.name for each in stages]
-    wanted = (
-        answering(stages)
-        if stage is None
-        else [stages[names.index(one_of(names, stage, "--stage"))]]
-    )
-    folds = chosen_folds(task, fold)
-    if len(folds) > 1:
-        logger.info(
-            "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
-        )
-    (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
-    return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
 
 
 def in_float32(model: Any) -> Any:
@@ -357,23 +299,3 @@ def _new_folder(path: Path) -> Iterator[Path]:
         raise storage_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m common.inference.export", description="Exports the model of a run."
-    )
-    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
-    parser.add_argument("--format", choices=get_args(Format), required=True, help="what to write")
-    parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
-    )
-    parser.add_argument("--fold", metavar="NAME", help="default: the first")
-    parser.add_argument(
-        "--stage", metavar="NAME", help="this stage alone (default: all that answer together)"
-    )
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,10 +1,5 @@
-"""Runs of one family beside each other: their scores, what differs in their settings, and their
-learning curves.
+"""Comparison of runs of one family: scores, settings that differ, learning curves."""
 
-python -m common.reports.comparison RUN RUN ... [--line LABEL] [--markdown] [--out FILE.html|csv|png]
-"""
-
-import argparse
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +11,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.cli.train import run_safely
 from common.display.charts import panel_chart
 from common.display.page import Block, Charts, Note, Page, Section, Table, write_page
 from common.display.plotting import Curve, Panel, draw_panel, new_figure, save_figure, tidy
 from common.errors import CheckpointError, ConfigError
 from common.io.files import write_text
-from common.io.tables import to_csv, to_text
+from common.io.tables import to_csv
 from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores
 from common.settings.tasks import flat_settings
 from common.training.run_directory import read_form, read_settings
@@ -264,36 +258,3 @@ def _draw_score(axes: Axes, runs: Mapping[str, Run], name: str) -> None:
     axes.set_title(name, fontsize=10, loc="left")
     axes.margins(y=0.15)
     tidy(axes)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return run_safely(_run, arguments)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m common.reports.comparison",
-        description="Scores, settings and learning curves of runs of one family.",
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
-    parser.add_argument("--line", help="label of the line to compare; default: the system's own")
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write a page (.html), table (.csv) or figure (.png)",
-    )
-    options = parser.parse_args(arguments)
-    runs = read_runs(options.runs, options.line)
-    print(to_text(score_table(runs), options.markdown))
-    differing = setting_table(runs)
-    if len(differing) > 1:
-        print("\n" + to_text(differing, options.markdown))
-    if options.out:
-        write_comparison(options.out, runs)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

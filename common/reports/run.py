@@ -11,7 +11,6 @@ belongs to one family of systems is made by `<family>/report.py`:
 and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
 """
 
-import argparse
 import importlib
 import json
 import logging
@@ -19,17 +18,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from common.cli.train import run_safely
-from common.data.feature_store import FeatureStore
 from common.display.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
 from common.errors import UserError
-from common.io.terminal import typed_text
-from common.runtime.backend import start_backend
 from common.settings.tasks import check_task, merge, parse_overrides
 from common.training.run_directory import (
     DATA,
@@ -43,6 +38,9 @@ from common.training.run_directory import (
     read_settings,
     scored_epoch,
 )
+
+if TYPE_CHECKING:  # it loads TensorFlow, which a comparison of runs does not need
+    from common.data.feature_store import FeatureStore
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
@@ -118,7 +116,7 @@ def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
     )
 
 
-def check_stores(folder: Path, stores: Mapping[str, FeatureStore]) -> None:
+def check_stores(folder: Path, stores: "Mapping[str, FeatureStore]") -> None:
     """Checks that features, by name of the set, are those that a run learned from, see
     `check_data`.
 
@@ -139,9 +137,9 @@ def report_finished_run(folder: Path, task: Any) -> None:
         logger.info("Report: %s", write_report(folder, task))
     except UserError as error:
         logger.warning(
-            "The run is complete, but its report cannot be written: %s Once that is mended: python"
-            " -m common.reports.run %s",
+            "The run is complete, but its report cannot be written: %s Once that is fixed: %s %s",
             error,
+            "python -m common.cli.report",
             folder,
         )
 
@@ -320,35 +318,3 @@ def _number_table(caption: str, lines: Mapping[str, Mapping[str, float | None]])
 def number_text(value: float | None) -> str:
     """Writes a number with four digits; "-" where it is unknown."""
     return "-" if value is None else f"{value:.4g}"
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    return run_safely(_run, arguments)
-
-
-def _run(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m common.reports.run", description="Writes the report of runs again."
-    )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        type=typed_text,
-        help="override a setting, e.g. dataset_dir where the recordings were moved",
-    )
-    options = parser.parse_args(arguments)
-    for run in options.runs:
-        task = stored_task(run, options.overrides)
-        start_backend(task.run)
-        print(write_report(run, task))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

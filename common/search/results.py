@@ -1,39 +1,25 @@
-"""What a search found: a table of its trials, the best settings to paste into `params.yaml`, a
-figure."""
+"""Results of a search: a table of its trials, the best settings for `params.yaml`, figures."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib import rcdefaults
 
-from common.display.plotting import new_figure, tidy
-from common.search.space import Choice, Range, Space
+from common.io.files import atomic_path
+from common.search.space import Space, yaml_values
 from common.settings.tasks import merge, parse_overrides
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial.
-
-    Attributes:
-        number: from 0.
-        state: "finished", "failed" or "unfinished".
-        score: None unless it is finished.
-        values: by key, as YAML.
-        run: name of its run directory.
-    """
-
-    number: int
-    state: str
-    score: float | None
-    values: Mapping[str, str]
-    run: str
+FIGURES = ("optimization_history", "param_importances", "slice", "parallel_coordinate")
+_STATES = {"COMPLETE": "finished", "FAIL": "failed", "RUNNING": "unfinished"}
 
 
 @dataclass(frozen=True)
@@ -43,80 +29,79 @@ class Target:
     metric: str
     mode: str
 
-    def best(self, rows: Sequence[TrialRow]) -> TrialRow | None:
-        """The best finished trial, the first of equal ones; None if none is finished."""
+    def best(self, trials: list[Any]) -> Any | None:
+        """Best finished trial, the first of equal ones; None if none is finished."""
         sign = 1.0 if self.mode == "min" else -1.0
-        finished = [(sign * row.score, row.number, row) for row in rows if row.score is not None]
-        return min(finished)[2] if finished else None
+        finished = [trial for trial in trials if trial.state.name == "COMPLETE"]
+        return min(finished, key=lambda trial: sign * trial.value, default=None)
 
 
-def trials_table(rows: Sequence[TrialRow], target: Target) -> list[list[str]]:
-    """Makes the table: a row for each trial, in order; a column for each key."""
-    keys = list(rows[0].values) if rows else []
-    body = [
-        [
-            str(row.number),
-            row.state,
-            "-" if row.score is None else f"{row.score:.4f}",
-            row.run,
-            *row.values.values(),
-        ]
-        for row in rows
-    ]
-    return [["trial", "state", target.metric, "run", *keys], *body]
+def known_trials(study: Any, space: Space) -> list[Any]:
+    """Trials that have a run; one killed while its values were stored has too few of them."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if set(trial.params) == set(space)]
 
 
-def best_settings(best: TrialRow, target: Target) -> str:
-    """Writes the settings of a trial as in a task of `params.yaml`, below a comment that says their
-    score."""
-    parts = [parse_overrides([f"{key}={value}"]) for key, value in best.values.items()]
+def trials_table(
+    study: Any, space: Space, target: Target, run_name: Callable[[int], str]
+) -> "pd.DataFrame":
+    """Makes the table of a study: a row for each trial, a column for each key.
+
+    Args:
+        study: an `optuna.Study`.
+        space: the keys.
+        target: names the column of the score.
+        run_name: from a trial's number to the name of its run directory.
+    """
+    names = {"number": "trial", "state": "state", "value": target.metric}
+    names |= {f"params_{key}": key for key in space}
+    table = study.trials_dataframe(attrs=("number", "state", "value", "params"))
+    table = table.reindex(columns=list(names)).rename(columns=names)
+    known = [trial.number for trial in known_trials(study, space)]
+    table = table[table["trial"].isin(known)].replace({"state": _STATES})
+    table.insert(3, "run", table["trial"].map(run_name))
+    return table
+
+
+def best_settings(trial: Any, space: Space, target: Target, run: str) -> str:
+    """Writes the settings of a trial as in a task of `params.yaml`, below a comment with the score.
+
+    Args:
+        trial: an `optuna.trial.FrozenTrial`.
+        space: the keys.
+        target: names the score.
+        run: name of the trial's run directory.
+    """
+    values = yaml_values(space, trial.params)
+    parts = [parse_overrides([f"{key}={value}"]) for key, value in values.items()]
     settings: dict[str, Any] = reduce(merge, parts, {})
-    return (
-        f"# {target.metric} {best.score:.4f}:"
-        f" {best.run}\n{yaml.safe_dump(settings, sort_keys=False)}"
-    )
+    text = yaml.safe_dump(settings, sort_keys=False)
+    return f"# {target.metric} {trial.value:.4f}: {run}\n{text}"
 
 
-def search_figure(rows: Sequence[TrialRow], target: Target, space: Space) -> Figure:
-    """Draws the score of each trial with the best so far, and the score against each key."""
-    finished = [row for row in rows if row.score is not None]
-    scores = np.array([row.score for row in finished], dtype=np.float64)
-    columns = min(len(space) + 1, 4)
-    lines = -(-(len(space) + 1) // columns)
-    figure = new_figure(3.6 * columns, 3.2 * lines)
-    axes = figure.add_subplot(lines, columns, 1)
-    best = np.minimum.accumulate(scores) if target.mode == "min" else np.maximum.accumulate(scores)
-    axes.plot(
-        [row.number for row in finished], scores, "o", color="0.6", markersize=4, label="trial"
-    )
-    axes.step([row.number for row in finished], best, where="post", color="C0", label="best so far")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trial", fontsize=9)
-    axes.legend(fontsize=7.5, frameon=False)
-    panels = [axes]
-    for number, (key, values) in enumerate(space.items(), start=2):
-        panels.append(figure.add_subplot(lines, columns, number, sharey=axes))
-        _draw_key(panels[-1], key, values, [row.values[key] for row in finished], scores)
-    for panel in panels:
-        panel.set_ylabel(target.metric, fontsize=9)
-        tidy(panel)
-    return figure
+def draw_study(study: Any, target: Target, folder: Path) -> None:
+    """Draws Optuna's figures of a study, `<name>.png` for each of `FIGURES`.
 
+    Args:
+        study: an `optuna.Study` with a finished trial.
+        target: names the score.
+        folder: that the files are written to.
+    """
+    import optuna
+    from matplotlib import pyplot  # Optuna draws with it: loaded only here, it has global state
 
-def _draw_key(
-    axes: Axes, key: str, values: Range | Choice, tried: Sequence[str], scores: np.ndarray
-) -> None:
-    places: list[float]
-    if isinstance(values, Choice):
-        places = [values.ends.index(each) for each in tried]
-        axes.set_xticks(range(len(values.ends)), values.ends)
-        axes.set_xlim(-0.5, len(values.ends) - 0.5)
-    else:
-        places = [float(each) for each in tried]
-        if values.log:
-            axes.set_xscale("log")
-        else:
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=values.whole))
-        axes.set_xlim(values.low, values.high)
-    axes.plot(places, scores, "o", color="C1", markersize=4, clip_on=False)
-    axes.set_xlabel(key, fontsize=9)
+    scores = {trial.value for trial in study.get_trials(deepcopy=False)} - {None}
+    options: dict[str, dict[str, Any]] = {name: {"target_name": target.metric} for name in FIGURES}
+    # A seed, so that the same trials give the same figure.
+    options["param_importances"]["evaluator"] = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    rcdefaults()  # the same figures whatever the user's matplotlibrc
+    for name in FIGURES:
+        if name == "param_importances" and len(scores) < 2:
+            continue  # nothing varies yet
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the functions are marked as experimental
+            axes = getattr(optuna.visualization.matplotlib, f"plot_{name}")(study, **options[name])
+        figure = np.ravel(axes)[0].figure
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, format="png", dpi=120, bbox_inches="tight")
+        pyplot.close(figure)

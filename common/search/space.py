@@ -1,5 +1,4 @@
-"""What a search varies: keys of `params.yaml` with a range or a list of values, checked by the
-settings' own types."""
+"""Search space: keys of `params.yaml` with a range or a list of values, checked by their types."""
 
 import math
 import types
@@ -22,8 +21,14 @@ FORMS = "key=low:high, key=low:high:log or key=a,b,c"
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; `whole`: integers alone; `log`: even on a
-    logarithmic scale."""
+    """Numbers from `low` to `high`, both included.
+
+    Attributes:
+        low: the lowest.
+        high: the highest.
+        log: True if they are even on a logarithmic scale.
+        whole: True if they are integers.
+    """
 
     low: float
     high: float
@@ -32,7 +37,7 @@ class Range:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """The values to check, as YAML."""
+        """Values to check, as YAML."""
         return as_yaml(self.low), as_yaml(self.high)
 
 
@@ -99,8 +104,7 @@ def _choice(assignment: str, values: str) -> Choice:
 def checked_space(
     space: Space, sections: Mapping[str, type[Section]], check: Callable[[str], object]
 ) -> Space:
-    """Checks every end and every value by the settings themselves, and gives ranges of integers
-    their type.
+    """Checks every end and every value by the settings; gives ranges of integers their type.
 
     Args:
         space: from `parse_space`.
@@ -135,7 +139,7 @@ def _whole(key: str, values: Range) -> Range:
 
 
 def setting_type(sections: Mapping[str, type[Section]], key: str) -> Any:
-    """The annotation of a setting by its dotted key; None for a key that does not exist."""
+    """Annotation of a setting by its dotted key; None for a key that does not exist."""
     current: Any = sections[""]
     for number, part in enumerate(key.split(".")):
         if number == 1 and key.startswith("network."):
@@ -149,7 +153,7 @@ def setting_type(sections: Mapping[str, type[Section]], key: str) -> Any:
 
 
 def number_type(annotation: Any) -> type[int] | type[float] | None:
-    """Says whether a setting may be a plain number, and of which kind: int, float, or None."""
+    """Type of a setting that may be a plain number, int or float; None for others."""
     if annotation in (int, float):
         return annotation
     if get_origin(annotation) is Annotated:
@@ -161,8 +165,15 @@ def number_type(annotation: Any) -> type[int] | type[float] | None:
 
 
 def extracts(keys: Iterable[str]) -> bool:
-    """Whether trials that differ in these keys need features of their own."""
+    """True if trials that differ in these keys need features of their own."""
     return any(key.split(".")[0] in EXTRACTED_KEYS for key in keys)
+
+
+def yaml_values(space: Space, params: Mapping[str, Any]) -> dict[str, str]:
+    """Values that Optuna suggested, as YAML, in the order of `space`."""
+    return {
+        key: as_yaml(params[key]) if isinstance(space[key], Range) else params[key] for key in space
+    }
 
 
 def as_yaml(value: Any) -> str:

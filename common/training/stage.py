@@ -34,6 +34,7 @@ from common.training.callbacks import (
     latest_state,
     remove_older_states,
 )
+from common.training.progress import ProgressLines, score_names
 from common.training.run_directory import FINISHED, Finished, read_form
 from common.training.system import Stage
 
@@ -197,7 +198,7 @@ def _fit(
                 steps_per_epoch=steps,
                 callbacks=callbacks,
                 shuffle=False,  # the stream is shuffled
-                verbose=2 if place().first else 0,
+                verbose=0,  # see `ProgressLines`
             )
         state.history = resume.history
     write_json(folder / FINISHED, _finished(state.history, goal, training, steps, wanted))
@@ -278,8 +279,14 @@ def _callbacks(
         kept.append(KeepEpoch(folder / CHOSEN, wanted))
     if training.checkpoint_every_epochs:
         kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
+    progress: list[keras.callbacks.Callback] = []
+    if place().first:
+        names = score_names(goal.monitor, goal.panels)
+        history = state.history
+        progress.append(ProgressLines(str(folder), names, goal.monitor, goal.mode, history))
     return [
         ScoreOnValidation(data.sets.of_epoch, goal.new_scorer, stage.losses, stage.loss_weights),
+        *progress,
         *remembering,
         *kept,
         keras.callbacks.CSVLogger(folder / "history.csv", append=True),
@@ -296,7 +303,6 @@ def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.Ear
         patience=training.patience_epochs,
         min_delta=training.min_delta,
         start_from_epoch=training.patience_from_epoch,
-        verbose=1,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from common.audio.files import read_header, read_mono, write_wav
 from common.audio.formats import shown, sound_path
-from common.cli.train import base_parser, load_task, params_path, run_safely
+from common.cli.base import base_parser, params_path, run_safely
 from common.data.provenance import Item, is_absent, noted_changes, write_note
 from common.datasets.groups import refuse
 from common.errors import DataError
@@ -25,6 +25,7 @@ from common.io.files import load_json, remove_temporaries, write_json, write_tex
 from common.io.locks import only_one
 from common.io.notes import Note, collected, summaries
 from common.runtime.parallel import ParallelConfig, parallel_map, require_engine
+from common.settings.tasks import load_task
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.random_streams import random_stream
 from sed_task4.segmentation.dataset import (
@@ -575,7 +576,7 @@ def _read_scene(path: Path, dataset: DatasetConfig) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    return run_safely(_main, arguments, goes_on=True)
+    return run_safely(_main, arguments, resumes=True)
 
 
 def _main(arguments: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from common.metrics.score_table import ScoreTable, published_scores
 from common.settings.section import Section
 from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoreReport, ScoreRow, score_tables
+from sed_task4.score import main as main  # event files are scored as those of task 4
 
 # As published: frames averaged over the bands, of classes whose tag exceeds 0.1.
 PUBLISHED_DECODING = DecodingConfig(

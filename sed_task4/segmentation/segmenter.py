@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from common.audio.files import read_mono, write_wav
-from common.cli.train import do_each, run_safely
+from common.cli.base import do_each, run_safely
 from common.display.plotting import save_figure
 from common.errors import ConfigError
 from common.features.frontend import AUDIO, context_frames

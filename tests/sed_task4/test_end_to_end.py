@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.train import extract, simulate
+from common.cli.extract import main as extract
+from common.cli.simulate import main as simulate
 from sed_task4.cli import main
 from sed_task4.clip_groups import draw_validation
 from sed_task4.score import main as score

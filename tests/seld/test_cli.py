@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.cli.train import extract, run_safely, simulate
+from common.cli.base import run_safely
+from common.cli.extract import main as extract
+from common.cli.simulate import main as simulate
+from common.cli.train import plan_lines
 from common.errors import TrainingError
 from common.settings.tasks import load_task, read_tasks
 from seld.cli import main
@@ -43,11 +46,31 @@ def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     )
 
 
-def test_all_settings_are_printed_before_work_starts(capsys):
-    main(["2", "x"])
-    printed = capsys.readouterr().out
-    for key in ("sequence_frames: 128", "format: mic", "learning_rate: 0.001", "seed: 0"):
-        assert key in printed
+def test_a_start_tells_the_plan_of_the_run_on_one_screen(capsys):
+    main(["2", "x"])  # there is no dataset here
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("Task 2, job x: SELDnet, development set")
+    plan = {line.split()[0]: line for line in lines[1:] if line.startswith("  ")}
+    told = {
+        "reads": "data/tau2019",
+        "writes": "runs/2_x/",
+        "system": "seldnet (seld), stages: seld",
+        "folds": "fold1, fold2, fold3, fold4",
+        "epochs": "at most 50",
+        "batch": "16",
+        "computes": "tensorflow on",
+        "settings": "runs/2_x/settings.yaml",
+    }
+    assert all(text in plan[name] for name, text in told.items())
+    assert len(plan) <= 10 and all(len(line) <= 100 for line in plan.values())
+
+
+def test_the_plan_tells_the_epochs_of_single_stages():
+    task = load_task(PARAMS, "two-stage", ["training.stage_epochs={sed: 3, doa: 7}"])
+    computing = {"backend": "jax", "devices": ["GPU", "GPU"], "precision": "float32"}
+    lines = list(plan_lines(task, ["sed", "doa"], computing, Path("runs/a")))
+    assert "  epochs      at most sed 3, doa 7" in lines
+    assert "  computes    jax on GPU, GPU, float32" in lines
 
 
 def test_an_unknown_id_lists_the_known_ones(capsys):
@@ -100,7 +123,7 @@ def test_an_interrupt_ends_without_a_traceback(capsys, monkeypatch):
 
     monkeypatch.setattr("common.cli.train.task_lines", interrupted)
     assert main(["--list"]) == 130
-    assert "goes on from here" in capsys.readouterr().err
+    assert "resumes from here" in capsys.readouterr().err
 
 
 def test_training_that_diverges_has_a_status_of_its_own(capsys):

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from common.cli.train import extract, simulate
-from common.reports.run import main as report
+from common.cli.extract import main as extract
+from common.cli.report import main as report
+from common.cli.simulate import main as simulate
 from seld.cli import main
 from seld.score import main as score_main
 from tests.browser import BROWSER, NO_BROWSER, check_layout

@@ -10,7 +10,7 @@ import soundfile
 
 from common.audio.files import write_wav
 from common.cli.check_dataset import check_dataset
-from common.cli.train import extract
+from common.cli.extract import main as extract
 from common.errors import DataError
 from common.runtime.parallel import ParallelConfig
 from common.settings.tasks import load_task

@@ -9,7 +9,7 @@ import pytest
 
 from common.audio.files import write_wav
 from common.cli.check_dataset import main as check_main
-from common.cli.train import extract
+from common.cli.extract import main as extract
 from common.settings.tasks import load_task
 from seld.cli import main
 from seld.extraction import open_store

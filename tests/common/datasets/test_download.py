@@ -13,8 +13,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from common.cli.download import main
 from common.datasets import download
-from common.datasets.download import Package, Source, fetch_all, main, sources_of, with_sizes
+from common.datasets.download import Package, Source, fetch_all, sources_of, with_sizes
 from common.errors import ConfigError, DataError
 from common.settings.tasks import load_task
 from tests.split_zip import write_split_zip

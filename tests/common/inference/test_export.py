@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from common.inference.export import ENDINGS, export, in_float32, main, runner
+from common.cli.export import main
+from common.inference.export import ENDINGS, export, in_float32, runner
 from common.training.ensemble import TrainedFold, answering
 from tests.runs import (
     CNN,

@@ -14,14 +14,21 @@ import pytest
 import soundfile
 import yaml
 
-from common.cli import check_dataset, import_torch, predict, train
-from common.datasets import download
+from common.cli import (
+    base,
+    check_dataset,
+    compare,
+    download,
+    extract,
+    import_torch,
+    predict,
+    report,
+    simulate,
+    tune,
+)
 from common.display.spectrogram import Spectrogram
 from common.io import terminal
 from common.io.files import load_json, write_json, write_text
-from common.reports import comparison
-from common.reports import run as report
-from common.search import study
 from sed_task4 import cli as clips
 from sed_task4 import score as clip_score
 from sed_task4.segmentation import cli as segmentation
@@ -64,16 +71,16 @@ COMMANDS = {
     "train": (seld.main, ["1", "ü"], 2),
     "train clips": (clips.main, ["crnn", "ü"], 2),
     "train segmentation": (segmentation.main, ["segmentation", "ü"], 2),
-    "extract": (train.extract, ["1", "--sets", "ü"], 2),
-    "simulate": (train.simulate, ["demo", "--preset", "ü"], 2),
+    "extract": (extract.main, ["1", "--sets", "ü"], 2),
+    "simulate": (simulate.main, ["demo", "--preset", "ü"], 2),
     "mix": (mixing.main, ["segmentation", "--set", "dataset_dir=ü"], 2),
     "check": (check_dataset.main, ["1"], 1),
-    "search": (study.main, ["1", "--over", "ü=1:2"], 2),
+    "search": (tune.main, ["1", "--over", "ü=1:2"], 2),
     "download": (download.main, ["cnn9", "--dry-run"], 0),
     "import": (import_torch.main, ["ü.pt", "--task", "cnn9", "--out", "ü.pt"], 2),
     "predict": (predict.main, ["lauf", "a.wav", "--out", "gefühl"], 0),
     "report": (report.main, ["lauf"], 2),
-    "compare": (comparison.main, ["lauf", "übung"], 2),
+    "compare": (compare.main, ["lauf", "übung"], 2),
     "score clips": (clip_score.main, ["e.tsv", "e.tsv", "--classes", ",".join(CLASSES)], 0),
     "score recordings": (seld_score.main, ["ü", "ö"], 2),
     "figures": (figures.main, ["recording", "ü.wav", "--estimate", "ü.csv", "--out", "ü.png"], 2),
@@ -140,8 +147,8 @@ def test_half_of_a_character_in_a_text_stops_no_file(tmp_path):
 
 def test_the_command_of_a_run_is_text_whatever_bytes_were_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seld.py", "a\udcff", "ü"])
-    assert train.command_line() == ["seld.py", "'a\\xff'", "'ü'"]
-    "".join(train.command_line()).encode("utf-8")
+    assert base.command_line() == ["seld.py", "'a\\xff'", "'ü'"]
+    "".join(base.command_line()).encode("utf-8")
 
 
 def test_settings_typed_in_a_locale_without_utf8_are_read_as_utf8():
@@ -176,7 +183,7 @@ def test_a_name_that_the_locale_cannot_write_is_said_in_one_line(place):
 
 WRITING = """
 import sys
-from common.cli.train import run_safely
+from common.cli.base import run_safely
 import logging
 
 def main(arguments):
@@ -212,12 +219,12 @@ def test_another_broken_pipe_is_not_taken_for_the_terminal(capsys):
         raise BrokenPipeError("of a socket")
 
     with pytest.raises(BrokenPipeError, match="of a socket"):
-        train.run_safely(fail, [])
+        base.run_safely(fail, [])
 
 
 def test_a_command_without_standard_output_ends_as_ever(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    assert train.run_safely(lambda _: print("nobody reads this"), []) == 0
+    assert base.run_safely(lambda _: print("nobody reads this"), []) == 0
 
 
 def test_figures_draw_names_of_any_script(tmp_path):

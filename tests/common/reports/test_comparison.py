@@ -8,7 +8,8 @@ import pytest
 import yaml
 from matplotlib.image import imread
 
-from common.reports.comparison import comparison_figure, main, read_runs
+from common.cli.compare import main
+from common.reports.comparison import comparison_figure, read_runs
 from tests.pages import read_report
 
 

@@ -4,8 +4,9 @@ import logging
 
 import numpy as np
 
+from common.cli.report import main
 from common.errors import DataError
-from common.reports.run import confusion_table, main, report_finished_run, shown
+from common.reports.run import confusion_table, report_finished_run, shown
 
 
 def test_a_folder_without_a_run_is_named(tmp_path, capsys):
@@ -34,7 +35,7 @@ def test_a_run_whose_report_cannot_be_written_stands(tmp_path, caplog, monkeypat
     with caplog.at_level(logging.WARNING):
         report_finished_run(tmp_path, None)
     assert "The run is complete" in caplog.text and "No space left" in caplog.text
-    assert f"python -m common.reports.run {tmp_path}" in caplog.text
+    assert f"python -m common.cli.report {tmp_path}" in caplog.text
 
 
 def test_confusions_are_shaded_by_the_share_of_their_row():

@@ -16,7 +16,7 @@ import dask
 import numpy as np
 import pytest
 
-from common.cli.train import simulate
+from common.cli.simulate import main as simulate
 from common.data.extraction import Item, extract
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.errors import ConfigError, DataError

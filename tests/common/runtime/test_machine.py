@@ -25,7 +25,7 @@ ODD = {
 }
 PROBE = """
 import json
-from common.cli.train import start_backend
+from common.runtime.backend import start_backend
 from common.settings.tasks import RunConfig
 run = RunConfig(device="cpu")
 start_backend(run)
@@ -130,7 +130,7 @@ def test_a_run_says_what_it_was_computed_with(tmp_path):
 
 FIGURE = """
 import sys, logging
-from common.cli.train import run_safely
+from common.cli.base import run_safely
 def draw(_):
     from common.display.plotting import learning_curves, Curve, Panel, save_figure
     from pathlib import Path

@@ -3,20 +3,24 @@ it."""
 
 import csv
 import json
+import math
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import optuna
 import pytest
 import yaml
 
+from common.cli.tune import main
 from common.errors import CheckpointError, ConfigError, DataError
-from common.search.results import Target, TrialRow, best_settings, search_figure, trials_table
+from common.search.results import FIGURES, Target, best_settings, draw_study, trials_table
 from common.search.space import Choice, Range
-from common.search.study import STORAGE, Search, main, run_search, score_of
+from common.search.study import STORAGE, Search, run_search, score_of
 from tests.patience import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -95,7 +99,8 @@ def test_the_best_settings_are_written_as_params_yaml_takes_them(search):
         "training": {"learning_rate": float(best["training.learning_rate"])},
         "network": {"n_filters": int(best["network.n_filters"])},
     }
-    assert (search / "search.png").stat().st_size and (search / STORAGE).stat().st_size
+    assert all((search / f"{name}.png").stat().st_size for name in FIGURES)
+    assert (search / STORAGE).stat().st_size
 
 
 def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
@@ -143,7 +148,7 @@ def test_a_score_that_the_history_lacks_is_named_with_those_it_has(search):
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
     """Spares the tests of quick searches their figures; that of the real one is drawn before."""
-    monkeypatch.setattr("common.search.study.save_figure", lambda figure, path: None)
+    monkeypatch.setattr("common.search.study.draw_study", lambda study, target, folder: None)
 
 
 class Quick(Search):
@@ -162,6 +167,12 @@ class Quick(Search):
         return abs(float(values["x"]) - 0.3) + abs(int(values["n"]) - 5) + (values["kind"] == "a")
 
 
+def table_of(search: Quick, trials: int) -> list[dict]:
+    """Does a quick search; returns the rows of its table."""
+    study = run_search(search, trials)
+    return trials_table(study, SPACE, search.target, search.run_name).to_dict("records")
+
+
 def quick(folder: Path, seed: int = 0, mode: str = "min") -> Quick:
     task = type("Task", (), {"seed": seed})
     folder.mkdir(exist_ok=True)
@@ -174,29 +185,28 @@ def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path)
     rows = None
     for _ in range(4):
         try:
-            rows = run_search(cut, 16)
+            rows = table_of(cut, 16)
         except DataError:
             continue
-    assert rows == run_search(whole, 16) and len(rows) == 16
+    assert rows == table_of(whole, 16) and len(rows) == 16
 
 
 def test_more_trials_continue_a_finished_search(tmp_path):
-    first = run_search(quick(tmp_path), 12)
-    assert run_search(quick(tmp_path), 14)[:12] == first
-    assert len(run_search(quick(tmp_path), 3)) == 14
+    first = table_of(quick(tmp_path), 12)
+    assert table_of(quick(tmp_path), 14)[:12] == first
+    assert len(table_of(quick(tmp_path), 3)) == 14
 
 
 def test_another_seed_suggests_otherwise(tmp_path):
-    assert run_search(quick(tmp_path / "a", 0), 3) != run_search(quick(tmp_path / "b", 1), 3)
+    assert table_of(quick(tmp_path / "a", 0), 3) != table_of(quick(tmp_path / "b", 1), 3)
 
 
 def test_a_trial_that_diverges_is_noted_and_the_search_goes_on(tmp_path):
     search = quick(tmp_path)
     search.diverging.add(1)
-    rows = run_search(search, 3)
-    assert [row.state for row in rows] == ["finished", "failed", "finished"] and rows[
-        1
-    ].score is None
+    rows = table_of(search, 3)
+    assert [row["state"] for row in rows] == ["finished", "failed", "finished"]
+    assert math.isnan(rows[1]["val_x"])
     search.diverging.clear()
 
 
@@ -206,33 +216,40 @@ def test_a_damaged_study_is_named_with_the_remedy(tmp_path):
         run_search(quick(tmp_path), 1)
 
 
+def study_of(scores: Sequence[float | None], mode: str) -> optuna.Study:
+    """A study of trials with these scores, failed ones None, whose x is the number of the trial."""
+    study = optuna.create_study(direction="minimize" if mode == "min" else "maximize")
+    distributions = {
+        "x": optuna.distributions.FloatDistribution(0.0, 9.0),
+        "n": optuna.distributions.IntDistribution(1, 8),
+        "kind": optuna.distributions.CategoricalDistribution(("a", "b")),
+    }
+    for number, score in enumerate(scores):
+        study.enqueue_trial({"x": float(number), "n": number + 1, "kind": "ab"[number % 2]})
+        study.ask(distributions)
+        failed = None if score is not None else optuna.trial.TrialState.FAIL
+        study.tell(number, score, state=failed)
+    return study
+
+
 def test_the_best_of_scores_that_should_be_high_is_the_highest():
-    rows = [
-        TrialRow(n, "finished", score, {"x": "1"}, f"r{n}")
-        for n, score in enumerate([0.2, 0.7, 0.7])
-    ]
-    assert (
-        Target("val_f", "max").best([*rows, TrialRow(3, "failed", None, {"x": "1"}, "r3")])
-        is rows[1]
-    )
-    assert (
-        Target("val_er", "min").best(rows) is rows[0] and Target("val_er", "min").best([]) is None
-    )
-    assert trials_table(rows, Target("val_f", "max"))[2] == ["1", "finished", "0.7000", "r1", "1"]
-    assert best_settings(rows[1], Target("val_f", "max")).startswith("# val_f 0.7000: r1\nx: 1\n")
+    high, low = Target("val_f", "max"), Target("val_er", "min")
+    study = study_of([0.2, 0.7, 0.7, None], "max")
+    assert high.best(study.trials) == study.trials[1] and low.best(study.trials) == study.trials[0]
+    assert low.best([]) is None
+    table = trials_table(study, SPACE, high, "r{}".format)
+    assert list(table.columns) == ["trial", "state", "val_f", "run", "x", "n", "kind"]
+    assert list(table.iloc[1]) == [1, "finished", 0.7, "r1", 1.0, 2, "b"]
+    text = best_settings(study.trials[1], SPACE, high, "r1")
+    assert text == "# val_f 0.7000: r1\nx: 1.0\nn: 2\nkind: b\n"
 
 
-def test_the_figure_shows_each_trial_and_each_key():
-    rows = [
-        TrialRow(number, "finished", score, {"x": str(score), "n": "3", "kind": "b"}, "")
-        for number, score in enumerate([0.5, 0.9, 0.4])
-    ]
-    axes = search_figure(rows, Target("val_er", "min"), SPACE).axes
-    assert [each.get_xlabel() for each in axes] == ["trial", "x", "n", "kind"]
-    assert list(axes[0].lines[1].get_ydata()) == [0.5, 0.5, 0.4], "the best so far"
-    assert list(axes[1].lines[0].get_xdata()) == [0.5, 0.9, 0.4] and list(
-        axes[3].lines[0].get_xdata()
-    ) == [1, 1, 1]
+@pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5], [0.5, None, 0.4, 0.9]])
+def test_the_figures_of_a_study_are_drawn_whatever_its_scores(scores, tmp_path):
+    draw_study(study_of(scores, "min"), Target("val_er", "min"), tmp_path)
+    drawn = {path.stem for path in tmp_path.iterdir()}
+    varied = len(set(scores) - {None}) > 1
+    assert drawn == set(FIGURES) - (set() if varied else {"param_importances"})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from common.cli.train import extract
+from common.cli.extract import main as extract
 from sed_task4.segmentation.cli import main
 from sed_task4.segmentation.dataset import Mixture, MixtureEvent
 from sed_task4.segmentation.experiment import example_names

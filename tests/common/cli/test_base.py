@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.resources import packaged_file
+from common.cli.base import packaged_file
 from common.errors import DataError
 
 

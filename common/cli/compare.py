@@ -1,0 +1,45 @@
+"""Compares runs of one family: scores, settings that differ, learning curves.
+
+python -m common.cli.compare RUN RUN ... [--line LABEL] [--markdown] [--out FILE.html|csv|png]
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from common.cli.base import base_parser, run_safely
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = base_parser(
+        "Compares scores, settings and learning curves of runs of one family.", settings=False
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
+    parser.add_argument("--line", help="label of the line to compare; default: the system's own")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write a page (.html), table (.csv) or figure (.png)",
+    )
+    options = parser.parse_args(arguments)
+    # Loaded once the arguments are understood, so that --help is there at once.
+    from common.io.tables import to_text
+    from common.reports.comparison import read_runs, score_table, setting_table, write_comparison
+
+    runs = read_runs(options.runs, options.line)
+    print(to_text(score_table(runs), options.markdown))
+    differing = setting_table(runs)
+    if len(differing) > 1:
+        print("\n" + to_text(differing, options.markdown))
+    if options.out:
+        write_comparison(options.out, runs)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,93 @@
+"""Exports the model of a run as SavedModel, ONNX or LiteRT.
+
+python -m common.cli.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH]
+    [--fold NAME] [--stage NAME]
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from common.cli.base import base_parser, run_safely
+from common.inference.export import (
+    ENDINGS,
+    Format,
+    check_packages,
+    describe,
+    differences,
+    export,
+    in_float32,
+)
+from common.runtime.backend import choose_backend, start_backend
+from common.settings.tasks import RunConfig, check_task
+from common.training.run_directory import read_settings
+
+if TYPE_CHECKING:
+    from common.training.ensemble import TrainedFold
+
+logger = logging.getLogger(__name__)
+_EXPORTING = RunConfig(device="cpu")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = base_parser("Exports the model of a run.", settings=False)
+    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
+    parser.add_argument("--format", choices=get_args(Format), required=True, help="file format")
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
+    )
+    parser.add_argument("--fold", metavar="NAME", help="default: the first")
+    parser.add_argument(
+        "--stage", metavar="NAME", help="this stage only (default: all that predict together)"
+    )
+    options = parser.parse_args(arguments)
+    choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
+    check_packages(options.format)
+    system = load_system(options.run, options.fold, options.stage)
+    path = options.out or options.run / f"model{ENDINGS[options.format]}"
+    export(system, path, options.format)
+    logger.info("Wrote %s, a model from %s.", path, describe(system))
+    logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
+
+
+def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "TrainedFold":
+    """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
+
+    Args:
+        run: its directory.
+        fold: name of a fold; None: the first.
+        stage: name of a stage; None: all stages that answer together.
+
+    Raises:
+        CheckpointError: there is no run, or a model is not there, not finished or damaged.
+        ConfigError: there is no such fold or stage.
+    """
+    task = check_task(read_settings(run), f"the settings of {run}")
+    start_backend(_EXPORTING)
+    from common.training.ensemble import TrainedFold, answering, chosen_folds, load_models, one_of
+    from common.training.system import load_system as load_file  # not before the backend is chosen
+
+    stages = load_file(task.family, task.system).stages(task)
+    names = [each.name for each in stages]
+    wanted = (
+        answering(stages)
+        if stage is None
+        else [stages[names.index(one_of(names, stage, "--stage"))]]
+    )
+    folds = chosen_folds(task, fold)
+    if len(folds) > 1:
+        logger.info(
+            "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
+        )
+    (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
+    return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,69 @@
+"""Extracts the features of a task's recordings into TFRecord shards.
+
+python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both] [--overwrite]
+"""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from common.cli.base import base_parser, params_path, run_safely
+from common.errors import ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments, resumes=True)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
+    parser.add_argument(
+        "task_id", nargs="?", default="seldnet-foa", help="id in params.yaml (default seldnet-foa)"
+    )
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        metavar="SET",
+        help="dev, eval or both, or subsets of task 4; default: those that the task reads",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="extract again, also what is there"
+    )
+    options = parser.parse_args(arguments)
+    # Loaded once the arguments are understood, so that --help is there at once.
+    from common.cli import prepare
+    from common.runtime.parallel import require_engine
+    from common.settings.tasks import load_task
+
+    task = load_task(params_path(options.params), options.task_id, options.overrides)
+    require_engine(task.parallel)
+    sets = _chosen_sets(task, options.sets)
+    prepare.require_recordings(task)
+    prepare.check_simulation(task)
+    prepare.log_extraction(task)
+    importlib.import_module(f"{task.family}.extraction").run(
+        task, sets, overwrite=options.overwrite
+    )
+
+
+def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
+    """The sets to extract.
+
+    Raises:
+        ConfigError: the dataset has no such set.
+    """
+    if asked is None:
+        return task.set_names
+    wanted = [name for each in asked for name in (task.known_sets if each == "both" else [each])]
+    unknown = [name for name in wanted if name not in task.known_sets]
+    if unknown:
+        raise ConfigError(
+            f"--sets: expected some of {', '.join(task.known_sets)}, or both. Received:"
+            f" {', '.join(unknown)}."
+        )
+    return list(dict.fromkeys(wanted))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

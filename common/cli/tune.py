@@ -1,0 +1,115 @@
+"""Searches for the settings of a task with the best score on its validation split.
+
+python -m common.cli.tune TASK --over KEY=LOW:HIGH[:log] --over KEY=A,B,C ... [--trials N]
+    [--job ID] [--metric NAME]
+"""
+
+import argparse
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.cli.base import base_parser, command_line, params_path, run_safely
+from common.cli.prepare import all_items, data_of, prepare_data, run_folder
+from common.data.provenance import keep_to
+from common.errors import ConfigError
+from common.io.locks import only_one
+from common.io.terminal import typed_text
+from common.runtime.backend import load_keras
+from common.search.results import Target, trials_table
+from common.search.space import FORMS, Space, checked_space, extracts, parse_space
+from common.search.study import Search, optuna_library, run_search
+from common.settings.tasks import load_task
+from common.training.run_directory import open_run, record_data
+
+RECORDINGS = "recordings.json"  # that the trials extract features of, where each has its own
+LOWER_IS_BETTER = {"loss", "er", "error"}  # words in the names of scores
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    return run_safely(_run, arguments, resumes=True)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = _parser().parse_args(arguments)
+    if options.trials < 1:
+        raise ConfigError(f"--trials expects a number above 0. Received: {options.trials}.")
+    optuna_library()
+    space = parse_space(options.over)
+    path = params_path(options.params)
+    task = load_task(path, options.task_id, options.overrides)
+    load_keras(task.run)  # without devices, which the trials want for themselves
+    experiments = importlib.import_module(f"{task.family}.experiment")
+    search = _prepare(task, experiments.Experiment, space, path, options)
+    with only_one(search.folder, "use another --job"):
+        searched = {
+            "over": {key: list(values.ends) for key, values in search.space.items()}
+        } | vars(search.target)
+        open_run(search.folder, task.model_dump(mode="json") | {"search": searched}, command_line())
+        if extracts(space):
+            # Each trial has features of its own, and compares them with their recordings.
+            keep_to(search.folder / RECORDINGS, all_items(task))
+        else:
+            record_data(search.folder, *data_of(task, prepare_data(task)))
+        study = run_search(search, options.trials)
+    table = trials_table(study, search.space, search.target, search.run_name)
+    print(table.to_string(index=False))
+    best = search.best_settings(study)
+    if best is not None:
+        print(f"\nBest settings, for {path}:\n\n{best}")
+    print(f"Table, figures and settings are in {search.folder}/.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = base_parser(
+        "Searches for the settings of a task with the best score on its validation split."
+    )
+    parser.add_argument("task_id", help="id in params.yaml")
+    parser.add_argument(
+        "--over", action="append", required=True, metavar="KEY=VALUES", type=typed_text, help=FORMS
+    )
+    parser.add_argument(
+        "--trials", type=int, default=20, help="trials in all, those of an earlier start included"
+    )
+    parser.add_argument("--job", default="tune", help="any name for this search (default tune)")
+    parser.add_argument(
+        "--metric",
+        help="score to improve, such as val_f; default: the one that decides in training",
+    )
+    return parser
+
+
+def _prepare(
+    task: Any, experiment: Any, space: Space, path: Path, options: argparse.Namespace
+) -> Search:
+    """Checks every end of every range by the task's own settings, before any work.
+
+    Raises:
+        ConfigError: one is wrong.
+    """
+
+    def prepared(*assignments: str) -> Any:
+        return experiment.prepare(
+            load_task(path, options.task_id, [*options.overrides, *assignments])
+        )
+
+    base = prepared()
+    space = checked_space(space, {"": type(task), "network": type(base.network)}, prepared)
+    stages = base.system.stages(task)
+    # The last stage of the system itself, not of one that is only compared with it.
+    stage = [each for each in stages if each.part_of == stages[0].part_of][-1]
+    target = Target(*base.decisive_score(stage))
+    if options.metric:
+        lower = LOWER_IS_BETTER & set(options.metric.split("_"))
+        target = Target(f"val_{options.metric.removeprefix('val_')}", "min" if lower else "max")
+    overrides = [part for assignment in options.overrides for part in ("--set", assignment)]
+    command = (options.task_id, "--params", str(path), *overrides)
+    return Search(
+        task, command, space, target, stage.name, run_folder(task, options.task_id, options.job)
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
