@@ -6,7 +6,7 @@ python -m benchmarks.simulation [--quick]
 from pathlib import Path
 
 from benchmarks.measure import Figure, run_alone
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.simulation.simulator import SimulationReport
 from seld.simulation.settings import SimulationConfig
 from seld.simulation.simulator import SeldSimulator

@@ -17,7 +17,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets.groups import refuse
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from sed_task4.clip_groups import GROUP, group_problems

@@ -15,7 +15,7 @@ from common.data.provenance import checked_store
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets import groups as source_groups
 from common.errors import DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from seld import lengths

@@ -14,7 +14,7 @@ from common.data import extraction
 from common.data.feature_store import MANIFEST, FeatureStore
 from common.data.provenance import checked_store
 from common.data.tfrecord import ArraySpec, ExampleSchema
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from sed_task4.extraction import clip_inputs

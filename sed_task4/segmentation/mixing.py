@@ -24,7 +24,8 @@ from common.errors import DataError
 from common.io.files import load_json, remove_temporaries, write_json, write_text
 from common.io.locks import only_one
 from common.io.notes import Note, collected, summaries
-from common.runtime.parallel import ParallelConfig, parallel_map, require_engine
+from common.runtime.parallel import parallel_map, require_engine
+from common.settings.parallel import ParallelConfig
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import as_stored, text_digest
 from common.simulation.random_streams import random_stream

@@ -11,7 +11,8 @@ import numpy as np
 from common.audio.files import write_wav
 from common.errors import DataError
 from common.io.files import atomic_path
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 from common.simulation import source_selection
 from common.simulation.ambience import Ambience, loop_length, render_loop
 from common.simulation.random_streams import Draw, random_stream

@@ -14,7 +14,7 @@ from common.data.feature_store import FeatureStore
 from common.data.pipeline import evaluation_stream, transform_features
 from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
 from seld.dataset import DatasetConfig, Events, read_events

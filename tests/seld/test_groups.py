@@ -12,7 +12,7 @@ from common.audio.files import write_wav
 from common.cli.check_dataset import check_dataset
 from common.cli.extract import main as extract
 from common.errors import DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import SETTINGS_FILE, read_settings
 from seld.cli import main

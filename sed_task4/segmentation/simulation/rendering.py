@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from common.audio.files import write_wav
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 from common.simulation.backgrounds import background_loop, repeat_from
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.sound_bank import mapped_array, save_array, synthesise

@@ -20,7 +20,8 @@ from common.cli.simulate import main as simulate
 from common.data.extraction import Item, extract
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig, parallel_map
+from common.runtime.parallel import parallel_map
+from common.settings.parallel import ParallelConfig
 from tests.common.runtime.test_parallel import threads_of_libraries
 from tests.patience import PATIENCE_S, wait_until
 

@@ -9,7 +9,8 @@ import pytest
 from threadpoolctl import threadpool_info
 
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import LOKYS_WORKER, ParallelConfig, parallel_map
+from common.runtime.parallel import LOKYS_WORKER, parallel_map
+from common.settings.parallel import ParallelConfig
 
 
 def square_or_refuse(number: int) -> int:

@@ -14,7 +14,7 @@ import soundfile
 from common.audio.files import read_audio
 from common.errors import DataError
 from common.io.files import write_text
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.dataset import (
     LIST_NAME,

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from common.audio.files import read_audio
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from sed_task4.dataset import DatasetConfig, find_clips, find_metadata, read_strong, read_weak
 from sed_task4.simulation.plans import (

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from common.audio.files import read_audio
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
 from seld.dataset import DatasetConfig, find_recordings, read_events

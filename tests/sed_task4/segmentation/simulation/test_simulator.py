@@ -13,7 +13,7 @@ import soundfile
 
 from common.audio.files import read_audio
 from common.errors import ConfigError, DataError
-from common.runtime.parallel import ParallelConfig
+from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import RECIPES
 from sed_task4.dataset import DatasetConfig as Task4Config
