@@ -359,11 +359,6 @@ def read_strong(path: Path, dataset: DatasetConfig) -> "tuple[pd.DataFrame, list
     return parse_strong(_read_text(Path(path)), dataset.classes, str(path), strict=dataset.strict)
 
 
-def read_weak(path: Path, dataset: DatasetConfig) -> dict[str, tuple[str, ...]]:
-    """Reads weak labels, see `parse_weak`."""
-    return parse_weak(_read_text(Path(path)), dataset.classes, str(path))
-
-
 def read_names(path: Path) -> list[str]:
     """Reads the names of clips, each once, from a file with a column `filename`; others are
     ignored."""
@@ -691,19 +686,6 @@ def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, p
     )
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
-
-
-def events_of_clips(clips: Iterable[Clip]) -> "tuple[pd.DataFrame, list[str]]":
-    """Joins the events of strongly labelled clips: the table with the column filename, and the
-    names of all of them."""
-    import pandas as pd
-
-    labelled = [(clip.name, clip.events) for clip in clips if clip.events is not None]
-    parts = [events.assign(filename=name) for name, events in labelled if len(events)]
-    columns = {"filename": str, "onset": float, "offset": float, "event_label": str}
-    empty = pd.DataFrame({column: pd.Series([], dtype=kind) for column, kind in columns.items()})
-    table = pd.concat(parts, ignore_index=True) if parts else empty
-    return table[list(STRONG_COLUMNS)], [name for name, _ in labelled]
 
 
 def check_disjoint(training: Iterable[str], validation: Iterable[str]) -> None:

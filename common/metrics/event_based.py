@@ -84,19 +84,6 @@ def count_events(
     )
 
 
-def matched_events(
-    reference: EventTable,
-    estimate: EventTable,
-    *,
-    collar_s: float = COLLAR_S,
-    offset_share: float = OFFSET_SHARE,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of the hits in both tables, pair by pair; see `count_events`."""
-    check_tables(reference, estimate)
-    left, right = near_pairs(reference, estimate, collar_s=collar_s, offset_share=offset_share)
-    return _match(reference, estimate, left, right)
-
-
 def near_pairs(
     reference: EventTable,
     estimate: EventTable,

@@ -10,7 +10,6 @@ import yaml
 from hypothesis import strategies as st
 
 from common.audio.formats import is_sound
-from common.events.table import EventTable
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from common.simulation.own_recordings import find_own_recordings
@@ -24,6 +23,7 @@ from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
 from seld.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
 from seld.submission import read_submission
+from tests.event_tables import table_of
 from tests.fuzz.damage import ODD_TEXTS, damaged_table, damaged_yaml, garbage
 from tests.fuzz.engine import Files, Target
 
@@ -193,7 +193,7 @@ def _seld_score_cases() -> st.SearchStrategy[Files]:
 def _task4_submission(folder: Path) -> None:
     events, names = read_task4_submission(folder / "a.tsv", TASK4.classes)
     assert all(map(is_file_name, names)) and len(set(names)) == len(names)
-    table = EventTable.from_frame(events, names, TASK4.classes)
+    table = table_of(events, names, TASK4.classes)
     assert (
         len(table) == len(events)
         and (table.onset_s >= 0).all()

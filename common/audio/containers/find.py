@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from common.audio.containers import chunks
 from common.audio.containers.flac import flac_layout
 from common.audio.containers.layout import Bytes, Layout, Part
 from common.audio.containers.mpeg import JOINED, mp3_tag, mpeg_layout
 from common.audio.containers.ogg import ogg_layout
-from common.audio.containers import chunks
 from common.io.notes import Note
 
 _MOST_PARTS = 10_000
