@@ -1,5 +1,4 @@
-"""Work spread over the processes of one machine, or over machines through a cluster of dask or
-ray."""
+"""Work spread over the processes of one machine, or over several machines by a dask cluster."""
 
 import logging
 import os
@@ -46,17 +45,14 @@ class ParallelConfig(Section):
             "Processes at once; null: one per core. A cluster with an address has its own number."
         ),
     )
-    backend: Literal["loky", "threading", "dask", "ray"] = Field(
+    backend: Literal["loky", "threading", "dask"] = Field(
         "loky",
-        description=(
-            "Engine: loky or threading of joblib (this machine); dask or ray for several machines."
-        ),
+        description="Engine: loky or threading of joblib (this machine); dask for several machines.",
     )
     address: str | None = Field(
         None,
         description=(
-            "Address of a running dask or ray cluster, e.g. tcp://10.0.0.1:8786; null: one is"
-            " started here."
+            "Address of a running dask cluster, e.g. tcp://10.0.0.1:8786; null: start one here."
         ),
     )
 
@@ -122,14 +118,8 @@ def parallel_map(
             else {}
         )
         n_jobs = min(parallel.n_jobs, len(items))
-        with (
-            limits,
-            _ray(parallel),
-            joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started),
-        ):
-            pool = joblib.Parallel(
-                return_as="generator_unordered" if parallel.local else "list", batch_size=1
-            )
+        with limits, joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started):
+            pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
             yield from pool(joblib.delayed(work)(item) for item in items)
 
 
@@ -163,7 +153,7 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 @contextmanager
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
-    distributed = _engine("distributed", "dask", "dask[distributed]")
+    distributed = _dask()
     for name in (
         "distributed",
         "distributed.client",
@@ -258,23 +248,6 @@ def _result(future: Any, distributed: Any) -> Any:
         ) from error
 
 
-@contextmanager
-def _ray(parallel: ParallelConfig) -> Iterator[None]:
-    """Connects joblib to ray, where that is the engine; starts it where it has no address."""
-    if parallel.backend == "ray":
-        ray, joblib_ray = _engine("ray", "ray", "ray"), _engine("ray.util.joblib", "ray", "ray")
-        if not ray.is_initialized():
-            ray.init(
-                **(
-                    {"address": parallel.address}
-                    if parallel.address
-                    else {"num_cpus": parallel.n_jobs}
-                )
-            )
-        joblib_ray.register_ray()
-    yield
-
-
 def require_engine(parallel: ParallelConfig) -> None:
     """Loads the packages of the engine that the settings name, before any work.
 
@@ -282,14 +255,12 @@ def require_engine(parallel: ParallelConfig) -> None:
         ConfigError: one is not installed, or cannot be imported.
     """
     if parallel.backend == "dask":
-        _engine("distributed", "dask", "dask[distributed]")
-    elif parallel.backend == "ray":
-        _engine("ray.util.joblib", "ray", "ray")
+        _dask()
 
 
-def _engine(module: str, backend: str, package: str) -> ModuleType:
-    remedy = f"Install it, e.g. pip install '{package}', or set `parallel.backend: loky`."
-    return optional_module(module, f"`parallel.backend: {backend}`", remedy)
+def _dask() -> ModuleType:
+    remedy = "Install it, e.g. pip install 'dask[distributed]', or set `parallel.backend: loky`."
+    return optional_module("distributed", "`parallel.backend: dask`", remedy)
 
 
 def _end_with(parent: int) -> None:

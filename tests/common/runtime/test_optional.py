@@ -9,7 +9,6 @@ from common.cli import import_torch, predict, train
 from common.datasets import download
 from common.errors import ConfigError
 from common.inference import export
-from common.metrics.psds import has_reference_package, reference_sweep_scores
 from common.runtime.optional import optional_module
 from common.search import study
 from sed_task4 import cli as clips
@@ -18,7 +17,7 @@ from sed_task4.segmentation import mixing, segmenter
 from seld import cli as seld
 from tests.runs import CNN, PARAMS, SEGMENTATION, task_of, write_run
 
-DASK, RAY = ("--set", "parallel.backend=dask"), ("--set", "parallel.backend=ray")
+DASK = ("--set", "parallel.backend=dask")
 TORCH, JAX = ("--set", "run.backend=torch"), ("--set", "run.backend=jax")
 # By name of the case: command, its arguments, the package, and what installs it.
 COMMANDS = {
@@ -49,7 +48,6 @@ COMMANDS = {
         '".[torch]"',
     ),
     "extract on dask": (train.extract, ["demo", *DASK], "distributed", "dask[distributed]"),
-    "extract on ray": (train.extract, ["demo", *RAY], "ray", "'ray'"),
     "simulate on dask": (train.simulate, ["demo", *DASK], "distributed", "dask[distributed]"),
     "mix on dask": (mixing.main, ["segmentation", *DASK], "distributed", "dask[distributed]"),
     "download": (download.main, ["1", "--dry-run"], "soundata", "pip install 'soundata"),
@@ -106,15 +104,6 @@ def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, mon
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["params.yaml"], (
         "nothing was begun"
     )
-
-
-def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    without("sed_scores_eval")
-    assert not has_reference_package()
-    assert "PSDS and best F are not compared with sed_scores_eval." in caplog.text
-    with pytest.raises(ConfigError, match="sed_scores_eval"):
-        reference_sweep_scores([], [], None, [], 0.1, 1.0)
 
 
 def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
