@@ -7,7 +7,6 @@ templates escape it all.
 
 import base64
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, ClassVar
 
 from common.io.files import write_text
 
-MOST_POINTS = 500  # of a line: a page has few more pixels
 WIDTH, HEIGHT = 1000, 100  # of drawings, which are stretched to the space there is
 
 
@@ -119,10 +117,7 @@ class Chart:
         lines: in the order of drawing.
         x_limits: what lies at the left and the right.
         y_limits: what lies at the bottom and the top.
-        x_ticks: (value, text).
         y_ticks: (value, text).
-        x_label: quantity and unit; empty: the axis is that of a timeline.
-        mark: a value of x to point at, and what is there.
     """
 
     view_box: ClassVar[str] = f"0 0 {WIDTH} {HEIGHT}"
@@ -131,10 +126,7 @@ class Chart:
     lines: Sequence[Line]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
-    x_ticks: Sequence[tuple[float, str]] = ()
     y_ticks: Sequence[tuple[float, str]] = ()
-    x_label: str = ""
-    mark: tuple[float, str] | None = None
 
     def x(self, value: float) -> float:
         """Where a value of x lies, in percent from the left."""
@@ -153,15 +145,6 @@ class Chart:
             for stroke in line.strokes
         )
         return "".join(f"M{stroke}" for stroke in strokes)
-
-
-@dataclass(frozen=True)
-class Charts:
-    """Charts side by side, as many as there is room for."""
-
-    kind: ClassVar[str] = "charts"
-    title: str
-    charts: Sequence[Chart]
 
 
 @dataclass(frozen=True)
@@ -208,7 +191,7 @@ class Timeline:
         return _percent(value_s, (0.0, self.duration_s))
 
 
-Block = Note | Cards | Table | Tree | Picture | Sounds | Charts | Timeline
+Block = Note | Cards | Table | Tree | Picture | Sounds | Timeline
 
 
 @dataclass(frozen=True)
@@ -279,22 +262,6 @@ def ticks(
 
     values = MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)
     return [(float(value), f"{value:.6g}") for value in values if low <= value <= high]
-
-
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """So many points that a page can show them, the last one among them; those that are not finite
-    are left out."""
-    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    step = -(-len(finite) // MOST_POINTS) or 1
-    return finite[::-1][::step][::-1]
-
-
-def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Round numbers from 10^low to 10^high, by their logarithms, with their text."""
-    powers = range(math.ceil(low), math.floor(high) + 1)
-    if len(powers) > 1:
-        return [(power, f"{10.0**power:g}") for power in powers]
-    return [(math.log10(number), text) for number, text in ticks(10**low, 10**high) if number > 0]
 
 
 def _percent(value: float, limits: tuple[float, float]) -> float:
