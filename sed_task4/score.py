@@ -21,12 +21,11 @@ from common.io.files import write_json
 from common.io.tables import to_number
 from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
-from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
+from common.metrics.event_based import CollarConfig, event_based_scores
 from common.metrics.psds import sweep_scores
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
-from common.settings.section import Section
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
@@ -75,16 +74,9 @@ TOLERANCE = 1e-9  # of the fast versions against sed_eval
 _UNDEFINED = "-"
 
 
-class ScoringConfig(Section):
+class ScoringConfig(CollarConfig):
     """How events and tags are scored."""
 
-    collar_s: float = Field(COLLAR_S, gt=0, description="Onsets may differ by this, in seconds.")
-    offset_share: float = Field(
-        OFFSET_SHARE,
-        ge=0,
-        le=1,
-        description="Offsets may differ by this share of the event, if above collar_s.",
-    )
     tag_threshold: float = Field(
         0.5, ge=0, le=1, description="A tag counts as given from this score on."
     )

@@ -12,12 +12,28 @@ References:
 import warnings
 
 import numpy as np
+from pydantic import Field
 
 from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
+from common.settings.section import Section
 
 COLLAR_S = 0.2
 OFFSET_SHARE = 0.2
+
+
+class CollarConfig(Section):
+    """Collar of event-based scores."""
+
+    collar_s: float = Field(
+        COLLAR_S, gt=0, description="Collar of onsets, and of offsets of short events, in seconds."
+    )
+    offset_share: float = Field(
+        OFFSET_SHARE,
+        ge=0,
+        le=1,
+        description="Collar of offsets as a share of the event's length, if wider than collar_s.",
+    )
 
 
 def event_based_scores(

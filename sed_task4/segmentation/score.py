@@ -12,7 +12,7 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.metrics.detection import nan_mean
-from common.settings.section import Section
+from common.metrics.event_based import CollarConfig
 from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoreReport, ScoreRow, format_score
 
@@ -73,7 +73,7 @@ SCORES = (*TAG_COLUMNS, *SED_COLUMNS, *MASK_COLUMNS)
 _EVENT_SCORES = ("event_f", "event_er")
 
 
-class ScoringConfig(Section):
+class ScoringConfig(CollarConfig):
     """How tags, frames, events, masks and separated sounds are scored."""
 
     tag_threshold: float = Field(
@@ -85,14 +85,8 @@ class ScoringConfig(Section):
     mask_threshold: float = Field(
         0.5, ge=0, le=1, description="Exceeded where a mask counts as set."
     )
-    collar_s: float = Field(
-        0.2, gt=0, description="Onsets of events may differ by this, in seconds."
-    )
     offset_share: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Offsets may differ by this share of the event, if above collar_s.",
+        0.5, ge=0, le=1, description=CollarConfig.model_fields["offset_share"].description
     )
     separate_clips: int | None = Field(
         None,

@@ -19,7 +19,7 @@ from sed_task4.score import ScoringConfig, score_files
 from sed_task4.segmentation import dataset as segmentation
 from sed_task4.submission import CLIPS
 from sed_task4.submission import read_submission as read_task4_submission
-from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
+from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels
 from seld.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
 from seld.submission import read_submission
@@ -63,7 +63,7 @@ def _named(
 
 
 def _seld_events(folder: Path) -> None:
-    events = read_events(folder / "a.csv", SELD, 10.0)
+    events = read_labels(folder / "a.csv", SELD, 10.0)
     values = events.to_array()
     assert np.isfinite(values).all()
     assert (
@@ -220,7 +220,7 @@ def _task4_scores(folder: Path) -> None:
 
 
 def _sound_table(folder: Path) -> None:
-    table = segmentation.read_event_table(folder, MIXED)
+    table = segmentation.read_event_sounds(folder, MIXED)
     names = [file.name for file in table.files]
     assert names and len(set(names)) == len(names) and all(map(is_file_name, names))
     assert all(file.label for file in table.files)
