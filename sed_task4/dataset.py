@@ -224,24 +224,22 @@ def find_clips(
 ) -> tuple[list[Clip], list[str]]:
     """Finds the clips of a subset with their labels.
 
-    Clips that a `files_to_remove.csv` lists (in the dataset folder, in metadata/ or beside the
-    subset's metadata) are left out. Events are cut at the length of a clip. The recording of a clip
-    may have another suffix than its name in the metadata.
+    Clips of a `files_to_remove.csv` (in the dataset folder, in metadata/ or next to the subset's
+    metadata) are left out. Events are cut at the clip's length. A recording may have another suffix
+    than its name in the metadata.
 
     Args:
         dataset_dir: the dataset, its audio/ and metadata/ in it or in dataset/.
         dataset: layout, classes and length of a clip.
         subset: e.g. "weak", "validation", "test".
-        notes: gets a sentence for each kind of thing that was left out, cut or taken for another;
-            the log has the same.
+        notes: gets a sentence for each kind of change to the data, as the log does.
 
     Returns:
-        The clips whose audio is there, in the order of the metadata; the names of those whose audio
-        is not.
+        The clips with audio, in the order of the metadata; the names of those without.
 
     Raises:
         ConfigError: the layout has no such subset.
-        DataError: metadata are absent or cannot be used, or no audio is there at all.
+        DataError: metadata are absent or cannot be used, or there is no audio at all.
     """
     place = subset_place(dataset.layout, subset)
     root = find_root(dataset_dir)
@@ -252,9 +250,8 @@ def find_clips(
     else:
         names, tags, events = _audio_alone(audio_dir, root, place, notes)
     groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
-    wanted = without_removed(
-        names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else [])))
-    )
+    folders = (root, root / "metadata", *([metadata.parent] if metadata else []))
+    wanted = without_removed(names, removed_names(folders))
     if len(wanted) < len(names):
         logger.info(
             "%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST

@@ -69,7 +69,7 @@ class DecodingConfig(Section):
     )
     median_frames: int | tuple[int, ...] = Field(
         51,
-        description="`median`: length of the median filter in frames, odd; one number or one for each class.",
+        description="`median`: odd length of the median filter in frames; one, or one per class.",
     )
     frame_weight: Literal["none", "tags"] = Field(
         "none", description="tags: frame-level probabilities are multiplied by clip-level ones."

@@ -61,8 +61,8 @@ def spherical_distances_of_pairs(
         right: int (pairs,), which of `second_rad`.
 
     Returns:
-        Great-circle distances (pairs,) in radians, [0, pi]. Near 0 and pi they are off by up to 1e-8
-        because the arc cosine is flat there; `cartesian_distance` is exact.
+        Great-circle distances (pairs,) in radians, [0, pi]; off by up to 1e-8 near 0 and pi, where
+        the arc cosine is flat. `cartesian_distance` is exact.
 
     References:
         Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, eq. 4.

@@ -22,7 +22,7 @@ _FORMATS = ("foa", "mic")
 
 
 def known_samples(facts: Mapping[str, int | str | None]) -> int | None:
-    """Returns the samples, at `dataset.sample_rate_hz`, in the facts of a store; None if unknown."""
+    """Returns the number of samples in the facts of a store; None if unknown."""
     samples = facts.get(SAMPLES)
     return samples if isinstance(samples, int) else None
 
@@ -116,6 +116,6 @@ def facts_of(recordings: Sequence[Recording]) -> dict[str, dict[str, int | str |
 
 
 def listed_facts(recording: Recording) -> dict[str, int | str | None]:
-    """Returns split, room, overlap and group from a list of recordings; otherwise names hold them."""
+    """Returns split, room, overlap and group of a listed recording; names hold them elsewhere."""
     facts: dict[str, int | str | None] = recording.attributes._asdict() if recording.listed else {}
     return facts | ({} if recording.group is None else {GROUP: recording.group})

@@ -184,7 +184,7 @@ def off_grid_events(events: Events, dataset: DatasetConfig) -> np.ndarray:
 
 
 def off_grid_problem(found: Sequence[tuple[str, int]], dataset: DatasetConfig) -> list[str]:
-    """Returns a list of at most one problem, from the first such event and the count of each file."""
+    """Returns a list of at most one problem, from the first event off the grid of each file."""
     if not found:
         return []
     counted = f"{sum(count for _, count in found)} event(s) in {len(found)} file(s)"

@@ -144,18 +144,8 @@ def sweep_scores(
     undefined = np.full(n_classes, np.nan)
     if not present.any():
         return SweepScores(np.nan, np.nan, undefined, undefined, np.nan, undefined, undefined)
-    events = [reference.of_recording(number) for number in range(reference.n_recordings)]
-    curves = [[_Curve([], []) for _ in range(n_classes)] for _ in range(3)]
     lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (reference.n_recordings,))
-    for rows, frames, length_s in zip(events, scores, lengths_s, strict=True):
-        for k in np.flatnonzero(present):
-            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
-            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
-                curve[k].add(
-                    sweep.values, intersection_counts(sweep, rows, int(k), present, scenario)
-                )
-            own = rows[rows[:, 0] == k, 1:]
-            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
+    curves = _curves(reference, scores, hop_s, lengths_s, collar_s, offset_share)
     total_s = float(lengths_s.sum())
     seconds = np.bincount(
         reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes
@@ -176,6 +166,29 @@ def sweep_scores(
     return SweepScores(
         results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds
     )
+
+
+def _curves(
+    reference: EventTable,
+    scores: Sequence[np.ndarray],
+    hop_s: float,
+    lengths_s: np.ndarray,
+    collar_s: float,
+    offset_share: float,
+) -> list[list[_Curve]]:
+    """Counts of PSDS 1, of PSDS 2 and of the event-based F, for each class that the set has."""
+    present = reference.counts() > 0
+    curves = [[_Curve([], []) for _ in range(reference.n_classes)] for _ in range(3)]
+    for number, (frames, length_s) in enumerate(zip(scores, lengths_s, strict=True)):
+        rows = reference.of_recording(number)
+        for k in np.flatnonzero(present):
+            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
+            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
+                counts = intersection_counts(sweep, rows, int(k), present, scenario)
+                curve[k].add(sweep.values, counts)
+            own = rows[rows[:, 0] == k, 1:]
+            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
+    return curves
 
 
 def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
