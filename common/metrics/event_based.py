@@ -71,12 +71,12 @@ def count_events(
     """Counts hits and errors of a set, recording by recording.
 
     Args:
-        reference: true events.
+        reference: reference events.
         estimate: estimated events of the same recordings.
         collar_s: largest difference of onsets, and of offsets of short events, in seconds.
         offset_share: offsets may differ by this share of the reference event's length where that is
             wider.
-        evaluate_offset: whether offsets count at all.
+        evaluate_offset: compare offsets too.
 
     Raises:
         ValueError: the tables are of different sets.
@@ -169,8 +169,7 @@ def _match(
 
 
 def maximum_matching(pairs: np.ndarray) -> np.ndarray:
-    """Picks as many of the pairs (n, 2) = (reference, estimate) as can stand side by side, by
-    sed_eval's search."""
+    """Returns a maximum matching of the pairs (n, 2) = (reference, estimate), as sed_eval does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of the packages that it brings along
         from sed_eval.util import bipartite_match
@@ -184,8 +183,7 @@ def maximum_matching(pairs: np.ndarray) -> np.ndarray:
 def _count_substitutions(
     left: np.ndarray, right: np.ndarray, hit_left: np.ndarray, hit_right: np.ndarray
 ) -> int:
-    """Pairs what was left over and agrees in times, whatever its class: first come, first
-    served."""
+    """Counts pairs of unmatched events that agree in times only, each event used once, in order."""
     free = ~np.isin(left, hit_left) & ~np.isin(right, hit_right)
     used_left: set[int] = set()
     used_right: set[int] = set()
