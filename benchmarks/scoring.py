@@ -14,7 +14,7 @@ from benchmarks.baselines.scores import by_classification, by_regression
 from benchmarks.cores import core_s
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone
 from seld.dataset import Events
-from seld.labels import rows_to_regression
+from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for
 
 TITLE = "Scoring: 60-second recordings with two events at a time, in 3000 frames each, on one core"
@@ -77,9 +77,12 @@ def regression_arrays(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
     """Activity (T, K) and directions in radians (T, 2K) of the reference, then of the estimate."""
     arrays: list[np.ndarray] = []
     for rows in pair:
-        labels = rows_to_regression(rows, N_FRAMES, N_CLASSES)
-        angles = np.hstack([labels["azimuth_deg"], labels["elevation_deg"]])
-        arrays += [labels["activity"], angles * np.pi / 180.0]
+        activity = np.zeros((N_FRAMES, N_CLASSES), np.uint8)
+        azimuth_deg = np.full((N_FRAMES, N_CLASSES), float(INACTIVE_AZIMUTH_DEG))
+        elevation_deg = np.full((N_FRAMES, N_CLASSES), float(INACTIVE_ELEVATION_DEG))
+        frame, k = rows[:, :2].astype(np.int64).T
+        activity[frame, k], azimuth_deg[frame, k], elevation_deg[frame, k] = 1, *rows[:, 2:].T
+        arrays += [activity, np.hstack([azimuth_deg, elevation_deg]) * np.pi / 180.0]
     return tuple(arrays)
 
 

@@ -224,24 +224,22 @@ def find_clips(
 ) -> tuple[list[Clip], list[str]]:
     """Finds the clips of a subset with their labels.
 
-    Clips that a `files_to_remove.csv` lists (in the dataset folder, in metadata/ or beside the
-    subset's metadata) are left out. Events are cut at the length of a clip. The recording of a clip
-    may have another suffix than its name in the metadata.
+    Clips of a `files_to_remove.csv` (in the dataset folder, in metadata/ or next to the subset's
+    metadata) are left out. Events are cut at the clip's length. A recording may have another suffix
+    than its name in the metadata.
 
     Args:
         dataset_dir: the dataset, its audio/ and metadata/ in it or in dataset/.
         dataset: layout, classes and length of a clip.
         subset: e.g. "weak", "validation", "test".
-        notes: gets a sentence for each kind of thing that was left out, cut or taken for another;
-            the log has the same.
+        notes: gets a sentence for each kind of change to the data, as the log does.
 
     Returns:
-        The clips whose audio is there, in the order of the metadata; the names of those whose audio
-        is not.
+        The clips with audio, in the order of the metadata; the names of those without.
 
     Raises:
         ConfigError: the layout has no such subset.
-        DataError: metadata are absent or cannot be used, or no audio is there at all.
+        DataError: metadata are absent or cannot be used, or there is no audio at all.
     """
     place = subset_place(dataset.layout, subset)
     root = find_root(dataset_dir)
@@ -252,9 +250,8 @@ def find_clips(
     else:
         names, tags, events = _audio_alone(audio_dir, root, place, notes)
     groups = parse_groups(_read_text(metadata), str(metadata)) if metadata is not None else {}
-    wanted = without_removed(
-        names, removed_names((root, root / "metadata", *([metadata.parent] if metadata else [])))
-    )
+    folders = (root, root / "metadata", *([metadata.parent] if metadata else []))
+    wanted = without_removed(names, removed_names(folders))
     if len(wanted) < len(names):
         logger.info(
             "%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST
@@ -357,11 +354,6 @@ def without_removed(names: Sequence[str], removed: Collection[str]) -> list[str]
 def read_strong(path: Path, dataset: DatasetConfig) -> "tuple[pd.DataFrame, list[str]]":
     """Reads strong labels as they stand in the file, see `parse_strong`."""
     return parse_strong(_read_text(Path(path)), dataset.classes, str(path), strict=dataset.strict)
-
-
-def read_weak(path: Path, dataset: DatasetConfig) -> dict[str, tuple[str, ...]]:
-    """Reads weak labels, see `parse_weak`."""
-    return parse_weak(_read_text(Path(path)), dataset.classes, str(path))
 
 
 def read_names(path: Path) -> list[str]:
@@ -691,19 +683,6 @@ def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, p
     )
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
-
-
-def events_of_clips(clips: Iterable[Clip]) -> "tuple[pd.DataFrame, list[str]]":
-    """Joins the events of strongly labelled clips: the table with the column filename, and the
-    names of all of them."""
-    import pandas as pd
-
-    labelled = [(clip.name, clip.events) for clip in clips if clip.events is not None]
-    parts = [events.assign(filename=name) for name, events in labelled if len(events)]
-    columns = {"filename": str, "onset": float, "offset": float, "event_label": str}
-    empty = pd.DataFrame({column: pd.Series([], dtype=kind) for column, kind in columns.items()})
-    table = pd.concat(parts, ignore_index=True) if parts else empty
-    return table[list(STRONG_COLUMNS)], [name for name, _ in labelled]
 
 
 def check_disjoint(training: Iterable[str], validation: Iterable[str]) -> None:

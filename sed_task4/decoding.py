@@ -1,14 +1,16 @@
-"""From a network's probabilities to events: the rules of both published systems, and a half-open
-one.
+"""From probabilities to events: the rules of both published systems, and a half-open one.
 
-`half_open` (default) and `kong2019` look for stretches above a high threshold, widen them down to a
-low one, close short gaps and drop short stretches, for the classes that the tags let through.
-`median` thresholds the frames and takes the median over time.
+`half_open` (default) and `kong2019` apply a hysteresis threshold: stretches above a high threshold
+are widened down to a low one; short gaps are closed, short stretches dropped. `median` applies one
+threshold and a median filter. Clip tag gating leaves out classes with low clip-level probabilities.
+
+`OnlineDecoder` decodes recordings of unknown length: it returns an event as soon as no later frame
+can change it.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal, Self
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
@@ -112,7 +114,7 @@ class DecodingConfig(Section):
 
 
 def empty_events() -> np.ndarray:
-    """Events of a clip in which nothing happens, (0, 3)."""
+    """Returns the events of a silent clip, (0, 3)."""
     return np.zeros((0, 3))
 
 
@@ -129,11 +131,10 @@ def decode_clip(
 
     Args:
         frames: probabilities (T, K).
-        clip: probabilities of the tags (K,); None: without a gate.
+        clip: clip-level probabilities (K,); None: no clip tag gating.
         decoding: the rule.
-        hop_s: seconds from one frame to the next.
-        tag_thresholds: (K,), take the place of `decoding.tag_threshold`, e.g. from
-            `search_thresholds`.
+        hop_s: hop length in seconds.
+        tag_thresholds: (K,), replace `decoding.tag_threshold`, e.g. from `search_thresholds`.
         clip_s: length of the clip; events beyond are cut.
 
     Returns:
@@ -167,23 +168,18 @@ def tag_gate(
     n_classes: int,
     tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Says which classes are looked for in a clip, bool (K,)."""
+    """Clip tag gating: bool (K,), true for the classes that a clip may have."""
     limit = decoding.tag_threshold if tag_thresholds is None else np.asarray(tag_thresholds)
     if clip is None or limit is None:
         return np.ones(n_classes, bool)
-    reached = (
-        tag_thresholds is not None or decoding.decoder == "median"
-    )  # searched thresholds are reached, too
+    # A searched threshold is reached, not exceeded, as with `median`.
+    reached = tag_thresholds is not None or decoding.decoder == "median"
     return np.asarray(clip) >= limit if reached else np.asarray(clip) > limit
 
 
 def weighted(frames: np.ndarray, clip: np.ndarray | None, decoding: DecodingConfig) -> np.ndarray:
-    """Multiplies frames (T, K) by the tags (K,) where the settings say so."""
-    return (
-        frames * np.asarray(clip)
-        if decoding.frame_weight == "tags" and clip is not None
-        else frames
-    )
+    """Multiplies frames (T, K) by clip-level probabilities (K,) with `frame_weight: tags`."""
+    return frames if decoding.frame_weight == "none" or clip is None else frames * np.asarray(clip)
 
 
 def gated_frames(
@@ -192,8 +188,7 @@ def gated_frames(
     decoding: DecodingConfig,
     tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Weights frames (T, K) by the tags (K,) where the settings say so; 0 where the tags let a
-    class not through."""
+    """Weights frames (T, K) as set; 0 for classes that clip tag gating excludes."""
     return weighted(frames, clip, decoding) * tag_gate(
         clip, decoding, frames.shape[1], tag_thresholds
     )
@@ -205,22 +200,21 @@ def decision_scores(
     decoding: DecodingConfig,
     tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Computes the scores that a decoder's threshold decides on: their level sets are its events,
-    at every threshold.
+    """Computes scores whose level sets are the events of a decoder at every threshold.
 
-    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). With two
-    thresholds the high one is meant, and the low one keeps its ratio to it; gaps are closed and
+    A frame lies in an event where its score exceeds the threshold (`median`: reaches it). Of two
+    thresholds the high one is swept, and the low one keeps its ratio to it; gaps are closed and
     short stretches dropped at each.
 
     Args:
         frames: probabilities (T, K).
-        clip: probabilities of the tags (K,); None: without a gate.
+        clip: clip-level probabilities (K,); None: no clip tag gating.
         decoding: the rule.
         tag_thresholds: see `decode_clip`.
 
     Returns:
-        float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as where the
-        tags let a class not through.
+        float64 (T, K); minus infinity where no threshold of `decoding` gives an event, as for
+        classes that clip tag gating excludes.
     """
     curves = np.asarray(weighted(np.asarray(frames), clip, decoding))
     gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
@@ -242,7 +236,7 @@ def decision_scores(
 
 
 def sweep_remark(decoding: DecodingConfig) -> str:
-    """Says in a sentence what is swept for scores over all thresholds."""
+    """Describes the thresholds that PSDS and best F sweep, for reports."""
     if decoding.decoder == "median":
         return "PSDS and best F: of all thresholds of the median decoder, with its tag gate."
     both = "of all high thresholds" + (
@@ -261,7 +255,7 @@ def sweep_remark(decoding: DecodingConfig) -> str:
 
 
 def spread_tags(tags: np.ndarray, clip_s: float) -> np.ndarray:
-    """Lets each tagged class last for the whole clip: events (n, 3) of tags bool (K,)."""
+    """Returns events (n, 3) of the whole clip for each class of the tags, bool (K,)."""
     classes = np.flatnonzero(tags)
     return np.column_stack([classes, np.zeros(len(classes)), np.full(len(classes), clip_s)])
 
@@ -298,3 +292,93 @@ def best_thresholds(
             0.5.
     """
     return search_thresholds(targets, scores, GRID, without_positives=0.0 if published else 0.5)
+
+
+class FoundEvent(NamedTuple):
+    """Event in frames: class, onset, offset, and the mean of the curve within."""
+
+    class_index: int
+    onset: float
+    offset: float
+    score: float
+
+
+class OnlineDecoder:
+    """Decodes a stream of curves (T, K) to the events that `decode_clip` finds in the whole.
+
+    Each class is decoded by itself, up to a stretch so long and so far below the thresholds that no
+    event reaches across it: what lies before is final and forgotten. Memory is that of the events
+    that have not ended.
+
+    Args:
+        n_classes: K.
+        decoding: the rule; without tag gating: curves are 0 where tags exclude a class.
+    """
+
+    def __init__(self, n_classes: int, decoding: DecodingConfig):
+        self._classes = [_OneClass(_of_class(decoding, k)) for k in range(n_classes)]
+
+    def push(self, curves: np.ndarray) -> list[FoundEvent]:
+        """Takes in the next frames (T, K); returns the final events, by class and onset."""
+        pairs = enumerate(zip(self._classes, np.asarray(curves).T, strict=True))
+        return [
+            FoundEvent(k, *found) for k, (decoder, curve) in pairs for found in decoder.push(curve)
+        ]
+
+    def finish(self) -> list[FoundEvent]:
+        """Returns the events that last until the end."""
+        return [
+            FoundEvent(k, *found)
+            for k, decoder in enumerate(self._classes)
+            for found in decoder.finish()
+        ]
+
+
+class _OneClass:
+    def __init__(self, decoding: DecodingConfig):
+        self._decoding, self._separating = decoding, _separating_frames(decoding)
+        self._curve = np.zeros(0, np.float32)
+        self._start = 0  # frames before the curve
+
+    def push(self, curve: np.ndarray) -> Iterator[tuple[float, float, float]]:
+        self._curve = np.concatenate([self._curve, curve])
+        quiet = _is_quiet(self._curve, self._decoding)
+        run = np.cumsum(quiet)
+        # Quiet frames in a row, up to each frame.
+        run -= np.maximum.accumulate(np.where(quiet, 0, run))
+        (separated,) = np.nonzero(run >= self._separating)
+        return self._decoded(separated[-1] + 1) if len(separated) else iter(())
+
+    def finish(self) -> Iterator[tuple[float, float, float]]:
+        return self._decoded(len(self._curve))
+
+    def _decoded(self, n_frames: int) -> Iterator[tuple[float, float, float]]:
+        part, start = self._curve[:n_frames], self._start
+        self._curve, self._start = self._curve[n_frames:], start + n_frames
+        for _, onset, offset in decode_clip(
+            part[:, None], None, self._decoding, hop_s=1.0
+        ).tolist():
+            within = part[int(onset) : max(int(offset), int(onset) + 1)]
+            yield start + onset, start + offset, float(within.mean())
+
+
+def _of_class(decoding: DecodingConfig, k: int) -> DecodingConfig:
+    """Returns the rule for one class."""
+    if isinstance(decoding.median_frames, int):
+        return decoding
+    return decoding.model_copy(update={"median_frames": decoding.median_frames[k]})
+
+
+def _separating_frames(decoding: DecodingConfig) -> int:
+    """Number of quiet frames in a row that no event reaches across."""
+    if decoding.decoder == "median":
+        return int(np.max(decoding.median_frames)) // 2 + 1
+    return decoding.smooth_frames + 1
+
+
+def _is_quiet(curve: np.ndarray, decoding: DecodingConfig) -> np.ndarray:
+    """True for frames that cannot be part of an event, bool (T,)."""
+    if decoding.decoder == "median":
+        return curve < decoding.threshold
+    exact, low = curve.astype(np.float64), decoding.low_threshold
+    return (exact <= decoding.high_threshold) & ((exact < low) if low is not None else True)

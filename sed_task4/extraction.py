@@ -15,6 +15,7 @@ from common.data.feature_store import MANIFEST, FeatureStore
 from common.data.provenance import checked_store
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets.groups import refuse
+from common.datasets.lengths import length_facts, seconds_of
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
 from common.settings.parallel import ParallelConfig
@@ -31,7 +32,6 @@ from sed_task4.features import (
     prepare_audio,
 )
 from sed_task4.labels import event_array, frame_activity, many_hot
-from sed_task4.lengths import length_facts, seconds_of
 
 logger = logging.getLogger(__name__)
 

@@ -6,19 +6,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import ScalarFormatter
 
 from common.display.plotting import Curve, Panel, class_colours, new_figure, tidy
 from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.events.table import EventTable
-from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, count_events, matched_events
-from common.metrics.score_table import format_score
 from sed_task4.features import FeatureConfig
 from sed_task4.score import ScoreReport
 
 LOGMEL = "Log-mel spectrogram"  # title of the axes
-HIT, MISS, FALSE_ALARM = "#2a9d5c", "#8a8a8a", "#d1495b"
 
 # Names as the score callback writes them into the history.
 LEARNING_PANELS = (
@@ -201,87 +197,6 @@ def draw_probabilities(
 def _class_axis(axes: Axes, names: Sequence[str]) -> None:
     axes.set_yticks(np.arange(len(names)), names)
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
-
-
-def evaluation_figure(
-    reference: np.ndarray,
-    estimate: np.ndarray,
-    classes: Sequence[str],
-    clip_s: float,
-    title: str,
-    *,
-    collar_s: float = COLLAR_S,
-    offset_share: float = OFFSET_SHARE,
-) -> Figure:
-    """Works an event-based evaluation of one clip through: collars, hits, misses and false alarms.
-
-    Args:
-        reference: true events (n, 3) = class_index, onset_s, offset_s.
-        estimate: estimated events (m, 3).
-        classes: class names.
-        clip_s: length of the clip in seconds.
-        title: above the figure.
-        collar_s: see `common.metrics.event_based`.
-        offset_share: as well.
-    """
-    truth, guess = (
-        EventTable.from_recordings([rows], len(classes)) for rows in (reference, estimate)
-    )
-    hits = matched_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
-    counts = count_events(truth, guess, collar_s=collar_s, offset_share=offset_share)
-    scores = counts.scores()
-    used = np.union1d(truth.class_index, guess.class_index)
-    figure = new_figure(9.5, 2.0 + 0.62 * max(len(used), 1), title)
-    axes = figure.add_subplot()
-    for place, k in enumerate(used):
-        for rows, table, found, height, missed in (
-            (np.flatnonzero(truth.class_index == k), truth, hits[0], place - 0.2, MISS),
-            (np.flatnonzero(guess.class_index == k), guess, hits[1], place + 0.2, FALSE_ALARM),
-        ):
-            for row in rows.tolist():
-                colour = HIT if row in found else missed
-                length_s = table.offset_s[row] - table.onset_s[row]
-                axes.barh(
-                    height,
-                    length_s,
-                    left=table.onset_s[row],
-                    height=0.34,
-                    color=colour,
-                    edgecolor="white",
-                )
-                if table is truth:
-                    _draw_collars(axes, table, row, height, collar_s, offset_share)
-    _class_axis(axes, [classes[k] for k in used])
-    axes.set_xlim(0, clip_s)
-    axes.set_xlabel(
-        "time / s; above the reference with its collars, below the estimate", fontsize=9
-    )
-    substitutions = counts.substitutions
-    axes.set_title(
-        f"{counts.true_positives.sum()} hits, {substitutions} substitutions,"
-        f" {counts.misses.sum() - substitutions} deletions,"
-        f" {counts.false_alarms.sum() - substitutions} insertions: F {format_score('f', scores.f)},"
-        f" ER {format_score('er', scores.er)}",
-        fontsize=10,
-        loc="left",
-    )
-    tidy(axes)
-    labels = {"hit": HIT, "missed": MISS, "false alarm": FALSE_ALARM, "collar": "#f2c14e"}
-    marks = [Patch(color=colour, label=label) for label, colour in labels.items()]
-    figure.legend(handles=marks, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
-    return figure
-
-
-def _draw_collars(
-    axes: Axes, table: EventTable, row: int, height: float, collar_s: float, offset_share: float
-) -> None:
-    """Draws within which times onset and offset of a hit must lie."""
-    onset_s, offset_s = table.onset_s[row], table.offset_s[row]
-    allowed_s = max(collar_s, offset_share * (offset_s - onset_s))
-    for centre, reach in ((onset_s, collar_s), (offset_s, allowed_s)):
-        axes.barh(
-            height - 0.22, 2 * reach, left=centre - reach, height=0.08, color="#f2c14e", linewidth=0
-        )
 
 
 def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -> Figure:

@@ -47,15 +47,6 @@ def event_array(events: "pd.DataFrame", classes: Sequence[str]) -> np.ndarray:
     return np.column_stack([np.array(_indices(events["event_label"], classes), np.float64), times])
 
 
-def event_table(events: np.ndarray, classes: Sequence[str]) -> "pd.DataFrame":
-    """Makes a table with the columns onset, offset and event_label of events (n, 3)."""
-    import pandas as pd
-
-    rows = check_events(events, len(classes))
-    labels = pd.Series([classes[int(k)] for k in rows[:, 0]], dtype=str)
-    return pd.DataFrame({"onset": rows[:, 1], "offset": rows[:, 2], "event_label": labels})
-
-
 def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     """Returns events as float64 (n, 3) after checking them.
 

@@ -1,20 +1,19 @@
-"""How long clips are: only their own time is scored, not what fills them up to `dataset.clip_s`.
+"""Lengths of clips: only their own time is scored, not the padding up to `dataset.clip_s`.
 
-Lengths are read from the headers of the sound files while features are extracted, and kept in the
-facts of the store; a run writes them beside its events, where clips are shorter.
+Extraction reads lengths from the headers of the sound files and keeps them in the facts of the
+store; a run writes them next to its events.
 """
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.audio.files import read_header
+from common.datasets.lengths import length_facts, seconds_of
 from common.errors import DataError
-from common.io.notes import collected
 from common.io.tables import parse_table, read_text, to_number
 
 if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
@@ -22,44 +21,25 @@ if TYPE_CHECKING:  # it loads TensorFlow, which scoring files does without
 
 logger = logging.getLogger(__name__)
 
-SAMPLES, RATE = "samples", "sample_rate_hz"  # in the facts of a store: of the sound file
-_SECONDS = "duration_s"  # column of the list of clips that a run writes beside its events
+_SECONDS = "duration_s"  # column of the list of clips that a run writes next to its events
 _AGAIN = "Run the same command again, or delete the file."
 _SLACK_FRAMES = 1e-6  # a length this close to a frame boundary is on it
 _NAMES_SHOWN = 3
 
 
-def length_facts(path: Path) -> dict[str, int]:
-    """Samples and rate by a sound file's header; empty where it cannot be read, which is told where
-    it is decoded."""
-    try:
-        with collected():  # reading it will tell
-            header = read_header(path)
-    except DataError:
-        return {}
-    return {SAMPLES: header.samples, RATE: header.sample_rate_hz}
-
-
-def seconds_of(facts: Mapping[str, int | None]) -> float | None:
-    """Length in seconds by the facts of a clip; None where they do not say it."""
-    samples, rate_hz = facts.get(SAMPLES), facts.get(RATE)
-    return samples / rate_hz if samples and rate_hz else None
-
-
 def lengths_of_store(store: "FeatureStore", clip_s: float) -> dict[str, float]:
-    """Seconds of each clip that a store knows the length of, at most `clip_s`."""
+    """Returns the length in seconds, at most `clip_s`, of each clip with a known length."""
     known = {name: seconds_of(facts) for name, facts in store.facts.items()}
     return {name: min(seconds, clip_s) for name, seconds in known.items() if seconds is not None}
 
 
 def frames_within(duration_s: float, hop_s: float) -> int:
-    """Frames that begin within so many seconds, at least one."""
+    """Number of frames that begin within a duration, at least one."""
     return max(1, math.ceil(duration_s / hop_s - _SLACK_FRAMES))
 
 
 def cut_to_length(events: np.ndarray, duration_s: float) -> np.ndarray:
-    """Cuts events (n, 3) = class_index, onset_s, offset_s at the end of a clip; drops those that
-    begin later."""
+    """Cuts events (n, 3) = class_index, onset_s, offset_s at the clip's end, drops later ones."""
     kept = np.array(events, np.float64).reshape(-1, 3)
     kept = kept[kept[:, 1] < duration_s]
     kept[:, 2] = np.minimum(kept[:, 2], duration_s)
@@ -69,25 +49,21 @@ def cut_to_length(events: np.ndarray, duration_s: float) -> np.ndarray:
 def log_cut(
     names: Sequence[str], events: Sequence[np.ndarray], durations_s: Iterable[float]
 ) -> None:
-    """Says how many true events reach past the end of their clip, which is where they are scored up
-    to."""
+    """Logs how many reference events end after their clip; they are cut at its end."""
     clips = zip(names, events, durations_s, strict=True)
     late = [name for name, rows, end_s in clips for offset in rows[:, 2] if offset > end_s]
     if late:
         shown = ", ".join(list(dict.fromkeys(late))[:_NAMES_SHOWN])
         logger.info(
-            "%d true event(s) reach past the end of their clips, where they are cut: %s.",
-            len(late),
-            shown,
+            "%d reference event(s) end after their clips and are cut there: %s.", len(late), shown
         )
 
 
 def read_lengths(path: Path) -> dict[str, float]:
-    """Reads the lengths of clips beside the events of a run, see
-    `sed_task4.submission.write_run_files`.
+    """Reads the lengths of clips that `sed_task4.submission.write_run_files` wrote.
 
     Returns:
-        Seconds by name; empty where the file names clips alone, as earlier versions wrote it.
+        Seconds by name; empty if the file has names only, as earlier versions wrote it.
 
     Raises:
         DataError: the file cannot be read, or a length is no number of seconds above 0.
@@ -111,7 +87,7 @@ def read_lengths(path: Path) -> dict[str, float]:
 
 
 def lengths_of_files(folder: Path, names: Sequence[str]) -> dict[str, float]:
-    """Seconds of the sound files of these names in a folder, or in folders below it.
+    """Returns the lengths in seconds of sound files by name, from a folder or its subfolders.
 
     Raises:
         DataError: there is no such folder, or none of the files.

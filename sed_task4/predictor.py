@@ -15,13 +15,12 @@ from common.inference.predictor import Event, Heard, Predictor
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Outputs, TrainedModels, answering, load_models
 from sed_task4.config import TaskConfig
-from sed_task4.decoding import DecodingConfig, gated_frames
+from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_frames
 from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig, as_frontend
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
-from sed_task4.online import FoundEvent, OnlineDecoder
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]
 _OVERLAP = 5  # neighbouring clips share a fifth of their length

@@ -19,13 +19,12 @@ from common.io.files import write_json
 from common.io.tables import to_number
 from common.io.terminal import typed_text
 from common.metrics.detection import INFINITE_RATE, DetectionScores
-from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, event_based_scores
-from common.metrics.psds import has_reference_package, reference_sweep_scores, sweep_scores
+from common.metrics.event_based import CollarConfig, event_based_scores
+from common.metrics.psds import sweep_scores
 from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
 from common.metrics.tagging import class_f_scores, tag_scores
-from common.settings.section import Section
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
@@ -74,16 +73,9 @@ SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MI
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
 
 
-class ScoringConfig(Section):
+class ScoringConfig(CollarConfig):
     """Scores of events and tags."""
 
-    collar_s: float = Field(COLLAR_S, gt=0, description="Collar of onsets and offsets in seconds.")
-    offset_share: float = Field(
-        OFFSET_SHARE,
-        ge=0,
-        le=1,
-        description="Collar of offsets as a share of the event, where that exceeds collar_s.",
-    )
     tag_threshold: float = Field(
         0.5, ge=0, le=1, description="A tag is present from this clip-level probability on."
     )
@@ -476,8 +468,6 @@ def score_report(
         if scoring.sed_eval:
             row, note = _with_sed_eval(test, output, scoring, row)
             notes += note
-        if output.frames is not None and scoring.psds and has_reference_package():
-            notes += _check_sweep(test, output, row)
         notes += [output.remark] if output.remark and ("psds1" in row.scores) else []
         rows.append(row)
     rows += [
@@ -516,13 +506,13 @@ def _with_sed_eval(
         for mean in ("macro", "micro")
         for name in ("f", "er")
     }
-    notes = _differences(row, theirs, "sed_eval")
+    notes = _differences(row, theirs)
     return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes or [
         "F and ER by sed_eval."
     ]
 
 
-def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> list[str]:
+def _differences(row: ScoreRow, theirs: Mapping[str, float]) -> list[str]:
     different = [
         f"{name} {row.scores[name]!r} and {value!r}"
         for name, value in theirs.items()
@@ -531,21 +521,11 @@ def _differences(row: ScoreRow, theirs: Mapping[str, float], package: str) -> li
     if not different:
         return []
     note = (
-        f"{row.label}: the fast version and {package} differ, please report this:"
+        f"{row.label}: the fast version and sed_eval differ, please report this:"
         f" {'; '.join(different)}."
     )
     logger.warning(note)
     return [note]
-
-
-def _check_sweep(test: TestSet, output: SystemOutput, row: ScoreRow) -> list[str]:
-    frames = output.frames or []
-    theirs = reference_sweep_scores(
-        test.names, test.classes, test.table, frames, output.hop_s, test.durations_s
-    )
-    return _differences(row, theirs, "sed_scores_eval") or [
-        "PSDS and best F agree with sed_scores_eval."
-    ]
 
 
 def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:

@@ -19,7 +19,7 @@ from common.io.tables import number_hint, parse_table, read_text, to_number
 from common.settings.section import Section
 from seld.frames import frames_in_recording, frames_per_s
 from seld.geometry import ANGLE_SLACK_DEG, AngleGrid
-from seld.recording_list import LIST_NAME, Place, Recording, has_list, read_list
+from seld.recording_list import LIST_NAME, Attributes, Recording, has_list, read_list
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class Events:
         return Events.from_array(self.to_array()[keep])
 
 
-def parse_name(name: str, set_name: str = "dev") -> Place:
+def parse_name(name: str, set_name: str = "dev") -> Attributes:
     """Reads split, room and overlap from a recording's name, e.g. `split1_ir0_ov2_11`.
 
     Args:
@@ -219,10 +219,10 @@ def parse_name(name: str, set_name: str = "dev") -> Place:
     """
     match = _NAME.fullmatch(name)
     if match:
-        return Place(int(match["split"]), int(match["room"]), int(match["overlap"]))
+        return Attributes(int(match["split"]), int(match["room"]), int(match["overlap"]))
     if set_name == "eval":
         evaluation = _EVALUATION_NAME.fullmatch(name)
-        return Place(int(evaluation["split"]) if evaluation else 0, None, None)
+        return Attributes(int(evaluation["split"]) if evaluation else 0, None, None)
     raise DataError(
         f"The name of the development recording {name!r} does not say which split, room and overlap"
         " it belongs to. Expected: split<number>_ir<number>_ov<number>_<number>, e.g."
@@ -321,49 +321,26 @@ def list_files(paths: Sequence[Path]) -> str:
     return f"{len(paths)} file(s): {names}{more}"
 
 
-def read_events(
-    path: Path, dataset: DatasetConfig, duration_s: float, notes: list[str] | None = None
+def read_labels(
+    path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
 ) -> Events:
-    """Reads the events of a recording, checked and cut to its duration.
+    """Reads the events of a recording, checked and cut to `dataset.recording_s`.
 
     Args:
         path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist
             in any order.
-        dataset: the classes and the ranges of angles.
-        duration_s: length of the recording, in seconds.
+        dataset: classes, ranges of angles and length of recordings.
+        heard_s: length of the sound in seconds; None: unknown.
         notes: gets a sentence for each kind of event that `dataset.strict: false` leaves out; the
             log has the same.
 
     Returns:
-        The events in the order of the file; none if the file is empty or holds only its header. An
-        event that ends after the recording is cut there, which the log counts.
+        The events in the order of the file; none if the file is empty or has only a header. Offsets
+        may lie in the padding of a short recording, as published; scores end with the recording.
+        The log counts events that end after the recording.
 
     Raises:
-        DataError: a row cannot be used, or an event starts after the recording's end.
-    """
-    events, lines = read_lines(path, dataset, notes)
-    events = _without_late(events, lines, duration_s, dataset, str(path), notes)
-    return cut_events(events, duration_s, str(path))
-
-
-def read_labels(
-    path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
-) -> Events:
-    """Reads the events of a recording of which `heard_s` seconds are there: one function for all
-    who read labels.
-
-    Args:
-        path: see `read_events`.
-        dataset: as well, and how long recordings are taken to be.
-        heard_s: length of the sound; None: it is not known.
-        notes: see `read_events`.
-
-    Returns:
-        See `read_events`. Offsets are those of the file up to `dataset.recording_s`: training
-        labels may go on in what fills a recording up, as published; scores end with the recording.
-
-    Raises:
-        DataError: a row cannot be used, or an event starts after the end of what is there.
+        DataError: a row cannot be used, or an event starts after the end of the sound.
     """
     events, lines = read_lines(path, dataset, notes)
     full_s = dataset.recording_s
@@ -417,15 +394,9 @@ def _without_late(
 def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") -> Events:
     """Reads the text of a metadata file for a recording of unknown duration; errors name `source`.
 
-    The checks are those of `read_events`, save that nothing is cut and no event starts too late.
+    The checks are those of `read_labels`, except that nothing is cut and no event starts too late.
     """
     return _parse_rows(text, dataset, source)[0]
-
-
-def cut_events(events: Events, duration_s: float, source: str = "the events") -> Events:
-    """Cuts events that end after the recording, counted in the log under the name `source`."""
-    _log_cut(events, duration_s, source)
-    return _cut(events, duration_s)
 
 
 def _log_cut(events: Events, duration_s: float, source: str) -> None:

@@ -44,10 +44,10 @@ from seld.metrics import DEFINITIONS, reference_for
 from seld.preconditions import (
     batch_problem,
     described,
-    fold_problems,
     off_grid_events,
     off_grid_problem,
-    refuse,
+    refuse_dataset,
+    split_problems,
 )
 from seld.score import ScoredRecording, score_report
 from seld.submission import SUBMISSIONS, read_submission, write_submission
@@ -109,7 +109,7 @@ class Experiment:
             The table of scores over all folds, as text; also written to `scores.txt` and
             `scores.json`.
         """
-        refuse(stored_problems(self.task, stores))
+        refuse_dataset(stored_problems(self.task, stores))
         members = stored_members(stores)
         source_groups.refuse(
             source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir))
@@ -368,7 +368,7 @@ def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[st
     found = [
         each
         for fold in task.folds
-        for each in fold_problems(fold, frames, labelled, task.set_names)
+        for each in split_problems(fold, frames, labelled, task.set_names)
         or batch_problem(task, fold, frames)
     ]
     return found + (

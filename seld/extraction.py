@@ -24,7 +24,7 @@ from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, rea
 from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
 from seld.labels import regression_labels
 from seld.preconditions import check_sets, check_settings
-from seld.recording_list import LIST_NAME, Place, Recording, group_members
+from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def is_extracted(task: ExtractionTask, set_name: str) -> bool:
     return (store_folder(task, set_name) / MANIFEST).is_file()
 
 
-def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
+def place_of(store: FeatureStore, name: str, set_name: str) -> Attributes:
     """Says where a recording belongs: as `recordings.csv` told when it was extracted, or else as
     its name does.
 
@@ -186,7 +186,7 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Place:
     """
     facts = store.facts.get(name, {})
     if "split" in facts:
-        return Place(*(facts[each] for each in Place._fields))
+        return Attributes(*(facts[each] for each in Attributes._fields))
     return parse_name(name, set_name)
 
 
@@ -286,7 +286,7 @@ def plan_items(task: ExtractionTask, set_name: str) -> list[extraction.Item]:
     """
     check_finished(Path(task.dataset_dir))
     recordings = find_recordings(task.dataset_dir, task.dataset.format, set_name)
-    return [_item(each, lengths.place_facts(each)) for each in recordings]
+    return [_item(each, lengths.listed_facts(each)) for each in recordings]
 
 
 def all_items(task: ExtractionTask, set_names: Sequence[str]) -> list[extraction.Item]:

@@ -26,7 +26,7 @@ from common.errors import ConfigError, DataError
 from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
 from common.settings.tasks import load_task
-from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
+from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.features import FeatureConfig
 from seld.geometry import FULL_CIRCLE_DEG, AngleGrid
 from seld.labels import event_frames, reference_rows
@@ -477,7 +477,8 @@ def read_rows(path: Path, dataset: DatasetConfig, duration_s: float) -> np.ndarr
         ) from error
     if COLUMNS[0] not in header:
         return read_submission(path, dataset.n_classes)
-    return reference_rows(read_events(path, dataset, duration_s), None, dataset.label_hop_s)
+    shown = dataset.model_copy(update={"recording_s": duration_s})
+    return reference_rows(read_labels(path, shown), None, dataset.label_hop_s)
 
 
 def read_metadata(
@@ -500,9 +501,7 @@ def read_metadata(
             f"No metadata in {folder}. Expected: a folder of .csv files, e.g."
             " <dataset_dir>/metadata_dev."
         )
-    return {
-        name: read_events(path, dataset, dataset.recording_s) for name, path in paths.items()
-    }, rooms
+    return {name: read_labels(path, dataset) for name, path in paths.items()}, rooms
 
 
 def read_lengths(folder: Path, names: Iterable[str], dataset: DatasetConfig) -> dict[str, int]:

@@ -49,37 +49,10 @@ def cartesian_to_spherical(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return np.arctan2(y, x), np.arctan2(z, horizontal), np.hypot(horizontal, z)
 
 
-def spherical_distance(
-    azimuth1_rad: np.ndarray,
-    elevation1_rad: np.ndarray,
-    azimuth2_rad: np.ndarray,
-    elevation2_rad: np.ndarray,
-) -> np.ndarray:
-    """Computes the angle between directions, by the spherical law of cosines.
-
-    Args:
-        azimuth1_rad, elevation1_rad, azimuth2_rad, elevation2_rad: angles that broadcast against
-            each other.
-
-    Returns:
-        Great-circle distances in radians, [0, pi]. Near 0 and pi they are off by up to 1e-8 because
-        the arc cosine is flat there; `cartesian_distance` is exact.
-
-    References:
-        Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, eq. 4.
-    """
-    sines, cosines = (
-        np.sin(elevation1_rad) * np.sin(elevation2_rad),
-        np.cos(elevation1_rad) * np.cos(elevation2_rad),
-    )
-    return _arc(sines, cosines, azimuth1_rad - azimuth2_rad)
-
-
 def spherical_distances_of_pairs(
     first_rad: np.ndarray, second_rad: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> np.ndarray:
-    """Computes `spherical_distance` of many pairs of few directions, each of whose elevations is
-    looked at once.
+    """Computes angles between pairs of few directions, by the spherical law of cosines.
 
     Args:
         first_rad: (n, 2), azimuth and elevation.
@@ -88,18 +61,17 @@ def spherical_distances_of_pairs(
         right: int (pairs,), which of `second_rad`.
 
     Returns:
-        (pairs,) in radians.
+        Great-circle distances (pairs,) in radians, [0, pi]; off by up to 1e-8 near 0 and pi, where
+        the arc cosine is flat. `cartesian_distance` is exact.
+
+    References:
+        Adavanne et al., IEEE J. Sel. Topics Signal Process. 13(1), 2019, eq. 4.
     """
     (azimuth1, elevation1), (azimuth2, elevation2) = first_rad.T, second_rad.T
     sines = np.sin(elevation1)[left] * np.sin(elevation2)[right]
     cosines = np.cos(elevation1)[left] * np.cos(elevation2)[right]
-    return _arc(sines, cosines, azimuth1[left] - azimuth2[right])
-
-
-def _arc(sines: np.ndarray, cosines: np.ndarray, difference_rad: np.ndarray) -> np.ndarray:
-    """The angle from the products of the elevations' sines and cosines, and the difference of the
-    azimuths."""
-    return np.arccos(np.clip(sines + cosines * np.cos(np.abs(difference_rad)), -1.0, 1.0))
+    difference = np.abs(azimuth1[left] - azimuth2[right])
+    return np.arccos(np.clip(sines + cosines * np.cos(difference), -1.0, 1.0))
 
 
 def cartesian_distance(points1: np.ndarray, points2: np.ndarray) -> np.ndarray:

@@ -1,13 +1,14 @@
-"""Labels of a recording in four forms, and the ways from one to another.
+"""Labels of a recording in four forms, and conversions between them.
 
 description: `Events`, as in the metadata.
 regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and
-frame.
-classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of an
-almost empty tensor (T, K, directions). output format: "rows", float64 (n, 4) = frame, class,
-azimuth_deg, elevation_deg, as in submission files.
+    frame.
+output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in submission
+    files.
+classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of a
+    sparse tensor (T, K, directions).
 
-Nothing here changes what it is given.
+No function changes its input.
 """
 
 from fractions import Fraction
@@ -15,7 +16,6 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from common.errors import DataError
 from seld.dataset import Events
 from seld.frames import frame_rate
 from seld.geometry import AngleGrid, snapped_deg
@@ -146,22 +146,6 @@ def reference_rows(
     return rows[np.argsort(frame, kind="stable")].astype(np.float64)
 
 
-def classification_labels(
-    events: Events, n_frames: int, hop_s: float, grid: AngleGrid, rule: Rule = "dcase2019"
-) -> np.ndarray:
-    """Makes the classification form of events: int64 (n, 3) = frame, class, index in the grid; each
-    row once, sorted.
-
-    Raises:
-        DataError: an event's direction is not on the grid.
-    """
-    try:
-        grid.index_of(events.azimuth_deg, events.elevation_deg)
-    except DataError as error:
-        raise DataError(f"Events cannot be put into direction classes. {error}") from error
-    return rows_to_classification(reference_rows(events, n_frames, hop_s, rule), n_frames, grid)
-
-
 def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> np.ndarray:
     """Puts the output format on the grid of directions, as the published scorer does.
 
@@ -215,71 +199,6 @@ def unique_entries(entries: np.ndarray) -> np.ndarray:
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     keys, last = np.divmod(keys, limits[2])
     return np.stack([*np.divmod(keys, limits[1]), last], axis=1)
-
-
-def classification_to_rows(entries: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Makes the output format, rows (n, 4), of the classification form, int (n, 3)."""
-    entries = np.asarray(entries, np.int64).reshape(-1, 3)
-    return np.column_stack([entries[:, :2], *grid.angles_of(entries[:, 2])]).astype(np.float64)
-
-
-def classification_tensor(
-    entries: np.ndarray, n_frames: int, n_classes: int, grid: AngleGrid
-) -> np.ndarray:
-    """Makes the dense classification form, uint8 (T, K, directions); 107 MB for a minute of TAU
-    2019."""
-    entries = np.asarray(entries, np.int64).reshape(-1, 3)
-    tensor = np.zeros((n_frames, n_classes, grid.size), np.uint8)
-    tensor[tuple(entries.T)] = 1
-    return tensor
-
-
-def regression_to_rows(
-    activity: np.ndarray, azimuth_deg: np.ndarray, elevation_deg: np.ndarray
-) -> np.ndarray:
-    """Makes the output format, rows (n, 4) sorted by frame and class, of the regression form.
-
-    Args:
-        activity: (T, K), active where above 0.5.
-        azimuth_deg: (T, K), used where active.
-        elevation_deg: (T, K), used where active.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    if not np.shape(activity) == np.shape(azimuth_deg) == np.shape(elevation_deg):
-        raise ValueError(
-            "Activity, azimuth and elevation must have one shape (frames, classes). Received: "
-            f"{np.shape(activity)}, {np.shape(azimuth_deg)}, {np.shape(elevation_deg)}."
-        )
-    frame, k = np.nonzero(np.asarray(activity) > 0.5)
-    angles = np.asarray(azimuth_deg)[frame, k], np.asarray(elevation_deg)[frame, k]
-    return np.column_stack([frame, k, *angles]).astype(np.float64)
-
-
-def rows_to_regression(rows: np.ndarray, n_frames: int, n_classes: int) -> dict[str, np.ndarray]:
-    """Makes the regression form of the output format; of several rows of a class in a frame the
-    last one stays.
-
-    Returns:
-        `activity` uint8 (T, K); `azimuth_deg` float64 (T, K), 180 where inactive; `elevation_deg`
-        float64 (T, K), 50 where inactive. Frames from `n_frames` on are dropped.
-
-    Raises:
-        ValueError: a class is not below `n_classes`.
-    """
-    kept = check_rows(rows, n_classes)
-    kept = kept[kept[:, 0] < n_frames]
-    frame, k = kept[:, :2].astype(np.int64).T
-    labels = {
-        "activity": np.zeros((n_frames, n_classes), np.uint8),
-        "azimuth_deg": np.full((n_frames, n_classes), float(INACTIVE_AZIMUTH_DEG)),
-        "elevation_deg": np.full((n_frames, n_classes), float(INACTIVE_ELEVATION_DEG)),
-    }
-    labels["activity"][frame, k] = 1
-    labels["azimuth_deg"][frame, k] = kept[:, 2]
-    labels["elevation_deg"][frame, k] = kept[:, 3]
-    return labels
 
 
 def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:

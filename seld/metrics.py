@@ -15,22 +15,19 @@ import itertools
 import math
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
 from seld.dataset import Events
-from seld.frames import frames_per_s
 from seld.geometry import (
     AngleGrid,
     cartesian_distance,
     spherical_distances_of_pairs,
     spherical_to_cartesian,
 )
-from seld.labels import Rule, check_rows, reference_rows, rows_to_classification, unique_entries
+from seld.labels import Rule, check_rows, reference_rows, rows_to_classification
 
-DefinitionName = Literal["dcase2019", "corrected"]
 MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried on whole arrays
 
 
@@ -206,29 +203,6 @@ class SeldScorer:
         kept = [rows[rows[:, 0] < n_frames] for rows in rows_in]
         frame_and_class = [rows[:, :2].astype(np.int64) for rows in kept]
         self._add(frame_and_class, [np.radians(rows[:, 2:]) for rows in kept], n_frames)
-
-    def update_classification(
-        self, reference: np.ndarray, estimate: np.ndarray, n_frames: int
-    ) -> None:
-        """Adds a recording in the classification form.
-
-        Args:
-            reference: int (n, 3) = frame, class, index in the grid; equal rows count once.
-            estimate: int (m, 3).
-            n_frames: label frames of the recording, above every frame.
-
-        Raises:
-            ValueError: a frame, class or index is out of range.
-        """
-        entries = [np.asarray(each, np.int64).reshape(-1, 3) for each in (reference, estimate)]
-        limits = (n_frames, self.n_classes, self.grid.size)
-        for each in entries:
-            if (each < 0).any() or (each >= limits).any():
-                raise ValueError(
-                    f"Expected: frame, class, direction index from 0 to below {limits}. "
-                    f"Received: {each.min(axis=0)} to {each.max(axis=0)}."
-                )
-        self._add_entries([unique_entries(each) for each in entries], n_frames)
 
     def update_regression(
         self,
@@ -497,79 +471,3 @@ def reference_for(
     if rules.on_grid:
         (grid or AngleGrid()).index_of(events.azimuth_deg, events.elevation_deg)
     return reference_rows(events, n_frames, hop_s, rules.label_rule)
-
-
-def score_recording(
-    events: Events,
-    estimate: np.ndarray,
-    n_frames: int,
-    *,
-    definition: str = "dcase2019",
-    n_classes: int = 11,
-    hop_s: float = 0.02,
-    grid: AngleGrid | None = None,
-) -> SeldScorer:
-    """Scores one recording against its events; the scorer returned can be merged with others.
-
-    Args:
-        events: what the metadata say.
-        estimate: rows (n, 4).
-        n_frames: label frames of the recording.
-        definition: "dcase2019" or "corrected".
-        n_classes: K.
-        hop_s: seconds from a label frame to the next.
-        grid: directions that `dcase2019` uses.
-
-    Raises:
-        DataError: under `dcase2019`, an event's direction is off the grid.
-        ValueError: unknown definition, rows that are not usable, or a hop that does not divide a
-            second.
-    """
-    scorer = SeldScorer(definition, n_classes, frames_per_s=frames_per_s(hop_s), grid=grid)
-    scorer.update(reference_for(definition, events, n_frames, hop_s, grid), estimate, n_frames)
-    return scorer
-
-
-def score_rows(
-    reference: np.ndarray,
-    estimate: np.ndarray,
-    n_frames: int,
-    *,
-    definition: str = "dcase2019",
-    n_classes: int = 11,
-) -> SeldScores:
-    """Scores one recording in the output format, see `SeldScorer.update`."""
-    scorer = SeldScorer(definition, n_classes)
-    scorer.update(reference, estimate, n_frames)
-    return scorer.result()
-
-
-def score_classification(
-    reference: np.ndarray,
-    estimate: np.ndarray,
-    n_frames: int,
-    *,
-    definition: str = "dcase2019",
-    n_classes: int = 11,
-    grid: AngleGrid | None = None,
-) -> SeldScores:
-    """Scores one recording in the classification form, see `SeldScorer.update_classification`."""
-    scorer = SeldScorer(definition, n_classes, grid=grid)
-    scorer.update_classification(reference, estimate, n_frames)
-    return scorer.result()
-
-
-def score_regression(
-    reference_activity: np.ndarray,
-    reference_doa_rad: np.ndarray,
-    estimate_activity: np.ndarray,
-    estimate_doa_rad: np.ndarray,
-    *,
-    definition: str = "dcase2019",
-) -> SeldScores:
-    """Scores one recording in the regression form, see `SeldScorer.update_regression`."""
-    scorer = SeldScorer(definition, np.shape(reference_activity)[-1])
-    scorer.update_regression(
-        reference_activity, reference_doa_rad, estimate_activity, estimate_doa_rad
-    )
-    return scorer.result()

@@ -1,5 +1,7 @@
-"""What training and scores need of a dataset, asked before any work: by the checker, extraction and
-training alike."""
+"""Requirements of training and scores on a dataset, checked before any work.
+
+The checker, extraction and training share them.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,10 +22,10 @@ _SHOWN = 5  # of several problems, in an error
 
 
 def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
-    """Refuses settings that cannot stand together, before any work starts.
+    """Refuses settings that contradict each other, before any work starts.
 
     Raises:
-        ConfigError: says which.
+        ConfigError: names them.
     """
     if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
         raise ConfigError(
@@ -45,32 +47,32 @@ def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
 
 
 def check_sets(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> None:
-    """Refuses a dataset that training or its scores would stop at.
+    """Refuses a dataset that training or scoring cannot use.
 
     Args:
         task: the settings.
-        sets: the recordings of the sets that are going to be used, by name of the set.
+        sets: recordings by name of the set, of the sets in use.
 
     Raises:
-        DataError: says what, and in which files.
+        DataError: names the problems and their files.
     """
-    refuse(problems(task, sets))
+    refuse_dataset(problems(task, sets))
 
 
-def refuse(found: Sequence[str]) -> None:
-    """Raises DataError of some problems, unless there are none."""
+def refuse_dataset(found: Sequence[str]) -> None:
+    """Raises a DataError with the first problems; nothing if there is none."""
     if found:
         more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
         raise DataError(
             "\n".join(found[:_SHOWN])
             + more
-            + "\nMend the dataset, or change the settings that ask for it; "
+            + "\nFix the dataset, or change the settings that ask for it; "
             "`python -m common.cli.check_dataset <task-id>` shows all that is there."
         )
 
 
 def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[str]:
-    """Says what training or scoring would stop at; arguments as `check_sets`."""
+    """Lists the problems that training or scoring would stop at; arguments as `check_sets`."""
     recordings = [recording for members in sets.values() for recording in members]
     folds = [fold for fold in task.folds if recordings]
     known = {name: known_samples(facts) for name, facts in facts_of(recordings).items()}
@@ -78,7 +80,7 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
     for recording in recordings:
         frames.setdefault(recording.split, []).append(feature_frames(task, known[recording.name]))
     labelled = {recording.split for recording in recordings if recording.metadata_path is not None}
-    found = [each for fold in folds for each in fold_problems(fold, frames, labelled, sets)]
+    found = [each for fold in folds for each in split_problems(fold, frames, labelled, sets)]
     found += [
         each
         for fold in folds
@@ -90,10 +92,10 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
     return found
 
 
-def fold_problems(
+def split_problems(
     fold: FoldConfig, present: Iterable[int], labelled: Iterable[int], sets: Iterable[str]
 ) -> list[str]:
-    """Says which splits of a fold lack recordings or labels.
+    """Lists the splits of a fold without recordings or labels.
 
     Args:
         fold: a fold.
@@ -120,8 +122,7 @@ def fold_problems(
 def batch_problem(
     task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Sequence[int]]
 ) -> list[str]:
-    """Says whether the training recordings of a fold do not fill one batch, in a list of one
-    problem at most.
+    """Returns a list of at most one problem: the training recordings of a fold do not fill a batch.
 
     Args:
         task: the settings.
@@ -144,8 +145,7 @@ def batch_problem(
 
 
 def feature_frames(task: TaskConfig, samples: int | None) -> int:
-    """Frames of the features of a recording of so many samples; None: as many as
-    `dataset.recording_s` has."""
+    """Number of feature frames of a recording; samples None: of `dataset.recording_s`."""
     dataset, features = task.dataset, task.features
     recorded_hz = dataset.sample_rate_hz
     if not features.counts_the_end:
@@ -157,15 +157,17 @@ def feature_frames(task: TaskConfig, samples: int | None) -> int:
 
 
 def off_grid(recordings: Sequence[Recording], dataset: DatasetConfig) -> list[str]:
-    """Says which events the official scorer cannot count, in a list of one problem at most;
-    unreadable files wait."""
+    """Returns a list of at most one problem: events that the official scorer cannot count.
+
+    Unreadable files are left to the functions that need them.
+    """
     found: list[tuple[str, int]] = []
     for path in [
         recording.metadata_path for recording in recordings if recording.metadata_path is not None
     ]:
         try:
             events, lines = read_lines(path, dataset)
-        except DataError:  # said by those who need the file
+        except DataError:
             continue
         off = off_grid_events(events, dataset)
         found += (
@@ -177,13 +179,12 @@ def off_grid(recordings: Sequence[Recording], dataset: DatasetConfig) -> list[st
 
 
 def off_grid_events(events: Events, dataset: DatasetConfig) -> np.ndarray:
-    """Numbers of the events whose directions are not on the grid, int64 (n,)."""
+    """Indices of the events with directions off the grid, int64 (n,)."""
     return np.flatnonzero(~dataset.grid.holds(events.azimuth_deg, events.elevation_deg))
 
 
 def off_grid_problem(found: Sequence[tuple[str, int]], dataset: DatasetConfig) -> list[str]:
-    """The error for events off the grid, none without any: of each file, its first such event and
-    their number."""
+    """Returns a list of at most one problem, from the first event off the grid of each file."""
     if not found:
         return []
     counted = f"{sum(count for _, count in found)} event(s) in {len(found)} file(s)"

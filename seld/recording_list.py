@@ -4,9 +4,11 @@ file names are free."""
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from common.datasets.lengths import SAMPLES, length_facts
 from common.errors import DataError
 from common.io.files import stays_inside
 from common.io.tables import header_of, parse_table, read_text, to_whole
@@ -17,8 +19,8 @@ _COLUMNS = (*_REQUIRED, "room", "metadata", "group")
 _LARGEST = 10**9 - 1
 
 
-class Place(NamedTuple):
-    """Where a recording belongs.
+class Attributes(NamedTuple):
+    """Attributes of a recording that splits and tables of scores go by.
 
     Attributes:
         split: 0 is the evaluation set.
@@ -43,7 +45,7 @@ class Recording:
         overlap: events that may sound at once; None where unknown.
         audio_path: the sound file.
         metadata_path: the CSV file with the events, None for a recording without labels.
-        listed: whether a `recordings.csv` says the place, not the name.
+        listed: the attributes are from a `recordings.csv`, not from the name.
         group: the source it comes from, as a `recordings.csv` says; None where it has no column
             group.
     """
@@ -58,9 +60,14 @@ class Recording:
     group: str | None = None
 
     @property
-    def place(self) -> Place:
-        """Split, room and overlap together."""
-        return Place(self.split, self.room, self.overlap)
+    def attributes(self) -> Attributes:
+        """Split, room and overlap."""
+        return Attributes(self.split, self.room, self.overlap)
+
+    @cached_property
+    def samples(self) -> int | None:
+        """Length in samples by the header of the sound file, read once; None if unreadable."""
+        return length_facts(self.audio_path).get(SAMPLES)
 
 
 def has_list(folder: Path) -> bool:

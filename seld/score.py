@@ -27,7 +27,7 @@ from common.settings.section import Section
 from seld.dataset import DatasetConfig, Events, files_by_name, list_files, parse_name, read_labels
 from seld.lengths import seconds_of, sounds_of
 from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, reference_for, seld_error
-from seld.recording_list import Place, has_list, read_list
+from seld.recording_list import Attributes, has_list, read_list
 from seld.submission import read_submission
 
 logger = logging.getLogger(__name__)
@@ -294,14 +294,14 @@ def read_folder(
     return found
 
 
-def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Place]]:
-    """Metadata file and place of each recording, from `recordings.csv` or else the file names."""
+def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Attributes]]:
+    """Metadata file and attributes of each recording, from `recordings.csv` or the file names."""
     if has_list(folder):
         listed = read_list(folder)
         metadata = {
             each.name: each.metadata_path for each in listed if each.metadata_path is not None
         }
-        return metadata, {each.name: each.place for each in listed}
+        return metadata, {each.name: each.attributes for each in listed}
     metadata = _csv_files(folder, "metadata files")
     return metadata, {
         name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata
@@ -320,7 +320,10 @@ def _csv_files(folder: Path, what: str) -> dict[str, Path]:
 
 
 def _check_submissions(
-    submissions: dict[str, Path], metadata: dict[str, Path], places: dict[str, Place], folder: Path
+    submissions: dict[str, Path],
+    metadata: dict[str, Path],
+    places: dict[str, Attributes],
+    folder: Path,
 ) -> None:
     missing = [path for name, path in metadata.items() if name not in submissions]
     extra = [path for name, path in submissions.items() if name not in metadata]

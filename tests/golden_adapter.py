@@ -113,12 +113,7 @@ CASES["seld2019_features"] = seld2019_features
 def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.errors import DataError
     from seld.dataset import DatasetConfig, parse_events
-    from seld.labels import (
-        classification_labels,
-        classification_to_rows,
-        reference_rows,
-        regression_labels,
-    )
+    from seld.labels import reference_rows, regression_labels, rows_to_classification
     from seld.submission import format_submission
 
     dataset = DatasetConfig()
@@ -131,17 +126,23 @@ def seld2019_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
         except DataError:  # angles that the published code only warns of, or stumbles over
             continue
         labels = regression_labels(events, *size, dataset.n_classes)
-        entries = classification_labels(events, *size, dataset.grid)
+        rows = reference_rows(events, *size, "dcase2019")
+        entries = rows_to_classification(rows, dataset.n_frames, dataset.grid)
         outputs[f"{name}__regr"] = np.hstack(
             [labels[each] for each in ("activity", "azimuth_deg", "elevation_deg")]
         )
         outputs[f"{name}__clas_idx"] = entries
         outputs[f"{name}__clas_output_csv"] = format_submission(
-            classification_to_rows(entries, dataset.grid)
+            _rows_of_entries(entries, dataset.grid)
         )
         rows = reference_rows(events, None, dataset.label_hop_s, "dcase2019_files")
         outputs[f"{name}__desc_output_csv"] = format_submission(rows)
     return outputs
+
+
+def _rows_of_entries(entries: np.ndarray, grid: Any) -> np.ndarray:
+    """Output format (n, 4) of the classification form (n, 3)."""
+    return np.column_stack([entries[:, :2], *grid.angles_of(entries[:, 2])]).astype(float)
 
 
 def _scores_as_published(scores: Any) -> np.ndarray:
@@ -160,7 +161,7 @@ def _scores_as_published(scores: Any) -> np.ndarray:
 
 
 def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from seld.metrics import score_regression
+    from seld.metrics import SeldScorer
 
     def directions(key: str) -> np.ndarray:
         in_radians = inputs.get(f"{key}_doa_rad")
@@ -176,24 +177,26 @@ def seld2019_metrics_regr(inputs: Arrays, settings: dict) -> dict[str, object]:
             (inputs[f"{case}__{side}_sed"], directions(f"{case}__{side}"))
             for side in ("gt", "pred")
         ]
-        outputs[f"{case}__result"] = _scores_as_published(score_regression(*sides[0], *sides[1]))
+        scorer = SeldScorer("dcase2019", sides[0][0].shape[-1])
+        scorer.update_regression(*sides[0], *sides[1])
+        outputs[f"{case}__result"] = _scores_as_published(scorer.result())
     return outputs
 
 
 def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
+    from seld.geometry import AngleGrid
     from seld.metrics import SeldScorer
 
     outputs: dict[str, object] = {}
     accumulated, total = [], SeldScorer("dcase2019")
     for case in inputs["cases"].tolist():
-        recording = (
-            inputs[f"{case}__gt_idx"],
-            inputs[f"{case}__pred_idx"],
-            int(inputs[f"{case}__n_frames"]),
+        sides = (
+            _rows_of_entries(inputs[f"{case}__{side}_idx"], AngleGrid()) for side in ("gt", "pred")
         )
+        recording = (*sides, int(inputs[f"{case}__n_frames"]))
         alone = SeldScorer("dcase2019")
         for scorer in (alone, total):
-            scorer.update_classification(*recording)
+            scorer.update(*recording)
         outputs[f"{case}__result"] = _scores_as_published(alone.result())
         accumulated.append(_scores_as_published(total.result())[[0, 1, 2, 3, 8]])
     return outputs | {"accumulated_results": np.array(accumulated)}
@@ -201,8 +204,7 @@ def seld2019_metrics_clas(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
     from seld.dataset import DatasetConfig
-    from seld.labels import regression_to_rows
-    from seld.metrics import score_rows
+    from seld.metrics import SeldScorer
     from seld.submission import format_submission, parse_submission
 
     outputs: dict[str, object] = {}
@@ -211,12 +213,13 @@ def seld2019_output_format(inputs: Arrays, settings: dict) -> dict[str, object]:
         reference, estimate = (
             parse_submission(str(inputs[f"{name}_{side}"]), n_classes) for side in ("gt", "pred")
         )
-        scores = _scores_as_published(score_rows(reference, estimate, n_frames))
-        outputs[f"{name}_result"] = scores[[8, 0, 1, 2, 3]]
+        scorer = SeldScorer("dcase2019")
+        scorer.update(reference, estimate, n_frames)
+        outputs[f"{name}_result"] = _scores_as_published(scorer.result())[[8, 0, 1, 2, 3]]
     azimuth_deg, elevation_deg = np.split(inputs["regr_doa_deg"], 2, axis=1)
-    outputs["regr_csv"] = format_submission(
-        regression_to_rows(inputs["regr_sed"], azimuth_deg, elevation_deg)
-    )
+    active = np.nonzero(inputs["regr_sed"] > 0.5)
+    rows = np.column_stack([*active, azimuth_deg[active], elevation_deg[active]])
+    outputs["regr_csv"] = format_submission(rows)
     return outputs
 
 

@@ -296,7 +296,7 @@ def test_tables_and_lists_of_segmentation_cannot_lead_out_of_their_folder(tmp_pa
     with pytest.raises(
         DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"
     ):
-        segmentation.read_event_table(tmp_path, dataset)
+        segmentation.read_event_sounds(tmp_path, dataset)
     for scene in (f"audio/{name}", name, f"../{name}"):
         write_text(scenes, f"filename\tscene_label\naudio/ok.wav\tpark\n{scene}\tpark\n")
         with pytest.raises(

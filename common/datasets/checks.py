@@ -30,7 +30,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows of text under a title; the first column names them."""
 
     title: str
@@ -56,7 +56,7 @@ class DatasetReport:
     """Collects what the checks of a family find."""
 
     findings: list[Finding] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
+    tables: list[TextTable] = field(default_factory=list)
 
     def error(self, text: str, names: Sequence[Any] = ()) -> None:
         """Notes what would stop the work or spoil its result, with the files or classes it is
@@ -69,7 +69,7 @@ class DatasetReport:
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Adds a table; numbers are written as they are."""
-        self.tables.append(Table(title, header, [[str(cell) for cell in row] for row in rows]))
+        self.tables.append(TextTable(title, header, [[str(cell) for cell in row] for row in rows]))
 
     @property
     def usable(self) -> bool:

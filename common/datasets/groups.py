@@ -1,7 +1,7 @@
-"""Groups of recordings that come from one source, dealt into splits that share none of them.
+"""Groups of recordings of one source, dealt into splits that share no group.
 
-Clips of one recording, of one speaker or of one author sound alike. Where some are learned from and
-others tested on, scores tell what a system remembers: a group is therefore in one split only.
+Clips of one recording, speaker or author sound alike. With some of them in training and others in
+the test, scores would measure memory: a group is therefore in one split only.
 """
 
 from collections import Counter
@@ -269,7 +269,7 @@ def check_deal(
 def describe_deal(
     groups: Sequence[SourceGroup], dealt: Mapping[str, int], splits: Mapping[int, str]
 ) -> str:
-    """Tells how many groups and files each split has, for the log."""
+    """Describes the number of groups and files of each split, for the log."""
     parts = []
     for split, title in splits.items():
         mine = [group for group in groups if dealt[group.name] == split]
@@ -295,7 +295,7 @@ def shared_groups(parts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str,
 
 
 def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: str) -> str | None:
-    """Tells which groups are in several parts of the data, see `shared_groups`; None if none is.
+    """Describes the groups that are in several parts of the data; None if there is none.
 
     Args:
         parts: by title of the part, one of its files for each of its groups.
@@ -319,7 +319,7 @@ def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: st
 def fold_problems(
     folds: Iterable[FoldConfig], members: Mapping[int, Mapping[str, str]], where: str
 ) -> list[str]:
-    """Tells which folds train, validate or test on different splits with recordings of one group.
+    """Describes the folds that train, validate or test on splits with a group in common.
 
     Args:
         folds: those of the task.

@@ -1,13 +1,10 @@
-"""Pages that need nothing but themselves: tables, charts and recordings in one HTML file, without
-network.
+"""Self-contained pages: tables, charts and recordings in one HTML file, without network.
 
-What is put on them, names of files and settings among it, is text that nobody has checked: the
-templates escape it all.
+Content such as file names and settings is unchecked text: the templates escape all of it.
 """
 
 import base64
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +12,6 @@ from typing import Any, ClassVar
 
 from common.io.files import write_text
 
-MOST_POINTS = 500  # of a line: a page has few more pixels
 WIDTH, HEIGHT = 1000, 100  # of drawings, which are stretched to the space there is
 
 
@@ -30,7 +26,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Cards:
-    """A few numbers in large type: what each is called, the number, and what stands beside it."""
+    """Numbers in large type, each as (name, number, remark)."""
 
     kind: ClassVar[str] = "cards"
     cards: Sequence[tuple[str, str, str]]
@@ -41,11 +37,11 @@ class Table:
     """A table whose first row and column are headings.
 
     Attributes:
-        caption: what it is about.
+        caption: heading of the table.
         rows: cells as text, headings first.
-        groups: of each row below the headings, e.g. "baseline" or "published"; empty: all alike.
-        shades: of each cell below and beside the headings, [0, 1]; empty: none.
-        note: a sentence or two on how to read it.
+        groups: style of each row below the headings, e.g. "baseline"; empty: one style.
+        shades: shade of each cell that is no heading, [0, 1]; empty: none.
+        note: sentences on how to read the table.
     """
 
     kind: ClassVar[str] = "table"
@@ -66,7 +62,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, as a data URI, with its text for those who cannot see it."""
+    """An image as a data URI, with its alternative text."""
 
     kind: ClassVar[str] = "picture"
     source: str
@@ -76,8 +72,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Sound:
-    """A recording to listen to, as a data URI; `duration_s` is that of all of it, of which the
-    beginning is heard."""
+    """Beginning of a recording as a data URI; `duration_s` is that of the whole recording."""
 
     source: str
     label: str
@@ -86,7 +81,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Sounds:
-    """Several of them under one title."""
+    """Sounds under one title."""
 
     kind: ClassVar[str] = "sounds"
     title: str
@@ -98,10 +93,10 @@ class Line:
     """One line of a chart.
 
     Attributes:
-        label: for the legend; empty: not in it.
-        strokes: for each stretch without a break, its points (x, y).
-        colour: as CSS has it.
-        style: "solid", "dashed", or "wide" for a pale, broad one below the others.
+        label: name in the legend; empty: not in it.
+        strokes: points (x, y) of each stretch without a break.
+        colour: CSS colour.
+        style: "solid", "dashed", or "wide" for a pale, broad line below the others.
     """
 
     label: str
@@ -115,14 +110,11 @@ class Chart:
     """Lines over one axis.
 
     Attributes:
-        title: what is drawn, with its unit.
+        title: quantity and unit.
         lines: in the order of drawing.
-        x_limits: what lies at the left and the right.
-        y_limits: what lies at the bottom and the top.
-        x_ticks: (value, text).
+        x_limits: values at the left and the right edge.
+        y_limits: values at the bottom and the top edge.
         y_ticks: (value, text).
-        x_label: quantity and unit; empty: the axis is that of a timeline.
-        mark: a value of x to point at, and what is there.
     """
 
     view_box: ClassVar[str] = f"0 0 {WIDTH} {HEIGHT}"
@@ -131,21 +123,18 @@ class Chart:
     lines: Sequence[Line]
     x_limits: tuple[float, float]
     y_limits: tuple[float, float]
-    x_ticks: Sequence[tuple[float, str]] = ()
     y_ticks: Sequence[tuple[float, str]] = ()
-    x_label: str = ""
-    mark: tuple[float, str] | None = None
 
     def x(self, value: float) -> float:
-        """Where a value of x lies, in percent from the left."""
+        """Position of a value of x, in percent from the left."""
         return _percent(value, self.x_limits)
 
     def y(self, value: float) -> float:
-        """Where a value of y lies, in percent from the top."""
+        """Position of a value of y, in percent from the top."""
         return 100 - _percent(value, self.y_limits)
 
     def path(self, line: Line) -> str:
-        """A line as an SVG path on a drawing of `WIDTH` x `HEIGHT`."""
+        """Returns a line as an SVG path on a drawing of `WIDTH` x `HEIGHT`."""
         strokes = (
             "L".join(
                 f"{self.x(x) * WIDTH / 100:.1f} {self.y(y) * HEIGHT / 100:.2f}" for x, y in stroke
@@ -156,17 +145,8 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Charts:
-    """Charts side by side, as many as there is room for."""
-
-    kind: ClassVar[str] = "charts"
-    title: str
-    charts: Sequence[Chart]
-
-
-@dataclass(frozen=True)
 class Lane:
-    """When one class is heard: (onset, offset) in seconds of each event."""
+    """Events of one class: (onset, offset) in seconds of each."""
 
     label: str
     colour: str
@@ -176,18 +156,18 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """One recording: panels over the same seconds, and what is heard in them.
+    """One recording: its sound, and panels over the same seconds.
 
     Attributes:
         name: of the recording.
-        remark: what there is to say of it, e.g. its score.
+        remark: line below the name, e.g. the score.
         duration_s: seconds shown.
         x_ticks: (seconds, text).
-        pictures: spectrogram, masks: drawn over the whole width, each beside its caption.
-        lanes: classes that occur or are estimated.
-        labelled: whether the reference is known.
-        charts: over the same seconds.
-        sound: the recording; None: it is gone.
+        pictures: spectrogram and masks over the whole width, each next to its caption.
+        lanes: classes of the reference or the estimate.
+        labelled: the reference is known.
+        charts: charts over the same seconds.
+        sound: the recording; None: it is missing.
         notes: sentences to print below.
     """
 
@@ -204,17 +184,16 @@ class Timeline:
     notes: Sequence[str] = ()
 
     def x(self, value_s: float) -> float:
-        """Where a time lies, in percent from the left."""
+        """Position of a time, in percent from the left."""
         return _percent(value_s, (0.0, self.duration_s))
 
 
-Block = Note | Cards | Table | Tree | Picture | Sounds | Charts | Timeline
+Block = Note | Cards | Table | Tree | Picture | Sounds | Timeline
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: its title, what stands in it, and whether it is shown only when asked
-    for."""
+    """Part of a page; a folded one opens on a click."""
 
     title: str
     blocks: Sequence[Block]
@@ -228,9 +207,9 @@ class Page:
     Attributes:
         title: of the page.
         subtitle: one sentence.
-        facts: names and values to stand below it.
+        facts: names and values below the subtitle.
         sections: in order.
-        command: what was typed to make it; empty: not shown.
+        command: command line that made the page; empty: not shown.
     """
 
     title: str
@@ -241,7 +220,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """Returns the HTML of a page; its policy lets no other script run and nothing be loaded."""
+    """Returns the HTML of a page; its policy blocks other scripts and all loading."""
     import jinja2
 
     loader = jinja2.PackageLoader("common.display")
@@ -258,7 +237,7 @@ def render(page: Page) -> str:
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Writes a page, finished or not at all.
+    """Writes a page, complete or not at all.
 
     Raises:
         DataError: the file cannot be written.
@@ -267,7 +246,7 @@ def write_page(path: Path, page: Page) -> None:
 
 
 def data_uri(content: bytes, mime: str) -> str:
-    """A file as part of the page that shows it."""
+    """Returns the content of a file as a data URI."""
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
@@ -279,22 +258,6 @@ def ticks(
 
     values = MaxNLocator(most, integer=whole, steps=[1, 2, 5, 10]).tick_values(low, high)
     return [(float(value), f"{value:.6g}") for value in values if low <= value <= high]
-
-
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """So many points that a page can show them, the last one among them; those that are not finite
-    are left out."""
-    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
-    step = -(-len(finite) // MOST_POINTS) or 1
-    return finite[::-1][::step][::-1]
-
-
-def decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Round numbers from 10^low to 10^high, by their logarithms, with their text."""
-    powers = range(math.ceil(low), math.floor(high) + 1)
-    if len(powers) > 1:
-        return [(power, f"{10.0**power:g}") for power in powers]
-    return [(math.log10(number), text) for number, text in ticks(10**low, 10**high) if number > 0]
 
 
 def _percent(value: float, limits: tuple[float, float]) -> float:

@@ -1,17 +1,21 @@
-"""Figures that every system draws: learning curves. Object interface of matplotlib, its default
-style, no window."""
+"""Figures of all systems: learning curves, and figures as files and on pages.
 
+Object interface of matplotlib, its default style, no window.
+"""
+
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib import colormaps, rcdefaults
+from matplotlib import colormaps, rc_context, rcdefaults
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from common.display.page import Picture, data_uri
 from common.io.files import atomic_path
 
 
@@ -21,10 +25,10 @@ class Curve:
 
     Attributes:
         name: key in the history, e.g. "val_f".
-        label: what the legend says.
-        scale: values are multiplied by this, e.g. 1 / 180 for degrees.
-        dashed: drawn dashed, for the training set beside validation.
-        colour: index of the colour; None counts on. Lines that belong together share one.
+        label: name in the legend.
+        scale: factor of the values, e.g. 1 / 180 for degrees.
+        dashed: drawn dashed, for the training set next to validation.
+        colour: index of the colour; None: the number of the line. Related lines share one.
     """
 
     name: str
@@ -42,9 +46,9 @@ class Panel:
         title: above the axes.
         y_label: quantity and unit.
         curves: lines; those whose name the history lacks are left out.
-        limits: lowest and highest value shown; None: as the values need.
+        limits: lowest and highest value shown; None: from the values.
         best: name of the curve whose lowest value is marked.
-        logarithmic: whether the values are shown on a logarithmic scale.
+        logarithmic: use a logarithmic scale.
     """
 
     title: str
@@ -56,8 +60,7 @@ class Panel:
 
 
 def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """Makes an empty figure of a size in inches that is drawn without a window, whatever the user's
-    matplotlibrc."""
+    """Makes an empty figure of a size in inches, without a window or the user's matplotlibrc."""
     rcdefaults()
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -67,7 +70,7 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
 
 
 def tidy(axes: Axes) -> None:
-    """Gives axes the look of all figures: a light grid, no frame at the top and the right."""
+    """Sets the style of all axes: a light grid, no frame at the top and the right."""
     axes.grid(True, color="0.88", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -75,7 +78,7 @@ def tidy(axes: Axes) -> None:
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
-    """Writes a figure as PNG, whole or not at all.
+    """Writes a figure as PNG, complete or not at all.
 
     Raises:
         DataError: the file cannot be written.
@@ -84,20 +87,30 @@ def save_figure(figure: Figure, path: Path, dpi: int = 120) -> None:
         figure.savefig(temporary, format="png", dpi=dpi)
 
 
+def figure_picture(figure: Figure, caption: str, alt: str) -> Picture:
+    """Returns a figure as SVG within a page; the same figure gives the same bytes."""
+    drawing = io.BytesIO()
+    with rc_context({"svg.hashsalt": caption}):
+        figure.savefig(drawing, format="svg", metadata={"Date": None})
+    return Picture(data_uri(drawing.getvalue(), "image/svg+xml"), alt, caption)
+
+
 def class_colours(n_classes: int) -> np.ndarray:
-    """Returns one colour per class, (K, 4); neighbours are easy to tell apart up to 20 classes."""
+    """Returns one RGBA colour per class, (K, 4); up to 20 classes neighbours differ clearly."""
     if n_classes > 20:
         return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
     strong, pale = np.arange(0, 20, 2), np.arange(1, 20, 2)
     return colormaps["tab20"](np.concatenate([strong, pale])[:n_classes])
 
 
-def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Panel]) -> Figure:
+def learning_curves(
+    history: Mapping[str, Sequence[float | None]], panels: Sequence[Panel]
+) -> Figure:
     """Draws the curves of a training.
 
     Args:
-        history: by name, one value for each epoch.
-        panels: what to draw; a panel without any known curve is left out.
+        history: by name, one value for each epoch; NaN or None where it is undefined.
+        panels: panels to draw; those without any known curve are left out.
 
     Returns:
         One row of axes, epochs from 1 along x.
@@ -110,8 +123,7 @@ def learning_curves(history: Mapping[str, Sequence[float]], panels: Sequence[Pan
 
 
 def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel: Panel) -> None:
-    """Draws one panel of learning curves on axes; lines end with a dot, so that a first epoch is
-    seen too."""
+    """Draws one panel of learning curves; lines end with a dot, so that one epoch is visible."""
     for number, curve in enumerate(panel.curves):
         if curve.name not in history:
             continue
@@ -136,7 +148,7 @@ def draw_panel(axes: Axes, history: Mapping[str, Sequence[float | None]], panel:
 
 
 def mark_best(axes: Axes, values: np.ndarray) -> None:
-    """Marks the epoch with the lowest value, the one whose weights are kept."""
+    """Marks the epoch with the lowest value, whose weights are kept."""
     best = int(np.nanargmin(values))
     axes.axvline(best + 1, color="0.6", linewidth=0.8, linestyle=":")
     left = best < len(values) / 2  # the text stands where there is room for it

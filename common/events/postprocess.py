@@ -94,15 +94,6 @@ def runs(active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found[:, 1], found[:, 2]
 
 
-def to_activity(events: np.ndarray, n_frames: int, n_classes: int) -> np.ndarray:
-    """Draws regions (n, 3) = class, onset frame, offset frame (exclusive) as activity, bool (T,
-    K)."""
-    activity = np.zeros((n_frames, n_classes), bool)
-    for k, onset, offset in np.asarray(events, np.int64).reshape(-1, 3).tolist():
-        activity[max(onset, 0) : offset, k] = True
-    return activity
-
-
 def detect_half_open(
     curve: np.ndarray,
     high: float,
@@ -286,16 +277,3 @@ def _all_stretches(
         [number[first], onset[first], offset[np.append(first[1:], len(found)) - 1]], axis=1
     )
     return joined[joined[:, 2] - joined[:, 1] > salt]
-
-
-def repeat_frames(values: np.ndarray, stride: int, n_frames: int) -> np.ndarray:
-    """Brings pooled frames (T', K) back to the rate of the features: each repeated, the last one
-    held, (n_frames, K).
-
-    Raises:
-        ValueError: there is no frame to hold.
-    """
-    values = np.asarray(values)
-    if len(values) == 0:
-        raise ValueError("Expected: at least one frame. Received: none.")
-    return values[np.minimum(np.arange(n_frames) // stride, len(values) - 1)]

@@ -82,38 +82,6 @@ class EventTable:
             np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes
         )
 
-    @classmethod
-    def from_frame(
-        cls, events: "pd.DataFrame", names: Sequence[str], labels: Sequence[str]
-    ) -> "EventTable":
-        """Builds a table from a data frame with the columns of `EVENT_COLUMNS`.
-
-        Args:
-            events: one row for each event; rows of recordings that are not in `names`, and rows
-                without a label (recordings without events in some files), are left out.
-            names: file names of the set, in the order of their index.
-            labels: class names, in the order of their index.
-
-        Raises:
-            ValueError: a label is not among `labels`.
-        """
-        import pandas as pd
-
-        index = {name: number for number, name in enumerate(names)}
-        events = events[events["filename"].isin(index) & events["event_label"].notna()]
-        classes = pd.Index(labels).get_indexer(pd.Index(events["event_label"]))
-        if (classes < 0).any():
-            unknown = sorted(set(events["event_label"][classes < 0]))
-            raise ValueError(
-                f"Unknown class. Expected: one of {', '.join(labels)}. Received:"
-                f" {', '.join(unknown)}."
-            )
-        times = events[["onset", "offset"]].to_numpy(np.float64)
-        recording = events["filename"].map(index).to_numpy(np.int64)
-        return cls.from_columns(
-            recording, np.column_stack([classes, times]), len(index), len(labels)
-        )
-
     def of_recording(self, number: int) -> np.ndarray:
         """Returns the events of one recording, (n, 3) = class_index, onset_s, offset_s."""
         first, last = np.searchsorted(self.recording, [number, number + 1])

@@ -19,7 +19,6 @@ _BLOCK_FRAMES = (
 )
 POWER_FLOOR = 1e-10  # -100 dB
 _MAGNITUDE_FLOOR = float(np.spacing(1.0))  # 2.2e-16
-_BAND_FLOOR = 1e-8
 
 Window = Literal["hann", "hann_symmetric", "hamming", "hamming_symmetric"]
 _COSINE_SHARE = {"hann": 0.5, "hamming": 0.46}
@@ -338,19 +337,6 @@ def density_magnitude(
     spectra = uncentred_stft(audio, window_samples, n_fft, hop_samples, window)
     energy = np.sum(analysis_window(window_samples, window_samples, window) ** 2)
     return np.abs(spectra) * np.float32(1 / np.sqrt(energy))
-
-
-def inverse_mel(filters: np.ndarray) -> np.ndarray:
-    """Spreads values of mel bands over the bins of the transform: each bin is an average of the
-    bands it lies in.
-
-    Args:
-        filters: (n_fft // 2 + 1, bands), see `mel_filters`.
-
-    Returns:
-        float32 (bands, n_fft // 2 + 1); bins that no band covers are 0.
-    """
-    return (filters / (filters.sum(axis=1, keepdims=True) + _BAND_FLOOR)).T.astype(np.float32)
 
 
 def logmel_intensity(

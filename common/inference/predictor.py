@@ -8,7 +8,7 @@ as long as the recording is held, so memory does not grow with it.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ from common.features.frontend import AUDIO
 from common.inference.downsampling import Columns
 from common.inference.frame_stream import FrameStream, Framing
 from common.inference.windows import Window, Windows
-from common.training.ensemble import Outputs, TrainedModels
+from common.training.ensemble import TrainedModels
 
 _BINS_AT_ONCE = 2**17  # frames times bands in one batch of windows, but one window in any case
 
@@ -57,24 +57,6 @@ class Heard:
 
     events: list[Event] = field(default_factory=list)
     rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
-
-
-class Decoder(Protocol):
-    """Turns the outputs of one recording into events, window by window."""
-
-    def push(self, window: Window, outputs: Outputs, duration_s: float) -> Heard:
-        """Takes in the outputs (T', ...) of the next window, of which the frames that count are
-        wanted.
-
-        The recording lasts for `duration_s`, infinite where that is not known yet; what follows is
-        padding.
-        """
-
-    def finish(self, n_frames: int, duration_s: float) -> Heard:
-        """Ends the recording of so many frames, padding included."""
-
-    def details(self) -> dict[str, Any]:
-        """What a JSON file says beside the events."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,28 @@ References:
 import warnings
 
 import numpy as np
+from pydantic import Field
 
 from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
+from common.settings.section import Section
 
 COLLAR_S = 0.2
 OFFSET_SHARE = 0.2
+
+
+class CollarConfig(Section):
+    """Collar of event-based scores."""
+
+    collar_s: float = Field(
+        COLLAR_S, gt=0, description="Collar of onsets, and of offsets of short events, in seconds."
+    )
+    offset_share: float = Field(
+        OFFSET_SHARE,
+        ge=0,
+        le=1,
+        description="Collar of offsets as a share of the event's length, if wider than collar_s.",
+    )
 
 
 def event_based_scores(
@@ -55,12 +71,12 @@ def count_events(
     """Counts hits and errors of a set, recording by recording.
 
     Args:
-        reference: true events.
+        reference: reference events.
         estimate: estimated events of the same recordings.
         collar_s: largest difference of onsets, and of offsets of short events, in seconds.
         offset_share: offsets may differ by this share of the reference event's length where that is
             wider.
-        evaluate_offset: whether offsets count at all.
+        evaluate_offset: compare offsets too.
 
     Raises:
         ValueError: the tables are of different sets.
@@ -82,19 +98,6 @@ def count_events(
         evaluated_s=float(last_offsets(reference).sum()),
         n_recordings=reference.n_recordings,
     )
-
-
-def matched_events(
-    reference: EventTable,
-    estimate: EventTable,
-    *,
-    collar_s: float = COLLAR_S,
-    offset_share: float = OFFSET_SHARE,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the rows of the hits in both tables, pair by pair; see `count_events`."""
-    check_tables(reference, estimate)
-    left, right = near_pairs(reference, estimate, collar_s=collar_s, offset_share=offset_share)
-    return _match(reference, estimate, left, right)
 
 
 def near_pairs(
@@ -166,8 +169,7 @@ def _match(
 
 
 def maximum_matching(pairs: np.ndarray) -> np.ndarray:
-    """Picks as many of the pairs (n, 2) = (reference, estimate) as can stand side by side, by
-    sed_eval's search."""
+    """Returns a maximum matching of the pairs (n, 2) = (reference, estimate), as sed_eval does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # notices of the packages that it brings along
         from sed_eval.util import bipartite_match
@@ -181,8 +183,7 @@ def maximum_matching(pairs: np.ndarray) -> np.ndarray:
 def _count_substitutions(
     left: np.ndarray, right: np.ndarray, hit_left: np.ndarray, hit_right: np.ndarray
 ) -> int:
-    """Pairs what was left over and agrees in times, whatever its class: first come, first
-    served."""
+    """Counts pairs of unmatched events that agree in times only, each event used once, in order."""
     free = ~np.isin(left, hit_left) & ~np.isin(right, hit_right)
     used_left: set[int] = set()
     used_right: set[int] = set()

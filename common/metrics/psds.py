@@ -1,8 +1,6 @@
 """Scores over all thresholds at once: PSDS 1 and 2, and the best event-based F-score of each class.
 
-The curves are exact: every value that a score takes is tried. Where the package sed_scores_eval is
-installed (extra `psds`; it has no wheels, so it needs a compiler), `reference_sweep_scores` asks it
-instead.
+The curves are exact: every value that a score takes is tried.
 
 References:
     Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020,
@@ -10,33 +8,19 @@ References:
     detection scores", ICASSP 2022, arXiv:2201.13148.
 """
 
-import importlib.util
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.errors import ConfigError
 from common.events.postprocess import regions
 from common.events.table import EventTable
 from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
-from common.runtime.optional import optional_module
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-logger = logging.getLogger(__name__)
 HOUR_S = 3600.0
 # times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
 DECIMALS = 6
-MISSING = (
-    "It is built from source, so it needs a C++ compiler: "
-    "`pip install 'dcase-keras[psds]'`. The scores themselves do not need it."
-)
 
 
 @dataclass(frozen=True)
@@ -160,18 +144,8 @@ def sweep_scores(
     undefined = np.full(n_classes, np.nan)
     if not present.any():
         return SweepScores(np.nan, np.nan, undefined, undefined, np.nan, undefined, undefined)
-    events = [reference.of_recording(number) for number in range(reference.n_recordings)]
-    curves = [[_Curve([], []) for _ in range(n_classes)] for _ in range(3)]
     lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (reference.n_recordings,))
-    for rows, frames, length_s in zip(events, scores, lengths_s, strict=True):
-        for k in np.flatnonzero(present):
-            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
-            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
-                curve[k].add(
-                    sweep.values, intersection_counts(sweep, rows, int(k), present, scenario)
-                )
-            own = rows[rows[:, 0] == k, 1:]
-            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
+    curves = _curves(reference, scores, hop_s, lengths_s, collar_s, offset_share)
     total_s = float(lengths_s.sum())
     seconds = np.bincount(
         reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes
@@ -192,6 +166,29 @@ def sweep_scores(
     return SweepScores(
         results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds
     )
+
+
+def _curves(
+    reference: EventTable,
+    scores: Sequence[np.ndarray],
+    hop_s: float,
+    lengths_s: np.ndarray,
+    collar_s: float,
+    offset_share: float,
+) -> list[list[_Curve]]:
+    """Counts of PSDS 1, of PSDS 2 and of the event-based F, for each class that the set has."""
+    present = reference.counts() > 0
+    curves = [[_Curve([], []) for _ in range(reference.n_classes)] for _ in range(3)]
+    for number, (frames, length_s) in enumerate(zip(scores, lengths_s, strict=True)):
+        rows = reference.of_recording(number)
+        for k in np.flatnonzero(present):
+            sweep = sweep_thresholds(frames[:, k], hop_s, length_s)
+            for scenario, curve in ((PSDS1, curves[0]), (PSDS2, curves[1])):
+                counts = intersection_counts(sweep, rows, int(k), present, scenario)
+                curve[k].add(sweep.values, counts)
+            own = rows[rows[:, 0] == k, 1:]
+            curves[2][k].add(sweep.values, collar_counts(sweep, own, collar_s, offset_share))
+    return curves
 
 
 def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
@@ -362,102 +359,3 @@ def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:
     return float((found * np.diff(np.append(rate, max_rate))).sum() / max_rate)
-
-
-def has_reference_package() -> bool:
-    """Whether sed_scores_eval is installed; one that cannot be imported is told in the log and not
-    asked."""
-    if importlib.util.find_spec("sed_scores_eval") is None:
-        return False
-    try:
-        _reference_package()
-    except ConfigError as error:
-        logger.warning("PSDS and best F are not compared with sed_scores_eval. %s", error)
-        return False
-    return True
-
-
-def _reference_package() -> ModuleType:
-    """Imports sed_scores_eval.
-
-    Raises:
-        ConfigError: it is not installed, or cannot be imported.
-    """
-    return optional_module("sed_scores_eval", "A comparison of PSDS", MISSING)
-
-
-def reference_sweep_scores(
-    names: Sequence[str],
-    labels: Sequence[str],
-    reference: EventTable,
-    scores: Sequence[np.ndarray],
-    hop_s: float,
-    durations_s: np.ndarray | float,
-) -> dict[str, float]:
-    """Computes psds1, psds2 and best_f by sed_scores_eval, on the classes that the set has.
-
-    Args:
-        names: names of the recordings; the others as in `sweep_scores`.
-        labels: class names.
-
-    Raises:
-        ConfigError: the package is not installed.
-    """
-    sed_scores_eval = _reference_package()
-    from sed_scores_eval.base_modules.scores import create_score_dataframe
-
-    reference = reference.with_length().merge_connected()
-    present = np.flatnonzero(reference.counts())
-    if not len(present):
-        return dict.fromkeys(("psds1", "psds2", "best_f"), float("nan"))
-    chosen = [labels[k] for k in present.tolist()]
-    tables, truth = {}, {}
-    lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (len(names),))
-    for number, (name, frames) in enumerate(zip(names, scores, strict=True)):
-        times_s = np.minimum(np.arange(len(frames) + 1) * hop_s, lengths_s[number])
-        values = np.asarray(frames, np.float64)[:, present]
-        tables[name] = _writable(create_score_dataframe(values, times_s, chosen))
-        rows = reference.of_recording(number).tolist()
-        truth[name] = [(onset, offset, labels[int(k)]) for k, onset, offset in rows]
-    lengths = dict(zip(names, lengths_s.tolist(), strict=True))
-    psds: Callable = sed_scores_eval.intersection_based.psds
-    results = {
-        name: float(
-            psds(
-                tables,
-                truth,
-                lengths,
-                dtc_threshold=each.dtc,
-                gtc_threshold=each.gtc,
-                cttc_threshold=each.cttc,
-                alpha_ct=each.alpha_ct,
-                alpha_st=each.alpha_st,
-                max_efpr=each.max_rate,
-            )[0]
-        )
-        for name, each in (("psds1", PSDS1), ("psds2", PSDS2))
-    }
-    best = sed_scores_eval.collar_based.best_fscore(
-        tables,
-        truth,
-        onset_collar=COLLAR_S,
-        offset_collar=COLLAR_S,
-        offset_collar_rate=OFFSET_SHARE,
-    )[0]
-    return results | {"best_f": float(best["macro_average"])}
-
-
-def _writable(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Returns a data frame that gives away copies: sed_scores_eval 0.0.4 refuses the read-only
-    arrays of pandas 3."""
-    import pandas as pd
-
-    class WritableFrame(pd.DataFrame):
-        @property
-        def _constructor(self) -> Callable:
-            return WritableFrame
-
-        def to_numpy(self, *arguments: Any, **settings: Any) -> np.ndarray:
-            return np.array(super().to_numpy(*arguments, **settings))
-
-    return WritableFrame(frame)

@@ -158,28 +158,6 @@ def count_segments(
     )
 
 
-def frame_error_rate(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Computes the error rate over frames of activity (T, K); see `SegmentCounts.error_rate`."""
-    return count_frames(reference, estimate).error_rate
-
-
-def frame_f_score(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Computes the micro-averaged F-score over frames of activity (T, K); see
-    `SegmentCounts.f_score`."""
-    return count_frames(reference, estimate).f_score
-
-
-def segment_error_rate(reference: np.ndarray, estimate: np.ndarray, segment_frames: int) -> float:
-    """Computes the error rate over segments of activity (T, K); see `SegmentCounts.error_rate`."""
-    return count_segments(reference, estimate, segment_frames).error_rate
-
-
-def segment_f_score(reference: np.ndarray, estimate: np.ndarray, segment_frames: int) -> float:
-    """Computes the micro-averaged F-score over segments of activity (T, K); see
-    `SegmentCounts.f_score`."""
-    return count_segments(reference, estimate, segment_frames).f_score
-
-
 def segment_based_scores(
     reference: EventTable,
     estimate: EventTable,

@@ -11,9 +11,16 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.display.charts import panel_chart
-from common.display.page import Block, Charts, Note, Page, Section, Table, write_page
-from common.display.plotting import Curve, Panel, draw_panel, new_figure, save_figure, tidy
+from common.display.page import Block, Note, Page, Section, Table, write_page
+from common.display.plotting import (
+    Curve,
+    Panel,
+    draw_panel,
+    figure_picture,
+    new_figure,
+    save_figure,
+    tidy,
+)
 from common.errors import CheckpointError, ConfigError
 from common.io.files import write_text
 from common.io.tables import to_csv
@@ -197,13 +204,14 @@ def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
         if len(differing) > 1
         else Note("They are the same.")
     )
-    charts = [panel_chart(panel, history) for panel, history in overlaid_curves(runs)]
+    titles = [panel.title for panel, _ in overlaid_curves(runs)]
+    alt = f"Scores of each run as bars, and its learning curves: {', '.join(titles)}"
     sections = [
         Section("Scores", [Table("Scores by run", score_table(runs))]),
         Section("Settings", [settings]),
         Section(
-            "Learning curves",
-            [Charts("One colour for each run", charts)] if charts else [Note("There are none.")],
+            "Scores and learning curves",
+            [figure_picture(comparison_figure(runs), "One colour for each run", alt)],
         ),
     ]
     write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), sections=sections))

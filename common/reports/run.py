@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.display.page import Block, Charts, Note, Page, Section, Table, Tree, write_page
+from common.display.page import Block, Note, Page, Section, Table, Tree, write_page
 from common.errors import UserError
 from common.settings.tasks import check_task, merge, parse_overrides
 from common.training.run_directory import (
@@ -174,14 +174,19 @@ def finished_stages(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> list[Block]:
-    """Draws the curves of each stage."""
-    from common.display.charts import history_charts
+    """Draws the learning curves of each stage."""
+    from common.display.plotting import figure_picture, learning_curves
 
-    blocks: list[Block] = [
-        Charts(_training_title(name, stage), charts)
-        for name, stage in stages.items()
-        if (charts := history_charts(panels, stage["history"], stage["best_epoch"]))
-    ]
+    blocks: list[Block] = []
+    for name, stage in stages.items():
+        history = stage["history"]
+        titles = [
+            panel.title for panel in panels if any(curve.name in history for curve in panel.curves)
+        ]
+        if titles:
+            figure = learning_curves(history, panels)
+            alt = f"Learning curves of {name}: {', '.join(titles)}"
+            blocks.append(figure_picture(figure, _training_title(name, stage), alt))
     return blocks or [Note("No training has come to its end yet.")]
 
 

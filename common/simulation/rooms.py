@@ -96,21 +96,6 @@ class Reflections:
         return Reflections(*(np.concatenate(pair) for pair in pairs))
 
 
-def direct_sound(offset_m: np.ndarray) -> Reflections:
-    """The path without walls.
-
-    Args:
-        offset_m: position of the source against the receiver, (3,).
-    """
-    distance_m = float(np.linalg.norm(offset_m))
-    return Reflections(
-        (offset_m / distance_m)[None],
-        np.array([distance_m]),
-        np.array([1 / distance_m]),
-        np.zeros(1),
-    )
-
-
 def image_sources(room: Room, offset_m: np.ndarray, duration_s: float = EARLY_S) -> Reflections:
     """Finds the mirror images of a source whose sound arrives within `duration_s`.
 

@@ -11,8 +11,8 @@ from common.errors import ConfigError
 from common.settings.section import Section
 from common.settings.tasks import validate
 
-# A system file, `<family>/systems/<name>.py`, defines these.
-REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages", "decode")
+# A system file, `<family>/systems/<name>.py`, defines these, and `REQUIRED` of `<family>.systems`.
+REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages")
 
 
 def any_layer(name: str) -> bool:
@@ -109,7 +109,8 @@ def load_system(family: str, system: str) -> ModuleType:
             f" {system!r}."
         )
     module = importlib.import_module(f"{family}.systems.{system}")
-    lacking = [name for name in REQUIRED if not hasattr(module, name)]
+    of_family = importlib.import_module(f"{family}.systems").REQUIRED
+    lacking = [name for name in (*REQUIRED, *of_family) if not hasattr(module, name)]
     if lacking:
         raise ConfigError(
             f"{module.__file__} does not define {', '.join(lacking)}: see docs/adding-a-system.md."

@@ -25,11 +25,11 @@ from sed_task4.segmentation.dataset import (
     LIST_NAME,
     DatasetConfig,
     EventFile,
-    EventTable,
+    EventSounds,
     Mixture,
     audio_folder,
     mixtures_folder,
-    read_event_table,
+    read_event_sounds,
     read_mixture_list,
     read_scene_groups,
     read_scene_names,
@@ -86,7 +86,7 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
 
 def _check_groups(task: TaskConfig, report: DatasetReport, mixtures: list[Mixture]) -> None:
     """Reports groups that the list of mixtures has in several folds."""
-    files = read_event_table(task.dataset_dir, task.dataset).files
+    files = read_event_sounds(task.dataset_dir, task.dataset).files
     scenes = read_scene_groups(task.dataset_dir, task.dataset)
     path = mixtures_folder(task.dataset_dir, task.dataset) / LIST_NAME
     for problem in mixture_problems(groups_in_folds(mixtures, files, scenes), str(path)):
@@ -95,7 +95,7 @@ def _check_groups(task: TaskConfig, report: DatasetReport, mixtures: list[Mixtur
 
 def _check_sounds(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
     dataset = task.dataset
-    table = read_event_table(task.dataset_dir, dataset)
+    table = read_event_sounds(task.dataset_dir, dataset)
     used = [table.files[index] for index in select_files(table.files, dataset)]
     _count(task, report, "sounds", len(table.files), len(used), PUBLISHED_SOUNDS, table.path)
     facts = _existing(
@@ -120,7 +120,7 @@ def _list_is_given(task: TaskConfig) -> bool:
     return (folder / LIST_NAME).is_file() and not (folder / LIST_SETTINGS_NAME).is_file()
 
 
-def _renamed(report: DatasetReport, table: EventTable) -> dict[str, str]:
+def _renamed(report: DatasetReport, table: EventSounds) -> dict[str, str]:
     """Names in the table by the files that stand for them, where the suffix differs; a warning
     tells them."""
     found = {file.name: sound_path(table.audio_dir, file.name).name for file in table.files}
@@ -134,7 +134,7 @@ def _renamed(report: DatasetReport, table: EventTable) -> dict[str, str]:
 
 
 def _check_folds(
-    report: DatasetReport, dataset: DatasetConfig, table: EventTable, facts: list[AudioFacts]
+    report: DatasetReport, dataset: DatasetConfig, table: EventSounds, facts: list[AudioFacts]
 ) -> None:
     """Sounds of each class in each fold; folds share no file, and must share no copy of one
     either."""

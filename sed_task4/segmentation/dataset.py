@@ -226,9 +226,8 @@ class EventFile:
 
 
 @dataclass(frozen=True)
-class EventTable:
-    """The sound files of a dataset: the table that lists them, the folder they are in, and its rows
-    in order."""
+class EventSounds:
+    """Sound files of a dataset: the table that lists them, their folder, and the rows in order."""
 
     path: Path
     audio_dir: Path
@@ -415,7 +414,7 @@ def mixture_entry(mixture: Mixture) -> dict[str, Any]:
     }
 
 
-def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
+def read_event_sounds(dataset_dir: Path, dataset: DatasetConfig) -> EventSounds:
     """Reads which sound files there are, in the layout of DCASE 2018 task 2 or in that of
     FSDKaggle2018.
 
@@ -429,7 +428,9 @@ def read_event_table(dataset_dir: Path, dataset: DatasetConfig) -> EventTable:
         "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python"
         " simulate.py <task-id>`."
     )
-    return EventTable(path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path))))
+    return EventSounds(
+        path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path)))
+    )
 
 
 def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:

@@ -34,14 +34,14 @@ from sed_task4.segmentation.dataset import (
     MIX,
     NO_SCENE,
     DatasetConfig,
-    EventTable,
+    EventSounds,
     Mixture,
     MixtureEvent,
     audio_folder,
     format_mixtures,
     mixtures_folder,
     parse_mixtures,
-    read_event_table,
+    read_event_sounds,
     read_scene_groups,
     read_scene_names,
     read_text,
@@ -200,7 +200,7 @@ def make_mixtures(
         DataError: sounds or scenes are not there or cannot be used, or the mixtures there are of
             other settings.
     """
-    table = read_event_table(dataset_dir, dataset)
+    table = read_event_sounds(dataset_dir, dataset)
     path, folder = (
         mixtures_folder(dataset_dir, dataset) / LIST_NAME,
         audio_folder(dataset_dir, dataset),
@@ -262,7 +262,7 @@ def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
             "The sounds of %s are not here: the mixtures could not be compared with them.", folder
         )
         return
-    table = read_event_table(dataset_dir, dataset)
+    table = read_event_sounds(dataset_dir, dataset)
     if record.is_file():
         scenes = read_scene_names(dataset_dir, dataset), read_scene_groups(dataset_dir, dataset)
         _check_same(record, _list_settings(dataset, table, *scenes), path)
@@ -273,7 +273,7 @@ def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
 
 
 def _files_used(
-    mixtures: Sequence[Mixture], table: EventTable, scenes_dir: Path, dataset: DatasetConfig
+    mixtures: Sequence[Mixture], table: EventSounds, scenes_dir: Path, dataset: DatasetConfig
 ) -> list[Item]:
     """Lists the sounds and scenes that mixtures are made of; folders that are not there cannot be
     compared."""
@@ -322,7 +322,7 @@ def forget_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> None:
 
 
 def _list_text(
-    dataset_dir: Path, dataset: DatasetConfig, table: EventTable, overwrite: bool
+    dataset_dir: Path, dataset: DatasetConfig, table: EventSounds, overwrite: bool
 ) -> str:
     """Gives the text of the list of mixtures; draws and writes it where it is missing or to be
     drawn again."""
@@ -360,7 +360,7 @@ def _list_text(
 
 
 def _tell_sources(
-    table: EventTable, scene_names: Sequence[str], scene_groups: Mapping[str, str]
+    table: EventSounds, scene_names: Sequence[str], scene_groups: Mapping[str, str]
 ) -> None:
     """Says in the log where nothing tells which files are of one source."""
     lacking = (
@@ -379,7 +379,7 @@ def _tell_sources(
 
 def _list_settings(
     dataset: DatasetConfig,
-    table: EventTable,
+    table: EventSounds,
     scene_names: Sequence[str],
     scene_groups: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -411,7 +411,7 @@ def _list_settings(
     )
 
 
-def _durations_s(table: EventTable, dataset: DatasetConfig) -> dict[str, float]:
+def _durations_s(table: EventSounds, dataset: DatasetConfig) -> dict[str, float]:
     """Reads the lengths of the sounds that may be mixed from their headers."""
     names = [table.files[index].name for index in select_files(table.files, dataset)]
     paths = [sound_path(table.audio_dir, name) for name in names]

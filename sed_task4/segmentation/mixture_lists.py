@@ -184,12 +184,10 @@ def draw_mixtures(
     Args:
         files: all sound files, in the order of their table.
         durations_s: length of each verified file by name.
-        scene_names: all scenes, in the order of their table; used again from the first where they
-            run short.
+        scene_names: all scenes, in the order of their table; repeated if there are too few.
         dataset: classes, numbers, times and seed.
         audio_dir: folder of the mixtures.
-        scene_groups: the source of each scene, of which no two folds share one; None or empty: not
-            known.
+        scene_groups: the source of each scene, in one fold only; None or empty: unknown.
 
     Returns:
         The mixtures of the first fold, then those of the second ...; numbered throughout.
@@ -212,10 +210,8 @@ def draw_mixtures(
             )
         mine, first = scenes, 0  # as published: all folds take the scenes in turn
         if fold_of_scene is not None:
-            mine, first = (
-                np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold]),
-                len(mixtures),
-            )
+            mine = np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold])
+            first = len(mixtures)
         indices = repeat_array(
             chosen, dataset.mixtures_per_fold * dataset.events_per_mixture, random_state
         )
@@ -226,11 +222,8 @@ def draw_mixtures(
                 for place, index in enumerate(group)
             )
             name = f"{number:05d}.wav"
-            mixtures.append(
-                Mixture(
-                    name, fold, audio_dir / name, str(mine[(number - first) % len(mine)]), events
-                )
-            )
+            scene = str(mine[(number - first) % len(mine)])
+            mixtures.append(Mixture(name, fold, audio_dir / name, scene, events))
     return mixtures
 
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from common.errors import DataError
 from common.metrics.detection import nan_mean
+from common.metrics.event_based import CollarConfig
 from common.metrics.score_table import ScoreTable, published_scores
-from common.settings.section import Section
 from sed_task4.decoding import DecodingConfig
 from sed_task4.score import ScoreReport, ScoreRow, score_tables
 from sed_task4.score import main as main  # event files are scored as those of task 4
@@ -75,7 +75,7 @@ SCORES = (*TAG_COLUMNS, *SED_COLUMNS, *MASK_COLUMNS)
 _EVENT_SCORES = ("event_f", "event_er")
 
 
-class ScoringConfig(Section):
+class ScoringConfig(CollarConfig):
     """Scores of tags, frames, events, masks and separated sounds."""
 
     tag_threshold: float = Field(
@@ -87,12 +87,8 @@ class ScoringConfig(Section):
     mask_threshold: float = Field(
         0.5, ge=0, le=1, description="A mask is set where it exceeds this."
     )
-    collar_s: float = Field(0.2, gt=0, description="Collar of onsets and offsets in seconds.")
     offset_share: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Collar of offsets as a share of the event, where that exceeds collar_s.",
+        0.5, ge=0, le=1, description=CollarConfig.model_fields["offset_share"].description
     )
     separate_clips: int | None = Field(
         None,

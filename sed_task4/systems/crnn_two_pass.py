@@ -19,7 +19,6 @@ from common.models.conv_recurrent import (
 from common.models.layers import Aggregate
 from common.models.losses import MaskedBinaryCrossentropy
 from common.training.system import Stage
-from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems._outputs import clip_outputs, macro_f
 
 PASSES = ("pass1", "pass2")
@@ -130,34 +129,3 @@ def probabilities(
         ValueError: there is no output frame, though the clip has frames.
     """
     return clip_outputs(outputs, n_frames, network.time_pooling)
-
-
-def decode(
-    outputs: Mapping[str, np.ndarray],
-    *,
-    network: NetworkConfig,
-    decoding: DecodingConfig,
-    n_frames: int,
-    hop_s: float,
-    tag_thresholds: np.ndarray | None = None,
-    clip_s: float | None = None,
-) -> np.ndarray:
-    """Turns the outputs for one clip into events.
-
-    Args:
-        outputs: see `probabilities`.
-        network: the network's settings.
-        decoding: thresholds and smoothing.
-        n_frames: frames of the clip at the hop of the features.
-        hop_s: that hop in seconds.
-        tag_thresholds: (K,), take the place of the one in `decoding`.
-        clip_s: length of the clip in seconds; events are cut there.
-
-    Returns:
-        float64 (n, 3): class, onset and offset in seconds.
-
-    Raises:
-        ValueError: there is no output frame, though the clip has frames.
-    """
-    frames, clip = probabilities(outputs, network=network, n_frames=n_frames)
-    return decode_clip(frames, clip, decoding, hop_s, tag_thresholds=tag_thresholds, clip_s=clip_s)

@@ -9,7 +9,7 @@ import numpy as np
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
 from common.simulation.scenes import draw_layer
-from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
+from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.simulation.settings import SceneSettings
 
 DATASET_NAME = "tau2019"
@@ -265,9 +265,8 @@ def _plan_annotation(
             " file."
         )
     stream = recording_stream(settings, split, name, "timeline")
-    events = _given_events(
-        read_events(path, dataset, settings.duration_s), dataset, stream, settings.gain_range_db
-    )
+    planned = dataset.model_copy(update={"recording_s": settings.duration_s})
+    events = _given_events(read_labels(path, planned), dataset, stream, settings.gain_range_db)
     n_samples = round(settings.duration_s * dataset.sample_rate_hz)
     chosen = int(stream.integers(n_rooms)) if room is None else room
     return RecordingPlan(name, split, chosen, n_samples, events, path.read_bytes())

@@ -10,7 +10,6 @@ import yaml
 from hypothesis import strategies as st
 
 from common.audio.formats import is_sound
-from common.events.table import EventTable
 from common.io.files import is_file_name
 from common.io.tables import number_hint, parse_table, read_text, to_number, to_numbers
 from common.simulation.own_recordings import find_own_recordings
@@ -20,10 +19,11 @@ from sed_task4.score import ScoringConfig, score_files
 from sed_task4.segmentation import dataset as segmentation
 from sed_task4.submission import CLIPS
 from sed_task4.submission import read_submission as read_task4_submission
-from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_events
+from seld.dataset import COLUMNS, DatasetConfig, find_recordings, read_labels
 from seld.recording_list import LIST_NAME, read_list
 from seld.score import score_folder
 from seld.submission import read_submission
+from tests.event_tables import table_of
 from tests.fuzz.damage import ODD_TEXTS, damaged_table, damaged_yaml, garbage
 from tests.fuzz.engine import Files, Target
 
@@ -63,7 +63,7 @@ def _named(
 
 
 def _seld_events(folder: Path) -> None:
-    events = read_events(folder / "a.csv", SELD, 10.0)
+    events = read_labels(folder / "a.csv", SELD, 10.0)
     values = events.to_array()
     assert np.isfinite(values).all()
     assert (
@@ -193,7 +193,7 @@ def _seld_score_cases() -> st.SearchStrategy[Files]:
 def _task4_submission(folder: Path) -> None:
     events, names = read_task4_submission(folder / "a.tsv", TASK4.classes)
     assert all(map(is_file_name, names)) and len(set(names)) == len(names)
-    table = EventTable.from_frame(events, names, TASK4.classes)
+    table = table_of(events, names, TASK4.classes)
     assert (
         len(table) == len(events)
         and (table.onset_s >= 0).all()
@@ -220,7 +220,7 @@ def _task4_scores(folder: Path) -> None:
 
 
 def _sound_table(folder: Path) -> None:
-    table = segmentation.read_event_table(folder, MIXED)
+    table = segmentation.read_event_sounds(folder, MIXED)
     names = [file.name for file in table.files]
     assert names and len(set(names)) == len(names) and all(map(is_file_name, names))
     assert all(file.label for file in table.files)

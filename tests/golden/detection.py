@@ -41,13 +41,13 @@ def _kong_decoding(parameters: dict) -> Any:
 
 
 def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
-    from common.events.table import EventTable
     from common.metrics.event_based import event_based_scores
     from common.metrics.segment_based import segment_based_scores
     from common.metrics.tagging import tag_scores
     from sed_task4.dataset import parse_strong
     from sed_task4.decoding import decode_clip
     from sed_task4.submission import format_submission
+    from tests.event_tables import table_of
 
     names, classes = inputs["names"].tolist(), inputs["labels"].tolist()
     outputs: dict[str, object] = {}
@@ -61,7 +61,7 @@ def kong_submission(inputs: Arrays, settings: dict) -> dict[str, object]:
         ]
         outputs[f"submission{suffix}_csv"] = format_submission(names, clips, classes)
     tables = [
-        EventTable.from_frame(parse_strong(str(text), classes, strict=False)[0], names, classes)
+        table_of(parse_strong(str(text), classes, strict=False)[0], names, classes)
         for text in (inputs["reference_tsv"], outputs["submission_csv"])
     ]
     tags = tag_scores(inputs["weak_target"], inputs["clipwise_output"])
@@ -115,17 +115,15 @@ def dcase2018_postprocessing(inputs: Arrays, settings: dict) -> dict[str, object
 
 
 def _tables(inputs: Arrays, names: list[str] | None, classes: list[str] | None) -> Any:
-    from common.events.table import EventTable
     from sed_task4.dataset import DatasetConfig, parse_strong
+    from tests.event_tables import table_of
 
     known = classes or DatasetConfig().classes
     (reference, files), (estimate, _) = (
         parse_strong(str(inputs[key]), known, strict=False)
         for key in ("reference_tsv", "estimated_tsv")
     )
-    return [
-        EventTable.from_frame(events, names or files, known) for events in (reference, estimate)
-    ]
+    return [table_of(events, names or files, known) for events in (reference, estimate)]
 
 
 def dcase2018_event_eval(inputs: Arrays, settings: dict) -> dict[str, object]:

@@ -10,7 +10,7 @@ from tests.golden.recipes import Arrays, torch_weights
 
 def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
-    from common.features.spectral import density_magnitude, inverse_mel
+    from common.features.spectral import density_magnitude
     from sed_task4.features import FeatureConfig, extract_features, mel_filters_of
 
     config, rate = FeatureConfig(kind="ln_mel_density"), 32000
@@ -22,11 +22,9 @@ def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
         for name, signal in audio.items()
     }
     logmel = extract_features(audio["mixture"][:, None], config, rate)[..., 0]
-    return {
-        "mixture_logmel": logmel,
-        "inverse_melW_rows": inverse_mel(mel_filters_of(config, rate))[::8],
-        **spectra,
-    }
+    filters = mel_filters_of(config, rate)  # (bins, bands)
+    spread = (filters / (filters.sum(axis=1, keepdims=True) + 1e-8)).T  # (bands, bins)
+    return {"mixture_logmel": logmel, "inverse_melW_rows": spread[::8], **spectra}
 
 
 def tfseg_pooling(inputs: Arrays, settings: dict) -> dict[str, object]:

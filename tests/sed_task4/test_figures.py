@@ -2,30 +2,16 @@
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_hex
 
 from common.display.plotting import learning_curves, save_figure
 from common.display.spectrogram import Spectrogram
 from common.events.table import EventTable
-from sed_task4.figures import (
-    FALSE_ALARM,
-    HIT,
-    LEARNING_PANELS,
-    MISS,
-    class_scores_figure,
-    clip_figure,
-    durations_figure,
-    evaluation_figure,
-)
+from sed_task4.figures import LEARNING_PANELS, class_scores_figure, clip_figure, durations_figure
 from sed_task4.score import ScoringConfig, SystemOutput, TestSet, score_report
 
 CLASSES = ("Cat", "Dog", "Speech")
 REFERENCE = np.array([[0, 1.0, 2.0], [2, 3.0, 6.0], [2, 7.0, 8.0]])
 ESTIMATE = np.array([[0, 1.1, 2.1], [1, 5.0, 6.0]])
-
-
-def colours(axes) -> list[str]:
-    return [to_hex(patch.get_facecolor()) for patch in axes.patches]
 
 
 @pytest.mark.parametrize("reference", [REFERENCE, None, np.zeros((0, 3))])
@@ -48,22 +34,6 @@ def test_a_clip_has_four_panels_over_the_same_seconds(tmp_path, reference):
     assert len(panels[3].patches) == 2
     save_figure(figure, tmp_path / "clip.png")
     assert (tmp_path / "clip.png").read_bytes()[:4] == b"\x89PNG"
-
-
-def test_an_evaluation_shows_hits_misses_and_false_alarms():
-    axes = evaluation_figure(REFERENCE, ESTIMATE, CLASSES, 10.0, "a.wav").axes[0]
-    found = colours(axes)
-    assert [found.count(colour) for colour in (HIT, MISS, FALSE_ALARM)] == [2, 2, 1]
-    assert axes.get_title(loc="left").startswith(
-        "1 hits, 0 substitutions, 2 deletions, 1 insertions: F 40.0 %, ER 1.0"
-    )
-
-
-def test_an_evaluation_of_silence_can_be_drawn():
-    empty = np.zeros((0, 3))
-    assert "F -" in evaluation_figure(empty, empty, CLASSES, 10.0, "a.wav").axes[0].get_title(
-        loc="left"
-    )
 
 
 def test_durations_show_each_set_and_class_with_and_without_events():

@@ -11,7 +11,6 @@ from sed_task4.labels import (
     check_events,
     event_array,
     event_frames,
-    event_table,
     frame_activity,
     many_hot,
     tags_of_events,
@@ -37,19 +36,13 @@ def test_unknown_labels_are_refused():
         many_hot(["Horse"], CLASSES)
 
 
-def test_events_go_to_an_array_and_back():
+def test_events_of_a_table_become_an_array():
     table, _ = parse_strong(
         "filename\tonset\toffset\tevent_label\na\t1.5\t2.25\tDog\na\t0\t10\tSpeech\n", CLASSES
     )
     events = event_array(table, CLASSES)
     assert events.tolist() == [[1, 1.5, 2.25], [2, 0, 10]]
-    assert event_table(events, CLASSES).values.tolist() == [[1.5, 2.25, "Dog"], [0, 10, "Speech"]]
     assert event_array(table[:0], CLASSES).shape == (0, 3)
-    assert event_table(np.zeros((0, 3)), CLASSES).columns.tolist() == [
-        "onset",
-        "offset",
-        "event_label",
-    ]
 
 
 def test_half_open_frames_are_all_that_an_event_touches():

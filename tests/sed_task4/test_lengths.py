@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from common.datasets.lengths import length_facts
 from common.errors import DataError
 from common.training.evaluation import Prediction
 from sed_task4.decoding import DecodingConfig
@@ -15,7 +16,6 @@ from sed_task4.experiment import Experiment
 from sed_task4.lengths import (
     cut_to_length,
     frames_within,
-    length_facts,
     lengths_of_files,
     lengths_of_store,
     read_lengths,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from common.errors import DataError
-from common.events.table import EventTable
 from sed_task4.submission import format_submission, read_submission, write_submission
+from tests.event_tables import table_of
 
 CLASSES = ("Cat", "Dog")
 NAMES = ["a.wav", "b.wav", "c.wav"]
@@ -27,7 +27,7 @@ def test_what_was_written_is_read_to_the_last_digit(tmp_path):
     write_submission(tmp_path / "events.tsv", NAMES, CLIPS, CLASSES)
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert names == ["a.wav", "c.wav"]
-    table = EventTable.from_frame(events, NAMES, CLASSES)
+    table = table_of(events, NAMES, CLASSES)
     for number, rows in enumerate(CLIPS):
         np.testing.assert_array_equal(table.of_recording(number), rows)
 

@@ -15,7 +15,7 @@ from seld.dataset import (
     find_recordings,
     parse_events,
     parse_name,
-    read_events,
+    read_labels,
 )
 
 DATASET = DatasetConfig()
@@ -205,25 +205,25 @@ def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
 
 
 def test_a_row_becomes_an_event(tmp_path):
-    events = read_events(write_metadata(tmp_path, HEADER + GOOD_ROW), DATASET, 60.0)
+    events = read_labels(write_metadata(tmp_path, HEADER + GOOD_ROW), DATASET, 60.0)
     assert events.to_array().tolist() == [[DATASET.classes.index("speech"), 1.5, 2.25, 170, -10, 2]]
 
 
 def test_columns_may_come_in_any_order_with_further_ones(tmp_path):
     text = "azi,ele,extra,dist,sound_event_recording,end_time,start_time\r\n170,-10,x,2,speech,2.25,1.5\r\n\r\n"
-    events = read_events(write_metadata(tmp_path, text), DATASET, 60.0)
+    events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
     assert events.to_array().tolist() == [[5, 1.5, 2.25, 170, -10, 2]]
 
 
 @pytest.mark.parametrize("text", ["", "\n", HEADER, HEADER.strip(), "\ufeff" + HEADER])
 def test_an_empty_file_holds_no_events(tmp_path, text):
-    assert len(read_events(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
+    assert len(read_labels(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
 
 
 def test_an_event_that_ends_after_the_recording_is_cut_and_counted(tmp_path, caplog):
     text = HEADER + GOOD_ROW + "cough,59.5,60.69,0,0,1\nknock,59.9,60.33,0,0,1\n"
     with caplog.at_level(logging.INFO):
-        events = read_events(write_metadata(tmp_path, text), DATASET, 60.0)
+        events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
     assert events.offset_s.tolist() == [2.25, 60.0, 60.0]
     assert "2 event(s) end after the recording" in caplog.text
     assert parse_events(text, DATASET).offset_s.tolist() == [2.25, 60.69, 60.33]
@@ -264,7 +264,7 @@ def test_an_event_that_ends_after_the_recording_is_cut_and_counted(tmp_path, cap
 def test_a_bad_row_is_named_with_file_line_and_remedy(tmp_path, row, message):
     path = write_metadata(tmp_path, f"{HEADER}{GOOD_ROW}\n{row}\n{GOOD_ROW}")  # line 3 is blank
     with pytest.raises(DataError, match=message) as caught:
-        read_events(path, DATASET, 60.0)
+        read_labels(path, DATASET, 60.0)
     assert str(caught.value).startswith(f"{path}, line 4: ")
     assert "Correct the row" in str(caught.value)
 
@@ -274,19 +274,19 @@ def test_missing_columns_are_named(tmp_path):
     with pytest.raises(
         DataError, match=r"line 1: missing column\(s\) ele, azi. Expected: .*header"
     ) as caught:
-        read_events(path, DATASET, 60.0)
+        read_labels(path, DATASET, 60.0)
     assert str(path) in str(caught.value)
 
 
 def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"no metadata file .*absent\.csv"):
-        read_events(tmp_path / "absent.csv", DATASET, 60.0)
+        read_labels(tmp_path / "absent.csv", DATASET, 60.0)
     path = tmp_path / "binary.csv"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(
         DataError, match=r"binary\.csv cannot be read as text in UTF-8: it is UTF-16"
     ):
-        read_events(path, DATASET, 60.0)
+        read_labels(path, DATASET, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
 def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(tmp_path, text, message):
     path = write_metadata(tmp_path, text)
     with pytest.raises(DataError, match=message):
-        read_events(path, DATASET, 60.0)
+        read_labels(path, DATASET, 60.0)
 
 
 def test_two_files_that_differ_in_their_suffix_alone_are_refused(tmp_path):

@@ -17,7 +17,7 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
-from seld.dataset import DatasetConfig, Events, read_events
+from seld.dataset import DatasetConfig, Events, read_labels
 from seld.extraction import is_extracted, open_store, run, store_folder
 from seld.features import FeatureConfig, extract_features
 from seld.labels import regression_labels
@@ -79,7 +79,7 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
         audio, _ = soundfile.read(
             task.dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32"
         )
-        events = read_events(
+        events = read_labels(
             task.dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0
         )
         expected = extract_features(audio, task.features, RATE, 2.0)
@@ -241,7 +241,7 @@ def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(
     ]  # the second recording is shorter, the third is cut
     for example in examples:
         n_frames = len(example["features"])
-        events = read_events(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
+        events = read_labels(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
         audio, _ = soundfile.read(
             dataset_dir / "foa_dev" / f"{example['name']}.wav", dtype="float32"
         )

@@ -8,7 +8,7 @@ from seld.geometry import (
     AngleGrid,
     cartesian_distance,
     cartesian_to_spherical,
-    spherical_distance,
+    spherical_distances_of_pairs,
     spherical_to_cartesian,
 )
 
@@ -60,7 +60,14 @@ def test_both_distances_agree_and_the_cartesian_one_is_the_angle_of_the_dot_prod
     expected = np.arccos(np.sum(first * second, axis=1) / lengths)
     np.testing.assert_allclose(cartesian_distance(first, second), expected, atol=1e-7)
     np.testing.assert_allclose(
-        spherical_distance(azimuth1, elevation1, azimuth2, elevation2), expected, atol=1e-7
+        spherical_distances_of_pairs(
+            np.column_stack([azimuth1, elevation1]),
+            np.column_stack([azimuth2, elevation2]),
+            np.arange(len(first)),
+            np.arange(len(first)),
+        ),
+        expected,
+        atol=1e-7,
     )
 
 
@@ -76,7 +83,9 @@ def test_both_distances_agree_and_the_cartesian_one_is_the_angle_of_the_dot_prod
 )
 def test_distances_known_by_heart(first_deg, second_deg, distance_deg):
     first, second = np.radians(first_deg), np.radians(second_deg)
-    assert np.degrees(spherical_distance(*first, *second)) == pytest.approx(distance_deg, abs=1e-5)
+    zero = np.zeros(1, int)
+    (distance_rad,) = spherical_distances_of_pairs(first[None], second[None], zero, zero)
+    assert np.degrees(distance_rad) == pytest.approx(distance_deg, abs=1e-5)
     points = spherical_to_cartesian(*first), spherical_to_cartesian(*second)
     assert np.degrees(cartesian_distance(*points)) == pytest.approx(distance_deg, abs=1e-13)
 

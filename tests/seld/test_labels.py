@@ -5,20 +5,14 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from common.errors import DataError
 from seld.dataset import Events
 from seld.geometry import AngleGrid
 from seld.labels import (
     check_rows,
-    classification_labels,
-    classification_tensor,
-    classification_to_rows,
     event_frames,
     reference_rows,
     regression_labels,
-    regression_to_rows,
     rows_to_classification,
-    rows_to_regression,
 )
 
 HOP_S = 0.02
@@ -134,10 +128,8 @@ def test_regression_labels_keep_the_later_row_of_a_class_that_overlaps_itself():
     events = make_events((0, 0.0, 0.1, 10, 0), (0, 0.04, 0.06, 50, -10))
     labels = regression_labels(events, 6, HOP_S, 1, "half_open")
     assert labels["azimuth_deg"].ravel().tolist() == [10, 10, 50, 10, 10, 180]
-    assert (
-        len(classification_labels(events, 6, HOP_S, GRID, "half_open")) == 6
-    )  # the other forms keep both
-    assert len(reference_rows(events, 6, HOP_S)) == 6
+    rows = reference_rows(events, 6, HOP_S)  # the other forms keep both
+    assert len(rows) == len(rows_to_classification(rows, 6, GRID)) == 6
 
 
 def test_what_lies_beyond_the_recording_is_cut():
@@ -151,8 +143,7 @@ def test_no_events_give_empty_labels():
     events = make_events()
     assert regression_labels(events, 5, HOP_S, 3)["activity"].sum() == 0
     assert reference_rows(events, 5, HOP_S).shape == (0, 4)
-    assert classification_labels(events, 5, HOP_S, GRID).shape == (0, 3)
-    assert rows_to_regression(np.zeros((0, 4)), 5, 3)["activity"].shape == (5, 3)
+    assert rows_to_classification(np.zeros((0, 4)), 5, GRID).shape == (0, 3)
 
 
 @pytest.mark.parametrize("rule", ["dcase2019", "half_open"])
@@ -175,7 +166,7 @@ def test_rows_list_each_frame_of_each_event(seed, rule):
 @pytest.mark.parametrize("seed", range(3))
 def test_classification_form_is_where_the_dense_tensor_is_one(seed):
     events = random_events(seed)
-    entries = classification_labels(events, 3000, HOP_S, GRID)
+    rows = reference_rows(events, 3000, HOP_S, "dcase2019")
     dense = np.zeros((3000, 11, GRID.size), np.uint8)
     for number, (first, end) in enumerate(
         zip(*event_frames(events, HOP_S, "dcase2019"), strict=True)
@@ -184,56 +175,30 @@ def test_classification_form_is_where_the_dense_tensor_is_one(seed):
             events.elevation_deg[number] + 40
         ) / 10
         dense[first:end, events.class_index[number], int(index)] = 1
-    np.testing.assert_array_equal(entries, np.argwhere(dense))
-    np.testing.assert_array_equal(classification_tensor(entries, 3000, 11, GRID), dense)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_forms_hold_the_same_after_a_way_round(seed):
-    events = random_events(seed)
-    labels = regression_labels(events, 3000, HOP_S, 11)
-    rows = regression_to_rows(**labels)
-    back = rows_to_regression(rows, 3000, 11)
-    for name, values in labels.items():
-        np.testing.assert_array_equal(back[name], values)
-    entries = classification_labels(events, 3000, HOP_S, GRID)
-    np.testing.assert_array_equal(
-        rows_to_classification(classification_to_rows(entries, GRID), 3000, GRID), entries
-    )
+    np.testing.assert_array_equal(rows_to_classification(rows, 3000, GRID), np.argwhere(dense))
 
 
 def test_converters_do_not_change_their_input():
     rows = np.array([[0, 1, 179.9, -77.7], [4000, 0, 5, 5], [0, 1, 12, 3]])
     events = random_events(0)
-    labels = regression_labels(events, 100, HOP_S, 11)
-    entries = rows_to_classification(rows, 3000, GRID)
-    inputs = [rows, *labels.values(), entries, events.to_array()]
-    copies = [each.copy() for each in inputs]
+    copies = rows.copy(), events.to_array().copy()
     rows_to_classification(rows, 3000, GRID)
-    rows_to_regression(rows, 3000, 11)
-    regression_to_rows(**labels)
-    classification_to_rows(entries, GRID)
-    classification_tensor(entries, 3000, 11, GRID)
-    classification_labels(events, 3000, HOP_S, GRID)
-    inputs[-1] = events.to_array()
-    for each, copy in zip(inputs, copies, strict=True):
-        np.testing.assert_array_equal(each, copy)
+    regression_labels(events, 100, HOP_S, 11)
+    reference_rows(events, 100, HOP_S)
+    np.testing.assert_array_equal(rows, copies[0])
+    np.testing.assert_array_equal(events.to_array(), copies[1])
 
 
 def test_angles_are_cut_towards_zero_clipped_and_lowered():
     rows = np.array([[0, 0, -0.9, -9.9], [1, 0, 190, 60], [2, 0, -200, -60], [3000, 0, 0, 0]])
-    found = classification_to_rows(rows_to_classification(rows, 3000, GRID), GRID)
+    entries = rows_to_classification(rows, 3000, GRID)
+    found = np.column_stack([entries[:, :2], *GRID.angles_of(entries[:, 2])])
     assert found.tolist() == [[0, 0, 0, -10], [1, 0, 170, 40], [2, 0, -180, -40]]
 
 
 def test_equal_rows_become_one_entry():
     rows = np.array([[5, 2, 10, 0], [5, 2, 14, 9], [5, 2, 20, 0]])
     assert len(rows_to_classification(rows, 3000, GRID)) == 2
-
-
-def test_events_off_the_grid_have_no_classification_form():
-    with pytest.raises(DataError, match=r"Direction 2 of 2 is off the grid.*azimuth 15"):
-        classification_labels(make_events((0, 0, 1, 0, 0), (0, 0, 1, 15, 0)), 100, HOP_S, GRID)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +213,3 @@ def test_events_off_the_grid_have_no_classification_form():
 def test_rows_that_cannot_be_are_refused(rows, message):
     with pytest.raises(ValueError, match=message):
         check_rows(rows, 11)
-
-
-def test_arrays_of_different_shapes_are_refused():
-    with pytest.raises(ValueError, match=r"one shape \(frames, classes\)"):
-        regression_to_rows(np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((3, 1)))

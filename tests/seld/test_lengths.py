@@ -149,9 +149,7 @@ def test_a_store_says_how_long_recordings_are_and_so_does_one_made_before(tmp_pa
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with caplog.at_level(logging.WARNING):
         unknown = frames_of_recordings(open_store(task, "dev"), task.dataset)
-    assert (
-        set(unknown.values()) == {300} and "does not say how long 6 recording(s) are" in caplog.text
-    )
+    assert set(unknown.values()) == {300} and "lacks the lengths of 6 recording(s)" in caplog.text
     (tmp_path / "elsewhere").rename(tmp_path / "data")
     run(task, progress=False)  # features are kept, the lengths are added
     again = load_json(path)
@@ -163,7 +161,7 @@ def test_recordings_that_are_cut_or_filled_up_are_counted(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         run(task_of(tmp_path, 2.0), progress=False)
     assert "1 recording(s) are longer than 2 s: the rest is cut off" in caplog.text
-    assert "2 recording(s) are shorter than 2 s: what fills them up is not scored" in caplog.text
+    assert "2 recording(s) are shorter than 2 s: their padding is not scored" in caplog.text
 
 
 @pytest.mark.parametrize("scorer", DEFINITIONS)

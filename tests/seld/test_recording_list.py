@@ -37,7 +37,7 @@ def make_dataset(
 def test_a_list_says_which_recordings_there_are_and_where_they_belong(tmp_path):
     rows = "night/two.flac,2,,,\n\nday/one.wav,1,2,4,\nthree.wav,0,1,,labels/three.txt\n"
     found = read_list(make_dataset(tmp_path, rows))
-    assert [(each.name, *each.place) for each in found] == [
+    assert [(each.name, *each.attributes) for each in found] == [
         ("day_one", 1, 4, 2),
         ("night_two", 2, None, None),
         ("three", 0, None, 1),

@@ -15,7 +15,7 @@ from common.io.files import write_json
 from common.metrics.score_table import format_score
 from seld.dataset import DatasetConfig, Events
 from seld.labels import reference_rows
-from seld.metrics import DEFINITIONS, SeldScorer, score_recording
+from seld.metrics import DEFINITIONS, SeldScorer, reference_for
 from seld.score import ScoredRecording, ScoringConfig, main, score_folder, score_report
 from seld.submission import write_submission
 
@@ -97,9 +97,8 @@ def test_a_line_holds_the_scores_of_its_recordings(report, definition, label, me
     scorer = SeldScorer(definition)
     for number in members:
         each = recordings[number]
-        scorer.merge(
-            score_recording(each.events, each.estimate, each.n_frames, definition=definition)
-        )
+        reference = reference_for(definition, each.events, each.n_frames)
+        scorer.update(reference, each.estimate, each.n_frames)
     expected = scorer.result()
     for name in ("er", "f", "doa_error_deg", "frame_recall", "seld_error"):
         assert report.score(definition, name, label) == getattr(expected, name)
@@ -122,7 +121,8 @@ def test_another_recordings_labels_are_those_of_the_next_and_for_the_last_those_
     rule = DEFINITIONS[definition].label_rule
     for number, each in enumerate(recordings):
         rows = reference_rows(recordings[(number + 1) % 4].events, each.n_frames, 0.02, rule)
-        scorer.merge(score_recording(each.events, rows, each.n_frames, definition=definition))
+        reference = reference_for(definition, each.events, each.n_frames)
+        scorer.update(reference, rows, each.n_frames)
     assert (
         report.score(definition, "seld_error", "labels of another recording")
         == scorer.result().seld_error

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from common.errors import DataError
-from seld.dataset import DatasetConfig, find_recordings, parse_events, parse_name, read_events
+from seld.dataset import DatasetConfig, find_recordings, parse_events, parse_name, read_labels
 from seld.recording_list import LIST_NAME, read_list
 from seld.submission import parse_submission
 from tests.seld.test_check import findings, make_dataset
@@ -52,9 +52,9 @@ def test_strict_false_leaves_out_events_that_cannot_be(tmp_path, row):
     path = tmp_path / "a.csv"
     path.write_text(f"{COLUMNS}\nknock,1,2,0,0,1\n{row}\n")
     with pytest.raises(DataError, match=r"a\.csv, line 3: .*--set dataset\.strict=false"):
-        read_events(path, DATASET, 60.0)
+        read_labels(path, DATASET, 60.0)
     notes: list[str] = []
-    events = read_events(path, DatasetConfig(strict=False), 60.0, notes)
+    events = read_labels(path, DatasetConfig(strict=False), 60.0, notes)
     assert events.onset_s.tolist() == [1.0] and "1 event(s)" in notes[0] and "left out" in notes[0]
 
 

@@ -15,7 +15,7 @@ from common.io.files import load_json
 from common.settings.tasks import check_task
 from seld.experiment import stored_problems
 from seld.extraction import open_store, run, store_folder
-from seld.preconditions import refuse
+from seld.preconditions import refuse_dataset
 from tests.seld.test_lengths import HEADER, RATE, settings_of, write_office
 
 SECONDS = {"a": 2.0, "b": 2.0, "c": 2.0}
@@ -154,7 +154,7 @@ def verdicts(tmp_path: Path, change: Change, adapt: Callable[[dict], dict]) -> d
     other = task.model_copy(update={"feature_dir": tmp_path / "training"})
     for name, step in (
         ("extraction", lambda: run(task, task.set_names, progress=False)),
-        ("training", lambda: refuse(stored_problems(other, prepare_data(other)))),
+        ("training", lambda: refuse_dataset(stored_problems(other, prepare_data(other)))),
     ):
         try:
             step()

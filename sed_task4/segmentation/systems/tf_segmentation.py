@@ -15,7 +15,6 @@ from common.models.rank_pooling import GlobalPooling, MapPooling
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
 from common.training.system import Stage
-from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.cnn import LOG_FLOOR
 
 Size = Annotated[int, Field(gt=0)]
@@ -209,37 +208,6 @@ def probabilities(
         raise ValueError(f"`outputs` must cover the clip of {n_frames} frames. Received: no frame.")
     source = np.minimum(np.arange(n_frames), len(frames) - 1)  # (T,) -> T'
     return frames[source], clip.max(axis=0).astype(np.float32)
-
-
-def decode(
-    outputs: Mapping[str, np.ndarray],
-    *,
-    network: NetworkConfig,
-    decoding: DecodingConfig,
-    n_frames: int,
-    hop_s: float,
-    tag_thresholds: np.ndarray | None = None,
-    clip_s: float | None = None,
-) -> np.ndarray:
-    """Turns the outputs for one clip into events.
-
-    Args:
-        outputs: see `probabilities`.
-        network: the network's settings.
-        decoding: thresholds and smoothing.
-        n_frames: frames of the clip at the hop of the features.
-        hop_s: that hop in seconds.
-        tag_thresholds: (K,), take the place of the one in `decoding`.
-        clip_s: length of the clip in seconds; events are cut there.
-
-    Returns:
-        float64 (n, 3): class, onset and offset in seconds.
-
-    Raises:
-        ValueError: there is no output frame, though the clip has frames.
-    """
-    frames, clip = probabilities(outputs, network=network, n_frames=n_frames)
-    return decode_clip(frames, clip, decoding, hop_s, tag_thresholds=tag_thresholds, clip_s=clip_s)
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:

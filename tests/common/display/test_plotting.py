@@ -2,7 +2,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from common.display.plotting import Curve, Panel, learning_curves, save_figure
+from common.display.plotting import Curve, Panel, figure_picture, learning_curves, save_figure
 from common.errors import DataError
 
 PANELS = (
@@ -39,6 +39,11 @@ def test_scores_that_are_not_defined_leave_a_gap(tmp_path):
         tmp_path / "curves.png",
     )
     assert matplotlib.image.imread(tmp_path / "curves.png").ndim == 3
+
+
+def test_a_figure_on_a_page_is_an_svg_with_the_same_bytes_each_time():
+    one, two = (figure_picture(learning_curves(HISTORY, PANELS), "c", "a") for _ in range(2))
+    assert one.source.startswith("data:image/svg+xml;base64,") and one == two
 
 
 def test_an_empty_history_still_makes_a_file(tmp_path):

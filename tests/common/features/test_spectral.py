@@ -265,14 +265,6 @@ def test_uncentred_magnitudes_are_the_spectrogram_of_scipy_and_whole_windows_alo
         spectral.uncentred_stft(audio[:511], 512, 512, 256)
 
 
-def test_values_of_mel_bands_spread_over_bins_are_averages_of_the_bands():
-    filters = spectral.mel_filters(32000, 1024, 20, 50.0, 16000.0)
-    spread = spectral.inverse_mel(filters)  # (bands, bins)
-    covered = filters.sum(axis=1) > 1e-3
-    np.testing.assert_allclose(spread[:, covered].sum(axis=0), 1, atol=1e-4)
-    assert not spread[:, filters.sum(axis=1) == 0].any()
-
-
 def block_spectra(audio, n_fft=1024, hop_samples=320):
     """All frames as one block, complex64 (C, T, n_fft // 2 + 1)."""
     return spectral.stft(audio, n_fft, n_fft, hop_samples).transpose(2, 0, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from common.events.table import EventTable
 from common.metrics.detection import DetectionCounts, DetectionScores
-from common.metrics.event_based import count_events, event_based_scores, matched_events
+from common.metrics.event_based import count_events, event_based_scores
 from common.metrics.sed_eval_scores import (
     event_based_by_sed_eval,
     import_sed_eval,
@@ -134,11 +134,7 @@ def test_an_offset_may_differ_by_a_fifth_of_a_long_event():
 
 def test_a_maximum_matching_is_found_where_the_first_come_would_block_it():
     reference, estimate = table((0, 1.0, 2.0), (0, 1.3, 2.2)), table((0, 1.15, 2.1), (0, 0.9, 1.9))
-    counts = count_events(reference, estimate)
-    assert counts.true_positives[0] == 2
-    assert sorted(
-        zip(*map(np.ndarray.tolist, matched_events(reference, estimate)), strict=True)
-    ) == [(0, 1), (1, 0)]
+    assert count_events(reference, estimate).true_positives[0] == 2
 
 
 def test_the_right_times_with_the_wrong_class_are_one_substitution():

@@ -5,16 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from common.metrics.segment_based import (
-    SegmentCounts,
-    count_frames,
-    count_segments,
-    frame_error_rate,
-    frame_f_score,
-    segment_error_rate,
-    segment_f_score,
-    to_segments,
-)
+from common.metrics.segment_based import SegmentCounts, count_frames, count_segments, to_segments
 
 
 def columns(*rows: list[int]) -> np.ndarray:
@@ -31,7 +22,7 @@ def random_activity(rng: np.random.Generator, n_frames: int, n_classes: int = 4)
 
 def test_an_event_in_the_last_frame_of_a_segment_counts():
     reference = columns([0], [1], [0], [0])  # two segments of two frames
-    assert segment_error_rate(reference, np.zeros_like(reference), segment_frames=2) == 1.0
+    assert count_segments(reference, np.zeros_like(reference), 2).error_rate == 1.0
 
 
 def test_the_last_frame_of_a_segment_can_be_left_out():
@@ -51,30 +42,30 @@ def test_a_miss_and_a_false_alarm_in_one_frame_are_one_substitution():
 
 def test_two_hits_one_miss_and_one_false_alarm_give_two_thirds():
     reference, estimate = columns([1], [1], [1], [0]), columns([1], [1], [0], [1])
-    assert frame_f_score(reference, estimate) == pytest.approx(4 / 6)
-    assert frame_error_rate(reference, estimate) == pytest.approx(2 / 3)
+    assert count_frames(reference, estimate).f_score == pytest.approx(4 / 6)
+    assert count_frames(reference, estimate).error_rate == pytest.approx(2 / 3)
 
 
 def test_a_perfect_estimate_has_no_error():
     activity = random_activity(np.random.default_rng(0), 500)
-    assert segment_error_rate(activity, activity, 50) == 0.0
-    assert segment_f_score(activity, activity, 50) == 1.0
+    assert count_segments(activity, activity, 50).error_rate == 0.0
+    assert count_segments(activity, activity, 50).f_score == 1.0
 
 
 def test_without_any_entry_both_scores_are_undefined():
     silence = np.zeros((10, 2), bool)
-    assert math.isnan(segment_error_rate(silence, silence, 5))
-    assert math.isnan(segment_f_score(silence, silence, 5))
+    assert math.isnan(count_segments(silence, silence, 5).error_rate)
+    assert math.isnan(count_segments(silence, silence, 5).f_score)
 
 
 def test_insertions_into_silence_are_infinitely_wrong():
-    assert frame_error_rate(np.zeros((3, 1), bool), np.ones((3, 1), bool)) == math.inf
-    assert frame_f_score(np.zeros((3, 1), bool), np.ones((3, 1), bool)) == 0.0
+    assert count_frames(np.zeros((3, 1), bool), np.ones((3, 1), bool)).error_rate == math.inf
+    assert count_frames(np.zeros((3, 1), bool), np.ones((3, 1), bool)).f_score == 0.0
 
 
 def test_silence_for_an_event_is_one_deletion_each():
-    assert frame_error_rate(np.ones((3, 1), bool), np.zeros((3, 1), bool)) == 1.0
-    assert frame_f_score(np.ones((3, 1), bool), np.zeros((3, 1), bool)) == 0.0
+    assert count_frames(np.ones((3, 1), bool), np.zeros((3, 1), bool)).error_rate == 1.0
+    assert count_frames(np.ones((3, 1), bool), np.zeros((3, 1), bool)).f_score == 0.0
 
 
 def test_counts_of_recordings_add_up():
@@ -139,10 +130,10 @@ def test_one_second_scores_are_those_of_sed_eval(seed):
         evaluated_length_seconds=math.ceil(n_frames / 64),
     )
     overall = metric.results_overall_metrics()
-    assert segment_f_score(reference, estimate, 64) == pytest.approx(
+    assert count_segments(reference, estimate, 64).f_score == pytest.approx(
         overall["f_measure"]["f_measure"], abs=1e-12
     )
-    assert segment_error_rate(reference, estimate, 64) == pytest.approx(
+    assert count_segments(reference, estimate, 64).error_rate == pytest.approx(
         overall["error_rate"]["error_rate"], abs=1e-12
     )
     counts = count_segments(reference, estimate, 64)

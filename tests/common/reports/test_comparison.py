@@ -149,11 +149,9 @@ def test_the_figure_has_a_bar_and_a_curve_for_each_run(runs, tmp_path):
 def test_the_page_shows_scores_settings_and_curves_over_each_other(runs, tmp_path):
     assert main([*runs, "--out", str(tmp_path / "compared.html")]) == 0
     page = read_report(tmp_path / "compared.html")
-    assert all(
-        text in page.text
-        for text in ("0.500", "sets.train", "synthetic", "Tags on validation: mAP")
-    )
-    assert len(page.named("svg")) == 1 and len(page.named("path")) == 2
+    assert all(text in page.text for text in ("0.500", "sets.train", "synthetic"))
+    (figure,) = page.named("img")
+    assert figure["alt"].endswith(": Tags on validation: mAP")
 
 
 def test_another_kind_of_file_is_refused(runs, tmp_path, capsys):

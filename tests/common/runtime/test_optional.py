@@ -9,7 +9,6 @@ from common.cli import import_torch, predict, train
 from common.datasets import download
 from common.errors import ConfigError
 from common.inference import export
-from common.metrics.psds import has_reference_package, reference_sweep_scores
 from common.runtime.optional import optional_module
 from common.search import study
 from sed_task4 import cli as clips
@@ -105,15 +104,6 @@ def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, mon
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["params.yaml"], (
         "nothing was begun"
     )
-
-
-def test_psds_is_not_compared_with_a_broken_package(without, caplog, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    without("sed_scores_eval")
-    assert not has_reference_package()
-    assert "PSDS and best F are not compared with sed_scores_eval." in caplog.text
-    with pytest.raises(ConfigError, match="sed_scores_eval"):
-        reference_sweep_scores([], [], None, [], 0.1, 1.0)
 
 
 def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from common.simulation.renderer import (
     render_impulse_responses,
     wall_colours,
 )
-from common.simulation.rooms import Reflections, Room, direct_sound
+from common.simulation.rooms import Reflections, Room
 
 RATE_HZ = 48000
 ARRAY = SphericalArray(((45.0, 35.0), (-45.0, -35.0), (135.0, -35.0), (-135.0, 35.0)), 0.042)
@@ -40,6 +40,12 @@ POSITIONS = [
 @pytest.fixture(scope="module")
 def table():
     return build_filter_table(None, Receiver(("foa", "mic"), ARRAY), RATE_HZ)
+
+
+def direct_sound(offset_m):
+    """The one path there is without walls, from an offset (3,)."""
+    distance_m = np.linalg.norm(offset_m, keepdims=True)
+    return Reflections((offset_m / distance_m)[None], distance_m, 1 / distance_m, np.zeros(1))
 
 
 def _anechoic(table, azimuth, elevation, distance):

@@ -20,7 +20,7 @@ from sed_task4.segmentation.dataset import (
     parse_event_files,
     parse_mixtures,
     parse_scene_names,
-    read_event_table,
+    read_event_sounds,
     read_scene_names,
 )
 
@@ -102,7 +102,7 @@ def test_a_missing_column_is_named():
 def test_the_table_published_after_the_challenge_is_read_too(tmp_path):
     text = "fname,label,manually_verified,freesound_id,license\na.wav,Bark,1,3,Attribution\n"
     _write(tmp_path, {"dcase2018_task2/FSDKaggle2018.meta/train_post_competition.csv": text})
-    table = read_event_table(tmp_path, DATASET)
+    table = read_event_sounds(tmp_path, DATASET)
     assert table.files == (EventFile("a.wav", "Bark", True),)
     assert table.audio_dir == tmp_path / "dcase2018_task2" / "FSDKaggle2018.audio_train"
 

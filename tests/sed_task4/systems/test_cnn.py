@@ -8,15 +8,8 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from sed_task4.dataset import DatasetConfig
-from sed_task4.decoding import DecodingConfig
-from sed_task4.systems.cnn import (
-    NetworkConfig,
-    build_model,
-    check_network,
-    decode,
-    probabilities,
-    stages,
-)
+from sed_task4.decoding import DecodingConfig, decode_clip
+from sed_task4.systems.cnn import NetworkConfig, build_model, check_network, probabilities, stages
 from tests.numpy_layers import convolve, normalise, pool, random_weights, sigmoid
 
 SMALL_FILTERS = {"cnn5": (2, 3, 4, 5), "cnn9": (2, 3, 4, 5), "cnn13": (2, 2, 3, 3, 4, 5)}
@@ -239,12 +232,8 @@ def test_probabilities_become_events_in_seconds():
     frames = np.zeros((80, 2))
     frames[16:48, 1] = 0.95
     outputs = {"frames": frames, "clip": frames.max(axis=0)}
-    options = {
-        "network": NetworkConfig(),
-        "decoding": DecodingConfig(),
-        "n_frames": 80,
-        "hop_s": 1 / 64,
-    }
-    np.testing.assert_allclose(decode(outputs, **options), [[1, 0.25, 0.75]])
-    np.testing.assert_allclose(decode(outputs, clip_s=0.5, **options), [[1, 0.25, 0.5]])
-    assert decode(outputs, tag_thresholds=np.array([0.5, 0.99]), **options).shape == (0, 3)
+    found = probabilities(outputs, network=NetworkConfig(), n_frames=80)
+    rule = (*found, DecodingConfig(), 1 / 64)
+    np.testing.assert_allclose(decode_clip(*rule), [[1, 0.25, 0.75]])
+    np.testing.assert_allclose(decode_clip(*rule, clip_s=0.5), [[1, 0.25, 0.5]])
+    assert decode_clip(*rule, tag_thresholds=np.array([0.5, 0.99])).shape == (0, 3)

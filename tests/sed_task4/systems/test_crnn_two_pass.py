@@ -8,12 +8,11 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from sed_task4.dataset import DatasetConfig
-from sed_task4.decoding import DecodingConfig
+from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.systems.crnn_two_pass import (
     NetworkConfig,
     build_model,
     check_network,
-    decode,
     probabilities,
     stages,
 )
@@ -193,12 +192,8 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
 def test_probabilities_become_events_in_seconds():
     frames = np.zeros((20, 2))
     frames[5:10, 1] = 0.8
-    events = decode(
-        {"frames": frames, "clip": frames.max(axis=0)},
-        network=NetworkConfig(pool_frames=(5, 1, 1)),
-        decoding=DecodingConfig(decoder="median", median_frames=5, tag_threshold=0.5),
-        n_frames=100,
-        hop_s=0.02,
-        clip_s=2.0,
-    )
+    outputs = {"frames": frames, "clip": frames.max(axis=0)}
+    found = probabilities(outputs, network=NetworkConfig(pool_frames=(5, 1, 1)), n_frames=100)
+    decoding = DecodingConfig(decoder="median", median_frames=5, tag_threshold=0.5)
+    events = decode_clip(*found, decoding, hop_s=0.02, clip_s=2.0)
     np.testing.assert_allclose(events, [[1, 0.5, 1.0]])

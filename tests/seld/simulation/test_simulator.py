@@ -16,7 +16,7 @@ from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
 from common.simulation.dataset_folder import SETTINGS_FILE
 from common.simulation.sound_bank import SoundBank
-from seld.dataset import DatasetConfig, find_recordings, read_events
+from seld.dataset import DatasetConfig, find_recordings, read_labels
 from seld.simulation.plans import POSITIONS, deal_recordings, name_recordings, plan_recording
 from seld.simulation.rendering import (
     CLASS_SOUNDS,
@@ -88,7 +88,7 @@ def test_the_dataset_reader_reads_them(simulated, audio_format, set_name, n):
     recordings = find_recordings(simulated, audio_format, set_name)
     assert len(recordings) == n
     for recording in recordings:
-        events = read_events(recording.metadata_path, DATASET, 3.0)
+        events = read_labels(recording.metadata_path, DATASET, 3.0)
         assert len(events) and np.all(events.offset_s <= 3.0)
         assert np.all(np.isin(events.distance_m, [1, 2]))
 

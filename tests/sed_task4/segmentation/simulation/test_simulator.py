@@ -22,7 +22,7 @@ from sed_task4.segmentation.dataset import (
     audio_folder,
     find_mixtures,
     parse_scenes,
-    read_event_table,
+    read_event_sounds,
 )
 from sed_task4.segmentation.mixing import make_mixtures
 from sed_task4.segmentation.simulation.plans import (
@@ -84,7 +84,7 @@ def copied(simulated, tmp_path) -> Path:
 def test_layouts_are_those_of_task_2_and_task_1(simulated):
     sounds = (simulated / SOUNDS / "train.csv").read_text().splitlines()
     assert sounds[0] == "fname,label,manually_verified" and len(sounds) == 16
-    files = read_event_table(simulated, DATASET).files
+    files = read_event_sounds(simulated, DATASET).files
     assert Counter(file.label for file in files) == dict.fromkeys(DATASET.classes, 5)
     assert Counter(file.label for file in files if file.verified) == dict.fromkeys(
         DATASET.classes, 3

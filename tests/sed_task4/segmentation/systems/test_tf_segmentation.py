@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from common.errors import ConfigError
 from common.models.layers import set_weights_by_name, weights_by_name, with_statistics
 from common.models.torch_weights import load_state, torch_state
-from sed_task4.decoding import DecodingConfig
+from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.systems.tf_segmentation import (
     NetworkConfig,
     build_model,
     check_network,
-    decode,
     probabilities,
     stages,
     torch_names,
@@ -187,9 +186,10 @@ def test_masks_become_frames_and_frames_become_events_in_seconds():
     np.testing.assert_allclose(frames[:, 1], [0.0] * 16 + [0.6] * 32 + [0.0] * 34, atol=1e-6)
     assert frames.dtype == np.float32 and clip.tolist() == [np.float32(0.1), np.float32(0.9)]
     decoding = DecodingConfig(tag_threshold=0.5, high_threshold=0.5, low_threshold=0.2)
-    options = {"network": small(), "decoding": decoding, "n_frames": 80, "hop_s": 1 / 64}
-    np.testing.assert_allclose(decode(outputs, **options), [[1, 0.25, 0.75]])
-    assert decode({**outputs, "clip": np.array([0.9, 0.4])}, **options).shape == (0, 3)
+    np.testing.assert_allclose(
+        decode_clip(frames[:80], clip, decoding, hop_s=1 / 64), [[1, 0.25, 0.75]]
+    )
+    assert decode_clip(frames, np.array([0.9, 0.4]), decoding, hop_s=1 / 64).shape == (0, 3)
     with pytest.raises(ValueError, match="the clip of 4 frames"):
         probabilities(
             {"masks": np.zeros((0, 4, 1)), "clip": np.zeros(1)}, network=small(), n_frames=4

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sed_task4.decoding import DecodingConfig, decode_clip
-from sed_task4.online import OnlineDecoder
+from sed_task4.decoding import DecodingConfig, OnlineDecoder, decode_clip
 
 RULES = {
     "half open": DecodingConfig(
