@@ -6,7 +6,6 @@ python -m seld.figures dataset METADATA_DIR --out DIR
 """
 
 import argparse
-import itertools
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -182,16 +181,7 @@ def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]
         if dataset.format == "foa" and n_channels == 4
         else [f"mic {n + 1}" for n in range(n_channels)]
     )
-    if features.kind == "magnitude_phase":
-        return [
-            *(f"{name}, magnitude" for name in names),
-            *(f"{name}, phase / rad" for name in names),
-        ]
-    levels = [f"{name}, level / dB" for name in names]
-    if features.kind == "logmel_intensity":
-        return [*levels, *(f"intensity along {axis}" for axis in "xyz")]
-    pairs = [f"GCC-PHAT of {a} and {b}, lag" for a, b in itertools.combinations(names, 2)]
-    return [*levels, *(pairs if features.kind == "logmel_gcc" else [])]
+    return features.entry.titles(names)
 
 
 def features_figure(
