@@ -150,11 +150,11 @@ def feature_kinds(*kinds: FeatureKind) -> dict[str, FeatureKind]:
         ConfigError: two kinds have one name.
     """
     table: dict[str, FeatureKind] = {}
-    _TABLES.append(table)
     for kind in kinds:
-        if any(kind.name in known for known in _TABLES):
+        if any(kind.name in known for known in (table, *_TABLES)):
             raise ConfigError(f"Two kinds of features have the name {kind.name!r}.")
         table[kind.name] = kind
+    _TABLES.append(table)
     return table
 
 

@@ -1,6 +1,7 @@
 """Keras layers and blocks that several systems are made of; channels last, any backend."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -270,6 +271,29 @@ class RecurrentGates(keras.initializers.Initializer):
         return keras.ops.concatenate([gates, candidate], axis=1)
 
 
+@dataclass(frozen=True)
+class NormOptions:
+    """Options of batch normalisation.
+
+    Attributes:
+        epsilon: constant added to the variance.
+        momentum: share of the old value in the running statistics, 1 minus PyTorch's momentum.
+        gamma_deviation: standard deviation of the initial scales about 1.
+    """
+
+    epsilon: float
+    momentum: float
+    gamma_deviation: float = 0.0
+
+    def layer(self, name: str) -> BatchNormalization:
+        """Makes one layer; each draws initial scales of its own."""
+        deviation = self.gamma_deviation
+        gamma = keras.initializers.RandomNormal(1.0, deviation) if deviation else "ones"
+        return BatchNormalization(
+            epsilon=self.epsilon, momentum=self.momentum, gamma_initializer=gamma, name=name
+        )
+
+
 def stacked_conv_block(
     x: Any,
     n_filters: int,
@@ -278,33 +302,27 @@ def stacked_conv_block(
     pool: tuple[int, int],
     pooling: Pooling,
     initialisation: str,
-    epsilon: float,
-    momentum: float,
+    norm: NormOptions,
     names: Sequence[tuple[str, str]],
-    gamma_deviation: float = 0.0,
 ) -> Any:
     """Applies convolutions without bias, each with batch normalisation and ReLU, then one pooling.
 
     Args:
         x: (B, T, F, C).
         n_filters: filters of each convolution.
-        kernel: frames and bands of a filter.
-        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped. (1, 1):
-            none.
-        pooling: what a pool becomes.
-        initialisation: Keras' name of the kernels' first values.
-        epsilon: added to the variance in batch normalisation.
-        momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus
-            this).
-        names: name of each convolution and of its batch normalisation; their number is that of the
-            convolutions.
-        gamma_deviation: standard deviation of the normalisations' first scales about 1.
+        kernel: size of a filter in frames and in bands.
+        pool: pooled frames and bands, trailing ones that do not fill a pool are dropped; (1, 1): no
+            pooling.
+        pooling: average or max pooling.
+        initialisation: Keras name of the kernel initializer.
+        norm: options of batch normalisation.
+        names: names of each convolution and of its batch normalisation; one pair per convolution.
 
     Returns:
         (B, T // pool[0], F // pool[1], n_filters).
     """
     layers = keras.layers
-    for conv, norm in names:
+    for conv_name, norm_name in names:
         x = layers.Conv2D(
             n_filters,
             kernel,
@@ -312,19 +330,15 @@ def stacked_conv_block(
             use_bias=False,
             kernel_initializer=initialisation,
             data_format="channels_last",
-            name=conv,
+            name=conv_name,
         )(x)
-        gamma = keras.initializers.RandomNormal(1.0, gamma_deviation) if gamma_deviation else "ones"
-        x = BatchNormalization(
-            epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm
-        )(x)
-        x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
+        x = norm.layer(norm_name)(x)
+        x = layers.Activation("relu", name=f"{norm_name}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x
     pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
-    return pool_layer(pool, data_format="channels_last", name=f"{norm}_pool")(
-        x
-    )  # (B, T', F', n_filters)
+    pooled = pool_layer(pool, data_format="channels_last", name=f"{norm_name}_pool")
+    return pooled(x)  # (B, T', F', n_filters)
 
 
 def weights_by_name(model: keras.Model) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, Pooling, stacked_conv_block
+from common.models.layers import Aggregate, NormOptions, Pooling, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
@@ -144,8 +144,7 @@ def build_model(
             pool=(1, 1) if last else (2, 2),
             pooling=network.pooling,
             initialisation=network.initialisation,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum),
             names=names,
         )
     # (B, T // p, F // p, filters)

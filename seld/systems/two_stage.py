@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
+from common.models.layers import Aggregate, NormOptions, Pooling, RecurrentGates, stacked_conv_block
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
 from common.training.system import Stage
@@ -162,6 +162,7 @@ def build_model(
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
     """Applies the blocks to (B, T, F, C)."""
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum, GAMMA_DEVIATION)
     for number, n_filters in enumerate(network.filters, start=1):
         x = stacked_conv_block(
             x,
@@ -170,9 +171,7 @@ def _convolutions(x: Any, network: NetworkConfig) -> Any:
             pool=network.pool,
             pooling=network.pooling,
             initialisation="he_uniform",
-            gamma_deviation=GAMMA_DEVIATION,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=norm,
             names=[(f"block{number}_conv{n}", f"block{number}_bn{n}") for n in (1, 2)],
         )
     return x

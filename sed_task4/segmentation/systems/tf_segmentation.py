@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import stacked_conv_block
+from common.models.layers import NormOptions, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.rank_pooling import GlobalPooling, MapPooling
 from common.models.torch_weights import BATCH_NORM
@@ -110,6 +110,7 @@ def build_model(
         labelled data", IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     check_network(network, shape)
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     for n_filters, names in zip(network.filters, network.layer_names, strict=True):
         x = stacked_conv_block(
@@ -119,8 +120,7 @@ def build_model(
             pool=(1, 1),
             pooling="max",
             initialisation=network.initialisation,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=norm,
             names=names,
         )
     # (B, T, F, filters): nothing is pooled, so masks have the resolution of the features.
