@@ -95,7 +95,7 @@ class MaskedDirectionError(keras.losses.Loss):
         return masked_mean(errors, activity > 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the loss again."""
+        """Returns the arguments that build the loss again."""
         return {**super().get_config(), "output": self.output}
 
 
@@ -160,7 +160,7 @@ class MaskedAngleError(keras.losses.Loss):
         return sum(masked_mean(ops.abs(error), activity > 0.0) for error in errors)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the loss again."""
+        """Returns the arguments that build the loss again."""
         return {**super().get_config(), "root": self.root}
 
 

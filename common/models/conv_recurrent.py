@@ -1,5 +1,4 @@
-"""What convolutional recurrent networks share: their sizes, the check of these, and the layers up
-to the heads."""
+"""Convolutional recurrent networks: sizes, their check, and the layers up to the heads."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -26,7 +25,7 @@ class ConvRecurrentConfig(Section):
         gru_units: units of each bidirectional recurrent layer.
         dropout: share of values dropped in training after each convolution and before each
             recurrent layer.
-        batch_norm_over: what has statistics of its own.
+        batch_norm_over: axis with statistics of its own in batch normalisation.
         gru_reset_after: true: the fused kernels' form; false: as in Keras 2.
         gru_recurrent_activation: "hard_sigmoid_keras2" as in Keras 2, clip(0.2 x + 0.5, 0, 1).
     """
@@ -108,7 +107,7 @@ def conv_recurrent(
     Args:
         x: standardised features (B, T, F, C).
         network: layer sizes.
-        merge_mode: how the two directions of a recurrent layer are joined.
+        merge_mode: combination of the two directions of a recurrent layer.
 
     Returns:
         (B, T', D) with T' = T // network.time_pooling; D = units of the last recurrent layer, twice

@@ -40,8 +40,7 @@ def load_model(path: Path, remedy: str | None = None) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong in a line; Keras prints a whole layer, and explains how to run what is in the
-    file."""
+    """Reason of an error in one line, without the layer and the advice that Keras prints."""
     text = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
     if "safe_mode" in text:
         return "it asks for code or files of its own, and nothing in a file is run here"

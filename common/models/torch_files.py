@@ -16,8 +16,7 @@ from common.io.archives import check_archive
 from common.io.files import write_bytes
 from common.runtime.optional import optional_module
 
-# Where published codes keep the state dict in what they save; the first is also what is written
-# here.
+# Keys of the state dict in published checkpoints; the first one is written here.
 CONTAINERS = ("model_state_dict", "state_dict", "model")
 PARALLEL_PREFIX = "module."  # `torch.nn.DataParallel` puts it before every name
 _NAMES_SHOWN = 8
@@ -34,7 +33,7 @@ def torch_library() -> ModuleType:
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Reads the state dict in a checkpoint, on the CPU, from tensors and plain values alone.
+    """Reads the state dict in a checkpoint, on the CPU, from tensors and plain values only.
 
     Args:
         path: file of `torch.save`, of any version: a state dict, or a dict with one under a name of
@@ -89,7 +88,7 @@ def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    # PyTorch's own text explains how to run what is in the file.
+    # PyTorch's own text explains how to run code in the file.
     code = re.search(r"GLOBAL ([\w.]+)", str(error))
     if code:
         return (

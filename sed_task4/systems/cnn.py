@@ -227,7 +227,7 @@ def decode(
         n_frames: frames of the clip at the hop of the features.
         hop_s: that hop in seconds.
         tag_thresholds: (K,), take the place of the one in `decoding`.
-        clip_s: length of the clip in seconds; events are cut there.
+        clip_s: clip length in seconds; events end there.
 
     Returns:
         float64 (n, 3): class, onset and offset in seconds.
@@ -240,11 +240,11 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict and kind of
-        tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict and kind
+        of tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for conv, norm in (pair for block in network.layer_names for pair in block):

@@ -155,7 +155,7 @@ def decode(
         n_frames: frames of the clip at the hop of the features.
         hop_s: that hop in seconds.
         tag_thresholds: (K,), take the place of the one in `decoding`.
-        clip_s: length of the clip in seconds; events are cut there.
+        clip_s: clip length in seconds; events end there.
 
     Returns:
         float64 (n, 3): class, onset and offset in seconds.

@@ -30,7 +30,7 @@ class NetworkConfig(Section):
 
     Attributes:
         architecture: "crnn10", convolutions and a bidirectional recurrent layer; "vgg9",
-            convolutions alone.
+            convolutions only.
         filters: filters of each block of two convolutions; the length of the list is the number of
             blocks.
         pool: frames and bands that are pooled into one after every block.
@@ -198,7 +198,7 @@ def _recurrent(x: Any, units: int, reverse_init: ReverseInit) -> Any:
 
 
 def is_convolution(layer_name: str) -> bool:
-    """Whether a layer is of the convolutional blocks, which the stage for directions takes over."""
+    """True for layers of the convolutional blocks, which the direction stage starts from."""
     return layer_name.startswith("block")
 
 
@@ -207,7 +207,7 @@ def stages(task: Any) -> list[Stage]:
 
     Args:
         task: a SELD task's settings, `seld.config.TaskConfig`. `training.loss_weights` are those of
-            the network for both at once; a stage for one output has its loss alone.
+            the network for both at once; a stage for one output has only its loss.
 
     Returns:
         "sed" and "doa", which starts from the convolutions of the first and whose detections are
@@ -268,7 +268,7 @@ def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
 
 
 def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray:
-    """Says which output frame stands for each frame of the labels.
+    """Output frame of each label frame.
 
     Args:
         n_outputs: number of output frames.
@@ -330,11 +330,11 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict, or names of
-        tensors that make one weight, and kind of tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict, or names
+        of the tensors that make one weight, and kind of tensor.
     """
     names: TorchNames = {}
     for block in range(1, len(network.filters) + 1):

@@ -150,7 +150,7 @@ def stages(task: Any) -> list[Stage]:
 
     Returns:
         One stage for each pooling, named for it. Targets are there for both outputs, as Keras
-        wants; the loss is of the tags alone, whose entries of -1 do not count.
+        wants; the loss is of the tags only, whose entries of -1 do not count.
     """
     network = NetworkConfig.model_validate(task.network)
     return [
@@ -215,7 +215,7 @@ def decode(
         n_frames: frames of the clip at the hop of the features.
         hop_s: that hop in seconds.
         tag_thresholds: (K,), take the place of the one in `decoding`.
-        clip_s: length of the clip in seconds; events are cut there.
+        clip_s: clip length in seconds; events end there.
 
     Returns:
         float64 (n, 3): class, onset and offset in seconds.
@@ -228,11 +228,11 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict and kind of
-        tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict and kind
+        of tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for block, pairs in enumerate(network.layer_names, start=1):
