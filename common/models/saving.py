@@ -19,7 +19,7 @@ def load_model(path: Path, remedy: str | None = None) -> keras.Model:
 
     Args:
         path: the file, `.keras`.
-        remedy: what to do when it cannot be loaded; None: train it again.
+        remedy: advice for files that cannot be loaded; None: train again.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a Keras model.

@@ -93,8 +93,8 @@ def _unreadable(path: Path, error: Exception) -> str:
     if code:
         return (
             f"{path} is not loaded: it asks for {code[1]}, and nothing in a file is run here."
-            " Expected: tensors, numbers and texts alone. If you trust the file, load it where it"
-            " was made and save its state dict alone."
+            " Expected: tensors, numbers and texts only. If you trust the file, load it where it"
+            " was made and save only its state dict."
         )
     return (
         f"{path} cannot be read as a file of torch.save ({type(error).__name__}): it is damaged, or"
@@ -103,7 +103,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any]:
-    """The state dict in what a file holds."""
+    """State dict of a checkpoint."""
 
     def has_tensors(value: Any) -> bool:
         return isinstance(value, Mapping) and any(
@@ -123,7 +123,7 @@ def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any
     )
     raise CheckpointError(
         f"{path}: expected a state dict, or a dict with one under {', '.join(CONTAINERS[:-1])} or"
-        f" {CONTAINERS[-1]}. Received: {received}. Save the state dict of the one network alone."
+        f" {CONTAINERS[-1]}. Received: {received}. Save only the state dict of the one network."
     )
 
 

@@ -152,7 +152,7 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
     Returns:
         Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without
         bounds and are handed on as they are; azimuths of vectors are within [-180, 180). What
-        float32 cannot tell from a whole degree is one: files cut angles, and 19.999999 would be 19.
+        float32 cannot distinguish from a whole degree is one: files cut angles, and 19.999999 would be 19.
     """
     if doa_output == "polar":
         azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
@@ -182,7 +182,7 @@ def decode(
     Args:
         outputs: {"sed": (T', K), "doa": (T', D)}, the sequences of one recording joined along time.
         network: the network's settings.
-        threshold: a class is active where its probability is above it.
+        threshold: probability above which a class is active.
         n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in
             time, cut to this length, and the last one is held if they are fewer.
         hop_ratio: hop of the labels by that of the features.

@@ -302,7 +302,7 @@ def decode(
         outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features;
             the two may differ in length, and may come from two stages.
         network: the network's settings.
-        threshold: a class is active where its probability is above it.
+        threshold: probability above which a class is active.
         n_frames: frames of the recording at the label hop; None: as many as "sed" covers, rounded.
         hop_ratio: hop of the labels by that of the features.
 
