@@ -98,7 +98,8 @@ def rates(
     shards, frames = store.shards(store.groups), store.frames(store.groups)
     n_batches = batches_per_pass(frames, cut, size) * n_passes
     routes = {}
-    rotations = foa_transforms(FEATURE_KINDS[kind].channel_swaps)
+    swaps = FEATURE_KINDS[kind].channel_swaps
+    rotations = None if swaps is None else foa_transforms(swaps)
     for transforms, name in ((None, "training"), (rotations, "training with rotations")):
         stream = train_stream(
             shards,

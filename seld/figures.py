@@ -24,6 +24,7 @@ from common.display.plotting import Curve, Panel, class_colours, new_figure, sav
 from common.errors import ConfigError, DataError
 from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
+from common.settings.stft import Stft
 from common.settings.tasks import load_task
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_events
 from seld.features import FeatureConfig
@@ -490,10 +491,9 @@ def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
     """
     audio = read_audio(path, dataset.sample_rate_hz, dataset.channels)
     hop_samples = _hop_samples(dataset)
-    n_fft = 2 ** math.ceil(
-        math.log2(2 * hop_samples)
-    )  # windows of two hops, as the features' standard
-    spectra = stft(audio[:, :1], 2 * hop_samples, n_fft, hop_samples)[..., 0]  # (T, F)
+    window_samples = 2 * hop_samples  # as the features' default
+    n_fft = 2 ** math.ceil(math.log2(window_samples))
+    spectra = stft(audio[:, :1], Stft(window_samples, n_fft, hop_samples))[..., 0]  # (T, F)
     return decibels(np.abs(spectra) ** 2)
 
 
