@@ -152,7 +152,7 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
     Returns:
         Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without
         bounds and are handed on as they are; azimuths of vectors are within [-180, 180). What
-        float32 cannot distinguish from a whole degree is one: files cut angles, and 19.999999 would be 19.
+        float32 cannot tell from a whole degree is one: files cut angles, and 19.999999 would be 19.
     """
     if doa_output == "polar":
         azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
