@@ -18,8 +18,8 @@ from benchmarks.measure import Figure, Goal, in_turns, run_alone, task, timed
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import train_stream
 from common.features.frontend import Frontend, context_frames
+from common.features.settings import frontend_of
 from seld.extraction import run
-from seld.features import frontend_of
 
 TITLE = (
     "SELDnet's magnitudes and phases computed by the model from 16-bit audio, beside those read"

@@ -4,7 +4,6 @@ batches.
 python -m benchmarks.lockstep [--quick]
 """
 
-import importlib
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from benchmarks.measure import ROOT, Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
+from common.features.settings import feature_shape
 from common.models.layers import weights_by_name
 from common.models.torch_weights import KINDS, torch_state
 from common.training.system import load_system
@@ -84,10 +84,11 @@ class Ours:
 
     def __init__(self, pair: Pair, steps: int, folder: Path, examples: int, frames: int):
         settings = task(pair.task_id, folder, *pair.overrides)
-        features = importlib.import_module(f"{settings.family.split('.')[0]}.features")
         system = load_system(settings.family, settings.system)
         self.pair, self.stage = pair, system.stages(settings)[0]
-        bands_channels = features.feature_shape(settings.features)
+        dataset = settings.dataset
+        channels = getattr(dataset, "channels", 1)
+        bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
         keras.utils.set_random_seed(0)
         self.network = self.stage.build((None, *bands_channels))
         self.names = system.torch_names(system.NetworkConfig(**settings.network))

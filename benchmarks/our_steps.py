@@ -8,7 +8,6 @@ peak of the process in MB; {"do": "peak", "size"}, by the operations of a matrix
 second.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -38,6 +37,7 @@ class Steps:
         import keras
         import numpy as np
 
+        from common.features.settings import feature_shape
         from common.models.layers import with_statistics
         from common.runtime import distribution
         from common.training.system import load_system
@@ -49,10 +49,9 @@ class Steps:
                 request["task"], Path(folder), precision, backend, *request.get("overrides", ())
             )
         distribution.prepare(settings.run)
-        features = importlib.import_module(
-            f"{settings.family.split('.')[0]}.features"
-        )  # those of its family
-        bands_channels = features.feature_shape(settings.features)
+        dataset = settings.dataset
+        channels = getattr(dataset, "channels", 1)
+        bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
         examples, frames = request["shape"]
         self.shape = (examples, frames or settings.pipeline.sequence_frames, *bands_channels)
         stage = load_system(settings.family, settings.system).stages(settings)[0]

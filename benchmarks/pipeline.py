@@ -21,6 +21,7 @@ from common.data.pipeline import batches_per_pass, evaluation_stream, train_stre
 from common.data.tfrecord import read_shard
 from seld.augmentation import foa_transforms
 from seld.extraction import run
+from seld.features import KINDS as FEATURE_KINDS
 
 TITLE = (
     "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all"
@@ -97,7 +98,9 @@ def rates(
     shards, frames = store.shards(store.groups), store.frames(store.groups)
     n_batches = batches_per_pass(frames, cut, size) * n_passes
     routes = {}
-    for transforms, name in ((None, "training"), (foa_transforms(kind), "training with rotations")):
+    swaps = FEATURE_KINDS[kind].channel_swaps
+    rotations = None if swaps is None else foa_transforms(swaps)
+    for transforms, name in ((None, "training"), (rotations, "training with rotations")):
         stream = train_stream(
             shards,
             store.schema,

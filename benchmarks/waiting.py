@@ -9,7 +9,6 @@ memory, in turns with those on the stream.
 python -m benchmarks.waiting [--quick]
 """
 
-import importlib
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +32,7 @@ from benchmarks.measure import (
     wall_s,
 )
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
+from common.features.settings import feature_shape
 
 TITLE = (
     "Waiting for data and where the time of training goes, at published sizes with shards in the"
@@ -112,10 +112,9 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     settings = task(case.task_id, folder, *case.overrides)
     distribution.prepare(settings.run)
     stage = load_system(settings.family, settings.system).stages(settings)[0]
-    features = importlib.import_module(
-        f"{settings.family.split('.')[0]}.features"
-    )  # a room has those of its family
-    bands_channels = features.feature_shape(settings.features)
+    dataset = settings.dataset
+    channels = getattr(dataset, "channels", 1)
+    bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
     keras.utils.set_random_seed(0)
     model = with_statistics(
         stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels)

@@ -19,6 +19,7 @@ from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
 from common.events.table import EventTable
 from common.features.frontend import Frontend
+from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_json, write_text
 from common.models.audio_features import features_of
 from common.runtime.distribution import devices
@@ -41,7 +42,6 @@ from sed_task4.clip_groups import (
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
-from sed_task4.features import feature_shape, frontend_of
 from sed_task4.figures import (
     LEARNING_PANELS,
     class_scores_figure,
@@ -148,7 +148,9 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system, network = prepare_system(task, feature_shape(task.features))
+        system, network = prepare_system(
+            task, feature_shape(task.features, task.dataset.sample_rate_hz)
+        )
         if (
             any(stage.learns_from == "predictions" for stage in system.stages(task))
             and not task.sets.unlabelled
@@ -167,7 +169,7 @@ class Experiment:
     def new_network(self) -> keras.Model:
         """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
         free, to outputs."""
-        shape = (None, *feature_shape(self.task.features))
+        shape = (None, *feature_shape(self.task.features, self.task.dataset.sample_rate_hz))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:

@@ -17,6 +17,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets.groups import refuse
 from common.datasets.lengths import length_facts, seconds_of
 from common.errors import ConfigError, DataError
+from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_text
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
@@ -24,13 +25,7 @@ from common.simulation.dataset_folder import check_finished
 from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import SetsConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
-from sed_task4.features import (
-    FeatureConfig,
-    compute_features,
-    feature_shape,
-    frontend_of,
-    prepare_audio,
-)
+from sed_task4.features import FeatureConfig, compute_features, prepare_audio
 from sed_task4.labels import event_array, frame_activity, many_hot
 
 logger = logging.getLogger(__name__)
@@ -218,7 +213,9 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            **extraction.input_specs(frontend, features.dtype, feature_shape(features)),
+            **extraction.input_specs(
+                frontend, features.dtype, feature_shape(features, dataset.sample_rate_hz)
+            ),
             "activity": ArraySpec("int8", (None, n_classes)),
             "tags": ArraySpec("int8", (n_classes,)),
             "events": ArraySpec("float64", (None, 3)),

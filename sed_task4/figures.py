@@ -65,8 +65,7 @@ def logmel_spectrogram(
     values: np.ndarray, duration_s: float, features: FeatureConfig
 ) -> Spectrogram:
     """Log-mel values (T, F) in the unit of the features, for a figure."""
-    unit = "dB" if features.kind == "logmel_db" else "ln"
-    return Spectrogram(values, duration_s, unit, title=LOGMEL)
+    return Spectrogram(values, duration_s, features.entry.level_unit, title=LOGMEL)
 
 
 def clip_figure(

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.features.frontend import context_frames
+from common.features.settings import as_frontend
 from common.inference.downsampling import Columns
 from common.inference.frame_stream import Framing
 from common.inference.predictor import Event, Heard, Predictor
@@ -18,7 +19,7 @@ from sed_task4.config import TaskConfig
 from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_frames
 from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
-from sed_task4.features import FeatureConfig, as_frontend
+from sed_task4.features import FeatureConfig
 from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
 
@@ -99,19 +100,14 @@ def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames
     """Where the frames of mono audio lie; silence fills short recordings up as `sed_task4.features`
     fills clips."""
     frontend = as_frontend(features, rate_hz)
-    hop, window = frontend.hop_samples, frontend.window_samples
+    entry, hop = features.entry, frontend.hop_samples
 
     def n_frames(n_samples: int) -> int:
-        if features.kind == "ln_mel_density":
-            return 1 + max(0, n_samples - window) // hop
-        if features.kind == "logmel_db":
-            return max(1, n_samples // hop)
-        at_end = (
-            1 + n_samples // hop
-        )  # a frame may be centred on the end, if the clip has room for it
-        return at_end if at_end <= clip_frames else -(-n_samples // hop)
+        frames = entry.n_frames(n_samples, frontend)
+        # a frame may be centred on the end, if the clip has room for it
+        return frames if not entry.counts_the_end or frames <= clip_frames else -(-n_samples // hop)
 
-    least = 0 if features.kind == "log_magnitude_mel" else round(clip_s * rate_hz)
+    least = 0 if entry.counts_the_end else round(clip_s * rate_hz)
     return Framing.of(frontend, n_frames, least)
 
 

@@ -24,6 +24,7 @@ from common.display.timeline import (
     shown_s,
 )
 from common.errors import DataError, UserError
+from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
 from common.metrics.score_table import format_score
 from common.metrics.segment_based import count_frames
@@ -38,7 +39,7 @@ from common.reports.run import (
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
-from sed_task4.features import FeatureConfig, frontend_of
+from sed_task4.features import FeatureConfig
 from sed_task4.labels import event_array, frame_activity
 from sed_task4.lengths import cut_to_length, lengths_of_store
 from sed_task4.score import ScoreReport, tags_of
@@ -287,14 +288,14 @@ def _level(record: Mapping[str, Any], features: FeatureConfig, sample_rate_hz: i
     """The log-mel spectrogram of a record (T, F), in dB."""
     frontend = frontend_of(features, sample_rate_hz)
     if frontend is None:
-        level = record["features"][..., 0]
+        level = record["features"]
     else:
         from common.models.audio_features import (
             features_of,
         )  # Keras: where records hold features it is not needed
 
-        level = features_of(record, frontend)[..., 0]
-    return level if features.kind == "logmel_db" else level * (20 / np.log(10))  # of magnitudes
+        level = features_of(record, frontend)
+    return features.entry.level_db(level)
 
 
 def _timeline(task: TaskConfig, audio: Mapping[str, Path], clip: Tested, remark: str) -> Timeline:

@@ -1,15 +1,20 @@
 """Rotations and reflections of first-order Ambisonics (FOA), applied to features; labels follow."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from common.features.channel_transforms import ChannelTransforms
-from common.features.frontend import AUDIO
+
+Tables = tuple[np.ndarray, ...]  # permutation, sign and shift, and which channels are phases
 
 AZIMUTH_OFFSETS_DEG = (0.0, 90.0, 180.0, 270.0)
 W, Y, Z, X = range(4)  # order of the channels of the FOA recordings
 
 
-def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTransforms:
+def foa_transforms(
+    tables: Callable[[np.ndarray, np.ndarray], Tables], lowest_azimuth_deg: float = -180.0
+) -> ChannelTransforms:
     """Lists the 16 transforms of the FOA channels that need no interpolation.
 
     A source at azimuth a and elevation e moves to (+-a + {0, 90, 180, 270} degrees, +-e). Its FOA
@@ -18,18 +23,14 @@ def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTran
     first row changes nothing.
 
     Args:
-        kind: of the features, one of `ROTATED_KINDS`, or "audio", whose channels are W Y Z X;
-            "magnitude_phase" has the magnitudes of W Y Z X and their phases, "logmel_intensity" has
-            log-mel of W Y Z X and the intensities along x, y, z.
-        lowest_azimuth_deg: where the circle of the labels' azimuths begins: what is turned stays on
-            it, so that regressions learn, and are validated on, one number for one direction.
+        tables: from the tables of W, Y, Z, X to those of the features, such as
+            `FeatureKind.channel_swaps`, or `audio_tables` where audio itself is transformed.
+        lowest_azimuth_deg: lowest azimuth of the labels. Rotated azimuths stay on the same circle,
+            so that one direction is one number in training and validation.
 
     Returns:
-        16 rows over the 8, 7 or 4 channels, with the signs and offsets of "azimuth_deg" and
+        16 rows over the channels of the features, with the signs and offsets of "azimuth_deg" and
         "elevation_deg".
-
-    Raises:
-        KeyError: features that hide the signs of the channels.
 
     References:
         Mazzon, Koizumi, Yasuda, Harada, "First order Ambisonics domain spatial augmentation for
@@ -39,14 +40,13 @@ def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTran
     audio = [audio_transform(*move) for move in moves]
     permutation = np.array([taken for taken, _ in audio])  # (16, 4)
     sign = np.array([signs for _, signs in audio], dtype=np.float32)  # (16, 4)
-    azimuth_sign, azimuth_offset_deg, elevation_sign = np.array(
-        moves, dtype=np.float32
-    ).T  # (16,) each
+    columns = np.array(moves, dtype=np.float32).T  # (3, 16)
+    azimuth_sign, azimuth_offset_deg, elevation_sign = columns
     angles = {
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
-    permutation, sign, shift_rad, periodic = _TABLES[kind](permutation, sign)  # (16, C) each, (C,)
+    permutation, sign, shift_rad, periodic = tables(permutation, sign)  # (16, C) each, (C,)
     lowest_deg = {"azimuth_deg": lowest_azimuth_deg}
     return ChannelTransforms(permutation, sign, shift_rad, periodic, angles, lowest_deg)
 
@@ -54,8 +54,7 @@ def foa_transforms(kind: str, lowest_azimuth_deg: float = -180.0) -> ChannelTran
 def audio_transform(
     azimuth_sign: float, azimuth_offset_deg: float, elevation_sign: float
 ) -> tuple[list, list]:
-    """Finds which channel each of W, Y, Z, X is taken from, and its sign, for one move of the
-    sources.
+    """Source channels and signs of W, Y, Z, X for one move of the sources.
 
     With azimuth s a + o: sin(s a + o) = sin(o) cos(a) + s cos(o) sin(a) and
     cos(s a + o) = cos(o) cos(a) - s sin(o) sin(a). For multiples of 90 degrees one of the two terms
@@ -76,12 +75,12 @@ def audio_transform(
     return [W, X, Z, Y], [1.0, sine, elevation_sign, -azimuth_sign * sine]
 
 
-def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of four magnitudes and four phases: a minus sign
-    is a shift by pi.
+def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> Tables:
+    """Tables of four magnitudes and four phases from those (R, 4) of W, Y, Z, X: a minus sign is a
+    shift by pi.
 
     Returns:
-        Permutation, sign and shift in radians, (R, 8) each, and which channels are periodic, (8,).
+        Permutation, sign and shift in radians, (R, 8) each, and true for phases, (8,).
     """
     shift_rad = np.where(sign < 0.0, np.pi, 0.0).astype(np.float32)
     return (
@@ -92,19 +91,15 @@ def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[n
     )
 
 
-def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of four log-mel bands and the intensities x, y,
-    z.
+def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> Tables:
+    """Tables of four log-mel spectra and the intensities x, y, z from those (R, 4) of W, Y, Z, X.
 
     Levels have no sign. The intensity along an axis is Re(conj(W) X), so it moves with its channel.
 
     Returns:
-        Permutation, sign and shift in radians (all 0), (R, 7) each, and which channels are periodic
-        (none), (7,).
+        Permutation, sign and shift (all 0), (R, 7) each, and true for phases (none), (7,).
     """
-    place = np.array(
-        [-1, 5, 6, 4]
-    )  # where the intensity of Y, Z, X stands among the features; W has none
+    place = np.array([-1, 5, 6, 4])  # feature channel of the intensity of W (none), Y, Z, X
     intensity = place[permutation[:, [X, Y, Z]]]  # (R, 3)
     return (
         np.concatenate([permutation, intensity], axis=1),
@@ -114,13 +109,6 @@ def logmel_intensity_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[
     )
 
 
-def audio_tables(permutation: np.ndarray, sign: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Turns tables (R, 4) of W, Y, Z, X into those of the audio itself: nothing is shifted, nothing
-    periodic."""
+def audio_tables(permutation: np.ndarray, sign: np.ndarray) -> Tables:
+    """Tables of the audio itself: nothing is shifted, and no channel is a phase."""
     return permutation, sign, np.zeros_like(sign), np.zeros(4, dtype=bool)
-
-
-ROTATED_KINDS = ("magnitude_phase", "logmel_intensity")  # of features
-_TABLES = dict(
-    zip(ROTATED_KINDS, (magnitude_phase_tables, logmel_intensity_tables), strict=True)
-) | {AUDIO: audio_tables}

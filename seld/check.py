@@ -258,7 +258,7 @@ def _check_array(task: TaskConfig, report: DatasetReport) -> None:
         )
     widest_m = max(float(np.linalg.norm(one - other)) for one, other in combinations(positions, 2))
     lags = int(np.ceil(widest_m / _SPEED_OF_SOUND_M_S * features.rate_hz(dataset.sample_rate_hz)))
-    if features.kind == "logmel_gcc" and lags > features.n_mels // 2:
+    if features.entry.has_lags and lags > features.n_mels // 2:
         report.warn(
             f"Microphones {widest_m:g} m apart hear a sound up to {lags} samples apart, but"
             f" `features.n_mels` {features.n_mels} holds {features.n_mels // 2} lags to each side."

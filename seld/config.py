@@ -7,9 +7,8 @@ from pydantic import Field, model_validator
 
 from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
-from seld.augmentation import ROTATED_KINDS
 from seld.dataset import DatasetConfig
-from seld.features import FeatureConfig
+from seld.features import KINDS, FeatureConfig
 from seld.score import ScoringConfig
 from seld.simulation.settings import SimulationConfig
 
@@ -72,9 +71,10 @@ def _contradictions(task: TaskConfig) -> list[str]:
     """Errors about settings that are valid by themselves but not together."""
     found = []
     features, training, dataset = task.features, task.training, task.dataset
-    if features.kind == "logmel_intensity" and dataset.format != "foa":
+    if features.entry.audio_format not in (None, dataset.format):
         found.append(
-            "`features.kind: logmel_intensity` needs `dataset.format: foa`. Received: mic."
+            f"`features.kind: {features.kind}` needs `dataset.format:"
+            f" {features.entry.audio_format}`. Received: {dataset.format}."
         )
     if training.augmentation == "foa_rotation" and dataset.format != "foa":
         found.append(
@@ -86,13 +86,11 @@ def _contradictions(task: TaskConfig) -> list[str]:
             f" {dataset.channels}`. Set `dataset.format: mic`, for microphones of any number and"
             " arrangement."
         )
-    rotates = (
-        features.on_device or features.kind in ROTATED_KINDS
-    )  # audio is rotated before any features
-    if training.augmentation == "foa_rotation" and not rotates:
+    if training.augmentation == "foa_rotation" and features.channel_swaps is None:
+        rotated = [name for name, kind in KINDS.items() if kind.channel_swaps is not None]
         found.append(
             "`training.augmentation: foa_rotation` needs `features.kind`"
-            f" {' or '.join(ROTATED_KINDS)}, or `features.frontend: device`. Received:"
+            f" {' or '.join(rotated)}, or `features.frontend: device`. Received:"
             f" {features.kind}."
         )
     names = [fold.name for fold in task.folds]

@@ -22,7 +22,8 @@ from common.display.plotting import save_figure
 from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features.channel_transforms import ChannelTransforms
-from common.features.frontend import AUDIO, Frontend
+from common.features.frontend import Frontend
+from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_json, write_text
 from common.models.audio_features import features_of
 from common.runtime.distribution import devices
@@ -36,7 +37,6 @@ from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
 from seld.extraction import place_of, stored_members
-from seld.features import feature_shape, first_channel_db, frontend_of
 from seld.figures import channel_titles, features_figure, learning_panels, recording_figure
 from seld.labels import rows_on_circle
 from seld.lengths import frames_of_recordings
@@ -81,7 +81,9 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system, network = prepare_system(task, feature_shape(task.features, task.dataset.channels))
+        dataset = task.dataset
+        shape = feature_shape(task.features, dataset.sample_rate_hz, dataset.channels)
+        system, network = prepare_system(task, shape)
         known = getattr(system, "STAGE_NAMES", [stage.name for stage in system.stages(task)])
         check_stage_names(known, task.training)
         return cls(task, system, network)
@@ -95,7 +97,8 @@ class Experiment:
     def new_network(self) -> keras.Model:
         """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
         free, to outputs."""
-        shape = (None, *feature_shape(self.task.features, self.task.dataset.channels))
+        features, dataset = self.task.features, self.task.dataset
+        shape = (None, *feature_shape(features, dataset.sample_rate_hz, dataset.channels))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
@@ -237,10 +240,10 @@ class Experiment:
         )
 
     def _transforms(self) -> ChannelTransforms:
-        features, grid = self.task.features, self.task.dataset.grid
-        return foa_transforms(
-            AUDIO if features.on_device else features.kind, grid.lowest_azimuth_deg
-        )
+        tables = self.task.features.channel_swaps
+        if tables is None:
+            raise ConfigError(f"Channels of {self.task.features.kind} cannot be rotated.")
+        return foa_transforms(tables, self.task.dataset.grid.lowest_azimuth_deg)
 
     def _statistics(
         self, fold: FoldConfig, stores: Sequence[FeatureStore]
@@ -333,7 +336,7 @@ class Experiment:
         task, name = self.task, str(record["name"])
         events = Events.from_array(record["events"])
         reference = reference_for("corrected", events, n_frames, task.dataset.label_hop_s)
-        levels = first_channel_db(record["features"], task.features.kind)
+        levels = task.features.entry.level_db(record["features"])
         return recording_figure(
             Spectrogram(levels, len(levels) * task.features.hop_s),
             reference if record["labelled"] else None,

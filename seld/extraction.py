@@ -15,13 +15,14 @@ from common.data.provenance import checked_store
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets import groups as source_groups
 from common.errors import DataError
+from common.features.settings import feature_shape, frontend_of
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from seld import lengths
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings, parse_name, read_labels
-from seld.features import FeatureConfig, compute_features, feature_shape, frontend_of, prepare_audio
+from seld.features import FeatureConfig, compute_features, prepare_audio
 from seld.labels import regression_labels
 from seld.preconditions import check_sets, check_settings
 from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
@@ -242,7 +243,9 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     return ExampleSchema(
         {
             **extraction.input_specs(
-                frontend, features.stored_dtype, feature_shape(features, dataset.channels)
+                frontend,
+                features.stored_dtype,
+                feature_shape(features, dataset.sample_rate_hz, dataset.channels),
             ),
             "activity": ArraySpec("uint8", (None, n_classes)),
             "azimuth_deg": ArraySpec("int16", (None, n_classes)),

@@ -1,13 +1,15 @@
-"""The four kinds of features of SELD.
+"""Features of SELD: the table of their kinds, their settings, and their computation.
 
 magnitude_phase: spectra, as published for SELDnet.
-logmel_intensity: log-mel spectra and intensity vectors of first-order Ambisonics.
-logmel_gcc: log-mel spectra and correlations of all pairs of channels, as published for the
-two-stage systems.
-logmel: log-mel spectra alone.
+logmel_intensity: log-mel spectra and intensity vectors of first-order Ambisonics (FOA).
+logmel: log-mel spectra.
+logmel_gcc: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as published
+for the two-stage systems.
 """
 
-from typing import Any, Literal
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -15,14 +17,19 @@ from pydantic import Field, model_validator
 from common.audio.files import fit_length, resample
 from common.errors import ConfigError
 from common.features import spectral
-from common.features.frontend import Frontend
+from common.features.kinds import (
+    MEL_BANDS,
+    FeatureKind,
+    FeatureSizes,
+    feature_kinds,
+    level_titles,
+    mel_bands_per_channel,
+)
+from common.features.settings import FeatureSettings, as_frontend
 from common.features.spectral import frames_in
-from common.settings.stft import FramingConfig
+from seld.augmentation import Tables, audio_tables, logmel_intensity_tables, magnitude_phase_tables
 
-Kind = Literal["magnitude_phase", "logmel_intensity", "logmel", "logmel_gcc"]
-# The sizes that the published two-stage systems differ in from SELDnet, whose sizes are the
-# defaults of the fields.
-_TWO_STAGE_SIZES = {
+_TWO_STAGE = {
     "sample_rate_hz": 32000,
     "window_s": 0.032,
     "hop_s": 0.01,
@@ -30,89 +37,164 @@ _TWO_STAGE_SIZES = {
     "n_mels": 96,
     "label_rule": "two_stage",
 }
-_TWO_STAGE_KINDS = ("logmel", "logmel_gcc")
 
 
-class FeatureConfig(FramingConfig):
-    """Which features are computed, how they are stored and read; sizes not given are those
-    published for the kind."""
+def _magnitude_phase_titles(names: Sequence[str]) -> list[str]:
+    magnitudes = [f"{name}, magnitude" for name in names]
+    return [*magnitudes, *(f"{name}, phase / rad" for name in names)]
 
-    kind: Kind = Field(
+
+def _magnitude_db(features: np.ndarray) -> np.ndarray:
+    magnitude = features[..., 0].astype(np.float32)  # (T, F)
+    return 20.0 * np.log10(np.maximum(magnitude, 1e-5))
+
+
+def _logmel_intensity(
+    audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str
+) -> np.ndarray:
+    return spectral.logmel_intensity(audio, sizes.filters, sizes, n_frames, dtype)
+
+
+def _logmel(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+    return spectral.log_mel(audio, sizes.filters, sizes, n_frames).astype(dtype, copy=False)
+
+
+def _logmel_gcc(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+    return spectral.logmel_gcc(audio, sizes.filters, sizes, n_frames, sizes.gcc_n_fft, dtype)
+
+
+def _logmel_gcc_titles(names: Sequence[str]) -> list[str]:
+    pairs = itertools.combinations(names, 2)
+    return [*level_titles(names), *(f"GCC-PHAT of {a} and {b}, lag" for a, b in pairs)]
+
+
+KINDS = feature_kinds(
+    FeatureKind(
+        name="magnitude_phase",
+        shape=lambda sizes: (sizes.n_fft // 2, 2 * sizes.channels),
+        compute=spectral.magnitude_phase,
+        device=lambda layer, samples: layer.magnitude_phase(samples),
+        titles=_magnitude_phase_titles,
+        level_db=_magnitude_db,
+        settings=(),
+        dtype="float16",
+        can_interleave=True,
+        channel_swaps=magnitude_phase_tables,
+    ),
+    FeatureKind(
+        name="logmel_intensity",
+        shape=lambda sizes: (sizes.n_mels, 7),
+        compute=_logmel_intensity,
+        device=lambda layer, samples: layer.logmel_intensity(samples),
+        titles=lambda names: [*level_titles(names), *(f"intensity along {a}" for a in "xyz")],
+        audio_format="foa",
+        audio_channels=4,
+        channel_swaps=logmel_intensity_tables,
+    ),
+    FeatureKind(
+        name="logmel",
+        shape=mel_bands_per_channel,
+        compute=_logmel,
+        device=lambda layer, samples: layer.log_mel(samples),
+        defaults=_TWO_STAGE,
+        counts_the_end=True,
+    ),
+    FeatureKind(
+        name="logmel_gcc",
+        shape=lambda sizes: (sizes.n_mels, sizes.channels * (sizes.channels + 1) // 2),
+        compute=_logmel_gcc,
+        device=lambda layer, samples: layer.logmel_gcc(samples),
+        titles=_logmel_gcc_titles,
+        defaults=_TWO_STAGE,
+        settings=(*MEL_BANDS, "gcc_n_fft"),
+        counts_the_end=True,
+        has_lags=True,
+    ),
+)
+
+
+class FeatureConfig(FeatureSettings):
+    """Kind of features, their sizes, and how they are stored and read; settings that are not given
+    have the values published for the kind."""
+
+    KINDS = KINDS
+
+    kind: str = Field(
         "magnitude_phase",
-        description="Kind of features; logmel_intensity: only for FOA; logmel_gcc: with GCC-PHAT.",
+        description="Kind of features. magnitude_phase: as in SELDnet; logmel_intensity: log-mel"
+        " spectra and intensity vectors, of Ambisonics only; logmel: log-mel spectra; logmel_gcc:"
+        " log-mel spectra and cross-correlations of microphones.",
     )
     sample_rate_hz: int | None = Field(
         None,
         gt=0,
-        description=(
-            "Rate the recordings are resampled to; null: as recorded. logmel, logmel_gcc: 32000."
-        ),
+        description="Sample rate that recordings are resampled to; null: no resampling. Default of"
+        " logmel and logmel_gcc: 32000.",
     )
     window_s: float = Field(
-        0.04, gt=0, description="Length of the window; logmel, logmel_gcc: 0.032."
+        0.04, gt=0, description="Window length in seconds. Default of logmel and logmel_gcc: 0.032."
     )
-    hop_s: float = Field(0.02, gt=0, description="Distance of frames; logmel, logmel_gcc: 0.01.")
+    hop_s: float = Field(
+        0.02, gt=0, description="Hop length in seconds. Default of logmel and logmel_gcc: 0.01."
+    )
     n_fft: int = Field(
-        2048, ge=2, multiple_of=2, description="Length of the transform; logmel, logmel_gcc: 1024."
+        2048,
+        ge=2,
+        multiple_of=2,
+        description="FFT size in samples. Default of logmel and logmel_gcc: 1024.",
     )
     gcc_n_fft: int = Field(
         2048,
         ge=2,
         multiple_of=2,
-        description="Length of the transform and of its window for the lags of logmel_gcc.",
+        description="FFT size and window length in samples of the cross-correlations of"
+        " logmel_gcc.",
     )
     n_mels: int = Field(
         64,
         ge=1,
-        description=(
-            "Mel bands, of logmel_gcc also lags; logmel, logmel_gcc: 96. Not for magnitude_phase."
-        ),
+        description="Number of mel bands, and of lags for logmel_gcc; unused by magnitude_phase."
+        " Default of logmel and logmel_gcc: 96.",
     )
-    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band.")
+    fmin_hz: float = Field(50.0, ge=0, description="Lower edge of the lowest mel band in Hz.")
     fmax_hz: float | None = Field(
-        None, gt=0, description="Upper edge of the highest; null: half the sample rate."
+        None,
+        gt=0,
+        description="Upper edge of the highest mel band in Hz; null: half the sample rate.",
     )
     dtype: Literal["float16", "float32"] | None = Field(
         None,
-        description=(
-            "Type in the shards; null: float16 for magnitude_phase, float32 for the others."
-        ),
+        description="Type of features in shards; null: float16 for magnitude_phase, float32 for"
+        " the others.",
     )
     interleaved_channels: bool = Field(
-        False, description="Read the channels packed as the published code did."
+        False,
+        description="Quirk of the published SELDnet: neighbouring bins packed into channels, for"
+        " magnitude_phase only.",
     )
     scaler_splits: Literal["train", "all"] = Field(
-        "train", description="Splits that mean and deviation come from."
+        "train",
+        description="Splits from which mean and standard deviation of the features are computed.",
     )
     label_rule: Literal["dcase2019", "two_stage"] = Field(
         "dcase2019",
-        description=(
-            "Frames that an event covers in training labels; logmel, logmel_gcc: two_stage."
-        ),
+        description="Rule for the frames that an event covers in training labels. Default of"
+        " logmel and logmel_gcc: two_stage.",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _published_sizes(cls, values: Any) -> Any:
-        is_two_stage = isinstance(values, dict) and values.get("kind") in _TWO_STAGE_KINDS
-        return _TWO_STAGE_SIZES | values if is_two_stage else values
-
     @model_validator(mode="after")
-    def _check(self) -> "FeatureConfig":
+    def _settings_fit_the_kind(self) -> "FeatureConfig":
         if self.hop_s > self.window_s:
             raise ValueError(
                 f"`hop_s` must not exceed `window_s`, or samples are lost. Received: {self.hop_s} >"
                 f" {self.window_s}."
             )
-        if self.fmax_hz is not None and self.fmax_hz <= self.fmin_hz:
+        if self.interleaved_channels and not self.entry.can_interleave:
+            kinds = " or ".join(name for name, kind in KINDS.items() if kind.can_interleave)
             raise ValueError(
-                f"`fmax_hz` must exceed `fmin_hz`. Received: {self.fmax_hz} <= {self.fmin_hz}."
+                f"`interleaved_channels` belongs to {kinds}. Received: kind {self.kind}."
             )
-        if self.interleaved_channels and self.kind != "magnitude_phase":
-            raise ValueError(
-                f"`interleaved_channels` belongs to magnitude_phase. Received: kind {self.kind}."
-            )
-        if self.kind == "logmel_gcc" and self.n_mels > self.gcc_n_fft:
+        if self.entry.has_lags and self.n_mels > self.gcc_n_fft:
             raise ValueError(
                 "`n_mels`, which is also the number of lags, must not exceed `gcc_n_fft`. "
                 f"Received: {self.n_mels} > {self.gcc_n_fft}."
@@ -121,64 +203,47 @@ class FeatureConfig(FramingConfig):
 
     @property
     def counts_the_end(self) -> bool:
-        """Whether a frame is centred on the end of a recording, as published for logmel and
-        logmel_gcc."""
-        return self.kind in _TWO_STAGE_KINDS
+        """True if a frame is centred on the end of a recording, and short ones are not padded."""
+        return self.entry.counts_the_end
 
     @property
     def stored_dtype(self) -> str:
         """Type of the features in shards and batches."""
-        return self.dtype or ("float16" if self.kind == "magnitude_phase" else "float32")
+        return self.dtype or self.entry.dtype
+
+    @property
+    def channel_swaps(self) -> Callable[[np.ndarray, np.ndarray], Tables] | None:
+        """Tables of swapped channels of the model's input; None: its channels cannot be swapped."""
+        return audio_tables if self.on_device else self.entry.channel_swaps
 
     def rate_hz(self, recorded_hz: int) -> int:
-        """Rate of the audio that the features of recordings of `recorded_hz` are computed of."""
+        """Sample rate of the audio that features are computed from."""
         return self.sample_rate_hz or recorded_hz
 
-    def check(self, recorded_hz: int) -> None:
-        """Compares the sizes with the rate of the recordings.
-
-        Raises:
-            ConfigError: window, hop or the highest band do not fit it.
-        """
-        rate_hz = self.rate_hz(recorded_hz)
-        self.window_samples(rate_hz)
-        self.hop_samples(rate_hz)
-        highest_hz = self.fmin_hz if self.fmax_hz is None else self.fmax_hz
-        if self.kind != "magnitude_phase" and highest_hz > rate_hz / 2:
-            raise ConfigError(
-                f"The mel bands reach {highest_hz:g} Hz. Expected: at most half the sample rate,"
-                f" {rate_hz / 2:g} Hz. Set `features.fmax_hz` or `features.sample_rate_hz`."
-            )
-
     def content(self) -> dict[str, object]:
-        """The settings that the stored numbers depend on (not those that only change how they are
-        read)."""
-        content: dict[str, object] = {
-            "kind": self.kind,
-            "window_s": self.window_s,
-            "hop_s": self.hop_s,
-            "n_fft": self.n_fft,
-        }
-        if self.kind != "magnitude_phase":
-            content |= {"n_mels": self.n_mels, "fmin_hz": self.fmin_hz, "fmax_hz": self.fmax_hz}
-        if self.kind == "logmel_gcc":
-            content["gcc_n_fft"] = self.gcc_n_fft
+        """Settings that the stored numbers depend on, without those that only change how they are
+        read."""
+        names = ["kind", "window_s", "hop_s", "n_fft", *self.entry.settings]
+        content = {name: getattr(self, name) for name in names}
         if self.sample_rate_hz is not None:
             content["sample_rate_hz"] = self.sample_rate_hz
-        return content | (
-            {"frontend": self.frontend} if self.on_device else {"dtype": self.stored_dtype}
+        on_device = {"frontend": self.frontend}
+        return content | (on_device if self.on_device else {"dtype": self.stored_dtype})
+
+
+def check_audio(features: FeatureConfig, audio_format: str, channels: int) -> None:
+    """Compares the kind of features with the recordings.
+
+    Raises:
+        ConfigError: the kind is not defined for their format or number of channels.
+    """
+    kind = features.entry
+    expected = kind.audio_format or audio_format, kind.audio_channels or channels
+    if (audio_format, channels) != expected:
+        raise ConfigError(
+            f"`features.kind: {kind.name}` needs `dataset.format: {expected[0]}` with {expected[1]}"
+            f" channels. Received: {audio_format} with {channels}. Set `features.kind` to another."
         )
-
-
-def feature_shape(features: FeatureConfig, channels: int = 4) -> tuple[int, int]:
-    """Bands and channels, (F, C), of recordings with so many channels."""
-    if features.kind == "logmel_intensity":
-        return features.n_mels, 7
-    if features.kind == "logmel":
-        return features.n_mels, channels
-    if features.kind == "logmel_gcc":
-        return features.n_mels, channels * (channels + 1) // 2  # each channel, and each pair
-    return features.n_fft // 2, 2 * channels
 
 
 def extract_features(
@@ -189,22 +254,22 @@ def extract_features(
     Args:
         audio: float (S, C) in [-1, 1].
         features: kind and sizes.
-        sample_rate_hz: rate of the audio; it is resampled to `features.sample_rate_hz` unless that
-            is None.
-        duration_s: longer audio is cut to this length first; shorter audio is filled up with zeros,
-            as the published SELDnet does, but for logmel and logmel_gcc, whose missing frames the
-            pipeline masks. None: the audio is taken as it is.
+        sample_rate_hz: sample rate of the audio, which is resampled to `features.sample_rate_hz`
+            unless that is None.
+        duration_s: longer audio is cut to this length; shorter audio is padded with zeros, as in
+            the published SELDnet, except for kinds that count the end, whose missing frames the
+            pipeline masks. None: the audio keeps its length.
 
     Returns:
-        (T, F, C) of the stored type. T = duration / hop, at least 1; for logmel and logmel_gcc the
-        frame centred on the end counts too, 1 + samples // hop. The channels are for
-        magnitude_phase all magnitudes, then all phases in radians; for logmel_intensity W, Y, Z, X
-        in dB, then intensity x, y, z; for logmel all channels in dB; for logmel_gcc the same, then
-        the correlations of pairs (0, 1), (0, 2) ... (1, 2) ..., see `spectral.gcc_phat`.
+        (T, F, C) of the stored type. T = duration / hop, at least 1; 1 + samples // hop for kinds
+        that count the end. Channels of magnitude_phase: all magnitudes, then all phases in radians;
+        of logmel_intensity: W, Y, Z, X in dB, then intensity x, y, z; of logmel: all channels in
+        dB; of logmel_gcc: the same, then the correlations of pairs (0, 1), (0, 2) ... (1, 2) ...,
+        see `spectral.gcc_phat`.
 
     Raises:
-        ConfigError: window, hop or bands do not fit the sample rate, or intensity is asked of audio
-            without four channels.
+        ConfigError: window, hop length or mel bands do not fit the sample rate, or the audio has
+            another number of channels than the kind needs.
     """
     prepared = prepare_audio(audio, features, sample_rate_hz, duration_s)
     return compute_features(prepared, features, features.rate_hz(sample_rate_hz), duration_s)
@@ -213,17 +278,19 @@ def extract_features(
 def prepare_audio(
     audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, duration_s: float | None = None
 ) -> np.ndarray:
-    """Brings a recording to the length and rate that its features are computed of; see
-    `extract_features`.
+    """Brings a recording to the length and sample rate that its features are computed from.
+
+    Arguments as for `extract_features`.
 
     Returns:
         float32 (S, C).
     """
     features.check(sample_rate_hz)
-    if features.kind == "logmel_intensity" and audio.shape[1] != 4:
+    expected = features.entry.audio_channels
+    if expected is not None and audio.shape[1] != expected:
         raise ConfigError(
-            "logmel_intensity needs first-order Ambisonics, channels W, Y, Z, X. "
-            f"Expected: 4 channels. Received: {audio.shape[1]}. Set `features.kind` to another."
+            f"{features.kind} needs `dataset.format: {features.entry.audio_format}`. Expected:"
+            f" {expected} channels. Received: {audio.shape[1]}. Set `features.kind` to another."
         )
     if duration_s is not None:
         samples = round(duration_s * sample_rate_hz)
@@ -238,61 +305,15 @@ def compute_features(
     duration_s: float | None = None,
     dtype: str | None = None,
 ) -> np.ndarray:
-    """Computes the features of what `prepare_audio` returned, of the rate `rate_hz`; see
-    `extract_features`.
-
-    They are of type `dtype`; None: of the stored type.
-    """
-    dtype = dtype or features.stored_dtype
-    hop_samples = features.hop_samples(rate_hz)
-    n_frames = None if duration_s is None else frames_in(duration_s, features.hop_s)
-    if features.counts_the_end:
-        n_frames = 1 + len(audio) // hop_samples
-    sizes = features.window_samples(rate_hz), features.n_fft, hop_samples, n_frames
-    if features.kind == "magnitude_phase":
-        return spectral.magnitude_phase(audio, *sizes, dtype)
-    filters = spectral.mel_filters(
-        rate_hz, features.n_fft, features.n_mels, features.fmin_hz, features.fmax_hz
-    )
-    if features.kind == "logmel":
-        return spectral.log_mel(audio, filters, *sizes).astype(dtype, copy=False)
-    if features.kind == "logmel_gcc":
-        return spectral.logmel_gcc(audio, filters, *sizes, features.gcc_n_fft, dtype)
-    return spectral.logmel_intensity(audio, filters, *sizes, dtype)
-
-
-def frontend_of(features: FeatureConfig, recorded_hz: int, channels: int) -> Frontend | None:
-    """What the model computes of audio; None: the features are computed while they are extracted.
+    """Computes the features of prepared audio; arguments and result as for `extract_features`.
 
     Args:
-        features: kind and sizes.
-        recorded_hz: rate of the recordings.
-        channels: of the recordings.
+        audio: float32 (S, C), from `prepare_audio`.
+        rate_hz: its sample rate.
+        dtype: type of the features; None: the stored type.
     """
-    return as_frontend(features, recorded_hz, channels) if features.on_device else None
-
-
-def as_frontend(features: FeatureConfig, recorded_hz: int, channels: int) -> Frontend:
-    """Describes features as what a model computes of audio, wherever they are computed; arguments
-    of `frontend_of`."""
-    rate_hz = features.rate_hz(recorded_hz)
-    return Frontend(
-        kind=features.kind,
-        channels=channels,
-        sample_rate_hz=rate_hz,
-        window="hann",
-        window_samples=features.window_samples(rate_hz),
-        n_fft=features.n_fft,
-        hop_samples=features.hop_samples(rate_hz),
-        n_mels=features.n_mels,
-        fmin_hz=features.fmin_hz,
-        fmax_hz=features.fmax_hz,
-        gcc_n_fft=features.gcc_n_fft,
-        interleaved_channels=features.interleaved_channels,
-    )
-
-
-def first_channel_db(features: np.ndarray, kind: str) -> np.ndarray:
-    """The level of the first channel, (T, F) in dB, from features (T, F, C)."""
-    level = features[..., 0].astype(np.float32)
-    return 20.0 * np.log10(np.maximum(level, 1e-5)) if kind == "magnitude_phase" else level
+    sizes = as_frontend(features, rate_hz, audio.shape[1])
+    n_frames = features.entry.n_frames(len(audio), sizes)
+    if duration_s is not None and not features.counts_the_end:
+        n_frames = frames_in(duration_s, features.hop_s)
+    return features.entry.compute(audio, sizes, n_frames, dtype or features.stored_dtype)

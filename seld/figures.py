@@ -5,7 +5,6 @@ python -m seld.figures dataset METADATA_DIR --out DIR
 """
 
 import argparse
-import itertools
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from common.display.spectrogram import Spectrogram, draw_spectrogram
 from common.errors import ConfigError, DataError
 from common.features.spectral import decibels, stft
 from common.io.terminal import typed_text
+from common.settings.stft import Stft
 from common.settings.tasks import load_task
 from seld.dataset import COLUMNS, DatasetConfig, Events, parse_name, read_labels
 from seld.features import FeatureConfig
@@ -159,16 +159,7 @@ def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]
         if dataset.format == "foa" and n_channels == 4
         else [f"mic {n + 1}" for n in range(n_channels)]
     )
-    if features.kind == "magnitude_phase":
-        return [
-            *(f"{name}, magnitude" for name in names),
-            *(f"{name}, phase / rad" for name in names),
-        ]
-    levels = [f"{name}, level / dB" for name in names]
-    if features.kind == "logmel_intensity":
-        return [*levels, *(f"intensity along {axis}" for axis in "xyz")]
-    pairs = [f"GCC-PHAT of {a} and {b}, lag" for a, b in itertools.combinations(names, 2)]
-    return [*levels, *(pairs if features.kind == "logmel_gcc" else [])]
+    return features.entry.titles(names)
 
 
 def features_figure(
@@ -450,10 +441,9 @@ def spectrogram_of(path: Path, dataset: DatasetConfig) -> np.ndarray:
     """
     audio = read_audio(path, dataset.sample_rate_hz, dataset.channels)
     hop_samples = _hop_samples(dataset)
-    n_fft = 2 ** math.ceil(
-        math.log2(2 * hop_samples)
-    )  # windows of two hops, as the features' standard
-    spectra = stft(audio[:, :1], 2 * hop_samples, n_fft, hop_samples)[..., 0]  # (T, F)
+    window_samples = 2 * hop_samples  # as the features' default
+    n_fft = 2 ** math.ceil(math.log2(window_samples))
+    spectra = stft(audio[:, :1], Stft(window_samples, n_fft, hop_samples))[..., 0]  # (T, F)
     return decibels(np.abs(spectra) ** 2)
 
 

@@ -44,7 +44,7 @@ def cartesian_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
 class PolarMeanSquaredError(keras.losses.Loss):
     """The published DOA loss: mean squared error of all angles, silent classes included.
 
-    Silent classes are to answer azimuth 180 and elevation 50 degrees, whatever the shards hold
+    Silent classes have targets of azimuth 180 and elevation 50 degrees, whatever the shards hold
     there, so the loss teaches activity too. Targets (B, T, 3K): activity, azimuth and elevation in
     degrees. Outputs (B, T, 2K): azimuths in radians and elevations stretched by pi / 50 degrees.
     Frames of activity -1 are ignored.
@@ -95,7 +95,7 @@ class MaskedDirectionError(keras.losses.Loss):
         return masked_mean(errors, activity > 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the loss again."""
+        """Returns the arguments that build the loss again."""
         return {**super().get_config(), "output": self.output}
 
 
@@ -160,7 +160,7 @@ class MaskedAngleError(keras.losses.Loss):
         return sum(masked_mean(ops.abs(error), activity > 0.0) for error in errors)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the loss again."""
+        """Returns the arguments that build the loss again."""
         return {**super().get_config(), "root": self.root}
 
 
@@ -170,7 +170,7 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
     Args:
         doa_loss: "mse" (published; weight 50) or "masked_mse" (active classes only; weight near
             0.3).
-        doa_output: what the network puts out, "polar" or "xyz".
+        doa_output: form of the network's directions, "polar" or "xyz".
 
     Returns:
         Losses by output, {"sed", "doa"}.

@@ -12,7 +12,7 @@ from common.errors import ConfigError, DataError
 from common.features.spectral import frames_in
 from seld.config import FoldConfig, TaskConfig
 from seld.dataset import DatasetConfig, Events, read_lines
-from seld.features import FeatureConfig
+from seld.features import FeatureConfig, check_audio
 from seld.geometry import OFF_GRID_REMEDY
 from seld.lengths import facts_of, known_samples
 from seld.metrics import DEFINITIONS
@@ -27,12 +27,7 @@ def check_settings(dataset: DatasetConfig, features: FeatureConfig) -> None:
     Raises:
         ConfigError: names them.
     """
-    if features.kind == "logmel_intensity" and (dataset.format != "foa" or dataset.channels != 4):
-        raise ConfigError(
-            "`features.kind: logmel_intensity` needs first-order Ambisonics. Expected:"
-            f" `dataset.format: foa` with 4 channels. Received: {dataset.format} with"
-            f" {dataset.channels}. Set `features.kind` to another."
-        )
+    check_audio(features, dataset.format, dataset.channels)
     if features.label_rule == "dcase2019" and abs(features.hop_s - dataset.label_hop_s) > 1e-9:
         raise ConfigError(
             "Features and labels must have one hop with `features.label_rule: dcase2019`."

@@ -16,6 +16,7 @@ from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features import spectral
 from common.features.frontend import context_frames
+from common.features.settings import as_frontend, frontend_of
 from common.inference.downsampling import Columns, Rows
 from common.inference.frame_stream import Framing
 from common.inference.predictor import Event, Heard, Predictor
@@ -23,7 +24,7 @@ from common.inference.windows import Window, Windows
 from common.training.ensemble import Outputs, answering, load_models, mean_outputs
 from seld.config import TaskConfig
 from seld.experiment import Experiment
-from seld.features import as_frontend, compute_features, first_channel_db, frontend_of
+from seld.features import compute_features
 from seld.figures import recording_figure, runs
 from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartesian
 from seld.validation import detects_only
@@ -98,11 +99,11 @@ def framing_of(task: TaskConfig) -> Framing:
     `seld.features` fills them."""
     features, dataset = task.features, task.dataset
     frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
-    hop = frontend.hop_samples
-    if features.counts_the_end:
-        return Framing.of(frontend, lambda n_samples: 1 + n_samples // hop)
-    least = round(dataset.recording_s * frontend.sample_rate_hz)
-    return Framing.of(frontend, lambda n_samples: max(1, n_samples // hop), least)
+    is_padded = not features.counts_the_end
+    least = round(dataset.recording_s * frontend.sample_rate_hz) if is_padded else 0
+    return Framing.of(
+        frontend, lambda n_samples: features.entry.n_frames(n_samples, frontend), least
+    )
 
 
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
@@ -313,7 +314,7 @@ def _draw(
     duration_s: float,
     title: str,
 ) -> Figure:
-    levels = first_channel_db(spectrogram.values[..., None], task.features.kind)
+    levels = task.features.entry.level_db(spectrogram.values[..., None])
     return recording_figure(
         Spectrogram(levels, duration_s),
         None,

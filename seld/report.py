@@ -28,6 +28,7 @@ from common.display.timeline import (
     track,
 )
 from common.errors import DataError, UserError
+from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
 from common.metrics.score_table import format_score
 from common.reports.run import (
@@ -41,7 +42,6 @@ from common.reports.run import (
 from seld.config import TaskConfig
 from seld.dataset import DatasetConfig, Events, find_recordings
 from seld.extraction import open_store, place_of
-from seld.features import first_channel_db, frontend_of
 from seld.figures import azimuth_limits, runs, shown_rows
 from seld.lengths import frames_of_recordings
 from seld.metrics import SeldScorer, reference_for
@@ -319,12 +319,12 @@ def _level(tested: Tested, task: TaskConfig) -> np.ndarray:
     record, dataset = tested.read(), task.dataset
     frontend = frontend_of(task.features, dataset.sample_rate_hz, dataset.channels)
     if frontend is None:
-        return first_channel_db(record["features"], task.features.kind)
+        return task.features.entry.level_db(record["features"])
     from common.models.audio_features import (
         features_of,
     )  # Keras: where records hold features it is not needed
 
-    return first_channel_db(features_of(record, frontend), task.features.kind)
+    return task.features.entry.level_db(features_of(record, frontend))
 
 
 def _as_events(rows: np.ndarray, hop_s: float) -> np.ndarray:

@@ -76,6 +76,7 @@ CASES["model_seldnet"] = model_seldnet
 
 def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
+    from common.features.settings import as_frontend
     from common.features.spectral import stft
     from common.features.statistics import RunningStatistics
     from seld.features import FeatureConfig, extract_features, fit_length, frames_in
@@ -88,8 +89,7 @@ def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
         if name.startswith("audio")
     }
     padded = fit_length(audio["audio_int16"], round(duration_s * rate))
-    sizes = config.window_samples(rate), config.n_fft, config.hop_samples(rate)
-    spectra = stft(padded, *sizes, frames_in(duration_s, config.hop_s))
+    spectra = stft(padded, as_frontend(config, rate, 4), frames_in(duration_s, config.hop_s))
     # The manifest's text says which frames the second scaler saw.
     first, last = map(
         int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups()

@@ -19,7 +19,7 @@ FULL_SCALE = 32768.0  # of 16-bit samples
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = (
     1000,
     1_000_000,
-)  # a damaged header says 1 Hz, and resampling fills the memory
+)  # a damaged header can have 1 Hz, and resampling would exhaust the memory
 _BLOCK_S = 5.0
 CUT_TO_FULL_SCALE = (
     "its decoder exceeds full scale, as those of lossy formats do: cut to it, as by a player"
@@ -72,8 +72,7 @@ class AudioHeader(NamedTuple):
 
 
 def read_header(path: Path) -> AudioHeader:
-    """Reads rate, channels and length of a sound file without decoding it; all that is there, as
-    every reader hears it.
+    """Reads sample rate, channels and length of a sound file without decoding it.
 
     Raises:
         DataError: no such file, not a sound file, truncated or empty.
@@ -134,7 +133,7 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
 def read_with_rate(
     path: Path, sample_rate_hz: int | None = None, channels: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Reads a recording as `read_audio` does, and tells its rate."""
+    """Reads a recording as `read_audio` does, and returns its sample rate, too."""
     with opened(path) as sound:
         check_format(sound, sample_rate_hz, channels)
         blocks = list(sound.blocks(at_once=True))
@@ -147,14 +146,14 @@ class OpenSound:
     Args:
         path: the file.
         parts: recordings in it, one after another, see `common.audio.containers.layout`.
-        notes: what is odd about it.
+        notes: remarks on oddities of the file.
 
     Attributes:
         rate_hz: its sample rate.
         channels: their number.
         samples: its length, all parts together.
-        container: libsndfile's name of what it is.
-        is_lossy: whether its decoder may exceed full scale.
+        container: libsndfile's name of the format.
+        is_lossy: true if its decoder may exceed full scale.
     """
 
     def __init__(self, path: Path, parts: Sequence[Part], notes: Sequence[Note]) -> None:
@@ -189,11 +188,11 @@ class OpenSound:
         self.samples, self.container = sum(self._lengths), container
 
     def blocks(self, at_once: bool = False) -> Iterator[np.ndarray]:
-        """Yields the samples, and tells what is odd about them.
+        """Yields the samples, and notes oddities.
 
         Args:
-            at_once: larger blocks, for who keeps all of them. Lossy files are decoded in the same
-                blocks in any case, since the last bit of some depends on that.
+            at_once: larger blocks, for callers that keep all of them. Lossy files are always
+                decoded in the same blocks, since the last bit of some depends on that.
 
         Yields:
             float32 (S, C) in [-1, 1], none of them empty.
@@ -219,7 +218,7 @@ class OpenSound:
             self._file.close()
 
     def tell(self) -> None:
-        """Tells what is odd about the file without reading it."""
+        """Notes oddities of the file without reading it."""
         for remark in self._notes:
             note(remark)
 

@@ -55,7 +55,7 @@ def sound_suffixes() -> tuple[str, ...]:
 
 
 def is_sound(name: str | Path) -> bool:
-    """Whether a file counts as a recording by its name; hidden files do not."""
+    """True if a file is a recording by its name; hidden files are not."""
     path = Path(name)
     return path.suffix.lower() in sound_suffixes() and not path.name.startswith(".")
 
@@ -85,7 +85,7 @@ def shown(names: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class FoundSounds:
-    """Where the recordings of a list are.
+    """Paths of the recordings of a list.
 
     Attributes:
         paths: by name in the list.
@@ -129,8 +129,7 @@ def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
 
 
 def sound_path(folder: Path, name: str) -> Path:
-    """Path of a recording of a list, or of the one that differs from it in its suffix alone; see
-    `find_sounds`.
+    """Path of a recording of a list, or of the file that differs only in its suffix.
 
     Raises:
         DataError: several files could be meant.

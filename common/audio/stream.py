@@ -1,5 +1,4 @@
-"""Audio of any length as blocks of samples, from files and from pipes, at the rate that a model
-takes."""
+"""Audio of any length as blocks of samples, from files and pipes, at a model's sample rate."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -19,11 +18,11 @@ _LOUDEST = 16.0  # no decoder exceeds full scale so far: these are integers as f
 
 
 class AudioSource(Protocol):
-    """Something that gives audio block by block."""
+    """Source of audio, block by block."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name in messages."""
 
     @property
     def rate_hz(self) -> int:
@@ -39,8 +38,7 @@ class AudioSource(Protocol):
 
 @dataclass(frozen=True)
 class FileSource:
-    """A sound file of any format that libsndfile reads, read as by `common.audio.files.read_audio`, but
-    in blocks."""
+    """A sound file, read in blocks as `common.audio.files.read_audio` reads it."""
 
     path: Path
     rate_hz: int
@@ -147,12 +145,11 @@ class PcmSource:
 
 
 def check_channels(source: AudioSource, channels: int | None) -> None:
-    """Raises DataError where audio has another number of channels than the model takes; None: it
-    takes any."""
+    """Raises DataError if audio has not the number of channels of the model; None: any number."""
     if channels is not None and source.channels != channels:
         raise DataError(
             f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array"
-            " that the model was trained on: it hears directions by comparing them. Received:"
+            " that the model was trained on: it compares them to find directions. Received:"
             f" {source.channels}."
         )
 
@@ -160,16 +157,15 @@ def check_channels(source: AudioSource, channels: int | None) -> None:
 def converted(
     source: AudioSource, sample_rate_hz: int, channels: int | None
 ) -> Iterator[np.ndarray]:
-    """Brings audio to what a model takes.
+    """Converts audio to the sample rate and channels of a model.
 
     Args:
         source: of any rate.
-        sample_rate_hz: rate wanted.
+        sample_rate_hz: sample rate of the model.
         channels: number of channels it must have; None: any, of which the mean is taken.
 
     Yields:
-        float32 (S, channels), or (S, 1); all of them put together are what `common.audio.files.resample`
-        gives for the whole.
+        float32 (S, channels), or (S, 1); together they equal `common.audio.files.resample` of all.
 
     Raises:
         DataError: another number of channels, or see `AudioSource.blocks`.
@@ -182,12 +178,11 @@ def converted(
 
 
 class StreamResampler:
-    """Resamples audio block by block; all that it gives together is what `common.audio.files.resample`
-    gives for the whole.
+    """Resamples audio block by block, with the result of `common.audio.files.resample`.
 
     Args:
-        from_hz: rate of the audio.
-        to_hz: rate wanted.
+        from_hz: sample rate of the audio.
+        to_hz: sample rate of the result.
         channels: number of channels.
     """
 
@@ -199,7 +194,7 @@ class StreamResampler:
         self._total = np.zeros(channels)
 
     def feed(self, block: np.ndarray) -> np.ndarray:
-        """Takes in float32 (S, C); returns what is certain now, which may be nothing, (0, C)."""
+        """Adds float32 (S, C); returns the resampled samples that are final, maybe none, (0, C)."""
         resampled = self._stream.resample_chunk(np.ascontiguousarray(block))
         self._n_taken += len(block)
         self._n_given += len(resampled)
@@ -233,7 +228,7 @@ class Intake:
 
     Args:
         from_hz: their sample rate.
-        to_hz: rate wanted.
+        to_hz: sample rate of the result.
         channels: number of channels they must have; None: any, of which the mean is taken.
     """
 
@@ -245,8 +240,7 @@ class Intake:
         self._n_samples = 0
 
     def feed(self, audio: Any) -> np.ndarray:
-        """Takes in an array, see `common.audio.files.as_samples`; returns float32 (S, C), C = 1 where the
-        mean is taken.
+        """Adds an array, see `common.audio.files.as_samples`; returns float32 (S, C).
 
         Raises:
             DataError: it cannot be used, or has another number of channels than those before.

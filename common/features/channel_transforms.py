@@ -1,5 +1,4 @@
-"""Tables of transforms that reorder, negate and shift the channels of a recording, with the angles
-that follow."""
+"""Tables of transforms that reorder, negate and shift channels, and the angles that follow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ChannelTransforms:
-    """R ways to rotate or reflect a recording in the domain of its features: one is drawn for each
-    sequence.
+    """R rotations and reflections of recordings in the domain of their features.
 
     Row r turns features x (T, F, C) into `channel_sign[r] * x[..., channel_permutation[r]] +
     channel_shift_rad[r]`; channels that hold a phase are then wrapped to (-pi, pi]. An angle
@@ -22,11 +20,10 @@ class ChannelTransforms:
         channel_sign: float32 (R, C), 1 or -1.
         channel_shift_rad: float32 (R, C), added after the sign; radians where the channel is a
             phase, else 0.
-        periodic: bool (C,), true for channels that hold a phase in radians.
+        periodic: bool (C,), true for channels that are phases in radians.
         angles: by array name ("azimuth_deg", ...), the sign (R,) and the offset in degrees (R,),
             both float32.
-        lowest_deg: by array name, the lowest angle that the labels are written in; -180 where it is
-            missing.
+        lowest_deg: by array name, the lowest angle of the labels; -180 if it is missing.
     """
 
     channel_permutation: np.ndarray
@@ -63,7 +60,7 @@ class ChannelTransforms:
 
         Args:
             features: (..., C), any float type.
-            row: which of the R transforms.
+            row: number of the transform, 0 to R - 1.
 
         Returns:
             Transformed features, same shape and type; computed in float32.
@@ -76,14 +73,13 @@ class ChannelTransforms:
     def apply_to_angles(
         self, name: str, angles_deg: np.ndarray, active: np.ndarray, row: int
     ) -> np.ndarray:
-        """Applies one row to the angles of one array; arrays without an entry in `angles` come back
-        unchanged.
+        """Applies one row to the angles of one array; arrays that are not in `angles` stay.
 
         Args:
             name: name of the array, a key of `angles`.
             angles_deg: (T, K), degrees, any number type.
             active: bool (T, K); angles of inactive classes are placeholders and stay.
-            row: which of the R transforms.
+            row: number of the transform, 0 to R - 1.
 
         Returns:
             Angles (T, K) in degrees, active ones within the circle from `lowest_deg` on, in the

@@ -1,4 +1,4 @@
-"""Mean and deviation of features, accumulated in one pass and merged over recordings."""
+"""Mean and standard deviation of features, accumulated in one pass and merged over recordings."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 from common.errors import DataError
 
 _BLOCK_FRAMES = 128  # float32 sums of so few numbers lose nothing that matters
-_CONSTANT = 1e-6  # a deviation this small against the mean is rounding, not signal
+_CONSTANT = 1e-6  # standard deviations this small against the mean are rounding, not signal
 
 
 @dataclass
@@ -29,7 +29,7 @@ class RunningStatistics:
 
     @classmethod
     def empty(cls, shape: tuple[int, ...]) -> "RunningStatistics":
-        """No frames yet, of arrays of `shape`, (F, C)."""
+        """Statistics of no frames, for arrays of `shape`, (F, C)."""
         return cls(0, np.zeros(shape), np.zeros(shape))
 
     @classmethod
@@ -39,7 +39,7 @@ class RunningStatistics:
         """Statistics from a file.
 
         Raises:
-            ValueError: they cannot be those of any frames.
+            ValueError: no frames can have such statistics.
         """
         whole = count.shape == () and count.dtype.kind in "iu" and count >= 0
         if (
@@ -61,7 +61,7 @@ class RunningStatistics:
             )  # (t, F, C)
             mean = block.mean(axis=0)
             deviations = block - mean
-            rest = deviations.mean(axis=0)  # what rounding took from the mean
+            rest = deviations.mean(axis=0)  # rounding error of the mean
             m2 = np.einsum("t...,t...->...", deviations, deviations)
             self.merge(
                 RunningStatistics(len(block), mean.astype(np.float64) + rest, m2.astype(np.float64))
@@ -78,10 +78,10 @@ class RunningStatistics:
         self.count = count
 
     def mean_std(self, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation; 1 for values that never change, so that dividing by it is safe.
+        """Mean and standard deviation, which is 1 for constant values, so that division is safe.
 
         Args:
-            ddof: 0: deviation of the population, over n frames; 1: of a sample, over n - 1.
+            ddof: the variance is divided by n - ddof, for n frames.
 
         Returns:
             Two float32 arrays (F, C).
@@ -91,7 +91,8 @@ class RunningStatistics:
         """
         if self.count == 0:
             raise DataError(
-                "No features to compute mean and deviation from. Expected: at least one recording."
+                "No features to compute mean and standard deviation from. Expected: at least one"
+                " recording."
             )
         std = np.sqrt(self.m2 / max(self.count - ddof, 1))
         constant = std <= _CONSTANT * np.abs(self.mean)

@@ -34,7 +34,9 @@ class Framing:
     @classmethod
     def of(cls, frontend: Frontend, n_frames: Callable[[int], int], least: int = 0) -> "Framing":
         """The framing of features that are described as a frontend, wherever they are computed."""
-        lead = -(-(frontend.longest // 2) // frontend.hop_samples) if frontend.is_centred else 0
+        lead = (
+            -(-(frontend.longest // 2) // frontend.hop_samples) if frontend.entry.is_centred else 0
+        )
         return cls(frontend.hop_samples, frontend.longest, lead, n_frames, least)
 
 

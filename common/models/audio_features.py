@@ -1,5 +1,5 @@
-"""The features of `common.features.spectral` as a Keras layer: computed where the model runs, from audio, on
-any backend."""
+"""Features of `common.features.spectral` as a Keras layer, computed in the model from audio on any
+backend."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -22,132 +22,120 @@ Spectra = tuple[Any, Any]  # real and imaginary parts, (B, C, T, F) each
 class AudioFeatures(keras.layers.Layer):
     """Computes features of 16-bit audio, in float32 under any precision policy.
 
-    They equal those that extraction stores within float32: log-mel to 0.01 dB and phases and
-    correlations to 1e-3 wherever the bins are above the rounding of 16-bit samples.
+    They equal those of extraction within float32: log-mel to 0.01 dB, phases and correlations to
+    1e-3 wherever the bins are above the rounding of 16-bit samples.
+
+    The methods below, each from samples (B, C, S) to features (B, C', T, F), are those that
+    `common.features.kinds.FeatureKind.device` can use.
 
     Args:
         frontend: kind and sizes, as `Frontend` or its fields.
     """
 
     def __init__(self, frontend: Frontend | Mapping[str, Any], **options: Any) -> None:
-        options.setdefault(
-            "dtype", "float32"
-        )  # the logarithm of a power needs more than half precision
+        options.setdefault("dtype", "float32")  # half precision is too coarse for log powers
         super().__init__(**options)
         self.frontend = frontend if isinstance(frontend, Frontend) else Frontend(**frontend)
         self.trainable = False
-        self.by_convolution = False  # for programs that have no Fourier transform
+        self.by_convolution = False  # for exported programs without an FFT
 
     def call(self, audio: Any) -> Any:
         """Computes the features of pieces of recordings.
 
         Args:
-            audio: int16 (B, S, C), S = (T + context) * hop samples from the first one of the first
-                frame on, see `Frontend.pieces`.
+            audio: int16 (B, S, C), S = (T + context) * hop samples from the first sample of the
+                first frame on, see `Frontend.pieces`.
 
         Returns:
             float32 (B, T, F, C'), see `Frontend.bands_channels`.
         """
-        ops = keras.ops
-        samples = ops.cast(audio, "float32") / FULL_SCALE
-        features = getattr(self, f"_{self.frontend.kind}")(
-            ops.transpose(samples, (0, 2, 1))
-        )  # (B, C', T, F)
-        features = ops.transpose(features, (0, 2, 3, 1))
+        ops, compute = keras.ops, self.frontend.entry.device
+        if compute is None:
+            raise ValueError(f"A model cannot compute features of kind {self.frontend.kind}.")
+        samples = ops.transpose(ops.cast(audio, "float32") / FULL_SCALE, (0, 2, 1))  # (B, C, S)
+        features = ops.transpose(compute(self, samples), (0, 2, 3, 1))  # (B, T, F, C')
         if self.frontend.interleaved_channels:
             return self._interleaved(features)
-        # Changes nothing: LiteRT loses the number of channels on the way through a transform,
-        # unless it is said.
+        # Changes nothing, but LiteRT loses the number of channels in an FFT unless it is given.
         return ops.reshape(features, (*ops.shape(features)[:2], *self.frontend.bands_channels))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
-        """Returns (B, T, F, C'); T is None where the number of samples is."""
-        frontend, samples = self.frontend, input_shape[1]
-        frames = (
-            None if samples is None else 1 + (samples - frontend.longest) // frontend.hop_samples
-        )
-        return (input_shape[0], frames, *frontend.bands_channels)
+        """Returns (B, T, F, C'); T is None if the number of samples is."""
+        sizes, samples = self.frontend, input_shape[1]
+        frames = None if samples is None else 1 + (samples - sizes.longest) // sizes.hop_samples
+        return (input_shape[0], frames, *sizes.bands_channels)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the layer again."""
+        """Returns the arguments that build the layer again."""
         return {**super().get_config(), "frontend": asdict(self.frontend)}
 
-    def _spectra(self, samples: Any, window: np.ndarray) -> Spectra:
-        """Transforms samples (B, C, S); windows shorter than the longest one are centred on the
-        same samples."""
-        frontend, n_fft = self.frontend, len(window)
-        spare = (frontend.longest - n_fft) // 2
-        n_samples = keras.ops.shape(samples)[2]
-        inner = samples[:, :, spare : n_samples - spare] if spare else samples
+    def spectra(self, samples: Any, window: np.ndarray | None = None) -> Spectra:
+        """Short-time Fourier transform of samples (B, C, S).
+
+        Args:
+            samples: (B, C, S).
+            window: (n_fft,), shorter ones centred on the same samples; None: `analysis_window`.
+        """
+        window = self.analysis_window() if window is None else window
+        n_fft, hop = len(window), self.frontend.hop_samples
+        spare = (self.frontend.longest - n_fft) // 2
+        inner = samples[:, :, spare : keras.ops.shape(samples)[2] - spare] if spare else samples
         if self.by_convolution:
-            return _convolved(inner, window, frontend.hop_samples)
-        return keras.ops.stft(
-            inner, n_fft, frontend.hop_samples, n_fft, window.astype(np.float32), center=False
-        )
+            return _convolved(inner, window, hop)
+        return keras.ops.stft(inner, n_fft, hop, n_fft, window.astype(np.float32), center=False)
 
-    def _analysis_window(self) -> np.ndarray:
-        frontend = self.frontend
-        if frontend.is_centred:
-            return spectral.analysis_window(
-                frontend.window_samples, frontend.n_fft, frontend.window
-            )
-        short = spectral.analysis_window(
-            frontend.window_samples, frontend.window_samples, frontend.window
-        )
-        return np.pad(short, (0, frontend.n_fft - frontend.window_samples))
+    def analysis_window(self) -> np.ndarray:
+        """Window function of the settings, zero-padded to the FFT size, float64 (n_fft,)."""
+        sizes = self.frontend
+        if sizes.entry.is_centred:
+            return spectral.analysis_window(sizes.window_samples, sizes.n_fft, sizes.window)
+        short = spectral.analysis_window(sizes.window_samples, sizes.window_samples, sizes.window)
+        return np.pad(short, (0, sizes.n_fft - sizes.window_samples))
 
-    def _bands(self, spectrum: Any) -> Any:
+    def mel_bands(self, spectrum: Any) -> Any:
         """Sums values (..., F) of bins to mel bands."""
-        frontend = self.frontend
-        filters = spectral.mel_filters(
-            frontend.sample_rate_hz,
-            frontend.n_fft,
-            frontend.n_mels,
-            frontend.fmin_hz,
-            frontend.fmax_hz,
-        )
-        return keras.ops.matmul(spectrum, filters)
+        return keras.ops.matmul(spectrum, self.frontend.filters)
 
-    def _magnitude_phase(self, samples: Any) -> Any:
-        real, imag = (part[..., 1:] for part in self._spectra(samples, self._analysis_window()))
-        return keras.ops.concatenate(
-            [_magnitude(real, imag), keras.ops.arctan2(imag, real)], axis=1
-        )
+    def magnitude_phase(self, samples: Any) -> Any:
+        """Magnitudes, then phases in radians, without the constant component."""
+        real, imag = (part[..., 1:] for part in self.spectra(samples))
+        phase = keras.ops.arctan2(imag, real)
+        return keras.ops.concatenate([magnitude(real, imag), phase], axis=1)
 
-    def _logmel(self, samples: Any) -> Any:
-        real, imag = self._spectra(samples, self._analysis_window())
-        return _decibels(self._bands(real**2 + imag**2))
+    def log_mel(self, samples: Any) -> Any:
+        """Mel spectra in dB."""
+        real, imag = self.spectra(samples)
+        return decibels(self.mel_bands(real**2 + imag**2))
 
-    def _logmel_intensity(self, samples: Any) -> Any:
+    def logmel_intensity(self, samples: Any) -> Any:
+        """Mel spectra in dB and intensity vectors, see `spectral.logmel_intensity`."""
         ops = keras.ops
-        real, imag = self._spectra(samples, self._analysis_window())
-        energy = self._bands(real**2 + imag**2)  # (B, 4, T, bands)
-        order = [3, 1, 2]  # X, Y, Z
-        velocity = [
-            ops.stack([part[:, channel] for channel in order], axis=1) for part in (real, imag)
-        ]
-        intensity = self._bands(
-            real[:, :1] * velocity[0] + imag[:, :1] * velocity[1]
-        )  # (B, 3, T, bands)
+        real, imag = self.spectra(samples)
+        energy = self.mel_bands(real**2 + imag**2)  # (B, 4, T, bands)
+        x, y = (_channels(part, [3, 1, 2]) for part in (real, imag))  # X, Y, Z
+        intensity = self.mel_bands(real[:, :1] * x + imag[:, :1] * y)  # (B, 3, T, bands)
         scale = ops.sqrt(energy[:, :1] * ops.sum(energy[:, 1:], axis=1, keepdims=True))
         intensity = intensity / ops.maximum(scale, float(np.finfo(np.float32).tiny))
-        return ops.concatenate([_decibels(energy), ops.clip(intensity, -1.0, 1.0)], axis=1)
+        return ops.concatenate([decibels(energy), ops.clip(intensity, -1.0, 1.0)], axis=1)
 
-    def _logmel_gcc(self, samples: Any) -> Any:
-        frontend = self.frontend
-        window = spectral.analysis_window(frontend.gcc_n_fft, frontend.gcc_n_fft)
-        lags = _correlations(*self._spectra(samples, window), frontend.n_mels)
-        return keras.ops.concatenate([self._logmel(samples), lags], axis=1)
+    def logmel_gcc(self, samples: Any) -> Any:
+        """Mel spectra in dB and cross-correlations, see `spectral.logmel_gcc`."""
+        sizes = self.frontend
+        window = spectral.analysis_window(sizes.gcc_n_fft, sizes.gcc_n_fft)
+        lags = gcc_phat(*self.spectra(samples, window), sizes.n_mels)
+        return keras.ops.concatenate([self.log_mel(samples), lags], axis=1)
 
-    def _log_magnitude_mel(self, samples: Any) -> Any:
+    def log_magnitude_mel(self, samples: Any) -> Any:
+        """Natural logarithm of magnitudes in mel bands, see `spectral.log_magnitude_mel`."""
         floor = float(np.spacing(1.0))
-        real, imag = self._spectra(samples + floor, self._analysis_window())
-        return keras.ops.log(self._bands(_magnitude(real, imag)) + floor)
+        real, imag = self.spectra(samples + floor)
+        return keras.ops.log(self.mel_bands(magnitude(real, imag)) + floor)
 
-    def _ln_mel_density(self, samples: Any) -> Any:
-        window = self._analysis_window()
-        magnitude = _magnitude(*self._spectra(samples, window)) / float(np.sqrt(np.sum(window**2)))
-        return keras.ops.log(self._bands(magnitude) + 1e-8)
+    def log_density_mel(self, samples: Any, floor: float) -> Any:
+        """Natural logarithm of `spectral.density_magnitude` in mel bands plus `floor`."""
+        energy = np.sum(self.analysis_window() ** 2)
+        density = magnitude(*self.spectra(samples)) / float(np.sqrt(energy))
+        return keras.ops.log(self.mel_bands(density) + floor)
 
     def _interleaved(self, features: Any) -> Any:
         """`common.features.spectral.interleave_channels` for (B, T, F, 2C)."""
@@ -158,8 +146,7 @@ class AudioFeatures(keras.layers.Layer):
 
 
 def features_of(record: Mapping[str, np.ndarray], frontend: Frontend | None) -> np.ndarray:
-    """The features (T, F, C) of a record as extraction stores them, computed where it holds
-    audio."""
+    """Features (T, F, C) of a record as extraction stores them, computed if it holds audio."""
     if frontend is None:
         return record["features"]
     layer = AudioFeatures(replace(frontend, interleaved_channels=False))
@@ -167,55 +154,47 @@ def features_of(record: Mapping[str, np.ndarray], frontend: Frontend | None) -> 
 
 
 def _convolved(samples: Any, window: np.ndarray, hop_samples: int) -> Spectra:
-    """The transform of samples (B, C, S) as a convolution with windowed waves."""
+    """Short-time Fourier transform of samples (B, C, S) as a convolution with windowed waves."""
     ops, n_fft, n_channels = keras.ops, len(window), samples.shape[1]
     n_bins = n_fft // 2 + 1
     angle = 2 * np.pi / n_fft * (np.outer(np.arange(n_fft), np.arange(n_bins)) % n_fft)
     waves = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1) * window[:, None]  # (n_fft, 2F)
     rows = ops.reshape(samples, (-1, ops.shape(samples)[2], 1))  # (B * C, S, 1)
     kernel = waves[:, None].astype(np.float32)
-    both = ops.conv(
-        rows, kernel, strides=hop_samples, padding="valid", data_format="channels_last"
-    )  # (B * C, T, 2F)
+    options = {"strides": hop_samples, "padding": "valid", "data_format": "channels_last"}
+    both = ops.conv(rows, kernel, **options)  # (B * C, T, 2F)
     both = ops.reshape(both, (-1, n_channels, ops.shape(both)[1], 2 * n_bins))
     return both[..., :n_bins], both[..., n_bins:]
 
 
-def _magnitude(real: Any, imag: Any) -> Any:
+def magnitude(real: Any, imag: Any) -> Any:
+    """Magnitude of a complex spectrum."""
     return keras.ops.sqrt(real**2 + imag**2)
 
 
-def _decibels(power: Any) -> Any:
+def decibels(power: Any) -> Any:
+    """`common.features.spectral.decibels` on any backend."""
     return 10.0 * keras.ops.log10(keras.ops.maximum(power, spectral.POWER_FLOOR))
 
 
-def _correlations(real: Any, imag: Any, n_lags: int) -> Any:
+def gcc_phat(real: Any, imag: Any, n_lags: int) -> Any:
     """`common.features.spectral.gcc_phat` of spectra (B, C, T, F): (B, pairs, T, n_lags)."""
-    ops = keras.ops
-    magnitude = _magnitude(real, imag)
-    silent = magnitude == 0.0
-    safe = ops.where(silent, 1.0, magnitude)
-    cosine, sine = (
-        ops.where(silent, 1.0, real / safe),
-        imag / safe,
-    )  # the phase of silence counts as 0
+    ops, size = keras.ops, magnitude(real, imag)
+    silent = size == 0.0
+    safe = ops.where(silent, 1.0, size)
+    cosine, sine = ops.where(silent, 1.0, real / safe), imag / safe  # the phase of silence is 0
     pairs = list(combinations(range(real.shape[1]), 2))
     first, second = ([pair[place] for pair in pairs] for place in (0, 1))
     (a, b), (c, d) = ((_channels(part, first), _channels(part, second)) for part in (cosine, sine))
     either = ops.logical_or(_channels(silent, first), _channels(silent, second))
-    real_part, imag_part = (
-        ops.where(either, 1.0, a * b + c * d),
-        ops.where(either, 0.0, a * d - c * b),
-    )
+    real_part = ops.where(either, 1.0, a * b + c * d)
+    imag_part = ops.where(either, 0.0, a * d - c * b)
     longest = -(-n_lags // 2)
     cosines, sines = spectral.lag_waves(2 * (real.shape[3] - 1), longest)
-    even, odd = (
-        ops.matmul(real_part, cosines),
-        ops.matmul(imag_part, sines),
-    )  # (B, pairs, T, longest + 1)
-    return ops.concatenate(
-        [ops.flip((even + odd)[..., 1:], axis=-1), (even - odd)[..., : n_lags - longest]], axis=-1
-    )
+    # (B, pairs, T, longest + 1) each
+    even, odd = ops.matmul(real_part, cosines), ops.matmul(imag_part, sines)
+    negative = ops.flip((even + odd)[..., 1:], axis=-1)
+    return ops.concatenate([negative, (even - odd)[..., : n_lags - longest]], axis=-1)
 
 
 def _channels(array: Any, chosen: list[int]) -> Any:

@@ -1,5 +1,4 @@
-"""What convolutional recurrent networks share: their sizes, the check of these, and the layers up
-to the heads."""
+"""Convolutional recurrent networks: sizes, their check, and the layers up to the heads."""
 
 import math
 from typing import Annotated, Any, Literal
@@ -122,7 +121,7 @@ def conv_recurrent(
     Args:
         x: standardised features (B, T, F, C).
         network: layer sizes.
-        merge_mode: how the two directions of a recurrent layer are joined.
+        merge_mode: combination of the two directions of a recurrent layer.
 
     Returns:
         (B, T', D) with T' = T // network.time_pooling; D = units of the last recurrent layer, twice

@@ -1,6 +1,7 @@
-"""Keras layers and blocks that several systems are made of; channels last, any backend."""
+"""Keras layers and blocks that several systems share; channels last, any backend."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import keras
@@ -22,20 +23,19 @@ def hard_sigmoid_keras2(x: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Standardize(keras.layers.Layer):
-    """Subtracts the mean and divides by the standard deviation of each band and channel, in
-    float32.
+    """Standardises each band and channel by its mean and standard deviation, in float32.
 
-    Inputs may come in the type they are stored in (float16). Values that never vary (deviation 0)
+    Inputs may have the type they are stored in (float16). Constant values (standard deviation 0)
     are only centred, since nothing can be learned from their scale.
 
     Args:
-        shape: the shape of both statistics, (F, C) for features (B, T, F, C).
+        shape: shape of both statistics, (F, C) for features (B, T, F, C).
     """
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
         options.setdefault(
             "dtype", "float32"
-        )  # statistics of dB or phases lose their meaning in half precision
+        )  # half precision is too coarse for statistics of dB or phases
         super().__init__(**options)
         self.shape = tuple(shape)
         self.mean = self.add_weight(
@@ -57,7 +57,7 @@ class Standardize(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the layer again; the statistics are stored as weights."""
+        """Returns the arguments that build the layer again; statistics are stored as weights."""
         return {**super().get_config(), "shape": list(self.shape)}
 
 
@@ -73,8 +73,8 @@ def with_statistics(
         network: model whose one input is standardised features (B, T, F, C).
         mean: (F, C), mean of each band and channel, in the unit of the features.
         std: (F, C), standard deviation, same unit, 0 or more.
-        frontend: layer that makes raw features of audio, `common.models.audio_features.AudioFeatures`;
-            None: there is none.
+        frontend: layer that computes raw features from audio, see
+            `common.models.audio_features.AudioFeatures`; None: the model takes features.
 
     Returns:
         Model from raw features (B, T, F, C), float16 or float32, or with a frontend from audio (B,
@@ -113,14 +113,12 @@ def with_statistics(
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras' batch normalisation, by one kernel where the backend has one: on TensorFlow, over the
-    channels of maps.
+    """Keras' batch normalisation, with a fused kernel for the channels of maps on TensorFlow.
 
-    Keras puts it together from a dozen operations, each of which reads and writes the whole map,
-    and widens bfloat16 before; the kernel passes over it twice. Weights, statistics and results are
-    the same to rounding. Settings are those of `keras.layers.BatchNormalization`. Where devices
-    share a batch, statistics are those of the whole batch, which only Keras's operations can
-    compute.
+    Keras composes it from a dozen operations, each of which reads and writes the whole map, and
+    widens bfloat16 before; the kernel passes over the map twice. Weights, statistics and results
+    are the same to rounding. Arguments are those of `keras.layers.BatchNormalization`. If devices
+    share a batch, statistics are those of the whole batch, which only Keras' operations compute.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -128,8 +126,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         self.synchronized = _batch_is_shared()
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the layer again; who shares the batch is not the model's
-        to say."""
+        """Returns the arguments that build the layer again, without the devices of this run."""
         return {**super().get_config(), "synchronized": False}
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -159,8 +156,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 def _batch_is_shared() -> bool:
-    """Whether several devices share a batch and none sees the whole of it, as under a strategy of
-    TensorFlow."""
+    """True if several devices share a batch and each has a part, as under TensorFlow strategies."""
     if keras.backend.backend() != "tensorflow":
         return False
     from common.runtime.distribution import n_replicas
@@ -169,7 +165,7 @@ def _batch_is_shared() -> bool:
 
 
 def _has_kernel(inputs: Any) -> bool:
-    """Whether the backend normalises maps of this type by one kernel."""
+    """True if the backend normalises maps of this type with a fused kernel."""
     symbolic = isinstance(inputs, keras.KerasTensor)  # only its shape is asked for
     kind = keras.backend.standardize_dtype(inputs.dtype)
     return (
@@ -193,7 +189,7 @@ def conv_block(
         n_filters: number of filters.
         pool: pooled frames and bands; frames and bands that do not fill a pool are dropped.
         norm_axis: axis that has statistics of its own: -1 channels, 2 bands.
-        dropout: share of values dropped in training, [0, 1).
+        dropout: dropout rate, [0, 1).
         name: stem of the layers' names: conv<name>, bn<name>, ...
 
     Returns:
@@ -249,7 +245,7 @@ class Aggregate(keras.layers.Layer):
         return (*input_shape[: self.axis], *input_shape[self.axis + 1 :])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the layer again."""
+        """Returns the arguments that build the layer again."""
         return {**super().get_config(), "kind": self.kind, "axis": self.axis}
 
 
@@ -270,6 +266,29 @@ class RecurrentGates(keras.initializers.Initializer):
         return keras.ops.concatenate([gates, candidate], axis=1)
 
 
+@dataclass(frozen=True)
+class NormOptions:
+    """Options of batch normalisation.
+
+    Attributes:
+        epsilon: constant added to the variance.
+        momentum: share of the old value in the running statistics, 1 minus PyTorch's momentum.
+        gamma_deviation: standard deviation of the initial scales about 1.
+    """
+
+    epsilon: float
+    momentum: float
+    gamma_deviation: float = 0.0
+
+    def layer(self, name: str) -> BatchNormalization:
+        """Makes one layer; each draws initial scales of its own."""
+        deviation = self.gamma_deviation
+        gamma = keras.initializers.RandomNormal(1.0, deviation) if deviation else "ones"
+        return BatchNormalization(
+            epsilon=self.epsilon, momentum=self.momentum, gamma_initializer=gamma, name=name
+        )
+
+
 def stacked_conv_block(
     x: Any,
     n_filters: int,
@@ -278,33 +297,27 @@ def stacked_conv_block(
     pool: tuple[int, int],
     pooling: Pooling,
     initialisation: str,
-    epsilon: float,
-    momentum: float,
+    norm: NormOptions,
     names: Sequence[tuple[str, str]],
-    gamma_deviation: float = 0.0,
 ) -> Any:
     """Applies convolutions without bias, each with batch normalisation and ReLU, then one pooling.
 
     Args:
         x: (B, T, F, C).
         n_filters: filters of each convolution.
-        kernel: frames and bands of a filter.
-        pool: pooled frames and bands; frames and bands that do not fill a pool are dropped. (1, 1):
-            none.
-        pooling: what a pool becomes.
-        initialisation: Keras' name of the kernels' first values.
-        epsilon: added to the variance in batch normalisation.
-        momentum: share of the old value in the running statistics (PyTorch's momentum is 1 minus
-            this).
-        names: name of each convolution and of its batch normalisation; their number is that of the
-            convolutions.
-        gamma_deviation: standard deviation of the normalisations' first scales about 1.
+        kernel: size of a filter in frames and in bands.
+        pool: pooled frames and bands, trailing ones that do not fill a pool are dropped; (1, 1): no
+            pooling.
+        pooling: average or max pooling.
+        initialisation: Keras name of the kernel initializer.
+        norm: options of batch normalisation.
+        names: names of each convolution and of its batch normalisation; one pair per convolution.
 
     Returns:
         (B, T // pool[0], F // pool[1], n_filters).
     """
     layers = keras.layers
-    for conv, norm in names:
+    for conv_name, norm_name in names:
         x = layers.Conv2D(
             n_filters,
             kernel,
@@ -312,19 +325,15 @@ def stacked_conv_block(
             use_bias=False,
             kernel_initializer=initialisation,
             data_format="channels_last",
-            name=conv,
+            name=conv_name,
         )(x)
-        gamma = keras.initializers.RandomNormal(1.0, gamma_deviation) if gamma_deviation else "ones"
-        x = BatchNormalization(
-            epsilon=epsilon, momentum=momentum, gamma_initializer=gamma, name=norm
-        )(x)
-        x = layers.Activation("relu", name=f"{norm}_relu")(x)  # (B, T, F, n_filters)
+        x = norm.layer(norm_name)(x)
+        x = layers.Activation("relu", name=f"{norm_name}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x
     pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
-    return pool_layer(pool, data_format="channels_last", name=f"{norm}_pool")(
-        x
-    )  # (B, T', F', n_filters)
+    pooled = pool_layer(pool, data_format="channels_last", name=f"{norm_name}_pool")
+    return pooled(x)  # (B, T', F', n_filters)
 
 
 def weights_by_name(model: keras.Model) -> dict[str, Any]:
@@ -381,13 +390,12 @@ def set_weights_by_name(model: keras.Model, arrays: Mapping[str, np.ndarray]) ->
 
 
 def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str], bool]) -> None:
-    """Copies the weights of some layers from one model to another that has layers of the same
-    names.
+    """Copies the weights of some layers to the layers of the same names in another model.
 
     Args:
         source: any model.
         target: any model; its other weights stay.
-        wanted: says of a layer's name whether its weights are copied.
+        wanted: true for the names of layers whose weights are copied.
 
     Raises:
         CheckpointError: a wanted layer is missing in the source, or of another shape there; nothing

@@ -1,5 +1,4 @@
-"""Losses of several systems: means over the valid entries only, in float32, zero when there is
-none."""
+"""Losses of several systems: float32 means over valid entries only, zero without any."""
 
 from typing import Any
 
@@ -34,11 +33,11 @@ def masked_mean(values: Any, mask: Any) -> Any:
 
 
 def mean_over_replicas(value: Any) -> Any:
-    """Averages a number over the parts that several devices have of a batch, with its gradient.
+    """Averages a number over the devices that share a batch, with its gradient.
 
-    Keras averages the losses of the parts. Where a loss divides by something of the whole batch, it
-    must divide by this mean, or entries in parts with few counted ones weigh more. On JAX a loss
-    sees the whole batch.
+    Keras averages the losses of the devices. A loss that divides by a number of the whole batch
+    must divide by this mean, or entries on devices with few valid ones weigh more. On JAX a loss
+    gets the whole batch.
     """
     if keras.backend.backend() != "tensorflow":
         return value
@@ -51,15 +50,14 @@ def mean_over_replicas(value: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedBinaryCrossentropy(keras.losses.Loss):
-    """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over the entries that are
-    labelled.
+    """Binary cross-entropy of activity (B, T, K) or tags (B, K), averaged over labelled entries.
 
     Targets are 1 (active), 0 (inactive), anything between (a probability) or -1 (unknown, or
-    outside the recording: ignored). Where targets and outputs have different numbers of frames,
-    those that only one of them has are ignored.
+    outside the recording: ignored). Trailing frames that only targets or only outputs have are
+    ignored.
 
     Args:
-        log_floor: least value of a logarithm, in nats: -100 as in PyTorch, where a certain mistake
+        log_floor: minimum of a logarithm, in nats: -100 as in PyTorch, where a certain mistake
             costs 100. None: probabilities are clipped at 1e-7 as in Keras, where it costs 16.
     """
 
@@ -83,7 +81,7 @@ class MaskedBinaryCrossentropy(keras.losses.Loss):
         return masked_mean(errors, y_true >= 0.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the loss again."""
+        """Returns the arguments that build the loss again."""
         return {**super().get_config(), "log_floor": self.log_floor}
 
 

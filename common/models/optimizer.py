@@ -10,13 +10,13 @@ from common.settings.tasks import TrainingConfig
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Multiplies the learning rate by a factor each time a number of iterations is done.
+    """Multiplies the learning rate by a factor after every given number of iterations.
 
     Args:
         rate: learning rate of the first iteration.
-        factor: what it is multiplied by, in (0, 1].
+        factor: multiplier, in (0, 1].
         every: iterations between two multiplications.
-        start: iteration from which they are counted.
+        start: first iteration that counts.
     """
 
     def __init__(self, rate: float, factor: float, every: int, start: int = 0):
@@ -28,7 +28,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         return self.rate * keras.ops.power(self.factor, keras.ops.floor(counted / self.every))
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the schedule again."""
+        """Returns the arguments that build the schedule again."""
         return {"rate": self.rate, "factor": self.factor, "every": self.every, "start": self.start}
 
 

@@ -11,21 +11,18 @@ MapPooling = Literal["gwrp", "gmp", "gap"]
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class GlobalPooling(keras.layers.Layer):
-    """Reduces maps (B, T, F, K) to (B, K), in float32: global weighted rank, maximum or average
-    pooling.
+    """Global weighted rank, max or average pooling of maps (B, T, F, K) to (B, K), in float32.
 
-    Weighted by rank, the n-th largest value of a map, n from 0, counts decay^n, and the weights are
-    divided by their
-    sum: decay 0 is the maximum, 1 the average. About 1 / (1 - decay) values have a say, so a
-    smaller map needs a smaller decay: 0.9998 averages a quarter of a map of 311 x 64.
+    In weighted rank pooling the n-th largest value of a map, n from 0, has weight decay^n, divided
+    by the sum of the weights: decay 0 is the maximum, 1 the average. About 1 / (1 - decay) values
+    count, so a smaller map needs a smaller decay: 0.9998 averages a quarter of a map of 311 x 64.
 
-    Memory: beside the maps, training keeps one weight for each value. The order is found by a sort
-    that nothing is differentiated through; the derivative of the pooled value by each value is that
-    value's weight.
+    Memory: next to the maps, training keeps one weight for each value. The sort is not
+    differentiated; the derivative of the pooled value by each value is that value's weight.
 
     Args:
         kind: "gwrp", "gmp" (maximum) or "gap" (average).
-        decay: of the weights by rank, in [0, 1]; without influence on the others.
+        decay: ratio of successive weights, in [0, 1]; unused by the others.
 
     References:
         Kolesnikov, Lampert, "Seed, expand and constrain: three principles for weakly-supervised
@@ -64,7 +61,7 @@ class GlobalPooling(keras.layers.Layer):
         return (input_shape[0], input_shape[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Returns what is needed to build the layer again."""
+        """Returns the arguments that build the layer again."""
         return {**super().get_config(), "kind": self.kind, "decay": self.decay}
 
 

@@ -19,7 +19,7 @@ def load_model(path: Path, remedy: str | None = None) -> keras.Model:
 
     Args:
         path: the file, `.keras`.
-        remedy: what to do when it cannot be loaded; None: train it again.
+        remedy: advice for files that cannot be loaded; None: train again.
 
     Raises:
         CheckpointError: the file is missing, damaged or not a Keras model.
@@ -40,8 +40,7 @@ def load_model(path: Path, remedy: str | None = None) -> keras.Model:
 
 
 def _reason(error: Exception) -> str:
-    """What is wrong in a line; Keras prints a whole layer, and explains how to run what is in the
-    file."""
+    """Reason of an error in one line, without the layer and the advice that Keras prints."""
     text = " ".join(str(error).rpartition("Exception encountered: ")[2].split())
     if "safe_mode" in text:
         return "it asks for code or files of its own, and nothing in a file is run here"

@@ -16,8 +16,7 @@ from common.io.archives import check_archive
 from common.io.files import write_bytes
 from common.runtime.optional import optional_module
 
-# Where published codes keep the state dict in what they save; the first is also what is written
-# here.
+# Keys of the state dict in published checkpoints; the first one is written here.
 CONTAINERS = ("model_state_dict", "state_dict", "model")
 PARALLEL_PREFIX = "module."  # `torch.nn.DataParallel` puts it before every name
 _NAMES_SHOWN = 8
@@ -34,7 +33,7 @@ def torch_library() -> ModuleType:
 
 
 def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
-    """Reads the state dict in a checkpoint, on the CPU, from tensors and plain values alone.
+    """Reads the state dict in a checkpoint, on the CPU, from tensors and plain values only.
 
     Args:
         path: file of `torch.save`, of any version: a state dict, or a dict with one under a name of
@@ -89,13 +88,13 @@ def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    # PyTorch's own text explains how to run what is in the file.
+    # PyTorch's own text explains how to run code in the file.
     code = re.search(r"GLOBAL ([\w.]+)", str(error))
     if code:
         return (
             f"{path} is not loaded: it asks for {code[1]}, and nothing in a file is run here."
-            " Expected: tensors, numbers and texts alone. If you trust the file, load it where it"
-            " was made and save its state dict alone."
+            " Expected: tensors, numbers and texts only. If you trust the file, load it where it"
+            " was made and save only its state dict."
         )
     return (
         f"{path} cannot be read as a file of torch.save ({type(error).__name__}): it is damaged, or"
@@ -104,7 +103,7 @@ def _unreadable(path: Path, error: Exception) -> str:
 
 
 def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any]:
-    """The state dict in what a file holds."""
+    """State dict of a checkpoint."""
 
     def has_tensors(value: Any) -> bool:
         return isinstance(value, Mapping) and any(
@@ -124,7 +123,7 @@ def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any
     )
     raise CheckpointError(
         f"{path}: expected a state dict, or a dict with one under {', '.join(CONTAINERS[:-1])} or"
-        f" {CONTAINERS[-1]}. Received: {received}. Save the state dict of the one network alone."
+        f" {CONTAINERS[-1]}. Received: {received}. Save only the state dict of the one network."
     )
 
 

@@ -18,7 +18,7 @@ BATCH_NORM = {
     "moving_mean": "running_mean",
     "moving_variance": "running_var",
 }
-# Counters that PyTorch keeps beside the statistics; nothing here needs them.
+# Counters that PyTorch keeps next to the statistics; nothing here needs them.
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
 # Keras name -> name or names in the state dict, and kind of tensor.
@@ -27,11 +27,11 @@ Names = Mapping[str, tuple[str | tuple[str, ...], str]]
 
 @dataclass(frozen=True)
 class Kind:
-    """How the arrays of a state dict become one Keras weight.
+    """Conversion between the arrays of a state dict and one Keras weight.
 
     Attributes:
-        to_keras: from the arrays there to the one here.
-        to_torch: from the array here to those there.
+        to_keras: from PyTorch arrays to the Keras array.
+        to_torch: from the Keras array to PyTorch arrays.
     """
 
     to_keras: Callable[..., np.ndarray]
@@ -39,8 +39,7 @@ class Kind:
 
 
 def _other_gate_first(array: np.ndarray) -> np.ndarray:
-    """Exchanges the first two of three parts of the last axis: reset, update, new there; update,
-    reset, new here."""
+    """Swaps the first two gates on the last axis: reset, update, new in PyTorch; not in Keras."""
     first, second, new = np.split(array, 3, axis=-1)
     return np.concatenate([second, first, new], axis=-1)
 
@@ -71,9 +70,9 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
     Args:
         model: network as its system builds it, without statistics of the features.
         state: arrays by their names in the state dict, in any order.
-        names: by Keras name (see `common.models.layers.weights_by_name`), the name in the state dict, or
-            the names of the arrays that make one weight, and the kind of tensor, one of `KINDS`; a
-            system file gives them as `torch_names`.
+        names: by Keras name, see `common.models.layers.weights_by_name`: the name in the state
+            dict, or the names of the arrays that make one weight, and the kind of tensor, one of
+            `KINDS`; a system file defines them as `torch_names`.
 
     Raises:
         CheckpointError: arrays are missing, unknown, of another shape or not finite; it names all

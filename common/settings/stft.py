@@ -1,5 +1,6 @@
-"""Settings of windows and frames, and their sizes in samples."""
+"""Short-time Fourier transform (STFT): its settings in seconds, and its sizes in samples."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -7,37 +8,54 @@ from pydantic import Field
 from common.errors import ConfigError
 from common.settings.section import Section
 
+Window = Literal["hann", "hann_symmetric", "hamming", "hamming_symmetric"]
 
-class FramingConfig(Section):
-    """Windows of a short-time Fourier transform; the features of a family extend it."""
 
-    window_s: float = Field(0.04, gt=0, description="Length of the window.")
-    hop_s: float = Field(0.02, gt=0, description="Distance of frames.")
-    n_fft: int = Field(2048, ge=2, multiple_of=2, description="Length of the Fourier transform.")
+@dataclass(frozen=True)
+class Stft:
+    """Sizes of a short-time Fourier transform.
+
+    Attributes:
+        window_samples: window length, at most `n_fft`.
+        n_fft: FFT size, even.
+        hop_samples: hop length.
+        window: window function, see `common.features.spectral.analysis_window`.
+    """
+
+    window_samples: int
+    n_fft: int
+    hop_samples: int
+    window: Window = "hann"
+
+
+class StftConfig(Section):
+    """Settings of a short-time Fourier transform; the features of a family extend them."""
+
+    window_s: float = Field(0.04, gt=0, description="Window length in seconds.")
+    hop_s: float = Field(0.02, gt=0, description="Hop length in seconds.")
+    n_fft: int = Field(2048, ge=2, multiple_of=2, description="FFT size in samples.")
     frontend: Literal["extraction", "device"] = Field(
         "extraction",
-        description=(
-            "Where features are computed: once, while they are extracted into shards; or device: by"
-            " the model, from shards of 16-bit audio, anew in each pass. A model so trained takes"
-            " audio."
-        ),
+        description="Place where features are computed. extraction: once, when they are written to"
+        " shards; device: in the model, from shards of 16-bit audio, again in each pass. The"
+        " trained model then takes audio.",
     )
 
     @property
     def on_device(self) -> bool:
-        """Whether the model computes the features."""
+        """True if the model computes the features."""
         return self.frontend == "device"
 
     @property
     def store_suffix(self) -> str:
-        """Keeps folders of audio apart from those of features."""
+        """Suffix of a store's folder, which separates stores of audio from stores of features."""
         return "_audio" if self.on_device else ""
 
     def window_samples(self, sample_rate_hz: int) -> int:
-        """Length of the window; it must fit into the transform.
+        """Window length in samples.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: the window is longer than the FFT.
         """
         samples = round(self.window_s * sample_rate_hz)
         if not 1 <= samples <= self.n_fft:
@@ -49,11 +67,11 @@ class FramingConfig(Section):
         return samples
 
     def hop_samples(self, sample_rate_hz: int) -> int:
-        """Distance of frames; it must be a whole number of samples, or frames and labels drift
-        apart.
+        """Hop length in samples.
 
         Raises:
-            ConfigError: it is not.
+            ConfigError: it is no whole number of samples, so that frames and labels would drift
+                apart.
         """
         samples = round(self.hop_s * sample_rate_hz)
         if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:

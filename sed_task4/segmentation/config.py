@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from common.settings.folds import FoldConfig
 from common.settings.tasks import BaseTask, TrainingConfig
 from sed_task4.decoding import DecodingConfig
-from sed_task4.features import FeatureConfig
+from sed_task4.features import KINDS, FeatureConfig
 from sed_task4.segmentation.dataset import DatasetConfig
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
 from sed_task4.segmentation.simulation.settings import SimulationConfig
@@ -46,9 +46,10 @@ class TaskConfig(BaseTask):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        if self.features.kind != "ln_mel_density":
+        if not self.features.entry.is_for_masks:
+            kinds = " or ".join(name for name, kind in KINDS.items() if kind.is_for_masks)
             raise ValueError(
-                f"`features.kind`: masks need ln_mel_density. Received: {self.features.kind}."
+                f"`features.kind`: masks need {kinds}. Received: {self.features.kind}."
             )
         self.features.check(self.dataset.sample_rate_hz)
         frames = self.features.n_frames(self.dataset.clip_s)

@@ -85,12 +85,11 @@ def sound_of_class(truth: ClipTruth, k: int, sample_rate_hz: int) -> np.ndarray:
 def _draw_mixture(
     truth: ClipTruth, mixture: np.ndarray, framing: MaskFraming, folder: Path
 ) -> None:
-    sizes = framing.window_samples, framing.n_fft, framing.hop_samples
-    events, scene = (density_magnitude(channel, *sizes) for channel in np.asarray(truth.audio).T)
+    events, scene = (density_magnitude(channel, framing) for channel in np.asarray(truth.audio).T)
     figure = mixture_figure(
         mixture,
         framing.sample_rate_hz,
-        density_magnitude(mixture, *sizes),
+        density_magnitude(mixture, framing),
         ideal_ratio_mask(events, scene),
         truth.name,
     )

@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import guard_stream
 from common.features.frontend import Frontend
+from common.features.settings import feature_shape, frontend_of
 from common.io.files import write_json, write_text
 from common.metrics.tagging import tag_scores
 from common.runtime.distribution import devices
@@ -25,7 +26,6 @@ from common.training.evaluation import Prediction, predict_recordings
 from common.training.stage import Goal, train_stage
 from common.training.stage_data import Selection, stage_data
 from common.training.system import Stage, prepare_system, stages_to_redo
-from sed_task4.features import feature_shape, frontend_of
 from sed_task4.segmentation.clip_scorer import (
     ClipOutput,
     ClipTruth,
@@ -109,7 +109,9 @@ class Experiment:
         Raises:
             ConfigError: they do not.
         """
-        system, network = prepare_system(task, feature_shape(task.features))
+        system, network = prepare_system(
+            task, feature_shape(task.features, task.dataset.sample_rate_hz)
+        )
         return cls(task, system, network)
 
     @property
@@ -125,7 +127,7 @@ class Experiment:
     def new_network(self) -> keras.Model:
         """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
         free, to outputs."""
-        shape = (None, *feature_shape(self.task.features))
+        shape = (None, *feature_shape(self.task.features, self.task.dataset.sample_rate_hz))
         return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
 
     def new_scorer(self) -> SegmentationScorer:

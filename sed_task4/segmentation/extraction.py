@@ -14,11 +14,12 @@ from common.data import extraction
 from common.data.feature_store import MANIFEST, FeatureStore
 from common.data.provenance import checked_store
 from common.data.tfrecord import ArraySpec, ExampleSchema
+from common.features.settings import feature_shape, frontend_of
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.simulation.dataset_folder import check_finished
 from sed_task4.extraction import clip_inputs
-from sed_task4.features import FeatureConfig, feature_shape, frontend_of
+from sed_task4.features import FeatureConfig
 from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.segmentation import mixing
 from sed_task4.segmentation.clip_scorer import mixture_events
@@ -161,7 +162,9 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
     frontend = frontend_of(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            **extraction.input_specs(frontend, features.dtype, feature_shape(features)),
+            **extraction.input_specs(
+                frontend, features.dtype, feature_shape(features, dataset.sample_rate_hz)
+            ),
             "activity": ArraySpec("int8", (None, dataset.n_classes)),
             "tags": ArraySpec("int8", (dataset.n_classes,)),
             "events": ArraySpec("float64", (None, 3)),

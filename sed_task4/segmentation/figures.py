@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from common.display.plotting import Curve, Panel, new_figure, tidy
 from common.display.spectrogram import DYNAMIC_RANGE_DB, Spectrogram, draw_spectrogram
 from common.features.spectral import uncentred_stft
+from common.settings.stft import Stft
 from sed_task4.figures import LOGMEL
 
 OCCURS, ABSENT = "#c1121f", "#333333"
@@ -208,7 +209,9 @@ def _magnitude(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     window = max(2, round(_WINDOW_S * sample_rate_hz))
     padded = np.pad(audio, (0, max(0, window - len(audio))))
     hop = max(window // 2, len(padded) // _MAX_FRAMES)
-    return np.abs(uncentred_stft(padded, window, window + window % 2, hop))
+    return np.abs(
+        uncentred_stft(padded, Stft(window, window + window % 2, hop, "hamming_symmetric"))
+    )
 
 
 def _draw_waveform(axes: Axes, audio: np.ndarray, length_s: float) -> None:

@@ -22,6 +22,7 @@ from common.cli.base import do_each, run_safely
 from common.display.plotting import save_figure
 from common.errors import ConfigError
 from common.features.frontend import AUDIO, context_frames
+from common.features.settings import frontend_of
 from common.inference.windows import Windows
 from common.io.files import atomic_path
 from common.io.terminal import typed_text
@@ -29,7 +30,6 @@ from common.runtime.backend import start_backend
 from common.settings.tasks import check_task
 from common.training.run_directory import read_settings
 from sed_task4.decoding import decode_clip, gated_frames
-from sed_task4.features import frontend_of
 from sed_task4.segmentation.clip_scorer import ClipOutput
 from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.figures import curves_figure, separated_figure

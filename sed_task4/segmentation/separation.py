@@ -6,7 +6,7 @@ squares is divided out at every sample, the first and the last ones too: a mask 
 mixture back.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Self
 
@@ -14,65 +14,40 @@ import numpy as np
 import scipy.fft
 
 from common.errors import DataError
-from common.features.spectral import Window, analysis_window, density_magnitude, mel_filters
+from common.features.kinds import FeatureSizes
+from common.features.settings import as_frontend
+from common.features.spectral import analysis_window, density_magnitude
+from common.settings.stft import Window
 from sed_task4.features import FeatureConfig
 
-WINDOW: Window = "hamming_symmetric"
 _BLOCK_FRAMES = 256  # 2 MB of spectra
 
 
-@dataclass(frozen=True)
-class MaskFraming:
-    """Where the frames and bands of a mask lie in a recording.
+@dataclass(frozen=True, kw_only=True)
+class MaskFraming(FeatureSizes):
+    """Frames and mel bands of a mask in mono audio; frame t starts at sample t * hop_samples."""
 
-    Attributes:
-        sample_rate_hz: of the recording.
-        window_samples: length of a frame; frame t starts at sample t * hop_samples.
-        n_fft: length of the transform.
-        hop_samples: distance of frames.
-        n_mels: bands of the mask.
-        fmin_hz: lower edge of the lowest band.
-        fmax_hz: upper edge of the highest; None: half the sample rate.
-    """
-
-    sample_rate_hz: int
-    window_samples: int
-    n_fft: int
-    hop_samples: int
-    n_mels: int
-    fmin_hz: float
-    fmax_hz: float | None
+    kind: str = "ln_mel_density"
+    channels: int = 1
+    window: Window = "hamming_symmetric"
 
     @classmethod
     def of(cls, features: FeatureConfig, sample_rate_hz: int) -> Self:
         """The framing of features, which the masks of a network share.
 
         Raises:
-            ConfigError: window or hop do not fit the sample rate.
+            ConfigError: window or hop length do not fit the sample rate.
         """
-        return cls(
-            sample_rate_hz,
-            features.window_samples(sample_rate_hz),
-            features.n_fft,
-            features.hop_samples(sample_rate_hz),
-            features.n_mels,
-            features.fmin_hz,
-            features.fmax_hz,
-        )
-
-    @property
-    def filters(self) -> np.ndarray:
-        """Mel filters (n_fft // 2 + 1, n_mels), read-only."""
-        return mel_filters(self.sample_rate_hz, self.n_fft, self.n_mels, self.fmin_hz, self.fmax_hz)
+        return cls(**asdict(as_frontend(features, sample_rate_hz)))
 
     @property
     def hop_s(self) -> float:
-        """Distance of frames in seconds."""
+        """Hop length in seconds."""
         return self.hop_samples / self.sample_rate_hz
 
     @property
     def synthesis_hop(self) -> int:
-        """Distance of the frames that are added up, at most half a window, so that they overlap."""
+        """Hop length of the overlap-add, at most half a window, so that frames overlap."""
         return max(1, min(self.hop_samples, self.window_samples // 2))
 
     def mel_magnitude(self, audio: np.ndarray) -> np.ndarray:
@@ -82,10 +57,7 @@ class MaskFraming:
         Raises:
             ValueError: there is less than one window.
         """
-        magnitude = density_magnitude(
-            audio, self.window_samples, self.n_fft, self.hop_samples, WINDOW
-        )
-        return magnitude @ self.filters
+        return density_magnitude(audio, self) @ self.filters
 
 
 def linear_masks(masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
@@ -159,7 +131,7 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
     )  # samples before the first, so that it is in as many frames as the others
     n_frames = -(-(lead + len(audio)) // hop)
     padded = np.pad(audio, (lead, (n_frames - 1) * hop + window - lead - len(audio)))
-    weights = analysis_window(window, window, WINDOW).astype(np.float32)
+    weights = analysis_window(window, window, framing.window).astype(np.float32)
     starts = np.arange(n_frames) * hop
     nearest = np.clip(np.rint((starts - lead) / framing.hop_samples).astype(int), 0, len(masks) - 1)
     total = np.zeros((masks.shape[2], len(padded)), np.float32)

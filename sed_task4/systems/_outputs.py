@@ -1,4 +1,4 @@
-"""What the systems of the family do with the outputs for one clip."""
+"""Outputs for one clip, as the systems of the family use them."""
 
 from collections.abc import Mapping
 

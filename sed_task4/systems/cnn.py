@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, Pooling, stacked_conv_block
+from common.models.layers import Aggregate, NormOptions, Pooling, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
@@ -153,8 +153,7 @@ def build_model(
             pool=(1, 1) if last else (2, 2),
             pooling=network.pooling,
             initialisation=network.initialisation,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum),
             names=names,
         )
     # (B, T // p, F // p, filters)
@@ -219,11 +218,11 @@ def probabilities(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict and kind of
-        tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict and kind
+        of tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for conv, norm in (pair for block in network.layer_names for pair in block):

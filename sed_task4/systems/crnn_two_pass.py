@@ -1,5 +1,5 @@
-"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on what it said of
-other clips."""
+"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on its own
+predictions for other clips."""
 
 from collections.abc import Mapping
 from typing import Any, Literal

@@ -179,7 +179,7 @@ def decode(
     Args:
         outputs: {"sed": (T', K), "doa": (T', D)}, the sequences of one recording joined along time.
         network: the network's settings.
-        threshold: a class is active where its probability is above it.
+        threshold: probability above which a class is active.
         n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in
             time, cut to this length, and the last one is held if they are fewer.
         hop_ratio: hop of the labels by that of the features.

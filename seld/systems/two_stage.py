@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import Aggregate, Pooling, RecurrentGates, stacked_conv_block
+from common.models.layers import Aggregate, NormOptions, Pooling, RecurrentGates, stacked_conv_block
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
 from common.training.system import Stage
@@ -170,6 +170,7 @@ def build_model(
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
     """Applies the blocks to (B, T, F, C)."""
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum, GAMMA_DEVIATION)
     for number, n_filters in enumerate(network.filters, start=1):
         x = stacked_conv_block(
             x,
@@ -178,9 +179,7 @@ def _convolutions(x: Any, network: NetworkConfig) -> Any:
             pool=network.pool,
             pooling=network.pooling,
             initialisation="he_uniform",
-            gamma_deviation=GAMMA_DEVIATION,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=norm,
             names=[(f"block{number}_conv{n}", f"block{number}_bn{n}") for n in (1, 2)],
         )
     return x
@@ -207,7 +206,7 @@ def _recurrent(x: Any, units: int, reverse_init: ReverseInit) -> Any:
 
 
 def is_convolution(layer_name: str) -> bool:
-    """Whether a layer is of the convolutional blocks, which the stage for directions takes over."""
+    """True for layers of the convolutional blocks, which the direction stage starts from."""
     return layer_name.startswith("block")
 
 
@@ -216,7 +215,7 @@ def stages(task: Any) -> list[Stage]:
 
     Args:
         task: a SELD task's settings, `seld.config.TaskConfig`. `training.loss_weights` are those of
-            the network for both at once; a stage for one output has its loss alone.
+            the network for both at once; a stage for one output has only its loss.
 
     Returns:
         "sed" and "doa", which starts from the convolutions of the first and whose detections are
@@ -277,7 +276,7 @@ def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
 
 
 def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray:
-    """Says which output frame stands for each frame of the labels.
+    """Output frame of each label frame.
 
     Args:
         n_outputs: number of output frames.
@@ -311,7 +310,7 @@ def decode(
         outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features;
             the two may differ in length, and may come from two stages.
         network: the network's settings.
-        threshold: a class is active where its probability is above it.
+        threshold: probability above which a class is active.
         n_frames: frames of the recording at the label hop; None: as many as "sed" covers, rounded.
         hop_ratio: hop of the labels by that of the features.
 
@@ -339,11 +338,11 @@ def decode(
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict, or names of
-        tensors that make one weight, and kind of tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict, or names
+        of the tensors that make one weight, and kind of tensor.
     """
     names: TorchNames = {}
     for block in range(1, len(network.filters) + 1):

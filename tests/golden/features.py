@@ -7,14 +7,15 @@ from tests.golden.recipes import Arrays
 
 def kong_logmel(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
+    from common.features.settings import feature_shape
     from common.features.statistics import RunningStatistics
-    from sed_task4.features import FeatureConfig, extract_features, feature_shape
+    from sed_task4.features import FeatureConfig, extract_features
 
     config = FeatureConfig(kind="logmel_db")
     features = extract_features(
         from_int16(inputs["audio_int16"])[:, None], config, 32000, clip_s=10.0
     )
-    statistics = RunningStatistics.empty(feature_shape(config))
+    statistics = RunningStatistics.empty(feature_shape(config, 32000))
     statistics.update(features)
     mean, std = statistics.mean_std(config.ddof)
     return {"logmel": features[..., 0], "mean": mean[:, 0], "std": std[:, 0]}
@@ -22,12 +23,13 @@ def kong_logmel(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def dcase2018_mel(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
+    from common.features.settings import feature_shape
     from common.features.statistics import RunningStatistics
     from common.models.layers import Standardize
-    from sed_task4.features import FeatureConfig, extract_features, feature_shape
+    from sed_task4.features import FeatureConfig, extract_features
 
     config = FeatureConfig(kind="log_magnitude_mel")
-    shape = feature_shape(config)
+    shape = feature_shape(config, 44100)
     statistics = RunningStatistics.empty(shape)
     both = [
         extract_features(from_int16(inputs[name])[:, None], config, 44100)

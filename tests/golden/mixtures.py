@@ -50,7 +50,9 @@ def tfseg_mixture(inputs: Arrays, settings: dict) -> dict[str, object]:
 
 def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
-    from sed_task4.features import FeatureConfig, mel_density
+    from common.features.settings import as_frontend
+    from common.features.spectral import density_magnitude
+    from sed_task4.features import FeatureConfig
     from sed_task4.segmentation.dataset import MixtureEvent
     from sed_task4.segmentation.masks import ideal_binary_mask, ideal_ratio_mask
     from sed_task4.segmentation.mixing import mix, normalise_energy
@@ -60,10 +62,8 @@ def tfseg_mixing(inputs: Arrays, settings: dict) -> dict[str, object]:
     events = [MixtureEvent(*(event[key] for key in keys)) for event in inputs["events_json"]]
     sounds = [from_int16(inputs[f"e{number}_int16"]) for number in range(len(events))]
     mixed = mix(sounds, events, from_int16(inputs["scene_int16"]), float(inputs["mix_snr"]), rate)
-    both = [
-        mel_density(channel, FeatureConfig(kind="ln_mel_density"), rate)
-        for channel in from_int16(mixed).T
-    ]
+    sizes = as_frontend(FeatureConfig(kind="ln_mel_density"), rate)
+    both = [density_magnitude(channel, sizes) @ sizes.filters for channel in from_int16(mixed).T]
     return {
         "energy_out": np.stack(
             [normalise_energy(inputs["energy_in"], level) for level in inputs["energy_db"].tolist()]

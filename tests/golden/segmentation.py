@@ -10,19 +10,20 @@ from tests.golden.recipes import Arrays, torch_weights
 
 def tfseg_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     from common.audio.files import from_int16
+    from common.features.settings import as_frontend
     from common.features.spectral import density_magnitude
-    from sed_task4.features import FeatureConfig, extract_features, mel_filters_of
+    from sed_task4.features import FeatureConfig, extract_features
 
     config, rate = FeatureConfig(kind="ln_mel_density"), 32000
     both = from_int16(inputs["audio_int16"])  # (S, 2)
     audio = {"mixture": both.mean(axis=1), "events": both[:, 0], "scene": both[:, 1]}
-    sizes = config.window_samples(rate), config.n_fft, config.hop_samples(rate)
+    sizes = as_frontend(config, rate)
     spectra = {
-        f"{name}_stft_bins4": density_magnitude(signal, *sizes)[:, ::4]
+        f"{name}_stft_bins4": density_magnitude(signal, sizes)[:, ::4]
         for name, signal in audio.items()
     }
     logmel = extract_features(audio["mixture"][:, None], config, rate)[..., 0]
-    filters = mel_filters_of(config, rate)  # (bins, bands)
+    filters = sizes.filters  # (bins, bands)
     spread = (filters / (filters.sum(axis=1, keepdims=True) + 1e-8)).T  # (bands, bins)
     return {"mixture_logmel": logmel, "inverse_melW_rows": spread[::8], **spectra}
 

@@ -5,7 +5,13 @@ import pytest
 
 from common.errors import ConfigError
 from common.settings.tasks import load_task
-from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
+from seld.augmentation import (
+    AZIMUTH_OFFSETS_DEG,
+    audio_transform,
+    foa_transforms,
+    logmel_intensity_tables,
+    magnitude_phase_tables,
+)
 from seld.features import FeatureConfig, extract_features
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
@@ -31,7 +37,7 @@ def features_of(audio: np.ndarray, kind: str) -> np.ndarray:
 
 def moved_directions(row: int) -> np.ndarray:
     """The directions of both sources after one of the transforms, by the tables for labels."""
-    transforms = foa_transforms("magnitude_phase")
+    transforms = foa_transforms(magnitude_phase_tables)
     columns = zip(("azimuth_deg", "elevation_deg"), DIRECTIONS_DEG.T, strict=True)
     active = np.ones(len(DIRECTIONS_DEG), bool)
     return np.stack(
@@ -62,7 +68,7 @@ def test_transformed_magnitudes_and_phases_are_those_of_sources_encoded_from_the
     original, expected = (
         features_of(encode(d), "magnitude_phase") for d in (DIRECTIONS_DEG, moved_directions(row))
     )
-    received = foa_transforms("magnitude_phase").apply_to_features(original, row)
+    received = foa_transforms(magnitude_phase_tables).apply_to_features(original, row)
     magnitude, phase = received[..., :4], received[..., 4:]
     np.testing.assert_allclose(magnitude, expected[..., :4], atol=1e-4)
     assert np.abs(phase).max() <= np.float32(np.pi)
@@ -79,7 +85,7 @@ def test_transformed_logmel_and_intensity_are_those_of_sources_encoded_from_the_
     original, expected = (
         features_of(encode(d), "logmel_intensity") for d in (DIRECTIONS_DEG, moved_directions(row))
     )
-    received = foa_transforms("logmel_intensity").apply_to_features(original, row)
+    received = foa_transforms(logmel_intensity_tables).apply_to_features(original, row)
     np.testing.assert_allclose(received[..., :4], expected[..., :4], atol=0.01)  # dB
     np.testing.assert_allclose(received[..., 4:], expected[..., 4:], atol=1e-4)
 

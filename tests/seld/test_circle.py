@@ -8,7 +8,7 @@ import tensorflow as tf
 from common.data.pipeline import transform_angles
 from common.display.spectrogram import Spectrogram
 from common.errors import DataError
-from seld.augmentation import foa_transforms
+from seld.augmentation import audio_tables, foa_transforms
 from seld.dataset import DatasetConfig, parse_events
 from seld.figures import azimuth_limits, recording_figure
 from seld.geometry import AngleGrid, snapped_deg
@@ -168,7 +168,7 @@ def test_elevations_beyond_the_poles_are_refused_at_load():
 @pytest.mark.parametrize(("low", "high"), [(-180, 170), (0, 350), (-90, 90), (0, 90)])
 def test_rotated_labels_stay_on_the_circle_of_the_labels(low, high):
     grid = dataset_of(low, high, 10).grid
-    transforms = foa_transforms("audio", grid.lowest_azimuth_deg)
+    transforms = foa_transforms(audio_tables, grid.lowest_azimuth_deg)
     azimuth = np.arange(low, high + 1, 10, dtype=np.float32)[None, :, None]  # (B, T, K)
     batch = {"azimuth_deg": azimuth, "activity": np.ones_like(azimuth)}
     for row in range(len(transforms)):

@@ -19,7 +19,7 @@ from common.settings.pipeline import PipelineConfig
 from seld.augmentation import AZIMUTH_OFFSETS_DEG, audio_transform, foa_transforms
 from seld.dataset import DatasetConfig, Events, read_labels
 from seld.extraction import is_extracted, open_store, run, store_folder
-from seld.features import FeatureConfig, extract_features
+from seld.features import KINDS, FeatureConfig, extract_features
 from seld.labels import regression_labels
 
 RATE = 16000
@@ -147,7 +147,7 @@ def test_turned_features_are_those_of_turned_audio(kind):
     audio = (0.1 * np.random.default_rng(0).standard_normal((RATE // 2, 4))).astype(np.float32)
     features = FeatureConfig(kind=kind, dtype="float32", **SMALL)
     plain = extract_features(audio, features, RATE)
-    transforms = foa_transforms(kind)
+    transforms = foa_transforms(KINDS[kind].channel_swaps)
     turned = transform_features(
         tf.stack([plain] * len(transforms)), transforms, tf.range(len(transforms))
     ).numpy()

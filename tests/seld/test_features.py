@@ -6,8 +6,10 @@ import soxr
 from pydantic import ValidationError
 
 from common.errors import ConfigError
+from common.features.settings import feature_shape
 from common.features.spectral import gcc_phat, stft
-from seld.features import FeatureConfig, extract_features, feature_shape, frames_in
+from common.settings.stft import Stft
+from seld.features import FeatureConfig, extract_features, frames_in
 
 RATE = 48000
 MAGNITUDE_PHASE = FeatureConfig()
@@ -29,7 +31,7 @@ def test_a_minute_has_3000_frames_of_the_stored_type(features, shape, dtype):
     computed = extract_features(noise(60), features, RATE, 60.0)
     assert computed.shape == (3000, *shape)
     assert computed.dtype == dtype
-    assert feature_shape(features) == shape
+    assert feature_shape(features, RATE, 4) == shape
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ def test_a_minute_has_6001_frames_for_two_stages(features, channels, shape):
     computed = extract_features(noise(60, channels), features, RATE, 60.0)
     assert computed.shape == (6001, *shape)
     assert computed.dtype == np.float32
-    assert feature_shape(features, channels) == shape
+    assert feature_shape(features, RATE, channels) == shape
 
 
 def test_recordings_are_resampled_before_features_of_pairs_are_computed():
@@ -50,7 +52,7 @@ def test_recordings_are_resampled_before_features_of_pairs_are_computed():
     np.testing.assert_allclose(
         features, extract_features(resampled, LOGMEL_GCC, 32000), rtol=1e-5, atol=1e-5
     )
-    spectra = stft(resampled, 2048, 2048, 320, 101).transpose(2, 0, 1)
+    spectra = stft(resampled, Stft(2048, 2048, 320), 101).transpose(2, 0, 1)
     np.testing.assert_allclose(features[..., 4:], gcc_phat(spectra, 96), atol=1e-4)
     np.testing.assert_allclose(
         features[..., :4], extract_features(audio, LOGMEL, RATE, 1.0), rtol=1e-6
@@ -94,7 +96,7 @@ def test_without_a_duration_the_audio_decides():
 
 def test_magnitudes_come_before_phases_and_the_constant_is_left_out():
     audio = noise(0.5)
-    spectra = stft(audio, 1920, 2048, 960)[:, 1:]
+    spectra = stft(audio, Stft(1920, 2048, 960))[:, 1:]
     features = extract_features(audio, FeatureConfig(dtype="float32"), RATE)
     np.testing.assert_allclose(features[..., :4], np.abs(spectra), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(features[..., 4:], np.angle(spectra), atol=1e-5)

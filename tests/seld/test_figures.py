@@ -4,8 +4,9 @@ import pytest
 import soundfile
 
 from common.display.spectrogram import Spectrogram
+from common.features.settings import feature_shape
 from seld.dataset import DatasetConfig, Events
-from seld.features import FeatureConfig, feature_shape
+from seld.features import FeatureConfig
 from seld.figures import (
     LEARNING_PANELS,
     channel_titles,
@@ -244,7 +245,7 @@ def test_learning_panels_show_losses_and_all_five_scores():
 def test_every_channel_of_the_features_has_an_image_with_its_name(features, dataset, expected):
     config, data = FeatureConfig(**features), DatasetConfig(**dataset)
     titles = channel_titles(config, data)
-    assert len(titles) == feature_shape(config, data.channels)[1]
+    assert len(titles) == feature_shape(config, 48000, data.channels)[1]
     assert all(word in title for word, title in zip(expected, titles, strict=True))
     values = np.random.default_rng(0).normal(size=(50, 8, len(titles)))
     figure = features_figure(values, titles, 0.02, "name")

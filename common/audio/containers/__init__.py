@@ -1,6 +1,6 @@
-"""Sound files as bytes: where their sound lies, and whether all of it is there.
+"""Sound files as bytes: position of the samples, and a check that all of them are present.
 
-A header is never believed without looking at what follows it. Each module knows the files of one
-kind, and gives a `Layout`: the parts of a file that libsndfile decodes one after another, headers
-corrected where they say what is not so.
+A header is always compared with the bytes that follow. Each module reads one group of formats and
+returns a `Layout`: the parts of a file that libsndfile decodes one after another, with corrected
+headers.
 """

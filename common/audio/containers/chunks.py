@@ -1,6 +1,6 @@
-"""Containers whose header tells how many bytes of sound follow: RIFF, W64, AIFF, AU, CAF and more.
+"""Containers whose header has the number of bytes of sound: RIFF, W64, AIFF, AU, CAF and more.
 
-Writers of streams cannot know that number when they write the header. What they write instead:
+Writers of streams cannot know that number when they write the header. They write instead:
 
     0xFFFFFFFF         the documents of AU and RF64; ffmpeg, in WAV
     0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord,
@@ -31,12 +31,12 @@ _W64_TAIL = {  # of a chunk's 16 bytes, after its four letters
 
 @dataclass(frozen=True)
 class _Form:
-    """How the chunks of a container are written.
+    """Layout of the chunks of a container.
 
     Attributes:
         id_bytes: length of a chunk's name.
         size: `struct` format of the size of a chunk.
-        counts_header: whether that size counts name and size, too.
+        counts_header: true if that size includes name and size.
         align: chunks begin at multiples of so many bytes.
         first: bytes of the file before the first chunk.
         sound: name of the chunk with the sound.
@@ -60,7 +60,7 @@ class _Form:
 class _Chunk:
     name: bytes
     start: int  # of its content
-    size: int  # of its content, as the header tells
+    size: int  # of its content, according to the header
 
 
 _RIFF = _Form(4, "<I", False, 2, 12, b"data")
@@ -108,7 +108,7 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
     if is_known and promised <= present:
         end = _end_of_chunks(data, chunk.start + promised, form)
         left_over = data.size - end
-        wrapped = form.size[1:] == "I" and left_over >= _LARGEST_32  # longer than 32 bits can say
+        wrapped = form.size[1:] == "I" and left_over >= _LARGEST_32  # longer than 32 bits can count
         is_known = not wrapped and not (promised <= form.lead and left_over > 0)
     if is_known and promised > present:
         raise truncated(data.path, f"{promised} bytes of audio", str(max(0, present)))
@@ -126,7 +126,7 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
 
 
 def _promised(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[int, bool]:
-    """Bytes of sound that a header promises, and whether it means that."""
+    """Bytes of sound according to a header, and true if the header is meant so."""
     size, present = chunk.size, data.size - chunk.start
     if data.at(start, 4) in (b"RF64", b"BW64") and size == _LARGEST_32:
         ds64 = next(
@@ -159,7 +159,7 @@ def _aligned(position: int, form: _Form) -> int:
 
 
 def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
-    """Where the chunks behind the sound end; what follows then belongs to no chunk."""
+    """End of the chunks behind the sound; bytes behind it belong to no chunk."""
     end = min(position, data.size)
     for begin in dict.fromkeys(
         (_aligned(position, form), position)
@@ -181,7 +181,7 @@ def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
 
 
 def _is_name(header: bytes) -> bool:
-    """Whether a chunk may begin so; another file that was joined to this one does not."""
+    """True if a chunk may begin so; a second, joined file does not."""
     return re.fullmatch(rb"[ -~]{4}", header[:4]) is not None and header[:4] not in (
         b"RIFF",
         b"RIFX",
@@ -194,7 +194,7 @@ def _is_name(header: bytes) -> bool:
 
 
 def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Piece, ...]:
-    """A file whose header tells what is there."""
+    """Pieces of a file with the header corrected to the bytes that are present."""
     present = data.size - chunk.start
     n_bytes = struct.calcsize(form.size)
     head = data.at(start, 4)
@@ -222,7 +222,7 @@ def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Pie
 
 
 def _sizes_of_ds64(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> list[tuple[int, int]]:
-    """Where the chunk of long sizes tells those of the file and of its sound, and what is true."""
+    """Position of the sizes of file and sound in the chunk of long sizes, and the true ones."""
     ds64 = next(
         (each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None
     )
@@ -264,8 +264,7 @@ def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
 
 
 def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
-    """Looks at files of NIST, AVR, VOC and WVE, whose header tells the number of samples; None for
-    other files.
+    """Looks at NIST, AVR, VOC and WVE files, whose header has the number of samples; else None.
 
     Raises:
         DataError: the sound is truncated.
@@ -305,7 +304,7 @@ def trailing_note(data: Bytes, end: int) -> tuple[Note, ...]:
 
 
 def holds_mpeg(data: Bytes, start: int, form: _Form) -> bool:
-    """Whether the sound of a RIFF file is MPEG audio."""
+    """True if the sound of a RIFF file is MPEG audio."""
     if form is not _RIFF:
         return False
     told = next(

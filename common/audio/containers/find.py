@@ -1,4 +1,4 @@
-"""The layout of any sound file, by what it begins with."""
+"""Layout of any sound file, found from its first bytes."""
 
 from pathlib import Path
 
@@ -57,8 +57,7 @@ def layout_of_mpeg(path: Path) -> Layout:
 
 
 def _sized_layout(data: Bytes) -> Layout:
-    """The layout of files whose header tells a size; further ones that were joined are further
-    parts."""
+    """Layout of files whose header has a size; joined files are further parts."""
     parts: list[Part] = []
     notes: list[Note] = []
     position = 0

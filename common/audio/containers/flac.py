@@ -1,5 +1,4 @@
-"""FLAC: the header tells the number of samples, or that it is not known; the last frame tells where
-it ends.
+"""FLAC: the header has the number of samples, or 0; the last frame has its end.
 
 References:
     RFC 9639, "Free Lossless Audio Codec (FLAC)", sections 8.2 (streaminfo) and 9.1 (frame header).
@@ -39,7 +38,7 @@ def flac_layout(data: Bytes, start: int) -> Layout:
 
 
 def _joined(data: Bytes, position: int) -> list[int]:
-    """Where further recordings begin."""
+    """Positions of further recordings."""
     starts = []
     while (position := data.find(_MARK, position, data.size)) >= 0:
         if re.match(rb"fLaC[\x00\x80]\x00\x00\x22", data.at(position, 8)):
@@ -54,7 +53,7 @@ def _part(data: Bytes, start: int, stop: int) -> tuple[Part, list[Note]]:
         return Part(((start, stop),)), []
     promised = int.from_bytes(info[_TOTAL_AT : _TOTAL_AT + 5], "big") & 0xFFFFFFFFF
     found = _end_sample(data, start, stop, info)
-    if found is None or found == promised:  # without a frame the decoder says what is wrong
+    if found is None or found == promised:  # without a frame the decoder raises the error
         return Part(((start, stop),), check_end=True), []
     if found < promised:
         raise truncated(data.path, f"{promised} samples", str(found))

@@ -30,7 +30,7 @@ class Part:
         samples: its length; None: what the decoder finds.
         otherwise: what it reads instead where it finds another length; without any, it may find
             more.
-        check_end: whether the decoder must be asked for the last sample to know that it is there.
+        check_end: true if only decoding shows that the last sample is present.
     """
 
     pieces: tuple[Piece, ...]
@@ -41,12 +41,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Layout:
-    """What is found in a sound file.
+    """Content of a sound file.
 
     Attributes:
         parts: one, or several that were joined.
-        notes: what is odd about it.
-        is_known: whether it was looked at, rather than left to the decoder.
+        notes: remarks on oddities of the file.
+        is_known: true if its bytes were checked, false if that is left to the decoder.
     """
 
     parts: tuple[Part, ...]
@@ -126,7 +126,7 @@ class Pieces(io.RawIOBase):
         return self._place
 
     def tell(self) -> int:
-        """The place that is read next."""
+        """Position of the next byte."""
         return self._place
 
     def readinto(self, buffer: Any) -> int:
@@ -172,6 +172,6 @@ def truncated(path: Path, expected: str, received: str) -> DataError:
 def damaged(path: Path, what: str) -> DataError:
     """The error for a file that cannot be decoded as it should be."""
     return DataError(
-        f"Damaged recording: {path}. {what} Copy or download the recording again, write it anew "
+        f"Damaged recording: {path}. {what} Copy or download the recording again, write it again "
         "(ffmpeg -i IN OUT.wav), or remove it from the dataset."
     )

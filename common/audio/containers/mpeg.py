@@ -1,6 +1,6 @@
 """MPEG audio (MP3): a row of frames, which are counted here; the length stands nowhere for certain.
 
-An encoder may put a frame without sound before the others that tells their number ("Xing", "Info"
+An encoder may write a first frame without sound that holds the number of the others ("Xing", "Info"
 of LAME, "VBRI"). Where it is missing, libsndfile guesses the length from the first bit rates; where
 files were joined, it believes the first of them. A frame with the number counted here takes its
 place then.
@@ -54,7 +54,7 @@ class Frame:
 
     @property
     def is_mono(self) -> bool:
-        """Whether it has one channel."""
+        """True for one channel."""
         return self.header >> 6 & 3 == 3
 
     @property
@@ -65,7 +65,7 @@ class Frame:
 
 
 def parse_frame(content: bytes) -> Frame | None:
-    """Reads four bytes as the header of a frame; None where they are none, or tell no bit rate."""
+    """Reads four bytes as the header of a frame; None if they are none or have no bit rate."""
     if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE0 != 0xE0:
         return None
     header = int.from_bytes(content[:4], "big")
@@ -85,10 +85,10 @@ def parse_frame(content: bytes) -> Frame | None:
 
 @dataclass
 class _Run:
-    """Frames of one stream: where they lie, and what the first of them tells of all."""
+    """Frames of one stream: their positions, and the facts in its first frame."""
 
     first: Frame
-    info_bytes: int = 0  # of a first frame that only tells of the others
+    info_bytes: int = 0  # of a first frame that only describes the others
     told_frames: int | None = None
     told_bytes: int | None = None
     n_frames: int = 0  # with sound
@@ -148,8 +148,7 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
 
 
 def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
-    """Finds recordings, counts bytes that are no frames or tags, and tells if the last frame is
-    cut."""
+    """Recordings, number of bytes that are no frames or tags, and true if the last frame is cut."""
     runs: list[_Run] = []
     run: _Run | None = None
     junk, position, is_cut = 0, start, False
@@ -184,8 +183,7 @@ def _same(frame: Frame, other: Frame) -> bool:
 
 
 def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
-    """Whether another frame of the kind comes after one, or the end: four bytes alone may be
-    chance."""
+    """True if a frame of the same kind, or the end, follows: four bytes only may be chance."""
     after = position + frame.n_bytes
     if after + 4 > stop:
         return after <= stop
@@ -194,7 +192,7 @@ def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
 
 
 def _next_frame(data: Bytes, position: int, stop: int) -> int:
-    """Where the next frame or tag begins; `stop` without any."""
+    """Position of the next frame or tag; `stop` without any."""
     while (position := data.find(_MARKS, position, stop)) >= 0:
         frame = parse_frame(data.at(position, 4))
         if (frame is not None and _followed(data, position, frame, stop)) or _tag_bytes(
@@ -225,8 +223,7 @@ def _tag_bytes(data: Bytes, position: int, stop: int) -> int:
 
 
 def _opened(data: Bytes, position: int, frame: Frame) -> _Run | None:
-    """The run that begins with a frame that only tells of those behind it; None for a frame of
-    sound."""
+    """Run that begins with a frame that only describes those behind it; None for sound."""
     if frame.layer != 3:
         return None
     content = data.at(position, min(frame.n_bytes, 256))
@@ -250,7 +247,7 @@ def _info_run(position: int, frame: Frame, frames: int | None, n_bytes: int | No
 
 
 def _checked(data: Bytes, run: _Run, is_cut: bool) -> list[Note]:
-    """Compares frames with what was told of them.
+    """Compares frames with the facts in their first frame.
 
     Raises:
         DataError: some are missing.
@@ -270,8 +267,7 @@ def _checked(data: Bytes, run: _Run, is_cut: bool) -> list[Note]:
 
 
 def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
-    """Returns what is decoded of a run: its bytes where they tell its length, or a new first
-    frame."""
+    """Pieces of a run to decode: its bytes if they hold its length, or with a new first frame."""
     pieces: tuple[Piece, ...] = tuple(run.spans)
     if whole is not None and len(pieces) == 1:  # tags are left to the decoder
         pieces = (whole,)
@@ -296,7 +292,7 @@ def _missing_bytes(run: _Run) -> int:
 
 
 def _first_frame(run: _Run) -> bytes:
-    """A frame without sound that tells how many come after it."""
+    """Frame without sound that holds the number of frames behind it."""
     header = run.first.header | 1 << 16  # no checksum
     frames = (
         parse_frame((header & ~0xF200 | code << 12).to_bytes(4, "big")) for code in range(1, 15)

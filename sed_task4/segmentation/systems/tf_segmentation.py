@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from common.errors import ConfigError
-from common.models.layers import stacked_conv_block
+from common.models.layers import NormOptions, stacked_conv_block
 from common.models.losses import MaskedBinaryCrossentropy
 from common.models.rank_pooling import GlobalPooling, MapPooling
 from common.models.torch_weights import BATCH_NORM
@@ -124,6 +124,7 @@ def build_model(
         labelled data", IEEE/ACM Trans. Audio Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     check_network(network, shape)
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     for n_filters, names in zip(network.filters, network.layer_names, strict=True):
         x = stacked_conv_block(
@@ -133,8 +134,7 @@ def build_model(
             pool=(1, 1),
             pooling="max",
             initialisation=network.initialisation,
-            epsilon=network.batch_norm_epsilon,
-            momentum=network.batch_norm_momentum,
+            norm=norm,
             names=names,
         )
     # (B, T, F, filters): nothing is pooled, so masks have the resolution of the features.
@@ -164,7 +164,7 @@ def stages(task: Any) -> list[Stage]:
 
     Returns:
         One stage for each pooling, named for it. Targets are there for both outputs, as Keras
-        wants; the loss is of the tags alone, whose entries of -1 do not count.
+        wants; the loss is of the tags only, whose entries of -1 do not count.
     """
     network = NetworkConfig.model_validate(task.network)
     return [
@@ -211,11 +211,11 @@ def probabilities(
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
-    """Says where the published PyTorch weights belong, see `common.models.torch_weights`.
+    """Names of the published PyTorch weights, see `common.models.torch_weights`.
 
     Returns:
-        By Keras name as in `common.models.layers.weights_by_name`: name in the state dict and kind of
-        tensor.
+        By Keras name, see `common.models.layers.weights_by_name`: name in the state dict and kind
+        of tensor.
     """
     names: dict[str, tuple[str, str]] = {}
     for block, pairs in enumerate(network.layer_names, start=1):

@@ -8,9 +8,10 @@ import tensorflow as tf
 from common.data.pipeline import ACTIVITY, evaluation_stream, train_stream, transform_features
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.features.frontend import AUDIO
+from common.features.settings import frontend_of
 from common.models.audio_features import AudioFeatures
-from seld.augmentation import foa_transforms
-from seld.features import FeatureConfig, extract_features, frontend_of
+from seld.augmentation import audio_tables, foa_transforms
+from seld.features import KINDS, FeatureConfig, extract_features
 
 RATE_HZ = 8000
 CONFIG = FeatureConfig(
@@ -143,7 +144,7 @@ def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_se
 def test_rotating_the_audio_swaps_and_negates_its_channels_and_clips_the_one_value_without_opposite(
     row,
 ):
-    transforms = foa_transforms(AUDIO)
+    transforms = foa_transforms(audio_tables)
     audio = np.random.default_rng(0).integers(-32768, 32768, (2, 50, 4)).astype(np.int16)
     audio[0, 0] = -32768
     moved = transform_features(tf.constant(audio), transforms, tf.constant([row, row])).numpy()
@@ -158,8 +159,10 @@ def test_features_of_rotated_audio_are_rotated_features():
     layer = AudioFeatures(frontend)
     pieces = frontend.pieces(audio_of(0), FRAMES[0]).reshape(1, -1, 4)
     for row in range(16):
-        moved = transform_features(tf.constant(pieces), foa_transforms(AUDIO), tf.constant([row]))
-        expected = foa_transforms("logmel_intensity").apply_to_features(
+        moved = transform_features(
+            tf.constant(pieces), foa_transforms(audio_tables), tf.constant([row])
+        )
+        expected = foa_transforms(KINDS["logmel_intensity"].channel_swaps).apply_to_features(
             np.asarray(layer(pieces)), row
         )
         np.testing.assert_allclose(np.asarray(layer(moved)), expected, atol=1e-4)

@@ -2,6 +2,7 @@
 against delays."""
 
 import itertools
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import scipy.signal
 
 from common.features import spectral
+from common.settings.stft import Stft
 
 RATE = 16000
-SIZES = (640, 1024, 320)  # window, transform, hop
+SIZES = Stft(640, 1024, 320)  # window length, FFT size, hop length
 
 
 def noise(samples=16000, channels=4, seed=0):
@@ -37,9 +39,7 @@ def plane_wave(azimuth_deg, elevation_deg, gain=1.0, samples=16000):
 
 
 def intensity_features(audio):
-    return spectral.logmel_intensity(
-        audio, spectral.mel_filters(RATE, 1024, 32, 50.0, None), *SIZES
-    )
+    return spectral.logmel_intensity(audio, spectral.mel_filters(RATE, 1024, 32, 50.0, None), SIZES)
 
 
 def test_stft_is_that_of_librosa_with_reflected_edges():
@@ -47,7 +47,7 @@ def test_stft_is_that_of_librosa_with_reflected_edges():
     expected = librosa.stft(
         audio.T, n_fft=1024, win_length=640, hop_length=320, window="hann", pad_mode="reflect"
     )  # (C, F, T)
-    ours = spectral.stft(audio, *SIZES, n_frames=51)
+    ours = spectral.stft(audio, SIZES, n_frames=51)
     assert ours.dtype == np.complex64
     np.testing.assert_allclose(ours, expected.transpose(2, 1, 0), atol=2e-5)
 
@@ -63,16 +63,14 @@ def test_inner_frames_are_those_of_scipy():
         padded=False,
         axis=0,
     )  # (F, C, T), divided by the sum of the window
-    ours = spectral.stft(
-        audio, 640, 640, 320
-    )  # frame 1 is the first that needs no reflected samples
+    ours = spectral.stft(audio, Stft(640, 640, 320))  # frame 1 is the first without reflection
     np.testing.assert_allclose(ours[1:50], 320 * expected.transpose(2, 0, 1)[:49], atol=2e-5)
 
 
 def test_magnitudes_and_phases_rebuild_the_spectrum_without_its_constant():
     audio = noise()
-    features = spectral.magnitude_phase(audio, *SIZES)  # (T, 512, 8)
-    expected = spectral.stft(audio, *SIZES)[:, 1:]
+    features = spectral.magnitude_phase(audio, SIZES)  # (T, 512, 8)
+    expected = spectral.stft(audio, SIZES)[:, 1:]
     assert features.shape == (50, 512, 8)
     np.testing.assert_allclose(
         features[..., :4] * np.exp(1j * features[..., 4:]), expected, atol=1e-5
@@ -82,24 +80,24 @@ def test_magnitudes_and_phases_rebuild_the_spectrum_without_its_constant():
 
 def test_the_loudest_sound_stays_far_from_the_largest_half_precision_number():
     loud = np.cos(2 * np.pi * 3000 * np.arange(48000) / 48000)[:, None].astype(np.float32)
-    features = spectral.magnitude_phase(loud, 1920, 2048, 960, dtype="float16")
+    features = spectral.magnitude_phase(loud, Stft(1920, 2048, 960), dtype="float16")
     assert np.isfinite(features).all()
     assert features[..., 0].max() < 960  # the sum of the window, reached by a constant of 1
 
 
 def test_the_rounding_of_16_bit_recordings_survives_half_precision():
     quiet = np.random.default_rng(0).integers(-1, 2, (48000, 1)) / 32768
-    exact = spectral.magnitude_phase(quiet.astype(np.float32), 1920, 2048, 960)[..., 0]
-    stored = spectral.magnitude_phase(quiet.astype(np.float32), 1920, 2048, 960, dtype="float16")[
-        ..., 0
-    ]
+    exact = spectral.magnitude_phase(quiet.astype(np.float32), Stft(1920, 2048, 960))[..., 0]
+    stored = spectral.magnitude_phase(
+        quiet.astype(np.float32), Stft(1920, 2048, 960), dtype="float16"
+    )[..., 0]
     assert np.abs(stored - exact).max() <= 2.0**-11 * exact.max()
     assert (stored == 0).mean() < 1e-3
 
 
 def test_silence_has_finite_features():
     silence = np.zeros((3200, 4), np.float32)
-    assert not spectral.magnitude_phase(silence, *SIZES).any()
+    assert not spectral.magnitude_phase(silence, SIZES).any()
     features = intensity_features(silence)
     np.testing.assert_allclose(features[..., :4], -100, rtol=1e-6)
     assert not features[..., 4:].any()
@@ -115,8 +113,8 @@ def test_log_mel_is_that_of_librosa():
     expected = librosa.power_to_db(expected, ref=1.0, amin=1e-10, top_db=None)[..., :50].transpose(
         2, 1, 0
     )
-    np.testing.assert_allclose(spectral.log_mel(audio, filters, *SIZES), expected, atol=2e-3)
-    bands = spectral.logmel_intensity(audio, filters, *SIZES)[..., :4]
+    np.testing.assert_allclose(spectral.log_mel(audio, filters, SIZES), expected, atol=2e-3)
+    bands = spectral.logmel_intensity(audio, filters, SIZES)[..., :4]
     np.testing.assert_allclose(bands, expected, atol=2e-3)
 
 
@@ -160,7 +158,7 @@ def test_edges_are_reflected_as_often_as_needed_in_blocks_of_any_place(samples, 
     expected = np.fft.rfft(
         frames * spectral.analysis_window(640, 1024)[:, None], axis=1
     )  # (T, F, C)
-    blocks = list(spectral.stft_blocks(audio, *SIZES, n_frames, channels_last=channels_last))
+    blocks = list(spectral.stft_blocks(audio, SIZES, n_frames, channels_last=channels_last))
     ours = np.concatenate(
         [part if channels_last else part.transpose(1, 2, 0) for _, part in blocks]
     )
@@ -169,7 +167,7 @@ def test_edges_are_reflected_as_often_as_needed_in_blocks_of_any_place(samples, 
 
 
 def test_audio_shorter_than_the_window_gives_one_frame():
-    assert spectral.stft(noise(samples=100), *SIZES).shape == (1, 513, 4)
+    assert spectral.stft(noise(samples=100), SIZES).shape == (1, 513, 4)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +179,7 @@ def test_audio_shorter_than_the_window_gives_one_frame():
         ("hamming_symmetric", np.hamming(640)),
     ],
 )
-def test_windows_are_those_of_scipy_and_numpy_in_the_middle_of_the_transform(window, expected):
+def test_windows_are_those_of_scipy_and_numpy_in_the_middle_of_the_fft(window, expected):
     ours = spectral.analysis_window(640, 1024, window)
     np.testing.assert_allclose(ours[192:832], expected, atol=1e-12)
     assert not ours[:192].any() and not ours[832:].any()
@@ -190,7 +188,7 @@ def test_windows_are_those_of_scipy_and_numpy_in_the_middle_of_the_transform(win
 def test_unknown_and_too_long_windows_are_refused():
     for window, samples in (("boxcar", 640), ("hann", 1025)):
         with pytest.raises(
-            ValueError, match=rf"not longer than the transform, 1024.*'{window}' of {samples}"
+            ValueError, match=rf"not longer than the FFT, 1024.*'{window}' of {samples}"
         ):
             spectral.analysis_window(samples, 1024, window)
 
@@ -209,7 +207,7 @@ def test_log_mel_takes_another_window_and_more_frames():
         fmax=7000.0,
         pad_mode="reflect",
     )
-    ours = spectral.log_mel(audio, filters, *SIZES, n_frames=51, window="hann_symmetric")
+    ours = spectral.log_mel(audio, filters, replace(SIZES, window="hann_symmetric"), n_frames=51)
     np.testing.assert_allclose(
         ours[..., 0].T, librosa.power_to_db(power, amin=1e-10, top_db=None), atol=2e-3
     )
@@ -228,14 +226,15 @@ def test_log_magnitude_mel_is_exact_far_below_a_loud_tone():
         pad_mode="reflect",
     )
     expected = np.log(filters.T.astype(np.float64) @ np.abs(spectrum) + 2.220446e-16)
-    ours = spectral.log_magnitude_mel(audio, filters, *SIZES, n_frames=51)
+    ours = spectral.log_magnitude_mel(audio, filters, replace(SIZES, window="hamming"), n_frames=51)
     assert ours.dtype == np.float32 and ours.shape == (51, 32, 1)
     np.testing.assert_allclose(ours[..., 0].T, expected, atol=1e-5)
 
 
 def test_the_logarithm_of_silence_is_finite():
     filters = spectral.mel_filters(RATE, 1024, 32, 0.0, None)
-    silence = spectral.log_magnitude_mel(np.zeros((3200, 1), np.float32), filters, *SIZES)
+    sizes = replace(SIZES, window="hamming")
+    silence = spectral.log_magnitude_mel(np.zeros((3200, 1), np.float32), filters, sizes)
     assert np.isfinite(silence).all() and (silence < -30).all()
 
 
@@ -246,7 +245,7 @@ def test_whole_frames_are_counted(duration_s, hop_s, frames):
     assert spectral.frames_in(duration_s, hop_s) == frames
 
 
-def test_uncentred_magnitudes_are_the_spectrogram_of_scipy_and_whole_windows_alone_count():
+def test_uncentred_magnitudes_are_the_spectrogram_of_scipy_and_only_whole_windows_count():
     audio = np.random.default_rng(3).normal(size=5000)
     expected = scipy.signal.spectrogram(
         audio,
@@ -257,17 +256,18 @@ def test_uncentred_magnitudes_are_the_spectrogram_of_scipy_and_whole_windows_alo
         scaling="density",
         detrend=False,
     )[2].T
-    magnitude = spectral.density_magnitude(audio, 512, 1024, 256)
+    sizes = Stft(512, 1024, 256, "hamming_symmetric")
+    magnitude = spectral.density_magnitude(audio, sizes)
     assert magnitude.shape == (18, 513) and magnitude.dtype == np.float32  # 1 + (5000 - 512) // 256
     np.testing.assert_allclose(magnitude, expected, rtol=1e-4, atol=1e-5)
-    assert len(spectral.uncentred_stft(audio[:512], 512, 512, 256)) == 1
+    assert len(spectral.uncentred_stft(audio[:512], sizes)) == 1
     with pytest.raises(ValueError, match=r"at least one window, 512 samples. Received: \(511,\)"):
-        spectral.uncentred_stft(audio[:511], 512, 512, 256)
+        spectral.uncentred_stft(audio[:511], sizes)
 
 
 def block_spectra(audio, n_fft=1024, hop_samples=320):
     """All frames as one block, complex64 (C, T, n_fft // 2 + 1)."""
-    return spectral.stft(audio, n_fft, n_fft, hop_samples).transpose(2, 0, 1)
+    return spectral.stft(audio, Stft(n_fft, n_fft, hop_samples)).transpose(2, 0, 1)
 
 
 def correlation_of_frame(first, second, n_lags):
@@ -319,19 +319,20 @@ def test_silence_in_either_channel_counts_as_phase_zero():
     assert correlations[:5, :, 1].max() < 0.5
 
 
-def test_more_lags_than_the_transform_has_are_refused():
-    with pytest.raises(ValueError, match=r"transform is long, 1024\. Received: 1025"):
+def test_more_lags_than_the_fft_size_are_refused():
+    with pytest.raises(ValueError, match=r"FFT size, 1024\. Received: 1025"):
         spectral.gcc_phat(block_spectra(noise(2000, 2)), 1025)
 
 
 @pytest.mark.parametrize(("window_samples", "gcc_n_fft"), [(640, 2048), (1024, 1024), (640, 1024)])
 def test_levels_and_correlations_stand_side_by_side(window_samples, gcc_n_fft):
     audio, filters = noise(), spectral.mel_filters(RATE, 1024, 40, 50.0, None)
-    features = spectral.logmel_gcc(audio, filters, window_samples, 1024, 320, 51, gcc_n_fft)
+    sizes = Stft(window_samples, 1024, 320)
+    features = spectral.logmel_gcc(audio, filters, sizes, 51, gcc_n_fft)
     assert features.shape == (51, 40, 10)
-    expected = spectral.log_mel(audio, filters, window_samples, 1024, 320, 51)
+    expected = spectral.log_mel(audio, filters, sizes, 51)
     np.testing.assert_allclose(features[..., :4], expected, rtol=1e-6)
-    spectra = spectral.stft(audio, gcc_n_fft, gcc_n_fft, 320, 51).transpose(2, 0, 1)
+    spectra = spectral.stft(audio, Stft(gcc_n_fft, gcc_n_fft, 320), 51).transpose(2, 0, 1)
     np.testing.assert_allclose(features[..., 4:], spectral.gcc_phat(spectra, 40), atol=1e-5)
 
 
@@ -344,15 +345,15 @@ def test_each_channel_is_transformed_once_for_all_its_pairs(monkeypatch):
 
     monkeypatch.setattr(spectral.scipy.fft, "rfft", counted)
     filters = spectral.mel_filters(RATE, 1024, 40, 50.0, None)
-    spectral.logmel_gcc(noise(), filters, 640, 1024, 320, 50, 2048)
+    spectral.logmel_gcc(noise(), filters, SIZES, 50, 2048)
     assert sum(transformed) == 2 * 4 * 50  # one length for the levels, another for the correlations
     transformed.clear()
-    spectral.logmel_gcc(noise(), filters, 1024, 1024, 320, 50, 1024)
+    spectral.logmel_gcc(noise(), filters, Stft(1024, 1024, 320), 50, 1024)
     assert sum(transformed) == 4 * 50
 
 
-def test_one_microphone_has_levels_alone():
+def test_one_microphone_has_levels_only():
     audio, filters = noise(channels=1), spectral.mel_filters(RATE, 1024, 40, 50.0, None)
     np.testing.assert_array_equal(
-        spectral.logmel_gcc(audio, filters, *SIZES), spectral.log_mel(audio, filters, *SIZES)
+        spectral.logmel_gcc(audio, filters, SIZES), spectral.log_mel(audio, filters, SIZES)
     )

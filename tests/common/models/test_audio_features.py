@@ -14,6 +14,7 @@ import pytest
 from common.audio.files import from_int16
 from common.features import spectral
 from common.features.frontend import AUDIO, Frontend
+from common.features.settings import frontend_of
 from common.models.audio_features import FRONTEND, AudioFeatures, features_of
 from common.models.layers import with_statistics
 from sed_task4 import features as task4
@@ -42,17 +43,13 @@ def seld_pair(kind, samples, **settings):
         kind=kind, sample_rate_hz=None, n_mels=24, dtype="float32", frontend="device", **settings
     )
     audio = recording(samples, 4)
-    return (
-        audio,
-        seld.extract_features(audio, config, RATE_HZ),
-        seld.frontend_of(config, RATE_HZ, 4),
-    )
+    return (audio, seld.extract_features(audio, config, RATE_HZ), frontend_of(config, RATE_HZ, 4))
 
 
 def task4_pair(kind, samples, **settings):
     config = task4.FeatureConfig(kind=kind, n_mels=24, fmax_hz=None, frontend="device", **settings)
     audio = recording(samples, 1)
-    return audio, task4.extract_features(audio, config, RATE_HZ), task4.frontend_of(config, RATE_HZ)
+    return audio, task4.extract_features(audio, config, RATE_HZ), frontend_of(config, RATE_HZ)
 
 
 def computed(audio, n_frames, frontend):
@@ -239,11 +236,11 @@ def test_the_layer_computes_the_same_on_jax(tmp_path):
 
 
 def test_the_frontend_of_features_that_extraction_stores_is_none():
-    assert seld.frontend_of(seld.FeatureConfig(), 48000, 4) is None
-    assert task4.frontend_of(task4.FeatureConfig(), 32000) is None
+    assert frontend_of(seld.FeatureConfig(), 48000, 4) is None
+    assert frontend_of(task4.FeatureConfig(), 32000) is None
 
 
 def test_the_published_minute_takes_23_megabytes():
-    frontend = seld.frontend_of(seld.FeatureConfig(frontend="device"), 48000, 4)
+    frontend = frontend_of(seld.FeatureConfig(frontend="device"), 48000, 4)
     pieces = frontend.pieces(np.zeros((48000 * 60, 4), np.float32), 3000)
     assert isinstance(frontend, Frontend) and pieces.nbytes == (3000 + 2) * 960 * 4 * 2

@@ -6,6 +6,7 @@ import tensorflow as tf
 from common.models.layers import (
     Aggregate,
     BatchNormalization,
+    NormOptions,
     RecurrentGates,
     Standardize,
     conv_block,
@@ -176,8 +177,7 @@ def test_a_block_drops_what_does_not_fill_a_pool(pooling, expected):
         pool=(2, 2),
         pooling=pooling,
         initialisation="ones",
-        epsilon=1e-12,
-        momentum=0.9,
+        norm=NormOptions(1e-12, 0.9),
         names=[("a", "b")],
     )
     x = np.array([[1, 2, 9], [3, 4, 9], [9, 9, 9]], np.float32)[None, ..., None]
@@ -193,8 +193,7 @@ def test_a_block_has_as_many_convolutions_as_names_and_may_leave_out_the_pool():
         pool=(1, 1),
         pooling="max",
         initialisation="he_uniform",
-        epsilon=1e-5,
-        momentum=0.9,
+        norm=NormOptions(1e-5, 0.9),
         names=[("c1", "n1"), ("c2", "n2")],
     )
     model = keras.Model(inputs, outputs)
@@ -214,10 +213,8 @@ def test_first_scales_vary_about_one_when_asked_to():
         pool=(1, 1),
         pooling="max",
         initialisation="he_uniform",
-        epsilon=1e-5,
-        momentum=0.9,
+        norm=NormOptions(1e-5, 0.9, 0.1),
         names=[("c1", "n1"), ("c2", "n2")],
-        gamma_deviation=0.1,
     )
     scales = [
         np.asarray(weights_by_name(keras.Model(inputs, outputs))[f"{name}/gamma"])

@@ -113,7 +113,7 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path):
 
 def test_a_whole_network_is_refused_with_advice(tmp_path):
     path = saved(tmp_path / "c.pth", torch.nn.Linear(2, 2))
-    with pytest.raises(CheckpointError, match=r"asks for torch\.nn\..*save its state dict alone"):
+    with pytest.raises(CheckpointError, match=r"asks for torch\.nn\..*save only its state dict"):
         read_checkpoint(path)
 
 

@@ -24,7 +24,7 @@ from sed_task4.segmentation.score import SCORES, ScoringConfig, average_folds, s
 from sed_task4.segmentation.separation import MaskFraming
 
 CLASSES = ("Bark", "Knock", "Meow")
-FRAMING = MaskFraming(8000, 512, 512, 256, 16, 50.0, None)
+FRAMING = MaskFraming(512, 512, 256, sample_rate_hz=8000, n_mels=16, fmin_hz=50.0)
 CLIP_S = 4.0
 
 

@@ -22,7 +22,7 @@ from sed_task4.segmentation.separation import (
 )
 
 PUBLISHED = MaskFraming.of(FeatureConfig(kind="ln_mel_density"), 32000)
-SMALL = MaskFraming(8000, 256, 256, 128, 16, 50.0, None)
+SMALL = MaskFraming(256, 256, 128, sample_rate_hz=8000, n_mels=16, fmin_hz=50.0)
 
 
 def noise(n_samples: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_a_mask_of_ones_returns_the_mixture_edges_included(n_samples):
 def test_a_mask_of_ones_returns_the_mixture_for_any_hop_and_length(
     n_samples, window, hop, n_frames, seed
 ):
-    framing = MaskFraming(8000, window, 256, hop, 16, 50.0, None)
+    framing = MaskFraming(window, 256, hop, sample_rate_hz=8000, n_mels=16, fmin_hz=50.0)
     audio = noise(n_samples, seed)
     assert np.abs(separate(audio, np.ones((n_frames, 16)), framing) - audio).max() < 1e-5
 

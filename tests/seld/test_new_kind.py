@@ -1,0 +1,117 @@
+"""A new kind of features is one entry of the table: settings, shards, training, figures, report."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common.audio.files import from_int16, to_int16
+from common.errors import ConfigError
+from common.features.kinds import (
+    FeatureKind,
+    FeatureSizes,
+    feature_kinds,
+    kind_named,
+    mel_bands_per_channel,
+)
+from common.features.settings import as_frontend
+from common.features.spectral import stft
+from common.models.audio_features import AudioFeatures
+from common.reports.run import main as report
+from common.settings.tasks import load_task
+from seld.cli import main
+from seld.features import KINDS, FeatureConfig, extract_features
+
+PARAMS = Path(__file__).parents[2] / "params.yaml"
+SMALL = {
+    "features.kind": "root_mel",
+    "simulation.preset": "fixture",
+    "dataset.recording_s": 3.0,
+    "network.n_filters": 4,
+    "network.gru_units": "[6]",
+    "network.dense_units": "[8]",
+    "pipeline.sequence_frames": 25,
+    "pipeline.batch_size": 4,
+    "training.augmentation": "none",
+    "training.epochs": 1,
+    "parallel.jobs": 1,
+}
+
+
+def root_mel(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
+    power = np.abs(stft(audio, sizes, n_frames)) ** 2  # (T, F, C)
+    bands = np.einsum("tfc,fb->tbc", power, sizes.filters)  # (T, bands, C)
+    return np.cbrt(bands).astype(dtype)
+
+
+def root_mel_on_device(layer, samples):
+    real, imag = layer.spectra(samples)
+    return layer.mel_bands(real**2 + imag**2) ** (1 / 3)
+
+
+ROOT_MEL = FeatureKind(
+    name="root_mel",
+    shape=mel_bands_per_channel,
+    compute=root_mel,
+    device=root_mel_on_device,
+    titles=lambda names: [f"{name}, cube root of power" for name in names],
+    level_db=lambda features: 30 * np.log10(np.maximum(features[..., 0], 1e-3)),
+    defaults={"n_fft": 2048, "n_mels": 32},
+)
+
+
+@pytest.fixture
+def root_mel_kind(monkeypatch):
+    monkeypatch.setitem(KINDS, "root_mel", ROOT_MEL)
+
+
+def test_a_kind_in_one_entry_is_extracted_trained_on_and_drawn(tmp_path, root_mel_kind):
+    folders = {f"{name}_dir": tmp_path / name for name in ("dataset", "feature", "output")}
+    options = [f"--set={key}={value}" for key, value in (SMALL | folders).items()]
+    assert main(["demo", "new", *options, "--params", str(PARAMS)]) == 0
+    run = tmp_path / "output" / "demo_new"
+    assert (tmp_path / "feature" / "foa_dev_root_mel").is_dir()
+    assert len(list(run.glob("**/features.png"))) and (run / "scores.json").is_file()
+    assert report([str(run)]) == 0
+
+
+def test_the_model_computes_a_new_kind_as_extraction_does(root_mel_kind):
+    features = FeatureConfig(kind="root_mel", frontend="device")
+    assert (features.n_mels, features.stored_dtype) == (32, "float32")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (24000, 4))
+    audio = from_int16(to_int16(noise))
+    expected, frontend = extract_features(audio, features, 48000), as_frontend(features, 48000, 4)
+    pieces = frontend.pieces(audio, len(expected)).reshape(1, -1, 4)
+    np.testing.assert_allclose(AudioFeatures(frontend)(pieces)[0], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("part", ["shape", "compute"])
+def test_a_kind_without_a_part_of_the_contract_is_refused_by_its_name(part):
+    parts = {"shape": mel_bands_per_channel, "compute": root_mel}
+    del parts[part]
+    with pytest.raises(ConfigError, match=f"'incomplete' lacks `{part}`"):
+        FeatureKind(name="incomplete", **parts)
+
+
+def test_a_kind_without_a_device_part_is_refused_on_the_device(monkeypatch):
+    extracted = FeatureKind(name="extracted", shape=mel_bands_per_channel, compute=root_mel)
+    monkeypatch.setitem(KINDS, "extracted", extracted)
+    assert FeatureConfig(kind="extracted").entry is extracted
+    with pytest.raises(ValueError, match="`frontend: device` cannot compute extracted"):
+        FeatureConfig(kind="extracted", frontend="device")
+
+
+def test_two_kinds_of_one_name_are_refused():
+    with pytest.raises(ConfigError, match="Two kinds of features have the name 'logmel'"):
+        feature_kinds(FeatureKind(name="logmel", shape=mel_bands_per_channel, compute=root_mel))
+
+
+def test_an_unknown_kind_is_refused_with_the_list_of_known_ones():
+    with pytest.raises(ConfigError, match=r"features\.kind.*logmel_intensity.*Received: 'mfcc'"):
+        load_task(PARAMS, "1", ["features.kind=mfcc"])
+    with pytest.raises(ConfigError, match=r"logmel_gcc.*log_magnitude_mel.*Received: 'mfcc'"):
+        kind_named("mfcc")
+
+
+def test_the_schema_lists_the_kinds_of_the_table(root_mel_kind):
+    assert FeatureConfig.model_json_schema()["properties"]["kind"]["enum"] == list(KINDS)
