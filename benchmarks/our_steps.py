@@ -8,7 +8,6 @@ peak of the process in MB; {"do": "peak", "size"}, by the operations of a matrix
 second.
 """
 
-import importlib
 import json
 import os
 import sys
@@ -38,9 +37,9 @@ class Steps:
         import keras
         import numpy as np
 
+        from common.family import load
         from common.models.layers import with_statistics
         from common.runtime import distribution
-        from common.training.system import load_system
 
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
@@ -49,13 +48,11 @@ class Steps:
                 request["task"], Path(folder), precision, backend, *request.get("overrides", ())
             )
         distribution.prepare(settings.run)
-        features = importlib.import_module(
-            f"{settings.family.split('.')[0]}.features"
-        )  # those of its family
-        bands_channels = features.feature_shape(settings.features)
+        experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+        bands_channels = experiment.new_network().input_shape[2:]
         examples, frames = request["shape"]
         self.shape = (examples, frames or settings.pipeline.sequence_frames, *bands_channels)
-        stage = load_system(settings.family, settings.system).stages(settings)[0]
+        stage = experiment.system.stages(settings)[0]
         keras.utils.set_random_seed(0)
         with distribution.devices(settings.run):
             network = stage.build((None, *bands_channels))

@@ -3,18 +3,18 @@
 python -m benchmarks.recordings [--quick]
 """
 
-import importlib
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import yaml
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, pivot_table, run_alone, task, wall_s
+from common.family import load
+from common.settings.tasks import BaseTask
 
 SYSTEMS = {
     "SELDnet": "1",
@@ -38,18 +38,16 @@ def write_noise(path: Path, minutes: float, rate_hz: int, channels: int) -> None
             file.write(rng.normal(0.0, 0.05, (rate_hz, channels)))
 
 
-def write_run(settings: Any, folder: Path) -> str:
+def write_run(settings: BaseTask, folder: Path) -> str:
     """Writes the first fold of a run with untrained networks; returns its name, empty where a run
     has no folds."""
     from common.models.layers import with_statistics
     from common.training.ensemble import answering
     from common.training.stage import BEST, FINISHED
 
-    experiment = importlib.import_module(f"{settings.family}.experiment").Experiment.prepare(
-        settings
-    )
+    experiment = load(settings.family, "experiment").Experiment.prepare(settings)
     shape = experiment.new_network().input_shape[1:]
-    fold = next((each.name for each in getattr(settings, "folds", ())), "")
+    fold = next(iter(settings.fold_names), "")
     for stage in answering(experiment.system.stages(settings)):
         place = folder / fold / stage.name
         place.mkdir(parents=True)

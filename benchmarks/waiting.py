@@ -9,7 +9,6 @@ memory, in turns with those on the stream.
 python -m benchmarks.waiting [--quick]
 """
 
-import importlib
 import multiprocessing
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -104,18 +103,16 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     import keras
 
     from common.data.pipeline import train_stream
+    from common.family import load
     from common.models.layers import with_statistics
     from common.models.optimizer import build_optimizer
     from common.runtime import distribution
-    from common.training.system import load_system
 
     settings = task(case.task_id, folder, *case.overrides)
     distribution.prepare(settings.run)
-    stage = load_system(settings.family, settings.system).stages(settings)[0]
-    features = importlib.import_module(
-        f"{settings.family.split('.')[0]}.features"
-    )  # a room has those of its family
-    bands_channels = features.feature_shape(settings.features)
+    experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+    stage = experiment.system.stages(settings)[0]
+    bands_channels = experiment.new_network().input_shape[2:]
     keras.utils.set_random_seed(0)
     model = with_statistics(
         stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels)

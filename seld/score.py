@@ -510,7 +510,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser.prog = "python -m seld.score"
     _add_arguments(parser)
     options = parser.parse_args(arguments)
-    task = load_task(params_path(options.params), options.task, options.overrides)
+    task: Any = load_task(params_path(options.params), options.task, options.overrides)
     report = score_folder(
         options.submissions,
         options.metadata,

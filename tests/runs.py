@@ -1,7 +1,6 @@
 """Runs that were never trained: settings, and networks with random weights, as a training leaves
 them."""
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import keras
 import numpy as np
 import yaml
 
+from common.family import load
 from common.models.audio_features import FRONTEND, AudioFeatures
 from common.models.layers import with_statistics
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 from common.training.stage import BEST, FINISHED
 from common.training.system import Stage
 
@@ -34,7 +34,7 @@ def task_of(task_id: str, folder: Path, **settings: object) -> Any:
 
 
 def trained_stages(
-    task: Any, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
+    task: BaseTask, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
 ) -> list[TrainedStage]:
     """The stages of a task with networks of random weights, whose answers change a lot with what
     they hear.
@@ -45,7 +45,7 @@ def trained_stages(
         mean: of all features.
         deviation: of all features.
     """
-    experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
+    experiment = load(task.family, "experiment").Experiment.prepare(task)
     shape = experiment.new_network().input_shape[1:]
     found = []
     for number, stage in enumerate(experiment.system.stages(task)):
@@ -60,9 +60,9 @@ def trained_stages(
     return found
 
 
-def write_run(task: Any, folder: Path, **statistics: float) -> Path:
+def write_run(task: BaseTask, folder: Path, **statistics: float) -> Path:
     """Writes a run of a task, see `trained_stages`, as a training leaves it."""
-    for number, fold in enumerate([fold.name for fold in getattr(task, "folds", ())] or [""]):
+    for number, fold in enumerate(task.fold_names or [""]):
         for stage, model in trained_stages(task, number, **statistics):
             place = folder / fold / stage.name
             place.mkdir(parents=True)

@@ -1,13 +1,12 @@
 """Commands that messages advise: of the family and the system of a task, as they are called where
 this runs."""
 
-import importlib
 import re
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
-from common.settings.tasks import read_tasks, resolve
+from common.family import load
+from common.settings.tasks import BaseTask, read_tasks, resolve
 
 # Scripts of a checkout, and what they are called where the project is installed.
 _INSTALLED = {
@@ -34,13 +33,13 @@ def as_called_here(text: str) -> str:
 def training_command(family: str, system: str) -> str:
     """The command that trains a system, without task and job; a family names its own in
     `<family>/cli.py`."""
-    line = importlib.import_module(f"{family}.cli")
+    line = load(family, "cli")
     return (
         f"python {line.SCRIPTS.get(system, line.SCRIPT)}" if in_checkout() else str(line.INSTALLED)
     )
 
 
-def demo_command(task: Any, params: Path) -> str | None:
+def demo_command(task: BaseTask, params: Path) -> str | None:
     """A command that works without a dataset: the first task of the same system that simulates its
     own.
 

@@ -8,7 +8,6 @@ JSON, and a figure.
 """
 
 import argparse
-import importlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from common.audio.files import EmptyRecordingError
 from common.audio.stream import FileSource, PcmSource, check_channels
 from common.cli.train import do_each, run_safely
 from common.errors import ConfigError
+from common.family import load
 from common.io import terminal
 from common.runtime.backend import start_backend
 from common.settings.tasks import check_task
@@ -82,8 +82,7 @@ def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> An
     """
     task = check_task(read_settings(run), f"the settings of {run}")
     start_backend(task.run)
-    family = importlib.import_module(f"{task.family}.predictor")
-    return family.load_predictor(run, task, fold, live)
+    return load(task.family, "predictor").load_predictor(run, task, fold, live)
 
 
 def _check(options: argparse.Namespace) -> None:

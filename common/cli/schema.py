@@ -4,16 +4,16 @@ python -m common.cli.schema params.schema.json
 """
 
 import argparse
-import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from common.cli.setting_meanings import meanings
+from common.family import families, load
 from common.io.files import write_text
 from common.settings.section import Section
-from common.settings.tasks import families, section_in
+from common.settings.tasks import section_in
 from common.training.system import load_system, systems
 
 
@@ -39,7 +39,7 @@ def build_schema() -> dict[str, Any]:
 
 
 def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    schema = _named(importlib.import_module(f"{family}.config").TaskConfig, family, definitions)
+    schema = _named(load(family, "config").TaskConfig, family, definitions)
     networks = []
     for name in systems(family):
         place = f"{family}.{name}"

@@ -18,13 +18,14 @@ from common.cli.advice import as_called_here, demo_command
 from common.cli.resources import packaged_file
 from common.data.provenance import is_absent
 from common.errors import ConfigError, DataError, UserError
+from common.family import load
 from common.io import terminal
 from common.io.files import STORAGE_ERRORS, file_crc32, storage_error
 from common.io.locks import only_one
 from common.runtime import multi_host
 from common.runtime.backend import start_backend
 from common.runtime.parallel import require_engine
-from common.settings.tasks import load_task, read_tasks, resolve
+from common.settings.tasks import BaseTask, load_task, read_tasks, resolve
 from common.simulation.dataset_folder import is_annotated
 from common.training.run_directory import open_run, record_data
 
@@ -187,7 +188,7 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
     folder = run_folder(task, options.task_id, options.job_id)
     _announce(task, options.task_id, options.job_id, folder)
     distribution = start_backend(task.run, task.batch_sizes)
-    experiment = _in_family(task, "experiment").Experiment.prepare(
+    experiment = load(task.family, "experiment").Experiment.prepare(
         task
     )  # checks the network before any work
     with multi_host.own_folder(folder) as own, only_one(own, "use another job id"):
@@ -201,7 +202,7 @@ def _train(arguments: Sequence[str], description: str, default_task: str) -> Non
 
 
 def data_of(
-    task: Any, stores: Sequence[Any]
+    task: BaseTask, stores: Sequence[Any]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Fingerprints of what a run of a task depends on beside its settings, for `record_data`.
 
@@ -210,11 +211,14 @@ def data_of(
         stores: its features, in the order of `task.set_names`.
     """
     named = dict(zip(task.set_names, stores, strict=True))
-    models = getattr(task.training, "start_from", {})
     return (
         {name: store.fingerprint for name, store in named.items()},
         {name: store.splits_fingerprint for name, store in named.items()},
-        {stage: f"{file_crc32(path):08x}" for stage, path in models.items() if path.is_file()},
+        {
+            stage: f"{file_crc32(path):08x}"
+            for stage, path in task.start_models.items()
+            if path.is_file()
+        },
     )
 
 
@@ -235,7 +239,7 @@ def _train_parser(description: str, default_task: str) -> argparse.ArgumentParse
     return parser
 
 
-def _announce(task: Any, task_id: str, job_id: str, folder: Path) -> None:
+def _announce(task: BaseTask, task_id: str, job_id: str, folder: Path) -> None:
     """Prints every setting, and what will be read and written."""
     print(f"Task {task_id}, job {job_id}: {task.description}")
     print(
@@ -249,7 +253,7 @@ def _announce(task: Any, task_id: str, job_id: str, folder: Path) -> None:
     print(f"Reads features from {task.feature_dir}/, writes to {folder}/.", flush=True)
 
 
-def run_folder(task: Any, task_id: str, job_id: str) -> Path:
+def run_folder(task: BaseTask, task_id: str, job_id: str) -> Path:
     """The run's directory, `<output_dir>/<task-id>_<job-id>`.
 
     Raises:
@@ -298,10 +302,10 @@ def _extract(arguments: Sequence[str]) -> None:
     require_recordings(task)
     check_simulation(task)
     _say(f"Reads recordings from {task.dataset_dir}/, writes features to {task.feature_dir}/.")
-    _in_family(task, "extraction").run(task, sets, overwrite=options.overwrite)
+    load(task.family, "extraction").run(task, sets, overwrite=options.overwrite)
 
 
-def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
+def _chosen_sets(task: BaseTask, asked: Sequence[str] | None) -> list[str]:
     """The sets to extract.
 
     Raises:
@@ -336,17 +340,17 @@ def _simulate(arguments: Sequence[str]) -> None:
     simulate_task(task, options.annotations, options.overwrite)
 
 
-def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
+def simulate_task(task: BaseTask, annotations: Path | None = None, overwrite: bool = False) -> None:
     """Writes the dataset of a task."""
     require_engine(task.parallel)
     _say(f"Writes a simulated dataset to {task.dataset_dir}/.")
     with only_one(task.dataset_dir, "set another `dataset_dir`"):
-        _in_family(task, "simulation.simulator").run(
+        load(task.family, "simulation.simulator").run(
             task, annotations=annotations, overwrite=overwrite
         )
 
 
-def check_simulation(task: Any) -> None:
+def check_simulation(task: BaseTask) -> None:
     """Refuses simulated recordings of other settings, where a task says how its recordings are
     simulated.
 
@@ -354,10 +358,10 @@ def check_simulation(task: Any) -> None:
         DataError: they were simulated otherwise.
     """
     if task.simulate_missing_dataset:
-        _in_family(task, "simulation.simulator").check(task)
+        load(task.family, "simulation.simulator").check(task)
 
 
-def require_recordings(task: Any) -> None:
+def require_recordings(task: BaseTask) -> None:
     """Refuses a task without a dataset.
 
     Raises:
@@ -381,7 +385,7 @@ def require_recordings(task: Any) -> None:
     )
 
 
-def prepare_data(task: Any) -> list[Any]:
+def prepare_data(task: BaseTask) -> list[Any]:
     """Opens the features of a task; extracts, and before that simulates, what is missing and can be
     made here.
 
@@ -398,7 +402,7 @@ def prepare_data(task: Any) -> list[Any]:
         DataError: there are neither features nor recordings, or what is there was made of something
             else.
     """
-    family = _in_family(task, "extraction")
+    family = load(task.family, "extraction")
     again = "extraction" in task.overwrite
     missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
     check_simulation(task)
@@ -425,7 +429,7 @@ def prepare_data(task: Any) -> list[Any]:
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 
-def all_items(task: Any) -> list[Any]:
+def all_items(task: BaseTask) -> list[Any]:
     """Lists what there is to extract of all sets of a task; simulates, and mixes, before that what
     is missing.
 
@@ -435,11 +439,7 @@ def all_items(task: Any) -> list[Any]:
     check_simulation(task)
     if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
         simulate_task(task)
-    return list(_in_family(task, "extraction").all_items(task, task.set_names))
-
-
-def _in_family(task: Any, module: str) -> Any:
-    return importlib.import_module(f"{task.family}.{module}")
+    return list(load(task.family, "extraction").all_items(task, task.set_names))
 
 
 def _say(text: str) -> None:

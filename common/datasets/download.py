@@ -6,7 +6,6 @@ before anything is fetched; --dry-run only shows. What comes is compared with th
 libraries know.
 """
 
-import importlib
 import shutil
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -16,8 +15,9 @@ from typing import Any
 
 from common.cli.train import base_parser, params_path, run_safely
 from common.errors import ConfigError, DataError
+from common.family import load
 from common.runtime.optional import optional_module
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 
 _GB = 1e9
 _ANSWER_S = 10.0  # that a server may take to tell the size of a file
@@ -62,7 +62,7 @@ def library(module: str, package: str, version: str) -> Any:
     )
 
 
-def sources_of(task: Any) -> list[Source]:
+def sources_of(task: BaseTask) -> list[Source]:
     """Lists the parts of the published dataset that a task reads, from `<family>/download.py`.
 
     Raises:
@@ -73,7 +73,7 @@ def sources_of(task: Any) -> list[Source]:
             "The data of this task are simulated, there is nothing to fetch. Write them with"
             " `python simulate.py <task-id>`; training does so by itself."
         )
-    return importlib.import_module(f"{task.family}.download").sources(task)
+    return load(task.family, "download").sources(task)
 
 
 def with_sizes(source: Source) -> Source:

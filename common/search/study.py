@@ -9,7 +9,6 @@ stages and folds follow one another, so an early score says little of the last o
 """
 
 import argparse
-import importlib
 import logging
 import math
 import shutil
@@ -36,6 +35,7 @@ from common.cli.train import (
 from common.data.provenance import keep_to
 from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError, DataError, TrainingError
+from common.family import Experiment, load
 from common.io.files import write_text
 from common.io.locks import only_one
 from common.io.tables import to_csv, to_text
@@ -44,7 +44,7 @@ from common.runtime.backend import load_keras
 from common.runtime.optional import optional_module
 from common.search.results import Target, TrialRow, best_settings, search_figure, trials_table
 from common.search.space import FORMS, Range, Space, as_yaml, checked_space, extracts, parse_space
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 from common.training.run_directory import (
     FINISHED,
     Finished,
@@ -74,7 +74,7 @@ class Search:
         folder: holds the study and, in `trials/`, the runs.
     """
 
-    task: Any
+    task: BaseTask
     command: tuple[str, ...]
     space: Space
     target: Target
@@ -288,8 +288,7 @@ def _run(arguments: Sequence[str]) -> None:
     path = params_path(options.params)
     task = load_task(path, options.task_id, options.overrides)
     load_keras(task.run)  # without devices, which the trials want for themselves
-    experiments = importlib.import_module(f"{task.family}.experiment")
-    search = _prepare(task, experiments.Experiment, space, path, options)
+    search = _prepare(task, load(task.family, "experiment").Experiment, space, path, options)
     with only_one(search.folder, "use another --job"):
         searched = {
             "over": {key: list(values.ends) for key, values in search.space.items()}
@@ -329,7 +328,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(
-    task: Any, experiment: Any, space: Space, path: Path, options: argparse.Namespace
+    task: BaseTask,
+    experiment: type[Experiment],
+    space: Space,
+    path: Path,
+    options: argparse.Namespace,
 ) -> Search:
     """Checks every end of every range by the task's own settings, before any work.
 
@@ -337,7 +340,7 @@ def _prepare(
         ConfigError: one is wrong.
     """
 
-    def prepared(*assignments: str) -> Any:
+    def prepared(*assignments: str) -> Experiment:
         return experiment.prepare(
             load_task(path, options.task_id, [*options.overrides, *assignments])
         )

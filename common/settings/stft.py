@@ -33,6 +33,10 @@ class FramingConfig(Section):
         """Keeps folders of audio apart from those of features."""
         return "_audio" if self.on_device else ""
 
+    def content(self) -> dict[str, object]:
+        """Settings that the stored features depend on."""
+        return self.model_dump(mode="json", exclude=set() if self.on_device else {"frontend"})
+
     def window_samples(self, sample_rate_hz: int) -> int:
         """Length of the window; it must fit into the transform.
 

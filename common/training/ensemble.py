@@ -10,6 +10,7 @@ import numpy as np
 
 from common.errors import ConfigError
 from common.models.layers import STATISTICS
+from common.settings.tasks import BaseTask
 from common.training.answers import parts
 from common.training.stage import finished_epochs, load_trained
 from common.training.system import Stage
@@ -65,7 +66,7 @@ def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
 
 def load_models(
     run: Path,
-    task: Any,
+    task: BaseTask,
     stages: Sequence[Stage],
     fold: str | None = None,
     average: Average = mean_outputs,
@@ -100,17 +101,16 @@ def answering(stages: Sequence[Stage]) -> list[Stage]:
     return [*(stage for stage in earlier if stage.answers), last]
 
 
-def chosen_folds(task: Any, fold: str | None) -> list[str]:
+def chosen_folds(task: BaseTask, fold: str | None) -> list[str]:
     """Folders of the folds wanted, within that of the run: the one named, or all; "" where a run
     has no folds.
 
     Raises:
         ConfigError: there is no such fold.
     """
-    names = [each.name for each in getattr(task, "folds", ())]
     if fold is None:
-        return names or [""]
-    return [one_of(names, fold, "--fold")]
+        return task.fold_names or [""]
+    return [one_of(task.fold_names, fold, "--fold")]
 
 
 def one_of(names: Sequence[str], wanted: str | None, option: str) -> str:

@@ -91,7 +91,7 @@ class Segmenter:
             CheckpointError: there is no run, or no finished model.
             ConfigError: the run has no such fold or stage, or belongs to another family.
         """
-        task = check_task(read_settings(run), f"the settings of {run}")
+        task: Any = check_task(read_settings(run), f"the settings of {run}")
         if task.family != "sed_task4.segmentation":
             raise ConfigError(
                 f"{run} is no run of sed_task4.segmentation. Received: {task.family}."
