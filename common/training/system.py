@@ -39,7 +39,7 @@ class Stage:
             weights.
         keeps: from a layer's name to True if its weights come from `starts_from`; other layers
             start with fresh weights.
-        answers: outputs that are scored from this stage's model; empty: all.
+        outputs_used: outputs that are scored from this stage's model; empty: all.
         part_of: name of the system that the stage belongs to, where a run trains and compares
             several; stages of one system are scored together.
     """
@@ -54,7 +54,7 @@ class Stage:
     learns_from: Literal["labels", "predictions"] = "labels"
     starts_from: str | None = None
     keeps: Callable[[str], bool] = any_layer
-    answers: tuple[str, ...] = ()
+    outputs_used: tuple[str, ...] = ()
     part_of: str = ""
 
 
@@ -97,6 +97,14 @@ def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[st
         )
     positions = [names.index(name) for name in overwrite if name in names]
     return names[min(positions) :] if positions else []
+
+
+def parts(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """Groups stages by the system that they belong to, `Stage.part_of`, in their order."""
+    grouped: dict[str, list[Stage]] = {}
+    for stage in stages:
+        grouped.setdefault(stage.part_of, []).append(stage)
+    return grouped
 
 
 def systems(family: str) -> list[str]:
