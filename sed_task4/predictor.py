@@ -132,8 +132,8 @@ def framing_of(features: FeatureConfig, rate_hz: int, clip_s: float, clip_frames
         )  # a frame may be centred on the end, if the clip has room for it
         return at_end if at_end <= clip_frames else -(-n_samples // hop)
 
-    least = 0 if features.kind == "log_magnitude_mel" else round(clip_s * rate_hz)
-    return Framing.of(frontend, n_frames, least)
+    min_samples = 0 if features.kind == "log_magnitude_mel" else round(clip_s * rate_hz)
+    return Framing.of(frontend, n_frames, min_samples)
 
 
 class CurveDecoder:

@@ -126,8 +126,8 @@ def framing_of(task: TaskConfig) -> Framing:
     hop = frontend.hop_samples
     if features.counts_the_end:
         return Framing.of(frontend, lambda n_samples: 1 + n_samples // hop)
-    least = round(dataset.recording_s * frontend.sample_rate_hz)
-    return Framing.of(frontend, lambda n_samples: max(1, n_samples // hop), least)
+    min_samples = round(dataset.recording_s * frontend.sample_rate_hz)
+    return Framing.of(frontend, lambda n_samples: max(1, n_samples // hop), min_samples)
 
 
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:

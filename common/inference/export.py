@@ -65,7 +65,7 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
     Args:
         run: its directory.
         fold: name of a fold; None: the first.
-        stage: name of a stage; None: all stages that answer together.
+        stage: name of a stage; None: all stages that are scored together.
 
     Raises:
         CheckpointError: there is no run, or a model is not there, not finished or damaged.
@@ -366,7 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
     parser.add_argument(
-        "--stage", metavar="NAME", help="this stage alone (default: all that answer together)"
+        "--stage", metavar="NAME", help="this stage only (default: all that are scored together)"
     )
     return parser
 

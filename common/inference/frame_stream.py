@@ -21,7 +21,7 @@ class Framing:
         lead_frames: frames that need samples before their own hop, whose number is the same at the
             start of each block.
         n_frames: from the number of samples of a recording to that of its frames.
-        least: shorter recordings are padded with digital silence to so many samples, as in
+        min_samples: shorter recordings are padded with digital silence to so many samples, as in
             training.
     """
 
@@ -29,13 +29,15 @@ class Framing:
     longest: int
     lead_frames: int
     n_frames: Callable[[int], int]
-    least: int = 0
+    min_samples: int = 0
 
     @classmethod
-    def of(cls, frontend: Frontend, n_frames: Callable[[int], int], least: int = 0) -> "Framing":
+    def of(
+        cls, frontend: Frontend, n_frames: Callable[[int], int], min_samples: int = 0
+    ) -> "Framing":
         """Framing of features that are described as a frontend, wherever they are computed."""
         lead = -(-(frontend.longest // 2) // frontend.hop_samples) if frontend.is_centred else 0
-        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, least)
+        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, min_samples)
 
 
 class FrameStream:
@@ -85,7 +87,7 @@ class FrameStream:
                 " one sample."
             )
         framing = self._framing
-        missing = max(0, framing.least - self.n_samples)
+        missing = max(0, framing.min_samples - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))
         return self._arrays(
             self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True

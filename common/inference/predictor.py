@@ -244,7 +244,7 @@ class StreamingSession:
         n_new = -(-n_samples // framing.hop) - self.spectrogram.n_frames
         self.spectrogram.add(inputs["features"][:n_new, ..., 0])
         self._take(inputs)
-        n_frames = framing.n_frames(max(n_samples, framing.least))
+        n_frames = framing.n_frames(max(n_samples, framing.min_samples))
         return [
             *before,
             *self._decoded(self.duration_s),
@@ -298,8 +298,11 @@ class StreamingSession:
         """Pads a window as an evaluation does: features (T, F, C), or samples (S, C)."""
         predictor = self.predictor
         is_separate = window.start == 0 or not predictor.windows.overlap
-        least_frames = predictor.task.pipeline.sequence_frames
-        missing = least_frames - (window.stop - window.start) if is_separate else 0
+        missing = (
+            predictor.task.pipeline.sequence_frames - (window.stop - window.start)
+            if is_separate
+            else 0
+        )
         if predictor.context_frames is not None:
             audio = np.pad(frames, ((0, max(0, missing)), (0, 0), (0, 0)))  # digital silence
             return audio.reshape(-1, audio.shape[2])

@@ -39,7 +39,7 @@ from common.training.system import Stage
 
 logger = logging.getLogger(__name__)
 BEST = "best.keras"  # the best by the score that decides
-CHOSEN = "chosen.keras"  # the one that is scored, where `training.choose` does not say "best"
+CHOSEN = "chosen.keras"  # the one that is scored, unless `training.choose` is "best"
 
 
 @dataclass

@@ -261,7 +261,7 @@ def _run(arguments: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
+            f"Recordings are distinguished by name. Received: {', '.join(twice)} more than once."
         )
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER

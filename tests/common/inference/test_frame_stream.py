@@ -49,7 +49,7 @@ def test_features_of_several_channels(tmp_path, kind, frontend, n_samples):
     compute, audio = partial(model_inputs, task=task), noises(2, RATE_HZ, 4)[:n_samples]
     framing = seld_framing(task)
     n_frames = framing.n_frames(n_samples)
-    whole = compute(np.pad(audio, ((0, max(0, framing.least - n_samples)), (0, 0))))
+    whole = compute(np.pad(audio, ((0, max(0, framing.min_samples - n_samples)), (0, 0))))
     for block in (71, 1000, 10_000):
         found = streamed(compute, framing, audio, block)
         assert len(found["features"]) >= n_frames
@@ -67,7 +67,7 @@ def test_features_of_one_channel(kind, frontend, n_samples):
     features = task4.FeatureConfig(kind=kind, frontend=frontend, n_fft=1024, fmax_hz=None)
     framing = task4_framing(features, RATE_HZ, 0.5, round(0.5 / features.hop_s))
     audio = noises(2, RATE_HZ, 1)[:n_samples]
-    padded = np.pad(audio, ((0, max(0, framing.least - n_samples)), (0, 0)))
+    padded = np.pad(audio, ((0, max(0, framing.min_samples - n_samples)), (0, 0)))
     whole = clip_inputs(padded, features, RATE_HZ)
     n_frames = framing.n_frames(len(padded))
     for block in (71, 1000, 10_000):
