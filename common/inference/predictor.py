@@ -298,11 +298,8 @@ class StreamingSession:
         """Pads a window as an evaluation does: features (T, F, C), or samples (S, C)."""
         predictor = self.predictor
         is_separate = window.start == 0 or not predictor.windows.overlap
-        missing = (
-            predictor.task.pipeline.sequence_frames - (window.stop - window.start)
-            if is_separate
-            else 0
-        )
+        min_frames = predictor.task.pipeline.sequence_frames if is_separate else 0
+        missing = min_frames - (window.stop - window.start)
         if predictor.context_frames is not None:
             audio = np.pad(frames, ((0, max(0, missing)), (0, 0), (0, 0)))  # digital silence
             return audio.reshape(-1, audio.shape[2])
