@@ -7,6 +7,7 @@ import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -42,30 +43,38 @@ def write_run(settings: BaseTask, folder: Path) -> str:
     """Writes the first fold of a run with untrained networks; returns its name, empty where a run
     has no folds."""
     from common.models.layers import with_statistics
-    from common.training.ensemble import answering
-    from common.training.stage import BEST, FINISHED
+    from common.training.ensemble import scored_stages
 
     experiment = load(settings.family, "experiment").Experiment.prepare(settings)
     shape = experiment.new_network().input_shape[1:]
     fold = next(iter(settings.fold_names), "")
-    for stage in answering(experiment.system.stages(settings)):
-        place = folder / fold / stage.name
-        place.mkdir(parents=True)
-        with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:])).save(
-            place / BEST
-        )
-        finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
-        (place / FINISHED).write_text(json.dumps(finished), encoding="utf-8")
-    (folder / "settings.yaml").write_text(
-        yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8"
-    )
+    for stage in scored_stages(experiment.system.stages(settings)):
+        model = with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:]))
+        write_stage(model, folder / fold / stage.name)
+    write_settings(settings, folder)
     return fold
+
+
+def write_stage(model: Any, folder: Path) -> None:
+    """Writes a model as a finished training leaves it."""
+    from common.training.stage import BEST, FINISHED
+
+    folder.mkdir(parents=True)
+    model.save(folder / BEST)
+    finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
+    (folder / FINISHED).write_text(json.dumps(finished), encoding="utf-8")
+
+
+def write_settings(settings: BaseTask, folder: Path) -> None:
+    """Writes the settings of a run."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"))
+    (folder / "settings.yaml").write_text(text, encoding="utf-8")
 
 
 def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]:
     """Predicts a recording; returns seconds, and the peak of memory in MB."""
     from common.audio.stream import FileSource
-    from common.cli.predict import load_predictor
+    from common.inference.loading import load_predictor
     from common.runtime import distribution
 
     settings = task(task_id, folder)

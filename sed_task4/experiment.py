@@ -471,7 +471,7 @@ def read_split(
         raise CheckpointError(
             f"{path} lets some clips of a source validate and others train: {len(divided)}"
             f" source(s), such as {divided[0]!r}. Expected: each source in one of the two. Use"
-            " another job id, which draws anew."
+            " another job id, which draws again."
         )
     return held_out
 

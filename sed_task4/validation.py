@@ -1,4 +1,4 @@
-"""Scores of clips as they are predicted, one after another: events and tags are kept, frames not."""
+"""Scores of clips while they are predicted: events and tags are kept, frames are not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -113,8 +113,8 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
         """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of
         the labels.
 
-        Directions that are learned without a stage for detection are those of the truly active
-        classes.
+        A stage that learns directions only, without one for detection, gets the detections of the
+        ground truth.
 
         Args:
             prediction: outputs of a recording.

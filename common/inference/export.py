@@ -1,11 +1,11 @@
 """Writes a trained system in a form that other programs run: SavedModel, ONNX or LiteRT.
 
-    python -m common.inference.export RUN_DIRECTORY --format saved_model|onnx|litert [--out PATH] [--fold
-    NAME] [--stage NAME]
+    python -m common.inference.export RUN_DIRECTORY --format saved_model|onnx|litert
+    [--out PATH] [--fold NAME] [--stage NAME]
 
 The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it
-computes them itself. Stages that answer together, such as those of the two-stage system, become one
-model with all outputs.
+computes them itself. Stages that are scored together, such as those of the two-stage system,
+become one model with all outputs.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from common.settings.tasks import RunConfig, check_task
 from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
-    from common.training.ensemble import TrainedFold
+    from common.training.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 Format = Literal["saved_model", "onnx", "litert"]
@@ -59,13 +59,13 @@ def _run(arguments: Sequence[str]) -> None:
     logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
 
 
-def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "TrainedFold":
+def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "Ensemble":
     """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
 
     Args:
         run: its directory.
         fold: name of a fold; None: the first.
-        stage: name of a stage; None: all stages that answer together.
+        stage: name of a stage; None: all stages that are scored together.
 
     Raises:
         CheckpointError: there is no run, or a model is not there, not finished or damaged.
@@ -73,13 +73,13 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
     """
     task = check_task(read_settings(run), f"the settings of {run}")
     start_backend(_EXPORTING)
-    from common.training.ensemble import TrainedFold, answering, chosen_folds, load_models, one_of
+    from common.training.ensemble import Ensemble, chosen_folds, load_models, one_of, scored_stages
     from common.training.system import load_system as load_file  # not before the backend is chosen
 
     stages = load_file(task.family, task.system).stages(task)
     names = [each.name for each in stages]
     wanted = (
-        answering(stages)
+        scored_stages(stages)
         if stage is None
         else [stages[names.index(one_of(names, stage, "--stage"))]]
     )
@@ -88,8 +88,8 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
         logger.info(
             "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
         )
-    (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
-    return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
+    loaded = load_models(run, task, wanted, folds[0] or None)
+    return Ensemble([[(each, in_float32(model)) for each, model in loaded.stages]])
 
 
 def in_float32(model: Any) -> Any:
@@ -105,7 +105,7 @@ def in_float32(model: Any) -> Any:
     return copy
 
 
-def export(system: "TrainedFold", path: Path, target: Format) -> None:
+def export(system: "Ensemble", path: Path, target: Format) -> None:
     """Writes a system, finished or not at all.
 
     Args:
@@ -136,24 +136,23 @@ def runner(path: Path, target: Format) -> Runner:
     return _run_onnx(path) if target == "onnx" else _run_litert(path)
 
 
-def describe(system: "TrainedFold") -> str:
-    """Says what goes in and what comes out."""
+def describe(system: "Ensemble") -> str:
+    """Input and outputs in one line."""
     (_, model), *_ = system.stages
     kind = model.inputs[0].dtype
     shape = ", ".join("any" if size is None else str(size) for size in model.input_shape)
     return f"`{INPUTS[kind]}` {kind} ({shape}) to {', '.join(sorted(_outputs(system)))}"
 
 
-def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0) -> str:
-    """Runs noise through a system and what was exported of it; says how much the outputs differ at
-    most."""
+def differences(system: "Ensemble", path: Path, target: Format, seed: int = 0) -> str:
+    """Largest difference of each output between a system and its exported form, on noise."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
     if model.inputs[0].dtype == "int16":
         batch = rng.integers(-3000, 3000, (1, 100_000, *tail)).astype(np.int16)
     else:
         batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
-    expected, received = system(batch), runner(path, target)(batch)
+    expected, received = system.predict_on_batch(batch), runner(path, target)(batch)
     found = {
         name: float(np.abs(value - expected[name]).max())
         for name, value in sorted(received.items())
@@ -162,7 +161,7 @@ def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0
 
 
 def check_packages(target: Format) -> None:
-    """Raises ConfigError where a package is missing that a format needs, or cannot be imported."""
+    """Raises ConfigError if a package that a format needs cannot be imported."""
     if target == "onnx":
         with stderr_discarded():  # TensorFlow announces itself
             for name in _ONNX_PACKAGES:
@@ -178,17 +177,16 @@ def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, deviation
 
 
-def _outputs(system: "TrainedFold") -> dict[str, int]:
-    """Number of the stage that answers for each output."""
+def _outputs(system: "Ensemble") -> dict[str, int]:
+    """Number of the stage that gives each output."""
     names: dict[str, int] = {}
     for number, (stage, model) in enumerate(system.stages):
-        names |= dict.fromkeys(stage.answers or model.output, number)
+        names |= dict.fromkeys(stage.outputs_used or model.output, number)
     return names
 
 
-def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
-    """A system as a function of TensorFlow from one input to a dict of outputs; its weights are
-    constants."""
+def _function(system: "Ensemble", n_batch: int | None = None) -> Any:
+    """TensorFlow function from one input to a dict of outputs; the weights are constants."""
     import keras
     import tensorflow as tf
 
@@ -202,10 +200,10 @@ def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
 
     def serve(inputs: Any) -> dict[str, Any]:
         pairs = zip(models, weights, strict=True)
-        answers = [
+        predicted = [
             model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs
         ]
-        return {name: answers[number][name] for name, number in _outputs(system).items()}
+        return {name: predicted[number][name] for name, number in _outputs(system).items()}
 
     spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
     return tf.function(serve, input_signature=[spec], autograph=False)
@@ -222,9 +220,8 @@ def _save(function: Any, folder: Path) -> None:
     )
 
 
-def _onnx(system: "TrainedFold") -> bytes:
-    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its
-    place."""
+def _onnx(system: "Ensemble") -> bytes:
+    """Converts by tf2onnx, which has no FFT: models of audio convolve in its place."""
     import onnxruntime
     import tf2onnx
 
@@ -244,8 +241,8 @@ def _onnx(system: "TrainedFold") -> bytes:
 
 
 @contextlib.contextmanager
-def _convolving(system: "TrainedFold") -> Iterator[None]:
-    """Lets layers that compute features transform audio by convolutions."""
+def _convolving(system: "Ensemble") -> Iterator[None]:
+    """Layers that compute features transform audio by convolutions inside the block."""
     from common.models.audio_features import AudioFeatures
 
     layers = [
@@ -264,7 +261,7 @@ def _convolving(system: "TrainedFold") -> Iterator[None]:
 
 
 def _name_free_sizes(graph: Any) -> None:
-    """Names sizes of an ONNX graph that are free: the first is the batch, the second time."""
+    """Names the free sizes of an ONNX graph: batch first, then time."""
     for number, value in enumerate([*graph.input, *graph.output]):
         sizes = value.type.tensor_type.shape.dim
         for size, name in zip(
@@ -276,9 +273,8 @@ def _name_free_sizes(graph: Any) -> None:
                 size.dim_param = name
 
 
-def _litert(system: "TrainedFold") -> bytes:
-    """Converts by way of a SavedModel, which keeps the names; with recurrent layers the batch is of
-    one recording."""
+def _litert(system: "Ensemble") -> bytes:
+    """Converts a SavedModel, which keeps the names; with recurrent layers the batch size is 1."""
     import tensorflow as tf
 
     n_batch = 1 if any(map(_is_recurrent, system.stages)) else None
@@ -370,7 +366,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
     parser.add_argument(
-        "--stage", metavar="NAME", help="this stage alone (default: all that answer together)"
+        "--stage", metavar="NAME", help="this stage only (default: all that are scored together)"
     )
     return parser
 
