@@ -42,7 +42,7 @@ def check_archive(path: Path) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays as `.npz`, finished or not at all; equal arrays give equal bytes."""
+    """Writes arrays as `.npz`, whole or not at all; equal arrays give equal bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 

@@ -82,7 +82,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
 
     Args:
         run: the task's `run` section.
-        batch_sizes: of the training; without any nothing is trained, and this process stays alone.
+        batch_sizes: of the training; empty: nothing is trained, and other processes are not joined.
 
     Raises:
         ConfigError: the processes do not find each other, or a batch cannot be shared evenly by the
@@ -94,7 +94,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
         if run.backend != "tensorflow":
             tf.config.set_visible_devices(
                 [], "GPU"
-            )  # tf.data alone runs on TensorFlow; the GPU is the other's
+            )  # only tf.data runs on TensorFlow; the GPU belongs to the backend
         tf.config.list_logical_devices()
     if run.deterministic:
         _repeat_exactly(run)
@@ -162,7 +162,7 @@ def _scope(run: RunConfig) -> AbstractContextManager:
     if run.backend == "jax":
         return keras.distribution.DataParallel(
             auto_shard_dataset=False
-        ).scope()  # processes read their parts alone
+        ).scope()  # each process reads its own part
     return _mirrored_strategy().scope()
 
 
