@@ -5,6 +5,7 @@ Keras is loaded with a run, not with this module: its backend must be chosen fir
 
 import importlib
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class Run:
             raise ConfigError(f"`rate_hz`: expected with arrays, in Hz. Received: {given}.")
         predictor = self.predictor
         session = predictor.stream(sample_rate_hz=rate_hz, is_converted=is_file)
-        blocks = [audio]
+        blocks: Iterable[Any] = [audio]
         if isinstance(audio, str | Path):
             source = FileSource.open(Path(audio))
             blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
