@@ -61,8 +61,8 @@ class Run:
         if isinstance(audio, str | Path):
             source = FileSource.open(Path(audio))
             blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-        outputs = [output for block in blocks for output in session.feed(block)]
-        events = [event for output in [*outputs, *session.finish()] for event in output.events]
+        events = [each for block in blocks for part in session.feed(block) for each in part.events]
+        events += [each for part in session.finish() for each in part.events]
         return sorted(events, key=lambda event: (event.onset_s, event.label))
 
 
