@@ -94,7 +94,7 @@ def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all systems; with `quick` the CRNN alone, in one process, whose memory says
+    """Measures all systems; with `quick` only the CRNN in one process, whose memory means
     nothing."""
     results: list[Figure | Goal] = []
     spawn = multiprocessing.get_context("spawn")

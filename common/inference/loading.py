@@ -4,6 +4,7 @@ Keras is loaded with a run, not with this module: its backend must be chosen fir
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,12 +57,12 @@ class Run:
             raise ConfigError(f"`rate_hz`: expected with arrays, in Hz. Received: {given}.")
         predictor = self.predictor
         session = predictor.stream(sample_rate_hz=rate_hz, is_converted=is_file)
-        blocks = [audio]
+        blocks: Iterable[Any] = [audio]
         if isinstance(audio, str | Path):
             source = FileSource.open(Path(audio))
             blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-        outputs = [output for block in blocks for output in session.feed(block)]
-        events = [event for output in [*outputs, *session.finish()] for event in output.events]
+        events = [each for block in blocks for part in session.feed(block) for each in part.events]
+        events += [each for part in session.finish() for each in part.events]
         return sorted(events, key=lambda event: (event.onset_s, event.label))
 
 

@@ -18,7 +18,7 @@ _REMEDY = (
 class Model(Protocol):
     """A Keras model, or several as one: see `common.training.ensemble.Ensemble`."""
 
-    def predict_on_batch(self, x: np.ndarray) -> Mapping[str, Any]:
+    def predict_on_batch(self, batch: np.ndarray, /) -> Mapping[str, Any]:
         """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...) by name."""
 
 

@@ -187,8 +187,8 @@ def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp
     for program, run in ((predict, "cnn"), (predict, "segmentation"), (separate, "segmentation")):
         out = tmp_path / f"{program.__module__}_{run}"
         assert program([str(runs[run][1]), *recordings, "--out", str(out)]) == 2
-        told = capsys.readouterr().err
-        assert "not finite" in told and "Empty recording" in told
+        errors = capsys.readouterr().err
+        assert "not finite" in errors and "Empty recording" in errors
         made = sorted(path.name for path in out.iterdir())
         predicted = [f"{name}.{kind}" for name in "cd" for kind in ("json", "png", "tsv")]
         assert made == (["d"] if program is separate else predicted)

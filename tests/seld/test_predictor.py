@@ -191,13 +191,13 @@ def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
 
 def test_folds_are_averaged_or_chosen(recurrent, tmp_path):
     run, _ = recurrent
-    alone = {
+    of_fold = {
         fold: outputs_of(load_predictor(run, fold), noises(3, 8000, 4))["sed"]
         for fold in ("a", "b")
     }
     together = outputs_of(load_predictor(run), noises(3, 8000, 4))["sed"]
-    np.testing.assert_allclose(together, (alone["a"] + alone["b"]) / 2, atol=1e-5)
-    assert np.abs(alone["a"] - alone["b"]).max() > 0.01
+    np.testing.assert_allclose(together, (of_fold["a"] + of_fold["b"]) / 2, atol=1e-5)
+    assert np.abs(of_fold["a"] - of_fold["b"]).max() > 0.01
     with pytest.raises(ConfigError, match=r"--fold: expected one of a, b\. Received: c"):
         load_predictor(run, "c")
 
@@ -224,7 +224,7 @@ def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, 
         load_predictor(run)
 
 
-def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_not_where(tmp_path):
+def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_path):
     path = write_recording(tmp_path / "a.wav", 3)
     settings = SMALL_TWO_STAGE | {"network__architecture": "vgg9"}
     run = write_run(

@@ -1,4 +1,4 @@
-"""What is exported of each system answers as Keras does, in every format."""
+"""Exported systems predict as Keras does, in every format."""
 
 import sys
 
@@ -60,7 +60,7 @@ def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_an_exported_system_answers_as_keras_does_whatever_the_batch_and_the_length(tmp_path, name):
+def test_an_exported_system_predicts_as_keras_does_for_any_batch_and_length(tmp_path, name):
     task_id, settings, outputs = SYSTEMS[name]
     trained = untrained_stages(task_of(task_id, tmp_path, **settings))
     wanted = [stage.name for stage in scored_stages([stage for stage, _ in trained])]

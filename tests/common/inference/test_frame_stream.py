@@ -71,7 +71,7 @@ def test_features_of_one_channel(kind, frontend, n_samples):
     whole = clip_inputs(padded, features, RATE_HZ)
     n_frames = framing.n_frames(len(padded))
     for block in (71, 1000, 10_000):
-        found = streamed(lambda heard: clip_inputs(heard, features, RATE_HZ), framing, audio, block)
+        found = streamed(lambda part: clip_inputs(part, features, RATE_HZ), framing, audio, block)
         np.testing.assert_allclose(found["features"], whole["features"][:n_frames], atol=2e-3)
         if frontend == "device":
             context = len(whole[AUDIO]) - len(whole["features"])

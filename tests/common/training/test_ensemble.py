@@ -117,7 +117,8 @@ def test_only_wanted_layers_are_copied():
 ON_JAX = """
 import keras, numpy as np
 from common.models.layers import copy_weights
-source, target = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body")]) for _ in range(2))
+layers = [[keras.Input((3,)), keras.layers.Dense(2, name="body")] for _ in range(2)]
+source, target = map(keras.Sequential, layers)
 copy_weights(source, target, lambda layer: True)
 target.compile("sgd", "mse")
 target.train_on_batch(np.ones((1, 3)), np.ones((1, 2)))
