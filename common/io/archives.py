@@ -14,8 +14,7 @@ _MOST_TIMES = 20  # beyond, it may become so many times its size: weights and fe
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a zip archive whose members would leave their folder, hide one another, or fill the
-    memory.
+    """Refuses a zip archive whose members leave their folder, share names, or fill the memory.
 
     Raises:
         OSError: the file cannot be read.
