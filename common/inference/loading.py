@@ -6,7 +6,7 @@ Keras is loaded with a run, not with this module: its backend must be chosen fir
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
