@@ -145,7 +145,7 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
     Raises:
         ConfigError: there is no such task, it is of another family, or a setting is wrong.
     """
-    given = load_task(ROOT / "params.yaml", task_id)
+    given: Any = load_task(ROOT / "params.yaml", task_id)
     if given.family != "seld":
         raise ConfigError(
             f"Expected: tasks of the family seld. Received: {task_id!r}, of {given.family}."

@@ -16,10 +16,9 @@ import numpy as np
 
 from benchmarks.measure import ROOT, Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
-from common.features.settings import feature_shape
+from common.family import load
 from common.models.layers import weights_by_name
 from common.models.torch_weights import KINDS, torch_state
-from common.training.system import load_system
 
 TITLE = (
     "Our networks beside the same ones in PyTorch, at their published widths: first weights carried"
@@ -84,14 +83,12 @@ class Ours:
 
     def __init__(self, pair: Pair, steps: int, folder: Path, examples: int, frames: int):
         settings = task(pair.task_id, folder, *pair.overrides)
-        system = load_system(settings.family, settings.system)
-        self.pair, self.stage = pair, system.stages(settings)[0]
-        dataset = settings.dataset
-        channels = getattr(dataset, "channels", 1)
-        bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
+        experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+        self.pair, self.stage = pair, experiment.system.stages(settings)[0]
+        bands_channels = experiment.new_network().input_shape[2:]
         keras.utils.set_random_seed(0)
         self.network = self.stage.build((None, *bands_channels))
-        self.names = system.torch_names(system.NetworkConfig(**settings.network))
+        self.names = experiment.system.torch_names(experiment.network)
         rng = np.random.default_rng(0)
         self.x = rng.standard_normal((steps, examples, frames, *bands_channels), np.float32)
         self.y = self._targets(rng, settings, steps, examples, frames)

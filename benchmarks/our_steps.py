@@ -37,10 +37,9 @@ class Steps:
         import keras
         import numpy as np
 
-        from common.features.settings import feature_shape
+        from common.family import load
         from common.models.layers import with_statistics
         from common.runtime import distribution
-        from common.training.system import load_system
 
         precision = f"run.mixed_precision={PRECISIONS[request['precision']]}"
         backend = f"run.backend={keras.backend.backend()}"
@@ -49,12 +48,11 @@ class Steps:
                 request["task"], Path(folder), precision, backend, *request.get("overrides", ())
             )
         distribution.prepare(settings.run)
-        dataset = settings.dataset
-        channels = getattr(dataset, "channels", 1)
-        bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
+        experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+        bands_channels = experiment.new_network().input_shape[2:]
         examples, frames = request["shape"]
         self.shape = (examples, frames or settings.pipeline.sequence_frames, *bands_channels)
-        stage = load_system(settings.family, settings.system).stages(settings)[0]
+        stage = experiment.system.stages(settings)[0]
         keras.utils.set_random_seed(0)
         with distribution.devices(settings.run):
             network = stage.build((None, *bands_channels))

@@ -3,7 +3,6 @@
 python -m benchmarks.recordings [--quick]
 """
 
-import importlib
 import json
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,8 @@ import soundfile
 import yaml
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, pivot_table, run_alone, task, wall_s
+from common.family import load
+from common.settings.tasks import BaseTask
 
 SYSTEMS = {
     "SELDnet": "1",
@@ -38,36 +39,42 @@ def write_noise(path: Path, minutes: float, rate_hz: int, channels: int) -> None
             file.write(rng.normal(0.0, 0.05, (rate_hz, channels)))
 
 
-def write_run(settings: Any, folder: Path) -> str:
+def write_run(settings: BaseTask, folder: Path) -> str:
     """Writes the first fold of a run with untrained networks; returns its name, empty where a run
     has no folds."""
     from common.models.layers import with_statistics
-    from common.training.ensemble import answering
+    from common.training.ensemble import scored_stages
+
+    experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+    shape = experiment.new_network().input_shape[1:]
+    fold = next(iter(settings.fold_names), "")
+    for stage in scored_stages(experiment.system.stages(settings)):
+        model = with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:]))
+        write_stage(model, folder / fold / stage.name)
+    write_settings(settings, folder)
+    return fold
+
+
+def write_stage(model: Any, folder: Path) -> None:
+    """Writes a model as a finished training leaves it."""
     from common.training.stage import BEST, FINISHED
 
-    experiment = importlib.import_module(f"{settings.family}.experiment").Experiment.prepare(
-        settings
-    )
-    shape = experiment.new_network().input_shape[1:]
-    fold = next((each.name for each in getattr(settings, "folds", ())), "")
-    for stage in answering(experiment.system.stages(settings)):
-        place = folder / fold / stage.name
-        place.mkdir(parents=True)
-        with_statistics(stage.build(shape), np.zeros(shape[1:]), np.ones(shape[1:])).save(
-            place / BEST
-        )
-        finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
-        (place / FINISHED).write_text(json.dumps(finished), encoding="utf-8")
-    (folder / "settings.yaml").write_text(
-        yaml.safe_dump(settings.model_dump(mode="json")), encoding="utf-8"
-    )
-    return fold
+    folder.mkdir(parents=True)
+    model.save(folder / BEST)
+    finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
+    (folder / FINISHED).write_text(json.dumps(finished), encoding="utf-8")
+
+
+def write_settings(settings: BaseTask, folder: Path) -> None:
+    """Writes the settings of a run."""
+    text = yaml.safe_dump(settings.model_dump(mode="json"))
+    (folder / "settings.yaml").write_text(text, encoding="utf-8")
 
 
 def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]:
     """Predicts a recording; returns seconds, and the peak of memory in MB."""
     from common.audio.stream import FileSource
-    from common.cli.predict import load_predictor
+    from common.inference.loading import load_predictor
     from common.runtime import distribution
 
     settings = task(task_id, folder)
@@ -87,7 +94,7 @@ def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all systems; with `quick` the CRNN alone, in one process, whose memory says
+    """Measures all systems; with `quick` only the CRNN in one process, whose memory means
     nothing."""
     results: list[Figure | Goal] = []
     spawn = multiprocessing.get_context("spawn")

@@ -32,7 +32,6 @@ from benchmarks.measure import (
     wall_s,
 )
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
-from common.features.settings import feature_shape
 
 TITLE = (
     "Waiting for data and where the time of training goes, at published sizes with shards in the"
@@ -104,17 +103,16 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     import keras
 
     from common.data.pipeline import train_stream
+    from common.family import load
     from common.models.layers import with_statistics
     from common.models.optimizer import build_optimizer
     from common.runtime import distribution
-    from common.training.system import load_system
 
     settings = task(case.task_id, folder, *case.overrides)
     distribution.prepare(settings.run)
-    stage = load_system(settings.family, settings.system).stages(settings)[0]
-    dataset = settings.dataset
-    channels = getattr(dataset, "channels", 1)
-    bands_channels = feature_shape(settings.features, dataset.sample_rate_hz, channels)
+    experiment = load(settings.family, "experiment").Experiment.prepare(settings)
+    stage = experiment.system.stages(settings)[0]
+    bands_channels = experiment.new_network().input_shape[2:]
     keras.utils.set_random_seed(0)
     model = with_statistics(
         stage.build((None, *bands_channels)), np.zeros(bands_channels), np.ones(bands_channels)

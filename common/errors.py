@@ -1,12 +1,10 @@
-"""Errors that are the user's to mend: the command line prints their text alone, without a
-traceback."""
+"""Errors that a user can fix: the command line prints their text only, without a traceback."""
 
 _MOST_CHARACTERS = 4000  # what was received may be a file in one line
 
 
 class UserError(Exception):
-    """Base of all errors whose message says what was expected, what was received, where, and what
-    to do.
+    """Base of all errors whose message names place, expected and received value, and remedy.
 
     A message too long to be read loses its middle: the file comes first and the remedy last.
     """
@@ -35,7 +33,6 @@ class CheckpointError(UserError):
 
 
 class TrainingError(UserError):
-    """Training went wrong for a reason the settings can mend, such as a learning rate that is too
-    high."""
+    """Training failed for a reason that settings can fix, such as too high a learning rate."""
 
     status = 3

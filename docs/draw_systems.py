@@ -6,7 +6,6 @@ python -m docs.draw_systems docs/images
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from common.display.plotting import new_figure
+from common.family import load
 from common.io.files import atomic_path
 from common.settings.tasks import load_task
 
@@ -67,7 +67,7 @@ DRAWINGS = {
 def network_of(task_id: str) -> Any:
     """Builds the network of a task for one of its sequences, with fresh weights."""
     task = load_task(PARAMS, task_id)
-    experiment = import_module(f"{task.family}.experiment").Experiment.prepare(task)
+    experiment = load(task.family, "experiment").Experiment.prepare(task)
     _, _, bands, channels = experiment.new_network().input_shape
     shape = (task.pipeline.sequence_frames, bands, channels)
     return experiment.system.build_model(shape, task.dataset.n_classes, experiment.network)

@@ -1,13 +1,11 @@
-"""One run of a task-4 system: its stages trained, what they find in unseen clips, scores, files and
-figures."""
+"""One run of a task-4 system: its stages trained, tested and scored, with event files, figures."""
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -20,17 +18,15 @@ from common.errors import CheckpointError, ConfigError
 from common.events.table import EventTable
 from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
-from common.io.files import write_json, write_text
+from common.io.files import write_json
 from common.models.audio_features import features_of
 from common.runtime.distribution import devices
 from common.settings.pipeline import PipelineConfig
-from common.settings.section import Section
-from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
+from common.training.experiment import BaseExperiment
 from common.training.run_directory import read_form
-from common.training.stage import Goal, train_stage
 from common.training.stage_data import Selection, stage_data
-from common.training.system import Stage, prepare_system, stages_to_redo
+from common.training.system import Stage
 from sed_task4.clip_groups import (
     GROUP,
     ClipSources,
@@ -53,7 +49,7 @@ from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
 from sed_task4.submission import write_run_files
-from sed_task4.validation import ClipScorer
+from sed_task4.validation import ClipResult, ClipScorer, ValidationScorer, take_in
 
 logger = logging.getLogger(__name__)
 SPLIT = "validation_split.json"
@@ -61,31 +57,8 @@ THRESHOLDS = "tag_thresholds.json"
 
 
 @dataclass(frozen=True)
-class ClipResult:
-    """What a model says of one clip, and what is true of it.
-
-    Attributes:
-        name: file name.
-        frames: probabilities (T, K) at the hop of the features, padding included.
-        clip: probabilities of the tags (K,).
-        tags: true tags (K,), -1 where unknown.
-        events: true events (n, 3) = class_index, onset_s, offset_s; None where unknown.
-        duration_s: length of the clip in seconds; what follows is padding.
-        n_inside: frames that are no padding.
-    """
-
-    name: str
-    frames: np.ndarray
-    clip: np.ndarray
-    tags: np.ndarray
-    events: np.ndarray | None
-    duration_s: float
-    n_inside: int
-
-
-@dataclass(frozen=True)
-class TrainedStage:
-    """A stage that is finished: its model, and from which probability on it gives a tag (K,)."""
+class FinishedPass:
+    """A finished stage: its model, and the thresholds of its tags (K,)."""
 
     stage: Stage
     model: keras.Model
@@ -94,12 +67,12 @@ class TrainedStage:
 
 @dataclass
 class Found:
-    """What stages say of the test clips.
+    """Predictions of the test clips.
 
     Attributes:
-        test: the truth; None without strong labels.
-        systems: by label of the table, the last stage first.
-        example: the first clip in which something happens, as the last stage sees it.
+        test: ground truth; None without strong labels.
+        systems: by row of the table, the last stage first.
+        example: the last stage's prediction of the first clip with an event.
     """
 
     test: TestSet | None = None
@@ -107,112 +80,74 @@ class Found:
     example: ClipResult | None = None
 
 
-class ValidationScorer(Scorer):
-    """Scores of tags, and of events where the validation clips have strong labels."""
+class Experiment(BaseExperiment[TaskConfig, Found]):
+    """A task-4 task with its system, checked and ready to run."""
 
-    def __init__(self, experiment: "Experiment", lengths_s: Mapping[str, float]):
-        self.experiment, self.scorer, self.lengths_s = (
-            experiment,
-            experiment.new_clip_scorer(),
-            lengths_s,
-        )
-
-    def update(self, prediction: Prediction) -> None:
-        """Takes in one clip; of its frames only the events are kept."""
-        take_in(self.scorer, self.experiment.clip_result(prediction, self.lengths_s))
-
-    def result(self) -> dict[str, float]:
-        """Returns the scores that the labels allow."""
-        return self.scorer.result()
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A task with its system, checked and ready to run.
-
-    Attributes:
-        task: the settings.
-        system: the module of the system.
-        network: the system's own settings.
-    """
-
-    task: TaskConfig
-    system: ModuleType
-    network: Section
-
-    @classmethod
-    def prepare(cls, task: TaskConfig) -> "Experiment":
-        """Loads the system and checks that network, features and subsets fit together, before any
-        work.
-
-        Raises:
-            ConfigError: they do not.
-        """
-        system, network = prepare_system(
-            task, feature_shape(task.features, task.dataset.sample_rate_hz)
-        )
-        if (
-            any(stage.learns_from == "predictions" for stage in system.stages(task))
-            and not task.sets.unlabelled
-        ):
-            raise ConfigError(
-                f"{task.system} learns from unlabelled clips: set `sets.unlabelled` to their"
-                " subset."
-            )
-        return cls(task, system, network)
+    @staticmethod
+    def feature_shape(task: TaskConfig) -> tuple[int, int]:
+        """Bands and channels of the task's features, (F, C)."""
+        return feature_shape(task.features, task.dataset.sample_rate_hz)
 
     @property
     def frontend(self) -> Frontend | None:
-        """What the models compute of audio; None: they take features."""
+        """Features that the models compute of audio; None: they take stored features."""
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
 
-    def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
-        free, to outputs."""
-        shape = (None, *feature_shape(self.task.features, self.task.dataset.sample_rate_hz))
-        return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
+    def check(self) -> None:
+        """Raises ConfigError if the system needs unlabelled clips and the task has none."""
+        stages = self.system.stages(self.task)
+        learns_from_unlabelled = any(stage.learns_from == "predictions" for stage in stages)
+        if learns_from_unlabelled and not self.task.sets.unlabelled:
+            raise ConfigError(
+                f"{self.task.system} learns from unlabelled clips: set `sets.unlabelled` to their"
+                " subset."
+            )
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
-        """Trains the stages in turn, and scores what each of them says of the test clips.
+        """Trains the stages in turn, and scores each of them on the test clips.
 
         Args:
-            stores: the extracted subsets the task reads.
+            stores: the extracted subsets that the task reads.
             folder: the run's directory.
 
         Returns:
-            The tables of scores, as text; also written to `scores.txt` and `scores.json`.
+            The tables of scores, also written to `scores.txt` and `scores.json`.
         """
         store = FeatureStore.joined(stores)
-        sources = {
-            subset: stored_sources(each, subset) for each in stores for subset in each.groups
-        }
-        refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
-        told = [
-            f"{subset} {len(each.told_groups())}"
-            for subset, each in sources.items()
-            if each.has_groups
-        ]
-        if told:
-            logger.info("Groups of clips of one source: %s.", ", ".join(told))
-        for name in stages_to_redo(self.system.stages(self.task), self.task.overwrite):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        sources = self._sources(stores)
+        stages = self.begin_stages(folder)
         labelled, validation = self._selections(store, sources, folder)
         if self.task.sets.validation_fraction or self.task.sets.validate_on:
             check_disjoint(labelled.recording_names, validation.recording_names)
         check_disjoint(labelled.recording_names, store.names(self.task.sets.test))
-        before: TrainedStage | None = None
+        before: FinishedPass | None = None
         found = Found()
-        for stage in self.system.stages(self.task):
+        for stage in stages:
             place = folder / stage.name
             train = labelled
             if stage.learns_from == "predictions" and before is not None:
                 unlabelled = self._unlabelled(store, sources, validation)
                 train = self._pseudo_labelled(before, unlabelled, place)
             model = self._train(stage, train, validation, before, store, place)
-            before = TrainedStage(stage, model, self._thresholds(stage, model, validation, place))
+            before = FinishedPass(stage, model, self._thresholds(stage, model, validation, place))
             self._test(before, store, place, found)
         self._draw_example(found, store, folder)
-        return self._report(found, folder)
+        return self.report([found], folder)
+
+    def _sources(self, stores: Sequence[FeatureStore]) -> dict[str, ClipSources]:
+        """Source recordings of the clips of each subset; refuses sources shared by subsets."""
+        sources = {
+            subset: stored_sources(each, subset) for each in stores for subset in each.groups
+        }
+        refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
+        known = [
+            f"{subset} {len(each.told_groups())}"
+            for subset, each in sources.items()
+            if each.has_groups
+        ]
+        if known:
+            logger.info("Groups of clips of one source: %s.", ", ".join(known))
+        return sources
 
     def clip_result(
         self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None
@@ -221,8 +156,8 @@ class Experiment:
 
         Args:
             prediction: the clip, padded or not.
-            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; others are told
-                by their labels.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; of others the
+                labels give the length.
         """
         frames, clip = self.system.probabilities(
             prediction.outputs, network=self.network, n_frames=prediction.frames
@@ -238,8 +173,8 @@ class Experiment:
         return ClipResult(prediction.name, frames, clip, tags, events, duration_s, n_inside)
 
     def _labelled_s(self, prediction: Prediction) -> float:
-        """Length of a clip by its labels, whose padding is -1, for stores that do not know it:
-        exact to an output."""
+        """Length of a clip from its labels, -1 in the padding, to an output frame: for stores
+        without lengths."""
         features, clip_s = self.task.features, self.task.dataset.clip_s
         activity = prediction.targets["frames"]
         inside = np.count_nonzero((activity >= 0).any(axis=-1))
@@ -252,8 +187,11 @@ class Experiment:
         return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
-        """Makes what decodes and scores clips by the task's settings; thresholds replace the gate
-        of the tags."""
+        """A decoder and scorer of clips with the task's settings.
+
+        Args:
+            thresholds: tag thresholds (K,) in place of the gate in the settings.
+        """
         task = self.task
         gate = (
             thresholds
@@ -270,13 +208,17 @@ class Experiment:
         )
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
-        """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
+        """Score of the validation set that selects a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
+
+    def learning_panels(self, stage: Stage) -> Sequence:
+        """Panels of a stage's learning curves."""
+        return LEARNING_PANELS
 
     def _selections(
         self, store: FeatureStore, sources: Mapping[str, ClipSources], folder: Path
     ) -> tuple[Selection, Selection]:
-        """Chooses the labelled clips to learn from, and those that validate."""
+        """Chooses the labelled clips for training and for validation."""
         sets = self.task.sets
         labelled = Selection(store, (sets.train,))
         if sets.validate_on is not None:
@@ -293,7 +235,7 @@ class Experiment:
         return rest, dataclasses.replace(labelled, names=held_out)
 
     def _drawn(self, store: FeatureStore, sources: ClipSources) -> list[str]:
-        """Draws the clips that validate, whole sources where they are known."""
+        """Draws the validation clips, in whole sources if these are known."""
         sets, classes = self.task.sets, self.task.dataset.classes
         stored = store.arrays([sets.train], ["tags"]) if not sources.all_alone else {}
         tags = {
@@ -310,8 +252,7 @@ class Experiment:
     def _unlabelled(
         self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
     ) -> Selection:
-        """Chooses the unlabelled clips to learn from: none of a source of which a part of `train`
-        validates."""
+        """Chooses unlabelled clips for training: none whose source has validation clips."""
         sets = self.task.sets
         unlabelled = Selection(store, (str(sets.unlabelled),))
         if not sets.holds_out:
@@ -330,9 +271,9 @@ class Experiment:
         return dataclasses.replace(unlabelled, names=frozenset(mine.told) - shared)
 
     def _pseudo_labelled(
-        self, before: TrainedStage, unlabelled: Selection, folder: Path
+        self, before: FinishedPass, unlabelled: Selection, folder: Path
     ) -> Selection:
-        """Labels the unlabelled clips by the stage before."""
+        """Labels the unlabelled clips by the predictions of the previous stage."""
         task = self.task
         shards = write_pseudo_labels(
             self._results(before.model, before.stage, unlabelled),
@@ -349,7 +290,7 @@ class Experiment:
         stage: Stage,
         train: Selection,
         validation: Selection,
-        before: TrainedStage | None,
+        before: FinishedPass | None,
         store: FeatureStore,
         folder: Path,
     ) -> keras.Model:
@@ -366,15 +307,17 @@ class Experiment:
             frontend=self.frontend,
         )
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
-        goal = Goal(
-            *self.decisive_score(stage), lambda: ValidationScorer(self, lengths_s), LEARNING_PANELS
-        )
+        clip_result = partial(self.clip_result, lengths_s=lengths_s)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
-        return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
+
+        def new_scorer() -> ValidationScorer:
+            return ValidationScorer(self.new_clip_scorer(), clip_result)
+
+        return self.train(stage, data, new_scorer, folder, training, start)
 
     def _training(self, stage: Stage) -> tuple[Task4Training, PipelineConfig]:
-        """Length, rate and batches of a stage's training."""
+        """Training and pipeline settings of a stage."""
         training, pipeline, second = self.task.training, self.task.pipeline, self.task.second_pass
         if stage.learns_from == "labels":
             return training, pipeline
@@ -405,8 +348,7 @@ class Experiment:
     def _thresholds(
         self, stage: Stage, model: keras.Model, validation: Selection, folder: Path
     ) -> np.ndarray:
-        """Tag thresholds (K,), kept in the stage's folder: searched on the validation clips, or the
-        one set."""
+        """Tag thresholds (K,), stored in the stage's folder: searched on validation, or as set."""
         task, path = self.task, folder / THRESHOLDS
         if not path.exists():
             chosen = np.full(task.dataset.n_classes, task.scoring.tag_threshold)
@@ -419,9 +361,8 @@ class Experiment:
             write_json(path, dict(zip(task.dataset.classes, chosen.tolist(), strict=True)))
         return read_thresholds(path, task.dataset.classes)
 
-    def _test(self, trained: TrainedStage, store: FeatureStore, folder: Path, found: Found) -> None:
-        """Predicts the test clips into an event file, and adds them to what was found, if they have
-        strong labels."""
+    def _test(self, trained: FinishedPass, store: FeatureStore, folder: Path, found: Found) -> None:
+        """Writes the events of the test clips, and adds them to `found` if strongly labelled."""
         task, name = self.task, trained.stage.name
         scorer = self.new_clip_scorer(trained.thresholds)
         reference, frames, durations_s = [], [], []
@@ -461,7 +402,9 @@ class Experiment:
             f"{name}, tags over the clip": spread,
         } | found.systems  # the last stage first
 
-    def _report(self, found: Found, folder: Path) -> str:
+    def report(self, results: Sequence[Found], folder: Path) -> str:
+        """Writes and returns the tables of scores, and their figures."""
+        (found,) = results
         if found.test is None:
             return (
                 "The test clips have no strong labels: there is nothing to score. Events are in"
@@ -470,9 +413,7 @@ class Experiment:
         report = score_report(
             found.test, found.systems, self.task.scoring, published=self.task.published
         )
-        report = dataclasses.replace(report, notes=(*report.notes, *self.task.published_notes))
-        write_json(folder / "scores.json", report.to_dict())
-        write_text(folder / "scores.txt", report.to_text() + "\n")
+        text = self.write_scores(report, folder)
         save_figure(class_scores_figure(report), folder / "class_scores.png")
         estimate = EventTable.from_recordings(
             next(iter(found.systems.values())).events, len(found.test.classes)
@@ -481,7 +422,7 @@ class Experiment:
             {"reference": found.test.table, "estimate": estimate}, found.test.classes
         )
         save_figure(durations, folder / "durations.png")
-        return report.to_text()
+        return text
 
     def _draw_example(self, found: Found, store: FeatureStore, folder: Path) -> None:
         """Draws one test clip: features, reference, frame-wise and event-wise estimate."""
@@ -503,13 +444,8 @@ class Experiment:
         save_figure(figure, folder / "clip.png")
 
 
-def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
-    """Hands one clip to a scorer."""
-    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)
-
-
 def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
-    """The sources of the clips of a subset as its store tells them."""
+    """Source recordings of the clips of a subset, as stored with its features."""
     facts = {name: store.facts.get(name, {}).get(GROUP) for name in store.names([subset])}
     return ClipSources(subset, facts)
 
@@ -517,12 +453,12 @@ def stored_sources(store: FeatureStore, subset: str) -> ClipSources:
 def read_split(
     path: Path, names: Sequence[str], sources: ClipSources | None = None
 ) -> frozenset[str]:
-    """Reads which clips validate.
+    """Reads the names of the validation clips.
 
     Args:
         path: file of a run.
-        names: all clips with labels.
-        sources: theirs; None: not known.
+        names: all labelled clips.
+        sources: their source recordings; None: unknown.
 
     Raises:
         CheckpointError: the file is damaged, names other clips, or some clips of a source and not
@@ -539,7 +475,7 @@ def read_split(
         raise CheckpointError(
             f"{path} lets some clips of a source validate and others train: {len(divided)}"
             f" source(s), such as {divided[0]!r}. Expected: each source in one of the two. Use"
-            " another job id, which draws anew."
+            " another job id, which draws again."
         )
     return held_out
 

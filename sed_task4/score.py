@@ -620,7 +620,7 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
     )
     if run is None:
         return _KnownSettings()
-    task = check_task(read_settings(run), f"the settings of {run}")
+    task: Any = check_task(read_settings(run), f"the settings of {run}")
     if not task.family.startswith("sed_task4"):
         return _KnownSettings()
     logger.info(

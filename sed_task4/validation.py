@@ -1,19 +1,44 @@
-"""Scores of validation clips as they are predicted, one after another: events and tags are kept,
-frames are not."""
+"""Scores of clips while they are predicted: events and tags are kept, frames are not."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from common.events.table import EventTable
 from common.metrics.tagging import tag_scores
+from common.training.callbacks import Scorer
+from common.training.evaluation import Prediction
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.lengths import cut_to_length, frames_within
 from sed_task4.score import ScoringConfig, detection_scores, named_scores
 
 
+@dataclass(frozen=True)
+class ClipResult:
+    """Prediction of one clip, with its ground truth.
+
+    Attributes:
+        name: file name.
+        frames: probabilities (T, K) at the hop of the features, padding included.
+        clip: probabilities of the tags (K,).
+        tags: true tags (K,), -1 where unknown.
+        events: true events (n, 3) = class_index, onset_s, offset_s; None where unknown.
+        duration_s: length of the clip in seconds, without padding.
+        n_inside: frames without padding.
+    """
+
+    name: str
+    frames: np.ndarray
+    clip: np.ndarray
+    tags: np.ndarray
+    events: np.ndarray | None
+    duration_s: float
+    n_inside: int
+
+
 class ClipScorer:
-    """Collects clips and says how well they were predicted.
+    """Decodes and scores clips.
 
     Args:
         n_classes: number of classes, K.
@@ -138,3 +163,28 @@ class ClipScorer:
         """Numbers of the clips whose tags are known, and these tags, bool (n, K): what a threshold
         search needs."""
         return self._tagged, np.array(self._tags, bool).reshape(-1, self.n_classes)
+
+
+class ValidationScorer(Scorer):
+    """Scores of tags, and of events if the validation clips are strongly labelled.
+
+    Args:
+        scorer: decodes and scores clips.
+        clip_result: brings a prediction to the rate of the features.
+    """
+
+    def __init__(self, scorer: ClipScorer, clip_result: Callable[[Prediction], ClipResult]):
+        self.scorer, self.clip_result = scorer, clip_result
+
+    def update(self, prediction: Prediction) -> None:
+        """Takes in one clip; of its frames only the events are kept."""
+        take_in(self.scorer, self.clip_result(prediction))
+
+    def result(self) -> dict[str, float]:
+        """Returns the scores that the labels allow."""
+        return self.scorer.result()
+
+
+def take_in(scorer: ClipScorer, clip: ClipResult) -> None:
+    """Adds one clip to a scorer."""
+    scorer.update(clip.name, clip.frames, clip.clip, clip.events, clip.tags, clip.duration_s)

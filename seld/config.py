@@ -61,6 +61,16 @@ class TaskConfig(BaseTask):
         return ["dev", "eval"]
 
     @property
+    def fold_names(self) -> list[str]:
+        """Names of the folds, in order."""
+        return [fold.name for fold in self.folds]
+
+    @property
+    def start_models(self) -> dict[str, Path]:
+        """Models from files whose weights stages start from, by stage."""
+        return self.training.start_from
+
+    @property
     def set_names(self) -> list[str]:
         """Sets that the task reads: `dev`, and `eval` where a fold tests on split 0."""
         tests_evaluation_set = any(0 in fold.test for fold in self.folds)

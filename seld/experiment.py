@@ -1,14 +1,10 @@
-"""One run of a SELD task: every fold trained, tested and scored, with its submission files and
-figures."""
+"""One run of a SELD task: folds trained, tested and scored, with submission files and figures."""
 
 import logging
 import math
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -24,15 +20,14 @@ from common.errors import ConfigError
 from common.features.channel_transforms import ChannelTransforms
 from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
-from common.io.files import write_json, write_text
 from common.models.audio_features import features_of
 from common.runtime.distribution import devices
-from common.settings.section import Section
-from common.training.answers import Answers, parts
+from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.stage import Goal, load_model, train_stage
+from common.training.experiment import BaseExperiment
+from common.training.stage import load_model
 from common.training.stage_data import Selection, stage_data
-from common.training.system import Stage, prepare_system, stages_to_redo
+from common.training.system import Stage, parts
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
 from seld.dataset import Events
@@ -55,63 +50,32 @@ from seld.validation import ValidationScorer, detects_only
 
 logger = logging.getLogger(__name__)
 
-Trained = tuple[Stage, keras.Model]
 Scored = dict[str, list[ScoredRecording]]  # by part of the system
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A task with its system, checked and ready to run.
+class Experiment(BaseExperiment[TaskConfig, Scored]):
+    """A SELD task with its system, checked and ready to run."""
 
-    Attributes:
-        task: the settings.
-        system: the module of the system.
-        network: the system's own settings.
-    """
-
-    task: TaskConfig
-    system: ModuleType
-    network: Section
-
-    @classmethod
-    def prepare(cls, task: TaskConfig) -> "Experiment":
-        """Loads the system and checks that network, features and losses fit together, before any
-        work.
-
-        Raises:
-            ConfigError: they do not.
-        """
+    @staticmethod
+    def feature_shape(task: TaskConfig) -> tuple[int, int]:
+        """Bands and channels of the task's features, (F, C)."""
         dataset = task.dataset
-        shape = feature_shape(task.features, dataset.sample_rate_hz, dataset.channels)
-        system, network = prepare_system(task, shape)
-        known = getattr(system, "STAGE_NAMES", [stage.name for stage in system.stages(task)])
-        check_stage_names(known, task.training)
-        return cls(task, system, network)
+        return feature_shape(task.features, dataset.sample_rate_hz, dataset.channels)
 
     @property
     def frontend(self) -> Frontend | None:
-        """What the models compute of audio; None: they take features."""
+        """Features that the models compute of audio; None: they take stored features."""
         dataset = self.task.dataset
         return frontend_of(self.task.features, dataset.sample_rate_hz, dataset.channels)
 
-    def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
-        free, to outputs."""
-        features, dataset = self.task.features, self.task.dataset
-        shape = (None, *feature_shape(features, dataset.sample_rate_hz, dataset.channels))
-        return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
+    def check(self) -> None:
+        """Raises ConfigError if settings of single stages name stages that do not exist."""
+        system = self.system
+        known = getattr(system, "STAGE_NAMES", [each.name for each in system.stages(self.task)])
+        check_stage_names(known, self.task.training)
 
-    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
-        """Trains, tests and scores every fold.
-
-        Args:
-            stores: the extracted sets the task reads.
-            folder: the run's directory.
-
-        Returns:
-            The table of scores over all folds, as text; also written to `scores.txt` and
-            `scores.json`.
-        """
+    def check_stores(self, stores: Sequence[FeatureStore]) -> None:
+        """Raises DataError if the stored features do not allow training and scores."""
         refuse_dataset(stored_problems(self.task, stores))
         members = stored_members(stores)
         source_groups.refuse(
@@ -124,19 +88,6 @@ class Experiment:
             logger.info(
                 "Groups of recordings of one source: %s; none is in two parts of a fold.", counts
             )
-        scored: Scored = {}
-        for fold in self.task.folds:
-            logger.info(
-                "Fold %s: train on %s, validate on %s, test on %s.",
-                fold.name,
-                *map(list, _splits(fold)),
-            )
-            of_fold = self.run_fold(fold, stores, folder / fold.name)
-            for part, recordings in of_fold.items():
-                scored.setdefault(part, []).extend(recordings)
-            if len(self.task.folds) > 1:
-                self._report(of_fold, folder / fold.name)
-        return self._report(scored, folder)
 
     def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Scored:
         """Trains one fold and predicts its test recordings.
@@ -145,19 +96,16 @@ class Experiment:
             Labels and predictions of the labelled test recordings, by part of the system (see
             `Stage.part_of`); those without labels only get submission files.
         """
-        stages = self.system.stages(self.task)
-        for name in stages_to_redo(stages, self.task.overwrite):
-            shutil.rmtree(folder / name, ignore_errors=True)
         test = Selection.among(stores, fold.test)
+        mean, _ = self._statistics(fold, stores)
         scored: Scored = {}
-        for part, members in parts(stages).items():
-            trained: list[Trained] = []
+        for part, members in parts(self.begin_stages(folder)).items():
+            trained: list[TrainedStage] = []
             for stage in members:
-                trained.append(
-                    (stage, self._train(stage, trained, fold, stores, folder / stage.name))
-                )
+                model = self._train(stage, trained, fold, stores, folder / stage.name)
+                trained.append((stage, model))
             place = folder / (f"submissions_{part}" if scored else SUBMISSIONS)
-            scored[part] = self._test(trained, test, self._statistics(fold, stores)[0], place)
+            scored[part] = self._test(trained, test, mean, place)
         self._draw_examples(test, folder)
         return scored
 
@@ -167,27 +115,26 @@ class Experiment:
         """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of
         the labels.
 
-        Directions that are learned without a stage for detection are those of the truly active
-        classes.
+        A stage that learns directions only, without one for detection, gets the detections of the
+        ground truth.
 
         Args:
             prediction: outputs of a recording.
-            stage: the last one that answers.
+            stage: the last one of its part of the system.
             n_frames: label frames of the recording; None: as many as its features cover.
         """
         task, outputs = self.task, prediction.outputs
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
         if n_frames is None:
             n_frames = min(task.dataset.n_frames, round(prediction.frames / hop_ratio))
-        if stage.answers == ("doa",) and stage.starts_from is None:
+        if stage.outputs_used == ("doa",) and stage.starts_from is None:
             outputs = {**outputs, "sed": np.maximum(prediction.targets["sed"], 0.0)}
         return self.rows(outputs, n_frames, hop_ratio)
 
     def rows(
         self, outputs: Mapping[str, np.ndarray], n_frames: int, hop_ratio: float
     ) -> np.ndarray:
-        """Turns outputs into rows (n, 4) of so many label frames, with azimuths as the dataset
-        writes them."""
+        """Turns outputs into rows (n, 4) of `n_frames` label frames, azimuths as in the dataset."""
         rows = self.system.decode(
             outputs,
             network=self.network,
@@ -198,14 +145,18 @@ class Experiment:
         return rows_on_circle(rows, self.task.dataset.grid)
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
-        """The score of the validation recordings that chooses a stage's model, and "min" or
-        "max"."""
+        """Score of the validation set that selects a stage's model, and "min" or "max"."""
         return f"val_{'sed' if detects_only(stage) else 'seld'}_error", "min"
+
+    def learning_panels(self, stage: Stage) -> Sequence:
+        """Panels of a stage's learning curves."""
+        monitor, _ = self.decisive_score(stage)
+        return learning_panels(monitor)
 
     def _train(
         self,
         stage: Stage,
-        before: Sequence[Trained],
+        before: Sequence[TrainedStage],
         fold: FoldConfig,
         stores: Sequence[FeatureStore],
         folder: Path,
@@ -224,20 +175,17 @@ class Experiment:
             interleaved_channels=features.interleaved_channels,
             frontend=self.frontend,
         )
-        answers = Answers(before, lambda: data.sets.current.values())
-        monitor, mode = self.decisive_score(stage)
-        frames = {
+        earlier = EarlierOutputs(before, lambda: data.sets.current.values())
+        n_frames = {
             name: count
             for store in stores
             for name, count in frames_of_recordings(store, task.dataset).items()
         }
-        new_scorer = partial(ValidationScorer, task, stage, answers, self.decode, frames)
-        goal = Goal(monitor, mode, new_scorer, learning_panels(monitor))
+        new_scorer = partial(ValidationScorer, task, stage, earlier, self.decode, n_frames)
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
-        return train_stage(
-            stage, data, goal, training, task.run, folder, task.seed, self._start(stage, before)
-        )
+        start = self._start(stage, before)
+        return self.train(stage, data, new_scorer, folder, training, start)
 
     def _transforms(self) -> ChannelTransforms:
         tables = self.task.features.channel_swaps
@@ -248,47 +196,49 @@ class Experiment:
     def _statistics(
         self, fold: FoldConfig, stores: Sequence[FeatureStore]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation (F, C) of the features that the fold learns from."""
+        """Mean and standard deviation (F, C) of the fold's training features."""
         train, features = Selection.among(stores, fold.train), self.task.features
         groups = None if features.scaler_splits == "all" else train.groups
         return train.store.statistics(groups, features.interleaved_channels)
 
-    def _start(self, stage: Stage, before: Sequence[Trained]) -> keras.Model | None:
-        """The model whose weights a stage starts from: an earlier one, or one from a file."""
+    def _start(self, stage: Stage, before: Sequence[TrainedStage]) -> keras.Model | None:
+        """Model whose weights a stage starts from: an earlier stage's, or one from a file."""
         path = self.task.training.start_from.get(stage.name)
         if path is not None:
             return load_model(path, "Give another file in `training.start_from`.")
         return next((model for earlier, model in before if earlier.name == stage.starts_from), None)
 
     def _test(
-        self, trained: Sequence[Trained], test: Selection, mean: np.ndarray, folder: Path
+        self, trained: Sequence[TrainedStage], test: Selection, mean: np.ndarray, folder: Path
     ) -> list[ScoredRecording]:
-        *before, (stage, model) = trained
+        """Writes a submission file of each test recording; returns the labelled ones."""
+        stage, _ = trained[-1]
         task = self.task
         padding = mean if task.pipeline.padding == "mean" else None
-
-        def stream() -> Any:
-            return test.recordings(
-                stage, task.pipeline, task.features.interleaved_channels, padding, self.frontend
-            )
-
-        answers, scored = Answers(before, lambda: [stream()]), []
+        stream = test.recordings(
+            stage, task.pipeline, task.features.interleaved_channels, padding, self.frontend
+        )
+        scored = []
         n_frames = frames_of_recordings(test.store, task.dataset)
         with devices(task.run), guard_stream():
-            for prediction in predict_recordings(model, stream()):
+            for prediction in predict_recordings(Ensemble([trained]), stream):
                 path = folder / f"{prediction.name}.csv"
                 frames = n_frames[prediction.name]
-                write_submission(path, self.decode(answers.joined(prediction), stage, frames))
-                if (
-                    prediction.labelled
-                ):  # scored from the file, so that the file alone gives the same table
+                write_submission(path, self.decode(prediction, stage, frames))
+                if prediction.labelled:
+                    # Scored from the file, so that the file alone gives the same table.
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
                     place = place_of(test.store, prediction.name, task.dataset.mode)
                     scored.append(ScoredRecording(prediction.name, *place, events, rows, frames))
         return scored
 
-    def _report(self, scored: Scored, folder: Path) -> str:
+    def report(self, results: Sequence[Scored], folder: Path) -> str:
+        """Writes and returns the tables of scores over some folds."""
+        scored = {
+            part: [recording for of_fold in results for recording in of_fold[part]]
+            for part in results[0]
+        }
         (_, main), *others = scored.items()
         if not main:
             return (
@@ -298,21 +248,17 @@ class Experiment:
         report = score_report(
             main, self.task.dataset, published=self.task.published, compared=dict(others)
         )
-        report = replace(report, notes=(*report.notes, *self.task.published_notes))
-        write_json(folder / "scores.json", report.to_dict())
-        write_text(folder / "scores.txt", report.to_text() + "\n")
-        return report.to_text()
+        return self.write_scores(report, folder)
 
     def _draw_examples(self, test: Selection, folder: Path) -> None:
-        """Draws the first test recording without overlapping events and the first with, as far as
-        is known."""
+        """Draws the first test recording without overlapping events and the first with them."""
         overlaps: dict[int | None, str] = {}
         for name in test.recording_names:
             overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
             record = test.store.record(test.groups, name)
             n_frames = frames_of_recordings(test.store, self.task.dataset)[name]
-            record["features"] = self._heard(features_of(record, self.frontend), n_frames)
+            record["features"] = self._unpadded(features_of(record, self.frontend), n_frames)
             suffix = f"_overlap{overlap}" if number else ""
             save_figure(
                 self._example_figure(record, n_frames, folder / SUBMISSIONS),
@@ -323,8 +269,8 @@ class Experiment:
                 figure = features_figure(record["features"], titles, self.task.features.hop_s, name)
                 save_figure(figure, folder / "features.png")
 
-    def _heard(self, features: np.ndarray, n_frames: int) -> np.ndarray:
-        """The features (T, F, C) of a recording without those that fill it up."""
+    def _unpadded(self, features: np.ndarray, n_frames: int) -> np.ndarray:
+        """Features (T, F, C) of a recording without its padding."""
         task = self.task
         return features[
             : math.ceil(n_frames * task.dataset.label_hop_s / task.features.hop_s - 1e-6)
@@ -349,10 +295,10 @@ class Experiment:
 
 
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:
-    """Says what training or scores of any fold would stop at, before the first one costs hours.
+    """Problems that would stop training or scores of any fold, found before the first epoch.
 
-    What `seld.preconditions` asks of a dataset is asked of its features here: they may be of an
-    earlier request.
+    These are the preconditions of the dataset in `seld.preconditions`, checked on the stored
+    features, which may be older than the dataset.
     """
     frames, labelled = dict[int, list[int]](), set[int]()
     off_grid: list[tuple[str, int]] = []
@@ -380,8 +326,7 @@ def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[st
 
 
 def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
-    """Checks that settings of single stages name stages that the system knows, whether this task
-    trains them or not.
+    """Checks that settings of single stages name stages of the system, trained here or not.
 
     Raises:
         ConfigError: one does not.
@@ -396,7 +341,3 @@ def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
                 f"`training.{key}` names stages that the system has not. Expected: some of"
                 f" {', '.join(known)}. Received: {', '.join(unknown)}."
             )
-
-
-def _splits(fold: FoldConfig) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    return fold.train, fold.validate_on, fold.test

@@ -1,5 +1,4 @@
-"""Recordings of any length through the models of a SELD run: events with directions, and a track
-frame by frame."""
+"""Predictions of SELD runs for recordings of any length: events and frames with directions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +11,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.data.extraction import input_arrays
-from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features import spectral
-from common.features.frontend import context_frames
 from common.features.settings import as_frontend, frontend_of
 from common.inference.downsampling import Columns, Rows
 from common.inference.frame_stream import Framing
-from common.inference.predictor import Event, Heard, Predictor
+from common.inference.predictor import Event, Predictor, StreamOutput
 from common.inference.windows import Window, Windows
-from common.training.ensemble import Outputs, answering, load_models, mean_outputs
+from common.training.ensemble import Ensemble, Outputs, load_models, mean_outputs, scored_stages
 from seld.config import TaskConfig
 from seld.experiment import Experiment
 from seld.features import compute_features
@@ -30,8 +27,8 @@ from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartes
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
-# Where an evaluation sees whole recordings: sequences before those that count when live; one more
-# comes after them.
+# Sequences of context before those that count, in live prediction with a model that is evaluated
+# on whole recordings; one more comes after them.
 _SEQUENCES_BEFORE = 4
 
 
@@ -43,75 +40,103 @@ def load_predictor(
     Args:
         run: its directory.
         task: its settings.
-        fold: name of a fold; None: the folds answer together.
+        fold: name of a fold; None: the mean of all folds.
         live: events are wanted soon, rather than many windows at a time.
 
     Raises:
-        CheckpointError: a model is not there, not finished, or damaged.
-        ConfigError: there is no such fold, or the run learned directions alone.
+        CheckpointError: a model is missing, unfinished or damaged.
+        ConfigError: there is no such fold, or the run learned directions only.
     """
     experiment = Experiment.prepare(task)
-    stages = answering(experiment.system.stages(task))
-    if all(stage.answers == ("doa",) for stage in stages):
+    stages = scored_stages(experiment.system.stages(task))
+    if all(stage.outputs_used == ("doa",) for stage in stages):
         raise ConfigError(
-            f"{run} learned directions alone (`network.mode: doa_only`), of sounds whose times are"
+            f"{run} learned directions only (`network.mode: doa_only`), of sounds whose times are"
             " known. Expected: a run that detects them, too, such as `network.mode: two_stage`."
         )
     models = load_models(run, task, stages, fold, average_outputs)
-    dataset, features, frontend = task.dataset, task.features, experiment.frontend
-    has_directions = not detects_only(stages[-1])
-    padding = models.mean if task.pipeline.padding == "mean" else None
-    return Predictor(
-        classes=dataset.classes,
-        sample_rate_hz=features.rate_hz(dataset.sample_rate_hz),
-        channels=dataset.channels,
-        compute=inputs_of(task),
-        prepare=(
-            spectral.interleave_channels if features.interleaved_channels else lambda frames: frames
-        ),
-        framing=framing_of(task),
-        models=models,
-        windows=windows_of(task, experiment.network, live),
-        least_frames=task.pipeline.sequence_frames,
-        padding=padding,
-        context_frames=None if frontend is None else context_frames(frontend),
-        has_directions=has_directions,
-        new_decoder=lambda: TrackDecoder.of(experiment, stages[-1].target_stride, has_directions),
-        draw=lambda *given: _draw(task, has_directions, *given),
-    )
+    return SeldPredictor(experiment, models, windows_of(task, experiment.network, live))
 
 
-def inputs_of(task: TaskConfig) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """Makes what computes the features of audio (S, C), and cuts it where the model computes
-    them."""
-    features, recorded_hz = task.features, task.dataset.sample_rate_hz
-    frontend, rate_hz = (
-        frontend_of(features, recorded_hz, task.dataset.channels),
-        features.rate_hz(recorded_hz),
-    )
-    return lambda audio: input_arrays(
-        audio, frontend, lambda heard: compute_features(heard, features, rate_hz)
-    )
+def model_inputs(audio: np.ndarray, task: TaskConfig) -> dict[str, np.ndarray]:
+    """Computes the features of audio (S, C), and cuts it where the model computes them."""
+    features, dataset = task.features, task.dataset
+    frontend = frontend_of(features, dataset.sample_rate_hz, dataset.channels)
+    rate_hz = features.rate_hz(dataset.sample_rate_hz)
+    return input_arrays(audio, frontend, lambda part: compute_features(part, features, rate_hz))
+
+
+class SeldPredictor(Predictor["TrackDecoder"]):
+    """Trained models of a SELD run."""
+
+    def __init__(self, experiment: Experiment, models: Ensemble, windows: Windows):
+        super().__init__(experiment, models, windows)
+        self.channels = self.task.dataset.channels
+        self.has_directions = not detects_only(models.stages[-1][0])
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the audio that features are computed of."""
+        return self.task.features.rate_hz(self.task.dataset.sample_rate_hz)
+
+    def new_framing(self) -> Framing:
+        """Positions of the feature frames."""
+        return framing_of(self.task)
+
+    def compute(self, audio: np.ndarray) -> dict[str, np.ndarray]:
+        """Inputs of the models."""
+        return model_inputs(audio, self.task)
+
+    def prepare(self, features: np.ndarray) -> np.ndarray:
+        """Brings features (T, F, C) to the form in which the models take them."""
+        interleaved = self.task.features.interleaved_channels
+        return spectral.interleave_channels(features) if interleaved else features
+
+    def new_decoder(self) -> "TrackDecoder":
+        """A decoder of one recording."""
+        stride = self.models.stages[-1][0].target_stride
+        return TrackDecoder.of(self.experiment, stride, self.has_directions)
+
+    def draw(
+        self,
+        decoder: "TrackDecoder",
+        events: Sequence[Event],
+        spectrogram: Columns,
+        duration_s: float,
+        title: str,
+    ) -> Figure:
+        """Draws the directions of a recording below its first feature channel."""
+        task = self.task
+        levels = task.features.entry.level_db(spectrogram.values[..., None])
+        return recording_figure(
+            Spectrogram(levels, duration_s),
+            None,
+            decoder.rows.values,
+            task.dataset.classes,
+            hop_s=task.dataset.label_hop_s * decoder.rows.frames_per_row,
+            title=title,
+            has_directions=self.has_directions,
+            grid=task.dataset.grid,
+        )
 
 
 def framing_of(task: TaskConfig) -> Framing:
-    """Where the frames of a task's features lie; silence fills short recordings up as
-    `seld.features` fills them."""
+    """Positions of the feature frames; short recordings are padded with silence as in training."""
     features, dataset = task.features, task.dataset
     frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
     is_padded = not features.counts_the_end
-    least = round(dataset.recording_s * frontend.sample_rate_hz) if is_padded else 0
+    min_samples = round(dataset.recording_s * frontend.sample_rate_hz) if is_padded else 0
     return Framing.of(
-        frontend, lambda n_samples: features.entry.n_frames(n_samples, frontend), least
+        frontend, lambda n_samples: features.entry.n_frames(n_samples, frontend), min_samples
     )
 
 
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
-    """What the models see at once: sequences side by side, as in an evaluation.
+    """Windows of the models: sequences side by side, as in an evaluation.
 
-    Where an evaluation sees whole recordings, it is as much as those last, and the outer sixths
-    count only at the ends of a recording. Live it is one sequence that counts, with some before and
-    one after it.
+    Models that are evaluated on whole recordings get windows as long as those; the outer sixths
+    count only at the ends of a recording. Live, one sequence counts, with some before and one
+    after it.
     """
     pipeline, pooling = task.pipeline, network.time_pooling
     if not pipeline.whole_recordings:
@@ -132,17 +157,17 @@ def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
     return Windows(max(6 * sixth, 3 * sequence) + pooling, 2 * max(sixth, sequence))
 
 
-def average_outputs(answers: Sequence[Outputs]) -> Outputs:
-    """The mean of what several folds say; azimuths are averaged on the circle.
+def average_outputs(of_folds: Sequence[Outputs]) -> Outputs:
+    """The mean of the outputs of several folds; azimuths are averaged on the circle.
 
     Args:
-        answers: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as
+        of_folds: {"sed": (..., K), "doa": (..., 2K) in radians, K azimuths first, or (..., 3K) as
             vectors} each.
     """
-    mean = mean_outputs(answers)
+    mean = mean_outputs(of_folds)
     n_classes = mean["sed"].shape[-1]
     if mean["doa"].shape[-1] == 2 * n_classes:
-        azimuths = np.stack([answer["doa"][..., :n_classes] for answer in answers])
+        azimuths = np.stack([each["doa"][..., :n_classes] for each in of_folds])
         mean["doa"][..., :n_classes] = np.arctan2(
             np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
         )
@@ -151,8 +176,7 @@ def average_outputs(answers: Sequence[Outputs]) -> Outputs:
 
 @dataclass
 class _Run:
-    """A class that is active: its frames [first, end), the sum of its directions, and of its
-    probabilities."""
+    """An active class: its frames [first, end), the sums of its directions and probabilities."""
 
     first: int
     end: int
@@ -169,10 +193,9 @@ class TrackDecoder:
         hop_ratio: hop of the labels by that of the features.
         hop_s: hop of the labels.
         classes: class names.
-        grid: feature frames after which outputs may be cut: decoding then goes on as if they had
-            not been.
-        has_directions: whether the directions of the rows mean anything.
-        directions: the directions of the dataset, whose azimuths events have.
+        grid: feature frames after which outputs may be cut without a change of what is decoded.
+        has_directions: True if the directions of the rows are predictions.
+        directions: grid of directions of the dataset, whose azimuths events have.
     """
 
     def __init__(
@@ -197,7 +220,7 @@ class TrackDecoder:
 
     @classmethod
     def of(cls, experiment: Experiment, stride: int, has_directions: bool) -> "TrackDecoder":
-        """The decoder of a task; arguments as above."""
+        """Makes the decoder of a task; arguments as above."""
         task, network = experiment.task, cast(Any, experiment.network)
         hop_ratio = task.dataset.label_hop_s / task.features.hop_s
 
@@ -220,9 +243,8 @@ class TrackDecoder:
             dataset.grid,
         )
 
-    def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> Heard:
-        """Takes in the outputs (T', width) of a window; the last of them wait for those that
-        follow."""
+    def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> StreamOutput:
+        """Takes in the outputs (T', width) of a window; the last of them wait for the next ones."""
         stride, kept = self._stride, self._outputs
         counted = slice(
             (window.first - window.start) // stride, -(-(window.end - window.start) // stride)
@@ -235,23 +257,23 @@ class TrackDecoder:
         return (
             self._decoded(ready // stride, round(ready / self._ratio), duration_s)
             if ready > 0
-            else Heard()
+            else StreamOutput()
         )
 
-    def finish(self, n_frames: int, duration_s: float) -> Heard:
-        """Decodes the rest and ends all events, at the end of the recording at the latest."""
+    def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
+        """Decodes the rest and ends all events, at the latest with the recording."""
         n_left = round(n_frames / self._ratio) - self._n_decoded
-        heard = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
-        events = heard.events + [self._event(k, run) for k, run in sorted(self._active.items())]
+        output = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
+        events = output.events + [self._event(k, run) for k, run in sorted(self._active.items())]
         self._active = {}
         cut = [
             replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s)))
             for event in events
         ]
-        return Heard(cut, heard.rows)
+        return StreamOutput(cut, output.rows)
 
     def details(self) -> dict[str, Any]:
-        """What the rows mean."""
+        """Hop length, classes and columns of the rows."""
         columns = [
             "frame",
             "class",
@@ -259,15 +281,14 @@ class TrackDecoder:
         ]
         return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
 
-    def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> Heard:
-        """Decodes that many outputs to so many label frames, of which those count that begin within
-        the recording."""
+    def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> StreamOutput:
+        """Decodes `n_outputs` outputs to `n_frames` label frames, up to the recording's end."""
         part = {name: value[:n_outputs] for name, value in self._outputs.items()}
         self._outputs = {name: value[n_outputs:] for name, value in self._outputs.items()}
         if math.isfinite(duration_s):
             n_frames = min(n_frames, math.ceil(duration_s / self._hop_s - 1e-6) - self._n_decoded)
         if n_frames <= 0:
-            return Heard()
+            return StreamOutput()
         rows = self._decode(part, n_frames)
         source = np.floor(np.arange(n_frames) * self._ratio + 1e-6).astype(int) // self._stride
         scores = part["sed"][np.minimum(source, n_outputs - 1)]  # (n_frames, K)
@@ -275,7 +296,7 @@ class TrackDecoder:
         rows[:, 0] += self._n_decoded
         self._n_decoded += n_frames
         self.rows.add(rows)
-        return Heard(events, rows if self._has_directions else rows[:, :2])
+        return StreamOutput(events, rows if self._has_directions else rows[:, :2])
 
     def _joined(self, rows: np.ndarray, scores: np.ndarray) -> list[Event]:
         """Joins rows to events; those that end before the last frame are returned."""
@@ -303,25 +324,3 @@ class TrackDecoder:
             angles = float(azimuth_deg), float(np.rad2deg(elevation))
         times_s = run.first * self._hop_s, run.end * self._hop_s
         return Event(*times_s, self._classes[k], run.score / (run.end - run.first), *angles)
-
-
-def _draw(
-    task: TaskConfig,
-    has_directions: bool,
-    decoder: TrackDecoder,
-    events: Sequence[Event],
-    spectrogram: Columns,
-    duration_s: float,
-    title: str,
-) -> Figure:
-    levels = task.features.entry.level_db(spectrogram.values[..., None])
-    return recording_figure(
-        Spectrogram(levels, duration_s),
-        None,
-        decoder.rows.values,
-        task.dataset.classes,
-        hop_s=task.dataset.label_hop_s * decoder.rows.frames_per_row,
-        title=title,
-        has_directions=has_directions,
-        grid=task.dataset.grid,
-    )

@@ -466,7 +466,7 @@ def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Scores a folder of submission files against a folder of metadata.")
     _add_arguments(parser)
     options = parser.parse_args(arguments)
-    task = load_task(params_path(options.params), options.task, options.overrides)
+    task: Any = load_task(params_path(options.params), options.task, options.overrides)
     report = score_folder(
         options.submissions,
         options.metadata,

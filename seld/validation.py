@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from common.metrics.tagging import average_precision
-from common.training.answers import Answers
 from common.training.callbacks import Scorer
+from common.training.ensemble import EarlierOutputs
 from common.training.evaluation import Prediction
 from common.training.system import Stage
 from seld.config import TaskConfig
@@ -24,8 +24,8 @@ class ValidationScorer(Scorer):
 
     Args:
         task: classes, frames and the definition of the scores.
-        stage: a stage that answers for detection alone gets no scores of directions.
-        answers: what earlier stages say of the recordings.
+        stage: gets no scores of directions if only its detection is used.
+        earlier: outputs used of the earlier stages.
         decode: turns outputs into rows of the submission, of so many label frames.
         n_frames: label frames of each recording by its name: what fills it up is not scored.
     """
@@ -34,14 +34,14 @@ class ValidationScorer(Scorer):
         self,
         task: TaskConfig,
         stage: Stage,
-        answers: Answers,
+        earlier: EarlierOutputs,
         decode: Callable[[Prediction, Stage, int], np.ndarray],
         n_frames: Mapping[str, int],
     ):
-        self.task, self.stage, self.answers, self.decode, self.n_frames = (
+        self.task, self.stage, self.earlier, self.decode, self.n_frames = (
             task,
             stage,
-            answers,
+            earlier,
             decode,
             n_frames,
         )
@@ -59,7 +59,7 @@ class ValidationScorer(Scorer):
         """Takes in one recording; of recordings without labels nothing is learned."""
         if not prediction.labelled:
             return
-        dataset, joined = self.task.dataset, self.answers.joined(prediction)
+        dataset, joined = self.task.dataset, self.earlier.joined(prediction)
         n_frames, events = self.n_frames[prediction.name], Events.from_array(prediction.events)
         reference = reference_for(
             self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid
@@ -119,5 +119,5 @@ class ValidationScorer(Scorer):
 
 
 def detects_only(stage: Stage) -> bool:
-    """Whether a stage answers for detection and not for directions."""
-    return stage.answers == ("sed",)
+    """True if only the detection of a stage is used, not its directions."""
+    return stage.outputs_used == ("sed",)

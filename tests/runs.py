@@ -1,22 +1,18 @@
-"""Runs that were never trained: settings, and networks with random weights, as a training leaves
-them."""
+"""Untrained runs: settings and networks with random weights, in the files of a training."""
 
-import importlib
-import json
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import yaml
 
+from benchmarks.recordings import write_settings, write_stage
+from common.family import load
 from common.models.audio_features import FRONTEND, AudioFeatures
 from common.models.layers import with_statistics
-from common.settings.tasks import load_task
-from common.training.stage import BEST, FINISHED
-from common.training.system import Stage
+from common.settings.tasks import BaseTask, load_task
+from common.training.ensemble import TrainedStage
 
-TrainedStage = tuple[Stage, keras.Model]
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 SELDNET = {"network.n_filters": 4, "network.gru_units": "[6]", "network.dense_units": "[8]"}
 TWO_STAGE = {"network.filters": "[4, 4]", "network.gru_units": 4, "network.also_joint": "false"}
@@ -33,11 +29,10 @@ def task_of(task_id: str, folder: Path, **settings: object) -> Any:
     return load_task(PARAMS, task_id, [f"{key}={value}" for key, value in changes.items()])
 
 
-def trained_stages(
-    task: Any, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
+def untrained_stages(
+    task: BaseTask, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
 ) -> list[TrainedStage]:
-    """The stages of a task with networks of random weights, whose answers change a lot with what
-    they hear.
+    """Stages of a task with networks of random weights, whose outputs vary much with the audio.
 
     Args:
         task: its settings.
@@ -45,7 +40,7 @@ def trained_stages(
         mean: of all features.
         deviation: of all features.
     """
-    experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
+    experiment = load(task.family, "experiment").Experiment.prepare(task)
     shape = experiment.new_network().input_shape[1:]
     found = []
     for number, stage in enumerate(experiment.system.stages(task)):
@@ -60,16 +55,12 @@ def trained_stages(
     return found
 
 
-def write_run(task: Any, folder: Path, **statistics: float) -> Path:
-    """Writes a run of a task, see `trained_stages`, as a training leaves it."""
-    for number, fold in enumerate([fold.name for fold in getattr(task, "folds", ())] or [""]):
-        for stage, model in trained_stages(task, number, **statistics):
-            place = folder / fold / stage.name
-            place.mkdir(parents=True)
-            model.save(place / BEST)
-            finished = {"epochs": 1, "iterations_per_epoch": 1, "best_epoch": 1, "history": {}}
-            (place / FINISHED).write_text(json.dumps(finished))
-    (folder / "settings.yaml").write_text(yaml.safe_dump(task.model_dump(mode="json")))
+def write_run(task: BaseTask, folder: Path, **statistics: float) -> Path:
+    """Writes a run of a task, see `untrained_stages`, as a training leaves it."""
+    for number, fold in enumerate(task.fold_names or [""]):
+        for stage, model in untrained_stages(task, number, **statistics):
+            write_stage(model, folder / fold / stage.name)
+    write_settings(task, folder)
     return folder
 
 

@@ -3,7 +3,6 @@ reader's task."""
 
 import ast
 import configparser
-import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -17,7 +16,8 @@ from common.cli.__main__ import VERBS
 from common.cli.base import as_called_here, training_command
 from common.cli.extract import main as extract
 from common.cli.prepare import demo_command
-from common.settings.tasks import FAMILIES, read_tasks, resolve
+from common.family import FAMILIES, load
+from common.settings.tasks import read_tasks, resolve
 from common.training.system import systems
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def test_installed_programs_advise_the_installed_command(family, system, monkeyp
 def test_a_script_without_data_advises_its_own_demo(script, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     family, options, expected = MAINS[script]
-    assert importlib.import_module(f"{family}.cli").main([], **options) == 2
+    assert load(family, "cli").main([], **options) == 2
     assert f"or try the demo: {expected}" in capsys.readouterr().err
 
 

@@ -1,7 +1,6 @@
 """What was derived once serves only requests about what it was derived of: in every family, by
 every command."""
 
-import importlib
 import os
 import shutil
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from common.cli.prepare import prepare_data
 from common.errors import DataError, UserError
+from common.family import load
 from sed_task4.segmentation import mixing
 from tests.derived_data import FAMILIES, Office, copy_of, write_office
 
@@ -61,7 +61,7 @@ def test_extraction_again_makes_changed_features_usable(office, change, caplog):
     if office.family == "sed_task4.segmentation" and change != "replace_audio":
         (office.folder / "mixtures/mixture.json").unlink()  # from here on the list was given
         mixing.run(task, overwrite=True)
-    importlib.import_module(f"{office.family}.extraction").run(task, task.set_names, progress=False)
+    load(office.family, "extraction").run(task, task.set_names, progress=False)
     assert fingerprints(office) != before
     if change in ("relabel", "replace_audio"):
         assert "differ from those that its features were made of, the first is" in caplog.text

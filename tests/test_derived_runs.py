@@ -1,7 +1,6 @@
 """Runs, reports, searches and simulated datasets keep to what they were begun with; every command
 says so."""
 
-import importlib
 from pathlib import Path
 
 import optuna
@@ -11,6 +10,7 @@ from common.cli import tune
 from common.cli.extract import main as extract
 from common.cli.prepare import prepare_data
 from common.errors import DataError
+from common.family import load
 from common.settings.tasks import load_task
 from common.simulation.dataset_folder import finish_root
 from common.training.run_directory import record_data
@@ -27,7 +27,7 @@ TINY = {
 @pytest.fixture(params=FAMILIES)
 def office(request, tmp_path, monkeypatch):
     """A dataset with a run that was begun; nothing is trained."""
-    experiment = importlib.import_module(f"{request.param}.experiment").Experiment
+    experiment = load(request.param, "experiment").Experiment
     monkeypatch.setattr(experiment, "run", lambda self, stores, folder: "scores")
     monkeypatch.setattr("common.reports.run.report_finished_run", lambda folder, task: None)
     office = write_office(request.param, tmp_path / "a")
@@ -50,7 +50,7 @@ def line_of(office: Office, *settings: str) -> list[str]:
 
 def train(office: Office, job: str, *settings: str) -> int:
     task_id, *rest = line_of(office, *settings)
-    return importlib.import_module(f"{office.family}.cli").main([task_id, job, *rest])
+    return load(office.family, "cli").main([task_id, job, *rest])
 
 
 def test_a_run_goes_on_with_its_own_data(office):
@@ -97,7 +97,7 @@ def test_a_run_is_not_resumed_from_another_first_model(tmp_path):
 def test_a_report_shows_no_recordings_of_other_features(office):
     task = office.task(office.folder.parent / "features", *TINY[office.family])
     folder = office.folder.parent / "runs" / f"{line_of(office)[0]}_first"
-    sections = importlib.import_module(f"{office.family}.report").sections
+    sections = load(office.family, "report").sections
     office.replace_audio(
         next(office.folder.rglob("validation/r3.wav"), None)
     )  # the test clip of task 4
@@ -120,7 +120,7 @@ def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monke
 
 def simulated(task, monkeypatch, **changes: object) -> None:
     """Writes what says how a dataset was simulated, and no recordings."""
-    simulator, settings = importlib.import_module(f"{task.family}.simulation.simulator"), {}
+    simulator, settings = load(task.family, "simulation.simulator"), {}
     with monkeypatch.context() as patch:
         patch.setattr(
             simulator, "check_same_simulation", lambda root, wanted: settings.update(wanted())
@@ -140,7 +140,7 @@ def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
     places = [f"dataset_dir={tmp_path / 'data'}", f"feature_dir={tmp_path / 'features'}"]
     task = load_task(PARAMS, task_id, places)
     simulated(task, monkeypatch)
-    check = importlib.import_module(f"{task.family}.simulation.simulator").check
+    check = load(task.family, "simulation.simulator").check
     check(task)
     preset = [*places, "simulation.preset=fixture"]
     with pytest.raises(DataError, match=r"other settings than this task's \(.* there, .* wanted"):
@@ -158,10 +158,10 @@ def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
 def test_recordings_of_given_annotations_are_used_as_they_are(task_id, tmp_path, monkeypatch):
     task = load_task(PARAMS, task_id, [f"dataset_dir={tmp_path / 'data'}"])
     simulated(task, monkeypatch, annotations="given", files="other")
-    importlib.import_module(f"{task.family}.simulation.simulator").check(task)
+    load(task.family, "simulation.simulator").check(task)
 
 
 def test_a_real_dataset_in_a_demo_is_not_compared_with_a_simulation(tmp_path):
     task = load_task(PARAMS, "demo", [f"dataset_dir={tmp_path}"])
     (tmp_path / "foa_dev").mkdir()
-    importlib.import_module("seld.simulation.simulator").check(task)
+    load("seld", "simulation.simulator").check(task)

@@ -4,7 +4,6 @@ It loads no large library, so that `--help` is there at once; see `benchmarks/st
 """
 
 import argparse
-import importlib
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, DataError, UserError
+from common.family import load
 from common.io import terminal
 from common.io.files import STORAGE_ERRORS, storage_error
 
@@ -209,5 +209,5 @@ def as_called_here(text: str) -> str:
 
 def training_command(family: str, system: str) -> str:
     """Command that trains a system, without task and job; a checkout has a script for it."""
-    line = importlib.import_module(f"{family}.cli")
+    line = load(family, "cli")
     return as_called_here(f"python {line.SCRIPTS.get(system, line.SCRIPT)}")

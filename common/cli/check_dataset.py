@@ -6,19 +6,18 @@ It reads headers and labels; with --deep it decodes every recording. The status 
 can be used, 1 if not.
 """
 
-import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from common.cli.base import base_parser, params_path, run_safely
 from common.datasets.checks import DatasetReport
+from common.family import load
 from common.io.files import write_json
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 
 
-def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
+def check_dataset(task: BaseTask, deep: bool = False) -> DatasetReport:
     """Runs the checks of the task's family, `<family>/check.py`.
 
     Args:
@@ -31,7 +30,7 @@ def check_dataset(task: Any, deep: bool = False) -> DatasetReport:
     report = DatasetReport()
     logging.disable(logging.WARNING)  # the readers' messages are in the report
     try:
-        importlib.import_module(f"{task.family}.check").check(task, report, deep)
+        load(task.family, "check").check(task, report, deep)
     finally:
         logging.disable(logging.NOTSET)
     return report

@@ -3,12 +3,15 @@
 python batch_feature_extraction.py [<task-id>] [--sets dev|eval|both] [--overwrite]
 """
 
-import importlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from common.cli.base import base_parser, params_path, run_safely
 from common.errors import ConfigError
+from common.family import load
+
+if TYPE_CHECKING:  # pydantic takes a third of the time of --help
+    from common.settings.tasks import BaseTask
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,12 +45,10 @@ def _run(arguments: Sequence[str]) -> None:
     prepare.require_recordings(task)
     prepare.check_simulation(task)
     prepare.log_extraction(task)
-    importlib.import_module(f"{task.family}.extraction").run(
-        task, sets, overwrite=options.overwrite
-    )
+    load(task.family, "extraction").run(task, sets, overwrite=options.overwrite)
 
 
-def _chosen_sets(task: Any, asked: Sequence[str] | None) -> list[str]:
+def _chosen_sets(task: "BaseTask", asked: Sequence[str] | None) -> list[str]:
     """The sets to extract.
 
     Raises:

@@ -15,11 +15,12 @@ import numpy as np
 
 from common.cli.base import base_parser, params_path, run_safely
 from common.errors import CheckpointError, ConfigError, DataError
+from common.family import load
 from common.io.archives import read_arrays
 from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
 from common.runtime.backend import start_backend
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 from common.training.run_directory import differences
 
 Statistics = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (F, C)
@@ -28,7 +29,7 @@ STATISTICS_NAMES = ("mean", "std")  # arrays of a file of statistics
 
 
 def import_weights(
-    checkpoint: Path, task: Any, out: Path, statistics: Statistics | None = None
+    checkpoint: Path, task: BaseTask, out: Path, statistics: Statistics | None = None
 ) -> Any:
     """Writes a task's network with the weights of a PyTorch checkpoint.
 
@@ -64,7 +65,7 @@ def import_weights(
     return model
 
 
-def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
+def export_weights(path: Path, task: BaseTask, out: Path) -> dict[str, np.ndarray]:
     """Writes the weights of a Keras model as a PyTorch checkpoint, {"model_state_dict": ...}.
 
     Args:
@@ -108,7 +109,7 @@ def export_weights(path: Path, task: Any, out: Path) -> dict[str, np.ndarray]:
     return state
 
 
-def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) -> Statistics:
+def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = None) -> Statistics:
     """Reads the mean and the standard deviation of features.
 
     Args:
@@ -155,14 +156,14 @@ def read_mean_std(source: Path, task: Any, groups: Sequence[str] | None = None) 
     return mean, std
 
 
-def _network(task: Any) -> tuple[Any, Any]:
+def _network(task: BaseTask) -> tuple[Any, Any]:
     """Builds the task's network, with the places of the PyTorch weights in it.
 
     Raises:
         ConfigError: its system has no published PyTorch weights.
     """
     start_backend(task.run)
-    experiment = importlib.import_module(f"{task.family}.experiment").Experiment.prepare(task)
+    experiment = load(task.family, "experiment").Experiment.prepare(task)
     if not hasattr(experiment.system, "torch_names"):
         raise ConfigError(
             f"`system: {task.system}` was not published in PyTorch, so names and order of its"

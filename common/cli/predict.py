@@ -8,22 +8,18 @@ JSON, and a figure.
 """
 
 import argparse
-import importlib
 import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from common.audio.files import EmptyRecordingError
 from common.audio.stream import FileSource, PcmSource, check_channels
 from common.cli.base import base_parser, do_each, run_safely
 from common.errors import ConfigError
+from common.inference.loading import load_predictor
 from common.io import terminal
-from common.runtime.backend import start_backend
-from common.settings.tasks import check_task
-from common.training.run_directory import read_settings
 
 logger = logging.getLogger(__name__)
 FOLDER = "predictions"
@@ -42,13 +38,13 @@ def _run(arguments: Sequence[str]) -> None:
     predictor = load_predictor(options.run, options.fold, options.live)
     if options.live:
         from common.inference.live import (
-            listen_live,  # now that the backend is chosen, keras may be imported
+            predict_live,  # now that the backend is chosen, keras may be imported
         )
 
         channels = options.channels or predictor.channels or 1
         rate_hz = options.rate or predictor.sample_rate_hz
         source = PcmSource(sys.stdin.buffer.raw, rate_hz, channels, options.format)  # type: ignore[union-attr]
-        listen_live(predictor, source, sys.stdout, as_json=options.json)
+        predict_live(predictor, source, sys.stdout, as_json=options.json)
         return
     from common.inference.outputs import predict_file  # the same
 
@@ -63,27 +59,6 @@ def _run(arguments: Sequence[str]) -> None:
         )
 
     do_each(options.audio, predict)
-
-
-def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> Any:
-    """Loads the models of a run of any family.
-
-    Args:
-        run: its directory.
-        fold: name of a fold; None: the mean of the outputs of all folds.
-        live: events are wanted soon, rather than many windows at a time.
-
-    Returns:
-        A `common.inference.predictor.Predictor`.
-
-    Raises:
-        CheckpointError: there is no run, or a model is not there, not finished or damaged.
-        ConfigError: there is no such fold, or the run cannot predict.
-    """
-    task = check_task(read_settings(run), f"the settings of {run}")
-    start_backend(task.run)
-    family = importlib.import_module(f"{task.family}.predictor")
-    return family.load_predictor(run, task, fold, live)
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -1,6 +1,5 @@
 """Data of a task before training: simulated, extracted, compared with their origin."""
 
-import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +8,18 @@ from typing import Any
 from common.cli.base import params_path, training_command
 from common.data.provenance import is_absent
 from common.errors import ConfigError, DataError, UserError
+from common.family import load
 from common.io.files import file_crc32
 from common.io.locks import only_one
 from common.runtime import multi_host
 from common.runtime.parallel import require_engine
-from common.settings.tasks import read_tasks, resolve
+from common.settings.tasks import BaseTask, read_tasks, resolve
 from common.simulation.dataset_folder import is_annotated
 
 logger = logging.getLogger(__name__)
 
 
-def run_folder(task: Any, task_id: str, job_id: str) -> Path:
+def run_folder(task: BaseTask, task_id: str, job_id: str) -> Path:
     """Directory of a run, `<output_dir>/<task-id>_<job-id>`.
 
     Raises:
@@ -33,7 +33,7 @@ def run_folder(task: Any, task_id: str, job_id: str) -> Path:
     return task.output_dir / name
 
 
-def demo_command(task: Any, params: Path) -> str | None:
+def demo_command(task: BaseTask, params: Path) -> str | None:
     """Command that needs no dataset: the first task of the same system that simulates its own.
 
     Args:
@@ -57,27 +57,27 @@ def demo_command(task: Any, params: Path) -> str | None:
     return chosen and f"{training_command(task.family, str(resolved[chosen]['system']))} {chosen} a"
 
 
-def simulate_task(task: Any, annotations: Path | None = None, overwrite: bool = False) -> None:
+def simulate_task(task: BaseTask, annotations: Path | None = None, overwrite: bool = False) -> None:
     """Writes the dataset of a task."""
     require_engine(task.parallel)
     logger.info("Writes a simulated dataset to %s/.", task.dataset_dir)
     with only_one(task.dataset_dir, "set another `dataset_dir`"):
-        _in_family(task, "simulation.simulator").run(
+        load(task.family, "simulation.simulator").run(
             task, annotations=annotations, overwrite=overwrite
         )
 
 
-def check_simulation(task: Any) -> None:
+def check_simulation(task: BaseTask) -> None:
     """Refuses simulated recordings of other settings than the task's.
 
     Raises:
         DataError: they were simulated otherwise.
     """
     if task.simulate_missing_dataset:
-        _in_family(task, "simulation.simulator").check(task)
+        load(task.family, "simulation.simulator").check(task)
 
 
-def require_recordings(task: Any) -> None:
+def require_recordings(task: BaseTask) -> None:
     """Refuses a task without a dataset.
 
     Raises:
@@ -101,14 +101,14 @@ def require_recordings(task: Any) -> None:
     )
 
 
-def log_extraction(task: Any) -> None:
+def log_extraction(task: BaseTask) -> None:
     """Logs the folders that an extraction reads and writes."""
     logger.info(
         "Reads recordings from %s/, writes features to %s/.", task.dataset_dir, task.feature_dir
     )
 
 
-def prepare_data(task: Any) -> list[Any]:
+def prepare_data(task: BaseTask) -> list[Any]:
     """Opens the features of a task; simulates and extracts before that what is missing.
 
     Features that are there are compared with the recordings, labels, splits and settings of the
@@ -124,7 +124,7 @@ def prepare_data(task: Any) -> list[Any]:
         DataError: there are neither features nor recordings, or what is there was made of something
             else.
     """
-    family = _in_family(task, "extraction")
+    family = load(task.family, "extraction")
     again = "extraction" in task.overwrite
     missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
     check_simulation(task)
@@ -153,7 +153,7 @@ def prepare_data(task: Any) -> list[Any]:
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 
-def all_items(task: Any) -> list[Any]:
+def all_items(task: BaseTask) -> list[Any]:
     """Lists all that a task can extract; simulates, and mixes, before that what is missing.
 
     Raises:
@@ -162,11 +162,11 @@ def all_items(task: Any) -> list[Any]:
     check_simulation(task)
     if task.simulate_missing_dataset and not is_annotated(task.dataset_dir):
         simulate_task(task)
-    return list(_in_family(task, "extraction").all_items(task, task.set_names))
+    return list(load(task.family, "extraction").all_items(task, task.set_names))
 
 
 def data_of(
-    task: Any, stores: Sequence[Any]
+    task: BaseTask, stores: Sequence[Any]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Fingerprints of the data that a run depends on, for `record_data`.
 
@@ -175,13 +175,12 @@ def data_of(
         stores: its features, in the order of `task.set_names`.
     """
     named = dict(zip(task.set_names, stores, strict=True))
-    models = getattr(task.training, "start_from", {})
     return (
         {name: store.fingerprint for name, store in named.items()},
         {name: store.splits_fingerprint for name, store in named.items()},
-        {stage: f"{file_crc32(path):08x}" for stage, path in models.items() if path.is_file()},
+        {
+            stage: f"{file_crc32(path):08x}"
+            for stage, path in task.start_models.items()
+            if path.is_file()
+        },
     )
-
-
-def _in_family(task: Any, module: str) -> Any:
-    return importlib.import_module(f"{task.family}.{module}")

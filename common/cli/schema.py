@@ -4,14 +4,13 @@ python -m common.cli.schema params.schema.json
 """
 
 import argparse
-import importlib
 import json
 from pathlib import Path
 from typing import Any
 
+from common.family import families, load
 from common.io.files import write_text
 from common.settings.section import Section
-from common.settings.tasks import families
 from common.training.system import load_system, systems
 
 SCALAR = {"type": ["string", "integer"]}
@@ -47,9 +46,7 @@ def build_schema() -> dict[str, Any]:
 
 
 def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
-    task = _section_schema(
-        importlib.import_module(f"{family}.config").TaskConfig, family, definitions
-    )
+    task = _section_schema(load(family, "config").TaskConfig, family, definitions)
     networks = []
     for name in systems(family):
         key = f"{family}.{name}"

@@ -3,11 +3,11 @@
 python -m common.cli.score --task ID PREDICTIONS REFERENCE ...
 """
 
-import importlib
 import sys
 from collections.abc import Sequence
 
 from common.cli.base import base_parser, params_path, run_safely
+from common.family import load
 from common.settings.tasks import load_task
 
 
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     families: list[str] = []
     status = run_safely(lambda words: families.append(_family(words)), given)
-    return status or importlib.import_module(f"{families[0]}.score").main(given)
+    return status or load(families[0], "score").main(given)
 
 
 def _family(arguments: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.cli.base import (
     PARAMS,
@@ -22,6 +22,10 @@ from common.cli.base import (
     run_safely,
 )
 from common.errors import DataError
+from common.family import load
+
+if TYPE_CHECKING:  # pydantic takes a third of the time of --help
+    from common.settings.tasks import BaseTask
 
 logger = logging.getLogger(__name__)
 DESCRIPTION = "Trains the system of a task over its folds and scores it on unseen recordings."
@@ -123,7 +127,7 @@ def _train(options: argparse.Namespace) -> None:
     print(f"Task {options.task_id}, job {options.job_id}: {task.description}", flush=True)
     distribution = start_backend(task.run, task.batch_sizes)
     # The network is checked before any work.
-    experiment = _in_family(task, "experiment").Experiment.prepare(task)
+    experiment = load(task.family, "experiment").Experiment.prepare(task)
     computing = distribution.describe(task.run)
     if multi_host.place().first:
         stages = [stage.name for stage in experiment.system.stages(task)]
@@ -139,7 +143,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def plan_lines(
-    task: Any, stages: Sequence[str], computing: Mapping[str, Any], folder: Path
+    task: "BaseTask", stages: Sequence[str], computing: Mapping[str, Any], folder: Path
 ) -> Iterator[str]:
     """Yields the plan of a run, one screen at most: data, system, length, devices, settings.
 
@@ -157,7 +161,7 @@ def plan_lines(
         "sets": ", ".join(task.set_names),
         "writes": f"{folder}/",
         "system": f"{task.system} ({task.family}), stages: {', '.join(stages)}",
-        "folds": ", ".join(fold.name for fold in getattr(task, "folds", ())) or "one",
+        "folds": ", ".join(task.fold_names) or "one",
         "epochs": f"at most {epochs or task.training.epochs}",
         "batch size": " and ".join(map(str, dict.fromkeys(task.batch_sizes))),
         "computes": f"{computing['backend']} on {devices}, {computing['precision']}",
@@ -165,10 +169,6 @@ def plan_lines(
     }
     for name, text in lines.items():
         yield f"  {name:<10}  {text}"
-
-
-def _in_family(task: Any, module: str) -> Any:
-    return importlib.import_module(f"{task.family}.{module}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m common.cli.tune TASK --over KEY=LOW:HIGH[:log] --over KEY=A,B,C ... [-
 """
 
 import argparse
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ from common.cli.base import base_parser, command_line, params_path, run_safely
 from common.cli.prepare import all_items, data_of, prepare_data, run_folder
 from common.data.provenance import keep_to
 from common.errors import ConfigError
+from common.family import load
 from common.io.locks import only_one
 from common.io.terminal import typed_text
 from common.runtime.backend import load_keras
 from common.search.results import Target, trials_table
 from common.search.space import FORMS, Space, checked_space, extracts, parse_space
 from common.search.study import Search, optuna_library, run_search
-from common.settings.tasks import load_task
+from common.settings.tasks import BaseTask, load_task
 from common.training.run_directory import open_run, record_data
 
 RECORDINGS = "recordings.json"  # that the trials extract features of, where each has its own
@@ -41,7 +41,7 @@ def _run(arguments: Sequence[str]) -> None:
     path = params_path(options.params)
     task = load_task(path, options.task_id, options.overrides)
     load_keras(task.run)  # without devices, which the trials want for themselves
-    experiments = importlib.import_module(f"{task.family}.experiment")
+    experiments = load(task.family, "experiment")
     search = _prepare(task, experiments.Experiment, space, path, options)
     with only_one(search.folder, "use another --job"):
         searched = {
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _prepare(
-    task: Any, experiment: Any, space: Space, path: Path, options: argparse.Namespace
+    task: BaseTask, experiment: Any, space: Space, path: Path, options: argparse.Namespace
 ) -> Search:
     """Checks every end of every range by the task's own settings, before any work.
 

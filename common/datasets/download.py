@@ -1,6 +1,5 @@
 """Downloads of published datasets by libraries that offer them, with their sizes and checksums."""
 
-import importlib
 import shutil
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, DataError
+from common.family import load
 from common.runtime.optional import optional_module
+from common.settings.tasks import BaseTask
 
 _GB = 1e9
 _ANSWER_S = 10.0  # that a server may take to tell the size of a file
@@ -54,7 +55,7 @@ def library(module: str, package: str, version: str) -> Any:
     )
 
 
-def sources_of(task: Any) -> list[Source]:
+def sources_of(task: BaseTask) -> list[Source]:
     """Lists the parts of the published dataset that a task reads, from `<family>/download.py`.
 
     Raises:
@@ -65,7 +66,7 @@ def sources_of(task: Any) -> list[Source]:
             "The data of this task are simulated, there is nothing to fetch. Write them with"
             " `python simulate.py <task-id>`; training does so by itself."
         )
-    return importlib.import_module(f"{task.family}.download").sources(task)
+    return load(task.family, "download").sources(task)
 
 
 def with_sizes(source: Source) -> Source:

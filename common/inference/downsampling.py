@@ -1,17 +1,15 @@
-"""Long recordings in few numbers, so that a figure takes as little memory for an hour as for a
-minute."""
+"""Downsampling of long recordings for figures, in memory that does not grow with their length."""
 
 import numpy as np
 
-_MOST = 3000  # a figure has fewer pixels
+_MAX_COLUMNS = 3000  # a figure has fewer pixels
 
 
 class Columns:
-    """The largest values of equally many frames each; the more frames there are, the more share a
-    column."""
+    """Maxima of groups of frames; the groups grow with the recording."""
 
-    def __init__(self, most: int = _MOST):
-        self.frames_per_column, self._most = 1, most
+    def __init__(self, n_max: int = _MAX_COLUMNS):
+        self.frames_per_column, self._n_max = 1, n_max
         self._columns: np.ndarray | None = None
         self._rest: np.ndarray | None = None  # frames that do not fill a column
         self.n_frames = 0
@@ -27,7 +25,7 @@ class Columns:
         new = _largest(waiting[:whole], self.frames_per_column)
         self._rest = waiting[whole:].copy()
         self._columns = new if self._columns is None else np.concatenate([self._columns, new])
-        while len(self._columns) >= 2 * self._most:
+        while len(self._columns) >= 2 * self._n_max:
             even = len(self._columns) // 2 * 2
             self._rest = np.concatenate(
                 [np.repeat(self._columns[even:], self.frames_per_column, axis=0), self._rest]
@@ -37,8 +35,7 @@ class Columns:
 
     @property
     def values(self) -> np.ndarray:
-        """The columns so far, float32 (n, ...), fewer than twice as many as were asked for, and one
-        for the rest."""
+        """Columns so far, float32 (n, ...), fewer than twice `n_max`, and one for the rest."""
         if self._columns is None or self._rest is None:
             return np.zeros((0, 0), np.float32)
         return (
@@ -49,23 +46,22 @@ class Columns:
 
 
 class Rows:
-    """Rows (n, columns) that begin with the number of a frame; the more there are, the fewer frames
-    are kept."""
+    """Rows (n, columns) that begin with a frame number; of many rows some frames are dropped."""
 
-    def __init__(self, n_columns: int, most: int = 10 * _MOST):
-        self.frames_per_row, self._most = 1, most
+    def __init__(self, n_columns: int, n_max: int = 10 * _MAX_COLUMNS):
+        self.frames_per_row, self._n_max = 1, n_max
         self._rows = np.zeros((0, n_columns))
 
     def add(self, rows: np.ndarray) -> None:
         """Takes in the rows of the next frames."""
         self._rows = np.concatenate([self._rows, rows[rows[:, 0] % self.frames_per_row == 0]])
-        while len(self._rows) > self._most:
+        while len(self._rows) > self._n_max:
             self.frames_per_row *= 2
             self._rows = self._rows[self._rows[:, 0] % self.frames_per_row == 0]
 
     @property
     def values(self) -> np.ndarray:
-        """The rows that are kept, numbered by those frames alone that are kept."""
+        """Rows that are kept, numbered by the frames that are kept."""
         return self._rows / np.array([self.frames_per_row] + [1] * (self._rows.shape[1] - 1))
 
 

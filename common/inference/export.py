@@ -1,8 +1,8 @@
 """Writes a trained system in a form that other programs run: SavedModel, ONNX or LiteRT.
 
 The statistics of the training data are inside: the model takes raw features, or 16-bit audio if it
-computes them itself. Stages that answer together, such as those of the two-stage system, become one
-model with all outputs.
+computes them itself. Stages that are scored together, such as those of the two-stage system,
+become one model with all outputs.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from common.runtime.optional import optional_module
 from common.runtime.quiet import stderr_discarded
 
 if TYPE_CHECKING:
-    from common.training.ensemble import TrainedFold
+    from common.training.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 Format = Literal["saved_model", "onnx", "litert"]
@@ -47,7 +47,7 @@ def in_float32(model: Any) -> Any:
     return copy
 
 
-def export(system: "TrainedFold", path: Path, target: Format) -> None:
+def export(system: "Ensemble", path: Path, target: Format) -> None:
     """Writes a system, finished or not at all.
 
     Args:
@@ -78,24 +78,23 @@ def runner(path: Path, target: Format) -> Runner:
     return _run_onnx(path) if target == "onnx" else _run_litert(path)
 
 
-def describe(system: "TrainedFold") -> str:
-    """Says what goes in and what comes out."""
+def describe(system: "Ensemble") -> str:
+    """Input and outputs in one line."""
     (_, model), *_ = system.stages
     kind = model.inputs[0].dtype
     shape = ", ".join("any" if size is None else str(size) for size in model.input_shape)
     return f"`{INPUTS[kind]}` {kind} ({shape}) to {', '.join(sorted(_outputs(system)))}"
 
 
-def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0) -> str:
-    """Runs noise through a system and what was exported of it; says how much the outputs differ at
-    most."""
+def differences(system: "Ensemble", path: Path, target: Format, seed: int = 0) -> str:
+    """Largest difference of each output between a system and its exported form, on noise."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
     if model.inputs[0].dtype == "int16":
         batch = rng.integers(-3000, 3000, (1, 100_000, *tail)).astype(np.int16)
     else:
         batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
-    expected, received = system(batch), runner(path, target)(batch)
+    expected, received = system.predict_on_batch(batch), runner(path, target)(batch)
     found = {
         name: float(np.abs(value - expected[name]).max())
         for name, value in sorted(received.items())
@@ -104,7 +103,7 @@ def differences(system: "TrainedFold", path: Path, target: Format, seed: int = 0
 
 
 def check_packages(target: Format) -> None:
-    """Raises ConfigError where a package is missing that a format needs, or cannot be imported."""
+    """Raises ConfigError if a package that a format needs cannot be imported."""
     if target == "onnx":
         with stderr_discarded():  # TensorFlow announces itself
             for name in _ONNX_PACKAGES:
@@ -120,17 +119,16 @@ def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
     return mean, deviation
 
 
-def _outputs(system: "TrainedFold") -> dict[str, int]:
-    """Number of the stage that answers for each output."""
+def _outputs(system: "Ensemble") -> dict[str, int]:
+    """Number of the stage that gives each output."""
     names: dict[str, int] = {}
     for number, (stage, model) in enumerate(system.stages):
-        names |= dict.fromkeys(stage.answers or model.output, number)
+        names |= dict.fromkeys(stage.outputs_used or model.output, number)
     return names
 
 
-def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
-    """A system as a function of TensorFlow from one input to a dict of outputs; its weights are
-    constants."""
+def _function(system: "Ensemble", n_batch: int | None = None) -> Any:
+    """TensorFlow function from one input to a dict of outputs; the weights are constants."""
     import keras
     import tensorflow as tf
 
@@ -144,10 +142,10 @@ def _function(system: "TrainedFold", n_batch: int | None = None) -> Any:
 
     def serve(inputs: Any) -> dict[str, Any]:
         pairs = zip(models, weights, strict=True)
-        answers = [
+        predicted = [
             model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs
         ]
-        return {name: answers[number][name] for name, number in _outputs(system).items()}
+        return {name: predicted[number][name] for name, number in _outputs(system).items()}
 
     spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
     return tf.function(serve, input_signature=[spec], autograph=False)
@@ -164,9 +162,8 @@ def _save(function: Any, folder: Path) -> None:
     )
 
 
-def _onnx(system: "TrainedFold") -> bytes:
-    """Converts by tf2onnx, which has no Fourier transform: models of audio convolve in its
-    place."""
+def _onnx(system: "Ensemble") -> bytes:
+    """Converts by tf2onnx, which has no FFT: models of audio convolve in its place."""
     import onnxruntime
     import tf2onnx
 
@@ -186,8 +183,8 @@ def _onnx(system: "TrainedFold") -> bytes:
 
 
 @contextlib.contextmanager
-def _convolving(system: "TrainedFold") -> Iterator[None]:
-    """Lets layers that compute features transform audio by convolutions."""
+def _convolving(system: "Ensemble") -> Iterator[None]:
+    """Layers that compute features transform audio by convolutions inside the block."""
     from common.models.audio_features import AudioFeatures
 
     layers = [
@@ -206,7 +203,7 @@ def _convolving(system: "TrainedFold") -> Iterator[None]:
 
 
 def _name_free_sizes(graph: Any) -> None:
-    """Names sizes of an ONNX graph that are free: the first is the batch, the second time."""
+    """Names the free sizes of an ONNX graph: batch first, then time."""
     for number, value in enumerate([*graph.input, *graph.output]):
         sizes = value.type.tensor_type.shape.dim
         for size, name in zip(
@@ -218,9 +215,8 @@ def _name_free_sizes(graph: Any) -> None:
                 size.dim_param = name
 
 
-def _litert(system: "TrainedFold") -> bytes:
-    """Converts by way of a SavedModel, which keeps the names; with recurrent layers the batch is of
-    one recording."""
+def _litert(system: "Ensemble") -> bytes:
+    """Converts a SavedModel, which keeps the names; with recurrent layers the batch size is 1."""
     import tensorflow as tf
 
     n_batch = 1 if any(map(_is_recurrent, system.stages)) else None

@@ -1,4 +1,4 @@
-"""The inputs of a model, computed of audio that comes in blocks as if it had come at once."""
+"""Inputs of a model, computed block by block with the same values as of the whole audio."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ Inputs = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Framing:
-    """Where the frames of features lie in the audio, in samples.
+    """Positions of feature frames in the audio, in samples.
 
     Attributes:
-        hop: distance of frames.
+        hop: hop length.
         longest: samples that a frame depends on.
         lead_frames: frames that need samples before their own hop, whose number is the same at the
             start of each block.
-        n_frames: frames of a recording of so many samples.
-        least: shorter recordings are filled up with digital silence to so many samples, as in
+        n_frames: from the number of samples of a recording to that of its frames.
+        min_samples: shorter recordings are padded with digital silence to so many samples, as in
             training.
     """
 
@@ -29,28 +29,29 @@ class Framing:
     longest: int
     lead_frames: int
     n_frames: Callable[[int], int]
-    least: int = 0
+    min_samples: int = 0
 
     @classmethod
-    def of(cls, frontend: Frontend, n_frames: Callable[[int], int], least: int = 0) -> "Framing":
-        """The framing of features that are described as a frontend, wherever they are computed."""
-        lead = (
-            -(-(frontend.longest // 2) // frontend.hop_samples) if frontend.entry.is_centred else 0
-        )
-        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, least)
+    def of(
+        cls, frontend: Frontend, n_frames: Callable[[int], int], min_samples: int = 0
+    ) -> "Framing":
+        """Framing of features that are described as a frontend, wherever they are computed."""
+        centred = frontend.entry.is_centred
+        lead = -(-(frontend.longest // 2) // frontend.hop_samples) if centred else 0
+        return cls(frontend.hop_samples, frontend.longest, lead, n_frames, min_samples)
 
 
 class FrameStream:
     """Computes features block by block; each frame sees the samples that it would see in the whole
     recording.
 
-    The edges are treated as the features treat them, but only where the recording truly begins and
-    ends.
+    Edges are padded as by the features, but only at the beginning and end of the recording.
 
     Args:
         compute: from audio (S, C) that begins at a frame to `features` (T, F, C'), and `audio` (T +
-            context, hop, C) where the model computes them; see `common.data.extraction.input_arrays`.
-        framing: where the frames lie.
+            context, hop, C) where the model computes them, see
+            `common.data.extraction.input_arrays`.
+        framing: positions of the frames.
     """
 
     def __init__(self, compute: Callable[[np.ndarray], Mapping[str, np.ndarray]], framing: Framing):
@@ -76,18 +77,18 @@ class FrameStream:
         return arrays
 
     def finish(self) -> Inputs:
-        """Returns the last frames, and the audio that these and those before need beyond.
+        """Returns the last frames, and the audio of their context.
 
         Raises:
             DataError: there was no audio.
         """
         if self._audio is None:
             raise DataError(
-                "The audio is shorter than one sample at the rate of the model: there is nothing to"
-                " hear."
+                "The audio is shorter than one sample at the rate of the model. Expected: at least"
+                " one sample."
             )
         framing = self._framing
-        missing = max(0, framing.least - self.n_samples)
+        missing = max(0, framing.min_samples - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))
         return self._arrays(
             self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True
@@ -96,8 +97,7 @@ class FrameStream:
     def _arrays(
         self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False
     ) -> Inputs:
-        """Cuts frames from those given to `end` out of what was computed of the audio from `_start`
-        on."""
+        """Cuts the frames from `_given` to `end` out of arrays that begin at frame `_start`."""
         part = slice(self._given - self._start, end - self._start)
         arrays = {name: array[part] for name, array in computed.items()}
         if AUDIO in computed and with_context:

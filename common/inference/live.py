@@ -1,5 +1,4 @@
-"""Audio as it comes from a pipe: each event is printed as soon as it is certain, with the delay
-that this took."""
+"""Live audio from a pipe: each event is printed as soon as it is certain, with its latency."""
 
 import json
 import logging
@@ -26,8 +25,7 @@ _ARRIVALS = 6000  # blocks whose times are remembered: 10 minutes
 
 
 class TimedSource:
-    """Reads a source in a thread of its own, so that samples are taken, and the time noted, when
-    they arrive.
+    """Reads a source in a thread of its own, which records when samples arrive.
 
     Args:
         source: the samples.
@@ -40,9 +38,8 @@ class TimedSource:
         self._queue: queue.Queue[tuple[float, np.ndarray | BaseException | None]] = queue.Queue(
             _QUEUED_BLOCKS
         )
-        self._arrivals: deque[tuple[float, float]] = deque(
-            maxlen=_ARRIVALS
-        )  # second of the audio, time of the clock
+        # Second of the audio, time of the clock.
+        self._arrivals: deque[tuple[float, float]] = deque(maxlen=_ARRIVALS)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields the blocks of the source, up to its end."""
@@ -58,8 +55,7 @@ class TimedSource:
             yield block
 
     def arrival(self, time_s: float) -> float:
-        """When the sample at a time of the audio arrived, by `time.monotonic`; the last one, if it
-        was none."""
+        """Arrival of the sample at a time of the audio, or of the last, by `time.monotonic`."""
         return next(
             (arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9),
             self._arrivals[-1][1],
@@ -75,13 +71,13 @@ class TimedSource:
 
 
 class EventPrinter:
-    """Prints events, one a line, and remembers how long after their last sample that was.
+    """Prints events, one a line, and collects their latencies.
 
     Args:
-        predictor: says what an event has.
-        source: says when samples arrived.
-        output: gets the lines.
-        as_json: whether they are objects of JSON, or columns.
+        predictor: trained models, which define the columns.
+        source: the samples, with their times of arrival.
+        output: for the lines.
+        as_json: True for JSON objects, False for columns.
     """
 
     def __init__(self, predictor: Predictor, source: TimedSource, output: TextIO, as_json: bool):
@@ -95,7 +91,7 @@ class EventPrinter:
         self.latencies_s: list[float] = []
 
     def header(self) -> None:
-        """Prints the names of the columns, which JSON has in each line."""
+        """Prints the names of the columns; JSON has them in each line."""
         if not self._as_json:
             self._write("\t".join(self._columns))
 
@@ -113,8 +109,7 @@ class EventPrinter:
 
 
 class Interrupt:
-    """Ctrl-C as the end of audio: while it is waited for at once, otherwise once what came has been
-    computed.
+    """Ctrl-C as the end of audio: at once while waiting for it, else after the current block.
 
     A second Ctrl-C ends the program.
     """
@@ -147,16 +142,15 @@ class Interrupt:
         self._asked = True
 
 
-def listen_live(
+def predict_live(
     predictor: Predictor, source: PcmSource, output: TextIO, *, as_json: bool = False
 ) -> None:
-    """Predicts what comes through a pipe, up to its end or Ctrl-C, and logs a summary; only in the
-    main thread.
+    """Predicts audio from a pipe, up to its end or Ctrl-C; only in the main thread.
 
     Args:
         predictor: trained models.
         source: the samples.
-        output: gets the events; a reader that goes away ends the prediction.
+        output: for the events; a reader that goes away ends the prediction.
         as_json: see `EventPrinter`.
 
     Raises:
@@ -166,7 +160,7 @@ def listen_live(
     timed = TimedSource(source)
     logger.info("Listening: %d channels, %d Hz.", source.channels, source.rate_hz)
     busy_s = 0.0
-    listener = predictor.listen(live=True, is_converted=True)
+    session = predictor.stream(live=True, is_converted=True)
     blocks = converted(timed, predictor.sample_rate_hz, predictor.channels)
     show, ended = EventPrinter(predictor, timed, output, as_json), False
     try:
@@ -175,13 +169,13 @@ def listen_live(
             while not ended:
                 block = interrupt.next_of(blocks)
                 began, ended = time.monotonic(), block is None
-                for heard in listener.finish() if block is None else listener.feed(block):
-                    for event in heard.events:
+                for part in session.finish() if block is None else session.feed(block):
+                    for event in part.events:
                         show(event)
                 busy_s += time.monotonic() - began
     except BrokenPipeError:
         discard_output()  # nothing more can be written, also at the exit
-    logger.info("%s", _summary(show.latencies_s, listener.duration_s, busy_s))
+    logger.info("%s", _summary(show.latencies_s, session.duration_s, busy_s))
 
 
 def _summary(latencies_s: list[float], duration_s: float, busy_s: float) -> str:

@@ -1,5 +1,4 @@
-"""What is written for a recording: a table of its events, JSON with what was heard frame by frame,
-and a figure."""
+"""Output files of a recording: a table of its events, JSON with frame-level rows, a figure."""
 
 import json
 import math
@@ -11,7 +10,7 @@ import numpy as np
 
 from common.audio.stream import FileSource, converted
 from common.display.plotting import save_figure
-from common.inference.predictor import Event, Heard, Predictor
+from common.inference.predictor import Event, Predictor, StreamOutput
 from common.io.files import atomic_path, write_text
 
 COLUMNS = ("onset", "offset", "label", "score")
@@ -28,14 +27,14 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         run: the run's directory, for the record.
 
     Returns:
-        One line that says what was found.
+        One line with the number of events and their classes.
 
     Raises:
-        DataError: the recording cannot be used, or a file not written; no file of the recording is
-            left half-done.
+        DataError: the recording cannot be used, or a file not written; no unfinished
+            file is left.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
-    listener, events = predictor.listen(is_converted=True), list[Event]()
+    session, events = predictor.stream(is_converted=True), list[Event]()
     with (  # all of them get their names, or none
         atomic_path(target.with_name(f"{target.name}.json")) as temporary,
         atomic_path(target.with_name(f"{target.name}.png")) as picture,
@@ -44,15 +43,15 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
     ):
         track = _Track(file)
         for block in blocks:
-            events += track.take(listener.feed(block))
-        events += track.take(listener.finish())
+            events += track.take(session.feed(block))
+        events += track.take(session.finish())
         events.sort(key=lambda event: (event.onset_s, event.label))
-        duration_s = listener.duration_s
+        duration_s = session.duration_s
         about = {"recording": str(source.path), "run": str(run), "duration_s": round(duration_s, 6)}
         columns = columns_of(predictor)
         described = [dict(zip(columns, fields(event, predictor), strict=True)) for event in events]
-        track.end({**listener.decoder.details(), **about, "events": described})
-        save_figure(listener.figure(events, source.path.name), picture)
+        track.end({**session.decoder.details(), **about, "events": described})
+        save_figure(session.figure(events, source.path.name), picture)
         write_text(table, format_events(events, predictor))
     found = sorted({event.label for event in events})
     return (
@@ -62,33 +61,32 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
 
 
 class _Track:
-    """Writes rows into JSON as they come: they need no memory."""
+    """Writes rows into a JSON file as they come, without holding them."""
 
     def __init__(self, file: TextIO):
         self._file, self._before = file, '{"frames": ['
         self._has_rows = False
 
-    def take(self, parts: Iterable[Heard]) -> list[Event]:
-        """Writes the rows of what was heard, and returns its events."""
+    def take(self, parts: Iterable[StreamOutput]) -> list[Event]:
+        """Writes the rows of stream outputs, and returns their events."""
         events = list[Event]()
-        for heard in parts:
-            events += heard.events
-            for row in heard.rows.tolist():
+        for part in parts:
+            events += part.events
+            for row in part.rows.tolist():
                 numbers = [int(row[0]), int(row[1]), *map(_hundredths, row[2:])]
                 self._file.write(f"{self._before}\n{json.dumps(numbers)}")
                 self._before, self._has_rows = ",", True
         return events
 
     def end(self, rest: dict[str, Any]) -> None:
-        """Writes what belongs beside the rows."""
+        """Writes the other keys after the rows."""
         empty = '{"frames": [],\n' if "columns" in rest else "{\n"
         self._file.write("],\n" if self._has_rows else empty)
         self._file.write(json.dumps(rest, indent=2, ensure_ascii=False).removeprefix("{\n") + "\n")
 
 
 def _hundredths(angle_deg: float) -> float:
-    """An angle cut towards zero, as files of whole degrees cut it: cut again, it gives what they
-    hold."""
+    """An angle cut towards zero to 0.01 degrees; cut to whole degrees, it is as in submissions."""
     return math.trunc(angle_deg * 100 + math.copysign(1e-6, angle_deg)) / 100
 
 

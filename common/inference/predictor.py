@@ -1,14 +1,14 @@
-"""Runs the models of a run over audio that comes in blocks, and collects what a family's decoder
-makes of it.
+"""Runs the models of a run over audio that comes in blocks, and collects decoded events.
 
 A recording goes through as a stream: audio, features, windows of frames, outputs, events. Nothing
 as long as the recording is held, so memory does not grow with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,25 +16,25 @@ from matplotlib.figure import Figure
 from common.audio.files import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from common.audio.stream import Intake
 from common.errors import ConfigError
-from common.features.frontend import AUDIO
+from common.features.frontend import AUDIO, context_frames
 from common.inference.downsampling import Columns
 from common.inference.frame_stream import FrameStream, Framing
 from common.inference.windows import Window, Windows
-from common.training.ensemble import TrainedModels
+from common.training.ensemble import Ensemble, Outputs
 
 _BINS_AT_ONCE = 2**17  # frames times bands in one batch of windows, but one window in any case
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event that was heard.
+    """A detected event.
 
     Attributes:
         onset_s: from the start of the recording.
         offset_s: its end.
         label: name of the class.
         score: mean probability of its frames.
-        azimuth_deg: mean direction; None where the system gives none.
+        azimuth_deg: mean direction; None for systems without directions.
         elevation_deg: mean direction.
     """
 
@@ -47,63 +47,108 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What came out of a part of a recording.
+class StreamOutput:
+    """Predictions of a part of a recording.
 
     Attributes:
         events: those that ended in it, or are certain only now.
-        rows: what was heard frame by frame, (n, columns of the family).
+        rows: frame-level predictions, (n, columns of the family).
     """
 
     events: list[Event] = field(default_factory=list)
     rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
 
 
-@dataclass(frozen=True)
-class Predictor:
-    """Trained models, ready for any audio.
+class Decoder(Protocol):
+    """Turns the outputs of one recording into events, window by window."""
+
+    def push(self, window: Window, outputs: Outputs, duration_s: float) -> StreamOutput:
+        """Takes in the outputs (T', ...) of the next window, of which the frames that count are
+        wanted.
+
+        The recording lasts for `duration_s`, infinite if unknown so far; the rest is padding.
+        """
+
+    def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
+        """Ends the recording of `n_frames` frames, padding included."""
+
+    def details(self) -> dict[str, Any]:
+        """Clip-level predictions, or columns of the rows, for a JSON file."""
+
+
+DecoderType = TypeVar("DecoderType", bound=Decoder)
+
+
+class Predictor(ABC, Generic[DecoderType]):
+    """Trained models, ready for any audio; each family defines features, frames and decoding.
+
+    Args:
+        experiment: of the run, `common.training.experiment.BaseExperiment` of the family.
+        models: trained models.
+        windows: frames that the models see at once.
 
     Attributes:
-        classes: class names.
-        sample_rate_hz: rate of the audio that features are computed of.
         channels: of the audio; None: any number, of which the mean is taken.
-        compute: see `common.inference.frame_stream.FrameStream`.
-        prepare: brings features (T, F, C) to the form in which the models take them.
-        framing: where the frames lie.
-        models: the models.
-        windows: what they see at once.
-        least_frames: shorter windows are filled up to this.
+        has_directions: True if events have directions.
         padding: mean of the features (F, C), which fills windows up; None: the last frame does.
-        context_frames: pieces of audio that a window needs beyond its frames; None: the models take
+        context_frames: hops of audio that a window needs beyond its frames; None: the models take
             features.
-        has_directions: whether events have directions.
-        new_decoder: makes what turns outputs into events.
-        draw: from a decoder, its events, the features of the first channel, the duration in seconds
-            and a title to a figure.
     """
 
-    classes: tuple[str, ...]
-    sample_rate_hz: int
-    channels: int | None
-    compute: Callable[[np.ndarray], Mapping[str, np.ndarray]]
-    prepare: Callable[[np.ndarray], np.ndarray]
-    framing: Framing
-    models: TrainedModels
-    windows: Windows
-    least_frames: int
-    padding: np.ndarray | None
-    context_frames: int | None
-    has_directions: bool
-    new_decoder: Callable[[], Any]
-    draw: Callable[[Any, Sequence[Event], Columns, float, str], Figure]
+    channels: int | None = None
+    has_directions = False
 
-    def listen(
+    def __init__(self, experiment: Any, models: Ensemble, windows: Windows):
+        self.experiment, self.task = experiment, experiment.task
+        self.models, self.windows, self.framing = models, windows, self.new_framing()
+        frontend = experiment.frontend
+        self.context_frames = None if frontend is None else context_frames(frontend)
+        self.padding = models.mean if self.task.pipeline.padding == "mean" else None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.task.dataset.classes
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the audio that features are computed of."""
+        return self.task.dataset.sample_rate_hz
+
+    @abstractmethod
+    def new_framing(self) -> Framing:
+        """Positions of the feature frames."""
+
+    @abstractmethod
+    def compute(self, audio: np.ndarray) -> Mapping[str, np.ndarray]:
+        """Inputs of the models, see `common.inference.frame_stream.FrameStream`."""
+
+    def prepare(self, features: np.ndarray) -> np.ndarray:
+        """Brings features (T, F, C) to the form in which the models take them."""
+        return features
+
+    @abstractmethod
+    def new_decoder(self) -> DecoderType:
+        """A decoder of one recording."""
+
+    @abstractmethod
+    def draw(
+        self,
+        decoder: DecoderType,
+        events: Sequence[Event],
+        spectrogram: Columns,
+        duration_s: float,
+        title: str,
+    ) -> Figure:
+        """Draws the predictions of a recording below its first feature channel."""
+
+    def stream(
         self, live: bool = False, sample_rate_hz: int | None = None, *, is_converted: bool = False
-    ) -> "Listener":
+    ) -> "StreamingSession":
         """Begins a recording.
 
         Args:
-            live: events are wanted as soon as they can be known, rather than many windows in one
+            live: events are wanted as soon as they are certain, rather than many windows in one
                 batch.
             sample_rate_hz: rate of the arrays that will be fed, which are resampled; None: that of
                 the models.
@@ -125,26 +170,26 @@ class Predictor:
             )
         bins = self.windows.frames * len(self.models.mean)
         intake = None if is_converted else Intake(int(rate_hz), self.sample_rate_hz, self.channels)
-        return Listener(self, 1 if live else max(1, _BINS_AT_ONCE // bins), intake)
+        return StreamingSession(self, 1 if live else max(1, _BINS_AT_ONCE // bins), intake)
 
     def warm_up(self) -> None:
-        """Runs the models once for each length of windows, so that the first ones take no longer
-        than the others."""
+        """Runs the models once for each window length, so that the first windows are not slower."""
         for frames in self.windows.lengths:
             if self.context_frames is None:
-                self.models(np.zeros((1, frames, *self.models.mean.shape), np.float32))
+                batch = np.zeros((1, frames, *self.models.mean.shape), np.float32)
             else:
                 samples = (frames + self.context_frames) * self.framing.hop
-                self.models(np.zeros((1, samples, self.channels or 1), np.int16))
+                batch = np.zeros((1, samples, self.channels or 1), np.int16)
+            self.models.predict_on_batch(batch)
 
 
-class Listener:
-    """One recording that is being listened to.
+class StreamingSession:
+    """One recording in progress.
 
     Args:
         predictor: trained models.
-        windows_at_once: windows that the models see in one batch.
-        intake: checks and converts the arrays; None: they are as the models take them.
+        windows_at_once: windows in one batch of the models.
+        intake: checks and converts the arrays; None: they are converted already.
     """
 
     def __init__(self, predictor: Predictor, windows_at_once: int, intake: Intake | None = None):
@@ -152,18 +197,18 @@ class Listener:
         self.decoder = predictor.new_decoder()
         self.spectrogram = Columns()
         self._stream = FrameStream(predictor.compute, predictor.framing)
-        self._frames: np.ndarray | None = None  # what the models take, from frame `_base` on
+        self._frames: np.ndarray | None = None  # inputs of the models from frame `_base` on
         self._base = 0
         self._last: Window | None = None
         self._waiting: list[tuple[Window, np.ndarray]] = []
 
     @property
     def duration_s(self) -> float:
-        """Length of what was heard so far."""
+        """Length of the audio so far."""
         return self._stream.n_samples / self.predictor.sample_rate_hz
 
-    def feed(self, audio: np.ndarray) -> list[Heard]:
-        """Takes in the next samples, and returns what is known now.
+    def feed(self, audio: np.ndarray) -> list[StreamOutput]:
+        """Takes in the next samples, and returns the predictions that are certain now.
 
         Args:
             audio: (S, C), or (S,) for one channel, of the rate that the recording began with:
@@ -175,7 +220,7 @@ class Listener:
         """
         return self._feed(audio if self._intake is None else self._intake.feed(audio))
 
-    def _feed(self, audio: np.ndarray) -> list[Heard]:
+    def _feed(self, audio: np.ndarray) -> list[StreamOutput]:
         if not len(audio):
             return []
         inputs = self._stream.feed(audio)
@@ -184,8 +229,8 @@ class Listener:
             self._take(inputs)
         return [*self._decoded(np.inf)]
 
-    def finish(self) -> list[Heard]:
-        """Ends the recording, and returns what is left.
+    def finish(self) -> list[StreamOutput]:
+        """Ends the recording, and returns the remaining predictions.
 
         Raises:
             DataError: there was no audio.
@@ -196,10 +241,10 @@ class Listener:
             self._stream.n_samples,
             self.predictor.framing,
         )
-        n_heard = -(-n_samples // framing.hop) - self.spectrogram.n_frames
-        self.spectrogram.add(inputs["features"][:n_heard, ..., 0])
+        n_new = -(-n_samples // framing.hop) - self.spectrogram.n_frames
+        self.spectrogram.add(inputs["features"][:n_new, ..., 0])
         self._take(inputs)
-        n_frames = framing.n_frames(max(n_samples, framing.least))
+        n_frames = framing.n_frames(max(n_samples, framing.min_samples))
         return [
             *before,
             *self._decoded(self.duration_s),
@@ -207,67 +252,59 @@ class Listener:
         ]
 
     def figure(self, events: Sequence[Event], title: str) -> Figure:
-        """Draws what was heard."""
+        """Draws the predictions so far."""
         return self.predictor.draw(self.decoder, events, self.spectrogram, self.duration_s, title)
 
     def _take(self, inputs: Mapping[str, np.ndarray]) -> None:
         new = inputs[AUDIO] if AUDIO in inputs else self.predictor.prepare(inputs["features"])
         self._frames = new if self._frames is None else np.concatenate([self._frames, new])
 
-    def _decoded(self, duration_s: float) -> Iterator[Heard]:
-        """Decodes the windows that are ready; all that are left once the duration is known, not
-        infinite any more."""
+    def _decoded(self, duration_s: float) -> Iterator[StreamOutput]:
+        """Decodes the windows that are ready; all the others once the duration is finite."""
         ended = np.isfinite(duration_s)
         for window, frames in self._windows(ended):
-            if (
-                window.first * self.predictor.framing.hop < self._stream.n_samples
-            ):  # what follows is padding
-                self._waiting.append((window, self._filled(window, frames)))
+            # Windows that begin after the audio hold padding only.
+            if window.first * self.predictor.framing.hop < self._stream.n_samples:
+                self._waiting.append((window, self._padded(window, frames)))
             if len(self._waiting) == self._at_once:
-                yield from self._answers(duration_s)
+                yield from self._outputs(duration_s)
         if ended:
-            yield from self._answers(duration_s)
+            yield from self._outputs(duration_s)
 
     def _windows(self, ended: bool) -> Iterator[tuple[Window, np.ndarray]]:
-        """Yields windows with what the models take of them."""
+        """Yields windows with the inputs of the models."""
         context = self.predictor.context_frames or 0
         while self._frames is not None:
             known = self._base + len(self._frames) - context
             window = self.predictor.windows.next_after(self._last, known, ended)
             if window is None:
                 return
-            yield (
-                window,
-                self._frames[window.start - self._base : window.stop - self._base + context],
-            )
-            self._last = window
             self._frames = self._frames[window.start - self._base :]
-            self._base = window.start
+            self._base, self._last = window.start, window
+            yield window, self._frames[: window.stop - window.start + context]
 
-    def _answers(self, duration_s: float) -> Iterator[Heard]:
-        """Runs the models over the windows that wait."""
+    def _outputs(self, duration_s: float) -> Iterator[StreamOutput]:
+        """Runs the models over the waiting windows."""
         waiting, self._waiting = self._waiting, []
-        for _, group in groupby(
-            waiting, key=lambda each: len(each[1])
-        ):  # the last one may be shorter
+        # The last window may be shorter than the others: a batch of its own.
+        for _, group in groupby(waiting, key=lambda each: len(each[1])):
             windows, inputs = zip(*group, strict=True)
-            outputs = self.predictor.models(np.stack(inputs))
+            outputs = self.predictor.models.predict_on_batch(np.stack(inputs))
             for number, window in enumerate(windows):
                 of_window = {name: value[number] for name, value in outputs.items()}
                 yield self.decoder.push(window, of_window, duration_s)
 
-    def _filled(self, window: Window, frames: np.ndarray) -> np.ndarray:
-        """Fills a window up, as the stream of an evaluation does: features (T, F, C), or samples
-        (S, C)."""
+    def _padded(self, window: Window, frames: np.ndarray) -> np.ndarray:
+        """Pads a window as an evaluation does: features (T, F, C), or samples (S, C)."""
         predictor = self.predictor
-        starts_anew = window.start == 0 or not predictor.windows.overlap
-        missing = predictor.least_frames - (window.stop - window.start) if starts_anew else 0
+        is_separate = window.start == 0 or not predictor.windows.overlap
+        min_frames = predictor.task.pipeline.sequence_frames if is_separate else 0
+        missing = min_frames - (window.stop - window.start)
         if predictor.context_frames is not None:
-            heard = np.pad(frames, ((0, max(0, missing)), (0, 0), (0, 0)))  # digital silence
-            return heard.reshape(-1, heard.shape[2])
+            audio = np.pad(frames, ((0, max(0, missing)), (0, 0), (0, 0)))  # digital silence
+            return audio.reshape(-1, audio.shape[2])
         if missing <= 0:
             return frames
-        filling = (
-            frames[-1] if predictor.padding is None else predictor.padding.astype(frames.dtype)
-        )
+        padding = predictor.padding
+        filling = frames[-1] if padding is None else padding.astype(frames.dtype)
         return np.concatenate([frames, np.broadcast_to(filling, (missing, *frames.shape[1:]))])

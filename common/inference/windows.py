@@ -1,5 +1,4 @@
-"""Divides recordings, also those whose end is not known yet, into the windows that a network sees
-at once."""
+"""Divides recordings, also those whose end is unknown so far, into windows of a network."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,8 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """Frames that a network sees at once, [start, stop), and those of them that count, [first,
-    end)."""
+    """Frames [start, stop) of one input of a network, of which [first, end) count."""
 
     start: int
     stop: int
@@ -22,13 +20,13 @@ class Windows:
 
     Attributes:
         frames: of a window; a recording that is not longer is one window.
-        overlap: frames shared by neighbours, less than a window.
+        overlap: frames shared by neighbours, shorter than a window.
         last_is_whole: the last window is moved back, so that it is as long as the others; otherwise
             it ends early.
         after: frames at the end of a window that do not count, in place of half the overlap; at
             most the overlap.
-        grow: the first windows are shorter, each by one step, so that what is heard first counts as
-            soon as the rest.
+        grow: the first windows are shorter, each by one step, so that the latency is the same from
+            the start.
     """
 
     frames: int
@@ -56,10 +54,10 @@ class Windows:
         Args:
             last: the window before; None: there is none yet.
             n_frames: frames that are known so far, at least 1 where the recording has ended.
-            ended: whether those are all.
+            ended: True if those are all.
 
         Returns:
-            None where it cannot be said yet, and after the last one.
+            None if too few frames are known, and after the last one.
         """
         if last is not None and ended and last.end == n_frames:
             return None

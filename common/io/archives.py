@@ -14,8 +14,7 @@ _MOST_TIMES = 20  # beyond, it may become so many times its size: weights and fe
 
 
 def check_archive(path: Path) -> None:
-    """Refuses a zip archive whose members would leave their folder, hide one another, or fill the
-    memory.
+    """Refuses a zip archive whose members leave their folder, share names, or fill the memory.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,7 +41,7 @@ def check_archive(path: Path) -> None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays as `.npz`, finished or not at all; equal arrays give equal bytes."""
+    """Writes arrays as `.npz`, whole or not at all; equal arrays give equal bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 

@@ -19,7 +19,7 @@ TOO_DEEP = "it is nested too deeply"
 _MOST_NAME_BYTES = 256  # of common file systems, less one
 _REMEDIES = {
     errno.ENOSPC: (
-        "Free some space or choose another folder; finished files stay, so the work goes on from"
+        "Free some space or choose another folder; finished files stay, and the work resumes from"
         " there."
     ),
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
@@ -32,7 +32,7 @@ STORAGE_ERRORS = frozenset(_REMEDIES)
 
 
 def storage_error(path: Path | str, error: OSError, action: str = "write") -> DataError:
-    """Says in one sentence why `path` could not be written and what helps."""
+    """Makes the error for a `path` that could not be written: reason and remedy."""
     remedy = _REMEDIES.get(error.errno or 0, "Check the disk and the settings' folders.")
     return DataError(f"Cannot {action} {path}: {error.strerror or error}. {remedy}")
 
@@ -69,8 +69,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file in UTF-8 whole or not at all (see `atomic_path`); halves of characters are
-    escaped."""
+    """Writes a text file in UTF-8 whole or not at all; escapes halves of characters."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
@@ -136,8 +135,7 @@ def _finite_number(text: str) -> float:
 
 
 def is_too_deep(content: Any, most_levels: int = 50) -> bool:
-    """Whether lists and dicts lie in one another so often that whoever prints or compares them
-    fails."""
+    """True if lists and dicts are nested too deeply to be printed or compared."""
     if not most_levels:
         return True
     parts = (
@@ -151,8 +149,7 @@ def is_too_deep(content: Any, most_levels: int = 50) -> bool:
 
 
 def is_file_name(text: Any) -> bool:
-    """Whether a text from a file may name a file: one that lies in the folder it is looked for, on
-    any system."""
+    """True if a text from a file is a valid file name without folders, on any system."""
     if (
         not isinstance(text, str)
         or text in (".", "..")
@@ -167,27 +164,26 @@ def is_file_name(text: Any) -> bool:
 
 
 def stays_inside(text: str) -> bool:
-    """Whether a path from a file or an archive, with / between folders, leads to no other folder
-    than one below."""
+    """True if a path from a file or archive, with / between folders, leads to no folder above."""
     path = PurePosixPath(text)
     return not (path.is_absolute() or ".." in path.parts or set(text) & set("\\\0"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a small file in one go, finished or not at all (see `atomic_path`)."""
+    """Writes a small file at once, whole or not at all (see `atomic_path`)."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
 
 
 def remove_temporaries(folder: Path, below: bool = False) -> int:
-    """Removes what interrupted writers left: files, and folders of temporary names.
+    """Removes files and folders of temporary names that interrupted writers left.
 
     Args:
         folder: where they wrote; nobody may be writing there now.
         below: also in the folders below.
 
     Returns:
-        How many that were.
+        Number of removed files and folders.
     """
     leftovers = list(folder.rglob(TEMPORARY_PATTERN) if below else folder.glob(TEMPORARY_PATTERN))
     for leftover in leftovers:

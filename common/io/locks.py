@@ -1,4 +1,4 @@
-"""One job at a time in a folder; the second is told who is there."""
+"""One job at a time in a folder; the error for a second job names the first."""
 
 import os
 import shlex
@@ -19,17 +19,16 @@ except ImportError:  # not a POSIX system: jobs are not kept apart
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
-_MOST_CHARACTERS = 500  # of what a lock says
+_MOST_CHARACTERS = 500  # of the content of a lock
 
 
 @contextmanager
 def only_one(folder: Path, remedy: str) -> Iterator[None]:
-    """Keeps other jobs out of a folder; the system releases the lock when the process dies, however
-    it does.
+    """Keeps other jobs out of a folder; the system releases the lock when the process ends.
 
     Args:
         folder: made if missing.
-        remedy: what the second job can do instead, such as "set another `feature_dir`".
+        remedy: advice for the second job, such as "set another `feature_dir`".
 
     Raises:
         DataError: another job works there, or the folder cannot be written to.
@@ -43,9 +42,7 @@ def only_one(folder: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        path.unlink(
-            missing_ok=True
-        )  # before it is released: whoever comes next makes a file of his own
+        path.unlink(missing_ok=True)  # before its release: the next job creates a file of its own
         file.close()
 
 

@@ -1,7 +1,7 @@
-"""Remarks about recordings that are used although something about them is odd: never silent.
+"""Remarks about recordings that are used although they are irregular; none is dropped.
 
-Readers call `note`. Within `collected` the remarks are kept, so that a whole dataset needs one line
-for each kind of them; anywhere else each becomes a line of the log at once.
+Readers call `note`. Within `collected` remarks are kept, so that a whole dataset needs one log line
+for each kind; elsewhere each is logged at once.
 """
 
 import logging
@@ -20,9 +20,9 @@ class Note:
 
     Attributes:
         path: the recording.
-        kind: says what is odd, and what was done; the same words for all recordings of a kind.
-        amount: how much of `unit` it is about.
-        unit: e.g. "samples"; empty where there is nothing to count.
+        kind: irregularity and its treatment; the same words for all recordings of a kind.
+        amount: number of `unit` concerned.
+        unit: e.g. "samples"; empty if there is nothing to count.
     """
 
     path: Path
@@ -40,7 +40,7 @@ _collecting: ContextVar[list[Note] | None] = ContextVar("collecting", default=No
 
 
 def note(remark: Note) -> None:
-    """Keeps a remark, or logs it at once where nobody collects."""
+    """Keeps a remark within `collected`, logs it elsewhere."""
     kept = _collecting.get()
     if kept is None:
         logger.warning("%s", remark.line)
@@ -50,7 +50,7 @@ def note(remark: Note) -> None:
 
 @contextmanager
 def collected() -> Iterator[list[Note]]:
-    """Collects the remarks of all readers in this thread, each once, instead of logging them."""
+    """Collects the remarks of all readers in this thread instead of logging them."""
     notes: list[Note] = []
     token = _collecting.set(notes)
     try:
@@ -60,8 +60,7 @@ def collected() -> Iterator[list[Note]]:
 
 
 def summaries(notes: Iterable[Note]) -> list[str]:
-    """One sentence for each kind of remark: how many recordings, how much of them, and one of them
-    by name."""
+    """One sentence for each kind of remark: number of recordings, total amount, one example."""
     by_kind: dict[str, dict[Path, Note]] = {}
     for remark in notes:
         by_kind.setdefault(remark.kind, {})[remark.path] = remark

@@ -1,5 +1,4 @@
-"""YAML that nobody vouches for: it runs no code, gives no key twice, and stands for no more than it
-says."""
+"""Loads YAML without objects, duplicate keys or alias bombs."""
 
 from typing import Any
 
@@ -11,7 +10,7 @@ _MOST_VALUES = 100_000  # of a text with aliases, each counted as what it stands
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice, which YAML would settle in silence."""
+    """SafeLoader that refuses duplicate keys, of which YAML would keep one silently."""
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
@@ -39,11 +38,11 @@ def read_yaml(text: str, fast: bool = False) -> Any:
     Args:
         text: one document.
         fast: for long lists: the parser in C where there is one, ten times faster; a key given
-            twice counts once.
+            twice is not noticed.
 
     Raises:
         ValueError: it is not YAML, asks for anything but plain values, or its aliases unfold to too
-            many of them or to themselves; says where.
+            many of them or to themselves; with the line.
     """
     try:
         loader = (

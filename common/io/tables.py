@@ -77,8 +77,7 @@ def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
 
 
 def to_number(text: str) -> float | None:
-    """Reads a finite decimal number in ASCII; None for anything else: 1_0, 1,5, nan, 0x10, digits
-    of other scripts.
+    """Reads a finite decimal number in ASCII; None for others, such as 1_0, 1,5, nan and 0x10.
 
     Args:
         text: may have spaces around it.
@@ -90,7 +89,7 @@ def to_number(text: str) -> float | None:
 
 
 def to_numbers(texts: Iterable[str]) -> np.ndarray:
-    """Reads many numbers, float64 (n,); NaN where `to_number` has none."""
+    """Reads many numbers, float64 (n,); NaN for those that `to_number` refuses."""
     is_number = _NUMBER.fullmatch
     values = np.array(
         [float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64
@@ -104,8 +103,7 @@ def to_whole(text: str) -> int | None:
 
 
 def number_hint(*texts: str) -> str:
-    """Says, after a space, how texts that are no numbers could become some; nothing where there is
-    no telling."""
+    """Remedy for texts that are no numbers, after a space; empty if there is none."""
     for text in map(str.strip, texts):
         if to_number(text) is not None:
             continue
@@ -175,11 +173,11 @@ def parse_table(
         columns: that must be there once each, in any order, in letters of any case.
         source: what errors name as origin.
         optional: that may be there as well.
-        pad: whether a row may end before the last of `columns`, the rest being empty.
+        pad: True if a row may end before the last of `columns`; the rest is empty.
         aliases: other names by lower-case name, where the column itself is not there.
-        headerless: for files without a header: gives the columns of a row, None if it cannot tell;
+        headerless: for files without a header: from a row to its columns, None if unknown;
             unnamed ones are "".
-        hint: what to do about a header in which columns are missing; None: the usual.
+        hint: remedy for a header in which columns are missing; None: the usual one.
 
     Raises:
         DataError: names the line.
@@ -229,8 +227,7 @@ _AGAIN = "Write the file again as text in UTF-8."
 
 
 def header_of(text: str, columns: Header) -> tuple[str, ...]:
-    """Names of the header of a table that may have some columns, without empty ones; not
-    checked."""
+    """Names in the header of a table, without empty ones; not checked."""
     return tuple(
         name
         for name in _header(_first_line(text.removeprefix("\ufeff"))[0], columns, {})[1]
@@ -239,8 +236,7 @@ def header_of(text: str, columns: Header) -> tuple[str, ...]:
 
 
 def split_row(line: str, separator: str | None = None) -> list[str]:
-    """Splits one line into stripped fields; without a separator, by the one that gives the most
-    fields.
+    """Splits one line into stripped fields; without a separator, by the most frequent one.
 
     Raises:
         ValueError: quotes that do not fit.
@@ -258,7 +254,7 @@ def split_row(line: str, separator: str | None = None) -> list[str]:
 
 
 def _first_line(text: str) -> tuple[str, int]:
-    """First line that is not empty, and its number, the lines before it having nothing to say."""
+    """First line that is not empty, and its number."""
     for number, line in enumerate(io.StringIO(text, newline=""), start=1):
         if line.strip() and not _EXCEL_SEPARATOR.fullmatch(line):
             return line.rstrip("\r\n"), number
@@ -266,8 +262,7 @@ def _first_line(text: str) -> tuple[str, int]:
 
 
 def _header(line: str, columns: Header, aliases: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Separator and names of a header: those asked for as they were asked for, others as they
-    stand."""
+    """Separator and names of a header; wanted columns are spelt as in `columns`."""
     candidates = []
     for separator in SEPARATORS:
         try:
@@ -311,8 +306,7 @@ def _without_header(
 
 
 def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line in which a row below the header begins, and its fields as the csv module
-    splits them."""
+    """Yields the first line number of each row below the header, and its fields."""
     stream = io.StringIO(_AFTER_QUOTE.sub('"', text) if '" ' in text else text, newline="")
     for _ in range(skipped):
         next(stream, None)
@@ -383,8 +377,7 @@ def _odd_length(
 
 
 def header_problem(header: Sequence[str], columns: Sequence[str]) -> str | None:
-    """Says what is wrong with a header that must name some columns once each; None if nothing
-    is."""
+    """Problem of a header that must name each of some columns once; None if there is none."""
     missing = [column for column in columns if column not in header]
     if missing:
         return f"missing column(s) {', '.join(missing)}"

@@ -1,6 +1,5 @@
 """Comparison of runs of one family: scores, settings that differ, learning curves."""
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,6 +21,7 @@ from common.display.plotting import (
     tidy,
 )
 from common.errors import CheckpointError, ConfigError
+from common.family import load
 from common.io.files import write_text
 from common.io.tables import to_csv
 from common.reports.run import SCORES, ScoresForm, finished_stages, flat_scores
@@ -163,7 +163,7 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
         For each curve that any run has, a panel, and by label the line of each run, or of each of
         its stages.
     """
-    panels = importlib.import_module(f"{next(iter(runs.values())).family}.figures").LEARNING_PANELS
+    panels = load(next(iter(runs.values())).family, "figures").LEARNING_PANELS
     found: list[tuple[Panel, History]] = []
     for panel, curve in [(each, curve) for each in panels for curve in each.curves]:
         lines: dict[str, Sequence[float | None]] = {}

@@ -11,7 +11,6 @@ belongs to one family of systems is made by `<family>/report.py`:
 and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
 """
 
-import importlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,8 @@ from pydantic import Field
 
 from common.display.page import Block, Note, Page, Section, Table, Tree, write_page
 from common.errors import UserError
-from common.settings.tasks import check_task, merge, parse_overrides
+from common.family import load
+from common.settings.tasks import BaseTask, check_task, merge, parse_overrides
 from common.training.run_directory import (
     DATA,
     ENVIRONMENT,
@@ -66,7 +66,7 @@ class ScoresForm:
     rows: Annotated[list[_Line], Field(min_length=1)]
 
 
-def write_report(folder: Path, task: Any) -> Path:
+def write_report(folder: Path, task: BaseTask) -> Path:
     """Writes the report of a run.
 
     Args:
@@ -81,9 +81,7 @@ def write_report(folder: Path, task: Any) -> Path:
         CheckpointError: files of the run are missing or damaged.
         DataError: the page cannot be written.
     """
-    report, figures = (
-        importlib.import_module(f"{task.family}.{module}") for module in ("report", "figures")
-    )
+    report, figures = load(task.family, "report"), load(task.family, "figures")
     environment = read_environment(folder)
     stages = dict(finished_stages(folder))
     sections = [
@@ -103,7 +101,7 @@ def write_report(folder: Path, task: Any) -> Path:
     return folder / REPORT
 
 
-def stored_task(folder: Path, overrides: Sequence[str] = ()) -> Any:
+def stored_task(folder: Path, overrides: Sequence[str] = ()) -> BaseTask:
     """Reads the settings of a run; `key=value` texts replace some, e.g. where the dataset is by
     now.
 
@@ -130,7 +128,7 @@ def check_stores(folder: Path, stores: "Mapping[str, FeatureStore]") -> None:
     )
 
 
-def report_finished_run(folder: Path, task: Any) -> None:
+def report_finished_run(folder: Path, task: BaseTask) -> None:
     """Writes the report of a run that has just ended; where that fails, the log says why, and the
     run stands."""
     try:
@@ -243,7 +241,10 @@ def flat_scores(scores: Mapping[str, Any]) -> Numbers:
 
 
 def _facts(
-    task: Any, environment: Mapping[str, Any], stages: Mapping[str, Mapping[str, Any]], folder: Path
+    task: BaseTask,
+    environment: Mapping[str, Any],
+    stages: Mapping[str, Mapping[str, Any]],
+    folder: Path,
 ) -> dict[str, str]:
     """What ran, when, where, and how long."""
     trained_s = sum(
@@ -274,7 +275,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _setting_blocks(task: Any, environment: Mapping[str, Any], folder: Path) -> list[Block]:
+def _setting_blocks(task: BaseTask, environment: Mapping[str, Any], folder: Path) -> list[Block]:
     settings = {
         key: value for key, value in task.model_dump(mode="json").items() if key != "description"
     }

@@ -41,8 +41,7 @@ def choose_backend(run: RunConfig) -> None:
 
 
 def load_keras(run: RunConfig) -> ModuleType:
-    """Loads Keras with its backend, and gives it the number formats of this project, whatever the
-    user's are.
+    """Loads Keras with its backend and the number formats of this project.
 
     Returns:
         `common.runtime.distribution`, which must not be imported before the backend is chosen.

@@ -28,8 +28,7 @@ FLOAT, EPSILON, DATA_FORMAT = (
 
 
 def set_number_formats() -> None:
-    """Sets Keras's float type, epsilon and data format to those of this project, and lifts limits
-    on epochs and steps.
+    """Sets Keras's float type, epsilon and data format, and lifts limits on epochs and steps.
 
     The user's `~/.keras/keras.json` and variables of the environment set others where Keras was
     imported before `common.runtime.machine.overrule_machine` could hide them.
@@ -43,7 +42,7 @@ def set_number_formats() -> None:
 
 
 def describe(run: RunConfig) -> dict[str, Any]:
-    """Describes what models are computed with, for the record of a run.
+    """Describes backend, number formats and devices, for the record of a run.
 
     Args:
         run: the task's `run` section; its backend has been loaded.
@@ -64,7 +63,7 @@ def describe(run: RunConfig) -> dict[str, Any]:
 
 
 def _device_names(backend: str) -> list[str]:
-    """Names of the devices that compute, such as "NVIDIA H200"; CPU where there is no other."""
+    """Names of the devices that compute, such as "NVIDIA H200", or the CPU."""
     if backend == "jax":
         return [
             str(device.device_kind) for device in importlib.import_module("jax").local_devices()
@@ -82,7 +81,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
 
     Args:
         run: the task's `run` section.
-        batch_sizes: of the training; without any nothing is trained, and this process stays alone.
+        batch_sizes: of the training; empty: nothing is trained, and other processes are not joined.
 
     Raises:
         ConfigError: the processes do not find each other, or a batch cannot be shared evenly by the
@@ -94,7 +93,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
         if run.backend != "tensorflow":
             tf.config.set_visible_devices(
                 [], "GPU"
-            )  # tf.data alone runs on TensorFlow; the GPU is the other's
+            )  # only tf.data runs on TensorFlow; the GPU belongs to the backend
         tf.config.list_logical_devices()
     if run.deterministic:
         _repeat_exactly(run)
@@ -122,8 +121,7 @@ def _n_sharing(run: RunConfig) -> int:
 
 
 def _repeat_exactly(run: RunConfig) -> None:
-    """Has the backend choose kernels that give the same bits each time; JAX is told by
-    XLA_FLAGS."""
+    """Makes the backend choose deterministic kernels; XLA_FLAGS do so for JAX."""
     tf.config.experimental.enable_op_determinism()  # tf.data feeds every backend
     if run.backend == "torch":
         importlib.import_module("torch").use_deterministic_algorithms(True)
@@ -162,13 +160,13 @@ def _scope(run: RunConfig) -> AbstractContextManager:
     if run.backend == "jax":
         return keras.distribution.DataParallel(
             auto_shard_dataset=False
-        ).scope()  # processes read their parts alone
+        ).scope()  # each process reads its own part
     return _mirrored_strategy().scope()
 
 
 @functools.cache
 def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
-    """The one strategy of this process: variables of one cannot be used under another."""
+    """Strategy of this process, made once: its variables cannot be used under another."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     logger.info(
         "Each batch is split over %d devices: %s.",
@@ -179,19 +177,18 @@ def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
 
 
 def n_sharing() -> int:
-    """Devices, of all processes, that share each batch of a model that is trained here."""
+    """Number of devices, in all processes, that share each batch."""
     of_keras: Any = keras.distribution.distribution()
     return n_replicas() if of_keras is None else of_keras.device_mesh.devices.size
 
 
 def n_replicas() -> int:
-    """Copies of a model that is built here, each on its device with its part of every batch."""
+    """Number of replicas of a model, each on its device with its part of every batch."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def replica_mean(value: Any) -> Any:
-    """Averages a tensor over the replicas, in a step that they take together; elsewhere it
-    stays."""
+    """Averages a tensor over the replicas within a joint step; returns it unchanged elsewhere."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value
@@ -199,11 +196,10 @@ def replica_mean(value: Any) -> Any:
 
 
 def jit_setting(run: RunConfig) -> str | bool:
-    """The value for `jit_compile`: XLA slows recurrent models on the CPU 2 to 6 times, so `auto` is
-    off there.
+    """Value for `jit_compile`; `auto` is off where XLA does harm.
 
-    So it is where devices of TensorFlow share a batch: XLA cannot reach variables of another
-    device.
+    On the CPU it slows recurrent models 2 to 6 times, and where devices of TensorFlow share a batch
+    it cannot reach variables of another device.
     """
     if run.jit_compile != "auto" or run.backend != "tensorflow":
         return run.jit_compile

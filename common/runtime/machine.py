@@ -1,9 +1,8 @@
-"""Configuration of the user's machine that would change results: overruled before Keras and its
-backends are loaded.
+"""Configuration of the machine that would change results, overruled before Keras is loaded.
 
 Keras reads `~/.keras/keras.json` and environment variables while it is imported, TensorFlow imports
 Keras, and JAX, cuBLAS and oneDNN read variables of their own. Settings of a run are in
-`params.yaml` alone.
+`params.yaml` only.
 """
 
 import logging
@@ -53,10 +52,9 @@ RECORDED = (
 
 
 def overrule_machine() -> None:
-    """Hides the user's keras.json and removes variables that change results; must run before keras
-    is imported.
+    """Hides the user's keras.json and variables that change results, before Keras loads.
 
-    Processes that this one starts inherit it. Says in the log which variables were set.
+    Processes that this one starts inherit it. The log lists the variables that were set.
     """
     os.environ["KERAS_HOME"] = _NO_FOLDER
     found = [name for name in OVERRULED if os.environ.pop(name, None) is not None]
@@ -68,5 +66,5 @@ def overrule_machine() -> None:
 
 
 def recorded_variables() -> dict[str, str]:
-    """Environment variables that a run keeps a record of, those that are set."""
+    """Environment variables that are set and kept in the record of a run."""
     return {name: os.environ[name] for name in RECORDED if name in os.environ}

@@ -1,5 +1,4 @@
-"""Keeps memory that a training step, or a recording, frees for the next one, which asks for the
-same again."""
+"""Keeps memory that a training step, or a recording, frees for the next one."""
 
 import ctypes
 import os
@@ -21,8 +20,7 @@ VARIABLES = (
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
-    """Tells glibc not to hand freed memory back to the system, which would give it out again page
-    by page, zeroed.
+    """Makes glibc keep freed memory; the system would return it page by page, zeroed.
 
     On a CPU, steps of networks whose maps are large spend up to half of their time in that, and the
     features of a clip a sixth, more where several processes want pages at once. The process then
@@ -33,7 +31,7 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
         environment: variables of the process.
 
     Returns:
-        Whether it was told so.
+        True if the settings of glibc were changed.
     """
     if any(name in environment for name in VARIABLES):
         return False

@@ -1,9 +1,8 @@
-"""Several processes, on one machine or many, that train one model in step, each with its part of
-every batch; on JAX.
+"""Training of one model in several processes, on one machine or many; on JAX.
 
-All of them run the same program: they predict the same recordings and decide by the scores of
-process 0, so that they stop and go on together. Only process 0 writes into the run's folder; the
-others work in copies that they throw away.
+Each process reads its part of every batch. All run the same program: they predict the same
+recordings and decide by the scores of rank 0, the coordinator, so that they stop and resume
+together. Only rank 0 writes into the run's folder; the others work in temporary copies.
 """
 
 import atexit
@@ -26,23 +25,22 @@ from common.errors import ConfigError, DataError, TrainingError
 from common.io.files import storage_error
 from common.settings.tasks import MultiHostConfig
 
-WAITING_S = 300  # for process 0, as long as that waits for the others
+WAITING_S = 300  # for the coordinator, as long as it waits for the others
 
 
 class Place(NamedTuple):
-    """Which of how many processes this one is."""
+    """Rank of this process, `number`, and world size, `n_processes`."""
 
     number: int = 0
     n_processes: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """True for the coordinator, the process that writes."""
         return self.number == 0
 
     def part_of(self, batch: Any) -> Any:
-        """The rows of a joint batch, (B, ...), that this process reads: (B / n_processes, ...); B
-        must be divisible."""
+        """Rows of a joint batch, (B, ...), for this process: (B / n_processes, ...), whole rows."""
         rows = batch.shape[0] // self.n_processes
         return batch[self.number * rows : (self.number + 1) * rows]
 
@@ -54,7 +52,8 @@ def start(multi_host: MultiHostConfig) -> None:
     """Joins the other processes; must come before JAX computes anything.
 
     Raises:
-        ConfigError: neither settings nor environment say who they are, or they cannot be reached.
+        ConfigError: neither settings nor environment define the ranks, or a process cannot be
+            reached.
     """
     import keras
 
@@ -77,7 +76,7 @@ def start(multi_host: MultiHostConfig) -> None:
 
 
 def _wait_for(address: str) -> None:
-    """Returns once process 0 answers: where it does not, JAX would crash."""
+    """Waits until the coordinator accepts connections; JAX would crash without it."""
     host, port = address.rsplit(":", 1)
     deadline = time.monotonic() + WAITING_S
     while True:
@@ -91,16 +90,14 @@ def _wait_for(address: str) -> None:
 
 
 def _leave() -> None:
-    """Ends a process that fails at once: JAX would wait for the others, which wait for this one in
-    their next step."""
+    """Ends a failing process at once; JAX would wait for the others, which wait for this one."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(2)
 
 
 def place() -> Place:
-    """The place of this process among those that train together; number 0 of 1 where it is
-    alone."""
+    """Rank and world size of this process; rank 0 of 1 without `run.distribution: multi_host`."""
     jax = sys.modules.get("jax")
     if jax is None or not jax.distributed.is_initialized():
         return ALONE
@@ -108,10 +105,9 @@ def place() -> Place:
 
 
 def agreed(values: Mapping[str, float]) -> dict[str, float]:
-    """The values of process 0: those of another machine may differ in the last digit, and decide
-    otherwise.
+    """Values of the coordinator: those of other machines may differ in the last digit.
 
-    Returns when all processes have asked.
+    Returns when all processes have called it.
     """
     if place().n_processes == 1:
         return dict(values)
@@ -124,12 +120,11 @@ def agreed(values: Mapping[str, float]) -> dict[str, float]:
 
 @contextmanager
 def own_folder(folder: Path) -> Iterator[Path]:
-    """Lends every process a folder to go on in: process 0 the given one, the others copies, which
-    are removed.
+    """Lends every process a folder to work in: the given one to rank 0, temporary copies to others.
 
     Raises:
-        DataError: the processes see different things in the folder.
-        TrainingError: inside, since a step that they take together failed.
+        DataError: the processes see different files in the folder.
+        TrainingError: a joint step inside the block failed.
     """
     with ExitStack() as stack:
         mine = folder if place().first else stack.enter_context(_copy(folder))
@@ -153,8 +148,7 @@ def _copy(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _failing_together() -> Iterator[None]:
-    """Turns what JAX raises in a step without the other processes into an error that says what to
-    do."""
+    """Turns errors of JAX in a joint step into one with a remedy."""
     try:
         yield
     except RuntimeError as error:
@@ -162,14 +156,13 @@ def _failing_together() -> Iterator[None]:
             raise
         raise TrainingError(
             f"A step that {place().n_processes} processes take together failed:"
-            f" {str(error).splitlines()[0]}. Where another has ended, it said why. Run the same"
-            " commands again: they go on after the last finished epoch."
+            f" {str(error).splitlines()[0]}. The output of the process that ended first"
+            " gives the reason. Run the same commands again: they resume after the last epoch."
         ) from error
 
 
 def _check_shared(folder: Path, mine: Path) -> None:
-    """Compares names and sizes of what each process found in the folder; returns when all have done
-    so."""
+    """Compares names and sizes of the files that each process sees; waits for all processes."""
     if place().n_processes == 1:
         return
     from jax.experimental import multihost_utils

@@ -13,7 +13,7 @@ def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
 
     Args:
         name: of the module, with dots.
-        purpose: what needs it, as a sentence begins.
+        purpose: start of a sentence that names the user of the package.
         remedy: what to do without it, in sentences.
 
     Raises:
@@ -35,7 +35,7 @@ def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
 
 
 def _is_missing(package: str, error: Exception) -> bool:
-    """Whether the package itself is not there, rather than something that it needs."""
+    """True if the package itself is missing, rather than one that it needs."""
     return (
         isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
     )

@@ -22,6 +22,7 @@ from common.io.files import write_text
 from common.runtime.optional import optional_module
 from common.search.results import Target, best_settings, draw_study, known_trials, trials_table
 from common.search.space import Range, Space, as_yaml, extracts, yaml_values
+from common.settings.tasks import BaseTask
 from common.training.run_directory import FINISHED, Finished, read_form, scored_epoch
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Search:
         folder: holds the study and, in `trials/`, the runs.
     """
 
-    task: Any
+    task: BaseTask
     command: tuple[str, ...]
     space: Space
     target: Target

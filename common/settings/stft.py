@@ -51,6 +51,10 @@ class StftConfig(Section):
         """Suffix of a store's folder, which separates stores of audio from stores of features."""
         return "_audio" if self.on_device else ""
 
+    def content(self) -> dict[str, object]:
+        """Settings that the stored features depend on."""
+        return self.model_dump(mode="json", exclude=set() if self.on_device else {"frontend"})
+
     def window_samples(self, sample_rate_hz: int) -> int:
         """Window length in samples.
 

@@ -1,9 +1,8 @@
 """Tasks of `params.yaml`: settings, inheritance, overrides of the command line, and checks."""
 
 import difflib
-import importlib
-import importlib.util
 import os
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,17 +10,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from common.errors import ConfigError
+from common.family import families, is_family, load
 from common.io.safe_yaml import read_yaml
 from common.io.terminal import unwritable
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.settings.section import Section
-
-FAMILIES = (
-    "seld",
-    "sed_task4",
-    "sed_task4.segmentation",
-)  # known by name alone: loaded when a task asks for one
+from common.settings.stft import FramingConfig
 
 
 class MultiHostConfig(Section):
@@ -176,7 +171,10 @@ class TrainingConfig(Section):
 
 
 class BaseTask(Section):
-    """What a task of any family has; `<family>/config.py` extends it as `TaskConfig`."""
+    """Settings of a task of any family; `<family>/config.py` extends them as `TaskConfig`.
+
+    A family puts sections of its own in place of `dataset`, `features` and `training`.
+    """
 
     description: str = Field(min_length=1, description="One line, shown by `--list`.")
     family: str = Field(description="Package: seld, sed_task4 or sed_task4.segmentation.")
@@ -203,6 +201,29 @@ class BaseTask(Section):
     published_on: str | None = Field(
         None, description="Data, folds and metrics that the published scores were measured on."
     )
+    dataset: Section
+    features: FramingConfig
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    @abstractmethod
+    def known_sets(self) -> list[str]:
+        """Names of the sets that a dataset of this kind has."""
+
+    @property
+    @abstractmethod
+    def set_names(self) -> list[str]:
+        """Names of the sets that the task reads: some of `known_sets`."""
+
+    @property
+    def fold_names(self) -> list[str]:
+        """Folders of the folds in a run directory; none if a run has no folds."""
+        return []
+
+    @property
+    def start_models(self) -> dict[str, Path]:
+        """Models from files whose weights stages start from, by stage."""
+        return {}
 
     @property
     def published_notes(self) -> tuple[str, ...]:
@@ -218,8 +239,7 @@ class BaseTask(Section):
 
     @model_validator(mode="after")
     def _padding_fits_the_frontend(self) -> "BaseTask":
-        features: Any = getattr(self, "features", None)
-        if features is not None and features.on_device and self.pipeline.padding == "mean":
+        if self.features.on_device and self.pipeline.padding == "mean":
             raise ValueError(
                 "`pipeline.padding: mean` pads features, but with `features.frontend: device` audio"
                 " is padded, with silence. Set `pipeline.padding: repeat`."
@@ -389,7 +409,7 @@ def parse_overrides(assignments: Sequence[str]) -> dict:
     return settings
 
 
-def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
+def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> BaseTask:
     """Reads, resolves and checks one task.
 
     Args:
@@ -412,20 +432,23 @@ def load_task(path: Path, task_id: str, overrides: Sequence[str] = ()) -> Any:
     return check_task(settings, f"task {task_id!r} of {path}")
 
 
-def check_task(settings: Mapping, where: str) -> Any:
-    """Turns resolved settings into the `TaskConfig` of their family; `where` names their origin in
-    errors."""
+def check_task(settings: Mapping, where: str) -> BaseTask:
+    """Turns resolved settings into the `TaskConfig` of their family.
+
+    Args:
+        settings: of one task.
+        where: origin of the settings, for errors.
+
+    Raises:
+        ConfigError: the settings are wrong, or their family does not satisfy the contract.
+    """
     family = settings.get("family")
-    if family not in families():
-        expected = ", ".join(families())
-        raise ConfigError(f"{where}: `family` must be one of: {expected}. Received: {family!r}.")
-    task_class = importlib.import_module(f"{family}.config").TaskConfig
-    return validate(task_class, settings, where)
-
-
-def families() -> list[str]:
-    """Names of the packages that hold systems and are installed here."""
-    return [name for name in FAMILIES if importlib.util.find_spec(name)]
+    if not isinstance(family, str) or not is_family(family):
+        raise ConfigError(
+            f"{where}: `family` must be one of: {', '.join(families())}, or a package as in"
+            f" docs/adding-a-family.md. Received: {family!r}."
+        )
+    return validate(load(family, "config").TaskConfig, settings, where)
 
 
 def validate(section: type[Section], values: Mapping, where: str) -> Any:

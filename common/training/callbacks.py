@@ -1,4 +1,4 @@
-"""Callbacks: scores into `logs`, curves on disk, and a state from which a killed job goes on."""
+"""Callbacks: scores into `logs`, curves on disk, and the state from which a job resumes."""
 
 import shutil
 import time
@@ -18,11 +18,11 @@ from common.runtime.multi_host import agreed
 from common.training.evaluation import Prediction, predict_recordings
 
 History = dict[str, list[float]]
-TIMES = ("training_s", "scoring_s")  # the only values of a history that another run does not repeat
+TIMES = ("training_s", "scoring_s")  # the only values that differ in a repeated run
 
 
 class Scorer(Protocol):
-    """Collects the recordings of a set and says how well they were predicted."""
+    """Scores the predictions of a set of recordings."""
 
     def update(self, prediction: Prediction) -> None:
         """Takes in one recording."""
@@ -40,13 +40,13 @@ class ScoreOnValidation(keras.callbacks.Callback):
     dropout. `training_s` and `scoring_s` are the seconds that the epoch's batches and these scores
     took.
 
-    The sets are predicted and reduced recording by recording: nothing as large as all outputs is
-    held. List it before the callbacks that monitor one of these values.
+    The sets are predicted and reduced recording by recording, so that not all outputs are held.
+    List it before the callbacks that monitor one of these values.
 
     Args:
         sets_of: from the number of an epoch, the first one 0, to its recordings by the prefix of
             their scores, "val" and perhaps "train", from `common.data.pipeline.evaluation_stream`.
-        new_scorer: makes what scores one set.
+        new_scorer: makes the scorer of one set.
         losses: by output.
         loss_weights: by output.
     """
@@ -79,13 +79,10 @@ class ScoreOnValidation(keras.callbacks.Callback):
             )
         scored_s = time.perf_counter()
         logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
-        logs.update(
-            agreed(logs)
-        )  # what follows from the scores must happen in all processes that train together
+        logs.update(agreed(logs))  # all processes must decide alike on the scores
 
     def _scores(self, recordings: Any) -> dict[str, float]:
-        """Predicts the recordings of a set: their mean loss, that of each output, and the
-        scores."""
+        """Mean loss, mean loss of each output, and scores of a set of recordings."""
         scorer = self.new_scorer()
         loss_sums, weights = dict.fromkeys(self.losses, 0.0), dict.fromkeys(self.losses, 0)
         for prediction in predict_recordings(self.model, recordings):
@@ -110,7 +107,7 @@ class ScoreOnValidation(keras.callbacks.Callback):
 
 
 def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts frames that only one of both has; labels (K,) of a whole recording stay."""
+    """Cuts both to the shorter one; clip-level labels (K,) stay."""
     if target.ndim == 1:
         return target, output
     frames = min(len(target), len(output))
@@ -118,8 +115,7 @@ def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _loss_weight(target: np.ndarray, frames: int) -> int:
-    """How much a recording counts in a mean loss: by its frames; as one for labels (K,); not at all
-    without labels."""
+    """Weight of a recording in a mean loss: its frames; 1 for labels (K,); 0 if unlabelled."""
     if (target == -1).all():
         return 0
     return 1 if target.ndim == 1 else frames
@@ -205,7 +201,7 @@ def append(history: History, logs: Mapping[str, float]) -> None:
 
 @dataclass
 class ResumeState:
-    """What a killed job needs to go on: see `ResumeRun`."""
+    """State from which a killed job resumes, see `ResumeRun`."""
 
     folder: Path | None = None
     epochs: int = 0
@@ -213,21 +209,20 @@ class ResumeState:
     callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-# The attributes in which callbacks keep what they forget when a job is started again.
+# Attributes of callbacks that a restarted job must restore.
 _MEMORY = {"EarlyStopping": ("best", "wait", "stopped_epoch", "best_epoch"), "KeepBest": ("best",)}
 
 
 class ResumeRun(keras.callbacks.Callback):
-    """Keeps weights, optimizer, epoch, history, best model and the memory of other callbacks on
-    disk; puts them back.
+    """Stores and restores weights, optimizer, epoch, history, best model and other callbacks.
 
     Each epoch is one folder, complete once it is renamed to `epoch-<number>`; the one before is
     then removed. So a job may be killed at any moment. List it last: it must see what the others
     wrote, and restore after they reset themselves in `on_train_begin`.
 
     Args:
-        folder: where the states lie.
-        state: what `latest_state(folder)` returned.
+        folder: folder of the states.
+        state: result of `latest_state(folder)`.
         best_model: the file `KeepBest` writes.
         others: callbacks with a memory: EarlyStopping, KeepBest.
     """
@@ -278,7 +273,7 @@ class ResumeRun(keras.callbacks.Callback):
 
 
 def latest_state(folder: Path) -> ResumeState:
-    """Reads the last complete state that `ResumeRun` left; an empty one if there is none.
+    """Reads the last complete state of `ResumeRun`; an empty one if there is none.
 
     Raises:
         CheckpointError: the state is damaged.
@@ -303,16 +298,14 @@ def latest_state(folder: Path) -> ResumeState:
 
 
 def remove_older_states(latest: Path) -> None:
-    """Removes the states beside this one: those of earlier epochs, which a killed job may have left
-    too."""
+    """Removes the states of earlier epochs, also those that a killed job left."""
     for older in latest.parent.glob("epoch-*"):
         if older != latest:
             shutil.rmtree(older, ignore_errors=True)
 
 
 def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) -> None:
-    """Raises ValueError where a state is not one that `ResumeRun` wrote: what it says is set as
-    attributes."""
+    """Raises ValueError if `ResumeRun` did not write a state: its values become attributes."""
     if type(epochs) is not int or folder.name != f"epoch-{epochs:05d}":
         raise ValueError(f"expected the number of epochs of {folder.name}, received {epochs!r}")
     if any(len(values) > epochs for values in history.values()):
@@ -335,7 +328,7 @@ def save_variables(path: Path, variables: Sequence) -> None:
 
 
 def restore_variables(path: Path, variables: Sequence) -> None:
-    """Puts back what `save_variables` wrote.
+    """Restores variables from a file of `save_variables`.
 
     Raises:
         CheckpointError: the file is damaged, or belongs to another model.
@@ -349,10 +342,11 @@ def restore_variables(path: Path, variables: Sequence) -> None:
     expected = [tuple(variable.shape) for variable in variables]
     received = [array.shape if array.dtype.kind in "fiub" else str(array.dtype) for array in arrays]
     if expected != received:
+        pairs = zip(expected, received, strict=False)
+        difference = next((pair for pair in pairs if pair[0] != pair[1]), "their number")
         raise CheckpointError(
             f"{path} holds the weights of another model. Expected: {len(expected)} arrays."
-            f" Received: {len(received)}; first difference:"
-            f" {next(((e, r) for e, r in zip(expected, received, strict=False) if e != r), 'their number')}."
+            f" Received: {len(received)}; first difference: {difference}."
             " Choose another job id, or delete the run directory."
         )
     for variable, array in zip(variables, arrays, strict=True):

@@ -1,116 +1,150 @@
-"""The trained models of a run: which stages answer together, and what the folds say on average."""
+"""Trained models of a run as one: stages joined by the outputs used of each, folds averaged."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
 from common.errors import ConfigError
 from common.models.layers import STATISTICS
-from common.training.answers import parts
+from common.settings.tasks import BaseTask
+from common.training.evaluation import Prediction, predict_recordings
 from common.training.stage import finished_epochs, load_trained
-from common.training.system import Stage
+from common.training.system import Stage, parts
 
 Outputs = dict[str, np.ndarray]
 Average = Callable[[Sequence[Outputs]], Outputs]
+TrainedStage = tuple[Stage, keras.Model]
 
 
-@dataclass(frozen=True)
-class TrainedFold:
-    """The models of one fold that answer together; the last one for all outputs that no other
-    answers for."""
-
-    stages: tuple[tuple[Stage, keras.Model], ...]
-
-    def __call__(self, batch: np.ndarray) -> Outputs:
-        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...)."""
-        *earlier, (_, last) = self.stages
-        outputs = _predicted(last, batch)
-        for stage, model in earlier:
-            of_stage = _predicted(model, batch)
-            outputs |= {name: of_stage[name] for name in stage.answers}
-        return outputs
+def mean_outputs(of_folds: Sequence[Outputs]) -> Outputs:
+    """The mean of each output."""
+    return {name: np.mean([each[name] for each in of_folds], axis=0) for name in of_folds[0]}
 
 
-@dataclass(frozen=True)
-class TrainedModels:
-    """The models of one fold, or of several.
+class Ensemble:
+    """Trained models that predict together, as if they were one model.
 
-    Attributes:
-        folds: at least one.
-        average: of the outputs of several folds.
+    Args:
+        folds: at least one. Each is a sequence of trained stages: of the earlier ones come the
+            outputs in `Stage.outputs_used`, of the last one all others.
+        average: reduces the outputs of several folds to one.
     """
 
-    folds: tuple[TrainedFold, ...]
-    average: Average
+    def __init__(self, folds: Sequence[Sequence[TrainedStage]], average: Average = mean_outputs):
+        self.folds, self._average = folds, average
 
-    def __call__(self, batch: np.ndarray) -> Outputs:
-        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...)."""
-        answers = [fold(batch) for fold in self.folds]
-        return answers[0] if len(answers) == 1 else self.average(answers)
+    @property
+    def stages(self) -> Sequence[TrainedStage]:
+        """Trained stages of the first fold."""
+        return self.folds[0]
 
     @property
     def mean(self) -> np.ndarray:
         """Mean of the training features of the first fold, float32 (F, C)."""
-        return self.folds[0].stages[-1][1].get_layer(STATISTICS).get_weights()[0]
+        return self.stages[-1][1].get_layer(STATISTICS).get_weights()[0]
+
+    def predict_on_batch(self, batch: np.ndarray) -> Outputs:
+        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...)."""
+        of_folds = [_joined(stages, batch) for stages in self.folds]
+        return of_folds[0] if len(of_folds) == 1 else self._average(of_folds)
 
 
-def mean_outputs(answers: Sequence[Outputs]) -> Outputs:
-    """The mean of each output."""
-    return {name: np.mean([answer[name] for answer in answers], axis=0) for name in answers[0]}
+def _joined(stages: Sequence[TrainedStage], batch: np.ndarray) -> Outputs:
+    """Outputs of the last stage, with those used of the earlier ones in their place."""
+    *earlier, (_, last) = stages
+    outputs = {name: np.asarray(value) for name, value in last.predict_on_batch(batch).items()}
+    for stage, model in earlier:
+        of_stage = model.predict_on_batch(batch)
+        outputs |= {name: np.asarray(of_stage[name]) for name in stage.outputs_used}
+    return outputs
+
+
+class EarlierOutputs:
+    """Outputs used of the stages before the one in training, by recording.
+
+    The earlier models do not change, so they predict once for as long as the same recordings are
+    scored. Only the outputs used are kept: some hundred kB a recording.
+
+    Args:
+        earlier: trained stages.
+        recordings: gives the streams of the recordings that are scored in the current epoch, see
+            `common.training.stage.ScoredSets`.
+    """
+
+    def __init__(
+        self, earlier: Sequence[TrainedStage], recordings: Callable[[], Iterable[Iterable[Mapping]]]
+    ):
+        self._earlier = [(stage, model) for stage, model in earlier if stage.outputs_used]
+        self._recordings = recordings
+        self._by_name: dict[str, Outputs] = {}
+
+    def joined(self, prediction: Prediction) -> Prediction:
+        """Puts the outputs used of the earlier stages in place of those of the one in training."""
+        if not self._earlier:
+            return prediction
+        if prediction.name not in self._by_name:  # other recordings may be drawn in each epoch
+            self._by_name = self._predicted()
+        outputs = prediction.outputs | self._by_name[prediction.name]
+        return dataclasses.replace(prediction, outputs=outputs)
+
+    def _predicted(self) -> dict[str, Outputs]:
+        found: dict[str, Outputs] = {}
+        for stage, model in self._earlier:
+            for stream in self._recordings():
+                for prediction in predict_recordings(model, stream):
+                    used = {name: prediction.outputs[name] for name in stage.outputs_used}
+                    found.setdefault(prediction.name, {}).update(used)
+        return found
 
 
 def load_models(
     run: Path,
-    task: Any,
+    task: BaseTask,
     stages: Sequence[Stage],
     fold: str | None = None,
     average: Average = mean_outputs,
-) -> TrainedModels:
-    """Loads the models of a run that are scored.
+) -> Ensemble:
+    """Loads trained models of a run.
 
     Args:
         run: its directory.
         task: its settings.
-        stages: those that answer, see `answering`.
+        stages: those that are scored, see `scored_stages`.
         fold: name of a fold; None: all folds of the run.
-        average: of the outputs of several folds.
+        average: reduces the outputs of several folds to one.
 
     Raises:
-        CheckpointError: a model is not there, not finished, or damaged.
+        CheckpointError: a model is missing, unfinished or damaged.
         ConfigError: there is no such fold.
     """
     folders = [run / name for name in chosen_folds(task, fold)]
     for folder in folders:
         for stage in stages:
             finished_epochs(folder / stage.name)
-    models = [
+    loaded = [
         [(stage, load_trained(folder / stage.name)) for stage in stages] for folder in folders
     ]
-    return TrainedModels(tuple(TrainedFold(tuple(of_fold)) for of_fold in models), average)
+    return Ensemble(loaded, average)
 
 
-def answering(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages whose outputs are the answer of a system: of its main part the last one, and those
-    it relies on."""
+def scored_stages(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages of a system's main part that are scored: the last one, and earlier ones it needs."""
     *earlier, last = next(iter(parts(stages).values()))
-    return [*(stage for stage in earlier if stage.answers), last]
+    return [*(stage for stage in earlier if stage.outputs_used), last]
 
 
-def chosen_folds(task: Any, fold: str | None) -> list[str]:
-    """Folders of the folds wanted, within that of the run: the one named, or all; "" where a run
-    has no folds.
+def chosen_folds(task: BaseTask, fold: str | None) -> list[str]:
+    """Folders of folds within a run: of the fold named, or of all; "" for a run without folds.
 
     Raises:
         ConfigError: there is no such fold.
     """
-    names = [each.name for each in getattr(task, "folds", ())]
     if fold is None:
-        return names or [""]
-    return [one_of(names, fold, "--fold")]
+        return task.fold_names or [""]
+    return [one_of(task.fold_names, fold, "--fold")]
 
 
 def one_of(names: Sequence[str], wanted: str | None, option: str) -> str:
@@ -123,8 +157,3 @@ def one_of(names: Sequence[str], wanted: str | None, option: str) -> str:
         expected = f"one of {', '.join(names)}" if names else "nothing, since this run has none"
         raise ConfigError(f"{option}: expected {expected}. Received: {wanted}.")
     return names[0] if wanted is None else wanted
-
-
-def _predicted(model: keras.Model, batch: np.ndarray) -> Outputs:
-    outputs: Mapping[str, Any] = model.predict_on_batch(batch)
-    return {name: np.asarray(value) for name, value in outputs.items()}

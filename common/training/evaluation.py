@@ -1,10 +1,9 @@
-"""Runs a network over whole recordings, one after another."""
+"""Predictions of whole recordings, one after another."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-import keras
 import numpy as np
 
 from common.errors import DataError
@@ -16,22 +15,29 @@ _REMEDY = (
 )
 
 
+class Model(Protocol):
+    """A Keras model, or several as one: see `common.training.ensemble.Ensemble`."""
+
+    def predict_on_batch(self, batch: np.ndarray, /) -> Mapping[str, Any]:
+        """From features (B, T, F, C), or audio (B, S, C), to outputs (B, ...) by name."""
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """One recording as the network sees it.
+    """Outputs, targets and events of one recording.
 
     Attributes:
         name: name of the recording.
         frames: feature frames of the recording, without padding.
-        labelled: whether the record holds labels.
+        labelled: True if the record has labels.
         events: the recording's events as stored in its record, (events, columns of the family).
         targets: {output: (frames of the output, width)}, without padding; (width,) for labels of
             the whole recording.
         outputs: {output: (frames of the output, width)}, without padding; (width,) for outputs
             without a time axis, the largest value of each where the recording is longer than one
-            sequence. A network that answers for whole pools of frames alone gives fewer frames than
-            the targets have: those at the end of a recording lack, those at the end of a sequence
-            before are held.
+            sequence. A network that pools frames gives outputs of whole pools only, fewer than the
+            targets have: those at the end of a recording are missing, those at the end of an
+            earlier sequence repeat its last output.
     """
 
     name: str
@@ -42,7 +48,7 @@ class Prediction:
     outputs: dict[str, np.ndarray]
 
 
-def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Iterator[Prediction]:
+def predict_recordings(model: Model, recordings: Iterable[Mapping]) -> Iterator[Prediction]:
     """Predicts recordings one by one: only one is in memory at a time.
 
     Args:
@@ -79,7 +85,7 @@ def predict_recordings(model: keras.Model, recordings: Iterable[Mapping]) -> Ite
 
 
 def _name(element: Mapping) -> str:
-    """The name of a recording, which is going to be that of files."""
+    """Name of a recording, which becomes a file name."""
     name = bytes(np.asarray(element["name"]).item()).decode("utf-8", "replace")
     if not is_file_name(name):
         raise DataError(
@@ -89,8 +95,7 @@ def _name(element: Mapping) -> str:
 
 
 def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
-    """Joins (sequences, T', width) in time without the padding after so many frames; reduces
-    (sequences, width)."""
+    """Joins (sequences, T', width) in time, without padding; takes maxima of (sequences, width)."""
     array = np.asarray(sequences)
     if array.ndim == 2:
         return array.max(axis=0)  # (width,): what occurs in any part occurs in the recording
@@ -99,9 +104,8 @@ def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
     missing = sequence_frames // stride - n_given
     if len(array) > 1 and missing:
         held = np.repeat(array[:, -1:], missing, axis=1)
-        array = np.concatenate(
-            [array, held], axis=1
-        )  # (sequences, sequence_frames // stride, width)
+        # (sequences, sequence_frames // stride, width)
+        array = np.concatenate([array, held], axis=1)
     joined = array.reshape(-1, *array.shape[2:])
     given = len(joined) - (missing if len(array) > 1 else 0)  # the last sequence is not lengthened
     return joined[: min(-(-frames // stride), given)]  # (kept, width)

@@ -1,4 +1,4 @@
-"""The folder of one run: settings, versions, and per fold weights, history, scores and figures."""
+"""Folder of a run: settings, versions, and per fold weights, history, scores and figures."""
 
 import json
 import logging
@@ -51,8 +51,7 @@ FREE_KEYS = (
 
 @dataclass(frozen=True)
 class Finished:
-    """What `FINISHED` must say; `chosen_epoch` only where the best model is not the one that is
-    scored."""
+    """Form of `FINISHED`; `chosen_epoch` only if another model than the best one is scored."""
 
     epochs: PositiveInt
     iterations_per_epoch: PositiveInt
@@ -62,13 +61,13 @@ class Finished:
 
 
 def scored_epoch(finished: Mapping[str, Any]) -> int:
-    """Number of the epoch whose model is scored, from what `FINISHED` says."""
+    """Number of the epoch whose model is scored, from the content of `FINISHED`."""
     return finished.get("chosen_epoch") or finished["best_epoch"]
 
 
 @dataclass(frozen=True)
 class _Environment:
-    """What the file of that name must say."""
+    """Form of `ENVIRONMENT`."""
 
     earlier: list[dict[str, Any]] = field(default_factory=list)
     date: str = ""
@@ -82,7 +81,7 @@ class _Environment:
 
 @dataclass(frozen=True)
 class _Data:
-    """What the file of that name must say."""
+    """Form of `DATA`."""
 
     fingerprints: dict[str, str] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
@@ -95,18 +94,18 @@ def open_run(
     command: list[str],
     computing: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Makes the folder of a run, or goes on in it if it belongs to the same settings.
+    """Makes the folder of a run, or resumes in it if it has the same settings.
 
     Args:
         folder: `<output_dir>/<task-id>_<job-id>`.
         settings: the task's resolved settings, as plain values.
         command: the command line.
-        computing: backend, number formats and devices, see `common.runtime.distribution.describe`; None:
-            unknown.
+        computing: backend, number formats and devices, see
+            `common.runtime.distribution.describe`; None: unknown.
 
     Returns:
-        The folder, now holding `settings.yaml` and `environment.json`, of this part of the run and
-        those before it.
+        The folder, with `settings.yaml` and `environment.json` of this part of the run and those
+        before it.
 
     Raises:
         CheckpointError: the folder belongs to a run with other settings.
@@ -120,7 +119,7 @@ def open_run(
                 + "\n".join(f"  {line}" for line in different)
                 + "\nChoose another job id, or delete the folder."
             )
-        logger.info("Going on with the run in %s.", folder)
+        logger.info("Resumes the run in %s.", folder)
     else:
         write_text(path, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     remove_temporaries(folder, below=True)
@@ -134,7 +133,7 @@ def open_run(
 
 
 def read_environment(folder: Path) -> dict[str, Any]:
-    """Reads what a run was made with, see `environment`; `earlier`: its parts before the last one.
+    """Reads the environment of a run, see `environment`; `earlier`: its parts before the last one.
 
     Raises:
         CheckpointError: the file is missing or damaged.
@@ -148,13 +147,13 @@ def record_data(
     splits: Mapping[str, str] | None = None,
     models: Mapping[str, str] | None = None,
 ) -> None:
-    """Notes which data a run learns from, or checks that it still does.
+    """Records the data that a run learns from, or checks that they have not changed.
 
     Args:
         folder: of the run.
         fingerprints: by name of the set, see `FeatureStore.fingerprint`.
         splits: by name of the set, see `FeatureStore.splits_fingerprint`.
-        models: by name of the stage, the checksum of the file whose weights it starts from.
+        models: by name of the stage, the checksum of the file that it starts from.
 
     Raises:
         CheckpointError: the run began with other data.
@@ -177,11 +176,10 @@ def check_data(
     splits: Mapping[str, str] | None = None,
     models: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Checks that data are those that a run noted, see `record_data`; what it did not note is not
-    compared.
+    """Compares data with those that a run recorded, see `record_data`; others are not compared.
 
     Returns:
-        What it noted, nothing for a run without the file.
+        What the run recorded, empty without the file.
 
     Raises:
         CheckpointError: the run began with other data.
@@ -209,7 +207,7 @@ def check_data(
 
 
 def read_settings(folder: Path) -> dict:
-    """Reads the settings a run was made with.
+    """Reads the settings of a run.
 
     Raises:
         CheckpointError: there is no run in the folder, or its settings cannot be read.
@@ -228,8 +226,7 @@ def read_settings(folder: Path) -> dict:
 
 
 def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
-    """Lists the settings that differ, `key: stored -> wanted`, save those that only say where a job
-    runs."""
+    """Lists settings that differ, except those of where a job runs, `FREE_KEYS`."""
     found = []
     for key in [*stored, *(key for key in wanted if key not in stored)]:
         if not prefix and key in FREE_KEYS:
@@ -243,8 +240,7 @@ def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]
 
 
 def environment(command: list[str]) -> dict[str, Any]:
-    """Describes what a run was made with: date, versions, machine, git revision and command
-    line."""
+    """Date, versions, machine, git revision and command line of a run."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
@@ -262,10 +258,8 @@ def environment(command: list[str]) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The revision of the code, with "-dirty" if files differ from it; None outside a git
-    checkout."""
-    # Without optional locks: the index is not written, which a full disk or a job beside this one
-    # may forbid.
+    """Git revision, with "-dirty" if files differ from it; None outside a git checkout."""
+    # Without optional locks: the index is not written, which a full disk or another job may forbid.
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
     try:
         revision, changes = (
@@ -297,14 +291,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_form(path: Path, form: Any) -> Any:
-    """Reads a JSON file of a run that must have some form.
+    """Reads a JSON file of a run and checks its form.
 
     Args:
         path: the file.
-        form: a type that says what must be there, for pydantic; more may be.
+        form: type of the content for pydantic; further keys are allowed.
 
     Returns:
-        The content as it stands in the file.
+        The content of the file.
 
     Raises:
         CheckpointError: the file is missing, damaged or of another form.

@@ -40,19 +40,18 @@ from common.training.system import Stage
 
 logger = logging.getLogger(__name__)
 BEST = "best.keras"  # the best by the score that decides
-CHOSEN = "chosen.keras"  # the one that is scored, where `training.choose` does not say "best"
+CHOSEN = "chosen.keras"  # the one that is scored, unless `training.choose` is "best"
 
 
 @dataclass
 class ScoredSets:
-    """The recordings that are scored after each epoch: always the same ones, or others each time.
+    """Recordings that are scored after each epoch: always the same, or drawn for each epoch.
 
     Attributes:
-        draw: from the number of a draw to streams, from `common.data.pipeline.evaluation_stream`, by the
-            prefix of their
-            scores: "val" and perhaps "train".
-        redrawn: whether each epoch has a draw of its own; otherwise all have the first one.
-        current: the streams of the latest epoch; none before the first.
+        draw: from the number of a draw to streams, see `common.data.pipeline.evaluation_stream`, by
+            the prefix of their scores: "val" and perhaps "train".
+        redrawn: True if each epoch has a draw of its own; else all have the first one.
+        current: streams of the latest epoch; empty before the first.
     """
 
     draw: Callable[[int], Mapping[str, Any]]
@@ -68,7 +67,7 @@ class ScoredSets:
 
 @dataclass(frozen=True)
 class StageData:
-    """What a stage learns from.
+    """Training batches and scored recordings of a stage.
 
     Attributes:
         batches: from the number of batches already done to an endless stream of (features,
@@ -76,9 +75,9 @@ class StageData:
         batches_per_pass: batches in one pass over the training splits.
         sets: recordings that are scored after each epoch.
         shape: frames (None: any number), bands and channels of the features.
-        mean: (bands, channels), of the training splits.
-        deviation: (bands, channels).
-        frontend: what the model computes of audio; None: batches hold features.
+        mean: mean of the training features, (bands, channels).
+        deviation: their standard deviation, (bands, channels).
+        frontend: features that the model computes of audio; None: batches hold features.
     """
 
     batches: Callable[[int], Any]
@@ -92,13 +91,13 @@ class StageData:
 
 @dataclass(frozen=True)
 class Goal:
-    """Which score decides.
+    """Score that decides.
 
     Attributes:
         monitor: name in `logs`, e.g. "val_seld_error".
         mode: "min" or "max".
-        new_scorer: makes the object that computes the scores of the validation set.
-        panels: curves to draw, see `common.display.plotting.learning_curves`.
+        new_scorer: makes the scorer of one validation.
+        panels: learning curves, see `common.display.plotting.learning_curves`.
     """
 
     monitor: str
@@ -117,7 +116,7 @@ def train_stage(
     seed: int,
     start: keras.Model | None = None,
 ) -> keras.Model:
-    """Trains a stage, or goes on with it, or loads it if it is finished.
+    """Trains a stage, or resumes it, or loads it if it is finished.
 
     Args:
         stage: model, targets and losses.
@@ -128,13 +127,13 @@ def train_stage(
         folder: holds the stage's weights and logs; made if missing.
         seed: of the initial weights and of dropout.
         start: a model whose weights this one starts from, in the layers that `stage.keeps`; None:
-            fresh ones.
+            fresh weights.
 
     Returns:
         The model that `training.choose` names, from raw features, or audio, to the outputs.
 
     Raises:
-        CheckpointError: what lies in `folder` is damaged or belongs to another model.
+        CheckpointError: a file in `folder` is damaged or belongs to another model.
         ConfigError: `training.choose` names an iteration at which no epoch ends.
     """
     with devices(run):
@@ -146,13 +145,13 @@ def train_stage(
 
 
 def load_trained(folder: Path) -> keras.Model:
-    """Loads the model of a finished stage that is scored: the chosen one, or else the best.
+    """Loads the scored model of a finished stage: the chosen one, or else the best.
 
     Args:
         folder: of the stage.
 
     Raises:
-        CheckpointError: it is not there, or damaged.
+        CheckpointError: it is missing or damaged.
     """
     chosen = folder / CHOSEN
     return load_model(chosen if chosen.exists() else folder / BEST)
@@ -185,7 +184,7 @@ def _fit(
         jit_compile=jit_setting(run),
     )
     if state.folder is not None:
-        logger.info("%s: going on after epoch %d.", folder, state.epochs)
+        logger.info("%s: resumes after epoch %d.", folder, state.epochs)
         remove_older_states(state.folder)
     callbacks = _callbacks(stage, data, goal, training, folder, state, wanted)
     resume = callbacks[-1]
@@ -255,7 +254,7 @@ def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int
 
 
 def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
-    """Whether the job was killed between its last epoch, which stopped it early, and its end."""
+    """True if the job was killed between an early stop and the end of the stage."""
     wait = state.callbacks.get("EarlyStopping", {}).get("wait") or 0
     return bool(training.patience_epochs) and wait >= training.patience_epochs
 
@@ -307,7 +306,7 @@ def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.Ear
 
 
 def _cut_history(path: Path, epochs: int) -> None:
-    """Drops the rows of epochs after the last stored state: they are trained, and logged, again."""
+    """Drops the rows of epochs after the last stored state, which are trained again."""
     if not path.exists():
         return
     try:
@@ -321,11 +320,10 @@ def _cut_history(path: Path, epochs: int) -> None:
 
 
 def finished_epochs(folder: Path) -> dict[str, Any]:
-    """Reads how a finished stage was trained: number of epochs, batches in each, the best one, and
-    the history.
+    """Reads epochs, batches in each, best epoch and history of a finished stage.
 
     Raises:
-        CheckpointError: the stage is not finished, or the file damaged.
+        CheckpointError: the stage is unfinished, or the file damaged.
     """
     path = folder / FINISHED
     if not path.exists():

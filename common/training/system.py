@@ -1,22 +1,20 @@
-"""What a system file must define, and how it is found."""
+"""The contract of a system: the parts of its file, and its stages."""
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from common.errors import ConfigError
+from common.family import load, missing_parts, require
 from common.settings.section import Section
-from common.settings.tasks import validate
-
-# A system file, `<family>/systems/<name>.py`, defines these, and `REQUIRED` of `<family>.systems`.
-REQUIRED = ("NetworkConfig", "build_model", "check_network", "stages")
+from common.settings.tasks import BaseTask, validate
 
 
 def any_layer(name: str) -> bool:
-    """Says yes to every layer, see `Stage.keeps`."""
+    """True for every layer, see `Stage.keeps`."""
     return True
 
 
@@ -25,7 +23,7 @@ class Stage:
     """One training of one model: stages are the only way systems differ.
 
     Attributes:
-        name: names the folder of the stage's weights and logs.
+        name: folder of the stage's weights and logs in the run directory.
         build: from the features' shape (frames or None, bands, channels) to the network on
             standardised features.
         targets: for each output of the network, the arrays of a record that are joined to its
@@ -35,15 +33,15 @@ class Stage:
         target_stride: feature frames per output frame.
         metrics: for some outputs, makers of Keras metrics of the training batches, logged as
             <output>_<metric>.
-        learns_from: "labels" of the dataset, or "predictions" of the stage before on unlabelled
+        learns_from: "labels" of the dataset, or "predictions" of the previous stage on unlabelled
             recordings.
         starts_from: name of an earlier stage whose weights this one starts from; None: fresh
             weights.
-        keeps: says of a layer's name whether its weights come from `starts_from`; those of other
-            layers are fresh.
-        answers: outputs that this stage answers for in the scores; empty: all.
-        part_of: stages with the same name answer together, each for its outputs; other names are
-            other systems that the same run trains and compares.
+        keeps: from a layer's name to True if its weights come from `starts_from`; other layers
+            start with fresh weights.
+        outputs_used: outputs that are scored from this stage's model; empty: all.
+        part_of: name of the system that the stage belongs to, where a run trains and compares
+            several; stages of one system are scored together.
     """
 
     name: str
@@ -56,17 +54,36 @@ class Stage:
     learns_from: Literal["labels", "predictions"] = "labels"
     starts_from: str | None = None
     keeps: Callable[[str], bool] = any_layer
-    answers: tuple[str, ...] = ()
+    outputs_used: tuple[str, ...] = ()
     part_of: str = ""
 
 
+class System(Protocol):
+    """A system file, `<family>/systems/<name>.py`; the family may ask for more, see `Systems`.
+
+    A file may also define `torch_names`, where PyTorch weights of the system were published.
+    """
+
+    NetworkConfig: type[Section]  # sizes of the network: `network` in the settings of a task
+
+    # Raises ConfigError if network and features (T or None, F, C) do not fit together.
+    def check_network(self, network: Any, shape: tuple[int | None, int, int]) -> None: ...
+
+    # Network from standardised features (B, T, F, C) to its outputs, for so many classes.
+    def build_model(
+        self, shape: tuple[int | None, int, int], n_classes: int, network: Any
+    ) -> Any: ...  # keras.Model
+
+    # Trainings of the system, in order; `task` is the TaskConfig of the family.
+    def stages(self, task: Any) -> list[Stage]: ...
+
+
 def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[str]:
-    """Names of the stages to do again: those asked for, and those after them, which learned from
-    them.
+    """Names of the stages to train again: those asked for, and all later ones.
 
     Args:
         stages: of the system, in order.
-        overwrite: names asked for; "extraction" is not a stage of training and is passed over.
+        overwrite: names asked for; "extraction" is not a stage of training and is ignored.
 
     Raises:
         ConfigError: there is no stage of that name.
@@ -75,25 +92,29 @@ def stages_to_redo(stages: Sequence[Stage], overwrite: Sequence[str]) -> list[st
     unknown = [name for name in overwrite if name not in [*names, "extraction"]]
     if unknown:
         raise ConfigError(
-            "`overwrite` names what is to be done again. Expected: some of extraction,"
+            "`overwrite` names stages to do again. Expected: some of extraction,"
             f" {', '.join(names)}. Received: {', '.join(unknown)}."
         )
     positions = [names.index(name) for name in overwrite if name in names]
     return names[min(positions) :] if positions else []
 
 
+def parts(stages: Sequence[Stage]) -> dict[str, list[Stage]]:
+    """Groups stages by the system that they belong to, `Stage.part_of`, in their order."""
+    grouped: dict[str, list[Stage]] = {}
+    for stage in stages:
+        grouped.setdefault(stage.part_of, []).append(stage)
+    return grouped
+
+
 def systems(family: str) -> list[str]:
     """Names of the system files of a family."""
-    package = importlib.import_module(f"{family}.systems")
-    return sorted(
-        found.name
-        for found in pkgutil.iter_modules(package.__path__)
-        if not found.name.startswith("_")
-    )
+    found = pkgutil.iter_modules(load(family, "systems").__path__)
+    return sorted(each.name for each in found if not each.name.startswith("_"))
 
 
 def load_system(family: str, system: str) -> ModuleType:
-    """Imports the file of a system.
+    """Imports the file of a system and checks that it has all parts of the contract.
 
     Args:
         family: package that holds it, e.g. "seld".
@@ -109,18 +130,13 @@ def load_system(family: str, system: str) -> ModuleType:
             f" {system!r}."
         )
     module = importlib.import_module(f"{family}.systems.{system}")
-    of_family = importlib.import_module(f"{family}.systems").REQUIRED
-    lacking = [name for name in (*REQUIRED, *of_family) if not hasattr(module, name)]
-    if lacking:
-        raise ConfigError(
-            f"{module.__file__} does not define {', '.join(lacking)}: see docs/adding-a-system.md."
-        )
+    of_family = [name for name in load(family, "systems").REQUIRED if not hasattr(module, name)]
+    require(module, [*missing_parts(module, System), *of_family], "docs/adding-a-system.md")
     return module
 
 
-def prepare_system(task: Any, bands_channels: tuple[int, int]) -> tuple[ModuleType, Section]:
-    """Loads the system of a task and checks, before any work, that its settings and the features
-    fit together.
+def prepare_system(task: BaseTask, bands_channels: tuple[int, int]) -> tuple[ModuleType, Section]:
+    """Loads the system of a task and checks, before any work, that settings and features fit.
 
     Args:
         task: the settings of a task of any family.

@@ -74,6 +74,11 @@ class TaskConfig(BaseTask):
         return ["mixtures"]
 
     @property
+    def fold_names(self) -> list[str]:
+        """Names of the folds, in order."""
+        return [fold.name for fold in self.folds]
+
+    @property
     def set_names(self) -> list[str]:
         """The only set that the task reads."""
         return ["mixtures"]

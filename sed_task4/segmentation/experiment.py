@@ -1,12 +1,8 @@
-"""One run of segmentation: every fold trained and tested with each pooling; scores, event files,
-separated sounds."""
+"""One run of segmentation: folds trained and tested with each pooling, with separated sounds."""
 
-import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 
 import keras
 import numpy as np
@@ -16,16 +12,15 @@ from common.data.feature_store import FeatureStore
 from common.data.pipeline import guard_stream
 from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
-from common.io.files import write_json, write_text
 from common.metrics.tagging import tag_scores
 from common.runtime.distribution import devices
 from common.settings.folds import FoldConfig
-from common.settings.section import Section
 from common.training.callbacks import Scorer
+from common.training.ensemble import TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
-from common.training.stage import Goal, train_stage
+from common.training.experiment import BaseExperiment
 from common.training.stage_data import Selection, stage_data
-from common.training.system import Stage, prepare_system, stages_to_redo
+from common.training.system import Stage
 from sed_task4.segmentation.clip_scorer import (
     ClipOutput,
     ClipTruth,
@@ -41,18 +36,17 @@ from sed_task4.segmentation.score import segmentation_report
 from sed_task4.segmentation.separation import MaskFraming
 from sed_task4.submission import write_run_files
 
-logger = logging.getLogger(__name__)
 ClassScores = Mapping[str, np.ndarray]
 
 
 @dataclass
 class FoldScores:
-    """Scores of test folds by label of the table: of each pooling, and of answers that need no
-    network.
+    """Scores of test folds, by row of the table.
 
     Attributes:
-        systems: for each fold, one value per class by name, see `SegmentationScorer.class_scores`.
-        baselines: the same.
+        systems: by pooling, for each fold one value per class by name of the score, see
+            `SegmentationScorer.class_scores`.
+        baselines: the same of baselines without a network.
         n_clips: test clips of all folds.
     """
 
@@ -60,16 +54,19 @@ class FoldScores:
     baselines: dict[str, list[ClassScores]] = field(default_factory=dict)
     n_clips: int = 0
 
-    def add(self, other: "FoldScores") -> None:
-        """Adds the scores of other folds."""
-        for mine, theirs in ((self.systems, other.systems), (self.baselines, other.baselines)):
-            for label, folds in theirs.items():
-                mine.setdefault(label, []).extend(folds)
-        self.n_clips += other.n_clips
+    @classmethod
+    def joined(cls, parts: Sequence["FoldScores"]) -> "FoldScores":
+        """Scores of all folds in one table."""
+        whole = cls(n_clips=sum(part.n_clips for part in parts))
+        for part in parts:
+            for mine, theirs in ((whole.systems, part.systems), (whole.baselines, part.baselines)):
+                for label, folds in theirs.items():
+                    mine.setdefault(label, []).extend(folds)
+        return whole
 
 
 class TagScorer(Scorer):
-    """Scores of tags, of the whole clips alone: masks are not looked at while training."""
+    """Clip-level scores of tags only: masks are not scored during training."""
 
     def __init__(self, threshold: float):
         self.threshold = threshold
@@ -82,96 +79,52 @@ class TagScorer(Scorer):
         self.probabilities.append(prediction.outputs["clip"])
 
     def result(self) -> dict[str, float]:
-        """Returns mean average precision, mean area under the ROC curve, and mean F over the
-        classes."""
+        """Returns mean average precision, mean area under the ROC curve and macro F."""
         scores = tag_scores(np.stack(self.tags) > 0, np.stack(self.probabilities), self.threshold)
         return {"map": scores.map, "auc": scores.mean_auc, "clip_macro_f": scores.macro_f}
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """A task with its system, checked and ready to run.
+class Experiment(BaseExperiment[TaskConfig, FoldScores]):
+    """A segmentation task with its system, checked and ready to run."""
 
-    Attributes:
-        task: the settings.
-        system: the module of the system.
-        network: the system's own settings.
-    """
-
-    task: TaskConfig
-    system: ModuleType
-    network: Section
-
-    @classmethod
-    def prepare(cls, task: TaskConfig) -> "Experiment":
-        """Loads the system and checks that network and features fit together, before any work.
-
-        Raises:
-            ConfigError: they do not.
-        """
-        system, network = prepare_system(
-            task, feature_shape(task.features, task.dataset.sample_rate_hz)
-        )
-        return cls(task, system, network)
+    @staticmethod
+    def feature_shape(task: TaskConfig) -> tuple[int, int]:
+        """Bands and channels of the task's features, (F, C)."""
+        return feature_shape(task.features, task.dataset.sample_rate_hz)
 
     @property
     def frontend(self) -> Frontend | None:
-        """What the models compute of audio; None: they take features."""
+        """Features that the models compute of audio; None: they take stored features."""
         return frontend_of(self.task.features, self.task.dataset.sample_rate_hz)
 
     @property
     def framing(self) -> MaskFraming:
-        """Where frames and bands of the masks lie."""
+        """Positions of the masks' frames and bands."""
         return MaskFraming.of(self.task.features, self.task.dataset.sample_rate_hz)
 
-    def new_network(self) -> keras.Model:
-        """Builds the task's network with fresh weights: from standardised features (B, T, F, C), T
-        free, to outputs."""
-        shape = (None, *feature_shape(self.task.features, self.task.dataset.sample_rate_hz))
-        return self.system.build_model(shape, self.task.dataset.n_classes, self.network)
-
     def new_scorer(self) -> SegmentationScorer:
-        """Makes what decodes and scores clips by the task's settings."""
+        """A decoder and scorer of clips with the task's settings."""
         dataset = self.task.dataset
         return SegmentationScorer(
             dataset.classes, self.framing, dataset.clip_s, self.task.decoding, self.task.scoring
         )
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
-        """The score of the validation clips that chooses a stage's model, and "min" or "max"."""
+        """Score of the validation set that selects a stage's model, and "min" or "max"."""
         return f"val_{self.task.training.monitor}", "max"
 
-    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
-        """Trains, tests and scores every fold.
+    def learning_panels(self, stage: Stage) -> Sequence:
+        """Panels of a stage's learning curves."""
+        return LEARNING_PANELS
 
-        Args:
-            stores: the one extracted set.
-            folder: the run's directory.
-
-        Returns:
-            The tables of scores, averaged over the folds, as text; also written to `scores.txt` and
-            `scores.json`.
-        """
-        scores = FoldScores()
-        for fold in self.task.folds:
-            logger.info(
-                "Fold %s: train on %s, validate on %s, test on %s.",
-                fold.name,
-                *map(list, (fold.train, fold.decisive, fold.test)),
-            )
-            of_fold = self.run_fold(fold, stores[0], folder / fold.name)
-            scores.add(of_fold)
-            if len(self.task.folds) > 1:
-                self._report(of_fold, folder / fold.name)
-        return self._report(scores, folder)
-
-    def run_fold(self, fold: FoldConfig, store: FeatureStore, folder: Path) -> FoldScores:
-        """Trains one fold with each pooling, and tests what came of it."""
-        stages = self.system.stages(self.task)
-        for name in stages_to_redo(stages, self.task.overwrite):
-            shutil.rmtree(folder / name, ignore_errors=True)
+    def run_fold(
+        self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path
+    ) -> FoldScores:
+        """Trains one fold with each pooling, and scores the models on its test clips."""
+        (store,) = stores
         trained = [
-            (stage, self._train(stage, fold, store, folder / stage.name)) for stage in stages
+            (stage, self._train(stage, fold, store, folder / stage.name))
+            for stage in self.begin_stages(folder)
         ]
         return self._test(trained, _selection(store, fold.test), folder)
 
@@ -191,18 +144,11 @@ class Experiment:
             training=task.training,
             frontend=self.frontend,
         )
-        goal = Goal(
-            *self.decisive_score(stage),
-            lambda: TagScorer(task.scoring.tag_threshold),
-            LEARNING_PANELS,
-        )
-        return train_stage(stage, data, goal, task.training, task.run, folder, task.seed)
+        threshold = task.scoring.tag_threshold
+        return self.train(stage, data, lambda: TagScorer(threshold), folder, task.training)
 
-    def _test(
-        self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection, folder: Path
-    ) -> FoldScores:
-        """Predicts the test clips with all models side by side, so that what is true of a clip is
-        computed once."""
+    def _test(self, trained: Sequence[TrainedStage], test: Selection, folder: Path) -> FoldScores:
+        """Predicts each test clip with all models in turn: its ground truth is computed once."""
         task, mixtures = self.task, self._mixtures()
         scorers = {stage.name: self.new_scorer() for stage, _ in trained}
         baselines: dict[str, SegmentationScorer] = {}
@@ -228,9 +174,9 @@ class Experiment:
         return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
 
     def _predictions(
-        self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection
+        self, trained: Sequence[TrainedStage], test: Selection
     ) -> Iterator[tuple[Prediction, ...]]:
-        """For each clip, what each model says of it."""
+        """Yields the predictions of all models for each clip."""
         pipeline = self.task.pipeline
         streams = [
             predict_recordings(model, test.recordings(stage, pipeline, frontend=self.frontend))
@@ -256,8 +202,9 @@ class Experiment:
         threshold = task.scoring.tag_threshold
         write_example(truth, output, place, task.dataset, self.framing, task.decoding, threshold)
 
-    def _report(self, scores: FoldScores, folder: Path) -> str:
-        task = self.task
+    def report(self, results: Sequence[FoldScores], folder: Path) -> str:
+        """Writes and returns the tables of scores, averaged over some folds."""
+        task, scores = self.task, FoldScores.joined(results)
         report = segmentation_report(
             scores.systems,
             scores.baselines,
@@ -265,14 +212,11 @@ class Experiment:
             scores.n_clips,
             published=task.published,
         )
-        report = replace(report, notes=(*report.notes, *task.published_notes))
-        write_json(folder / "scores.json", report.to_dict())
-        write_text(folder / "scores.txt", report.to_text() + "\n")
-        return report.to_text()
+        return self.write_scores(report, folder)
 
 
 def example_names(mixtures: Sequence[Mixture], count: int) -> list[str]:
-    """Chooses mixtures to show: those with the most different classes, the first of them."""
+    """Chooses the mixtures with the most different classes, the first `count` of them by name."""
     ordered = sorted(
         mixtures,
         key=lambda mixture: (-len({event.label for event in mixture.events}), mixture.name),

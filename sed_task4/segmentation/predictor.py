@@ -1,11 +1,9 @@
-"""Recordings of any length through the networks of a segmentation run; `separate` makes sound files
-besides."""
+"""Predictions of segmentation runs for recordings of any length; see also `segmenter`."""
 
 from pathlib import Path
 
-from common.inference.predictor import Predictor
-from common.training.ensemble import answering, load_models
-from sed_task4.predictor import clip_predictor
+from common.training.ensemble import load_models, scored_stages
+from sed_task4.predictor import ClipPredictor
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.experiment import Experiment
 from sed_task4.segmentation.segmenter import clip_windows
@@ -13,19 +11,19 @@ from sed_task4.segmentation.segmenter import clip_windows
 
 def load_predictor(
     run: Path, task: TaskConfig, fold: str | None = None, live: bool = False
-) -> Predictor:
+) -> ClipPredictor:
     """Loads the networks of a run with its first pooling.
 
     Args:
         run: its directory.
         task: its settings.
-        fold: name of a fold; None: the folds answer together.
-        live: without influence: a clip is what the network decides on.
+        fold: name of a fold; None: the mean of all folds.
+        live: without influence, since the network decides on whole clips.
 
     Raises:
-        CheckpointError: a model is not there, not finished, or damaged.
+        CheckpointError: a model is missing, unfinished or damaged.
         ConfigError: there is no such fold.
     """
     experiment = Experiment.prepare(task)
-    models = load_models(run, task, answering(experiment.system.stages(task)), fold)
-    return clip_predictor(experiment, models, clip_windows(task.pipeline.sequence_frames))
+    models = load_models(run, task, scored_stages(experiment.system.stages(task)), fold)
+    return ClipPredictor(experiment, models, clip_windows(task.pipeline.sequence_frames))

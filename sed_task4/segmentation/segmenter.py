@@ -1,11 +1,10 @@
-"""A trained run on any recordings: masks, events, and a sound file for each class that is heard.
+"""Segments recordings with a trained run: masks, events, and a sound file for each tagged class.
 
     python -m sed_task4.segmentation.segmenter RUN_DIRECTORY AUDIO... [--out DIR] [--classes A,B]
     [--reference]
 
-Recordings may have any sample rate, length and number of channels. What is longer than the clips of
-the training is looked at piece by piece; the pieces overlap, and the spectra of the sounds are put
-together without a seam.
+Recordings may have any sample rate, length and number of channels. Those longer than the training
+clips are divided into overlapping pieces, whose masks are joined before sounds are resynthesised.
 """
 
 import argparse
@@ -43,18 +42,17 @@ _DRAWN_S = 300.0
 
 
 def clip_windows(frames: int) -> Windows:
-    """Divides recordings into pieces as long as the clips that a network was trained on, of so many
-    frames."""
+    """Windows as long as the training clips of a network, which have `frames` frames."""
     return Windows(frames, min(OVERLAP_FRAMES, frames // 2), last_is_whole=True)
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """What a network says of a recording.
+    """Predictions for a recording.
 
     Attributes:
         tags: probabilities of the classes (K,), the highest of all pieces.
-        frames: masks averaged over the bands (T, K), 0 where the tag lets a class not through.
+        frames: masks averaged over the bands (T, K), with clip tag gating.
         events: (n, 3) = class_index, onset_s, offset_s.
         masks: by index of the class, float16 (T, F).
     """
@@ -71,8 +69,8 @@ class Segmenter:
 
     Attributes:
         task: settings, a `sed_task4.segmentation.config.TaskConfig`.
-        model: from features (B, T, F, 1), or audio (B, S, 1), to {"clip": (B, K), "masks": (B, T,
-            F, K)}.
+        model: from features (B, T, F, 1), or audio (B, S, 1), to {"clip": (B, K),
+            "masks": (B, T, F, K)}.
     """
 
     task: Any
@@ -91,7 +89,7 @@ class Segmenter:
             CheckpointError: there is no run, or no finished model.
             ConfigError: the run has no such fold or stage, or belongs to another family.
         """
-        task = check_task(read_settings(run), f"the settings of {run}")
+        task: Any = check_task(read_settings(run), f"the settings of {run}")
         if task.family != "sed_task4.segmentation":
             raise ConfigError(
                 f"{run} is no run of sed_task4.segmentation. Received: {task.family}."
@@ -118,55 +116,46 @@ class Segmenter:
 
         Args:
             audio: float (S,) at the rate of the settings, at least one window.
-            wanted: classes to keep the masks of; None: in each piece those whose tag exceeds
+            wanted: classes whose masks are kept; None: in each piece those whose tag exceeds
                 `scoring.tag_threshold`.
         """
         task = self.task
-        seen_by_model = self._inputs(audio)
-        n_frames = len(seen_by_model) - self.context_frames
+        inputs = self._inputs(audio)
+        n_frames = len(inputs) - self.context_frames
         tags = np.zeros(task.dataset.n_classes, np.float32)
         frames = np.zeros((n_frames, len(tags)), np.float32)
         masks: dict[int, np.ndarray] = {}
         for piece in clip_windows(task.pipeline.sequence_frames).of(n_frames):
-            output = self._output(seen_by_model[piece.start : piece.stop + self.context_frames])
-            counts, seen = (
-                slice(piece.first, piece.end),
-                slice(piece.first - piece.start, piece.end - piece.start),
-            )
+            output = self._output(inputs[piece.start : piece.stop + self.context_frames])
+            counted = slice(piece.first, piece.end)
+            in_piece = slice(piece.first - piece.start, piece.end - piece.start)
             tags = np.maximum(tags, output.clip)
-            frames[counts] = gated_frames(output.frames, output.clip, task.decoding)[seen]
-            heard = (
-                np.flatnonzero(output.clip > task.scoring.tag_threshold)
-                if wanted is None
-                else wanted
-            )
-            for k in heard:
-                mask = masks.setdefault(
-                    int(k), np.zeros((n_frames, task.features.n_mels), np.float16)
-                )
-                mask[counts] = output.masks[seen, :, k]
+            frames[counted] = gated_frames(output.frames, output.clip, task.decoding)[in_piece]
+            tagged = np.flatnonzero(output.clip > task.scoring.tag_threshold)
+            for k in tagged if wanted is None else wanted:
+                if int(k) not in masks:
+                    masks[int(k)] = np.zeros((n_frames, task.features.n_mels), np.float16)
+                masks[int(k)][counted] = output.masks[in_piece, :, k]
         duration_s = len(audio) / task.dataset.sample_rate_hz
         events = decode_clip(frames, None, task.decoding, task.features.hop_s, clip_s=duration_s)
         return Segmented(tags, frames, events, dict(sorted(masks.items())))
 
     @property
     def context_frames(self) -> int:
-        """Pieces of audio that the network needs beyond its frames; 0 where it takes features."""
+        """Hops of audio that the network needs beyond its frames; 0 where it takes features."""
         return context_frames(frontend_of(self.task.features, self.task.dataset.sample_rate_hz))
 
     def _inputs(self, audio: np.ndarray) -> np.ndarray:
-        """What the network sees of a recording (S,): features (T, F, 1), or audio (T + context,
-        hop, 1)."""
-        from sed_task4.extraction import (
-            clip_inputs,
-        )  # loads Keras: not before its backend is chosen
+        """Inputs of the network: features (T, F, 1), or audio (T + context, hop, 1)."""
+        # Loads Keras: not before its backend is chosen.
+        from sed_task4.extraction import clip_inputs
 
         inputs = clip_inputs(audio[:, None], self.task.features, self.task.dataset.sample_rate_hz)
         return inputs.get(AUDIO, inputs["features"])
 
-    def _output(self, seen: np.ndarray) -> ClipOutput:
+    def _output(self, inputs: np.ndarray) -> ClipOutput:
         """Runs the network on features (t, F, 1), or on audio (t + context, hop, 1)."""
-        sequence = seen.reshape(1, -1, 1) if self.task.features.on_device else seen[None]
+        sequence = inputs.reshape(1, -1, 1) if self.task.features.on_device else inputs[None]
         outputs = self.model.predict_on_batch(sequence)
         return ClipOutput(np.asarray(outputs["clip"])[0], np.asarray(outputs["masks"])[0])
 
@@ -185,12 +174,11 @@ def separate_file(
         segmenter: a trained network.
         path: the recording, of any rate and number of channels.
         folder: gets masks.npz, events.tsv, a wav for each class, separated.png and curves.png.
-        classes: names of the classes to separate; None: those whose tags are given.
-        normalise: scale the recording to full scale before the network looks at it, for one much
-            fainter than those that it was trained on.
+        classes: names of the classes to separate; None: those that are tagged.
+        normalise: scales a recording to full scale that is much fainter than the training clips.
 
     Returns:
-        What the network says.
+        The predictions.
 
     Raises:
         DataError: the recording cannot be used, or a file not written.
@@ -216,7 +204,7 @@ def separate_file(
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
-    """Returns the numbers of classes, in their order, each once.
+    """Returns the deduplicated numbers of classes, in their order.
 
     Raises:
         ConfigError: a name is not among the classes.
@@ -228,7 +216,7 @@ def class_indices(names: Sequence[str], classes: Sequence[str]) -> list[int]:
 
 
 def _write_masks(path: Path, segmented: Segmented, task: Any) -> None:
-    """Writes masks (classes, T, F) with what is needed to use them."""
+    """Writes masks (classes, T, F) with names of classes, tags and hop length."""
     names = [task.dataset.classes[k] for k in segmented.masks]
     shape = (0, len(segmented.frames), task.features.n_mels)
     masks = np.stack(list(segmented.masks.values())) if names else np.zeros(shape, np.float16)
@@ -251,7 +239,7 @@ def _draw(
     title: str,
     folder: Path,
 ) -> None:
-    """Draws the beginning of a recording, as much as a figure can show."""
+    """Draws the beginning of a recording, at most 5 minutes."""
     rate_hz = task.dataset.sample_rate_hz
     save_figure(separated_figure(audio, sounds, rate_hz, title), folder / "separated.png")
     shown_s = len(audio) / rate_hz
@@ -273,7 +261,7 @@ def _run(arguments: Sequence[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(
-            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
+            f"Recordings are distinguished by name. Received: {', '.join(twice)} more than once."
         )
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER
@@ -292,7 +280,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: Path) -> str:
-    """Says in a line what was found."""
+    """Classes and numbers of events of a recording in one line."""
     found = [
         f"{classes[k]} {segmented.tags[k]:.2f} ({np.count_nonzero(segmented.events[:, 0] == k)}"
         " events)"
@@ -302,7 +290,7 @@ def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: P
 
 
 def _reference_classes(task: Any, recordings: Sequence[Path]) -> dict[str, list[str]]:
-    """Looks up which classes mixtures of the dataset truly have.
+    """Classes of mixtures of the dataset, by their ground truth.
 
     Raises:
         ConfigError: a recording is no mixture of the dataset.
@@ -335,12 +323,12 @@ def _parser() -> argparse.ArgumentParser:
         "--classes",
         type=typed_text,
         metavar="A,B,...",
-        help="separate these classes (default: those that are heard)",
+        help="separate these classes (default: those that are tagged)",
     )
     which.add_argument(
         "--reference",
         action="store_true",
-        help="for mixtures of the run's dataset: separate what they truly hold",
+        help="for mixtures of the run's dataset: separate the classes of the ground truth",
     )
     parser.add_argument(
         "--normalise", action="store_true", help="scale faint recordings up for the network"

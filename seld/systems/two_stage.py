@@ -243,8 +243,8 @@ def stages(task: Any) -> list[Stage]:
             **options,
         )
 
-    detection = stage("sed", ("sed",), answers=("sed",), part_of="two-stage")
-    direction = {"answers": ("doa",), "keeps": is_convolution, "part_of": "two-stage"}
+    detection = stage("sed", ("sed",), outputs_used=("sed",), part_of="two-stage")
+    direction = {"outputs_used": ("doa",), "keeps": is_convolution, "part_of": "two-stage"}
     joint = stage("seld", ("sed", "doa"), part_of="joint")
     if network.mode == "two_stage":
         both = [detection, stage("doa", ("doa",), starts_from="sed", **direction)]

@@ -9,7 +9,8 @@ from unittest import mock
 import yaml
 from hypothesis import strategies as st
 
-from common.settings.tasks import families, load_task, parse_overrides, read_tasks, resolve
+from common.family import families
+from common.settings.tasks import load_task, parse_overrides, read_tasks, resolve
 from common.training.run_directory import ENVIRONMENT, open_run, read_settings
 from tests.fuzz.damage import ODD_TEXTS, YAML_LINES, damaged_json, damaged_yaml, garbage, yaml_bomb
 from tests.fuzz.engine import Files, Target

@@ -130,13 +130,15 @@ def test_a_long_recording_that_comes_in_small_pieces_gives_the_same_events(runs,
     _, run = runs[name]
     predictor, audio, found = load_predictor(run), noises(9.3, RATE_HZ, 1), []
     for live, block in ((True, 500), (False, 80_000)):
-        listener = predictor.listen(live)
+        session = predictor.stream(live)
         parts = [
-            listener.feed(audio[start : start + block]) for start in range(0, len(audio), block)
+            session.feed(audio[start : start + block]) for start in range(0, len(audio), block)
         ]
-        heard = [each for part in [*parts, listener.finish()] for each in part]
+        outputs = [each for part in [*parts, session.finish()] for each in part]
         found.append(
-            sorted((e.onset_s, e.offset_s, e.label, e.score) for each in heard for e in each.events)
+            sorted(
+                (e.onset_s, e.offset_s, e.label, e.score) for each in outputs for e in each.events
+            )
         )
     assert len(found[0]) > 5
     assert [each[:3] for each in found[0]] == [each[:3] for each in found[1]]
@@ -185,8 +187,8 @@ def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp
     for program, run in ((predict, "cnn"), (predict, "segmentation"), (separate, "segmentation")):
         out = tmp_path / f"{program.__module__}_{run}"
         assert program([str(runs[run][1]), *recordings, "--out", str(out)]) == 2
-        told = capsys.readouterr().err
-        assert "not finite" in told and "Empty recording" in told
+        errors = capsys.readouterr().err
+        assert "not finite" in errors and "Empty recording" in errors
         made = sorted(path.name for path in out.iterdir())
         predicted = [f"{name}.{kind}" for name in "cd" for kind in ("json", "png", "tsv")]
         assert made == (["d"] if program is separate else predicted)
@@ -194,9 +196,9 @@ def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp
 
 def events_of(predictor, arrays, **options):
     """Labels and times of the events in arrays that are fed one after another."""
-    listener = predictor.listen(**options)
-    parts = [*(listener.feed(array) for array in arrays), listener.finish()]
-    events = [event for part in parts for heard in part for event in heard.events]
+    session = predictor.stream(**options)
+    parts = [*(session.feed(array) for array in arrays), session.finish()]
+    events = [event for part in parts for output in part for event in output.events]
     return [(event.label, round(event.onset_s, 3), round(event.offset_s, 3)) for event in events]
 
 
@@ -268,17 +270,17 @@ def test_arrays_of_another_rate_are_resampled_as_files_are(predictor, tmp_path, 
     ],
 )
 def test_arrays_that_are_no_audio_are_refused_with_the_reason(predictor, array, n_before, message):
-    listener = predictor.listen()
+    session = predictor.stream()
     if n_before:
-        listener.feed(np.zeros(n_before))
+        session.feed(np.zeros(n_before))
     with pytest.raises(DataError, match=message):
-        listener.feed(array)
+        session.feed(array)
 
 
 @pytest.mark.parametrize("rate_hz", [0, 999, 2_000_000, 44100.5, True, "44100"])
 def test_a_rate_that_no_sound_has_is_refused(predictor, rate_hz):
     with pytest.raises(ConfigError, match="`sample_rate_hz`: expected a whole number"):
-        predictor.listen(sample_rate_hz=rate_hz)
+        predictor.stream(sample_rate_hz=rate_hz)
 
 
 def test_runs_without_folds_have_none_to_choose(runs):

@@ -1,8 +1,8 @@
 """Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole
 recording."""
 
+import copy
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +17,10 @@ from common.errors import CheckpointError, ConfigError, DataError
 from common.features.frontend import context_frames
 from common.inference.outputs import predict_file
 from common.inference.windows import Window, Windows
-from common.training.answers import Answers, parts
+from common.training.ensemble import Ensemble
 from common.training.evaluation import predict_recordings
 from common.training.stage import BEST, FINISHED, load_model
+from common.training.system import parts
 from seld.dataset import Recording
 from seld.experiment import Experiment
 from seld.extraction import ExampleMaker, example_schema
@@ -62,24 +63,20 @@ def evaluated(task, run, path):
     schema, shard = example_schema(task.dataset, task.features), path.with_suffix(".tfrecord")
     write_shard(shard, [(path.stem, {name: arrays[name] for name in schema.arrays})], schema)
     stages = next(iter(parts(experiment.system.stages(task)).values()))
-    *before, (stage, model) = [
-        (stage, load_model(run / "fold1" / stage.name / BEST)) for stage in stages
-    ]
-
-    def stream():
-        return evaluation_stream(
-            [shard],
-            schema,
-            stage.targets,
-            sequence_frames=task.pipeline.sequence_frames,
-            whole_recordings=task.pipeline.whole_recordings,
-            target_stride=stage.target_stride,
-            interleaved_channels=task.features.interleaved_channels,
-            context_frames=context_frames(experiment.frontend),
-        )
-
-    (prediction,) = predict_recordings(model, stream())
-    return experiment.decode(Answers(before, lambda: [stream()]).joined(prediction), stage)
+    trained = [(stage, load_model(run / "fold1" / stage.name / BEST)) for stage in stages]
+    stage = stages[-1]
+    stream = evaluation_stream(
+        [shard],
+        schema,
+        stage.targets,
+        sequence_frames=task.pipeline.sequence_frames,
+        whole_recordings=task.pipeline.whole_recordings,
+        target_stride=stage.target_stride,
+        interleaved_channels=task.features.interleaved_channels,
+        context_frames=context_frames(experiment.frontend),
+    )
+    (prediction,) = predict_recordings(Ensemble([trained]), stream)
+    return experiment.decode(prediction, stage)
 
 
 def predicted(run, path, target, **options):
@@ -136,6 +133,14 @@ def recurrent(tmp_path_factory):
     return write_run(task, folder / "run"), write_recording(folder / "a.wav")
 
 
+def changed(predictor, **attributes):
+    """A predictor with other attributes or methods."""
+    changed = copy.copy(predictor)
+    for name, value in attributes.items():
+        setattr(changed, name, value)
+    return changed
+
+
 def outputs_of(predictor, audio, live=False):
     """The outputs that count, of all windows one after another."""
     found = []
@@ -149,10 +154,10 @@ def outputs_of(predictor, audio, live=False):
         def finish(self, n_frames, duration_s):
             return []
 
-    listener = replace(predictor, new_decoder=Collector).listen(live)
+    session = changed(predictor, new_decoder=Collector).stream(live)
     for start in range(0, len(audio), 5000):
-        listener.feed(audio[start : start + 5000])
-    listener.finish()
+        session.feed(audio[start : start + 5000])
+    session.finish()
     return {name: np.concatenate([each[name] for each in found]) for name in found[0]}
 
 
@@ -166,7 +171,7 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
         (True, 1e-2),
     ):  # outputs are of about 1; live windows have less context
         predictor = load_predictor(run, "a", live)
-        whole = outputs_of(replace(predictor, windows=Windows(10_000)), audio)
+        whole = outputs_of(changed(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio, live)
         for name in ("sed", "doa"):
             assert len(whole[name]) > 2 * predictor.windows.frames
@@ -179,20 +184,20 @@ def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
     predictor = load_predictor(run, "a")
     audio = noises(SECONDS, 8000, 4)
     found = [
-        outputs_of(each, audio) for each in (predictor, replace(predictor, windows=Windows(10_000)))
+        outputs_of(each, audio) for each in (predictor, changed(predictor, windows=Windows(10_000)))
     ]
     np.testing.assert_array_equal(found[0]["doa"], found[1]["doa"])
 
 
-def test_folds_answer_together_or_alone(recurrent, tmp_path):
+def test_folds_are_averaged_or_chosen(recurrent, tmp_path):
     run, _ = recurrent
-    alone = {
+    of_fold = {
         fold: outputs_of(load_predictor(run, fold), noises(3, 8000, 4))["sed"]
         for fold in ("a", "b")
     }
     together = outputs_of(load_predictor(run), noises(3, 8000, 4))["sed"]
-    np.testing.assert_allclose(together, (alone["a"] + alone["b"]) / 2, atol=1e-5)
-    assert np.abs(alone["a"] - alone["b"]).max() > 0.01
+    np.testing.assert_allclose(together, (of_fold["a"] + of_fold["b"]) / 2, atol=1e-5)
+    assert np.abs(of_fold["a"] - of_fold["b"]).max() > 0.01
     with pytest.raises(ConfigError, match=r"--fold: expected one of a, b\. Received: c"):
         load_predictor(run, "c")
 
@@ -219,7 +224,7 @@ def test_recordings_of_another_array_and_unfinished_runs_are_refused(recurrent, 
         load_predictor(run)
 
 
-def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_not_where(tmp_path):
+def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_path):
     path = write_recording(tmp_path / "a.wav", 3)
     settings = SMALL_TWO_STAGE | {"network__architecture": "vgg9"}
     run = write_run(
@@ -232,7 +237,7 @@ def test_a_run_of_directions_alone_cannot_say_when_and_one_of_detection_alone_no
     assert written["columns"] == ["frame", "class"] and len(written["frames"][0]) == 2
     text = (run / "settings.yaml").read_text().replace("mode: sed_only", "mode: doa_only")
     (run / "settings.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="learned directions alone"):
+    with pytest.raises(ConfigError, match="learned directions only"):
         load_predictor(run)
 
 
@@ -258,9 +263,9 @@ def test_arrays_must_have_the_channels_of_the_array(tmp_path):
         (np.zeros((100, 2)), r"Received: \(100, 2\)"),
     ):
         with pytest.raises(DataError, match=message):
-            predictor.listen().feed(array)
-    with pytest.raises(DataError, match="nothing to hear"):
-        predictor.listen().finish()
+            predictor.stream().feed(array)
+    with pytest.raises(DataError, match="shorter than one sample"):
+        predictor.stream().finish()
 
 
 def track_decoder(hop_ratio=1.0, stride=1, grid=2):
@@ -288,7 +293,7 @@ def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recordi
     first = decoder.push(Window(0, 4, 0, 4), {"sed": sed[:4], "doa": doa[:4]})
     second = decoder.push(Window(4, 6, 4, 6), {"sed": sed[4:], "doa": doa[4:]})
     last = decoder.finish(6, 0.55)
-    events = [event for heard in (first, second, last) for event in heard.events]
+    events = [event for part in (first, second, last) for event in part.events]
     assert [(event.label, event.onset_s, event.offset_s) for event in events] == [
         ("bark", 0.0, 0.2),
         ("cough", pytest.approx(0.3), 0.55),
@@ -299,7 +304,7 @@ def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recordi
         pytest.approx(45),
         pytest.approx(20),
     )
-    assert np.concatenate([heard.rows for heard in (first, second, last)])[:, 0].tolist() == [
+    assert np.concatenate([part.rows for part in (first, second, last)])[:, 0].tolist() == [
         0,
         1,
         3,

@@ -16,7 +16,7 @@ import soundfile
 from common.audio.stream import PcmSource
 from common.cli.predict import main
 from common.inference.live import TimedSource
-from common.inference.predictor import Listener
+from common.inference.predictor import StreamingSession
 from tests.runs import SELDNET, noises, task_of, write_run
 
 RATE_HZ = 16000
@@ -96,7 +96,7 @@ def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, 
 @pytest.mark.parametrize("moment", ["waiting", "computing"])
 def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, moment):
     piped(noises(3.0, RATE_HZ, 4).astype("<f4").tobytes(), monkeypatch, pause_s=0.02)
-    feed, blocks, heard_s = Listener.feed, TimedSource.blocks, [0.0]
+    feed, blocks, heard_s = StreamingSession.feed, TimedSource.blocks, [0.0]
 
     def interrupt():
         if heard_s[-1] > 2.0 > heard_s[-2]:
@@ -117,7 +117,7 @@ def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, mome
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # ignored where the tests run in the background
-    monkeypatch.setattr(Listener, "feed", feed_computing)
+    monkeypatch.setattr(StreamingSession, "feed", feed_computing)
     monkeypatch.setattr(TimedSource, "blocks", blocks_waiting)
     try:
         assert main([str(run), "--live", "--format", "f32le"]) == 0

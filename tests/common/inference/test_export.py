@@ -1,4 +1,4 @@
-"""What is exported of each system answers as Keras does, in every format."""
+"""Exported systems predict as Keras does, in every format."""
 
 import sys
 
@@ -7,7 +7,7 @@ import pytest
 
 from common.cli.export import main
 from common.inference.export import ENDINGS, export, in_float32, runner
-from common.training.ensemble import TrainedFold, answering
+from common.training.ensemble import Ensemble, scored_stages
 from tests.runs import (
     CNN,
     CRNN,
@@ -15,7 +15,7 @@ from tests.runs import (
     SELDNET,
     TWO_STAGE,
     task_of,
-    trained_stages,
+    untrained_stages,
     write_run,
 )
 
@@ -51,7 +51,7 @@ SYSTEMS = {
 RECURRENT = {"seldnet", "crnn", "seldnet, audio", "two stages, audio", "crnn, audio"}
 
 
-def batch_of(system: TrainedFold, n: int, frames: int, seed: int) -> np.ndarray:
+def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
     """Noise around the statistics of the features, or of 16 bits."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
@@ -61,17 +61,17 @@ def batch_of(system: TrainedFold, n: int, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_an_exported_system_answers_as_keras_does_whatever_the_batch_and_the_length(tmp_path, name):
+def test_an_exported_system_predicts_as_keras_does_for_any_batch_and_length(tmp_path, name):
     task_id, settings, outputs = SYSTEMS[name]
-    trained = trained_stages(task_of(task_id, tmp_path, **settings))
-    wanted = [stage.name for stage in answering([stage for stage, _ in trained])]
-    system = TrainedFold(tuple((stage, model) for stage, model in trained if stage.name in wanted))
+    trained = untrained_stages(task_of(task_id, tmp_path, **settings))
+    wanted = [stage.name for stage in scored_stages([stage for stage, _ in trained])]
+    system = Ensemble([[(stage, model) for stage, model in trained if stage.name in wanted]])
     batches = [batch_of(system, n, frames, n) for n, frames in ((1, 64), (2, 96))]
     for target in ENDINGS:
         export(system, tmp_path / target, target)
         run = runner(tmp_path / target, target)
         for batch in batches[: 1 if target == "litert" and name in RECURRENT else None]:
-            expected, received = system(batch), run(batch)
+            expected, received = system.predict_on_batch(batch), run(batch)
             assert set(received) == outputs
             for output in outputs:
                 assert expected[output].std() > 1e-3

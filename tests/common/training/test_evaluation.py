@@ -68,7 +68,7 @@ def test_outputs_without_a_target_are_predicted_too():
 
 
 def pooling_network():
-    """Pools time by 4 and repeats each answer 4 times: one frame for each input frame of a whole
+    """Pools time by 4 and repeats each output 4 times: one frame for each input frame of a whole
     pool."""
     inputs = keras.Input((None, F, 1))
     pooled = keras.layers.AveragePooling1D(4)(keras.layers.Reshape((-1, F))(inputs)[..., :K])
@@ -92,8 +92,8 @@ def pooled_element(frames, length, seed=0):
     }
 
 
-def pooled_answers(element, length):
-    """The answers to a recording's frames, averaged by hand over each 4 frames of a sequence."""
+def pooled_outputs(element, length):
+    """Outputs for a recording's frames, averaged by hand over each 4 frames of a sequence."""
     x = element["features"][..., :K, 0][:, : length // 4 * 4].astype(np.float64)
     return np.repeat(
         x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1
@@ -103,26 +103,26 @@ def pooled_answers(element, length):
 @pytest.mark.parametrize(
     ("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)]
 )
-def test_a_network_that_answers_for_whole_pools_leaves_the_end_of_a_recording_unanswered(
+def test_a_network_that_pools_frames_gives_no_outputs_for_an_incomplete_pool_at_the_end(
     frames, length, given
 ):
     one = pooled_element(frames, length)
     (prediction,) = predict_recordings(pooling_network(), [one])
     assert prediction.targets["frames"].shape == (frames, K)
     np.testing.assert_allclose(
-        prediction.outputs["frames"], pooled_answers(one, length)[0, :given], rtol=1e-5
+        prediction.outputs["frames"], pooled_outputs(one, length)[0, :given], rtol=1e-5
     )
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
-def test_answers_to_sequences_stay_at_their_frames_by_holding_the_last_of_each(frames, given):
+def test_outputs_of_sequences_stay_at_their_frames_as_the_last_of_each_is_held(frames, given):
     one = pooled_element(frames, 10)
     (prediction,) = predict_recordings(pooling_network(), [one])
-    held = np.pad(pooled_answers(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
+    held = np.pad(pooled_outputs(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
     np.testing.assert_allclose(prediction.outputs["frames"], held[:given], rtol=1e-5)
 
 
-def test_losses_leave_out_the_frames_without_an_answer():
+def test_losses_leave_out_frames_without_an_output():
     one = pooled_element(23, 23)
 
     def absolute_error(y_true, y_pred):
@@ -134,7 +134,7 @@ def test_losses_leave_out_the_frames_without_an_answer():
     callback.set_model(pooling_network())
     logs = {}
     callback.on_epoch_end(0, logs)
-    assert logs["val_loss"] == pytest.approx(1 - pooled_answers(one, 23).mean(), rel=1e-5)
+    assert logs["val_loss"] == pytest.approx(1 - pooled_outputs(one, 23).mean(), rel=1e-5)
 
 
 class NoScore:
@@ -183,8 +183,8 @@ def test_losses_of_tags_count_each_recording_once_and_those_of_frames_each_frame
 def test_recordings_without_labels_do_not_enter_the_losses():
     known, unknown = element("a", 6, [1, 0], 1), element("b", 6, [-1, -1], 2)
     unknown["targets"]["frames"][:] = -1
-    both, alone = validation_logs([known, unknown]), validation_logs([known])
-    assert both == pytest.approx(alone)
+    both, only_known = validation_logs([known, unknown]), validation_logs([known])
+    assert both == pytest.approx(only_known)
     assert np.isnan(validation_logs([unknown])["val_loss"])
 
 

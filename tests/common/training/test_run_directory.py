@@ -32,7 +32,7 @@ def test_what_a_killed_part_left_half_written_is_removed(tmp_path):
     assert not list((stage / "resume").iterdir())
 
 
-def test_a_run_goes_on_with_the_data_it_began_with_alone(tmp_path):
+def test_a_run_resumes_only_with_the_data_it_began_with(tmp_path):
     record_data(tmp_path, {"dev": "a1", "eval": "b2"})
     record_data(tmp_path, {"dev": "a1", "eval": "b2"})
     with pytest.raises(

@@ -137,7 +137,7 @@ def test_a_mask_of_ones_gives_the_recording_back(segmenter, tmp_path):
     assert np.abs(sound - soundfile.read(tmp_path / "a.wav")[0]).max() < 2 / 32768
 
 
-def test_classes_that_are_asked_for_are_separated_whether_heard_or_not(segmenter, tmp_path):
+def test_classes_that_are_asked_for_are_separated_tagged_or_not(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     segmented = separate_file(
         segmenter, tmp_path / "a.wav", tmp_path / "out", classes=["Meow", "Knock"]
@@ -146,7 +146,7 @@ def test_classes_that_are_asked_for_are_separated_whether_heard_or_not(segmenter
     assert not soundfile.read(tmp_path / "out" / "Knock.wav")[0].any()
 
 
-def test_where_nothing_is_heard_there_is_no_sound_file(segmenter, tmp_path):
+def test_without_a_tag_there_is_no_sound_file(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     segmented = separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out", normalise=True)
     assert not list((tmp_path / "out").glob("*.wav"))
@@ -155,7 +155,7 @@ def test_where_nothing_is_heard_there_is_no_sound_file(segmenter, tmp_path):
         assert stored["masks"].shape == (0, 30, 16)
 
 
-def test_a_faint_recording_is_heard_when_it_is_normalised(segmenter, tmp_path):
+def test_a_faint_recording_is_tagged_when_it_is_normalised(segmenter, tmp_path):
     soundfile.write(
         tmp_path / "a.wav", 1e-4 * burst(2 * RATE_HZ, 0.0, 2.0), RATE_HZ, subtype="FLOAT"
     )

@@ -260,19 +260,19 @@ def test_the_mode_says_what_is_trained(settings, names, parts):
 
 def test_directions_start_from_the_convolutions_of_detection_and_leave_detection_to_it():
     sed, doa, seld = stages(task(also_joint=True))
-    assert (sed.losses.keys(), dict(sed.loss_weights), sed.answers, sed.starts_from) == (
+    assert (sed.losses.keys(), dict(sed.loss_weights), sed.outputs_used, sed.starts_from) == (
         {"sed"},
         {"sed": 1},
         ("sed",),
         None,
     )
-    assert (doa.losses.keys(), dict(doa.loss_weights), doa.answers, doa.starts_from) == (
+    assert (doa.losses.keys(), dict(doa.loss_weights), doa.outputs_used, doa.starts_from) == (
         {"doa"},
         {"doa": 1},
         ("doa",),
         "sed",
     )
-    assert (dict(seld.loss_weights), seld.answers, seld.starts_from) == (
+    assert (dict(seld.loss_weights), seld.outputs_used, seld.starts_from) == (
         {"sed": 0.8, "doa": 0.2},
         (),
         None,

@@ -1,4 +1,4 @@
-"""What the stages of a system say together."""
+"""Outputs of the stages of a system joined, and of folds averaged."""
 
 import os
 import subprocess
@@ -10,16 +10,16 @@ import pytest
 
 from common.errors import CheckpointError
 from common.models.layers import copy_weights
-from common.training.answers import Answers, parts
+from common.training.ensemble import EarlierOutputs, Ensemble
 from common.training.evaluation import predict_recordings
-from common.training.system import Stage
+from common.training.system import Stage, parts
 from tests.patience import PATIENCE_S
 
 T, F = 4, 3
 
 
-def stage(name: str, answers: tuple[str, ...] = (), part_of: str = "") -> Stage:
-    return Stage(name, lambda shape: None, {}, {}, {}, answers=answers, part_of=part_of)
+def stage(name: str, outputs_used: tuple[str, ...] = (), part_of: str = "") -> Stage:
+    return Stage(name, lambda shape: None, {}, {}, {}, outputs_used=outputs_used, part_of=part_of)
 
 
 def constant(a: float, b: float) -> keras.Model:
@@ -44,18 +44,29 @@ def recordings(*names: str) -> list[dict]:
     ]
 
 
-def test_the_last_stage_speaks_for_what_no_earlier_one_answers_for():
-    answers = Answers(
-        [(stage("first", ("a",)), constant(1.0, 2.0))], lambda: [recordings("x", "y")]
-    )
+FIRST = stage("first", ("a",)), constant(1.0, 2.0)
+
+
+def values(outputs) -> dict[str, set[float]]:
+    return {name: set(np.ravel(output)) for name, output in outputs.items()}
+
+
+def test_the_last_stage_gives_all_outputs_not_used_of_an_earlier_one():
+    ensemble = Ensemble([[FIRST, (stage("last"), constant(3.0, 4.0))]])
+    earlier = EarlierOutputs([FIRST], lambda: [recordings("x", "y")])
     joined = [
-        answers.joined(each)
-        for each in predict_recordings(constant(3.0, 4.0), recordings("x", "y"))
+        *predict_recordings(ensemble, recordings("x", "y")),
+        *map(earlier.joined, predict_recordings(constant(3.0, 4.0), recordings("x", "y"))),
     ]
-    for prediction in joined:
-        assert set(prediction.outputs["a"].ravel()) == {1.0} and set(
-            prediction.outputs["b"].ravel()
-        ) == {4.0}
+    assert [values(prediction.outputs) for prediction in joined] == 4 * [{"a": {1.0}, "b": {4.0}}]
+
+
+def test_outputs_of_folds_are_averaged():
+    folds = [[(stage("only"), constant(*pair))] for pair in ((1.0, 2.0), (3.0, 6.0))]
+    batch = np.zeros((1, T, F, 1), np.float32)
+    assert values(Ensemble(folds).predict_on_batch(batch)) == {"a": {2.0}, "b": {4.0}}
+    largest = Ensemble(folds, lambda of_folds: {"a": max(each["a"].max() for each in of_folds)})
+    assert largest.predict_on_batch(batch) == {"a": 3.0}
 
 
 def test_earlier_stages_predict_once_and_only_when_asked():
@@ -65,16 +76,16 @@ def test_earlier_stages_predict_once_and_only_when_asked():
         calls.append(1)
         return [recordings("x"), recordings("y")]
 
-    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], streams)
+    earlier = EarlierOutputs([FIRST], streams)
     assert not calls
     for prediction in predict_recordings(constant(3.0, 4.0), recordings("x", "y")):
-        answers.joined(prediction)
+        earlier.joined(prediction)
     assert len(calls) == 1
 
 
 def test_without_earlier_stages_nothing_changes():
     (prediction,) = predict_recordings(constant(3.0, 4.0), recordings("x"))
-    assert Answers([], list).joined(prediction) is prediction
+    assert EarlierOutputs([], list).joined(prediction) is prediction
 
 
 def test_stages_are_grouped_by_the_system_they_are_part_of_in_their_order():
@@ -106,7 +117,8 @@ def test_only_wanted_layers_are_copied():
 ON_JAX = """
 import keras, numpy as np
 from common.models.layers import copy_weights
-source, target = (keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="body")]) for _ in range(2))
+layers = [[keras.Input((3,)), keras.layers.Dense(2, name="body")] for _ in range(2)]
+source, target = map(keras.Sequential, layers)
 copy_weights(source, target, lambda layer: True)
 target.compile("sgd", "mse")
 target.train_on_batch(np.ones((1, 3)), np.ones((1, 2)))
@@ -114,7 +126,7 @@ source.predict_on_batch(np.ones((1, 3)))
 """
 
 
-def test_a_model_still_answers_on_jax_after_another_learned_on_from_its_weights():
+def test_a_model_still_predicts_on_jax_after_another_learned_on_from_its_weights():
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
 
@@ -128,10 +140,10 @@ def test_a_model_of_another_form_is_refused_and_nothing_is_copied():
         np.testing.assert_array_equal(one, other)
 
 
-def test_recordings_that_are_drawn_later_are_answered_for_too():
+def test_recordings_that_are_drawn_later_get_earlier_outputs_too():
     drawn = [recordings("x")]
-    answers = Answers([(stage("first", ("a",)), constant(1.0, 2.0))], lambda: drawn)
+    earlier = EarlierOutputs([FIRST], lambda: drawn)
     for names in (("x",), ("y", "z")):
         drawn[:] = [recordings(*names)]
         for prediction in predict_recordings(constant(3.0, 4.0), recordings(*names)):
-            assert set(answers.joined(prediction).outputs["a"].ravel()) == {1.0}
+            assert values(earlier.joined(prediction).outputs)["a"] == {1.0}

@@ -1,0 +1,101 @@
+"""Finished runs for programs: `load_run("runs/demo_a").predict("a.wav")` gives a list of events.
+
+Keras is loaded with a run, not with this module: its backend must be chosen first.
+"""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.audio.stream import FileSource, converted
+from common.errors import ConfigError
+from common.family import load
+from common.runtime.backend import start_backend
+from common.settings.tasks import RunConfig, check_task
+from common.training.run_directory import read_settings
+
+if TYPE_CHECKING:
+    from common.inference.predictor import Event, Predictor
+
+
+class Run:
+    """Trained models of a finished run.
+
+    Attributes:
+        predictor: the models, for streams: `predictor.stream(live=True)`.
+        classes: names of the classes.
+        sample_rate_hz: sample rate of the models; other rates are resampled.
+        channels: channels of the audio; None: any number, of which the mean is taken.
+    """
+
+    def __init__(self, predictor: "Predictor"):
+        self.predictor, self.classes = predictor, predictor.classes
+        self.sample_rate_hz, self.channels = predictor.sample_rate_hz, predictor.channels
+
+    def predict(self, audio: str | Path | np.ndarray, rate_hz: int | None = None) -> "list[Event]":
+        """Predicts a recording.
+
+        Args:
+            audio: a sound file, or an array (samples, channels) or (samples,): floats in [-1, 1],
+                or integers of 16 or 32 bits, or 8 without a sign.
+            rate_hz: sample rate of an array.
+
+        Returns:
+            Events with `onset_s`, `offset_s`, `label` and `score`, and with `azimuth_deg` and
+            `elevation_deg` of SELD runs, sorted by onset.
+
+        Raises:
+            ConfigError: an array without its rate, a file with one, or no sample rate of sound.
+            DataError: the recording cannot be used, or has a wrong number of channels.
+        """
+        is_file = isinstance(audio, str | Path)
+        if is_file != (rate_hz is None):
+            given = "a file, which has a rate of its own" if is_file else "an array without it"
+            raise ConfigError(f"`rate_hz`: expected with arrays, in Hz. Received: {given}.")
+        predictor = self.predictor
+        session = predictor.stream(sample_rate_hz=rate_hz, is_converted=is_file)
+        blocks: Iterable[Any] = [audio]
+        if isinstance(audio, str | Path):
+            source = FileSource.open(Path(audio))
+            blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
+        events = [each for block in blocks for part in session.feed(block) for each in part.events]
+        events += [each for part in session.finish() for each in part.events]
+        return sorted(events, key=lambda event: (event.onset_s, event.label))
+
+
+def load_run(folder: str | Path, fold: str | None = None) -> Run:
+    """Loads the models of a finished run of any family.
+
+    Keras is started with the backend and devices of the run; where a program has imported Keras
+    already, with the backend it has.
+
+    Args:
+        folder: the run's directory, such as "runs/demo_a".
+        fold: name of a fold; None: the mean of all folds.
+
+    Raises:
+        CheckpointError: there is no run, or a model is missing, unfinished or damaged.
+        ConfigError: there is no such fold, or the run cannot predict.
+    """
+    return Run(load_predictor(Path(folder), fold))
+
+
+def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> "Predictor":
+    """Loads the models of a run; arguments and errors as in `load_run`.
+
+    Args:
+        live: events are wanted soon, rather than many windows at a time.
+    """
+    task = check_task(read_settings(run), f"the settings of {run}")
+    start_backend(_with_loaded_backend(task.run))
+    return load(task.family, "predictor").load_predictor(run, task, fold, live)
+
+
+def _with_loaded_backend(run: RunConfig) -> RunConfig:
+    """Settings of a run, with the backend of Keras if it is imported already."""
+    if "keras" not in sys.modules:
+        return run
+    return run.model_copy(update={"backend": sys.modules["keras"].config.backend()})

@@ -1,0 +1,153 @@
+"""Base of the experiments of all families: a task with its system, trained, tested and scored."""
+
+import dataclasses
+import logging
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, Self, TypeVar
+
+import keras
+
+from common.data.feature_store import FeatureStore
+from common.features.frontend import Frontend
+from common.io.files import write_json, write_text
+from common.settings.folds import FoldConfig
+from common.settings.section import Section
+from common.settings.tasks import BaseTask, TrainingConfig
+from common.training.callbacks import Scorer
+from common.training.stage import Goal, StageData, train_stage
+from common.training.system import Stage, prepare_system, stages_to_redo
+
+logger = logging.getLogger(__name__)
+Task = TypeVar("Task", bound=BaseTask)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class BaseExperiment(ABC, Generic[Task, Result]):
+    """A task with its system, checked and ready to run; `Result` is what the test of a fold gives.
+
+    A family without folds overrides `run`, others `run_fold`.
+
+    Attributes:
+        task: the settings.
+        system: the module of the system.
+        network: the system's own settings.
+    """
+
+    task: Task
+    system: ModuleType
+    network: Section
+
+    @classmethod
+    def prepare(cls, task: Task) -> Self:
+        """Loads the system and checks that network, features and data fit, before any work.
+
+        Raises:
+            ConfigError: they do not.
+        """
+        system, network = prepare_system(task, cls.feature_shape(task))
+        experiment = cls(task, system, network)
+        experiment.check()
+        return experiment
+
+    @staticmethod
+    @abstractmethod
+    def feature_shape(task: Task) -> tuple[int, int]:
+        """Bands and channels of the task's features, (F, C)."""
+
+    @property
+    @abstractmethod
+    def frontend(self) -> Frontend | None:
+        """Features that the models compute of audio; None: they take stored features."""
+
+    @abstractmethod
+    def decisive_score(self, stage: Stage) -> tuple[str, str]:
+        """Score of the validation set that selects a stage's model, and "min" or "max"."""
+
+    @abstractmethod
+    def learning_panels(self, stage: Stage) -> Sequence:
+        """Panels of a stage's learning curves, see `common.display.plotting.learning_curves`."""
+
+    @abstractmethod
+    def report(self, results: Sequence[Result], folder: Path) -> str:
+        """Writes and returns the tables of scores over some folds."""
+
+    def check(self) -> None:
+        """Raises ConfigError if settings of the family do not fit the system."""
+
+    def check_stores(self, stores: Sequence[FeatureStore]) -> None:
+        """Raises DataError if the stored features do not allow training and scores."""
+
+    def new_network(self) -> keras.Model:
+        """Network with fresh weights, from standardised features (B, T, F, C) to outputs."""
+        shape = (None, *self.feature_shape(self.task))
+        n_classes = self.task.dataset.n_classes  # type: ignore[attr-defined]
+        return self.system.build_model(shape, n_classes, self.network)
+
+    def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
+        """Trains, tests and scores every fold.
+
+        Args:
+            stores: the extracted sets that the task reads.
+            folder: the run's directory.
+
+        Returns:
+            The tables of scores over all folds, also written to `scores.txt` and `scores.json`.
+        """
+        self.check_stores(stores)
+        results: list[Result] = []
+        folds: Sequence[FoldConfig] = self.task.folds  # type: ignore[attr-defined]
+        for fold in folds:
+            splits = map(list, (fold.train, fold.decisive, fold.test))
+            logger.info("Fold %s: train on %s, validate on %s, test on %s.", fold.name, *splits)
+            results.append(self.run_fold(fold, stores, folder / fold.name))
+            if len(folds) > 1:
+                self.report(results[-1:], folder / fold.name)
+        return self.report(results, folder)
+
+    def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Result:
+        """Trains one fold, and tests it in the fold's own folder."""
+        raise NotImplementedError
+
+    def begin_stages(self, folder: Path) -> list[Stage]:
+        """Stages of the system; removes the folders of those that `overwrite` asks for."""
+        stages = self.system.stages(self.task)
+        for name in stages_to_redo(stages, self.task.overwrite):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        return stages
+
+    def train(
+        self,
+        stage: Stage,
+        data: StageData,
+        new_scorer: Callable[[], Scorer],
+        folder: Path,
+        training: TrainingConfig,
+        start: keras.Model | None = None,
+    ) -> keras.Model:
+        """Trains a stage, or loads it if it is finished.
+
+        Args:
+            stage: model, targets and losses.
+            data: training batches and validation recordings.
+            new_scorer: makes the scorer of one validation.
+            folder: of the stage.
+            training: length, patience and learning rate.
+            start: model whose weights the stage starts from; None: fresh weights.
+        """
+        goal = Goal(*self.decisive_score(stage), new_scorer, self.learning_panels(stage))
+        task = self.task
+        return train_stage(stage, data, goal, training, task.run, folder, task.seed, start)
+
+    def write_scores(self, report: Any, folder: Path) -> str:
+        """Writes `scores.json` and `scores.txt` of a score report; returns the text."""
+        notes = (*report.notes, *self.task.published_notes)
+        report = dataclasses.replace(report, notes=notes)
+        write_json(folder / "scores.json", report.to_dict())
+        write_text(folder / "scores.txt", report.to_text() + "\n")
+        return report.to_text()

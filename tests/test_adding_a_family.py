@@ -1,0 +1,76 @@
+"""The family of docs/adding-a-family.md is complete, and works with every command."""
+
+import contextlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import common.cli.predict
+import common.reports.run
+from common.cli.train import extract, simulate
+from common.family import PARTS, is_family, load
+from tests.documents import ROOT
+
+PAGE = (ROOT / "docs" / "adding-a-family.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^\*\*`(\S+)`\*\*\n\n```\w+\n(.*?)^```$", PAGE, re.M | re.S))
+COMMANDS = re.search(r"```text\n(.*?)```", PAGE, re.S)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with the files of the page, which is on Python's path."""
+    folder = tmp_path_factory.mktemp("family")
+    for name, text in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        patch.syspath_prepend(folder)
+        yield folder
+    for name in [each for each in sys.modules if each.split(".")[0] == "siren"]:
+        del sys.modules[name]
+
+
+def run(line: str) -> int:
+    """Runs a command of the page in this process; returns its exit status."""
+    program, *arguments = shlex.split(line)
+    if program == "python":
+        assert arguments.pop(0) == "-m"
+        return load(arguments.pop(0).removesuffix(".cli"), "cli").main(arguments)
+    programs = {
+        "dcase-simulate": simulate,
+        "dcase-extract": extract,
+        "dcase-report": common.reports.run.main,
+        "dcase-predict": common.cli.predict.main,
+    }
+    return programs[program](arguments)
+
+
+def test_the_family_of_the_page_satisfies_the_contract(folder):
+    assert is_family("siren")
+    for part in PARTS.keys() - {"check", "download"}:
+        load("siren", part)
+
+
+def test_the_page_names_every_module_of_the_contract():
+    assert sorted(re.findall(r"^\| `([\w.]+)` \|", PAGE, re.M)) == sorted(PARTS)
+
+
+def test_its_commands_simulate_extract_train_report_and_predict(folder):
+    assert COMMANDS is not None
+    for line in COMMANDS[1].splitlines():
+        assert run(line) == 0, line
+    scores = json.loads(Path("runs/siren_a/scores.json").read_text())
+    assert scores["rows"][0]["scores"]["accuracy"] > 0.9
+    assert "accuracy" in Path("runs/siren_a/report.html").read_text()
+    events = Path("runs/siren_a/predictions/test-siren-001.tsv").read_text().splitlines()
+    assert len(events) == 2 and events[1].split("\t")[:3] == ["0.0", "2.0", "siren"]
+
+
+def test_clips_simulated_with_other_settings_are_refused(folder, capsys):
+    changed = "siren --params siren.yaml --set dataset.n_clips=6 --set feature_dir=features/other"
+    assert run(f"dcase-extract {changed}") == 2
+    assert "n_clips: 24 there, 6 wanted" in capsys.readouterr().err
