@@ -18,7 +18,7 @@ from sed_task4.decoding import DecodingConfig, FoundEvent, OnlineDecoder, gated_
 from sed_task4.experiment import THRESHOLDS, Experiment, read_thresholds
 from sed_task4.extraction import clip_inputs
 from sed_task4.features import FeatureConfig
-from sed_task4.figures import prediction_figure
+from sed_task4.figures import logmel_spectrogram, prediction_figure
 from sed_task4.lengths import frames_within
 
 Probabilities = Callable[[Outputs, int], tuple[np.ndarray, np.ndarray]]

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.data.extraction import input_arrays
+from common.display.spectrogram import Spectrogram
 from common.errors import ConfigError
 from common.features import spectral
 from common.features.settings import as_frontend, frontend_of

@@ -24,7 +24,7 @@ from common.settings.tasks import RunConfig, check_task
 from common.training.run_directory import read_settings
 
 if TYPE_CHECKING:
-    from common.training.ensemble import TrainedFold
+    from common.training.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
 _EXPORTING = RunConfig(device="cpu")
@@ -49,20 +49,20 @@ def _run(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
     check_packages(options.format)
-    system = load_system(options.run, options.fold, options.stage)
+    system = load_ensemble(options.run, options.fold, options.stage)
     path = options.out or options.run / f"model{ENDINGS[options.format]}"
     export(system, path, options.format)
     logger.info("Wrote %s, a model from %s.", path, describe(system))
     logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
 
 
-def load_system(run: Path, fold: str | None = None, stage: str | None = None) -> "TrainedFold":
+def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) -> "Ensemble":
     """Loads models of a run on TensorFlow's CPU, in float32 whatever they were trained in.
 
     Args:
         run: its directory.
         fold: name of a fold; None: the first.
-        stage: name of a stage; None: all stages that answer together.
+        stage: name of a stage; None: all that are scored together.
 
     Raises:
         CheckpointError: there is no run, or a model is not there, not finished or damaged.
@@ -70,13 +70,14 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
     """
     task = check_task(read_settings(run), f"the settings of {run}")
     start_backend(_EXPORTING)
-    from common.training.ensemble import TrainedFold, answering, chosen_folds, load_models, one_of
-    from common.training.system import load_system as load_file  # not before the backend is chosen
+    # Not before the backend is chosen.
+    from common.training.ensemble import Ensemble, chosen_folds, load_models, one_of, scored_stages
+    from common.training.system import load_system
 
-    stages = load_file(task.family, task.system).stages(task)
+    stages = load_system(task.family, task.system).stages(task)
     names = [each.name for each in stages]
     wanted = (
-        answering(stages)
+        scored_stages(stages)
         if stage is None
         else [stages[names.index(one_of(names, stage, "--stage"))]]
     )
@@ -85,8 +86,8 @@ def load_system(run: Path, fold: str | None = None, stage: str | None = None) ->
         logger.info(
             "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
         )
-    (loaded,) = load_models(run, task, wanted, folds[0] or None).folds
-    return TrainedFold(tuple((each, in_float32(model)) for each, model in loaded.stages))
+    loaded = load_models(run, task, wanted, folds[0] or None)
+    return Ensemble([[(each, in_float32(model)) for each, model in loaded.stages]])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from common.io.terminal import unwritable
 from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 from common.settings.section import Section
-from common.settings.stft import FramingConfig
+from common.settings.stft import StftConfig
 
 
 class MultiHostConfig(Section):
@@ -202,7 +202,7 @@ class BaseTask(Section):
         None, description="Data, folds and metrics that the published scores were measured on."
     )
     dataset: Section
-    features: FramingConfig
+    features: StftConfig
     training: TrainingConfig = TrainingConfig()
 
     @property
