@@ -104,6 +104,8 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     import keras
 
     from common.data.pipeline import train_stream
+    from common.data.selection import Selection
+    from common.data.sequences import SequenceFormat
     from common.models.layers import with_statistics
     from common.models.optimizer import build_optimizer
     from common.runtime import distribution
@@ -132,21 +134,12 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     schema = write_recordings(
         folder / case.task_id, case, {"features": (None, *bands_channels), **shapes}
     )
-    pipeline = settings.pipeline
-    stream = train_stream(
-        sorted((folder / case.task_id).iterdir()),
-        schema,
-        stage.targets,
-        sequence_frames=pipeline.sequence_frames,
-        sequence_hop_frames=pipeline.sequence_hop_frames,
-        batch_size=1 if quick else case.batch_size,
-        target_stride=stage.target_stride,
-        seed=0,
-        shuffle_buffer_mb=pipeline.shuffle_buffer_mb,
-        interleave=pipeline.interleave,
-        cache=pipeline.cache,
+    pipeline = settings.pipeline.model_copy(
+        update={"batch_size": 1 if quick else case.batch_size, "last_batch": "keep"}
     )
-    return model, iter(stream)
+    selection = Selection.of_shards(sorted((folder / case.task_id).iterdir()), schema)
+    sequence_format = SequenceFormat(stage.targets, stage.target_stride)
+    return model, iter(train_stream(selection, sequence_format, pipeline, seed=0))
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:

@@ -19,7 +19,10 @@ import numpy as np
 from benchmarks.baselines.feeding import one_array_batches
 from benchmarks.measure import Figure, Goal, Timing, peak_megabytes, pivot_table, run_alone, wall_s
 from common.data.pipeline import train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
+from common.settings.pipeline import PipelineConfig
 
 TITLE = (
     "Shuffled training batches of 32 windows, 200 frames every 50, of 60-second recordings with 96"
@@ -80,18 +83,15 @@ def batches_of(route: str, shards: Sequence[Path]) -> Iterator:
     """The batches of one of `OPTIONS`, or `ONE_ARRAY`; as many in a pass each."""
     if route == ONE_ARRAY:
         return published_batches(shards)
-    stream = train_stream(
-        shards,
-        SCHEMA,
-        TARGETS,
+    pipeline = PipelineConfig(
         sequence_frames=WINDOW_FRAMES,
         sequence_hop_frames=HOP_FRAMES,
         batch_size=BATCH_SIZE,
-        seed=0,
         last_batch="drop",
         **OPTIONS[route],
     )
-    return iter(stream)
+    selection = Selection.of_shards(shards, SCHEMA)
+    return iter(train_stream(selection, SequenceFormat(TARGETS), pipeline, seed=0))
 
 
 def batches_in_pass(recordings: int) -> int:

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.datasets.groups import refuse
 from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
@@ -28,7 +29,7 @@ from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.run_directory import read_form
 from common.training.stage import Goal, train_stage
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system, stages_to_redo
 from sed_task4.clip_groups import (
     GROUP,
@@ -354,8 +355,8 @@ class Experiment:
             self._statistics(store),
             pipeline,
             task.seed,
-            training=training,
-            frontend=self.frontend,
+            training,
+            ModelInput(self.frontend),
         )
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
         goal = Goal(
@@ -388,9 +389,8 @@ class Experiment:
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
         lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
-            recordings = selection.recordings(
-                stage, pipeline, padding=padding, frontend=self.frontend
-            )
+            sequence_format = ModelInput(self.frontend).sequence_format(stage, padding)
+            recordings = evaluation_stream(selection, sequence_format, pipeline)
             for prediction in predict_recordings(model, recordings):
                 yield self.clip_result(prediction, lengths_s)
 

@@ -16,7 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.datasets import groups as source_groups
 from common.display.plotting import save_figure
 from common.errors import ConfigError
@@ -29,7 +30,7 @@ from common.settings.section import Section
 from common.training.answers import Answers, parts
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.stage import Goal, load_model, train_stage
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system, stages_to_redo
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
@@ -215,10 +216,12 @@ class Experiment:
             self._statistics(fold, stores),
             task.pipeline,
             task.seed,
-            training=task.training,
-            transforms=self._transforms() if augmented else None,
-            interleaved_channels=features.interleaved_channels,
-            frontend=self.frontend,
+            task.training,
+            ModelInput(
+                self.frontend,
+                features.interleaved_channels,
+                self._transforms() if augmented else None,
+            ),
         )
         answers = Answers(before, lambda: data.sets.current.values())
         monitor, mode = self.decisive_score(stage)
@@ -263,10 +266,11 @@ class Experiment:
         task = self.task
         padding = mean if task.pipeline.padding == "mean" else None
 
+        inputs = ModelInput(self.frontend, task.features.interleaved_channels)
+        sequence_format = inputs.sequence_format(stage, padding)
+
         def stream() -> Any:
-            return test.recordings(
-                stage, task.pipeline, task.features.interleaved_channels, padding, self.frontend
-            )
+            return evaluation_stream(test, sequence_format, task.pipeline)
 
         answers, scored = Answers(before, lambda: [stream()]), []
         n_frames = frames_of_recordings(test.store, task.dataset)

@@ -13,7 +13,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.features.frontend import Frontend
 from common.io.files import write_json, write_text
 from common.metrics.tagging import tag_scores
@@ -23,7 +24,7 @@ from common.settings.section import Section
 from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.stage import Goal, train_stage
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, prepare_system, stages_to_redo
 from sed_task4.features import feature_shape, frontend_of
 from sed_task4.segmentation.clip_scorer import (
@@ -186,8 +187,8 @@ class Experiment:
             statistics,
             task.pipeline,
             task.seed,
-            training=task.training,
-            frontend=self.frontend,
+            task.training,
+            ModelInput(self.frontend),
         )
         goal = Goal(
             *self.decisive_score(stage),
@@ -229,9 +230,11 @@ class Experiment:
         self, trained: Sequence[tuple[Stage, keras.Model]], test: Selection
     ) -> Iterator[tuple[Prediction, ...]]:
         """For each clip, what each model says of it."""
-        pipeline = self.task.pipeline
+        inputs, pipeline = ModelInput(self.frontend), self.task.pipeline
         streams = [
-            predict_recordings(model, test.recordings(stage, pipeline, frontend=self.frontend))
+            predict_recordings(
+                model, evaluation_stream(test, inputs.sequence_format(stage), pipeline)
+            )
             for stage, model in trained
         ]
         # Scoring multiplies small matrices: threads of the numerical libraries would wait for each

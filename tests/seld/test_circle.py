@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.pipeline import transform_angles
+from common.data.augmentation import transform_angles
 from common.errors import DataError
 from seld.augmentation import foa_transforms
 from seld.dataset import DatasetConfig, parse_events
