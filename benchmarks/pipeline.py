@@ -1,4 +1,4 @@
-"""How many feature frames a second reach the training, from shards on disk, beside the published
+"""Feature frames a second that reach the training from shards on disk, next to the published
 generator.
 
 python -m benchmarks.pipeline [--quick]
@@ -41,7 +41,7 @@ def rate_of(
     """A route for `in_turns`: frames a second of so many batches, after as many that are not
     counted.
 
-    The batches are made anew each time, so that none wait in buffers when time begins, and that
+    The batches are made again each time, so that none wait in buffers when time begins, and that
     none are read while another route is measured.
     """
 

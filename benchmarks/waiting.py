@@ -1,8 +1,8 @@
-"""How long training waits for its batches, where the time of an epoch goes, and what bounds it on
-this machine.
+"""Time that training waits for its batches, parts of the time of an epoch, and the bounds of this
+machine.
 
 Each system trains at its published size on a stream of random recordings, step by step, and the
-time until the stream hands over the next batch is the waiting. That alone would not show that
+time until the stream yields the next batch is the waiting. That would not show that
 reading takes cores away from the steps: they are therefore also timed on one batch that is held in
 memory, in turns with those on the stream.
 
@@ -148,24 +148,24 @@ def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
     model, batches = prepare(case, quick, folder)
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
-    waits, steps, alone = [], [], []
+    waits, steps, held_steps = [], [], []
     for _ in range(1 if quick else 3):
         start = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - start)
         steps.append(wall_s(partial(model.train_on_batch, *batch)))
-        alone.append(wall_s(partial(model.train_on_batch, *held)))
+        held_steps.append(wall_s(partial(model.train_on_batch, *held)))
     n_read = 2 if quick else 40
     reading = wall_s(lambda: [next(batches) for _ in range(n_read)]) / n_read
     model.predict_on_batch(held[0])
     predicting = wall_s(partial(model.predict_on_batch, held[0]))
-    measured = {"waiting": waits, "step": steps, "step on a held batch": alone}
+    measured = {"waiting": waits, "step": steps, "step on a held batch": held_steps}
     measured |= {"reading alone": [reading], "prediction": [predicting]}
     return {name: Timing(tuple(values)) for name, values in measured.items()}
 
 
 def floor(folder: Path, quick: bool) -> list[Figure]:
-    """What the machine does at most: raw reading, a transform of Fourier, a product of matrices."""
+    """Upper bounds of the machine: raw reading, a Fourier transform, a matrix product."""
     import scipy.fft
     import tensorflow as tf
 

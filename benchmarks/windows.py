@@ -1,5 +1,5 @@
-"""Overlapping windows for the training of the two-stage systems: our two ways beside that of the
-published code.
+"""Overlapping windows for the training of the two-stage systems: our two ways next to that of
+the published code.
 
 python -m benchmarks.windows [--quick]
 """
@@ -122,9 +122,7 @@ def measure_cold(route: str, shards: Sequence[Path], rounds: int, n_batches: int
     deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = []
     for _ in range(rounds):
-        deque(
-            islice(batches, 2 * READ_AHEAD), maxlen=0
-        )  # what was read before the memory is emptied
+        deque(islice(batches, 2 * READ_AHEAD), maxlen=0)  # batches read before memory is emptied
         forget(shards)
         rates.append(n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0)))
     return Timing(tuple(rates))
@@ -160,7 +158,7 @@ def check_same(shards: Sequence[Path]) -> None:
         raise ArithmeticError("The streamed windows are not those of the published code.")
 
 
-def reads_alone(shards: Sequence[Path], n_batches: int) -> float:
+def reading_only(shards: Sequence[Path], n_batches: int) -> float:
     """Batches a second of as many bytes, read from random places of the shards by two threads:
     nothing can be faster.
 
@@ -214,7 +212,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         bare = pool.submit(
             peak_megabytes
         ).result()  # of a process that has loaded what the routes need, and no data
-    floor = reads_alone(shards, n_batches)
+    floor = reading_only(shards, n_batches)
     results = _goals(measured, min(sizes), max(sizes), floor)
     for (route, size), (rates, peak) in measured.items():
         name = f"{route}, {size} recordings"

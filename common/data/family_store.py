@@ -1,6 +1,6 @@
 """Stores of a family: the sets of a task's dataset, extracted and opened in the same way by all.
 
-A family says how its sets are named, listed and computed; folders, settings, extraction and the
+A family defines how its sets are named, listed and computed; folders, settings, extraction and the
 comparison of features with their recordings are the same for all.
 """
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.npz"
 _MOST_KEYS = 8
-_OPTIONAL = ("skipped", "facts")  # in the manifest only where there are any
+_OPTIONAL = ("skipped", "facts")  # in the manifest only if there are any
 
 
 @dataclass(frozen=True)

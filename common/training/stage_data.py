@@ -26,7 +26,7 @@ class ModelInput:
     """Form in which a model takes the features of recordings.
 
     Attributes:
-        frontend: features that the model computes of audio; None: it takes stored features.
+        frontend: features that the model computes from audio; None: it takes stored features.
         interleaved_channels: order the channels as the published SELDnet did; a frontend does it
             by itself.
         transforms: augmentation of the training sequences, one row of it drawn for each.
@@ -74,11 +74,8 @@ def stage_data(
     Raises:
         DataError: a group is missing, or the recordings do not fill one batch.
     """
-    training, inputs, (mean, deviation) = (
-        training or TrainingConfig(),
-        inputs or ModelInput(),
-        statistics,
-    )
+    mean, deviation = statistics
+    training, inputs = training or TrainingConfig(), inputs or ModelInput()
     sequence_format = inputs.sequence_format(stage, mean if pipeline.padding == "mean" else None)
     n_batches = batches_per_pass(train.frames, pipeline)
 
