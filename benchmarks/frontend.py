@@ -17,8 +17,11 @@ from benchmarks.extraction import dataset
 from benchmarks.measure import Figure, Goal, in_turns, run_alone, task, timed
 from common.data.feature_store import FeatureStore
 from common.data.pipeline import train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.features.frontend import Frontend, context_frames
 from common.features.settings import frontend_of
+from common.settings.pipeline import PipelineConfig
 from seld.extraction import run
 
 TITLE = (
@@ -32,17 +35,13 @@ SEQUENCE_FRAMES = 128
 
 def batches(store: FeatureStore, frontend: Frontend | None, batch_size: int) -> Iterator[Any]:
     """Endless shuffled training batches of SELDnet's size."""
-    stream = train_stream(
-        store.shards(),
-        store.schema,
-        {"sed": ("activity",)},
-        sequence_frames=SEQUENCE_FRAMES,
-        batch_size=batch_size,
-        shuffle_buffer_mb=256,
-        seed=0,
-        context_frames=context_frames(frontend),
+    pipeline = PipelineConfig(
+        sequence_frames=SEQUENCE_FRAMES, batch_size=batch_size, shuffle_buffer_mb=256
     )
-    return iter(stream)
+    sequence_format = SequenceFormat(
+        {"sed": ("activity",)}, context_frames=context_frames(frontend)
+    )
+    return iter(train_stream(Selection(store), sequence_format, pipeline, seed=0))
 
 
 def take(stream: Iterator[Any], count: int) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measure import Figure, Goal, peak_megabytes, run_alone
-from common.data.extraction import Item, extract
+from common.data.extraction import Item, Recipe, extract
 from common.data.feature_store import MANIFEST, FeatureStore
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.settings.parallel import ParallelConfig
+from common.settings.pipeline import PipelineConfig
 
 TITLE = (
     "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"
@@ -43,16 +44,8 @@ def build(folder: Path, recordings: int, per_shard: int) -> float:
     """Writes a store and returns the seconds that took."""
     items = [Item(f"recording_{number:07d}", "train") for number in range(recordings)]
     start = time.perf_counter()
-    extract(
-        folder,
-        items,
-        tiny_example,
-        SCHEMA,
-        {},
-        parallel=ParallelConfig(jobs=1),
-        recordings_per_shard=per_shard,
-        progress=False,
-    )
+    recipe = Recipe(folder, tiny_example, SCHEMA, {}, per_shard)
+    extract(recipe, items, parallel=ParallelConfig(jobs=1), progress=False)
     return time.perf_counter() - start
 
 
@@ -60,18 +53,15 @@ def use(folder: Path) -> tuple[float, float, float]:
     """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory
     in MB."""
     from common.data.pipeline import train_stream
+    from common.data.selection import Selection
+    from common.data.sequences import SequenceFormat
 
     start = time.perf_counter()
     store = FeatureStore.open(folder)
     opened_s = time.perf_counter() - start
-    batches = train_stream(
-        store.shards(),
-        store.schema,
-        {"sed": ("activity",)},
-        sequence_frames=FRAMES,
-        batch_size=32,
-        seed=0,
-    )
+    pipeline = PipelineConfig(sequence_frames=FRAMES, batch_size=32)
+    sequence_format = SequenceFormat({"sed": ("activity",)})
+    batches = train_stream(Selection(store), sequence_format, pipeline, seed=0)
     start = time.perf_counter()
     for _ in batches.take(len(store.names()) // 32):
         pass

@@ -21,6 +21,8 @@ from benchmarks.measure import Figure, Goal, run_alone, short, table, task
 from benchmarks.workers import NO_TORCH, torch_python
 from common.cli.prepare import prepare_data
 from common.data.pipeline import train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.models.torch_weights import load_state, torch_state
 from common.training.system import load_system
 
@@ -59,13 +61,10 @@ class Data:
         pipeline, stage = self.settings.pipeline, self.stage
         mean, deviation = self.store.statistics(self.groups)
         stream = train_stream(
-            self.store.shards(self.groups),
-            self.store.schema,
-            stage.targets,
+            Selection(self.store, tuple(self.groups)),
+            SequenceFormat(stage.targets),
+            pipeline.model_copy(update={"last_batch": "drop"}),
             seed=seed,
-            last_batch="drop",
-            sequence_frames=pipeline.sequence_frames,
-            batch_size=pipeline.batch_size,
         )
         taken = list(stream.take(steps).as_numpy_iterator())
         x = np.stack([(features.astype(np.float32) - mean) / deviation for features, _ in taken])

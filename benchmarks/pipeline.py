@@ -1,4 +1,4 @@
-"""How many feature frames a second reach the training, from shards on disk, beside the published
+"""Feature frames a second that reach the training from shards on disk, next to the published
 generator.
 
 python -m benchmarks.pipeline [--quick]
@@ -17,8 +17,11 @@ from benchmarks.baselines.feeding import seldnet_batches, write_arrays
 from benchmarks.extraction import KINDS, dataset
 from benchmarks.measure import Figure, Goal, Timing, in_turns, run_alone, task, wall_s
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import batches_per_pass, evaluation_stream, train_stream
+from common.data.pipeline import evaluation_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat, batches_per_pass
 from common.data.tfrecord import read_shard
+from common.settings.pipeline import PipelineConfig
 from seld.augmentation import foa_transforms
 from seld.extraction import run
 from seld.features import KINDS as FEATURE_KINDS
@@ -29,6 +32,7 @@ TITLE = (
 )
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 LABELS = TARGETS["doa"]
+FORMAT = SequenceFormat(TARGETS)
 WORK = "feeding SELDnet batches, against the published generator"
 
 
@@ -38,7 +42,7 @@ def rate_of(
     """A route for `in_turns`: frames a second of so many batches, after as many that are not
     counted.
 
-    The batches are made anew each time, so that none wait in buffers when time begins, and that
+    The batches are made again each time, so that none wait in buffers when time begins, and that
     none are read while another route is measured.
     """
 
@@ -95,46 +99,23 @@ def rates(
         2 if quick else settings.pipeline.batch_size,
         1 if quick else 2,
     )
-    shards, frames = store.shards(store.groups), store.frames(store.groups)
-    n_batches = batches_per_pass(frames, cut, size) * n_passes
+    selection, frames = Selection(store), store.frames()
+    pipeline = PipelineConfig(sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256)
+    n_batches = batches_per_pass(frames, pipeline) * n_passes
     routes = {}
     swaps = FEATURE_KINDS[kind].channel_swaps
     rotations = None if swaps is None else foa_transforms(swaps)
     for transforms, name in ((None, "training"), (rotations, "training with rotations")):
-        stream = train_stream(
-            shards,
-            store.schema,
-            TARGETS,
-            sequence_frames=cut,
-            batch_size=size,
-            shuffle_buffer_mb=256,
-            seed=0,
-            transforms=transforms,
-        )
+        stream = train_stream(selection, FORMAT, pipeline, seed=0, transforms=transforms)
         routes[name] = rate_of(partial(iter, stream), n_batches, size * cut)
     if kind == "magnitude_phase":
         write_baseline(folder, store)
         _, n_bands, n_channels = store.schema.arrays["features"].shape
         bands_channels = (n_bands or 0, n_channels or 0)
-        check_same(
-            next(
-                iter(
-                    train_stream(
-                        shards,
-                        store.schema,
-                        TARGETS,
-                        sequence_frames=cut,
-                        batch_size=size,
-                        shuffle_buffer_mb=256,
-                        seed=0,
-                    )
-                )
-            ),
-            folder,
-        )
+        check_same(next(iter(train_stream(selection, FORMAT, pipeline, seed=0))), folder)
         published = partial(seldnet_batches, folder, bands_channels, cut, size)
         routes["published"] = rate_of(published, n_batches, size * cut)
-    whole = evaluation_stream(shards, store.schema, TARGETS, sequence_frames=cut)
+    whole = evaluation_stream(selection, FORMAT, pipeline)
     routes["evaluation"] = lambda: sum(frames) / wall_s(partial(collections.deque, whole, maxlen=0))
     return in_turns(routes, 1 if quick else 5)
 

@@ -1,8 +1,8 @@
-"""How long training waits for its batches, where the time of an epoch goes, and what bounds it on
-this machine.
+"""Time that training waits for its batches, parts of the time of an epoch, and the bounds of this
+machine.
 
 Each system trains at its published size on a stream of random recordings, step by step, and the
-time until the stream hands over the next batch is the waiting. That alone would not show that
+time until the stream yields the next batch is the waiting. That would not show that
 reading takes cores away from the steps: they are therefore also timed on one batch that is held in
 memory, in turns with those on the stream.
 
@@ -103,6 +103,8 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     import keras
 
     from common.data.pipeline import train_stream
+    from common.data.selection import Selection
+    from common.data.sequences import SequenceFormat
     from common.family import load
     from common.models.layers import with_statistics
     from common.models.optimizer import build_optimizer
@@ -129,21 +131,12 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
     schema = write_recordings(
         folder / case.task_id, case, {"features": (None, *bands_channels), **shapes}
     )
-    pipeline = settings.pipeline
-    stream = train_stream(
-        sorted((folder / case.task_id).iterdir()),
-        schema,
-        stage.targets,
-        sequence_frames=pipeline.sequence_frames,
-        sequence_hop_frames=pipeline.sequence_hop_frames,
-        batch_size=1 if quick else case.batch_size,
-        target_stride=stage.target_stride,
-        seed=0,
-        shuffle_buffer_mb=pipeline.shuffle_buffer_mb,
-        interleave=pipeline.interleave,
-        cache=pipeline.cache,
+    pipeline = settings.pipeline.model_copy(
+        update={"batch_size": 1 if quick else case.batch_size, "last_batch": "keep"}
     )
-    return model, iter(stream)
+    selection = Selection.of_shards(sorted((folder / case.task_id).iterdir()), schema)
+    sequence_format = SequenceFormat(stage.targets, stage.target_stride)
+    return model, iter(train_stream(selection, sequence_format, pipeline, seed=0))
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
@@ -152,24 +145,24 @@ def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
     model, batches = prepare(case, quick, folder)
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
-    waits, steps, alone = [], [], []
+    waits, steps, held_steps = [], [], []
     for _ in range(1 if quick else 3):
         start = time.perf_counter()
         batch = next(batches)
         waits.append(time.perf_counter() - start)
         steps.append(wall_s(partial(model.train_on_batch, *batch)))
-        alone.append(wall_s(partial(model.train_on_batch, *held)))
+        held_steps.append(wall_s(partial(model.train_on_batch, *held)))
     n_read = 2 if quick else 40
     reading = wall_s(lambda: [next(batches) for _ in range(n_read)]) / n_read
     model.predict_on_batch(held[0])
     predicting = wall_s(partial(model.predict_on_batch, held[0]))
-    measured = {"waiting": waits, "step": steps, "step on a held batch": alone}
+    measured = {"waiting": waits, "step": steps, "step on a held batch": held_steps}
     measured |= {"reading alone": [reading], "prediction": [predicting]}
     return {name: Timing(tuple(values)) for name, values in measured.items()}
 
 
 def floor(folder: Path, quick: bool) -> list[Figure]:
-    """What the machine does at most: raw reading, a transform of Fourier, a product of matrices."""
+    """Upper bounds of the machine: raw reading, a Fourier transform, a matrix product."""
     import scipy.fft
     import tensorflow as tf
 

@@ -1,5 +1,5 @@
-"""Overlapping windows for the training of the two-stage systems: our two ways beside that of the
-published code.
+"""Overlapping windows for the training of the two-stage systems: our two ways next to that of
+the published code.
 
 python -m benchmarks.windows [--quick]
 """
@@ -19,7 +19,10 @@ import numpy as np
 from benchmarks.baselines.feeding import one_array_batches
 from benchmarks.measure import Figure, Goal, Timing, peak_megabytes, pivot_table, run_alone, wall_s
 from common.data.pipeline import train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
+from common.settings.pipeline import PipelineConfig
 
 TITLE = (
     "Shuffled training batches of 32 windows, 200 frames every 50, of 60-second recordings with 96"
@@ -80,18 +83,15 @@ def batches_of(route: str, shards: Sequence[Path]) -> Iterator:
     """The batches of one of `OPTIONS`, or `ONE_ARRAY`; as many in a pass each."""
     if route == ONE_ARRAY:
         return published_batches(shards)
-    stream = train_stream(
-        shards,
-        SCHEMA,
-        TARGETS,
+    pipeline = PipelineConfig(
         sequence_frames=WINDOW_FRAMES,
         sequence_hop_frames=HOP_FRAMES,
         batch_size=BATCH_SIZE,
-        seed=0,
         last_batch="drop",
         **OPTIONS[route],
     )
-    return iter(stream)
+    selection = Selection.of_shards(shards, SCHEMA)
+    return iter(train_stream(selection, SequenceFormat(TARGETS), pipeline, seed=0))
 
 
 def batches_in_pass(recordings: int) -> int:
@@ -122,9 +122,7 @@ def measure_cold(route: str, shards: Sequence[Path], rounds: int, n_batches: int
     deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = []
     for _ in range(rounds):
-        deque(
-            islice(batches, 2 * READ_AHEAD), maxlen=0
-        )  # what was read before the memory is emptied
+        deque(islice(batches, 2 * READ_AHEAD), maxlen=0)  # batches read before memory is emptied
         forget(shards)
         rates.append(n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0)))
     return Timing(tuple(rates))
@@ -160,7 +158,7 @@ def check_same(shards: Sequence[Path]) -> None:
         raise ArithmeticError("The streamed windows are not those of the published code.")
 
 
-def reads_alone(shards: Sequence[Path], n_batches: int) -> float:
+def reading_only(shards: Sequence[Path], n_batches: int) -> float:
     """Batches a second of as many bytes, read from random places of the shards by two threads:
     nothing can be faster.
 
@@ -214,7 +212,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         bare = pool.submit(
             peak_megabytes
         ).result()  # of a process that has loaded what the routes need, and no data
-    floor = reads_alone(shards, n_batches)
+    floor = reading_only(shards, n_batches)
     results = _goals(measured, min(sizes), max(sizes), floor)
     for (route, size), (rates, peak) in measured.items():
         name = f"{route}, {size} recordings"

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.datasets.groups import refuse
 from common.display.plotting import save_figure
 from common.errors import CheckpointError, ConfigError
@@ -25,7 +26,7 @@ from common.settings.pipeline import PipelineConfig
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
 from common.training.run_directory import read_form
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
 from sed_task4.clip_groups import (
     GROUP,
@@ -303,8 +304,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             self._statistics(store),
             pipeline,
             task.seed,
-            training=training,
-            frontend=self.frontend,
+            training,
+            ModelInput(self.frontend),
         )
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
         clip_result = partial(self.clip_result, lengths_s=lengths_s)
@@ -339,9 +340,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         padding = self._statistics(selection.store)[0] if pipeline.padding == "mean" else None
         lengths_s = lengths_of_store(selection.store, self.task.dataset.clip_s)
         with devices(self.task.run), guard_stream():
-            recordings = selection.recordings(
-                stage, pipeline, padding=padding, frontend=self.frontend
-            )
+            sequence_format = ModelInput(self.frontend).sequence_format(stage, padding)
+            recordings = evaluation_stream(selection, sequence_format, pipeline)
             for prediction in predict_recordings(model, recordings):
                 yield self.clip_result(prediction, lengths_s)
 

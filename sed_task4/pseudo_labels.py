@@ -1,4 +1,4 @@
-"""What a first pass says of unlabelled clips, kept as labels for a second pass."""
+"""Pseudo labels: predictions of a first pass for unlabelled clips, labels of a second pass."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,16 +6,15 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from common.data.selection import Selection
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.io.files import write_text
-from common.training.stage_data import Selection
 
 TAGS = "tags.tsv"
 
 
-class Said(Protocol):
-    """What a model says of one clip: its name, and probabilities of its frames (T, K) and of its
-    tags (K,)."""
+class ClipPrediction(Protocol):
+    """Prediction for one clip: its name, frame-level (T, K) and clip-level (K,) probabilities."""
 
     @property
     def name(self) -> str: ...
@@ -26,22 +25,22 @@ class Said(Protocol):
 
 
 def write_pseudo_labels(
-    results: Iterable[Said],
+    results: Iterable[ClipPrediction],
     unlabelled: Selection,
     classes: Sequence[str],
     thresholds: np.ndarray,
     form: Literal["clip", "frames"],
     folder: Path,
 ) -> tuple[Path, ...]:
-    """Writes labels of unlabelled clips and the list of their tags; what is there is kept.
+    """Writes labels of unlabelled clips and the list of their tags; finished ones are kept.
 
     Args:
-        results: what the model says of the clips, in the order of `unlabelled.recordings`.
+        results: predictions for the clips, in the order of `unlabelled.recording_names`.
         unlabelled: the clips.
         classes: names of the K classes.
-        thresholds: (K,), a tag is given from this probability on.
-        form: "clip" (published): tags hold in all frames; "frames": probabilities of the frames of
-            tagged classes.
+        thresholds: (K,), lowest probability of a tag.
+        form: "clip" (published): tags hold in all frames; "frames": frame-level probabilities of
+            the tagged classes.
         folder: for the label shards and `tags.tsv`.
 
     Returns:
@@ -50,7 +49,7 @@ def write_pseudo_labels(
     Raises:
         DataError: a file cannot be written.
     """
-    tag_list = folder / TAGS  # written last: its presence says that the shards are complete
+    tag_list = folder / TAGS  # written last: if it is there, the shards are complete
     shards = tuple(folder / path.name for path in unlabelled.shards)
     if tag_list.exists():
         return shards
@@ -64,12 +63,12 @@ def write_pseudo_labels(
 
     def records(names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
         for _ in names:
-            said = next(stream)
-            tags = said.clip >= thresholds
-            frames = said.frames if form == "frames" else np.ones_like(said.frames)
-            lines.append(f"{said.name}\t{','.join(np.array(classes)[tags])}\n")
+            result = next(stream)
+            tags = result.clip >= thresholds
+            frames = result.frames if form == "frames" else np.ones_like(result.frames)
+            lines.append(f"{result.name}\t{','.join(np.array(classes)[tags])}\n")
             yield (
-                said.name,
+                result.name,
                 {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)},
             )
 

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.datasets import groups as source_groups
 from common.display.plotting import save_figure
 from common.display.spectrogram import Spectrogram
@@ -26,7 +27,7 @@ from common.training.ensemble import EarlierOutputs, Ensemble, TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
 from common.training.stage import load_model
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage, parts
 from seld.augmentation import foa_transforms
 from seld.config import FoldConfig, SeldTraining, TaskConfig
@@ -170,10 +171,12 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
             self._statistics(fold, stores),
             task.pipeline,
             task.seed,
-            training=task.training,
-            transforms=self._transforms() if augmented else None,
-            interleaved_channels=features.interleaved_channels,
-            frontend=self.frontend,
+            task.training,
+            ModelInput(
+                self.frontend,
+                features.interleaved_channels,
+                self._transforms() if augmented else None,
+            ),
         )
         earlier = EarlierOutputs(before, lambda: data.sets.current.values())
         n_frames = {
@@ -215,9 +218,9 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
         stage, _ = trained[-1]
         task = self.task
         padding = mean if task.pipeline.padding == "mean" else None
-        stream = test.recordings(
-            stage, task.pipeline, task.features.interleaved_channels, padding, self.frontend
-        )
+        inputs = ModelInput(self.frontend, task.features.interleaved_channels)
+        sequence_format = inputs.sequence_format(stage, padding)
+        stream = evaluation_stream(test, sequence_format, task.pipeline)
         scored = []
         n_frames = frames_of_recordings(test.store, task.dataset)
         with devices(task.run), guard_stream():
@@ -256,7 +259,7 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
         for name in test.recording_names:
             overlaps.setdefault(place_of(test.store, name, self.task.dataset.mode).overlap, name)
         for number, (overlap, name) in enumerate(overlaps.items()):
-            record = test.store.record(test.groups, name)
+            record = test.store.record(test.groups or test.store.groups, name)
             n_frames = frames_of_recordings(test.store, self.task.dataset)[name]
             record["features"] = self._unpadded(features_of(record, self.frontend), n_frames)
             suffix = f"_overlap{overlap}" if number else ""

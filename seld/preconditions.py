@@ -124,16 +124,9 @@ def batch_problem(
         fold: a fold, all of whose training splits are there.
         frames: feature frames of each recording, by split.
     """
-    pipeline = task.pipeline
     of_fold = [count for split in fold.train for count in frames[split]]
     try:
-        batches_per_pass(
-            of_fold,
-            pipeline.sequence_frames,
-            pipeline.batch_size,
-            pipeline.sequence_hop_frames,
-            pipeline.last_batch,
-        )
+        batches_per_pass(of_fold, task.pipeline)
     except DataError as error:
         return [f"fold {fold.name!r}: {error}"]
     return []

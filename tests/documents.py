@@ -20,8 +20,8 @@ from unittest import mock
 
 import yaml
 
-from common.cli.__main__ import VERBS
-from common.cli.__main__ import main as dcase
+from common.__main__ import VERBS
+from common.__main__ import main as dcase
 from common.errors import UserError
 from common.settings.tasks import load_task, read_aliases, read_tasks
 

@@ -36,7 +36,7 @@ VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction 
 def write_features(folder: Path) -> None:
     """Writes a store of recordings in shards of two, one of them of one; every third recording has
     no labels."""
-    from common.data.extraction import Item, extract
+    from common.data.extraction import Item, Recipe, extract
     from common.data.tfrecord import ArraySpec, ExampleSchema
     from common.settings.parallel import ParallelConfig
 
@@ -62,9 +62,8 @@ def write_features(folder: Path) -> None:
     groups = [*len(FRAMES) * ["train"], *VALIDATING * ["validate"]]
     items = [Item(f"r{number:02d}", group, payload=number) for number, group in enumerate(groups)]
     one = ParallelConfig(jobs=1)
-    extract(
-        folder, items, compute, schema, {}, parallel=one, recordings_per_shard=2, progress=False
-    )
+    recipe = Recipe(folder, compute, schema, {}, recordings_per_shard=2)
+    extract(recipe, items, parallel=one, progress=False)
 
 
 class MeanOutput:
@@ -99,10 +98,11 @@ def train(
     import keras
 
     from common.data.feature_store import FeatureStore
+    from common.data.selection import Selection
     from common.models.layers import BatchNormalization
     from common.models.losses import MaskedBinaryCrossentropy
     from common.training.stage import Goal, train_stage
-    from common.training.stage_data import Selection, stage_data
+    from common.training.stage_data import stage_data
     from common.training.system import Stage
     from seld.losses import MaskedAngleError
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from common.cli import base
-from common.cli.__main__ import VERBS
+from common.__main__ import VERBS
 from common.cli.base import as_called_here, training_command
 from common.cli.extract import main as extract
 from common.cli.prepare import demo_command

@@ -13,9 +13,12 @@ from common.cli.prepare import run_folder
 from common.data.extraction import Item, plan_shards
 from common.data.feature_store import FeatureStore, ShardEntry
 from common.data.pipeline import evaluation_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard
 from common.errors import DataError
 from common.features.statistics import RunningStatistics
+from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import load_task
 from common.training.run_directory import open_run, read_settings
 from common.training.stage import finished_epochs
@@ -71,14 +74,11 @@ def test_features_are_the_same_whatever_the_folders_are_called(odd, plain):
     task = Task(odd / "data", odd / "features")
     (store,) = run(task, progress=False)
     assert shards_of(task) == shards_of(plain)
-    targets = {"sed": ("activity",)}
-    stream = train_stream(
-        store.shards(), store.schema, targets, sequence_frames=20, batch_size=2, seed=0
-    )
+    selection, sequence_format = Selection(store), SequenceFormat({"sed": ("activity",)})
+    pipeline = PipelineConfig(sequence_frames=20, batch_size=2)
+    stream = train_stream(selection, sequence_format, pipeline, seed=0)
     assert next(iter(stream))[0].shape == (2, 20, 64, 7)
-    assert (
-        len(list(evaluation_stream(store.shards(), store.schema, targets, sequence_frames=20))) == 4
-    )
+    assert len(list(evaluation_stream(selection, sequence_format, pipeline))) == 4
 
 
 def test_a_run_in_an_odd_folder_is_trained_killed_and_continued(odd, tmp_path):

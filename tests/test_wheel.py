@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.__main__ import VERBS
+from common.__main__ import VERBS
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,11 +1,11 @@
-"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes however often
-and by how many.
+"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes in any number
+of runs and processes.
 
 Each shard is one piece of work: its examples are computed, written under a temporary name, renamed;
 then a side file of the same name (`.npz`) with its statistics, checksum and sources is written the
-same way. A shard counts as finished when its side file fits what is asked and the shard itself, and
-its sources are those of then, see `common.data.provenance`. `settings.json` is written first and the
-manifest last.
+same way. A shard is finished if its side file fits the settings and the shard, and its sources have
+not changed since, see `common.data.provenance`. `settings.json` is written first, the manifest
+last.
 """
 
 import itertools
@@ -16,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class ShardPlan:
     Attributes:
         stem: its file name without suffix.
         items: its examples.
-        outdated: whether what is there was made of other files or labels.
+        outdated: True if the shard was made of other files or labels.
     """
 
     stem: str
@@ -78,30 +78,44 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that a process needs to make shards.
+    """Contents of the shards of a store; sent to the processes that make them.
 
     Attributes:
-        folder: where the shards go.
-        compute: from an item to its arrays.
-        schema: the arrays.
-        statistics_of: name of the array (T, F, C) that mean and deviation are computed of; it is
-            stored if it is in the schema.
-        settings_hash: hash of what the shards depend on.
-        skip: errors of single examples that leave them out, instead of making the extraction fail.
+        folder: of the shards; nothing else should be kept there.
+        compute: makes the arrays of an item; must be picklable, and give the same arrays each time.
+        schema: the arrays that are stored.
+        settings: all that the shards depend on, as JSON.
+        recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
+        statistics_of: name of the array (T, F, C) whose mean and standard deviation are computed;
+            it is stored if it is in the schema.
+        skip: errors of `compute` that leave the recording out instead of failing; the store lists
+            it in `skipped`.
     """
 
     folder: Path
     compute: Callable[[Item], Mapping[str, np.ndarray]]
     schema: ExampleSchema
-    statistics_of: str
-    settings_hash: str
+    settings: Mapping[str, Any]
+    recordings_per_shard: int = 1
+    statistics_of: str = "features"
     skip: tuple[type[DataError], ...] = ()
+
+    @cached_property
+    def stored_settings(self) -> dict[str, Any]:
+        """The settings as the store keeps them."""
+        settings = {**self.settings, "recordings_per_shard": self.recordings_per_shard}
+        return json.loads(json.dumps(settings))
+
+    @cached_property
+    def settings_hash(self) -> str:
+        """SHA-256 of the settings."""
+        return settings_hash(self.stored_settings)
 
 
 def input_specs(
     frontend: Frontend | None, dtype: str, bands_channels: tuple[int, int]
 ) -> dict[str, ArraySpec]:
-    """What a record holds for the model: features of a type, or the audio of a frontend."""
+    """Input of the model in a record: features of a type, or the audio of a frontend."""
     if frontend is None:
         return {"features": ArraySpec(dtype, (None, *bands_channels))}
     return {AUDIO: ArraySpec("int16", (None, frontend.hop_samples, frontend.channels))}
@@ -110,12 +124,12 @@ def input_specs(
 def input_arrays(
     audio: np.ndarray, frontend: Frontend | None, compute: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Computes the features of a recording, which the statistics are of, and cuts its audio where
-    there is a frontend.
+    """Computes the features of a recording, for the statistics, and cuts its audio if there is a
+    frontend.
 
     Args:
         audio: float (S, C) in [-1, 1], of the length and rate that features are computed of.
-        frontend: what the model computes; None: it takes features.
+        frontend: features that the model computes; None: it takes stored features.
         compute: from audio to features (T, F, C).
 
     Returns:
@@ -123,39 +137,25 @@ def input_arrays(
     """
     if frontend is None:
         return {"features": compute(audio)}
-    heard = from_int16(
-        to_int16(audio)
-    )  # resampled audio is rounded: this is what the model will see
-    features = compute(heard)
-    return {"features": features, AUDIO: frontend.pieces(heard, len(features))}
+    rounded = from_int16(to_int16(audio))  # resampled audio as the model gets it
+    features = compute(rounded)
+    return {"features": features, AUDIO: frontend.pieces(rounded, len(features))}
 
 
 def extract(
-    folder: Path,
+    recipe: Recipe,
     items: Sequence[Item],
-    compute: Callable[[Item], Mapping[str, np.ndarray]],
-    schema: ExampleSchema,
-    settings: Mapping[str, Any],
     *,
     parallel: ParallelConfig | None = None,
-    recordings_per_shard: int = 1,
-    statistics_of: str = "features",
-    skip: tuple[type[DataError], ...] = (),
     overwrite: bool = False,
     progress: bool = True,
 ) -> FeatureStore:
     """Makes the shards that are missing or damaged, and the manifest.
 
     Args:
-        folder: where the shards go; nothing else should be kept there.
+        recipe: contents of the shards.
         items: the examples, any order.
-        compute: makes the arrays of an item; must be picklable, and give the same arrays each time.
-        schema: the arrays that are stored.
-        settings: all that the shards depend on, as JSON.
         parallel: number of processes.
-        recordings_per_shard: examples in a shard; the last shard of a group may hold fewer.
-        statistics_of: the array that mean and deviation are computed of, (T, F, C), stored or not.
-        skip: errors of `compute` that leave the recording out; the store names it in `skipped`.
         overwrite: remove all shards first.
         progress: show a bar with files per second and the time left.
 
@@ -167,25 +167,22 @@ def extract(
             settings, a disk that is full or cannot be written to, or another extraction into the
             same folder.
     """
-    folder, started = Path(folder), time.monotonic()
-    settings = json.loads(json.dumps({**settings, "recordings_per_shard": recordings_per_shard}))
-    plans = plan_shards(items, recordings_per_shard)
-    recipe = Recipe(folder, compute, schema, statistics_of, settings_hash(settings), skip)
+    folder, started = recipe.folder, time.monotonic()
+    plans = plan_shards(items, recipe.recordings_per_shard)
     with only_one(folder, "set another `feature_dir`"):
-        _prepare(folder, settings, plans, overwrite)
+        _prepare(recipe, plans, overwrite)
         checksums = Checksums(folder)
         plans = _marked(folder, plans, checksums)
         made = _make_all(recipe, plans, parallel or ParallelConfig(), progress)
         remove_temporaries(folder)  # of workers that were lost
-        store = _finish(recipe, plans, settings, checksums)
+        store = _finish(recipe, plans, checksums)
         checksums.save()
-    n_bytes = sum(entry.n_bytes for entry in store.entries)
     logger.info(
         "%s: %d recordings in %d shards, %.1f MB (%d shards made now, %d were there) in %.1f s.",
         folder,
         len(store.names()),
         len(plans),
-        n_bytes / 1e6,
+        sum(entry.n_bytes for entry in store.entries) / 1e6,
         made,
         len(plans) - made,
         time.monotonic() - started,
@@ -196,7 +193,7 @@ def extract(
 
 
 def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardPlan]:
-    """Distributes examples over shards; depends on nothing but names and groups.
+    """Distributes examples over shards; depends only on names and groups.
 
     Raises:
         DataError: there are no examples, two have one name, or a name could not be that of a file.
@@ -231,18 +228,16 @@ def _stem(items: Sequence[Item]) -> str:
     return safe if safe == name else f"{safe}-{zlib.crc32(name.encode()):08x}"
 
 
-def _prepare(
-    folder: Path, settings: Mapping[str, Any], plans: Sequence[ShardPlan], overwrite: bool
-) -> None:
-    """Compares settings, then removes what does not belong to the plan."""
+def _prepare(recipe: Recipe, plans: Sequence[ShardPlan], overwrite: bool) -> None:
+    """Compares settings, then removes files that do not belong to the plan."""
     known = {f"{plan.stem}{suffix}" for plan in plans for suffix in (".tfrecord", ".npz")}
-    path = folder / SETTINGS
+    folder, path = recipe.folder, recipe.folder / SETTINGS
     if overwrite:
         known = set()
         for name in (MANIFEST, CHECKSUMS):
             (folder / name).unlink(missing_ok=True)
     elif path.is_file() and any(folder.glob("*.tfrecord")):
-        check_settings(folder, _read_settings(path), settings)
+        check_settings(folder, _read_settings(path), recipe.stored_settings)
     remove_temporaries(folder)
     strays = [
         stray
@@ -256,19 +251,18 @@ def _prepare(
         logger.info(
             "%s: removed %d files of shards that are not wanted any more.", folder, len(strays)
         )
-    write_canonical_json(path, settings)
+    write_canonical_json(path, recipe.stored_settings)
 
 
 def _marked(folder: Path, plans: Sequence[ShardPlan], checksums: Checksums) -> list[ShardPlan]:
-    """Marks the shards that were made of other files or labels; the log says how many recordings
-    these are."""
+    """Marks the shards that were made of other files or labels, and logs their number."""
     items = [item for plan in plans for item in plan.items]
     found = changes(items, read_notes(folder), checksums)
     if found:
         name, what = next(iter(found.items()))
         logger.warning(
             "%s: %d of %d recordings differ from those that its features were made of, the first is"
-            " %s: %s. Their shards are made anew; set another `feature_dir` to keep both.",
+            " %s: %s. Their shards are made again; set another `feature_dir` to keep both.",
             folder,
             len(found),
             len(items),
@@ -315,20 +309,20 @@ def _make_all(
             if len(failures) > _FAILURES_SHOWN
             else ""
         )
-        again = "\nAll other recordings are finished: run the command again when these are mended."
+        again = "\nAll other recordings are finished: run the command again when these are fixed."
         raise DataError(shown + more + (again if len(plans) > len(failures) else ""))
     return made
 
 
 @dataclass(frozen=True)
 class _Finished:
-    """What the side file of a finished shard says.
+    """Contents of the side file of a finished shard.
 
     Attributes:
         entry: the shard.
         statistics: of its examples.
-        skipped: which recordings were left out, and why.
-        made_of: what its examples were made of.
+        skipped: recordings that were left out, with the reasons.
+        made_of: sources of its examples.
     """
 
     entry: ShardEntry
@@ -338,14 +332,14 @@ class _Finished:
 
 
 class _Examples:
-    """Computes the examples of a shard one by one, and keeps what the side file needs.
+    """Computes the examples of a shard one by one, and collects the contents of the side file.
 
     Attributes:
         frames: frames of each example so far.
         statistics: of all frames so far; None before the first example.
         names: the examples so far.
-        skipped: recordings that were left out, and why.
-        failure: why a recording cannot be used; None while all can.
+        skipped: recordings that were left out, with the reasons.
+        failure: reason why a recording cannot be used; None while all can.
     """
 
     def __init__(self, recipe: Recipe, plan: ShardPlan) -> None:
@@ -373,27 +367,24 @@ class _Examples:
             self.frames.append(len(features))
             self.names.append(item.name)
             stored = self.recipe.schema.arrays
-            yield (
-                item.name,
-                {
-                    key: arrays[key]
-                    for key in arrays
-                    if key in stored or key != self.recipe.statistics_of
-                },
-            )
+            if self.recipe.statistics_of not in stored:
+                arrays = {
+                    name: arrays[name] for name in arrays if name != self.recipe.statistics_of
+                }
+            yield item.name, arrays
 
 
 def _noted_shard(
     recipe: Recipe, plan: ShardPlan
 ) -> tuple[tuple[ShardPlan, bool, str | None], list[Note]]:
-    """Makes a shard unless it is finished, and returns what is odd about its recordings, too."""
+    """Makes a shard unless it is finished; also returns remarks on its recordings."""
     with collected() as notes:
         return _ensure_shard(recipe, plan), notes
 
 
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:
-    """Makes a shard unless it is finished; returns whether it was made, and what is wrong with its
-    recordings."""
+    """Makes a shard unless it is finished; returns True if it was made, and the first unusable
+    recording's error."""
     finished = None if plan.outdated else _finished_entry(recipe, plan, verify=True)
     if finished is not None:
         _keep_checksums(recipe, plan, finished)
@@ -443,7 +434,7 @@ def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> Non
 
 
 def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished | None:
-    """What the side file says of a shard; None unless both are there, whole, and of these names and
+    """Reads the side file of a shard; None unless both are there, whole, and of these names and
     settings."""
     path = recipe.folder / f"{plan.stem}.npz"
     try:
@@ -467,24 +458,18 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
         statistics = RunningStatistics.from_arrays(
             *(side[name] for name in ("count", "mean", "m2"))
         )
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # not there, cut off or of an older form: made anew
+    # Not there, cut off or of an older form: it is made again.
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     problem = file_problem(
         recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None
     )
     if problem and fits:
-        logger.info("%s is made anew: %s.", recipe.folder / entry.file, problem)
+        logger.info("%s is made again: %s.", recipe.folder / entry.file, problem)
     return _Finished(entry, statistics, skipped, made_of) if fits and not problem else None
 
 
-def _finish(
-    recipe: Recipe, plans: Sequence[ShardPlan], settings: Mapping[str, Any], checksums: Checksums
-) -> FeatureStore:
+def _finish(recipe: Recipe, plans: Sequence[ShardPlan], checksums: Checksums) -> FeatureStore:
     """Merges statistics by group in sorted order, and writes the manifest."""
     entries: list[ShardEntry] = []
     by_group: dict[str, RunningStatistics] = {}
@@ -498,9 +483,8 @@ def _finish(
                 " extraction. Run the same command again."
             )
         skipped |= finished.skipped
-        if (
-            not finished.entry.names
-        ):  # a file without records, kept so that the next run finds it finished
+        # A file without records is kept so that the next run finds it finished.
+        if not finished.entry.names:
             continue
         entry, statistics = finished.entry, finished.statistics
         entries.append(entry)
@@ -512,7 +496,7 @@ def _finish(
         )
     facts = {item.name: dict(item.facts) for plan in plans for item in plan.items if item.facts}
     store = FeatureStore(
-        recipe.folder, settings, recipe.schema, entries, skipped=skipped, facts=facts
+        recipe.folder, recipe.stored_settings, recipe.schema, entries, skipped, facts
     )
     store.write(by_group)
     return store

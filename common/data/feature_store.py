@@ -1,5 +1,4 @@
-"""A folder of finished shards: what is in it, whether it is whole, and the statistics of its
-groups."""
+"""A folder of finished shards: its contents, their integrity, and the statistics of its groups."""
 
 import hashlib
 import json
@@ -25,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 STATISTICS = "statistics.npz"
-_DIFFERENCES_SHOWN = 8
-_OPTIONAL = ("skipped", "facts")  # in the manifest only where there are any
+_MOST_KEYS = 8
+_OPTIONAL = ("skipped", "facts")  # in the manifest only if there are any
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class ShardEntry:
 
     Attributes:
         file: name of the shard in the folder.
-        group: what its examples belong to: a split, a subset.
+        group: split or subset of its examples.
         names: its examples, in order.
         frames: feature frames of each example.
         n_bytes: size of the file.
@@ -75,17 +74,18 @@ _MANIFEST = TypeAdapter(_Manifest)
 
 
 class FeatureStore:
-    """Finished features of a dataset, made by `common.data.extraction.extract`; groups may be given as
-    text or numbers.
+    """Finished features of a dataset, made by `common.data.extraction.extract`.
+
+    Groups may be given as text or numbers.
 
     Attributes:
         folder: where the shards are.
-        settings: what they were made with.
+        settings: those that they were made with.
         schema: the arrays of each example.
         entries: the shards, sorted by file name.
-        skipped: recordings that were left out because they could not be used, and why.
-        facts: what else the dataset says of recordings, by name, where it does; it is no part of
-            the fingerprint.
+        skipped: recordings that could not be used and were left out, with the reasons.
+        facts: further facts of recordings from the dataset, by name; they are no part of the
+            fingerprint.
     """
 
     def __init__(
@@ -94,7 +94,6 @@ class FeatureStore:
         settings: Mapping[str, Any],
         schema: ExampleSchema,
         entries: Sequence[ShardEntry],
-        *,
         skipped: Mapping[str, str] | None = None,
         facts: Mapping[str, Mapping[str, Any]] | None = None,
         statistics_in: Sequence[Path] | None = None,
@@ -112,7 +111,7 @@ class FeatureStore:
 
         Args:
             folder: where the shards are.
-            settings: what they must have been made with; None: anything.
+            settings: those that they must have been made with; None: any.
             verify: also read every shard and compare its checksum (about a second per GB).
 
         Raises:
@@ -124,11 +123,10 @@ class FeatureStore:
             manifest = _MANIFEST.validate_json(
                 json.dumps(load_json(folder / MANIFEST)), strict=True
             )
-            schema, rest = (
-                ExampleSchema.from_json(manifest.schema),
-                {key: getattr(manifest, key) for key in _OPTIONAL},
+            schema = ExampleSchema.from_json(manifest.schema)
+            store = cls(
+                folder, manifest.settings, schema, manifest.shards, manifest.skipped, manifest.facts
             )
-            store = cls(folder, manifest.settings, schema, manifest.shards, **rest)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
@@ -151,8 +149,7 @@ class FeatureStore:
 
     @classmethod
     def joined(cls, stores: Sequence["FeatureStore"]) -> "FeatureStore":
-        """Looks at several stores as one, for instance to train on subsets that were extracted
-        apart.
+        """Joins several stores, for instance to train on subsets that were extracted separately.
 
         Args:
             stores: finished stores, at least one, with the same arrays and different groups.
@@ -180,15 +177,7 @@ class FeatureStore:
         skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
         facts = {name: known for store in stores for name, known in store.facts.items()}
         folders = [store.folder for store in stores]
-        return cls(
-            first.folder,
-            first.settings,
-            first.schema,
-            entries,
-            skipped=skipped,
-            facts=facts,
-            statistics_in=folders,
-        )
+        return cls(first.folder, first.settings, first.schema, entries, skipped, facts, folders)
 
     def write(self, statistics: Mapping[str, RunningStatistics]) -> None:
         """Writes statistics and manifest; the folder counts as finished from then on."""
@@ -202,15 +191,14 @@ class FeatureStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of settings, names and checksums: the same for the same recordings, labels and
-        features, anywhere."""
+        """SHA-256 of settings, names and checksums: equal for equal recordings, labels and
+        features."""
         shards = [[entry.file, entry.names, entry.crc32] for entry in self.entries]
         return settings_hash({"settings": self.settings, "shards": shards})
 
     @property
     def splits_fingerprint(self) -> str:
-        """SHA-256 of what `fingerprint` leaves out: the group of each recording, and what else is
-        known of it."""
+        """SHA-256 of the group and facts of each recording, which `fingerprint` leaves out."""
         groups = sorted([name, entry.group] for entry in self.entries for name in entry.names)
         return settings_hash({"groups": groups, "facts": self.facts})
 
@@ -224,7 +212,7 @@ class FeatureStore:
         return [self.path(entry) for entry in self.selected(groups)]
 
     def path(self, entry: ShardEntry) -> Path:
-        """Where a shard is."""
+        """Path of a shard."""
         return self.folder / entry.file
 
     def names(self, groups: Iterable[Any] | None = None) -> list[str]:
@@ -280,16 +268,16 @@ class FeatureStore:
     def statistics(
         self, groups: Iterable[Any] | None = None, interleaved_channels: bool = False, ddof: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the features of some groups, merged in sorted order.
+        """Mean and standard deviation of the features of some groups, merged in sorted order.
 
         Args:
             groups: the groups of the training examples; None: all.
-            interleaved_channels: arrange them as `common.features.spectral.interleave_channels` arranges the
-                features.
+            interleaved_channels: order the channels as
+                `common.features.spectral.interleave_channels` does.
             ddof: see `RunningStatistics.mean_std`.
 
         Returns:
-            Two float32 arrays (F, C); deviations of values that never change are 1.
+            Two float32 arrays (F, C); standard deviations of constant values are 1.
 
         Raises:
             DataError: an unknown group, or a damaged file.
@@ -308,11 +296,9 @@ class FeatureStore:
         for part in chosen:
             merged.merge(part)
         mean, std = merged.mean_std(ddof)
-        return (
-            (interleave_channels(mean), interleave_channels(std))
-            if interleaved_channels
-            else (mean, std)
-        )
+        if interleaved_channels:
+            return interleave_channels(mean), interleave_channels(std)
+        return mean, std
 
     def selected(self, groups: Iterable[Any] | None = None) -> list[ShardEntry]:
         """The shards of some groups (None: all), sorted; DataError for an unknown group."""
@@ -339,8 +325,8 @@ class FeatureStore:
 
 
 def file_problem(path: Path, n_bytes: int, crc32: int | None) -> str | None:
-    """What is wrong with a file that should have this size and, unless None, this checksum; None if
-    nothing is."""
+    """Problem of a file that should have this size and, unless None, this checksum; None if it
+    does."""
     try:
         present = path.stat().st_size
         if present != n_bytes:
@@ -359,26 +345,18 @@ def check_settings(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str,
         DataError: they differ; the message names keys and values.
     """
     before, now = (
-        {
-            key: json.dumps(value, ensure_ascii=False)
-            for key, value in flat_settings(settings).items()
-        }
-        for settings in (stored, json.loads(canonical_json(wanted)))
+        {key: json.dumps(value, ensure_ascii=False) for key, value in flat_settings(each).items()}
+        for each in (stored, json.loads(canonical_json(wanted)))
     )
-    keys = [
-        key
-        for key in sorted({*before, *now})
-        if before.get(key, "absent") != now.get(key, "absent")
-    ]
-    if not keys:
+    keys = sorted({*before, *now})
+    pairs = [(key, before.get(key, "absent"), now.get(key, "absent")) for key in keys]
+    lines = [f"{key}: {old} there, {new} now" for key, old, new in pairs if old != new]
+    if not lines:
         return
-    lines = [
-        f"{key}: {before.get(key, 'absent')} there, {now.get(key, 'absent')} now" for key in keys
-    ]
-    more = f" and {len(lines) - _DIFFERENCES_SHOWN} more" if len(lines) > _DIFFERENCES_SHOWN else ""
+    more = f" and {len(lines) - _MOST_KEYS} more" if len(lines) > _MOST_KEYS else ""
     raise DataError(
         f"The features in {folder} were made with other settings:"
-        f" {'; '.join(lines[:_DIFFERENCES_SHOWN])}{more}. Set another `feature_dir` to keep both,"
+        f" {'; '.join(lines[:_MOST_KEYS])}{more}. Set another `feature_dir` to keep both,"
         " or run `python batch_feature_extraction.py <task-id> --overwrite` to replace them."
     )
 

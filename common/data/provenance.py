@@ -1,23 +1,24 @@
-"""The files that examples were made of, as they were then, and whether the dataset of today still
-is the same.
+"""Provenance of features: the files that examples were made of, compared with those of today.
 
-Features are made once and read by many trainings, so that they must be told from those of another
-dataset, of other labels and of other splits. A file is taken for the same without being read where
-size, time of modification, time of change and inode are those noted: no program can set the last
+Features are made once and read by many trainings, so they must be distinguished from those of
+another dataset, of other labels and of other splits. A file counts as the same without being read
+if size, time of modification, time of change and inode are those noted: no program can set the last
 two, so that a dataset unpacked with fixed times, or copied with its times, is read. A checksum of
 the content decides in all other cases, and always for files of labels.
+
+TensorFlow is not loaded here: commands compare files before they choose the backend.
 """
 
 import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -26,16 +27,12 @@ from common.errors import DataError
 from common.io.archives import read_arrays
 from common.io.files import file_crc32, load_json, write_text
 
-if TYPE_CHECKING:  # it loads TensorFlow, and Keras with it: commands choose the backend before
-    from common.data.feature_store import FeatureStore
-
 logger = logging.getLogger(__name__)
 
 # Facts that follow from the files of an example, which are compared themselves.
 MEASURED = ("samples", "sample_rate_hz")
-CHECKSUMS = (  # of files that were read to compare them, beside what was made of them
-    "checksums.json"
-)
+# Of files that were read to compare them; next to the shards that were made of them.
+CHECKSUMS = "checksums.json"
 # A file may change twice within the resolution of its times: those as young as this are read.
 _YOUNG_NS = 2_000_000_000
 _TOLD_BYTES = 200e6  # reading less takes no time that needs an explanation
@@ -49,12 +46,12 @@ class Item:
 
     Attributes:
         name: unique name.
-        group: what it belongs to (a split, a subset); shards and statistics never mix groups.
-        sources: the files it is made of; when one changes, the example is made anew.
-        payload: whatever the computing function needs.
-        fingerprint: stands for what the example is made of beside the files; when it changes, so
-            does the example.
-        facts: what else is known of it, as JSON; kept in the manifest, see `FeatureStore.facts`.
+        group: split or subset it belongs to; shards and statistics never mix groups.
+        sources: the files it is made of; when one changes, the example is made again.
+        payload: input of the computing function.
+        fingerprint: stands for all that the example is made of besides the files; when it changes,
+            so does the example.
+        facts: further facts, as JSON; kept in the manifest, see `FeatureStore.facts`.
         labels: those of `sources` that hold labels: small files, which are compared by their
             content.
     """
@@ -89,13 +86,13 @@ class SourceFile(NamedTuple):
 
 
 class MadeOf(NamedTuple):
-    """What one example was made of.
+    """Sources of one example when it was made.
 
     Attributes:
         name: of the example.
         fingerprint: see `Item.fingerprint`.
         files: as they were, in the order of `Item.sources`.
-        noted_ns: when this was noted; files that had changed just before may have changed again
+        noted_ns: time of this note; files that had changed just before may have changed again
             since, unnoticed.
     """
 
@@ -109,8 +106,8 @@ _NOTE = TypeAdapter(list[tuple[str, str, list[SourceFile]]])
 
 
 class Checksums:
-    """Checksums of files; kept in a folder, so that an unchanged copy of a dataset is read once,
-    not at each start."""
+    """Checksums of files, kept in a folder so that an unchanged copy of a dataset is read only
+    once."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / CHECKSUMS
@@ -120,15 +117,14 @@ class Checksums:
     def fits(
         self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True
     ) -> bool:
-        """Compares the checksum of a file with an earlier one; a stored one is believed only where
-        it agrees.
+        """Compares the checksum of a file with an earlier one; a stored one is trusted only if it
+        agrees.
 
         Args:
             path: the file.
             status: its size and times.
             crc32: the earlier checksum.
-            keep: whether to look it up and to keep it, for files that would be read again at each
-                start.
+            keep: look it up and keep it, for files that would be read again at each start.
 
         Raises:
             OSError: the file cannot be read.
@@ -146,11 +142,9 @@ class Checksums:
         return found == crc32
 
     def save(self) -> None:
-        """Keeps the checksums that were used, where the folder may be written to."""
+        """Keeps the checksums that were used, if the folder may be written to."""
         if self._used and self._used != self._stored:
-            with suppress(
-                DataError
-            ):  # the folder may be read-only: the files are read again next time
+            with suppress(DataError):  # a read-only folder: the files are read again next time
                 write_text(self.path, json.dumps(self._used, indent=0, sort_keys=True) + "\n")
 
     def _read(self) -> dict[str, int]:
@@ -163,8 +157,8 @@ class Checksums:
 
 
 def describe(path: Path) -> SourceFile:
-    """Notes how a file is now; its times are read before its content, so that what changes in
-    between is noticed."""
+    """Describes a file of now; times are read before the content, so that later changes are
+    noticed."""
     try:
         status = os.stat(path)
         return SourceFile(
@@ -175,12 +169,12 @@ def describe(path: Path) -> SourceFile:
             status.st_ino,
             file_crc32(path),
         )
-    except OSError:  # the computing function says what is missing
+    except OSError:  # the computing function raises the error
         return SourceFile(path.name, -1, 0)
 
 
 def describe_items(items: Sequence[Item]) -> np.ndarray:
-    """Notes what examples are made of, as an array of bytes for their side file."""
+    """Describes the sources of examples, as an array of bytes for their side file."""
     note = [
         (item.name, item.fingerprint, [describe(path) for path in item.sources]) for item in items
     ]
@@ -188,14 +182,14 @@ def describe_items(items: Sequence[Item]) -> np.ndarray:
 
 
 def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) -> None:
-    """Notes what things are made of in a file of its own.
+    """Writes the sources of items to a file of its own.
 
     Args:
         path: the file.
-        items: the things.
-        copied_along: whether it lies among their files and is copied with them: a copy has other
-            inodes and times of change, which are not noted then, so that an edit whose time of
-            modification is restored passes unseen.
+        items: recordings, mixtures.
+        copied_along: it lies among their files and is copied with them: a copy has other inodes and
+            times of change, which are not noted then, so that an edit whose time of modification is
+            restored passes unseen.
 
     Raises:
         DataError: it cannot be written.
@@ -214,7 +208,7 @@ def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) ->
 
 
 def noted_changes(path: Path, items: Sequence[Item]) -> dict[str, str]:
-    """Compares things with what a note says that they were made of, see `changes`.
+    """Compares items with their sources in a note, see `changes`.
 
     Raises:
         DataError: the note is damaged.
@@ -239,15 +233,15 @@ def _read_note_file(path: Path) -> list[MadeOf]:
 
 
 def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
-    """Reads what a side file says of the files that its examples were made of.
+    """Reads the sources of its examples from a side file.
 
     Args:
-        side: its arrays; those of earlier versions know names, sizes and times alone.
-        noted_ns: when it was written.
+        side: its arrays; those of earlier versions hold only names, sizes and times.
+        noted_ns: time when it was written.
 
     Raises:
         ValueError: it is damaged.
-        KeyError: it says nothing.
+        KeyError: it has none.
     """
     if "made_of" not in side:
         return _earlier_note(side, noted_ns)
@@ -260,8 +254,8 @@ def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
 
 
 def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
-    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, each after its fingerprint if
-    it has one."""
+    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, after their fingerprints if
+    any."""
     names = sorted([*map(str, side["names"]), *(str(name) for name, _ in side.get("skipped", ()))])
     lines = [str(line) for line in side["sources"]]
     each = len(lines) // max(1, len(names))
@@ -279,7 +273,7 @@ def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]
 
 
 def _earlier_file(line: str) -> SourceFile | None:
-    """A file in the form of earlier versions; None where the line is none."""
+    """A file in the form of earlier versions; None if the line is none."""
     if line.endswith(" missing"):
         return SourceFile(line.removesuffix(" missing"), -1, 0)
     name, *numbers = line.rsplit(" ", 2)
@@ -289,13 +283,11 @@ def _earlier_file(line: str) -> SourceFile | None:
 
 
 def read_notes(folder: Path) -> dict[str, MadeOf]:
-    """Reads what the examples in a folder of features were made of, by name; damaged side files are
-    passed over."""
-    from common.data.feature_store import STATISTICS
-
+    """Reads the sources of the examples in a folder of features, by name; skips damaged side
+    files."""
     found: dict[str, MadeOf] = {}
     for path in sorted(folder.glob("*.npz")):
-        if path.name == STATISTICS or path.name.startswith("."):
+        if path.name.startswith("."):
             continue
         with suppress(OSError, ValueError, KeyError, TypeError):
             side = read_arrays(path, ("names", "skipped", "sources", "made_of"))
@@ -306,15 +298,15 @@ def read_notes(folder: Path) -> dict[str, MadeOf]:
 def changes(
     items: Sequence[Item], before: Mapping[str, MadeOf], checksums: Checksums
 ) -> dict[str, str]:
-    """Compares examples with what those of the same names were made of.
+    """Compares examples with the sources of those of the same names.
 
     Args:
         items: as they would be made now.
-        before: what they were made of, by name; those without are passed over.
+        before: their sources at the time, by name; examples without are skipped.
         checksums: of the files that must be read.
 
     Returns:
-        By name of each that differs, in the order of `items`, what differs.
+        By name of each example that differs, in the order of `items`, a description of the change.
     """
     found: dict[str, str] = {}
     unsure: list[_Unsure] = []
@@ -344,8 +336,7 @@ def changes(
 
 
 def keep_to(path: Path, items: Sequence[Item]) -> None:
-    """Notes the recordings, labels and splits that something begins with, or checks that it goes on
-    with the same.
+    """Notes the recordings, labels and splits of a start, or checks that it resumes with the same.
 
     Args:
         path: of the note.
@@ -395,19 +386,19 @@ class _Unsure(NamedTuple):
 
 
 def _same_times(status: os.stat_result, file: SourceFile) -> bool:
-    """Whether a file has the times and the inode noted, as far as they were."""
+    """True if a file has the times and the inode noted, as far as they were."""
     others = (status.st_ctime_ns, status.st_ino) if file.ctime_ns else (0, 0)
     return (status.st_mtime_ns, *others) == (file.mtime_ns, file.ctime_ns, file.inode)
 
 
 def _is_young(file: SourceFile, noted_ns: int) -> bool:
-    """Whether a file had changed so shortly before it was noted that it may have done so again at
+    """True if a file had changed so shortly before it was noted that it may have changed again at
     the same time."""
     return (file.ctime_ns or file.mtime_ns) > noted_ns - _YOUNG_NS
 
 
 def _different(unsure: Sequence[_Unsure], checksums: Checksums) -> list[_Unsure]:
-    """Reads files and returns those that are others than noted."""
+    """Reads files and returns those whose content is not that noted."""
     n_bytes = sum(each.status.st_size for each in unsure)
     if n_bytes < _TOLD_BYTES:  # threads would take longer than they save
         return [each for each in unsure if _differs(each, checksums)]
@@ -432,7 +423,7 @@ def _differs(each: _Unsure, checksums: Checksums) -> bool:
 
 
 def _changed(item: Item, path: Path, status: os.stat_result | None, file: SourceFile) -> str:
-    """What differs in a file."""
+    """Describes the change of a file."""
     if status is None:
         return f"{path} is not there"
     if file.size < 0:
@@ -449,78 +440,9 @@ def _changed(item: Item, path: Path, status: os.stat_result | None, file: Source
 
 
 def is_absent(dataset_dir: Path) -> bool:
-    """Whether there is no dataset in a folder: it is not there, or empty, such as a disk that is
-    not mounted."""
+    """True if a folder has no dataset: it is missing or empty, such as a disk that is not
+    mounted."""
     try:
         return not any(Path(dataset_dir).iterdir())
     except OSError:
         return True
-
-
-def checked_store(
-    store: "FeatureStore", dataset_dir: Path, plan: Callable[[], Sequence[Item]]
-) -> "FeatureStore":
-    """Compares features with the dataset that a task reads: its recordings, labels and splits.
-
-    Args:
-        store: finished features.
-        dataset_dir: folder of the dataset; where that is absent nothing can be compared.
-        plan: lists the examples that would be extracted of it now.
-
-    Returns:
-        The store.
-
-    Raises:
-        DataError: the features were made of something else; or the dataset cannot be used.
-    """
-    if is_absent(dataset_dir):
-        return store
-    items, checksums, notes = plan(), Checksums(store.folder), read_notes(store.folder)
-    found = arrangement_changes(items, store) | changes(items, notes, checksums)
-    checksums.save()
-    unknown = [item.name for item in items if item.name not in notes and item.name not in found]
-    if unknown:
-        logger.warning(
-            "%s: side files of %d recordings are missing or damaged, such as that of %s: whether"
-            " these are the recordings in %s is not known.",
-            store.folder,
-            len(unknown),
-            unknown[0],
-            dataset_dir,
-        )
-    if found:
-        first, what = next(iter(found.items()))
-        raise DataError(
-            f"The features in {store.folder} were made of other recordings, labels or splits than"
-            f" those in {dataset_dir}: {len(found)} of {len(items)} recordings differ, the first is"
-            f" {first}: {what}. Run `python batch_feature_extraction.py <task-id>` with the same"
-            " settings, which makes anew only what differs, or set another `feature_dir` to keep"
-            " both."
-        )
-    return store
-
-
-def arrangement_changes(items: Sequence[Item], store: "FeatureStore") -> dict[str, str]:
-    """Compares names, groups and facts of examples with those in a store; returns what differs, by
-    name."""
-    groups = {name: entry.group for entry in store.entries for name in entry.names}
-    known, now = {*groups, *store.skipped}, {item.name for item in items}
-    found: dict[str, str] = {}
-    for item in items:
-        facts, stored = (
-            {key: value for key, value in each.items() if key not in MEASURED}
-            for each in (item.facts, store.facts.get(item.name, {}))
-        )
-        if item.name not in known:
-            found[item.name] = "it is new"
-        elif groups.get(item.name, item.group) != item.group:
-            found[item.name] = (
-                f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
-            )
-        elif facts != stored:
-            found[item.name] = "the list says " + ", ".join(
-                f"{key} {facts.get(key)} instead of {stored.get(key)}"
-                for key in sorted({*facts, *stored})
-                if facts.get(key) != stored.get(key) or (key in facts) != (key in stored)
-            )
-    return found | {name: "it is gone" for name in sorted(known - now)}

@@ -1,53 +1,81 @@
-"""Sequences that recordings are cut into, and the batches they fill (no TensorFlow: the checker
-counts them too)."""
+"""Sequences that recordings are cut into, and the batches they fill (without TensorFlow: the check
+of a dataset counts them too)."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from common.errors import DataError
+from common.settings.pipeline import PipelineConfig
 
-LastBatch = Literal["keep", "fill", "drop"]
+FEATURES = "features"
+ACTIVITY = "activity"
+LABELLED = "labelled"
+EVENTS = "events"
 
 
-def batches_per_pass(
-    frames: Sequence[int] | np.ndarray,
-    sequence_frames: int,
-    batch_size: int,
-    sequence_hop_frames: int | None = None,
-    last_batch: LastBatch = "keep",
-) -> int:
+@dataclass(frozen=True)
+class SequenceFormat:
+    """Arrays that a model takes and is trained on.
+
+    Attributes:
+        targets: by output of the model, the arrays (T, K) that are concatenated, e.g. `activity`,
+            `azimuth_deg`; or arrays (K,) of whole recordings, e.g. `tags`.
+        target_stride: frames that the model pools into one; their label is that of the middle
+            frame.
+        interleaved_channels: order the channels as the published SELDnet did.
+        padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation
+            turns into zeros; None: the last frame is repeated.
+        context_frames: pieces of audio that a sequence needs beyond its frames, see
+            `common.features.frontend`.
+
+    Raises:
+        ValueError: padding is combined with interleaved channels.
+    """
+
+    targets: Mapping[str, Sequence[str]]
+    target_stride: int = 1
+    interleaved_channels: bool = False
+    padding: np.ndarray | None = None
+    context_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.padding is not None and self.interleaved_channels:
+            raise ValueError("`padding` and `interleaved_channels` cannot be combined.")
+
+
+def batches_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfig) -> int:
     """Batches that one pass of `common.data.pipeline.train_stream` yields.
 
     Args:
         frames: feature frames of each recording.
-        sequence_frames: frames of one sequence.
-        batch_size: sequences of one batch.
-        sequence_hop_frames: see `common.data.pipeline.train_stream`, as is `last_batch`.
+        pipeline: sizes of sequences and batches.
 
     Raises:
         DataError: there are no recordings; or they do not fill one batch, and the last one is
             dropped.
     """
-    sequences = sum(
-        max(1, sequences_fitting(count, sequence_frames, sequence_hop_frames)) for count in frames
+    length, batch_size = pipeline.sequence_frames, pipeline.batch_size
+    n_sequences = sum(
+        max(1, sequences_fitting(count, length, pipeline.sequence_hop_frames)) for count in frames
     )
-    if sequences and last_batch != "drop":
-        return -(-sequences // batch_size)
-    if sequences < batch_size:
+    if n_sequences and pipeline.last_batch != "drop":
+        return -(-n_sequences // batch_size)
+    if n_sequences < batch_size:
         raise DataError(
             f"Too few recordings to train on. Expected: at least {batch_size} sequences of"
-            f" {sequence_frames} frames, one batch. Received: {sequences}, from {len(frames)}"
-            " recordings. Set a smaller `pipeline.batch_size` or `pipeline.sequence_frames`,"
+            f" {length} frames, one batch. Received: {n_sequences}, from {len(frames)} recordings."
+            " Set a smaller `pipeline.batch_size` or `pipeline.sequence_frames`,"
             " `pipeline.last_batch: keep`, or add recordings."
         )
-    return sequences // batch_size
+    return n_sequences // batch_size
 
 
 def sequences_fitting(frames: Any, sequence_frames: int, hop_frames: int | None) -> Any:
-    """Sequences in recordings of so many frames (number, array or tensor); not positive where they
-    are too short."""
+    """Number of sequences in recordings of `frames` frames (number, array or tensor); not positive
+    in those that are too short."""
     if hop_frames is None:
         return frames // sequence_frames
     return 1 - (sequence_frames - frames) // hop_frames  # the last one ends with the recording

@@ -1,10 +1,9 @@
-"""Where the arrays of each record lie in its shard, so that some frames of a recording can be read
-without the rest.
+"""Index of the arrays in a shard, so that some frames of a recording can be read without the rest.
 
-A shard is a TFRecord file of `tf.train.Example` messages, see `common.data.tfrecord`. Their framing and
-the wire format of protocol buffers are followed here without reading the arrays themselves, so that
-the index of gigabytes takes milliseconds. Checksums are not compared; whoever reads by an index
-lets `tf.data.TFRecordDataset` compare them once.
+A shard is a TFRecord file of `tf.train.Example` messages, see `common.data.tfrecord`. Their framing
+and the wire format of protocol buffers are followed here without reading the arrays, so that the
+index of gigabytes takes milliseconds. Checksums are not compared; readers by an index let
+`tf.data.TFRecordDataset` compare them once.
 """
 
 import atexit
@@ -26,18 +25,16 @@ import numpy as np
 from common.data.tfrecord import ExampleSchema, damaged_shard
 from common.data.wire_format import Span, decode_varint, fields_in
 
-_LENGTH_BYTES, _CHECKSUM_BYTES = (
-    8,
-    4,
-)  # of a record: its length, a checksum of that, the message, a checksum of that
-_SPARE_BUFFERS = 8  # kept for the next batches; more are let go
+# A record is its length, a checksum of that, the message, a checksum of that.
+_LENGTH_BYTES, _CHECKSUM_BYTES = 8, 4
+_SPARE_BUFFERS = 8  # kept for the next batches; more are freed
 _SILENCE_S, _MOST_WAIT_S = 0.1, 5.0  # without a call, before the program ends
 _ALIGNMENT = 64  # TensorFlow takes an array that starts at a multiple of it without a copy
 
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """Name of one record, and place and shape of each of its arrays.
+    """Name of one record, and offset and shape of each of its arrays.
 
     Attributes:
         name: of the recording.
@@ -67,7 +64,7 @@ def index_shard(path: Path, schema: ExampleSchema) -> list[StoredRecord]:
         The records in the order in which they are stored.
 
     Raises:
-        DataError: the shard is missing, damaged or empty, or an array is not as `schema` says.
+        DataError: the shard is missing, damaged or empty, or an array does not fit `schema`.
     """
     try:
         with path.open("rb") as file:
@@ -78,12 +75,12 @@ def index_shard(path: Path, schema: ExampleSchema) -> list[StoredRecord]:
     except OSError as error:
         raise damaged_shard(path, f"it cannot be read: {error.strerror}") from error
     except (ValueError, IndexError, KeyError, struct.error) as error:
-        raise damaged_shard(path, f"a record does not hold what is expected: {error}") from error
+        raise damaged_shard(path, f"a record has other contents: {error}") from error
 
 
 @dataclass(frozen=True)
 class Records:
-    """Where arrays of N recordings lie in their shards.
+    """Positions of the arrays of N recordings in their shards.
 
     Attributes:
         paths: the shards.
@@ -111,7 +108,7 @@ class Records:
         Args:
             paths: the shards.
             schema: the arrays that are going to be read.
-            wanted: whether a recording of this name is.
+            wanted: from the name of a recording to True if it is wanted.
 
         Raises:
             DataError: see `index_shard`.
@@ -121,7 +118,7 @@ class Records:
             for path in paths
         ]
         records = [each for own in found for each in own]
-        timed = [name for name, spec in schema.arrays.items() if spec.shape[:1] == (None,)]
+        timed = [name for name, spec in schema.arrays.items() if spec.has_time]
         return cls(
             paths,
             [each.name for each in records],
@@ -157,7 +154,7 @@ class Records:
 
 
 def _messages(content: mmap.mmap) -> Iterator[Span]:
-    """Where the message of each record begins and ends."""
+    """Begin and end of the message of each record."""
     begin = 0
     while begin < len(content):
         (length,) = struct.unpack_from("<Q", content, begin)
@@ -179,9 +176,8 @@ def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredReco
     for name, spec in schema.arrays.items():
         shapes[name] = tuple(_integers(content, values[f"{name}/shape"])) if spec.shape else ()
         offsets[name], end = _bytes(content, values[name])
-        n_bytes = (
-            math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize
-        )  # sizes are any, so no number of 64 bits
+        # Python's integers: sizes may be any, beyond 64 bits.
+        n_bytes = math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize
         if not spec.has_shape(shapes[name]) or end - offsets[name] != n_bytes:
             raise ValueError(
                 f"{name!r} has the shape {shapes[name]} and {end - offsets[name]} bytes, not {spec}"
@@ -208,12 +204,12 @@ def _integers(content: mmap.mmap, feature: Span) -> list[int]:
 
 
 class FrameReader:
-    """Reads frames of recordings from their shards straight into batches: one copy, and no more
-    memory than these.
+    """Reads frames of recordings from their shards directly into batches: one copy, and no other
+    memory.
 
     Attributes:
         names: the arrays that it reads.
-        rows: by name, how many entries along the first axis belong to a sequence.
+        rows: by name, number of entries along the first axis of a sequence.
     """
 
     def __init__(
@@ -264,16 +260,13 @@ class FrameReader:
                 name: (len(recordings), self.rows[name], self._row_bytes[name])
                 for name in self.names
             }
-            raw = {
-                name: self._buffers[name].take(size) for name, size in sizes.items()
-            }  # uint8 (B, T, frame's bytes)
+            # uint8 (B, T, bytes of a frame)
+            raw = {name: self._buffers[name].take(size) for name, size in sizes.items()}
+            pairs = list(zip(recordings.tolist(), starts.tolist(), strict=True))
             for side in self.sides:
-                for place, (recording, start) in enumerate(
-                    zip(recordings.tolist(), starts.tolist(), strict=True)
-                ):
-                    self._read(
-                        side, recording, start, {name: raw[name][place] for name in side.frames}
-                    )
+                for row, (recording, start) in enumerate(pairs):
+                    targets = {name: raw[name][row] for name in side.frames}
+                    self._read(side, recording, start, targets)
             return [self._typed(name, raw[name]) for name in self.names]
 
     def _read(
@@ -300,7 +293,7 @@ class FrameReader:
 
 
 def _fill(file: int, target: memoryview, offset: int) -> None:
-    """Reads from a place in an open file until `target` is full."""
+    """Reads from an offset in an open file until `target` is full."""
     while target:
         n_bytes = os.preadv(file, [target], offset)
         if not n_bytes:
@@ -309,14 +302,14 @@ def _fill(file: int, target: memoryview, offset: int) -> None:
 
 
 class _Buffers:
-    """Memory of batches that nobody holds any more, for the next ones: fresh pages would cost more
-    than the copy."""
+    """Memory of batches that are no longer referenced, for the next ones: fresh pages would cost
+    more than the copy."""
 
     def __init__(self) -> None:
         self._free: deque[np.ndarray] = deque(maxlen=_SPARE_BUFFERS)
 
     def take(self, shape: tuple[int, ...]) -> np.ndarray:
-        """A uint8 array, whose memory comes back here once it and all of its views are gone."""
+        """A uint8 array, whose memory is returned here once it and all of its views are gone."""
         n_bytes = int(np.prod(shape))
         try:
             memory = self._free.pop()
@@ -331,18 +324,18 @@ class _Buffers:
 
 
 class _Lease:
-    """Stands between memory and the arrays in it: all of them refer to this object, and none to one
-    another."""
+    """Object between memory and the arrays in it, to which all of them refer instead of to each
+    other."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__
 
 
 class _Calls:
-    """Counts the calls in progress, and lets none begin any more once the program ends.
+    """Counts the calls in progress, and refuses new ones once the program ends.
 
-    A thread of TensorFlow that calls Python while the interpreter is taken down never returns, and
-    whoever waits for it, e.g. the end of a stream, never does either.
+    A thread of TensorFlow that calls Python while the interpreter shuts down never returns, and
+    neither does code that waits for it, e.g. the end of a stream.
     """
 
     def __init__(self) -> None:
@@ -361,8 +354,8 @@ class _Calls:
             self._in_progress -= 1
 
     def end(self) -> None:
-        """Waits until streams that are still alive have filled their buffers, with errors, and call
-        no more."""
+        """Waits until streams that are still alive have filled their buffers, with errors, and stop
+        calling."""
         self._ended = True
         until_s = time.monotonic() + _MOST_WAIT_S
         while time.monotonic() < until_s and (

@@ -1,7 +1,7 @@
-"""Examples (named arrays of one recording) as TFRecord shards: raw bytes and shapes, no pickle, no
-conversion."""
+"""Examples (named arrays of one recording) in TFRecord shards: raw bytes and shapes, no pickle."""
 
 import errno
+import math
 import os
 import re
 import struct
@@ -26,14 +26,13 @@ with stderr_discarded():
     import tensorflow as tf
 
 EXTRACT_AGAIN = (
-    "Run `python batch_feature_extraction.py <task-id>` again: it makes damaged and missing shards"
-    " anew."
+    "Run `python batch_feature_extraction.py <task-id>` again: it replaces damaged and missing"
+    " shards."
 )
 _NAME = "name"
 _LENGTH = struct.Struct("<Q")
-_FRAME_BYTES = (
-    16  # of a record: its length, a checksum of that, a checksum of the message behind it
-)
+# Of a record: its length, a checksum of that, a checksum of the message behind it.
+_FRAME_BYTES = 16
 _BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
 _CAST_VALUES = 1 << 20  # rounded at once
 _TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
@@ -53,16 +52,23 @@ class ArraySpec:
     shape: tuple[int | None, ...]
 
     def accepts(self, array: np.ndarray) -> bool:
-        """Whether `array` has this type and shape; float32 may stand for float16, and is rounded
+        """True for an array of this type and shape; float32 may stand for float16, and is rounded
         when it is written."""
-        fits = array.dtype == np.dtype(self.dtype) or (array.dtype, self.dtype) == (
-            np.float32,
-            "float16",
-        )
-        return self.has_shape(array.shape) and fits
+        rounded = self.dtype == "float16" and array.dtype == np.float32
+        return self.has_shape(array.shape) and (rounded or array.dtype == np.dtype(self.dtype))
+
+    @property
+    def has_time(self) -> bool:
+        """True if the first axis is time; otherwise the array belongs to the whole recording."""
+        return self.shape[:1] == (None,)
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of one entry along the first axis."""
+        return math.prod(size or 1 for size in self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     def has_shape(self, shape: Sequence[int]) -> bool:
-        """Whether this is the shape, whose lengths may be any where it says None."""
+        """True for this shape, in which None stands for any length."""
         return len(shape) == len(self.shape) and all(
             expected is None or expected == size
             for expected, size in zip(self.shape, shape, strict=True)
@@ -87,7 +93,7 @@ class ExampleSchema:
         """The schema that `to_json` described.
 
         Raises:
-            ValueError: it is none.
+            ValueError: it describes none.
         """
         try:
             schema = cls(
@@ -147,8 +153,7 @@ def write_shard(
 
     Args:
         path: name of the shard.
-        examples: name and arrays of each example; may be a generator, one example is held at a
-            time.
+        examples: name and arrays of each example; of a generator, only one is in memory.
         schema: the arrays each example must have.
 
     Returns:
@@ -180,9 +185,7 @@ def read_shard(path: Path, schema: ExampleSchema) -> Iterator[dict[str, Any]]:
         try:
             example = _deserialize(record, schema)
         except (KeyError, ValueError, IndexError, DecodeError) as error:
-            raise damaged_shard(
-                path, f"a record does not hold what is expected: {error}"
-            ) from error
+            raise damaged_shard(path, f"a record has other contents: {error}") from error
         yield example
 
 
@@ -199,20 +202,19 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield record
             n_records += 1
     except tf.errors.OpError as error:
-        problem = re.sub(
-            r"\{\{.*?\}\} ?| \[Op:.*", "", error.message
-        )  # without the names of graph nodes
+        # Without the names of graph nodes.
+        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
 
 
 def _check_lengths(path: Path) -> None:
-    """Compares what records promise with the file: TensorFlow makes room for it first, and there
-    may be none.
+    """Compares the lengths of records with that of the file: TensorFlow would allocate memory for
+    any length.
 
     Raises:
-        DataError: a record is longer than what is left of the file, or the file cannot be read.
+        DataError: a record is longer than the rest of the file, or the file cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -239,7 +241,7 @@ def stored_arrays(path: Path) -> list[str]:
     try:
         stored = set(tf.train.Example.FromString(record).features.feature)
     except DecodeError as error:
-        raise damaged_shard(path, f"a record does not hold what is expected: {error}") from error
+        raise damaged_shard(path, f"a record has other contents: {error}") from error
     return sorted(name for name in stored if name != _NAME and _SHAPE_OF.fullmatch(name) is None)
 
 
@@ -272,8 +274,8 @@ def _shape_key(name: str) -> str:
 
 
 class _Feature(NamedTuple):
-    """One feature of an example: its first bytes, and the array that follows them, in the type it
-    is stored in."""
+    """One feature of an example: its first bytes, and the array that follows them, in its stored
+    type."""
 
     start: bytes
     array: np.ndarray | None = None
@@ -286,11 +288,11 @@ class _Feature(NamedTuple):
 
 
 def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytearray:
-    """A `tf.train.Example` whose bytes depend on the content alone: those of the message's own
+    """A `tf.train.Example` whose bytes depend only on the content: those of the message's own
     deterministic form.
 
-    Written by hand, since the message's class copies an array five times on its way: every field is
-    a tag, the length of its content, and the content.
+    Written by hand, since the message's class copies an array five times: every field is a tag, the
+    length of its content, and the content.
     """
     if set(arrays) != set(schema.arrays):
         raise ValueError(
@@ -316,10 +318,9 @@ def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchem
 
 
 def _joined(features: Mapping[str, _Feature]) -> bytearray:
-    """Puts the features of an example into one piece of memory, sorted by name."""
-    ordered = sorted(
-        features.items(), key=lambda item: item[0].encode() + b"\xff"
-    )  # "x/shape" before "x"
+    """Joins the features of an example in one piece of memory, sorted by name."""
+    # "x/shape" before "x".
+    ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")
     entries = []
     for key, feature in ordered:
         entry = (
@@ -337,18 +338,15 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
         record[end : end + len(entry)] = entry
         end += len(entry)
         if feature.array is not None:
-            _store(
-                feature.array,
-                feature.dtype,
-                np.frombuffer(record, np.uint8)[end : end + feature.n_bytes],
-            )
+            target = np.frombuffer(record, np.uint8)[end : end + feature.n_bytes]
+            _store(feature.array, feature.dtype, target)
             end += feature.n_bytes
     return record
 
 
 def _room(n_bytes: int) -> bytearray:
-    """Memory for one record, the same in each call of a thread: to get 49 MB anew takes as long as
-    to fill them."""
+    """Memory for one record, the same in each call of a thread: allocating 49 MB takes as long as
+    filling them."""
     record = getattr(_memory, "record", None)
     if record is None:
         record = _memory.record = bytearray()

@@ -1,8 +1,8 @@
-"""The wire format of protocol buffers, as far as records of shards need it: fields of bytes and of
+"""Wire format of protocol buffers, as far as records of shards need it: fields of bytes and of
 whole numbers.
 
-The messages' own classes copy an array several times on its way into and out of a record, and
-cannot say where in a file it lies.
+The messages' own classes copy an array several times into and out of a record, and do not give its
+offset in the file.
 
 References:
     Protocol Buffers Documentation, "Encoding".
@@ -48,11 +48,11 @@ def fields_in(content: Buffer, span: Span, wanted: int) -> list[Span]:
 
     Args:
         content: holds the message.
-        span: where the message begins and ends.
+        span: begin and end of the message.
         wanted: number of the fields, which hold bytes.
 
     Returns:
-        Where the content of each of them begins and ends.
+        Begin and end of the content of each of them.
 
     Raises:
         ValueError: this is no such message.
@@ -77,7 +77,7 @@ def fields_in(content: Buffer, span: Span, wanted: int) -> list[Span]:
 
 
 def decode_varint(content: Buffer, begin: int) -> tuple[int, int]:
-    """A whole number, and where it ends; the reverse of `encode_varint`.
+    """A whole number and its end; the reverse of `encode_varint`.
 
     Raises:
         ValueError: it has more than 64 bits.

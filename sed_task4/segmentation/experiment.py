@@ -9,7 +9,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import guard_stream
+from common.data.pipeline import evaluation_stream, guard_stream
+from common.data.selection import Selection
 from common.features.frontend import Frontend
 from common.features.settings import feature_shape, frontend_of
 from common.metrics.tagging import tag_scores
@@ -19,7 +20,7 @@ from common.training.callbacks import Scorer
 from common.training.ensemble import TrainedStage
 from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
 from sed_task4.segmentation.clip_scorer import (
     ClipOutput,
@@ -141,8 +142,8 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
             statistics,
             task.pipeline,
             task.seed,
-            training=task.training,
-            frontend=self.frontend,
+            task.training,
+            ModelInput(self.frontend),
         )
         threshold = task.scoring.tag_threshold
         return self.train(stage, data, lambda: TagScorer(threshold), folder, task.training)
@@ -177,9 +178,11 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
         self, trained: Sequence[TrainedStage], test: Selection
     ) -> Iterator[tuple[Prediction, ...]]:
         """Yields the predictions of all models for each clip."""
-        pipeline = self.task.pipeline
+        inputs, pipeline = ModelInput(self.frontend), self.task.pipeline
         streams = [
-            predict_recordings(model, test.recordings(stage, pipeline, frontend=self.frontend))
+            predict_recordings(
+                model, evaluation_stream(test, inputs.sequence_format(stage), pipeline)
+            )
             for stage, model in trained
         ]
         # Scoring multiplies small matrices: threads of the numerical libraries would wait for each

@@ -12,6 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from common.data.pipeline import evaluation_stream, guard_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.shard_index import index_shard
 from common.data.tfrecord import (
     ArraySpec,
@@ -23,12 +25,14 @@ from common.data.tfrecord import (
 )
 from common.data.wire_format import encode_field, encode_varint
 from common.io.files import is_file_name
+from common.settings.pipeline import PipelineConfig
 from common.training.evaluation import predict_recordings
 from tests.fuzz.damage import ODD_TEXTS, Draw, damaged_bytes, garbage
 from tests.fuzz.engine import Files, Target
 
 NAME = "a.tfrecord"
 TOO_FEW = rf"{re.escape(NAME)}|Too few recordings"  # left in a file that was cut between records
+FORMAT = SequenceFormat({"sed": ("activity",)})
 SCHEMA = ExampleSchema(
     {
         "features": ArraySpec("float16", (None, 3, 2)),
@@ -195,14 +199,14 @@ class _Mean:
 
 
 def _stream(folder: Path) -> None:
-    shards, targets = [folder / NAME], {"sed": ("activity",)}
+    shards = [folder / NAME]
+    pipeline = PipelineConfig(sequence_frames=4, batch_size=2, shuffle_buffer_mb=0.01)
     with guard_stream(shards):
-        stream = train_stream(
-            shards, SCHEMA, targets, sequence_frames=4, batch_size=2, seed=0, shuffle_buffer_mb=0.01
-        )
+        selection = Selection.of_shards(shards, SCHEMA)
+        stream = train_stream(selection, FORMAT, pipeline, seed=0)
         for x, y in stream.take(3):
             assert x.shape == (2, 4, 3, 2) and y["sed"].shape == (2, 4, 2)
-        stream = evaluation_stream(shards, SCHEMA, targets, sequence_frames=4)
+        stream = evaluation_stream(selection, FORMAT, pipeline)
         recordings = (element | {"events": []} for element in stream)
         for prediction in predict_recordings(_Mean(), recordings):  # type: ignore[arg-type]
             assert is_file_name(prediction.name) and 0 < prediction.frames < 1000
@@ -212,15 +216,8 @@ def _stream(folder: Path) -> None:
 def _cached(folder: Path) -> None:
     shards = [folder / NAME]
     with guard_stream(shards):
-        stream = train_stream(
-            shards,
-            SCHEMA,
-            {"sed": ("activity",)},
-            sequence_frames=4,
-            batch_size=2,
-            seed=0,
-            cache=True,
-        )
+        pipeline = PipelineConfig(sequence_frames=4, batch_size=2, cache=True)
+        stream = train_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline, seed=0)
         for x, _ in stream.take(2):
             assert x.shape == (2, 4, 3, 2)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from common.data.extraction import Item, extract
+from common.data.extraction import Item, Recipe, extract
+from common.data.family_store import checked_store
 from common.data.feature_store import MANIFEST, STATISTICS, FeatureStore, read_statistics
-from common.data.provenance import CHECKSUMS, checked_store, keep_to
+from common.data.provenance import CHECKSUMS, keep_to
 from common.errors import DataError
 from common.features.statistics import RunningStatistics
 from common.io.archives import read_arrays
@@ -33,16 +34,8 @@ def _compute(item: Item) -> dict[str, np.ndarray]:
 
 
 def _extract(folder: Path) -> FeatureStore:
-    return extract(
-        folder,
-        ITEMS,
-        _compute,
-        SCHEMA,
-        SETTINGS,
-        parallel=ParallelConfig(jobs=1),
-        recordings_per_shard=2,
-        progress=False,
-    )
+    recipe = Recipe(folder, _compute, SCHEMA, SETTINGS, recordings_per_shard=2)
+    return extract(recipe, ITEMS, parallel=ParallelConfig(jobs=1), progress=False)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -113,7 +106,7 @@ def _open(folder: Path) -> None:
 
 
 def _again(folder: Path) -> None:
-    """What is damaged is made anew, or refused."""
+    """Damaged files are made again, or refused."""
     _extract(folder)
     made = contents(folder)
     assert set(made) == set(valid_store())
@@ -174,8 +167,8 @@ def _noted_store() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = _with_sources(folder)
-        options = {"parallel": ParallelConfig(jobs=1), "recordings_per_shard": 2, "progress": False}
-        extract(folder, items, _compute, SCHEMA, SETTINGS, **options)
+        recipe = Recipe(folder, _compute, SCHEMA, SETTINGS, recordings_per_shard=2)
+        extract(recipe, items, parallel=ParallelConfig(jobs=1), progress=False)
         keep_to(folder / NOTE, items)
         return contents(folder) | {CHECKSUMS: json.dumps({"1 2 3 4": 5, "6 7 8 9": 10}).encode()}
 

@@ -13,12 +13,13 @@ from common.cli.predict import load_predictor
 from common.cli.predict import main as predict
 from common.data.extraction import Item
 from common.data.pipeline import evaluation_stream
+from common.data.selection import Selection
 from common.data.tfrecord import write_shard
 from common.errors import ConfigError, DataError
-from common.features.frontend import context_frames
 from common.inference.outputs import predict_file
 from common.training.evaluation import predict_recordings
 from common.training.stage import BEST, load_model
+from common.training.stage_data import ModelInput
 from sed_task4.dataset import Clip
 from sed_task4.experiment import THRESHOLDS, Experiment
 from sed_task4.extraction import ExampleMaker, example_schema
@@ -87,15 +88,9 @@ def evaluated(task, run, stage, path):
     write_shard(shard, [(path.name, {name: arrays[name] for name in schema.arrays})], schema)
     model = load_model(run / stage.name / BEST)
     padding = np.full((64, 1), -3.0, np.float32) if task.pipeline.padding == "mean" else None
-    stream = evaluation_stream(
-        [shard],
-        schema,
-        stage.targets,
-        sequence_frames=task.pipeline.sequence_frames,
-        padding=padding,
-        target_stride=stage.target_stride,
-        context_frames=context_frames(experiment.frontend),
-    )
+    sequence_format = ModelInput(experiment.frontend).sequence_format(stage, padding)
+    pipeline = task.pipeline.model_copy(update={"whole_recordings": False})
+    stream = evaluation_stream(Selection.of_shards([shard], schema), sequence_format, pipeline)
     (prediction,) = predict_recordings(model, stream)
     clip = experiment.clip_result(prediction, {path.name: soundfile.info(path).duration})
     thresholds = np.full(task.dataset.n_classes, 0.2)

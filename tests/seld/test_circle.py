@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.pipeline import transform_angles
+from common.data.augmentation import transform_angles
 from common.display.spectrogram import Spectrogram
 from common.errors import DataError
 from seld.augmentation import audio_tables, foa_transforms

@@ -10,8 +10,11 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from common.data.augmentation import transform_features
 from common.data.feature_store import FeatureStore
-from common.data.pipeline import evaluation_stream, transform_features
+from common.data.pipeline import evaluation_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.tfrecord import read_shard
 from common.errors import ConfigError, DataError
 from common.settings.parallel import ParallelConfig
@@ -113,9 +116,12 @@ def test_statistics_are_those_of_the_chosen_splits_alone(task):
 
 def test_recordings_of_the_evaluation_set_need_no_labels(task):
     store = open_store(task, "eval")
-    (element,) = evaluation_stream(
-        store.shards([0]), store.schema, {"sed": ("activity",)}, sequence_frames=40
-    ).as_numpy_iterator()
+    stream = evaluation_stream(
+        Selection(store, ("0",)),
+        SequenceFormat({"sed": ("activity",)}),
+        PipelineConfig(sequence_frames=40),
+    )
+    (element,) = stream.as_numpy_iterator()
     assert element["name"] == b"split0_1" and not element["labelled"]
     assert element["features"].shape == (3, 40, 64, 7)
     assert (element["targets"]["sed"] == -1).all()

@@ -12,14 +12,15 @@ from common.audio.stream import FileSource
 from common.cli.predict import load_predictor
 from common.data.extraction import Item
 from common.data.pipeline import evaluation_stream
+from common.data.selection import Selection
 from common.data.tfrecord import write_shard
 from common.errors import CheckpointError, ConfigError, DataError
-from common.features.frontend import context_frames
 from common.inference.outputs import predict_file
 from common.inference.windows import Window, Windows
 from common.training.ensemble import Ensemble
 from common.training.evaluation import predict_recordings
 from common.training.stage import BEST, FINISHED, load_model
+from common.training.stage_data import ModelInput
 from common.training.system import parts
 from seld.dataset import Recording
 from seld.experiment import Experiment
@@ -65,16 +66,9 @@ def evaluated(task, run, path):
     stages = next(iter(parts(experiment.system.stages(task)).values()))
     trained = [(stage, load_model(run / "fold1" / stage.name / BEST)) for stage in stages]
     stage = stages[-1]
-    stream = evaluation_stream(
-        [shard],
-        schema,
-        stage.targets,
-        sequence_frames=task.pipeline.sequence_frames,
-        whole_recordings=task.pipeline.whole_recordings,
-        target_stride=stage.target_stride,
-        interleaved_channels=task.features.interleaved_channels,
-        context_frames=context_frames(experiment.frontend),
-    )
+    inputs = ModelInput(experiment.frontend, task.features.interleaved_channels)
+    selection = Selection.of_shards([shard], schema)
+    stream = evaluation_stream(selection, inputs.sequence_format(stage), task.pipeline)
     (prediction,) = predict_recordings(Ensemble([trained]), stream)
     return experiment.decode(prediction, stage)
 

@@ -18,7 +18,7 @@ from common.audio.containers.layout import Pieces
 from common.audio.containers.mpeg import parse_frame
 from common.audio.files import read_header, read_mono, read_with_rate
 from common.audio.stream import FileSource
-from common.data.extraction import Item, extract
+from common.data.extraction import Item, Recipe, extract
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.datasets.checks import examine
 from common.errors import DataError
@@ -521,7 +521,8 @@ def test_an_extraction_tells_of_odd_recordings_in_one_line_for_each_kind(tmp_pat
     items = [Item(path.stem, "x", (path,)) for path in sorted(tmp_path.iterdir())]
     schema = ExampleSchema({"features": ArraySpec("float32", (None, 1, 1))})
     with caplog.at_level(logging.WARNING):
-        extract(tmp_path / "store", items, features_of, schema, {}, parallel=ONE, progress=False)
+        recipe = Recipe(tmp_path / "store", features_of, schema, {})
+        extract(recipe, items, parallel=ONE, progress=False)
     told = [record.message for record in caplog.records]
     assert len(told) == 2
     assert "2 recording(s), such as" in told[0] and "exceeds full scale" in told[0]

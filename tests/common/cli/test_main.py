@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.cli.__main__ import VERBS, main
+from common.__main__ import VERBS, main
 
 ROOT = Path(__file__).parents[3]
 
@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_family_of_a_task(task, option, capsys):
 def test_only_the_module_of_a_verb_is_loaded():
     code = (
         "import sys; sys.argv = ['dcase', 'train', '--help']\n"
-        "from common.cli.__main__ import main\n"
+        "from common.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "loaded = {'pydantic', 'numpy', 'yaml', 'keras', 'matplotlib'} & set(sys.modules)\n"

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data.extraction import Item, extract, plan_shards
+from common.data.extraction import Item, Recipe, extract, plan_shards
 from common.data.feature_store import FeatureStore
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard
 from common.errors import DataError
@@ -30,8 +30,11 @@ def compute(item: Item) -> dict[str, np.ndarray]:
 
 
 def run(folder: Path, items=ITEMS, settings=SETTINGS, function=compute, **options) -> FeatureStore:
-    defaults = {"parallel": ParallelConfig(jobs=1), "recordings_per_shard": 2, "progress": False}
-    return extract(folder, items, function, SCHEMA, settings, **defaults | options)
+    keys = ("recordings_per_shard", "statistics_of", "skip")
+    own = {"recordings_per_shard": 2} | {key: options.pop(key) for key in keys if key in options}
+    recipe = Recipe(folder, function, SCHEMA, settings, **own)
+    defaults = {"parallel": ParallelConfig(jobs=1), "progress": False}
+    return extract(recipe, items, **defaults | options)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -99,7 +102,7 @@ def test_two_at_once_write_the_same_bytes_as_one(finished, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "statistics"])
-def test_a_damaged_shard_is_named_and_made_anew_by_the_next_run(finished, tmp_path, damage):
+def test_a_damaged_shard_is_named_and_made_again_by_the_next_run(finished, tmp_path, damage):
     for name, content in contents(finished).items():
         (tmp_path / name).write_bytes(content)
     shard = FeatureStore.open(tmp_path).shards()[3]
@@ -329,7 +332,7 @@ def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
         run(tmp_path, function=fail, skip=(DataError,))
 
 
-def test_an_example_is_made_anew_when_its_fingerprint_changes(tmp_path):
+def test_an_example_is_made_again_when_its_fingerprint_changes(tmp_path):
     items = [Item(f"r{number}", "a", payload=number, fingerprint="labels 1") for number in range(4)]
     run(tmp_path, items)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("r*.npz")}
@@ -448,7 +451,7 @@ def test_statistics_that_cannot_be_are_refused(finished, tmp_path, changes):
 @pytest.mark.parametrize(
     "changes", [{"count": np.array([1])}, {"mean": np.array("x")}, {"n_bytes": np.array([1, 2])}]
 )
-def test_a_side_file_that_cannot_be_is_made_anew(finished, tmp_path, changes):
+def test_a_side_file_that_cannot_be_is_made_again(finished, tmp_path, changes):
     side = copied(finished, tmp_path) / "split1_00--split1_02.npz"
     with np.load(side) as stored:
         arrays = {name: changes.get(name, stored[name]) for name in stored.files}

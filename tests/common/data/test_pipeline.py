@@ -1,5 +1,4 @@
-"""Streams: which frames come, in which order, with which targets; features tell where each frame is
-from."""
+"""Streams: frames, their order and their targets; features hold the position of each frame."""
 
 import itertools
 
@@ -7,14 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.pipeline import (
-    evaluation_stream,
-    guard_stream,
-    train_stream,
-    transform_angles,
-    transform_features,
-)
-from common.data.sequences import batches_per_pass
+from common.data.augmentation import transform_angles, transform_features
+from common.data.pipeline import evaluation_stream, guard_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat, batches_per_pass
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.errors import ConfigError, DataError
 from common.features.channel_transforms import ChannelTransforms
@@ -72,20 +67,41 @@ def route(request):
     return request.param
 
 
+def pipeline(**options):
+    defaults = {"sequence_frames": LENGTH, "batch_size": 4, "last_batch": "drop"}
+    return PipelineConfig(**defaults | options)
+
+
 def stream(shards, route="streamed", **options):
-    settings = {"sequence_frames": LENGTH, "batch_size": 4, "seed": 3, "last_batch": "drop"}
-    return train_stream(shards, SCHEMA, TARGETS, **settings | ROUTES[route] | options)
+    """The stream of one route; options are of `SequenceFormat`, `train_stream` or `pipeline`."""
+    formats, arguments = (
+        {key: options.pop(key) for key in keys if key in options}
+        for keys in (
+            ("targets", "target_stride", "interleaved_channels"),
+            ("seed", "first_pass", "transforms", "place"),
+        )
+    )
+    return train_stream(
+        Selection.of_shards(shards, SCHEMA),
+        SequenceFormat(**{"targets": TARGETS} | formats),
+        pipeline(**ROUTES[route] | options),
+        **{"seed": 3} | arguments,
+    )
+
+
+def evaluated(shards, options=None, **settings):
+    """The whole recordings; `settings` of the pipeline, other options of `SequenceFormat`."""
+    sequence_format = SequenceFormat(TARGETS, **options or {})
+    return evaluation_stream(
+        Selection.of_shards(shards, SCHEMA), sequence_format, pipeline(**settings)
+    )
 
 
 def passes(shards, count, **options):
     """The first channel, (batches, B, T), of each of `count` passes, and the targets."""
-    settings = {"batch_size": 4, "sequence_hop_frames": None, "last_batch": "drop"} | options
+    keys = ("batch_size", "sequence_hop_frames", "last_batch")
     n_batches = batches_per_pass(
-        FRAMES,
-        LENGTH,
-        settings["batch_size"],
-        settings["sequence_hop_frames"],
-        settings["last_batch"],
+        FRAMES, pipeline(**{key: options[key] for key in keys if key in options})
     )
     batches = list(stream(shards, **options).take(count * n_batches).as_numpy_iterator())
     return [batches[start : start + n_batches] for start in range(0, len(batches), n_batches)]
@@ -97,7 +113,7 @@ def places(one_pass):
 
 def test_a_pass_holds_each_sequence_of_each_recording_once(shards, route):
     sequences = [max(1, frames // LENGTH) for frames in FRAMES]  # 44
-    assert batches_per_pass(FRAMES, LENGTH, 1) == sum(sequences)
+    assert batches_per_pass(FRAMES, pipeline(batch_size=1)) == sum(sequences)
     for one_pass in passes(shards, 2, batch_size=1, route=route):
         starts = places(one_pass)[:, 0].astype(int)
         for number, (frames, expected) in enumerate(zip(FRAMES, sequences, strict=True)):
@@ -140,7 +156,8 @@ def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its
         if starts[-1] + LENGTH < frames:
             starts.append(frames - LENGTH)
         expected += [1000 * number + start for start in starts]
-    assert batches_per_pass(FRAMES, LENGTH, 1, hop) == len(expected)
+    settings = pipeline(batch_size=1, sequence_hop_frames=hop)
+    assert batches_per_pass(FRAMES, settings) == len(expected)
     one_pass, next_pass = (
         places(each)
         for each in passes(shards, 2, batch_size=1, route=route, sequence_hop_frames=hop)
@@ -187,7 +204,7 @@ def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, rou
     assert (first[0] != other[0]).any()
 
 
-def test_a_job_that_goes_on_at_a_pass_sees_what_it_would_have_seen(shards, route):
+def test_a_job_that_resumes_at_a_pass_gets_the_same_batches(shards, route):
     transforms = turning_transforms()
     whole = passes(shards, 3, route=route, transforms=transforms)
     resumed = passes(shards, 1, first_pass=2, route=route, transforms=transforms)
@@ -290,15 +307,9 @@ def test_batches_keep_the_stored_type_and_static_shapes(tmp_path, route):
         [("a", arrays | {"features": arrays["features"].astype(np.float16)})],
         half,
     )
-    dataset = train_stream(
-        [tmp_path / "a.tfrecord"],
-        half,
-        TARGETS,
-        sequence_frames=10,
-        batch_size=2,
-        seed=0,
-        **ROUTES[route],
-    )
+    settings = PipelineConfig(sequence_frames=10, batch_size=2, **ROUTES[route])
+    selection = Selection.of_shards([tmp_path / "a.tfrecord"], half)
+    dataset = train_stream(selection, SequenceFormat(TARGETS), settings, seed=0)
     spec, targets = dataset.element_spec
     assert (spec.dtype, spec.shape.as_list()) == (tf.float16, [2, 10, 4, 8])
     assert targets["doa"].shape.as_list() == [2, 10, 6]
@@ -396,9 +407,7 @@ def test_interleaving_follows_the_transforms(shards, route):
 
 
 def test_evaluation_gives_whole_recordings_in_order(shards):
-    elements = list(
-        evaluation_stream(shards, SCHEMA, TARGETS, sequence_frames=LENGTH).as_numpy_iterator()
-    )
+    elements = list(evaluated(shards).as_numpy_iterator())
     assert [element["name"].decode() for element in elements] == [
         f"r{number}" for number in range(len(FRAMES))
     ]
@@ -422,9 +431,7 @@ def test_evaluation_gives_whole_recordings_in_order(shards):
 
 @pytest.mark.parametrize("stride", [1, 5])
 def test_evaluation_may_give_recordings_in_one_piece(shards, stride):
-    stream = evaluation_stream(
-        shards, SCHEMA, TARGETS, sequence_frames=LENGTH, whole_recordings=True, target_stride=stride
-    )
+    stream = evaluated(shards, {"target_stride": stride}, whole_recordings=True)
     assert stream.element_spec["features"].shape.as_list() == [None, None, 4, 8]
     for number, (element, frames) in enumerate(
         zip(stream.as_numpy_iterator(), FRAMES, strict=True)
@@ -445,9 +452,7 @@ def test_evaluation_may_give_recordings_in_one_piece(shards, stride):
 def test_recordings_without_labels_are_marked_and_masked(tmp_path):
     write_shard(tmp_path / "a.tfrecord", [("a", recording(0, 25, labelled=False))], SCHEMA)
     paths = [tmp_path / "a.tfrecord"]
-    (element,) = evaluation_stream(
-        paths, SCHEMA, TARGETS, sequence_frames=LENGTH, target_stride=2
-    ).as_numpy_iterator()
+    (element,) = evaluated(paths, {"target_stride": 2}).as_numpy_iterator()
     assert not element["labelled"]
     assert element["targets"]["sed"].shape == (3, 5, 2)
     assert (element["targets"]["sed"] == -1).all()
@@ -463,7 +468,7 @@ def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
     paths, bad = [tmp_path / "a.tfrecord", tmp_path / "b.tfrecord"], tmp_path / "b.tfrecord"
     content = bytearray(bad.read_bytes())
     content[len(content) // 2] ^= 1
-    evaluation = evaluation_stream(paths, SCHEMA, TARGETS, sequence_frames=LENGTH)
+    evaluation = evaluated(paths)
     training = stream(paths, batch_size=2)
     (
         bad.unlink()
@@ -524,9 +529,7 @@ def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):
 
 def test_features_beyond_the_free_memory_are_streamed_with_a_warning(shards, monkeypatch, caplog):
     monkeypatch.setattr("common.data.pipeline._free_bytes", lambda: 1000.0)
-    assert len(passes(shards, 1, route="cached")[0]) == batches_per_pass(
-        FRAMES, LENGTH, 4, None, "drop"
-    )
+    assert len(passes(shards, 1, route="cached")[0]) == batches_per_pass(FRAMES, pipeline())
     assert "read from disk" in caplog.text
 
 
@@ -539,7 +542,7 @@ def test_too_few_recordings_for_a_batch_are_refused():
     with pytest.raises(
         DataError, match=r"at least 16 sequences of 128 frames.*Received: 3, from 2 recordings"
     ):
-        batches_per_pass([128, 300], 128, 16, None, "drop")
+        batches_per_pass([128, 300], pipeline(sequence_frames=128, batch_size=16))
 
 
 def test_a_stream_that_would_never_give_a_batch_is_refused(shards, route):
@@ -553,6 +556,4 @@ def test_no_shards_a_stride_that_does_not_divide_and_unknown_arrays_are_refused(
     with pytest.raises(ValueError, match="must divide"):
         stream(shards, target_stride=3)
     with pytest.raises(ValueError, match=r"Expected: \['distance_m'\]"):
-        train_stream(
-            shards, SCHEMA, {"a": ("distance_m",)}, sequence_frames=10, batch_size=2, seed=0
-        )
+        stream(shards, targets={"a": ("distance_m",)})

@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from common.data.pipeline import ACTIVITY, evaluation_stream, train_stream, transform_features
+from common.data.augmentation import transform_features
+from common.data.pipeline import evaluation_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import ACTIVITY, SequenceFormat
 from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.features.frontend import AUDIO
 from common.features.settings import frontend_of
 from common.models.audio_features import AudioFeatures
+from common.settings.pipeline import PipelineConfig
 from seld.augmentation import audio_tables, foa_transforms
 from seld.features import KINDS, FeatureConfig, extract_features
 
@@ -26,7 +30,7 @@ CONFIG = FeatureConfig(
 )
 FRONTEND = frontend_of(CONFIG, RATE_HZ, 4)
 HOP, CONTEXT = FRONTEND.hop_samples, FRONTEND.context_frames
-TARGETS = {"place": (ACTIVITY, "place")}
+FORMAT = SequenceFormat({"place": (ACTIVITY, "place")}, context_frames=CONTEXT)
 LENGTH = 10
 FRAMES = (43, 25, 7, 30)
 SCHEMA = ExampleSchema(
@@ -71,18 +75,14 @@ def expected_features(places, inside):
 def test_each_frame_of_a_training_batch_is_computed_of_the_audio_that_its_label_belongs_to(
     shards, cache, hop_frames
 ):
-    stream = train_stream(
-        shards,
-        SCHEMA,
-        TARGETS,
+    pipeline = PipelineConfig(
         sequence_frames=LENGTH,
         sequence_hop_frames=hop_frames,
         batch_size=3,
-        seed=1,
         cache=cache,
-        context_frames=CONTEXT,
         last_batch="drop",
     )
+    stream = train_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline, seed=1)
     layer, seen = AudioFeatures(FRONTEND), set()
     for audio, targets in stream.take(12).as_numpy_iterator():
         assert audio.shape == (3, (LENGTH + CONTEXT) * HOP, 4) and audio.dtype == np.int16
@@ -100,15 +100,8 @@ def test_each_frame_of_a_training_batch_is_computed_of_the_audio_that_its_label_
 
 
 def test_after_the_end_of_a_recording_comes_silence(shards):
-    stream = train_stream(
-        shards[2:3],
-        SCHEMA,
-        TARGETS,
-        sequence_frames=LENGTH,
-        batch_size=1,
-        seed=0,
-        context_frames=CONTEXT,
-    )
+    pipeline = PipelineConfig(sequence_frames=LENGTH, batch_size=1)
+    stream = train_stream(Selection.of_shards(shards[2:3], SCHEMA), FORMAT, pipeline, seed=0)
     audio, targets = next(iter(stream))
     stored = FRONTEND.pieces(audio_of(2), FRAMES[2]).reshape(-1, 4)
     np.testing.assert_array_equal(audio[0, : len(stored)], stored)
@@ -120,14 +113,8 @@ def test_after_the_end_of_a_recording_comes_silence(shards):
 def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_sequence(
     shards, whole
 ):
-    stream = evaluation_stream(
-        shards,
-        SCHEMA,
-        TARGETS,
-        sequence_frames=LENGTH,
-        whole_recordings=whole,
-        context_frames=CONTEXT,
-    )
+    pipeline = PipelineConfig(sequence_frames=LENGTH, whole_recordings=whole)
+    stream = evaluation_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline)
     for number, element in enumerate(stream.as_numpy_iterator()):
         n_frames = FRAMES[number]
         length = max(n_frames, LENGTH) if whole else LENGTH

@@ -8,11 +8,13 @@ import pytest
 
 from common.data.feature_store import FeatureStore, ShardEntry
 from common.data.pipeline import evaluation_stream, guard_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.tfrecord import ArraySpec, ExampleSchema, stored_arrays, write_shard
 from common.errors import DataError
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import TrainingConfig
-from common.training.stage_data import Selection, stage_data
+from common.training.stage_data import stage_data
 
 K, LENGTH = 3, 10
 SCHEMA = ExampleSchema(
@@ -77,11 +79,16 @@ def cache(request):
     return request.param
 
 
+def of_options(shards, targets, names=None, label_shards=(), cache=False, **options):
+    selection = Selection.of_shards(shards, SCHEMA, names, label_shards)
+    return selection, SequenceFormat(targets, **options), cache
+
+
 def one_pass(shards, targets=TARGETS, count=COUNT, **options):
     """The clips of a pass by number: features (T, F, C) and targets."""
-    stream = train_stream(
-        shards, SCHEMA, targets, sequence_frames=LENGTH, batch_size=1, seed=0, **options
-    )
+    selection, sequence_format, cache = of_options(shards, targets, **options)
+    settings = PipelineConfig(sequence_frames=LENGTH, batch_size=1, cache=cache)
+    stream = train_stream(selection, sequence_format, settings, seed=0)
     batches = list(stream.take(count).as_numpy_iterator())
     return {
         int(x[0, 0, 0, 0]): (x[0], {name: each[0] for name, each in y.items()}) for x, y in batches
@@ -89,7 +96,8 @@ def one_pass(shards, targets=TARGETS, count=COUNT, **options):
 
 
 def evaluated(shards, **options):
-    stream = evaluation_stream(shards, SCHEMA, TARGETS, sequence_frames=LENGTH, **options)
+    selection, sequence_format, _ = of_options(shards, TARGETS, **options)
+    stream = evaluation_stream(selection, sequence_format, PipelineConfig(sequence_frames=LENGTH))
     return {element["name"].decode(): element for element in stream.as_numpy_iterator()}
 
 
@@ -104,17 +112,9 @@ def test_labels_of_recordings_come_with_each_sequence(shards, cache):
 
 
 def test_batches_of_tags_have_no_time_axis(shards, cache):
-    stream = train_stream(
-        shards,
-        SCHEMA,
-        TARGETS,
-        sequence_frames=5,
-        batch_size=4,
-        seed=0,
-        target_stride=5,
-        cache=cache,
-        last_batch="drop",
-    )
+    selection, sequence_format, _ = of_options(shards, TARGETS, target_stride=5)
+    settings = PipelineConfig(sequence_frames=5, batch_size=4, cache=cache, last_batch="drop")
+    stream = train_stream(selection, sequence_format, settings, seed=0)
     _, spec = stream.element_spec
     assert spec["clip"].shape.as_list() == [4, K] and spec["frames"].shape.as_list() == [4, 1, K]
     features, targets = next(stream.as_numpy_iterator())
@@ -153,7 +153,7 @@ def test_label_shards_replace_the_labels_also_of_unlabelled_recordings(shards, l
         assert len(element["events"]) == number
 
 
-def test_label_shards_may_replace_some_arrays_alone(shards, tmp_path, cache):
+def test_label_shards_may_replace_only_some_arrays(shards, tmp_path, cache):
     schema = ExampleSchema({"tags": LABELS.arrays["tags"]})
     paths = write(tmp_path, lambda number: {"tags": pseudo(number)["tags"]}, schema)
     assert stored_arrays(paths[0]) == ["tags"] and stored_arrays(paths[1]) == ["tags"]
@@ -197,7 +197,7 @@ def test_labels_of_other_recordings_are_refused(shards, labels, tmp_path, cache,
 
 
 def test_another_number_of_label_shards_and_unknown_arrays_are_refused(shards, labels, tmp_path):
-    with pytest.raises(DataError, match="3 shards of features, 2 of labels"):
+    with pytest.raises(DataError, match=r"3 shards of features\. Received: 2 with 2 names"):
         one_pass(shards, label_shards=labels[:2])
     schema = ExampleSchema({"loudness": ArraySpec("float64", (1,))})
     paths = write(tmp_path, lambda number: {"loudness": np.zeros(1)}, schema)
@@ -251,7 +251,7 @@ def test_a_selection_of_names_reads_only_the_shards_that_hold_them(store, shards
     assert chosen.frames == [10, 4] and chosen.recording_names == ["c1", "c6"]
     assert chosen.matched_label_shards == [labels[0], labels[2]]
     whole = Selection.among([store], ["weak"])
-    assert whole.shards == shards and whole.frames == FRAMES and whole.matched_label_shards is None
+    assert whole.shards == shards and whole.frames == FRAMES and whole.matched_label_shards == []
 
 
 def test_a_selection_whose_shards_lack_labels_is_refused(store, labels):
@@ -270,7 +270,9 @@ def test_groups_of_several_stores_are_selected_together(store, tmp_path):
     assert Selection.among([store, other], ["synthetic"]).shards == [path]
     names = [
         element["name"].decode()
-        for element in both.recordings(Stage(), pipeline()).as_numpy_iterator()
+        for element in evaluation_stream(
+            both, SequenceFormat(TARGETS), pipeline()
+        ).as_numpy_iterator()
     ]
     assert names == both.recording_names
 
@@ -299,7 +301,7 @@ def test_a_stage_gets_its_recordings_labels_and_padding(store, labels, padding):
     assert element["features"][0, -1, 0, 0] == last and features[numbers == 2][0, -1, 0, 0] == last
 
 
-def test_the_model_of_a_stage_goes_on_in_the_middle_of_a_pass(store):
+def test_the_batches_of_a_stage_resume_in_the_middle_of_a_pass(store):
     whole = Selection(store, ("weak",))
     data = stage_data(Stage(), whole, whole, (np.zeros((4, 1)), np.ones((4, 1))), pipeline(), 0)
     first = [x for x, _ in data.batches(0).take(7).as_numpy_iterator()]
@@ -307,7 +309,7 @@ def test_the_model_of_a_stage_goes_on_in_the_middle_of_a_pass(store):
     np.testing.assert_array_equal(first[5:], later)
 
 
-def test_a_sample_is_drawn_by_the_seed_alone(store):
+def test_a_sample_depends_only_on_the_seed(store):
     whole = Selection(store, ("weak",), frozenset(f"c{number}" for number in range(1, COUNT)))
     drawn = whole.sample(3, seed=5)
     assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(
@@ -325,7 +327,7 @@ def scored_names(data, epoch):
     ]
 
 
-def test_recordings_may_be_drawn_anew_for_each_epoch_the_same_after_a_restart(store):
+def test_recordings_drawn_for_each_epoch_are_the_same_after_a_restart(store):
     whole = Selection(store, ("weak",))
     training = TrainingConfig(
         validation_recordings=3, training_recordings=2, redraw_recordings=True

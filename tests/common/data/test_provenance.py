@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from common.data import provenance
-from common.data.extraction import extract
+from common.data.extraction import Recipe, extract
+from common.data.family_store import checked_store
 from common.data.feature_store import FeatureStore
-from common.data.provenance import CHECKSUMS, Item, checked_store, keep_to, read_notes
+from common.data.provenance import CHECKSUMS, Item, keep_to, read_notes
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.errors import DataError
 from common.io.archives import read_arrays, write_arrays
@@ -49,12 +50,9 @@ def data(tmp_path) -> Path:
 
 
 def made(data: Path, function=compute, **options) -> FeatureStore:
-    settings = {
-        "parallel": ParallelConfig(jobs=1),
-        "progress": False,
-        "recordings_per_shard": 2,
-    } | options
-    return extract(data.parent / "features", items(data), function, SCHEMA, {}, **settings)
+    recipe = Recipe(data.parent / "features", function, SCHEMA, {}, recordings_per_shard=2)
+    defaults = {"parallel": ParallelConfig(jobs=1), "progress": False}
+    return extract(recipe, items(data), **defaults | options)
 
 
 def checked(store: FeatureStore, data: Path) -> FeatureStore:

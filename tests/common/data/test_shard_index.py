@@ -9,9 +9,12 @@ import pytest
 import tensorflow as tf
 
 from common.data.pipeline import evaluation_stream, guard_stream, train_stream
+from common.data.selection import Selection
+from common.data.sequences import SequenceFormat
 from common.data.shard_index import FrameReader, Records, _Buffers, _Calls, index_shard
 from common.data.tfrecord import ArraySpec, ExampleSchema, read_shard, write_shard
 from common.errors import DataError
+from common.settings.pipeline import PipelineConfig
 from tests.fuzz.shards import features_of, framed, message_of
 from tests.patience import PATIENCE_S
 
@@ -23,6 +26,7 @@ SCHEMA = ExampleSchema(
         "labelled": ArraySpec("uint8", ()),
     }
 )
+FORMAT = SequenceFormat({"y": ("activity",)})
 FRAMES = (300, 7, 150)  # 300 takes two bytes in the wire format
 
 
@@ -43,6 +47,11 @@ def shards(tmp_path_factory):
     write_shard(folder / "a.tfrecord", recordings[:2], SCHEMA)
     write_shard(folder / "b.tfrecord", recordings[2:], SCHEMA)
     return sorted(map(str, folder.iterdir()))
+
+
+def training(shards, schema=SCHEMA, **settings):
+    pipeline = PipelineConfig(**{"sequence_frames": 10, "batch_size": 4} | settings)
+    return train_stream(Selection.of_shards(shards, schema), FORMAT, pipeline, seed=0)
 
 
 def test_the_bytes_at_an_indexed_place_are_those_of_the_array(shards, tmp_path):
@@ -112,9 +121,7 @@ def test_memory_of_a_batch_is_used_again_only_when_no_view_is_left():
 
 
 def test_batches_that_are_kept_do_not_change_while_more_are_read(shards):
-    stream = train_stream(
-        shards, SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0
-    )
+    stream = training(shards)
     kept = [(x, x.numpy().copy()) for x, _ in stream.take(60)]
     assert all(np.array_equal(x, copy) for x, copy in kept)
 
@@ -122,9 +129,7 @@ def test_batches_that_are_kept_do_not_change_while_more_are_read(shards):
 def test_a_shard_that_vanishes_after_the_first_pass_is_named(shards, tmp_path):
     path = tmp_path / "gone.tfrecord"
     path.write_bytes(tmp_path.joinpath(shards[0]).read_bytes())
-    stream = iter(
-        train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0)
-    )
+    stream = iter(training([path]))
     next(stream)
     path.unlink()
     with pytest.raises(DataError, match=r"gone\.tfrecord"), guard_stream([path]):
@@ -137,9 +142,7 @@ def test_a_flipped_bit_in_the_features_is_found_in_the_first_pass(shards, tmp_pa
     content = bytearray(tmp_path.joinpath(shards[0]).read_bytes())
     content[index_shard(tmp_path.joinpath(shards[0]), SCHEMA)[0].offsets["features"] + 100] ^= 1
     path.write_bytes(content)
-    stream = iter(
-        train_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10, batch_size=4, seed=0)
-    )
+    stream = iter(training([path]))
     with pytest.raises(tf.errors.DataLossError):
         next(stream)
 
@@ -155,10 +158,8 @@ def test_no_call_begins_any_more_once_the_program_ends():
 
 ENDS_WHILE_READING = """
 import sys
-from common.data.pipeline import train_stream
-from tests.common.data.test_shard_index import LARGE
-options = {"sequence_frames": 128, "batch_size": 16, "seed": 0}
-stream = iter(train_stream(sys.argv[1:], LARGE, {"y": ("activity",)}, **options))
+from tests.common.data.test_shard_index import LARGE, training
+stream = iter(training(sys.argv[1:], LARGE, sequence_frames=128, batch_size=16))
 next(stream)
 """
 LARGE = ExampleSchema(
@@ -195,15 +196,11 @@ def test_shards_with_right_checksums_and_wrong_content_are_named_by_every_stream
         features |= features_of("r", {"features": np.zeros((15, 4, 6), np.float16)}, {})
     path = tmp_path / "bad.tfrecord"
     path.write_bytes(framed(message_of(features), 2**40 if damage == "length" else None))
-    options = {"sequence_frames": 10, "seed": 0, "batch_size": 1}
+    selection = Selection.of_shards([path], SCHEMA)
     streams = [
-        lambda: next(iter(train_stream([path], SCHEMA, {"y": ("activity",)}, **options))),
-        lambda: next(
-            iter(train_stream([path], SCHEMA, {"y": ("activity",)}, cache=True, **options))
-        ),
-        lambda: next(
-            iter(evaluation_stream([path], SCHEMA, {"y": ("activity",)}, sequence_frames=10))
-        ),
+        lambda: next(iter(training([path], batch_size=1))),
+        lambda: next(iter(training([path], batch_size=1, cache=True))),
+        lambda: next(iter(evaluation_stream(selection, FORMAT, PipelineConfig()))),
     ]
     for read in streams:
         with (

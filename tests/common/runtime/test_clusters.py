@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from common.cli.simulate import main as simulate
-from common.data.extraction import Item, extract
+from common.data.extraction import Item, Recipe, extract
 from common.data.tfrecord import ArraySpec, ExampleSchema
 from common.errors import ConfigError, DataError
 from common.runtime.parallel import parallel_map
@@ -128,17 +128,16 @@ def test_a_killed_worker_changes_nothing_in_what_is_extracted(
         tmp_path
     )  # the workers were started elsewhere: relative paths must still mean the same
     items = [Item(f"r{number:02d}", "1", payload=(number, None)) for number in range(16)]
-    options = {"recordings_per_shard": 2, "progress": False}
-    extract(
-        Path("local"), items, features_of, SCHEMA, {}, parallel=ParallelConfig(jobs=1), **options
-    )
+    recipe = Recipe(Path("local"), features_of, SCHEMA, {}, recordings_per_shard=2)
+    extract(recipe, items, parallel=ParallelConfig(jobs=1), progress=False)
     items[5] = Item("r05", "1", payload=(5, tmp_path / "marker"))
     cluster, killed = ParallelConfig(backend="dask", address=scheduler), []
     killer = threading.Thread(
         target=kill_who_wrote, args=(tmp_path / "marker", killed), daemon=True
     )
     killer.start()
-    extract(Path("cluster"), items, features_unless_first, SCHEMA, {}, parallel=cluster, **options)
+    recipe = Recipe(Path("cluster"), features_unless_first, SCHEMA, {}, recordings_per_shard=2)
+    extract(recipe, items, parallel=cluster, progress=False)
     killer.join(timeout=PATIENCE_S)
     assert contents(tmp_path / "cluster") == contents(tmp_path / "local")
     assert killed[0] in [process.pid for process in workers]

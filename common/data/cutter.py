@@ -1,0 +1,154 @@
+"""Recordings cut into sequences, and the targets of a model for them.
+
+Padding: frames outside a recording repeat its last frame (or are those given as `padding`) and have
+activity -1 in the targets, which losses and scores ignore. Recordings without labels have activity
+-1 throughout. In records of audio, see `common.features.frontend`, frames outside a recording are
+digital silence.
+
+Arrays whose first axis is time are cut with the features; others, such as tags (K,), belong to the
+whole recording and are repeated for each of its sequences.
+"""
+
+from typing import Any
+
+from common.data.sequences import ACTIVITY, FEATURES, LABELLED, SequenceFormat, sequences_fitting
+from common.data.shard_source import KNOWN, Tensors, input_name
+from common.data.tfrecord import ExampleSchema, tf
+from common.features.frontend import AUDIO
+from common.settings.pipeline import PipelineConfig
+
+INSIDE = "inside"  # bool (T,): the frame lies in a recording with labels
+HASHES = 2**31 - 1
+
+
+class SequenceCutter:
+    """Cuts the arrays of recordings into sequences and makes targets of them.
+
+    Attributes:
+        schema: the arrays of each recording.
+        input_name: the array that the model's input is stored as.
+        sequence_frames: frames of one sequence, T.
+        hop_frames: frames between the starts of two sequences; None: side by side.
+        context_frames: pieces of audio that a sequence needs beyond its frames.
+        labels: the arrays that targets are made of.
+        cut_labels: those of them that are cut in time.
+        whole_labels: those of them that belong to whole recordings.
+        names: all arrays that are read.
+
+    Raises:
+        ValueError: arrays that the schema lacks, arrays with and without time for one output, or a
+            stride that does not divide the sequence.
+    """
+
+    def __init__(
+        self, schema: ExampleSchema, sequence_format: SequenceFormat, pipeline: PipelineConfig
+    ) -> None:
+        self.schema, self.input_name = schema, input_name(schema)
+        self.sequence_frames = pipeline.sequence_frames
+        self.hop_frames = pipeline.sequence_hop_frames
+        self.context_frames = sequence_format.context_frames
+        self._targets, self._stride = sequence_format.targets, sequence_format.target_stride
+        self._padding = sequence_format.padding
+        self.labels = sorted({ACTIVITY, *(name for own in self._targets.values() for name in own)})
+        missing = sorted({self.input_name, *self.labels} - set(schema.arrays))
+        if missing:
+            raise ValueError(
+                f"The schema lacks arrays. Expected: {missing}. Received: {sorted(schema.arrays)}."
+            )
+        if self._stride < 1 or self.sequence_frames % self._stride:
+            raise ValueError(
+                "`target_stride` must divide `sequence_frames`. Received:"
+                f" {self._stride}, {self.sequence_frames}."
+            )
+        for output, names in self._targets.items():
+            if len({schema.arrays[name].has_time for name in names}) != 1:
+                raise ValueError(
+                    "An output's arrays must all have a time axis, or none of them. Received:"
+                    f" {output}: {list(names)}."
+                )
+        self.cut_labels = [name for name in self.labels if schema.arrays[name].has_time]
+        self.whole_labels = [name for name in self.labels if not schema.arrays[name].has_time]
+        labelled = [LABELLED] if LABELLED in schema.arrays else []
+        self.names = [FEATURES, *self.labels, *labelled]
+
+    @property
+    def sequence_bytes(self) -> int:
+        """Size of the input of one sequence."""
+        pieces = self.sequence_frames + self.context_frames
+        return pieces * self.schema.arrays[self.input_name].row_bytes
+
+    def n_fitting(self, frames: Any) -> Any:
+        """Number of sequences in recordings of `frames` frames; not positive in those that are too
+        short."""
+        return sequences_fitting(frames, self.sequence_frames, self.hop_frames)
+
+    def first_starts(self, frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        """First frame of the first sequence of each recording.
+
+        Without a hop it is drawn among those that leave room for all sequences.
+
+        Args:
+            frames: int32, of each recording.
+            key: seed of the draw.
+
+        Returns:
+            int32 of the shape of `frames`.
+        """
+        if self.hop_frames is not None:
+            return tf.zeros_like(frames)
+        spare = tf.where(frames >= self.sequence_frames, frames % self.sequence_frames, 0)
+        drawn = tf.random.stateless_uniform(tf.shape(frames), key)
+        return tf.cast(drawn * tf.cast(spare + 1, tf.float32), tf.int32)
+
+    def starts(self, firsts: tf.Tensor, numbers: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+        """First frames of sequences `numbers` of recordings whose first one starts at `firsts`;
+        none reaches beyond the end."""
+        last = tf.maximum(frames - self.sequence_frames, 0)
+        return tf.minimum(firsts + numbers * (self.hop_frames or self.sequence_frames), last)
+
+    def cut(self, arrays: Tensors, n_sequences: tf.Tensor, length: tf.Tensor | int) -> Tensors:
+        """Cuts one recording into consecutive sequences (n, length, ...) from its start on."""
+        pieces = tf.shape(arrays[FEATURES])[0]
+        frames = pieces - self.context_frames
+        starts = length * tf.range(n_sequences)[:, None]
+        wanted = starts + tf.range(length + self.context_frames)  # (n, length + context)
+        within = wanted[:, :length]
+        # Gathering copies: slices would keep the memory of the whole recording while one sequence
+        # waits its turn.
+        cut = {
+            name: tf.gather(arrays[name], tf.minimum(within, frames - 1))
+            for name in self.cut_labels
+        }
+        cut[INSIDE] = (within < frames) & arrays[KNOWN]
+        features = tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1))
+        cut[FEATURES] = self.padded(features, wanted < pieces)
+        for name in self.whole_labels:
+            repeated = tf.repeat(arrays[name][None], n_sequences, axis=0)
+            cut[name] = tf.ensure_shape(repeated, [None, *arrays[name].shape])
+        return cut
+
+    def padded(self, features: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+        """Pads frames (n, T, F, C) that are not real (n, T); audio becomes samples (n, S, C)."""
+        if self.input_name == AUDIO:
+            pieces = tf.where(real[..., None, None], features, tf.zeros([], features.dtype))
+            n_pieces = features.shape[1] or tf.shape(features)[1]
+            return tf.reshape(pieces, [-1, n_pieces * features.shape[2], features.shape[3]])
+        if self._padding is None:
+            return features
+        return tf.where(real[..., None, None], features, tf.constant(self._padding, features.dtype))
+
+    def targets_of(self, batch: Tensors) -> Tensors:
+        """Targets of the model by output, float32 (B, T', width) or (B, width), of cut labels."""
+        labels = {name: tf.cast(batch[name], tf.float32) for name in self.labels}
+        labels[ACTIVITY] = tf.where(batch[INSIDE][..., None], labels[ACTIVITY], -1.0)
+        middle = slice(self._stride // 2, None, self._stride)
+        targets = {}
+        for output, names in self._targets.items():
+            joined = tf.concat([labels[name] for name in names], axis=-1)
+            targets[output] = joined[:, middle] if joined.shape.rank == 3 else joined
+        return targets
+
+
+def draw_key(seed: int, number: tf.Tensor, draw: tf.Tensor | int) -> tf.Tensor:
+    """Seed of one stateless draw in pass `number`: int64 (2,)."""
+    return tf.stack([tf.constant(seed, tf.int64), number * (HASHES + 1) + tf.cast(draw, tf.int64)])
