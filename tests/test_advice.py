@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from common.cli import base
 from common.__main__ import VERBS
+from common.cli import base
 from common.cli.base import as_called_here, training_command
 from common.cli.extract import main as extract
 from common.cli.prepare import demo_command

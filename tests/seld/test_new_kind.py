@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from common.audio.files import from_int16, to_int16
+from common.cli.report import main as report
 from common.errors import ConfigError
 from common.features.kinds import (
     FeatureKind,
@@ -17,7 +18,6 @@ from common.features.kinds import (
 from common.features.settings import as_frontend
 from common.features.spectral import stft
 from common.models.audio_features import AudioFeatures
-from common.reports.run import main as report
 from common.settings.tasks import load_task
 from seld.cli import main
 from seld.features import KINDS, FeatureConfig, extract_features

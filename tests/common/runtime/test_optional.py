@@ -5,12 +5,9 @@ import sys
 
 import pytest
 
-from common.cli import import_torch, predict, train
-from common.datasets import download
+from common.cli import download, export, extract, import_torch, predict, simulate, tune
 from common.errors import ConfigError
-from common.inference import export
 from common.runtime.optional import optional_module
-from common.search import study
 from sed_task4 import cli as clips
 from sed_task4.segmentation import cli as segmentation
 from sed_task4.segmentation import mixing, segmenter
@@ -26,12 +23,12 @@ COMMANDS = {
     "train clips on torch": (clips.main, ["crnn-demo", "x", *TORCH], "torch", '".[torch]"'),
     "segmentation on jax": (segmentation.main, ["segmentation-demo", "x", *JAX], "jax", '".[jax]"'),
     "search on torch": (
-        study.main,
+        tune.main,
         ["demo", "--over", "network.dropout=0:1", *TORCH],
         "torch",
         '".[torch]"',
     ),
-    "search": (study.main, ["demo", "--over", "network.dropout=0:1"], "optuna", '".[tune]"'),
+    "search": (tune.main, ["demo", "--over", "network.dropout=0:1"], "optuna", '".[tune]"'),
     "predict": (predict.main, ["{run}", "{run}/a.wav"], "torch", '".[torch]"'),
     "separate": (segmenter.main, ["{segmented}", "{run}/a.wav"], "torch", '".[torch]"'),
     "export to onnx": (export.main, ["{run}", "--format", "onnx"], "tf2onnx", '".[export]"'),
@@ -47,8 +44,8 @@ COMMANDS = {
         "torch",
         '".[torch]"',
     ),
-    "extract on dask": (train.extract, ["demo", *DASK], "distributed", "dask[distributed]"),
-    "simulate on dask": (train.simulate, ["demo", *DASK], "distributed", "dask[distributed]"),
+    "extract on dask": (extract.main, ["demo", *DASK], "distributed", "dask[distributed]"),
+    "simulate on dask": (simulate.main, ["demo", *DASK], "distributed", "dask[distributed]"),
     "mix on dask": (mixing.main, ["segmentation", *DASK], "distributed", "dask[distributed]"),
     "download": (download.main, ["1", "--dry-run"], "soundata", "pip install 'soundata"),
 }
