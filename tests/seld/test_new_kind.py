@@ -26,6 +26,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 SMALL = {
     "features.kind": "root_mel",
     "simulation.preset": "fixture",
+    "simulation.duration_s": 3.0,
     "dataset.recording_s": 3.0,
     "network.n_filters": 4,
     "network.gru_units": "[6]",
