@@ -1,13 +1,16 @@
 """A new kind of features is one entry of the table: settings, shards, training, figures, report."""
 
+import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from common.audio.files import from_int16, to_int16
-from common.cli.report import main as report
 from common.errors import ConfigError
+from common.features import spectral
 from common.features.kinds import (
     FeatureKind,
     FeatureSizes,
@@ -16,18 +19,19 @@ from common.features.kinds import (
     mel_bands_per_channel,
 )
 from common.features.settings import as_frontend
-from common.features.spectral import stft
 from common.models.audio_features import AudioFeatures
 from common.settings.tasks import load_task
 from seld.cli import main
 from seld.features import KINDS, FeatureConfig, extract_features
+from tests.documents import ROOT, blocks
 
-PARAMS = Path(__file__).parents[2] / "params.yaml"
+PARAMS = ROOT / "params.yaml"
 SMALL = {
     "features.kind": "root_mel",
     "simulation.preset": "fixture",
-    "simulation.duration_s": 3.0,
-    "dataset.recording_s": 3.0,
+    "simulation.duration_s": 2.0,
+    "simulation.overlaps": "[1]",
+    "dataset.recording_s": 2.0,
     "network.n_filters": 4,
     "network.gru_units": "[6]",
     "network.dense_units": "[8]",
@@ -40,12 +44,14 @@ SMALL = {
 
 
 def root_mel(audio: np.ndarray, sizes: FeatureSizes, n_frames: int, dtype: str) -> np.ndarray:
-    power = np.abs(stft(audio, sizes, n_frames)) ** 2  # (T, F, C)
+    """Cube root of the power in mel bands of audio (S, C): (T, bands, C)."""
+    power = np.abs(spectral.stft(audio, sizes, n_frames)) ** 2  # (T, F, C)
     bands = np.einsum("tfc,fb->tbc", power, sizes.filters)  # (T, bands, C)
     return np.cbrt(bands).astype(dtype)
 
 
-def root_mel_on_device(layer, samples):
+def root_mel_on_device(layer: Any, samples: Any) -> Any:
+    """The same in the model, of samples (B, C, S): (B, C, T, bands)."""
     real, imag = layer.spectra(samples)
     return layer.mel_bands(real**2 + imag**2) ** (1 / 3)
 
@@ -73,7 +79,15 @@ def test_a_kind_in_one_entry_is_extracted_trained_on_and_drawn(tmp_path, root_me
     run = tmp_path / "output" / "demo_new"
     assert (tmp_path / "feature" / "foa_dev_root_mel").is_dir()
     assert len(list(run.glob("**/features.png"))) and (run / "scores.json").is_file()
-    assert report([str(run)]) == 0
+    assert "root_mel" in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_entry_and_all_fields():
+    page = (ROOT / "docs" / "adding-features.md").read_text(encoding="utf-8")
+    assert dict(blocks(page))["python"] in Path(__file__).read_text(encoding="utf-8")
+    fields = {each.name for each in dataclasses.fields(FeatureKind)}
+    rows = re.findall(r"^\| (`\w.*?`) \|", page, re.M)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == fields
 
 
 def test_the_model_computes_a_new_kind_as_extraction_does(root_mel_kind):
