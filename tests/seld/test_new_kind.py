@@ -31,6 +31,8 @@ SMALL = {
     "simulation.preset": "fixture",
     "simulation.duration_s": 2.0,
     "simulation.overlaps": "[1]",
+    "simulation.recordings_per_split": "{1: 1, 2: 1}",
+    "folds": "[{name: fold1, train: [1], validate_on: [], test: [2]}]",
     "dataset.recording_s": 2.0,
     "network.n_filters": 4,
     "network.gru_units": "[6]",
