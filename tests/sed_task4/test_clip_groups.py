@@ -33,7 +33,7 @@ RATE = 16000
 
 def shares_no_source(sources: ClipSources, held_out: list[str]) -> bool:
     held = {sources.source(name) for name in held_out}
-    return not held & {sources.source(name) for name in sources.told if name not in set(held_out)}
+    return not held & {sources.source(name) for name in sources.groups if name not in set(held_out)}
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -208,7 +208,7 @@ def test_training_refuses_features_that_were_extracted_without_the_check(tmp_pat
     sources = {
         name: stored_sources(open_store(task, name), name) for name in ("weak", "validation")
     }
-    assert {name: each.told for name, each in sources.items()} == {
+    assert {name: each.groups for name, each in sources.items()} == {
         name: {clip.name: clip.group for clip in find_clips(root, dataset, name)[0]}
         for name in sources
     }
@@ -246,7 +246,7 @@ def test_a_stored_draw_that_divides_a_source_is_refused(tmp_path):
     (tmp_path / "split.json").write_text('{"validation": ["b.wav"]}')
     sources = ClipSources("weak", {"a.wav": "g", "b.wav": "g", "c.wav": "h"})
     with pytest.raises(CheckpointError, match=r"1 source\(s\), such as 'g'.*another job id"):
-        read_split(tmp_path / "split.json", list(sources.told), sources)
+        read_split(tmp_path / "split.json", list(sources.groups), sources)
 
 
 def test_a_run_holds_out_sources_and_learns_nothing_of_theirs(tmp_path, caplog):
