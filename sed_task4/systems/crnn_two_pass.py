@@ -7,7 +7,8 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from common.models import conv_recurrent
+from common.models import conv_recurrent as trunk
+from common.models.conv_recurrent import ConvRecurrentConfig, Dropout, GruUnits, PoolBands
 from common.models.layers import Aggregate
 from common.models.losses import MaskedBinaryCrossentropy
 from common.training.system import Stage
@@ -16,7 +17,7 @@ from sed_task4.systems._outputs import clip_outputs, macro_f
 PASSES = ("pass1", "pass2")
 
 
-class NetworkConfig(conv_recurrent.conv_recurrent.ConvRecurrentConfig):
+class NetworkConfig(ConvRecurrentConfig):
     """Sizes of the network, the same in both passes."""
 
     pool_bands: PoolBands = (4, 4, 4)
@@ -41,7 +42,7 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     Raises:
         ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
     """
-    conv_recurrent.conv_recurrent.check_sizes(network, shape)
+    trunk.check_sizes(network, shape)
 
 
 def build_model(
@@ -67,7 +68,7 @@ def build_model(
     """
     check_network(network, shape)
     spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
-    x = conv_recurrent.conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
+    x = trunk.conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
     head = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")
     frames = head(x)  # (B, T', K)
     clip = Aggregate(network.clip_pooling, axis=1, name="over_time")(frames)  # (B, K)
