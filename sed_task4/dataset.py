@@ -67,7 +67,7 @@ class DatasetConfig(Section):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
         if not all(name and name == name.strip() and not set(name) & {",", "\t"} for name in value):
             raise ValueError(
-                f"class names have no comma, tab or outer spaces. Received: {list(value)}."
+                f"names of classes have no comma, tab or outer spaces. Received: {list(value)}."
             )
         return value
 
@@ -148,8 +148,9 @@ def subset_place(layout: Layout, subset: str) -> SubsetPlace:
         ConfigError: the layout has no such subset.
     """
     if subset not in LAYOUTS[layout]:
+        known = ", ".join(LAYOUTS[layout])
         raise ConfigError(
-            f"Unknown subset {subset!r}. Expected: one of {', '.join(LAYOUTS[layout])} of {layout}."
+            f"There is no subset {subset!r} in the layout {layout}. Expected: {known}."
         )
     return LAYOUTS[layout][subset]
 
@@ -218,8 +219,8 @@ def find_clips(
     folders = (root, root / "metadata", *([metadata.parent] if metadata else []))
     wanted = without_removed(names, removed_names(folders))
     if len(wanted) < len(names):
-        left_out = len(names) - len(wanted)
-        logger.info("%s: %d clips of %s are left out.", subset, left_out, REMOVAL_LIST)
+        left_out = f"{len(names) - len(wanted)} clips left out"
+        logger.info("%s: %s, see %s.", subset, left_out, REMOVAL_LIST)
     sounds = find_sounds(wanted, audio_dir)
     missing = [name for name in wanted if name not in sounds.paths]
     if wanted and not sounds.paths:
@@ -434,7 +435,7 @@ def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
     if GROUP_COLUMN not in header_of(text, ("filename", GROUP_COLUMN)):
         return {}
     table = _parse_table(text, ("filename", GROUP_COLUMN), source)
-    _check(table, table[GROUP_COLUMN] != "", source, "the source of the clip in the column group")
+    _check(table, table[GROUP_COLUMN] != "", source, "a group, the source of the clip")
     first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
     agrees = table[GROUP_COLUMN] == table["filename"].map(first)
     _check(table, agrees, source, "one group for all rows of a clip")

@@ -151,7 +151,7 @@ class FeatureConfig(FeatureSettings):
 
     @property
     def ddof(self) -> int:
-        """Delta degrees of freedom of the deviation: 1 as published for the CRNN, else 0."""
+        """ddof of the standard deviation: 1 as published for the CRNN, else 0."""
         return self.entry.ddof
 
     def n_frames(self, clip_s: float) -> int:

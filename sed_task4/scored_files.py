@@ -124,7 +124,7 @@ def _scored_names(
     removed = data.removed_names({parent, root, root / "metadata"})
     scored = data.without_removed(names, removed)
     if len(scored) < len(names):
-        notes.append(f"{len(names) - len(scored)} clip(s) of {REMOVAL_LIST} are left out.")
+        notes.append(f"{len(names) - len(scored)} clip(s) are left out, see {REMOVAL_LIST}.")
     if predicted is None:
         return scored
     stems = {stem_of(name) for name in predicted}

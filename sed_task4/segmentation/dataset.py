@@ -136,7 +136,7 @@ class DatasetConfig(Section):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
         if any(not is_file_name(name) or "," in name or name != name.strip() for name in value):
             raise ValueError(  # since they become the file names of separated sounds
-                f"class names have no comma, tab, slash or outer spaces. Received: {list(value)}."
+                f"names of classes have no comma, tab, slash or outer space. Received: {value}."
             )
         return value
 
