@@ -363,7 +363,7 @@ def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
 
 def _file_name(value: Any, where: str) -> str:
     if not is_file_name(value):
-        raise DataError(f"{where}: expected a file name without folders. Received: {value!r}.")
+        raise DataError(f"{where}: expected {_FILE}. Received: {value!r}.")
     return value
 
 

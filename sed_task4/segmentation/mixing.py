@@ -225,7 +225,7 @@ def check(dataset_dir: Path, dataset: DatasetConfig) -> None:
     settings = _audio_settings(dataset, text)
     if is_absent(Path(dataset_dir) / dataset.events_dir.expanduser()):
         _check_folder(folder, settings, ())
-        logger.info("The sounds of %s are absent: the mixtures were not compared.", folder)
+        logger.info("%s: the mixtures could not be compared with absent sounds.", folder)
         return
     table = data.read_event_sounds(dataset_dir, dataset)
     if record.is_file():

@@ -223,5 +223,5 @@ def test_the_command_notes_unknown_lengths(files, capsys):
     )
     assert main([*arguments, "--audio", str(files / "nowhere")]) == 2
     assert "--audio: expected the folder of the clips" in capsys.readouterr().err
-    with pytest.raises(DataError, match="holds none of the 1 clips"):
+    with pytest.raises(DataError, match="has none of the 1 clips"):
         lengths_of_files(files / "clips", ["b.wav"])

@@ -98,7 +98,7 @@ def test_missing_tables_and_classes_without_sounds_are_reported(root):
 
 def test_too_few_scenes_are_a_warning(root):
     (text,) = [text for _, text in findings(root, "dataset.mixtures_per_fold=3")]
-    assert text == "2 scenes serve 6 mixtures: the same ones come again in several folds."
+    assert text == "2 scenes serve 6 mixtures: the same ones are in several folds."
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg"])

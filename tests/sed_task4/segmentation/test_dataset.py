@@ -200,7 +200,7 @@ def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
     folder = audio_folder(tmp_path, DATASET)
     assert folder == tmp_path / "mixtures" / "mixed_audios" / "scene_type=dcase2018_task1,snr=0"
     _write(folder, {"00000.wav": ""})
-    with pytest.raises(DataError, match=r"1 of 2 mixtures are not there, such as .*00001\.wav"):
+    with pytest.raises(DataError, match=r"1 of 2 mixtures are missing, such as .*00001\.wav"):
         find_mixtures(tmp_path, DATASET)
     _write(folder, {"00001.wav": ""})
     assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == [

@@ -448,7 +448,7 @@ def test_classes_without_any_sound_are_refused(tmp_path):
 
 def test_subsets_without_any_clip_are_refused(tmp_path):
     empty = SMALL.model_copy(update={"clips_per_subset": {"weak": 0}})
-    with pytest.raises(ConfigError, match="No clip is to be simulated"):
+    with pytest.raises(ConfigError, match="No clip to simulate"):
         _simulate(tmp_path, empty, subsets=["weak"])
     with pytest.raises(ConfigError, match="no subset 'test' in the layout dcase2019"):
         _simulate(tmp_path, subsets=["test"])
