@@ -139,12 +139,9 @@ def _check_ends(
 def _check_events(
     report: DatasetReport, subset: str, clips: Sequence[Clip], classes: Sequence[str]
 ) -> None:
-    strong = [clip for clip in clips if clip.events is not None]
-    doubled = [
-        clip.name
-        for clip in strong
-        if checks.same_class_overlaps(*event_array(clip.events, classes).T)
-    ]
+    strong = {clip.name: clip.events for clip in clips if clip.events is not None}
+    arrays = {name: event_array(events, classes) for name, events in strong.items()}
+    doubled = [name for name, events in arrays.items() if checks.same_class_overlaps(*events.T)]
     if doubled:
         note = f"{subset}: {len(doubled)} clip(s) have events of one class at the same time:"
         report.warn(note, doubled)

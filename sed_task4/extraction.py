@@ -98,7 +98,6 @@ class ClipStore(FamilyStore):
 
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset
-        dataset: DatasetConfig = task.dataset
         names, classes = ("sample_rate_hz", "clip_s", "max_clips"), list(dataset.classes)
         numbers = {name: getattr(dataset, name) for name in names}
         facts = {"layout": dataset.layout, "subset": set_name, "classes": classes}

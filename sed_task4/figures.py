@@ -144,10 +144,10 @@ def prediction_figure(
 
 def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str) -> None:
     """Draws one bar per event (n, 3), classes from top to bottom."""
-    style = {"height": 0.7, "edgecolor": "white"}
     colours = class_colours(len(names))
     for k, onset_s, offset_s in np.asarray(events, np.float64).reshape(-1, 3).tolist():
-        axes.barh(int(k), offset_s - onset_s, left=onset_s, color=colours[int(k)], **style)
+        colour, length_s = colours[int(k)], offset_s - onset_s
+        axes.barh(int(k), length_s, left=onset_s, height=0.7, color=colour, edgecolor="white")
     _class_axis(axes, names)
     axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)

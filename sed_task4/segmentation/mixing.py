@@ -335,8 +335,8 @@ def _list_settings(
     scene_groups: Mapping[str, str],
 ) -> dict[str, Any]:
     """Lists everything that the list of mixtures depends on, as JSON stores it."""
-    names = "classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s"
-    names += "event_s", "n_folds", "mixture_seed"
+    names = ["classes", "mixtures_per_fold", "events_per_mixture", "first_onset_s", "onset_step_s"]
+    names += ["event_s", "n_folds", "mixture_seed"]
     sounds = []
     for file in table.files:
         group = "" if file.group is None else f",{file.group}"

@@ -134,13 +134,14 @@ def build_model(
     """
     check_network(network, shape)
     norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
+    is_cnn5 = network.architecture == "cnn5"
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     blocks = zip(network.filters_of_blocks, network.layer_names, strict=True)
     for number, (n_filters, names) in enumerate(blocks, 1):
         x = stacked_conv_block(
             x,
             n_filters,
-            kernel=5 if network.architecture == "cnn5" else 3,
+            kernel=5 if is_cnn5 else 3,
             pool=(1, 1) if number == len(network.layer_names) else (2, 2),
             pooling=network.pooling,
             initialisation=network.initialisation,
@@ -148,8 +149,7 @@ def build_model(
             names=names,
         )
     # (B, T // p, F // p, filters)
-    over_bands = "average" if network.architecture == "cnn5" else "max"
-    x = Aggregate(over_bands, axis=2, name="over_bands")(x)
+    x = Aggregate("average" if is_cnn5 else "max", axis=2, name="over_bands")(x)
     head = keras.layers.Dense(
         n_classes, "sigmoid", kernel_initializer=network.initialisation, name="fc", dtype="float32"
     )  # one layer for frames and clip
