@@ -209,7 +209,7 @@ def prepare_audio(
 def compute_features(
     audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
 ) -> np.ndarray:
-    """Computes the features of what `prepare_audio` returned; see `extract_features`."""
+    """Computes the features of audio from `prepare_audio`; see `extract_features`."""
     sizes = as_frontend(features, sample_rate_hz)
     n_frames = features.entry.n_frames(len(audio), sizes)
     if clip_s is not None:

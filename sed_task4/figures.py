@@ -180,7 +180,7 @@ def _class_axis(axes: Axes, names: Sequence[str]) -> None:
 
 
 def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -> Figure:
-    """Draws how long the events of each class last, and how many there are.
+    """Draws durations and numbers of the events of each class.
 
     Args:
         events: events by the name of their set, e.g. "synthetic" and "validation".

@@ -116,7 +116,7 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
     published = next((row.scores for row in report.rows if row.group == "published"), {})
     cards = []
     scores = report.rows[0].scores
-    for name in filter(scores.__contains__, chosen):
+    for name in [name for name in chosen if name in scores]:
         known = name in published
         remark = f"published: {format_score(name, published[name])}" if known else ""
         cards.append((chosen[name], format_score(name, scores[name]), remark))

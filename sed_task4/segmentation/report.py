@@ -112,12 +112,11 @@ def _timeline(
         masks = segment(audio, wanted)
     except UserError as error:
         return replace(timeline, notes=[*timeline.notes, f"No masks: {error}"])
-    names, hop_s = {k: f"{task.dataset.classes[k]}" for k in wanted}, task.features.hop_s
-    pictures = [
-        share_picture(masks[k], hop_s, f"Mask: {name}", f"Mask of {name}")
-        for k, name in names.items()
-    ]
-    return replace(timeline, pictures=[*timeline.pictures, *pictures])
+    names, hop_s = {k: task.dataset.classes[k] for k in wanted}, task.features.hop_s
+    pictures = list(timeline.pictures)
+    for k, name in names.items():
+        pictures.append(share_picture(masks[k], hop_s, f"Mask: {name}", f"Mask of {name}"))
+    return replace(timeline, pictures=pictures)
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
