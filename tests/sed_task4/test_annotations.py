@@ -1,5 +1,4 @@
-"""Annotations as peers' tools and challenges write them, and the same verdict of checker,
-extraction and training."""
+"""Annotations of other tools and challenges; one verdict of checker, extraction and training."""
 
 import logging
 import re
@@ -90,7 +89,7 @@ def test_names_are_read_with_and_without_header(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "filename,event_labels\na.wav,Speech,Dog\n",
@@ -107,13 +106,13 @@ def test_names_are_read_with_and_without_header(text):
         ),
     ],
 )
-def test_weak_labels_that_cannot_be_read_name_the_remedy(text, told):
-    with pytest.raises(DataError, match=told):
+def test_weak_labels_that_cannot_be_read_name_the_remedy(text, message):
+    with pytest.raises(DataError, match=message):
         parse_weak(text, CLASSES)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("a.wav;1,5;2;Dog", "line 2: .*'1,5' has a decimal comma"),
         ("a.wav;1_0;2;Dog", "line 2: .*without underscores: '1_0'"),
@@ -121,8 +120,8 @@ def test_weak_labels_that_cannot_be_read_name_the_remedy(text, told):
         ("a.wav;1;2;Dog,Cat", "line 2: unknown class 'Dog,Cat'.*a row for each"),
     ],
 )
-def test_numbers_and_labels_of_strong_rows_name_the_remedy(row, told):
-    with pytest.raises(DataError, match=told):
+def test_numbers_and_labels_of_strong_rows_name_the_remedy(row, message):
+    with pytest.raises(DataError, match=message):
         parse_strong("filename;onset;offset;event_label\n" + row + "\n", CLASSES)
 
 
@@ -167,15 +166,16 @@ def test_published_files_in_other_units_are_refused():
 
 
 @pytest.mark.parametrize(("n", "published"), [(692, True), (1168, True), (700, False)])
-def test_published_files_are_told_by_the_number_of_their_clips(n, published):
+def test_published_files_are_recognised_by_their_clip_number(n, published):
     events, names = parse_strong(
         HEADER + "".join(f"{k}.wav\t1\t2\tDog\n" for k in range(n)), CHALLENGE_CLASSES
     )
     assert is_published(events, names, CHALLENGE_CLASSES) == published
 
 
-def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
-    rows = "a.wav\t-1\t1\tDog\na.wav\t-2\t-1\tDog\na.wav\t9\t11\tDog\na.wav\t11\t12\tDog\na.wav\t5\t4\tDog\n"
+def test_without_strict_events_beyond_the_clip_are_cut():
+    times = ("-1\t1", "-2\t-1", "9\t11", "11\t12", "5\t4")
+    rows = "".join(f"a.wav\t{each}\tDog\n" for each in times)
     notes: list[str] = []
     events, names = parse_events(HEADER + rows, CLASSES, 10.0, strict=False, notes=notes)
     assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == [
@@ -190,14 +190,12 @@ def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
         assert f"1 event(s) {kind}" in notes[0]
 
 
-# --- one verdict
-# ----------------------------------------------------------------------------------------------------
+# One verdict of checker and extraction.
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Two weakly and two strongly labelled clips of a second, and an evaluation set without
-    metadata."""
+    """Two weakly, two strongly labelled clips of 1 s, and an evaluation set without metadata."""
     weak, strong = "filename\tevent_labels\nw1.wav\tDog\nw2.wav\tCat,Speech\n", HEADER
     texts = {
         "train/weak": weak,
@@ -219,7 +217,7 @@ def write(path, seed=0, rate=8000):
 
 
 def verdicts(root, *overrides):
-    """What checker and extraction say of a dataset: None, or the error."""
+    """Verdicts of checker and extraction on a dataset: None, or the error."""
     task = load_task(
         PARAMS,
         "cnn9",
@@ -268,7 +266,7 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "told"),
+    ("path", "text", "message"),
     [
         (
             VALIDATION,
@@ -281,11 +279,11 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
         (WEAK, "filename\tevent_labels\nw1.flac\tDog\nw2.wav\tSpeech\n", "w1.wav for w1.flac"),
     ],
 )
-def test_odd_labels_that_are_taken_are_taken_by_both_and_told(root, path, text, told):
+def test_odd_labels_are_accepted_by_both_with_a_warning(root, path, text, message):
     (root / path).write_text(text)
     errors, stopped, findings = verdicts(root)
     assert errors == [] and stopped is None
-    assert any(told in finding for finding in findings) or not told
+    assert any(message in finding for finding in findings) or not message
 
 
 @pytest.mark.parametrize(
@@ -336,7 +334,7 @@ def test_clips_without_metadata_are_used_in_every_format(root):
     )
 
 
-def test_clips_of_a_removal_list_are_left_out_whatever_their_suffix(root):
+def test_removed_clips_are_left_out_with_any_suffix(root):
     write(root / "audio/eval/public/e2.flac")
     (root / "files_to_remove.csv").write_text("e2.wav\n")
     assert [clip.name for clip in find_clips(root, DatasetConfig(classes=CLASSES), "eval")[0]] == [
@@ -344,19 +342,19 @@ def test_clips_of_a_removal_list_are_left_out_whatever_their_suffix(root):
     ]
 
 
-def test_files_that_no_table_names_are_told_in_every_format(root):
+def test_unlisted_files_are_reported_in_every_format(root):
     write(root / "audio/validation/x.flac")
     assert any(
         "are in no metadata that the task reads: x.flac" in text for text in verdicts(root)[2]
     )
 
 
-def test_events_after_the_end_of_a_short_recording_are_told(root):
+def test_events_after_a_short_recording_are_reported(root):
     soundfile.write(
         root / "audio/validation/v2.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 2400), 8000
     )
-    told = verdicts(root)[2]
+    reported = verdicts(root)[2]
     assert any(
         "1 clip(s) have events that begin after the end of their recording: v2.wav" in text
-        for text in told
+        for text in reported
     )

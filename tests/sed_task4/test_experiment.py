@@ -1,4 +1,4 @@
-"""What a run of task 4 keeps between its parts is checked when it is read again."""
+"""Files that a run of task 4 reads again are checked."""
 
 import json
 

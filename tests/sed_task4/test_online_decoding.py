@@ -49,7 +49,7 @@ def test_pieces_give_the_events_of_the_whole(name, seed, n_frames, step, busy):
     assert sorted(each[:3] for each in found) == sorted(map(tuple, expected.tolist()))
 
 
-def test_an_event_is_given_once_nothing_can_change_it_with_the_mean_of_its_curve():
+def test_an_event_is_final_as_soon_as_possible():
     decoder = OnlineDecoder(1, RULES["half open"])
     curve = np.array([0, 0.5, 0.8, 0.8, 0.5, 0, 0, 0, 0, 0.9], np.float32)[:, None]
     assert decoder.push(curve[:8]) == []
@@ -58,7 +58,7 @@ def test_an_event_is_given_once_nothing_can_change_it_with_the_mean_of_its_curve
     assert decoder.push(curve[9:]) == [] and decoder.finish() == []  # one frame is dropped
 
 
-def test_silence_and_what_is_over_are_forgotten():
+def test_silence_and_finished_events_are_dropped():
     decoder = OnlineDecoder(1, RULES["half open"])
     for _ in range(50):
         decoder.push(np.full((20, 1), 0.9, np.float32))

@@ -89,7 +89,7 @@ def test_sounds_are_read_in_the_order_of_the_table():
         ("", "no row below its header"),
     ],
 )
-def test_rows_of_the_table_of_sounds_that_cannot_be_used_are_named(row, message):
+def test_bad_rows_of_the_sound_table_are_refused(row, message):
     with pytest.raises(DataError, match=f"train.csv.*{message}"):
         parse_event_files(f"fname,label,manually_verified\n{row}\n")
 
@@ -127,7 +127,7 @@ def test_white_noise_needs_no_scenes(tmp_path):
     )
 
 
-def test_the_list_has_the_published_form_and_comes_back_as_it_was():
+def test_the_list_has_the_published_form_and_is_reread():
     text = format_mixtures(MIXTURES)
     event = {
         "event_audio_name": "a.wav",
@@ -200,7 +200,7 @@ def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
     folder = audio_folder(tmp_path, DATASET)
     assert folder == tmp_path / "mixtures" / "mixed_audios" / "scene_type=dcase2018_task1,snr=0"
     _write(folder, {"00000.wav": ""})
-    with pytest.raises(DataError, match=r"1 of 2 mixtures are not there, such as .*00001\.wav"):
+    with pytest.raises(DataError, match=r"1 of 2 mixtures are missing, such as .*00001\.wav"):
         find_mixtures(tmp_path, DATASET)
     _write(folder, {"00001.wav": ""})
     assert [mixture.audio_path.name for mixture in find_mixtures(tmp_path, DATASET)] == [
@@ -235,7 +235,7 @@ def test_yaml_that_breaks_its_reader_is_refused(text):
         (EVENTS + '"' + "x" * 200_000 + "\n", "line 4: field larger than field limit"),
     ],
 )
-def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(text, message):
+def test_tables_that_csv_misreads_are_refused(text, message):
     with pytest.raises(DataError, match=message):
         parse_event_files(text)
 
@@ -266,7 +266,7 @@ def test_tables_of_sounds_and_scenes_have_any_separator_and_quotes(separator, in
 
 
 @pytest.mark.parametrize(
-    ("times", "kept", "told"),
+    ("times", "kept", "message"),
     [
         ((9.0, 11.0), [(9.0, 10.0)], "1 event(s) reach beyond the mixture, cut"),
         (
@@ -277,7 +277,7 @@ def test_tables_of_sounds_and_scenes_have_any_separator_and_quotes(separator, in
         ((3.0, 2.0), [], "left out"),
     ],
 )
-def test_strict_false_cuts_and_leaves_out_events_of_a_list(tmp_path, caplog, times, kept, told):
+def test_strict_false_cuts_and_leaves_out_events_of_a_list(tmp_path, caplog, times, kept, message):
     event = {
         "event_audio_name": "a.wav",
         "event_label": "Bark",
@@ -292,4 +292,4 @@ def test_strict_false_cuts_and_leaves_out_events_of_a_list(tmp_path, caplog, tim
     (mixture,) = parse_mixtures(text, tmp_path, dataset.model_copy(update={"strict": False}))
     assert [
         (each.onset_s, each.offset_s) for each in mixture.events
-    ] == kept and told in caplog.text
+    ] == kept and message in caplog.text

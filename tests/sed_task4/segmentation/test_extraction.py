@@ -33,8 +33,7 @@ DATASET = DatasetConfig(
 
 @pytest.fixture
 def task(tmp_path):
-    """Two given mixtures, one of each fold, in a dataset without the sounds that they were made
-    of."""
+    """Two given mixtures, one per fold, in a dataset without their sounds."""
     mixtures = [
         Mixture(
             "00000.wav",
@@ -81,7 +80,7 @@ def test_each_fold_is_a_group_of_its_own(task, store):
     ]
 
 
-def test_a_record_holds_the_features_of_the_mean_of_both_channels_and_all_labels(task, store):
+def test_a_record_has_features_of_the_mean_and_all_labels(task, store):
     record = next(iter(read_shard(store.shards(["1"])[0], store.schema)))
     audio = soundfile.read(audio_folder(task.dataset_dir, DATASET) / "00000.wav", dtype="float32")[
         0

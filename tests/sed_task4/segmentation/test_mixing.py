@@ -107,12 +107,12 @@ def test_sounds_are_cut_where_their_events_end():
     assert track.tolist() == [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 10, 0, 0, 0]
 
 
-def test_a_sound_that_is_too_short_for_its_event_is_named():
+def test_a_sound_too_short_for_its_event_is_refused():
     with pytest.raises(DataError, match=r"a\.wav is too short.*Expected: 0\.5 s. Received: 0\.4 s"):
         place_sounds([np.ones(40)], [MixtureEvent("a.wav", "Bark", 0.0, 0.5)], 100, 100)
 
 
-def test_whole_sounds_have_the_level_of_the_scene_and_the_peak_is_full_scale():
+def test_sounds_have_the_level_of_the_scene_at_full_scale():
     scene, sounds = (
         _noise(0, 8000),
         [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])],
@@ -161,10 +161,10 @@ def test_mixtures_have_events_and_scene_apart(source):
         )
         audio = read_audio(mixture.audio_path)
         assert np.abs(audio).max() == pytest.approx(1.0, abs=1e-4)
-        heard = np.zeros(len(audio), bool)
+        active = np.zeros(len(audio), bool)
         for event in mixture.events:
-            heard[int(event.onset_s * RATE_HZ) : int(event.offset_s * RATE_HZ)] = True
-        assert not audio[~heard, 0].any() and np.mean(np.abs(audio[heard, 0]) > 1e-3) > 0.9
+            active[int(event.onset_s * RATE_HZ) : int(event.offset_s * RATE_HZ)] = True
+        assert not audio[~active, 0].any() and np.mean(np.abs(audio[active, 0]) > 1e-3) > 0.9
         assert audio[:, 1].std() > 0.1
 
 
@@ -174,7 +174,7 @@ def test_two_processes_write_the_same_files_as_one(source, copied):
     assert _checksums(copied) == _checksums(source)
 
 
-def test_a_killed_run_goes_on_with_what_is_missing(source, copied):
+def test_a_killed_run_resumes_with_missing_mixtures(source, copied):
     folder = audio_folder(copied, DATASET)
     (folder / "00002.wav").unlink()
     (folder / ".00002.wav.77.tmp").write_bytes(b"half a mixture")
@@ -247,7 +247,7 @@ def test_sounds_that_are_missing_broken_or_silent_are_named(copied):
     shutil.rmtree(copied / "mixtures")
     sound = copied / "dcase2018_task2/audio_train/05.wav"
     sound.unlink()
-    with pytest.raises(DataError, match=r"1 of 12 sounds .* not there, such as .*05\.wav"):
+    with pytest.raises(DataError, match=r"1 of 12 sounds .* are missing, such as .*05\.wav"):
         make_mixtures(copied, DATASET, ONE, progress=False)
     sound.write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"Not a readable sound file: .*05\.wav"):
@@ -285,7 +285,7 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
         SegmentationSimulator(tmp_path / "new", dataset=DATASET, annotations=tmp_path).run()
 
 
-def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
+def test_the_record_of_the_list_has_its_sources(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
     assert (
         record["mixture_seed"] == 1234
@@ -294,7 +294,7 @@ def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
     )
 
 
-def test_the_command_says_what_is_missing(tmp_path, capsys):
+def test_the_command_reports_missing_files(tmp_path, capsys):
     assert mixing.main(["segmentation", "--set", f"dataset_dir={tmp_path}"]) == 2
     assert "train.csv. Unpack FSDKaggle2018 there" in capsys.readouterr().err
 
@@ -333,7 +333,7 @@ def test_touched_copied_and_absent_sounds_pass(copied, caplog):
     shutil.rmtree(copied / DATASET.events_dir)
     caplog.set_level("INFO")
     mixing.check(copied, DATASET)
-    assert "could not be compared with them" in caplog.text
+    assert "could not be compared with" in caplog.text
 
 
 def test_mixtures_of_other_lists_levels_and_tables_are_refused(copied):

@@ -57,8 +57,7 @@ def settings(folder) -> dict:
 
 
 class BySecond:
-    """Stands for a network: the first class is in loud frames, the second in none, the third
-    everywhere but faint."""
+    """Fake network: class 1 in loud frames, class 2 never, class 3 everywhere but faint."""
 
     def predict_on_batch(self, features: np.ndarray) -> dict[str, np.ndarray]:
         loud = (features[..., 0].mean(axis=2) > -6).astype(np.float32)  # (1, t)
@@ -87,7 +86,7 @@ def burst(n_samples: int, onset_s: float, offset_s: float) -> np.ndarray:
     return audio
 
 
-def test_pieces_are_as_long_as_clips_and_overlap_by_what_the_network_sees_and_by_no_more_than_half():
+def test_pieces_overlap_by_the_context_and_by_half_at_most():
     assert clip_windows(311) == Windows(311, 32, last_is_whole=True)
     assert clip_windows(30).overlap == 15
 
@@ -129,7 +128,7 @@ def test_any_recording_gives_masks_events_sounds_and_figures(
     assert (tmp_path / "out" / "events.tsv").read_text().splitlines()[1].startswith("a.wav\t0.0\t")
 
 
-def test_a_mask_of_ones_gives_the_recording_back(segmenter, tmp_path):
+def test_a_mask_of_ones_returns_the_recording(segmenter, tmp_path):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE_HZ)
     soundfile.write(tmp_path / "a.wav", audio, RATE_HZ)
     separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out")
@@ -137,7 +136,7 @@ def test_a_mask_of_ones_gives_the_recording_back(segmenter, tmp_path):
     assert np.abs(sound - soundfile.read(tmp_path / "a.wav")[0]).max() < 2 / 32768
 
 
-def test_classes_that_are_asked_for_are_separated_tagged_or_not(segmenter, tmp_path):
+def test_requested_classes_are_separated_tagged_or_not(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     segmented = separate_file(
         segmenter, tmp_path / "a.wav", tmp_path / "out", classes=["Meow", "Knock"]
@@ -179,8 +178,7 @@ def test_what_cannot_be_separated_is_refused(segmenter, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The directory of a run whose network is saved before its first step, and its dataset with one
-    mixture."""
+    """Directory of a run with an untrained saved network, and its dataset with one mixture."""
     from common.models.layers import with_statistics
     from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
 
@@ -206,7 +204,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_the_command_separates_what_a_mixture_truly_holds(run, caplog):
+def test_the_command_separates_the_true_classes(run, caplog):
     mixture = next(run.parents[1].glob("data/**/00000.wav"))
     with caplog.at_level("INFO"):
         assert main([str(run), str(mixture), "--reference"]) == 0
@@ -214,7 +212,7 @@ def test_the_command_separates_what_a_mixture_truly_holds(run, caplog):
     assert "00000.wav: Knock 0." in caplog.text
 
 
-def test_the_command_says_what_is_wrong(run, tmp_path, capsys):
+def test_the_command_reports_errors(run, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE_HZ), RATE_HZ)
     cases = {
         (

@@ -19,8 +19,7 @@ def built(name: str) -> keras.Model:
 
 
 def state_of(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict with random values, in an order of its own, with the counters that PyTorch
-    keeps."""
+    """A state dict with random values, in another order, with the counters of PyTorch."""
     rng = np.random.default_rng(seed)
     state = torch_state(built(name), cnn.torch_names(NETWORKS[name]))
     shuffled = [str(key) for key in rng.permutation(sorted(state))]
@@ -77,7 +76,7 @@ def test_filters_keep_their_place_in_time_and_frequency():
     assert np.asarray(weights_by_name(model)["fc/kernel"])[4, 1] == state["fc.weight"][1, 4]
 
 
-def test_every_tensor_that_does_not_fit_is_named_at_once_and_nothing_is_changed():
+def test_all_tensors_of_wrong_shape_are_listed_before_any_change():
     model, state = built("cnn9"), state_of("cnn9")
     before = model.get_weights()
     del state["conv_block2.bn1.bias"]
