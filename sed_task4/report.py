@@ -15,13 +15,13 @@ from common.display.page import Block, Cards, Note, Picture, Section, Table, Tim
 from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
-    heard,
     lanes,
     level_picture,
     mean_channel,
     ranked,
     seconds_ticks,
     shown_s,
+    sound_or_note,
 )
 from common.errors import DataError, UserError
 from common.features.settings import frontend_of
@@ -264,7 +264,7 @@ def clip_timeline(
     Raises:
         DataError: the features are damaged.
     """
-    sound, notes = heard(audio, clip.name, mean_channel)
+    sound, notes = sound_or_note(audio, clip.name, mean_channel)
     duration_s = min(dataset.clip_s, sound.duration_s if sound else np.inf)
     level = _level(clip.read(), features, dataset.sample_rate_hz)[
         : round(duration_s / features.hop_s)

@@ -89,7 +89,7 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
     return Sound(data_uri(encoded.getvalue(), "audio/mpeg"), label, len(recorded) / rate_hz)
 
 
-def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
+def sound_or_note(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
     """The sound of a recording, or none and why; arguments as `recording_sound`, None: the
     recording is gone."""
     if path is None:

@@ -9,7 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import DataError
 from seld.dataset import Events
-from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, least_total, reference_for, seld_error
+from seld.metrics import (
+    DEFINITIONS,
+    SeldScorer,
+    SeldScores,
+    minimum_total,
+    reference_for,
+    seld_error,
+)
 
 SILENCE = np.zeros((0, 4))
 
@@ -92,10 +99,10 @@ def test_scores_are_those_of_plain_loops(definition, n_frames, most):
 @pytest.mark.parametrize(
     ("n_rows", "n_columns"), [(1, 1), (1, 4), (5, 1), (2, 2), (3, 2), (2, 11), (4, 4), (6, 7)]
 )
-def test_the_least_total_is_that_of_the_hungarian_method(n_rows, n_columns):
+def test_the_minimum_total_is_that_of_the_hungarian_method(n_rows, n_columns):
     costs = np.random.default_rng(n_rows).random((40, n_rows, n_columns))
     expected = [each[linear_sum_assignment(each)].sum() for each in costs]
-    np.testing.assert_allclose(least_total(costs), expected, rtol=1e-13)
+    np.testing.assert_allclose(minimum_total(costs), expected, rtol=1e-13)
 
 
 def test_two_directions_are_paired_the_better_way_whatever_their_class():

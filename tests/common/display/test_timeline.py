@@ -13,11 +13,11 @@ from common.display.timeline import (
     SHOWN_S,
     best_and_worst,
     first_channel,
-    heard,
     lanes,
     level_picture,
     ranked,
     recording_sound,
+    sound_or_note,
     track,
 )
 
@@ -68,7 +68,7 @@ def test_silence_can_be_heard_too_and_a_recording_that_is_gone_is_named(tmp_path
         content(recording_sound(tmp_path / "silent.wav", "", first_channel).source)
     )
     assert np.abs(decoded).max() == 0
-    sound, (reason,) = heard(tmp_path / "gone.wav", "gone", first_channel)
+    sound, (reason,) = sound_or_note(tmp_path / "gone.wav", "gone", first_channel)
     assert sound is None and "gone.wav: No such file" in reason
 
 
