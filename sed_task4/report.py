@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from common.data.feature_store import FeatureStore
-from common.display.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
+from common.display.page import Block, Cards, Chapter, Note, Picture, Table, Timeline, data_uri
 from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -98,8 +98,8 @@ class Tested:
     read: Callable[[], dict[str, Any]]
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, ScoreTables)
     report = None if scores is None else ScoreReport.from_dict(scores)
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
@@ -114,9 +114,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     except UserError as error:
         recordings = [not_shown("The test clips", error)]
     return [
-        Section("Scores", score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings", recordings),
+        Chapter("Scores", score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings", recordings),
     ]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from common.data.feature_store import FeatureStore
-from common.display.page import Block, Cards, Chart, Note, Section, Table, Timeline
+from common.display.page import Block, Cards, Chapter, Chart, Note, Table, Timeline
 from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
@@ -86,8 +86,8 @@ class Tested:
     read: Callable[[], dict[str, Any]]
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, _Scores)
     of_classes: list[Block] = []
     try:
@@ -99,9 +99,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     except UserError as error:
         recordings = [not_shown("The test recordings", error)]
     return [
-        Section("Scores", score_blocks(task, scores) if scores else [Note(NO_SCORES)]),
-        Section("Classes", of_classes),
-        Section("Recordings", recordings),
+        Chapter("Scores", score_blocks(task, scores) if scores else [Note(NO_SCORES)]),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings", recordings),
     ]
 
 

@@ -191,7 +191,7 @@ Block = Note | Cards | Table | Tree | Picture | Sounds | Timeline
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """Part of a page; a folded one opens on a click."""
 
     title: str
@@ -207,14 +207,14 @@ class Page:
         title: of the page.
         subtitle: one sentence.
         facts: names and values below the subtitle.
-        sections: in order.
+        chapters: in order.
         command: command line that made the page; empty: not shown.
     """
 
     title: str
     subtitle: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    sections: Sequence[Section] = ()
+    chapters: Sequence[Chapter] = ()
     command: str = ""
 
 

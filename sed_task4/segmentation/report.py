@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.audio.files import read_audio
-from common.display.page import Block, Note, Section, Sounds, Timeline
+from common.display.page import Block, Chapter, Note, Sounds, Timeline
 from common.display.timeline import mean_channel, recording_sound, share_picture
 from common.errors import DataError, UserError
 from common.reports.run import check_stores, not_shown, scores_if_any, shown
@@ -47,8 +47,8 @@ _FIGURES = {
 }
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, ScoreTables)
     report = None if scores is None else SegmentationReport.from_dict(scores)
     of_classes, recordings = class_tables(report), []
@@ -67,10 +67,10 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     except UserError as error:
         recordings = [not_shown("The test clips", error)]
     return [
-        Section("Scores", score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings and masks", recordings),
-        Section("Separated sounds", shown("Separated sounds", partial(example_blocks, folder))),
+        Chapter("Scores", score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings and masks", recordings),
+        Chapter("Separated sounds", shown("Separated sounds", partial(example_blocks, folder))),
     ]
 
 

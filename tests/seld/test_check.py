@@ -68,7 +68,7 @@ def test_a_good_dataset_has_no_finding(root, deep):
         (
             "a,0,0.6,0,10,1\nb,0.5,1,0,20,1\n",
             "warning",
-            "more events at a time than their overlap says",
+            "more events at a time than their overlap allows",
         ),
         ("a,0,0.6,0,10,1\n", "warning", "split 1: no event of 1 class(es)"),
     ],

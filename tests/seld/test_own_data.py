@@ -127,7 +127,7 @@ def test_the_checker_accepts_them_and_says_what_two_microphones_cannot_tell(
     options = ["--params", str(office / "params.yaml")]
     assert check_main(["office", "--deep", "--json", str(tmp_path / "report.json"), *options]) == 0
     text = capsys.readouterr().out
-    assert "in one line: directions at the same angle to it sound alike" in text
+    assert "in one line: directions at the same angle to it cannot be distinguished" in text
     assert "The dataset can be used: 0 error(s)" in text
     table = next(
         t

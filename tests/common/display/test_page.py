@@ -7,13 +7,13 @@ import pytest
 
 from common.display.page import (
     Cards,
+    Chapter,
     Chart,
     Lane,
     Line,
     Note,
     Page,
     Picture,
-    Section,
     Sound,
     Sounds,
     Table,
@@ -45,8 +45,8 @@ BLOCKS = (
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
-    sections = [Section(HOSTILE, BLOCKS), Section("folded", [Note("here")], folded=True)]
-    write_page(path, Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, sections, HOSTILE))
+    chapters = [Chapter(HOSTILE, BLOCKS), Chapter("folded", [Note("here")], folded=True)]
+    write_page(path, Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, chapters, HOSTILE))
     return read_report(path)
 
 
