@@ -6,7 +6,7 @@ belongs to a recording when it begins within it; padding is never scored.
 
 import math
 
-LEAST_PER_S = 2  # the published scorer skips the last frame of each block of a second
+MIN_PER_S = 2  # the published scorer skips the last frame of each block of a second
 _HOP_TOLERANCE = 2e-5  # relative: 1/30 s may be written as 0.033333
 _TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
@@ -27,13 +27,13 @@ def frames_per_s(hop_s: float) -> int:
         ValueError: a second is no whole number of frames, or less than two.
     """
     rate = frame_rate(hop_s)
-    if rate.is_integer() and rate >= LEAST_PER_S:
+    if rate.is_integer() and rate >= MIN_PER_S:
         return int(rate)
-    lower = max(LEAST_PER_S, math.floor(rate))
+    lower = max(MIN_PER_S, math.floor(rate))
     nearest = [f"{1.0 / count:.9g} ({count} frames a second)" for count in (lower, lower + 1)]
     raise ValueError(
         "scores count in blocks of one second, so `label_hop_s` must divide a second into whole"
-        f" frames, at least {LEAST_PER_S}. Received: {hop_s:g}, {rate:g} frames a second. Nearest:"
+        f" frames, at least {MIN_PER_S}. Received: {hop_s:g}, {rate:g} frames a second. Nearest:"
         f" {' or '.join(nearest)}."
     )
 

@@ -12,7 +12,7 @@ from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 DoaOutput = Literal["polar", "xyz"]
 DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse"]
 # Squared radians: below it, float32 cannot divide by the root and differentiate.
-LEAST_SQUARE = 1e-14
+MIN_SQUARE = 1e-14
 LOG_FLOOR = -100.0  # of the published two-stage loss
 
 
@@ -110,7 +110,7 @@ def masked_root_mean(squares: Any, mask: Any) -> Any:
     ops = keras.ops
     shares = masked_mean(squares, mask)  # (B,)
     mean = mean_over_replicas(ops.mean(shares))
-    positive = mean > LEAST_SQUARE
+    positive = mean > MIN_SQUARE
     return ops.where(positive, shares / ops.sqrt(ops.where(positive, mean, 1.0)), 0.0)
 
 
