@@ -111,7 +111,7 @@ class Report(Protocol):
     """`<family>/report.py`: the family's part of a run's page."""
 
     # Scores, classes and recordings of a run directory.
-    def sections(self, task: Any, folder: Path) -> list[Any]: ...  # common.display.page.Section
+    def chapters(self, task: Any, folder: Path) -> list[Any]: ...  # common.display.page.Chapter
 
 
 class Figures(Protocol):

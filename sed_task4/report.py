@@ -12,7 +12,7 @@ from pydantic import Field
 
 from common.data.feature_store import FeatureStore
 from common.display import timeline as display
-from common.display.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
+from common.display.page import Block, Cards, Chapter, Note, Picture, Table, Timeline, data_uri
 from common.errors import DataError, UserError
 from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
@@ -82,8 +82,8 @@ class Tested:
     read: Callable[[], dict[str, Any]]
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = reports.scores_if_any(folder, ScoreTables)
     report = None if scores is None else ScoreReport.from_dict(scores)
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
@@ -98,9 +98,9 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     except UserError as error:
         recordings = [reports.not_shown("The test clips", error)]
     return [
-        Section("Scores", score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings", recordings),
+        Chapter("Scores", score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings", recordings),
     ]
 
 
@@ -229,7 +229,7 @@ def clip_timeline(
     Raises:
         DataError: the features are damaged.
     """
-    sound, notes = display.heard(audio, clip.name, display.mean_channel)
+    sound, notes = display.sound_or_note(audio, clip.name, display.mean_channel)
     duration_s = min(dataset.clip_s, sound.duration_s if sound else np.inf)
     level = _level(clip.read(), features, dataset.sample_rate_hz)
     level = level[: round(duration_s / features.hop_s)]

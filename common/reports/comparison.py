@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.display.page import Block, Note, Page, Section, Table, write_page
+from common.display.page import Block, Chapter, Note, Page, Table, write_page
 from common.display.plotting import (
     Curve,
     Panel,
@@ -206,15 +206,15 @@ def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
     )
     titles = [panel.title for panel, _ in overlaid_curves(runs)]
     alt = f"Scores of each run as bars, and its learning curves: {', '.join(titles)}"
-    sections = [
-        Section("Scores", [Table("Scores by run", score_table(runs))]),
-        Section("Settings", [settings]),
-        Section(
+    chapters = [
+        Chapter("Scores", [Table("Scores by run", score_table(runs))]),
+        Chapter("Settings", [settings]),
+        Chapter(
             "Scores and learning curves",
             [figure_picture(comparison_figure(runs), "One colour for each run", alt)],
         ),
     ]
-    write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), sections=sections))
+    write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), chapters=chapters))
 
 
 def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:

@@ -6,7 +6,7 @@ page.
 The page holds all that it shows, can be sent or kept alone, and loads nothing from elsewhere. What
 belongs to one family of systems is made by `<family>/report.py`:
 
-    sections(task, folder)  scores, classes and recordings, as sections of the page
+    chapters(task, folder)  scores, classes and recordings, as chapters of the page
 
 and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.display.page import Block, Note, Page, Section, Table, Tree, write_page
+from common.display.page import Block, Chapter, Note, Page, Table, Tree, write_page
 from common.errors import UserError
 from common.family import load
 from common.settings.tasks import BaseTask, check_task, merge, parse_overrides
@@ -84,10 +84,10 @@ def write_report(folder: Path, task: BaseTask) -> Path:
     report, figures = load(task.family, "report"), load(task.family, "figures")
     environment = read_environment(folder)
     stages = dict(finished_stages(folder))
-    sections = [
-        *report.sections(task, folder),
-        Section("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
-        Section("Settings and versions", _setting_blocks(task, environment, folder)),
+    chapters = [
+        *report.chapters(task, folder),
+        Chapter("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
+        Chapter("Settings and versions", _setting_blocks(task, environment, folder)),
         *_numbers(folder),
     ]
     page = Page(
@@ -95,7 +95,7 @@ def write_report(folder: Path, task: BaseTask) -> Path:
         subtitle=task.description,
         facts=_facts(task, environment, stages, folder),
         command=" ".join(environment["command"]),
-        sections=[section for section in sections if section.blocks],
+        chapters=[chapter for chapter in chapters if chapter.blocks],
     )
     write_page(folder / REPORT, page)
     return folder / REPORT
@@ -296,7 +296,7 @@ def _readable(value: Any) -> Any:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _numbers(folder: Path) -> list[Section]:
+def _numbers(folder: Path) -> list[Chapter]:
     """Everything in the file of scores, by the names it has there."""
     scores = scores_if_any(folder)
     if scores is None:
@@ -309,7 +309,7 @@ def _numbers(folder: Path) -> list[Section]:
         if row.get("classes")
     ]
     return [
-        Section("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)
+        Chapter("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from common.audio.files import read_audio
-from common.display.page import Block, Note, Section, Sounds, Timeline
+from common.display.page import Block, Chapter, Note, Sounds, Timeline
 from common.display.timeline import mean_channel, recording_sound, share_picture
 from common.errors import DataError, UserError
 from common.reports import run as reports
@@ -34,8 +34,8 @@ _FIGURES = {
 }
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = reports.scores_if_any(folder, sed_report.ScoreTables)
     report = None if scores is None else SegmentationReport.from_dict(scores)
     of_classes, recordings = sed_report.class_tables(report), []
@@ -54,10 +54,10 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
         recordings = [reports.not_shown("The test clips", error)]
     title = "Separated sounds"
     return [
-        Section("Scores", sed_report.score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings and masks", recordings),
-        Section(title, reports.shown(title, partial(example_blocks, folder))),
+        Chapter("Scores", sed_report.score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings and masks", recordings),
+        Chapter(title, reports.shown(title, partial(example_blocks, folder))),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and what it says about mistakes."""
+"""The command line: output and error messages."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
-    """Runs each test in an empty folder: nothing may be written where the user stands."""
+    """Runs each test in an empty folder: nothing may be written into the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -46,7 +46,7 @@ def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     )
 
 
-def test_a_start_tells_the_plan_of_the_run_on_one_screen(capsys):
+def test_a_start_prints_the_plan_of_the_run(capsys):
     main(["2", "x"])  # there is no dataset here
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Task 2, job x: SELDnet, development set")
@@ -96,7 +96,7 @@ def test_an_unknown_set_lists_the_known_ones(capsys):
     assert "expected some of dev, eval, or both. Received: evl" in capsys.readouterr().err
 
 
-def test_extraction_without_a_dataset_is_an_error_that_names_the_folder(capsys, empty_folder):
+def test_extraction_without_a_dataset_names_the_folder(capsys, empty_folder):
     assert extract(["1"]) == 2
     assert "data/tau2019" in capsys.readouterr().err
     assert not list(empty_folder.iterdir())

@@ -1,4 +1,4 @@
-"""Finding recordings and reading their metadata, with everything that can be wrong about them."""
+"""Finding recordings and reading their metadata, with all errors in them."""
 
 import logging
 from pathlib import Path
@@ -44,7 +44,7 @@ def write_metadata(folder: Path, text: str) -> Path:
 
 
 # --- settings
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_sizes_follow_from_durations():
@@ -67,7 +67,7 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 # --- events
-# ---------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_events_and_their_array_hold_the_same():
@@ -92,7 +92,7 @@ def test_an_array_of_other_shape_is_no_events():
 
 
 # --- names and folders
-# ----------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_name_tells_split_room_and_overlap():
@@ -104,7 +104,7 @@ def test_a_name_tells_split_room_and_overlap():
 @pytest.mark.parametrize(
     "name", ["split1_1", "ir0_ov1_1", "split1_ov1_ir0_1", "split_ir0_ov1", "recording"]
 )
-def test_a_development_name_without_split_room_or_overlap_is_an_error(tmp_path, name):
+def test_a_development_name_without_its_parts_is_an_error(tmp_path, name):
     make_dataset(tmp_path, ["split1_ir0_ov1_1", name])
     with pytest.raises(
         DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"
@@ -157,7 +157,7 @@ def test_strange_files_are_ignored_and_named(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("made", "received"), [(False, "no such folder"), (True, "an empty folder")]
 )
-def test_a_missing_or_empty_dataset_folder_is_an_error_with_a_remedy(tmp_path, made, received):
+def test_a_missing_or_empty_dataset_folder_has_a_remedy(tmp_path, made, received):
     root = tmp_path / "data"
     if made:
         root.mkdir()
@@ -201,7 +201,7 @@ def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
 
 
 # --- metadata
-# -------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_an_event(tmp_path):
@@ -210,7 +210,8 @@ def test_a_row_becomes_an_event(tmp_path):
 
 
 def test_columns_may_come_in_any_order_with_further_ones(tmp_path):
-    text = "azi,ele,extra,dist,sound_event_recording,end_time,start_time\r\n170,-10,x,2,speech,2.25,1.5\r\n\r\n"
+    header = "azi,ele,extra,dist,sound_event_recording,end_time,start_time"
+    text = f"{header}\r\n170,-10,x,2,speech,2.25,1.5\r\n\r\n"
     events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
     assert events.to_array().tolist() == [[5, 1.5, 2.25, 170, -10, 2]]
 
@@ -220,7 +221,7 @@ def test_an_empty_file_holds_no_events(tmp_path, text):
     assert len(read_labels(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
 
 
-def test_an_event_that_ends_after_the_recording_is_cut_and_counted(tmp_path, caplog):
+def test_an_event_beyond_the_recording_is_cut_and_counted(tmp_path, caplog):
     text = HEADER + GOOD_ROW + "cough,59.5,60.69,0,0,1\nknock,59.9,60.33,0,0,1\n"
     with caplog.at_level(logging.INFO):
         events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
@@ -278,7 +279,7 @@ def test_missing_columns_are_named(tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
+def test_a_missing_or_binary_file_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"no metadata file .*absent\.csv"):
         read_labels(tmp_path / "absent.csv", DATASET, 60.0)
     path = tmp_path / "binary.csv"
@@ -301,7 +302,7 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
         ('"' + "x" * 200_000 + "\n", r"line 1: missing column\(s\)"),
     ],
 )
-def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(tmp_path, text, message):
+def test_tables_that_csv_misreads_are_refused(tmp_path, text, message):
     path = write_metadata(tmp_path, text)
     with pytest.raises(DataError, match=message):
         read_labels(path, DATASET, 60.0)

@@ -9,7 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import DataError
 from seld.dataset import Events
-from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, least_total, reference_for, seld_error
+from seld.metrics import (
+    DEFINITIONS,
+    SeldScorer,
+    SeldScores,
+    minimum_total,
+    reference_for,
+    seld_error,
+)
 
 SILENCE = np.zeros((0, 4))
 
@@ -92,10 +99,10 @@ def test_scores_are_those_of_plain_loops(definition, n_frames, most):
 @pytest.mark.parametrize(
     ("n_rows", "n_columns"), [(1, 1), (1, 4), (5, 1), (2, 2), (3, 2), (2, 11), (4, 4), (6, 7)]
 )
-def test_the_least_total_is_that_of_the_hungarian_method(n_rows, n_columns):
+def test_the_minimum_total_is_that_of_the_hungarian_method(n_rows, n_columns):
     costs = np.random.default_rng(n_rows).random((40, n_rows, n_columns))
     expected = [each[linear_sum_assignment(each)].sum() for each in costs]
-    np.testing.assert_allclose(least_total(costs), expected, rtol=1e-13)
+    np.testing.assert_allclose(minimum_total(costs), expected, rtol=1e-13)
 
 
 def test_two_directions_are_paired_the_better_way_whatever_their_class():
@@ -120,7 +127,7 @@ def test_a_score_is_a_quarter_of_each_part():
     )
 
 
-def test_only_the_corrected_definition_sees_the_last_frame_of_a_second():
+def test_only_the_corrected_definition_counts_last_frames_of_seconds():
     reference, estimate = (
         held(range(10), 0, 0),
         np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)]),
@@ -137,7 +144,7 @@ def test_only_dcase2019_puts_angles_on_the_grid():
     assert score_rows(reference, estimate, 5, definition="corrected").doa_error_deg > 9.0
 
 
-def test_only_dcase2019_divides_the_doa_error_by_estimates_in_silent_frames():
+def test_only_dcase2019_counts_estimates_in_silent_frames():
     reference, estimate = held(range(1), 0, 0), held(range(4), 0, 20)
     assert score_rows(
         reference, estimate, 4, definition="dcase2019"

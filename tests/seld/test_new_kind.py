@@ -74,7 +74,7 @@ def root_mel_kind(monkeypatch):
     monkeypatch.setitem(KINDS, "root_mel", ROOT_MEL)
 
 
-def test_a_kind_in_one_entry_is_extracted_trained_on_and_drawn(tmp_path, root_mel_kind):
+def test_a_kind_in_one_entry_is_extracted_trained_and_drawn(tmp_path, root_mel_kind):
     folders = {f"{name}_dir": tmp_path / name for name in ("dataset", "feature", "output")}
     options = [f"--set={key}={value}" for key, value in (SMALL | folders).items()]
     assert main(["demo", "new", *options, "--params", str(PARAMS)]) == 0
@@ -103,14 +103,14 @@ def test_the_model_computes_a_new_kind_as_extraction_does(root_mel_kind):
 
 
 @pytest.mark.parametrize("part", ["shape", "compute"])
-def test_a_kind_without_a_part_of_the_contract_is_refused_by_its_name(part):
+def test_a_kind_that_lacks_a_required_part_is_named(part):
     parts = {"shape": mel_bands_per_channel, "compute": root_mel}
     del parts[part]
     with pytest.raises(ConfigError, match=f"'incomplete' lacks `{part}`"):
         FeatureKind(name="incomplete", **parts)
 
 
-def test_a_kind_without_a_device_part_is_refused_on_the_device(monkeypatch):
+def test_a_kind_without_a_device_part_is_refused_there(monkeypatch):
     extracted = FeatureKind(name="extracted", shape=mel_bands_per_channel, compute=root_mel)
     monkeypatch.setitem(KINDS, "extracted", extracted)
     assert FeatureConfig(kind="extracted").entry is extracted
@@ -123,7 +123,7 @@ def test_two_kinds_of_one_name_are_refused():
         feature_kinds(FeatureKind(name="logmel", shape=mel_bands_per_channel, compute=root_mel))
 
 
-def test_an_unknown_kind_is_refused_with_the_list_of_known_ones():
+def test_an_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"features\.kind.*logmel_intensity.*Received: 'mfcc'"):
         load_task(PARAMS, "1", ["features.kind=mfcc"])
     with pytest.raises(ConfigError, match=r"logmel_gcc.*log_magnitude_mel.*Received: 'mfcc'"):

@@ -74,7 +74,7 @@ def evaluated(task, run, path):
 
 
 def predicted(run, path, target, **options):
-    """What `predict_file` writes of a recording."""
+    """Files that `predict_file` writes for a recording."""
     predict_file(load_predictor(run, **options), FileSource.open(path), target, run)
     return json.loads(target.with_suffix(".json").read_text())
 
@@ -87,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_recording_in_blocks_is_decoded_as_its_own_evaluation_does(tmp_path, case):
+def test_a_recording_in_blocks_is_decoded_as_in_evaluation(tmp_path, case):
     task_id, settings = CASES[case]
     task = task_of(
         task_id,
@@ -156,8 +156,7 @@ def outputs_of(predictor, audio, live=False):
 
 
 def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
-    """Windows of longer recordings are an approximation where layers are recurrent: this is how
-    good it is."""
+    """Windows of longer recordings are approximate with recurrent layers: bounds of the error."""
     run, _ = recurrent
     audio = noises(3 * SECONDS, 8000, 4)
     for live, tolerance in (
@@ -173,7 +172,7 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
             np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
 
 
-def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
+def test_recordings_of_the_datasets_length_are_one_window(recurrent):
     run, _ = recurrent
     predictor = load_predictor(run, "a")
     audio = noises(SECONDS, 8000, 4)
@@ -236,7 +235,7 @@ def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_pa
 
 
 @pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
-def test_recordings_of_a_few_samples_have_a_table_and_a_figure(tmp_path, settings):
+def test_recordings_of_few_samples_have_table_and_figure(tmp_path, settings):
     predictor = load_predictor(
         write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run")
     )
@@ -280,7 +279,7 @@ def track_decoder(hop_ratio=1.0, stride=1, grid=2):
     )
 
 
-def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recording():
+def test_an_event_has_the_mean_direction_of_its_frames():
     sed = np.array([[0.9, 0], [0.7, 0], [0, 0], [0, 0.6], [0, 0.6], [0, 0.8]])
     doa = np.array([[170, 0, 10, 0], [-170, 0, 10, 0], *[[0, 45, 0, 20]] * 4])
     decoder = track_decoder()

@@ -1,4 +1,4 @@
-"""Runs of the two-stage system: detection, then direction, beside the joint network; single stages;
+"""Runs of the two-stage system: detection, then direction, next to joint training; single stages;
 all the data."""
 
 import json
@@ -95,9 +95,7 @@ def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
     )  # the detections of the first stage
 
 
-def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_the_truly_active_classes(
-    folder, fold
-):
+def test_single_directions_start_from_a_file_and_use_true_activity(folder, fold):
     start = f"{{doa: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
         folder,
@@ -124,7 +122,7 @@ def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_th
     ), moved  # fresh
 
 
-def test_all_data_train_without_a_hold_out_and_predict_the_evaluation_set(folder, tmp_path):
+def test_all_data_train_and_predict_the_evaluation_set(folder, tmp_path):
     folds = "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]"
     options = arguments(
         tmp_path,
@@ -160,7 +158,7 @@ def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     assert "The model to start from does not fit" in capsys.readouterr().err
 
 
-def test_a_missing_file_to_start_from_is_named_with_the_setting(folder, capsys):
+def test_a_missing_start_model_is_named_with_the_setting(folder, capsys):
     options = arguments(
         folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false"
     )

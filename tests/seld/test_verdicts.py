@@ -1,4 +1,4 @@
-"""Checker, extraction and the start of training say the same of a dataset, good or bad."""
+"""Checker, extraction and the start of training agree on a dataset, valid or not."""
 
 import re
 from collections.abc import Callable
@@ -146,7 +146,7 @@ BAD = {
 
 
 def verdicts(tmp_path: Path, change: Change, adapt: Callable[[dict], dict]) -> dict[str, str]:
-    """What each says that refuses the dataset, by its name; what accepts it is not there."""
+    """Error of each step that refuses the dataset, by name; steps that accept it are left out."""
     change(write_office(tmp_path / "data", SECONDS))
     task = check_task(adapt(settings_of(tmp_path, 2.0)), "test")
     report = check_dataset(task, deep=True)
@@ -169,7 +169,7 @@ def test_a_dataset_that_can_be_used_is_accepted_by_all(tmp_path, case):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_dataset_that_cannot_be_used_is_refused_by_all_alike(tmp_path, case):
+def test_an_unusable_dataset_is_refused_by_all(tmp_path, case):
     change, adapt, message = BAD[case]
     found = verdicts(tmp_path, change, adapt)
     assert found.keys() == {"checker", "extraction", "training"}

@@ -1,4 +1,4 @@
-"""Which files are recordings, and which one a list means."""
+"""Suffixes of recordings, and files of a list."""
 
 import io
 from pathlib import Path

@@ -1,5 +1,4 @@
-"""Fetching datasets: from a server of this machine alone, with libraries stood in for where they
-are not installed."""
+"""Fetching datasets: only from a local server, with stubs for missing libraries."""
 
 import functools
 import hashlib
@@ -29,7 +28,7 @@ def load(task_id: str, *overrides: str):
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Says nothing."""
+        """Logs nothing."""
 
 
 @pytest.fixture
@@ -45,15 +44,14 @@ def server(tmp_path):
 
 
 def install(monkeypatch, name: str, **contents) -> None:
-    """Puts a module with these contents where `import` finds it."""
+    """Makes a module with these contents importable."""
     module = ModuleType(name)
     vars(module).update(contents)
     monkeypatch.setitem(sys.modules, name, module)
 
 
 def soundata_download(remote, save_dir, force_overwrite):
-    """What soundata's function of this name does: fetch what is not there, then compare
-    checksums."""
+    """As soundata's function of this name: fetches missing files, then compares checksums."""
     path = Path(save_dir) / remote.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     if force_overwrite or not path.exists():
@@ -162,7 +160,7 @@ def test_what_an_earlier_try_left_needs_no_room_again(tmp_path, monkeypatch):
     assert calls == [tmp_path]
 
 
-def test_a_library_that_is_not_installed_is_named_with_the_command():
+def test_a_missing_library_is_named_with_the_command():
     with pytest.raises(ConfigError, match=r"needs the package soundata.*pip install 'soundata>=1'"):
         download.library("soundata.no_such_module", "soundata", ">=1")
 
@@ -180,9 +178,7 @@ def test_what_no_library_offers_is_said(capsys):
     )
 
 
-def test_desed_fetches_the_clips_where_they_are_read_and_leaves_the_current_folder_alone(
-    tmp_path, monkeypatch
-):
+def test_desed_fetches_the_clips_into_their_folder_only(tmp_path, monkeypatch):
     calls = []
 
     def data(folder, **which):

@@ -1,4 +1,4 @@
-"""Groups dealt into splits: none in two, each class in all where that can be, shares as wanted."""
+"""Groups dealt into splits: none in two, each class in all if possible, shares as set."""
 
 import itertools
 import random
@@ -29,7 +29,7 @@ def random_layout(seed: int, most_groups: int = 7) -> tuple[list[SourceGroup], i
 
 
 def is_covering(groups: list[SourceGroup], dealt: dict[str, int], n_splits: int) -> bool:
-    """Whether each class is in as many of the first splits as it has groups."""
+    """True if each class is in as many of the first splits as it has groups."""
     for name in {name for group in groups for name in group.counts}:
         splits = [dealt[group.name] for group in groups if name in group.counts]
         if not set(range(min(n_splits, len(splits)))) <= set(splits):
@@ -161,7 +161,7 @@ def test_shared_groups_are_those_of_two_parts(seed):
         ({"train": (3,), "validate_on": (1, 2), "test": (1, 2), "validate_on_test": True}, False),
     ],
 )
-def test_a_group_may_not_serve_for_two_things_in_a_fold(fold, shared):
+def test_a_group_must_not_be_in_two_parts_of_folds(fold, shared):
     members = {1: {"kitchen": "a"}, 2: {"kitchen": "b"}, 3: {"hall": "c"}}
     problems = fold_problems([FoldConfig(name="f", **fold)], members, "list")
     assert len(problems) == shared

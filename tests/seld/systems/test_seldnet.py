@@ -149,7 +149,7 @@ def test_heads_stay_float32_under_mixed_precision(mixed_float16):
 
 
 @pytest.mark.parametrize("network", [SMALL, SMALL_PUBLISHED])
-def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(network, tmp_path):
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(network, tmp_path):
     model = with_statistics(
         build_model(SMALL_SHAPE, N_CLASSES, network), np.full((16, 3), -2.0), np.full((16, 3), 3.0)
     )
@@ -226,7 +226,7 @@ def two_events() -> Events:
 
 
 def perfect_outputs(doa_output: str, n_frames: int) -> dict[str, np.ndarray]:
-    """What a network without error puts out for `two_events`."""
+    """Outputs of a perfect network for `two_events`."""
     labels = regression_labels(two_events(), n_frames, 0.02, N_CLASSES, "half_open")
     azimuth, elevation = (labels[name].astype(float) for name in ("azimuth_deg", "elevation_deg"))
     if doa_output == "polar":
@@ -268,7 +268,7 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
     assert decode(outputs, network=network, threshold=0.5, n_frames=3)[:, 0].tolist() == [0, 1]
 
 
-def test_labels_take_the_output_of_their_own_time_when_features_have_another_hop():
+def test_labels_take_the_output_of_their_time_at_any_hop():
     outputs = {"sed": np.array([[0.9], [0.1], [0.9], [0.1]]), "doa": np.zeros((4, 2))}
     at_half, at_double = (
         decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[
@@ -302,17 +302,20 @@ with np.load(sys.argv[1]) as stored:
     given = dict(stored)
 x, y = given.pop("x"), {name: given.pop(name) for name in ("sed", "doa")}
 network = NetworkConfig.model_validate_json(sys.argv[3])
-model = with_statistics(build_model((None, *x.shape[2:]), y["sed"].shape[-1], network), x.mean((0, 1)), x.std((0, 1)))
+built = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
+model = with_statistics(built, x.mean((0, 1)), x.std((0, 1)))
 set_weights_by_name(model, given)
 results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
-model.compile(keras.optimizers.Adam(1e-3), seld_losses("masked_mse", "xyz"), loss_weights={"sed": 1.0, "doa": 0.3})
-results["losses"] = np.array(model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history["loss"])
+losses, weights = seld_losses("masked_mse", "xyz"), {"sed": 1.0, "doa": 0.3}
+model.compile(keras.optimizers.Adam(1e-3), losses, loss_weights=weights)
+history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
+results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
 np.savez(sys.argv[2], **results)
 """
 
 
-def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(tmp_path):
+def test_training_and_predictions_agree_on_jax_and_tensorflow(tmp_path):
     network = SMALL.model_copy(update={"doa_output": "xyz", "pool_frames": (2, 1)})
     x = spectra()
     model = with_statistics(
