@@ -129,7 +129,7 @@ def prepare_data(task: BaseTask) -> list[Any]:
     missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
     check_simulation(task)
     if missing:
-        if multi_host.place().n_processes > 1:
+        if multi_host.world().size > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes"
                 " none extracts them. Run `python batch_feature_extraction.py <task-id>` first, on"

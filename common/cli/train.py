@@ -129,7 +129,7 @@ def _train(options: argparse.Namespace) -> None:
     # The network is checked before any work.
     experiment = load(task.family, "experiment").Experiment.prepare(task)
     computing = distribution.describe(task.run)
-    if multi_host.place().first:
+    if multi_host.world().is_coordinator:
         stages = [stage.name for stage in experiment.system.stages(task)]
         print("\n".join(plan_lines(task, stages, computing, folder)), flush=True)
     with multi_host.own_folder(folder) as own, only_one(own, "use another job id"):
@@ -137,7 +137,7 @@ def _train(options: argparse.Namespace) -> None:
         stores = prepare_data(task)
         record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
-    if multi_host.place().first:
+    if multi_host.world().is_coordinator:
         print(scores)
         importlib.import_module("common.reports.run").report_finished_run(folder, task)
 

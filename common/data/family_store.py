@@ -108,8 +108,7 @@ class FamilyStore(ABC):
         overwrite: bool = False,
         progress: bool = True,
     ) -> FeatureStore:
-        """Extracts the examples of a set, see `common.data.extraction.extract`; `skip`: errors that
-        leave an example out."""
+        """Extracts the examples of a set, see `extract`; `skip`: errors that leave one out."""
         recipe = Recipe(
             self.folder(task, set_name),
             self.maker(task),
@@ -171,8 +170,7 @@ def checked_store(
 
 
 def arrangement_changes(items: Sequence[Item], store: FeatureStore) -> dict[str, str]:
-    """Compares names, groups and facts of examples with those in a store; returns the changes by
-    name."""
+    """Compares names, groups and facts of examples with those in a store: the changes by name."""
     groups = {name: entry.group for entry in store.entries for name in entry.names}
     known, now = {*groups, *store.skipped}, {item.name for item in items}
     found: dict[str, str] = {}
@@ -184,11 +182,9 @@ def arrangement_changes(items: Sequence[Item], store: FeatureStore) -> dict[str,
         if item.name not in known:
             found[item.name] = "it is new"
         elif groups.get(item.name, item.group) != item.group:
-            found[item.name] = (
-                f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
-            )
+            found[item.name] = f"it is in split {item.group}, and was in {groups[item.name]}"
         elif facts != stored:
-            found[item.name] = "the list says " + ", ".join(
+            found[item.name] = "the list has " + ", ".join(
                 f"{key} {facts.get(key)} instead of {stored.get(key)}"
                 for key in sorted({*facts, *stored})
                 if facts.get(key) != stored.get(key) or (key in facts) != (key in stored)

@@ -31,15 +31,11 @@ EXTRACT_AGAIN = (
 )
 _NAME = "name"
 _LENGTH = struct.Struct("<Q")
-# Of a record: its length, a checksum of that, a checksum of the message behind it.
-_FRAME_BYTES = 16
+_FRAME_BYTES = 16  # of a record: its length and two checksums
 _BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
 _CAST_VALUES = 1 << 20  # rounded at once
-_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
-    "float16",
-    "float32",
-    "float64",
-}
+_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+_TYPES |= {"float16", "float32", "float64"}
 _memory = threading.local()
 _SHAPE_OF = re.compile(".*/shape")
 
@@ -52,8 +48,7 @@ class ArraySpec:
     shape: tuple[int | None, ...]
 
     def accepts(self, array: np.ndarray) -> bool:
-        """True for an array of this type and shape; float32 may stand for float16, and is rounded
-        when it is written."""
+        """True for an array of this type and shape; float32, rounded later, stands for float16."""
         rounded = self.dtype == "float16" and array.dtype == np.float32
         return self.has_shape(array.shape) and (rounded or array.dtype == np.dtype(self.dtype))
 
@@ -83,10 +78,8 @@ class ExampleSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists that `from_json` reads."""
-        return {
-            name: {"dtype": spec.dtype, "shape": list(spec.shape)}
-            for name, spec in self.arrays.items()
-        }
+        stored = self.arrays.items()
+        return {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in stored}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ExampleSchema":
@@ -96,20 +89,17 @@ class ExampleSchema:
             ValueError: it describes none.
         """
         try:
-            schema = cls(
-                {
-                    name: ArraySpec(spec["dtype"], tuple(spec["shape"]))
-                    for name, spec in stored.items()
-                }
-            )
+            specs = {
+                name: ArraySpec(spec["dtype"], tuple(spec["shape"]))
+                for name, spec in stored.items()
+            }
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected type and shape of each array: {error!r}") from error
-        sizes = [size for spec in schema.arrays.values() for size in spec.shape if size is not None]
-        if {spec.dtype for spec in schema.arrays.values()} - _TYPES or any(
-            type(n) is not int or n < 0 for n in sizes
-        ):
+        sizes = [size for spec in specs.values() for size in spec.shape if size is not None]
+        unusable = any(type(size) is not int or size < 0 for size in sizes)
+        if unusable or {spec.dtype for spec in specs.values()} - _TYPES:
             raise ValueError("unknown types or shapes of arrays")
-        return schema
+        return cls(specs)
 
     def parse(self, record: tf.Tensor, names: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
         """Decodes one record inside `tf.data`.
@@ -202,16 +192,14 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield record
             n_records += 1
     except tf.errors.OpError as error:
-        # Without the names of graph nodes.
-        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)
+        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)  # without names of nodes
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
 
 
 def _check_lengths(path: Path) -> None:
-    """Compares the lengths of records with that of the file: TensorFlow would allocate memory for
-    any length.
+    """Compares the lengths of records with that of the file: TensorFlow would allocate any.
 
     Raises:
         DataError: a record is longer than the rest of the file, or the file cannot be read.
@@ -222,9 +210,8 @@ def _check_lengths(path: Path) -> None:
             while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
                 end += _FRAME_BYTES + _LENGTH.unpack(head)[0]
                 if end > size:
-                    raise damaged_shard(
-                        path, f"record {number}: truncated at {size} of {end} bytes"
-                    )
+                    reason = f"record {number}: truncated at {size} of {end} bytes"
+                    raise damaged_shard(path, reason)
                 file.seek(end)
                 number += 1
     except OSError as error:
@@ -264,9 +251,7 @@ def find_damaged(shards: Iterable[Path]) -> DataError | None:
 
 def damaged_shard(path: Path, reason: str) -> DataError:
     """The error of a shard that cannot be read."""
-    return DataError(
-        f"Damaged shard: {path} ({reason}). Expected: complete records. {EXTRACT_AGAIN}"
-    )
+    return DataError(f"Damaged shard: {path} ({reason}). {EXTRACT_AGAIN}")
 
 
 def _shape_key(name: str) -> str:
@@ -274,8 +259,7 @@ def _shape_key(name: str) -> str:
 
 
 class _Feature(NamedTuple):
-    """One feature of an example: its first bytes, and the array that follows them, in its stored
-    type."""
+    """One feature of an example: its first bytes, then the array in its stored type."""
 
     start: bytes
     array: np.ndarray | None = None

@@ -20,7 +20,7 @@ from common.models.layers import STATISTICS, copy_weights, with_statistics
 from common.models.optimizer import build_optimizer
 from common.models.saving import load_model
 from common.runtime.distribution import devices, jit_setting
-from common.runtime.multi_host import place
+from common.runtime.multi_host import world
 from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
 from common.training.callbacks import (
     KeepBest,
@@ -279,7 +279,7 @@ def _callbacks(
     if training.checkpoint_every_epochs:
         kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
     progress: list[keras.callbacks.Callback] = []
-    if place().first:
+    if world().is_coordinator:
         names = score_names(goal.monitor, goal.panels)
         history = state.history
         progress.append(ProgressLines(str(folder), names, goal.monitor, goal.mode, history))

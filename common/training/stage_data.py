@@ -12,7 +12,7 @@ from common.data.sequences import SequenceFormat, batches_per_pass
 from common.features.channel_transforms import ChannelTransforms
 from common.features.frontend import Frontend, context_frames
 from common.runtime.distribution import n_sharing
-from common.runtime.multi_host import place
+from common.runtime.multi_host import world
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import TrainingConfig
 from common.training.stage import ScoredSets, StageData
@@ -87,7 +87,7 @@ def stage_data(
             seed=seed,
             first_pass=done // n_batches,
             transforms=inputs.transforms,
-            place=place(),
+            world=world(),
         )
         return stream.skip(done % n_batches)
 

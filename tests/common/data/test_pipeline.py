@@ -14,7 +14,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.errors import ConfigError, DataError
 from common.features.channel_transforms import ChannelTransforms
 from common.features.spectral import interleave_channels
-from common.runtime.multi_host import Place
+from common.runtime.multi_host import World
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import validate
 
@@ -499,7 +499,7 @@ def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count
                 )
             )
         )
-        for own in ({}, *({"place": Place(number, count)} for number in range(count)))
+        for own in ({}, *({"world": World(number, count)} for number in range(count)))
     )
     for batch, *pieces in zip(joint, *parts, strict=True):
         for whole, *own in zip(*map(tf.nest.flatten, (batch, *pieces)), strict=True):
@@ -516,9 +516,9 @@ def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):
     content = bytearray(paths[1].read_bytes())
     content[len(content) // 2] ^= 1
     paths[1].write_bytes(content)
-    list(stream(paths, place=Place(0, 2)).take(3))
+    list(stream(paths, world=World(0, 2)).take(3))
     with pytest.raises(DataError, match=r"Damaged shard: .*b\.tfrecord"), guard_stream(paths):
-        list(stream(paths, place=Place(1, 2)).take(3))
+        list(stream(paths, world=World(1, 2)).take(3))
 
 
 def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):
@@ -535,7 +535,7 @@ def test_features_beyond_the_free_memory_are_streamed_with_a_warning(shards, mon
 
 def test_several_processes_need_whole_batches(shards):
     with pytest.raises(ValueError, match=r"fill or drop\. Received: keep"):
-        stream(shards, last_batch="keep", place=Place(0, 2))
+        stream(shards, last_batch="keep", world=World(0, 2))
 
 
 def test_too_few_recordings_for_a_batch_are_refused():
