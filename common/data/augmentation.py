@@ -55,7 +55,7 @@ def transform_features(
         Features of the same shape and type, computed in float32.
     """
     n_channels = transforms.channel_permutation.shape[1]
-        identity = np.eye(n_channels, dtype=np.float32)
+    identity = np.eye(n_channels, dtype=np.float32)
     chosen = identity[transforms.channel_permutation]  # (R, C, C): new, old
     matrices = (chosen * transforms.channel_sign[..., None]).transpose(0, 2, 1)  # (R, old, new)
     shape = tf.shape(features)

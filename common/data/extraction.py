@@ -349,9 +349,9 @@ class _Examples:
             self.statistics.update(features)
             self.frames.append(len(features))
             self.names.append(item.name)
-            stored = self.recipe.schema.arrays
-            if self.recipe.statistics_of not in stored:
-                arrays = {name: array for name, array in arrays.items() if name in stored}
+            of = self.recipe.statistics_of
+            if of not in self.recipe.schema.arrays:
+                arrays = {name: array for name, array in arrays.items() if name != of}
             yield item.name, arrays
 
 

@@ -109,17 +109,11 @@ class FamilyStore(ABC):
         progress: bool = True,
     ) -> FeatureStore:
         """Extracts the examples of a set, see `extract`; `skip`: errors that leave one out."""
-        recipe = Recipe(
-            self.folder(task, set_name),
-            self.maker(task),
-            self.schema(task),
-            self.settings(task, set_name),
-            task.pipeline.recordings_per_shard,
-            skip=skip,
-        )
-        return extract(
-            recipe, items, parallel=task.parallel, overwrite=overwrite, progress=progress
-        )
+        folder, settings = self.folder(task, set_name), self.settings(task, set_name)
+        per_shard = task.pipeline.recordings_per_shard
+        recipe = Recipe(folder, self.maker(task), self.schema(task), settings, per_shard, skip=skip)
+        options = {"overwrite": overwrite, "progress": progress}
+        return extract(recipe, items, parallel=task.parallel, **options)
 
     def all_items(self, task: ExtractionTask, set_names: Sequence[str]) -> list[Item]:
         """Lists the examples of several sets."""

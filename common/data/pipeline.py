@@ -47,7 +47,6 @@ Read = Callable[[tf.Tensor, tf.Tensor], Tensors]
 _PREFETCHED = 2  # batches ready for the training: a tuned number would grow to gigabytes
 _MEMORY_SHARE = 0.25  # of the free memory, which holds arrays up to four times for a while
 _OF_FILES = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
-_OF_FILES += (tf.errors.UnknownError,)  # raised in a call from TensorFlow to Python
 
 
 def train_stream(
@@ -178,7 +177,7 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except _OF_FILES as error:
+    except (*_OF_FILES, tf.errors.UnknownError) as error:  # unknown: raised in a call to Python
         of_python = isinstance(error, tf.errors.UnknownError)
         if of_python and DataError.__name__ not in error.message:
             raise

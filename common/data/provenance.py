@@ -112,10 +112,10 @@ class Checksums:
         self._stored = self._read()
         self._used: dict[str, int] = {}
 
-        def fits(
+    def fits(
         self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True
     ) -> bool:
-        """Compares the checksum of a file with an earlier one; a stored one may only confirm it.
+        """Compares the checksum of a file with an earlier one; stored ones only confirm it.
 
         Args:
             path: the file.
@@ -406,17 +406,12 @@ def _changed(item: Item, path: Path, status: os.stat_result | None, file: Source
     what = "its labels have changed" if path in item.labels else "it is another recording"
     if status.st_size != file.size:
         return f"{what}: {path} has {status.st_size} bytes, and had {file.size}"
-    how = (
-        "another content"
-        if file.crc32 is not None
-        else "another time of modification, and no checksum was kept"
-    )
-    return f"{what}: {path} has {how}"
+    how = "time of modification, and no checksum was kept" if file.crc32 is None else "content"
+    return f"{what}: {path} has another {how}"
 
 
 def is_absent(dataset_dir: Path) -> bool:
-    """True if a folder has no dataset: it is missing or empty, such as a disk that is not
-    mounted."""
+    """True if a folder has no dataset: it is missing or empty, like an unmounted disk."""
     try:
         return not any(Path(dataset_dir).iterdir())
     except OSError:

@@ -272,29 +272,24 @@ class _Feature(NamedTuple):
 
 
 def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytearray:
-    """A `tf.train.Example` whose bytes depend only on the content: those of the message's own
-    deterministic form.
+    """A `tf.train.Example` with the bytes of the message's own deterministic form.
 
     Written by hand, since the message's class copies an array five times: every field is a tag, the
     length of its content, and the content.
     """
     if set(arrays) != set(schema.arrays):
-        raise ValueError(
-            f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}."
-        )
+        expected, received = sorted(schema.arrays), sorted(arrays)
+        raise ValueError(f"Wrong arrays. Expected: {expected}. Received: {received}.")
     features = {_NAME: _Feature(encode_field(_BYTES_LIST, encode_field(1, name.encode())))}
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
-            raise ValueError(
-                f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype},"
-                f" {array.shape}."
-            )
+            received = f"{array.dtype}, {array.shape}"
+            raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {received}.")
         n_bytes = array.size * np.dtype(spec.dtype).itemsize
         head = encode_head(1, n_bytes)
-        features[key] = _Feature(
-            encode_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype
-        )
+        head = encode_head(_BYTES_LIST, len(head) + n_bytes) + head
+        features[key] = _Feature(head, array, spec.dtype)
         if array.shape:
             sizes = b"".join(map(encode_varint, array.shape))
             features[_shape_key(key)] = _Feature(encode_field(_INT64_LIST, encode_field(1, sizes)))
@@ -307,11 +302,8 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
     ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")
     entries = []
     for key, feature in ordered:
-        entry = (
-            encode_field(1, key.encode())
-            + encode_head(2, len(feature.start) + feature.n_bytes)
-            + feature.start
-        )
+        head = encode_head(2, len(feature.start) + feature.n_bytes)
+        entry = encode_field(1, key.encode()) + head + feature.start
         entries.append(encode_head(1, len(entry) + feature.n_bytes) + entry)
     content_bytes = sum(map(len, entries)) + sum(feature.n_bytes for _, feature in ordered)
     whole = encode_head(1, content_bytes)
@@ -329,8 +321,7 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
 
 
 def _room(n_bytes: int) -> bytearray:
-    """Memory for one record, the same in each call of a thread: allocating 49 MB takes as long as
-    filling them."""
+    """Memory for one record, the same in each call of a thread: allocation takes time."""
     record = getattr(_memory, "record", None)
     if record is None:
         record = _memory.record = bytearray()
@@ -342,19 +333,15 @@ def _room(n_bytes: int) -> bytearray:
 
 
 def _store(array: np.ndarray, dtype: str, target: np.ndarray) -> None:
-    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds to float16 20 times
-    faster than numpy."""
+    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds fast to float16."""
     values = np.ascontiguousarray(array).reshape(-1)
     if values.dtype == np.dtype(dtype):
         target[:] = values.astype(values.dtype.newbyteorder("<"), copy=False).view(np.uint8)
         return
     itemsize = np.dtype(dtype).itemsize
     for start in range(0, len(values), _CAST_VALUES):
-        rounded = (
-            tf.cast(values[start : start + _CAST_VALUES], dtype)
-            .numpy()
-            .astype(f"<f{itemsize}", copy=False)
-        )
+        part = tf.cast(values[start : start + _CAST_VALUES], dtype).numpy()
+        rounded = part.astype(f"<f{itemsize}", copy=False)
         target[start * itemsize : start * itemsize + rounded.nbytes] = rounded.view(np.uint8)
 
 
@@ -366,9 +353,8 @@ def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:
     example: dict[str, Any] = {_NAME: stored[_NAME].bytes_list.value[0].decode()}
     for key, spec in schema.arrays.items():
         shape = stored[_shape_key(key)].int64_list.value if spec.shape else ()
-        values = np.frombuffer(
-            stored[key].bytes_list.value[0], np.dtype(spec.dtype).newbyteorder("<")
-        )
+        dtype = np.dtype(spec.dtype).newbyteorder("<")
+        values = np.frombuffer(stored[key].bytes_list.value[0], dtype)
         example[key] = values.reshape(tuple(shape))
         if tuple(shape) != example[key].shape or not spec.has_shape(example[key].shape):
             raise ValueError(f"{key!r} has the shape {tuple(shape)}, not that of {spec}")

@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, and what is checked of a zip archive before anything in it is read."""
+"""Arrays in `.npz` files, and the check of a zip archive before anything in it is read."""
 
 import zipfile
 from collections.abc import Collection, Mapping

@@ -9,11 +9,8 @@ import logging
 import os
 
 logger = logging.getLogger(__name__)
-# Keras looks for keras.json in this folder and would write one there: below a device there is
-# neither.
-_NO_FOLDER = os.path.join(os.devnull, "keras")
-# Each changes numbers, or how many epochs and steps are done. Variables of places, caches and
-# threads stay.
+_NO_FOLDER = os.path.join(os.devnull, "keras")  # without keras.json, and none can be written
+# Each changes numbers, epochs or steps. Variables of folders, caches and threads stay.
 OVERRULED = (
     "KERAS_MAX_EPOCHS",
     "KERAS_MAX_STEPS_PER_EPOCH",
@@ -59,10 +56,8 @@ def overrule_machine() -> None:
     os.environ["KERAS_HOME"] = _NO_FOLDER
     found = [name for name in OVERRULED if os.environ.pop(name, None) is not None]
     if found:
-        logger.warning(
-            "Variables of the environment that would change results are not heeded: %s.",
-            ", ".join(found),
-        )
+        ignored = "Environment variables that would change results are ignored: %s."
+        logger.warning(ignored, ", ".join(found))
 
 
 def recorded_variables() -> dict[str, str]:

@@ -171,7 +171,8 @@ def _check_shared(folder: Path, mine: Path) -> None:
     digests = multihost_utils.process_allgather(digest)  # (world size,)
     different = np.flatnonzero(digests != digests[0])
     if len(different):
+        ranks = ", ".join(map(str, different))
         raise DataError(
-            f"Processes {', '.join(map(str, different))} see other files in {folder} than process 0."
-            " Expected: an `output_dir` that all machines share, under one path and for one job."
+            f"Ranks {ranks} see other files in {folder} than rank 0. Expected: an `output_dir` that"
+            " all machines share, under the same path, and no other job in it."
         )
