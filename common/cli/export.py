@@ -43,9 +43,7 @@ def _run(arguments: Sequence[str]) -> None:
         "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
     )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
-    parser.add_argument(
-        "--stage", metavar="NAME", help="this stage only; default: all of the system"
-    )
+    parser.add_argument("--stage", metavar="NAME", help="only this stage; default: all stages")
     options = parser.parse_args(arguments)
     choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
     check_packages(options.format)

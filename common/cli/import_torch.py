@@ -200,9 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", required=True, help="id of a task with the same network")
     out = f"file to write; a model's name ends in {MODEL_SUFFIX}"
     parser.add_argument("--out", required=True, type=Path, help=out)
-    store = (
-        "feature store, or .npz with mean and std; without, the model takes standardised features"
-    )
+    store = "feature store or .npz with mean and std; default: the model takes standardised input"
     parser.add_argument("--statistics", type=Path, help=store)
     groups = "groups of the store that count, e.g. 2 3 4; default: all"
     parser.add_argument("--groups", nargs="+", help=groups)
@@ -219,9 +217,7 @@ def _check_paths(source: Path, options: argparse.Namespace) -> None:
     if source.resolve() == out.resolve():
         raise ConfigError(f"--out must be another file than the one that is read. Received: {out}.")
     if options.checkpoint and out.suffix != MODEL_SUFFIX:
-        raise ConfigError(
-            f"--out: the name of a model must end in {MODEL_SUFFIX}. Received: {out}."
-        )
+        raise ConfigError(f"--out: a Keras model must end in {MODEL_SUFFIX}. Received: {out}.")
     if options.export and (options.statistics or options.groups):
         raise ConfigError("--statistics and --groups belong to a checkpoint, not to --export.")
     if options.groups and not options.statistics:

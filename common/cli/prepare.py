@@ -134,11 +134,8 @@ def prepare_data(task: BaseTask) -> list[Any]:
                 family.open_store(task, name)
         family.run(task, missing, overwrite=again)
     if is_absent(task.dataset_dir):
-        logger.info(
-            "There are no recordings in %s/: the features in %s/ are not compared with theirs.",
-            task.dataset_dir,
-            task.feature_dir,
-        )
+        remark = "There are no recordings in %s/ to compare the features in %s/ with."
+        logger.info(remark, task.dataset_dir, task.feature_dir)
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 

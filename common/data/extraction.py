@@ -203,9 +203,7 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
         raise DataError(f"Expected: recordings with different names. Received: {received}.")
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
-        raise DataError(
-            f"Expected: names that files may have. Received: {unusable[0]!r}. Rename it."
-        )
+        raise DataError(f"Expected: names that files can have. Received: {unusable[0]!r}.")
     plans = []
     for group in sorted({item.group for item in ordered}):
         members = [item for item in ordered if item.group == group]
@@ -427,9 +425,8 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
         made_of = read_note(side, path.stat().st_mtime_ns)
         frames = tuple(int(number) for number in side["frames"])
         n_bytes, crc32 = int(side["n_bytes"]), int(side["crc32"])
-        entry = ShardEntry(
-            f"{plan.stem}.tfrecord", plan.items[0].group, names, frames, n_bytes, crc32
-        )
+        file, group = f"{plan.stem}.tfrecord", plan.items[0].group
+        entry = ShardEntry(file, group, names, frames, n_bytes, crc32)
         statistics = RunningStatistics.from_arrays(*(side[key] for key in ("count", "mean", "m2")))
     except (OSError, ValueError, KeyError, TypeError):  # missing, truncated or of an older form
         return None

@@ -88,8 +88,7 @@ class FamilyStore(ABC):
         return (self.folder(task, set_name) / MANIFEST).is_file()
 
     def open(self, task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-        """Opens the finished features of a set, and compares them with its recordings if these are
-        at hand.
+        """Opens the finished features of a set; compares them with its recordings if any exist.
 
         Raises:
             DataError: they are missing, not finished, damaged or of other settings, see

@@ -159,11 +159,8 @@ class FeatureStore:
         if len(set(groups)) < len(groups):
             received = ", ".join(sorted(groups))
             raise DataError(f"Expected: stores with different groups. Received: {received}.")
-        entries = [
-            replace(entry, file=str(store.folder.resolve() / entry.file))
-            for store in stores
-            for entry in store.entries
-        ]
+        placed = [(store.folder.resolve(), entry) for store in stores for entry in store.entries]
+        entries = [replace(entry, file=str(folder / entry.file)) for folder, entry in placed]
         skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
         facts = {name: known for store in stores for name, known in store.facts.items()}
         folders = [store.folder for store in stores]

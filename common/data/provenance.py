@@ -321,10 +321,8 @@ def keep_to(path: Path, items: Sequence[Item]) -> None:
     Raises:
         DataError: they have changed since the note was written.
     """
-    whole = [
-        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)]))
-        for item in items
-    ]
+    facts = [json.dumps([item.fingerprint, item.group, dict(item.facts)]) for item in items]
+    whole = [replace(item, fingerprint=each) for item, each in zip(items, facts, strict=True)]
     if not path.is_file():
         write_note(path, whole)
         return

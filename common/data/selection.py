@@ -67,12 +67,8 @@ class Selection:
     @property
     def frames(self) -> list[int]:
         """Feature frames of each wanted recording."""
-        return [
-            frames
-            for entry in self._entries()
-            for name, frames in zip(entry.names, entry.frames, strict=True)
-            if self.wants(name)
-        ]
+        entries = [zip(entry.names, entry.frames, strict=True) for entry in self._entries()]
+        return [frames for pairs in entries for name, frames in pairs if self.wants(name)]
 
     @property
     def recording_names(self) -> list[str]:

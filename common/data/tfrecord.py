@@ -64,10 +64,9 @@ class ArraySpec:
 
     def has_shape(self, shape: Sequence[int]) -> bool:
         """True for this shape, in which None stands for any length."""
-        return len(shape) == len(self.shape) and all(
-            expected is None or expected == size
-            for expected, size in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        return all(own in (None, size) for own, size in zip(self.shape, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,8 @@ class ExampleSchema:
             ValueError: it describes none.
         """
         try:
-            specs = {
-                name: ArraySpec(spec["dtype"], tuple(spec["shape"]))
-                for name, spec in stored.items()
-            }
+            each = stored.items()
+            specs = {name: ArraySpec(spec["dtype"], tuple(spec["shape"])) for name, spec in each}
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected type and shape of each array: {error!r}") from error
         sizes = [size for spec in specs.values() for size in spec.shape if size is not None]
@@ -113,11 +110,10 @@ class ExampleSchema:
         """
         names = list(self.arrays) if names is None else list(names)
         fields = {name: tf.io.FixedLenFeature([], tf.string) for name in [*names, _NAME]}
-        fields |= {
-            _shape_key(name): tf.io.FixedLenFeature([len(self.arrays[name].shape)], tf.int64)
-            for name in names
-            if self.arrays[name].shape
-        }
+        ranks = {name: len(self.arrays[name].shape) for name in names}
+        for name, rank in ranks.items():
+            if rank:
+                fields[_shape_key(name)] = tf.io.FixedLenFeature([rank], tf.int64)
         parsed = tf.io.parse_single_example(record, fields)
         decoded = {_NAME: parsed[_NAME]}
         for name in names:

@@ -331,9 +331,7 @@ def _check_header(
         return
     remedy = "Remove all but one of each."
     if not problem.startswith("column"):
-        usual = (
-            "Put the header back as the first line, its columns between tabs, commas or semicolons."
-        )
+        usual = "Put the header back as the first line, with tabs, commas or semicolons."
         remedy = (hint and hint(named)) or usual
     raise DataError(
         f"{source}, line {line}: {problem}. Expected: {', '.join(columns)}. Received: "

@@ -37,12 +37,9 @@ class ConvRecurrentConfig(Section):
     gru_units: GruUnits
     dropout: Dropout = 0.0
     batch_norm_over: Literal["channels", "bands"] = Field(
-        "channels",
-        description="Axis that is normalised entry by entry; bands: as published for SELDnet.",
+        "channels", description="Axis that is normalised entry by entry; bands: as in SELDnet."
     )
-    gru_reset_after: bool = Field(
-        True, description="true: form of the fused kernels; false: as in Keras 2."
-    )
+    gru_reset_after: bool = Field(True, description="true: as in fused kernels; false: Keras 2.")
     gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = Field(
         "sigmoid", description="hard_sigmoid_keras2: clip(0.2 x + 0.5, 0, 1), as in Keras 2."
     )

@@ -289,24 +289,16 @@ def stacked_conv_block(
     Returns:
         (B, T // pool[0], F // pool[1], n_filters).
     """
-    layers = keras.layers
+    layers, last = keras.layers, {"data_format": "channels_last"}
     for conv_name, norm_name in names:
-        x = layers.Conv2D(
-            n_filters,
-            kernel,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=initialisation,
-            data_format="channels_last",
-            name=conv_name,
-        )(x)
+        options = {"use_bias": False, "kernel_initializer": initialisation, "name": conv_name}
+        x = layers.Conv2D(n_filters, kernel, padding="same", **last, **options)(x)
         x = norm.layer(norm_name)(x)
         x = layers.Activation("relu", name=f"{norm_name}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x
     pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
-    pooled = pool_layer(pool, data_format="channels_last", name=f"{norm_name}_pool")
-    return pooled(x)  # (B, T', F', n_filters)
+    return pool_layer(pool, name=f"{norm_name}_pool", **last)(x)  # (B, T', F', n_filters)
 
 
 def weights_by_name(model: keras.Model) -> dict[str, Any]:

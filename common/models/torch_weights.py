@@ -11,12 +11,8 @@ from common.errors import CheckpointError
 from common.models.layers import set_weights_by_name, weights_by_name
 
 # Batch normalisation: part here -> part there.
-BATCH_NORM = {
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+BATCH_NORM = {"gamma": "weight", "beta": "bias"}
+BATCH_NORM |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 # Counters that PyTorch keeps next to the statistics; nothing here needs them.
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
@@ -136,7 +132,6 @@ def _problems(given: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, .
             if array.shape != expected:
                 found.append(f"{name}: expected shape {expected}, received {array.shape}")
             elif array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
-                found.append(
-                    f"{name}: expected finite numbers, not {array.dtype} with NaN, Inf or text"
-                )
+                received = f"type {array.dtype} with NaN, Inf or text"
+                found.append(f"{name}: expected finite numbers, received {received}")
     return found

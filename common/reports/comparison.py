@@ -127,11 +127,10 @@ def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
 
 def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
     """Makes the table of settings that differ: a row for each, a column for each run."""
-    rows = [
-        [key, *("-" if value is None else str(value) for value in values)]
-        for key, values in differing_settings(runs).items()
-    ]
-    return [["setting", *runs], *rows]
+    rows = [["setting", *runs]]
+    for key, values in differing_settings(runs).items():
+        rows.append([key, *("-" if value is None else str(value) for value in values)])
+    return rows
 
 
 def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:

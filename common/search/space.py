@@ -13,7 +13,7 @@ from common.settings.section import Section
 from common.settings.tasks import parse_overrides
 from common.training.run_directory import FREE_KEYS
 
-# A search compares trainings on one dataset, by one score; keys of places improve none.
+# A search compares trainings on one dataset, by one score; folders improve none.
 FIXED_KEYS = (*FREE_KEYS, "family", "system", "folds", "simulation", "simulate_missing_dataset")
 EXTRACTED_KEYS = ("dataset", "features")  # with these, each trial extracts features of its own
 FORMS = "key=low:high, key=low:high:log or key=a,b,c"
@@ -65,9 +65,7 @@ def parse_space(assignments: Sequence[str]) -> Space:
         if key in space:
             raise ConfigError(f"--over names `{key}` twice. Keep one of them.")
         if key.split(".")[0] in FIXED_KEYS:
-            raise ConfigError(
-                f"--over: `{key}` must be the same in all trials. Give it with --set."
-            )
+            raise ConfigError(f"--over: `{key}` must be equal in all trials. Give it with --set.")
         is_range = ":" in values and not set(values) & set(",[{\"'")
         space[key] = _range(assignment, values) if is_range else _choice(assignment, values)
     return space

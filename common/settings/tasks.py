@@ -50,10 +50,8 @@ class RunConfig(Section):
     device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one.")
     distribution: Literal["none", "mirrored", "multi_host"] = Field(
         "none",
-        description=(
-            "Devices that share each batch: mirrored: all GPUs of this machine;"
-            " multi_host: those of several processes, on JAX."
-        ),
+        description="Devices that share each batch: mirrored: all GPUs of this machine;"
+        " multi_host: those of several processes, on JAX.",
     )
     multi_host: MultiHostConfig = MultiHostConfig()
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
@@ -61,10 +59,8 @@ class RunConfig(Section):
     )
     jit_compile: Literal["auto", True, False] = Field(
         "auto",
-        description=(
-            "XLA. auto: off on the CPU and where TensorFlow devices share batches;"
-            " else Keras decides."
-        ),
+        description="XLA. auto: off on the CPU and where TensorFlow devices share batches;"
+        " else Keras decides.",
     )
     deterministic: bool = Field(False, description="Same scores in each run; slower on a GPU.")
 
@@ -127,20 +123,16 @@ class TrainingConfig(Section):
     )
     redraw_recordings: bool = Field(
         False,
-        description=(
-            "Draw the scored recordings again for each epoch, as published for two-stage;"
-            " false: once, by the seed."
-        ),
+        description="Draw the scored recordings again for each epoch, as published for two-stage;"
+        " false: once, by the seed.",
     )
     checkpoint_every_epochs: int | None = Field(
         None, gt=0, description="Epochs between two models that are kept; null: best and last."
     )
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
-        description=(
-            "Model that is scored, and that later stages start from: best: by validation score;"
-            " last: of the last epoch; {iteration: N}: after N batches, published for most systems."
-        ),
+        description="Model that is scored, and that later stages start from: best: by validation score;"
+        " last: of the last epoch; {iteration: N}: after N batches, published for most systems.",
     )
 
     @model_validator(mode="after")

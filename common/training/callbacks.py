@@ -93,10 +93,8 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 weight = _loss_weight(target, prediction.frames)
                 loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
                 weights[name] += weight
-        means = {
-            name: total / weights[name] if weights[name] else float("nan")
-            for name, total in loss_sums.items()
-        }
+        means = dict.fromkeys(self.losses, float("nan"))
+        means |= {name: loss_sums[name] / weight for name, weight in weights.items() if weight}
         total = sum(self.loss_weights[name] * value for name, value in means.items())
         losses = {f"{name}_loss": value for name, value in means.items()}
         return {"loss": total, **losses, **scorer.result()}

@@ -22,31 +22,16 @@ from common.io.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
-    "tensorflow",
-    "keras",
-    "jax",
-    "torch",
-    "numpy",
-    "scipy",
-    "librosa",
-    "soundfile",
-    "dcase_util",
-    "sed_eval",
+    *("tensorflow", "keras", "jax", "torch", "numpy", "scipy"),
+    *("librosa", "soundfile", "dcase_util", "sed_eval"),
 )
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
 # Location and speed of a job may change between its parts; its computations may not.
 FREE_KEYS = (
-    "description",
-    "dataset_dir",
-    "feature_dir",
-    "output_dir",
-    "run",
-    "parallel",
-    "published",
-    "published_on",
-    "overwrite",
+    *("description", "published", "published_on", "dataset_dir", "feature_dir", "output_dir"),
+    *("run", "parallel", "overwrite"),
 )
 
 

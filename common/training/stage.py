@@ -294,13 +294,9 @@ def _callbacks(
 
 
 def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.EarlyStopping:
-    return keras.callbacks.EarlyStopping(
-        goal.monitor,
-        mode=goal.mode,
-        patience=training.patience_epochs,
-        min_delta=training.min_delta,
-        start_from_epoch=training.patience_from_epoch,
-    )
+    patience = {"patience": training.patience_epochs, "min_delta": training.min_delta}
+    patience["start_from_epoch"] = training.patience_from_epoch
+    return keras.callbacks.EarlyStopping(goal.monitor, mode=goal.mode, **patience)
 
 
 def _cut_history(path: Path, epochs: int) -> None:

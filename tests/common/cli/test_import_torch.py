@@ -189,7 +189,7 @@ def test_without_pytorch_the_extra_is_named(monkeypatch, capsys, arguments):
         (["c.pth", "--out", "m.pt"], "must end in .keras"),
         (["m.keras", "--out", "./m.keras"], "must be another file"),
         (["--export", "m.keras", "--out", "c.pt", "--statistics", "s.npz"], "not to --export"),
-        (["c.pth", "--out", "m.keras", "--groups", "1"], "give its folder with --statistics"),
+        (["c.pth", "--out", "m.keras", "--groups", "1"], "give it with --statistics"),
     ],
 )
 def test_options_that_contradict_each_other_are_named_before_any_work(capsys, arguments, message):

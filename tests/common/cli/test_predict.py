@@ -160,7 +160,7 @@ def test_an_error_of_the_pipe_is_said_to_the_user(run, monkeypatch, capsys):
 def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path, capsys):
     cases = {
         (): "Expected: sound files, or --live",
-        ("a.wav", "--live"): "Received: both, or none",
+        ("a.wav", "--live"): "Received: both",
         ("a.wav", "--rate", "8000"): "--rate belongs to --live",
         ("a.wav", "--json"): "--json belongs to --live",
         ("--live", "--rate", "0"): "--rate: expected a number above 0",

@@ -104,7 +104,7 @@ def test_what_cannot_be_exported_is_said_and_nothing_is_left_behind(
             "saved_model",
             "--out",
             str(tmp_path / "there"),
-        ): "exists already; it is not overwritten",
+        ): "exists and is not overwritten",
         ("--format", "litert", "--stage", "doa"): "--stage: expected one of cnn. Received: doa",
         ("--format", "litert", "--fold", "fold1"): "--fold: expected nothing",
     }

@@ -183,7 +183,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_s
     monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
         with pytest.raises(
-            ConfigError, match=r"No dask scheduler answers at `parallel\.address: .*Start the sched"
+            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
         ):
             list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
     with pytest.raises(
