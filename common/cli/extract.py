@@ -23,8 +23,8 @@ def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
     meaning = "id in params.yaml (default seldnet-foa)"
     parser.add_argument("task_id", nargs="?", default="seldnet-foa", help=meaning)
-    sets = "dev, eval or both, or subsets of task 4; default: those that the task reads"
-    parser.add_argument("--sets", nargs="+", metavar="SET", help=sets)
+    known = "dev, eval or both, or subsets of task 4; default: those that the task reads"
+    parser.add_argument("--sets", nargs="+", metavar="SET", help=known)
     parser.add_argument("--overwrite", action="store_true", help="extract finished shards again")
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.

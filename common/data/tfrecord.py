@@ -280,8 +280,8 @@ def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchem
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
-            received = f"{array.dtype}, {array.shape}"
-            raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {received}.")
+            given = f"{array.dtype}, {array.shape}"
+            raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {given}.")
         n_bytes = array.size * np.dtype(spec.dtype).itemsize
         head = encode_head(1, n_bytes)
         head = encode_head(_BYTES_LIST, len(head) + n_bytes) + head

@@ -117,7 +117,7 @@ def conv_recurrent(
         that for "concat".
     """
     norm_axis = -1 if network.batch_norm_over == "channels" else 2
-    options = {"norm_axis": norm_axis, "dropout": network.dropout}
+    options: dict[str, Any] = {"norm_axis": norm_axis, "dropout": network.dropout}
     pools = zip(network.frames_of_blocks, network.pool_bands, strict=True)
     blocks = zip(network.filters_of_blocks, pools, strict=True)
     for number, (n_filters, pool) in enumerate(blocks):

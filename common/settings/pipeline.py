@@ -29,8 +29,8 @@ class PipelineConfig(Section):
     )
     last_batch: Literal["keep", "fill", "drop"] = Field(
         "keep",
-        description="Incomplete last batch of a pass: keep: smaller; fill: with its first sequences;"
-        " drop. Where devices or processes share batches, keep fills.",
+        description="Incomplete last batch of a pass: keep; fill: with its first sequences; drop."
+        " Where devices or processes share batches, keep fills.",
     )
     interleave: int = Field(8, ge=8, description="Number of shards that are read in turn.")
     recordings_per_shard: int = Field(1, ge=1, description="Recordings in one TFRecord file.")

@@ -131,7 +131,7 @@ class TrainingConfig(Section):
     )
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
-        description="Model that is scored, and that later stages start from: best: by validation score;"
+        description="Model that is scored, and that later stages start from: best: by validation;"
         " last: of the last epoch; {iteration: N}: after N batches, published for most systems.",
     )
 

@@ -1,4 +1,4 @@
-"""What processes that train together share; `tests/test_joint_training.py` has two of them."""
+"""Rank, shares and folders of processes; `tests/test_joint_training.py` runs two of them."""
 
 import jax
 import keras
@@ -11,7 +11,7 @@ from common.runtime.multi_host import SINGLE, World
 from common.settings.tasks import MultiHostConfig
 
 
-def test_a_process_alone_reads_all_and_works_in_the_given_folder(tmp_path):
+def test_a_single_process_reads_all_in_the_given_folder(tmp_path):
     assert multi_host.world() == SINGLE and SINGLE.is_coordinator
     assert multi_host.agreed({"val_error": 0.1}) == {"val_error": 0.1}
     with multi_host.own_folder(tmp_path / "run") as own:

@@ -1,4 +1,4 @@
-"""What a search varies: forms of `--over`, types and bounds of the settings themselves."""
+"""Search space: forms of `--over`, types and bounds of settings."""
 
 from pathlib import Path
 from typing import Annotated
