@@ -14,7 +14,7 @@ from common.runtime.backend import choose_backend
 from common.settings.tasks import RunConfig
 run = RunConfig(deterministic=True)
 choose_backend(run)
-from common import distribution
+from common.runtime import distribution
 distribution.prepare(run)
 import keras
 import numpy as np

@@ -29,7 +29,7 @@ from common.settings.tasks import RunConfig
 run = RunConfig(device="cpu")
 start_backend(run)
 import keras, numpy as np
-from common import distribution
+from common.runtime import distribution
 from common.models.losses import MaskedBinaryCrossentropy
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
@@ -81,7 +81,7 @@ def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
 @pytest.mark.parametrize("content", ["{", '{"floatx": "bfloat16"}', '{"epsilon": "small"}', "[]"])
 def test_a_broken_keras_json_stops_no_command(tmp_path, content):
     program = "import common.data.tfrecord, keras, json; print(json.dumps([keras.config.floatx()]))"
-    assert answer(program, home_with(tmp_path, content)) == ["float32"]
+    assert printed(program, home_with(tmp_path, content)) == ["float32"]
 
 
 @pytest.fixture
