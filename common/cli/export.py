@@ -73,7 +73,6 @@ def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) 
     from common.training.system import load_system
 
     stages = load_system(task.family, task.system).stages(task)
-
     wanted = scored_stages(stages)
     if stage is not None:
         chosen = one_of([each.name for each in stages], stage, "--stage")

@@ -211,7 +211,7 @@ def _read_note_file(path: Path) -> list[MadeOf]:
         raise DataError(
             f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again."
         ) from None
-    return [MadeOf(name, stands_for, tuple(files), noted_ns) for name, stands_for, files in content]
+    return [MadeOf(n, fingerprint, tuple(files), noted_ns) for n, fingerprint, files in content]
 
 
 def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
@@ -230,7 +230,7 @@ def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
     if side["made_of"].dtype != np.uint8:
         raise ValueError(f"expected bytes, received {side['made_of'].dtype}")
     content = _NOTE.validate_json(side["made_of"].tobytes())
-    return [MadeOf(name, stands_for, tuple(files), noted_ns) for name, stands_for, files in content]
+    return [MadeOf(n, fingerprint, tuple(files), noted_ns) for n, fingerprint, files in content]
 
 
 def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
