@@ -1,5 +1,4 @@
-"""The command line: recordings in, files out; audio from a pipe in, lines out, each with its
-delay."""
+"""The command line: files of events from recordings, lines of events from a pipe."""
 
 import io
 import json
@@ -62,7 +61,7 @@ def piped(content: bytes, monkeypatch, pause_s: float = 0.0) -> None:
     monkeypatch.setattr(sys, "stdin", StandardInput(open(reading, "rb", buffering=0)))  # noqa: SIM115
 
 
-def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(
+def test_a_pipe_gives_the_events_of_the_file_with_delays(
     run, recording, tmp_path, monkeypatch, capsys
 ):
     assert main([str(run), str(recording), "--out", str(tmp_path / "out")]) == 0
@@ -83,7 +82,7 @@ def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(
     )
 
 
-def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, capsys):
+def test_a_pipe_of_floats_at_another_rate_gives_json(run, monkeypatch, capsys):
     piped(noises(2.0, 24000, 4).astype("<f4").tobytes(), monkeypatch)
     assert main([str(run), "--live", "--rate", "24000", "--format", "f32le", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -157,10 +156,10 @@ def test_an_error_of_the_pipe_is_said_to_the_user(run, monkeypatch, capsys):
     assert "error: No sample came from standard input" in capsys.readouterr().err
 
 
-def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path, capsys):
+def test_options_that_do_not_fit_are_refused_before_loading(tmp_path, capsys):
     cases = {
         (): "Expected: sound files, or --live",
-        ("a.wav", "--live"): "Received: both, or none",
+        ("a.wav", "--live"): "Received: both",
         ("a.wav", "--rate", "8000"): "--rate belongs to --live",
         ("a.wav", "--json"): "--json belongs to --live",
         ("--live", "--rate", "0"): "--rate: expected a number above 0",
@@ -172,9 +171,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path,
         assert message in capsys.readouterr().err
 
 
-def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(
-    run, recording, tmp_path, capsys
-):
+def test_recordings_that_do_not_fit_are_refused_before_prediction(run, recording, tmp_path, capsys):
     (tmp_path / "bad.wav").write_text("no sound")
     soundfile.write(tmp_path / "mono.wav", noises(1.0, RATE_HZ, 1), RATE_HZ)
     cases = {"bad.wav": "Not a readable sound file", "mono.wav": "Expected: 4, those of the array"}
@@ -187,9 +184,7 @@ def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(
     assert not (tmp_path / "out").exists()
 
 
-def test_damage_within_a_recording_leaves_the_others_finished_and_no_trace(
-    run, recording, tmp_path, capsys
-):
+def test_damage_within_a_recording_leaves_the_others_finished(run, recording, tmp_path, capsys):
     damaged = noises(4.0, RATE_HZ, 4)
     damaged[50_000] = np.nan
     soundfile.write(tmp_path / "damaged.wav", damaged, RATE_HZ, "FLOAT")

@@ -14,7 +14,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.errors import ConfigError, DataError
 from common.features.channel_transforms import ChannelTransforms
 from common.features.spectral import interleave_channels
-from common.runtime.multi_host import Place
+from common.runtime.multi_host import World
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import validate
 
@@ -145,9 +145,7 @@ def test_every_frame_is_seen_in_some_pass(shards, route):
 
 
 @pytest.mark.parametrize("hop", [1, 3, 4, 10])
-def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its_recording(
-    shards, route, hop
-):
+def test_overlapping_sequences_start_at_every_hop_up_to_the_end(shards, route, hop):
     expected = []
     for number, frames in enumerate(
         FRAMES
@@ -171,7 +169,7 @@ def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its
     )
 
 
-def test_overlapping_sequences_are_the_same_for_the_same_seed_and_pass(shards, route):
+def test_overlapping_sequences_repeat_for_the_same_seed_and_pass(shards, route):
     options = {"route": route, "sequence_hop_frames": 4}
     whole, again = passes(shards, 3, **options), passes(shards, 1, first_pass=2, **options)
     np.testing.assert_array_equal(places(whole[2]), places(again[0]))
@@ -194,7 +192,7 @@ def test_sequences_that_skip_frames_are_refused():
         validate(PipelineConfig, {"sequence_frames": 100, "sequence_hop_frames": 101}, "pipeline")
 
 
-def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, route):
+def test_passes_depend_on_the_seed_only(shards, route):
     first, again, other = (
         [places(one_pass) for one_pass in passes(shards, 2, seed=seed, route=route)]
         for seed in (3, 3, 4)
@@ -204,7 +202,7 @@ def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, rou
     assert (first[0] != other[0]).any()
 
 
-def test_a_job_that_resumes_at_a_pass_gets_the_same_batches(shards, route):
+def test_a_resumed_job_gets_the_same_batches(shards, route):
     transforms = turning_transforms()
     whole = passes(shards, 3, route=route, transforms=transforms)
     resumed = passes(shards, 1, first_pass=2, route=route, transforms=transforms)
@@ -222,8 +220,7 @@ def test_streamed_passes_are_those_of_cached_ones(shards):
 
 
 def test_every_order_of_sequences_is_about_as_likely(tmp_path):
-    """A buffer would keep the first shards in the first batches; here each batch holds each
-    recording equally often."""
+    """Each batch holds each recording equally often; a buffer would favour the first shards."""
     paths = [tmp_path / f"{number:02d}.tfrecord" for number in range(20)]
     for number, path in enumerate(paths):
         write_shard(path, [(path.stem, recording(number, 40))], SCHEMA)
@@ -278,7 +275,7 @@ def test_neighbouring_sequences_come_from_different_recordings(shards, route):
     assert (np.diff(owners) == 0).mean() < 0.4
 
 
-def test_targets_belong_to_their_frames_and_padding_has_activity_minus_one(shards, route):
+def test_targets_match_their_frames_and_padding_is_minus_one(shards, route):
     for features, targets in passes(shards, 1, route=route)[0]:
         place = features[:, :, 0, 0]
         number, frame = place // 1000, place % 1000
@@ -316,8 +313,7 @@ def test_batches_keep_the_stored_type_and_static_shapes(tmp_path, route):
 
 
 def turning_transforms():
-    """Three rows: nothing; four channels in a ring; two swapped, one negated, a phase shifted,
-    angles turned."""
+    """Three rows: none; a ring of four channels; a swap with a sign, a phase and angles."""
     permutation = np.array(
         [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 0, 4, 5, 6, 7], [1, 0, 2, 3, 4, 5, 7, 6]]
     )
@@ -364,7 +360,7 @@ def test_half_precision_features_are_transformed_without_loss():
     assert (np.abs(moved[1][..., 5]) <= np.float16(np.pi)).all()
 
 
-def test_each_sequence_of_a_stream_gets_one_row_and_all_rows_occur(shards, route):
+def test_each_sequence_gets_one_row_and_all_rows_occur(shards, route):
     transforms = turning_transforms()
     originals = {
         (number, frame): arrays["features"][frame]
@@ -385,7 +381,7 @@ def test_each_sequence_of_a_stream_gets_one_row_and_all_rows_occur(shards, route
 
 
 def is_row(sequence, transforms, row, originals):
-    place = sequence[:, 0, [0, 3, 1][row]]  # where the channel that tells the place went
+    place = sequence[:, 0, [0, 3, 1][row]]  # channel 0 holds the position
     keys = [(int(value) // 1000, int(value) % 1000) for value in place]
     if any(
         value != int(value) or key not in originals for value, key in zip(place, keys, strict=True)
@@ -489,8 +485,7 @@ def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count):
-    """Five shards of unequal size are no multiple of 2 or 3, and neither is the number of
-    sequences."""
+    """Neither the five unequal shards nor their sequences are a multiple of 2 or 3."""
     joint, *parts = (
         list(
             itertools.chain(
@@ -499,7 +494,7 @@ def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count
                 )
             )
         )
-        for own in ({}, *({"place": Place(number, count)} for number in range(count)))
+        for own in ({}, *({"world": World(number, count)} for number in range(count)))
     )
     for batch, *pieces in zip(joint, *parts, strict=True):
         for whole, *own in zip(*map(tf.nest.flatten, (batch, *pieces)), strict=True):
@@ -516,9 +511,9 @@ def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):
     content = bytearray(paths[1].read_bytes())
     content[len(content) // 2] ^= 1
     paths[1].write_bytes(content)
-    list(stream(paths, place=Place(0, 2)).take(3))
+    list(stream(paths, world=World(0, 2)).take(3))
     with pytest.raises(DataError, match=r"Damaged shard: .*b\.tfrecord"), guard_stream(paths):
-        list(stream(paths, place=Place(1, 2)).take(3))
+        list(stream(paths, world=World(1, 2)).take(3))
 
 
 def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):
@@ -535,7 +530,7 @@ def test_features_beyond_the_free_memory_are_streamed_with_a_warning(shards, mon
 
 def test_several_processes_need_whole_batches(shards):
     with pytest.raises(ValueError, match=r"fill or drop\. Received: keep"):
-        stream(shards, last_batch="keep", place=Place(0, 2))
+        stream(shards, last_batch="keep", world=World(0, 2))
 
 
 def test_too_few_recordings_for_a_batch_are_refused():
@@ -550,7 +545,7 @@ def test_a_stream_that_would_never_give_a_batch_is_refused(shards, route):
         stream(shards, batch_size=1000, route=route)
 
 
-def test_no_shards_a_stride_that_does_not_divide_and_unknown_arrays_are_refused(shards):
+def test_no_shards_a_bad_stride_and_unknown_arrays_are_refused(shards):
     with pytest.raises(DataError, match=r"No TFRecord shard found"):
         stream([])
     with pytest.raises(ValueError, match="must divide"):

@@ -1,5 +1,4 @@
-"""Streams of audio: the features that a model computes of a batch are those of the frames that its
-labels belong to."""
+"""Streams of audio: the features that a model computes belong to the frames of the labels."""
 
 import numpy as np
 import pytest
@@ -65,16 +64,13 @@ def shards(tmp_path_factory):
 
 
 def expected_features(places, inside):
-    """Rows of the features that the labels name; frames outside are those of the recording's own
-    silence."""
+    """Rows of the features that the labels name; frames outside are silent."""
     return np.stack([FEATURES[place // 1000][place % 1000] for place in places[inside].astype(int)])
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["streamed", "cached"])
 @pytest.mark.parametrize("hop_frames", [None, 4])
-def test_each_frame_of_a_training_batch_is_computed_of_the_audio_that_its_label_belongs_to(
-    shards, cache, hop_frames
-):
+def test_each_frame_is_computed_of_the_audio_of_its_label(shards, cache, hop_frames):
     pipeline = PipelineConfig(
         sequence_frames=LENGTH,
         sequence_hop_frames=hop_frames,
@@ -110,9 +106,7 @@ def test_after_the_end_of_a_recording_comes_silence(shards):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_sequence(
-    shards, whole
-):
+def test_whole_recordings_are_streamed_as_audio_with_their_frames(shards, whole):
     pipeline = PipelineConfig(sequence_frames=LENGTH, whole_recordings=whole)
     stream = evaluation_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline)
     for number, element in enumerate(stream.as_numpy_iterator()):
@@ -128,9 +122,7 @@ def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_se
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_rotating_the_audio_swaps_and_negates_its_channels_and_clips_the_one_value_without_opposite(
-    row,
-):
+def test_rotation_of_audio_permutes_negates_and_clips_channels(row):
     transforms = foa_transforms(audio_tables)
     audio = np.random.default_rng(0).integers(-32768, 32768, (2, 50, 4)).astype(np.int16)
     audio[0, 0] = -32768

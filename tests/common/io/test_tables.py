@@ -1,5 +1,4 @@
-"""Tables as text: written, and read with any separator, quotes, line ends and encodings, or refused
-with the line."""
+"""Tables as text: written, and read in any form or refused with the line."""
 
 import csv
 
@@ -28,7 +27,7 @@ def read(text, columns=COLUMNS, **settings):
     return [tuple(row.values()) for _, row in table.rows()]
 
 
-def test_csv_is_read_back_as_it_was_with_commas_and_quotes():
+def test_csv_with_commas_and_quotes_is_read_back():
     rows = [["a", 'b "c", d'], ["", "é"]]
     assert list(csv.reader(to_csv(rows).splitlines())) == rows
     assert read(to_csv([COLUMNS, *rows])) == list(map(tuple, rows))
@@ -89,12 +88,12 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("name,labels\na,x,y\n", r"line 2: 3 fields, more .* columns, 2.*double quotes"),
         ("name\tlabels\n\na\n", r"line 3: 1 fields, fewer .* columns, 2"),
         ('name,labels\n"a,x\nb,y\n', "line 2: a quote is opened and never closed"),
-        ('name,labels\nb,y\n"a"s,x\n', "line 3: a field goes on after its closing quote"),
+        ('name,labels\nb,y\n"a"s,x\n', "line 3: a field continues after its closing quote"),
         ("name,labels\na,x\0\n", "line 2: a NUL character"),
         (
             "name,label\na,x\n",
@@ -106,8 +105,8 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
         ("name,labels\na," + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_with_the_line(text, told):
-    with pytest.raises(DataError, match=rf"^t\.csv, {told}"):
+def test_an_unusable_table_is_refused_with_the_line(text, problem):
+    with pytest.raises(DataError, match=rf"^t\.csv, {problem}"):
         read(text)
 
 
@@ -179,7 +178,7 @@ def test_whole_numbers_have_no_point_and_few_digits():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "problem"),
     [
         ("1,5", "decimal comma"),
         ("1_0", "without underscores"),
@@ -188,8 +187,8 @@ def test_whole_numbers_have_no_point_and_few_digits():
         ("3", ""),
     ],
 )
-def test_a_number_that_is_none_gets_a_remedy(text, told):
-    assert told in number_hint("1.5", text) and bool(number_hint(text)) == bool(told)
+def test_a_number_that_is_none_gets_a_remedy(text, problem):
+    assert problem in number_hint("1.5", text) and bool(number_hint(text)) == bool(problem)
 
 
 def test_one_line_is_split_by_the_separator_with_most_fields():
@@ -198,7 +197,7 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "problem"),
     [
         (
             "name\tü\n".encode("utf-16"),
@@ -211,9 +210,9 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
         ),
     ],
 )
-def test_other_encodings_are_named(tmp_path, content, told):
+def test_other_encodings_are_named(tmp_path, content, problem):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(DataError, match=rf"t\.csv.*{told}.* Mend it\."):
+    with pytest.raises(DataError, match=rf"t\.csv.*{problem}.* Mend it\."):
         read_text(tmp_path / "t.csv", "none", "Mend it.")
 
 

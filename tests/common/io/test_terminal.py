@@ -1,5 +1,4 @@
-"""Terminals of any encoding, and readers that go away: text is escaped where it must be, and no
-command fails of it."""
+"""Terminals of any encoding, and readers that go away: no command fails of them."""
 
 import io
 import json
@@ -46,8 +45,7 @@ OTHER = 'name: "Löwe"'
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with an odd name: settings, a run and event files that hold characters which ASCII
-    lacks."""
+    """A folder with settings, a run and event files whose names and texts are not ASCII."""
     folder = tmp_path_factory.mktemp("t") / "Grüße 音"
     folder.mkdir()
     tasks = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
@@ -145,13 +143,13 @@ def test_half_of_a_character_in_a_text_stops_no_file(tmp_path):
     assert load_json(tmp_path / "a.json") == {"name": "Löwe"}
 
 
-def test_the_command_of_a_run_is_text_whatever_bytes_were_typed(monkeypatch):
+def test_the_command_of_a_run_is_text_for_any_bytes(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seld.py", "a\udcff", "ü"])
     assert base.command_line() == ["seld.py", "'a\\xff'", "'ü'"]
     "".join(base.command_line()).encode("utf-8")
 
 
-def test_settings_typed_in_a_locale_without_utf8_are_read_as_utf8():
+def test_settings_in_a_locale_without_utf8_are_read_as_utf8():
     assert terminal.typed_text("description=B\udcc3\udcbcro") == "description=Büro"
     assert terminal.typed_text("Büro \\udc") == "Büro \\udc"
 
@@ -162,7 +160,7 @@ def program(*command: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=pipe, stderr=pipe)
 
 
-def test_a_name_that_the_locale_cannot_write_is_said_in_one_line(place):
+def test_a_name_the_locale_lacks_is_a_one_line_error(place):
     with program(
         "-m",
         "common.cli.check_dataset",

@@ -1,5 +1,4 @@
-"""Features computed in a model's graph equal those that extraction stores, which have tests of
-their own."""
+"""Features computed in a model's graph equal those that extraction stores."""
 
 import json
 import os
@@ -28,8 +27,7 @@ TASK4_KINDS = ("logmel_db", "log_magnitude_mel", "ln_mel_density")
 
 
 def recording(samples, channels, seed=0):
-    """Noise beneath a tone, at most as loud as 16 bits allow, with 50 ms of digital silence in
-    it."""
+    """Noise beneath a tone, within full scale, with 50 ms of digital silence in it."""
     rng = np.random.default_rng(seed)
     tone = 0.4 * np.sin(2 * np.pi * 500 * np.arange(samples) / RATE_HZ + seed)
     audio = np.clip(rng.normal(0, 0.2, (samples, channels)) + tone[:, None], -1, 1)
@@ -63,8 +61,7 @@ def computed(audio, n_frames, frontend):
 
 
 def distance(received, expected, kind):
-    """The largest difference; phases are compared as angles, where there is something to
-    compare."""
+    """Largest difference; phases are compared as angles, where they are defined."""
     apart = np.abs(received - expected)
     if kind == "magnitude_phase":
         levels, angles = np.split(apart, 2, axis=-1)
@@ -107,7 +104,7 @@ def test_any_window_hop_and_length_of_transforms_fit(sizes):
     assert distance(computed(audio, len(expected), frontend), expected, "logmel_gcc") < TOLERANCE
 
 
-def test_a_window_shorter_than_the_transform_starts_with_its_frame_where_frames_are_not_centred():
+def test_a_short_window_starts_with_its_frame_without_centring():
     audio, expected, frontend = task4_pair(
         "ln_mel_density", 9000, window_s=0.05, hop_s=0.025, n_fft=1024
     )
@@ -164,7 +161,7 @@ def small_model(frontend):
     )
 
 
-def test_a_model_with_a_frontend_takes_16_bit_audio_of_any_length_in_float32_whatever_the_policy():
+def test_a_frontend_computes_in_float32_whatever_the_policy():
     _, _, frontend = seld_pair("logmel_intensity", 4000)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -180,23 +177,23 @@ def test_a_model_with_a_frontend_takes_16_bit_audio_of_any_length_in_float32_wha
         assert model(np.zeros((2, samples, 4), np.int16)).shape == (2, n_frames, 24, 2)
 
 
-def test_a_saved_model_with_a_frontend_answers_the_same_in_safe_mode_and_as_saved_model(tmp_path):
+def test_a_saved_model_with_a_frontend_predicts_the_same(tmp_path):
     import tensorflow as tf
 
     audio, expected, frontend = task4_pair("logmel_db", 6000)
     pieces = frontend.pieces(audio, len(expected)).reshape(1, -1, 1)
     model = small_model(frontend)
-    answer = np.asarray(model(pieces))
+    predicted = np.asarray(model(pieces))
     standardised = (expected - 2.0) / 3.0
     np.testing.assert_allclose(
-        answer, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4
+        predicted, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4
     )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    np.testing.assert_array_equal(np.asarray(loaded(pieces)), answer)
+    np.testing.assert_array_equal(np.asarray(loaded(pieces)), predicted)
     model.export(tmp_path / "saved", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved")  # its variables live as long as it does
-    np.testing.assert_allclose(exported.serve(tf.constant(pieces)).numpy(), answer, atol=1e-5)
+    np.testing.assert_allclose(exported.serve(tf.constant(pieces)).numpy(), predicted, atol=1e-5)
 
 
 PROGRAM = """

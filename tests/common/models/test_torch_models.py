@@ -1,5 +1,4 @@
-"""Published networks written in PyTorch, beside ours with their weights; skipped where PyTorch is
-not installed."""
+"""Published networks in PyTorch, compared with ours of the same weights; needs PyTorch."""
 
 from pathlib import Path
 
@@ -164,7 +163,7 @@ def options(task: str, pooling: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("task", "build", "shape", "pooling"), CASES)
-def test_a_published_network_gives_the_same_outputs_here_and_after_the_way_back(
+def test_a_published_network_gives_the_same_outputs_both_ways(
     tmp_path, task, build, shape, pooling
 ):
     network = trained(build(pooling))

@@ -1,5 +1,4 @@
-"""Recurrent layers from PyTorch, against PyTorch's formulas; convolutions are in the tests of the
-systems."""
+"""Recurrent layers from PyTorch, compared with PyTorch's formulas."""
 
 import keras
 import numpy as np
@@ -23,8 +22,7 @@ NAMES = {
 
 
 def torch_gru(x: np.ndarray, state: dict[str, np.ndarray], ending: str) -> np.ndarray:
-    """GRU of PyTorch on one sequence (T, D) -> (T, U): rows of reset gate, update gate, new
-    state."""
+    """GRU of PyTorch on a sequence (T, D) -> (T, U): rows of reset, update gate, new state."""
     hidden, states = np.zeros(UNITS), []
     for frame in x:
         of_input = state[f"gru.weight_ih_{ending}"] @ frame + state[f"gru.bias_ih_{ending}"]

@@ -1,5 +1,4 @@
-"""Work on other machines: what a killed worker had is done by another, and what is missing is
-said."""
+"""Work on other machines: items of a killed worker are repeated, missing parts are named."""
 
 import contextlib
 import json
@@ -89,8 +88,7 @@ def features_of(item: Item) -> dict[str, np.ndarray]:
 
 
 def features_unless_first(item: Item) -> dict[str, np.ndarray]:
-    """The same; but who comes first to the item with a marker says so there, and waits to be
-    killed."""
+    """The same, but the first worker at an item with a marker writes it and waits to be killed."""
     _, marker = item.payload
     if marker is not None:
         try:
@@ -176,14 +174,12 @@ def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers
     }  # what the workers shared is gone
 
 
-def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_seconds(
-    scheduler, monkeypatch
-):
+def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, monkeypatch):
     monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
     monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
         with pytest.raises(
-            ConfigError, match=r"No dask scheduler answers at `parallel\.address: .*Start the sched"
+            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
         ):
             list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
     with pytest.raises(
@@ -224,7 +220,7 @@ def test_losing_the_scheduler_is_an_error(tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_again():
+def test_an_item_that_kills_its_workers_is_an_error():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         pytest.raises(

@@ -1,5 +1,4 @@
-"""Memory that is freed stays with the process, unless the user or the C library has it
-otherwise."""
+"""Freed memory stays with the process, unless the user or the C library decide otherwise."""
 
 import os
 import subprocess
@@ -14,7 +13,7 @@ HELD = """
 import ctypes, sys
 from pathlib import Path
 from common.runtime.memory import keep_freed_memory
-told = keep_freed_memory() if sys.argv[1] == "keep" else False
+kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 lines = lambda: Path("/proc/self/status").read_text().splitlines()
 held = lambda: int(next(line for line in lines() if "VmRSS" in line).split()[1])
 library = ctypes.CDLL(None)
@@ -23,22 +22,22 @@ before = held()
 block = library.malloc(2**26)
 ctypes.memset(block, 1, 2**26)
 library.free(block)
-print(told, (held() - before) // 1000)
+print(kept, (held() - before) // 1000)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-def test_a_freed_block_stays_with_the_process_only_if_asked_to():
+def test_a_freed_block_stays_only_on_request():
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }  # dask sets one
-    answers = {}
+    printed = {}
     for way in ("keep", "give back"):
         command = [sys.executable, "-c", HELD, way]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-        answers[way] = done.stdout.split()
-    assert answers["keep"][0] == "True" and int(answers["keep"][1]) >= 60
-    assert answers["give back"][0] == "False" and int(answers["give back"][1]) <= 5
+        printed[way] = done.stdout.split()
+    assert printed["keep"][0] == "True" and int(printed["keep"][1]) >= 60
+    assert printed["give back"][0] == "False" and int(printed["give back"][1]) <= 5
 
 
 def test_what_the_user_set_by_the_environment_stands(monkeypatch):

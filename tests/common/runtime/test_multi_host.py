@@ -1,4 +1,4 @@
-"""What processes that train together share; `tests/test_joint_training.py` has two of them."""
+"""Rank, shares and folders of processes; `tests/test_joint_training.py` runs two of them."""
 
 import jax
 import keras
@@ -7,19 +7,19 @@ import pytest
 
 from common.errors import ConfigError
 from common.runtime import multi_host
-from common.runtime.multi_host import ALONE, Place
+from common.runtime.multi_host import SINGLE, World
 from common.settings.tasks import MultiHostConfig
 
 
-def test_a_process_alone_reads_all_and_works_in_the_given_folder(tmp_path):
-    assert multi_host.place() == ALONE and ALONE.first
+def test_a_single_process_reads_all_in_the_given_folder(tmp_path):
+    assert multi_host.world() == SINGLE and SINGLE.is_coordinator
     assert multi_host.agreed({"val_error": 0.1}) == {"val_error": 0.1}
     with multi_host.own_folder(tmp_path / "run") as own:
         assert own == tmp_path / "run"
 
 
 def test_parts_of_a_batch_are_side_by_side():
-    parts = [Place(number, 3).part_of(np.arange(12).reshape(6, 2)) for number in range(3)]
+    parts = [World(number, 3).part_of(np.arange(12).reshape(6, 2)) for number in range(3)]
     np.testing.assert_array_equal(np.concatenate(parts), np.arange(12).reshape(6, 2))
     assert [len(part) for part in parts] == [2, 2, 2]
 

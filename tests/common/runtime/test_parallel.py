@@ -1,5 +1,4 @@
-"""Items spread over processes: all results come, errors pass, and engines that are missing are
-named."""
+"""Items spread over processes: results, errors, and missing engines."""
 
 import importlib
 import sys

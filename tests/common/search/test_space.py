@@ -1,4 +1,4 @@
-"""What a search varies: forms of `--over`, types and bounds of the settings themselves."""
+"""Search space: forms of `--over`, types and bounds of settings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -91,8 +91,8 @@ def test_only_plain_numbers_have_ranges(annotation, kind):
         ("training.epochs=2:10:cubic", "two numbers"),
         ("training.epochs=nan:10", "two numbers"),
         ("training.learning_rate=0:1:log", "begins above 0"),
-        ("training.epochs=5", "two different values"),
-        ("training.epochs=5,5", "two different values"),
+        ("training.epochs=5", "two or more values"),
+        ("training.epochs=5,5", "two or more values"),
         ("training.epochs=[5", "not valid YAML"),
         ("training.epochs=1.5:3", "is an integer"),
         ("training.augmentation=1:3", "training.augmentation"),

@@ -1,5 +1,4 @@
-"""Predictions of whole recordings: outputs with and without a time axis, and the losses they
-give."""
+"""Predictions of whole recordings: outputs with and without a time axis, and losses."""
 
 import keras
 import numpy as np
@@ -39,7 +38,7 @@ def element(name, frames, tags, seed=0, n_sequences=None):
     }
 
 
-def test_outputs_without_a_time_axis_come_as_one_value_per_class():
+def test_outputs_without_a_time_axis_are_one_value_per_class():
     one = element("a", 5, [1, 0])
     (prediction,) = predict_recordings(network(), [one])
     assert prediction.outputs["clip"].shape == prediction.targets["clip"].shape == (K,)
@@ -68,8 +67,7 @@ def test_outputs_without_a_target_are_predicted_too():
 
 
 def pooling_network():
-    """Pools time by 4 and repeats each output 4 times: one frame for each input frame of a whole
-    pool."""
+    """Pools time by 4 and repeats each output 4 times; an incomplete pool is dropped."""
     inputs = keras.Input((None, F, 1))
     pooled = keras.layers.AveragePooling1D(4)(keras.layers.Reshape((-1, F))(inputs)[..., :K])
     return keras.Model(inputs, {"frames": keras.layers.UpSampling1D(4)(pooled)})
@@ -103,9 +101,7 @@ def pooled_outputs(element, length):
 @pytest.mark.parametrize(
     ("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)]
 )
-def test_a_network_that_pools_frames_gives_no_outputs_for_an_incomplete_pool_at_the_end(
-    frames, length, given
-):
+def test_an_incomplete_last_pool_gives_no_output(frames, length, given):
     one = pooled_element(frames, length)
     (prediction,) = predict_recordings(pooling_network(), [one])
     assert prediction.targets["frames"].shape == (frames, K)
@@ -115,7 +111,7 @@ def test_a_network_that_pools_frames_gives_no_outputs_for_an_incomplete_pool_at_
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
-def test_outputs_of_sequences_stay_at_their_frames_as_the_last_of_each_is_held(frames, given):
+def test_outputs_stay_at_their_frames_by_holding_the_last(frames, given):
     one = pooled_element(frames, 10)
     (prediction,) = predict_recordings(pooling_network(), [one])
     held = np.pad(pooled_outputs(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
@@ -163,7 +159,7 @@ def cross_entropy(target, output):
     return -(target * np.log(output) + (1 - target) * np.log(1 - output))
 
 
-def test_losses_of_tags_count_each_recording_once_and_those_of_frames_each_frame():
+def test_losses_count_tags_by_recording_and_activity_by_frame():
     recordings = [element("a", 6, [1, 0], 1), element("b", 2, [0, 0], 2)]
     logs = validation_logs(recordings)
     a, b = (each["features"][0, :, :K, 0].astype(np.float64) for each in recordings)
@@ -188,7 +184,7 @@ def test_recordings_without_labels_do_not_enter_the_losses():
     assert np.isnan(validation_logs([unknown])["val_loss"])
 
 
-def test_recordings_of_the_training_set_get_the_same_scores_under_another_name():
+def test_training_recordings_get_the_same_scores_as_train():
     a, b = element("a", 6, [1, 0], 1), element("b", 4, [0, 1], 2)
     logs, swapped = validation_logs([a], [b]), validation_logs([b], [a])
     names = {"loss", "clip_loss", "frames_loss"}
