@@ -167,7 +167,7 @@ def store_table(results: Mapping[str, dict]) -> str:
             "shards",
             "manifest",
             "opened in",
-            "memory while training, beside the model",
+            "memory while training, without the model",
         ),
         rows,
     )
