@@ -1,5 +1,4 @@
-"""Runs a demo with several seeds, each on simulated recordings of its own, and writes the table
-into BENCHMARKS.md.
+"""Runs a demo with several seeds, each with its own simulated recordings; table in BENCHMARKS.md.
 
 python -m benchmarks.demo_seeds [SEED ...] [--task TASK] [--folder runs/seeds] [--set KEY=VALUE ...]
 """
@@ -23,7 +22,7 @@ Scores = dict[str, Any]
 
 @dataclass(frozen=True)
 class Demo:
-    """What the table of a demo shows.
+    """Rows and columns of a demo's table.
 
     Attributes:
         script: program that runs it.
@@ -129,8 +128,7 @@ DEMOS = {
 
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
-    """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's
-    folder."""
+    """Runs one seed from simulation to scores unless it is finished; returns the run's folder."""
     places = [f"{name}_dir={folder}/{task_id}_{name}_s{seed}" for name in ("dataset", "feature")]
     settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
@@ -151,7 +149,7 @@ def scores_of(run: Path, label: str) -> Scores:
 
 
 def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
-    """A line for each seed and line of the run's table, their means, and what needs no skill."""
+    """Rows of each seed and line of the run's table, their means, and the baselines."""
     lines = []
     for label in demo.lines:
         values = {seed: demo.numbers(scores_of(run, label)) for seed, run in runs.items()}

@@ -1,5 +1,4 @@
-"""Features of SELDnet from recordings to normalised features on disk: ours beside the published
-route, on one core.
+"""Features of SELDnet from recordings to disk: ours and the published route, on one core.
 
 python -m benchmarks.extraction [--quick]
 """
@@ -40,8 +39,7 @@ def dataset(folder: Path, recordings: int, recording_s: float) -> None:
 
 
 class Routes:
-    """Both ways from recordings to features; each call starts anew and leaves its files for what
-    comes after.
+    """Both routes from recordings to features; each call starts again and keeps its files.
 
     Args:
         folder: holds the dataset, and the features below `features/`.
@@ -139,7 +137,7 @@ class Routes:
 
 
 def floors(folder: Path, recording_s: float) -> list[Figure]:
-    """What no route can go below: the transforms alone, and the bytes written and flushed."""
+    """Lower bounds of any route: only the FFTs, and the bytes written and flushed."""
     n_frames = round(recording_s / 0.02)
     block = np.random.default_rng(0).standard_normal((32, 2048, 4)).astype(np.float32)
     content = bytes(n_frames * 1024 * 8 * 2)

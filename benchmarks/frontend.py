@@ -1,5 +1,4 @@
-"""Features that the model computes of 16-bit audio, beside features read from shards: disk,
-reading, computing.
+"""Features computed by the model from 16-bit audio, and features from shards: size and speed.
 
 python -m benchmarks.frontend [--quick]
 """

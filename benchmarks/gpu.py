@@ -1,4 +1,4 @@
-"""Training steps at published sizes on a GPU, on the backend JAX with XLA; PyTorch beside it.
+"""Training steps at published sizes on a GPU, on JAX with XLA, and on PyTorch.
 
 python -m benchmarks.gpu [--quick]
 
@@ -141,8 +141,7 @@ def _against_torch(name: str, precision: str, steps: Steps | None) -> Goal:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all networks in all precisions where there is a GPU; with `quick` SELDnet, on the
-    CPU."""
+    """Measures all networks in all precisions on a GPU; with `quick` SELDnet, on the CPU."""
     if not gpu_names() and not quick:
         return list(goals({}))
     sizes, precisions = (
@@ -164,8 +163,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
 
 
 def _share_of_grus(precision: str, measured: Mapping[tuple[str, str], Steps]) -> Figure:
-    """How much of SELDnet's step its GRUs take: a loop over the frames, shorter only with fewer,
-    larger steps of it."""
+    """GRU time of SELDnet's step: a loop over the frames, shorter only with fewer, larger steps."""
     whole, without = (
         measured[size.name, precision].timings["ours"].median for size in (SELDNET, WITHOUT_GRUS)
     )

@@ -1,5 +1,4 @@
-"""Whole runs on a GPU: simulates recordings, trains systems at their published sizes for one fold,
-and measures both.
+"""Complete runs on a GPU: simulates recordings, trains systems of published size for one fold.
 
 python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown
 FILE] [--json FILE]
@@ -171,8 +170,7 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
 
 
 def _limits(options: argparse.Namespace, task_id: str) -> Iterator[str]:
-    """Settings from `--epochs` and `--iterations`: numbers for all tasks, or `<task-id>=<number>`
-    for one."""
+    """Parses `--epochs` or `--iterations`: a number for all tasks, `<task-id>=<number>` for one."""
     for key, values in (("epochs", options.epochs), ("iterations_per_epoch", options.iterations)):
         for value in values:
             named, _, number = value.rpartition("=")
@@ -201,8 +199,7 @@ def carry_out(plan: Plan, steps: Path) -> None:
 
 
 def _timed(steps: Path, command: Sequence[str]) -> None:
-    """Runs a program unless it is done; keeps its seconds, unless it went on after a stop: those
-    say nothing."""
+    """Runs a program unless it is finished; keeps its seconds unless it was resumed."""
     name = shlex.join(command)
     done = read_json(steps) if steps.exists() else {}
     if done.get(name, {}).get("finished"):
@@ -227,17 +224,17 @@ def stage_under_way(fold: Path, since_s: float) -> str | None:
 
 
 def samples_file(plan: Plan) -> Path:
-    """Where the samples of the GPU lie."""
+    """File of the GPU's samples."""
     return plan.task.output_dir / f"{plan.run.name}_gpu.csv"
 
 
 def uses_gpu(run: RunConfig) -> bool:
-    """Whether a run takes a GPU if there is one."""
+    """True if a run uses a GPU where there is one."""
     return run.device != "cpu"
 
 
 def step_figures(plan: Plan, steps: Path) -> list[Figure]:
-    """How long recordings and features took, where that was measured."""
+    """Seconds of simulation and extraction, where measured."""
     done = read_json(steps)
     seconds = {step: done[shlex.join(plan.command(step))]["seconds"] for step in DATA_STEPS}
     return [
@@ -287,8 +284,7 @@ def _gpu_figures(name: str, use: GpuUse | None) -> list[Figure]:
 
 
 def scores_of(plan: Plan) -> dict[str, dict[str, float | None]]:
-    """Official scores of a finished run by line of the table: trained parts, what needs no skill,
-    published values."""
+    """Official scores of a finished run by line of the table: trained, baselines, published."""
     rows = read_json(plan.run / "scores.json")["rows"]
     wanted = [row for row in rows if row["label"] in LINES or row["group"] == "system"]
     return {LINES.get(row["label"], row["label"]): row["scores"]["dcase2019"] for row in wanted}
@@ -325,8 +321,7 @@ def device_text(run: RunConfig) -> str:
 
 
 def _devices(backend: str) -> str:
-    """The devices that a backend computes on, asked in a process of its own, which lets them go
-    again."""
+    """Devices of a backend, listed in another process, which releases them again."""
     environment = {**ENVIRONMENT, **os.environ, "KERAS_BACKEND": backend}
     command = [sys.executable, "-c", "import keras; print(*keras.distribution.list_devices())"]
     answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -334,7 +329,7 @@ def _devices(backend: str) -> str:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Runs all tasks, or goes on with them.
+    """Runs all tasks, or resumes them.
 
     Args:
         options: of the command line.

@@ -1,5 +1,4 @@
-"""How busy a GPU is, and how much of its memory is taken, sampled with nvidia-smi while something
-else runs."""
+"""Load and memory of a GPU, sampled with nvidia-smi during other work."""
 
 import csv
 import statistics
@@ -15,7 +14,7 @@ INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What samples say together; where there are several GPUs, of the busiest in each sample.
+    """Summary of samples; with several GPUs, of the busiest in each sample.
 
     Attributes:
         mean_percent: share of the time in which the GPU computed.
@@ -54,8 +53,7 @@ def gpu_names() -> str:
 
 
 class GpuSampler:
-    """Samples all GPUs as long as the `with` block runs, in a thread; without a GPU it does
-    nothing.
+    """Samples all GPUs in a thread during the `with` block; without a GPU it has no effect.
 
     Samples are appended to a file at once, so that those of a killed job remain.
 

@@ -1,5 +1,4 @@
-"""Segmentation learned here and in PyTorch, from the same first weights and batches, over several
-seeds.
+"""Training of segmentation here and in PyTorch, from equal weights and batches, over several seeds.
 
 python -m benchmarks.learning_curves [--quick]
 
@@ -56,8 +55,7 @@ class Data:
         ]
 
     def batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), in the order of a
-        seed."""
+        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), ordered by a seed."""
         pipeline, stage = self.settings.pipeline, self.stage
         mean, deviation = self.store.statistics(self.groups)
         stream = train_stream(

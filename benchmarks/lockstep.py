@@ -1,5 +1,4 @@
-"""Our networks and the same ones in PyTorch, step by step: the same first weights, the same
-batches.
+"""Our networks and PyTorch's, step by step, from the same initial weights and batches.
 
 python -m benchmarks.lockstep [--quick]
 """
@@ -64,8 +63,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class FirstStep:
-    """The first batch: its loss, outputs by name, and gradients by the names in
-    `baselines/torch_models.py`."""
+    """First batch: loss, outputs by name, gradients by the names in `baselines/torch_models.py`."""
 
     loss: float
     outputs: Mapping[str, np.ndarray]
@@ -173,8 +171,7 @@ class Ours:
 
 
 def in_type(network: keras.Model, kind: str) -> keras.Model:
-    """Builds a network again, with the same weights, all of whose layers compute in a
-    floating-point type."""
+    """Builds a network again, with the same weights, all layers in one floating-point type."""
 
     def layer_in_type(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -196,8 +193,7 @@ def renamed(name: str) -> str:
 
 
 def theirs(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
-    """What PyTorch's network gives from the same weights and batches, see
-    `baselines/torch_lockstep.py`."""
+    """PyTorch's results from the same weights and batches, see `baselines/torch_lockstep.py`."""
     return train_there(
         folder,
         ours.weights,
@@ -231,8 +227,7 @@ def train_there(
 
 
 def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The largest difference of two sets of gradients, each as a share of the largest value of that
-    gradient.
+    """Largest difference of two sets of gradients, relative to the maximum of each gradient.
 
     Raises:
         ArithmeticError: they are not of the same weights.

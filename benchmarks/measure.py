@@ -1,5 +1,4 @@
-"""What the benchmarks share: a measured figure, the machine it was measured on, command line and
-tables."""
+"""Parts shared by the benchmarks: figures, goals, machine, command line and tables."""
 
 import argparse
 import json
@@ -42,8 +41,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the table of goals: a measured ratio or size against what the project holds itself
-    to.
+    """One row of the table of goals: a measured ratio or size and its limit.
 
     Attributes:
         work: what was measured.
@@ -243,8 +241,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def pivot_table(figures: Iterable[Figure], heading: str) -> str:
-    """A table in Markdown with one row for each name before a colon, and one column for each after
-    it.
+    """A table in Markdown: a row for each name before a colon, a column for each after it.
 
     Args:
         figures: named "<row>: <column>"; those without a unit are counts and written with all

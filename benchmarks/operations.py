@@ -5,8 +5,7 @@ from typing import Any
 
 
 def operations(network: Any) -> int:
-    """Operations of one example's forward pass through convolutions, dense and recurrent layers;
-    the rest is small.
+    """Operations of one example's forward pass in convolutions, dense and recurrent layers.
 
     Training takes three times as many: the derivatives by inputs and by weights are products of the
     same size.

@@ -116,7 +116,7 @@ def matrix_peak(size: int, precision: str) -> float:
 
 
 def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
-    """Does what a request says; returns the answer, and the network that is loaded then."""
+    """Executes a request; returns the reply, and the loaded network."""
     if request["do"] == "load":
         steps = Steps(request)
         loaded = {
@@ -135,7 +135,7 @@ def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any]
 
 
 def main() -> None:
-    """Answers until the input ends; what libraries print does not reach the answers."""
+    """Serves requests until the input ends; output of libraries is kept out of the replies."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     steps: Steps | None = None

@@ -1,5 +1,4 @@
-"""Feature frames a second that reach the training from shards on disk, next to the published
-generator.
+"""Feature frames per second from shards to training, ours and the published generator.
 
 python -m benchmarks.pipeline [--quick]
 """
@@ -39,8 +38,7 @@ WORK = "feeding SELDnet batches, against the published generator"
 def rate_of(
     new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int
 ) -> Callable[[], float]:
-    """A route for `in_turns`: frames a second of so many batches, after as many that are not
-    counted.
+    """A route for `in_turns`: frames per second of some batches, after as many for warm-up.
 
     The batches are made again each time, so that none wait in buffers when time begins, and that
     none are read while another route is measured.
@@ -92,8 +90,7 @@ def check_same(batch: Any, folder: Path) -> None:
 def rates(
     store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool
 ) -> dict[str, Timing]:
-    """Frames a second of our routes and, for magnitude and phase, the published one, measured in
-    turns."""
+    """Frames per second of our routes and, for magnitude and phase, the published one, in turns."""
     cut, size, n_passes = (
         settings.pipeline.sequence_frames,
         2 if quick else settings.pipeline.batch_size,
@@ -121,8 +118,7 @@ def rates(
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures training batches with and without augmentation, and evaluation, for both kinds of
-    features."""
+    """Measures training batches (also augmented) and evaluation, for both kinds of features."""
     recordings, recording_s = (1, 6.0) if quick else (12, 60.0)
     dataset(folder / "dataset", recordings, recording_s)
     results: list[Figure | Goal] = []

@@ -1,5 +1,4 @@
-"""How long one training step of each published network takes on random data, and how much memory;
-PyTorch beside it.
+"""Time and memory of one training step of each published network, ours and PyTorch's.
 
 python -m benchmarks.training_steps [--quick]
 """
@@ -63,7 +62,7 @@ QUICK_SHAPE = (1, 32)  # one example, frames that every network can pool
 
 
 def request(size: Size, quick: bool, precision: str, training: bool = True) -> dict[str, Any]:
-    """What our worker loads."""
+    """Networks that our worker loads."""
     shape = QUICK_SHAPE if quick else (size.examples, None)
     return {
         "task": size.task_id,
@@ -167,7 +166,7 @@ RANKING = (
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all networks one after another; with `quick` only one, beside PyTorch."""
+    """Measures all networks, one after another; with `quick` only one and PyTorch's."""
     results: list[Figure | Goal] = []
     for size in COMPARED[:1] if quick else COMPARED:
         reason = RANKING if size is SEGMENTATION else CONVOLUTIONS

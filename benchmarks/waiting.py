@@ -1,5 +1,4 @@
-"""Time that training waits for its batches, parts of the time of an epoch, and the bounds of this
-machine.
+"""Time that training waits for batches, parts of an epoch's time, and the limits of this machine.
 
 Each system trains at its published size on a stream of random recordings, step by step, and the
 time until the stream yields the next batch is the waiting. That would not show that
@@ -140,8 +139,7 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
-    """Seconds of waiting, of steps on the stream and on a held batch, of reading and of predicting
-    a batch."""
+    """Seconds of waiting, steps on the stream and on a held batch, reading and prediction."""
     model, batches = prepare(case, quick, folder)
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
@@ -217,8 +215,7 @@ def _results(case: Case, measured: Mapping[str, Timing]) -> list[Figure | Goal]:
 
 
 def waiting_table(figures: Sequence[Figure]) -> str:
-    """One row for each system, one column for each part of its time, and a table of what the
-    machine can do."""
+    """Table of the parts of each system's time, and table of the machine's limits."""
     parts = [figure for figure in figures if not figure.name.startswith("floor")]
     rest = [
         Figure(figure.name.partition(": ")[2], figure.value, figure.unit)

@@ -1,5 +1,4 @@
-"""Overlapping windows for the training of the two-stage systems: our two ways next to that of
-the published code.
+"""Overlapping windows for the two-stage systems: our two routes and that of the published code.
 
 python -m benchmarks.windows [--quick]
 """
@@ -51,8 +50,7 @@ ONE_ARRAY = "one array"
 
 
 def write_recordings(folder: Path, recordings: int) -> list[Path]:
-    """Writes recordings of random features and labels, one shard each, as large as those of the
-    real dataset."""
+    """Writes recordings of random features and labels of the real size, one shard each."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((FRAMES, *BANDS_CHANNELS), np.float32)
     labels = rng.integers(0, 2, (FRAMES, N_CLASSES))
@@ -102,8 +100,7 @@ def batches_in_pass(recordings: int) -> int:
 def measure_route(
     route: str, shards: Sequence[Path], rounds: int, n_batches: int
 ) -> tuple[Timing, float]:
-    """Batches a second, several times, and the peak of memory in MB; in a process of its own, whose
-    memory it is."""
+    """Batches per second, several times, and peak memory in MB; runs in a process of its own."""
     batches = batches_of(route, shards)
     deque(
         islice(batches, batches_in_pass(len(shards))), maxlen=0
@@ -116,8 +113,7 @@ def measure_route(
 
 
 def measure_cold(route: str, shards: Sequence[Path], rounds: int, n_batches: int) -> Timing:
-    """Batches a second while the system holds nothing of the shards in memory, after the first pass
-    of a stream."""
+    """Batches per second with no shard in the page cache, after the first pass of a stream."""
     batches = batches_of(route, shards)
     deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = []
@@ -159,8 +155,7 @@ def check_same(shards: Sequence[Path]) -> None:
 
 
 def reading_only(shards: Sequence[Path], n_batches: int) -> float:
-    """Batches a second of as many bytes, read from random places of the shards by two threads:
-    nothing can be faster.
+    """Batches per second of as many bytes, read at random by two threads: an upper bound.
 
     Args:
         shards: files of one size.
@@ -189,8 +184,7 @@ def reading_only(shards: Sequence[Path], n_batches: int) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all routes for several numbers of recordings; with `quick` in one process, whose
-    memory says nothing."""
+    """Measures all routes for several numbers of recordings; with `quick` in one process."""
     sizes, rounds, n_batches = ((1, 2), 1, 2) if quick else ((10, 20, 40), 5, 60)
     shards = write_recordings(folder, max(sizes))
     spawn = multiprocessing.get_context("spawn")

@@ -1,5 +1,4 @@
-"""Features as the published codes compute and keep them: SELDnet (DCASE 2019) and the two-stage
-systems."""
+"""Features of the published code: SELDnet, the two-stage systems, the CNNs of task 4."""
 
 import itertools
 from collections.abc import Sequence
@@ -52,8 +51,7 @@ def seldnet_spectra(audio: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
-    """Fits scikit-learn's scaler to all spectra, reads them again and saves them normalised,
-    float64 (T, 8192) each.
+    """Fits scikit-learn's scaler to all spectra, and saves them normalised, float64 (T, 8192).
 
     Args:
         raw_folder: holds the files of `extract_seldnet`.
@@ -82,8 +80,7 @@ def magnitude_phase(spectra: np.ndarray) -> np.ndarray:
 
 
 def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.ndarray:
-    """Computes log-mel and GCC-PHAT: two transforms for each pair of channels, an inverse one for
-    each pair and frame.
+    """Computes log-mel and GCC-PHAT: two FFTs and, in each frame, an inverse one for each pair.
 
     Args:
         audio: float32 (S, C).
@@ -119,8 +116,7 @@ def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.nd
 def clip_log_mel(
     path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: float
 ) -> np.ndarray:
-    """Computes the features of a clip as published for the CNNs of task 4, with librosa from
-    reading to decibels.
+    """Computes the features of a clip as published for the CNNs of task 4, with librosa throughout.
 
     Args:
         path: a sound file.

@@ -88,7 +88,7 @@ def train(given: Given, rate: float, amsgrad: bool, epsilon: float) -> list[floa
 
 
 def main(source: str, target: str) -> None:
-    """Does what the module says."""
+    """Runs the program."""
     arrays = dict(np.load(source, allow_pickle=False))
     results: dict[str, np.ndarray] = {}
     kinds = {"float64": torch.float64, "float32": torch.float32} if arrays["gradients"] else {}

@@ -1,5 +1,4 @@
-"""Runs steps of the PyTorch networks, one for each line of JSON on its input; for any interpreter
-that has torch.
+"""Runs steps of the PyTorch networks, one for each line of JSON on standard input.
 
     python benchmarks/baselines/torch_steps.py
 
@@ -69,7 +68,7 @@ class Steps:
 
 
 def main() -> None:
-    """Answers until the input ends; what libraries print does not reach the answers."""
+    """Serves requests until the input ends; output of libraries is kept out of the replies."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     steps: Steps | None = None
