@@ -74,7 +74,7 @@ def throughput(paths: list[Path], processes: int) -> float:
 
 
 def check_equal(path: Path) -> None:
-    """Raises ArithmeticError where the two ways do not lead to the same features."""
+    """Raises ArithmeticError if the features of both routes differ."""
     apart = float(np.abs(ours(path) - clip_log_mel(path, FEATURES, RATE_HZ, CLIP_S)).max())
     if not apart <= 1e-2:
         raise ArithmeticError(

@@ -27,9 +27,9 @@ class Demo:
     Attributes:
         script: program that runs it.
         columns: headings, with the digits behind the decimal point.
-        aims: what each column is to hold.
-        lines: labels of the run's own lines; those of the first seed alone come after.
-        baselines: labels of what needs no skill.
+        aims: goal of each column.
+        lines: labels of the run's own lines; those of only the first seed follow.
+        baselines: labels of the baselines.
         numbers: from the scores in a line of the run's table to the numbers of the columns.
     """
 
@@ -137,7 +137,7 @@ def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) ->
     if not (run / "scores.json").exists():
         command = [sys.executable, DEMOS[task_id].script, task_id, f"s{seed}", *options]
         seconds = wall_s(lambda: subprocess.run(command, cwd=ROOT, check=True))
-        if fresh:  # the time of a run that went on after a stop says nothing
+        if fresh:  # the time of a resumed run is meaningless
             (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
     return run
 
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--task", default="demo", choices=list(DEMOS), help="task id (default demo)"
     )
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="where everything is written"
+        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="output folder"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--markdown", type=Path, default=ROOT / "BENCHMARKS.md")

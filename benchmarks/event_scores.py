@@ -87,7 +87,7 @@ def by_sed_eval(
 def check_equal(
     ours: dict[str, dict[str, float]], other: dict[str, dict[str, float]], route: str
 ) -> None:
-    """Raises ArithmeticError where the scores of two routes differ."""
+    """Raises ArithmeticError if the scores of two routes differ."""
     apart = max(
         abs(ours[kind][key] - value)
         for kind, scores in other.items()

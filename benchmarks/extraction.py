@@ -97,7 +97,7 @@ class Routes:
         return sum(path.stat().st_size for path in files) / 1e6 / self.recordings
 
     def check_equal(self) -> None:
-        """Compares what both ways have left on the disk.
+        """Compares the files of both routes.
 
         Raises:
             ArithmeticError: spectra are further apart than the stored numbers are rounded, or
@@ -106,33 +106,29 @@ class Routes:
         settings = self.settings("magnitude_phase")
         store = open_store(settings, "dev")
         schema = example_schema(settings.dataset, settings.features)
-        deviation = 0.0
+        difference = 0.0
         for shard in store.shards():
             for example in read_shard(shard, schema):
-                magnitude, phase = np.split(
-                    example["features"].astype(np.float32), 2, axis=2
-                )  # (T, 1024, 4) each
+                # (T, 1024, 4) each
+                magnitude, phase = np.split(example["features"].astype(np.float32), 2, axis=2)
                 path = self.folder / "features" / "raw" / f"{example['name']}.npy"
                 spectra = np.load(path, allow_pickle=False).reshape(magnitude.shape)
                 apart = np.abs(magnitude * np.exp(1j * phase) - spectra) / (np.abs(spectra) + 1e-3)
-                deviation = max(deviation, float(apart.max()))
-        if (
-            not deviation <= 2e-3
-        ):  # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
+                difference = max(difference, float(apart.max()))
+        # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
+        if not difference <= 2e-3:
             raise ArithmeticError(
-                f"Ours and the published spectra are {deviation:.3g} of their size apart."
+                f"Ours and the published spectra are {difference:.3g} of their size apart."
             )
-        flips = (
-            4 * 2 * np.pi / sum(store.frames())
-        )  # rounding decides whether a phase is pi or -pi, in a few frames
+        # rounding decides whether a phase is pi or -pi, in a few frames
+        flips = 4 * 2 * np.pi / sum(store.frames())
         for ours, published in zip(store.statistics(), self.published_mean_std, strict=True):
-            flat = np.concatenate(
-                np.split(ours, 2, axis=1)
-            ).ravel()  # all magnitudes, then all phases
+            # all magnitudes, then all phases
+            flat = np.concatenate(np.split(ours, 2, axis=1)).ravel()
             allowed = np.repeat([1e-4, flips], flat.size // 2) + 1e-3 * np.abs(published)
             if not (np.abs(flat - published) <= allowed).all():
                 raise ArithmeticError(
-                    f"Mean or deviation is up to {np.abs(flat - published).max():.3g} apart."
+                    f"Mean or standard deviation differ by {np.abs(flat - published).max():.3g}."
                 )
 
 
@@ -155,7 +151,7 @@ def floors(folder: Path, recording_s: float) -> list[Figure]:
     with one_core():
         timings = in_turns({"transforms": timed(transform), "disk": timed(write)}, 5)
     return [
-        Figure("floor: Fourier transforms alone, per recording", timings["transforms"].median, "s"),
+        Figure("floor: FFTs only, per recording", timings["transforms"].median, "s"),
         Figure(
             "floor: the same bytes written and flushed, per recording", timings["disk"].median, "s"
         ),

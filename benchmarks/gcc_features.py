@@ -30,7 +30,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 def check_equal(ours: np.ndarray, published: np.ndarray) -> None:
-    """Raises ArithmeticError where the two ways do not lead to the same features.
+    """Raises ArithmeticError if the features of both routes differ.
 
     The noise that they are computed of fills every bin. Where bins are all but silent, as those
     that a resampler cuts off, their phase is rounding: the published route transforms in double
@@ -98,7 +98,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
             apart_db(-100),
             "of the peak",
         ),
-        Figure("floor: Fourier transforms alone", floor_s(duration_s, repeats), "s"),
+        Figure("floor: FFTs only", floor_s(duration_s, repeats), "s"),
     ]
 
 

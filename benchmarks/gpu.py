@@ -3,8 +3,8 @@
 python -m benchmarks.gpu [--quick]
 
 Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch`
-each. JAX needs its wheels for CUDA. Without a GPU nothing but the names of the goals appear;
---quick runs the least of it on the CPU.
+each. JAX needs its wheels for CUDA. Without a GPU only the names of the goals appear;
+--quick runs a minimal form on the CPU.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,8 @@ TITLE = (
     " pipeline"
 )
 NO_GPU = "no GPU found"
-PRECISIONS = {
-    "float32": "float32",
-    "tf32": "tensorfloat32",
-    "bfloat16": "default",
-}  # and what JAX calls them
+# and their names in JAX
+PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}
 SIZES = (
     replace(CNN9, examples=32),
     Size("CNN5", "cnn5", 32, torch="cnn5"),

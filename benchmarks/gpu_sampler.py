@@ -38,10 +38,10 @@ def query(*fields: str) -> list[list[str]]:
     """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [[cell.strip() for cell in row] for row in csv.reader(answer.stdout.splitlines()) if row]
+    return [[cell.strip() for cell in row] for row in csv.reader(result.stdout.splitlines()) if row]
 
 
 def gpu_names() -> str:
@@ -59,7 +59,7 @@ class GpuSampler:
 
     Args:
         path: CSV file of rows stage, utilisation in percent, memory in MiB.
-        stage: names what is under way; samples of None are not kept.
+        stage: name of the current stage; samples of None are not kept.
         interval_s: time between two samples.
     """
 
@@ -85,9 +85,8 @@ class GpuSampler:
                 self._keep(stage, query("utilization.gpu", "memory.used"))
 
     def _keep(self, stage: str, rows: Sequence[Sequence[str]]) -> None:
-        numbers = [
-            row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)
-        ]  # not "[N/A]"
+        # not "[N/A]"
+        numbers = [row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)]
         if not numbers:
             return
         percent, mebibytes = (max(map(float, column)) for column in zip(*numbers, strict=True))
@@ -100,9 +99,8 @@ def gpu_use(path: Path, stage: str) -> GpuUse | None:
     if not path.exists():
         return None
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
-            row for row in csv.reader(file) if len(row) == 3 and row[0] == stage
-        ]  # the last may be cut short
+        # the last may be cut short
+        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0] == stage]
     if not rows:
         return None
     percent, memory_gb = (

@@ -35,7 +35,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         floor_s = least_s(size, quick)
         reason = (
             "the same convolutions of oneDNN take nearly all of the time in both, and at the rate"
-            f" of a large matrix product alone they would take {1000 * floor_s:.0f} ms"
+            f" of a large matrix product they would take {1000 * floor_s:.0f} ms"
         )
         results += goals(f"predictions of {size.name}", measured, (None, 0.65), reason)
         results.append(

@@ -19,8 +19,8 @@ from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 
 TITLE = (
-    "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"
-    " on one core"
+    "Stores of many tiny recordings, of 8 frames with 2 bands: costs of each apart from its"
+    " features, on one core"
 )
 FRAMES, CLASSES = 8, 3
 SCHEMA = ExampleSchema(

@@ -20,7 +20,7 @@ from common.models.layers import weights_by_name
 from common.models.torch_weights import KINDS, torch_state
 
 TITLE = (
-    "Our networks beside the same ones in PyTorch, at their published widths: first weights carried"
+    "Our networks and the same ones in PyTorch, at their published widths: first weights carried"
     " over, the same batches, plain Adam; gradients of the first batch and losses of all"
 )
 THEIRS = ROOT / "benchmarks" / "baselines" / "torch_lockstep.py"
@@ -42,7 +42,7 @@ class Pair:
         task_id: task of params.yaml that describes it.
         torch: its name in `baselines/torch_models.py`.
         shape: of a batch, examples and frames.
-        amsgrad: whether Adam is of that kind.
+        amsgrad: True for the AMSGrad variant of Adam.
         overrides: settings other than the task's, `key=value`.
     """
 

@@ -61,7 +61,7 @@ def extraction_peak(folder: Path) -> float:
     """Extracts all recordings and gives the peak of memory, MB.
 
     Raises:
-        ArithmeticError: there are not as many recordings as the folder's name says.
+        ArithmeticError: the number of recordings is not the one in the folder's name.
     """
     from seld.extraction import run
 

@@ -27,7 +27,7 @@ from seld.features import KINDS as FEATURE_KINDS
 
 TITLE = (
     "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all"
-    " cores, beside the published generator over NumPy files, which are in the page cache, too"
+    "cores, and the published generator over NumPy files, which are in the page cache, too"
 )
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 LABELS = TARGETS["doa"]

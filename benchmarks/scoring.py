@@ -84,7 +84,7 @@ def regression_arrays(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
 
 
 def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> None:
-    """Raises ArithmeticError where the scores differ."""
+    """Raises ArithmeticError if the scores differ."""
     apart = max(abs(getattr(ours, name) - value) for name, value in official.items())
     if not apart <= 1e-9:
         raise ArithmeticError(

@@ -16,7 +16,7 @@ TITLE = (
     " process"
 )
 AIM = "at least 50"
-FORMATS = {"ambisonics alone": ("foa",), "both formats of the same scenes": ("foa", "mic")}
+FORMATS = {"ambisonics only": ("foa",), "both formats of the same scenes": ("foa", "mic")}
 
 
 def simulated(

@@ -28,9 +28,9 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
-        torch: name of the same network in `baselines/torch_models.py`; empty: it is not measured
-            beside it.
-        amsgrad: whether the optimizer is of that kind.
+        torch: name of the same network in `baselines/torch_models.py`; empty: PyTorch is not
+            measured.
+        amsgrad: True for the AMSGrad variant of Adam.
     """
 
     name: str
@@ -81,7 +81,7 @@ def timings(
     Args:
         size: the network.
         precision: "float32" or "bfloat16".
-        quick: the least batch.
+        quick: minimal batch.
         repeats: counted rounds.
         training: training steps, otherwise predictions.
 
@@ -136,7 +136,7 @@ def goals(
     """Compares ours with PyTorch as shipped, and with PyTorch keeping freed memory.
 
     Args:
-        work: what was measured.
+        work: name of the measurement.
         measured: by route, see `timings`.
         bounds: for each of `PYTORCH`, the largest share of its time to reach; None: no goal.
         reason: why one is missed.

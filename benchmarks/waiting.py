@@ -1,9 +1,8 @@
 """Time that training waits for batches, parts of an epoch's time, and the limits of this machine.
 
 Each system trains at its published size on a stream of random recordings, step by step, and the
-time until the stream yields the next batch is the waiting. That would not show that
-reading takes cores away from the steps: they are therefore also timed on one batch that is held in
-memory, in turns with those on the stream.
+time until the stream yields the next batch is the waiting. Since reading also takes cores away from
+the steps, these are also timed on one batch held in memory, in turns with those on the stream.
 
 python -m benchmarks.waiting [--quick]
 """
@@ -155,7 +154,7 @@ def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
     model.predict_on_batch(held[0])
     predicting = wall_s(partial(model.predict_on_batch, held[0]))
     measured = {"waiting": waits, "step": steps, "step on a held batch": held_steps}
-    measured |= {"reading alone": [reading], "prediction": [predicting]}
+    measured |= {"reading only": [reading], "prediction": [predicting]}
     return {name: Timing(tuple(values)) for name, values in measured.items()}
 
 

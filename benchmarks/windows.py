@@ -102,9 +102,8 @@ def measure_route(
 ) -> tuple[Timing, float]:
     """Batches per second, several times, and peak memory in MB; runs in a process of its own."""
     batches = batches_of(route, shards)
-    deque(
-        islice(batches, batches_in_pass(len(shards))), maxlen=0
-    )  # the first pass of the stream compares checksums
+    # the first pass of the stream compares checksums
+    deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = [
         n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0))
         for _ in range(rounds)
@@ -159,7 +158,7 @@ def reading_only(shards: Sequence[Path], n_batches: int) -> float:
 
     Args:
         shards: files of one size.
-        n_batches: how many each thread reads.
+        n_batches: batches that each thread reads.
     """
     piece = WINDOW_FRAMES * math.prod(BANDS_CHANNELS) * 4
     files = [path.open("rb", buffering=0) for path in shards]
@@ -190,9 +189,8 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
         pool.submit(check_same, shards[:1]).result()
-        cases = [
-            (route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)
-        ]  # routes in turns
+        # routes in turns
+        cases = [(route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)]
         tasks = [
             pool.submit(measure_route, route, shards[:size], rounds, n_batches)
             for route, size in cases
@@ -203,9 +201,8 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
             route: pool.submit(measure_cold, route, shards, rounds, n_batches).result()
             for route in streamed
         }
-        bare = pool.submit(
-            peak_megabytes
-        ).result()  # of a process that has loaded what the routes need, and no data
+        # of a process with the routes' imports, without data
+        bare = pool.submit(peak_megabytes).result()
     floor = reading_only(shards, n_batches)
     results = _goals(measured, min(sizes), max(sizes), floor)
     for (route, size), (rates, peak) in measured.items():
@@ -217,7 +214,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         name = f"{route}, cold, {max(sizes)} recordings"
         results.append(Figure(f"{name}: windows", BATCH_SIZE * rates.median, "1/s"))
         results.append(Figure(f"{name}: batches", rates.median, "1/s"))
-    results.append(Figure("floor, reading alone: batches", floor, "1/s"))
+    results.append(Figure("floor, reading only: batches", floor, "1/s"))
     return [*results, Figure("no data: peak memory of the process", bare, "MB")]
 
 

@@ -47,11 +47,11 @@ class Worker:
         Raises:
             RuntimeError: the process ended without one.
         """
-        requests, answers = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
+        requests, replies = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
         try:
             requests.write(json.dumps({"do": do, **request}) + "\n")
             requests.flush()
-            line = answers.readline()
+            line = replies.readline()
         except BrokenPipeError:
             line = ""
         if not line:

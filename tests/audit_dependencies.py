@@ -19,7 +19,7 @@ SERVICES = ("pypi", "osv")
 
 @dataclass
 class Audit:
-    """What one service says.
+    """Result of one service.
 
     Attributes:
         service: its name.
@@ -60,7 +60,7 @@ def ask(tool: str, service: str) -> Audit:
 
 
 def read_answer(service: str, answer: dict) -> Audit:
-    """Counts what pip-audit's JSON says of each package."""
+    """Counts the advisories of each package in pip-audit's JSON."""
     audit = Audit(service)
     for package in answer["dependencies"]:
         if "skip_reason" in package:
@@ -78,7 +78,7 @@ def read_answer(service: str, answer: dict) -> Audit:
 
 
 def report(audits: Sequence[Audit]) -> tuple[list[str], int]:
-    """Says what is known, and the status of the command."""
+    """Formats known advisories, and the status of the command."""
     answered = [audit for audit in audits if not audit.problem]
     lines = [
         f"pip-audit, {audit.service}: no answer ({audit.problem})"
@@ -100,7 +100,7 @@ def report(audits: Sequence[Audit]) -> tuple[list[str], int]:
 
 
 def main(tool: str) -> int:
-    """Asks one service after the other until one answers."""
+    """Queries one service after the other until one responds."""
     audits: list[Audit] = []
     for service in SERVICES:
         audits.append(ask(tool, service))

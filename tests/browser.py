@@ -1,5 +1,4 @@
-"""A page in headless Chromium, driven through its DevTools protocol over pipes: layout, console,
-screenshots."""
+"""Pages in headless Chromium by its DevTools protocol over pipes: layout, console, screenshots."""
 
 import base64
 import json
@@ -170,15 +169,13 @@ def browser(profile: Path) -> Iterator[Browser]:
 
 
 def check_layout(page: Path, profile: Path) -> None:
-    """Shows a page on a desktop and, dark, on a phone: nothing sticks out, lacks, is tiny or
-    complained of."""
+    """Checks a page on a desktop and, dark, on a phone: layout, sizes of text, images, messages."""
     with browser(profile) as running:
         for width, dark in ((1280, False), (390, True)):
             shown = running.show(page, width, dark=dark)
             assert shown.complaints == []
             assert shown.layout["overflow"] <= 0 and shown.layout["wide"] == []
             assert shown.layout["images"] and shown.layout["smallest"] >= 11
-            assert all(
-                seconds and seconds > 1 for seconds in shown.layout["seconds"]
-            )  # null: it cannot be played
+            # null: it cannot be played
+            assert all(seconds and seconds > 1 for seconds in shown.layout["seconds"])
             assert shown.picture.startswith(b"\x89PNG")

@@ -1,5 +1,4 @@
-"""Runs the commands of README and `docs/`: in a folder in which each task is small, on simulated
-recordings.
+"""Runs the commands of README and `docs/` with small tasks on simulated recordings.
 
     python -m tests.document_runs
 
@@ -130,7 +129,7 @@ def long_run(text: str) -> Long | None:
 
 
 def is_listed(command: Command) -> bool:
-    """Whether a command is in one of the lists; forms of commands are not run."""
+    """True if a command is in one of the lists; forms of commands are not run."""
     text = without_python(command.text)
     patterns = [*SHORT, *(entry.pattern for entry in LONG), *ELSEWHERE]
     return command.is_form or any(re.fullmatch(pattern, text) for pattern in patterns)
@@ -230,7 +229,7 @@ def run_command(text: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def planned(found: Sequence[Command]) -> list[str]:
-    """The long commands of the pages, each once, with those that must come before."""
+    """The long commands of the pages, deduplicated, with those that must run first."""
     plan: list[str] = []
     for text in (without_python(command.text) for command in found if not command.is_form):
         entry = long_run(text)

@@ -1,5 +1,4 @@
-"""The commands that README and `docs/` show: found, parsed by the programs themselves, run in a
-small form."""
+"""Commands of README and `docs/`: found, parsed by the programs themselves, run in a small form."""
 
 import argparse
 import contextlib
@@ -55,8 +54,7 @@ class Command:
 
     @property
     def is_form(self) -> bool:
-        """Whether it shows how a command is formed, with words to be replaced, and cannot be run as
-        it stands."""
+        """True if it is the form of a command, with placeholders, and cannot be run."""
         return PLACEHOLDER.search(self.text) is not None
 
     def __str__(self) -> str:
@@ -64,8 +62,7 @@ class Command:
 
 
 def commands() -> list[Command]:
-    """Finds the commands of all pages in their blocks and within their sentences, each once a
-    page."""
+    """Finds the commands of all pages in blocks and sentences, deduplicated for each page."""
     found = [
         Command(page, text)
         for page in PAGES
@@ -180,8 +177,7 @@ def setup() -> ConfigParser:
 
 
 def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Divides a command into a program of the project and its arguments; another program is
-    returned whole.
+    """Divides a command into a program of the project and its arguments.
 
     Returns:
         The program, () if it is none of ours, and its arguments.
@@ -205,7 +201,7 @@ def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 def problem(command: Command, params: Path) -> str | None:
-    """Says what is wrong with a command; None if nothing is.
+    """Describes the error in a command; None if it is right.
 
     Args:
         command: as it stands on a page.

@@ -1,5 +1,4 @@
-"""Calls the project's functions on the vectors of `conformance.py`; renames and reshapes, computes
-nothing."""
+"""Calls functions of the project on the vectors of `conformance.py`; only renames and reshapes."""
 
 import re
 from collections.abc import Callable
@@ -146,8 +145,7 @@ def _rows_of_entries(entries: np.ndarray, grid: Any) -> np.ndarray:
 
 
 def _scores_as_published(scores: Any) -> np.ndarray:
-    """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed
-    directions, SELD error."""
+    """ER, F, DOA error, frame recall, counts of predicted, good, extra, missed; SELD error."""
     counts = scores.directions
     numbers = (
         scores.er,

@@ -1,5 +1,4 @@
-"""Commands and pages that messages advise exist, and belong to the family and the system of the
-reader's task."""
+"""Commands and pages in messages exist, and belong to the family and the system of the task."""
 
 import ast
 import configparser

@@ -1,4 +1,4 @@
-"""What `make check` says of known vulnerabilities, and of services that do not answer."""
+"""Output of `make check` on known vulnerabilities, and on services that do not respond."""
 
 from tests.audit_dependencies import Audit, ask, read_answer, report
 

@@ -1,5 +1,4 @@
-"""What was derived once serves only requests about what it was derived of: in every family, by
-every command."""
+"""Derived data serve only requests about their own sources: in every family, by every command."""
 
 import os
 import shutil

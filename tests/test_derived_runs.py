@@ -1,5 +1,4 @@
-"""Runs, reports, searches and simulated datasets keep to what they were begun with; every command
-says so."""
+"""Runs, reports, searches and simulated datasets keep their sources; all commands check it."""
 
 from pathlib import Path
 
@@ -98,9 +97,8 @@ def test_a_report_shows_no_recordings_of_other_features(office):
     task = office.task(office.folder.parent / "features", *TINY[office.family])
     folder = office.folder.parent / "runs" / f"{line_of(office)[0]}_first"
     sections = load(office.family, "report").sections
-    office.replace_audio(
-        next(office.folder.rglob("validation/r3.wav"), None)
-    )  # the test clip of task 4
+    # the test clip of task 4
+    office.replace_audio(next(office.folder.rglob("validation/r3.wav"), None))
     assert "recordings differ, the first is" in str(sections(task, folder))
     assert extract(line_of(office)) == 0
     assert "was begun with other data" in str(sections(task, folder))
@@ -119,7 +117,7 @@ def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monke
 
 
 def simulated(task, monkeypatch, **changes: object) -> None:
-    """Writes what says how a dataset was simulated, and no recordings."""
+    """Writes the record of a dataset's simulation, and no recordings."""
     simulator, settings = load(task.family, "simulation.simulator"), {}
     with monkeypatch.context() as patch:
         patch.setattr(

@@ -1,5 +1,4 @@
-"""README and `docs/`: every command is understood by its program and run, every link leads
-somewhere."""
+"""README and `docs/`: every command is understood by its program and run, every link works."""
 
 import contextlib
 import json
@@ -20,8 +19,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which each task is small, with the system that a page shows among those of its
-    family."""
+    """A folder of small tasks, with the system of the page among those of its family."""
     folder = tmp_path_factory.mktemp("documents")
     prepare_folder(folder)
     page = (ROOT / "docs" / "adding-a-system.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The benchmark of steps on a GPU: its counts, its goals, and the least of it on the CPU."""
+"""Benchmark of steps on a GPU: its counts, its goals, and its minimal form on the CPU."""
 
 import keras
 import pytest

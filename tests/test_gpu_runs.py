@@ -32,8 +32,7 @@ def options(**changes):
 
 @pytest.fixture
 def smi(tmp_path, monkeypatch):
-    """Returns a function that puts a script in place of nvidia-smi, which prints the text given to
-    it."""
+    """Returns a function that replaces nvidia-smi by a script that prints a text."""
 
     def install(text, status=0):
         folder = tmp_path / "bin"
@@ -60,7 +59,7 @@ def fast_compilation():
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory, fast_compilation):
-    """What a quick run writes: file of figures, file of tables, and the folder."""
+    """Files of a quick run: figures, tables, and its folder."""
     folder = tmp_path_factory.mktemp("gpu")
     markdown, result = folder / "table.md", folder / "result.json"
     markdown.write_text("before\n<!-- gpu_runs:begin -->\nearlier\n<!-- gpu_runs:end -->\nafter\n")

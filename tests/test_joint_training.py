@@ -61,8 +61,7 @@ def free_port(among=(0,)) -> int:
 
 
 def assert_same_training(received: Path, expected: Path) -> None:
-    """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores
-    of each epoch."""
+    """Compares weights, normalisation statistics, optimizer state, and histories."""
     last = f"resume/epoch-{TRAINING.epochs:05d}/variables.npz"
     with np.load(expected / last) as wanted, np.load(received / last) as given:
         assert len(given.files) == len(wanted.files) > 20
@@ -80,9 +79,8 @@ def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(
     features, tmp_path, start
 ):
     refusal = finished(start("mirrored", features, tmp_path))
-    assert (
-        "divisible by their number, 2. Received: 3." in refusal
-    )  # of the batches asked for in the end
+    # of the batches asked for in the end
+    assert "divisible by their number, 2. Received: 3." in refusal
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
 
 

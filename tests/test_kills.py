@@ -30,16 +30,15 @@ from tests.soak.kills import (
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
-FORKS = multiprocessing.get_context(
-    "forkserver"
-)  # imports once, then starts each run in milliseconds
+# imports once, then starts each run in milliseconds
+FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["seld.experiment", "seld.simulation.rendering", "sed_task4.segmentation.mixing"]
 )
 
 
 class Forked:
-    """A command in a process of its own that begins with all imports done."""
+    """A command in a process of its own, which begins with all imports finished."""
 
     def __init__(self, command: Sequence[str], log: Path):
         self.process = FORKS.Process(target=run_here, args=(command, log))

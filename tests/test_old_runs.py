@@ -19,7 +19,7 @@ RUN = OLD / "run"
 
 @pytest.fixture(scope="module")
 def expected():
-    """What the earlier version computed."""
+    """Predictions of the earlier version."""
     with np.load(OLD / "predictions.npz") as arrays:
         return dict(arrays)
 

@@ -91,7 +91,7 @@ UNSAFE_KEYWORDS = {"allow_pickle=True", "safe_mode=False", "weights_only=False",
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for, with its dots."""
+    """Full dotted name of each imported name."""
     names = {"np": "numpy", "pd": "pandas", "tf": "tensorflow"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

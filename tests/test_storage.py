@@ -1,5 +1,4 @@
-"""Disks that are full, folders that cannot be written to, and two jobs in one place: an answer,
-never a traceback."""
+"""Full disks, read-only folders, and two jobs in one place: a message, never a traceback."""
 
 import contextlib
 import logging
@@ -99,9 +98,8 @@ def test_a_dataset_that_is_read_only_is_enough_to_extract(data, tmp_path):
 def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(
     data, capsys, monkeypatch
 ):
-    monkeypatch.setattr(
-        logging.getLogger(), "handlers", []
-    )  # one of another test may write into a longer file
+    # one of another test may write into a longer file
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     options = arguments(data)
     with largest_file(20_000):
         assert main(["demo", "full", *options]) == 2

@@ -1,5 +1,4 @@
-"""The wheel alone, in an environment of its own and an empty folder, gives working console
-commands."""
+"""The wheel, in an environment of its own and an empty folder, gives working console commands."""
 
 import os
 import shutil
@@ -51,8 +50,7 @@ def _checked(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Builds the wheel from a copy of the sources, so that no build folder appears in the
-    checkout."""
+    """Builds the wheel from a copy of the sources, so that the checkout stays clean."""
     sources, wheels = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheels")
     for name in SOURCES:
         shutil.copy(ROOT / name, sources)
@@ -66,8 +64,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(wheel, tmp_path_factory) -> Path:
-    """Installs the wheel beside the packages of this environment; returns the folder of the
-    commands."""
+    """Installs the wheel with this environment's packages; returns the folder of commands."""
     home = tmp_path_factory.mktemp("installed") / "env"
     _checked(sys.executable, "-m", "venv", "--without-pip", home, folder=home.parent)
     places = sysconfig.get_paths(vars={"base": str(home), "platbase": str(home)})

@@ -17,8 +17,8 @@ def extract_seldnet(recordings: Sequence[Path], raw_folder: Path, duration_s: fl
 
     Args:
         recordings: WAV files of 48 kHz with four channels.
-        raw_folder: where the spectra go; it must exist.
-        duration_s: recordings are filled up or cut to this length.
+        raw_folder: output folder of the spectra; it must exist.
+        duration_s: recordings are padded or cut to this length.
     """
     import scipy.io.wavfile
 
@@ -55,7 +55,7 @@ def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
 
     Args:
         raw_folder: holds the files of `extract_seldnet`.
-        normalised_folder: where the normalised features go; it must exist.
+        normalised_folder: output folder of the normalised features; it must exist.
 
     Returns:
         The fitted `sklearn.preprocessing.StandardScaler`.
@@ -122,7 +122,7 @@ def clip_log_mel(
         path: a sound file.
         features: sizes.
         rate_hz: rate that the clip is resampled to.
-        clip_s: length that the clip is filled up or cut to.
+        clip_s: length to which the clip is padded or cut.
 
     Returns:
         float32 (T, bands, 1).

@@ -22,7 +22,7 @@ LOWEST_AZIMUTH_DEG, LOWEST_ELEVATION_DEG = -180, -40
 
 @dataclass
 class OfficialScorer:
-    """Sums of what the five scores are made of.
+    """Sums that the five scores are computed from.
 
     Attributes:
         true_positives, n_reference, n_estimate: of blocks of one second.
@@ -166,7 +166,7 @@ def by_frame(rows: np.ndarray) -> dict[int, list[list[float]]]:
 def classification_tensor(
     frames: dict[int, list[list[float]]], n_frames: int, n_classes: int
 ) -> np.ndarray:
-    """Dense labels float64 (T, K, 324): 1 where a class comes from a direction of the grid."""
+    """Dense labels float64 (T, K, 324), one-hot over the directions of the grid for active classes."""
     tensor = np.zeros((n_frames, n_classes, N_AZIMUTHS * N_ELEVATIONS))
     for frame, rows in frames.items():
         if frame >= n_frames:

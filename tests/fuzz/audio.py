@@ -33,8 +33,7 @@ def sound(
 
 
 def stream(valid: bytes, place: bytes, after: int, size: bytes) -> bytes:
-    """A file whose header does not know its length: `size` so many bytes after the first occurrence
-    of `place`."""
+    """A file of unknown length: `size` in the bytes after the first occurrence of `place`."""
     start = valid.index(place) + after
     return valid[:start] + size + valid[start + len(size) :]
 

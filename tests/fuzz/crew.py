@@ -22,7 +22,7 @@ DEADLOCK_S = 90  # without an end that Python could bring about
 
 @dataclass
 class Tally:
-    """What became of the cases of a chunk.
+    """Results of the cases of a chunk.
 
     Attributes:
         target: name.
@@ -53,8 +53,7 @@ class Chunk:
 
 
 def plan(weights: dict[str, int], cases: int, seed: int) -> list[Chunk]:
-    """Spreads cases over targets by their weight, at least one each, in chunks; expensive ones come
-    first."""
+    """Distributes cases over targets by weight, at least one each, in chunks; slow ones first."""
     total = sum(weights.values())
     chunks = []
     for name, weight in sorted(weights.items(), key=lambda item: item[1]):
@@ -110,8 +109,7 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
 
 
 def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None:
-    """Tries chunks one after another in a process of its own; writes a line for each, before and
-    after."""
+    """Tries chunks one after another in a process; writes a line for each, before and after."""
     faulthandler.enable()
     base.mkdir(parents=True, exist_ok=True)
     resource.setrlimit(
@@ -125,8 +123,7 @@ def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None
 
 
 class Crew:
-    """Processes that share the chunks; one that dies is replaced, and the case it died of is a
-    failure."""
+    """Processes that share the chunks; one that dies is replaced, its last case is a failure."""
 
     def __init__(self, chunks: Sequence[Chunk], jobs: int, folder: Path, kept: Path) -> None:
         self.kept, self.folder = kept, folder

@@ -1,4 +1,4 @@
-"""What a run keeps: histories, scores, states to go on from, and records of simulations."""
+"""Files of a run: histories, scores, states to resume from, and records of simulations."""
 
 import csv
 import functools
@@ -98,9 +98,8 @@ def _variables(folder: Path) -> None:
     try:
         restore_variables(folder / "variables.npz", targets)
     except CheckpointError:
-        assert not any(
-            np.any(np.asarray(variable)) for variable in targets
-        )  # nothing half restored
+        # nothing half restored
+        assert not any(np.any(np.asarray(variable)) for variable in targets)
         raise
     assert [tuple(variable.shape) for variable in targets] == [
         array.shape for array in VARIABLES.values()

@@ -95,9 +95,8 @@ def _stored() -> st.SearchStrategy[Files]:
 def _reopen(folder: Path) -> None:
     settings = read_settings(folder / "run")
     assert isinstance(settings, dict)
-    with mock.patch(
-        "common.training.run_directory.git_revision", return_value=None
-    ):  # asks another program
+    # asks another program
+    with mock.patch("common.training.run_directory.git_revision", return_value=None):
         open_run(folder / "run", _tasks()["seld"], ["seld.py"])
 
 

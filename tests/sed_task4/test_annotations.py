@@ -1,5 +1,4 @@
-"""Annotations as peers' tools and challenges write them, and the same verdict of checker,
-extraction and training."""
+"""Annotations of other tools and challenges; one verdict of checker, extraction and training."""
 
 import logging
 import re
@@ -196,8 +195,7 @@ def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
 
 @pytest.fixture
 def root(tmp_path):
-    """Two weakly and two strongly labelled clips of a second, and an evaluation set without
-    metadata."""
+    """Two weakly and two strongly labelled clips of a second, an evaluation set without labels."""
     weak, strong = "filename\tevent_labels\nw1.wav\tDog\nw2.wav\tCat,Speech\n", HEADER
     texts = {
         "train/weak": weak,
@@ -219,7 +217,7 @@ def write(path, seed=0, rate=8000):
 
 
 def verdicts(root, *overrides):
-    """What checker and extraction say of a dataset: None, or the error."""
+    """Verdicts of checker and extraction on a dataset: None, or the error."""
     task = load_task(
         PARAMS,
         "cnn9",

@@ -1,5 +1,4 @@
-"""What the checker says of clips with one fault each, and that other classes and rates need no
-code."""
+"""Findings of the checker for clips with one fault each; other classes and rates need no code."""
 
 from pathlib import Path
 

@@ -1,5 +1,4 @@
-"""Clips and metadata of DCASE task 4: both layouts, all kinds of labels, what is missing and what
-is wrong."""
+"""Clips and metadata of DCASE task 4: both layouts, all labels, missing and wrong files."""
 
 import logging
 from pathlib import Path
@@ -70,9 +69,8 @@ def test_strong_and_weak_labels_are_those_that_dcase_util_reads(tmp_path):
         for item in theirs
         if item.event_label is not None
     ] == [tuple(row) for row in events.values.tolist()]
-    (tmp_path / "tags.csv").write_text(
-        WEAK.replace("event_labels", "tags")
-    )  # its name for the column
+    # its name for the column
+    (tmp_path / "tags.csv").write_text(WEAK.replace("event_labels", "tags"))
     tags = {
         item.filename: tuple(item.tags)
         for item in MetaDataContainer(filename=str(tmp_path / "tags.csv")).load()

@@ -102,9 +102,8 @@ def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_wit
         "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
     )
     n_shown = page.text.count(": F of 1 s segments ")
-    assert (
-        n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2
-    )  # and the figure of durations
+    # and the figure of durations
+    assert n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)

@@ -1,4 +1,4 @@
-"""What a run of task 4 keeps between its parts is checked when it is read again."""
+"""Intermediate files of a task 4 run are checked when they are read again."""
 
 import json
 

@@ -1,5 +1,4 @@
-"""From clips and metadata to shards and back: labels, lengths, rates, missing and unreadable
-clips."""
+"""Clips and metadata to shards and back: labels, lengths, rates, missing and unreadable clips."""
 
 import logging
 from dataclasses import dataclass, field

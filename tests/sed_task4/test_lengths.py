@@ -1,5 +1,4 @@
-"""Clips shorter than `clip_s`: what fills them up counts in no score, so that they score the same
-whatever it is."""
+"""Clips shorter than `clip_s`: padding counts in no score, whatever its content."""
 
 import json
 import types
@@ -184,7 +183,7 @@ def test_a_damaged_list_of_lengths_is_refused(tmp_path, content):
 
 @pytest.fixture
 def files(tmp_path):
-    """A fully active clip of 2 s, and a system that goes on to the end of 10 s."""
+    """A fully active clip of 2 s, and predictions up to the end of 10 s."""
     header = "filename\tonset\toffset\tevent_label\n"
     (tmp_path / "reference.tsv").write_text(f"{header}a.wav\t0.0\t2.5\tx\n")
     (tmp_path / "estimate.tsv").write_text(f"{header}a.wav\t0.0\t10.0\tx\n")

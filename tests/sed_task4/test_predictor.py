@@ -1,5 +1,4 @@
-"""Predictions of task-4 runs: a clip as the run's own evaluation sees it, longer recordings clip
-after clip."""
+"""Predictions of task 4 runs: a clip as in the run's own evaluation, longer recordings by clips."""
 
 import json
 

@@ -32,7 +32,7 @@ CLASSES = ("Cat", "Dog", "Blender", "Frying", "Speech")
 
 
 def make_set(seed: int = 0) -> tuple[TestSet, SystemOutput]:
-    """Forty clips with what a system says of them: events, tags and frames of 0.2 s."""
+    """Forty clips with predictions: events, tags and frames of 0.2 s."""
     rng = np.random.default_rng(seed)
     truth, guess = ([each.of_recording(n) for n in range(40)] for each in random_tables(seed))
     frames = []

@@ -53,7 +53,7 @@ def root(tmp_path):
 
 
 def as_in_a_run(root, seed, stage="cnn"):
-    """What a run predicts at random, its table, and its files in root/run/<stage>."""
+    """Random predictions of a run, its table, and its files in root/run/<stage>."""
     dataset = DatasetConfig(classes=CLASSES, strict=False)
     clips, _ = find_clips(root / "data", dataset, "validation")
     truth = [event_array(clip.events, CLASSES) for clip in clips]

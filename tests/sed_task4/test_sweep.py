@@ -1,5 +1,4 @@
-"""Scores over all thresholds are of the events that a run's own decoder finds: at each threshold,
-for each decoder."""
+"""Scores over all thresholds are of the run's own decoder: at each threshold, for each decoder."""
 
 import numpy as np
 import pytest

@@ -16,9 +16,8 @@ from seld.features import FeatureConfig, extract_features
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RATE_HZ = 8000
-DIRECTIONS_DEG = np.array(
-    [[30.0, 20.0], [-110.0, -40.0]]
-)  # azimuth and elevation of two sources at once
+# azimuth and elevation of two sources at once
+DIRECTIONS_DEG = np.array([[30.0, 20.0], [-110.0, -40.0]])
 
 
 def encode(directions_deg: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the checker says of SELD datasets with one fault each."""
+"""Findings of the checker for SELD datasets with one fault each."""
 
 import json
 from pathlib import Path
@@ -135,9 +135,8 @@ def test_lags_that_do_not_reach_across_the_array_are_told(root):
     (root / "foa_dev").rename(root / "mic_dev")
     array = "dataset={format: mic, microphones_m: [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]]}"
     told = [text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")]
-    assert (
-        "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
-    )  # 1.41 m at 32 kHz
+    # 1.41 m at 32 kHz
+    assert "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
 
 
 def test_the_command_ends_with_0_or_1_and_writes_what_it_found(root, tmp_path, capsys):

@@ -1,5 +1,4 @@
-"""Azimuths of any convention meet on one circle: grid, scorer, labels, rotations, outputs and
-figures."""
+"""Azimuths of any convention share one circle: grid, scorer, labels, outputs, figures."""
 
 import numpy as np
 import pytest
@@ -56,9 +55,8 @@ def test_a_direction_of_the_grid_is_found_in_every_convention(low, high, step, t
     np.testing.assert_array_equal(
         grid.nearest_below(azimuth + turn + noise, elevation + noise), np.arange(grid.size)
     )
-    assert (
-        len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths
-    )  # no direction is there twice
+    # no direction is there twice
+    assert len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths
 
 
 @pytest.mark.parametrize(("low", "high", "step"), PARTIAL)
@@ -81,9 +79,8 @@ def test_on_the_published_grid_the_published_scorer_clips():
         -180,
         170,
     ]
-    assert (
-        rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0
-    )  # written as the regression gives it
+    # written as the regression gives it
+    assert rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0
 
 
 def exact_outputs(

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and what it says about mistakes."""
+"""The command line: its output, and its messages about mistakes."""
 
 from pathlib import Path
 

@@ -137,9 +137,8 @@ def test_the_report_holds_every_score_and_shows_best_and_worst_recording_with_so
     )
     assert len(page.named("audio")) == len(page.named("img")) == 2
     directions = [path["d"] for path in page.named("path") if path["class"] == "wide"]
-    assert len(directions) >= 4 and all(
-        directions
-    )  # azimuth and elevation of a class of each recording, at least
+    # azimuth and elevation of a class of each recording, at least
+    assert len(directions) >= 4 and all(directions)
 
 
 def test_a_report_can_be_made_again_and_says_what_is_gone(folder, run, capsys):

@@ -1,5 +1,4 @@
-"""From recordings and metadata to shards and back: contents, size, sharing between tasks, bad
-input."""
+"""Recordings and metadata to shards and back: contents, size, sharing between tasks, bad input."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -86,9 +85,8 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
             task.dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0
         )
         expected = extract_features(audio, task.features, RATE, 2.0)
-        np.testing.assert_allclose(
-            example["features"], expected, atol=1e-4
-        )  # here with more threads
+        # here with more threads
+        np.testing.assert_allclose(example["features"], expected, atol=1e-4)
         for key, labels in regression_labels(events, 100, 0.02, 3, "dcase2019").items():
             np.testing.assert_array_equal(example[key], labels)
         np.testing.assert_array_equal(
@@ -239,12 +237,8 @@ def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(
     task = Task(dataset_dir, tmp_path, features=FeatureConfig(kind=kind, **TWO_STAGE))
     (store,) = run(task, progress=False)
     examples = [example for path in store.shards() for example in read_shard(path, store.schema)]
-    assert store.frames() == [
-        201,
-        184,
-        201,
-        201,
-    ]  # the second recording is shorter, the third is cut
+    # the second recording is shorter, the third is cut
+    assert store.frames() == [201, 184, 201, 201]
     for example in examples:
         n_frames = len(example["features"])
         events = read_labels(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)

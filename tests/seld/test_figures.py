@@ -62,10 +62,8 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
         *("Estimate: events", "Estimate: azimuth", "Estimate: elevation"),
     ]
     assert figure.get_suptitle() == "name"
-    assert [text.get_text() for text in figure.legends[0].texts] == [
-        "door",
-        "phone",
-    ]  # what appears
+    # what appears
+    assert [text.get_text() for text in figure.legends[0].texts] == ["door", "phone"]
 
 
 @pytest.mark.parametrize("reference", [None, ROWS[:0]])
@@ -121,9 +119,8 @@ def test_overlap_of_one_class_is_told_from_overlap_of_two():
     two_of_one = events((0, 0.0, 1.0, 0, 0, 1), (0, 0.5, 1.5, 90, 0, 1))
     two_of_two = events((1, 0.0, 1.0, 0, 0, 1), (2, 0.5, 1.5, 90, 0, 1))
     shares, active, doubled = overlap_shares([two_of_one, two_of_two], DATASET)
-    np.testing.assert_allclose(
-        shares, [0.25, 0.5, 0.25]
-    )  # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
+    # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25])
     np.testing.assert_array_equal(active, [75, 50, 50])
     np.testing.assert_array_equal(doubled, [25, 0, 0])
 

@@ -45,9 +45,8 @@ def test_published_labels_hold_one_frame_more_than_half_open_ones():
 
 
 def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
-    events = make_events(
-        (0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0)
-    )  # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
+    # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
+    events = make_events((0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0))
     first, end = event_frames(events, HOP_S, "half_open")
     assert first.tolist() == [29, 0]
     assert end.tolist() == [107, 7]
@@ -56,10 +55,8 @@ def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
 def test_the_published_converter_of_metadata_divides_by_the_hop():
     events = make_events((0, 4.26, 4.5, 0, 0))
     first, end = event_frames(events, HOP_S, "dcase2019_files")
-    assert (first.tolist(), end.tolist()) == (
-        [212],
-        [226],
-    )  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
+    # 4.26 / 0.02 is 212.99...; the last frame 225 is in
+    assert (first.tolist(), end.tolist()) == ([212], [226])
 
 
 def test_two_stage_labels_end_before_the_frame_of_the_offset():
@@ -72,9 +69,8 @@ def test_two_stage_labels_end_before_the_frame_of_the_offset():
 
 def test_two_stage_labels_see_times_in_single_precision():
     events = make_events((0, 0.58, 4.6, 0, 0), (0, 9.94, 18.92, 0, 0))
-    single = [
-        float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)
-    ]  # 0.57999998, 4.5999999, 9.9399996, 18.92
+    # 0.57999998, 4.5999999, 9.9399996, 18.92
+    single = [float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)]
     expected = [int(time * 100) for time in single]
     assert expected == [57, 459, 993, 1892]
     first, end = event_frames(events, 0.01, "two_stage")

@@ -37,8 +37,7 @@ FRAMES = {"a": 100, "b": 120, "c": 92, "d": 25, "e": 100, "f": 101}
 
 
 def write_office(folder: Path, seconds=SECONDS, past_s: float = 0.0, suffix: str = ".wav") -> Path:
-    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event from its beginning
-    to its end."""
+    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event throughout."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = "filename,split,overlap\n"
     for number, (name, length) in enumerate(seconds.items()):
@@ -143,9 +142,8 @@ def test_a_store_says_how_long_recordings_are_and_so_does_one_made_before(tmp_pa
     for facts in manifest["facts"].values():
         del facts["samples"]
     path.write_text(json.dumps(manifest))
-    assert (
-        frames_of_recordings(open_store(task, "dev"), task.dataset) == FRAMES
-    )  # read from the sounds
+    # read from the sounds
+    assert frames_of_recordings(open_store(task, "dev"), task.dataset) == FRAMES
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     with caplog.at_level(logging.WARNING):
         unknown = frames_of_recordings(open_store(task, "dev"), task.dataset)
@@ -190,8 +188,7 @@ def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    """A run of an epoch on recordings of all lengths, whose events last longer than they do, filled
-    up to 6 s."""
+    """A run of an epoch on recordings of all lengths, with longer events, padded to 6 s."""
     folder = tmp_path_factory.mktemp("office")
     write_office(folder / "data", past_s=0.3)
     (folder / "params.yaml").write_text(

@@ -16,8 +16,7 @@ B, T, K = 2, 6, 3
 
 
 def targets(seed: int = 0, share: float = 0.4) -> np.ndarray:
-    """Activity, azimuth and elevation in degrees, joined: (B, T, 3K); silent classes hold other
-    values than 180, 50."""
+    """Activity, azimuth, elevation in degrees (B, T, 3K); inactive: not 180, 50."""
     rng = np.random.default_rng(seed)
     activity = rng.random((B, T, K)) < share
     return np.concatenate(
@@ -57,9 +56,8 @@ def test_the_masked_polar_loss_is_summed_over_both_angles_and_averaged_over_acti
 def test_the_masked_cartesian_loss_is_the_mean_squared_distance_of_active_vectors():
     y_true, y_pred = targets(), outputs(3)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
-    distance = unit_vectors(azimuth, elevation) - np.stack(
-        np.split(y_pred, 3, axis=-1)
-    )  # (3, B, T, K)
+    # (3, B, T, K)
+    distance = unit_vectors(azimuth, elevation) - np.stack(np.split(y_pred, 3, axis=-1))
     expected = np.sum(distance**2, axis=0)[active > 0].mean()
     np.testing.assert_allclose(
         float(MaskedDirectionError("xyz")(y_true, y_pred)), expected, rtol=1e-5

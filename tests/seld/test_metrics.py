@@ -45,8 +45,7 @@ def random_rows(
 def plain_scores(
     reference: np.ndarray, estimate: np.ndarray, n_frames: int, per_pair: bool, used_frames: int
 ) -> dict:
-    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` are looked
-    at."""
+    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` count."""
     blocks = [
         [
             {int(r[1]) for r in rows if r[0] // 50 == block and r[0] % 50 < used_frames}
@@ -295,9 +294,6 @@ def test_counts_tell_good_missed_and_extra_directions():
     estimate = np.vstack([held(range(1, 4), 0, 0), held(range(3, 5), 1, 50)])  # 0 1 1 2 1
     counts = score_rows(reference, estimate, 6, definition="corrected").directions
     assert (counts.n_reference, counts.n_estimate, counts.n_pairs) == (6, 5, 3)
-    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (
-        2,
-        3,
-        2,
-    )  # frames 2 and 5 are good
+    # frames 2 and 5 are good
+    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (2, 3, 2)
     assert (counts.frames_with_missed, counts.frames_with_extra) == (2, 2)

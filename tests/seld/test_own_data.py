@@ -1,5 +1,4 @@
-"""Own recordings, classes, microphones and file names: a task in params.yaml and a list, no
-code."""
+"""Own recordings, classes, microphones and names: a task in params.yaml and a list, no code."""
 
 import json
 from pathlib import Path
@@ -149,11 +148,8 @@ def test_correlations_are_computed_of_as_many_microphones_as_there_are(office):
     options = [part for setting in kind for part in ("--set", setting)]
     assert extract(["office", "--params", str(office / "params.yaml"), *options]) == 0
     task = load_task(office / "params.yaml", "office", kind)
-    assert open_store(task, "dev").schema.arrays["features"].shape == (
-        None,
-        32,
-        3,
-    )  # two channels, one pair
+    # two channels, one pair
+    assert open_store(task, "dev").schema.arrays["features"].shape == (None, 32, 3)
 
 
 def test_ambisonics_of_two_channels_is_refused(office, capsys):

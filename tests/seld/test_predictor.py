@@ -1,5 +1,4 @@
-"""Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole
-recording."""
+"""Predictions of SELD runs, block by block, equal the run's own evaluation of whole recordings."""
 
 import copy
 import json
@@ -74,7 +73,7 @@ def evaluated(task, run, path):
 
 
 def predicted(run, path, target, **options):
-    """What `predict_file` writes of a recording."""
+    """Files that `predict_file` writes for a recording."""
     predict_file(load_predictor(run, **options), FileSource.open(path), target, run)
     return json.loads(target.with_suffix(".json").read_text())
 
@@ -156,14 +155,11 @@ def outputs_of(predictor, audio, live=False):
 
 
 def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
-    """Windows of longer recordings are an approximation where layers are recurrent: this is how
-    good it is."""
+    """Windows of longer recordings are an approximation with recurrent layers; its error."""
     run, _ = recurrent
     audio = noises(3 * SECONDS, 8000, 4)
-    for live, tolerance in (
-        (False, 2e-3),
-        (True, 1e-2),
-    ):  # outputs are of about 1; live windows have less context
+    # outputs are of about 1; live windows have less context
+    for live, tolerance in ((False, 2e-3), (True, 1e-2)):
         predictor = load_predictor(run, "a", live)
         whole = outputs_of(changed(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio, live)

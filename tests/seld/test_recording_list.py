@@ -1,5 +1,4 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong
-in it."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and its errors."""
 
 from pathlib import Path
 

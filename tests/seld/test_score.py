@@ -336,8 +336,7 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
 
 @pytest.fixture
 def short_recordings(monkeypatch, tmp_path):
-    """Folders of submissions and metadata, and the options that tell the command of their
-    length."""
+    """Folders of submissions and metadata, and the options that give the command their length."""
     monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
     folders = write_folders(tmp_path, make_recordings())
     return [*map(str, folders), "--set", "dataset.recording_s=10"]

@@ -1,5 +1,4 @@
-"""SELD metadata, lists and submissions in any separator and quotes, and recordings of any
-format."""
+"""SELD metadata, lists and submissions in any separator, and recordings of any format."""
 
 from pathlib import Path
 

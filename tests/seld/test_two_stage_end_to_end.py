@@ -1,5 +1,4 @@
-"""Runs of the two-stage system: detection, then direction, beside the joint network; single stages;
-all the data."""
+"""Runs of the two-stage system: both stages, joint network, single stages, all data."""
 
 import json
 import re
@@ -90,9 +89,8 @@ def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
     )
     assert detection["best_epoch"] == 1 + int(np.argmin(detection["history"]["val_sed_error"]))
     best = detection["history"]["val_er"][detection["best_epoch"] - 1]
-    assert (
-        direction["history"]["val_er"] == [pytest.approx(best)] * 2
-    )  # the detections of the first stage
+    # the detections of the first stage
+    assert direction["history"]["val_er"] == [pytest.approx(best)] * 2
 
 
 def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_the_truly_active_classes(

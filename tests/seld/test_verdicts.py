@@ -146,7 +146,7 @@ BAD = {
 
 
 def verdicts(tmp_path: Path, change: Change, adapt: Callable[[dict], dict]) -> dict[str, str]:
-    """What each says that refuses the dataset, by its name; what accepts it is not there."""
+    """Messages of those that refuse the dataset, by name; those that accept it are left out."""
     change(write_office(tmp_path / "data", SECONDS))
     task = check_task(adapt(settings_of(tmp_path, 2.0)), "test")
     report = check_dataset(task, deep=True)

@@ -1,5 +1,4 @@
-"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: what survives kills
-and damaged files.
+"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: kills and damage.
 
 Kills extraction, simulation, mixing and training so many times each, compares what they leave with
 uninterrupted runs, and gives damaged files to all readers. Two of these run at a time, each on a

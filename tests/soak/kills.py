@@ -1,5 +1,4 @@
-"""Kills a command at random moments, starts it again, and compares what it leaves with an
-uninterrupted run."""
+"""Kills a command at random times, restarts it, compares with an uninterrupted run."""
 
 import itertools
 import os
@@ -68,7 +67,7 @@ class Target:
 
 @dataclass
 class Report:
-    """What a target went through.
+    """Kills and results of a target.
 
     Attributes:
         name: of the target.
@@ -107,8 +106,7 @@ def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
 
 
 def run_here(command: Sequence[str], log: Path) -> None:
-    """Runs a command in this process, which was forked for it, as `new_process` does in one of its
-    own."""
+    """Runs a command in this forked process, as `new_process` does in a new one."""
     os.setsid()
     os.chdir(ROOT)
     with log.open("wb") as file:
@@ -138,8 +136,7 @@ class Survivor:
         self.kills_here = self.most_kills = 0
 
     def run_whole(self) -> float:
-        """Runs without interruption; returns the seconds until the first file, and notes those
-        until the end."""
+        """Runs without interruption; notes the seconds, and returns those until the first file."""
         started, first_s = time.monotonic(), None
         with self._job(self.whole) as job:
             while job.poll() is None:
@@ -153,8 +150,7 @@ class Survivor:
         return first_s
 
     def kill_at(self, moment_s: float, spare_workers: bool) -> bool:
-        """Starts the command and kills it after some seconds; False: it ended before, and its work
-        is compared."""
+        """Kills the command after some seconds; False if it ended before, and was compared."""
         started = time.time()
         with self._job(self.killed) as job:
             if not self._ended_within(job, moment_s):
@@ -175,7 +171,7 @@ class Survivor:
         self.compare(job)
 
     def check(self) -> None:
-        """What has its final name is whole, what was there is there, and nothing was done twice."""
+        """Files under final names are complete, none is lost, nothing was repeated."""
         check_whole(self.killed, self.known)
         self._look()
         again = [path for path, written in self.once.items() if path.stat().st_mtime_ns != written]
@@ -261,8 +257,7 @@ def survive(
     start: Callable[[Sequence[str], Path], Job] = new_process,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Kills a command so many times, and checks after each that nothing is lost, half-written or
-    different.
+    """Kills a command repeatedly; checks each time that nothing is lost, partial or different.
 
     A run that ends before its kill is compared with the uninterrupted one and its folder removed;
     the same moment then meets new work.
@@ -298,8 +293,7 @@ def survive(
 def draw_moments(
     kills: int, first_s: float, whole_s: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws when runs are killed: some before the first file, the others evenly from there to the
-    end; any order."""
+    """Draws the times of kills, in any order: some before the first file, most after it."""
     early = round(EARLY_SHARE * kills)
     spans = [(early, 0.0, first_s), (kills - early, first_s, whole_s)]
     drawn = [
@@ -320,8 +314,7 @@ def kill(job: Job, spare_workers: bool) -> None:
 
 
 def await_orphans(groups: list[int]) -> None:
-    """Waits until no process of killed groups is alive; where the system does not tell, none is
-    seen."""
+    """Waits until no process of killed groups is alive, as far as the system shows them."""
     for waited in itertools.count():
         alive = [
             path for path in Path("/proc").glob("[0-9]*/stat") if _group_of_living(path) in groups

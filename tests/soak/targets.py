@@ -136,8 +136,7 @@ def seldnet_trained(data: Path, run: Run, epochs: int = 8) -> Target:
 
 
 def crnn_trained(data: Path, run: Run) -> Target:
-    """The CRNN in two passes with dropout: thresholds, pseudo-labels, a second training that starts
-    from the first."""
+    """CRNN in two passes with dropout: thresholds, pseudo-labels, second pass from the first."""
     settings = CLIPS | {
         "parallel.jobs": 1,
         "network.n_filters": 4,
@@ -170,7 +169,7 @@ def trained(name: str, command: list[str], stages: Sequence[str], monitor: str) 
 
 
 def place(run: Path, stages: Sequence[str]) -> str:
-    """Where a training stands: an epoch of a stage, or what comes before and after."""
+    """Progress of a training: an epoch of a stage, or the work before and after."""
     for stage in stages:
         if not (run / stage / FINISHED).exists():
             done = [int(path.name[-5:]) for path in run.glob(f"{stage}/resume/epoch-*")]

@@ -1,5 +1,4 @@
-"""Every sound file through every reader: the same verdict, and all that is in it or a word about
-the rest.
+"""Every sound file by every reader: one verdict, all of its samples or a remark on the rest.
 
 Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
 was looked up in files that they wrote into a pipe.
@@ -46,7 +45,7 @@ def mp3(audio, mode="CONSTANT", rate=RATE):
 
 @dataclass
 class Heard:
-    """What all readers give: samples, or None and the error; remarks of header and samples."""
+    """Results of all readers: samples, or None and the error; remarks of header and samples."""
 
     audio: np.ndarray | None
     error: str
@@ -151,7 +150,7 @@ def pcm(n=N):
 
 
 def wav(size, riff=None, before=b"", behind=b"", samples=None, order="<"):
-    """A WAV file whose header tells any size."""
+    """A WAV file with any sizes in its header."""
     data = (pcm() if samples is None else samples).astype(f"{order}i2").tobytes()
     head = struct.pack(f"{order}IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff = min(size + 36, 0xFFFFFFFF) if riff is None else riff
@@ -356,7 +355,7 @@ def frames_of(content):
 
 @pytest.fixture(scope="module")
 def quiet_then_loud():
-    """An MP3 of variable bit rate whose first frames tell nothing of its length."""
+    """An MP3 of variable bit rate whose first frames do not give its length."""
     audio = np.concatenate([noise(N // 2, level=0.0005), noise(N // 2)])
     content = mp3(audio, "VARIABLE")
     return content, frames_of(content)

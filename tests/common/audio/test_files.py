@@ -128,9 +128,8 @@ def test_a_tone_of_any_rate_is_the_same_tone_after_resampling(tmp_path, rate):
     mono = read_mono(path, 32000)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)
     assert mono.shape == (32000, 1)
-    np.testing.assert_allclose(
-        mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3
-    )  # no delay, no gain
+    # no delay, no gain
+    np.testing.assert_allclose(mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3)
 
 
 def test_tones_above_half_the_new_rate_disappear():

@@ -1,4 +1,4 @@
-"""Which files are recordings, and which one a list means."""
+"""Recordings by file format, and the one that a list refers to."""
 
 import io
 from pathlib import Path

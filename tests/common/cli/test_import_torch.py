@@ -48,7 +48,7 @@ def state(monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """What the command exports, by path."""
+    """Exported files by path."""
     files: dict[Path, dict[str, np.ndarray]] = {}
     monkeypatch.setattr(import_torch, "write_checkpoint", files.__setitem__)
     monkeypatch.setattr(import_torch, "torch_library", lambda: None)

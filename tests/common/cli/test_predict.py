@@ -1,5 +1,4 @@
-"""The command line: recordings in, files out; audio from a pipe in, lines out, each with its
-delay."""
+"""Command line of predictions: recordings to files, audio from a pipe to lines with latencies."""
 
 import io
 import json
@@ -114,9 +113,8 @@ def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, mome
                 interrupt()
             yield block
 
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # ignored where the tests run in the background
+    # ignored where the tests run in the background
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(StreamingSession, "feed", feed_computing)
     monkeypatch.setattr(TimedSource, "blocks", blocks_waiting)
     try:

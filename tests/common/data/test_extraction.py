@@ -1,4 +1,4 @@
-"""Extraction is safe to kill, gives the same bytes however it is run, and says what is wrong."""
+"""Extraction can be killed, gives the same bytes in any order of work, and reports bad input."""
 
 import json
 from pathlib import Path
@@ -200,9 +200,8 @@ def test_a_full_disk_stops_the_extraction_and_leaves_no_temporary_file(tmp_path)
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (600, limit[1])
-    )  # writing beyond fails as on a full disk
+    # writing beyond fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limit[1]))
     try:
         with pytest.raises(DataError, match=r"Cannot write .*split1_00--split1_02\.tfrecord"):
             run(tmp_path)

@@ -149,9 +149,8 @@ def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its
     shards, route, hop
 ):
     expected = []
-    for number, frames in enumerate(
-        FRAMES
-    ):  # 40 frames and a hop of 3 or 10: the last one fits by itself
+    # 40 frames and a hop of 3 or 10: the last one fits by itself
+    for number, frames in enumerate(FRAMES):
         starts = list(range(0, frames - LENGTH + 1, hop)) or [0]
         if starts[-1] + LENGTH < frames:
             starts.append(frames - LENGTH)
@@ -222,22 +221,18 @@ def test_streamed_passes_are_those_of_cached_ones(shards):
 
 
 def test_every_order_of_sequences_is_about_as_likely(tmp_path):
-    """A buffer would keep the first shards in the first batches; here each batch holds each
-    recording equally often."""
+    """A buffer would keep the first shards in the first batches; here recordings are uniform."""
     paths = [tmp_path / f"{number:02d}.tfrecord" for number in range(20)]
     for number, path in enumerate(paths):
         write_shard(path, [(path.stem, recording(number, 40))], SCHEMA)
-    batches = (
-        stream(paths, batch_size=20).take(4 * 60).as_numpy_iterator()
-    )  # 80 sequences a pass, 60 passes
+    # 80 sequences a pass, 60 passes
+    batches = stream(paths, batch_size=20).take(4 * 60).as_numpy_iterator()
     owners = np.stack([features[:, 0, 0, 0] // 1000 for features, _ in batches]).reshape(60, 4, 20)
     first, last = (
         np.bincount(owners[:, batch].astype(int).ravel(), minlength=20) for batch in (0, 3)
     )
-    expected, deviation = (
-        60,
-        np.sqrt(60 * 4 * 0.25 * 0.75 * 76 / 79),
-    )  # hypergeometric, 4 sequences of a recording
+    # hypergeometric, 4 sequences of a recording
+    expected, deviation = (60, np.sqrt(60 * 4 * 0.25 * 0.75 * 76 / 79))
     assert (np.abs([first, last] - np.float64(expected)) < 5 * deviation).all()
 
 
@@ -316,8 +311,7 @@ def test_batches_keep_the_stored_type_and_static_shapes(tmp_path, route):
 
 
 def turning_transforms():
-    """Three rows: nothing; four channels in a ring; two swapped, one negated, a phase shifted,
-    angles turned."""
+    """Three rows: identity; four channels in a ring; swap, sign, phase shift and angles."""
     permutation = np.array(
         [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 0, 4, 5, 6, 7], [1, 0, 2, 3, 4, 5, 7, 6]]
     )
@@ -489,8 +483,7 @@ def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count):
-    """Five shards of unequal size are no multiple of 2 or 3, and neither is the number of
-    sequences."""
+    """Five shards of unequal size are no multiple of 2 or 3, nor is the number of sequences."""
     joint, *parts = (
         list(
             itertools.chain(
@@ -504,9 +497,8 @@ def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count
     for batch, *pieces in zip(joint, *parts, strict=True):
         for whole, *own in zip(*map(tf.nest.flatten, (batch, *pieces)), strict=True):
             assert all(len(each) == 6 // count for each in own)
-            np.testing.assert_array_equal(
-                np.concatenate(own), whole
-            )  # of which each holds every sequence once
+            # of which each holds every sequence once
+            np.testing.assert_array_equal(np.concatenate(own), whole)
 
 
 def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):

@@ -1,5 +1,4 @@
-"""Streams of audio: the features that a model computes of a batch are those of the frames that its
-labels belong to."""
+"""Streams of audio: a model's features of a batch are those of the frames of its labels."""
 
 import numpy as np
 import pytest
@@ -65,8 +64,7 @@ def shards(tmp_path_factory):
 
 
 def expected_features(places, inside):
-    """Rows of the features that the labels name; frames outside are those of the recording's own
-    silence."""
+    """Features of the frames in the labels; frames outside are of the recording's silence."""
     return np.stack([FEATURES[place // 1000][place % 1000] for place in places[inside].astype(int)])
 
 
@@ -86,10 +84,8 @@ def test_each_frame_of_a_training_batch_is_computed_of_the_audio_that_its_label_
     layer, seen = AudioFeatures(FRONTEND), set()
     for audio, targets in stream.take(12).as_numpy_iterator():
         assert audio.shape == (3, (LENGTH + CONTEXT) * HOP, 4) and audio.dtype == np.int16
-        features, inside = (
-            np.asarray(layer(audio)),
-            targets["place"][..., 0] == 1,
-        )  # (B, T, F, C), (B, T)
+        # (B, T, F, C), (B, T)
+        features, inside = (np.asarray(layer(audio)), targets["place"][..., 0] == 1)
         places = targets["place"][..., 1]
         seen |= set(places[inside] // 1000)
         expected = expected_features(places, inside)

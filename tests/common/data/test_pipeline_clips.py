@@ -1,5 +1,4 @@
-"""Streams of clips: labels of whole recordings, chosen recordings, labels that replace others,
-padding by the mean."""
+"""Streams of clips: clip-level labels, selections, replaced labels, padding by the mean."""
 
 from dataclasses import dataclass
 

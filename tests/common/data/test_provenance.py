@@ -1,5 +1,4 @@
-"""Files that features were made of are told from others of the same names, by what each version
-noted of them."""
+"""Source files of features are distinguished from others of the same names, for each version."""
 
 import json
 import os

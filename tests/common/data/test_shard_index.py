@@ -1,5 +1,4 @@
-"""The index of shards, and frames read by it: the same as what protocol buffers and whole records
-give."""
+"""Index of shards, and frames read by it: equal to protocol buffers and whole records."""
 
 import subprocess
 import sys

@@ -115,9 +115,8 @@ def test_a_full_disk_is_an_error_with_a_remedy_and_leaves_nothing(tmp_path):
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(
-        resource.RLIMIT_FSIZE, (4096, limit[1])
-    )  # writing beyond fails as on a full disk
+    # writing beyond fails as on a full disk
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
     try:
         with pytest.raises(DataError, match=r"Cannot write .*a\.tfrecord: File too large"):
             write_shard(tmp_path / "a.tfrecord", EXAMPLES, SCHEMA)

@@ -1,4 +1,4 @@
-"""What is found out about a dataset, and how it is told."""
+"""Findings about a dataset, and their text."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def noise(seconds=1.0, channels=2, level=0.1):
 
 
 def report_of(folder, files, deep=True, **wanted):
-    """Writes files by name, and tells what `check_audio` says of them."""
+    """Writes files by name, and returns the findings of `check_audio`."""
     for name, audio in files.items():
         write_wav(folder / name, audio, RATE)
     report = DatasetReport()
@@ -143,14 +143,12 @@ def test_classes_are_counted_and_absent_ones_named():
 
 def test_overlaps_and_polyphony_are_counted_by_hand():
     onset, offset = np.array([0.0, 1.0, 2.0, 2.5]), np.array([3.0, 2.0, 2.5, 4.0])
-    assert (
-        polyphony(onset, offset) == 2
-    )  # of the second, third and fourth event only one sounds at a time
+    # of the second, third and fourth event only one sounds at a time
+    assert polyphony(onset, offset) == 2
     assert polyphony(np.zeros(0), np.zeros(0)) == 0
     assert same_class_overlaps(np.array([0, 0, 1, 1]), onset, offset) == 1
-    assert (
-        same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
-    )  # both lie within the first
+    # both lie within the first
+    assert same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
 
 
 def test_a_report_names_a_few_files_and_counts_the_rest_errors_first():

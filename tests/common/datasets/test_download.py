@@ -1,5 +1,4 @@
-"""Fetching datasets: from a server of this machine alone, with libraries stood in for where they
-are not installed."""
+"""Downloads of datasets from a local server, with substitutes for libraries not installed."""
 
 import functools
 import hashlib
@@ -29,7 +28,7 @@ def load(task_id: str, *overrides: str):
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Says nothing."""
+        """Suppresses messages."""
 
 
 @pytest.fixture
@@ -52,8 +51,7 @@ def install(monkeypatch, name: str, **contents) -> None:
 
 
 def soundata_download(remote, save_dir, force_overwrite):
-    """What soundata's function of this name does: fetch what is not there, then compare
-    checksums."""
+    """Substitute for soundata's function: fetches missing files, then compares checksums."""
     path = Path(save_dir) / remote.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     if force_overwrite or not path.exists():

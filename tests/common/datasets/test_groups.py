@@ -29,7 +29,7 @@ def random_layout(seed: int, most_groups: int = 7) -> tuple[list[SourceGroup], i
 
 
 def is_covering(groups: list[SourceGroup], dealt: dict[str, int], n_splits: int) -> bool:
-    """Whether each class is in as many of the first splits as it has groups."""
+    """True if each class is in as many of the first splits as it has groups."""
     for name in {name for group in groups for name in group.counts}:
         splits = [dealt[group.name] for group in groups if name in group.counts]
         if not set(range(min(n_splits, len(splits)))) <= set(splits):
@@ -123,11 +123,8 @@ def test_too_few_groups_are_told_by_class_number_and_split():
 
 
 def test_classes_that_need_the_same_groups_are_told():
-    pairs = [
-        ("1", "AC"),
-        ("2", "AB"),
-        ("3", "BC"),
-    ]  # of three groups no two splits have all three classes
+    # of three groups no two splits have all three classes
+    pairs = [("1", "AC"), ("2", "AB"), ("3", "BC")]
     groups = [SourceGroup(name, 1, dict.fromkeys(classes, 1)) for name, classes in pairs]
     dealt = deal_groups(groups, [0.5, 0.5], np.random.default_rng(0))
     with pytest.raises(DataError, match=r"2 group\(s\) \(shared with other classes\)"):
@@ -151,10 +148,8 @@ def test_shared_groups_are_those_of_two_parts(seed):
 @pytest.mark.parametrize(
     ("fold", "shared"),
     [
-        (
-            {"train": (1, 2), "validate_on": (), "test": (3,)},
-            False,
-        ),  # two training splits may share a group
+        # two training splits may share a group
+        ({"train": (1, 2), "validate_on": (), "test": (3,)}, False),
         ({"train": (1,), "validate_on": (), "test": (2,)}, True),
         ({"train": (1,), "validate_on": (2,), "test": (3,)}, True),
         ({"train": (3,), "validate_on": (1,), "test": (2,)}, True),

@@ -1,4 +1,4 @@
-"""What is shown of recordings is small, and what it says can be checked by hand."""
+"""Timelines of recordings are small, and their values can be checked by hand."""
 
 import base64
 import io

@@ -1,5 +1,4 @@
-"""Spectra against librosa and scipy, intensity against plane waves of known direction, correlations
-against delays."""
+"""Spectra against librosa and scipy, intensity against plane waves, correlations against delays."""
 
 import itertools
 from dataclasses import replace
@@ -23,8 +22,7 @@ def noise(samples=16000, channels=4, seed=0):
 
 
 def plane_wave(azimuth_deg, elevation_deg, gain=1.0, samples=16000):
-    """First-order Ambisonics W, Y, Z, X of noise from one direction; gain 1 is SN3D, sqrt(3) is
-    N3D."""
+    """FOA (W, Y, Z, X) of noise from one direction; gain 1 is SN3D, sqrt(3) is N3D."""
     azimuth, elevation = np.deg2rad([azimuth_deg, elevation_deg])
     direction = np.array(
         [
@@ -152,12 +150,10 @@ def test_edges_are_reflected_as_often_as_needed_in_blocks_of_any_place(samples, 
     audio = noise(samples=samples, channels=3)
     n_frames = 1 + samples // 320
     padded = np.pad(audio.astype(np.float64), ((512, 512), (0, 0)), mode="reflect")
-    frames = np.stack(
-        [padded[320 * number : 320 * number + 1024] for number in range(n_frames)]
-    )  # (T, n_fft, C)
-    expected = np.fft.rfft(
-        frames * spectral.analysis_window(640, 1024)[:, None], axis=1
-    )  # (T, F, C)
+    # (T, n_fft, C)
+    frames = np.stack([padded[320 * number : 320 * number + 1024] for number in range(n_frames)])
+    # (T, F, C)
+    expected = np.fft.rfft(frames * spectral.analysis_window(640, 1024)[:, None], axis=1)
     blocks = list(spectral.stft_blocks(audio, SIZES, n_frames, channels_last=channels_last))
     ours = np.concatenate(
         [part if channels_last else part.transpose(1, 2, 0) for _, part in blocks]
@@ -271,8 +267,7 @@ def block_spectra(audio, n_fft=1024, hop_samples=320):
 
 
 def correlation_of_frame(first, second, n_lags):
-    """By the definition: inverse transform of the phase difference, the lags around 0 put in
-    order."""
+    """By definition: inverse transform of the phase difference, lags around 0 in order."""
     lags = np.fft.irfft(np.exp(1j * np.angle(second.astype(complex) * np.conj(first))))
     return np.roll(lags, (n_lags + 1) // 2)[:n_lags]
 
@@ -280,9 +275,8 @@ def correlation_of_frame(first, second, n_lags):
 @pytest.mark.parametrize(("channels", "n_lags"), [(2, 1), (3, 31), (4, 96), (5, 64), (2, 1024)])
 def test_correlations_are_inverse_transforms_of_phases(channels, n_lags):
     audio = noise(8000, channels)
-    spectra = librosa.stft(audio.T, n_fft=1024, hop_length=320, pad_mode="reflect")[
-        ..., :25
-    ]  # (C, F, T)
+    # (C, F, T)
+    spectra = librosa.stft(audio.T, n_fft=1024, hop_length=320, pad_mode="reflect")[..., :25]
     ours = spectral.gcc_phat(block_spectra(audio), n_lags)
     assert ours.shape == (25, n_lags, channels * (channels - 1) // 2) and ours.dtype == np.float32
     for pair, (first, second) in enumerate(itertools.combinations(range(channels), 2)):
@@ -297,9 +291,8 @@ def test_correlations_are_inverse_transforms_of_phases(channels, n_lags):
 def test_a_channel_that_is_late_has_its_peak_at_a_positive_lag(delay_samples):
     source = noise(9000, 1)[:, 0]
     audio = np.stack([source[100:8100], source[100 - delay_samples : 8100 - delay_samples]], axis=1)
-    correlations = spectral.gcc_phat(block_spectra(audio), 96)[
-        2:-2, :, 0
-    ]  # without the reflected edges
+    # without the reflected edges
+    correlations = spectral.gcc_phat(block_spectra(audio), 96)[2:-2, :, 0]
     assert set(correlations.argmax(axis=1) - 48) == {delay_samples}
 
 

@@ -1,4 +1,4 @@
-"""What is kept of long recordings for their figures."""
+"""Downsampled values of long recordings for their figures."""
 
 import numpy as np
 import pytest

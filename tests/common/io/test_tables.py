@@ -1,5 +1,4 @@
-"""Tables as text: written, and read with any separator, quotes, line ends and encodings, or refused
-with the line."""
+"""Tables as text: any separator, quotes and line ends are read, errors name the line."""
 
 import csv
 

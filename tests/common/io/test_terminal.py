@@ -1,5 +1,4 @@
-"""Terminals of any encoding, and readers that go away: text is escaped where it must be, and no
-command fails of it."""
+"""Terminals of any encoding, and closed pipes: text is escaped if necessary, no command fails."""
 
 import io
 import json
@@ -46,8 +45,7 @@ OTHER = 'name: "Löwe"'
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with an odd name: settings, a run and event files that hold characters which ASCII
-    lacks."""
+    """A folder with characters that ASCII lacks in its name, settings, run and event files."""
     folder = tmp_path_factory.mktemp("t") / "Grüße 音"
     folder.mkdir()
     tasks = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))

@@ -1,5 +1,4 @@
-"""Scores over all thresholds: against sed_scores_eval 0.0.4, a loop over thresholds, and by
-hand."""
+"""Scores over all thresholds: against sed_scores_eval 0.0.4, a plain loop, and by hand."""
 
 import math
 
@@ -28,8 +27,7 @@ BY_SED_SCORES_EVAL = (
 
 
 def scored_set(seed: int) -> tuple[EventTable, list[np.ndarray], float]:
-    """Events and scores of clips of 10 s; the scores have two decimals, so that they are the same
-    everywhere."""
+    """Events and scores of clips of 10 s; the scores have two decimals, so that they are exact."""
     rng = np.random.default_rng(seed)
     n_clips, n_frames, n_classes = [(25, 50, 3), (12, 125, 5), (8, 40, 2)][seed]
     hop_s = 10 / n_frames
@@ -74,8 +72,7 @@ def test_counts_at_each_threshold_are_those_of_its_detections_alone():
 
 
 def _psds2_counts(rows: np.ndarray, detections: np.ndarray, k: int) -> list[int]:
-    """Events found, false detections, cross triggers with the other classes, detection by
-    detection."""
+    """Detected events, false detections, cross triggers with the other classes, one by one."""
 
     def shared(detection, events):
         return [max(0.0, min(detection[1], off) - max(detection[0], on)) for _, on, off in events]

@@ -79,9 +79,8 @@ def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
         count_frames(np.zeros((4, 2), bool), np.zeros((5, 2), bool))
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
-        count_segments(
-            np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5
-        )  # the same number of segments
+        # the same number of segments
+        count_segments(np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5)
 
 
 def test_a_segment_has_at_least_one_frame():

@@ -1,5 +1,4 @@
-"""Features computed in a model's graph equal those that extraction stores, which have tests of
-their own."""
+"""Features computed in a model's graph equal those of extraction, which have their own tests."""
 
 import json
 import os
@@ -28,8 +27,7 @@ TASK4_KINDS = ("logmel_db", "log_magnitude_mel", "ln_mel_density")
 
 
 def recording(samples, channels, seed=0):
-    """Noise beneath a tone, at most as loud as 16 bits allow, with 50 ms of digital silence in
-    it."""
+    """Noise and a tone, at most as loud as 16 bits allow, with 50 ms of digital silence."""
     rng = np.random.default_rng(seed)
     tone = 0.4 * np.sin(2 * np.pi * 500 * np.arange(samples) / RATE_HZ + seed)
     audio = np.clip(rng.normal(0, 0.2, (samples, channels)) + tone[:, None], -1, 1)
@@ -63,8 +61,7 @@ def computed(audio, n_frames, frontend):
 
 
 def distance(received, expected, kind):
-    """The largest difference; phases are compared as angles, where there is something to
-    compare."""
+    """Largest difference; phases are compared as angles, for bins with energy."""
     apart = np.abs(received - expected)
     if kind == "magnitude_phase":
         levels, angles = np.split(apart, 2, axis=-1)
@@ -123,9 +120,8 @@ def test_channels_are_packed_as_published_on_request():
         packed, spectral.interleave_channels(computed(audio, len(expected), frontend))
     )
     record = {AUDIO: frontend.pieces(audio, len(expected))}
-    as_stored = features_of(
-        record, replace(frontend, interleaved_channels=True)
-    )  # packed only as they are read
+    # packed only as they are read
+    as_stored = features_of(record, replace(frontend, interleaved_channels=True))
     np.testing.assert_array_equal(as_stored, computed(audio, len(expected), frontend))
 
 

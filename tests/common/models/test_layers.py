@@ -240,8 +240,7 @@ KerasNormalization = keras.layers.BatchNormalization
 
 
 def _normalised(kind, axis, dtype, trainable=True):
-    """Output, gradients of a loss by input, scale and offset, and both statistics after one step,
-    of a layer."""
+    """Output, gradients by input, scale and offset, and statistics of a layer after one step."""
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(1.0, 2.0, (3, 4, 5, 6)).astype(np.float32), dtype)
     weights = tf.constant(rng.normal(size=x.shape).astype(np.float32), dtype)

@@ -53,7 +53,7 @@ def test_equal_values_share_out_their_weights():
 
 
 def test_the_gradient_of_a_value_is_its_weight():
-    """What training one weight per value by plain descent changes it by."""
+    """Change of a weight per value after one step of gradient descent."""
     layer, step = GlobalPooling("gwrp", 0.8), 0.25
     inputs = keras.Input((1,))
     values = keras.layers.Dense(35 * 3, use_bias=False, kernel_initializer="zeros", name="values")(

@@ -1,5 +1,4 @@
-"""Published networks written in PyTorch, beside ours with their weights; skipped where PyTorch is
-not installed."""
+"""Published networks in PyTorch, and ours with their weights; skipped without PyTorch."""
 
 from pathlib import Path
 

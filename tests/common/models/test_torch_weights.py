@@ -1,5 +1,4 @@
-"""Recurrent layers from PyTorch, against PyTorch's formulas; convolutions are in the tests of the
-systems."""
+"""Recurrent layers from PyTorch, against its formulas; convolutions: tests of the systems."""
 
 import keras
 import numpy as np
@@ -23,8 +22,7 @@ NAMES = {
 
 
 def torch_gru(x: np.ndarray, state: dict[str, np.ndarray], ending: str) -> np.ndarray:
-    """GRU of PyTorch on one sequence (T, D) -> (T, U): rows of reset gate, update gate, new
-    state."""
+    """GRU of PyTorch, (T, D) -> (T, U): rows of reset gate, update gate, new state."""
     hidden, states = np.zeros(UNITS), []
     for frame in x:
         of_input = state[f"gru.weight_ih_{ending}"] @ frame + state[f"gru.bias_ih_{ending}"]
@@ -58,9 +56,8 @@ def test_a_bidirectional_gru_computes_what_pytorch_computes():
     model, state = gru_model(), random_state()
     load_state(model, state, NAMES)
     x = np.random.default_rng(1).normal(size=(6, INPUTS))
-    expected = np.hstack(
-        [torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]]
-    )  # (T, 2U)
+    # (T, 2U)
+    expected = np.hstack([torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]])
     np.testing.assert_allclose(np.asarray(model(x[None]))[0], expected, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Runs beside each other: scores, settings, curves."""
+"""Comparison of runs: scores, settings, curves."""
 
 import csv
 import json

@@ -1,5 +1,4 @@
-"""Work on other machines: what a killed worker had is done by another, and what is missing is
-said."""
+"""Work on other machines: work of a killed worker is repeated, missing parts are reported."""
 
 import contextlib
 import json
@@ -89,8 +88,7 @@ def features_of(item: Item) -> dict[str, np.ndarray]:
 
 
 def features_unless_first(item: Item) -> dict[str, np.ndarray]:
-    """The same; but who comes first to the item with a marker says so there, and waits to be
-    killed."""
+    """The same; but the first worker at the marked item notes it there, and waits to be killed."""
     _, marker = item.payload
     if marker is not None:
         try:
@@ -124,9 +122,8 @@ def where_and_how(_: int) -> tuple[str, int, int]:
 def test_a_killed_worker_changes_nothing_in_what_is_extracted(
     scheduler, workers, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(
-        tmp_path
-    )  # the workers were started elsewhere: relative paths must still mean the same
+    # the workers were started elsewhere: relative paths must still mean the same
+    monkeypatch.chdir(tmp_path)
     items = [Item(f"r{number:02d}", "1", payload=(number, None)) for number in range(16)]
     recipe = Recipe(Path("local"), features_of, SCHEMA, {}, recordings_per_shard=2)
     extract(recipe, items, parallel=ParallelConfig(jobs=1), progress=False)
@@ -170,10 +167,8 @@ def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers
     killer.start()
     assert simulated("cluster", "parallel.backend=dask", f"parallel.address={scheduler}") == local
     assert workers[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL and len(local) == 10
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "local",
-        "cluster",
-    }  # what the workers shared is gone
+    # what the workers shared is gone
+    assert {path.name for path in tmp_path.iterdir()} == {"local", "cluster"}
 
 
 def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_seconds(

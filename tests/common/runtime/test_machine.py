@@ -1,5 +1,4 @@
-"""The user's own configuration of Keras, its backends and matplotlib: none of it changes a
-result."""
+"""The user's own configuration of Keras, its backends and matplotlib does not change a result."""
 
 import json
 import os

@@ -1,5 +1,4 @@
-"""Memory that is freed stays with the process, unless the user or the C library has it
-otherwise."""
+"""Freed memory stays with the process, unless the user or the C library forbids it."""
 
 import os
 import subprocess

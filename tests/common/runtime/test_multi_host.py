@@ -1,4 +1,4 @@
-"""What processes that train together share; `tests/test_joint_training.py` has two of them."""
+"""State shared by processes that train together; `tests/test_joint_training.py` has two of them."""
 
 import jax
 import keras
@@ -25,9 +25,8 @@ def test_parts_of_a_batch_are_side_by_side():
 
 
 def test_processes_that_nobody_introduces_to_each_other_are_an_error(monkeypatch):
-    monkeypatch.setattr(
-        keras.distribution, "initialize", jax.distributed.initialize
-    )  # as it is on JAX
+    # as it is on JAX
+    monkeypatch.setattr(keras.distribution, "initialize", jax.distributed.initialize)
     with pytest.raises(
         ConfigError, match=r"did not find each other\. Expected: `run\.multi_host\.address`.*srun"
     ):

@@ -1,5 +1,4 @@
-"""Packages that only some commands need: asked for before any work, and named with what installs
-them."""
+"""Packages that only some commands need: checked before any work, named with their installation."""
 
 import sys
 
@@ -64,8 +63,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(params=STATES)
 def without(request, monkeypatch, tmp_path):
-    """Makes a package missing, or one that fails while it is imported, as with libraries of another
-    version."""
+    """Makes a package missing, or fail on import, as with libraries of another version."""
 
     def remove(package: str) -> str:
         if request.param == "missing":

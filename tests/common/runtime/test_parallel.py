@@ -1,5 +1,4 @@
-"""Items spread over processes: all results come, errors pass, and engines that are missing are
-named."""
+"""Items spread over processes: all results arrive, errors pass, missing engines are named."""
 
 import importlib
 import sys
@@ -20,12 +19,10 @@ def square_or_refuse(number: int) -> int:
 
 
 def threads_of_libraries(size: int) -> int:
-    np.ones((size, size)) @ np.ones(
-        (size, size)
-    )  # the library whose threads are counted is at work
-    blas = [
-        library for library in threadpool_info() if library["user_api"] == "blas"
-    ]  # OpenMP counts per thread
+    # the library whose threads are counted is at work
+    np.ones((size, size)) @ np.ones((size, size))
+    # OpenMP counts per thread
+    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
     return max((library["num_threads"] for library in blas), default=1)
 
 

@@ -1,4 +1,4 @@
-"""What a search varies: forms of `--over`, types and bounds of the settings themselves."""
+"""Search spaces: forms of `--over`, types and bounds of the settings themselves."""
 
 from pathlib import Path
 from typing import Annotated

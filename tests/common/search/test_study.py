@@ -1,5 +1,4 @@
-"""Searches: trials are runs, what was interrupted goes on, and what is suggested does not depend on
-it."""
+"""Searches: trials are runs, interrupted ones resume, and suggestions do not depend on it."""
 
 import csv
 import json
@@ -152,8 +151,7 @@ def no_figures(monkeypatch):
 
 
 class Quick(Search):
-    """A search whose trials are a formula; those in `broken` stop once, those in `diverging`
-    diverge."""
+    """A search with a formula as trials; those in `broken` stop once, in `diverging` diverge."""
 
     broken: ClassVar[set[int]] = set()
     diverging: ClassVar[set[int]] = set()

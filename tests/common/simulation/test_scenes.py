@@ -44,9 +44,8 @@ def test_events_stand_above_the_ambience_by_the_ratio_asked_for():
     mixture = mix_scene(sounds, loop, 77, 50_000, snr_db=12.0)
     events = np.concatenate([mixture[0, s.onset_sample : s.onset_sample + 4000] for s in sounds])
     ratio_db = 10 * np.log10(np.var(events) / np.var(mixture[0, :10_000]))
-    assert ratio_db == pytest.approx(
-        10 * np.log10(1 + 10**1.2), abs=0.3
-    )  # the ambience goes on under the events
+    # the ambience goes on under the events
+    assert ratio_db == pytest.approx(10 * np.log10(1 + 10**1.2), abs=0.3)
 
 
 def test_gains_set_the_levels_of_events_against_each_other():

@@ -1,5 +1,4 @@
-"""Predictions of whole recordings: outputs with and without a time axis, and the losses they
-give."""
+"""Predictions of whole recordings: outputs with and without a time axis, and their losses."""
 
 import keras
 import numpy as np
@@ -47,9 +46,8 @@ def test_outputs_without_a_time_axis_come_as_one_value_per_class():
     np.testing.assert_allclose(
         prediction.outputs["clip"], one["features"][0, :, :K, 0].mean(axis=0), rtol=1e-5
     )
-    assert (
-        prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
-    )  # 5 frames of 6
+    # 5 frames of 6
+    assert prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
 
 
 def test_what_occurs_in_any_sequence_occurs_in_the_recording():
@@ -68,8 +66,7 @@ def test_outputs_without_a_target_are_predicted_too():
 
 
 def pooling_network():
-    """Pools time by 4 and repeats each output 4 times: one frame for each input frame of a whole
-    pool."""
+    """Pools time by 4 and repeats outputs 4 times: a frame for each input frame of a whole pool."""
     inputs = keras.Input((None, F, 1))
     pooled = keras.layers.AveragePooling1D(4)(keras.layers.Reshape((-1, F))(inputs)[..., :K])
     return keras.Model(inputs, {"frames": keras.layers.UpSampling1D(4)(pooled)})
@@ -95,9 +92,8 @@ def pooled_element(frames, length, seed=0):
 def pooled_outputs(element, length):
     """Outputs for a recording's frames, averaged by hand over each 4 frames of a sequence."""
     x = element["features"][..., :K, 0][:, : length // 4 * 4].astype(np.float64)
-    return np.repeat(
-        x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1
-    )  # (sequences, length // 4 * 4, K)
+    # (sequences, length // 4 * 4, K)
+    return np.repeat(x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1)
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,7 @@ def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, s
 
 
 def killed_in_epoch(number, new_scorer):
-    """A maker of scorers that ends the job in the given epoch (counted from where it starts), after
-    its batches."""
+    """Maker of scorers that end the job after the batches of an epoch (counted from its start)."""
     made = itertools.count(1)
 
     def new():
@@ -174,9 +173,8 @@ def test_patience_is_remembered_over_a_restart(tmp_path):
             new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)),
         )
     train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
-    assert (
-        finished_epochs(tmp_path)["epochs"] == 5
-    )  # the best was epoch 2, three more without a better one
+    # the best was epoch 2, three more without a better one
+    assert finished_epochs(tmp_path)["epochs"] == 5
     assert finished_epochs(tmp_path)["best_epoch"] == 2
 
 

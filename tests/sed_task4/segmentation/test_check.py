@@ -1,5 +1,4 @@
-"""What the checker says of sounds and scenes with one fault each; any folder and any classes will
-do."""
+"""Findings of the checker for sounds and scenes with one fault each; any folder and classes."""
 
 from pathlib import Path
 

@@ -33,8 +33,7 @@ DATASET = DatasetConfig(
 
 @pytest.fixture
 def task(tmp_path):
-    """Two given mixtures, one of each fold, in a dataset without the sounds that they were made
-    of."""
+    """Two given mixtures, one of each fold, in a dataset without their source sounds."""
     mixtures = [
         Mixture(
             "00000.wav",
@@ -66,9 +65,8 @@ def task(tmp_path):
 
 @pytest.fixture
 def store(task, monkeypatch):
-    monkeypatch.setattr(
-        "sed_task4.segmentation.mixing.run", lambda task: None
-    )  # there is nothing to mix
+    # there is nothing to mix
+    monkeypatch.setattr("sed_task4.segmentation.mixing.run", lambda task: None)
     return run(task, progress=False)[0]
 
 
@@ -90,9 +88,8 @@ def test_a_record_holds_the_features_of_the_mean_of_both_channels_and_all_labels
     np.testing.assert_allclose(record["features"], expected)
     assert record["features"].shape == (61, 12, 1)  # (2 - 0.032) / 0.032
     assert record["tags"].tolist() == [0, 1] and record["events"].tolist() == [[1, 0.5, 1.25]]
-    assert np.flatnonzero(record["activity"][:, 1]).tolist() == list(
-        range(15, 40)
-    )  # 0.5 and 1.25 s at 31.25 / s
+    # 0.5 and 1.25 s at 31.25 / s
+    assert np.flatnonzero(record["activity"][:, 1]).tolist() == list(range(15, 40))
     assert record["labelled"] == 1
 
 

@@ -57,14 +57,12 @@ def settings(folder) -> dict:
 
 
 class BySecond:
-    """Stands for a network: the first class is in loud frames, the second in none, the third
-    everywhere but faint."""
+    """Substitute for a network: first class in loud frames, second in none, third faint."""
 
     def predict_on_batch(self, features: np.ndarray) -> dict[str, np.ndarray]:
         loud = (features[..., 0].mean(axis=2) > -6).astype(np.float32)  # (1, t)
-        values = np.stack(
-            [loud, np.zeros_like(loud), np.full_like(loud, 0.15)], axis=-1
-        )  # (1, t, 3)
+        # (1, t, 3)
+        values = np.stack([loud, np.zeros_like(loud), np.full_like(loud, 0.15)], axis=-1)
         clip = np.concatenate(
             [loud.max(axis=1, keepdims=True), np.zeros((1, 1)), np.full((1, 1), 0.2)], axis=1
         )
@@ -101,9 +99,8 @@ def test_a_long_recording_is_segmented_as_a_whole(segmenter):
     assert k == 0
     assert abs(onset_s - 11) < 0.15
     assert abs(offset_s - 12) < 0.15
-    assert list(segmented.masks) == [
-        0
-    ]  # the tag of the third, 0.2, is above the gate and below tag_threshold
+    # the tag of the third, 0.2, is above the gate and below tag_threshold
+    assert list(segmented.masks) == [0]
     assert segmented.masks[0][:150].max() == 0
     assert (segmented.frames[150:200, 2] > 0.14).all()
 
@@ -179,8 +176,7 @@ def test_what_cannot_be_separated_is_refused(segmenter, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The directory of a run whose network is saved before its first step, and its dataset with one
-    mixture."""
+    """The directory of a run with an untrained network, and its dataset with one mixture."""
     from common.models.layers import with_statistics
     from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
 

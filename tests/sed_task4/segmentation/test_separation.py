@@ -98,9 +98,8 @@ def test_inside_the_bands_a_mask_spreads_over_the_bins_as_published():
     covered = total > 1e-4
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, covered], published[:, covered], rtol=2e-4)
     assert not published[:, 0].any()
-    assert np.allclose(
-        linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0]
-    )  # below 50 Hz: the lowest band
+    # below 50 Hz: the lowest band
+    assert np.allclose(linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0])
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, -1], mask[:, -1])
 
 

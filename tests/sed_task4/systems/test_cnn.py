@@ -81,11 +81,8 @@ def numpy_cnn(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_networks_answer_as_the_formulas_do(form):
-    network, model, x = (
-        small(**form),
-        small_model(**form),
-        spectra(71),
-    )  # frames that do not fill a pool
+    # frames that do not fill a pool
+    network, model, x = (small(**form), small_model(**form), spectra(71))
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
     expected = [numpy_cnn(example, weights, network) for example in x]
@@ -159,9 +156,8 @@ def test_the_system_has_one_stage_that_learns_from_tags_or_from_frames(strong, o
     (stage,) = stages(task(strong_training=strong))
     assert stage.targets == {"clip": ("tags",), "frames": ("activity",)}
     assert list(stage.losses) == list(stage.loss_weights) == [output]
-    assert (
-        stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
-    )  # as in PyTorch
+    # as in PyTorch
+    assert stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
     assert stage.target_stride == 1
     assert stage.build((None, BANDS, 1)).output["clip"].shape == (None, N_CLASSES)
 

@@ -180,10 +180,8 @@ def test_impossible_settings_are_refused():
 
 
 def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
-    outputs = {
-        "frames": np.array([[0.1], [0.9]]),
-        "clip": np.array([[0.2], [0.8]]),
-    }  # two sequences of one clip
+    # two sequences of one clip
+    outputs = {"frames": np.array([[0.1], [0.9]]), "clip": np.array([[0.2], [0.8]])}
     frames, clip = probabilities(outputs, network=NetworkConfig(pool_frames=(5, 1, 1)), n_frames=12)
     np.testing.assert_allclose(frames[:, 0], [0.1] * 5 + [0.9] * 7)
     np.testing.assert_allclose(clip, [0.8])

@@ -1,4 +1,4 @@
-"""Both systems of the family answer on JAX as on TensorFlow, and train there."""
+"""Both systems of the family predict on JAX as on TensorFlow, and train there."""
 
 import os
 import subprocess
@@ -61,8 +61,7 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """For each system: the model on TensorFlow, its input, its first weights, and what JAX made of
-    them."""
+    """For each system: model on TensorFlow, input, weights before and after steps on JAX."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
     given, arguments = {}, []

@@ -19,8 +19,7 @@ def built(name: str) -> keras.Model:
 
 
 def state_of(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict with random values, in an order of its own, with the counters that PyTorch
-    keeps."""
+    """A state dict with random values, in another order, with the counters that PyTorch keeps."""
     rng = np.random.default_rng(seed)
     state = torch_state(built(name), cnn.torch_names(NETWORKS[name]))
     shuffled = [str(key) for key in rng.permutation(sorted(state))]

@@ -106,13 +106,11 @@ def test_probabilities_and_vectors_are_bounded_and_angles_are_not():
 def numpy_seldnet(
     x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]
 ) -> np.ndarray:
-    """The detection head of the published form on one example (T, F, C), one recurrent and one
-    dense layer."""
+    """Published detection head for one example (T, F, C): one GRU and one dense layer."""
     for block, bands in enumerate(pools):
         x = convolve(x, weights[f"conv{block}/kernel"]) + weights[f"conv{block}/bias"]
-        x = pool(
-            np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands
-        )  # statistics per band
+        # statistics per band
+        x = pool(np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands)
     forward, backward = both_directions(x.reshape(len(x), -1), weights, "gru0")
     x = forward * backward @ weights["sed_fnn0/kernel"] + weights["sed_fnn0/bias"]
     return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
@@ -226,7 +224,7 @@ def two_events() -> Events:
 
 
 def perfect_outputs(doa_output: str, n_frames: int) -> dict[str, np.ndarray]:
-    """What a network without error puts out for `two_events`."""
+    """Outputs of a network without error for `two_events`."""
     labels = regression_labels(two_events(), n_frames, 0.02, N_CLASSES, "half_open")
     azimuth, elevation = (labels[name].astype(float) for name in ("azimuth_deg", "elevation_deg"))
     if doa_output == "polar":

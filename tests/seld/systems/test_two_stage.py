@@ -90,8 +90,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(architectu
 
 
 def gru(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """GRU with two biases, whose reset gate acts on the matrix product, on one sequence (T, D) ->
-    (T, U)."""
+    """GRU with two biases, reset gate after the matrix product, (T, D) -> (T, U)."""
     units = len(recurrent)
     state, states = np.zeros(units), []
     for frame in x @ kernel + biases[0]:
@@ -136,11 +135,8 @@ def numpy_network(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_networks_answer_as_the_formulas_do(form):
-    network, model, x = (
-        small(**form),
-        small_model(**form),
-        features(27),
-    )  # frames that do not fill a pool
+    # frames that do not fill a pool
+    network, model, x = (small(**form), small_model(**form), features(27))
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
     expected = [numpy_network(example, weights, network) for example in x]
@@ -169,9 +165,8 @@ def test_the_first_weights_are_those_of_the_published_code():
         ("azimuth_fc/kernel", 6),
         ("gru/backward/kernel", 3),
     ):
-        bound = np.sqrt(
-            power / np.prod(weights[name].shape[:-1])
-        )  # He uniform; the recurrent layer's own
+        # He uniform; the recurrent layer's own
+        bound = np.sqrt(power / np.prod(weights[name].shape[:-1]))
         assert 0.95 * bound < np.abs(weights[name]).max() <= bound * 1.0001
     scales = np.stack([weights[f"block2_bn{n}/gamma"] for n in (1, 2)])
     assert abs(scales.mean() - 1) < 0.006 and abs(scales.std() - 0.02) < 0.004
@@ -201,9 +196,8 @@ def test_the_reverse_direction_may_keep_the_weights_of_the_library_of_the_publis
         name: value.shape for name, value in torch.items()
     }
     for part in ("kernel", "recurrent_kernel", "bias"):
-        drawn = torch[
-            f"gru/backward/{part}"
-        ]  # uniform within 1 / sqrt(64) = 0.125: deviation 0.125 / sqrt(3)
+        # uniform within 1 / sqrt(64) = 0.125: deviation 0.125 / sqrt(3)
+        drawn = torch[f"gru/backward/{part}"]
         assert np.abs(drawn).max() <= 0.125 and abs(drawn.std() - 0.125 / 3**0.5) < 0.004
     forward = torch["gru/forward/recurrent_kernel"][:, 128:]
     np.testing.assert_allclose(forward @ forward.T, np.eye(64), atol=1e-5)

@@ -171,10 +171,8 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     meta = header + "audio/tram-vienna-3-7-a.wav\ttram\tvienna-3\ta\n"
     (given / "meta.csv").write_text(meta)
     report = _simulate(tmp_path / "out", annotations=given)
-    assert set(report.written) == {
-        "00044347.wav",
-        "tram-vienna-3-7-a.wav",
-    }  # there is no sound of applause
+    # there is no sound of applause
+    assert set(report.written) == {"00044347.wav", "tram-vienna-3-7-a.wav"}
     assert (tmp_path / "out" / SCENES / "meta.csv").read_text() == meta
     with pytest.raises(ConfigError, match="no synthetic sound for Applause"):
         demo = SMALL.model_copy(update={"preset": "demo"})

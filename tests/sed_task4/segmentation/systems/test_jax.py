@@ -1,4 +1,4 @@
-"""The network answers on JAX as on TensorFlow, and trains there."""
+"""The network predicts on JAX as on TensorFlow, and trains there."""
 
 import os
 import subprocess
@@ -37,8 +37,7 @@ np.savez(sys.argv[1], **results)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The model on TensorFlow, its input, its first weights, and what JAX made of them in two
-    steps."""
+    """Model on TensorFlow, its input, its initial weights, and those after two steps on JAX."""
     path = tmp_path_factory.mktemp("jax") / "given.npz"
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 9, 6, 1)).astype(np.float32)
