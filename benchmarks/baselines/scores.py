@@ -166,7 +166,7 @@ def by_frame(rows: np.ndarray) -> dict[int, list[list[float]]]:
 def classification_tensor(
     frames: dict[int, list[list[float]]], n_frames: int, n_classes: int
 ) -> np.ndarray:
-    """Dense labels float64 (T, K, 324), one-hot over the directions of the grid for active classes."""
+    """Dense labels float64 (T, K, 324), one-hot over the grid's directions if active."""
     tensor = np.zeros((n_frames, n_classes, N_AZIMUTHS * N_ELEVATIONS))
     for frame, rows in frames.items():
         if frame >= n_frames:

@@ -174,7 +174,8 @@ def test_published_files_are_told_by_the_number_of_their_clips(n, published):
 
 
 def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
-    rows = "a.wav\t-1\t1\tDog\na.wav\t-2\t-1\tDog\na.wav\t9\t11\tDog\na.wav\t11\t12\tDog\na.wav\t5\t4\tDog\n"
+    times = ["-1\t1", "-2\t-1", "9\t11", "11\t12", "5\t4"]
+    rows = "".join(f"a.wav\t{each}\tDog\n" for each in times)
     notes: list[str] = []
     events, names = parse_events(HEADER + rows, CLASSES, 10.0, strict=False, notes=notes)
     assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == [
@@ -189,8 +190,7 @@ def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
         assert f"1 event(s) {kind}" in notes[0]
 
 
-# --- one verdict
-# ----------------------------------------------------------------------------------------------------
+# --- one verdict ----------------------------------------------------------------------------------
 
 
 @pytest.fixture

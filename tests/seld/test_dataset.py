@@ -43,8 +43,7 @@ def write_metadata(folder: Path, text: str) -> Path:
     return path
 
 
-# --- settings
-# -------------------------------------------------------------------------------------------------------
+# --- settings -------------------------------------------------------------------------------------
 
 
 def test_sizes_follow_from_durations():
@@ -66,8 +65,7 @@ def test_impossible_settings_are_refused(settings, message):
         DatasetConfig(**settings)
 
 
-# --- events
-# ---------------------------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 def test_events_and_their_array_hold_the_same():
@@ -91,8 +89,7 @@ def test_an_array_of_other_shape_is_no_events():
         Events.from_array(np.zeros((2, 5)))
 
 
-# --- names and folders
-# ----------------------------------------------------------------------------------------------
+# --- names and folders ----------------------------------------------------------------------------
 
 
 def test_a_name_tells_split_room_and_overlap():
@@ -200,8 +197,7 @@ def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
         find_recordings(tmp_path, "foa", "dev")
 
 
-# --- metadata
-# -------------------------------------------------------------------------------------------------------
+# --- metadata -------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_an_event(tmp_path):
@@ -210,7 +206,8 @@ def test_a_row_becomes_an_event(tmp_path):
 
 
 def test_columns_may_come_in_any_order_with_further_ones(tmp_path):
-    text = "azi,ele,extra,dist,sound_event_recording,end_time,start_time\r\n170,-10,x,2,speech,2.25,1.5\r\n\r\n"
+    header = "azi,ele,extra,dist,sound_event_recording,end_time,start_time"
+    text = f"{header}\r\n170,-10,x,2,speech,2.25,1.5\r\n\r\n"
     events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
     assert events.to_array().tolist() == [[5, 1.5, 2.25, 170, -10, 2]]
 

@@ -78,7 +78,7 @@ def angle_errors(y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
     return [(estimate - np.deg2rad(angle))[active > 0] for angle, estimate in pairs]
 
 
-def test_angle_errors_are_added_over_both_angles_as_means_or_as_roots_of_means_over_the_whole_batch():
+def test_angle_errors_are_sums_of_means_or_roots_over_the_batch():
     y_true, y_pred = targets(), outputs(2)
     y_true[1, 2:, :K] = 0  # the examples differ in what counts
     errors = angle_errors(y_true, y_pred)

@@ -253,8 +253,7 @@ def test_directions_off_the_grid_leave_the_official_columns_undefined():
     assert json.loads(json.dumps(report.to_dict()["counts"])).keys() == {"corrected"}
 
 
-# --- folders
-# --------------------------------------------------------------------------------------------------------
+# --- folders --------------------------------------------------------------------------------------
 
 
 def test_files_give_the_same_table_as_arrays(tmp_path, report):
@@ -330,8 +329,7 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
         score_folder(submissions, metadata, DATASET)
 
 
-# --- command
-# --------------------------------------------------------------------------------------------------------
+# --- command --------------------------------------------------------------------------------------
 
 
 @pytest.fixture

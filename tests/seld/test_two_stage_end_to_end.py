@@ -93,9 +93,7 @@ def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
     assert direction["history"]["val_er"] == [pytest.approx(best)] * 2
 
 
-def test_directions_alone_start_from_convolutions_of_a_file_and_are_scored_on_the_truly_active_classes(
-    folder, fold
-):
+def test_a_direction_stage_starts_from_a_file_and_is_scored_on_active_classes(folder, fold):
     start = f"{{doa: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
         folder,

@@ -22,7 +22,9 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from seld.systems.seldnet import NetworkConfig, build_model
 
 assert is_op_determinism_enabled()
-network = NetworkConfig(n_filters=4, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4], dropout=0.5)
+network = NetworkConfig(
+    n_filters=4, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4], dropout=0.5
+)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 20, 16, 2)).astype("float32")
 weights = []
@@ -30,7 +32,8 @@ for _ in range(2):
     keras.utils.set_random_seed(5)
     with distribution.devices(run):
         model = build_model((None, 16, 2), 3, network)
-    y = {name: np.full((2, 20, output.shape[-1]), 0.5, "float32") for name, output in model.output.items()}
+    shapes = {name: (2, 20, output.shape[-1]) for name, output in model.output.items()}
+    y = {name: np.full(shape, 0.5, "float32") for name, shape in shapes.items()}
     model.compile("adam", loss="mse", jit_compile=False)
     for _ in range(3):
         model.train_on_batch(x, y)

@@ -33,16 +33,20 @@ from common import distribution
 from common.models.losses import MaskedBinaryCrossentropy
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
-network = NetworkConfig(n_filters=2, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4])
+network = NetworkConfig(
+    n_filters=2, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4]
+)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 20, 16, 2)).astype("float32")
 keras.utils.set_random_seed(0)
 with distribution.devices(run):
     model = build_model((None, 16, 2), 3, network)
     model.compile("adam", loss="mse", jit_compile=False)
-    y = {name: np.full((2, 20, output.shape[-1]), 0.5, "float32") for name, output in model.output.items()}
+    shapes = {name: (2, 20, output.shape[-1]) for name, output in model.output.items()}
+    y = {name: np.full(shape, 0.5, "float32") for name, shape in shapes.items()}
     history = model.fit(x, y, epochs=2, verbose=0).history["loss"]
-    loss = float(seld_losses("mse", "polar")["doa"](np.full((2, 20, 9), 9.0, "float32"), np.ones((2, 20, 6))))
+    doa_loss = seld_losses("mse", "polar")["doa"]
+    loss = float(doa_loss(np.full((2, 20, 9), 9.0, "float32"), np.ones((2, 20, 6))))
 kinds = sorted({str(weight.dtype) for weight in model.weights})
 outside = keras.layers.Dense(2).dtype_policy.name
 print(json.dumps([history, loss, kinds, outside, keras.config.floatx(), keras.backend.backend()]))

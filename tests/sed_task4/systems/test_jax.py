@@ -50,10 +50,13 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
     model = system.build_model((None, *x.shape[2:]), y["clip"].shape[-1], network)
     model = with_statistics(model, x.mean((0, 1)), x.std((0, 1)))
     set_weights_by_name(model, given)
-    results = {f"output_{output}": np.asarray(value) for output, value in model.predict_on_batch(x).items()}
+    outputs = model.predict_on_batch(x)
+    results = {f"output_{output}": np.asarray(value) for output, value in outputs.items()}
     losses = {"clip": MaskedBinaryCrossentropy(-100.0), "frames": MaskedBinaryCrossentropy()}
-    model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights={"clip": 1.0, "frames": 1.0})
-    results["losses"] = np.array(model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history["loss"])
+    weights = {"clip": 1.0, "frames": 1.0}
+    model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights=weights)
+    history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
+    results["losses"] = np.array(history["loss"])
     results |= {weight: np.asarray(value) for weight, value in weights_by_name(model).items()}
     np.savez(f"{folder}/{name}_results.npz", **results)
 """

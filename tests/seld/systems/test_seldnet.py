@@ -300,11 +300,14 @@ with np.load(sys.argv[1]) as stored:
     given = dict(stored)
 x, y = given.pop("x"), {name: given.pop(name) for name in ("sed", "doa")}
 network = NetworkConfig.model_validate_json(sys.argv[3])
-model = with_statistics(build_model((None, *x.shape[2:]), y["sed"].shape[-1], network), x.mean((0, 1)), x.std((0, 1)))
+model = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
+model = with_statistics(model, x.mean((0, 1)), x.std((0, 1)))
 set_weights_by_name(model, given)
 results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
-model.compile(keras.optimizers.Adam(1e-3), seld_losses("masked_mse", "xyz"), loss_weights={"sed": 1.0, "doa": 0.3})
-results["losses"] = np.array(model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history["loss"])
+losses, loss_weights = seld_losses("masked_mse", "xyz"), {"sed": 1.0, "doa": 0.3}
+model.compile(keras.optimizers.Adam(1e-3), losses, loss_weights=loss_weights)
+history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
+results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
 np.savez(sys.argv[2], **results)
 """

@@ -27,8 +27,10 @@ x, tags = given.pop("x"), given.pop("tags")
 model = build_model((None, 6, 1), 3, NetworkConfig.model_validate_json(sys.argv[2]))
 set_weights_by_name(model, given)
 results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
-model.compile(keras.optimizers.Adam(1e-2), {"clip": MaskedBinaryCrossentropy(-100.0)}, jit_compile=True)
-history = model.fit(x, {"clip": tags, "masks": x[..., 0]}, batch_size=len(x), epochs=2, verbose=0).history
+losses = {"clip": MaskedBinaryCrossentropy(-100.0)}
+model.compile(keras.optimizers.Adam(1e-2), losses, jit_compile=True)
+y = {"clip": tags, "masks": x[..., 0]}
+history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
 results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(value) for name, value in weights_by_name(model).items()}
 np.savez(sys.argv[1], **results)
