@@ -11,7 +11,7 @@ BAD = {
 UNKNOWN = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and could not be audited"}
 
 
-def test_a_known_vulnerability_fails_the_check_and_names_the_version_that_mends_it():
+def test_known_vulnerability_fails_the_check_and_names_the_fixed_version():
     lines, status = report([read_answer("pypi", {"dependencies": [CLEAN, BAD, UNKNOWN]})])
     assert status == 1
     assert (

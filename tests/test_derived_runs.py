@@ -77,7 +77,7 @@ def test_a_run_is_not_resumed_on_features_made_anew(office, change, capsys):
     assert train(office, "second") == 0
 
 
-def test_a_run_of_a_version_that_noted_no_splits_goes_on(office):
+def test_a_run_of_a_version_without_noted_splits_resumes(office):
     record = office.folder.parent / "runs" / f"{line_of(office)[0]}_first" / "data.json"
     stores = prepare_data(office.task(office.folder.parent / "features"))
     record.unlink()
@@ -132,7 +132,7 @@ DEMOS = ("demo", "two-stage-demo", "crnn-demo", "cnn9-demo", "segmentation-demo"
 
 
 @pytest.mark.parametrize("task_id", DEMOS)
-def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
+def test_a_dataset_simulated_with_other_settings_is_refused_everywhere(
     task_id, tmp_path, monkeypatch, capsys
 ):
     places = [f"dataset_dir={tmp_path / 'data'}", f"feature_dir={tmp_path / 'features'}"]
@@ -159,7 +159,7 @@ def test_recordings_of_given_annotations_are_used_as_they_are(task_id, tmp_path,
     load(task.family, "simulation.simulator").check(task)
 
 
-def test_a_real_dataset_in_a_demo_is_not_compared_with_a_simulation(tmp_path):
+def test_a_real_dataset_in_a_demo_is_not_a_simulation(tmp_path):
     task = load_task(PARAMS, "demo", [f"dataset_dir={tmp_path}"])
     (tmp_path / "foa_dev").mkdir()
     load("seld", "simulation.simulator").check(task)

@@ -41,7 +41,7 @@ def test_the_pages_hold_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_a_command_is_listed_as_run_here_by_docs_check_or_elsewhere(command):
+def test_a_command_is_in_one_of_the_lists_of_runs(command):
     assert is_listed(command), "add it to tests/document_runs.py"
 
 

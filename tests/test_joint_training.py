@@ -75,18 +75,14 @@ def assert_same_training(received: Path, expected: Path) -> None:
     np.testing.assert_allclose(*rows, rtol=1e-4)
 
 
-def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(
-    features, tmp_path, start
-):
+def test_two_mirrored_devices_train_like_one_with_the_global_batches(features, tmp_path, start):
     refusal = finished(start("mirrored", features, tmp_path))
     # of the batches asked for in the end
     assert "divisible by their number, 2. Received: 3." in refusal
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
 
 
-def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(
-    features, tmp_path, start
-):
+def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path, start):
     run, alone = tmp_path / "run", tmp_path / "alone"
     address = f"localhost:{free_port()}"
     places = [

@@ -100,7 +100,7 @@ time.sleep(0.5)
 @pytest.mark.parametrize(
     ("what", "message"), [("loses", "is gone"), ("repeats", "is written again")]
 )
-def test_a_job_that_loses_or_repeats_finished_work_is_found_out(what, message, tmp_path):
+def test_a_job_that_loses_or_repeats_finished_work_is_detected(what, message, tmp_path):
     target = Target(
         what,
         lambda folder: ["-c", FORGETFUL, str(folder), what],
@@ -127,7 +127,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_that_lacks_its_end_is_found_out_unless_its_name_is_a_temporary_one(name, tmp_path):
+def test_a_truncated_file_is_detected_unless_its_name_is_temporary(name, tmp_path):
     path = tmp_path / name
     WRITERS[name](path)
     check_whole(tmp_path, set())
@@ -145,7 +145,7 @@ def test_what_differs_is_named():
     assert different(one, dict(one)) == []
 
 
-def test_moments_are_spread_over_the_run_and_some_come_before_its_first_file():
+def test_times_are_spread_over_the_run_some_before_its_files():
     moments = np.sort(draw_moments(50, first_s=5.0, whole_s=9.0, rng=np.random.default_rng(0)))
     assert len(moments) == 50 and np.searchsorted(moments, 5.0) == 10
     assert np.all(np.diff(moments[:10]) < 1.0) and np.all(np.diff(moments[10:]) < 0.2)

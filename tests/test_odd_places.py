@@ -81,7 +81,7 @@ def test_features_are_the_same_whatever_the_folders_are_called(odd, plain):
     assert len(list(evaluation_stream(selection, sequence_format, pipeline))) == 4
 
 
-def test_a_run_in_an_odd_folder_is_trained_killed_and_continued(odd, tmp_path):
+def test_run_in_an_odd_folder_is_trained_killed_and_resumed(odd, tmp_path):
     whole = train(tmp_path / "plain")
     with pytest.raises(Killed):
         train(odd / "run", new_scorer=killed_in_epoch(3, MeanOutput))
@@ -211,7 +211,7 @@ def test_a_clock_that_jumps_makes_nothing_anew(tmp_path, monkeypatch, now_s):
     assert all(path.stat().st_mtime == now_s for path in store.shards())
 
 
-def test_a_job_goes_on_where_it_was_although_the_clock_was_set_back(tmp_path, monkeypatch):
+def test_a_job_resumes_although_the_clock_was_set_back(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     with pytest.raises(Killed):
         train(tmp_path / "parts", new_scorer=killed_in_epoch(3, MeanOutput))

@@ -14,7 +14,7 @@ def results():
     return json.loads((ROOT / "benchmarks" / "results.json").read_text())
 
 
-def test_time_and_disk_grow_with_the_audio_and_shrink_with_the_machines(results):
+def test_costs_grow_with_audio_and_time_shrinks_with_machines(results):
     found = scale.systems(results)
     rows = scale.work_table(found, cores=2).splitlines()[2:]
     assert len(rows) == len(scale.HOURS) * len(found)

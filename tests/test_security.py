@@ -286,7 +286,7 @@ def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, nam
 
 
 @pytest.mark.parametrize("name", ONE_LINE)
-def test_tables_and_lists_of_segmentation_cannot_lead_out_of_their_folder(tmp_path, name):
+def test_segmentation_tables_and_lists_cannot_lead_out_of_their_folder(tmp_path, name):
     dataset = segmentation.DatasetConfig(classes=("Bark",))
     sounds, scenes = (
         tmp_path / "dcase2018_task2/train.csv",
@@ -339,7 +339,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, key, name):
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_the_name_of_a_record_that_names_files_cannot_lead_out_of_a_folder(name):
+def test_record_names_that_become_files_stay_in_the_folder(name):
     class Network:
         def predict_on_batch(self, features):
             return {"sed": features[..., 0]}
@@ -358,13 +358,13 @@ def test_the_name_of_a_record_that_names_files_cannot_lead_out_of_a_folder(name)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
-def test_the_name_of_a_fold_cannot_lead_out_of_the_run(name):
+def test_fold_names_cannot_lead_out_of_the_run(name):
     with pytest.raises(ValueError, match="name"):
         FoldConfig(name=name, train=(1,), validate_on=(2,), test=(3,))
 
 
 @pytest.mark.parametrize("name", ["../Bark", "a/b", "..", "a\\b"])
-def test_the_name_of_a_class_that_names_a_sound_cannot_lead_out_of_the_folder(name):
+def test_class_names_that_become_sound_files_stay_in_the_folder(name):
     with pytest.raises(ValueError, match="names of classes"):
         segmentation.DatasetConfig(classes=("Bark", name))
 

@@ -77,7 +77,7 @@ def commands(wheel, tmp_path_factory) -> Path:
     return home / "bin"
 
 
-def test_the_wheel_is_for_any_platform_and_holds_the_packages_alone(wheel):
+def test_wheel_is_for_any_platform_and_has_only_the_packages(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name.endswith("-py3-none-any.whl")
     assert {name.split("/")[0].split("-")[0] for name in names} <= {*PACKAGES, "dcase_keras"}

@@ -173,7 +173,7 @@ def test_published_files_are_told_by_the_number_of_their_clips(n, published):
     assert is_published(events, names, CHALLENGE_CLASSES) == published
 
 
-def test_without_strict_events_beyond_the_clip_are_cut_and_left_out():
+def test_without_strict_events_beyond_the_clip_are_cut_or_dropped():
     times = ["-1\t1", "-2\t-1", "9\t11", "11\t12", "5\t4"]
     rows = "".join(f"a.wav\t{each}\tDog\n" for each in times)
     notes: list[str] = []
@@ -279,7 +279,7 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
         (WEAK, "filename\tevent_labels\nw1.flac\tDog\nw2.wav\tSpeech\n", "w1.wav for w1.flac"),
     ],
 )
-def test_odd_labels_that_are_taken_are_taken_by_both_and_told(root, path, text, told):
+def test_odd_labels_are_accepted_by_both_and_logged(root, path, text, told):
     (root / path).write_text(text)
     errors, stopped, findings = verdicts(root)
     assert errors == [] and stopped is None
@@ -334,7 +334,7 @@ def test_clips_without_metadata_are_used_in_every_format(root):
     )
 
 
-def test_clips_of_a_removal_list_are_left_out_whatever_their_suffix(root):
+def test_clips_of_removal_list_are_left_out_with_any_suffix(root):
     write(root / "audio/eval/public/e2.flac")
     (root / "files_to_remove.csv").write_text("e2.wav\n")
     assert [clip.name for clip in find_clips(root, DatasetConfig(classes=CLASSES), "eval")[0]] == [

@@ -95,7 +95,7 @@ def test_labels_that_are_wrong_or_odd_are_told(root, path, text, level, told):
     assert any(each == level and told in sentence for each, sentence in findings(root))
 
 
-def test_a_clip_that_is_learned_from_and_tested_on_is_an_error(root):
+def test_a_clip_used_for_training_and_test_is_an_error(root):
     (root / "audio/validation/w1.wav").write_bytes((root / "audio/train/weak/w1.wav").read_bytes())
     with (root / VALIDATION).open("a") as file:
         file.write("w1.wav\t0\t1\ta\n")
@@ -110,13 +110,13 @@ def test_a_clip_that_is_learned_from_and_tested_on_is_an_error(root):
 
 
 @pytest.mark.parametrize(("skips", "level"), [("false", "error"), ("true", "warning")])
-def test_a_clip_that_cannot_be_read_is_an_error_unless_the_task_leaves_it_out(root, skips, level):
+def test_unreadable_clip_is_an_error_unless_the_task_skips_it(root, skips, level):
     (root / "audio/train/weak/w2.wav").write_bytes(b"no sound")
     told = findings(root, f"dataset.skip_unreadable={skips}")
     assert [(each, "1 file(s) cannot be read" in text) for each, text in told] == [(level, True)]
 
 
-def test_a_dataset_that_is_not_there_is_an_error_with_the_remedy(tmp_path):
+def test_a_missing_dataset_is_an_error_with_the_remedy(tmp_path):
     assert all(
         level == "error" and "There is no dataset" in text for level, text in findings(tmp_path)
     )

@@ -216,7 +216,7 @@ def test_training_refuses_features_that_were_extracted_without_the_check(tmp_pat
     assert "1 group(s) are in two splits" in problem and "'g1'" in problem
 
 
-def test_groups_that_are_apart_are_counted_and_do_not_change_the_shards(tmp_path):
+def test_separate_groups_are_counted_and_do_not_change_the_shards(tmp_path):
     root = write_dataset(tmp_path, WEAK, VALIDATION)
     task = load_task(PARAMS, "cnn9", options(root, HOLD_OUT)[3::2])
     report = check_dataset(task)
@@ -234,7 +234,7 @@ def test_groups_that_are_apart_are_counted_and_do_not_change_the_shards(tmp_path
     assert prints[0] == prints[1]
 
 
-def test_videos_of_published_subsets_are_told_and_used_as_they_are(caplog):
+def test_videos_shared_by_published_subsets_are_logged_and_used(caplog):
     names = {"weak": "Yab_1.000_2.000.wav", "validation": "Yab_3.000_4.000.wav"}
     sources = {subset: ClipSources(subset, {name: None}) for subset, name in names.items()}
     with caplog.at_level(logging.WARNING):

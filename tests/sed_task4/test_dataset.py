@@ -128,7 +128,7 @@ def test_a_file_with_its_header_alone_is_empty():
         ("../a.wav\t1\t2\tDog", "line 2: expected the name of a file without folders"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_named_with_its_line(rows, message):
+def test_an_unusable_row_is_named_with_its_line(rows, message):
     with pytest.raises(DataError, match=rf"(?s)test\.tsv, {message}"):
         parse_strong(STRONG_HEADER + rows + "\n", CLASSES, "test.tsv")
 
@@ -164,7 +164,7 @@ def test_missing_and_binary_metadata_are_refused(tmp_path):
         read_strong(tmp_path / "noise.tsv", DatasetConfig())
 
 
-def test_events_are_cut_at_the_end_of_the_clip_and_counted(caplog):
+def test_events_are_cut_at_the_clip_end_and_counted(caplog):
     events, _ = parse_strong(
         STRONG_HEADER + "a.wav\t9.865\t10.115\tDog\na.wav\t10\t11\tCat\na.wav\t1\t10\tDog\n",
         CLASSES,
@@ -206,7 +206,7 @@ AUDIO_2019 = (
 
 @pytest.mark.parametrize("below", ["", "dataset/"])
 @pytest.mark.parametrize("suffix", [".tsv", ".csv"])
-def test_clips_of_2019_are_found_with_either_suffix_also_below_dataset(tmp_path, below, suffix):
+def test_clips_of_2019_are_found_with_either_suffix_and_layout(tmp_path, below, suffix):
     _write(
         tmp_path,
         {below + name.replace(".tsv", suffix): text for name, text in DATA_2019.items()},
@@ -232,7 +232,7 @@ def test_clips_of_2019_are_found_with_either_suffix_also_below_dataset(tmp_path,
     assert test_clip.audio_path == tmp_path / below / "audio" / "validation" / "b.wav"
 
 
-def test_clips_of_2018_are_found_and_their_removal_list_is_respected(tmp_path, caplog):
+def test_clips_of_2018_are_found_without_those_of_removal_list(tmp_path, caplog):
     _write(
         tmp_path / "dataset",
         {

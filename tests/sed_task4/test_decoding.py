@@ -34,14 +34,14 @@ def test_events_are_half_open_and_in_seconds():
     np.testing.assert_allclose(events, [[0, 0.2, 0.5], [1, 0.6, 0.8]])
 
 
-def test_a_class_is_only_looked_for_where_its_tag_exceeds_the_gate():
+def test_events_exist_only_where_the_tag_exceeds_the_gate():
     events = decode_clip(curves(), np.array([0.9, 0.91]), short(), HOP_S)
     assert events[:, 0].tolist() == [1]
     assert len(decode_clip(curves(), np.array([0.9, 0.1]), short(tag_threshold=None), HOP_S)) == 2
     assert len(decode_clip(curves(), None, short(), HOP_S)) == 2
 
 
-def test_thresholds_per_class_take_the_place_of_the_gate_and_are_reached():
+def test_thresholds_per_class_replace_the_gate_and_are_inclusive():
     clip = np.array([0.3, 0.6])
     assert tag_gate(clip, DecodingConfig(), 2, np.array([0.3, 0.7])).tolist() == [True, False]
     assert (
@@ -104,7 +104,7 @@ def test_spread_tags_last_for_the_clip():
     assert spread_tags(np.array([True, False, True]), 10.0).tolist() == [[0, 0, 10], [2, 0, 10]]
 
 
-def test_thresholds_are_searched_as_published_or_with_half_for_an_absent_class():
+def test_thresholds_are_searched_as_published_and_half_for_absent_classes():
     targets = np.array([[1, 0], [0, 0]])
     scores = np.array([[0.75, 0.2], [0.35, 0.1]])
     np.testing.assert_allclose(best_thresholds(targets, scores), [0.4, 0.5])

@@ -94,7 +94,7 @@ def test_the_score_command_gives_the_table_of_the_run(folder, tmp_path, capsys):
         } and names
 
 
-def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_with_sound(folder):
+def test_report_has_every_score_and_the_best_and_worst_clips(folder):
     run = folder / "output" / "crnn-demo_a"
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
@@ -107,7 +107,7 @@ def test_the_report_holds_every_score_and_shows_the_best_and_the_worst_clips_wit
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(folder, tmp_path):
+def test_the_report_fits_desktop_and_phone_without_browser_messages(folder, tmp_path):
     check_layout(folder / "output" / "crnn-demo_a" / "report.html", tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, cap
 
 
 @pytest.mark.parametrize("strong", ["false", "true"])
-def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_path, strong):
+def test_the_cnn_learns_from_synthetic_clips_with_both_labels(tmp_path, strong):
     settings = CNN | {
         "sets.train": "synthetic",
         "sets.statistics": "[synthetic]",
@@ -155,7 +155,7 @@ def test_the_cnn_learns_from_synthetic_clips_with_weak_and_strong_labels(tmp_pat
     assert len((run / "cnn" / "history.csv").read_text().splitlines()) == 3
 
 
-def test_a_few_clips_are_enough_to_try_things_and_the_training_f_is_logged(tmp_path):
+def test_few_clips_are_enough_and_the_training_f_is_logged(tmp_path):
     settings = CNN | {
         "dataset.max_clips": "4",
         "sets.validate_on": "validation",
@@ -183,14 +183,14 @@ def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
     )
 
 
-def test_the_split_depends_on_the_seed_and_not_on_the_order_of_the_clips():
+def test_the_split_depends_on_the_seed_not_on_clip_order():
     names = [f"{number}.wav" for number in range(40)]
     drawn = draw_validation(names, 0.2, seed=3)
     assert len(drawn) == 8 and drawn == draw_validation(names[::-1], 0.2, seed=3)
     assert drawn != draw_validation(names, 0.2, seed=4)
 
 
-def test_a_finished_stage_is_done_again_when_asked_and_the_earlier_one_is_kept(folder):
+def test_a_stage_is_repeated_on_request_and_the_earlier_kept(folder):
     run = folder / "output" / "crnn-demo_a"
     before = {
         stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")

@@ -119,7 +119,7 @@ def test_features_are_those_of_the_resampled_mean_of_the_channels(task, root):
         )
 
 
-def test_missing_clips_are_listed_in_a_file_that_can_serve_as_a_list_of_clips(task, root):
+def test_missing_clips_are_listed_in_a_reusable_file(task, root):
     run(task, ["weak"], progress=False)
     path = store_folder(task, "weak") / ACCESS_ERRORS
     assert path.read_text() == "filename\treason\ne.wav\tno such file\n"
@@ -128,7 +128,7 @@ def test_missing_clips_are_listed_in_a_file_that_can_serve_as_a_list_of_clips(ta
     assert not (store_folder(task, "validation") / ACCESS_ERRORS).exists()
 
 
-def test_strong_clips_have_activity_events_and_the_tags_of_their_events(task):
+def test_strong_clips_have_activity_events_and_their_tags(task):
     (store,) = run(task, ["validation"], progress=False)
     stored = examples(store)
     first = stored["v1.wav"]
@@ -177,7 +177,7 @@ def broken_copy(root, tmp_path):
     return tmp_path
 
 
-def test_an_unreadable_clip_is_an_error_unless_it_may_be_skipped(root, tmp_path, caplog):
+def test_an_unreadable_clip_is_an_error_unless_skipped(root, tmp_path, caplog):
     folder = broken_copy(root, tmp_path)
     strict = Task(folder, tmp_path / "features")
     with pytest.raises(DataError, match=r"Not a readable sound file: .*b\.wav"):
@@ -210,7 +210,7 @@ def test_changed_labels_make_their_shards_anew_and_no_others(tmp_path):
     np.testing.assert_array_equal(examples(store)["f.wav"]["tags"], [0, 1, 0])
 
 
-def test_a_store_is_opened_with_its_settings_and_refused_with_others(task, root):
+def test_a_store_opens_only_with_its_own_settings(task, root):
     run(task, ["weak", "validation"], progress=False)
     stores = [open_store(task, name, verify=True) for name in ("weak", "validation")]
     assert FeatureStore.joined(stores).groups == ["validation", "weak"]

@@ -47,7 +47,7 @@ DECODERS = [
 
 
 @pytest.mark.parametrize("decoding", DECODERS, ids=lambda each: each.decoder)
-def test_a_clip_scores_the_same_however_far_it_is_filled_up(decoding):
+def test_a_clip_scores_the_same_with_any_padding(decoding):
     results = []
     for clip_s in (None, 4.0, 8.0):
         scorer = ClipScorer(2, decoding, HOP_S, clip_s or max(LENGTHS_S))
@@ -99,7 +99,7 @@ def test_psds_is_per_hour_of_recordings_not_of_padding():
     assert scores[0] == scores[1]
 
 
-def test_events_past_the_end_of_a_clip_are_cut_and_those_after_it_dropped():
+def test_events_past_the_end_are_cut_and_later_ones_dropped():
     rows = np.array([[0, 0.0, 1.0], [1, 0.5, 3.0], [0, 2.0, 3.0]])
     assert cut_to_length(rows, 2.0).tolist() == [[0, 0.0, 1.0], [1, 0.5, 2.0]]
     assert cut_to_length(np.zeros((0, 3)), 2.0).shape == (0, 3)
@@ -143,9 +143,7 @@ def clip_experiment() -> Experiment:
         ({}, True, 100, 2.0),
     ],
 )
-def test_the_length_of_a_clip_is_the_files_or_else_that_of_its_labels(
-    lengths, labelled, inside, expected
-):
+def test_the_length_of_a_clip_is_the_files_or_labels(lengths, labelled, inside, expected):
     activity = np.full((100, 2), -1, np.int8)
     activity[:inside] = 0
     outputs = {"frames": np.ones((100, 2)), "clip": np.ones(2)}

@@ -120,7 +120,7 @@ def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seco
 
 
 @pytest.mark.parametrize("name", ["crnn", "cnn, audio"])
-def test_a_long_recording_that_comes_in_small_pieces_gives_the_same_events(runs, name):
+def test_a_long_recording_in_small_pieces_gives_the_same_events(runs, name):
     _, run = runs[name]
     predictor, audio, found = load_predictor(run), noises(9.3, RATE_HZ, 1), []
     for live, block in ((True, 500), (False, 80_000)):
@@ -159,7 +159,7 @@ def test_segmentation_finds_what_it_separates(runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_recordings_of_a_few_samples_have_a_table_and_a_figure(runs, tmp_path, name):
+def test_recordings_of_few_samples_have_a_table_and_figure(runs, tmp_path, name):
     predictor = load_predictor(runs[name][1])
     for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
         soundfile.write(tmp_path / "a.wav", np.full((samples, 1), 0.1), rate_hz)
@@ -170,7 +170,7 @@ def test_recordings_of_a_few_samples_have_a_table_and_a_figure(runs, tmp_path, n
         assert all(event["offset"] <= samples / rate_hz + 1 / RATE_HZ for event in events)
 
 
-def test_recordings_that_cannot_be_used_do_not_keep_the_others_from_it(runs, tmp_path, capsys):
+def test_unusable_recordings_do_not_stop_the_others(runs, tmp_path, capsys):
     damaged = noises(2.0, RATE_HZ, 1)
     damaged[9000] = np.nan
     soundfile.write(tmp_path / "a.wav", damaged, RATE_HZ, "FLOAT")
@@ -218,7 +218,7 @@ def test_arrays_of_any_type_give_the_events_of_the_file(predictor, form):
     assert len(expected) > 2 and events_of(predictor, arrays) == expected
 
 
-def test_quiet_noise_of_16_bits_is_as_quiet_as_in_a_file(predictor, tmp_path):
+def test_quiet_16_bit_noise_is_as_quiet_as_in_files(predictor, tmp_path):
     integers = np.random.default_rng(0).integers(-2, 3, (4 * RATE_HZ, 1)).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", integers, RATE_HZ)
     predict_file(predictor, FileSource.open(tmp_path / "a.wav"), tmp_path / "a", tmp_path)

@@ -16,7 +16,7 @@ CLIPS = [
 ]
 
 
-def test_the_file_has_a_header_and_a_row_for_each_event():
+def test_the_file_has_a_header_and_one_row_per_event():
     lines = format_submission(NAMES, CLIPS, CLASSES).split("\n")
     assert lines[0] == "filename\tonset\toffset\tevent_label"
     assert lines[1] == "a.wav\t0.0\t1.1875\tCat"

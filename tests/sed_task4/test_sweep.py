@@ -95,7 +95,7 @@ def test_level_sets_of_the_scores_are_the_decoders_events(name):
 
 @pytest.mark.parametrize("thresholds", [None, np.array([0.2, 0.9, 0.0, 1.0])])
 @pytest.mark.parametrize("name", DECODERS)
-def test_at_its_own_thresholds_the_sweep_gives_the_runs_event_f(name, thresholds):
+def test_at_its_own_thresholds_the_sweep_equals_the_event_f(name, thresholds):
     decoding, rng = DECODERS[name], np.random.default_rng(3)
     own = decoding.threshold if decoding.decoder == "median" else decoding.high_threshold
     found = [decode_clip(*clip, decoding, HOP_S, tag_thresholds=thresholds) for clip in clips(1)]
@@ -117,7 +117,7 @@ def test_at_its_own_thresholds_the_sweep_gives_the_runs_event_f(name, thresholds
 
 
 @pytest.mark.parametrize("decoder", ["half_open", "kong2019"])
-def test_values_on_a_threshold_are_taken_as_the_decoder_takes_them(decoder):
+def test_values_on_a_threshold_are_treated_as_by_the_decoder(decoder):
     decoding = DecodingConfig(
         decoder=decoder, **DOUBLE | {"high_threshold": 0.8, "low_threshold": 0.4}
     )
@@ -127,7 +127,7 @@ def test_values_on_a_threshold_are_taken_as_the_decoder_takes_them(decoder):
         np.testing.assert_allclose(level_set(scores, decoding, 0.8, 3.0), events, atol=1e-12)
 
 
-def test_a_class_that_the_tags_refuse_is_found_at_no_threshold():
+def test_a_class_refused_by_its_tag_has_no_events():
     frames, decoding = np.full((10, 2), 0.7), DECODERS["half open"]
     scores = decision_scores(frames, np.array([1.0, 0.1]), decoding)
     assert np.isneginf(scores[:, 1]).all() and (scores[:, 0] == 0.7).all()

@@ -102,7 +102,7 @@ def test_recordings_without_labels_and_the_reverse_are_told(root):
     assert level == "error" and "split1_ir0_ov1_1.wav" in text and "split1_ir0_ov1_2.csv" in text
 
 
-def test_a_fold_that_uses_a_split_without_recordings_is_an_error(root):
+def test_a_fold_with_a_split_without_recordings_is_an_error(root):
     folds = "folds=[{name: only, train: [1, 4], validate_on: [2], test: [3]}]"
     assert ("error", "fold 'only' uses split 4, of which there is no recording.") in findings(
         root, folds
@@ -120,7 +120,7 @@ def test_a_recording_that_is_in_two_splits_is_an_error(root):
     )
 
 
-def test_less_than_was_published_is_told_of_the_published_classes_alone(root):
+def test_missing_recordings_are_reported_only_for_the_published_classes(root):
     rows = "".join(f"{name},0,0.1,0,0,1\n" for name in ("knock", "drawer"))
     for path in (root / "metadata_dev").iterdir():
         path.write_text(HEADER + rows)
@@ -139,7 +139,7 @@ def test_lags_that_do_not_reach_across_the_array_are_told(root):
     assert "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
 
 
-def test_the_command_ends_with_0_or_1_and_writes_what_it_found(root, tmp_path, capsys):
+def test_the_command_ends_with_0_or_1_and_writes_findings(root, tmp_path, capsys):
     options = [
         part for setting in (*SETTINGS, f"dataset_dir={root}") for part in ("--set", setting)
     ]

@@ -192,7 +192,7 @@ def test_folds_that_say_the_same_direction_differently_agree():
     assert AngleGrid((0, 350)).on_circle(mean[0, 0]) == pytest.approx(350.0)
 
 
-def test_angles_that_arithmetic_moved_are_not_cut_to_the_next_degree():
+def test_angles_with_rounding_errors_are_not_cut_to_next_degree():
     rows = np.array([[0, 0, 19.9999999, -29.9999999], [1, 0, 19.9, -29.9]])
     assert as_submitted(rows)[:, 2:].tolist() == [[20, -30], [19, -29]]
     assert snapped_deg(np.array([179.9999, -180.0000001])).tolist() == [179.9999, -180.0]

@@ -46,7 +46,7 @@ def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     )
 
 
-def test_a_start_tells_the_plan_of_the_run_on_one_screen(capsys):
+def test_a_start_prints_the_plan_on_one_screen(capsys):
     main(["2", "x"])  # there is no dataset here
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Task 2, job x: SELDnet, development set")
@@ -96,7 +96,7 @@ def test_an_unknown_set_lists_the_known_ones(capsys):
     assert "expected some of dev, eval, or both. Received: evl" in capsys.readouterr().err
 
 
-def test_extraction_without_a_dataset_is_an_error_that_names_the_folder(capsys, empty_folder):
+def test_extraction_without_a_dataset_names_the_folder(capsys, empty_folder):
     assert extract(["1"]) == 2
     assert "data/tau2019" in capsys.readouterr().err
     assert not list(empty_folder.iterdir())

@@ -101,7 +101,7 @@ def test_a_name_tells_split_room_and_overlap():
 @pytest.mark.parametrize(
     "name", ["split1_1", "ir0_ov1_1", "split1_ov1_ir0_1", "split_ir0_ov1", "recording"]
 )
-def test_a_development_name_without_split_room_or_overlap_is_an_error(tmp_path, name):
+def test_a_name_without_split_room_or_overlap_is_an_error(tmp_path, name):
     make_dataset(tmp_path, ["split1_ir0_ov1_1", name])
     with pytest.raises(
         DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"
@@ -154,7 +154,7 @@ def test_strange_files_are_ignored_and_named(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("made", "received"), [(False, "no such folder"), (True, "an empty folder")]
 )
-def test_a_missing_or_empty_dataset_folder_is_an_error_with_a_remedy(tmp_path, made, received):
+def test_a_missing_or_empty_dataset_folder_names_a_remedy(tmp_path, made, received):
     root = tmp_path / "data"
     if made:
         root.mkdir()
@@ -217,7 +217,7 @@ def test_an_empty_file_holds_no_events(tmp_path, text):
     assert len(read_labels(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
 
 
-def test_an_event_that_ends_after_the_recording_is_cut_and_counted(tmp_path, caplog):
+def test_events_that_end_after_the_recording_are_cut_and_counted(tmp_path, caplog):
     text = HEADER + GOOD_ROW + "cough,59.5,60.69,0,0,1\nknock,59.9,60.33,0,0,1\n"
     with caplog.at_level(logging.INFO):
         events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
@@ -275,7 +275,7 @@ def test_missing_columns_are_named(tmp_path):
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
+def test_a_missing_or_binary_file_is_a_data_error(tmp_path):
     with pytest.raises(DataError, match=r"no metadata file .*absent\.csv"):
         read_labels(tmp_path / "absent.csv", DATASET, 60.0)
     path = tmp_path / "binary.csv"
@@ -298,7 +298,7 @@ def test_a_file_that_is_missing_or_no_text_is_a_data_error(tmp_path):
         ('"' + "x" * 200_000 + "\n", r"line 1: missing column\(s\)"),
     ],
 )
-def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(tmp_path, text, message):
+def test_tables_that_csv_misreads_or_cannot_read_are_refused(tmp_path, text, message):
     path = write_metadata(tmp_path, text)
     with pytest.raises(DataError, match=message):
         read_labels(path, DATASET, 60.0)

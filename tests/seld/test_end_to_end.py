@@ -110,7 +110,7 @@ def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_p
     assert made_now["rows"] == stored["rows"] and made_now["counts"] == stored["counts"]
 
 
-def test_the_saved_model_takes_raw_features_and_loads_in_safe_mode(run):
+def test_the_saved_model_takes_raw_features_in_safe_mode(run):
     model = keras.saving.load_model(
         run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
     )
@@ -120,14 +120,14 @@ def test_the_saved_model_takes_raw_features_and_loads_in_safe_mode(run):
     assert np.isfinite(outputs["doa"]).all()
 
 
-def test_the_same_ids_again_train_nothing_and_print_the_same_table(folder, run, capsys):
+def test_the_same_ids_train_nothing_and_print_the_table(folder, run, capsys):
     before = {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")}
     assert main(["demo", "a", *arguments(folder)]) == 0
     assert (run / "scores.txt").read_text().strip() in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")} == before
 
 
-def test_the_report_holds_every_score_and_shows_best_and_worst_recording_with_sound(run):
+def test_report_has_every_score_and_the_best_and_worst_recordings(run):
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
     assert "best of 2" in page.text and "worst" in page.text
@@ -141,7 +141,7 @@ def test_the_report_holds_every_score_and_shows_best_and_worst_recording_with_so
     assert len(directions) >= 4 and all(directions)
 
 
-def test_a_report_can_be_made_again_and_says_what_is_gone(folder, run, capsys):
+def test_a_later_report_names_missing_parts(folder, run, capsys):
     gone = ["--set", f"dataset_dir={folder / 'gone'}"]
     before = (run / "scores.json").read_bytes()
     assert report([str(run), *gone]) == 0
@@ -157,7 +157,7 @@ def test_a_report_can_be_made_again_and_says_what_is_gone(folder, run, capsys):
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(run, tmp_path):
+def test_the_report_fits_desktop_and_phone_without_browser_messages(run, tmp_path):
     check_layout(run / "report.html", tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_features_of_other_settings_are_refused_with_both_values(folder, capsys)
     assert "n_mels" in message and "64" in message and "32" in message
 
 
-def test_pools_that_do_not_divide_the_bands_are_refused_before_any_work(tmp_path, capsys):
+def test_pools_that_do_not_divide_bands_are_refused_first(tmp_path, capsys):
     assert main(["demo", "a", *arguments(tmp_path, network__pool_bands="[5, 4, 2]")]) == 2
     assert "`network.pool_bands` must divide the bands" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -229,7 +229,7 @@ def test_the_published_form_trains_on_microphones(tmp_path):
     assert (tmp_path / "output" / "2-published_a" / "scores.json").exists()
 
 
-def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_audio(tmp_path):
+def test_a_frontend_model_learns_from_rotated_audio_and_takes_audio(tmp_path):
     device = {
         "features__frontend": "device",
         "training__augmentation": "foa_rotation",
@@ -253,7 +253,7 @@ def test_a_model_that_computes_its_features_learns_from_rotated_audio_and_takes_
     assert model.predict(audio, verbose=0)["sed"].shape == (1, 2, 11)
 
 
-def test_extracted_features_and_those_of_the_model_have_the_same_statistics(tmp_path):
+def test_extracted_features_and_those_of_the_model_have_equal_statistics(tmp_path):
     for frontend in ("extraction", "device"):
         few = "{1: 1, 2: 1, 3: 1, 4: 1}"
         settings = arguments(

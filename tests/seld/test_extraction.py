@@ -166,7 +166,7 @@ def test_turned_features_are_those_of_turned_audio(kind):
         assert np.abs(difference).max() < 1e-3
 
 
-def test_a_minute_of_magnitudes_and_phases_takes_less_than_50_mb(tmp_path):
+def test_a_minute_of_magnitudes_and_phases_is_below_50_mb(tmp_path):
     minute = DatasetConfig()
     audio = np.random.default_rng(0).integers(-3000, 3000, (60 * 48000, 4), dtype=np.int16)
     for folder in ("foa_dev", "metadata_dev"):
@@ -231,9 +231,7 @@ TWO_STAGE = {
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("logmel_gcc", 10), ("logmel", 4)])
-def test_records_for_two_stages_hold_labels_at_the_hop_of_the_features(
-    dataset_dir, tmp_path, kind, channels
-):
+def test_two_stage_records_have_labels_at_the_feature_hop(dataset_dir, tmp_path, kind, channels):
     task = Task(dataset_dir, tmp_path, features=FeatureConfig(kind=kind, **TWO_STAGE))
     (store,) = run(task, progress=False)
     examples = [example for path in store.shards() for example in read_shard(path, store.schema)]

@@ -69,9 +69,7 @@ def test_null_keeps_the_rate_of_the_recordings():
 @pytest.mark.parametrize(
     ("seconds", "n_frames"), [(0.013, 2), (0.731, 74), (1.0, 101), (1.27, 101)]
 )
-def test_features_of_the_two_stages_are_as_long_as_a_recording_that_is_shorter(
-    features, seconds, n_frames
-):
+def test_two_stage_features_are_as_long_as_a_shorter_recording(features, seconds, n_frames):
     audio = noise(seconds)
     found = extract_features(audio, features, RATE, 1.0)
     assert len(found) == n_frames
@@ -116,7 +114,7 @@ def test_frames_are_counted_without_rounding_errors(duration_s, hop_s, frames):
     assert frames_in(duration_s, hop_s) == frames
 
 
-def test_settings_of_how_features_are_read_do_not_change_what_is_stored():
+def test_reading_settings_do_not_change_the_stored_features():
     published = FeatureConfig(interleaved_channels=True, scaler_splits="all", n_mels=80)
     assert published.content() == MAGNITUDE_PHASE.content()
     assert FeatureConfig(kind="logmel_intensity", n_mels=80).content() != LOGMEL_INTENSITY.content()

@@ -239,7 +239,7 @@ def test_learning_panels_show_losses_and_all_five_scores():
         ({"kind": "magnitude_phase"}, {"format": "mic"}, ["magnitude"] * 4 + ["phase"] * 4),
     ],
 )
-def test_every_channel_of_the_features_has_an_image_with_its_name(features, dataset, expected):
+def test_every_feature_channel_has_an_image_with_its_name(features, dataset, expected):
     config, data = FeatureConfig(**features), DatasetConfig(**dataset)
     titles = channel_titles(config, data)
     assert len(titles) == feature_shape(config, 48000, data.channels)[1]

@@ -49,7 +49,7 @@ def test_the_origin_has_a_defined_direction():
     assert cartesian_to_spherical(np.zeros(3)) == (0.0, 0.0, 0.0)
 
 
-def test_both_distances_agree_and_the_cartesian_one_is_the_angle_of_the_dot_product():
+def test_both_distances_agree_with_the_angle_of_the_dot_product():
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(2, 400, 3))
     (azimuth1, elevation1, _), (azimuth2, elevation2, _) = (
@@ -112,7 +112,7 @@ def test_index_to_angles_and_back_changes_nothing():
 @pytest.mark.parametrize(
     ("azimuth_deg", "elevation_deg"), [(180, 0), (15, 0), (0, 50), (0, -41), (10.5, 0), (-190, 20)]
 )
-def test_an_angle_off_the_grid_is_an_error_that_names_it(azimuth_deg, elevation_deg):
+def test_an_angle_off_the_grid_is_named_in_the_error(azimuth_deg, elevation_deg):
     message = (
         rf"Direction 2 of 2 is off the grid.*-180 to 170 in steps of 10.*azimuth {azimuth_deg:g},"
         r" elevation"

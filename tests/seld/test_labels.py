@@ -44,7 +44,7 @@ def test_published_labels_hold_one_frame_more_than_half_open_ones():
     assert [each.tolist() for each in event_frames(events, HOP_S, "dcase2019")] == [[19], [22]]
 
 
-def test_times_on_the_frame_grid_do_not_spill_by_rounding_errors():
+def test_times_on_the_frame_grid_have_no_rounding_errors():
     # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
     events = make_events((0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0))
     first, end = event_frames(events, HOP_S, "half_open")
@@ -95,7 +95,7 @@ def test_two_stage_frames_follow_from_samples_at_any_rate(rate_hz, hop_samples):
     np.testing.assert_array_equal(np.stack([first, end], axis=1), expected)
 
 
-def test_two_stage_labels_hold_zeros_where_a_class_is_silent_and_the_later_row_elsewhere():
+def test_two_stage_labels_are_zero_in_silence_and_keep_later_rows():
     events = make_events((0, 0.0, 0.055, 10, 20), (0, 0.025, 0.045, -30, -10))
     labels = regression_labels(events, 6, 0.01, 2, "two_stage")
     assert labels["activity"][:, 0].tolist() == [1, 1, 1, 1, 1, 0]
@@ -120,7 +120,7 @@ def test_regression_labels_of_a_silent_class_hold_the_published_values():
     ]
 
 
-def test_regression_labels_keep_the_later_row_of_a_class_that_overlaps_itself():
+def test_regression_labels_keep_the_later_row_of_overlapping_events():
     events = make_events((0, 0.0, 0.1, 10, 0), (0, 0.04, 0.06, 50, -10))
     labels = regression_labels(events, 6, HOP_S, 1, "half_open")
     assert labels["azimuth_deg"].ravel().tolist() == [10, 10, 50, 10, 10, 180]

@@ -104,7 +104,7 @@ def test_silence_has_no_frame_recall_whatever_recordings_are_padded_to(
     assert not report.notes
 
 
-def test_labels_of_another_recording_are_cut_or_filled_up_with_silence(tmp_path):
+def test_labels_of_another_recording_are_cut_or_padded_with_silence(tmp_path):
     data = write_office(tmp_path / "data", {"a": 1.0, "b": 2.0})
     report = score_folder(silent(tmp_path / "none", "ab"), data, task_of(tmp_path, 60.0).dataset)
     # 50 frames of a have one direction each from b, and of 100 frames of b 50 have one from a.
@@ -114,7 +114,7 @@ def test_labels_of_another_recording_are_cut_or_filled_up_with_silence(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["foa_dev", "mic_dev", "metadata_dev", None])
-def test_lengths_are_those_of_the_sounds_beside_the_metadata_or_told_unknown(tmp_path, place):
+def test_lengths_are_those_of_the_sounds_or_logged_as_unknown(tmp_path, place):
     name = "split1_ir0_ov1_1"
     for folder in ("metadata_dev", place or "metadata_dev"):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -129,7 +129,7 @@ def test_lengths_are_those_of_the_sounds_beside_the_metadata_or_told_unknown(tmp
     )
 
 
-def test_a_store_says_how_long_recordings_are_and_so_does_one_made_before(tmp_path, caplog):
+def test_stores_of_any_version_have_the_lengths_of_recordings(tmp_path, caplog):
     write_office(tmp_path / "data")
     task = task_of(tmp_path, 6.0)
     (store,) = run(task, progress=False)

@@ -33,7 +33,7 @@ def unit_vectors(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarr
     return np.stack([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])  # (3, ...)
 
 
-def test_the_published_loss_is_the_mean_square_of_all_angles_with_silence_at_180_and_50_degrees():
+def test_the_published_loss_is_the_mean_square_of_all_angles():
     y_true, y_pred = targets(), outputs(2)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
     azimuth, elevation = np.where(active, azimuth, 180.0), np.where(active, elevation, 50.0)
@@ -43,7 +43,7 @@ def test_the_published_loss_is_the_mean_square_of_all_angles_with_silence_at_180
     np.testing.assert_allclose(float(PolarMeanSquaredError()(y_true, y_pred)), expected, rtol=1e-5)
 
 
-def test_the_masked_polar_loss_is_summed_over_both_angles_and_averaged_over_active_classes():
+def test_the_masked_polar_loss_sums_angles_and_averages_active_classes():
     y_true, y_pred = targets(), outputs(2)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
     errors = (y_pred[..., :K] - np.deg2rad(azimuth)) ** 2 + (
@@ -53,7 +53,7 @@ def test_the_masked_polar_loss_is_summed_over_both_angles_and_averaged_over_acti
     np.testing.assert_allclose(float(loss), errors[active > 0].mean(), rtol=1e-5)
 
 
-def test_the_masked_cartesian_loss_is_the_mean_squared_distance_of_active_vectors():
+def test_the_masked_cartesian_loss_is_the_mean_squared_active_distance():
     y_true, y_pred = targets(), outputs(3)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
     # (3, B, T, K)
@@ -78,7 +78,7 @@ def angle_errors(y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
     return [(estimate - np.deg2rad(angle))[active > 0] for angle, estimate in pairs]
 
 
-def test_angle_errors_are_sums_of_means_or_roots_over_the_batch():
+def test_angle_errors_are_sums_of_means_or_roots_over_batch():
     y_true, y_pred = targets(), outputs(2)
     y_true[1, 2:, :K] = 0  # the examples differ in what counts
     errors = angle_errors(y_true, y_pred)
@@ -91,7 +91,7 @@ def test_angle_errors_are_sums_of_means_or_roots_over_the_batch():
     )
 
 
-def test_one_wrong_angle_costs_the_same_as_mean_and_as_root():
+def test_one_wrong_angle_costs_the_same_as_mean_or_root():
     y_true = np.array([[[1.0, 90.0, 0.0]]])
     for root in (False, True):
         np.testing.assert_allclose(
@@ -99,7 +99,7 @@ def test_one_wrong_angle_costs_the_same_as_mean_and_as_root():
         )
 
 
-def test_angle_errors_cover_the_frames_that_targets_and_outputs_both_have():
+def test_angle_errors_cover_the_common_frames_of_targets_and_outputs():
     y_true, y_pred = targets(), outputs(2)
     for root in (False, True):
         loss = MaskedAngleError(root)
@@ -207,7 +207,7 @@ def test_losses_of_another_system_are_refused():
         two_stage_losses("masked_mse")
 
 
-def test_a_certain_mistake_in_detection_costs_a_hundred_nats_in_two_stage_training_as_in_pytorch():
+def test_a_certain_mistake_costs_100_nats_as_in_pytorch():
     assert (
         float(two_stage_losses("masked_mae")["sed"](np.zeros((1, 1, 1)), np.ones((1, 1, 1)))) == 100
     )

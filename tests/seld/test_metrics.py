@@ -119,7 +119,7 @@ def test_a_score_is_a_quarter_of_each_part():
     )
 
 
-def test_only_the_corrected_definition_sees_the_last_frame_of_a_second():
+def test_only_the_corrected_definition_counts_the_last_frame_of_seconds():
     reference, estimate = (
         held(range(10), 0, 0),
         np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)]),
@@ -136,7 +136,7 @@ def test_only_dcase2019_puts_angles_on_the_grid():
     assert score_rows(reference, estimate, 5, definition="corrected").doa_error_deg > 9.0
 
 
-def test_only_dcase2019_divides_the_doa_error_by_estimates_in_silent_frames():
+def test_only_dcase2019_divides_doa_errors_by_estimates_in_silence():
     reference, estimate = held(range(1), 0, 0), held(range(4), 0, 20)
     assert score_rows(
         reference, estimate, 4, definition="dcase2019"

@@ -86,7 +86,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_recording_in_blocks_is_decoded_as_its_own_evaluation_does(tmp_path, case):
+def test_a_recording_in_blocks_is_decoded_as_in_the_evaluation(tmp_path, case):
     task_id, settings = CASES[case]
     task = task_of(
         task_id,
@@ -169,7 +169,7 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
             np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
 
 
-def test_recordings_as_long_as_those_of_the_dataset_are_one_window(recurrent):
+def test_recordings_of_the_dataset_length_are_one_window(recurrent):
     run, _ = recurrent
     predictor = load_predictor(run, "a")
     audio = noises(SECONDS, 8000, 4)
@@ -232,7 +232,7 @@ def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_pa
 
 
 @pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
-def test_recordings_of_a_few_samples_have_a_table_and_a_figure(tmp_path, settings):
+def test_recordings_of_few_samples_have_a_table_and_figure(tmp_path, settings):
     predictor = load_predictor(
         write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run")
     )
@@ -276,7 +276,7 @@ def track_decoder(hop_ratio=1.0, stride=1, grid=2):
     )
 
 
-def test_an_event_has_the_mean_direction_of_its_frames_and_ends_with_the_recording():
+def test_event_has_its_mean_direction_and_ends_with_the_recording():
     sed = np.array([[0.9, 0], [0.7, 0], [0, 0], [0, 0.6], [0, 0.6], [0, 0.8]])
     doa = np.array([[170, 0, 10, 0], [-170, 0, 10, 0], *[[0, 45, 0, 20]] * 4])
     decoder = track_decoder()

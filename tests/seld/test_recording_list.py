@@ -33,7 +33,7 @@ def make_dataset(
     return root
 
 
-def test_a_list_says_which_recordings_there_are_and_where_they_belong(tmp_path):
+def test_a_list_gives_the_recordings_and_their_splits(tmp_path):
     rows = "night/two.flac,2,,,\n\nday/one.wav,1,2,4,\nthree.wav,0,1,,labels/three.txt\n"
     found = read_list(make_dataset(tmp_path, rows))
     assert [(each.name, *each.attributes) for each in found] == [
@@ -121,7 +121,7 @@ def test_a_dataset_with_a_list_is_told_from_one_without(tmp_path):
     assert has_list(make_dataset(tmp_path, ""))
 
 
-def test_features_remember_what_the_list_said_and_else_the_names_tell(tmp_path):
+def test_features_keep_the_list_and_otherwise_names_give_splits(tmp_path):
     facts = {"day_one": {"split": 1, "room": 4, "overlap": None}}
     FeatureStore(tmp_path, {}, ExampleSchema({}), [], facts=facts).write({})
     store = FeatureStore.open(tmp_path)

@@ -63,7 +63,7 @@ def report():
     return score_report(make_recordings(), DATASET, published=published)
 
 
-def test_another_system_has_a_line_with_the_scores_that_it_has_alone():
+def test_another_system_has_a_line_with_its_own_scores():
     recordings = make_recordings()
     others = [replace(each, estimate=each.estimate[::3]) for each in recordings]
     report = score_report(recordings, DATASET, compared={"joint": others[::-1]})
@@ -73,7 +73,7 @@ def test_another_system_has_a_line_with_the_scores_that_it_has_alone():
             assert report.score(definition, name, "joint") == alone.score(definition, name)
 
 
-def test_the_table_has_a_line_for_all_each_split_overlap_room_and_baseline(report):
+def test_table_has_lines_for_all_splits_overlaps_rooms_and_baselines(report):
     assert [(row.label, row.n_recordings) for row in report.rows] == [
         ("all", 4),
         ("split 1", 2),
@@ -113,9 +113,7 @@ def test_silence_scores_as_silence(report):
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_another_recordings_labels_are_those_of_the_next_and_for_the_last_those_of_the_first(
-    report, definition
-):
+def test_another_recordings_labels_are_those_of_the_next_one(report, definition):
     recordings = make_recordings()
     scorer = SeldScorer(definition)
     rule = DEFINITIONS[definition].label_rule

@@ -31,7 +31,7 @@ def test_a_silent_recording_is_an_empty_file(tmp_path):
     assert read_submission(tmp_path / "a.csv", 11).shape == (0, 4)
 
 
-def test_frames_and_angles_beyond_the_ranges_are_kept_for_the_scorer(tmp_path):
+def test_frames_and_angles_out_of_range_are_kept_for_scoring(tmp_path):
     (tmp_path / "a.csv").write_text("3001,0,200,-60\r\n\n")
     assert read_submission(tmp_path / "a.csv", 11).tolist() == [[3001, 0, 200, -60]]
 
@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_written_leave_no_file(tmp_path):
         ("-1,2,3,4", "frame is negative.*Received: -1"),
     ],
 )
-def test_a_bad_line_is_named_with_its_number_and_a_remedy(tmp_path, line, message):
+def test_a_bad_line_is_named_with_number_and_remedy(tmp_path, line, message):
     path = tmp_path / "split1_ir0_ov1_1.csv"
     path.write_text(f"0,1,2,3\n{line}\n4,5,6,7\n")
     with pytest.raises(DataError, match=message) as caught:
@@ -80,7 +80,7 @@ def test_numbers_of_more_than_64_bits_are_refused(tmp_path):
         read_submission(tmp_path / "a.csv", 11)
 
 
-def test_a_missing_file_and_one_that_is_no_text_are_data_errors(tmp_path):
+def test_missing_and_binary_files_are_data_errors(tmp_path):
     with pytest.raises(DataError, match=r"no submission file .*a\.csv"):
         read_submission(tmp_path / "a.csv", 11)
     (tmp_path / "b.csv").write_bytes(b"\xff\xfe\x00\x01")
@@ -89,7 +89,7 @@ def test_a_missing_file_and_one_that_is_no_text_are_data_errors(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["\U000d81a7¢\U000dec9e9~¿", "0,1,２,3\n", "0,1,2,3\n¢"])
-def test_characters_beyond_ascii_are_refused_and_do_not_end_the_process(tmp_path, text):
+def test_characters_beyond_ascii_are_refused_without_a_crash(tmp_path, text):
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.csv, line \d: expected four whole numbers"):
         read_submission(tmp_path / "a.csv", 11)

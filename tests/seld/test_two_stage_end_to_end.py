@@ -93,7 +93,7 @@ def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
     assert direction["history"]["val_er"] == [pytest.approx(best)] * 2
 
 
-def test_a_direction_stage_starts_from_a_file_and_is_scored_on_active_classes(folder, fold):
+def test_a_direction_stage_starts_from_a_file_on_active_classes(folder, fold):
     start = f"{{doa: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
         folder,
@@ -120,7 +120,7 @@ def test_a_direction_stage_starts_from_a_file_and_is_scored_on_active_classes(fo
     ), moved  # fresh
 
 
-def test_all_data_train_without_a_hold_out_and_predict_the_evaluation_set(folder, tmp_path):
+def test_all_data_train_without_validation_and_predict_the_evaluation_set(folder, tmp_path):
     folds = "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]"
     options = arguments(
         tmp_path,
@@ -156,7 +156,7 @@ def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     assert "The model to start from does not fit" in capsys.readouterr().err
 
 
-def test_a_missing_file_to_start_from_is_named_with_the_setting(folder, capsys):
+def test_a_missing_file_to_start_from_names_the_setting(folder, capsys):
     options = arguments(
         folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false"
     )

@@ -169,7 +169,7 @@ def test_a_dataset_that_can_be_used_is_accepted_by_all(tmp_path, case):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_dataset_that_cannot_be_used_is_refused_by_all_alike(tmp_path, case):
+def test_an_unusable_dataset_is_refused_by_all_alike(tmp_path, case):
     change, adapt, message = BAD[case]
     found = verdicts(tmp_path, change, adapt)
     assert found.keys() == {"checker", "extraction", "training"}

@@ -178,7 +178,7 @@ STREAM_SIZES = [
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("size", STREAM_SIZES)
-def test_a_wav_from_a_pipe_is_read_to_its_end_with_a_word(tmp_path, size, order):
+def test_wav_from_pipe_is_read_to_its_end_with_a_remark(tmp_path, size, order):
     outcome = heard(put(tmp_path, wav(size, order=order)))
     np.testing.assert_array_equal(outcome.audio[:, 0], pcm() / np.float32(32768))
     assert len(outcome.header_notes) == 1 and "does not say how long" in outcome.header_notes[0]
@@ -293,7 +293,7 @@ def test_a_flac_has_as_many_samples_as_its_frames(tmp_path, total):
 
 
 @pytest.mark.parametrize("lost", [1, 100, 20_000])
-def test_a_flac_of_unknown_length_that_is_cut_in_a_frame_is_refused(tmp_path, lost):
+def test_flac_of_unknown_length_cut_in_a_frame_is_refused(tmp_path, lost):
     content = bytearray(written(noise(), "FLAC"))
     content[21] &= 0xF0
     content[22:26] = bytes(4)
@@ -329,7 +329,7 @@ def test_a_joined_recording_that_is_truncated_is_refused(tmp_path, name):
     assert heard(put(tmp_path, content + content[: len(content) * 2 // 3])).audio is None
 
 
-def test_an_ogg_file_without_a_mark_at_its_end_is_heard_with_a_warning(tmp_path):
+def test_ogg_file_without_an_end_mark_is_read_with_warning(tmp_path):
     content = written(noise(), "OGG", "VORBIS")
     last = content.rindex(b"OggS")
     outcome = heard(put(tmp_path, content[:last]))
@@ -361,7 +361,7 @@ def quiet_then_loud():
     return content, frames_of(content)
 
 
-def test_an_mp3_of_variable_bit_rate_without_a_header_is_heard_whole(tmp_path, quiet_then_loud):
+def test_mp3_of_variable_rate_without_a_header_is_read_whole(tmp_path, quiet_then_loud):
     content, starts = quiet_then_loud
     outcome = heard(put(tmp_path, content[starts[1] :]))
     n_samples = 576 * (len(starts) - 1)
@@ -371,7 +371,7 @@ def test_an_mp3_of_variable_bit_rate_without_a_header_is_heard_whole(tmp_path, q
 
 
 @pytest.mark.parametrize("told", [0, 5, 1])
-def test_an_mp3_whose_header_tells_too_few_frames_is_heard_whole(tmp_path, quiet_then_loud, told):
+def test_mp3_with_too_few_frames_in_its_header_is_read_whole(tmp_path, quiet_then_loud, told):
     content, starts = quiet_then_loud
     changed = bytearray(content)
     place = content.index(b"Xing") + 8
@@ -388,7 +388,7 @@ def test_a_truncated_mp3_is_refused(tmp_path, mode, kept):
     assert "Truncated" in heard(put(tmp_path, content[: int(len(content) * kept)])).error
 
 
-def test_an_mp3_without_a_header_cut_in_a_frame_is_heard_with_a_warning(tmp_path):
+def test_mp3_without_header_cut_in_a_frame_gives_a_warning(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
     outcome = heard(put(tmp_path, content[starts[1] : starts[101] + 30]))
@@ -396,7 +396,7 @@ def test_an_mp3_without_a_header_cut_in_a_frame_is_heard_with_a_warning(tmp_path
     assert "may be truncated" in outcome.header_notes[0]
 
 
-def test_an_mp3_that_begins_within_a_frame_is_refused_or_heard_from_the_next(tmp_path):
+def test_mp3_that_begins_within_frame_is_refused_or_read_later(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
     outcome = heard(put(tmp_path, content[starts[50] + 20 :]))
@@ -464,7 +464,7 @@ SQUARE = np.sign(np.sin(np.arange(N) * 0.02))[:, None]
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_lossy_files_beyond_full_scale_are_cut_and_counted_by_all_readers(tmp_path, name):
+def test_lossy_files_beyond_full_scale_are_clipped_by_all_readers(tmp_path, name):
     path = put(tmp_path, written(SQUARE, *LOSSY[name]))
     decoded = soundfile.read(path, dtype="float32", always_2d=True)[0]
     assert np.abs(decoded).max() > 1
@@ -479,9 +479,7 @@ def test_lossy_files_beyond_full_scale_are_cut_and_counted_by_all_readers(tmp_pa
 
 @pytest.mark.parametrize("name", ["wav float", "aiff float", "caf float"])
 @pytest.mark.parametrize("value", [1.5, -1.001, np.nan, np.inf])
-def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers_of_samples(
-    tmp_path, name, value
-):
+def test_lossless_floats_beyond_full_scale_are_refused_by_all_readers(tmp_path, name, value):
     audio = noise()
     audio[90_000] = value
     path = put(tmp_path, written(audio, *SIZED[name]))
@@ -513,7 +511,7 @@ def features_of(item):
     return {"features": read_mono(item.sources[0], RATE)[:100, :, None]}
 
 
-def test_an_extraction_tells_of_odd_recordings_in_one_line_for_each_kind(tmp_path, caplog):
+def test_extraction_logs_one_line_for_each_kind_of_odd_recording(tmp_path, caplog):
     for name in ("a", "b"):
         (tmp_path / f"{name}.ogg").write_bytes(written(SQUARE, "OGG", "VORBIS"))
     put(tmp_path, wav(0xFFFFFFFF), "c.wav")

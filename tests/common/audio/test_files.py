@@ -106,7 +106,7 @@ def test_a_missing_file_is_refused(tmp_path):
         read_audio(tmp_path / "a.wav", RATE, 4)
 
 
-def test_a_folder_that_cannot_be_written_to_is_an_error_with_a_remedy(tmp_path):
+def test_a_read_only_folder_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Cannot write .*a\.wav"):
         write_wav(tmp_path / "file" / "a.wav", noise(), RATE)
@@ -122,7 +122,7 @@ def test_any_number_of_channels_becomes_their_mean(tmp_path, channels):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 32000, 44100, 48000])
-def test_a_tone_of_any_rate_is_the_same_tone_after_resampling(tmp_path, rate):
+def test_a_tone_of_any_rate_stays_the_same_after_resampling(tmp_path, rate):
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
     path = written(tmp_path / "a.wav", tone[:, None], rate)
     mono = read_mono(path, 32000)
@@ -157,7 +157,7 @@ def test_a_flac_file_that_was_cut_off_is_refused(tmp_path, kept):
         read_audio(path, RATE, 4)
 
 
-def test_a_header_that_promises_more_than_the_memory_holds_is_refused(tmp_path):
+def test_a_header_that_exceeds_the_memory_is_refused(tmp_path):
     path = flac(tmp_path / "a.wav")
     content = bytearray(path.read_bytes())
     content[21] |= 0x0F  # number of samples, 36 bits
@@ -170,7 +170,7 @@ def test_a_header_that_promises_more_than_the_memory_holds_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("rate", [1, 999, 2**31 - 1])
-def test_a_rate_that_no_sound_has_is_refused_before_it_is_resampled(tmp_path, rate):
+def test_an_impossible_sample_rate_is_refused_before_resampling(tmp_path, rate):
     path = written(tmp_path / "a.wav", noise())
     content = bytearray(path.read_bytes())
     content[24:28] = rate.to_bytes(4, "little")

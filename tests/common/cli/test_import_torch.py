@@ -133,7 +133,7 @@ def test_a_model_is_exported_with_or_without_statistics(
         np.testing.assert_array_equal(array, state[name])
 
 
-def test_tensors_that_do_not_fit_are_named_and_nothing_is_written(tmp_path, state, capsys):
+def test_unsuitable_tensors_are_named_and_nothing_is_written(tmp_path, state, capsys):
     del state["fc.bias"]
     state["gru.weight_ih_l0"] = np.zeros(1)
     assert main("c.pth", "--out", tmp_path / "m.keras") == 2
@@ -160,7 +160,7 @@ def test_a_damaged_model_is_a_clear_error(tmp_path, written, capsys, content):
     assert "m.keras cannot be loaded as a Keras model" in message and "Traceback" not in message
 
 
-def test_a_system_that_was_not_published_in_pytorch_is_a_clear_error(tmp_path, state, capsys):
+def test_a_system_not_published_in_pytorch_is_an_error(tmp_path, state, capsys):
     arguments = [
         "c.pth",
         "--task",

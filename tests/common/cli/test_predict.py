@@ -61,7 +61,7 @@ def piped(content: bytes, monkeypatch, pause_s: float = 0.0) -> None:
     monkeypatch.setattr(sys, "stdin", StandardInput(open(reading, "rb", buffering=0)))  # noqa: SIM115
 
 
-def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(
+def test_events_of_a_pipe_equal_those_of_file_with_latencies(
     run, recording, tmp_path, monkeypatch, capsys
 ):
     assert main([str(run), str(recording), "--out", str(tmp_path / "out")]) == 0
@@ -82,7 +82,7 @@ def test_the_events_of_a_pipe_are_those_of_the_file_each_with_its_delay(
     )
 
 
-def test_a_pipe_of_floats_at_another_rate_gives_lines_of_json(run, monkeypatch, capsys):
+def test_floats_at_another_rate_from_a_pipe_give_json_lines(run, monkeypatch, capsys):
     piped(noises(2.0, 24000, 4).astype("<f4").tobytes(), monkeypatch)
     assert main([str(run), "--live", "--rate", "24000", "--format", "f32le", "--json"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -155,7 +155,7 @@ def test_an_error_of_the_pipe_is_said_to_the_user(run, monkeypatch, capsys):
     assert "error: No sample came from standard input" in capsys.readouterr().err
 
 
-def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path, capsys):
+def test_wrong_options_are_refused_before_anything_is_loaded(tmp_path, capsys):
     cases = {
         (): "Expected: sound files, or --live",
         ("a.wav", "--live"): "Received: both, or none",
@@ -170,7 +170,7 @@ def test_options_that_do_not_fit_are_refused_before_anything_is_loaded(tmp_path,
         assert message in capsys.readouterr().err
 
 
-def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(
+def test_unsuitable_recordings_are_refused_before_any_is_predicted(
     run, recording, tmp_path, capsys
 ):
     (tmp_path / "bad.wav").write_text("no sound")
@@ -185,7 +185,7 @@ def test_recordings_that_do_not_fit_are_refused_before_any_is_predicted(
     assert not (tmp_path / "out").exists()
 
 
-def test_damage_within_a_recording_leaves_the_others_finished_and_no_trace(
+def test_a_damaged_recording_leaves_no_output_and_the_others_finish(
     run, recording, tmp_path, capsys
 ):
     damaged = noises(4.0, RATE_HZ, 4)

@@ -63,7 +63,7 @@ def test_every_recording_is_stored_once_with_its_arrays(finished):
             np.testing.assert_array_equal(stored[item.name][key], array)
 
 
-def test_facts_of_recordings_are_kept_beside_the_shards_and_change_without_them(tmp_path):
+def test_facts_of_recordings_are_kept_and_change_without_the_shards(tmp_path):
     before = run(
         tmp_path, [Item("a", "1", payload=0, facts={"room": 1}), Item("b", "1", payload=1)]
     )
@@ -102,7 +102,7 @@ def test_two_at_once_write_the_same_bytes_as_one(finished, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "statistics"])
-def test_a_damaged_shard_is_named_and_made_again_by_the_next_run(finished, tmp_path, damage):
+def test_damaged_shard_is_named_and_remade_by_the_next_run(finished, tmp_path, damage):
     for name, content in contents(finished).items():
         (tmp_path / name).write_bytes(content)
     shard = FeatureStore.open(tmp_path).shards()[3]
@@ -123,7 +123,7 @@ def test_a_damaged_shard_is_named_and_made_again_by_the_next_run(finished, tmp_p
     assert contents(tmp_path) == contents(finished)
 
 
-def test_shards_of_other_settings_are_refused_with_the_names_and_values(finished, tmp_path):
+def test_shards_of_other_settings_are_refused_with_names_and_values(finished, tmp_path):
     run(tmp_path, items=ITEMS[:2])
     changed = {"kind": "test", "sizes": {"n_fft": 8}, "new": True}
     message = (
@@ -166,7 +166,7 @@ def test_all_bad_recordings_are_listed_and_the_good_ones_finished(tmp_path):
         FeatureStore.open(tmp_path)
 
 
-def test_a_changed_source_is_extracted_again_and_a_removed_one_forgotten(tmp_path):
+def test_a_changed_source_is_extracted_again_a_removed_one_forgotten(tmp_path):
     sources = [tmp_path / f"{number}.txt" for number in range(3)]
     for source in sources:
         source.write_text("1")
@@ -196,7 +196,7 @@ def test_a_second_extraction_into_the_folder_is_refused(tmp_path):
     run(tmp_path, items=ITEMS[:1], function=compute_while_another_starts)
 
 
-def test_a_full_disk_stops_the_extraction_and_leaves_no_temporary_file(tmp_path):
+def test_a_full_disk_stops_extraction_without_temporary_files(tmp_path):
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -290,7 +290,7 @@ def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, 
     np.testing.assert_allclose(opened.statistics()[0], expected.mean(axis=0), rtol=1e-5)
 
 
-def test_shards_with_left_out_recordings_are_finished_but_not_for_a_strict_run(tmp_path):
+def test_shards_with_skipped_recordings_are_unfinished_for_a_strict_run(tmp_path):
     first = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
     again = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)

@@ -145,9 +145,7 @@ def test_every_frame_is_seen_in_some_pass(shards, route):
 
 
 @pytest.mark.parametrize("hop", [1, 3, 4, 10])
-def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its_recording(
-    shards, route, hop
-):
+def test_overlapping_sequences_start_at_every_hop_and_cover_the_end(shards, route, hop):
     expected = []
     # 40 frames and a hop of 3 or 10: the last one fits by itself
     for number, frames in enumerate(FRAMES):
@@ -170,7 +168,7 @@ def test_overlapping_sequences_start_at_every_hop_and_the_last_one_ends_with_its
     )
 
 
-def test_overlapping_sequences_are_the_same_for_the_same_seed_and_pass(shards, route):
+def test_overlapping_sequences_depend_only_on_seed_and_pass(shards, route):
     options = {"route": route, "sequence_hop_frames": 4}
     whole, again = passes(shards, 3, **options), passes(shards, 1, first_pass=2, **options)
     np.testing.assert_array_equal(places(whole[2]), places(again[0]))
@@ -193,7 +191,7 @@ def test_sequences_that_skip_frames_are_refused():
         validate(PipelineConfig, {"sequence_frames": 100, "sequence_hop_frames": 101}, "pipeline")
 
 
-def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, route):
+def test_passes_depend_on_the_seed_only(shards, route):
     first, again, other = (
         [places(one_pass) for one_pass in passes(shards, 2, seed=seed, route=route)]
         for seed in (3, 3, 4)
@@ -203,7 +201,7 @@ def test_the_same_seed_gives_the_same_passes_and_another_seed_others(shards, rou
     assert (first[0] != other[0]).any()
 
 
-def test_a_job_that_resumes_at_a_pass_gets_the_same_batches(shards, route):
+def test_a_job_resumed_at_a_pass_gets_the_same_batches(shards, route):
     transforms = turning_transforms()
     whole = passes(shards, 3, route=route, transforms=transforms)
     resumed = passes(shards, 1, first_pass=2, route=route, transforms=transforms)
@@ -273,7 +271,7 @@ def test_neighbouring_sequences_come_from_different_recordings(shards, route):
     assert (np.diff(owners) == 0).mean() < 0.4
 
 
-def test_targets_belong_to_their_frames_and_padding_has_activity_minus_one(shards, route):
+def test_targets_match_their_frames_and_padding_is_minus_one(shards, route):
     for features, targets in passes(shards, 1, route=route)[0]:
         place = features[:, :, 0, 0]
         number, frame = place // 1000, place % 1000
@@ -358,7 +356,7 @@ def test_half_precision_features_are_transformed_without_loss():
     assert (np.abs(moved[1][..., 5]) <= np.float16(np.pi)).all()
 
 
-def test_each_sequence_of_a_stream_gets_one_row_and_all_rows_occur(shards, route):
+def test_each_sequence_gets_one_row_and_all_rows_occur(shards, route):
     transforms = turning_transforms()
     originals = {
         (number, frame): arrays["features"][frame]
@@ -542,7 +540,7 @@ def test_a_stream_that_would_never_give_a_batch_is_refused(shards, route):
         stream(shards, batch_size=1000, route=route)
 
 
-def test_no_shards_a_stride_that_does_not_divide_and_unknown_arrays_are_refused(shards):
+def test_missing_shards_wrong_strides_and_unknown_arrays_are_refused(shards):
     with pytest.raises(DataError, match=r"No TFRecord shard found"):
         stream([])
     with pytest.raises(ValueError, match="must divide"):

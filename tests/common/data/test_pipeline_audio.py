@@ -70,9 +70,7 @@ def expected_features(places, inside):
 
 @pytest.mark.parametrize("cache", [False, True], ids=["streamed", "cached"])
 @pytest.mark.parametrize("hop_frames", [None, 4])
-def test_each_frame_of_a_training_batch_is_computed_of_the_audio_that_its_label_belongs_to(
-    shards, cache, hop_frames
-):
+def test_training_frames_are_computed_from_the_audio_of_their_labels(shards, cache, hop_frames):
     pipeline = PipelineConfig(
         sequence_frames=LENGTH,
         sequence_hop_frames=hop_frames,
@@ -106,9 +104,7 @@ def test_after_the_end_of_a_recording_comes_silence(shards):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_sequence(
-    shards, whole
-):
+def test_whole_recordings_come_as_audio_with_frames_and_length(shards, whole):
     pipeline = PipelineConfig(sequence_frames=LENGTH, whole_recordings=whole)
     stream = evaluation_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline)
     for number, element in enumerate(stream.as_numpy_iterator()):
@@ -124,9 +120,7 @@ def test_whole_recordings_come_as_audio_with_their_frames_and_the_length_of_a_se
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_rotating_the_audio_swaps_and_negates_its_channels_and_clips_the_one_value_without_opposite(
-    row,
-):
+def test_rotated_audio_has_swapped_and_negated_channels_clipped_at_full_scale(row):
     transforms = foa_transforms(audio_tables)
     audio = np.random.default_rng(0).integers(-32768, 32768, (2, 50, 4)).astype(np.int16)
     audio[0, 0] = -32768

@@ -244,7 +244,7 @@ def store(shards):
     return FeatureStore(shards[0].parent, {}, SCHEMA, entries)
 
 
-def test_a_selection_of_names_reads_only_the_shards_that_hold_them(store, shards, labels):
+def test_a_selection_of_names_reads_only_their_shards(store, shards, labels):
     chosen = Selection(store, ("weak",), frozenset({"c6", "c1"}), tuple(labels[::-1]))
     assert chosen.shards == [shards[0], shards[2]]
     assert chosen.frames == [10, 4] and chosen.recording_names == ["c1", "c6"]
@@ -300,7 +300,7 @@ def test_a_stage_gets_its_recordings_labels_and_padding(store, labels, padding):
     assert element["features"][0, -1, 0, 0] == last and features[numbers == 2][0, -1, 0, 0] == last
 
 
-def test_the_batches_of_a_stage_resume_in_the_middle_of_a_pass(store):
+def test_the_batches_of_a_stage_resume_within_a_pass(store):
     whole = Selection(store, ("weak",))
     data = stage_data(Stage(), whole, whole, (np.zeros((4, 1)), np.ones((4, 1))), pipeline(), 0)
     first = [x for x, _ in data.batches(0).take(7).as_numpy_iterator()]
@@ -326,7 +326,7 @@ def scored_names(data, epoch):
     ]
 
 
-def test_recordings_drawn_for_each_epoch_are_the_same_after_a_restart(store):
+def test_recordings_drawn_for_each_epoch_are_reproduced_after_a_restart(store):
     whole = Selection(store, ("weak",))
     training = TrainingConfig(
         validation_recordings=3, training_recordings=2, redraw_recordings=True
@@ -342,7 +342,7 @@ def test_recordings_drawn_for_each_epoch_are_the_same_after_a_restart(store):
     assert scored_names(resumed, 4) == drawn[4]
 
 
-def test_some_recordings_of_both_sets_are_scored_the_same_in_every_epoch(store):
+def test_the_same_recordings_of_both_sets_are_scored_each_epoch(store):
     train = Selection(store, ("weak",), frozenset({"c0", "c1", "c2", "c3", "c4"}))
     validation = Selection(store, ("weak",), frozenset({"c5", "c6", "c7"}))
     statistics = (np.zeros((4, 1)), np.ones((4, 1)))
@@ -361,7 +361,7 @@ def test_some_recordings_of_both_sets_are_scored_the_same_in_every_epoch(store):
     assert scored(validation_recordings=2, training_recordings=3) == [some, of_training]
 
 
-def test_a_stage_gets_overlapping_sequences_and_whole_recordings_as_the_settings_say(store):
+def test_a_stage_gets_overlapping_sequences_and_whole_recordings_by_settings(store):
     whole = Selection(store, ("weak",))
     settings = PipelineConfig(
         sequence_frames=4, sequence_hop_frames=3, batch_size=2, whole_recordings=True

@@ -171,7 +171,7 @@ def test_wrong_kept_checksums_are_not_believed(data, monkeypatch):
 
 
 @pytest.mark.parametrize("fingerprints", [False, True])
-def test_side_files_of_earlier_versions_are_compared_by_size_and_time(data, fingerprints):
+def test_side_files_of_earlier_versions_compare_size_and_time(data, fingerprints):
     store = made(data)
     as_earlier(store, data, fingerprints)
     plan = items(data, "labels 01ab" if fingerprints else "")

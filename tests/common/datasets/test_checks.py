@@ -60,7 +60,7 @@ def test_rate_channels_and_lengths_show_in_the_headers(tmp_path, deep):
     assert "16000 Hz, as `dataset.sample_rate_hz` says, but 8000" in report.findings[0].text
 
 
-def test_files_that_cannot_be_read_are_counted_with_the_first_reason(tmp_path):
+def test_unreadable_files_are_counted_with_the_first_reason(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"no sound")
     write_wav(tmp_path / "b.wav", noise(), RATE)
     (tmp_path / "b.wav").write_bytes((tmp_path / "b.wav").read_bytes()[:-100])
@@ -74,7 +74,7 @@ def test_files_that_cannot_be_read_are_counted_with_the_first_reason(tmp_path):
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_files_that_are_odd_but_used_are_one_warning_for_each_kind(tmp_path, deep):
+def test_odd_but_usable_files_are_one_warning_for_each_kind(tmp_path, deep):
     for name in ("a", "b"):
         write_wav(tmp_path / f"{name}.wav", noise(), RATE)
         content = bytearray((tmp_path / f"{name}.wav").read_bytes())
@@ -89,7 +89,7 @@ def test_files_that_are_odd_but_used_are_one_warning_for_each_kind(tmp_path, dee
     )
 
 
-def test_only_decoding_shows_silence_dead_and_equal_channels_clipping_and_nan(tmp_path):
+def test_only_decoding_finds_silence_equal_channels_clipping_and_nan(tmp_path):
     half = noise()
     half[:, 1] = 0
     soundfile.write(tmp_path / "nan.wav", np.full((100, 2), np.nan), RATE, subtype="FLOAT")
@@ -112,11 +112,11 @@ def test_only_decoding_shows_silence_dead_and_equal_channels_clipping_and_nan(tm
     assert not report_of(tmp_path, {}, deep=False).findings
 
 
-def test_silence_is_an_error_where_the_work_would_stop_at_it(tmp_path):
+def test_silence_is_an_error_if_it_would_stop_the_work(tmp_path):
     assert not report_of(tmp_path, {"a.wav": np.zeros((9, 1))}, silence_is_refused=True).usable
 
 
-def test_copies_in_different_parts_are_errors_and_within_one_are_not(tmp_path):
+def test_copies_in_different_parts_are_errors_unlike_copies_within_one(tmp_path):
     for name in ("a", "b", "c"):
         write_wav(tmp_path / f"{name}.wav", noise(), RATE)
     a, b, c = examine(sorted(tmp_path.iterdir()), True, ONE)
@@ -151,7 +151,7 @@ def test_overlaps_and_polyphony_are_counted_by_hand():
     assert same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
 
 
-def test_a_report_names_a_few_files_and_counts_the_rest_errors_first():
+def test_a_report_names_a_few_files_and_counts_the_others():
     report = DatasetReport()
     report.warn("some:", list("abcdefg"))
     report.error("bad.")

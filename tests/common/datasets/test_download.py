@@ -160,7 +160,7 @@ def test_what_an_earlier_try_left_needs_no_room_again(tmp_path, monkeypatch):
     assert calls == [tmp_path]
 
 
-def test_a_library_that_is_not_installed_is_named_with_the_command():
+def test_a_missing_library_is_named_with_the_install_command():
     with pytest.raises(ConfigError, match=r"needs the package soundata.*pip install 'soundata>=1'"):
         download.library("soundata.no_such_module", "soundata", ">=1")
 
@@ -178,9 +178,7 @@ def test_what_no_library_offers_is_said(capsys):
     )
 
 
-def test_desed_fetches_the_clips_where_they_are_read_and_leaves_the_current_folder_alone(
-    tmp_path, monkeypatch
-):
+def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
     calls = []
 
     def data(folder, **which):

@@ -156,7 +156,7 @@ def test_shared_groups_are_those_of_two_parts(seed):
         ({"train": (3,), "validate_on": (1, 2), "test": (1, 2), "validate_on_test": True}, False),
     ],
 )
-def test_a_group_may_not_serve_for_two_things_in_a_fold(fold, shared):
+def test_a_group_may_not_serve_two_purposes_in_a_fold(fold, shared):
     members = {1: {"kitchen": "a"}, 2: {"kitchen": "b"}, 3: {"hall": "c"}}
     problems = fold_problems([FoldConfig(name="f", **fold)], members, "list")
     assert len(problems) == shared

@@ -56,7 +56,7 @@ def test_names_and_settings_are_shown_as_text_and_never_run(page):
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
-def test_the_policy_lets_the_page_run_its_own_script_alone_and_load_nothing(page):
+def test_the_policy_lets_a_page_run_only_its_own_script(page):
     (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv")]
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
@@ -80,7 +80,7 @@ def test_each_image_sound_and_drawing_is_told_in_words(page):
     assert lane["aria-label"].endswith("reference 0.0 to 1.0 s. estimate 0.5 to 2.0 s. ")
 
 
-def test_a_line_spans_the_drawing_and_leaves_it_beyond_the_limits():
+def test_a_line_spans_the_drawing_and_leaves_it_beyond_limits():
     line = Line("a", [[(0.0, 1.0), (2.0, 4.0)], [(1.0, 6.0), (2.0, 6.0)]], "red")
     chart = Chart("angle", [line], (0.0, 2.0), (0.0, 5.0))
     assert chart.path(line) == "M0.0 80.00L1000.0 20.00M500.0 -20.00L1000.0 -20.00"

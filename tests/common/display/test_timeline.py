@@ -62,7 +62,7 @@ def test_a_recording_becomes_one_channel_of_its_first_minutes(tmp_path):
     assert len(sound.source) < 0.7e6  # six of them and all else stay below 10 MB
 
 
-def test_silence_can_be_heard_too_and_a_recording_that_is_gone_is_named(tmp_path):
+def test_silence_can_be_played_and_a_missing_recording_is_named(tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros((16000, 1)), 16000)
     decoded, _ = soundfile.read(
         content(recording_sound(tmp_path / "silent.wav", "", first_channel).source)
@@ -72,7 +72,7 @@ def test_silence_can_be_heard_too_and_a_recording_that_is_gone_is_named(tmp_path
     assert sound is None and "gone.wav: No such file" in reason
 
 
-def test_a_spectrogram_is_an_image_with_time_to_the_right_and_the_lowest_band_at_the_bottom():
+def test_spectrogram_has_time_to_the_right_and_low_bands_below():
     level = np.full((4000, 16), -90.0)
     level[2000:, 0] = 0.0
     picture = level_picture(level, 0.01, "Spectrogram", "of a")
@@ -85,7 +85,7 @@ def test_a_spectrogram_is_an_image_with_time_to_the_right_and_the_lowest_band_at
     )
 
 
-def test_lanes_show_the_classes_that_occur_or_are_estimated_up_to_what_is_shown():
+def test_lanes_show_reference_and_estimated_classes_up_to_a_limit():
     reference, estimate = (
         np.array([[2, 1.0, 3.0], [2, 100.0, 200.0], [0, 130.0, 140.0]]),
         np.array([[1, 0.5, 0.7]]),

@@ -61,7 +61,7 @@ def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_an_exported_system_predicts_as_keras_does_for_any_batch_and_length(tmp_path, name):
+def test_exported_system_predicts_like_keras_for_any_batch_and_length(tmp_path, name):
     task_id, settings, outputs = SYSTEMS[name]
     trained = untrained_stages(task_of(task_id, tmp_path, **settings))
     wanted = [stage.name for stage in scored_stages([stage for stage, _ in trained])]
@@ -86,7 +86,7 @@ def run(tmp_path_factory):
     return write_run(task_of("cnn9-demo", folder, **CNN), folder / "run")
 
 
-def test_the_command_writes_a_file_and_says_how_far_it_is_from_keras(run, capsys, caplog):
+def test_the_command_writes_a_file_and_its_difference_to_keras(run, capsys, caplog):
     with caplog.at_level("INFO"):
         assert main([str(run), "--format", "litert"]) == 0
     assert (run / "model.tflite").stat().st_size > 1000
@@ -94,9 +94,7 @@ def test_the_command_writes_a_file_and_says_how_far_it_is_from_keras(run, capsys
     assert "Largest difference to Keras: clip " in caplog.text
 
 
-def test_what_cannot_be_exported_is_said_and_nothing_is_left_behind(
-    run, tmp_path, monkeypatch, capsys
-):
+def test_a_failed_export_is_reported_and_leaves_nothing(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "there").mkdir()
     cases = {
         (

@@ -111,7 +111,7 @@ def test_unfinished_runs_are_refused(tmp_path):
         load_run(folder)
 
 
-def test_keras_is_loaded_with_a_run_and_not_with_the_module():
+def test_keras_is_loaded_with_a_run_not_with_the_module():
     code = "import sys, common.inference; print({'keras', 'tensorflow'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)

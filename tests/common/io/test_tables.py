@@ -27,7 +27,7 @@ def read(text, columns=COLUMNS, **settings):
     return [tuple(row.values()) for _, row in table.rows()]
 
 
-def test_csv_is_read_back_as_it_was_with_commas_and_quotes():
+def test_csv_with_commas_and_quotes_is_read_back_unchanged():
     rows = [["a", 'b "c", d'], ["", "é"]]
     assert list(csv.reader(to_csv(rows).splitlines())) == rows
     assert read(to_csv([COLUMNS, *rows])) == list(map(tuple, rows))
@@ -105,7 +105,7 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
         ("name,labels\na," + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_with_the_line(text, told):
+def test_an_unusable_table_is_refused_with_the_line(text, told):
     with pytest.raises(DataError, match=rf"^t\.csv, {told}"):
         read(text)
 

@@ -143,13 +143,13 @@ def test_half_of_a_character_in_a_text_stops_no_file(tmp_path):
     assert load_json(tmp_path / "a.json") == {"name": "Löwe"}
 
 
-def test_the_command_of_a_run_is_text_whatever_bytes_were_typed(monkeypatch):
+def test_the_command_of_a_run_is_text_for_any_bytes(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["seld.py", "a\udcff", "ü"])
     assert base.command_line() == ["seld.py", "'a\\xff'", "'ü'"]
     "".join(base.command_line()).encode("utf-8")
 
 
-def test_settings_typed_in_a_locale_without_utf8_are_read_as_utf8():
+def test_settings_in_a_locale_without_utf8_are_read_as_utf8():
     assert terminal.typed_text("description=B\udcc3\udcbcro") == "description=Büro"
     assert terminal.typed_text("Büro \\udc") == "Büro \\udc"
 
@@ -160,7 +160,7 @@ def program(*command: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=pipe, stderr=pipe)
 
 
-def test_a_name_that_the_locale_cannot_write_is_said_in_one_line(place):
+def test_a_name_outside_the_locale_is_reported_in_one_line(place):
     with program(
         "-m",
         "common.cli.check_dataset",

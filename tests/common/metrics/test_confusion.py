@@ -12,22 +12,22 @@ def counts(reference: list, estimate: list) -> np.ndarray:
     return count_confusions(np.array(reference, bool), np.array(estimate, bool))
 
 
-def test_a_miss_counts_for_the_class_that_is_estimated_in_its_place():
+def test_a_miss_counts_for_the_class_estimated_in_its_place():
     found = counts([[1, 0], [1, 0], [0, 1]], [[0, 1], [1, 0], [0, 1]])
     assert found[A, B] == 1 and found[A, A] == 1 and found[B, B] == 1 and found.sum() == 3
 
 
-def test_a_miss_without_anything_in_its_place_and_an_estimate_of_nothing_have_places_of_their_own():
+def test_misses_and_false_alarms_without_partners_have_own_cells():
     found = counts([[1, 0], [0, 0]], [[0, 0], [0, 1]])
     assert found[A, NONE] == 1 and found[NONE, B] == 1 and found.sum() == 2
 
 
-def test_what_is_estimated_rightly_beside_a_miss_is_not_its_partner():
+def test_a_correct_estimate_is_not_the_partner_of_a_miss():
     found = counts([[1, 1]], [[0, 1]])
     assert found[B, B] == 1 and found[A, NONE] == 1 and found[A, B] == 0
 
 
-def test_each_row_counts_all_occurrences_of_its_class_where_one_class_at_most_is_wrong():
+def test_each_row_counts_all_occurrences_of_its_class():
     generator = np.random.default_rng(0)
     reference, estimate = (np.eye(4, dtype=bool)[generator.integers(0, 4, 50)] for _ in range(2))
     found = count_confusions(reference, estimate)

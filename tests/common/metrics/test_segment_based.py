@@ -32,7 +32,7 @@ def test_the_last_frame_of_a_segment_can_be_left_out():
     assert to_segments(activity, 2, skip_last_frame=True).ravel().tolist() == [False, False, True]
 
 
-def test_a_miss_and_a_false_alarm_in_one_frame_are_one_substitution():
+def test_miss_and_false_alarm_in_a_frame_are_one_substitution():
     counts = count_frames(columns([1, 0, 0], [1, 1, 0]), columns([0, 1, 0], [0, 0, 0]))
     assert counts == SegmentCounts(
         true_positives=0, n_reference=3, n_estimate=1, substitutions=1, deletions=2, insertions=0
@@ -40,7 +40,7 @@ def test_a_miss_and_a_false_alarm_in_one_frame_are_one_substitution():
     assert counts.error_rate == 1.0
 
 
-def test_two_hits_one_miss_and_one_false_alarm_give_two_thirds():
+def test_two_hits_one_miss_one_false_alarm_give_two_thirds():
     reference, estimate = columns([1], [1], [1], [0]), columns([1], [1], [0], [1])
     assert count_frames(reference, estimate).f_score == pytest.approx(4 / 6)
     assert count_frames(reference, estimate).error_rate == pytest.approx(2 / 3)

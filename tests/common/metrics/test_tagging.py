@@ -29,7 +29,7 @@ def test_scores_are_those_of_scikit_learn():
     np.testing.assert_allclose(result.class_f, f1_score(targets, scores >= 0.45, average=None))
 
 
-def test_a_class_without_positives_counts_as_zero_in_the_published_mean_alone():
+def test_only_the_published_mean_counts_zero_for_classes_without_positives():
     targets, scores = draw()
     targets[:, 2] = False
     result = tag_scores(targets, scores)
@@ -61,7 +61,7 @@ def test_a_score_on_the_threshold_is_active():
     assert class_f_scores([[1]], [[0.5]], 0.5)[0] == 1.0
 
 
-def test_the_search_finds_the_best_threshold_and_the_lowest_of_equals():
+def test_the_search_finds_the_lowest_of_the_best_thresholds():
     targets = np.array([[0], [0], [1], [1]])
     assert search_thresholds(targets, np.array([[0.15], [0.35], [0.75], [0.95]]))[
         0

@@ -42,7 +42,7 @@ def mixed_float16():
     keras.config.set_dtype_policy(before)
 
 
-def test_the_hard_sigmoid_of_keras_2_is_straight_from_minus_to_plus_two_and_a_half():
+def test_the_hard_sigmoid_of_keras_2_is_linear_inside():
     values = hard_sigmoid_keras2(keras.ops.convert_to_tensor([-3.0, -2.5, 0.0, 1.0, 2.5, 3.0]))
     np.testing.assert_allclose(values, [0.0, 0.0, 0.5, 0.7, 1.0, 1.0], atol=1e-7)
 
@@ -62,9 +62,7 @@ def test_values_that_never_vary_are_only_centred():
     np.testing.assert_array_equal(layer(np.full((1, 1, 1, 2), 5.0)), [[[[2.0, 1.0]]]])
 
 
-def test_statistics_are_float32_and_not_trained_and_half_precision_features_lose_nothing(
-    mixed_float16,
-):
+def test_statistics_are_float32_untrained_and_exact_for_half_precision_features(mixed_float16):
     layer = Standardize((1, 1))
     layer.set_weights([np.array([[1000.25]]), np.array([[0.5]])])
     standardised = layer(np.array([[[[1001.0]]]], np.float16))
@@ -74,7 +72,7 @@ def test_statistics_are_float32_and_not_trained_and_half_precision_features_lose
     assert [weight.dtype for weight in layer.weights] == ["float32", "float32"]
 
 
-def test_a_network_with_statistics_answers_as_the_network_on_standardised_features():
+def test_a_network_with_statistics_predicts_as_on_standardised_features():
     network, (mean, std) = small_network(), statistics()
     raw = np.random.default_rng(2).normal(-40, 10, (2, 7, 4, 2)).astype(np.float32)
     expected = network(((raw - mean) / std).astype(np.float32))
@@ -90,7 +88,7 @@ def test_statistics_do_not_count_as_parameters_of_the_network():
     assert len(model.trainable_weights) == len(network.trainable_weights)
 
 
-def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path):
+def test_saved_model_loads_in_safe_mode_and_predicts_the_same(tmp_path):
     model = with_statistics(small_network(), *statistics())
     raw = np.random.default_rng(3).normal(-40, 10, (2, 7, 4, 2)).astype(np.float16)
     model.save(tmp_path / "model.keras")
@@ -133,7 +131,7 @@ def test_weights_set_by_name_make_two_networks_agree():
     np.testing.assert_array_equal(first(x), second(x))
 
 
-def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
+def test_unsuitable_weights_are_refused_without_changes():
     network = small_network()
     arrays = {name: np.asarray(weight) + 1 for name, weight in weights_by_name(network).items()}
     before = network.get_weights()
@@ -149,7 +147,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed():
         np.testing.assert_array_equal(old, new)
 
 
-def test_an_axis_becomes_its_average_its_maximum_or_its_average_weighted_by_itself():
+def test_an_axis_becomes_its_average_maximum_or_weighted_average():
     values = np.array([[[0.5, 0.0], [1.0, 0.0], [0.0, 0.0]]], np.float32)  # (1, 3, 2)
     for kind, expected in (
         ("average", [0.5, 0]),
@@ -184,7 +182,7 @@ def test_a_block_drops_what_does_not_fill_a_pool(pooling, expected):
     np.testing.assert_allclose(keras.Model(inputs, outputs)(x), [[[[expected]]]], rtol=1e-5)
 
 
-def test_a_block_has_as_many_convolutions_as_names_and_may_leave_out_the_pool():
+def test_a_block_has_named_convolutions_and_an_optional_pool():
     inputs = keras.Input((None, 6, 1))
     outputs = stacked_conv_block(
         inputs,
@@ -278,7 +276,7 @@ def test_normalisation_and_its_derivative_and_statistics_are_those_of_keras(
         np.testing.assert_allclose(mine / scale, other / scale, atol=tolerance)
 
 
-def test_maps_are_normalised_over_channels_by_one_kernel_and_over_bands_by_keras(monkeypatch):
+def test_batch_normalisation_is_fused_over_channels_and_keras_over_bands(monkeypatch):
     called = []
     kernel = distribution.normalize_channels
     monkeypatch.setattr(

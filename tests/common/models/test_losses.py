@@ -44,7 +44,7 @@ def test_a_certain_mistake_costs_a_finite_amount():
     assert 15 < float(MaskedBinaryCrossentropy()(np.ones((1, 1, 1)), np.zeros((1, 1, 1)))) < 17
 
 
-def test_with_a_floor_certain_mistakes_cost_as_much_as_in_pytorch():
+def test_with_a_floor_certain_mistakes_cost_as_in_pytorch():
     loss = MaskedBinaryCrossentropy(-100.0)
     target, probability = (
         np.array([[1.0, 0, 1, 0]], np.float32),
@@ -55,7 +55,7 @@ def test_with_a_floor_certain_mistakes_cost_as_much_as_in_pytorch():
 
 
 @pytest.mark.parametrize("log_floor", [None, -100.0])
-def test_cross_entropy_of_tags_equals_scikit_learns_and_unknown_ones_do_not_count(log_floor):
+def test_cross_entropy_of_tags_equals_scikit_learn_without_unknown_tags(log_floor):
     rng = np.random.default_rng(2)
     tags, probability = (
         (rng.random((6, 4)) > 0.5).astype(np.float32),

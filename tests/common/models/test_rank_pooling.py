@@ -71,7 +71,7 @@ def test_the_gradient_of_a_value_is_its_weight():
     np.testing.assert_allclose(moved, step / 3 * weights, rtol=1e-4, atol=1e-7)
 
 
-def test_maps_of_any_length_are_pooled_in_one_model_that_can_be_saved(tmp_path):
+def test_a_saved_model_pools_maps_of_any_length(tmp_path):
     inputs = keras.Input((None, 5, 3))
     model = keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs))
     assert model.output_shape == (None, 3)
@@ -83,7 +83,7 @@ def test_maps_of_any_length_are_pooled_in_one_model_that_can_be_saved(tmp_path):
         )
 
 
-def test_a_program_that_knows_no_system_loads_a_model_with_this_layer(tmp_path):
+def test_another_program_loads_a_model_with_this_layer(tmp_path):
     inputs = keras.Input((None, 5, 3))
     keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs)).save(tmp_path / "model.keras")
     code = (

@@ -51,12 +51,12 @@ def assert_same(state, expected=None):
     ],
 )
 @pytest.mark.parametrize("zipped", [True, False])
-def test_the_state_dict_is_found_in_all_forms_that_were_published(tmp_path, wrap, zipped):
+def test_the_state_dict_is_found_in_all_published_forms(tmp_path, wrap, zipped):
     path = saved(tmp_path / "c.pth", wrap(tensors()), _use_new_zipfile_serialization=zipped)
     assert_same(read_checkpoint(path))
 
 
-def test_a_prefix_that_only_some_names_have_is_part_of_the_name(tmp_path):
+def test_a_prefix_of_only_some_names_is_part_of_them(tmp_path):
     state = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
     assert set(read_checkpoint(saved(tmp_path / "c.pth", state))) == {"module.a", "b"}
 

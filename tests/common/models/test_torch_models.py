@@ -163,7 +163,7 @@ def options(task: str, pooling: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("task", "build", "shape", "pooling"), CASES)
-def test_a_published_network_gives_the_same_outputs_here_and_after_the_way_back(
+def test_a_published_network_predicts_the_same_here_and_converted_back(
     tmp_path, task, build, shape, pooling
 ):
     network = trained(build(pooling))

@@ -14,7 +14,7 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert f"is {tmp_path} a run directory?" in capsys.readouterr().err
 
 
-def test_a_part_that_cannot_be_shown_says_why_and_the_others_stay():
+def test_a_missing_part_is_explained_and_the_others_stay():
     def gone() -> list:
         raise DataError("No features in features/. Extract them again.")
 

@@ -171,9 +171,7 @@ def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers
     assert {path.name for path in tmp_path.iterdir()} == {"local", "cluster"}
 
 
-def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_an_error_within_seconds(
-    scheduler, monkeypatch
-):
+def test_a_scheduler_without_workers_is_an_error_within_seconds(scheduler, monkeypatch):
     monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
     monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
@@ -219,7 +217,7 @@ def test_losing_the_scheduler_is_an_error(tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_item_that_kills_its_workers_is_an_error_also_where_they_are_started_again():
+def test_an_item_that_kills_restarted_workers_is_an_error():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         pytest.raises(

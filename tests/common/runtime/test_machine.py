@@ -159,7 +159,7 @@ def test_no_matplotlibrc_and_no_backend_changes_a_figure(tmp_path):
     assert pictures[0] == pictures[1]
 
 
-def test_the_backend_of_the_settings_is_chosen_whatever_the_environment_says(monkeypatch):
+def test_the_backend_of_the_settings_overrides_the_environment(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     choose_backend(RunConfig())
     assert os.environ["KERAS_BACKEND"] == "tensorflow"

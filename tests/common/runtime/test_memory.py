@@ -27,7 +27,7 @@ print(told, (held() - before) // 1000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-def test_a_freed_block_stays_with_the_process_only_if_asked_to():
+def test_a_freed_block_stays_with_the_process_only_on_request():
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }  # dask sets one

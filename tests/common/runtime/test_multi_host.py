@@ -11,7 +11,7 @@ from common.runtime.multi_host import ALONE, Place
 from common.settings.tasks import MultiHostConfig
 
 
-def test_a_process_alone_reads_all_and_works_in_the_given_folder(tmp_path):
+def test_single_process_reads_all_and_works_in_the_given_folder(tmp_path):
     assert multi_host.place() == ALONE and ALONE.first
     assert multi_host.agreed({"val_error": 0.1}) == {"val_error": 0.1}
     with multi_host.own_folder(tmp_path / "run") as own:

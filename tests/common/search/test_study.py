@@ -69,7 +69,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_killed_trial_goes_on_and_all_trials_are_runs_of_their_own(search):
+def test_a_killed_trial_resumes_and_all_trials_are_runs(search):
     rows = rows_of(search)
     assert [(row["trial"], row["state"], row["run"]) for row in rows] == [
         (str(number), "finished", f"demo_{number:03d}") for number in range(2)
@@ -82,7 +82,7 @@ def test_a_killed_trial_goes_on_and_all_trials_are_runs_of_their_own(search):
         assert settings["network"]["n_filters"] == int(row["network.n_filters"])
 
 
-def test_the_score_is_that_of_the_kept_model_on_the_validation_split(search):
+def test_score_is_of_the_kept_model_on_the_validation_split(search):
     for row in rows_of(search):
         finished = json.loads(
             (search / "trials" / row["run"] / "fold1" / "seld" / "training.json").read_text()
@@ -139,7 +139,7 @@ def test_another_search_in_the_same_folder_is_refused(search, capsys):
     assert "search.over" in capsys.readouterr().err
 
 
-def test_a_score_that_the_history_lacks_is_named_with_those_it_has(search):
+def test_score_missing_in_the_history_is_named_with_the_existing(search):
     with pytest.raises(ConfigError, match=r"one of .*val_seld_error.* Received: 'val_fscore'"):
         score_of(search / "trials" / "demo_000", "seld", "val_fscore")
 
@@ -199,7 +199,7 @@ def test_another_seed_suggests_otherwise(tmp_path):
     assert table_of(quick(tmp_path / "a", 0), 3) != table_of(quick(tmp_path / "b", 1), 3)
 
 
-def test_a_trial_that_diverges_is_noted_and_the_search_goes_on(tmp_path):
+def test_a_diverging_trial_is_noted_and_the_search_continues(tmp_path):
     search = quick(tmp_path)
     search.diverging.add(1)
     rows = table_of(search, 3)
@@ -230,7 +230,7 @@ def study_of(scores: Sequence[float | None], mode: str) -> optuna.Study:
     return study
 
 
-def test_the_best_of_scores_that_should_be_high_is_the_highest():
+def test_the_best_of_scores_to_maximise_is_the_highest():
     high, low = Target("val_f", "max"), Target("val_er", "min")
     study = study_of([0.2, 0.7, 0.7, None], "max")
     assert high.best(study.trials) == study.trials[1] and low.best(study.trials) == study.trials[0]

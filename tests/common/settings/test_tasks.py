@@ -99,7 +99,7 @@ def test_a_task_may_inherit_from_an_alias(tmp_path):
         (["base"], "mapping `aliases:` from alias to task id"),
     ],
 )
-def test_an_alias_of_nothing_or_of_a_tasks_own_name_is_refused(tmp_path, aliases, message):
+def test_an_alias_of_nothing_or_of_itself_is_refused(tmp_path, aliases, message):
     with pytest.raises(ConfigError, match=message):
         read_tasks(write(tmp_path, {"base": {"a": 1}}, aliases=aliases))
 
@@ -141,7 +141,7 @@ def test_a_misspelt_key_names_the_nearest_known_one():
         load_task(PARAMS, "1", ["training.epocs=3"])
 
 
-def test_a_misspelt_key_within_a_fold_names_the_nearest_known_one():
+def test_a_misspelt_key_in_a_fold_names_the_nearest_one():
     folds = "folds=[{name: a, trian: [3], validate_on: [2], test: [1]}]"
     with pytest.raises(ConfigError, match=r"Did you mean `folds.0.train`"):
         load_task(PARAMS, "1", [folds])
@@ -164,7 +164,7 @@ def test_folds_that_share_a_split_are_refused():
         load_task(PARAMS, "1", ["folds=[{name: a, train: [2, 3], validate_on: [2], test: [1]}]"])
 
 
-def test_a_fold_may_validate_on_its_test_splits_only_where_it_says_so():
+def test_a_fold_may_validate_on_test_splits_only_if_declared():
     fold = "{name: a, train: [2, 3, 4], validate_on: [1], test: [1], validate_on_test: true}"
     assert load_task(PARAMS, "1", [f"folds=[{fold}]"]).folds[0].decisive == (1,)
     with pytest.raises(ConfigError, match="with `validate_on_test` both must name the same splits"):
@@ -250,7 +250,7 @@ def test_yaml_cannot_run_code(tmp_path):
         read_tasks(path)
 
 
-def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
+def test_a_repeated_stage_takes_the_later_ones_with_it():
     stages = [Stage(name, lambda shape: None, {}, {}, {}) for name in ("pass1", "pass2", "pass3")]
     assert stages_to_redo(stages, ["pass2", "extraction"]) == ["pass2", "pass3"]
     assert stages_to_redo(stages, ["extraction"]) == []
@@ -274,14 +274,14 @@ def test_a_stage_that_is_done_again_takes_the_later_ones_with_it():
         "[" * 5000,
     ],
 )
-def test_yaml_that_breaks_its_reader_or_fills_the_memory_is_refused(tmp_path, text):
+def test_yaml_that_breaks_its_reader_or_memory_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"params\.yaml is not valid YAML"):
         read_tasks(path)
 
 
-def test_a_parent_that_is_not_there_is_named_with_the_file(tmp_path):
+def test_a_missing_parent_is_named_with_the_file(tmp_path):
     with pytest.raises(ConfigError, match=r"params\.yaml: Unknown task id.*Received: 'base'"):
         load_task(write(tmp_path, {"1": {"inherits": "base"}}), "1")
 
@@ -292,7 +292,7 @@ def test_a_mapping_of_many_keys_is_checked_in_one_go(tmp_path):
     assert len(read_tasks(path)) == 5000
 
 
-def test_a_value_as_long_as_a_file_does_not_flood_the_message():
+def test_a_very_long_value_does_not_flood_the_message():
     with pytest.raises(ConfigError) as caught:
         load_task(PARAMS, "1", [f"training.epochs={'x' * 100_000}"])
     assert "training.epochs" in str(caught.value) and len(str(caught.value)) < 5000

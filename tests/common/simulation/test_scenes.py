@@ -18,7 +18,7 @@ def _layer(seed, duration_s=600.0):
     return np.array(draw_layer(rng, duration_s, choose))
 
 
-def test_gaps_within_a_layer_are_from_half_to_1_5_s():
+def test_gaps_within_a_layer_are_half_to_1_5_s():
     events = _layer(0)
     gaps = events[1:, 0] - events[:-1].sum(axis=1)
     assert 0.1 <= events[0, 0] <= 1.0

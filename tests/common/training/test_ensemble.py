@@ -51,7 +51,7 @@ def values(outputs) -> dict[str, set[float]]:
     return {name: set(np.ravel(output)) for name, output in outputs.items()}
 
 
-def test_the_last_stage_gives_all_outputs_not_used_of_an_earlier_one():
+def test_the_last_stage_gives_all_outputs_not_used_earlier():
     ensemble = Ensemble([[FIRST, (stage("last"), constant(3.0, 4.0))]])
     earlier = EarlierOutputs([FIRST], lambda: [recordings("x", "y")])
     joined = [
@@ -88,7 +88,7 @@ def test_without_earlier_stages_nothing_changes():
     assert EarlierOutputs([], list).joined(prediction) is prediction
 
 
-def test_stages_are_grouped_by_the_system_they_are_part_of_in_their_order():
+def test_stages_are_grouped_by_their_system_in_order():
     stages = [stage("one", part_of="p"), stage("two", part_of="q"), stage("three", part_of="p")]
     assert {name: [each.name for each in group] for name, group in parts(stages).items()} == {
         "p": ["one", "three"],
@@ -126,12 +126,12 @@ source.predict_on_batch(np.ones((1, 3)))
 """
 
 
-def test_a_model_still_predicts_on_jax_after_another_learned_on_from_its_weights():
+def test_model_predicts_on_jax_after_training_resumed_from_its_weights():
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
 
 
-def test_a_model_of_another_form_is_refused_and_nothing_is_copied():
+def test_a_model_of_another_form_is_refused_without_copying_anything():
     source, target = dense((4, 2), 0), dense((4, 5), 1)
     before = target.get_weights()
     with pytest.raises(CheckpointError, match=r"head/kernel of shape \(4, 5\). Received: \(4, 2\)"):

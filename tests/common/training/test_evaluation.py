@@ -38,7 +38,7 @@ def element(name, frames, tags, seed=0, n_sequences=None):
     }
 
 
-def test_outputs_without_a_time_axis_come_as_one_value_per_class():
+def test_outputs_without_a_time_axis_have_one_value_per_class():
     one = element("a", 5, [1, 0])
     (prediction,) = predict_recordings(network(), [one])
     assert prediction.outputs["clip"].shape == prediction.targets["clip"].shape == (K,)
@@ -99,9 +99,7 @@ def pooled_outputs(element, length):
 @pytest.mark.parametrize(
     ("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)]
 )
-def test_a_network_that_pools_frames_gives_no_outputs_for_an_incomplete_pool_at_the_end(
-    frames, length, given
-):
+def test_a_pooling_network_gives_no_outputs_for_an_incomplete_pool(frames, length, given):
     one = pooled_element(frames, length)
     (prediction,) = predict_recordings(pooling_network(), [one])
     assert prediction.targets["frames"].shape == (frames, K)
@@ -111,7 +109,7 @@ def test_a_network_that_pools_frames_gives_no_outputs_for_an_incomplete_pool_at_
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
-def test_outputs_of_sequences_stay_at_their_frames_as_the_last_of_each_is_held(frames, given):
+def test_outputs_stay_at_their_frames_and_each_sequence_holds_its_last(frames, given):
     one = pooled_element(frames, 10)
     (prediction,) = predict_recordings(pooling_network(), [one])
     held = np.pad(pooled_outputs(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
@@ -159,7 +157,7 @@ def cross_entropy(target, output):
     return -(target * np.log(output) + (1 - target) * np.log(1 - output))
 
 
-def test_losses_of_tags_count_each_recording_once_and_those_of_frames_each_frame():
+def test_tag_losses_count_recordings_once_and_frame_losses_each_frame():
     recordings = [element("a", 6, [1, 0], 1), element("b", 2, [0, 0], 2)]
     logs = validation_logs(recordings)
     a, b = (each["features"][0, :, :K, 0].astype(np.float64) for each in recordings)
@@ -184,7 +182,7 @@ def test_recordings_without_labels_do_not_enter_the_losses():
     assert np.isnan(validation_logs([unknown])["val_loss"])
 
 
-def test_recordings_of_the_training_set_get_the_same_scores_under_another_name():
+def test_training_recordings_get_the_same_scores_under_another_name():
     a, b = element("a", 6, [1, 0], 1), element("b", 4, [0, 1], 2)
     logs, swapped = validation_logs([a], [b]), validation_logs([b], [a])
     names = {"loss", "clip_loss", "frames_loss"}

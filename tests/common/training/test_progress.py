@@ -44,7 +44,7 @@ def lines_of(model, caplog, first: int = 0, history: dict | None = None, **kept)
     return [record.getMessage() for record in caplog.records]
 
 
-def test_the_score_that_decides_comes_before_the_others_and_losses_of_parts_are_left_out():
+def test_deciding_score_comes_first_and_partial_losses_are_left_out():
     assert NAMES == ["loss", "val_loss", "val_er", "val_f"]
 
 
@@ -102,7 +102,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_a_bar_with_the_time_left_and_removes_it(model, caplog, monkeypatch):
+def test_terminal_shows_a_bar_with_time_left_and_removes_it(model, caplog, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     lines_of(model, caplog)

@@ -45,7 +45,7 @@ def test_a_run_resumes_only_with_the_data_it_began_with(tmp_path):
     }
 
 
-def test_where_a_job_runs_may_change_but_not_what_it_computes(tmp_path):
+def test_machine_of_a_job_may_change_but_not_its_computation(tmp_path):
     open_run(tmp_path, SETTINGS, [])
     open_run(tmp_path, {**SETTINGS, "run": {"device": "cpu"}}, [])
     with pytest.raises(CheckpointError, match=r"training.epochs: 3 there, 4 now"):

@@ -125,7 +125,7 @@ def killed_in_epoch(number, new_scorer):
     return new
 
 
-def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupted_one(tmp_path):
+def test_killed_job_resumes_to_the_history_and_weights_of_another(tmp_path):
     whole = train(tmp_path / "whole")
     for epoch in (3, 2):  # the first part ends in epoch 3, the second in epoch 4
         with pytest.raises(Killed):
@@ -138,7 +138,7 @@ def test_a_killed_job_goes_on_to_the_very_history_and_weights_of_an_uninterrupte
         np.testing.assert_array_equal(received, expected)
 
 
-def test_times_and_scores_of_training_recordings_are_logged_in_each_epoch(tmp_path):
+def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
     train(tmp_path, scored=recordings())  # those of the validation
     history = finished_epochs(tmp_path)["history"]
     assert (
@@ -178,7 +178,7 @@ def test_patience_is_remembered_over_a_restart(tmp_path):
     assert finished_epochs(tmp_path)["best_epoch"] == 2
 
 
-def test_the_best_model_of_before_a_restart_is_not_overwritten_by_a_worse_one(tmp_path):
+def test_worse_model_after_a_restart_does_not_replace_the_best(tmp_path):
     scores = [0.1, 0.5]
     training = replace_config(TRAINING, epochs=2)
     stream, rest = iter(scores), iter(scores[1:])
@@ -198,7 +198,7 @@ def replace_config(config, **changes):
     return type(config).model_validate({**config.model_dump(), **changes})
 
 
-def test_a_loss_that_is_not_a_number_ends_training_with_advice(tmp_path):
+def test_a_nan_loss_ends_training_with_advice(tmp_path):
     def source(done):
         while True:
             yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
@@ -273,7 +273,7 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
         ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
     ],
 )
-def test_a_state_that_would_set_anything_but_what_was_kept_is_refused(tmp_path, key, value):
+def test_a_state_with_other_attributes_than_were_kept_is_refused(tmp_path, key, value):
     train(tmp_path)
     path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
@@ -309,7 +309,7 @@ def test_a_damaged_log_is_named(tmp_path, content):
     "content",
     ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}'],
 )
-def test_a_record_of_a_training_that_says_something_else_is_refused(tmp_path, content):
+def test_a_wrong_record_of_a_training_is_refused(tmp_path, content):
     (tmp_path / "training.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):
         finished_epochs(tmp_path)
@@ -361,7 +361,7 @@ def test_a_model_that_scores_do_not_choose_needs_none(tmp_path, choose, epoch):
 
 
 @pytest.mark.parametrize("iteration", [10, 24])  # within an epoch, after the last one
-def test_an_iteration_at_which_no_epoch_ends_is_refused_before_any_work(tmp_path, iteration):
+def test_iteration_without_an_epoch_end_is_refused_before_any_work(tmp_path, iteration):
     with pytest.raises(ConfigError, match=rf"multiple of 4.*up to 20. Received: {iteration}"):
         train(tmp_path / "run", training=choosing(AtIteration(iteration=iteration)))
     assert not (tmp_path / "run").exists()

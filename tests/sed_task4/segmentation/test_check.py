@@ -71,7 +71,7 @@ def test_files_that_are_missing_or_not_listed_are_told(root):
     assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in told)
 
 
-def test_short_scenes_and_silent_sounds_are_errors_since_mixing_would_stop_at_them(root):
+def test_short_scenes_and_silent_sounds_are_errors_as_in_mixing(root):
     write_wav(root / "scenes/audio/s0.wav", np.full((8000, 2), 0.1), 8000)
     write_wav(root / "sounds/audio_train/0.wav", np.zeros((4000, 1)), 8000)
     told = findings(root, deep=True)

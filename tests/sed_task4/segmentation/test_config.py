@@ -42,7 +42,7 @@ def test_decoding_that_is_not_named_is_as_published():
     )
 
 
-def test_the_demos_list_of_classes_can_be_another_one_without_any_code():
+def test_the_demos_classes_can_be_changed_without_code():
     task = load_task(PARAMS, "segmentation-domestic-demo")
     assert "Vacuum_cleaner" in task.dataset.classes and task.dataset.n_classes == 10
 

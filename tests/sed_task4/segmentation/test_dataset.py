@@ -89,7 +89,7 @@ def test_sounds_are_read_in_the_order_of_the_table():
         ("", "no row below its header"),
     ],
 )
-def test_rows_of_the_table_of_sounds_that_cannot_be_used_are_named(row, message):
+def test_unusable_rows_of_the_table_of_sounds_are_named(row, message):
     with pytest.raises(DataError, match=f"train.csv.*{message}"):
         parse_event_files(f"fname,label,manually_verified\n{row}\n")
 
@@ -127,7 +127,7 @@ def test_white_noise_needs_no_scenes(tmp_path):
     )
 
 
-def test_the_list_has_the_published_form_and_comes_back_as_it_was():
+def test_the_list_has_the_published_form_and_reads_back_unchanged():
     text = format_mixtures(MIXTURES)
     event = {
         "event_audio_name": "a.wav",
@@ -235,7 +235,7 @@ def test_yaml_that_breaks_its_reader_is_refused(text):
         (EVENTS + '"' + "x" * 200_000 + "\n", "line 4: field larger than field limit"),
     ],
 )
-def test_tables_that_csv_reads_in_silence_or_not_at_all_are_refused(text, message):
+def test_tables_that_csv_misreads_or_cannot_read_are_refused(text, message):
     with pytest.raises(DataError, match=message):
         parse_event_files(text)
 

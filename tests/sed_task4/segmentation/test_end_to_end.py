@@ -86,7 +86,7 @@ def test_the_tables_stand_over_folds_with_what_needs_no_network(folder):
     assert "Tagging" in text and "Separation" in text
 
 
-def test_a_test_clip_of_each_fold_is_taken_apart_and_drawn(folder):
+def test_a_test_clip_of_each_fold_is_separated_and_drawn(folder):
     for fold in ("fold1", "fold2"):
         (place,) = (folder / "output" / "segmentation-demo_a" / fold / "separated").iterdir()
         assert all(
@@ -111,7 +111,7 @@ def test_the_report_holds_every_score_masks_and_separated_sounds(folder):
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_the_report_fits_desktop_and_phone_and_the_browser_has_no_complaint(folder, tmp_path):
+def test_the_report_fits_desktop_and_phone_without_browser_messages(folder, tmp_path):
     check_layout(folder / "output" / "segmentation-demo_a" / "report.html", tmp_path)
 
 

@@ -79,7 +79,7 @@ def test_each_fold_is_a_group_of_its_own(task, store):
     ]
 
 
-def test_a_record_holds_the_features_of_the_mean_of_both_channels_and_all_labels(task, store):
+def test_record_has_features_of_the_channel_mean_and_all_labels(task, store):
     record = next(iter(read_shard(store.shards(["1"])[0], store.schema)))
     audio = soundfile.read(audio_folder(task.dataset_dir, DATASET) / "00000.wav", dtype="float32")[
         0

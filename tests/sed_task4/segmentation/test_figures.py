@@ -42,7 +42,7 @@ def test_a_mixture_has_waveform_spectrogram_and_ideal_mask(tmp_path):
     assert (tmp_path / "mixture.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_each_class_has_its_mask_and_those_that_occur_are_coloured(tmp_path):
+def test_each_class_has_its_mask_and_active_ones_are_coloured(tmp_path):
     masks = RNG.random((20, 16, 8))
     figure = masks_figure(
         RNG.normal(size=(20, 16)),

@@ -131,7 +131,7 @@ def test_checker_and_mixing_refuse_too_few_groups_alike(copied, table):
     assert not list((copied / "mixtures").rglob("*.wav"))
 
 
-def test_a_given_list_with_a_group_in_two_folds_is_refused(copied):
+def test_a_list_with_a_group_in_two_folds_is_refused(copied):
     make_mixtures(copied, DATASET, ONE, progress=False)
     (copied / "mixtures" / LIST_SETTINGS_NAME).unlink()  # from now on it counts as given
     add_column(copied / "dcase2018_task2/train.csv", ",", ["me"] * 13)

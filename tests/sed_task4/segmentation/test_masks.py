@@ -29,7 +29,7 @@ def test_the_ratio_mask_is_the_share_of_the_events():
     assert ideal_ratio_mask(events, scene) == pytest.approx(np.array([[0.75, 0.0], [1.0, 0.0]]))
 
 
-def test_masks_of_classes_share_the_mask_of_the_events_by_time():
+def test_class_masks_divide_the_event_mask_by_time():
     mask = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], np.float32)  # (T=3, F=2)
     activity = np.array([[1, 0], [1, 0], [0, 1]])  # (T, K=2)
     masks = class_masks(mask, activity)

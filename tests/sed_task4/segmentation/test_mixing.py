@@ -107,12 +107,12 @@ def test_sounds_are_cut_where_their_events_end():
     assert track.tolist() == [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 10, 0, 0, 0]
 
 
-def test_a_sound_that_is_too_short_for_its_event_is_named():
+def test_a_sound_too_short_for_its_event_is_named():
     with pytest.raises(DataError, match=r"a\.wav is too short.*Expected: 0\.5 s. Received: 0\.4 s"):
         place_sounds([np.ones(40)], [MixtureEvent("a.wav", "Bark", 0.0, 0.5)], 100, 100)
 
 
-def test_whole_sounds_have_the_level_of_the_scene_and_the_peak_is_full_scale():
+def test_sounds_have_the_scenes_level_and_the_peak_full_scale():
     scene, sounds = (
         _noise(0, 8000),
         [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])],
@@ -285,7 +285,7 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
         SegmentationSimulator(tmp_path / "new", dataset=DATASET, annotations=tmp_path).run()
 
 
-def test_the_record_of_the_list_names_what_it_was_drawn_from(source):
+def test_the_record_of_the_list_names_its_sources(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
     assert (
         record["mixture_seed"] == 1234

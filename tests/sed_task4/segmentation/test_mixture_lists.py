@@ -90,7 +90,7 @@ def test_mixtures_are_those_of_the_definition():
     assert drawn == _by_the_definition(FILES, DURATIONS_S, SCENES, DATASET)
 
 
-def test_folds_share_no_sound_and_only_verified_sounds_of_the_classes_are_mixed():
+def test_folds_share_no_sound_and_mix_only_verified_sounds():
     mixtures = draw_mixtures(FILES, DURATIONS_S, SCENES, DATASET)
     used = [
         {event.audio_name for m in mixtures if m.fold == fold for event in m.events}
@@ -123,7 +123,7 @@ def test_a_fold_without_sounds_is_named():
         draw_mixtures(FILES[1:3], DURATIONS_S, SCENES, DATASET)
 
 
-def test_the_table_of_folds_has_row_numbers_and_the_published_columns():
+def test_the_table_of_folds_has_row_numbers_and_published_columns():
     files = [EventFile("00044347.wav", "Hi-hat", False), EventFile("001ca53d.wav", "Bark", True)]
     text = format_folds(files, np.array([1, 3]))
     rows = ["0,00044347.wav,Hi-hat,0,1", "1,001ca53d.wav,Bark,1,3"]

@@ -122,7 +122,7 @@ def test_answers_without_a_network_have_the_scores_expected_of_them():
     assert everywhere["mask_f"] < times["mask_f"] < 1
 
 
-def test_a_class_whose_events_are_undefined_in_one_fold_counts_nothing_as_published():
+def test_a_class_with_undefined_events_in_a_fold_counts_nothing():
     folds = [
         {
             "event_f": np.array([0.5, np.nan, 0.4]),
@@ -197,7 +197,7 @@ def test_masks_of_other_frames_are_refused():
         SegmentationScorer(CLASSES, FRAMING).update(truth, output)
 
 
-def test_the_truth_of_a_mixture_is_read_from_its_two_channels(tmp_path):
+def test_the_reference_of_a_mixture_comes_from_its_two_channels(tmp_path):
     audio = make_truth(0).audio
     soundfile.write(tmp_path / "00000.wav", audio / np.abs(audio).max(), 8000, subtype="PCM_16")
     events = (MixtureEvent("a.wav", "Bark", 0.5, 1.4), MixtureEvent("b.wav", "Knock", 2.0, 3.1))
@@ -213,7 +213,7 @@ def test_the_truth_of_a_mixture_is_read_from_its_two_channels(tmp_path):
     assert truth.mask[50:60].max() == 0  # between the events
 
 
-def test_clips_shorter_than_the_others_score_the_same_however_they_are_filled_up():
+def test_shorter_clips_score_the_same_with_any_padding():
     results = []
     for clip_s in (CLIP_S, CLIP_S + 3.0):
         scorer = SegmentationScorer(CLASSES, FRAMING, clip_s)

@@ -36,7 +36,7 @@ def test_the_scores_are_those_of_scikit_learn_clip_by_clip(seed):
     )
 
 
-def test_scores_that_are_equal_share_a_step_as_in_scikit_learn():
+def test_equal_scores_share_a_step_as_in_scikit_learn():
     rng = np.random.default_rng(0)
     targets = rng.random((500, 2)) < 0.3
     scores = rng.choice([0.0, 0.1, 0.5, 0.9, 1.0], (500, 2)) * np.where(targets, 1.0, 0.5)
@@ -69,7 +69,7 @@ def test_what_no_positive_defines_is_undefined():
     assert np.allclose(result.average_precision[1:], 1)
 
 
-def test_bins_are_in_the_order_of_the_scores_down_to_the_smallest():
+def test_bins_are_ordered_like_scores_down_to_the_smallest():
     scores = np.array([0.0, 1e-15, 1e-8, 1e-4, 0.2, 0.201, 0.5, 0.999, 1 - 1e-6, 1.0], np.float32)
     bins = bins_of(scores)
     assert (np.diff(bins) > 0).all()

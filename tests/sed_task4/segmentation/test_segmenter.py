@@ -85,7 +85,7 @@ def burst(n_samples: int, onset_s: float, offset_s: float) -> np.ndarray:
     return audio
 
 
-def test_pieces_have_the_length_of_clips_and_overlap_by_half_at_most():
+def test_pieces_have_clip_length_and_overlap_by_half_at_most():
     assert clip_windows(311) == Windows(311, 32, last_is_whole=True)
     assert clip_windows(30).overlap == 15
 

@@ -433,7 +433,7 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
 
 
-def test_a_missing_class_is_an_error_if_on_missing_is_error(own_recordings, tmp_path):
+def test_a_missing_class_is_an_error_if_so_configured(own_recordings, tmp_path):
     strict = SMALL.model_copy(update={"source_dir": own_recordings, "on_missing": "error"})
     with pytest.raises(DataError, match="too few recordings of Alarm_bell_ringing, Blender"):
         _simulate(tmp_path / "out", strict)

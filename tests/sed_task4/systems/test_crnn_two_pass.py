@@ -76,7 +76,7 @@ POOLED = {
 
 
 @pytest.mark.parametrize("kind", POOLED)
-def test_the_clip_is_the_average_or_the_weighted_average_or_the_maximum_of_its_frames(kind):
+def test_clip_is_the_average_weighted_average_or_maximum_of_frames(kind):
     outputs = {
         name: np.asarray(value) for name, value in small_model(clip_pooling=kind)(spectra()).items()
     }
@@ -115,7 +115,7 @@ def task(**settings) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("settings", [{}, {"clip_pooling": "linear_softmax", **KERAS2}])
-def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(settings, tmp_path):
+def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(settings, tmp_path):
     model = with_statistics(
         small_model(**settings), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0)
     )
@@ -128,7 +128,7 @@ def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(setti
         np.testing.assert_allclose(loaded(x)[name], value, atol=1e-6)
 
 
-def test_the_first_pass_learns_from_tags_and_the_second_from_frames():
+def test_the_first_pass_learns_tags_and_the_second_frames():
     first, second = stages(task(pool_frames=(5, 1)))
     assert (first.name, second.name) == ("pass1", "pass2")
     assert (list(first.losses), list(second.losses)) == (["clip"], ["frames"])

@@ -103,7 +103,7 @@ def test_a_system_answers_on_jax_as_on_tensorflow(trained, name):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_two_steps_on_jax_move_all_weights_and_keep_them_finite(trained, name):
+def test_two_steps_on_jax_keep_all_changed_weights_finite(trained, name):
     _, _, before, results = trained[name]
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     for weight, old in before.items():

@@ -76,7 +76,7 @@ def test_filters_keep_their_place_in_time_and_frequency():
     assert np.asarray(weights_by_name(model)["fc/kernel"])[4, 1] == state["fc.weight"][1, 4]
 
 
-def test_every_tensor_that_does_not_fit_is_named_at_once_and_nothing_is_changed():
+def test_all_unsuitable_tensors_are_named_without_changes():
     model, state = built("cnn9"), state_of("cnn9")
     before = model.get_weights()
     del state["conv_block2.bn1.bias"]

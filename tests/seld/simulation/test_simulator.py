@@ -347,7 +347,7 @@ def test_own_recordings_are_disjoint_and_other_classes_synthetic(own_recordings)
     )
 
 
-def test_a_missing_class_is_an_error_if_on_missing_is_error(own_recordings):
+def test_a_missing_class_is_an_error_if_so_configured(own_recordings):
     strict = scene_settings(SMALL.model_copy(update={"on_missing": "error"}), 0)
     with pytest.raises(DataError, match="too few recordings of clearthroat, cough"):
         select_sounds(DATASET.classes, (1,), strict, own_recordings)

@@ -147,7 +147,7 @@ def test_heads_stay_float32_under_mixed_precision(mixed_float16):
 
 
 @pytest.mark.parametrize("network", [SMALL, SMALL_PUBLISHED])
-def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(network, tmp_path):
+def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(network, tmp_path):
     model = with_statistics(
         build_model(SMALL_SHAPE, N_CLASSES, network), np.full((16, 3), -2.0), np.full((16, 3), 3.0)
     )
@@ -266,7 +266,7 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
     assert decode(outputs, network=network, threshold=0.5, n_frames=3)[:, 0].tolist() == [0, 1]
 
 
-def test_labels_take_the_output_of_their_own_time_when_features_have_another_hop():
+def test_labels_take_the_output_of_their_time_at_another_hop():
     outputs = {"sed": np.array([[0.9], [0.1], [0.9], [0.1]]), "doa": np.zeros((4, 2))}
     at_half, at_double = (
         decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[
@@ -313,7 +313,7 @@ np.savez(sys.argv[2], **results)
 """
 
 
-def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(tmp_path):
+def test_two_steps_on_jax_train_and_predict_as_on_tensorflow(tmp_path):
     network = SMALL.model_copy(update={"doa_output": "xyz", "pool_frames": (2, 1)})
     x = spectra()
     model = with_statistics(

@@ -144,7 +144,7 @@ def test_the_networks_answer_as_the_formulas_do(form):
         np.testing.assert_allclose(value, [outputs[name] for outputs in expected], atol=1e-4)
 
 
-def test_each_decision_is_repeated_to_the_hop_of_the_features_and_any_number_of_frames_is_taken():
+def test_decisions_are_repeated_to_hop_for_any_number_of_frames():
     model = small_model()
     for frames in (4, 11, 18):
         for name, width in (("sed", N_CLASSES), ("doa", 2 * N_CLASSES)):
@@ -183,7 +183,7 @@ def test_the_first_weights_are_those_of_the_published_code():
     assert norm.epsilon == 1e-5 and norm.momentum == 0.9
 
 
-def test_the_reverse_direction_may_keep_the_weights_of_the_library_of_the_published_code():
+def test_the_reverse_direction_may_keep_the_librarys_weights():
     keras.utils.set_random_seed(0)
     same, torch = (
         {
@@ -216,7 +216,7 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
 
 
 @pytest.mark.parametrize("form", [{}, {"architecture": "vgg9"}, {"reverse_gru_init": "torch"}])
-def test_a_compiled_model_with_statistics_is_saved_and_loaded_in_safe_mode(form, tmp_path):
+def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path):
     mean, deviation = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
     model = with_statistics(small_model(**form), mean, deviation)
     model.compile(
@@ -252,7 +252,7 @@ def test_the_mode_says_what_is_trained(settings, names, parts):
     )
 
 
-def test_directions_start_from_the_convolutions_of_detection_and_leave_detection_to_it():
+def test_directions_start_from_the_detection_convolutions_and_leave_them():
     sed, doa, seld = stages(task(also_joint=True))
     assert (sed.losses.keys(), dict(sed.loss_weights), sed.outputs_used, sed.starts_from) == (
         {"sed"},
@@ -336,12 +336,12 @@ def test_layers_that_do_not_fit_are_refused_before_any_work(settings, shape, mes
         check_network(NetworkConfig(**settings), shape)
 
 
-def test_features_of_any_channels_and_sequences_that_leave_frames_over_are_fine():
+def test_features_of_any_channels_and_incomplete_sequences_work():
     for channels in (4, 10, 28):
         check_network(NetworkConfig(), (200, 96, channels))
 
 
-def test_recordings_are_not_put_together_from_sequences_that_leave_frames_over():
+def test_recordings_are_not_assembled_from_incomplete_sequences():
     with pytest.raises(
         ConfigError, match=r"a multiple of 4, or `pipeline.whole_recordings: true`. Received: 18"
     ):
@@ -396,7 +396,7 @@ def rows_of(
     )
 
 
-def test_directions_are_rounded_to_ten_degrees_unless_they_are_not_to_be():
+def test_directions_are_rounded_to_ten_degrees_unless_disabled():
     outputs = outputs_of([[1, 1]], [[14.0, -176.0]], [[-4.0, 36.0]])
     np.testing.assert_array_equal(rows_of(outputs), [[0, 0, 10, 0], [0, 1, -180, 40]])
     assert format_submission(rows_of(outputs)) == "0,0,10,0\n0,1,-180,40\n"
@@ -428,7 +428,7 @@ def test_the_frame_taken_is_the_nearest_half_to_even(hop_ratio, expected):
     assert source_frames(100, 4, hop_ratio).tolist() == expected
 
 
-def test_the_last_output_is_held_for_detections_and_directions_of_different_lengths():
+def test_the_last_output_is_held_for_detections_and_directions():
     outputs = outputs_of([[0], [0], [1], [1]], [[10], [20], [30]], [[0], [0], [0]])
     np.testing.assert_array_equal(
         rows_of(outputs, 4, 2.0), [[1, 0, 30, 0], [2, 0, 30, 0], [3, 0, 30, 0]]
@@ -437,7 +437,7 @@ def test_the_last_output_is_held_for_detections_and_directions_of_different_leng
     assert rows_of(outputs, None, 2.0)[:, 0].tolist() == [1]  # two frames are covered
 
 
-def test_a_class_at_the_threshold_is_silent_and_a_recording_without_outputs_is_refused():
+def test_class_at_the_threshold_is_silent_missing_outputs_are_refused():
     outputs = {"sed": np.full((2, 1), 0.3, np.float64), "doa": np.zeros((2, 2))}
     assert rows_of(outputs, 2).shape == (0, 4)
     with pytest.raises(ValueError, match="Received: no frame"):
@@ -494,7 +494,7 @@ np.savez(sys.argv[2], **results)
 """
 
 
-def test_the_system_trains_two_steps_on_jax_and_answers_there_as_on_tensorflow(tmp_path):
+def test_two_steps_on_jax_train_and_predict_as_on_tensorflow(tmp_path):
     x = features()
     model = with_statistics(small_model(), x.mean((0, 1)), x.std((0, 1)))
     before = {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}

@@ -66,7 +66,7 @@ def test_the_network_answers_on_jax_as_on_tensorflow(trained):
         np.testing.assert_allclose(results[f"output_{name}"], value, atol=1e-5)
 
 
-def test_two_compiled_steps_on_jax_move_all_weights_and_keep_them_finite(trained):
+def test_two_compiled_steps_on_jax_keep_all_changed_weights_finite(trained):
     _, _, before, results = trained
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     for name, old in before.items():
