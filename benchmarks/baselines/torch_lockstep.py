@@ -4,7 +4,7 @@
 
 GIVEN holds `model`, a name in `torch_models.MODELS`, and as JSON `options` that it is built with;
 `rate`, `amsgrad` and `epsilon` of Adam; `gradients`, True to return them; `x` (steps, B, T, F, C)
-and `y` (steps, B, ...), the batches; and under "weights/<name>" the arrays of the state dict. RESULT
+and `y` (steps, B, ...), the batches; under "weights/<name>" the arrays of the state dict. RESULT
 gets `losses` (steps,), in float32 as trained; and of the first batch the gradients,
 "float32/<name>" and "float64/<name>", and the outputs in float32, "outputs/<name>".
 """

@@ -178,7 +178,7 @@ STREAM_SIZES = [
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("size", STREAM_SIZES)
-def test_wav_from_pipe_is_read_to_its_end_with_a_remark(tmp_path, size, order):
+def test_a_wav_from_a_pipe_is_read_with_a_remark(tmp_path, size, order):
     outcome = heard(put(tmp_path, wav(size, order=order)))
     np.testing.assert_array_equal(outcome.audio[:, 0], pcm() / np.float32(32768))
     assert len(outcome.header_notes) == 1 and "does not say how long" in outcome.header_notes[0]
@@ -371,7 +371,7 @@ def test_mp3_of_variable_rate_without_a_header_is_read_whole(tmp_path, quiet_the
 
 
 @pytest.mark.parametrize("told", [0, 5, 1])
-def test_mp3_with_too_few_frames_in_its_header_is_read_whole(tmp_path, quiet_then_loud, told):
+def test_an_mp3_with_too_few_header_frames_is_read_whole(tmp_path, quiet_then_loud, told):
     content, starts = quiet_then_loud
     changed = bytearray(content)
     place = content.index(b"Xing") + 8

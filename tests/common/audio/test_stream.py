@@ -87,7 +87,7 @@ def test_samples_of_a_pipe_are_put_together_from_any_pieces(pcm_format, dtype):
     np.testing.assert_array_equal(received, stored / 32768 if dtype == "<i2" else audio)
 
 
-def test_block_of_pipe_has_a_tenth_of_a_second_at_most():
+def test_blocks_of_a_pipe_have_at_most_0_1_s():
     blocks = list(PcmSource(io.BytesIO(bytes(2 * 2 * 2500)), 8000, 2).blocks())
     assert [len(block) for block in blocks] == [800, 800, 800, 100]
 

@@ -120,7 +120,7 @@ def test_whole_recordings_come_as_audio_with_frames_and_length(shards, whole):
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_rotated_audio_has_swapped_and_negated_channels_clipped_at_full_scale(row):
+def test_rotated_audio_has_swapped_and_negated_channels_within_full_scale(row):
     transforms = foa_transforms(audio_tables)
     audio = np.random.default_rng(0).integers(-32768, 32768, (2, 50, 4)).astype(np.int16)
     audio[0, 0] = -32768

@@ -109,7 +109,7 @@ def test_a_pooling_network_gives_no_outputs_for_an_incomplete_pool(frames, lengt
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
-def test_outputs_stay_at_their_frames_and_each_sequence_holds_its_last(frames, given):
+def test_outputs_stay_at_their_frames_and_sequences_hold_the_last(frames, given):
     one = pooled_element(frames, 10)
     (prediction,) = predict_recordings(pooling_network(), [one])
     held = np.pad(pooled_outputs(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
