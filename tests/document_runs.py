@@ -43,7 +43,7 @@ class Long:
     changes: tuple[tuple[str, str], ...] = ()
 
 
-# Run in the tests, in this order, one going on from what another left.
+# Run in the tests, in this order, one after another in one folder.
 SHORT = (
     r"simulate\.py demo",
     r"batch_feature_extraction\.py demo",
@@ -102,11 +102,11 @@ ELSEWHERE = {
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
     r"dcase train --write-params": "tests/seld/test_cli.py",
-    r"dcase (--help|[a-z-]+)": "names the program alone",
+    r"dcase (--help|[a-z-]+)": "names only the program",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.cli\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
     r"-m (common\.cli\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
-        "names the program alone"
+        "names only the program"
     ),
     r"-m common\.cli\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live( .*)?": "sound from a pipe: tests of predict.py",

@@ -218,7 +218,7 @@ def problem(command: Command, params: Path) -> str | None:
         known = program[1] in ("VERB", "--help", "--version")
         return None if known else f"dcase has no verb {program[1]}"
     parser = parser_of(program)
-    if command.is_form or not arguments:  # a sentence may name a program alone
+    if command.is_form or not arguments:  # a sentence may name only a program
         known = set(_options(parser))
         unknown = [
             word

@@ -89,7 +89,7 @@ def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     }
     padded = fit_length(audio["audio_int16"], round(duration_s * rate))
     spectra = stft(padded, as_frontend(config, rate, 4), frames_in(duration_s, config.hop_s))
-    # The manifest's text says which frames the second scaler saw.
+    # The manifest names the frames of the second scaler.
     first, last = map(
         int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups()
     )

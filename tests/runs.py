@@ -29,7 +29,7 @@ def task_of(task_id: str, folder: Path, **settings: object) -> Any:
 
 
 def untrained_stages(
-    task: BaseTask, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
+    task: BaseTask, seed: int = 0, mean: float = -40.0, std: float = 20.0
 ) -> list[TrainedStage]:
     """Stages of a task with networks of random weights, whose outputs vary much with the audio.
 
@@ -37,7 +37,7 @@ def untrained_stages(
         task: its settings.
         seed: of the weights.
         mean: of all features.
-        deviation: of all features.
+        std: of all features.
     """
     experiment = load(task.family, "experiment").Experiment.prepare(task)
     shape = experiment.new_network().input_shape[1:]
@@ -49,7 +49,7 @@ def untrained_stages(
             if experiment.frontend is None
             else AudioFeatures(experiment.frontend, name=FRONTEND)
         )
-        statistics = (np.full(shape[1:], value) for value in (mean, deviation))
+        statistics = (np.full(shape[1:], value) for value in (mean, std))
         found.append((stage, with_statistics(lively(stage.build(shape)), *statistics, frontend)))
     return found
 

@@ -1,6 +1,6 @@
 """Output of `make check` on known vulnerabilities, and on services that do not respond."""
 
-from tests.audit_dependencies import Audit, ask, read_answer, report
+from tests.audit_dependencies import Audit, ask, read_reply, report
 
 CLEAN = {"name": "numpy", "version": "2.4.6", "vulns": []}
 BAD = {
@@ -12,25 +12,25 @@ UNKNOWN = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and cou
 
 
 def test_known_vulnerability_fails_the_check_and_names_the_fixed_version():
-    lines, status = report([read_answer("pypi", {"dependencies": [CLEAN, BAD, UNKNOWN]})])
+    lines, status = report([read_reply("pypi", {"dependencies": [CLEAN, BAD, UNKNOWN]})])
     assert status == 1
     assert (
-        "werkzeug 3.0.0: PYSEC-1, mended in 3.0.1" in lines[0]
+        "werkzeug 3.0.0: PYSEC-1, fixed in 3.0.1" in lines[0]
         and "2 packages audited, 1 unknown" in lines[1]
     )
 
 
 def test_a_service_that_knows_no_package_counts_as_silent():
-    answer = read_answer("pypi", {"dependencies": [UNKNOWN, UNKNOWN]})
-    lines, status = report([answer])
+    reply = read_reply("pypi", {"dependencies": [UNKNOWN, UNKNOWN]})
+    lines, status = report([reply])
     assert status == 0 and "knows none of 2 packages" in lines[0] and "NOT AUDITED" in lines[-1]
 
 
 def test_the_second_service_counts_where_the_first_is_silent():
     lines, status = report(
-        [Audit("pypi", problem="down"), read_answer("osv", {"dependencies": [BAD]})]
+        [Audit("pypi", problem="down"), read_reply("osv", {"dependencies": [BAD]})]
     )
-    assert status == 1 and "no answer (down)" in lines[0]
+    assert status == 1 and "no reply (down)" in lines[0]
 
 
 def test_a_tool_that_fails_is_no_answer(tmp_path):

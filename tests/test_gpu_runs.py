@@ -162,8 +162,8 @@ def test_the_time_of_an_interrupted_step_does_not_count(tmp_path, monkeypatch):
             monkeypatch.setattr(gpu_runs, "_start", start)
             with contextlib.suppress(KeyboardInterrupt):
                 gpu_runs._timed(steps, [command])
-    done = json.loads(steps.read_text())
-    assert done["whole"]["seconds"] > 0 and done["parts"] == {"finished": True, "seconds": None}
+    noted = json.loads(steps.read_text())
+    assert noted["whole"]["seconds"] > 0 and noted["parts"] == {"finished": True, "seconds": None}
     monkeypatch.setattr(gpu_runs, "_start", killed)
     gpu_runs._timed(steps, ["whole"])  # is not started again
 

@@ -280,8 +280,8 @@ ONE_LINE = [name for name in ODD_NAMES if name and "\n" not in name]
 def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, name):
     text, subset = METADATA[place]
     write_text(tmp_path / place, text.format(name))
-    told = "(expected the name of a file without folders|a NUL character)"
-    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: {told}"):
+    message = "(expected the name of a file without folders|a NUL character)"
+    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: {message}"):
         task4.find_clips(tmp_path, task4.DatasetConfig(), subset)
 
 

@@ -124,7 +124,7 @@ def _read(folder: Path) -> None:
         audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[1] == CHANNELS and len(audio)
     )
     assert np.isfinite(audio).all() and np.abs(audio).max() <= 1
-    if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the file says what it holds
+    if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the header is undamaged
         samples = np.frombuffer(content[PCM_HEADER : PCM_HEADER + audio.size * 2], "<i2")
         assert len(audio) >= SAMPLES and np.array_equal(
             audio.reshape(-1)[: len(samples)], samples / 32768

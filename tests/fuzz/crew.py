@@ -16,7 +16,7 @@ from typing import Any
 
 CHUNK = 250  # cases that share a seed
 FAILURES_SHOWN = 3  # of one chunk
-ADDRESS_SPACE = 12 << 30  # of a process; TensorFlow alone maps several gigabytes
+ADDRESS_SPACE = 12 << 30  # of a process; TensorFlow maps several gigabytes
 DEADLOCK_S = 90  # without an end that Python could bring about
 
 
@@ -69,7 +69,7 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
 
     Args:
         chunk: target, seed and number.
-        base: folder for this process alone.
+        base: folder of only this process.
         kept: gets the files of cases that fail.
     """
     import hypothesis

@@ -61,7 +61,7 @@ class Target:
         cases: makes the strategy that draws cases; called when it is needed, since valid files cost
             time.
         read: reads the folder of a case and asserts what must hold of what it read.
-        weight: how many cases, beside the other targets.
+        weight: number of cases relative to other targets.
         examples: cases of the short form.
         named: what an error must name, a pattern; None: one of the files.
     """

@@ -241,7 +241,7 @@ def _mixture_list(folder: Path) -> None:
         for event in mixture.events:
             assert is_file_name(event.audio_name) and event.label in MIXED.classes
             assert 0 <= event.onset_s < event.offset_s <= MIXED.clip_s
-    # written again, the list says the same
+    # written again, the list is the same
     assert len(yaml.safe_load(segmentation.format_mixtures(mixtures))) == len(mixtures)
 
 

@@ -349,7 +349,7 @@ def test_files_that_no_table_names_are_told_in_every_format(root):
     )
 
 
-def test_events_after_the_end_of_a_short_recording_are_told(root):
+def test_events_after_the_end_of_a_short_recording_are_reported(root):
     soundfile.write(
         root / "audio/validation/v2.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 2400), 8000
     )

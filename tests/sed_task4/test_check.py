@@ -90,7 +90,7 @@ def test_a_good_dataset_has_no_finding(root, deep):
         ),
     ],
 )
-def test_labels_that_are_wrong_or_odd_are_told(root, path, text, level, told):
+def test_labels_that_are_wrong_or_odd_are_reported(root, path, text, level, told):
     (root / path).write_text(text)
     assert any(each == level and told in sentence for each, sentence in findings(root))
 

@@ -73,18 +73,18 @@ def test_a_good_dataset_has_no_finding(root, deep):
         ("a,0,0.6,0,10,1\n", "warning", "split 1: no event of 1 class(es)"),
     ],
 )
-def test_labels_that_are_wrong_or_odd_are_told(root, rows, level, text):
+def test_labels_that_are_wrong_or_odd_are_reported(root, rows, level, text):
     labels(root, rows)
-    assert any(each == level and text in told for each, told in findings(root))
+    assert any(each == level and text in found for each, found in findings(root))
 
 
-def test_labels_beyond_a_short_recording_are_told(root):
+def test_labels_beyond_a_short_recording_are_reported(root):
     write_wav(root / "foa_dev" / "split1_ir0_ov1_1.wav", np.full((4400, 4), 0.1), 8000)
-    told = findings(root)
-    assert [level for level, _ in told] == ["warning", "warning"]
+    found = findings(root)
+    assert [level for level, _ in found] == ["warning", "warning"]
     assert (
-        "shorter than 1 s" in told[0][1]
-        and "events that last longer than they do: split1_ir0_ov1_1" in told[1][1]
+        "shorter than 1 s" in found[0][1]
+        and "events that last longer than they do: split1_ir0_ov1_1" in found[1][1]
     )
     labels(root, "a,0.6,0.9,0,10,1\nb,0,0.5,0,0,1\n")
     (error,) = [text for level, text in findings(root) if level == "error"]
@@ -94,7 +94,7 @@ def test_labels_beyond_a_short_recording_are_told(root):
     )
 
 
-def test_recordings_without_labels_and_the_reverse_are_told(root):
+def test_recordings_without_labels_and_the_reverse_are_reported(root):
     (root / "metadata_dev" / "split1_ir0_ov1_1.csv").rename(
         root / "metadata_dev" / "split1_ir0_ov1_2.csv"
     )
@@ -125,18 +125,20 @@ def test_missing_recordings_are_reported_only_for_the_published_classes(root):
     for path in (root / "metadata_dev").iterdir():
         path.write_text(HEADER + rows)
     classes = load_task(PARAMS, "1").dataset.classes
-    told = findings(root, f"dataset.classes={list(classes)}")
-    assert sum("1 recordings, 100 were published" in text for _, text in told) == 3
+    found = findings(root, f"dataset.classes={list(classes)}")
+    assert sum("1 recordings, 100 were published" in text for _, text in found) == 3
 
 
-def test_lags_that_do_not_reach_across_the_array_are_told(root):
+def test_lags_that_do_not_reach_across_the_array_are_reported(root):
     settings = "dataset={format: foa}", "features={n_mels: 32}"
     assert not any("lags" in text for _, text in findings(root, *settings, task_id="two-stage"))
     (root / "foa_dev").rename(root / "mic_dev")
     array = "dataset={format: mic, microphones_m: [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]]}"
-    told = [text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")]
+    found = [
+        text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")
+    ]
     # 1.41 m at 32 kHz
-    assert "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
+    assert "up to 132 samples apart" in found[0] and "Set it to 264 or more" in found[0]
 
 
 def test_the_command_ends_with_0_or_1_and_writes_findings(root, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_a_start_prints_the_plan_on_one_screen(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Task 2, job x: SELDnet, development set")
     plan = {line.split()[0]: line for line in lines[1:] if line.startswith("  ")}
-    told = {
+    found = {
         "reads": "data/tau2019",
         "writes": "runs/2_x/",
         "system": "seldnet (seld), stages: seld",
@@ -61,7 +61,7 @@ def test_a_start_prints_the_plan_on_one_screen(capsys):
         "computes": "tensorflow on",
         "settings": "runs/2_x/settings.yaml",
     }
-    assert all(text in plan[name] for name, text in told.items())
+    assert all(text in plan[name] for name, text in found.items())
     assert len(plan) <= 10 and all(len(line) <= 100 for line in plan.values())
 
 

@@ -62,10 +62,10 @@ def test_the_checker_tells_what_strict_false_leaves_out(tmp_path):
     with (root / "metadata_dev/split1_ir0_ov1_1.csv").open("a") as file:
         file.write("a,0.9,0.2,0,10,1\n")
     assert any(level == "error" and "line 4" in text for level, text in findings(root))
-    told = findings(root, "dataset.strict=false")
-    assert [level for level, _ in told] == [
+    found = findings(root, "dataset.strict=false")
+    assert [level for level, _ in found] == [
         "warning"
-    ] and "1 event(s) end before they begin" in told[0][1]
+    ] and "1 event(s) end before they begin" in found[0][1]
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg", ".aiff"])
@@ -77,8 +77,8 @@ def test_recordings_of_the_published_layout_may_have_any_format(tmp_path, suffix
         soundfile.write(path.with_suffix(suffix), audio, rate)
     (root / "foa_dev" / "x.m4a").touch()
     assert [each.audio_path.suffix for each in find_recordings(root, "foa", "dev")] == [suffix] * 3
-    told = findings(root)
-    assert len(told) == 1 and "foa_dev: ignored" in told[0][1] and "x.m4a" in told[0][1]
+    found = findings(root)
+    assert len(found) == 1 and "foa_dev: ignored" in found[0][1] and "x.m4a" in found[0][1]
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])

@@ -37,10 +37,10 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="soak_"))
     commands = commands_for(given.only, given.kills, given.cases, given.seed, folder)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = pool.map(
+        results = pool.map(
             lambda command: subprocess.run(command, cwd=ROOT, check=False), commands.values()
         )
-        failed = [name for name, result in zip(commands, done, strict=True) if result.returncode]
+        failed = [name for name, result in zip(commands, results, strict=True) if result.returncode]
     print(summary(folder))
     print(f"{(time.monotonic() - started) / 60:.1f} minutes, seed {given.seed}.")
     if failed:

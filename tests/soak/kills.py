@@ -45,14 +45,14 @@ class Target:
 
     Attributes:
         name: of the work, as it is printed.
-        command: from a folder to the command that fills it, or goes on with what is there.
+        command: from a folder to the command that fills it, or resumes there.
         contents: from a finished folder to what it holds, by name; the same for each run.
         once: patterns of files that are written once: they stay as they are.
         lasting: patterns of files that stay, in whatever version.
         workers: whether it starts processes of its own; every other kill then leaves those without
             a parent.
-        place: where in its work a killed run was, as its folder tells.
-        beside: from two finished folders, the uninterrupted one first, to a text that shows both.
+        place: progress of a killed run, from its folder.
+        comparison: text of two finished folders, the uninterrupted one first.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Target:
     lasting: tuple[str, ...] = ()
     workers: bool = False
     place: Callable[[Path], str] | None = None
-    beside: Callable[[Path, Path], str] | None = None
+    comparison: Callable[[Path, Path], str] | None = None
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Report:
             one.
         places: kills by `Target.place`.
         whole_s: time that an uninterrupted run took.
-        beside: see `Target.beside`, of the run that was killed most often.
+        comparison: see `Target.comparison`, of the run that was killed most often.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Report:
     moments: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
     whole_s: float = 0.0
-    beside: str = ""
+    comparison: str = ""
 
 
 def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
@@ -192,9 +192,9 @@ class Survivor:
             f"after {self.kills_here} kills these files differ:\n  " + "\n  ".join(differences)
         )
         self.report.compared += 1
-        if self.target.beside is not None and self.kills_here >= self.most_kills:
-            shown = self.target.beside(self.whole, self.killed)
-            self.report.beside = (
+        if self.target.comparison is not None and self.kills_here >= self.most_kills:
+            shown = self.target.comparison(self.whole, self.killed)
+            self.report.comparison = (
                 f"one run, and one that was killed {self.kills_here} times:\n{shown}"
             )
             self.most_kills = self.kills_here
@@ -265,13 +265,13 @@ def survive(
     Args:
         target: what is killed.
         folder: an empty one.
-        kills: how many runs are to be killed, at least 2.
-        seed: of the moments. What a run has done by then depends on the machine.
+        kills: number of runs to kill, at least 2.
+        seed: of the times. The progress of a run by then depends on the machine.
         start: starts a command.
-        say: takes lines that tell how far it is.
+        say: takes lines of progress.
 
     Raises:
-        AssertionError: says what was lost or differs.
+        AssertionError: something was lost or differs.
     """
     survivor = Survivor(target, folder, start)
     first_s = survivor.run_whole()

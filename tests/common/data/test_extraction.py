@@ -300,8 +300,8 @@ def test_shards_with_skipped_recordings_are_unfinished_for_a_strict_run(tmp_path
         if path.stat().st_mtime_ns != before[path.name]
     ]
     assert not changed and again.skipped == first.skipped and len(again.names()) == 21
-    mended = run(tmp_path, recordings_per_shard=1)
-    assert not mended.skipped and len(mended.names()) == 24
+    remade = run(tmp_path, recordings_per_shard=1)
+    assert not remade.skipped and len(remade.names()) == 24
 
 
 class SilentError(DataError):

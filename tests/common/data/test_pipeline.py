@@ -377,7 +377,7 @@ def test_each_sequence_gets_one_row_and_all_rows_occur(shards, route):
 
 
 def is_row(sequence, transforms, row, originals):
-    place = sequence[:, 0, [0, 3, 1][row]]  # where the channel that tells the place went
+    place = sequence[:, 0, [0, 3, 1][row]]  # new position of the channel with the index
     keys = [(int(value) // 1000, int(value) % 1000) for value in place]
     if any(
         value != int(value) or key not in originals for value, key in zip(place, keys, strict=True)

@@ -122,7 +122,7 @@ def test_too_few_groups_are_told_by_class_number_and_split():
     check_deal(groups, dealt, {0: "training"}, "here", "Do.")
 
 
-def test_classes_that_need_the_same_groups_are_told():
+def test_classes_that_need_the_same_groups_are_reported():
     # of three groups no two splits have all three classes
     pairs = [("1", "AC"), ("2", "AB"), ("3", "BC")]
     groups = [SourceGroup(name, 1, dict.fromkeys(classes, 1)) for name, classes in pairs]

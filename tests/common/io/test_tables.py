@@ -88,7 +88,7 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("name,labels\na,x,y\n", r"line 2: 3 fields, more .* columns, 2.*double quotes"),
         ("name\tlabels\n\na\n", r"line 3: 1 fields, fewer .* columns, 2"),
@@ -105,8 +105,8 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
         ("name,labels\na," + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
-def test_an_unusable_table_is_refused_with_the_line(text, told):
-    with pytest.raises(DataError, match=rf"^t\.csv, {told}"):
+def test_an_unusable_table_is_refused_with_the_line(text, message):
+    with pytest.raises(DataError, match=rf"^t\.csv, {message}"):
         read(text)
 
 
@@ -178,7 +178,7 @@ def test_whole_numbers_have_no_point_and_few_digits():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("1,5", "decimal comma"),
         ("1_0", "without underscores"),
@@ -187,8 +187,8 @@ def test_whole_numbers_have_no_point_and_few_digits():
         ("3", ""),
     ],
 )
-def test_a_number_that_is_none_gets_a_remedy(text, told):
-    assert told in number_hint("1.5", text) and bool(number_hint(text)) == bool(told)
+def test_a_number_that_is_none_gets_a_remedy(text, message):
+    assert message in number_hint("1.5", text) and bool(number_hint(text)) == bool(message)
 
 
 def test_one_line_is_split_by_the_separator_with_most_fields():
@@ -197,7 +197,7 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (
             "name\tü\n".encode("utf-16"),
@@ -210,9 +210,9 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
         ),
     ],
 )
-def test_other_encodings_are_named(tmp_path, content, told):
+def test_other_encodings_are_named(tmp_path, content, message):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(DataError, match=rf"t\.csv.*{told}.* Mend it\."):
+    with pytest.raises(DataError, match=rf"t\.csv.*{message}.* Mend it\."):
         read_text(tmp_path / "t.csv", "none", "Mend it.")
 
 

@@ -110,7 +110,7 @@ def test_the_best_f_is_the_highest_that_any_threshold_gives():
             events[:, 1:] *= hop_s
             estimate.append(events)
         table = EventTable.from_recordings(estimate, 3)
-        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, and it is done
+        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, which is done
         # once only.
         f = event_based_scores(
             reference, table, collar_s=0.2001, empty_estimate_is_zero=True

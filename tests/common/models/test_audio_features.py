@@ -182,17 +182,17 @@ def test_a_saved_frontend_predicts_the_same_in_both_formats(tmp_path):
     audio, expected, frontend = task4_pair("logmel_db", 6000)
     pieces = frontend.pieces(audio, len(expected)).reshape(1, -1, 1)
     model = small_model(frontend)
-    answer = np.asarray(model(pieces))
+    predicted = np.asarray(model(pieces))
     standardised = (expected - 2.0) / 3.0
     np.testing.assert_allclose(
-        answer, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4
+        predicted, np.asarray(model.layers[-1].get_layer("dense")(standardised[None])), atol=1e-4
     )
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
-    np.testing.assert_array_equal(np.asarray(loaded(pieces)), answer)
+    np.testing.assert_array_equal(np.asarray(loaded(pieces)), predicted)
     model.export(tmp_path / "saved", verbose=False)
     exported = tf.saved_model.load(tmp_path / "saved")  # its variables live as long as it does
-    np.testing.assert_allclose(exported.serve(tf.constant(pieces)).numpy(), answer, atol=1e-5)
+    np.testing.assert_allclose(exported.serve(tf.constant(pieces)).numpy(), predicted, atol=1e-5)
 
 
 PROGRAM = """

@@ -43,10 +43,10 @@ print(np.array_equal(*weights), np.isfinite(weights[0]).all())
 
 
 def test_training_twice_gives_the_same_bits_on_tensorflow():
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
+    assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]
 
 
 def test_the_backends_are_told_before_they_are_loaded(monkeypatch):

@@ -53,13 +53,13 @@ print(json.dumps([history, loss, kinds, outside, keras.config.floatx(), keras.ba
 """
 
 
-def answer(program: str, home: Path, **variables: str) -> list:
+def output_of(program: str, home: Path, **variables: str) -> list:
     env = {**os.environ, "HOME": str(home), "KERAS_BACKEND": "jax", **variables}
     env.pop("KERAS_HOME")
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def home_with(folder: Path, content: str) -> Path:
@@ -69,11 +69,11 @@ def home_with(folder: Path, content: str) -> Path:
 
 
 def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
-    plain = answer(PROBE, tmp_path / "nothing")
+    plain = output_of(PROBE, tmp_path / "nothing")
     odd = home_with(tmp_path / "odd", json.dumps(ODD))
     limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "1", "JAX_ENABLE_X64": "1"}
     assert (
-        answer(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits)
+        output_of(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits)
         == plain
     )
     assert plain[2:] == [["float32"], "float32", "float32", "tensorflow"] and len(plain[0]) == 2
@@ -82,7 +82,7 @@ def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
 @pytest.mark.parametrize("content", ["{", '{"floatx": "bfloat16"}', '{"epsilon": "small"}', "[]"])
 def test_a_broken_keras_json_stops_no_command(tmp_path, content):
     program = "import common.data.tfrecord, keras, json; print(json.dumps([keras.config.floatx()]))"
-    assert answer(program, home_with(tmp_path, content)) == ["float32"]
+    assert output_of(program, home_with(tmp_path, content)) == ["float32"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ HELD = """
 import ctypes, sys
 from pathlib import Path
 from common.runtime.memory import keep_freed_memory
-told = keep_freed_memory() if sys.argv[1] == "keep" else False
+is_kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 lines = lambda: Path("/proc/self/status").read_text().splitlines()
 held = lambda: int(next(line for line in lines() if "VmRSS" in line).split()[1])
 library = ctypes.CDLL(None)
@@ -22,7 +22,7 @@ before = held()
 block = library.malloc(2**26)
 ctypes.memset(block, 1, 2**26)
 library.free(block)
-print(told, (held() - before) // 1000)
+print(is_kept, (held() - before) // 1000)
 """
 
 
@@ -31,13 +31,13 @@ def test_a_freed_block_stays_with_the_process_only_on_request():
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }  # dask sets one
-    answers = {}
+    outputs = {}
     for way in ("keep", "give back"):
         command = [sys.executable, "-c", HELD, way]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-        answers[way] = done.stdout.split()
-    assert answers["keep"][0] == "True" and int(answers["keep"][1]) >= 60
-    assert answers["give back"][0] == "False" and int(answers["give back"][1]) <= 5
+        result = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        outputs[way] = result.stdout.split()
+    assert outputs["keep"][0] == "True" and int(outputs["keep"][1]) >= 60
+    assert outputs["give back"][0] == "False" and int(outputs["give back"][1]) <= 5
 
 
 def test_what_the_user_set_by_the_environment_stands(monkeypatch):

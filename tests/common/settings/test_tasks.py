@@ -32,7 +32,7 @@ def test_every_task_of_params_yaml_is_valid():
 
 
 @pytest.mark.parametrize("task_id", ["1", "2", "3", "4", "5"])
-def test_published_ids_carry_the_published_sizes_and_peculiarities(task_id):
+def test_published_ids_carry_the_published_sizes_and_quirks(task_id):
     task = load_task(PARAMS, f"{task_id}-published")
     plain = load_task(PARAMS, task_id)
     assert task.pipeline.sequence_frames == 128 and task.pipeline.batch_size == 16

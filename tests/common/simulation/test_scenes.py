@@ -44,7 +44,7 @@ def test_events_stand_above_the_ambience_by_the_ratio_asked_for():
     mixture = mix_scene(sounds, loop, 77, 50_000, snr_db=12.0)
     events = np.concatenate([mixture[0, s.onset_sample : s.onset_sample + 4000] for s in sounds])
     ratio_db = 10 * np.log10(np.var(events) / np.var(mixture[0, :10_000]))
-    # the ambience goes on under the events
+    # the ambience continues under the events
     assert ratio_db == pytest.approx(10 * np.log10(1 + 10**1.2), abs=0.3)
 
 
@@ -67,9 +67,9 @@ def test_sounds_are_convolved_and_cut_at_both_ends():
         10,
         30.0,
     )
-    heard = mixture / PEAK_OF_W
-    assert np.allclose(heard[0], [0, 1, 1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
-    assert np.allclose(heard[1], [2, 2, 2, 0, 0, 0, 0, 0, 2, 2], atol=1e-5)
+    scaled = mixture / PEAK_OF_W
+    assert np.allclose(scaled[0], [0, 1, 1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
+    assert np.allclose(scaled[1], [2, 2, 2, 0, 0, 0, 0, 0, 2, 2], atol=1e-5)
 
 
 def test_a_scene_without_events_is_ambience():

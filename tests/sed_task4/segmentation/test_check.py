@@ -62,33 +62,33 @@ def test_good_sounds_and_scenes_have_no_finding(root, deep):
     assert findings(root, deep=deep) == []
 
 
-def test_files_that_are_missing_or_not_listed_are_told(root):
+def test_files_that_are_missing_or_not_listed_are_reported(root):
     (root / "sounds/audio_train/3.wav").rename(root / "sounds/audio_train/x.wav")
     (root / "scenes/audio/s1.wav").unlink()
-    told = findings(root)
-    assert ("error", f"sounds: 1 of 8 files are not in {root}/sounds/audio_train: 3.wav.") in told
-    assert ("error", f"scenes: 1 of 2 files are not in {root}/scenes/audio: s1.wav.") in told
-    assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in told)
+    found = findings(root)
+    assert ("error", f"sounds: 1 of 8 files are not in {root}/sounds/audio_train: 3.wav.") in found
+    assert ("error", f"scenes: 1 of 2 files are not in {root}/scenes/audio: s1.wav.") in found
+    assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in found)
 
 
 def test_short_scenes_and_silent_sounds_are_errors_as_in_mixing(root):
     write_wav(root / "scenes/audio/s0.wav", np.full((8000, 2), 0.1), 8000)
     write_wav(root / "sounds/audio_train/0.wav", np.zeros((4000, 1)), 8000)
-    told = findings(root, deep=True)
-    assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in told
-    assert any(level == "error" and "silent, zeros alone: 0.wav" in text for level, text in told)
+    found = findings(root, deep=True)
+    assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in found
+    assert any(level == "error" and "silent, zeros alone: 0.wav" in text for level, text in found)
 
 
-def test_tables_that_are_missing_and_classes_without_sounds_are_told(root):
+def test_tables_that_are_missing_and_classes_without_sounds_are_reported(root):
     assert any(
         "fold 1: no event of 1 class(es)" in text
         for _, text in findings(root, "dataset.classes=[a, b, c]")
     )
     (root / "sounds/train.csv").unlink()
     (root / "scenes/meta.csv").unlink()
-    told = findings(root)
-    assert [level for level, _ in told] == ["error", "error"]
-    assert "sounds: There is no" in told[0][1] and "scenes: There is no" in told[1][1]
+    found = findings(root)
+    assert [level for level, _ in found] == ["error", "error"]
+    assert "sounds: There is no" in found[0][1] and "scenes: There is no" in found[1][1]
 
 
 def test_too_few_scenes_are_a_warning(root):
@@ -102,8 +102,8 @@ def test_sounds_and_scenes_of_another_suffix_are_mixed_and_told(root, suffix):
         audio, rate = soundfile.read(path)
         path.unlink()
         soundfile.write(path.with_suffix(suffix), audio, rate)
-    told = findings(root)
-    assert told == [
+    found = findings(root)
+    assert found == [
         ("warning", f"1 sound(s) have another suffix than in train.csv: 3{suffix} for 3.wav."),
         ("warning", f"1 scene(s) have another suffix than in meta.csv: s1{suffix} for s1.wav."),
     ]

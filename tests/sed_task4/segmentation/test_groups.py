@@ -58,8 +58,8 @@ def test_without_groups_the_folds_are_the_published_ones():
     np.testing.assert_array_equal(folds_of(files([None] * 40), DATASET), draw_folds(40, 2, 1234))
 
 
-def test_too_few_groups_of_a_class_are_told():
-    sounds = files(["g", "h", "g", "i"])  # barks of g alone
+def test_too_few_groups_of_a_class_are_reported():
+    sounds = files(["g", "h", "g", "i"])  # only barks of g
     with pytest.raises(
         DataError, match=r"train.csv: .*Bark has 1 group\(s\) \(g with 2.*`dataset.n_folds`"
     ):

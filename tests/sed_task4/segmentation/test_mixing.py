@@ -161,10 +161,10 @@ def test_mixtures_have_events_and_scene_apart(source):
         )
         audio = read_audio(mixture.audio_path)
         assert np.abs(audio).max() == pytest.approx(1.0, abs=1e-4)
-        heard = np.zeros(len(audio), bool)
+        active = np.zeros(len(audio), bool)
         for event in mixture.events:
-            heard[int(event.onset_s * RATE_HZ) : int(event.offset_s * RATE_HZ)] = True
-        assert not audio[~heard, 0].any() and np.mean(np.abs(audio[heard, 0]) > 1e-3) > 0.9
+            active[int(event.onset_s * RATE_HZ) : int(event.offset_s * RATE_HZ)] = True
+        assert not audio[~active, 0].any() and np.mean(np.abs(audio[active, 0]) > 1e-3) > 0.9
         assert audio[:, 1].std() > 0.1
 
 

@@ -420,15 +420,15 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
     dataset = DatasetConfig(classes=("Dog",), clip_s=3.0)
     _simulate(tmp_path / "out", simulation, subsets=["validation", "weak"], dataset=dataset)
     events, _ = read_strong(tmp_path / "out/metadata/validation/validation.tsv", dataset)
-    heard = set()
+    pitches = set()
     for name, onset, offset, _ in events.values.tolist():
         x = read_audio(tmp_path / "out/audio/validation" / name)[:, 0]
         assert offset - onset == pytest.approx(0.5, abs=0.02)
-        heard.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
+        pitches.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
     selections = select_sounds(
         ("Dog",), range(3), scene_settings(simulation, 5, 3.0), own_recordings
     )
-    assert heard <= {3 + int(path.stem) for path in selections[1].recordings}
+    assert pitches <= {3 + int(path.stem) for path in selections[1].recordings}
     dealt = [path.name for selection in selections for path in selection.recordings]
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
 

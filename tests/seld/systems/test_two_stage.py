@@ -196,7 +196,7 @@ def test_the_reverse_direction_may_keep_the_librarys_weights():
         name: value.shape for name, value in torch.items()
     }
     for part in ("kernel", "recurrent_kernel", "bias"):
-        # uniform within 1 / sqrt(64) = 0.125: deviation 0.125 / sqrt(3)
+        # uniform within 1 / sqrt(64) = 0.125: standard deviation 0.125 / sqrt(3)
         drawn = torch[f"gru/backward/{part}"]
         assert np.abs(drawn).max() <= 0.125 and abs(drawn.std() - 0.125 / 3**0.5) < 0.004
     forward = torch["gru/forward/recurrent_kernel"][:, 128:]
@@ -217,8 +217,8 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
 
 @pytest.mark.parametrize("form", [{}, {"architecture": "vgg9"}, {"reverse_gru_init": "torch"}])
 def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path):
-    mean, deviation = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
-    model = with_statistics(small_model(**form), mean, deviation)
+    mean, std = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
+    model = with_statistics(small_model(**form), mean, std)
     model.compile(
         "adam", loss=two_stage_losses("masked_rmse"), loss_weights={"sed": 0.8, "doa": 0.2}
     )
