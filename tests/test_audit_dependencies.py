@@ -20,7 +20,7 @@ def test_known_vulnerability_fails_the_check_and_names_the_fixed_version():
     )
 
 
-def test_a_service_that_knows_no_package_counts_as_silent():
+def test_a_service_without_any_package_counts_as_unavailable():
     reply = read_reply("pypi", {"dependencies": [UNKNOWN, UNKNOWN]})
     lines, status = report([reply])
     assert status == 0 and "knows none of 2 packages" in lines[0] and "NOT AUDITED" in lines[-1]
@@ -33,7 +33,7 @@ def test_the_second_service_counts_where_the_first_is_silent():
     assert status == 1 and "no reply (down)" in lines[0]
 
 
-def test_a_tool_that_fails_is_no_answer(tmp_path):
+def test_a_failing_tool_is_no_reply(tmp_path):
     tool = tmp_path / "pip-audit"
     tool.write_text("#!/bin/sh\necho 'ConnectionError: no route' >&2\nexit 1\n")
     tool.chmod(0o755)

@@ -58,7 +58,7 @@ def test_routes_are_measured_in_turns_after_an_uncounted_round():
     assert timings["ours"].values == (3.0, 5.0) and timings["theirs"].median == 5.0
 
 
-def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
+def test_a_single_benchmark_prints_its_table_and_writes_json(tmp_path, capsys):
     path = tmp_path / "result.json"
     run_alone(
         "Title",
@@ -71,7 +71,7 @@ def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
     assert content["machine"]["cores"] >= 1
 
 
-def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_path, capfd):
+def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
     markdown.write_text(
         "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!--"

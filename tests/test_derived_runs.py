@@ -52,7 +52,7 @@ def train(office: Office, job: str, *settings: str) -> int:
     return load(office.family, "cli").main([task_id, job, *rest])
 
 
-def test_a_run_goes_on_with_its_own_data(office):
+def test_a_run_resumes_with_its_own_data(office):
     assert train(office, "first") == 0
 
 
@@ -67,7 +67,7 @@ def test_a_run_is_not_resumed_after_its_dataset_changed(office, change, capsys):
 
 
 @pytest.mark.parametrize("change", ["relabel", "split_anew", "replace_audio"])
-def test_a_run_is_not_resumed_on_features_made_anew(office, change, capsys):
+def test_a_run_is_not_resumed_on_remade_features(office, change, capsys):
     if office.family == "sed_task4.segmentation" and change != "replace_audio":
         pytest.skip("an edited list is mixed again first: tests/test_derived.py")
     getattr(office, change)()

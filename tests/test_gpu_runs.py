@@ -89,7 +89,7 @@ def test_each_stage_has_its_times(quick_run):
     assert values["two-stage: simulation"] > 0 and values["two-stage: extraction"] > 0
 
 
-def test_the_tables_stand_between_the_markers_and_say_what_computed(quick_run):
+def test_the_tables_are_between_markers_and_name_the_device(quick_run):
     text = quick_run[1]
     assert text.startswith("before\n<!-- gpu_runs:begin -->\nSystems at")
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
@@ -244,7 +244,7 @@ def test_a_backend_that_does_not_see_the_gpu_is_refused(smi, monkeypatch):
     )
 
 
-def test_the_devices_of_the_backend_are_asked_for():
+def test_the_devices_of_the_backend_are_queried():
     assert gpu_runs._devices("jax").startswith("cpu:0")
 
 

@@ -58,7 +58,7 @@ SHORT = {  # by one process: others, which would import everything again, are fo
 
 
 @pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
-def test_jobs_that_were_killed_leave_what_one_run_leaves(name, options, tmp_path):
+def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_path):
     def run(command):
         job = Forked(command, tmp_path / "preparation.txt")
         job.process.join()
@@ -139,7 +139,7 @@ def test_a_truncated_file_is_detected_unless_its_name_is_temporary(name, tmp_pat
     assert list(contents(tmp_path)) == [f".{name}.7.tmp"]  # but the end of a run must not leave it
 
 
-def test_what_differs_is_named():
+def test_differences_are_named():
     one, other = {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 0, "d": 4}
     assert different(one, other) == ["c is missing", "d is too much", "b"]
     assert different(one, dict(one)) == []

@@ -40,7 +40,7 @@ def test_durations_are_in_the_unit_that_people_would_use(seconds, text):
     assert scale.duration(seconds) == text
 
 
-def test_the_page_says_what_the_results_say(tmp_path):
+def test_the_page_agrees_with_the_results(tmp_path):
     page = tmp_path / "scale.md"
     page.write_text(scale.PAGE.read_text())
     scale.main(page)

@@ -170,7 +170,7 @@ def _problems_of_call(call: ast.Call, aliases: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_runs_what_it_reads(path):
+def test_no_module_executes_its_input(path):
     with tokenize.open(path) as file:
         assert list(problems(file.read())) == []
 
@@ -234,7 +234,7 @@ def test_each_rule_bites(planted):
         "model.eval()",
     ],
 )
-def test_what_is_harmless_passes_the_rules(harmless):
+def test_harmless_code_passes_the_rules(harmless):
     assert list(problems(harmless)) == []
 
 
@@ -255,7 +255,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, "a\tb", "\ud800", "a\u2028b", "x" * 256, None, 3])
-def test_what_leads_out_of_a_folder_is_no_file_name(name):
+def test_paths_out_of_a_folder_are_no_file_names(name):
     assert not is_file_name(name)
 
 

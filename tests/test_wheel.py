@@ -120,7 +120,7 @@ def test_each_verb_explains_itself(commands, tmp_path, verb):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_lists_its_verbs_and_knows_its_version(commands, tmp_path):
+def test_the_command_prints_its_verbs_and_version(commands, tmp_path):
     listed = _checked(commands / "dcase", "--help", folder=tmp_path)
     assert all(f"  {verb} " in listed and meaning in listed for verb, meaning in VERBS.items())
     assert _checked(commands / "dcase", "--version", folder=tmp_path) == "dcase-keras 0.1.0\n"

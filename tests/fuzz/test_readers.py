@@ -113,7 +113,7 @@ def test_cases_are_spread_by_weight_and_none_is_lost():
     )
 
 
-def test_the_table_counts_what_was_refused():
+def test_the_table_counts_refused_cases():
     tallies = [Tally("wav", 1, 10, 4, [], 0, 1.0), Tally("wav", 2, 5, 1, ["KeyError: x"], 1, 0.5)]
     lines = report(tallies).splitlines()
     assert lines[1].split() == ["wav", "15", "5", "9", "1", "100.0"]

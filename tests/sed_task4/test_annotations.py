@@ -166,7 +166,7 @@ def test_published_files_in_other_units_are_refused():
 
 
 @pytest.mark.parametrize(("n", "published"), [(692, True), (1168, True), (700, False)])
-def test_published_files_are_told_by_the_number_of_their_clips(n, published):
+def test_published_files_are_recognised_by_their_number_of_clips(n, published):
     events, names = parse_strong(
         HEADER + "".join(f"{k}.wav\t1\t2\tDog\n" for k in range(n)), CHALLENGE_CLASSES
     )
@@ -289,7 +289,7 @@ def test_odd_labels_are_accepted_by_both_and_logged(root, path, text, told):
 @pytest.mark.parametrize(
     "text", ["v1.wav\t0.5\t0.2\tDog\n", "v1.wav\t1\t2\tDog\nv1.wav\t0\t1\tCat\n"]
 )
-def test_strict_false_lets_odd_events_through_with_a_warning(root, text):
+def test_without_strict_odd_events_are_used_with_a_warning(root, text):
     (root / VALIDATION).write_text(HEADER + text)
     assert verdicts(root)[1] is not None
     errors, stopped, findings = verdicts(root, "dataset.strict=false")
@@ -342,7 +342,7 @@ def test_clips_of_removal_list_are_left_out_with_any_suffix(root):
     ]
 
 
-def test_files_that_no_table_names_are_told_in_every_format(root):
+def test_files_outside_all_tables_are_reported_in_every_format(root):
     write(root / "audio/validation/x.flac")
     assert any(
         "are in no metadata that the task reads: x.flac" in text for text in verdicts(root)[2]

@@ -101,7 +101,7 @@ def test_names_are_read_once_each_with_any_line_ends(tmp_path, text):
     ]
 
 
-def test_a_file_with_its_header_alone_is_empty():
+def test_a_file_with_only_a_header_is_empty():
     events, names = parse_strong(STRONG_HEADER, CLASSES)
     assert names == [] and len(events) == 0
     assert events.dtypes[["onset", "offset"]].tolist() == [float, float]

@@ -192,7 +192,7 @@ def test_an_unreadable_clip_is_an_error_unless_skipped(root, tmp_path, caplog):
     assert "Not a readable sound file" in rows[1] and "b.wav is left out" in caplog.text
 
 
-def test_changed_labels_make_their_shards_anew_and_no_others(tmp_path):
+def test_changed_labels_remake_only_their_shards(tmp_path):
     for name in "abcdef":
         write_clip(tmp_path / f"audio/train/weak/{name}.wav")
     rows = "".join(f"{name}.wav\tCat\n" for name in "abcde")

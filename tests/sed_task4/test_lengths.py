@@ -110,7 +110,7 @@ def test_events_past_the_end_are_cut_and_later_ones_dropped():
     )
 
 
-def test_a_store_knows_how_long_its_clips_are(tmp_path):
+def test_a_store_has_the_lengths_of_its_clips(tmp_path):
     write_clip(tmp_path / "audio/train/weak/a.wav", seconds=0.5)
     write_clip(tmp_path / "audio/train/weak/b.wav", seconds=0.731)
     write_metadata(tmp_path, "train/weak", "filename\tevent_labels\na.wav\tCat\nb.wav\tDog\n")
@@ -157,12 +157,12 @@ def test_the_length_of_a_clip_is_the_files_or_labels(lengths, labelled, inside, 
     assert len(clip.frames) == 100, "labels for a second pass are as long as the features"
 
 
-def test_lengths_are_written_beside_events(tmp_path):
+def test_lengths_are_written_next_to_events(tmp_path):
     write_run_files(tmp_path, ["a", "ü"], [np.zeros((0, 3))] * 2, CLASSES, [1.25, 10.0])
     assert read_lengths(tmp_path / CLIPS) == {"a": 1.25, "ü": 10.0}
 
 
-def test_a_list_of_clips_alone_says_no_lengths(tmp_path):
+def test_a_list_of_clips_has_no_lengths(tmp_path):
     (tmp_path / CLIPS).write_text("filename\na\n")
     assert read_lengths(tmp_path / CLIPS) == {}
 
@@ -210,7 +210,7 @@ def test_the_command_scores_clips_as_long_as_they_are(files, source, clip_s):
     assert rows["true tags, whole clip"]["event_micro_f"] == 1.0
 
 
-def test_the_command_says_where_lengths_are_unknown(files, capsys):
+def test_the_command_reports_unknown_lengths(files, capsys):
     arguments = [
         *(str(files / f"{name}.tsv") for name in ("estimate", "reference")),
         "--classes",

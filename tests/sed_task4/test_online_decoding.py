@@ -58,7 +58,7 @@ def test_an_event_is_given_once_certain_with_its_mean_probability():
     assert decoder.push(curve[9:]) == [] and decoder.finish() == []  # one frame is dropped
 
 
-def test_silence_and_what_is_over_are_forgotten():
+def test_silence_and_finished_events_are_dropped():
     decoder = OnlineDecoder(1, RULES["half open"])
     for _ in range(50):
         decoder.push(np.full((20, 1), 0.9, np.float32))

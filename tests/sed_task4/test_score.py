@@ -89,7 +89,7 @@ def test_without_sed_eval_the_numbers_are_the_same(report):
         assert report.score(name) == pytest.approx(value, rel=1e-9), name
 
 
-def test_a_difference_to_sed_eval_is_said(monkeypatch, caplog):
+def test_a_difference_to_sed_eval_is_noted(monkeypatch, caplog):
     test, output = make_set()
     wrong = {"f": 0.5, "er": 0.5, "macro_f": 0.5, "macro_er": 0.5}
     monkeypatch.setattr(score, "event_based_by_sed_eval", lambda *arguments, **settings: wrong)
@@ -167,7 +167,7 @@ def test_a_set_without_any_event_has_a_table_of_dashes():
         assert "no event at all" in text and " -" in text
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_unusable_predictions_are_refused():
     test, output = make_set()
     with pytest.raises(DataError, match="nothing to score"):
         score_report(TestSet([], [], CLASSES), {"a": SystemOutput([])})

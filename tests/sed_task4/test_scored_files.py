@@ -163,7 +163,7 @@ def test_estimates_in_milliseconds_are_refused_with_file_and_row(tmp_path):
     assert any("1 event(s) begin after it, left out" in note for note in report.notes)
 
 
-def test_estimates_past_the_end_are_cut_and_said(root):
+def test_estimates_past_the_end_are_cut_and_noted(root):
     (root / "t.tsv").write_text(HEADER + "a.wav\t1\t10\tCat\n")
     (root / "e.tsv").write_text(HEADER + "a.flac\t1\t14\tCat\n")
     report = score_files(root / "e.tsv", root / "t.tsv", classes=CLASSES)

@@ -23,7 +23,7 @@ def test_the_file_has_a_header_and_one_row_per_event():
     assert lines[-2:] == ["c.wav\t2.5\t2.75\tDog", ""]
 
 
-def test_what_was_written_is_read_to_the_last_digit(tmp_path):
+def test_written_events_are_read_to_the_last_digit(tmp_path):
     write_submission(tmp_path / "events.tsv", NAMES, CLIPS, CLASSES)
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert names == ["a.wav", "c.wav"]
@@ -32,13 +32,13 @@ def test_what_was_written_is_read_to_the_last_digit(tmp_path):
         np.testing.assert_array_equal(table.of_recording(number), rows)
 
 
-def test_without_events_the_header_stands_alone(tmp_path):
+def test_without_events_there_is_only_the_header(tmp_path):
     write_submission(tmp_path / "events.tsv", NAMES, [np.zeros((0, 3))] * 3, CLASSES)
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert len(events) == 0 and names == []
 
 
-def test_a_name_alone_is_a_clip_without_events(tmp_path):
+def test_a_row_with_only_a_name_has_no_events(tmp_path):
     (tmp_path / "events.tsv").write_text(
         "filename\tonset\toffset\tevent_label\nx.wav\t\t\t\ny.wav\t0\t1\tCat\n"
     )

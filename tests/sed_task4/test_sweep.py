@@ -154,7 +154,7 @@ def test_detections_end_with_their_recording():
     assert sweep.best_f == 1.0 and sweep.psds1 == 1.0
 
 
-def test_the_report_says_what_was_swept():
+def test_the_report_names_the_swept_scores():
     test = TestSet(["a"], [np.array([[0, 0.0, 1.0]])], ["x"], 3.0)
     decoding = DECODERS["half open"]
     output = SystemOutput(

@@ -97,7 +97,7 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
     assert store.frames([1, 3]) == [100, 100, 100]
 
 
-def test_statistics_are_those_of_the_chosen_splits_alone(task):
+def test_statistics_are_only_of_the_chosen_splits(task):
     store = open_store(task, "dev")
     for splits in ([1], [2, 3]):
         examples = [

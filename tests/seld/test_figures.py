@@ -101,7 +101,7 @@ def test_angles_beyond_the_usual_range_are_shown_too():
     assert limits["Estimate: elevation"][1] > 75
 
 
-def test_a_recording_without_labels_shows_the_estimate_alone():
+def test_a_recording_without_labels_shows_only_the_estimate():
     figure = recording_figure(
         Spectrogram(np.zeros((100, 8)), 2), None, ROWS[:0], DATASET.classes, 0.02, "name"
     )
@@ -115,7 +115,7 @@ def test_a_silent_recording_can_be_drawn():
     figure.canvas.draw()
 
 
-def test_overlap_of_one_class_is_told_from_overlap_of_two():
+def test_overlaps_of_one_and_two_classes_differ():
     two_of_one = events((0, 0.0, 1.0, 0, 0, 1), (0, 0.5, 1.5, 90, 0, 1))
     two_of_two = events((1, 0.0, 1.0, 0, 0, 1), (2, 0.5, 1.5, 90, 0, 1))
     shares, active, doubled = overlap_shares([two_of_one, two_of_two], DATASET)
@@ -193,7 +193,7 @@ def test_the_command_draws_a_dataset(recording):
     assert names == ["classes.png", "directions.png", "overlap.png"]
 
 
-def test_the_command_names_what_is_wrong_and_writes_nothing(recording, capsys):
+def test_the_command_names_the_error_and_writes_nothing(recording, capsys):
     (recording / "estimate.csv").write_text("5,0,-30\n")
     arguments = [
         "recording",

@@ -57,7 +57,7 @@ def test_strict_false_leaves_out_events_that_cannot_be(tmp_path, row):
     assert events.onset_s.tolist() == [1.0] and "1 event(s)" in notes[0] and "left out" in notes[0]
 
 
-def test_the_checker_tells_what_strict_false_leaves_out(tmp_path):
+def test_the_checker_names_events_left_out_without_strict(tmp_path):
     root = make_dataset(tmp_path)
     with (root / "metadata_dev/split1_ir0_ov1_1.csv").open("a") as file:
         file.write("a,0.9,0.2,0,10,1\n")
@@ -116,7 +116,7 @@ def test_submissions_are_read_with_any_separator(text):
 @pytest.mark.parametrize(
     "line", ["1_0,2,0,0", "1,2,0.5,0", "١,2,0,0", "1,2,0", "1;2,0,0", "1,2,0,0,7", "0x1,2,0,0"]
 )
-def test_submissions_take_whole_plain_numbers_alone(line):
+def test_submissions_take_only_plain_whole_numbers(line):
     with pytest.raises(DataError, match=r"^s, line 2: expected four whole numbers"):
         parse_submission(f"0,0,0,0\n{line}\n", 11, "s")
 

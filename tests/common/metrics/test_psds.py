@@ -55,7 +55,7 @@ def test_scores_are_those_of_sed_scores_eval(seed):
     )
 
 
-def test_counts_at_each_threshold_are_those_of_its_detections_alone():
+def test_counts_at_each_threshold_are_only_of_its_detections():
     reference, scores, hop_s = scored_set(1)
     present = reference.counts() > 0
     for number in range(3):

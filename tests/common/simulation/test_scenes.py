@@ -38,7 +38,7 @@ def _sound(seed, onset_sample, gain_db=0.0, n=4000):
     return SceneSound(_noise(seed, n), np.ones((2, 1), np.float32), onset_sample, gain_db)
 
 
-def test_events_stand_above_the_ambience_by_the_ratio_asked_for():
+def test_events_have_the_given_ratio_to_the_ambience():
     sounds = [_sound(seed, 10_000 * seed) for seed in (1, 2, 3, 4)]
     loop = _noise(9, 2 * 2**14).reshape(2, -1)
     mixture = mix_scene(sounds, loop, 77, 50_000, snr_db=12.0)

@@ -50,7 +50,7 @@ def test_outputs_without_a_time_axis_have_one_value_per_class():
     assert prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
 
 
-def test_what_occurs_in_any_sequence_occurs_in_the_recording():
+def test_a_class_of_any_sequence_is_in_the_recording():
     one = element("a", 15, [1, 1])
     (prediction,) = predict_recordings(network(), [one])
     expected = one["features"][..., :K, 0].mean(axis=1).max(axis=0)  # of three sequences

@@ -97,7 +97,7 @@ def test_too_few_scenes_are_a_warning(root):
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg"])
-def test_sounds_and_scenes_of_another_suffix_are_mixed_and_told(root, suffix):
+def test_sounds_and_scenes_of_another_suffix_are_mixed_and_logged(root, suffix):
     for path in (root / "sounds/audio_train/3.wav", root / "scenes/audio/s1.wav"):
         audio, rate = soundfile.read(path)
         path.unlink()

@@ -71,7 +71,7 @@ def test_each_pooling_of_each_fold_leaves_model_history_and_events(folder):
             assert (place / "best.keras").exists() and (place / "curves.png").stat().st_size
 
 
-def test_the_tables_stand_over_folds_with_what_needs_no_network(folder):
+def test_the_tables_average_folds_and_have_baselines(folder):
     run = folder / "output" / "segmentation-demo_a"
     scores = json.loads((run / "scores.json").read_text())
     labels = [row["label"] for row in scores["rows"]]
@@ -138,7 +138,7 @@ def test_a_run_separates_any_recording(folder, tmp_path):
     assert {"Bark.wav", "events.tsv", "masks.npz"} <= written
 
 
-def test_extraction_mixes_what_is_missing_and_keeps_the_rest(folder):
+def test_extraction_mixes_missing_mixtures_and_keeps_the_others(folder):
     mixtures = sorted((folder / "dataset").rglob("mixed_audios/*/*.wav"))
     assert len(mixtures) == 12
     kept = mixtures[1].stat().st_mtime_ns

@@ -112,7 +112,7 @@ def test_tables_with_a_column_group_are_mixed_by_it(copied, caplog):
     assert all(len(each) == 1 for each in by_fold) and by_fold[0] != by_fold[1]
 
 
-def test_without_the_column_one_line_says_so(copied, caplog):
+def test_without_the_column_one_line_is_logged(copied, caplog):
     with caplog.at_level("INFO"):
         make_mixtures(copied, DATASET, ONE, progress=False)
     (line,) = [line for line in caplog.messages if "source of its own" in line]

@@ -174,7 +174,7 @@ def test_two_processes_write_the_same_files_as_one(source, copied):
     assert _checksums(copied) == _checksums(source)
 
 
-def test_a_killed_run_goes_on_with_what_is_missing(source, copied):
+def test_a_killed_run_resumes_with_missing_mixtures(source, copied):
     folder = audio_folder(copied, DATASET)
     (folder / "00002.wav").unlink()
     (folder / ".00002.wav.77.tmp").write_bytes(b"half a mixture")
@@ -265,7 +265,7 @@ def test_scenes_that_are_too_short_are_named(copied):
         make_mixtures(copied, DATASET, ONE, progress=False)
 
 
-def test_a_broken_record_of_the_settings_says_what_to_remove(copied):
+def test_a_broken_record_of_settings_names_the_file_to_remove(copied):
     (audio_folder(copied, DATASET) / "mixing.json").write_text("[")
     with pytest.raises(DataError, match=r"mixing\.json cannot be read.*Remove"):
         make_mixtures(copied, DATASET, ONE, progress=False)
@@ -294,7 +294,7 @@ def test_the_record_of_the_list_names_its_sources(source):
     )
 
 
-def test_the_command_says_what_is_missing(tmp_path, capsys):
+def test_the_command_names_missing_files(tmp_path, capsys):
     assert mixing.main(["segmentation", "--set", f"dataset_dir={tmp_path}"]) == 2
     assert "train.csv. Unpack FSDKaggle2018 there" in capsys.readouterr().err
 

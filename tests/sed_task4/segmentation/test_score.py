@@ -101,7 +101,7 @@ def test_sounds_are_scored_where_they_truly_are(scores):
     assert np.isnan(fold_scores([0])["gain_db"][2])  # not in this clip
 
 
-def test_answers_without_a_network_have_the_scores_expected_of_them():
+def test_baselines_have_their_expected_scores():
     truths = [make_truth(seed) for seed in range(8)]
     by_label = {}
     for label in baseline_outputs(truths[0], 3, FRAMING):

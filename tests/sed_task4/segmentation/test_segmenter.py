@@ -134,7 +134,7 @@ def test_a_mask_of_ones_gives_the_recording_back(segmenter, tmp_path):
     assert np.abs(sound - soundfile.read(tmp_path / "a.wav")[0]).max() < 2 / 32768
 
 
-def test_classes_that_are_asked_for_are_separated_tagged_or_not(segmenter, tmp_path):
+def test_requested_classes_are_separated_tagged_or_not(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     segmented = separate_file(
         segmenter, tmp_path / "a.wav", tmp_path / "out", classes=["Meow", "Knock"]
@@ -162,7 +162,7 @@ def test_a_faint_recording_is_tagged_when_it_is_normalised(segmenter, tmp_path):
     ) == [0]
 
 
-def test_what_cannot_be_separated_is_refused(segmenter, tmp_path):
+def test_audio_that_cannot_be_separated_is_refused(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE_HZ)
     with pytest.raises(DataError, match=r"a\.wav is too short"):
         separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out")
@@ -202,7 +202,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_the_command_separates_what_a_mixture_truly_holds(run, caplog):
+def test_the_command_separates_by_the_ground_truth(run, caplog):
     mixture = next(run.parents[1].glob("data/**/00000.wav"))
     with caplog.at_level("INFO"):
         assert main([str(run), str(mixture), "--reference"]) == 0
@@ -210,7 +210,7 @@ def test_the_command_separates_what_a_mixture_truly_holds(run, caplog):
     assert "00000.wav: Knock 0." in caplog.text
 
 
-def test_the_command_says_what_is_wrong(run, tmp_path, capsys):
+def test_the_command_names_the_error(run, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE_HZ), RATE_HZ)
     cases = {
         (

@@ -80,7 +80,7 @@ def numpy_cnn(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_networks_answer_as_the_formulas_do(form):
+def test_the_networks_equal_the_formulas(form):
     # frames that do not fill a pool
     network, model, x = (small(**form), small_model(**form), spectra(71))
     weights = random_weights(weights_by_name(model), seed=3)

@@ -56,7 +56,7 @@ def numpy_crnn(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return sigmoid(x @ weights["dense_out/kernel"] + weights["dense_out/bias"])
 
 
-def test_the_published_form_answers_as_the_formulas_do():
+def test_the_published_form_equals_the_formulas():
     model, x = small_model(**KERAS2), spectra()
     weights = random_weights(weights_by_name(model), seed=2)
     set_weights_by_name(model, weights)

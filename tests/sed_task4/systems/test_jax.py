@@ -95,7 +95,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_answers_on_jax_as_on_tensorflow(trained, name):
+def test_a_system_predicts_on_jax_as_on_tensorflow(trained, name):
     model, x, _, results = trained[name]
     assert keras.backend.backend() == "tensorflow"
     for output, value in model(x).items():

@@ -116,7 +116,7 @@ def numpy_seldnet(
     return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
 
 
-def test_the_published_form_answers_as_the_formulas_do():
+def test_the_published_form_equals_the_formulas():
     network = SMALL_PUBLISHED
     model = build_model(SMALL_SHAPE, N_CLASSES, network)
     weights = random_weights(weights_by_name(model), seed=5)

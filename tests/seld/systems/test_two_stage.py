@@ -134,7 +134,7 @@ def numpy_network(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_networks_answer_as_the_formulas_do(form):
+def test_the_networks_equal_the_formulas(form):
     # frames that do not fill a pool
     network, model, x = (small(**form), small_model(**form), features(27))
     weights = random_weights(weights_by_name(model), seed=3)
@@ -239,7 +239,7 @@ def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path)
         ({"mode": "seld"}, ["seld"], ["joint"]),
     ],
 )
-def test_the_mode_says_what_is_trained(settings, names, parts):
+def test_the_mode_selects_the_trained_stages(settings, names, parts):
     found = stages(task(**settings))
     assert [stage.name for stage in found] == names
     assert [stage.part_of for stage in found] == parts

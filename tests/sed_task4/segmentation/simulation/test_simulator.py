@@ -154,7 +154,7 @@ def test_overwriting_with_other_settings_removes_mixtures(copied):
     make_mixtures(copied, DATASET, ParallelConfig(jobs=1), progress=False)
 
 
-def test_recordings_that_were_not_simulated_are_left_alone(tmp_path):
+def test_other_recordings_than_simulated_ones_are_kept(tmp_path):
     (tmp_path / SOUNDS).mkdir()
     (tmp_path / SOUNDS / "train.csv").write_text("fname,label,manually_verified\n")
     with pytest.raises(DataError, match="holds recordings that were not simulated"):
@@ -222,7 +222,7 @@ def test_names_are_unique_and_independent_of_other_files():
     } == set(SCENE_SOUNDS)
 
 
-def test_the_presets_decide_what_is_not_given():
+def test_presets_set_missing_values():
     assert sound_settings(SimulationConfig(preset="full"), 0).scenes == 8000
     assert sound_settings(SimulationConfig(preset="full", scenes=7), 0).scenes == 7
 

@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
     return model, x, weights, dict(np.load(path))
 
 
-def test_the_network_answers_on_jax_as_on_tensorflow(trained):
+def test_the_network_predicts_on_jax_as_on_tensorflow(trained):
     model, x, _, results = trained
     for name, value in model(x).items():
         np.testing.assert_allclose(results[f"output_{name}"], value, atol=1e-5)

@@ -75,7 +75,7 @@ def numpy_network(
 
 
 @pytest.mark.parametrize("pooling", ["gwrp", "gmp", "gap"])
-def test_the_networks_answer_as_the_formulas_do_at_any_length(pooling):
+def test_the_networks_equal_the_formulas_at_any_length(pooling):
     network, model = small(pooling=pooling), small_model(pooling=pooling)
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
@@ -138,7 +138,7 @@ def test_each_pooling_of_a_run_is_a_stage_and_system():
         assert stage.build((None, BANDS, 1)).name == f"segmentation_{stage.name}"
 
 
-def test_training_on_tags_alone_finds_where_the_sound_is():
+def test_training_on_tags_localises_the_sound_in_time():
     """The class is a strong band in some frames; no frame is labelled."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
