@@ -20,7 +20,7 @@ def test_known_vulnerability_fails_the_check_and_names_the_fixed_version():
     )
 
 
-def test_a_service_without_any_package_counts_as_unavailable():
+def test_a_service_that_lacks_all_packages_counts_as_silent():
     reply = read_reply("pypi", {"dependencies": [UNKNOWN, UNKNOWN]})
     lines, status = report([reply])
     assert status == 0 and "knows none of 2 packages" in lines[0] and "NOT AUDITED" in lines[-1]

@@ -95,7 +95,7 @@ def test_two_stage_frames_follow_from_samples_at_any_rate(rate_hz, hop_samples):
     np.testing.assert_array_equal(np.stack([first, end], axis=1), expected)
 
 
-def test_two_stage_labels_are_zero_in_silence_or_later_rows():
+def test_two_stage_labels_are_zero_in_silence_later_rows_win():
     events = make_events((0, 0.0, 0.055, 10, 20), (0, 0.025, 0.045, -30, -10))
     labels = regression_labels(events, 6, 0.01, 2, "two_stage")
     assert labels["activity"][:, 0].tolist() == [1, 1, 1, 1, 1, 0]

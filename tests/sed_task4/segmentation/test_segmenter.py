@@ -202,7 +202,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_the_command_separates_by_the_ground_truth(run, caplog):
+def test_the_command_separates_the_classes_of_the_reference(run, caplog):
     mixture = next(run.parents[1].glob("data/**/00000.wav"))
     with caplog.at_level("INFO"):
         assert main([str(run), str(mixture), "--reference"]) == 0
