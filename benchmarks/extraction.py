@@ -54,7 +54,10 @@ class Routes:
     def settings(self, kind: Kind) -> TaskConfig:
         """The task whose features are extracted."""
         settings = task(
-            "1", self.folder, f"features.kind={kind}", f"dataset.recording_s={self.recording_s}"
+            "seldnet-foa",
+            self.folder,
+            f"features.kind={kind}",
+            f"dataset.recording_s={self.recording_s}",
         )
         return settings.model_copy(update={"feature_dir": self.folder / "features" / kind})
 

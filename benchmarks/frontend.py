@@ -70,7 +70,10 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     streams, megabytes, frontend = {}, {}, None
     for name, setting in STORED.items():
         settings = task(
-            "1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}"
+            "seldnet-foa",
+            folder,
+            f"features.frontend={setting}",
+            f"dataset.recording_s={recording_s}",
         )
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         frontend = frontend_of(

@@ -37,7 +37,7 @@ from common.settings.tasks import RunConfig, load_task
 from common.training.run_directory import read_json
 
 TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
-TASKS = ("1", "two-stage")
+TASKS = ("seldnet-foa", "two-stage")
 PROGRAMS = {
     "simulation": "simulate.py",
     "extraction": "batch_feature_extraction.py",

@@ -54,7 +54,7 @@ def link_dataset(simulated: Path, folder: Path, recordings: int) -> None:
 
 def settings_of(folder: Path) -> Any:
     """The task that is measured."""
-    return task("1", folder, *SETTINGS)
+    return task("seldnet-foa", folder, *SETTINGS)
 
 
 def extraction_peak(folder: Path) -> float:

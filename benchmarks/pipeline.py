@@ -123,7 +123,9 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     dataset(folder / "dataset", recordings, recording_s)
     results: list[Figure | Goal] = []
     for kind in KINDS:
-        settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
+        settings = task(
+            "seldnet-foa", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}"
+        )
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         timings = rates(store, kind, folder / "published", settings, quick)
         results += [

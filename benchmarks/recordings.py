@@ -18,7 +18,7 @@ from common.family import load
 from common.settings.tasks import BaseTask
 
 SYSTEMS = {
-    "SELDnet": "1",
+    "SELDnet": "seldnet-foa",
     "two-stage": "two-stage",
     "CRNN": "crnn",
     "CNN9": "cnn9",

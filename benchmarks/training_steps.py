@@ -47,7 +47,7 @@ CRNN10 = Size("CRNN10", "two-stage", 32, ("network.mode=seld",), "crnn10")
 SEGMENTATION = Size(
     "segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False
 )
-SELDNET = Size("SELDnet", "1", 16, torch="seldnet", amsgrad=False)
+SELDNET = Size("SELDnet", "seldnet-foa", 16, torch="seldnet", amsgrad=False)
 COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET)
 ALONE = (
     Size("CRNN", "crnn", 16),

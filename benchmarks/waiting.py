@@ -61,7 +61,7 @@ class Case:
 
 
 CASES = (
-    Case("SELDnet", "1", 16, 6, 3000, "float16"),
+    Case("SELDnet", "seldnet-foa", 16, 6, 3000, "float16"),
     Case("two-stage", "two-stage", 32, 2, 6001, overrides=("network.mode=seld",)),
     Case("CRNN", "crnn", 16, 64, 500),
     Case("CNN9", "cnn9", 8, 32, 640),

@@ -16,7 +16,7 @@ from common.settings.tasks import RunConfig
 from tests.patience import wait_until
 
 OPTIONS = {
-    "tasks": ["1", "two-stage"],
+    "tasks": ["seldnet-foa", "two-stage"],
     "preset": None,
     "epochs": [],
     "iterations": [],
@@ -116,10 +116,10 @@ def test_system_has_its_published_size_and_one_fold_by_default(tmp_path):
 
 
 def test_limits_hold_for_all_tasks_or_for_the_one_named(tmp_path):
-    limited = options(epochs=["7", "two-stage=9"], iterations=["1=3"])
+    limited = options(epochs=["7", "two-stage=9"], iterations=["seldnet-foa=3"])
     first, second = (
         gpu_runs.make_plan(task_id, limited, tmp_path).task.training
-        for task_id in ("1", "two-stage")
+        for task_id in ("seldnet-foa", "two-stage")
     )
     assert (first.epochs, second.epochs) == (7, 9)
     assert (first.iterations_per_epoch, second.iterations_per_epoch) == (3, 200)
@@ -127,7 +127,7 @@ def test_limits_hold_for_all_tasks_or_for_the_one_named(tmp_path):
 
 def test_a_limit_of_a_task_not_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Received: 'two-stag=9'"):
-        gpu_runs.make_plan("1", options(epochs=["two-stag=9"]), tmp_path)
+        gpu_runs.make_plan("seldnet-foa", options(epochs=["two-stag=9"]), tmp_path)
 
 
 def test_a_task_of_another_family_is_refused(tmp_path):
@@ -138,7 +138,7 @@ def test_a_task_of_another_family_is_refused(tmp_path):
 def test_recordings_and_features_do_not_depend_on_training_limits(tmp_path):
     settings = ["features.hop_s=0.01", "training.learning_rate=0.1"]
     plans = [
-        gpu_runs.make_plan("1", options(epochs=[n], overrides=settings), tmp_path)
+        gpu_runs.make_plan("seldnet-foa", options(epochs=[n], overrides=settings), tmp_path)
         for n in ("2", "3")
     ]
     for step in gpu_runs.DATA_STEPS:
