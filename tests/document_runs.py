@@ -57,11 +57,11 @@ TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
     Long(
-        r"batch_feature_extraction\.py (1|seldnet-foa) --set dataset_dir=.*",
+        r"batch_feature_extraction\.py seldnet-foa --set dataset_dir=.*",
         "needs recordings",
         ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
-    Long(r"seld\.py (1|seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
+    Long(r"seld\.py (seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(
@@ -84,7 +84,7 @@ LONG = (
     ),
     Long(r"-m (common\.cli\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
-        r"-m common\.cli\.check_dataset (1|seldnet-foa) .*",
+        r"-m common\.cli\.check_dataset seldnet-foa .*",
         "needs recordings",
         ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
@@ -95,7 +95,7 @@ LONG = (
 )
 # Run neither there nor here.
 ELSEWHERE = {
-    r"make( PYTHON=\S+)? (demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
+    r"make( PYTHON=\S+)? (setup|demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
         "the checks themselves, or hours"
     ),
     r"-m benchmarks\..*": "tests/test_benchmarks.py runs each with --quick",
@@ -114,6 +114,8 @@ ELSEWHERE = {
     r"-m (common\.cli\.check_dataset|seld\.score) .*\boffice\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\boffice\b.*": "own data",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
+    r"-m tests\.architecture": "tests/test_layering.py",
+    r"simulate\.py": "names only the program",
     r"-m dask( .*)?": "a cluster: tests of several machines",
 }
 

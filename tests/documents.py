@@ -98,7 +98,9 @@ def _in_blocks(text: str) -> Iterator[str]:
 def _in_sentences(text: str) -> Iterator[str]:
     rest = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     for match in INLINE.finditer(rest):
-        yield " ".join(match[1].split())
+        command = " ".join(match[1].split())
+        if not command.endswith(" -m"):  # a way to start modules, no command
+            yield command
 
 
 def _starts_command(line: str) -> bool:
@@ -215,7 +217,7 @@ def problem(command: Command, params: Path) -> str | None:
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
         return f"there is no {program[0]}"
     if program[0] == INSTALLED and program[1] not in VERBS:
-        known = program[1] in ("VERB", "--help", "--version")
+        known = command.is_form or program[1] in ("--help", "--version")
         return None if known else f"dcase has no verb {program[1]}"
     parser = parser_of(program)
     if command.is_form or not arguments:  # a sentence may name only a program
