@@ -187,10 +187,8 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
 
 def _goals(timings: dict[str, Timing], routes: Routes) -> list[Goal]:
     ours, published = timings["ours"], timings["published"]
-    size, size_published = (
-        routes.megabytes("magnitude_phase"),
-        routes.megabytes("raw", "normalised"),
-    )
+    size = routes.megabytes("magnitude_phase")
+    size_published = routes.megabytes("raw", "normalised")
     return [
         Goal(
             "SELDnet features of a 60 s recording, from reading to normalised on disk, one core",

@@ -103,10 +103,8 @@ def gpu_use(path: Path, stage: str) -> GpuUse | None:
         rows = [row for row in csv.reader(file) if len(row) == 3 and row[0] == stage]
     if not rows:
         return None
-    percent, memory_gb = (
-        [float(row[1]) for row in rows],
-        [float(row[2]) * MEBIBYTE / 1e9 for row in rows],
-    )
+    percent = [float(row[1]) for row in rows]
+    memory_gb = [float(row[2]) * MEBIBYTE / 1e9 for row in rows]
     return GpuUse(
         statistics.fmean(percent), max(percent), statistics.fmean(memory_gb), max(memory_gb)
     )

@@ -264,11 +264,9 @@ def compare(pair: Pair, steps: int, folder: Path, shape: tuple[int, int]) -> dic
         losses as shares.
     """
     ours = Ours(pair, steps, folder, *shape)
-    there, exact, rounded = (
-        theirs(ours, folder),
-        ours.first_step("float64"),
-        ours.first_step("float32"),
-    )
+    there = theirs(ours, folder)
+    exact = ours.first_step("float64")
+    rounded = ours.first_step("float32")
     outputs = {
         name: array for name, array in parts(there, "outputs/").items() if name in exact.outputs
     }

@@ -91,11 +91,9 @@ def rates(
     store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool
 ) -> dict[str, Timing]:
     """Frames per second of our routes and, for magnitude and phase, the published one, in turns."""
-    cut, size, n_passes = (
-        settings.pipeline.sequence_frames,
-        2 if quick else settings.pipeline.batch_size,
-        1 if quick else 2,
-    )
+    cut = settings.pipeline.sequence_frames
+    size = 2 if quick else settings.pipeline.batch_size
+    n_passes = 1 if quick else 2
     selection, frames = Selection(store), store.frames()
     pipeline = PipelineConfig(sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256)
     n_batches = batches_per_pass(frames, pipeline) * n_passes

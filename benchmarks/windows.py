@@ -167,10 +167,8 @@ def reading_only(shards: Sequence[Path], n_batches: int) -> float:
     )
 
     def read(seed: int) -> None:
-        order, target = (
-            np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE),
-            memoryview(bytearray(piece)),
-        )
+        order = np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE)
+        target = memoryview(bytearray(piece))
         for batch in starts:
             for file, start in zip(order.tolist(), batch.tolist(), strict=True):
                 os.preadv(files[file].fileno(), [target], start)

@@ -59,11 +59,9 @@ class MeanOutput:
     """Scores a set by the distance of its mean output from one half; may never come back."""
 
     def __init__(self, last_epoch: int | None = None, folder: Path | None = None):
-        self.sums, self.frames, self.hangs = (
-            0.0,
-            0,
-            bool(folder and (folder / f"epoch-{last_epoch:05d}").exists()),
-        )
+        self.sums = 0.0
+        self.frames = 0
+        self.hangs = bool(folder and (folder / f"epoch-{last_epoch:05d}").exists())
 
     def update(self, prediction):
         if self.hangs:

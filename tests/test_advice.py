@@ -98,9 +98,8 @@ def test_a_demo_without_data_advises_its_simulation_too(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     assert extract(["cnn9-demo"]) == 2
     message = capsys.readouterr().err
-    assert (
-        "python simulate.py <task-id>" in message and "python task4_cnn.py cnn9-demo a" in message
-    )
+    assert "python simulate.py <task-id>" in message
+    assert "python task4_cnn.py cnn9-demo a" in message
 
 
 OWN = {"family": "seld", "system": "seldnet"}

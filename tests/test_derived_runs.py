@@ -61,9 +61,8 @@ def test_a_run_is_not_resumed_after_its_dataset_changed(office, change, capsys):
     getattr(office, change)()
     assert train(office, "first") == train(office, "second") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 2 and all(
-        "differ, the first is" in line or "other data" in line for line in lines
-    )
+    assert len(lines) == 2
+    assert all("differ, the first is" in line or "other data" in line for line in lines)
 
 
 @pytest.mark.parametrize("change", ["relabel", "split_anew", "replace_audio"])

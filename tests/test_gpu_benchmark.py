@@ -52,8 +52,6 @@ def test_the_minimal_form_runs_on_the_cpu_without_a_goal(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "gpu_names", lambda: "")
     results = gpu.measure(True, tmp_path)
     figures = {each.name: each.value for each in results if isinstance(each, Figure)}
-    assert (
-        figures["SELDnet, float32: one step"] > 0
-        and "SELDnet, float32: share of its GRUs" in figures
-    )
+    assert figures["SELDnet, float32: one step"] > 0
+    assert "SELDnet, float32: share of its GRUs" in figures
     assert all(each.value is None for each in results if isinstance(each, Goal))

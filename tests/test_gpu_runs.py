@@ -143,11 +143,9 @@ def test_recordings_and_features_do_not_depend_on_training_limits(tmp_path):
     ]
     for step in gpu_runs.DATA_STEPS:
         first, second = (plan.command(step) for plan in plans)
-        assert (
-            first == second
-            and "features.hop_s=0.01" in first
-            and "training.learning_rate=0.1" not in first
-        )
+        assert first == second
+        assert "features.hop_s=0.01" in first
+        assert "training.learning_rate=0.1" not in first
     assert "training.learning_rate=0.1" in plans[0].command("training")
 
 

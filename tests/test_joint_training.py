@@ -114,8 +114,7 @@ def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path
     ]
     one = start("process", features, alone, "null", "null")
     outputs = [json.loads(finished(process)) for process in (*again, one)]
-    assert outputs[0]["folder"] == str(run) and outputs[1]["folder"].startswith(
-        str(tmp_path / "scratch")
-    )
+    assert outputs[0]["folder"] == str(run)
+    assert outputs[1]["folder"].startswith(str(tmp_path / "scratch"))
     assert outputs[0]["history"] == outputs[1]["history"]  # to the last digit
     assert_same_training(run, alone)

@@ -288,10 +288,8 @@ def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, nam
 @pytest.mark.parametrize("name", ONE_LINE)
 def test_segmentation_tables_and_lists_cannot_lead_out_of_their_folder(tmp_path, name):
     dataset = segmentation.DatasetConfig(classes=("Bark",))
-    sounds, scenes = (
-        tmp_path / "dcase2018_task2/train.csv",
-        tmp_path / dataset.scenes_dir / "meta.csv",
-    )
+    sounds = tmp_path / "dcase2018_task2/train.csv"
+    scenes = tmp_path / dataset.scenes_dir / "meta.csv"
     write_text(sounds, f"fname,label,manually_verified\nok.wav,Bark,1\n{name},Bark,1\n")
     with pytest.raises(
         DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"

@@ -126,9 +126,8 @@ def _read(folder: Path) -> None:
     assert np.isfinite(audio).all() and np.abs(audio).max() <= 1
     if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the header is undamaged
         samples = np.frombuffer(content[PCM_HEADER : PCM_HEADER + audio.size * 2], "<i2")
-        assert len(audio) >= SAMPLES and np.array_equal(
-            audio.reshape(-1)[: len(samples)], samples / 32768
-        )
+        assert len(audio) >= SAMPLES
+        assert np.array_equal(audio.reshape(-1)[: len(samples)], samples / 32768)
         assert len(audio) == SAMPLES or content.count(b"RIFF") > 1  # several that were joined
     mono = read_mono(folder / NAME, RATE)
     assert np.allclose(mono[:, 0], audio.mean(axis=1), atol=1e-6)

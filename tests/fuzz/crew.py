@@ -77,11 +77,9 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
     from tests.fuzz.engine import CASE, Failure, Files, run_case
     from tests.fuzz.targets import TARGETS
 
-    target, tally, started_s = (
-        TARGETS[chunk.target],
-        Tally(chunk.target, chunk.seed),
-        time.monotonic(),
-    )
+    target = TARGETS[chunk.target]
+    tally = Tally(chunk.target, chunk.seed)
+    started_s = time.monotonic()
 
     def one(files: Files) -> None:
         faulthandler.dump_traceback_later(DEADLOCK_S, exit=True)

@@ -108,17 +108,15 @@ def _variables(folder: Path) -> None:
 
 def _trained(folder: Path) -> None:
     finished = finished_epochs(folder)
-    assert finished["epochs"] >= 1 and all(
-        isinstance(values, list) for values in finished["history"].values()
-    )
+    assert finished["epochs"] >= 1
+    assert all(isinstance(values, list) for values in finished["history"].values())
 
 
 def _scores(folder: Path) -> None:
     for line in (None, "always silent"):
         scores = scores_of(folder, line)
-        assert scores and all(
-            value is None or isinstance(value, int | float) for value in scores.values()
-        )
+        assert scores
+        assert all(value is None or isinstance(value, int | float) for value in scores.values())
 
 
 def _simulation(folder: Path) -> None:

@@ -42,9 +42,8 @@ def _params() -> st.SearchStrategy[Files]:
 
 def _load(folder: Path) -> None:
     tasks = read_tasks(folder / "params.yaml")
-    assert tasks and all(
-        isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items()
-    )
+    assert tasks
+    assert all(isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items())
     task = load_task(folder / "params.yaml", "7")
     assert task.seed >= 0 and task.family in families()
     json.dumps(task.model_dump(mode="json"))

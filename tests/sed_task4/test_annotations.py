@@ -141,9 +141,8 @@ def test_published_events_are_read_as_they_are_and_counted(caplog, row):
     assert "public.tsv: " in caplog.text and "1 event(s) end before they begin" in caplog.text
     assert len(notes) == 1 and notes[0] in caplog.text
     rows = event_array(events, CHALLENGE_CLASSES)
-    assert (
-        not frame_activity(rows[:1], 500, 50, 10).any() and tags_of_events(rows[:1], 10).sum() == 1
-    )
+    assert not frame_activity(rows[:1], 500, 50, 10).any()
+    assert tags_of_events(rows[:1], 10).sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -178,9 +177,8 @@ def test_without_strict_events_beyond_the_clip_are_cut_or_dropped():
     rows = "".join(f"a.wav\t{each}\tDog\n" for each in times)
     notes: list[str] = []
     events, names = parse_events(HEADER + rows, CLASSES, 10.0, strict=False, notes=notes)
-    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == [
-        "a.wav"
-    ]
+    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]]
+    assert names == ["a.wav"]
     for kind in (
         "end after the clip, cut",
         "begin after it, left out",

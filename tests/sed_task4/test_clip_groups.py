@@ -74,10 +74,8 @@ def test_clips_of_one_video_are_held_out_together():
 
 def test_without_a_column_group_one_line_is_logged():
     line = describe_hold_out(ClipSources("weak", {"a.wav": None, "b.wav": None}), ["a.wav"])
-    assert (
-        line.startswith("weak: no column group, every clip is taken for a source of its own")
-        and "\n" not in line
-    )
+    assert line.startswith("weak: no column group, every clip is taken for a source of its own")
+    assert "\n" not in line
 
 
 def test_a_class_of_one_source_cannot_train_and_validate():

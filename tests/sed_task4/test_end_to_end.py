@@ -89,9 +89,8 @@ def test_the_score_command_gives_the_table_of_the_run(folder, tmp_path, capsys):
         )
         found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
         names = [name for name in found if name.startswith(("event", "segment"))]
-        assert {name: found[name] for name in names} == {
-            name: rows[stage][name] for name in names
-        } and names
+        assert {name: found[name] for name in names} == {name: rows[stage][name] for name in names}
+        assert names
 
 
 def test_report_has_every_score_and_the_best_and_worst_clips(folder):

@@ -102,11 +102,9 @@ def test_weak_clips_have_tags_and_no_activity(task, caplog):
     np.testing.assert_array_equal(tags, [[1, 0, 1], [0, 1, 0], [1, 0, 0], [0, 0, 1]])
     for example in stored.values():
         assert example["features"].shape == (100, 20, 1)
-        assert (
-            (example["activity"] == -1).all()
-            and example["labelled"] == 0
-            and len(example["events"]) == 0
-        )
+        assert (example["activity"] == -1).all()
+        assert example["labelled"] == 0
+        assert len(example["events"]) == 0
     assert caplog.text.count("1 clips are left out") == 1
 
 
@@ -153,11 +151,9 @@ def test_padding_of_short_clips_is_masked(root, tmp_path, features):
 def test_unlabelled_clips_have_neither_tags_nor_activity(task):
     (store,) = run(task, ["unlabel_in_domain"], progress=False)
     example = examples(store)["u.wav"]
-    assert (
-        (example["tags"] == -1).all()
-        and (example["activity"] == -1).all()
-        and example["labelled"] == 0
-    )
+    assert (example["tags"] == -1).all()
+    assert (example["activity"] == -1).all()
+    assert example["labelled"] == 0
 
 
 def test_clips_of_other_lengths_are_counted_in_the_log(task, caplog):

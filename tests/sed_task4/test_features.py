@@ -149,11 +149,9 @@ def test_mel_density_equals_scipy_and_librosa_on_whole_windows():
     )[2].T
     filters = librosa.filters.mel(sr=32000, n_fft=2048, n_mels=64, fmin=50, fmax=16000)
     features = extract_features(audio, config, 32000, 10.0)
-    assert (
-        features.shape == (311, 64, 1)
-        and features.dtype == np.float32
-        and config.n_frames(10.0) == 311
-    )
+    assert features.shape == (311, 64, 1)
+    assert features.dtype == np.float32
+    assert config.n_frames(10.0) == 311
     np.testing.assert_allclose(features[..., 0], np.log(magnitude @ filters.T + 1e-8), atol=1e-4)
 
 

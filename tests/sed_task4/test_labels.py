@@ -113,7 +113,5 @@ def test_unknown_rules_are_refused():
 
 
 def test_the_default_classes_are_in_alphabetical_order():
-    assert (
-        list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
-        and DatasetConfig().n_classes == 10
-    )
+    assert list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
+    assert DatasetConfig().n_classes == 10

@@ -103,11 +103,9 @@ def test_events_past_the_end_are_cut_and_later_ones_dropped():
     rows = np.array([[0, 0.0, 1.0], [1, 0.5, 3.0], [0, 2.0, 3.0]])
     assert cut_to_length(rows, 2.0).tolist() == [[0, 0.0, 1.0], [1, 0.5, 2.0]]
     assert cut_to_length(np.zeros((0, 3)), 2.0).shape == (0, 3)
-    assert (
-        frames_within(2.0, 0.02) == 100
-        and frames_within(2.001, 0.02) == 101
-        and frames_within(0.0, 0.02) == 1
-    )
+    assert frames_within(2.0, 0.02) == 100
+    assert frames_within(2.001, 0.02) == 101
+    assert frames_within(0.0, 0.02) == 1
 
 
 def test_a_store_has_the_lengths_of_its_clips(tmp_path):
@@ -151,9 +149,8 @@ def test_the_length_of_a_clip_is_the_files_or_labels(lengths, labelled, inside, 
     clip = clip_experiment().clip_result(
         Prediction("a", 100, labelled, np.zeros((0, 3)), targets, outputs), lengths
     )
-    assert clip.duration_s == pytest.approx(expected) and clip.n_inside == frames_within(
-        expected, HOP_S
-    )
+    assert clip.duration_s == pytest.approx(expected)
+    assert clip.n_inside == frames_within(expected, HOP_S)
     assert len(clip.frames) == 100, "labels for a second pass are as long as the features"
 
 

@@ -133,11 +133,9 @@ def test_a_class_refused_by_its_tag_has_no_events():
     assert np.isneginf(scores[:, 1]).all() and (scores[:, 0] == 0.7).all()
     truth = EventTable.from_recordings([np.array([[0, 0.0, 0.2], [1, 0.0, 0.2]])], 2)
     sweep = sweep_scores(truth, [scores], HOP_S, 0.2)
-    assert (
-        sweep.class_best_f.tolist() == [1.0, 0.0]
-        and sweep.class_psds1[0] == 1.0
-        and sweep.class_psds1[1] == 0.0
-    )
+    assert sweep.class_best_f.tolist() == [1.0, 0.0]
+    assert sweep.class_psds1[0] == 1.0
+    assert sweep.class_psds1[1] == 0.0
 
 
 def test_gaps_and_short_stretches_count_as_the_decoder_counts_them():

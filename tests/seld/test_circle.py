@@ -211,8 +211,6 @@ def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     axes = next(each for each in figure.axes if each.get_title(loc="left") == "Estimate: azimuth")
     drawn = np.asarray(axes.collections[0].get_offsets())[:, 1]
     np.testing.assert_array_equal(drawn, grid.on_circle(rows[:, 2]))
-    assert (
-        axes.get_ylim()[0] <= drawn.min()
-        and drawn.max() <= axes.get_ylim()[1]
-        and drawn[0] == drawn[1]
-    )
+    assert axes.get_ylim()[0] <= drawn.min()
+    assert drawn.max() <= axes.get_ylim()[1]
+    assert drawn[0] == drawn[1]

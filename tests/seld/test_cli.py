@@ -41,9 +41,8 @@ def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     assert main([]) == 2  # there is no dataset here
     captured = capsys.readouterr()
     assert "usage" in captured.out and "Task seldnet-foa, job 1" in captured.out
-    assert (
-        "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
-    )
+    assert "no recordings in data/tau2019" in captured.err
+    assert "python seld.py demo a" in captured.err
 
 
 def test_a_start_prints_the_plan_on_one_screen(capsys):

@@ -279,10 +279,8 @@ def test_silent_recordings_are_left_out_and_listed_on_request(tmp_path, caplog):
     for _ in range(2):
         caplog.clear()
         (store,) = run(task, progress=False)
-        assert (
-            list(store.skipped) == [silent]
-            and "all of its samples are zero" in store.skipped[silent]
-        )
+        assert list(store.skipped) == [silent]
+        assert "all of its samples are zero" in store.skipped[silent]
         assert f"{silent} is left out" in caplog.text
     opened = open_store(task, "dev", verify=True)
     assert opened.names() == [NAMES[0], NAMES[2]] and opened.skipped == store.skipped

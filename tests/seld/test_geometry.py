@@ -33,11 +33,9 @@ def test_x_is_front_y_is_left_z_is_up(azimuth_deg, elevation_deg, point):
 
 def test_the_way_to_cartesian_and_back_changes_nothing():
     rng = np.random.default_rng(0)
-    azimuth, elevation, radius = (
-        rng.uniform(-3.1, 3.1, 500),
-        rng.uniform(-1.5, 1.5, 500),
-        rng.uniform(0.1, 5, 500),
-    )
+    azimuth = rng.uniform(-3.1, 3.1, 500)
+    elevation = rng.uniform(-1.5, 1.5, 500)
+    radius = rng.uniform(0.1, 5, 500)
     points = spherical_to_cartesian(azimuth, elevation, radius)
     assert points.shape == (500, 3)
     np.testing.assert_allclose(

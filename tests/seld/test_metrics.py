@@ -120,10 +120,8 @@ def test_a_score_is_a_quarter_of_each_part():
 
 
 def test_only_the_corrected_definition_counts_the_last_frame_of_seconds():
-    reference, estimate = (
-        held(range(10), 0, 0),
-        np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)]),
-    )
+    reference = held(range(10), 0, 0)
+    estimate = np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)])
     assert score_rows(reference, estimate, 100, definition="dcase2019").er == 0.0
     assert score_rows(reference, estimate, 100, definition="corrected").er == 1.0
 

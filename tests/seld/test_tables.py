@@ -63,9 +63,8 @@ def test_the_checker_names_events_left_out_without_strict(tmp_path):
         file.write("a,0.9,0.2,0,10,1\n")
     assert any(level == "error" and "line 4" in text for level, text in findings(root))
     found = findings(root, "dataset.strict=false")
-    assert [level for level, _ in found] == [
-        "warning"
-    ] and "1 event(s) end before they begin" in found[0][1]
+    assert [level for level, _ in found] == ["warning"]
+    assert "1 event(s) end before they begin" in found[0][1]
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg", ".aiff"])

@@ -84,9 +84,8 @@ def test_only_detection_is_scored_in_the_first_stage(fold):
     detection, direction = (
         json.loads((fold / stage / "training.json").read_text()) for stage in ("sed", "doa")
     )
-    assert (
-        "val_sed_error" in detection["history"] and "val_doa_error_deg" not in detection["history"]
-    )
+    assert "val_sed_error" in detection["history"]
+    assert "val_doa_error_deg" not in detection["history"]
     assert detection["best_epoch"] == 1 + int(np.argmin(detection["history"]["val_sed_error"]))
     best = detection["history"]["val_er"][detection["best_epoch"] - 1]
     # the detections of the first stage
@@ -107,10 +106,8 @@ def test_a_direction_stage_starts_from_a_file_on_active_classes(folder, fold):
     run = folder / "output" / "two-stage-demo_doa"
     scores = json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["corrected"]
     assert scores["f"] > 0.9 and scores["er"] < 0.2
-    given, learned = (
-        weights(fold / "sed" / "best.keras"),
-        weights(run / "fold1" / "doa" / "best.keras"),
-    )
+    given = weights(fold / "sed" / "best.keras")
+    learned = weights(run / "fold1" / "doa" / "best.keras")
     moved = {
         name: np.abs(given[name] - learned[name]).max() for name in given if name.endswith("kernel")
     }

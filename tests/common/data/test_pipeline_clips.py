@@ -311,9 +311,8 @@ def test_the_batches_of_a_stage_resume_within_a_pass(store):
 def test_a_sample_depends_only_on_the_seed(store):
     whole = Selection(store, ("weak",), frozenset(f"c{number}" for number in range(1, COUNT)))
     drawn = whole.sample(3, seed=5)
-    assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(
-        whole.recording_names
-    )
+    assert len(drawn.recording_names) == 3
+    assert set(drawn.recording_names) < set(whole.recording_names)
     assert drawn == whole.sample(3, seed=5)
     assert len({whole.sample(3, seed).names for seed in range(8)}) > 4
     assert whole.sample(COUNT - 1, seed=5) is whole

@@ -85,11 +85,9 @@ def test_frames_and_arrays_of_whole_recordings_equal_the_written_ones(shards):
 
 def test_only_selected_recordings_are_found(shards):
     records = Records.find(shards, SCHEMA, lambda name: name == "r2")
-    assert (
-        records.names == ["r2"]
-        and records.shard_of.tolist() == [1]
-        and records.ends.tolist() == [0, 1]
-    )
+    assert records.names == ["r2"]
+    assert records.shard_of.tolist() == [1]
+    assert records.ends.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "another schema", "noise"])

@@ -68,9 +68,8 @@ def test_unreadable_files_are_counted_with_the_first_reason(tmp_path):
     report = report_of(tmp_path, {}, deep=False)
     (finding,) = report.findings
     assert finding.level == "error" and "3 file(s) cannot be read" in finding.text
-    assert "Not a readable sound file" in finding.text and finding.text.endswith(
-        "a.wav, b.wav, c.wav."
-    )
+    assert "Not a readable sound file" in finding.text
+    assert finding.text.endswith("a.wav, b.wav, c.wav.")
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -82,11 +81,9 @@ def test_odd_but_usable_files_are_one_warning_for_each_kind(tmp_path, deep):
         (tmp_path / f"{name}.wav").write_bytes(content)
     report = report_of(tmp_path, {}, deep)
     (finding,) = report.findings
-    assert (
-        finding.level == "warning"
-        and "2 recording(s), such as" in finding.text
-        and "as of a stream" in finding.text
-    )
+    assert finding.level == "warning"
+    assert "2 recording(s), such as" in finding.text
+    assert "as of a stream" in finding.text
 
 
 def test_only_decoding_finds_silence_equal_channels_clipping_and_nan(tmp_path):

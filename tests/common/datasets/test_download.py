@@ -88,10 +88,8 @@ def tau(server, monkeypatch):
 def test_tau_2019_comes_in_parts_with_checksums_and_is_unpacked(tau, tmp_path, capsys):
     target = tmp_path / "tau2019"
     assert main(["1", "--yes", "--folder", str(target), "--params", str(PARAMS)]) == 0
-    assert (
-        len(list((target / "foa_dev").glob("*.wav"))) == 3
-        and len(list((target / "metadata_dev").iterdir())) == 1
-    )
+    assert len(list((target / "foa_dev").glob("*.wav"))) == 3
+    assert len(list((target / "metadata_dev").iterdir())) == 1
     text = capsys.readouterr().out
     assert "foa_dev.z01" in text and "unpacked about 9.2 GB" in text
     assert f"python -m common.cli.check_dataset 1 --set dataset_dir={target}" in text
@@ -116,11 +114,9 @@ def test_a_file_with_another_checksum_is_an_error(tau, tmp_path):
 def test_the_dry_run_prints_sizes_and_downloads_nothing(tau, tmp_path, capsys):
     assert main(["1", "--dry-run", "--folder", str(tmp_path / "to"), "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
-    assert (
-        "0.0 MB  http://127.0.0.1" in text
-        and "size not known" not in text
-        and "Nothing was fetched" in text
-    )
+    assert "0.0 MB  http://127.0.0.1" in text
+    assert "size not known" not in text
+    assert "Nothing was fetched" in text
     assert not (tmp_path / "to").exists()
 
 
@@ -195,10 +191,8 @@ def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
         download_audioset_files_from_csv=clips,
     )
     monkeypatch.chdir(tmp_path)
-    source, synthetic = (
-        sources_of(load("cnn9-synthetic-weak"))[0],
-        sources_of(load("cnn9-synthetic-weak"))[-1],
-    )
+    source = sources_of(load("cnn9-synthetic-weak"))[0]
+    synthetic = sources_of(load("cnn9-synthetic-weak"))[-1]
     source.fetch(Path("desed"))
     folder = tmp_path / "desed"
     assert calls[0] == (
@@ -209,9 +203,8 @@ def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
         str(folder / "metadata/validation/validation.tsv"),
         str(folder / "audio/validation"),
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"] and not list(
-        folder.iterdir()
-    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"]
+    assert not list(folder.iterdir())
     assert synthetic.fetch is None and "10.5281/zenodo.2583796" in synthetic.remark
 
 

@@ -42,9 +42,8 @@ def test_a_class_lacks_a_split_only_where_every_deal_does(first):
     for seed in range(first, first + 20):
         groups, n_splits = random_layout(seed, 6)
         dealt = deal_groups(groups, [1 / n_splits] * n_splits, np.random.default_rng(seed))
-        assert sorted(dealt) == [group.name for group in groups] and set(dealt.values()) <= set(
-            range(n_splits)
-        )
+        assert sorted(dealt) == [group.name for group in groups]
+        assert set(dealt.values()) <= set(range(n_splits))
         names = [group.name for group in groups]
         every = (
             dict(zip(names, splits, strict=True))

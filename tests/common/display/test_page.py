@@ -60,10 +60,8 @@ def test_the_policy_lets_a_page_run_only_its_own_script(page):
     (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv")]
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
-    assert (
-        policy.startswith("default-src 'none'; img-src data:; media-src data:;")
-        and "http" not in policy
-    )
+    assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+    assert "http" not in policy
 
 
 def test_tables_have_headings_of_rows_and_columns(page):
@@ -71,11 +69,9 @@ def test_tables_have_headings_of_rows_and_columns(page):
 
 
 def test_each_image_sound_and_drawing_has_a_text(page):
-    assert (
-        len(page.named("img")) == 2
-        and len(page.named("audio")) == 2
-        and len(page.named("svg")) == 1
-    )
+    assert len(page.named("img")) == 2
+    assert len(page.named("audio")) == 2
+    assert len(page.named("svg")) == 1
     (lane,) = [each for each in page.named("div") if each.get("class") == "plot lane"]
     assert lane["aria-label"].endswith("reference 0.0 to 1.0 s. estimate 0.5 to 2.0 s. ")
 

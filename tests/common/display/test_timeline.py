@@ -53,11 +53,9 @@ def test_a_recording_becomes_one_channel_of_its_first_minutes(tmp_path):
     sound = recording_sound(tmp_path / "long.wav", "long", first_channel)
     decoded, rate_hz = soundfile.read(content(sound.source))
     assert sound.source.startswith("data:audio/mpeg;base64,") and sound.label == "long"
-    assert (
-        rate_hz == 16000
-        and decoded.ndim == 1
-        and len(decoded) == pytest.approx(SHOWN_S * 16000, abs=2000)
-    )
+    assert rate_hz == 16000
+    assert decoded.ndim == 1
+    assert len(decoded) == pytest.approx(SHOWN_S * 16000, abs=2000)
     assert np.abs(decoded[16000:32000]).max() == pytest.approx(0.9, abs=0.05)
     assert len(sound.source) < 0.7e6  # six of them and all else stay below 10 MB
 
@@ -77,19 +75,15 @@ def test_spectrogram_has_time_to_the_right_and_low_bands_below():
     level[2000:, 0] = 0.0
     picture = level_picture(level, 0.01, "Spectrogram", "of a")
     image = imread(content(picture.source), format="jpg").mean(axis=2)  # (bands, columns)
-    assert (
-        image.shape == (16, 1000)
-        and image[-1, 900] > 200
-        and image[-1, 100] < 20
-        and image[0, 900] < 40
-    )
+    assert image.shape == (16, 1000)
+    assert image[-1, 900] > 200
+    assert image[-1, 100] < 20
+    assert image[0, 900] < 40
 
 
 def test_lanes_show_reference_and_estimated_classes_up_to_a_limit():
-    reference, estimate = (
-        np.array([[2, 1.0, 3.0], [2, 100.0, 200.0], [0, 130.0, 140.0]]),
-        np.array([[1, 0.5, 0.7]]),
-    )
+    reference = np.array([[2, 1.0, 3.0], [2, 100.0, 200.0], [0, 130.0, 140.0]])
+    estimate = np.array([[1, 0.5, 0.7]])
     shown = lanes(reference, estimate, ("a", "b", "c"), duration_s=300.0)
     assert [lane.label for lane in shown] == ["b", "c"]
     assert shown[0].reference == [] and shown[0].estimate == [(0.5, 0.7)]

@@ -125,9 +125,7 @@ def test_models_of_mixed_precision_are_exported_in_float32():
     finally:
         keras.config.set_dtype_policy("float32")
     plain = in_float32(model)
-    assert (
-        model.get_layer("dense").compute_dtype == "bfloat16"
-        and plain.get_layer("dense").compute_dtype == "float32"
-    )
+    assert model.get_layer("dense").compute_dtype == "bfloat16"
+    assert plain.get_layer("dense").compute_dtype == "float32"
     np.testing.assert_array_equal(plain.get_layer("dense").kernel, model.get_layer("dense").kernel)
     assert in_float32(plain) is plain

@@ -162,11 +162,9 @@ def test_without_any_event_all_is_undefined():
     result = sweep_scores(
         EventTable.from_recordings([np.zeros((0, 3))], 2), [np.ones((4, 2))], 1.0, 4.0
     )
-    assert (
-        math.isnan(result.psds1)
-        and math.isnan(result.best_f)
-        and np.isnan(result.class_best_f).all()
-    )
+    assert math.isnan(result.psds1)
+    assert math.isnan(result.best_f)
+    assert np.isnan(result.class_best_f).all()
 
 
 def test_several_hits_for_one_event_are_matched_once():

@@ -19,10 +19,9 @@ def test_a_missing_part_is_explained_and_the_others_stay():
         raise DataError("No features in features/. Extract them again.")
 
     (note,) = shown("The recordings", gone)
+    assert note.problem
     assert (
-        note.problem
-        and note.text
-        == "The recordings cannot be shown. No features in features/. Extract them again."
+        note.text == "The recordings cannot be shown. No features in features/. Extract them again."
     )
     assert shown("Nothing", lambda: []) == []
 

@@ -101,10 +101,8 @@ def test_keras_that_was_imported_before_gets_our_formats(odd_keras):
     with distribution.devices(RunConfig(mixed_precision="mixed_bfloat16")):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         assert keras.config.floatx() == "float32" and keras.config.epsilon() == 1e-7
-        assert (
-            keras.config.image_data_format() == "channels_last"
-            and keras.config.max_epochs() is None
-        )
+        assert keras.config.image_data_format() == "channels_last"
+        assert keras.config.max_epochs() is None
 
 
 def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog):

@@ -46,9 +46,8 @@ def test_a_range_takes_its_type_from_the_setting():
         "training.loss_weights.doa=1:50",
     )
     assert space["training.learning_rate"] == Range(1e-4, 1e-2, log=True)
-    assert space["training.epochs"] == Range(2, 10, whole=True) and isinstance(
-        space["training.epochs"].low, int
-    )
+    assert space["training.epochs"] == Range(2, 10, whole=True)
+    assert isinstance(space["training.epochs"].low, int)
     assert space["training.loss_weights.doa"] == Range(1.0, 50.0)
 
 
@@ -115,6 +114,5 @@ def test_a_key_is_given_once():
 
 
 def test_trials_that_differ_in_features_extract_their_own():
-    assert extracts({"features.n_mels": Choice(("32", "64"))}) and not extracts(
-        {"training.epochs": Range(1, 2)}
-    )
+    assert extracts({"features.n_mels": Choice(("32", "64"))})
+    assert not extracts({"training.epochs": Range(1, 2)})

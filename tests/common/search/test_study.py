@@ -123,9 +123,8 @@ def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
     (row,) = rows_of(own)
     run = own / "trials" / row["run"]
     settings = yaml.safe_load((run / "settings.yaml").read_text())
-    assert row["state"] == "finished" and settings["features"]["n_mels"] == int(
-        row["features.n_mels"]
-    )
+    assert row["state"] == "finished"
+    assert settings["features"]["n_mels"] == int(row["features.n_mels"])
     assert settings["feature_dir"] == str(own / "features" / row["run"])
     assert (run / "data.json").read_text() != (
         search / "trials" / "demo_000" / "data.json"

@@ -36,16 +36,12 @@ def test_published_ids_carry_the_published_sizes_and_quirks(task_id):
     task = load_task(PARAMS, f"{task_id}-published")
     plain = load_task(PARAMS, task_id)
     assert task.pipeline.sequence_frames == 128 and task.pipeline.batch_size == 16
-    assert (
-        task.training.loss_weights == {"sed": 1.0, "doa": 50.0}
-        and task.training.passes_per_epoch == 5
-    )
+    assert task.training.loss_weights == {"sed": 1.0, "doa": 50.0}
+    assert task.training.passes_per_epoch == 5
     assert task.features.interleaved_channels and not plain.features.interleaved_channels
     assert task.features.scaler_splits == "all" and plain.features.scaler_splits == "train"
-    assert (
-        task.network["batch_norm_over"] == "bands"
-        and plain.network["batch_norm_over"] == "channels"
-    )
+    assert task.network["batch_norm_over"] == "bands"
+    assert plain.network["batch_norm_over"] == "channels"
     assert task.folds == plain.folds and task.dataset == plain.dataset
 
 

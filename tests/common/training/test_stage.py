@@ -141,10 +141,8 @@ def test_killed_job_resumes_to_the_history_and_weights_of_another(tmp_path):
 def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
     train(tmp_path, scored=recordings())  # those of the validation
     history = finished_epochs(tmp_path)["history"]
-    assert (
-        history["train_error"] == history["val_error"]
-        and history["train_sed_loss"] == history["val_sed_loss"]
-    )
+    assert history["train_error"] == history["val_error"]
+    assert history["train_sed_loss"] == history["val_sed_loss"]
     assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
     for name in TIMES:
         assert len(history[name]) == 5 and min(history[name]) > 0

@@ -73,10 +73,8 @@ def store(task, monkeypatch):
 def test_each_fold_is_a_group_of_its_own(task, store):
     assert store.groups == ["1", "2"] and store.names(["1"]) == ["00000.wav"]
     assert store_folder(task, "mixtures").name == "mixtures_dcase2018_task1_snr0"
-    assert is_extracted(task, "mixtures") and open_store(task, "mixtures").names() == [
-        "00000.wav",
-        "00001.wav",
-    ]
+    assert is_extracted(task, "mixtures")
+    assert open_store(task, "mixtures").names() == ["00000.wav", "00001.wav"]
 
 
 def test_record_has_features_of_the_channel_mean_and_all_labels(task, store):
@@ -95,11 +93,9 @@ def test_record_has_features_of_the_channel_mean_and_all_labels(task, store):
 
 def test_a_mixture_without_events_has_labels_too(store):
     record = next(iter(read_shard(store.shards(["2"])[0], store.schema)))
-    assert (
-        record["events"].shape == (0, 3)
-        and not record["activity"].any()
-        and record["labelled"] == 1
-    )
+    assert record["events"].shape == (0, 3)
+    assert not record["activity"].any()
+    assert record["labelled"] == 1
 
 
 def test_features_of_other_settings_are_refused(task, store):

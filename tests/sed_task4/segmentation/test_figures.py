@@ -63,10 +63,8 @@ def test_each_class_has_its_mask_and_active_ones_are_coloured(tmp_path):
 
 def test_curves_show_true_and_estimated_events(tmp_path):
     frames = RNG.random((50, 8))
-    estimate, reference = (
-        np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]]),
-        np.array([[1, 1.0, 2.5]]),
-    )
+    estimate = np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]])
+    reference = np.array([[1, 1.0, 2.5]])
     figure = curves_figure(frames, estimate, CLASSES, 10.0, "a.wav", reference=reference)
     axes = figure.axes[1]
     assert np.allclose(axes.lines[0].get_ydata(), frames[:, 1])

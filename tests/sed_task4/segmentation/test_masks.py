@@ -34,8 +34,5 @@ def test_class_masks_divide_the_event_mask_by_time():
     activity = np.array([[1, 0], [1, 0], [0, 1]])  # (T, K=2)
     masks = class_masks(mask, activity)
     assert masks.shape == (3, 2, 2)
-    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]] and masks[..., 1].tolist() == [
-        [0, 0],
-        [0, 0],
-        [0, 1],
-    ]
+    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]]
+    assert masks[..., 1].tolist() == [[0, 0], [0, 0], [0, 1]]

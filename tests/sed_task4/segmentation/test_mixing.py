@@ -113,10 +113,8 @@ def test_a_sound_too_short_for_its_event_is_named():
 
 
 def test_sounds_have_the_scenes_level_and_the_peak_full_scale():
-    scene, sounds = (
-        _noise(0, 8000),
-        [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])],
-    )
+    scene = _noise(0, 8000)
+    sounds = [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])]
     events = [MixtureEvent("a", "Bark", 0.0, 0.25), MixtureEvent("b", "Flute", 0.5, 0.75)]
     mixed = mix(sounds, events, scene, 6.0, RATE_HZ)
     assert mixed.shape == (8000, 2) and mixed.dtype == np.int16
@@ -287,11 +285,9 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
 
 def test_the_record_of_the_list_names_its_sources(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
-    assert (
-        record["mixture_seed"] == 1234
-        and record["classes"] == ["Bark", "Flute"]
-        and len(record["sounds"]) == 64
-    )
+    assert record["mixture_seed"] == 1234
+    assert record["classes"] == ["Bark", "Flute"]
+    assert len(record["sounds"]) == 64
 
 
 def test_the_command_names_missing_files(tmp_path, capsys):

@@ -75,10 +75,8 @@ def test_tags_frames_and_masks_are_scored_as_by_scikit_learn(scores):
     ideal = [
         class_masks(truth.mask, active) for truth, active in zip(truths, activity, strict=True)
     ]
-    tags, masks = (
-        np.stack([tags_of_events(each.events, 3) for each in truths]),
-        [each.masks for each in outputs],
-    )
+    tags = np.stack([tags_of_events(each.events, 3) for each in truths])
+    masks = [each.masks for each in outputs]
     parts = {
         "tag": (tags, np.stack([each.clip for each in outputs]), 0.5),
         "sed": (np.concatenate(activity), np.concatenate(gated), 0.2),

@@ -166,10 +166,8 @@ def test_no_example_is_shared_between_splits(bank):
 def test_durations_of_a_class_have_their_real_median(bank, class_name):
     durations = CLASS_SOUNDS[class_name][1]
     lengths_s = [len(x) / 16000 for split in (1, 2) for x in bank.examples(class_name, split)]
-    assert (
-        durations.shortest_s - 0.001 <= min(lengths_s)
-        and max(lengths_s) <= durations.longest_s + 0.001
-    )
+    assert durations.shortest_s - 0.001 <= min(lengths_s)
+    assert max(lengths_s) <= durations.longest_s + 0.001
     assert np.median(lengths_s) == pytest.approx(durations.median_s, rel=0.15)
 
 

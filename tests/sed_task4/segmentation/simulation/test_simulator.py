@@ -107,18 +107,14 @@ def test_layouts_are_those_of_task_2_and_task_1(simulated):
 def test_sounds_are_mono_and_scenes_stereo_of_exact_length(simulated):
     for path in (simulated / SOUNDS / "audio_train").iterdir():
         info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.subtype) == (
-            16000,
-            1,
-            "PCM_16",
-        ) and 0.3 <= info.duration <= 3.0
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        assert 0.3 <= info.duration <= 3.0
         assert 0.09 < np.abs(read_audio(path)).max() < 0.91
     for path in (simulated / SCENES / "audio").iterdir():
         audio = read_audio(path, 16000, 2)
         assert len(audio) == 24000
-        assert 0.09 < np.abs(audio).max() < 0.61 and not np.allclose(
-            audio[:, 0], audio[:, 1], atol=0.01
-        )
+        assert 0.09 < np.abs(audio).max() < 0.61
+        assert not np.allclose(audio[:, 0], audio[:, 1], atol=0.01)
 
 
 def test_the_mixer_mixes_them(copied):
@@ -217,9 +213,8 @@ def test_names_are_unique_and_independent_of_other_files():
     assert len({file.name for file in files}) == 250 * len(LABEL_SOUNDS)
     assert sum(file.verified for file in files) == 100 * len(LABEL_SOUNDS)
     scenes = plan_scenes(8000)
-    assert len({scene.name for scene in scenes}) == 8000 and {
-        scene.label for scene in scenes
-    } == set(SCENE_SOUNDS)
+    assert len({scene.name for scene in scenes}) == 8000
+    assert {scene.label for scene in scenes} == set(SCENE_SOUNDS)
 
 
 def test_presets_set_missing_values():

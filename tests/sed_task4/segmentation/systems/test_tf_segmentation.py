@@ -130,9 +130,8 @@ def test_each_pooling_of_a_run_is_a_stage_and_system():
         == ["gwrp", "gmp", "gap"]
     )
     for stage in found:
-        assert stage.targets["clip"] == ("tags",) and list(stage.losses) == list(
-            stage.loss_weights
-        ) == ["clip"]
+        assert stage.targets["clip"] == ("tags",)
+        assert list(stage.losses) == list(stage.loss_weights) == ["clip"]
         # as in PyTorch
         assert stage.losses["clip"](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
         assert stage.build((None, BANDS, 1)).name == f"segmentation_{stage.name}"
