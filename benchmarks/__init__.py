@@ -1,2 +1,1 @@
-"""Measurements of speed and size: each module alone, or all of them into BENCHMARKS.md by
-`benchmarks.run`."""
+"""Benchmarks of speed and size: one module each; `benchmarks.run` writes all into BENCHMARKS.md."""

@@ -1,5 +1,4 @@
-"""Log-mel features of clips of task 4 with resampling: ours beside librosa's, with one process and
-with two.
+"""Log-mel features of task 4 clips with resampling: ours and librosa's, one process and two.
 
 python -m benchmarks.clip_features [--quick]
 """
@@ -40,8 +39,7 @@ def ours(path: Path) -> np.ndarray:
 
 
 def sum_of(path: Path) -> float:
-    """What a process hands back of one clip, so that its work is measured and not the way of the
-    features."""
+    """Sum of a clip's features: a small result, so that its transfer is not measured."""
     keep_freed_memory()  # as the processes of an extraction do
     return float(ours(path).sum())
 
@@ -59,8 +57,7 @@ def clip_s(route: Callable[[Path], object], paths: list[Path]) -> float:
 
 
 def throughput(paths: list[Path], processes: int) -> float:
-    """Clips per second of so many running processes with one thread each; starting them does not
-    count.
+    """Clips per second of running processes with one thread each, without their start.
 
     One process is this one, on one core.
     """
@@ -77,7 +74,7 @@ def throughput(paths: list[Path], processes: int) -> float:
 
 
 def check_equal(path: Path) -> None:
-    """Raises ArithmeticError where the two ways do not lead to the same features."""
+    """Raises ArithmeticError if the features of both routes differ."""
     apart = float(np.abs(ours(path) - clip_log_mel(path, FEATURES, RATE_HZ, CLIP_S)).max())
     if not apart <= 1e-2:
         raise ArithmeticError(

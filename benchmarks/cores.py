@@ -1,4 +1,4 @@
-"""What keeps measurements on one core."""
+"""Measurements on one core."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,8 +11,7 @@ from benchmarks.measure import wall_s
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keeps this program on one core, with one thread in numerical libraries, where the system
-    allows it."""
+    """Restricts this process to one core, and numerical libraries to one thread, where possible."""
     if not hasattr(os, "sched_setaffinity"):
         with threadpool_limits(limits=1):
             yield

@@ -1,5 +1,4 @@
-"""Runs a demo with several seeds, each on simulated recordings of its own, and writes the table
-into BENCHMARKS.md.
+"""Runs a demo with several seeds, each with its own simulated recordings; table in BENCHMARKS.md.
 
 python -m benchmarks.demo_seeds [SEED ...] [--task TASK] [--folder runs/seeds] [--set KEY=VALUE ...]
 """
@@ -23,14 +22,14 @@ Scores = dict[str, Any]
 
 @dataclass(frozen=True)
 class Demo:
-    """What the table of a demo shows.
+    """Rows and columns of a demo's table.
 
     Attributes:
         script: program that runs it.
         columns: headings, with the digits behind the decimal point.
-        aims: what each column is to hold.
-        lines: labels of the run's own lines; those of the first seed alone come after.
-        baselines: labels of what needs no skill.
+        aims: goal of each column.
+        lines: labels of the run's own lines; those of only the first seed follow.
+        baselines: labels of the baselines.
         numbers: from the scores in a line of the run's table to the numbers of the columns.
     """
 
@@ -129,8 +128,7 @@ DEMOS = {
 
 
 def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) -> Path:
-    """Runs one seed from simulation to scores; a finished one is not run again. Returns the run's
-    folder."""
+    """Runs one seed from simulation to scores unless it is finished; returns the run's folder."""
     places = [f"{name}_dir={folder}/{task_id}_{name}_s{seed}" for name in ("dataset", "feature")]
     settings = [f"seed={seed}", *places, f"output_dir={folder}", *overrides]
     options = [option for setting in settings for option in ("--set", setting)]
@@ -139,7 +137,7 @@ def run_seed(task_id: str, seed: int, folder: Path, overrides: Sequence[str]) ->
     if not (run / "scores.json").exists():
         command = [sys.executable, DEMOS[task_id].script, task_id, f"s{seed}", *options]
         seconds = wall_s(lambda: subprocess.run(command, cwd=ROOT, check=True))
-        if fresh:  # the time of a run that went on after a stop says nothing
+        if fresh:  # the time of a resumed run is meaningless
             (run / "minutes.json").write_text(f"{seconds / 60:.2f}\n")
     return run
 
@@ -151,7 +149,7 @@ def scores_of(run: Path, label: str) -> Scores:
 
 
 def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
-    """A line for each seed and line of the run's table, their means, and what needs no skill."""
+    """Rows of each seed and line of the run's table, their means, and the baselines."""
     lines = []
     for label in demo.lines:
         values = {seed: demo.numbers(scores_of(run, label)) for seed, run in runs.items()}
@@ -194,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--task", default="demo", choices=list(DEMOS), help="task id (default demo)"
     )
     parser.add_argument(
-        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="where everything is written"
+        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="output folder"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--markdown", type=Path, default=ROOT / "BENCHMARKS.md")

@@ -1,5 +1,4 @@
-"""Event- and segment-based scores of a test set of DCASE task 4: ours beside sed_eval, with and
-without pandas.
+"""Event- and segment-based scores of a task 4 test set: ours and sed_eval, with and without pandas.
 
 python -m benchmarks.event_scores [--quick]
 """
@@ -40,7 +39,7 @@ def random_clips(n_clips: int, seed: int) -> list[np.ndarray]:
 
 
 def distorted(clips: list[np.ndarray], seed: int) -> list[np.ndarray]:
-    """What a middling system would say: times off by a little, events missed and confused."""
+    """Predictions of a mediocre system: small errors of time, missed and confused events."""
     rng = np.random.default_rng(seed)
     estimates = []
     for clip in clips:
@@ -88,7 +87,7 @@ def by_sed_eval(
 def check_equal(
     ours: dict[str, dict[str, float]], other: dict[str, dict[str, float]], route: str
 ) -> None:
-    """Raises ArithmeticError where the scores of two routes differ."""
+    """Raises ArithmeticError if the scores of two routes differ."""
     apart = max(
         abs(ours[kind][key] - value)
         for kind, scores in other.items()

@@ -1,5 +1,4 @@
-"""Features of SELDnet from recordings to normalised features on disk: ours beside the published
-route, on one core.
+"""Features of SELDnet from recordings to disk: ours and the published route, on one core.
 
 python -m benchmarks.extraction [--quick]
 """
@@ -40,8 +39,7 @@ def dataset(folder: Path, recordings: int, recording_s: float) -> None:
 
 
 class Routes:
-    """Both ways from recordings to features; each call starts anew and leaves its files for what
-    comes after.
+    """Both routes from recordings to features; each call starts again and keeps its files.
 
     Args:
         folder: holds the dataset, and the features below `features/`.
@@ -56,7 +54,10 @@ class Routes:
     def settings(self, kind: Kind) -> TaskConfig:
         """The task whose features are extracted."""
         settings = task(
-            "1", self.folder, f"features.kind={kind}", f"dataset.recording_s={self.recording_s}"
+            "seldnet-foa",
+            self.folder,
+            f"features.kind={kind}",
+            f"dataset.recording_s={self.recording_s}",
         )
         return settings.model_copy(update={"feature_dir": self.folder / "features" / kind})
 
@@ -99,7 +100,7 @@ class Routes:
         return sum(path.stat().st_size for path in files) / 1e6 / self.recordings
 
     def check_equal(self) -> None:
-        """Compares what both ways have left on the disk.
+        """Compares the files of both routes.
 
         Raises:
             ArithmeticError: spectra are further apart than the stored numbers are rounded, or
@@ -108,38 +109,34 @@ class Routes:
         settings = self.settings("magnitude_phase")
         store = open_store(settings, "dev")
         schema = example_schema(settings.dataset, settings.features)
-        deviation = 0.0
+        difference = 0.0
         for shard in store.shards():
             for example in read_shard(shard, schema):
-                magnitude, phase = np.split(
-                    example["features"].astype(np.float32), 2, axis=2
-                )  # (T, 1024, 4) each
+                # (T, 1024, 4) each
+                magnitude, phase = np.split(example["features"].astype(np.float32), 2, axis=2)
                 path = self.folder / "features" / "raw" / f"{example['name']}.npy"
                 spectra = np.load(path, allow_pickle=False).reshape(magnitude.shape)
                 apart = np.abs(magnitude * np.exp(1j * phase) - spectra) / (np.abs(spectra) + 1e-3)
-                deviation = max(deviation, float(apart.max()))
-        if (
-            not deviation <= 2e-3
-        ):  # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
+                difference = max(difference, float(apart.max()))
+        # half precision: 0.0005 of a magnitude, 0.001 of a phase near 3 radians
+        if not difference <= 2e-3:
             raise ArithmeticError(
-                f"Ours and the published spectra are {deviation:.3g} of their size apart."
+                f"Ours and the published spectra are {difference:.3g} of their size apart."
             )
-        flips = (
-            4 * 2 * np.pi / sum(store.frames())
-        )  # rounding decides whether a phase is pi or -pi, in a few frames
+        # rounding decides whether a phase is pi or -pi, in a few frames
+        flips = 4 * 2 * np.pi / sum(store.frames())
         for ours, published in zip(store.statistics(), self.published_mean_std, strict=True):
-            flat = np.concatenate(
-                np.split(ours, 2, axis=1)
-            ).ravel()  # all magnitudes, then all phases
+            # all magnitudes, then all phases
+            flat = np.concatenate(np.split(ours, 2, axis=1)).ravel()
             allowed = np.repeat([1e-4, flips], flat.size // 2) + 1e-3 * np.abs(published)
             if not (np.abs(flat - published) <= allowed).all():
                 raise ArithmeticError(
-                    f"Mean or deviation is up to {np.abs(flat - published).max():.3g} apart."
+                    f"Mean or standard deviation differ by {np.abs(flat - published).max():.3g}."
                 )
 
 
 def floors(folder: Path, recording_s: float) -> list[Figure]:
-    """What no route can go below: the transforms alone, and the bytes written and flushed."""
+    """Lower bounds of any route: only the FFTs, and the bytes written and flushed."""
     n_frames = round(recording_s / 0.02)
     block = np.random.default_rng(0).standard_normal((32, 2048, 4)).astype(np.float32)
     content = bytes(n_frames * 1024 * 8 * 2)
@@ -157,7 +154,7 @@ def floors(folder: Path, recording_s: float) -> list[Figure]:
     with one_core():
         timings = in_turns({"transforms": timed(transform), "disk": timed(write)}, 5)
     return [
-        Figure("floor: Fourier transforms alone, per recording", timings["transforms"].median, "s"),
+        Figure("floor: FFTs only, per recording", timings["transforms"].median, "s"),
         Figure(
             "floor: the same bytes written and flushed, per recording", timings["disk"].median, "s"
         ),
@@ -190,10 +187,8 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
 
 def _goals(timings: dict[str, Timing], routes: Routes) -> list[Goal]:
     ours, published = timings["ours"], timings["published"]
-    size, size_published = (
-        routes.megabytes("magnitude_phase"),
-        routes.megabytes("raw", "normalised"),
-    )
+    size = routes.megabytes("magnitude_phase")
+    size_published = routes.megabytes("raw", "normalised")
     return [
         Goal(
             "SELDnet features of a 60 s recording, from reading to normalised on disk, one core",

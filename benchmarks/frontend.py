@@ -1,5 +1,4 @@
-"""Features that the model computes of 16-bit audio, beside features read from shards: disk,
-reading, computing.
+"""Features computed by the model from 16-bit audio, and features from shards: size and speed.
 
 python -m benchmarks.frontend [--quick]
 """
@@ -25,10 +24,10 @@ from common.settings.pipeline import PipelineConfig
 from seld.extraction import run
 
 TITLE = (
-    "SELDnet's magnitudes and phases computed by the model from 16-bit audio, beside those read"
+    "SELDnet's magnitudes and phases computed by the model from 16-bit audio, and those read"
     " from shards"
 )
-STORED = {"features": "extraction", "audio": "device"}  # what shards hold, and the setting for it
+STORED = {"features": "extraction", "audio": "device"}  # content of shards, and its setting
 TAU_MINUTES = 400  # of the development set
 SEQUENCE_FRAMES = 128
 
@@ -57,9 +56,8 @@ def computing(frontend: Frontend, audio: np.ndarray) -> float:
 
     inputs = keras.Input((None, frontend.channels), dtype="int16")
     features = AudioFeatures(frontend)(inputs)
-    model = keras.Model(
-        inputs, keras.ops.mean(features, axis=(2, 3))
-    )  # an output that is quickly copied
+    # an output that is quickly copied
+    model = keras.Model(inputs, keras.ops.mean(features, axis=(2, 3)))
     return in_turns({"layer": timed(partial(model.predict_on_batch, audio))}, 5)["layer"].median
 
 
@@ -72,7 +70,10 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
     streams, megabytes, frontend = {}, {}, None
     for name, setting in STORED.items():
         settings = task(
-            "1", folder, f"features.frontend={setting}", f"dataset.recording_s={recording_s}"
+            "seldnet-foa",
+            folder,
+            f"features.frontend={setting}",
+            f"dataset.recording_s={recording_s}",
         )
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         frontend = frontend_of(

@@ -1,5 +1,4 @@
-"""Features of the two-stage systems: our way to log-mel and GCC-PHAT beside that of the published
-code.
+"""Log-mel and GCC-PHAT features of the two-stage systems: ours and those of the published code.
 
 python -m benchmarks.gcc_features [--quick]
 """
@@ -23,8 +22,7 @@ FEATURES = FeatureConfig(kind="logmel_gcc")
 
 
 def cpu_s(work: Callable[[], object]) -> float:
-    """Processor's seconds that `work` takes on one core; what else the machine does counts
-    little."""
+    """Processor time of `work` in seconds on one core, hardly affected by other processes."""
     with one_core():
         start = time.process_time()
         work()
@@ -32,7 +30,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 def check_equal(ours: np.ndarray, published: np.ndarray) -> None:
-    """Raises ArithmeticError where the two ways do not lead to the same features.
+    """Raises ArithmeticError if the features of both routes differ.
 
     The noise that they are computed of fills every bin. Where bins are all but silent, as those
     that a resampler cuts off, their phase is rounding: the published route transforms in double
@@ -46,8 +44,7 @@ def check_equal(ours: np.ndarray, published: np.ndarray) -> None:
 
 
 def apart_db(noise_db: float | None) -> float:
-    """Largest difference of the correlations, whose peak is 1, of two seconds without anything
-    above 12 kHz.
+    """Largest difference of the correlations (peak 1) of two seconds without content above 12 kHz.
 
     Args:
         noise_db: level of noise in all bins, against full scale; None: the upper quarter of the
@@ -65,8 +62,7 @@ def apart_db(noise_db: float | None) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures both ways in turns on the same noise, and checks that they agree; `folder` is not
-    needed."""
+    """Measures both routes in turns on the same noise, and checks that they agree."""
     duration_s, repeats = (2.0, 1) if quick else (60.0, 5)
     rng = np.random.default_rng(0)
     audio = 0.1 * rng.standard_normal((round(duration_s * RATE_HZ), 4)).astype(np.float32)
@@ -102,7 +98,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
             apart_db(-100),
             "of the peak",
         ),
-        Figure("floor: Fourier transforms alone", floor_s(duration_s, repeats), "s"),
+        Figure("floor: FFTs only", floor_s(duration_s, repeats), "s"),
     ]
 
 

@@ -1,10 +1,10 @@
-"""Training steps at published sizes on a GPU, on the backend JAX with XLA; PyTorch beside it.
+"""Training steps at published sizes on a GPU, on JAX with XLA, and on PyTorch.
 
 python -m benchmarks.gpu [--quick]
 
 Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch`
-each. JAX needs its wheels for CUDA. Without a GPU nothing but the names of the goals appear;
---quick runs the least of it on the CPU.
+each. JAX needs its wheels for CUDA. Without a GPU only the names of the goals appear;
+--quick runs a minimal form on the CPU.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,8 @@ TITLE = (
     " pipeline"
 )
 NO_GPU = "no GPU found"
-PRECISIONS = {
-    "float32": "float32",
-    "tf32": "tensorfloat32",
-    "bfloat16": "default",
-}  # and what JAX calls them
+# and their names in JAX
+PRECISIONS = {"float32": "float32", "tf32": "tensorfloat32", "bfloat16": "default"}
 SIZES = (
     replace(CNN9, examples=32),
     Size("CNN5", "cnn5", 32, torch="cnn5"),
@@ -141,8 +138,7 @@ def _against_torch(name: str, precision: str, steps: Steps | None) -> Goal:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all networks in all precisions where there is a GPU; with `quick` SELDnet, on the
-    CPU."""
+    """Measures all networks in all precisions on a GPU; with `quick` SELDnet, on the CPU."""
     if not gpu_names() and not quick:
         return list(goals({}))
     sizes, precisions = (
@@ -164,8 +160,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
 
 
 def _share_of_grus(precision: str, measured: Mapping[tuple[str, str], Steps]) -> Figure:
-    """How much of SELDnet's step its GRUs take: a loop over the frames, shorter only with fewer,
-    larger steps of it."""
+    """GRU time of SELDnet's step: a loop over the frames, shorter only with fewer, larger steps."""
     whole, without = (
         measured[size.name, precision].timings["ours"].median for size in (SELDNET, WITHOUT_GRUS)
     )

@@ -1,12 +1,11 @@
-"""Whole runs on a GPU: simulates recordings, trains systems at their published sizes for one fold,
-and measures both.
+"""Complete runs on a GPU: simulates recordings, trains systems of published size for one fold.
 
 python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown
 FILE] [--json FILE]
 
-The work is done by the programs that a user starts. A killed benchmark goes on from there when it
-is started again with the same options. JAX needs its own wheels for CUDA; TensorFlow only reads the
-data then, on the CPU.
+The programs are those that a user starts. A killed benchmark resumes when it is started again with
+the same options. JAX needs its own wheels for CUDA; TensorFlow then only reads the data, on the
+CPU.
 """
 
 import argparse
@@ -38,7 +37,7 @@ from common.settings.tasks import RunConfig, load_task
 from common.training.run_directory import read_json
 
 TITLE = "Systems at their published sizes, trained for one fold on simulated recordings"
-TASKS = ("1", "two-stage")
+TASKS = ("seldnet-foa", "two-stage")
 PROGRAMS = {
     "simulation": "simulate.py",
     "extraction": "batch_feature_extraction.py",
@@ -59,14 +58,9 @@ LINES = {
     "always silent": "always silent",
     "published": "published, real recordings",
 }
-DATA_SETTINGS = (
-    "seed",
-    "dataset",
-    "feature",
-    "simulation",
-    "parallel",
-)  # what simulation and extraction depend on
-# The least amount of work, which only shows that everything works.
+# that simulation and extraction depend on
+DATA_SETTINGS = ("seed", "dataset", "feature", "simulation", "parallel")
+# A minimal amount of work, which only shows that everything works.
 QUICK_DATA = ("dataset.recording_s=6",)
 QUICK_TRAINING = (
     "training.epochs=2",
@@ -91,9 +85,8 @@ QUICK_SYSTEM = {
     ),
 }
 ENVIRONMENT = {
-    "XLA_PYTHON_CLIENT_PREALLOCATE": (
-        "false"
-    ),  # JAX would take three quarters of the memory, whatever it needs
+    # JAX would take three quarters of the memory, whatever it needs
+    "XLA_PYTHON_CLIENT_PREALLOCATE": ("false"),
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # as TensorFlow would take all of it
 }
 
@@ -140,7 +133,7 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
     Args:
         task_id: id in params.yaml.
         options: of the command line.
-        folder: where everything is written.
+        folder: output folder.
 
     Raises:
         ConfigError: there is no such task, it is of another family, or a setting is wrong.
@@ -171,8 +164,7 @@ def make_plan(task_id: str, options: argparse.Namespace, folder: Path) -> Plan:
 
 
 def _limits(options: argparse.Namespace, task_id: str) -> Iterator[str]:
-    """Settings from `--epochs` and `--iterations`: numbers for all tasks, or `<task-id>=<number>`
-    for one."""
+    """Parses `--epochs` or `--iterations`: a number for all tasks, `<task-id>=<number>` for one."""
     for key, values in (("epochs", options.epochs), ("iterations_per_epoch", options.iterations)):
         for value in values:
             named, _, number = value.rpartition("=")
@@ -189,29 +181,25 @@ def carry_out(plan: Plan, steps: Path) -> None:
 
     Args:
         plan: the task.
-        steps: file that remembers which steps are done, and how long they took.
+        steps: file of the finished steps and their seconds.
     """
     for step in DATA_STEPS:
         _timed(steps, plan.command(step))
     stage = partial(stage_under_way, plan.fold, time.time())
     with GpuSampler(samples_file(plan), stage) if uses_gpu(plan.task.run) else nullcontext():
-        _start(
-            plan.command("training")
-        )  # also where it is finished: then it only compares the settings
+        _start(plan.command("training"))  # if it is finished, only the settings are compared
 
 
 def _timed(steps: Path, command: Sequence[str]) -> None:
-    """Runs a program unless it is done; keeps its seconds, unless it went on after a stop: those
-    say nothing."""
+    """Runs a program unless it is finished; keeps its seconds unless it was resumed."""
     name = shlex.join(command)
-    done = read_json(steps) if steps.exists() else {}
-    if done.get(name, {}).get("finished"):
+    noted = read_json(steps) if steps.exists() else {}
+    if noted.get(name, {}).get("finished"):
         return
-    write_json(steps, done | {name: {"finished": False, "seconds": None}})
+    write_json(steps, noted | {name: {"finished": False, "seconds": None}})
     seconds = wall_s(partial(_start, command))
-    write_json(
-        steps, done | {name: {"finished": True, "seconds": None if name in done else seconds}}
-    )
+    taken = None if name in noted else seconds
+    write_json(steps, noted | {name: {"finished": True, "seconds": taken}})
 
 
 def _start(command: Sequence[str]) -> None:
@@ -221,25 +209,25 @@ def _start(command: Sequence[str]) -> None:
 
 
 def stage_under_way(fold: Path, since_s: float) -> str | None:
-    """Names the stage in training: the one whose log was begun since, and that is not finished."""
+    """Names the stage in training: its log was begun since then, and it is not finished."""
     begun = [path.parent for path in fold.glob("*/history.csv") if path.stat().st_mtime >= since_s]
     return next((folder.name for folder in begun if not (folder / FINISHED).exists()), None)
 
 
 def samples_file(plan: Plan) -> Path:
-    """Where the samples of the GPU lie."""
+    """File of the GPU's samples."""
     return plan.task.output_dir / f"{plan.run.name}_gpu.csv"
 
 
 def uses_gpu(run: RunConfig) -> bool:
-    """Whether a run takes a GPU if there is one."""
+    """True if a run uses a GPU where there is one."""
     return run.device != "cpu"
 
 
 def step_figures(plan: Plan, steps: Path) -> list[Figure]:
-    """How long recordings and features took, where that was measured."""
-    done = read_json(steps)
-    seconds = {step: done[shlex.join(plan.command(step))]["seconds"] for step in DATA_STEPS}
+    """Seconds of simulation and extraction, where measured."""
+    noted = read_json(steps)
+    seconds = {step: noted[shlex.join(plan.command(step))]["seconds"] for step in DATA_STEPS}
     return [
         Figure(f"{plan.task_id}: {step}", taken, "s")
         for step, taken in seconds.items()
@@ -261,7 +249,7 @@ def stage_figures(plan: Plan) -> list[Figure]:
 def _time_figures(name: str, record: Mapping[str, Any], batch_size: int) -> list[Figure]:
     iterations, history = record["iterations_per_epoch"], record["history"]
     training_s, scoring_s = history["training_s"], history["scoring_s"]
-    # The first epoch compiles; where there is no other, it has to do.
+    # The first epoch compiles; it counts only if there is no other.
     step_s = statistics.median(training_s[1:] or training_s) / iterations
     return [
         Figure(f"{name}: epochs", record["epochs"], ""),
@@ -287,8 +275,7 @@ def _gpu_figures(name: str, use: GpuUse | None) -> list[Figure]:
 
 
 def scores_of(plan: Plan) -> dict[str, dict[str, float | None]]:
-    """Official scores of a finished run by line of the table: trained parts, what needs no skill,
-    published values."""
+    """Official scores of a finished run by line of the table: trained, baselines, published."""
     rows = read_json(plan.run / "scores.json")["rows"]
     wanted = [row for row in rows if row["label"] in LINES or row["group"] == "system"]
     return {LINES.get(row["label"], row["label"]): row["scores"]["dcase2019"] for row in wanted}
@@ -305,7 +292,7 @@ def scores_table(scores: Mapping[str, Mapping[str, Mapping[str, float | None]]])
 
 
 def device_text(run: RunConfig) -> str:
-    """One sentence on what computes.
+    """One sentence on the devices.
 
     Raises:
         ConfigError: there is a GPU, and the backend does not see it.
@@ -325,20 +312,19 @@ def device_text(run: RunConfig) -> str:
 
 
 def _devices(backend: str) -> str:
-    """The devices that a backend computes on, asked in a process of its own, which lets them go
-    again."""
+    """Devices of a backend, listed in another process, which releases them again."""
     environment = {**ENVIRONMENT, **os.environ, "KERAS_BACKEND": backend}
     command = [sys.executable, "-c", "import keras; print(*keras.distribution.list_devices())"]
-    answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return answer.stdout.split("\n")[-2]
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return result.stdout.split("\n")[-2]
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Runs all tasks, or goes on with them.
+    """Runs all tasks, or resumes them.
 
     Args:
         options: of the command line.
-        folder: where everything is written.
+        folder: output folder.
 
     Returns:
         What the other benchmarks write as JSON too, and the scores by task and line of their table.
@@ -400,9 +386,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="as ever"
     )
     parser.add_argument(
-        "--folder",
-        type=Path,
-        help="where everything is written; default: runs/gpu, none with --quick",
+        "--folder", type=Path, help="output folder; default: runs/gpu, none with --quick"
     )
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes on the CPU: only shows that it works"
@@ -433,7 +417,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # so that the program under way is ended, too
+    # so that the program under way is ended, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(run_safely(main, None, resumes=True))

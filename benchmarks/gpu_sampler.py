@@ -1,5 +1,4 @@
-"""How busy a GPU is, and how much of its memory is taken, sampled with nvidia-smi while something
-else runs."""
+"""Load and memory of a GPU, sampled with nvidia-smi during other work."""
 
 import csv
 import statistics
@@ -15,7 +14,7 @@ INTERVAL_S = 1.0
 
 @dataclass(frozen=True)
 class GpuUse:
-    """What samples say together; where there are several GPUs, of the busiest in each sample.
+    """Summary of samples; with several GPUs, of the busiest in each sample.
 
     Attributes:
         mean_percent: share of the time in which the GPU computed.
@@ -39,10 +38,10 @@ def query(*fields: str) -> list[list[str]]:
     """
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [[cell.strip() for cell in row] for row in csv.reader(answer.stdout.splitlines()) if row]
+    return [[cell.strip() for cell in row] for row in csv.reader(result.stdout.splitlines()) if row]
 
 
 def gpu_names() -> str:
@@ -54,14 +53,13 @@ def gpu_names() -> str:
 
 
 class GpuSampler:
-    """Samples all GPUs as long as the `with` block runs, in a thread; without a GPU it does
-    nothing.
+    """Samples all GPUs in a thread during the `with` block; without a GPU it has no effect.
 
     Samples are appended to a file at once, so that those of a killed job remain.
 
     Args:
         path: CSV file of rows stage, utilisation in percent, memory in MiB.
-        stage: names what is under way; samples of None are not kept.
+        stage: name of the current stage; samples of None are not kept.
         interval_s: time between two samples.
     """
 
@@ -87,9 +85,8 @@ class GpuSampler:
                 self._keep(stage, query("utilization.gpu", "memory.used"))
 
     def _keep(self, stage: str, rows: Sequence[Sequence[str]]) -> None:
-        numbers = [
-            row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)
-        ]  # not "[N/A]"
+        # not "[N/A]"
+        numbers = [row for row in rows if all(cell.replace(".", "").isdigit() for cell in row)]
         if not numbers:
             return
         percent, mebibytes = (max(map(float, column)) for column in zip(*numbers, strict=True))
@@ -102,15 +99,12 @@ def gpu_use(path: Path, stage: str) -> GpuUse | None:
     if not path.exists():
         return None
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
-            row for row in csv.reader(file) if len(row) == 3 and row[0] == stage
-        ]  # the last may be cut short
+        # the last may be cut short
+        rows = [row for row in csv.reader(file) if len(row) == 3 and row[0] == stage]
     if not rows:
         return None
-    percent, memory_gb = (
-        [float(row[1]) for row in rows],
-        [float(row[2]) * MEBIBYTE / 1e9 for row in rows],
-    )
+    percent = [float(row[1]) for row in rows]
+    memory_gb = [float(row[2]) * MEBIBYTE / 1e9 for row in rows]
     return GpuUse(
         statistics.fmean(percent), max(percent), statistics.fmean(memory_gb), max(memory_gb)
     )

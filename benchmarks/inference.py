@@ -1,4 +1,4 @@
-"""How long predictions take on a CPU, PyTorch beside ours; both keep freed memory.
+"""Time of predictions on a CPU, ours and PyTorch's; both keep freed memory.
 
 python -m benchmarks.inference [--quick]
 """
@@ -16,8 +16,7 @@ MATRIX_SIZE = 4096
 
 
 def least_s(size: Size, quick: bool) -> float:
-    """Seconds that the products of a batch would take at the rate of one large matrix product on
-    this machine."""
+    """Seconds of a batch's matrix products at the rate of one large product on this machine."""
     with our_worker() as worker:
         operations = worker.ask("load", **request(size, quick, "float32", training=False))[
             "operations"
@@ -29,14 +28,14 @@ def least_s(size: Size, quick: bool) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures CNN9 and CRNN10; with `quick` CNN9 alone."""
+    """Measures CNN9 and CRNN10; with `quick` only CNN9."""
     results: list[Figure | Goal] = []
     for size in (CNN9,) if quick else (CNN9, CRNN10):
         measured, _ = timings(size, "float32", quick, 1 if quick else 7, training=False)
         floor_s = least_s(size, quick)
         reason = (
             "the same convolutions of oneDNN take nearly all of the time in both, and at the rate"
-            f" of a large matrix product alone they would take {1000 * floor_s:.0f} ms"
+            f" of a large matrix product they would take {1000 * floor_s:.0f} ms"
         )
         results += goals(f"predictions of {size.name}", measured, (None, 0.65), reason)
         results.append(

@@ -1,5 +1,4 @@
-"""What one more recording costs beside its features: files, bytes of the manifest, time to open a
-store, memory.
+"""Cost of one more recording apart from its features: files, manifest, opening, memory.
 
 python -m benchmarks.large_stores [--quick]
 """
@@ -20,8 +19,8 @@ from common.settings.parallel import ParallelConfig
 from common.settings.pipeline import PipelineConfig
 
 TITLE = (
-    "Stores of many tiny recordings, of 8 frames with 2 bands: what each costs beside its features,"
-    " on one core"
+    "Stores of many tiny recordings, of 8 frames with 2 bands: costs of each apart from its"
+    " features, on one core"
 )
 FRAMES, CLASSES = 8, 3
 SCHEMA = ExampleSchema(
@@ -50,8 +49,7 @@ def build(folder: Path, recordings: int, per_shard: int) -> float:
 
 
 def use(folder: Path) -> tuple[float, float, float]:
-    """Opens a store and reads a pass of training batches; seconds of both, and the peak of memory
-    in MB."""
+    """Opens a store and reads a pass of batches; seconds of both, and peak memory in MB."""
     from common.data.pipeline import train_stream
     from common.data.selection import Selection
     from common.data.sequences import SequenceFormat
@@ -69,8 +67,7 @@ def use(folder: Path) -> tuple[float, float, float]:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures two sizes of store in processes of their own; what is given is the difference for
-    each recording."""
+    """Measures two sizes of store in separate processes; figures are differences per recording."""
     sizes = (32, 96) if quick else (500, 3_000)
     spawn = multiprocessing.get_context("spawn")
     figures: list[Figure | Goal] = []

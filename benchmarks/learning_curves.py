@@ -1,11 +1,10 @@
-"""Segmentation learned here and in PyTorch, from the same first weights and batches, over several
-seeds.
+"""Training of segmentation here and in PyTorch, from equal weights and batches, over several seeds.
 
 python -m benchmarks.learning_curves [--quick]
 
-In float32 both round, ReLUs whose input is all but zero flip, and two trainings part after some
-dozens of steps. Whether one learns more slowly shows in means over seeds, beside the same training
-here from weights that are disturbed by as much as rounding does.
+In float32 both round, ReLUs with inputs near zero flip, and two trainings diverge after some dozens
+of steps. Differences of speed are seen in means over seeds, next to our training from weights
+disturbed by as much as rounding.
 """
 
 import json
@@ -56,10 +55,9 @@ class Data:
         ]
 
     def batches(self, seed: int, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), in the order of a
-        seed."""
+        """Standardised features (steps, B, T, F, C) and tags (steps, B, K), ordered by a seed."""
         pipeline, stage = self.settings.pipeline, self.stage
-        mean, deviation = self.store.statistics(self.groups)
+        mean, std = self.store.statistics(self.groups)
         stream = train_stream(
             Selection(self.store, tuple(self.groups)),
             SequenceFormat(stage.targets),
@@ -67,7 +65,7 @@ class Data:
             seed=seed,
         )
         taken = list(stream.take(steps).as_numpy_iterator())
-        x = np.stack([(features.astype(np.float32) - mean) / deviation for features, _ in taken])
+        x = np.stack([(features.astype(np.float32) - mean) / std for features, _ in taken])
         return x, np.stack([targets["clip"] for _, targets in taken])
 
     @property

@@ -1,5 +1,4 @@
-"""Our networks and the same ones in PyTorch, step by step: the same first weights, the same
-batches.
+"""Our networks and PyTorch's, step by step, from the same initial weights and batches.
 
 python -m benchmarks.lockstep [--quick]
 """
@@ -21,7 +20,7 @@ from common.models.layers import weights_by_name
 from common.models.torch_weights import KINDS, torch_state
 
 TITLE = (
-    "Our networks beside the same ones in PyTorch, at their published widths: first weights carried"
+    "Our networks and the same ones in PyTorch, at their published widths: first weights carried"
     " over, the same batches, plain Adam; gradients of the first batch and losses of all"
 )
 THEIRS = ROOT / "benchmarks" / "baselines" / "torch_lockstep.py"
@@ -43,7 +42,7 @@ class Pair:
         task_id: task of params.yaml that describes it.
         torch: its name in `baselines/torch_models.py`.
         shape: of a batch, examples and frames.
-        amsgrad: whether Adam is of that kind.
+        amsgrad: True for the AMSGrad variant of Adam.
         overrides: settings other than the task's, `key=value`.
     """
 
@@ -64,8 +63,7 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class FirstStep:
-    """The first batch: its loss, outputs by name, and gradients by the names in
-    `baselines/torch_models.py`."""
+    """First batch: loss, outputs by name, gradients by the names in `baselines/torch_models.py`."""
 
     loss: float
     outputs: Mapping[str, np.ndarray]
@@ -173,8 +171,7 @@ class Ours:
 
 
 def in_type(network: keras.Model, kind: str) -> keras.Model:
-    """Builds a network again, with the same weights, all of whose layers compute in a
-    floating-point type."""
+    """Builds a network again, with the same weights, all layers in one floating-point type."""
 
     def layer_in_type(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
@@ -196,8 +193,7 @@ def renamed(name: str) -> str:
 
 
 def theirs(ours: Ours, folder: Path) -> dict[str, np.ndarray]:
-    """What PyTorch's network gives from the same weights and batches, see
-    `baselines/torch_lockstep.py`."""
+    """PyTorch's results from the same weights and batches, see `baselines/torch_lockstep.py`."""
     return train_there(
         folder,
         ours.weights,
@@ -231,8 +227,7 @@ def train_there(
 
 
 def largest_difference(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> float:
-    """The largest difference of two sets of gradients, each as a share of the largest value of that
-    gradient.
+    """Largest difference of two sets of gradients, relative to the maximum of each gradient.
 
     Raises:
         ArithmeticError: they are not of the same weights.
@@ -269,11 +264,9 @@ def compare(pair: Pair, steps: int, folder: Path, shape: tuple[int, int]) -> dic
         losses as shares.
     """
     ours = Ours(pair, steps, folder, *shape)
-    there, exact, rounded = (
-        theirs(ours, folder),
-        ours.first_step("float64"),
-        ours.first_step("float32"),
-    )
+    there = theirs(ours, folder)
+    exact = ours.first_step("float64")
+    rounded = ours.first_step("float32")
     outputs = {
         name: array for name, array in parts(there, "outputs/").items() if name in exact.outputs
     }

@@ -1,5 +1,4 @@
-"""What the benchmarks share: a measured figure, the machine it was measured on, command line and
-tables."""
+"""Parts shared by the benchmarks: figures, goals, machine, command line and tables."""
 
 import argparse
 import json
@@ -28,10 +27,10 @@ class Figure:
     """One measured number.
 
     Attributes:
-        name: what was measured.
+        name: name of the measurement.
         value: the number.
         unit: its unit.
-        aim: what the project holds itself to, in words; empty without.
+        aim: goal in words; empty without.
     """
 
     name: str
@@ -42,16 +41,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Goal:
-    """One row of the table of goals: a measured ratio or size against what the project holds itself
-    to.
+    """One row of the table of goals: a measured ratio or size and its limit.
 
     Attributes:
-        work: what was measured.
+        work: name of the measurement.
         value: the number; None: it could not be measured here.
         aim: the number to reach.
         unit: of both, e.g. "times faster", "of its time", "MB", "%".
-        at_least: whether more is better.
-        details: what stands behind the number, e.g. medians and spreads of both routes.
+        at_least: True if more is better.
+        details: basis of the number, e.g. medians and spreads of both routes.
         reason: why it is missed or not measured; shown only then.
     """
 
@@ -90,8 +88,8 @@ class Timing:
 
     def text(self, unit: str = "s", scale: float = 1.0) -> str:
         """Median and spread, e.g. "0.21 s (0.20 to 0.23)"."""
-        least, most = min(self.values) * scale, max(self.values) * scale
-        return f"{short(self.median * scale)} {unit} ({short(least)} to {short(most)})"
+        low, high = min(self.values) * scale, max(self.values) * scale
+        return f"{short(self.median * scale)} {unit} ({short(low)} to {short(high)})"
 
 
 Benchmark = Callable[[bool, Path], Sequence[Figure | Goal]]
@@ -111,12 +109,11 @@ def median_wall_s(work: Callable[[], object], repeats: int) -> float:
 
 
 def in_turns(routes: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, Timing]:
-    """Measures routes in turns, so that whatever else the machine does falls on all of them.
+    """Measures routes in turns, so that other load of the machine affects all of them.
 
     Args:
-        routes: by name, what measures once and returns the number; see `timed` for work that is to
-            be timed.
-        repeats: how often each is counted; with more than one, a first round is not.
+        routes: functions that measure once and return the number, by name; see `timed`.
+        repeats: rounds that count; with more than one, a first round does not.
 
     Returns:
         By name, the measurements.
@@ -129,7 +126,7 @@ def in_turns(routes: Mapping[str, Callable[[], float]], repeats: int) -> dict[st
 
 
 def timed(work: Callable[[], object]) -> Callable[[], float]:
-    """Makes a route for `in_turns` of work that is to be timed."""
+    """Makes a route for `in_turns` that times the work."""
     return partial(wall_s, work)
 
 
@@ -208,7 +205,7 @@ def short(value: float) -> str:
 
 
 def goals_table(goals: Iterable[Goal]) -> str:
-    """The table of goals in Markdown: one row each, with what stands behind it and a verdict."""
+    """The table of goals in Markdown: one row each, with its basis and a verdict."""
     rows = []
     for goal in goals:
         bound = "at least" if goal.at_least else "at most"
@@ -222,7 +219,7 @@ def goals_table(goals: Iterable[Goal]) -> str:
                 goal.verdict,
             )
         )
-    return table(("work", "goal", "measured", "medians (least to most)", "verdict"), rows)
+    return table(("work", "goal", "measured", "medians (min to max)", "verdict"), rows)
 
 
 def result_tables(
@@ -243,8 +240,7 @@ def figures_table(figures: Iterable[Figure]) -> str:
 
 
 def pivot_table(figures: Iterable[Figure], heading: str) -> str:
-    """A table in Markdown with one row for each name before a colon, and one column for each after
-    it.
+    """A table in Markdown: a row for each name before a colon, a column for each after it.
 
     Args:
         figures: named "<row>: <column>"; those without a unit are counts and written with all
@@ -290,7 +286,7 @@ def run_alone(
     """The command line of one benchmark: `python -m benchmarks.<name> [--quick] [--json FILE]`."""
     parser = argparse.ArgumentParser(description=title)
     parser.add_argument(
-        "--quick", action="store_true", help="least amount of data: only shows that it works"
+        "--quick", action="store_true", help="minimal data: only shows that it works"
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)

@@ -40,8 +40,7 @@ def simulate(folder: Path) -> None:
 
 
 def link_dataset(simulated: Path, folder: Path, recordings: int) -> None:
-    """Makes a dataset of links to the simulated recordings, under as many names as wanted, in all
-    splits."""
+    """Makes a dataset of links to the simulated recordings, any number of them, in all splits."""
     paths = sorted(path for path in simulated.rglob("split*_*") if path.suffix in (".wav", ".csv"))
     for number in range(recordings):
         own = f"split{SPLITS[number % len(SPLITS)]}_"
@@ -55,14 +54,14 @@ def link_dataset(simulated: Path, folder: Path, recordings: int) -> None:
 
 def settings_of(folder: Path) -> Any:
     """The task that is measured."""
-    return task("1", folder, *SETTINGS)
+    return task("seldnet-foa", folder, *SETTINGS)
 
 
 def extraction_peak(folder: Path) -> float:
     """Extracts all recordings and gives the peak of memory, MB.
 
     Raises:
-        ArithmeticError: there are not as many recordings as the folder's name says.
+        ArithmeticError: the number of recordings is not the one in the folder's name.
     """
     from seld.extraction import run
 
@@ -91,7 +90,7 @@ WORK = {"extraction": extraction_peak, "training": training_peak}
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures both at all sizes; with `quick` in one process, whose memory says nothing."""
+    """Measures both at all sizes; with `quick` in one process, without meaningful memory."""
     sizes = (4,) if quick else (10, 100, 1000)
     peaks: dict[str, list[float]] = {name: [] for name in WORK}
     spawn = multiprocessing.get_context("spawn")

@@ -5,8 +5,7 @@ from typing import Any
 
 
 def operations(network: Any) -> int:
-    """Operations of one example's forward pass through convolutions, dense and recurrent layers;
-    the rest is small.
+    """Operations of one example's forward pass in convolutions, dense and recurrent layers.
 
     Training takes three times as many: the derivatives by inputs and by weights are products of the
     same size.
@@ -22,9 +21,8 @@ def operations(network: Any) -> int:
     """
     total = 0
     for layer in network.layers:
-        nodes = [
-            node for node in layer._inbound_nodes if node.input_tensors
-        ]  # none of an input's own
+        # none of an input's own
+        nodes = [node for node in layer._inbound_nodes if node.input_tensors]
         for node in nodes:  # a layer may be used more than once
             total += _of_layer(layer, node.input_tensors[0].shape, node.output_tensors[0].shape)
     return total

@@ -115,8 +115,8 @@ def matrix_peak(size: int, precision: str) -> float:
     return 10 * 2 * size**3 / min(wall_s(ten) for _ in range(5))
 
 
-def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
-    """Does what a request says; returns the answer, and the network that is loaded then."""
+def execute(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any], Steps | None]:
+    """Executes a request; returns the reply, and the loaded network."""
     if request["do"] == "load":
         steps = Steps(request)
         loaded = {
@@ -135,13 +135,13 @@ def answer(request: dict[str, Any], steps: Steps | None) -> tuple[dict[str, Any]
 
 
 def main() -> None:
-    """Answers until the input ends; what libraries print does not reach the answers."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Serves requests until the input ends; output of libraries is kept out of the replies."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     steps: Steps | None = None
     for line in sys.stdin:
-        reply, steps = answer(json.loads(line), steps)
-        print(json.dumps(reply), file=answers, flush=True)
+        reply, steps = execute(json.loads(line), steps)
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

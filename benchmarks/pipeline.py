@@ -1,5 +1,4 @@
-"""Feature frames a second that reach the training from shards on disk, next to the published
-generator.
+"""Feature frames per second from shards to training, ours and the published generator.
 
 python -m benchmarks.pipeline [--quick]
 """
@@ -28,7 +27,7 @@ from seld.features import KINDS as FEATURE_KINDS
 
 TITLE = (
     "Pipeline: shuffled training batches and whole recordings from shards in the page cache, all"
-    " cores, beside the published generator over NumPy files, which are in the page cache, too"
+    "cores, and the published generator over NumPy files, which are in the page cache, too"
 )
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 LABELS = TARGETS["doa"]
@@ -39,8 +38,7 @@ WORK = "feeding SELDnet batches, against the published generator"
 def rate_of(
     new_batches: Callable[[], Iterator], n_batches: int, frames_per_batch: int
 ) -> Callable[[], float]:
-    """A route for `in_turns`: frames a second of so many batches, after as many that are not
-    counted.
+    """A route for `in_turns`: frames per second of some batches, after as many for warm-up.
 
     The batches are made again each time, so that none wait in buffers when time begins, and that
     none are read while another route is measured.
@@ -92,13 +90,10 @@ def check_same(batch: Any, folder: Path) -> None:
 def rates(
     store: FeatureStore, kind: Any, folder: Path, settings: Any, quick: bool
 ) -> dict[str, Timing]:
-    """Frames a second of our routes and, for magnitude and phase, the published one, measured in
-    turns."""
-    cut, size, n_passes = (
-        settings.pipeline.sequence_frames,
-        2 if quick else settings.pipeline.batch_size,
-        1 if quick else 2,
-    )
+    """Frames per second of our routes and, for magnitude and phase, the published one, in turns."""
+    cut = settings.pipeline.sequence_frames
+    size = 2 if quick else settings.pipeline.batch_size
+    n_passes = 1 if quick else 2
     selection, frames = Selection(store), store.frames()
     pipeline = PipelineConfig(sequence_frames=cut, batch_size=size, shuffle_buffer_mb=256)
     n_batches = batches_per_pass(frames, pipeline) * n_passes
@@ -121,13 +116,14 @@ def rates(
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures training batches with and without augmentation, and evaluation, for both kinds of
-    features."""
+    """Measures training batches (also augmented) and evaluation, for both kinds of features."""
     recordings, recording_s = (1, 6.0) if quick else (12, 60.0)
     dataset(folder / "dataset", recordings, recording_s)
     results: list[Figure | Goal] = []
     for kind in KINDS:
-        settings = task("1", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}")
+        settings = task(
+            "seldnet-foa", folder, f"features.kind={kind}", f"dataset.recording_s={recording_s}"
+        )
         (store,) = run(settings, ["dev"], progress=False, whole_task=False)
         timings = rates(store, kind, folder / "published", settings, quick)
         results += [

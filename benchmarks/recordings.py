@@ -18,7 +18,7 @@ from common.family import load
 from common.settings.tasks import BaseTask
 
 SYSTEMS = {
-    "SELDnet": "1",
+    "SELDnet": "seldnet-foa",
     "two-stage": "two-stage",
     "CRNN": "crnn",
     "CNN9": "cnn9",
@@ -40,8 +40,7 @@ def write_noise(path: Path, minutes: float, rate_hz: int, channels: int) -> None
 
 
 def write_run(settings: BaseTask, folder: Path) -> str:
-    """Writes the first fold of a run with untrained networks; returns its name, empty where a run
-    has no folds."""
+    """Writes the first fold of a run, untrained; returns its name, empty if there are no folds."""
     from common.models.layers import with_statistics
     from common.training.ensemble import scored_stages
 
@@ -94,8 +93,7 @@ def predicted(task_id: str, folder: Path, minutes: float) -> tuple[float, float]
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all systems; with `quick` only the CRNN in one process, whose memory means
-    nothing."""
+    """Measures all systems; with `quick` only the CRNN, without meaningful memory."""
     results: list[Figure | Goal] = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:

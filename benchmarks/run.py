@@ -39,7 +39,7 @@ ON_REQUEST = ("gpu", "gpu_runs", "learning_curves")  # two need a GPU; the last 
 
 
 def measured(name: str, quick: bool) -> dict:
-    """Runs one benchmark and returns what it wrote as JSON; its own table appears on the screen."""
+    """Runs one benchmark and returns its JSON; its own table is printed."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         options = ["--json", str(result), *(["--quick"] if quick else [])]
@@ -69,11 +69,11 @@ def section(name: str, result: dict) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, then writes both files; with --quick only where they are named."""
+    """Measures, then writes both files; with --quick only if they are named."""
     terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs the benchmarks and writes their tables.")
     parser.add_argument(
-        "--quick", action="store_true", help="least amount of data: only shows that it works"
+        "--quick", action="store_true", help="minimal data: only shows that it works"
     )
     parser.add_argument(
         "--only",

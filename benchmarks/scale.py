@@ -22,7 +22,7 @@ _HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class System:
-    """What an hour of audio costs one system on the measured machine.
+    """Costs of an hour of audio for one system on the measured machine.
 
     Attributes:
         name: of the system, and its features.
@@ -40,8 +40,7 @@ class System:
 
 
 def systems(results: Mapping[str, dict]) -> list[System]:
-    """Costs of an hour from the results of the benchmarks: recordings of a minute, clips of ten
-    seconds."""
+    """Costs of an hour from the benchmark results: recordings of a minute, clips of ten seconds."""
     rates = {
         name: {each["name"]: each["value"] for each in result["figures"]}
         for name, result in results.items()
@@ -144,7 +143,7 @@ def work_table(found: Sequence[System], cores: int) -> str:
 
 
 def store_table(results: Mapping[str, dict]) -> str:
-    """What the number of recordings costs beside their features."""
+    """Costs of the number of recordings, apart from their features."""
     rates = {each["name"]: each["value"] for each in results["large_stores"]["figures"]}
     rows = []
     for form in (ONE, MANY):
@@ -167,7 +166,7 @@ def store_table(results: Mapping[str, dict]) -> str:
             "shards",
             "manifest",
             "opened in",
-            "memory while training, beside the model",
+            "memory while training, without the model",
         ),
         rows,
     )

@@ -1,4 +1,4 @@
-"""Scores of a test set of SELD: ours beside the official frame-by-frame routes.
+"""Scores of a SELD test set: ours and the official frame-by-frame routes.
 
 python -m benchmarks.scoring [--quick]
 """
@@ -23,8 +23,7 @@ N_CLASSES = 11
 
 
 def scene(rng: np.random.Generator) -> Events:
-    """Two layers of events with gaps of a second, on the grid of directions, as in the real
-    dataset."""
+    """Two layers of events with gaps of a second, on the real dataset's grid of directions."""
     onsets, offsets = [], []
     for _ in range(2):
         durations = rng.uniform(0.3, 3.0, 20)
@@ -47,8 +46,7 @@ def scene(rng: np.random.Generator) -> Events:
 
 
 def estimate_of(reference: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a middling system: one in six is missed, one in ten has another class, directions are
-    20 degrees off."""
+    """Rows of a mediocre system: a sixth missed, a tenth confused, 20 degrees of error."""
     rows = reference[rng.random(len(reference)) > 1 / 6].copy()  # (m, 4)
     confused = rng.random(len(rows)) < 0.1
     rows[confused, 1] = rng.integers(0, N_CLASSES, confused.sum())
@@ -65,8 +63,7 @@ def score(definition: str, pairs: list[tuple[np.ndarray, np.ndarray]]) -> SeldSc
 
 
 def score_regression(recordings: list[tuple[np.ndarray, ...]]) -> SeldScores:
-    """Scores all recordings by the official definition, each of them given as four arrays, see
-    `by_regression`."""
+    """Scores all recordings by the official definition, four arrays each, see `by_regression`."""
     scorer = SeldScorer("dcase2019", N_CLASSES)
     for recording in recordings:
         scorer.update_regression(*recording)
@@ -87,7 +84,7 @@ def regression_arrays(pair: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, 
 
 
 def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> None:
-    """Raises ArithmeticError where the scores differ."""
+    """Raises ArithmeticError if the scores differ."""
     apart = max(abs(getattr(ours, name) - value) for name, value in official.items())
     if not apart <= 1e-9:
         raise ArithmeticError(
@@ -96,7 +93,7 @@ def check_equal(route: str, ours: SeldScores, official: dict[str, float]) -> Non
 
 
 def of_several(work: Callable[[], object]) -> float:
-    """Seconds on one core, the median of five: a single tenth of a second says little."""
+    """Seconds on one core, median of five, since single short runs vary."""
     return statistics.median(core_s(work) for _ in range(5))
 
 

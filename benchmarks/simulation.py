@@ -1,4 +1,4 @@
-"""How many seconds of recording one core simulates in a second.
+"""Simulated seconds of recording per second on one core.
 
 python -m benchmarks.simulation [--quick]
 """
@@ -16,7 +16,7 @@ TITLE = (
     " process"
 )
 AIM = "at least 50"
-FORMATS = {"ambisonics alone": ("foa",), "both formats of the same scenes": ("foa", "mic")}
+FORMATS = {"ambisonics only": ("foa",), "both formats of the same scenes": ("foa", "mic")}
 
 
 def simulated(
@@ -33,8 +33,7 @@ def simulated(
 
 
 def measure(quick: bool, folder: Path) -> list[Figure]:
-    """Measures the rate of a long run; sounds, rooms and ambiences made once at its start are a
-    figure of their own."""
+    """Measures the rate of a long run; sounds and rooms, made once, are measured separately."""
     few, many = (1, 2) if quick else (10, 40)
     if not quick:
         simulated(folder / "first", ("foa", "mic"), 1, quick=True)  # loads libraries; not counted

@@ -1,5 +1,4 @@
-"""How long one training step of each published network takes on random data, and how much memory;
-PyTorch beside it.
+"""Time and memory of one training step of each published network, ours and PyTorch's.
 
 python -m benchmarks.training_steps [--quick]
 """
@@ -29,9 +28,9 @@ class Size:
         task_id: task of params.yaml with its features, sizes, loss and optimizer.
         examples: of one batch; fewer than published where a step would take a minute on two cores.
         overrides: settings other than the task's, `key=value`.
-        torch: name of the same network in `baselines/torch_models.py`; empty: it is not measured
-            beside it.
-        amsgrad: whether the optimizer is of that kind.
+        torch: name of the same network in `baselines/torch_models.py`; empty: PyTorch is not
+            measured.
+        amsgrad: True for the AMSGrad variant of Adam.
     """
 
     name: str
@@ -48,7 +47,7 @@ CRNN10 = Size("CRNN10", "two-stage", 32, ("network.mode=seld",), "crnn10")
 SEGMENTATION = Size(
     "segmentation, rank pooling", "segmentation", 8, torch="segmentation", amsgrad=False
 )
-SELDNET = Size("SELDnet", "1", 16, torch="seldnet", amsgrad=False)
+SELDNET = Size("SELDnet", "seldnet-foa", 16, torch="seldnet", amsgrad=False)
 COMPARED = (CNN9, CRNN10, SEGMENTATION, SELDNET)
 ALONE = (
     Size("CRNN", "crnn", 16),
@@ -63,7 +62,7 @@ QUICK_SHAPE = (1, 32)  # one example, frames that every network can pool
 
 
 def request(size: Size, quick: bool, precision: str, training: bool = True) -> dict[str, Any]:
-    """What our worker loads."""
+    """Networks that our worker loads."""
     shape = QUICK_SHAPE if quick else (size.examples, None)
     return {
         "task": size.task_id,
@@ -82,7 +81,7 @@ def timings(
     Args:
         size: the network.
         precision: "float32" or "bfloat16".
-        quick: the least batch.
+        quick: minimal batch.
         repeats: counted rounds.
         training: training steps, otherwise predictions.
 
@@ -137,7 +136,7 @@ def goals(
     """Compares ours with PyTorch as shipped, and with PyTorch keeping freed memory.
 
     Args:
-        work: what was measured.
+        work: name of the measurement.
         measured: by route, see `timings`.
         bounds: for each of `PYTORCH`, the largest share of its time to reach; None: no goal.
         reason: why one is missed.
@@ -167,7 +166,7 @@ RANKING = (
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all networks one after another; with `quick` only one, beside PyTorch."""
+    """Measures all networks, one after another; with `quick` only one and PyTorch's."""
     results: list[Figure | Goal] = []
     for size in COMPARED[:1] if quick else COMPARED:
         reason = RANKING if size is SEGMENTATION else CONVOLUTIONS

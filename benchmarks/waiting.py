@@ -1,10 +1,8 @@
-"""Time that training waits for its batches, parts of the time of an epoch, and the bounds of this
-machine.
+"""Time that training waits for batches, parts of an epoch's time, and the limits of this machine.
 
 Each system trains at its published size on a stream of random recordings, step by step, and the
-time until the stream yields the next batch is the waiting. That would not show that
-reading takes cores away from the steps: they are therefore also timed on one batch that is held in
-memory, in turns with those on the stream.
+time until the stream yields the next batch is the waiting. Since reading also takes cores away from
+the steps, these are also timed on one batch held in memory, in turns with those on the stream.
 
 python -m benchmarks.waiting [--quick]
 """
@@ -63,7 +61,7 @@ class Case:
 
 
 CASES = (
-    Case("SELDnet", "1", 16, 6, 3000, "float16"),
+    Case("SELDnet", "seldnet-foa", 16, 6, 3000, "float16"),
     Case("two-stage", "two-stage", 32, 2, 6001, overrides=("network.mode=seld",)),
     Case("CRNN", "crnn", 16, 64, 500),
     Case("CNN9", "cnn9", 8, 32, 640),
@@ -140,8 +138,7 @@ def prepare(case: Case, quick: bool, folder: Path) -> tuple[Any, Iterator]:
 
 
 def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
-    """Seconds of waiting, of steps on the stream and on a held batch, of reading and of predicting
-    a batch."""
+    """Seconds of waiting, steps on the stream and on a held batch, reading and prediction."""
     model, batches = prepare(case, quick, folder)
     held = next(batches)
     model.train_on_batch(*held)  # builds the graph
@@ -157,7 +154,7 @@ def measure_case(case: Case, quick: bool, folder: Path) -> dict[str, Timing]:
     model.predict_on_batch(held[0])
     predicting = wall_s(partial(model.predict_on_batch, held[0]))
     measured = {"waiting": waits, "step": steps, "step on a held batch": held_steps}
-    measured |= {"reading alone": [reading], "prediction": [predicting]}
+    measured |= {"reading only": [reading], "prediction": [predicting]}
     return {name: Timing(tuple(values)) for name, values in measured.items()}
 
 
@@ -217,8 +214,7 @@ def _results(case: Case, measured: Mapping[str, Timing]) -> list[Figure | Goal]:
 
 
 def waiting_table(figures: Sequence[Figure]) -> str:
-    """One row for each system, one column for each part of its time, and a table of what the
-    machine can do."""
+    """Table of the parts of each system's time, and table of the machine's limits."""
     parts = [figure for figure in figures if not figure.name.startswith("floor")]
     rest = [
         Figure(figure.name.partition(": ")[2], figure.value, figure.unit)

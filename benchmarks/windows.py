@@ -1,5 +1,4 @@
-"""Overlapping windows for the training of the two-stage systems: our two ways next to that of
-the published code.
+"""Overlapping windows for the two-stage systems: our two routes and that of the published code.
 
 python -m benchmarks.windows [--quick]
 """
@@ -51,8 +50,7 @@ ONE_ARRAY = "one array"
 
 
 def write_recordings(folder: Path, recordings: int) -> list[Path]:
-    """Writes recordings of random features and labels, one shard each, as large as those of the
-    real dataset."""
+    """Writes recordings of random features and labels of the real size, one shard each."""
     rng = np.random.default_rng(0)
     features = rng.standard_normal((FRAMES, *BANDS_CHANNELS), np.float32)
     labels = rng.integers(0, 2, (FRAMES, N_CLASSES))
@@ -102,12 +100,10 @@ def batches_in_pass(recordings: int) -> int:
 def measure_route(
     route: str, shards: Sequence[Path], rounds: int, n_batches: int
 ) -> tuple[Timing, float]:
-    """Batches a second, several times, and the peak of memory in MB; in a process of its own, whose
-    memory it is."""
+    """Batches per second, several times, and peak memory in MB; runs in a process of its own."""
     batches = batches_of(route, shards)
-    deque(
-        islice(batches, batches_in_pass(len(shards))), maxlen=0
-    )  # the first pass of the stream compares checksums
+    # the first pass of the stream compares checksums
+    deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = [
         n_batches / wall_s(lambda: deque(islice(batches, n_batches), maxlen=0))
         for _ in range(rounds)
@@ -116,8 +112,7 @@ def measure_route(
 
 
 def measure_cold(route: str, shards: Sequence[Path], rounds: int, n_batches: int) -> Timing:
-    """Batches a second while the system holds nothing of the shards in memory, after the first pass
-    of a stream."""
+    """Batches per second with no shard in the page cache, after the first pass of a stream."""
     batches = batches_of(route, shards)
     deque(islice(batches, batches_in_pass(len(shards))), maxlen=0)
     rates = []
@@ -159,12 +154,11 @@ def check_same(shards: Sequence[Path]) -> None:
 
 
 def reading_only(shards: Sequence[Path], n_batches: int) -> float:
-    """Batches a second of as many bytes, read from random places of the shards by two threads:
-    nothing can be faster.
+    """Batches per second of as many bytes, read at random by two threads: an upper bound.
 
     Args:
         shards: files of one size.
-        n_batches: how many each thread reads.
+        n_batches: batches that each thread reads.
     """
     piece = WINDOW_FRAMES * math.prod(BANDS_CHANNELS) * 4
     files = [path.open("rb", buffering=0) for path in shards]
@@ -173,10 +167,8 @@ def reading_only(shards: Sequence[Path], n_batches: int) -> float:
     )
 
     def read(seed: int) -> None:
-        order, target = (
-            np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE),
-            memoryview(bytearray(piece)),
-        )
+        order = np.random.default_rng(seed).integers(0, len(files), BATCH_SIZE)
+        target = memoryview(bytearray(piece))
         for batch in starts:
             for file, start in zip(order.tolist(), batch.tolist(), strict=True):
                 os.preadv(files[file].fileno(), [target], start)
@@ -189,16 +181,14 @@ def reading_only(shards: Sequence[Path], n_batches: int) -> float:
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
-    """Measures all routes for several numbers of recordings; with `quick` in one process, whose
-    memory says nothing."""
+    """Measures all routes for several numbers of recordings; with `quick` in one process."""
     sizes, rounds, n_batches = ((1, 2), 1, 2) if quick else ((10, 20, 40), 5, 60)
     shards = write_recordings(folder, max(sizes))
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=None if quick else 1) as pool:
         pool.submit(check_same, shards[:1]).result()
-        cases = [
-            (route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)
-        ]  # routes in turns
+        # routes in turns
+        cases = [(route, size) for size in sizes for route in (*OPTIONS, ONE_ARRAY)]
         tasks = [
             pool.submit(measure_route, route, shards[:size], rounds, n_batches)
             for route, size in cases
@@ -209,9 +199,8 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
             route: pool.submit(measure_cold, route, shards, rounds, n_batches).result()
             for route in streamed
         }
-        bare = pool.submit(
-            peak_megabytes
-        ).result()  # of a process that has loaded what the routes need, and no data
+        # of a process with the routes' imports, without data
+        bare = pool.submit(peak_megabytes).result()
     floor = reading_only(shards, n_batches)
     results = _goals(measured, min(sizes), max(sizes), floor)
     for (route, size), (rates, peak) in measured.items():
@@ -223,7 +212,7 @@ def measure(quick: bool, folder: Path) -> list[Figure | Goal]:
         name = f"{route}, cold, {max(sizes)} recordings"
         results.append(Figure(f"{name}: windows", BATCH_SIZE * rates.median, "1/s"))
         results.append(Figure(f"{name}: batches", rates.median, "1/s"))
-    results.append(Figure("floor, reading alone: batches", floor, "1/s"))
+    results.append(Figure("floor, reading only: batches", floor, "1/s"))
     return [*results, Figure("no data: peak memory of the process", bare, "MB")]
 
 

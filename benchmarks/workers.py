@@ -1,5 +1,4 @@
-"""Processes that stay alive and measure when they are asked to, so that routes of several
-interpreters take turns."""
+"""Worker processes that measure on request, so that several interpreters can take turns."""
 
 import importlib.util
 import json
@@ -24,7 +23,7 @@ KEEPING_MEMORY = {
 
 
 class Worker:
-    """A process that answers one line of JSON by another; ends with the `with` block.
+    """A process that replies to each line of JSON with another; ends with the `with` block.
 
     Args:
         command: command line; the program reads requests from its standard input.
@@ -43,16 +42,16 @@ class Worker:
         )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Sends a request and waits for the answer.
+        """Sends a request and waits for the reply.
 
         Raises:
             RuntimeError: the process ended without one.
         """
-        requests, answers = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
+        requests, replies = cast(IO[str], self.process.stdin), cast(IO[str], self.process.stdout)
         try:
             requests.write(json.dumps({"do": do, **request}) + "\n")
             requests.flush()
-            line = answers.readline()
+            line = replies.readline()
         except BrokenPipeError:
             line = ""
         if not line:
@@ -79,8 +78,7 @@ class Worker:
 
 
 def torch_python() -> str | None:
-    """The interpreter that has PyTorch: TORCH_PYTHON, else that of `make torch`, else this one;
-    None without any."""
+    """Interpreter with PyTorch: TORCH_PYTHON, that of `make torch`, or this one; else None."""
     given = os.environ.get("TORCH_PYTHON")
     own = ROOT / ".venv-torch" / "bin" / "python"
     if given or own.exists():

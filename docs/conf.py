@@ -37,9 +37,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-suppress_warnings = [
-    "ref.python"
-]  # a name alone, such as SceneSettings, may be meant in either family
+suppress_warnings = ["ref.python"]  # a bare name, such as SceneSettings, may be of either family
 apidoc_modules = [
     {
         "path": str(ROOT / package),

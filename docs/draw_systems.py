@@ -74,8 +74,7 @@ def network_of(task_id: str) -> Any:
 
 
 def trunk_rows(model: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Describes the layers before the outputs: what they do, and the shape that comes out, without
-    the batch."""
+    """Describes the layers before the outputs: kind and output shape without the batch."""
     rows: list[tuple[str, tuple[int, ...]]] = [
         ("features: frames × bands × channels", model.input_shape[1:])
     ]

@@ -1,5 +1,4 @@
-"""Tests of the whole project. They run on Keras as it is shipped, whatever the user's keras.json
-says."""
+"""Tests of the project; they run on Keras with default settings, whatever the user's keras.json."""
 
 from common.runtime.machine import overrule_machine
 

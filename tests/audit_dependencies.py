@@ -2,7 +2,7 @@
 
 python -m tests.audit_dependencies PIP_AUDIT
 
-The status is 1 if one has. Where no service answers, that is said, and the status is 0: nothing is
+The status is 1 if one has. If no service responds, this is printed, and the status is 0: nothing is
 known then.
 """
 
@@ -19,14 +19,14 @@ SERVICES = ("pypi", "osv")
 
 @dataclass
 class Audit:
-    """What one service says.
+    """Result of one service.
 
     Attributes:
         service: its name.
         audited: packages that it knows.
         skipped: packages that it does not.
         vulnerable: one line for each known vulnerability.
-        problem: why it gave no answer; empty if it did.
+        problem: why it gave no reply; empty if it did.
     """
 
     service: str
@@ -51,26 +51,26 @@ def ask(tool: str, service: str) -> Audit:
         "-s",
         service,
     ]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    result = subprocess.run(call, capture_output=True, text=True, check=False)
     try:
-        return read_answer(service, json.loads(done.stdout))
+        return read_reply(service, json.loads(result.stdout))
     except (ValueError, KeyError):
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        lines = result.stderr.strip().splitlines() or [f"status {result.returncode}"]
         return Audit(service, problem=lines[-1][:100])
 
 
-def read_answer(service: str, answer: dict) -> Audit:
-    """Counts what pip-audit's JSON says of each package."""
+def read_reply(service: str, reply: dict) -> Audit:
+    """Counts the advisories of each package in pip-audit's JSON."""
     audit = Audit(service)
-    for package in answer["dependencies"]:
+    for package in reply["dependencies"]:
         if "skip_reason" in package:
             audit.skipped += 1
             continue
         audit.audited += 1
         for found in package["vulns"]:
-            mended = ", ".join(found["fix_versions"]) or "no version yet"
+            fixed = ", ".join(found["fix_versions"]) or "no version yet"
             audit.vulnerable.append(
-                f"{package['name']} {package['version']}: {found['id']}, mended in {mended}"
+                f"{package['name']} {package['version']}: {found['id']}, fixed in {fixed}"
             )
     if not audit.audited:
         audit.problem = f"it knows none of {audit.skipped} packages, so it is not the real one"
@@ -78,10 +78,10 @@ def read_answer(service: str, answer: dict) -> Audit:
 
 
 def report(audits: Sequence[Audit]) -> tuple[list[str], int]:
-    """Says what is known, and the status of the command."""
+    """Formats known advisories, and the status of the command."""
     answered = [audit for audit in audits if not audit.problem]
     lines = [
-        f"pip-audit, {audit.service}: no answer ({audit.problem})"
+        f"pip-audit, {audit.service}: no reply ({audit.problem})"
         for audit in audits
         if audit.problem
     ]
@@ -100,7 +100,7 @@ def report(audits: Sequence[Audit]) -> tuple[list[str], int]:
 
 
 def main(tool: str) -> int:
-    """Asks one service after the other until one answers."""
+    """Queries one service after the other until one responds."""
     audits: list[Audit] = []
     for service in SERVICES:
         audits.append(ask(tool, service))

@@ -1,5 +1,4 @@
-"""A page in headless Chromium, driven through its DevTools protocol over pipes: layout, console,
-screenshots."""
+"""Pages in headless Chromium by its DevTools protocol over pipes: layout, console, screenshots."""
 
 import base64
 import json
@@ -75,8 +74,8 @@ class Shown:
 class Browser:
     """A running browser; `show` opens a page in it."""
 
-    def __init__(self, requests: int, answers: int):
-        self._requests, self._answers = os.fdopen(requests, "wb"), os.fdopen(answers, "rb")
+    def __init__(self, requests: int, replies: int):
+        self._requests, self._replies = os.fdopen(requests, "wb"), os.fdopen(replies, "rb")
         self._number, self._events, self._rest = 0, [], b""
 
     def show(self, page: Path, width: int, *, dark: bool = False) -> Shown:
@@ -125,14 +124,14 @@ class Browser:
         message |= {"sessionId": session} if session else {}
         self._requests.write(json.dumps(message).encode() + b"\0")
         self._requests.flush()
-        while (answer := self._message()).get("id") != self._number:
-            self._events.append(answer)
-        assert "error" not in answer, answer
-        return answer["result"]
+        while (reply := self._message()).get("id") != self._number:
+            self._events.append(reply)
+        assert "error" not in reply, reply
+        return reply["result"]
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
-            block = os.read(self._answers.fileno(), 1 << 20)
+            block = os.read(self._replies.fileno(), 1 << 20)
             assert block, "the browser has ended"
             self._rest += block
         message, self._rest = self._rest.split(b"\0", 1)
@@ -143,8 +142,8 @@ class Browser:
 def browser(profile: Path) -> Iterator[Browser]:
     """Runs a browser with a folder of its own."""
     assert BROWSER is not None
-    (read_requests, requests), (answers, write_answers) = os.pipe(), os.pipe()
-    places = (read_requests, write_answers)
+    (read_requests, requests), (replies, write_replies) = os.pipe(), os.pipe()
+    places = (read_requests, write_replies)
     process = subprocess.Popen(
         [
             sys.executable,
@@ -160,8 +159,8 @@ def browser(profile: Path) -> Iterator[Browser]:
         stderr=subprocess.DEVNULL,
     )
     os.close(read_requests)
-    os.close(write_answers)
-    running = Browser(requests, answers)
+    os.close(write_replies)
+    running = Browser(requests, replies)
     try:
         yield running
     finally:
@@ -170,15 +169,13 @@ def browser(profile: Path) -> Iterator[Browser]:
 
 
 def check_layout(page: Path, profile: Path) -> None:
-    """Shows a page on a desktop and, dark, on a phone: nothing sticks out, lacks, is tiny or
-    complained of."""
+    """Checks a page on a desktop and, dark, on a phone: layout, sizes of text, images, messages."""
     with browser(profile) as running:
         for width, dark in ((1280, False), (390, True)):
             shown = running.show(page, width, dark=dark)
             assert shown.complaints == []
             assert shown.layout["overflow"] <= 0 and shown.layout["wide"] == []
             assert shown.layout["images"] and shown.layout["smallest"] >= 11
-            assert all(
-                seconds and seconds > 1 for seconds in shown.layout["seconds"]
-            )  # null: it cannot be played
+            # null: it cannot be played
+            assert all(seconds and seconds > 1 for seconds in shown.layout["seconds"])
             assert shown.picture.startswith(b"\x89PNG")

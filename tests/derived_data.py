@@ -77,7 +77,7 @@ class Office:
         return _TASKS[self.family], [*places, *_SETTINGS[self.family], *settings]
 
     def task(self, features: Path, *settings: str) -> Any:
-        """That task."""
+        """The task of this case."""
         return load_task(PARAMS, *self.settings(features, *settings))
 
     @property
@@ -167,8 +167,7 @@ def append(path: Path, text: str) -> None:
 
 
 def write_office(family: str, folder: Path, seed: int = 0) -> Office:
-    """Writes a tiny dataset; another seed gives other sounds in files of the same names and
-    sizes."""
+    """Writes a tiny dataset; another seed gives other sounds in files of equal names and sizes."""
     rng = np.random.default_rng(seed)
 
     def sound(path: Path, channels: int) -> None:

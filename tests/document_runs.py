@@ -1,5 +1,4 @@
-"""Runs the commands of README and `docs/`: in a folder in which each task is small, on simulated
-recordings.
+"""Runs the commands of README and `docs/` with small tasks on simulated recordings.
 
     python -m tests.document_runs
 
@@ -44,7 +43,7 @@ class Long:
     changes: tuple[tuple[str, str], ...] = ()
 
 
-# Run in the tests, in this order, one going on from what another left.
+# Run in the tests, in this order, one after another in one folder.
 SHORT = (
     r"simulate\.py demo",
     r"batch_feature_extraction\.py demo",
@@ -58,11 +57,11 @@ TRAINS = "a training of its own"
 LONG = (
     Long(r"make demo", "three minutes, in the checkout itself"),
     Long(
-        r"batch_feature_extraction\.py (1|seldnet-foa) --set dataset_dir=.*",
+        r"batch_feature_extraction\.py seldnet-foa --set dataset_dir=.*",
         "needs recordings",
         ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
-    Long(r"seld\.py (1|seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
+    Long(r"seld\.py (seldnet-foa|two-stage) (first|audio) --set dataset_dir=.*", TRAINS),
     Long(r"seld\.py demo b .*", TRAINS),
     Long(r"task4_(crnn|cnn)\.py \S+ \S+( .*)?", TRAINS),
     Long(
@@ -85,7 +84,7 @@ LONG = (
     ),
     Long(r"-m (common\.cli\.schema|docs\.draw_systems) .*", "loads every system"),
     Long(
-        r"-m common\.cli\.check_dataset (1|seldnet-foa) .*",
+        r"-m common\.cli\.check_dataset seldnet-foa .*",
         "needs recordings",
         ("simulate.py seldnet-foa --set dataset_dir=data/tau2019",),
     ),
@@ -96,18 +95,18 @@ LONG = (
 )
 # Run neither there nor here.
 ELSEWHERE = {
-    r"make( PYTHON=\S+)? (demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
+    r"make( PYTHON=\S+)? (setup|demo|test|check|bench|torch|lock|docs|docs-check|soak)": (
         "the checks themselves, or hours"
     ),
     r"-m benchmarks\..*": "tests/test_benchmarks.py runs each with --quick",
     r"(\S*/)?pip install .*": "tests/test_wheel.py installs the package",
     r"-m venv .*": "tests/test_wheel.py makes an environment",
     r"dcase train --write-params": "tests/seld/test_cli.py",
-    r"dcase (--help|[a-z-]+)": "names the program alone",
+    r"dcase (--help|[a-z-]+)": "names only the program",
     r"conformance\.py .*": "test vectors that are not in the repository",
     r"-m common\.cli\.import_torch .*": "needs PyTorch: tests/common/cli/test_import_torch.py",
     r"-m (common\.cli\.(check_dataset|compare|tune)|sed_task4\.segmentation\.mixing)": (
-        "names the program alone"
+        "names only the program"
     ),
     r"-m common\.cli\.download .*": "nothing is downloaded in tests",
     r"predict\.py .* --live( .*)?": "sound from a pipe: tests of predict.py",
@@ -115,6 +114,8 @@ ELSEWHERE = {
     r"-m (common\.cli\.check_dataset|seld\.score) .*\boffice\b.*": "own data",
     r"(batch_feature_extraction|seld)\.py .*\boffice\b.*": "own data",
     r"-m tests\.(fuzz|soak)( .*)?": "`make soak`",
+    r"-m tests\.architecture": "tests/test_layering.py",
+    r"simulate\.py": "names only the program",
     r"-m dask( .*)?": "a cluster: tests of several machines",
 }
 
@@ -130,7 +131,7 @@ def long_run(text: str) -> Long | None:
 
 
 def is_listed(command: Command) -> bool:
-    """Whether a command is in one of the lists; forms of commands are not run."""
+    """True if a command is in one of the lists; forms of commands are not run."""
     text = without_python(command.text)
     patterns = [*SHORT, *(entry.pattern for entry in LONG), *ELSEWHERE]
     return command.is_form or any(re.fullmatch(pattern, text) for pattern in patterns)
@@ -230,7 +231,7 @@ def run_command(text: str, folder: Path) -> subprocess.CompletedProcess:
 
 
 def planned(found: Sequence[Command]) -> list[str]:
-    """The long commands of the pages, each once, with those that must come before."""
+    """The long commands of the pages, deduplicated, with those that must run first."""
     plan: list[str] = []
     for text in (without_python(command.text) for command in found if not command.is_form):
         entry = long_run(text)

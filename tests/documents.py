@@ -1,5 +1,4 @@
-"""The commands that README and `docs/` show: found, parsed by the programs themselves, run in a
-small form."""
+"""Commands of README and `docs/`: found, parsed by the programs themselves, run in a small form."""
 
 import argparse
 import contextlib
@@ -55,8 +54,7 @@ class Command:
 
     @property
     def is_form(self) -> bool:
-        """Whether it shows how a command is formed, with words to be replaced, and cannot be run as
-        it stands."""
+        """True if it is the form of a command, with placeholders, and cannot be run."""
         return PLACEHOLDER.search(self.text) is not None
 
     def __str__(self) -> str:
@@ -64,8 +62,7 @@ class Command:
 
 
 def commands() -> list[Command]:
-    """Finds the commands of all pages in their blocks and within their sentences, each once a
-    page."""
+    """Finds the commands of all pages in blocks and sentences, deduplicated for each page."""
     found = [
         Command(page, text)
         for page in PAGES
@@ -101,7 +98,9 @@ def _in_blocks(text: str) -> Iterator[str]:
 def _in_sentences(text: str) -> Iterator[str]:
     rest = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
     for match in INLINE.finditer(rest):
-        yield " ".join(match[1].split())
+        command = " ".join(match[1].split())
+        if not command.endswith(" -m"):  # a way to start modules, no command
+            yield command
 
 
 def _starts_command(line: str) -> bool:
@@ -180,8 +179,7 @@ def setup() -> ConfigParser:
 
 
 def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Divides a command into a program of the project and its arguments; another program is
-    returned whole.
+    """Divides a command into a program of the project and its arguments.
 
     Returns:
         The program, () if it is none of ours, and its arguments.
@@ -205,7 +203,7 @@ def program_of(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 
 def problem(command: Command, params: Path) -> str | None:
-    """Says what is wrong with a command; None if nothing is.
+    """Describes the error in a command; None if it is right.
 
     Args:
         command: as it stands on a page.
@@ -219,10 +217,10 @@ def problem(command: Command, params: Path) -> str | None:
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
         return f"there is no {program[0]}"
     if program[0] == INSTALLED and program[1] not in VERBS:
-        known = program[1] in ("VERB", "--help", "--version")
+        known = command.is_form or program[1] in ("--help", "--version")
         return None if known else f"dcase has no verb {program[1]}"
     parser = parser_of(program)
-    if command.is_form or not arguments:  # a sentence may name a program alone
+    if command.is_form or not arguments:  # a sentence may name only a program
         known = set(_options(parser))
         unknown = [
             word

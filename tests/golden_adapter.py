@@ -1,5 +1,4 @@
-"""Calls the project's functions on the vectors of `conformance.py`; renames and reshapes, computes
-nothing."""
+"""Calls functions of the project on the vectors of `conformance.py`; only renames and reshapes."""
 
 import re
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def seld2019_features(inputs: Arrays, settings: dict) -> dict[str, object]:
     }
     padded = fit_length(audio["audio_int16"], round(duration_s * rate))
     spectra = stft(padded, as_frontend(config, rate, 4), frames_in(duration_s, config.hop_s))
-    # The manifest's text says which frames the second scaler saw.
+    # The manifest names the frames of the second scaler.
     first, last = map(
         int, re.search(r"frames (\d+)\.\.(\d+) of files", settings["tolerance"]).groups()
     )
@@ -146,8 +145,7 @@ def _rows_of_entries(entries: np.ndarray, grid: Any) -> np.ndarray:
 
 
 def _scores_as_published(scores: Any) -> np.ndarray:
-    """ER, F, DOA error, frame recall, predicted directions, good frames, extra and missed
-    directions, SELD error."""
+    """ER, F, DOA error, frame recall, counts of predicted, good, extra, missed; SELD error."""
     counts = scores.directions
     numbers = (
         scores.er,

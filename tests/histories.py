@@ -1,4 +1,4 @@
-"""What two equal runs have in common in the logs of a training: all but the times."""
+"""Parts of training logs that equal runs share: all but the times."""
 
 import csv
 import json

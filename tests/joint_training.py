@@ -1,5 +1,4 @@
-"""A small stage, trained alone or by devices or processes together; `test_joint_training` runs this
-as a program."""
+"""A small stage, trained by one or several devices or processes; run by `test_joint_training`."""
 
 import json
 import sys
@@ -19,23 +18,13 @@ BATCH_SIZE, SHAPE = 4, (6, 2)
 TRAINING = TrainingConfig(
     epochs=4, iterations_per_epoch=4, patience_epochs=0, learning_rate=0.01, epsilon=1e-3
 )
-FRAMES = (
-    25,
-    3,
-    31,
-    8,
-    22,
-    17,
-    40,
-    12,
-    6,
-)  # of recordings to train on; sequences have 10, so that some are padded
+# of recordings to train on; sequences have 10, so that some are padded
+FRAMES = (25, 3, 31, 8, 22, 17, 40, 12, 6)
 VALIDATING = 2  # more recordings, of equal length: JAX compiles the prediction for each
 
 
 def write_features(folder: Path) -> None:
-    """Writes a store of recordings in shards of two, one of them of one; every third recording has
-    no labels."""
+    """Writes a store in shards of two recordings and one; every third recording is unlabelled."""
     from common.data.extraction import Item, Recipe, extract
     from common.data.tfrecord import ArraySpec, ExampleSchema
     from common.settings.parallel import ParallelConfig
@@ -70,11 +59,9 @@ class MeanOutput:
     """Scores a set by the distance of its mean output from one half; may never come back."""
 
     def __init__(self, last_epoch: int | None = None, folder: Path | None = None):
-        self.sums, self.frames, self.hangs = (
-            0.0,
-            0,
-            bool(folder and (folder / f"epoch-{last_epoch:05d}").exists()),
-        )
+        self.sums = 0.0
+        self.frames = 0
+        self.hangs = bool(folder and (folder / f"epoch-{last_epoch:05d}").exists())
 
     def update(self, prediction):
         if self.hangs:
@@ -93,8 +80,7 @@ def train(
     dropout: float = 0.0,
     last_epoch: int | None = None,
 ):
-    """Trains the stage; a process whose last epoch is stored hangs in the scores of the next
-    one."""
+    """Trains the stage; a process with a stored epoch hangs in the scores of the next one."""
     import keras
 
     from common.data.feature_store import FeatureStore
@@ -131,8 +117,7 @@ def train(
 
 
 def _process(features: str, folder: str, multi_host: str, last_epoch: str) -> None:
-    """Trains in one of several processes on JAX, or alone (`multi_host` null); prints its folder
-    and the history."""
+    """Trains in one of several processes on JAX, or in the only one; prints the history."""
     settings, epoch = json.loads(multi_host), json.loads(last_epoch)
     shared = {} if settings is None else {"distribution": "multi_host", "multi_host": settings}
     run = RunConfig(backend="jax", device="cpu", **shared)

@@ -13,8 +13,7 @@ def hard_sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """Convolution of (T, F, C) with an odd kernel (kT, kF, C, N), padded with zeros -> (T, F,
-    N)."""
+    """Zero-padded convolution of (T, F, C) with an odd kernel (kT, kF, C, N) -> (T, F, N)."""
     edges = [(size // 2, size // 2) for size in kernel.shape[:2]]
     padded = np.pad(x, (*edges, (0, 0)))
     return np.stack(

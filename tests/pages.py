@@ -1,4 +1,4 @@
-"""Reads a page as a browser would, without one: what it loads, says and leaves out."""
+"""Reads a page like a browser, without one: loaded parts, text and omissions."""
 
 import json
 import re
@@ -12,7 +12,7 @@ _VOID = {"wbr", "meta", "link", "img", "br", "hr", "input"}
 
 
 class ReadPage(HTMLParser):
-    """What is on a page.
+    """Content of a page.
 
     Attributes:
         tags: each element that begins, with its attributes.
@@ -58,8 +58,7 @@ class ReadPage(HTMLParser):
 
 
 def read_report(path: Path) -> ReadPage:
-    """Reads a report, and checks what holds for each: whole, closed to the network, told in words,
-    small."""
+    """Reads a report, and checks that it is complete, offline, small, with described images."""
     page = ReadPage(path)
     assert not page.problems
     sources = [
@@ -83,7 +82,7 @@ def read_report(path: Path) -> ReadPage:
 
 
 def check_scores(page: ReadPage, scores: Path) -> None:
-    """Looks for every score of `scores.json` on a page, by its name and its value."""
+    """Searches a page for every score of `scores.json`, by its name and its value."""
     for row in json.loads(scores.read_text())["rows"]:
         lines = [row["scores"], *row.get("classes", {}).values()]
         for name, value in (item for line in lines for item in flat_scores(line).items()):

@@ -1,5 +1,4 @@
-"""How long tests wait: no test is about a duration, so only what hangs for ever comes to an end
-here."""
+"""Time limits of tests: no test is about a duration, so only endless ones are stopped."""
 
 import time
 from collections.abc import Callable

@@ -22,15 +22,14 @@ SEGMENTATION = {"network.filters": "[2, 2, 4, 4]", "network.compared": "[]"}
 
 
 def task_of(task_id: str, folder: Path, **settings: object) -> Any:
-    """A task of params.yaml with some settings changed; `__` stands for the dots between
-    sections."""
+    """A task of params.yaml with changed settings; `__` stands for the dots between sections."""
     folders = {f"{name}_dir": folder / name for name in ("dataset", "feature", "output")}
     changes = folders | {key.replace("__", "."): value for key, value in settings.items()}
     return load_task(PARAMS, task_id, [f"{key}={value}" for key, value in changes.items()])
 
 
 def untrained_stages(
-    task: BaseTask, seed: int = 0, mean: float = -40.0, deviation: float = 20.0
+    task: BaseTask, seed: int = 0, mean: float = -40.0, std: float = 20.0
 ) -> list[TrainedStage]:
     """Stages of a task with networks of random weights, whose outputs vary much with the audio.
 
@@ -38,7 +37,7 @@ def untrained_stages(
         task: its settings.
         seed: of the weights.
         mean: of all features.
-        deviation: of all features.
+        std: of all features.
     """
     experiment = load(task.family, "experiment").Experiment.prepare(task)
     shape = experiment.new_network().input_shape[1:]
@@ -50,7 +49,7 @@ def untrained_stages(
             if experiment.frontend is None
             else AudioFeatures(experiment.frontend, name=FRONTEND)
         )
-        statistics = (np.full(shape[1:], value) for value in (mean, deviation))
+        statistics = (np.full(shape[1:], value) for value in (mean, std))
         found.append((stage, with_statistics(lively(stage.build(shape)), *statistics, frontend)))
     return found
 
@@ -65,8 +64,7 @@ def write_run(task: BaseTask, folder: Path, **statistics: float) -> Path:
 
 
 def lively(network: keras.Model) -> keras.Model:
-    """Gives a network weights that no initialiser would: learned statistics, and outputs far from
-    the middle."""
+    """Gives a network unusual weights: learned statistics, and outputs far from the middle."""
     rng = np.random.default_rng(0)
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -76,9 +74,8 @@ def lively(network: keras.Model) -> keras.Model:
                 for low, high in ((0.5, 1.5), (-0.5, 0.5), (-0.2, 0.2), (0.1, 0.5))
             ]
             layer.set_weights(uniform)
-        elif isinstance(
-            layer, keras.layers.Bidirectional
-        ):  # a memory of some frames, as a trained one has
+        # a memory of some frames, as a trained one has
+        elif isinstance(layer, keras.layers.Bidirectional):
             layer.set_weights([0.1 * weight for weight in layer.get_weights()])
         elif isinstance(layer, keras.layers.Dense | keras.layers.Conv2D):
             kernel, *bias = layer.get_weights()
@@ -89,8 +86,7 @@ def lively(network: keras.Model) -> keras.Model:
 
 
 def noises(seconds: float, rate_hz: int, channels: int) -> np.ndarray:
-    """Noise whose level and colour change all the time, and differ a little between channels:
-    float32 (S, C)."""
+    """Noise with varying level and colour, slightly different in each channel: float32 (S, C)."""
     rng, n_samples = np.random.default_rng(7), round(seconds * rate_hz)
     corners = np.arange(0, n_samples + rate_hz, rate_hz // 3)
     level = 10 ** np.interp(np.arange(n_samples), corners, rng.uniform(-3.5, -0.7, len(corners)))

@@ -1,5 +1,4 @@
-"""Commands and pages that messages advise exist, and belong to the family and the system of the
-reader's task."""
+"""Commands and pages in messages exist, and belong to the family and the system of the task."""
 
 import ast
 import configparser
@@ -53,7 +52,7 @@ def installed_commands() -> set[str]:
 
 
 @pytest.mark.parametrize(("family", "system"), SYSTEMS)
-def test_the_demo_of_each_system_is_a_task_of_its_own(family, system):
+def test_the_demo_of_each_system_is_its_own_task(family, system):
     _, script, task_id, job = str(
         demo_command(SimpleNamespace(family=family, system=system), PARAMS)
     ).split()
@@ -99,9 +98,8 @@ def test_a_demo_without_data_advises_its_simulation_too(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     assert extract(["cnn9-demo"]) == 2
     message = capsys.readouterr().err
-    assert (
-        "python simulate.py <task-id>" in message and "python task4_cnn.py cnn9-demo a" in message
-    )
+    assert "python simulate.py <task-id>" in message
+    assert "python task4_cnn.py cnn9-demo a" in message
 
 
 OWN = {"family": "seld", "system": "seldnet"}
@@ -116,7 +114,7 @@ def test_a_settings_file_without_demos_advises_none(content, tmp_path, monkeypat
     )
 
 
-def test_a_system_without_a_demo_is_shown_one_of_its_family(tmp_path):
+def test_a_system_without_a_demo_gets_one_of_its_family(tmp_path):
     task = SimpleNamespace(family="sed_task4", system="own")
     assert str(demo_command(task, PARAMS)).startswith("python task4_crnn.py crnn-demo")
 

@@ -43,11 +43,11 @@ def test_a_quick_benchmark_measures_positive_figures(name, tmp_path):
         (None, True, "not measured: slow disk"),
     ],
 )
-def test_a_goal_is_met_at_its_bound_and_otherwise_says_why_not(value, at_least, verdict):
+def test_goal_is_met_at_its_bound_or_gives_a_reason(value, at_least, verdict):
     assert Goal("work", value, 2.0, "times faster", at_least, reason="slow disk").verdict == verdict
 
 
-def test_routes_are_measured_in_turns_and_the_first_round_does_not_count():
+def test_routes_are_measured_in_turns_after_an_uncounted_round():
     order = []
     routes = {
         name: lambda name=name: order.append(name) or float(len(order))
@@ -58,7 +58,7 @@ def test_routes_are_measured_in_turns_and_the_first_round_does_not_count():
     assert timings["ours"].values == (3.0, 5.0) and timings["theirs"].median == 5.0
 
 
-def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
+def test_a_single_benchmark_prints_its_table_and_writes_json(tmp_path, capsys):
     path = tmp_path / "result.json"
     run_alone(
         "Title",
@@ -71,7 +71,7 @@ def test_one_benchmark_alone_prints_its_table_and_writes_json(tmp_path, capsys):
     assert content["machine"]["cores"] >= 1
 
 
-def test_all_benchmarks_together_replace_only_what_is_between_their_markers(tmp_path, capfd):
+def test_all_benchmarks_replace_only_the_text_between_their_markers(tmp_path, capfd):
     markdown, results = tmp_path / "table.md", tmp_path / "results.json"
     markdown.write_text(
         "before\n<!-- scoring:begin -->\nold\n<!-- scoring:end -->\n<!-- goals:begin --><!--"
@@ -116,7 +116,7 @@ def test_figures_have_three_significant_digits(value, text):
     assert f"| {text} |" in figures_table([Figure("x", value, "s")])
 
 
-def test_each_network_is_one_row_of_the_table_of_training_steps():
+def test_each_network_is_one_row_of_the_training_steps():
     figures = [
         Figure(f"{name}: {what}", value, unit)
         for name in ("A, 8 x 640", "B, 16 x 500")
@@ -146,9 +146,7 @@ def _finished_run(folder, seed, er):
     (path / "scores.json").write_text(json.dumps({"rows": rows}))
 
 
-def test_the_seeds_of_the_demo_become_one_table_and_finished_ones_are_not_run_again(
-    tmp_path, capsys
-):
+def test_the_demo_seeds_become_one_table_and_finished_ones_stay(tmp_path, capsys):
     markdown = tmp_path / "table.md"
     markdown.write_text("<!-- demo:begin --><!-- demo:end -->")
     _finished_run(tmp_path, 0, er=0.1)

@@ -1,5 +1,4 @@
-"""What was derived once serves only requests about what it was derived of: in every family, by
-every command."""
+"""Derived data serve only requests about their own sources: in every family, by every command."""
 
 import os
 import shutil
@@ -67,7 +66,7 @@ def test_extraction_again_makes_changed_features_usable(office, change, caplog):
         assert "differ from those that its features were made of, the first is" in caplog.text
 
 
-def test_another_dataset_with_the_same_names_sizes_and_times_is_refused(office, tmp_path):
+def test_another_dataset_of_equal_names_sizes_and_times_is_refused(office, tmp_path):
     other = write_office(office.family, tmp_path / "b", seed=1)
     if office.family == "sed_task4.segmentation":
         prepare_data(other.task(tmp_path / "others"))

@@ -1,5 +1,4 @@
-"""Runs, reports, searches and simulated datasets keep to what they were begun with; every command
-says so."""
+"""Runs, reports, searches and simulated datasets keep their sources; all commands check it."""
 
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def train(office: Office, job: str, *settings: str) -> int:
     return load(office.family, "cli").main([task_id, job, *rest])
 
 
-def test_a_run_goes_on_with_its_own_data(office):
+def test_a_run_resumes_with_its_own_data(office):
     assert train(office, "first") == 0
 
 
@@ -62,13 +61,12 @@ def test_a_run_is_not_resumed_after_its_dataset_changed(office, change, capsys):
     getattr(office, change)()
     assert train(office, "first") == train(office, "second") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 2 and all(
-        "differ, the first is" in line or "other data" in line for line in lines
-    )
+    assert len(lines) == 2
+    assert all("differ, the first is" in line or "other data" in line for line in lines)
 
 
 @pytest.mark.parametrize("change", ["relabel", "split_anew", "replace_audio"])
-def test_a_run_is_not_resumed_on_features_made_anew(office, change, capsys):
+def test_a_run_is_not_resumed_on_remade_features(office, change, capsys):
     if office.family == "sed_task4.segmentation" and change != "replace_audio":
         pytest.skip("an edited list is mixed again first: tests/test_derived.py")
     getattr(office, change)()
@@ -78,7 +76,7 @@ def test_a_run_is_not_resumed_on_features_made_anew(office, change, capsys):
     assert train(office, "second") == 0
 
 
-def test_a_run_of_a_version_that_noted_no_splits_goes_on(office):
+def test_a_run_of_a_version_without_noted_splits_resumes(office):
     record = office.folder.parent / "runs" / f"{line_of(office)[0]}_first" / "data.json"
     stores = prepare_data(office.task(office.folder.parent / "features"))
     record.unlink()
@@ -119,7 +117,7 @@ def test_a_search_is_not_continued_after_its_dataset_changed(office, over, monke
 
 
 def simulated(task, monkeypatch, **changes: object) -> None:
-    """Writes what says how a dataset was simulated, and no recordings."""
+    """Writes the record of a dataset's simulation, and no recordings."""
     simulator, settings = load(task.family, "simulation.simulator"), {}
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -134,7 +132,7 @@ DEMOS = ("demo", "two-stage-demo", "crnn-demo", "cnn9-demo", "segmentation-demo"
 
 
 @pytest.mark.parametrize("task_id", DEMOS)
-def test_a_dataset_simulated_with_other_settings_is_refused_by_every_command(
+def test_a_dataset_simulated_with_other_settings_is_refused_everywhere(
     task_id, tmp_path, monkeypatch, capsys
 ):
     places = [f"dataset_dir={tmp_path / 'data'}", f"feature_dir={tmp_path / 'features'}"]
@@ -161,7 +159,7 @@ def test_recordings_of_given_annotations_are_used_as_they_are(task_id, tmp_path,
     load(task.family, "simulation.simulator").check(task)
 
 
-def test_a_real_dataset_in_a_demo_is_not_compared_with_a_simulation(tmp_path):
+def test_a_real_dataset_in_a_demo_is_not_a_simulation(tmp_path):
     task = load_task(PARAMS, "demo", [f"dataset_dir={tmp_path}"])
     (tmp_path / "foa_dev").mkdir()
     load("seld", "simulation.simulator").check(task)

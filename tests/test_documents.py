@@ -1,5 +1,4 @@
-"""README and `docs/`: every command is understood by its program and run, every link leads
-somewhere."""
+"""README and `docs/`: every command is understood by its program and run, every link works."""
 
 import contextlib
 import json
@@ -20,8 +19,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder in which each task is small, with the system that a page shows among those of its
-    family."""
+    """A folder of small tasks, with the system of the page among those of its family."""
     folder = tmp_path_factory.mktemp("documents")
     prepare_folder(folder)
     page = (ROOT / "docs" / "adding-a-system.md").read_text(encoding="utf-8")
@@ -43,7 +41,7 @@ def test_the_pages_hold_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_a_command_is_listed_as_run_here_by_docs_check_or_elsewhere(command):
+def test_a_command_is_in_one_of_the_lists_of_runs(command):
     assert is_listed(command), "add it to tests/document_runs.py"
 
 

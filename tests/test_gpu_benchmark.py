@@ -1,4 +1,4 @@
-"""The benchmark of steps on a GPU: its counts, its goals, and the least of it on the CPU."""
+"""Benchmark of steps on a GPU: its counts, its goals, and its minimal form on the CPU."""
 
 import keras
 import pytest
@@ -8,7 +8,7 @@ from benchmarks.measure import Figure, Goal, Timing
 from benchmarks.operations import operations
 
 
-def test_operations_are_those_of_convolutions_dense_and_recurrent_layers_with_each_use_of_a_layer():
+def test_operations_are_those_of_all_layers_with_each_use():
     x = keras.Input((10, 6, 3))
     y = keras.layers.Conv2D(4, (3, 5), padding="same")(x)  # (10, 6, 4)
     y = keras.layers.BatchNormalization()(y)
@@ -27,13 +27,13 @@ def test_operations_of_unknown_sizes_are_refused():
         operations(keras.Model(x, keras.layers.Dense(2)(x)))
 
 
-def test_without_a_gpu_nothing_is_measured_and_each_goal_says_why(monkeypatch, tmp_path):
+def test_without_a_gpu_nothing_is_measured_and_goals_give_reasons(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "gpu_names", lambda: "")
     results = gpu.measure(False, tmp_path)
     assert results and {goal.verdict for goal in results} == {"not measured: no GPU found"}
 
 
-def test_a_step_has_its_share_of_the_peak_and_its_time_by_that_of_pytorch():
+def test_a_step_has_its_share_of_peak_and_pytorchs_time():
     steps = gpu.Steps(
         (32, 640, 64, 1), 3e9, 1e12, {"ours": Timing((0.006,)), "PyTorch": Timing((0.012,))}
     )
@@ -48,12 +48,10 @@ def test_a_step_has_its_share_of_the_peak_and_its_time_by_that_of_pytorch():
     assert goals["training step of CRNN10 on a GPU, tf32"].verdict == "not measured: no GPU found"
 
 
-def test_the_least_of_it_runs_on_the_cpu_without_claiming_a_goal(monkeypatch, tmp_path):
+def test_the_minimal_form_runs_on_the_cpu_without_a_goal(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "gpu_names", lambda: "")
     results = gpu.measure(True, tmp_path)
     figures = {each.name: each.value for each in results if isinstance(each, Figure)}
-    assert (
-        figures["SELDnet, float32: one step"] > 0
-        and "SELDnet, float32: share of its GRUs" in figures
-    )
+    assert figures["SELDnet, float32: one step"] > 0
+    assert "SELDnet, float32: share of its GRUs" in figures
     assert all(each.value is None for each in results if isinstance(each, Goal))

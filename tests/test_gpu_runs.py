@@ -16,7 +16,7 @@ from common.settings.tasks import RunConfig
 from tests.patience import wait_until
 
 OPTIONS = {
-    "tasks": ["1", "two-stage"],
+    "tasks": ["seldnet-foa", "two-stage"],
     "preset": None,
     "epochs": [],
     "iterations": [],
@@ -32,8 +32,7 @@ def options(**changes):
 
 @pytest.fixture
 def smi(tmp_path, monkeypatch):
-    """Returns a function that puts a script in place of nvidia-smi, which prints the text given to
-    it."""
+    """Returns a function that replaces nvidia-smi by a script that prints a text."""
 
     def install(text, status=0):
         folder = tmp_path / "bin"
@@ -60,7 +59,7 @@ def fast_compilation():
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory, fast_compilation):
-    """What a quick run writes: file of figures, file of tables, and the folder."""
+    """Files of a quick run: figures, tables, and its folder."""
     folder = tmp_path_factory.mktemp("gpu")
     markdown, result = folder / "table.md", folder / "result.json"
     markdown.write_text("before\n<!-- gpu_runs:begin -->\nearlier\n<!-- gpu_runs:end -->\nafter\n")
@@ -90,7 +89,7 @@ def test_each_stage_has_its_times(quick_run):
     assert values["two-stage: simulation"] > 0 and values["two-stage: extraction"] > 0
 
 
-def test_the_tables_stand_between_the_markers_and_say_what_computed(quick_run):
+def test_the_tables_are_between_markers_and_name_the_device(quick_run):
     text = quick_run[1]
     assert text.startswith("before\n<!-- gpu_runs:begin -->\nSystems at")
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
@@ -102,14 +101,14 @@ def test_the_tables_stand_between_the_markers_and_say_what_computed(quick_run):
     )
 
 
-def test_a_file_without_a_place_for_the_tables_is_refused_before_any_work(tmp_path, monkeypatch):
+def test_a_file_without_table_markers_is_refused_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(gpu_runs, "measure", None)
     (tmp_path / "table.md").write_text("no markers")
     with pytest.raises(ValueError, match="gpu_runs:begin"):
         gpu_runs.main(["--markdown", str(tmp_path / "table.md")])
 
 
-def test_a_system_has_its_published_size_and_one_fold_unless_told_otherwise(tmp_path):
+def test_system_has_its_published_size_and_one_fold_by_default(tmp_path):
     task = gpu_runs.make_plan("two-stage", options(), tmp_path).task
     assert task.simulation.preset == "gpu" and task.run.backend == "jax" and len(task.folds) == 1
     assert task.network == {"mode": "two_stage", "architecture": "crnn10", "pooling": "average"}
@@ -117,18 +116,18 @@ def test_a_system_has_its_published_size_and_one_fold_unless_told_otherwise(tmp_
 
 
 def test_limits_hold_for_all_tasks_or_for_the_one_named(tmp_path):
-    limited = options(epochs=["7", "two-stage=9"], iterations=["1=3"])
+    limited = options(epochs=["7", "two-stage=9"], iterations=["seldnet-foa=3"])
     first, second = (
         gpu_runs.make_plan(task_id, limited, tmp_path).task.training
-        for task_id in ("1", "two-stage")
+        for task_id in ("seldnet-foa", "two-stage")
     )
     assert (first.epochs, second.epochs) == (7, 9)
     assert (first.iterations_per_epoch, second.iterations_per_epoch) == (3, 200)
 
 
-def test_a_limit_of_a_task_that_is_not_run_is_refused(tmp_path):
+def test_a_limit_of_a_task_not_run_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="Received: 'two-stag=9'"):
-        gpu_runs.make_plan("1", options(epochs=["two-stag=9"]), tmp_path)
+        gpu_runs.make_plan("seldnet-foa", options(epochs=["two-stag=9"]), tmp_path)
 
 
 def test_a_task_of_another_family_is_refused(tmp_path):
@@ -136,23 +135,21 @@ def test_a_task_of_another_family_is_refused(tmp_path):
         gpu_runs.make_plan("cnn9", options(), tmp_path)
 
 
-def test_recordings_and_features_do_not_depend_on_the_limits_of_training(tmp_path):
+def test_recordings_and_features_do_not_depend_on_training_limits(tmp_path):
     settings = ["features.hop_s=0.01", "training.learning_rate=0.1"]
     plans = [
-        gpu_runs.make_plan("1", options(epochs=[n], overrides=settings), tmp_path)
+        gpu_runs.make_plan("seldnet-foa", options(epochs=[n], overrides=settings), tmp_path)
         for n in ("2", "3")
     ]
     for step in gpu_runs.DATA_STEPS:
         first, second = (plan.command(step) for plan in plans)
-        assert (
-            first == second
-            and "features.hop_s=0.01" in first
-            and "training.learning_rate=0.1" not in first
-        )
+        assert first == second
+        assert "features.hop_s=0.01" in first
+        assert "training.learning_rate=0.1" not in first
     assert "training.learning_rate=0.1" in plans[0].command("training")
 
 
-def test_the_time_of_a_step_counts_only_where_it_was_not_interrupted(tmp_path, monkeypatch):
+def test_the_time_of_an_interrupted_step_does_not_count(tmp_path, monkeypatch):
     steps = tmp_path / "steps.json"
 
     def killed(command):
@@ -163,8 +160,8 @@ def test_the_time_of_a_step_counts_only_where_it_was_not_interrupted(tmp_path, m
             monkeypatch.setattr(gpu_runs, "_start", start)
             with contextlib.suppress(KeyboardInterrupt):
                 gpu_runs._timed(steps, [command])
-    done = json.loads(steps.read_text())
-    assert done["whole"]["seconds"] > 0 and done["parts"] == {"finished": True, "seconds": None}
+    noted = json.loads(steps.read_text())
+    assert noted["whole"]["seconds"] > 0 and noted["parts"] == {"finished": True, "seconds": None}
     monkeypatch.setattr(gpu_runs, "_start", killed)
     gpu_runs._timed(steps, ["whole"])  # is not started again
 
@@ -179,7 +176,7 @@ def test_the_step_time_is_the_median_without_the_first_epoch():
     assert values["1, seld: in all"] == pytest.approx(131 / 60)
 
 
-def test_the_stage_under_way_has_begun_since_and_is_not_finished(tmp_path):
+def test_the_current_stage_has_begun_since_and_is_not_finished(tmp_path):
     since_s = time.time() - 1
     for stage in ("sed", "doa"):
         assert gpu_runs.stage_under_way(tmp_path, since_s) is None
@@ -190,7 +187,7 @@ def test_the_stage_under_way_has_begun_since_and_is_not_finished(tmp_path):
         (tmp_path / stage / "training.json").touch()
 
 
-def test_samples_are_kept_by_stage_and_those_of_a_killed_job_too(tmp_path, smi):
+def test_samples_are_kept_by_stage_also_of_a_killed_job(tmp_path, smi):
     path = tmp_path / "gpu.csv"
     path.write_text("sed,50.0,1000.0\n")
     smi("30, 2000\n70, 500")  # two GPUs: the busiest counts
@@ -216,7 +213,7 @@ def test_values_that_the_driver_does_not_give_are_left_out(tmp_path, smi):
 
 
 @pytest.mark.usefixtures("no_smi")
-def test_without_nvidia_smi_nothing_is_sampled_and_the_report_says_so(tmp_path):
+def test_without_nvidia_smi_nothing_is_sampled_and_report_notes_it(tmp_path):
     with GpuSampler(tmp_path / "gpu.csv", lambda: "sed", interval_s=0.01):
         time.sleep(0.05)
     assert gpu_use(tmp_path / "gpu.csv", "sed") is None and gpu_sampler.query("name") == []
@@ -226,7 +223,7 @@ def test_without_nvidia_smi_nothing_is_sampled_and_the_report_says_so(tmp_path):
     )
 
 
-def test_a_machine_without_gpus_on_which_nvidia_smi_fails_has_none(smi):
+def test_a_failing_nvidia_smi_means_no_gpu(smi):
     smi("No devices were found", status=6)
     assert gpu_names() == ""
 
@@ -245,7 +242,7 @@ def test_a_backend_that_does_not_see_the_gpu_is_refused(smi, monkeypatch):
     )
 
 
-def test_the_devices_of_the_backend_are_asked_for():
+def test_the_devices_of_the_backend_are_queried():
     assert gpu_runs._devices("jax").startswith("cpu:0")
 
 

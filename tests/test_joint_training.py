@@ -61,8 +61,7 @@ def free_port(among=(0,)) -> int:
 
 
 def assert_same_training(received: Path, expected: Path) -> None:
-    """Compares weights, statistics of normalisation, state of the optimizer, and losses and scores
-    of each epoch."""
+    """Compares weights, normalisation statistics, optimizer state, and histories."""
     last = f"resume/epoch-{TRAINING.epochs:05d}/variables.npz"
     with np.load(expected / last) as wanted, np.load(received / last) as given:
         assert len(given.files) == len(wanted.files) > 20
@@ -76,19 +75,14 @@ def assert_same_training(received: Path, expected: Path) -> None:
     np.testing.assert_allclose(*rows, rtol=1e-4)
 
 
-def test_two_mirrored_devices_learn_what_one_learns_from_the_joint_batches(
-    features, tmp_path, start
-):
+def test_two_mirrored_devices_train_like_one_with_the_global_batches(features, tmp_path, start):
     refusal = finished(start("mirrored", features, tmp_path))
-    assert (
-        "divisible by their number, 2. Received: 3." in refusal
-    )  # of the batches asked for in the end
+    # of the batches asked for in the end
+    assert "divisible by their number, 2. Received: 3." in refusal
     assert_same_training(tmp_path / "mirrored", tmp_path / "alone")
 
 
-def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_one_is_killed(
-    features, tmp_path, start
-):
+def test_two_processes_train_like_one_also_when_one_is_killed(features, tmp_path, start):
     run, alone = tmp_path / "run", tmp_path / "alone"
     address = f"localhost:{free_port()}"
     places = [
@@ -119,7 +113,8 @@ def test_two_processes_learn_what_one_learns_from_the_joint_batches_also_when_on
         for number in "01"
     ]
     one = start("process", features, alone, "null", "null")
-    told = [json.loads(finished(process)) for process in (*again, one)]
-    assert told[0]["folder"] == str(run) and told[1]["folder"].startswith(str(tmp_path / "scratch"))
-    assert told[0]["history"] == told[1]["history"]  # to the last digit
+    outputs = [json.loads(finished(process)) for process in (*again, one)]
+    assert outputs[0]["folder"] == str(run)
+    assert outputs[1]["folder"].startswith(str(tmp_path / "scratch"))
+    assert outputs[0]["history"] == outputs[1]["history"]  # to the last digit
     assert_same_training(run, alone)

@@ -30,16 +30,15 @@ from tests.soak.kills import (
 from tests.soak.targets import TARGETS
 
 SCHEMA = ExampleSchema({"x": ArraySpec("float32", (None,))})
-FORKS = multiprocessing.get_context(
-    "forkserver"
-)  # imports once, then starts each run in milliseconds
+# imports once, then starts each run in milliseconds
+FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["seld.experiment", "seld.simulation.rendering", "sed_task4.segmentation.mixing"]
 )
 
 
 class Forked:
-    """A command in a process of its own that begins with all imports done."""
+    """A command in a process of its own, which begins with all imports finished."""
 
     def __init__(self, command: Sequence[str], log: Path):
         self.process = FORKS.Process(target=run_here, args=(command, log))
@@ -59,7 +58,7 @@ SHORT = {  # by one process: others, which would import everything again, are fo
 
 
 @pytest.mark.parametrize(("name", "options"), SHORT.items(), ids=SHORT)
-def test_jobs_that_were_killed_leave_what_one_run_leaves(name, options, tmp_path):
+def test_killed_jobs_leave_the_files_of_an_uninterrupted_run(name, options, tmp_path):
     def run(command):
         job = Forked(command, tmp_path / "preparation.txt")
         job.process.join()
@@ -101,7 +100,7 @@ time.sleep(0.5)
 @pytest.mark.parametrize(
     ("what", "message"), [("loses", "is gone"), ("repeats", "is written again")]
 )
-def test_a_job_that_loses_or_repeats_finished_work_is_found_out(what, message, tmp_path):
+def test_a_job_that_loses_or_repeats_finished_work_is_detected(what, message, tmp_path):
     target = Target(
         what,
         lambda folder: ["-c", FORGETFUL, str(folder), what],
@@ -128,7 +127,7 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_file_that_lacks_its_end_is_found_out_unless_its_name_is_a_temporary_one(name, tmp_path):
+def test_a_truncated_file_is_detected_unless_its_name_is_temporary(name, tmp_path):
     path = tmp_path / name
     WRITERS[name](path)
     check_whole(tmp_path, set())
@@ -140,13 +139,13 @@ def test_a_file_that_lacks_its_end_is_found_out_unless_its_name_is_a_temporary_o
     assert list(contents(tmp_path)) == [f".{name}.7.tmp"]  # but the end of a run must not leave it
 
 
-def test_what_differs_is_named():
+def test_differences_are_named():
     one, other = {"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 0, "d": 4}
     assert different(one, other) == ["c is missing", "d is too much", "b"]
     assert different(one, dict(one)) == []
 
 
-def test_moments_are_spread_over_the_run_and_some_come_before_its_first_file():
+def test_times_are_spread_over_the_run_some_before_its_files():
     moments = np.sort(draw_moments(50, first_s=5.0, whole_s=9.0, rng=np.random.default_rng(0)))
     assert len(moments) == 50 and np.searchsorted(moments, 5.0) == 10
     assert np.all(np.diff(moments[:10]) < 1.0) and np.all(np.diff(moments[10:]) < 0.2)

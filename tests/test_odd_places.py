@@ -68,7 +68,7 @@ def shards_of(task: Task) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in open_store(task, "dev", verify=True).shards()}
 
 
-def test_features_are_the_same_whatever_the_folders_are_called(odd, plain):
+def test_features_do_not_depend_on_the_names_of_folders(odd, plain):
     for seed, name in enumerate(NAMES):
         write_recording(odd / "data", name, seed=seed)
     task = Task(odd / "data", odd / "features")
@@ -81,7 +81,7 @@ def test_features_are_the_same_whatever_the_folders_are_called(odd, plain):
     assert len(list(evaluation_stream(selection, sequence_format, pipeline))) == 4
 
 
-def test_a_run_in_an_odd_folder_is_trained_killed_and_continued(odd, tmp_path):
+def test_a_run_in_an_odd_folder_is_killed_and_resumed(odd, tmp_path):
     whole = train(tmp_path / "plain")
     with pytest.raises(Killed):
         train(odd / "run", new_scorer=killed_in_epoch(3, MeanOutput))
@@ -198,7 +198,7 @@ def test_ten_thousand_clips_and_their_shards_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize("now_s", [0.0, 4e9])
-def test_a_clock_that_jumps_makes_nothing_anew(tmp_path, monkeypatch, now_s):
+def test_a_clock_that_jumps_repeats_nothing(tmp_path, monkeypatch, now_s):
     for seed, name in enumerate(NAMES[:2]):
         write_recording(tmp_path / "data", name, seed=seed)
         os.utime(tmp_path / "data/foa_dev" / f"{name}.wav", (4e9, 4e9))  # written in the future
@@ -211,7 +211,7 @@ def test_a_clock_that_jumps_makes_nothing_anew(tmp_path, monkeypatch, now_s):
     assert all(path.stat().st_mtime == now_s for path in store.shards())
 
 
-def test_a_job_goes_on_where_it_was_although_the_clock_was_set_back(tmp_path, monkeypatch):
+def test_a_job_resumes_although_the_clock_was_set_back(tmp_path, monkeypatch):
     whole = train(tmp_path / "whole")
     with pytest.raises(Killed):
         train(tmp_path / "parts", new_scorer=killed_in_epoch(3, MeanOutput))

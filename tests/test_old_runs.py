@@ -19,7 +19,7 @@ RUN = OLD / "run"
 
 @pytest.fixture(scope="module")
 def expected():
-    """What the earlier version computed."""
+    """Predictions of the earlier version."""
     with np.load(OLD / "predictions.npz") as arrays:
         return dict(arrays)
 
@@ -47,7 +47,7 @@ def test_an_old_run_predicts_recordings_as_it_did(expected):
     np.testing.assert_allclose(rows[:, 2:], expected["frames"][:, 2:], atol=1e-2)
 
 
-def test_an_old_store_opens_or_names_the_command_that_makes_it_again(expected, tmp_path):
+def test_old_store_opens_or_names_the_command_that_remakes_it(expected, tmp_path):
     settings = {"dataset__recording_s": 0.5, "dataset__sample_rate_hz": 16000}
     features = {"features__n_fft": 1024, "features__n_mels": 8, "feature_dir": OLD / "features"}
     task = task_of("demo", tmp_path, **settings, **features)

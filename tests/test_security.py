@@ -91,7 +91,7 @@ UNSAFE_KEYWORDS = {"allow_pickle=True", "safe_mode=False", "weights_only=False",
 
 
 def _aliases(tree: ast.Module) -> dict[str, str]:
-    """What each imported name stands for, with its dots."""
+    """Full dotted name of each imported name."""
     names = {"np": "numpy", "pd": "pandas", "tf": "tensorflow"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -170,7 +170,7 @@ def _problems_of_call(call: ast.Call, aliases: dict[str, str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_runs_what_it_reads(path):
+def test_no_module_executes_its_input(path):
     with tokenize.open(path) as file:
         assert list(problems(file.read())) == []
 
@@ -234,7 +234,7 @@ def test_each_rule_bites(planted):
         "model.eval()",
     ],
 )
-def test_what_is_harmless_passes_the_rules(harmless):
+def test_harmless_code_passes_the_rules(harmless):
     assert list(problems(harmless)) == []
 
 
@@ -255,7 +255,7 @@ ODD_NAMES = [
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, "a\tb", "\ud800", "a\u2028b", "x" * 256, None, 3])
-def test_what_leads_out_of_a_folder_is_no_file_name(name):
+def test_paths_out_of_a_folder_are_no_file_names(name):
     assert not is_file_name(name)
 
 
@@ -280,18 +280,16 @@ ONE_LINE = [name for name in ODD_NAMES if name and "\n" not in name]
 def test_metadata_of_task_4_cannot_lead_out_of_their_folder(tmp_path, place, name):
     text, subset = METADATA[place]
     write_text(tmp_path / place, text.format(name))
-    told = "(expected the name of a file without folders|a NUL character)"
-    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: {told}"):
+    message = "(expected the name of a file without folders|a NUL character)"
+    with pytest.raises(DataError, match=rf"{Path(place).name}, line 3: {message}"):
         task4.find_clips(tmp_path, task4.DatasetConfig(), subset)
 
 
 @pytest.mark.parametrize("name", ONE_LINE)
-def test_tables_and_lists_of_segmentation_cannot_lead_out_of_their_folder(tmp_path, name):
+def test_segmentation_tables_and_lists_cannot_lead_out_of_their_folder(tmp_path, name):
     dataset = segmentation.DatasetConfig(classes=("Bark",))
-    sounds, scenes = (
-        tmp_path / "dcase2018_task2/train.csv",
-        tmp_path / dataset.scenes_dir / "meta.csv",
-    )
+    sounds = tmp_path / "dcase2018_task2/train.csv"
+    scenes = tmp_path / dataset.scenes_dir / "meta.csv"
     write_text(sounds, f"fname,label,manually_verified\nok.wav,Bark,1\n{name},Bark,1\n")
     with pytest.raises(
         DataError, match=r"train\.csv, line 3: (expected the name of a file|a NUL character)"
@@ -339,7 +337,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(tmp_path, key, name):
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_the_name_of_a_record_that_names_files_cannot_lead_out_of_a_folder(name):
+def test_record_names_that_become_files_stay_in_the_folder(name):
     class Network:
         def predict_on_batch(self, features):
             return {"sed": features[..., 0]}
@@ -358,13 +356,13 @@ def test_the_name_of_a_record_that_names_files_cannot_lead_out_of_a_folder(name)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "../x", "a/b", ".hidden", ""])
-def test_the_name_of_a_fold_cannot_lead_out_of_the_run(name):
+def test_fold_names_cannot_lead_out_of_the_run(name):
     with pytest.raises(ValueError, match="name"):
         FoldConfig(name=name, train=(1,), validate_on=(2,), test=(3,))
 
 
 @pytest.mark.parametrize("name", ["../Bark", "a/b", "..", "a\\b"])
-def test_the_name_of_a_class_that_names_a_sound_cannot_lead_out_of_the_folder(name):
+def test_class_names_that_become_sound_files_stay_in_the_folder(name):
     with pytest.raises(ValueError, match="names of classes"):
         segmentation.DatasetConfig(classes=("Bark", name))
 

@@ -1,5 +1,4 @@
-"""Disks that are full, folders that cannot be written to, and two jobs in one place: an answer,
-never a traceback."""
+"""Full disks, read-only folders, and two jobs in one place: a message, never a traceback."""
 
 import contextlib
 import logging
@@ -96,12 +95,9 @@ def test_a_dataset_that_is_read_only_is_enough_to_extract(data, tmp_path):
     assert (tmp_path / "foa_dev_logmel_intensity" / "manifest.json").is_file()
 
 
-def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(
-    data, capsys, monkeypatch
-):
-    monkeypatch.setattr(
-        logging.getLogger(), "handlers", []
-    )  # one of another test may write into a longer file
+def test_a_full_disk_ends_training_and_the_job_resumes_later(data, capsys, monkeypatch):
+    # one of another test may write into a longer file
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     options = arguments(data)
     with largest_file(20_000):
         assert main(["demo", "full", *options]) == 2
@@ -113,14 +109,14 @@ def test_a_disk_that_fills_up_in_training_ends_it_and_the_job_goes_on_later(
     assert (run / "scores.json").is_file()
 
 
-def test_a_second_job_with_the_same_ids_is_told_who_is_there(data, capsys):
+def test_a_second_job_with_the_same_ids_names_the_first(data, capsys):
     with only_one(data / "output" / "demo_twice", "wait"):
         assert main(["demo", "twice", *arguments(data)]) == 2
     message = capsys.readouterr().err
     assert f"in use by process {os.getpid()} on" in message and "another job id" in message
 
 
-def test_a_second_simulation_of_one_dataset_is_told_who_is_there(tmp_path, capsys):
+def test_a_second_simulation_of_a_dataset_names_the_first(tmp_path, capsys):
     with only_one(tmp_path / "dataset", "wait"):
         assert simulate(["demo", *arguments(tmp_path)]) == 2
     assert f"in use by process {os.getpid()} on" in capsys.readouterr().err

@@ -1,5 +1,4 @@
-"""The wheel alone, in an environment of its own and an empty folder, gives working console
-commands."""
+"""The wheel, in an environment of its own and an empty folder, gives working console commands."""
 
 import os
 import shutil
@@ -51,8 +50,7 @@ def _checked(*command: str | Path, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Builds the wheel from a copy of the sources, so that no build folder appears in the
-    checkout."""
+    """Builds the wheel from a copy of the sources, so that the checkout stays clean."""
     sources, wheels = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheels")
     for name in SOURCES:
         shutil.copy(ROOT / name, sources)
@@ -66,8 +64,7 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def commands(wheel, tmp_path_factory) -> Path:
-    """Installs the wheel beside the packages of this environment; returns the folder of the
-    commands."""
+    """Installs the wheel with this environment's packages; returns the folder of commands."""
     home = tmp_path_factory.mktemp("installed") / "env"
     _checked(sys.executable, "-m", "venv", "--without-pip", home, folder=home.parent)
     places = sysconfig.get_paths(vars={"base": str(home), "platbase": str(home)})
@@ -80,7 +77,7 @@ def commands(wheel, tmp_path_factory) -> Path:
     return home / "bin"
 
 
-def test_the_wheel_is_for_any_platform_and_holds_the_packages_alone(wheel):
+def test_wheel_is_for_any_platform_and_has_only_the_packages(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name.endswith("-py3-none-any.whl")
     assert {name.split("/")[0].split("-")[0] for name in names} <= {*PACKAGES, "dcase_keras"}
@@ -123,7 +120,7 @@ def test_each_verb_explains_itself(commands, tmp_path, verb):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_lists_its_verbs_and_knows_its_version(commands, tmp_path):
+def test_the_command_prints_its_verbs_and_version(commands, tmp_path):
     listed = _checked(commands / "dcase", "--help", folder=tmp_path)
     assert all(f"  {verb} " in listed and meaning in listed for verb, meaning in VERBS.items())
     assert _checked(commands / "dcase", "--version", folder=tmp_path) == "dcase-keras 0.1.0\n"

@@ -1,2 +1,1 @@
-"""The routes that people use today, written anew from their descriptions, for measurements side by
-side."""
+"""Published programs, rewritten from their descriptions, for comparison with ours."""

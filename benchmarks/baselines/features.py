@@ -1,5 +1,4 @@
-"""Features as the published codes compute and keep them: SELDnet (DCASE 2019) and the two-stage
-systems."""
+"""Features of the published code: SELDnet, the two-stage systems, the CNNs of task 4."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ def extract_seldnet(recordings: Sequence[Path], raw_folder: Path, duration_s: fl
 
     Args:
         recordings: WAV files of 48 kHz with four channels.
-        raw_folder: where the spectra go; it must exist.
-        duration_s: recordings are filled up or cut to this length.
+        raw_folder: output folder of the spectra; it must exist.
+        duration_s: recordings are padded or cut to this length.
     """
     import scipy.io.wavfile
 
@@ -52,12 +51,11 @@ def seldnet_spectra(audio: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def normalise_seldnet(raw_folder: Path, normalised_folder: Path) -> Any:
-    """Fits scikit-learn's scaler to all spectra, reads them again and saves them normalised,
-    float64 (T, 8192) each.
+    """Fits scikit-learn's scaler to all spectra, and saves them normalised, float64 (T, 8192).
 
     Args:
         raw_folder: holds the files of `extract_seldnet`.
-        normalised_folder: where the normalised features go; it must exist.
+        normalised_folder: output folder of the normalised features; it must exist.
 
     Returns:
         The fitted `sklearn.preprocessing.StandardScaler`.
@@ -82,8 +80,7 @@ def magnitude_phase(spectra: np.ndarray) -> np.ndarray:
 
 
 def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.ndarray:
-    """Computes log-mel and GCC-PHAT: two transforms for each pair of channels, an inverse one for
-    each pair and frame.
+    """Computes log-mel and GCC-PHAT: two FFTs and, in each frame, an inverse one for each pair.
 
     Args:
         audio: float32 (S, C).
@@ -119,14 +116,13 @@ def two_stage(audio: np.ndarray, features: FeatureConfig, rate_hz: int) -> np.nd
 def clip_log_mel(
     path: Path, features: ClipFeatureConfig, rate_hz: int, clip_s: float
 ) -> np.ndarray:
-    """Computes the features of a clip as published for the CNNs of task 4, with librosa from
-    reading to decibels.
+    """Computes the features of a clip as published for the CNNs of task 4, with librosa throughout.
 
     Args:
         path: a sound file.
         features: sizes.
         rate_hz: rate that the clip is resampled to.
-        clip_s: length that the clip is filled up or cut to.
+        clip_s: length to which the clip is padded or cut.
 
     Returns:
         float32 (T, bands, 1).

@@ -1,5 +1,4 @@
-"""How the published codes fed their networks, in own words: a generator over NumPy files, and one
-array in memory."""
+"""Data feeding of the published code: a generator over NumPy files, and one array in memory."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,8 +10,7 @@ import numpy as np
 def write_arrays(
     folder: Path, name: str, features: np.ndarray, labels: Sequence[np.ndarray]
 ) -> None:
-    """Writes one recording as the published SELDnet stores it: flat frames and labels, both in
-    double precision.
+    """Writes one recording as the published SELDnet does: frames and labels in double precision.
 
     Args:
         folder: holds one file of features and one of labels for each recording; made if missing.
@@ -83,8 +81,7 @@ def one_array_batches(
     batch_size: int,
     seed: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Feeds the two-stage system as published: frames are picked by their numbers from one array of
-    all recordings.
+    """Feeds the two-stage system as published: frames are indexed in one array of all recordings.
 
     Args:
         features: all recordings joined in time, (N, F, C).

@@ -22,7 +22,7 @@ LOWEST_AZIMUTH_DEG, LOWEST_ELEVATION_DEG = -180, -40
 
 @dataclass
 class OfficialScorer:
-    """Sums of what the five scores are made of.
+    """Sums that the five scores are computed from.
 
     Attributes:
         true_positives, n_reference, n_estimate: of blocks of one second.
@@ -45,8 +45,7 @@ class OfficialScorer:
     n_frames: int = 0
 
     def add_activity(self, reference: np.ndarray, estimate: np.ndarray) -> None:
-        """Adds the detection of one recording, (T, K) each; a block looks at 49 of its 50
-        frames."""
+        """Adds detections of a recording, (T, K) each; a block counts 49 of its 50 frames."""
         n_blocks = int(np.ceil(len(reference) / BLOCK_FRAMES))
         blocks = []
         for activity in (reference, estimate):
@@ -134,8 +133,7 @@ def by_regression(recordings: Iterable[tuple[np.ndarray, ...]]) -> dict[str, flo
 def by_classification(
     recordings: Iterable[tuple[np.ndarray, np.ndarray]], n_frames: int, n_classes: int
 ) -> dict[str, float]:
-    """Scores recordings in the output format, which become tensors of all classes and directions of
-    the grid first.
+    """Scores submissions, which are first converted to tensors of all classes and directions.
 
     Args:
         recordings: rows (n, 4) = frame, class, azimuth_deg, elevation_deg of reference and
@@ -168,7 +166,7 @@ def by_frame(rows: np.ndarray) -> dict[int, list[list[float]]]:
 def classification_tensor(
     frames: dict[int, list[list[float]]], n_frames: int, n_classes: int
 ) -> np.ndarray:
-    """Dense labels float64 (T, K, 324): 1 where a class comes from a direction of the grid."""
+    """Dense labels float64 (T, K, 324), one-hot over the grid's directions if active."""
     tensor = np.zeros((n_frames, n_classes, N_AZIMUTHS * N_ELEVATIONS))
     for frame, rows in frames.items():
         if frame >= n_frames:
@@ -197,8 +195,7 @@ def grid_angles_rad(index: np.ndarray) -> np.ndarray:
 def events_by_pandas(
     reference: pd.DataFrame, estimate: pd.DataFrame, labels: Sequence[str], segment_s: float
 ) -> dict[str, dict[str, float]]:
-    """Event- and segment-based scores as the baselines of DCASE task 4 feed sed_eval: file by file,
-    out of two tables.
+    """Event- and segment-based scores as in the baselines of task 4: sed_eval, file by file.
 
     Args:
         reference: columns filename, event_label, onset, offset; a file without events has one row

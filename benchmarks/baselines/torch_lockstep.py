@@ -3,8 +3,8 @@
     python benchmarks/baselines/torch_lockstep.py GIVEN.npz RESULT.npz
 
 GIVEN holds `model`, a name in `torch_models.MODELS`, and as JSON `options` that it is built with;
-`rate`, `amsgrad` and `epsilon` of Adam; whether `gradients` are wanted; `x` (steps, B, T, F, C) and
-`y` (steps, B, ...), the batches; and under "weights/<name>" the arrays of the state dict. RESULT
+`rate`, `amsgrad` and `epsilon` of Adam; `gradients`, True to return them; `x` (steps, B, T, F, C)
+and `y` (steps, B, ...), the batches; under "weights/<name>" the arrays of the state dict. RESULT
 gets `losses` (steps,), in float32 as trained; and of the first batch the gradients,
 "float32/<name>" and "float64/<name>", and the outputs in float32, "outputs/<name>".
 """
@@ -88,7 +88,7 @@ def train(given: Given, rate: float, amsgrad: bool, epsilon: float) -> list[floa
 
 
 def main(source: str, target: str) -> None:
-    """Does what the module says."""
+    """Runs the program."""
     arrays = dict(np.load(source, allow_pickle=False))
     results: dict[str, np.ndarray] = {}
     kinds = {"float64": torch.float64, "float32": torch.float32} if arrays["gradients"] else {}

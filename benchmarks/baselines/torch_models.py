@@ -1,7 +1,6 @@
-"""The five systems' networks at their published sizes as plain PyTorch modules, built as the
-published code is.
+"""Networks of the five systems at their published sizes, as in the published PyTorch code.
 
-Needs torch alone: it is loaded by an interpreter that has PyTorch and nothing of this project.
+Imports only torch: it is loaded by an interpreter without this project's packages.
 """
 
 from collections.abc import Callable, Sequence
@@ -41,8 +40,7 @@ class ConvBlock(nn.Module):
 
 
 class Conv5(nn.Module):
-    """One convolution of 5 x 5 without bias, batch normalisation, ReLU and pooling, the block of
-    CNN5."""
+    """Block of CNN5: 5 x 5 convolution without bias, batch normalisation, ReLU, pooling."""
 
     def __init__(self, n_inputs: int, n_filters: int, pool: tuple[int, int] | None):
         super().__init__()
@@ -64,8 +62,7 @@ def pooled(x: Tensor, pool: tuple[int, int], pooling: str) -> Tensor:
 
 
 class Cnn(nn.Module):
-    """CNN5, CNN9 or CNN13: blocks that halve time and frequency but for the last, one sigmoid
-    layer.
+    """CNN5, CNN9 or CNN13: blocks that halve time and frequency except the last, one sigmoid layer.
 
     Args:
         blocks: makes a block from inputs, filters and pool.
@@ -96,8 +93,7 @@ class Cnn(nn.Module):
 
 
 class TwoStage(nn.Module):
-    """CRNN10 with the heads of both stages: four blocks, mean over frequency, a bidirectional GRU,
-    three heads."""
+    """CRNN10 with the heads of both stages: four blocks, mean over frequency, bidirectional GRU."""
 
     def __init__(self, n_channels: int = 10, n_classes: int = 11, recurrent: bool = True):
         super().__init__()
@@ -120,8 +116,7 @@ class TwoStage(nn.Module):
 
 
 class Segmentation(nn.Module):
-    """Time-frequency segmentation: blocks without pooling, a mask for each class, global weighted
-    rank pooling."""
+    """Time-frequency segmentation: blocks without pooling, a mask for each class, GWRP."""
 
     def __init__(
         self,
@@ -145,8 +140,7 @@ class Segmentation(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """What SELDnet and the CRNN in two passes share: convolutions pooled over frequency, then
-    bidirectional GRUs.
+    """Shared layers of SELDnet and the CRNN: convolutions pooled over frequency, then GRUs.
 
     Args:
         n_channels: channels of the features.
@@ -212,8 +206,7 @@ class Seldnet(nn.Module):
 
 
 class TwoPass(nn.Module):
-    """The CRNN in two passes: convolutions, one recurrent layer, a sigmoid layer and its average
-    over time."""
+    """CRNN in two passes: convolutions, a recurrent layer, a sigmoid layer, its mean over time."""
 
     def __init__(self, n_classes: int = 10):
         super().__init__()
@@ -264,8 +257,7 @@ def seldnet_loss(outputs: dict[str, Tensor], target: Tensor) -> Tensor:
 
 
 def two_stage_loss(outputs: dict[str, Tensor], target: Tensor) -> Tensor:
-    """0.8 times the cross-entropy plus 0.2 times the absolute errors of azimuth and elevation of
-    active classes.
+    """0.8 times the cross-entropy plus 0.2 times the absolute angle errors of active classes.
 
     Args:
         outputs: of the network, (B, T', ...).

@@ -1,11 +1,10 @@
-"""Runs steps of the PyTorch networks, one for each line of JSON on its input; for any interpreter
-that has torch.
+"""Runs steps of the PyTorch networks, one for each line of JSON on standard input.
 
     python benchmarks/baselines/torch_steps.py
 
-Commands, each answered by one line of JSON: {"do": "load", "model", "shape": [B, T, F, C],
-"precision", "training", "amsgrad", "epsilon", "device"}, answered by the number of parameters;
-{"do": "step"}, by its seconds.
+Commands, each with one line of JSON as reply: {"do": "load", "model", "shape": [B, T, F, C],
+"precision", "training", "amsgrad", "epsilon", "device"}: number of parameters; {"do": "step"}:
+seconds.
 """
 
 import contextlib
@@ -46,7 +45,7 @@ class Steps:
         )
 
     def forward(self) -> dict[str, Tensor]:
-        """Runs the network, in bfloat16 where that is asked for."""
+        """Runs the network, in bfloat16 if requested."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return self.model(self.x)
 
@@ -69,8 +68,8 @@ class Steps:
 
 
 def main() -> None:
-    """Answers until the input ends; what libraries print does not reach the answers."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    """Serves requests until the input ends; output of libraries is kept out of the replies."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     steps: Steps | None = None
     for line in sys.stdin:
@@ -78,15 +77,15 @@ def main() -> None:
         if request["do"] == "load":
             steps = None  # lets the memory of the one before go
             steps = Steps(request)
-            answer: dict = {"parameters": torch_models.n_parameters(steps.model)}
+            reply: dict = {"parameters": torch_models.n_parameters(steps.model)}
         elif steps is None:
             raise ValueError(
                 "There is no network to run. Expected: a request to load one before this."
             )
         else:
-            answer = {"seconds": steps.step()}
+            reply = {"seconds": steps.step()}
         with contextlib.suppress(BrokenPipeError):
-            print(json.dumps(answer), file=answers, flush=True)
+            print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

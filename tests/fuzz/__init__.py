@@ -1,2 +1,1 @@
-"""Bad input, hunted: one target for every reader of the project; `python -m tests.fuzz` is the long
-form."""
+"""Fuzzing with bad input: one target for every reader; `python -m tests.fuzz` is the long form."""

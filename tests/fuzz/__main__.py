@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="decides which cases (default 0)")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="TARGET", help="these targets alone"
+        "--only", nargs="+", default=[], metavar="TARGET", help="only these targets"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument(

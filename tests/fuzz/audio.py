@@ -33,8 +33,7 @@ def sound(
 
 
 def stream(valid: bytes, place: bytes, after: int, size: bytes) -> bytes:
-    """A file whose header does not know its length: `size` so many bytes after the first occurrence
-    of `place`."""
+    """A file of unknown length: `size` in the bytes after the first occurrence of `place`."""
     start = valid.index(place) + after
     return valid[:start] + size + valid[start + len(size) :]
 
@@ -125,11 +124,10 @@ def _read(folder: Path) -> None:
         audio.dtype == np.float32 and audio.ndim == 2 and audio.shape[1] == CHANNELS and len(audio)
     )
     assert np.isfinite(audio).all() and np.abs(audio).max() <= 1
-    if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the file says what it holds
+    if content[:PCM_HEADER] == WAVS["pcm"][:PCM_HEADER]:  # then the header is undamaged
         samples = np.frombuffer(content[PCM_HEADER : PCM_HEADER + audio.size * 2], "<i2")
-        assert len(audio) >= SAMPLES and np.array_equal(
-            audio.reshape(-1)[: len(samples)], samples / 32768
-        )
+        assert len(audio) >= SAMPLES
+        assert np.array_equal(audio.reshape(-1)[: len(samples)], samples / 32768)
         assert len(audio) == SAMPLES or content.count(b"RIFF") > 1  # several that were joined
     mono = read_mono(folder / NAME, RATE)
     assert np.allclose(mono[:, 0], audio.mean(axis=1), atol=1e-6)

@@ -16,13 +16,13 @@ from typing import Any
 
 CHUNK = 250  # cases that share a seed
 FAILURES_SHOWN = 3  # of one chunk
-ADDRESS_SPACE = 12 << 30  # of a process; TensorFlow alone maps several gigabytes
+ADDRESS_SPACE = 12 << 30  # of a process; TensorFlow maps several gigabytes
 DEADLOCK_S = 90  # without an end that Python could bring about
 
 
 @dataclass
 class Tally:
-    """What became of the cases of a chunk.
+    """Results of the cases of a chunk.
 
     Attributes:
         target: name.
@@ -53,8 +53,7 @@ class Chunk:
 
 
 def plan(weights: dict[str, int], cases: int, seed: int) -> list[Chunk]:
-    """Spreads cases over targets by their weight, at least one each, in chunks; expensive ones come
-    first."""
+    """Distributes cases over targets by weight, at least one each, in chunks; slow ones first."""
     total = sum(weights.values())
     chunks = []
     for name, weight in sorted(weights.items(), key=lambda item: item[1]):
@@ -70,7 +69,7 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
 
     Args:
         chunk: target, seed and number.
-        base: folder for this process alone.
+        base: folder of only this process.
         kept: gets the files of cases that fail.
     """
     import hypothesis
@@ -78,11 +77,9 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
     from tests.fuzz.engine import CASE, Failure, Files, run_case
     from tests.fuzz.targets import TARGETS
 
-    target, tally, started_s = (
-        TARGETS[chunk.target],
-        Tally(chunk.target, chunk.seed),
-        time.monotonic(),
-    )
+    target = TARGETS[chunk.target]
+    tally = Tally(chunk.target, chunk.seed)
+    started_s = time.monotonic()
 
     def one(files: Files) -> None:
         faulthandler.dump_traceback_later(DEADLOCK_S, exit=True)
@@ -110,8 +107,7 @@ def run_chunk(chunk: Chunk, base: Path, kept: Path) -> Tally:
 
 
 def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None:
-    """Tries chunks one after another in a process of its own; writes a line for each, before and
-    after."""
+    """Tries chunks one after another in a process; writes a line for each, before and after."""
     faulthandler.enable()
     base.mkdir(parents=True, exist_ok=True)
     resource.setrlimit(
@@ -125,8 +121,7 @@ def work(chunks: Sequence[Chunk], base: Path, kept: Path, results: Path) -> None
 
 
 class Crew:
-    """Processes that share the chunks; one that dies is replaced, and the case it died of is a
-    failure."""
+    """Processes that share the chunks; one that dies is replaced, its last case is a failure."""
 
     def __init__(self, chunks: Sequence[Chunk], jobs: int, folder: Path, kept: Path) -> None:
         self.kept, self.folder = kept, folder

@@ -1,5 +1,4 @@
-"""Strategies that start from valid files and damage them: bytes, tables, trees of values, zip
-archives."""
+"""Strategies that damage valid files: bytes, tables, trees of values, zip archives."""
 
 import copy
 import functools
@@ -120,8 +119,7 @@ ODD_VALUES = (
 
 @st.composite
 def damaged_bytes(draw: Draw, valid: bytes, most: int = 4, header: int = 64) -> bytes:
-    """Flips, cuts, inserts, doubles or replaces bytes, in the header as often as behind it;
-    sometimes not at all."""
+    """Flips, cuts, inserts, doubles or replaces bytes, half of them in the header, or none."""
     content = bytearray(valid)
     for _ in range(draw(st.integers(0, most))):
         _damage(draw, content, header)
@@ -166,8 +164,7 @@ def garbage(size: int = 200) -> st.SearchStrategy[bytes]:
 def damaged_table(
     draw: Draw, header: Sequence[str], rows: Sequence[Sequence[str]], separator: str
 ) -> bytes:
-    """Changes fields, rows and columns of a table, its line ends, its encoding, and sometimes its
-    bytes."""
+    """Changes fields, rows, columns, line ends, encoding, and sometimes bytes of a table."""
     table = [list(header), *map(list, rows)]
     for _ in range(draw(st.integers(0, 3))):
         _damage_table(draw, table)
@@ -210,8 +207,7 @@ def _damage_table(draw: Draw, table: list[list[str]]) -> None:
 
 @st.composite
 def damaged_json(draw: Draw, valid: Any) -> bytes:
-    """Changes values and keys of a tree, gives keys twice, nests deeply, and sometimes damages
-    bytes."""
+    """Changes values and keys of a tree, doubles keys, nests deeply, sometimes damages bytes."""
     text = json.dumps(draw(damaged_tree(valid)))
     depth = draw(st.sampled_from([5, 500, 100_000]))
     text = text.replace('"@deep"', "[" * depth + "]" * depth).replace('"@huge"', "9" * 5000)
@@ -224,8 +220,7 @@ def damaged_json(draw: Draw, valid: Any) -> bytes:
 
 @st.composite
 def damaged_tree(draw: Draw, valid: Any, odd: Sequence[Any] = ()) -> Any:
-    """Replaces, removes, renames and exchanges parts of nested dicts and lists; `odd` values come
-    in, or any."""
+    """Replaces, removes, renames and exchanges parts of nested dicts and lists."""
     odd = odd or ODD_VALUES
     root = [copy.deepcopy(valid)]
     for _ in range(draw(st.integers(0, 3))):
@@ -382,8 +377,7 @@ def damaged_zip(
     inner: Mapping[str, st.SearchStrategy[bytes]] | None = None,
     bombs: bool = True,
 ) -> bytes:
-    """Damages an archive as bytes, or packs its members again: damaged, renamed, lost, doubled,
-    inflated.
+    """Damages an archive as bytes, or its members: damaged, renamed, lost, doubled, inflated.
 
     Args:
         draw: of hypothesis.
@@ -429,7 +423,7 @@ def damaged_zip(
 
 @st.composite
 def damaged_npy(draw: Draw, array: np.ndarray) -> bytes:
-    """An array file whose header says something else than its data, or whose values are odd."""
+    """An array file whose header contradicts its data, or with unusual values."""
     kind = draw(st.sampled_from(["header", "values", "bytes"]))
     if kind == "values":
         odd = np.array(array, copy=True)

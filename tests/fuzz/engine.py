@@ -1,5 +1,4 @@
-"""What a target is, and what a case may and may not do: give a valid result, or refuse with an
-error that names it."""
+"""Targets, and the rules of a case: a valid result, or an error that names the file."""
 
 import logging
 import os
@@ -39,10 +38,8 @@ _PATH_EVENTS = {
     "os.truncate",
     "os.chmod",
 }
-_OF_RMTREE = {
-    "os.remove",
-    "os.rmdir",
-}  # within a folder that is open: their last argument is its descriptor
+# within a folder that is open: their last argument is its descriptor
+_OF_RMTREE = {"os.remove", "os.rmdir"}
 _FORBIDDEN_EVENTS = {
     "os.system",
     "os.exec",
@@ -64,7 +61,7 @@ class Target:
         cases: makes the strategy that draws cases; called when it is needed, since valid files cost
             time.
         read: reads the folder of a case and asserts what must hold of what it read.
-        weight: how many cases, beside the other targets.
+        weight: number of cases relative to other targets.
         examples: cases of the short form.
         named: what an error must name, a pattern; None: one of the files.
     """
@@ -87,7 +84,7 @@ class Hang(BaseException):
 
 @dataclass
 class _Watch:
-    """What files the process opens, and what it starts, while a case is read."""
+    """Files that the process opens, and programs it starts, while a case is read."""
 
     inside: tuple[str, ...]  # folders
     base: str
@@ -184,8 +181,7 @@ def lay_out(files: Files, base: Path) -> Path:
 
 @contextmanager
 def _watched(base: Path) -> Iterator[None]:
-    """Watches time, memory, warnings, the log, opened files and started programs inside the
-    block."""
+    """Watches time, memory, warnings, the log, opened files and started programs."""
     global _watch
     if not _installed:
         sys.addaudithook(_hook)

@@ -1,5 +1,4 @@
-"""Cases guided by coverage: atheris changes bytes, from which the strategies draw, and keeps what
-reaches new lines."""
+"""Cases guided by coverage: atheris changes the bytes from which the strategies draw."""
 
 import multiprocessing
 import tempfile
@@ -66,9 +65,8 @@ def _guided(name: str, seconds: int, kept: Path) -> None:
             raise
 
     kept.mkdir(parents=True, exist_ok=True)
-    corpus = (
-        base / "corpus"
-    )  # strategies draw thousands of bytes: from nothing, they would take too long to grow
+    # strategies draw thousands of bytes: from nothing, they would take too long to grow
+    corpus = base / "corpus"
     corpus.mkdir()
     for number in range(_FIRST_INPUTS):
         (corpus / str(number)).write_bytes(np.random.default_rng(number).bytes(_INPUT_BYTES))

@@ -1,4 +1,4 @@
-"""What a run keeps: histories, scores, states to go on from, and records of simulations."""
+"""Files of a run: histories, scores, states to resume from, and records of simulations."""
 
 import csv
 import functools
@@ -98,9 +98,8 @@ def _variables(folder: Path) -> None:
     try:
         restore_variables(folder / "variables.npz", targets)
     except CheckpointError:
-        assert not any(
-            np.any(np.asarray(variable)) for variable in targets
-        )  # nothing half restored
+        # nothing half restored
+        assert not any(np.any(np.asarray(variable)) for variable in targets)
         raise
     assert [tuple(variable.shape) for variable in targets] == [
         array.shape for array in VARIABLES.values()
@@ -109,17 +108,15 @@ def _variables(folder: Path) -> None:
 
 def _trained(folder: Path) -> None:
     finished = finished_epochs(folder)
-    assert finished["epochs"] >= 1 and all(
-        isinstance(values, list) for values in finished["history"].values()
-    )
+    assert finished["epochs"] >= 1
+    assert all(isinstance(values, list) for values in finished["history"].values())
 
 
 def _scores(folder: Path) -> None:
     for line in (None, "always silent"):
         scores = scores_of(folder, line)
-        assert scores and all(
-            value is None or isinstance(value, int | float) for value in scores.values()
-        )
+        assert scores
+        assert all(value is None or isinstance(value, int | float) for value in scores.values())
 
 
 def _simulation(folder: Path) -> None:

@@ -42,9 +42,8 @@ def _params() -> st.SearchStrategy[Files]:
 
 def _load(folder: Path) -> None:
     tasks = read_tasks(folder / "params.yaml")
-    assert tasks and all(
-        isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items()
-    )
+    assert tasks
+    assert all(isinstance(name, str) and isinstance(task, dict) for name, task in tasks.items())
     task = load_task(folder / "params.yaml", "7")
     assert task.seed >= 0 and task.family in families()
     json.dumps(task.model_dump(mode="json"))
@@ -95,9 +94,8 @@ def _stored() -> st.SearchStrategy[Files]:
 def _reopen(folder: Path) -> None:
     settings = read_settings(folder / "run")
     assert isinstance(settings, dict)
-    with mock.patch(
-        "common.training.run_directory.git_revision", return_value=None
-    ):  # asks another program
+    # asks another program
+    with mock.patch("common.training.run_directory.git_revision", return_value=None):
         open_run(folder / "run", _tasks()["seld"], ["seld.py"])
 
 

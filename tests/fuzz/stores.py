@@ -1,5 +1,4 @@
-"""Folders of features: manifest, settings, statistics, side files and shards, each damaged in
-turn."""
+"""Folders of features: damaged manifest, settings, statistics, side files and shards."""
 
 import functools
 import io
@@ -64,8 +63,7 @@ def _damaged(name: str) -> st.SearchStrategy[bytes]:
 
 
 def _crafted() -> st.SearchStrategy[Files]:
-    """Side files and statistics packed again with other values, so that the checksums of the
-    archive fit."""
+    """Side files and statistics packed again with other values and valid checksums."""
     valid = valid_store()
     names = st.sampled_from([name for name in valid if name.endswith(".npz")])
     one = names.flatmap(
@@ -138,11 +136,9 @@ def _statistics_cases() -> st.SearchStrategy[Files]:
 def _statistics(folder: Path) -> None:
     for part in read_statistics(folder / STATISTICS).values():
         assert isinstance(part, RunningStatistics) and part.count >= 0
-        assert (
-            part.mean.shape == part.m2.shape
-            and np.isfinite(part.mean).all()
-            and (part.m2 >= 0).all()
-        )
+        assert part.mean.shape == part.m2.shape
+        assert np.isfinite(part.mean).all()
+        assert (part.m2 >= 0).all()
 
 
 def _with_sources(folder: Path) -> list[Item]:
@@ -162,8 +158,7 @@ def _with_sources(folder: Path) -> list[Item]:
 
 @functools.cache
 def _noted_store() -> dict[str, bytes]:
-    """A finished folder whose side files say what it was made of, a note beside it, and kept
-    checksums."""
+    """A finished folder with side files on its sources, a note, and stored checksums."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = _with_sources(folder)
@@ -189,8 +184,7 @@ def _note_cases() -> st.SearchStrategy[Files]:
 
 
 def _compare(folder: Path) -> None:
-    """The recordings are those of before, with other times: damage makes them others at most, or is
-    told."""
+    """The same recordings with other times: damage is reported, or makes them differ at most."""
     items = _with_sources(folder)
     store = FeatureStore.open(folder)
     refused = []

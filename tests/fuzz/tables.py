@@ -66,11 +66,9 @@ def _seld_events(folder: Path) -> None:
     events = read_labels(folder / "a.csv", SELD, 10.0)
     values = events.to_array()
     assert np.isfinite(values).all()
-    assert (
-        (events.onset_s >= 0).all()
-        and (events.onset_s <= events.offset_s).all()
-        and (events.offset_s <= 10).all()
-    )
+    assert (events.onset_s >= 0).all()
+    assert (events.onset_s <= events.offset_s).all()
+    assert (events.offset_s <= 10).all()
     assert ((events.class_index >= 0) & (events.class_index < SELD.n_classes)).all()
     assert (np.abs(events.elevation_deg) <= 40).all() and (events.distance_m >= 0).all()
     text = (folder / "a.csv").read_text("utf-8-sig")
@@ -80,10 +78,8 @@ def _seld_events(folder: Path) -> None:
 
 
 def _seld_folder() -> st.SearchStrategy[Files]:
-    numbers, ends = (
-        st.sampled_from(["1", "02", "9" * 30, "x", "", "٣"]),
-        st.sampled_from([".wav", ".WAV", ".csv", ".txt", ""]),
-    )
+    numbers = st.sampled_from(["1", "02", "9" * 30, "x", "", "٣"])
+    ends = st.sampled_from([".wav", ".WAV", ".csv", ".txt", ""])
     good = st.builds("split{}_ir{}_ov{}_{}".format, numbers, numbers, numbers, numbers)
     odd = st.sampled_from([text for text in ODD_TEXTS if len(text.encode()) < 200]).map(
         lambda text: text.replace("/", "_").replace("\0", "")
@@ -122,10 +118,8 @@ def _find_clips(subset: str) -> Callable[[Path], None]:
         names = [clip.name for clip in clips] + missing
         assert len(set(names)) == len(names) and all(map(is_file_name, names))
         for clip in clips:
-            assert (
-                clip.audio_path.parent == folder / "audio/train" / subset
-                and clip.audio_path.is_file()
-            )
+            assert clip.audio_path.parent == folder / "audio/train" / subset
+            assert clip.audio_path.is_file()
             assert set(task4.labels_of(clip)) <= set(TASK4.classes)
             if clip.events is not None:
                 times = clip.events[["onset", "offset"]].to_numpy(float)
@@ -194,11 +188,9 @@ def _task4_submission(folder: Path) -> None:
     events, names = read_task4_submission(folder / "a.tsv", TASK4.classes)
     assert all(map(is_file_name, names)) and len(set(names)) == len(names)
     table = table_of(events, names, TASK4.classes)
-    assert (
-        len(table) == len(events)
-        and (table.onset_s >= 0).all()
-        and (table.onset_s <= table.offset_s).all()
-    )
+    assert len(table) == len(events)
+    assert (table.onset_s >= 0).all()
+    assert (table.onset_s <= table.offset_s).all()
     merged = table.merge_connected()
     assert len(merged) <= len(table)
 
@@ -241,7 +233,7 @@ def _mixture_list(folder: Path) -> None:
         for event in mixture.events:
             assert is_file_name(event.audio_name) and event.label in MIXED.classes
             assert 0 <= event.onset_s < event.offset_s <= MIXED.clip_s
-    # written again, the list says the same
+    # written again, the list is the same
     assert len(yaml.safe_load(segmentation.format_mixtures(mixtures))) == len(mixtures)
 
 

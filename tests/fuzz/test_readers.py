@@ -11,7 +11,7 @@ from tests.fuzz.targets import TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_damaged_input_gives_a_valid_result_or_an_error_that_names_it(name, tmp_path):
+def test_damaged_input_gives_a_valid_result_or_a_naming_error(name, tmp_path):
     target = TARGETS[name]
     settings = hypothesis.settings(
         max_examples=target.examples,
@@ -76,7 +76,7 @@ def test_each_thing_that_no_input_may_cause_is_a_failure(read, what, tmp_path):
         run_case(Target("x", lambda: None, read), {"a.txt": b""}, tmp_path)
 
 
-def test_a_hang_is_a_failure_even_where_all_errors_are_caught(tmp_path, monkeypatch):
+def test_a_hang_is_a_failure_even_if_errors_are_caught(tmp_path, monkeypatch):
     def spin(folder: Path) -> None:
         while True:
             try:
@@ -113,7 +113,7 @@ def test_cases_are_spread_by_weight_and_none_is_lost():
     )
 
 
-def test_the_table_counts_what_was_refused():
+def test_the_table_counts_refused_cases():
     tallies = [Tally("wav", 1, 10, 4, [], 0, 1.0), Tally("wav", 2, 5, 1, ["KeyError: x"], 1, 0.5)]
     lines = report(tallies).splitlines()
     assert lines[1].split() == ["wav", "15", "5", "9", "1", "100.0"]

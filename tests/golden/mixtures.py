@@ -1,5 +1,4 @@
-"""Cases of the mixtures that time-frequency segmentation learns from: folds, lists, audio, ideal
-masks."""
+"""Cases of mixtures for time-frequency segmentation: folds, lists, audio, ideal masks."""
 
 from collections.abc import Callable
 

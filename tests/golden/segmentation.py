@@ -1,5 +1,4 @@
-"""Cases of time-frequency segmentation: features, pooling, networks; and the numbers of parameters
-of all systems."""
+"""Cases of time-frequency segmentation: features, pooling, networks; parameters of all systems."""
 
 import math
 

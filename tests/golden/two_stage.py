@@ -45,7 +45,7 @@ def _task(mode: str, doa_loss: str) -> SimpleNamespace:
 
 
 def _total_loss(mode: str, doa_loss: str, targets: Arrays, outputs: Arrays) -> float:
-    """What Keras makes of a stage's losses and weights."""
+    """Losses and weights of a stage in Keras's form."""
     import keras
 
     from seld.systems import two_stage

@@ -62,10 +62,8 @@ def test_a_recording_shows_reference_and_estimate_side_by_side():
         *("Estimate: events", "Estimate: azimuth", "Estimate: elevation"),
     ]
     assert figure.get_suptitle() == "name"
-    assert [text.get_text() for text in figure.legends[0].texts] == [
-        "door",
-        "phone",
-    ]  # what appears
+    # what appears
+    assert [text.get_text() for text in figure.legends[0].texts] == ["door", "phone"]
 
 
 @pytest.mark.parametrize("reference", [None, ROWS[:0]])
@@ -103,7 +101,7 @@ def test_angles_beyond_the_usual_range_are_shown_too():
     assert limits["Estimate: elevation"][1] > 75
 
 
-def test_a_recording_without_labels_shows_the_estimate_alone():
+def test_a_recording_without_labels_shows_only_the_estimate():
     figure = recording_figure(
         Spectrogram(np.zeros((100, 8)), 2), None, ROWS[:0], DATASET.classes, 0.02, "name"
     )
@@ -117,13 +115,12 @@ def test_a_silent_recording_can_be_drawn():
     figure.canvas.draw()
 
 
-def test_overlap_of_one_class_is_told_from_overlap_of_two():
+def test_overlaps_of_one_and_two_classes_differ():
     two_of_one = events((0, 0.0, 1.0, 0, 0, 1), (0, 0.5, 1.5, 90, 0, 1))
     two_of_two = events((1, 0.0, 1.0, 0, 0, 1), (2, 0.5, 1.5, 90, 0, 1))
     shares, active, doubled = overlap_shares([two_of_one, two_of_two], DATASET)
-    np.testing.assert_allclose(
-        shares, [0.25, 0.5, 0.25]
-    )  # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
+    # 2 s: 0.5 s of silence, 1 s of one, 0.5 s of two
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25])
     np.testing.assert_array_equal(active, [75, 50, 50])
     np.testing.assert_array_equal(doubled, [25, 0, 0])
 
@@ -196,7 +193,7 @@ def test_the_command_draws_a_dataset(recording):
     assert names == ["classes.png", "directions.png", "overlap.png"]
 
 
-def test_the_command_names_what_is_wrong_and_writes_nothing(recording, capsys):
+def test_the_command_names_the_error_and_writes_nothing(recording, capsys):
     (recording / "estimate.csv").write_text("5,0,-30\n")
     arguments = [
         "recording",

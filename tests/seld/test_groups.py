@@ -138,7 +138,7 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def test_four_sources_serve_the_development_splits_alone(tmp_path):
+def test_four_groups_are_enough_for_the_development_splits(tmp_path):
     own_sounds(tmp_path, {f"speech/{n}.wav": f"person {n % 4}" for n in range(8)})
     selections = select_sounds(("speech",), (1, 2, 3, 4), scene_settings(SMALL, 0), tmp_path)
     assert [selection.n_groups for selection in selections] == [1, 1, 1, 1]
@@ -167,7 +167,7 @@ def test_two_processes_and_other_rows_simulate_the_same(tmp_path):
     assert read_settings(tmp_path / "one" / SETTINGS_FILE)["own_recordings"]
 
 
-def test_the_checker_tells_own_sounds_by_class_and_split(tmp_path):
+def test_the_checker_counts_own_sounds_by_class_and_split(tmp_path):
     own_sounds(tmp_path / "own", {f"speech/{n}.wav": f"person {n % 2}" for n in range(8)})
     overrides = [
         f"simulation.source_dir={tmp_path}/own",
@@ -180,7 +180,7 @@ def test_the_checker_tells_own_sounds_by_class_and_split(tmp_path):
     )
 
 
-def test_synthetic_sounds_know_no_groups():
+def test_synthetic_sounds_have_no_groups():
     settings = SimpleNamespace(version="1", seed=0, on_missing="synth")
     assert all(
         selection.n_groups == 0 for selection in select_sounds(("speech",), (1,), settings, None)

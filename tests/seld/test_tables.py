@@ -1,5 +1,4 @@
-"""SELD metadata, lists and submissions in any separator and quotes, and recordings of any
-format."""
+"""SELD metadata, lists and submissions in any separator, and recordings of any format."""
 
 from pathlib import Path
 
@@ -58,15 +57,14 @@ def test_strict_false_leaves_out_events_that_cannot_be(tmp_path, row):
     assert events.onset_s.tolist() == [1.0] and "1 event(s)" in notes[0] and "left out" in notes[0]
 
 
-def test_the_checker_tells_what_strict_false_leaves_out(tmp_path):
+def test_the_checker_names_events_left_out_without_strict(tmp_path):
     root = make_dataset(tmp_path)
     with (root / "metadata_dev/split1_ir0_ov1_1.csv").open("a") as file:
         file.write("a,0.9,0.2,0,10,1\n")
     assert any(level == "error" and "line 4" in text for level, text in findings(root))
-    told = findings(root, "dataset.strict=false")
-    assert [level for level, _ in told] == [
-        "warning"
-    ] and "1 event(s) end before they begin" in told[0][1]
+    found = findings(root, "dataset.strict=false")
+    assert [level for level, _ in found] == ["warning"]
+    assert "1 event(s) end before they begin" in found[0][1]
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg", ".aiff"])
@@ -78,8 +76,8 @@ def test_recordings_of_the_published_layout_may_have_any_format(tmp_path, suffix
         soundfile.write(path.with_suffix(suffix), audio, rate)
     (root / "foa_dev" / "x.m4a").touch()
     assert [each.audio_path.suffix for each in find_recordings(root, "foa", "dev")] == [suffix] * 3
-    told = findings(root)
-    assert len(told) == 1 and "foa_dev: ignored" in told[0][1] and "x.m4a" in told[0][1]
+    found = findings(root)
+    assert len(found) == 1 and "foa_dev: ignored" in found[0][1] and "x.m4a" in found[0][1]
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])
@@ -117,7 +115,7 @@ def test_submissions_are_read_with_any_separator(text):
 @pytest.mark.parametrize(
     "line", ["1_0,2,0,0", "1,2,0.5,0", "١,2,0,0", "1,2,0", "1;2,0,0", "1,2,0,0,7", "0x1,2,0,0"]
 )
-def test_submissions_take_whole_plain_numbers_alone(line):
+def test_submissions_take_only_plain_whole_numbers(line):
     with pytest.raises(DataError, match=r"^s, line 2: expected four whole numbers"):
         parse_submission(f"0,0,0,0\n{line}\n", 11, "s")
 

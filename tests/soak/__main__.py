@@ -1,5 +1,4 @@
-"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: what survives kills
-and damaged files.
+"""python -m tests.soak [--kills 50] [--cases 20500] [--seed 0] [--only ...]: kills and damage.
 
 Kills extraction, simulation, mixing and training so many times each, compares what they leave with
 uninterrupted runs, and gives damaged files to all readers. Two of these run at a time, each on a
@@ -38,10 +37,10 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="soak_"))
     commands = commands_for(given.only, given.kills, given.cases, given.seed, folder)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        done = pool.map(
+        results = pool.map(
             lambda command: subprocess.run(command, cwd=ROOT, check=False), commands.values()
         )
-        failed = [name for name, result in zip(commands, done, strict=True) if result.returncode]
+        failed = [name for name, result in zip(commands, results, strict=True) if result.returncode]
     print(summary(folder))
     print(f"{(time.monotonic() - started) / 60:.1f} minutes, seed {given.seed}.")
     if failed:

@@ -1,5 +1,4 @@
-"""Reads every kind of file that jobs write: whether it is whole, and what it holds apart from times
-and places."""
+"""Reads every kind of file of jobs: completeness, content apart from times and places."""
 
 import csv
 import hashlib
@@ -47,8 +46,7 @@ def check_whole(folder: Path, known: set[str]) -> None:
 
 
 def final_files(folder: Path) -> list[Path]:
-    """All files that have their final names, as have the folders they are in, sorted; none of logs
-    that grow."""
+    """All files under final names in folders under final names, sorted; no growing logs."""
     return [
         path
         for path in all_files(folder)
@@ -57,8 +55,7 @@ def final_files(folder: Path) -> list[Path]:
 
 
 def all_files(folder: Path) -> list[Path]:
-    """All files, hidden ones too, sorted; neither locks, which may outlast finished work, nor
-    growing logs."""
+    """All files, hidden ones too, sorted, without growing logs, and locks, which may remain."""
     paths = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
     return sorted(path for path in paths if GROWING not in path.relative_to(folder).parts)
 
@@ -74,8 +71,7 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def run_contents(folder: Path) -> dict[str, Any]:
-    """What equal trainings share, by the names of all files of a run: all but times, places and the
-    command."""
+    """Content that equal trainings share, by file: all but times, places and the command."""
     return {str(path.relative_to(folder)): _of_run(path, folder) for path in all_files(folder)}
 
 
@@ -96,8 +92,7 @@ def _of_run(path: Path, folder: Path) -> Any:
 
 
 def _state_text(path: Path) -> str:
-    """The history without times, and the memory of callbacks; text, since NaN differs from
-    itself."""
+    """The history without times, and the state of callbacks; text, since NaN is not itself."""
     content = json.loads(path.read_text())
     content["history"] = {
         name: values for name, values in content["history"].items() if name not in TIMES

@@ -1,5 +1,4 @@
-"""Kills a command at random moments, starts it again, and compares what it leaves with an
-uninterrupted run."""
+"""Kills a command at random times, restarts it, compares with an uninterrupted run."""
 
 import itertools
 import os
@@ -46,14 +45,14 @@ class Target:
 
     Attributes:
         name: of the work, as it is printed.
-        command: from a folder to the command that fills it, or goes on with what is there.
+        command: from a folder to the command that fills it, or resumes there.
         contents: from a finished folder to what it holds, by name; the same for each run.
         once: patterns of files that are written once: they stay as they are.
         lasting: patterns of files that stay, in whatever version.
         workers: whether it starts processes of its own; every other kill then leaves those without
             a parent.
-        place: where in its work a killed run was, as its folder tells.
-        beside: from two finished folders, the uninterrupted one first, to a text that shows both.
+        place: progress of a killed run, from its folder.
+        comparison: text of two finished folders, the uninterrupted one first.
     """
 
     name: str
@@ -63,12 +62,12 @@ class Target:
     lasting: tuple[str, ...] = ()
     workers: bool = False
     place: Callable[[Path], str] | None = None
-    beside: Callable[[Path, Path], str] | None = None
+    comparison: Callable[[Path, Path], str] | None = None
 
 
 @dataclass
 class Report:
-    """What a target went through.
+    """Kills and results of a target.
 
     Attributes:
         name: of the target.
@@ -80,7 +79,7 @@ class Report:
             one.
         places: kills by `Target.place`.
         whole_s: time that an uninterrupted run took.
-        beside: see `Target.beside`, of the run that was killed most often.
+        comparison: see `Target.comparison`, of the run that was killed most often.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Report:
     moments: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
     whole_s: float = 0.0
-    beside: str = ""
+    comparison: str = ""
 
 
 def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
@@ -107,8 +106,7 @@ def new_process(command: Sequence[str], log: Path) -> subprocess.Popen:
 
 
 def run_here(command: Sequence[str], log: Path) -> None:
-    """Runs a command in this process, which was forked for it, as `new_process` does in one of its
-    own."""
+    """Runs a command in this forked process, as `new_process` does in a new one."""
     os.setsid()
     os.chdir(ROOT)
     with log.open("wb") as file:
@@ -138,8 +136,7 @@ class Survivor:
         self.kills_here = self.most_kills = 0
 
     def run_whole(self) -> float:
-        """Runs without interruption; returns the seconds until the first file, and notes those
-        until the end."""
+        """Runs without interruption; notes the seconds, and returns those until the first file."""
         started, first_s = time.monotonic(), None
         with self._job(self.whole) as job:
             while job.poll() is None:
@@ -153,8 +150,7 @@ class Survivor:
         return first_s
 
     def kill_at(self, moment_s: float, spare_workers: bool) -> bool:
-        """Starts the command and kills it after some seconds; False: it ended before, and its work
-        is compared."""
+        """Kills the command after some seconds; False if it ended before, and was compared."""
         started = time.time()
         with self._job(self.killed) as job:
             if not self._ended_within(job, moment_s):
@@ -175,7 +171,7 @@ class Survivor:
         self.compare(job)
 
     def check(self) -> None:
-        """What has its final name is whole, what was there is there, and nothing was done twice."""
+        """Files under final names are complete, none is lost, nothing was repeated."""
         check_whole(self.killed, self.known)
         self._look()
         again = [path for path, written in self.once.items() if path.stat().st_mtime_ns != written]
@@ -196,9 +192,9 @@ class Survivor:
             f"after {self.kills_here} kills these files differ:\n  " + "\n  ".join(differences)
         )
         self.report.compared += 1
-        if self.target.beside is not None and self.kills_here >= self.most_kills:
-            shown = self.target.beside(self.whole, self.killed)
-            self.report.beside = (
+        if self.target.comparison is not None and self.kills_here >= self.most_kills:
+            shown = self.target.comparison(self.whole, self.killed)
+            self.report.comparison = (
                 f"one run, and one that was killed {self.kills_here} times:\n{shown}"
             )
             self.most_kills = self.kills_here
@@ -261,8 +257,7 @@ def survive(
     start: Callable[[Sequence[str], Path], Job] = new_process,
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
-    """Kills a command so many times, and checks after each that nothing is lost, half-written or
-    different.
+    """Kills a command repeatedly; checks each time that nothing is lost, partial or different.
 
     A run that ends before its kill is compared with the uninterrupted one and its folder removed;
     the same moment then meets new work.
@@ -270,13 +265,13 @@ def survive(
     Args:
         target: what is killed.
         folder: an empty one.
-        kills: how many runs are to be killed, at least 2.
-        seed: of the moments. What a run has done by then depends on the machine.
+        kills: number of runs to kill, at least 2.
+        seed: of the times. The progress of a run by then depends on the machine.
         start: starts a command.
-        say: takes lines that tell how far it is.
+        say: takes lines of progress.
 
     Raises:
-        AssertionError: says what was lost or differs.
+        AssertionError: something was lost or differs.
     """
     survivor = Survivor(target, folder, start)
     first_s = survivor.run_whole()
@@ -298,8 +293,7 @@ def survive(
 def draw_moments(
     kills: int, first_s: float, whole_s: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draws when runs are killed: some before the first file, the others evenly from there to the
-    end; any order."""
+    """Draws the times of kills, in any order: some before the first file, most after it."""
     early = round(EARLY_SHARE * kills)
     spans = [(early, 0.0, first_s), (kills - early, first_s, whole_s)]
     drawn = [
@@ -320,8 +314,7 @@ def kill(job: Job, spare_workers: bool) -> None:
 
 
 def await_orphans(groups: list[int]) -> None:
-    """Waits until no process of killed groups is alive; where the system does not tell, none is
-    seen."""
+    """Waits until no process of killed groups is alive, as far as the system shows them."""
     for waited in itertools.count():
         alive = [
             path for path in Path("/proc").glob("[0-9]*/stat") if _group_of_living(path) in groups

@@ -136,8 +136,7 @@ def seldnet_trained(data: Path, run: Run, epochs: int = 8) -> Target:
 
 
 def crnn_trained(data: Path, run: Run) -> Target:
-    """The CRNN in two passes with dropout: thresholds, pseudo-labels, a second training that starts
-    from the first."""
+    """CRNN in two passes with dropout: thresholds, pseudo-labels, second pass from the first."""
     settings = CLIPS | {
         "parallel.jobs": 1,
         "network.n_filters": 4,
@@ -165,29 +164,31 @@ def trained(name: str, command: list[str], stages: Sequence[str], monitor: str) 
         lambda folder: run_contents(folder / run_name),
         lasting=tuple(f"{run_name}/{stage}/{BEST}" for stage in stages),
         place=lambda folder: place(folder / run_name, stages),
-        beside=lambda whole, killed: beside(whole / run_name, killed / run_name, stages, monitor),
+        comparison=lambda whole, killed: comparison(
+            whole / run_name, killed / run_name, stages, monitor
+        ),
     )
 
 
 def place(run: Path, stages: Sequence[str]) -> str:
-    """Where a training stands: an epoch of a stage, or what comes before and after."""
+    """Progress of a training: an epoch of a stage, or the work before and after."""
     for stage in stages:
         if not (run / stage / FINISHED).exists():
-            done = [int(path.name[-5:]) for path in run.glob(f"{stage}/resume/epoch-*")]
+            kept = [int(path.name[-5:]) for path in run.glob(f"{stage}/resume/epoch-*")]
             started = (
-                bool(done)
+                bool(kept)
                 or (run / stage / "history.csv").exists()
                 or (run / stage / "tensorboard").exists()
             )
             return (
-                f"{Path(stage).name}, epoch {max(done, default=0) + 1}"
+                f"{Path(stage).name}, epoch {max(kept, default=0) + 1}"
                 if started
                 else f"before {Path(stage).name}"
             )
     return "test"
 
 
-def beside(whole: Path, killed: Path, stages: Sequence[str], monitor: str) -> str:
+def comparison(whole: Path, killed: Path, stages: Sequence[str], monitor: str) -> str:
     """The histories of two runs side by side."""
     lines = []
     for stage in stages:
@@ -257,8 +258,8 @@ def main() -> None:
     target = TARGETS[given.name](folder / "data", run)
     report = survive(target, folder, given.kills, given.seed, say=say)
     (folder / REPORT).write_text(json.dumps(vars(report)))
-    if report.beside:
-        say(f"\n{report.beside}")
+    if report.comparison:
+        say(f"\n{report.comparison}")
 
 
 if __name__ == "__main__":

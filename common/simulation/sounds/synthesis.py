@@ -29,7 +29,7 @@ HIGHEST_PART = 0.45  # of the sample rate: limit of partials and resonances
 
 
 def silence(duration_s: float, rate_hz: int) -> np.ndarray:
-    """Makes zeros, at least one sample."""
+    """Returns zeros, at least one sample."""
     return np.zeros(max(round(duration_s * rate_hz), 1), np.float32)
 
 

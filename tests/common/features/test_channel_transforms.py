@@ -5,8 +5,7 @@ from common.features.channel_transforms import ChannelTransforms
 
 
 def two_rows() -> ChannelTransforms:
-    """Row 0 changes nothing; row 1 swaps, negates channel 0, shifts the phase in channel 1 by pi
-    and turns angles."""
+    """Row 0: identity; row 1: swap, channel 0 negated, phase of channel 1 shifted by pi, angles."""
     return ChannelTransforms(
         channel_permutation=np.array([[0, 1], [1, 0]]),
         channel_sign=np.array([[1, 1], [-1, 1]], np.float32),

@@ -28,7 +28,7 @@ def test_json_comes_back_as_it_was_written(tmp_path):
         ("{", "Expecting"),
     ],
 )
-def test_what_json_does_not_know_is_refused(tmp_path, text, problem):
+def test_values_outside_json_are_refused(tmp_path, text, problem):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=problem):
         load_json(tmp_path / "a.json")

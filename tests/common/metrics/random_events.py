@@ -1,5 +1,4 @@
-"""Random annotations for tests: times on a grid of 0.1 s, so that differences often lie exactly on
-the collar."""
+"""Random annotations: times on a grid of 0.1 s, so that many differences equal the collar."""
 
 import numpy as np
 
@@ -9,8 +8,7 @@ from common.events.table import EventTable
 def random_tables(
     seed: int, n_recordings: int = 40, n_classes: int = 5
 ) -> tuple[EventTable, EventTable]:
-    """Reference and estimate of recordings of 10 s, some empty; the estimate is a distorted
-    reference.
+    """Reference and distorted estimate of recordings of 10 s, some of them empty.
 
     Events of one class overlap now and then, and some are estimated twice, so that matchings are
     ambiguous.

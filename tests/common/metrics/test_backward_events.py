@@ -1,5 +1,4 @@
-"""Events that end before they begin, as one of the published evaluation set: scored as sed_eval
-scores them."""
+"""Events that end before they begin, as in a published set, are scored as by sed_eval."""
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ LABELS = ("Cat", "Dog", "Speech")
 
 
 def odd_events(rng: np.random.Generator, n_recordings: int = 12) -> list[np.ndarray]:
-    """Events of any length, also below 0, of length 0, twice, touching, past the end of the
-    clip."""
+    """Events of any length, negative and zero too, twice, adjacent, past the end of the clip."""
     recordings = []
     for _ in range(n_recordings):
         n = int(rng.integers(0, 6))

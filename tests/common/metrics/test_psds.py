@@ -1,5 +1,4 @@
-"""Scores over all thresholds: against sed_scores_eval 0.0.4, a loop over thresholds, and by
-hand."""
+"""Scores over all thresholds: against sed_scores_eval 0.0.4, a plain loop, and by hand."""
 
 import math
 
@@ -28,8 +27,7 @@ BY_SED_SCORES_EVAL = (
 
 
 def scored_set(seed: int) -> tuple[EventTable, list[np.ndarray], float]:
-    """Events and scores of clips of 10 s; the scores have two decimals, so that they are the same
-    everywhere."""
+    """Events and scores of clips of 10 s; the scores have two decimals, so that they are exact."""
     rng = np.random.default_rng(seed)
     n_clips, n_frames, n_classes = [(25, 50, 3), (12, 125, 5), (8, 40, 2)][seed]
     hop_s = 10 / n_frames
@@ -57,7 +55,7 @@ def test_scores_are_those_of_sed_scores_eval(seed):
     )
 
 
-def test_counts_at_each_threshold_are_those_of_its_detections_alone():
+def test_counts_at_each_threshold_are_only_of_its_detections():
     reference, scores, hop_s = scored_set(1)
     present = reference.counts() > 0
     for number in range(3):
@@ -74,8 +72,7 @@ def test_counts_at_each_threshold_are_those_of_its_detections_alone():
 
 
 def _psds2_counts(rows: np.ndarray, detections: np.ndarray, k: int) -> list[int]:
-    """Events found, false detections, cross triggers with the other classes, detection by
-    detection."""
+    """Detected events, false detections, cross triggers with the other classes, one by one."""
 
     def shared(detection, events):
         return [max(0.0, min(detection[1], off) - max(detection[0], on)) for _, on, off in events]
@@ -113,7 +110,7 @@ def test_the_best_f_is_the_highest_that_any_threshold_gives():
             events[:, 1:] *= hop_s
             estimate.append(events)
         table = EventTable.from_recordings(estimate, 3)
-        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, and it is done
+        # Not exactly 0.2 s, which times on this grid meet: rounding would decide, which is done
         # once only.
         f = event_based_scores(
             reference, table, collar_s=0.2001, empty_estimate_is_zero=True
@@ -165,11 +162,9 @@ def test_without_any_event_all_is_undefined():
     result = sweep_scores(
         EventTable.from_recordings([np.zeros((0, 3))], 2), [np.ones((4, 2))], 1.0, 4.0
     )
-    assert (
-        math.isnan(result.psds1)
-        and math.isnan(result.best_f)
-        and np.isnan(result.class_best_f).all()
-    )
+    assert math.isnan(result.psds1)
+    assert math.isnan(result.best_f)
+    assert np.isnan(result.class_best_f).all()
 
 
 def test_several_hits_for_one_event_are_matched_once():

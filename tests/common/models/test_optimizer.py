@@ -16,10 +16,8 @@ def test_the_rate_falls_in_steps_after_the_start():
 
 
 def test_without_a_start_it_equals_keras_own_staircase():
-    own, stock = (
-        StepDecay(2.0, 0.5, 7),
-        keras.optimizers.schedules.ExponentialDecay(2.0, 7, 0.5, staircase=True),
-    )
+    own = StepDecay(2.0, 0.5, 7)
+    stock = keras.optimizers.schedules.ExponentialDecay(2.0, 7, 0.5, staircase=True)
     assert [float(own(step)) for step in range(30)] == pytest.approx(
         [float(stock(step)) for step in range(30)]
     )

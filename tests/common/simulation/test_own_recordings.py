@@ -111,10 +111,8 @@ def test_excel_s_table_with_more_columns_is_read(tmp_path):
     )
     (tmp_path / "metadata.csv").write_bytes(text.encode())
     found = find_own_recordings(tmp_path, CLASSES)
-    assert (
-        found.groups == {tmp_path / "Cat/a.wav": "fs; author"}
-        and "column split is not used" in found.note
-    )
+    assert found.groups == {tmp_path / "Cat/a.wav": "fs; author"}
+    assert "column split is not used" in found.note
 
 
 @pytest.mark.parametrize(
@@ -186,7 +184,7 @@ def test_a_class_with_fewer_groups_than_sets_is_an_error(tmp_path, on_missing):
     assert select_sounds(CLASSES, (0,), SETS, CLASSES, settings, tmp_path)[0].n_groups == 1
 
 
-def test_sets_that_are_asked_for_do_not_change_the_deal(tmp_path):
+def test_the_requested_sets_do_not_change_the_distribution(tmp_path):
     files = flat(12)
     groups = {file: f"{file.split('/')[0]} {int(file.split('/')[1][:-4]) // 2}" for file in files}
     make_files(tmp_path, files)
@@ -216,7 +214,7 @@ def test_only_the_table_groups_backgrounds(tmp_path):
     assert set(find_backgrounds(tmp_path).groups.values()) == {"g"}
 
 
-def test_a_folder_above_the_classes_is_told(tmp_path):
+def test_a_folder_above_the_classes_is_reported(tmp_path):
     make_files(tmp_path, [f"train/{name}" for name in flat(2)])
     with pytest.raises(DataError, match=r"Its folders train hold classes"):
         select_sounds(CLASSES, (0,), SETS, CLASSES, SETTINGS, tmp_path)

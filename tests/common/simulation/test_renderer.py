@@ -114,9 +114,8 @@ def test_the_sphere_gives_the_direction_within_one_degree(table, position):
     frequencies_hz = np.arange(500.0, 8000.0, 500.0)
     response = _anechoic(table, *position)[4:]
     n = response.shape[1]
-    spectra = response @ np.exp(
-        -2j * np.pi * np.arange(n)[:, None] * frequencies_hz / RATE_HZ
-    )  # (4, F)
+    # (4, F)
+    spectra = response @ np.exp(-2j * np.pi * np.arange(n)[:, None] * frequencies_hz / RATE_HZ)
     azimuths, elevations = np.meshgrid(np.arange(-180, 180, 10), np.arange(-80, 90, 10))
     coarse = np.stack([azimuths.ravel(), elevations.ravel()], 1)
     best = coarse[_steered(spectra, frequencies_hz, unit_vectors(*coarse.T)).argmax()]

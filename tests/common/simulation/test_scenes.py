@@ -18,7 +18,7 @@ def _layer(seed, duration_s=600.0):
     return np.array(draw_layer(rng, duration_s, choose))
 
 
-def test_gaps_within_a_layer_are_from_half_to_1_5_s():
+def test_gaps_within_a_layer_are_half_to_1_5_s():
     events = _layer(0)
     gaps = events[1:, 0] - events[:-1].sum(axis=1)
     assert 0.1 <= events[0, 0] <= 1.0
@@ -38,15 +38,14 @@ def _sound(seed, onset_sample, gain_db=0.0, n=4000):
     return SceneSound(_noise(seed, n), np.ones((2, 1), np.float32), onset_sample, gain_db)
 
 
-def test_events_stand_above_the_ambience_by_the_ratio_asked_for():
+def test_events_have_the_given_ratio_to_the_ambience():
     sounds = [_sound(seed, 10_000 * seed) for seed in (1, 2, 3, 4)]
     loop = _noise(9, 2 * 2**14).reshape(2, -1)
     mixture = mix_scene(sounds, loop, 77, 50_000, snr_db=12.0)
     events = np.concatenate([mixture[0, s.onset_sample : s.onset_sample + 4000] for s in sounds])
     ratio_db = 10 * np.log10(np.var(events) / np.var(mixture[0, :10_000]))
-    assert ratio_db == pytest.approx(
-        10 * np.log10(1 + 10**1.2), abs=0.3
-    )  # the ambience goes on under the events
+    # the ambience continues under the events
+    assert ratio_db == pytest.approx(10 * np.log10(1 + 10**1.2), abs=0.3)
 
 
 def test_gains_set_the_levels_of_events_against_each_other():
@@ -68,9 +67,9 @@ def test_sounds_are_convolved_and_cut_at_both_ends():
         10,
         30.0,
     )
-    heard = mixture / PEAK_OF_W
-    assert np.allclose(heard[0], [0, 1, 1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
-    assert np.allclose(heard[1], [2, 2, 2, 0, 0, 0, 0, 0, 2, 2], atol=1e-5)
+    scaled = mixture / PEAK_OF_W
+    assert np.allclose(scaled[0], [0, 1, 1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
+    assert np.allclose(scaled[1], [2, 2, 2, 0, 0, 0, 0, 0, 2, 2], atol=1e-5)
 
 
 def test_a_scene_without_events_is_ambience():

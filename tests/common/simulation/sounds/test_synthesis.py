@@ -54,7 +54,7 @@ def test_a_resonator_peaks_at_its_centre(draw):
     ) == pytest.approx(2000, abs=2)
 
 
-def test_a_voice_has_the_pitch_asked_for(draw):
+def test_a_voice_has_the_given_pitch(draw):
     x = voiced(draw, 1.0, RATE_HZ, 200.0, Voice("a", jitter=0.0, breath=0.0), 200.0)
     lags = np.correlate(x[4000:6000], x[4000:6000], "full")[1999:]
     assert np.argmax(lags[40:200]) + 40 == pytest.approx(RATE_HZ / 200, abs=1)

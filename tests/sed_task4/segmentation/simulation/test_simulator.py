@@ -107,18 +107,14 @@ def test_layouts_are_those_of_task_2_and_task_1(simulated):
 def test_sounds_are_mono_and_scenes_stereo_of_exact_length(simulated):
     for path in (simulated / SOUNDS / "audio_train").iterdir():
         info = soundfile.info(path)
-        assert (info.samplerate, info.channels, info.subtype) == (
-            16000,
-            1,
-            "PCM_16",
-        ) and 0.3 <= info.duration <= 3.0
+        assert (info.samplerate, info.channels, info.subtype) == (16000, 1, "PCM_16")
+        assert 0.3 <= info.duration <= 3.0
         assert 0.09 < np.abs(read_audio(path)).max() < 0.91
     for path in (simulated / SCENES / "audio").iterdir():
         audio = read_audio(path, 16000, 2)
         assert len(audio) == 24000
-        assert 0.09 < np.abs(audio).max() < 0.61 and not np.allclose(
-            audio[:, 0], audio[:, 1], atol=0.01
-        )
+        assert 0.09 < np.abs(audio).max() < 0.61
+        assert not np.allclose(audio[:, 0], audio[:, 1], atol=0.01)
 
 
 def test_the_mixer_mixes_them(copied):
@@ -154,7 +150,7 @@ def test_overwriting_with_other_settings_removes_mixtures(copied):
     make_mixtures(copied, DATASET, ParallelConfig(jobs=1), progress=False)
 
 
-def test_recordings_that_were_not_simulated_are_left_alone(tmp_path):
+def test_other_recordings_than_simulated_ones_are_kept(tmp_path):
     (tmp_path / SOUNDS).mkdir()
     (tmp_path / SOUNDS / "train.csv").write_text("fname,label,manually_verified\n")
     with pytest.raises(DataError, match="holds recordings that were not simulated"):
@@ -171,10 +167,8 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     meta = header + "audio/tram-vienna-3-7-a.wav\ttram\tvienna-3\ta\n"
     (given / "meta.csv").write_text(meta)
     report = _simulate(tmp_path / "out", annotations=given)
-    assert set(report.written) == {
-        "00044347.wav",
-        "tram-vienna-3-7-a.wav",
-    }  # there is no sound of applause
+    # there is no sound of applause
+    assert set(report.written) == {"00044347.wav", "tram-vienna-3-7-a.wav"}
     assert (tmp_path / "out" / SCENES / "meta.csv").read_text() == meta
     with pytest.raises(ConfigError, match="no synthetic sound for Applause"):
         demo = SMALL.model_copy(update={"preset": "demo"})
@@ -219,12 +213,11 @@ def test_names_are_unique_and_independent_of_other_files():
     assert len({file.name for file in files}) == 250 * len(LABEL_SOUNDS)
     assert sum(file.verified for file in files) == 100 * len(LABEL_SOUNDS)
     scenes = plan_scenes(8000)
-    assert len({scene.name for scene in scenes}) == 8000 and {
-        scene.label for scene in scenes
-    } == set(SCENE_SOUNDS)
+    assert len({scene.name for scene in scenes}) == 8000
+    assert {scene.label for scene in scenes} == set(SCENE_SOUNDS)
 
 
-def test_the_presets_decide_what_is_not_given():
+def test_presets_set_missing_values():
     assert sound_settings(SimulationConfig(preset="full"), 0).scenes == 8000
     assert sound_settings(SimulationConfig(preset="full", scenes=7), 0).scenes == 7
 
