@@ -165,7 +165,7 @@ class SegmentationScorer:
             DataError: there was no clip.
         """
         if not self.names:
-            raise DataError("No clip to score. Expected: at least one clip in each test fold.")
+            raise DataError("There is nothing to score. Expected: a clip in each test fold.")
         sides, scoring = (self._references, self.estimates), self.scoring
         tables = [EventTable.from_recordings(side, len(self.classes)) for side in sides]
         collar_s, share = scoring.collar_s, scoring.offset_share

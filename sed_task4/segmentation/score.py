@@ -110,7 +110,7 @@ def average_folds(
         DataError: there is no fold.
     """
     if not folds:
-        raise DataError("No fold to score. Check that the test folds have clips and predictions.")
+        raise DataError("There is nothing to score: no test fold has clips with predictions.")
     by_class: dict[str, Sequence[float]] = {}
     for name in folds[0]:
         values = np.stack([np.asarray(fold[name], np.float64) for fold in folds])  # (folds, K)

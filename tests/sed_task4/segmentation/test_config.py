@@ -50,7 +50,7 @@ def test_the_demo_runs_with_other_classes():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("features.kind=logmel_db", "masks need ln_mel_density. Received: logmel_db"),
+        ("features.kind=logmel_db", "masks need ln_mel_density, not logmel_db"),
         (
             "pipeline.sequence_frames=128",
             "tags are of whole clips. Expected: their 311 frames. Received: 128",

@@ -187,7 +187,7 @@ def test_a_list_of_another_form_is_refused(text, message):
 
 
 def test_a_mixture_that_is_listed_twice_is_refused():
-    with pytest.raises(DataError, match=r"entry 2: '00000.wav' is there twice"):
+    with pytest.raises(DataError, match=r"entry 2: '00000.wav' occurs twice"):
         parse_mixtures(format_mixtures([MIXTURES[0], MIXTURES[0]]), Path(), DATASET)
 
 
