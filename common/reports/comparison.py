@@ -85,7 +85,7 @@ def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
     found = next((row for row in rows if line in (None, row["label"])), None)
     if found is None:
         labels = ", ".join(row["label"] for row in rows)
-        raise CheckpointError(f"{run}: no line {line!r} in the table of scores, but: {labels}.")
+        raise CheckpointError(f"{run}: no line {line!r} in the table. There are: {labels}.")
     return flat_scores(found["scores"])
 
 

@@ -112,7 +112,7 @@ def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     overrule_machine()
     assert not set(OVERRULED) & set(os.environ) and recorded_variables()["OMP_NUM_THREADS"] == "3"
-    assert "not heeded: KERAS_MAX_EPOCHS, JAX_DEFAULT_MATMUL_PRECISION." in caplog.text
+    assert "are ignored: KERAS_MAX_EPOCHS, JAX_DEFAULT_MATMUL_PRECISION." in caplog.text
     assert not Path(os.environ["KERAS_HOME"]).exists()
 
 

@@ -100,8 +100,8 @@ def test_only_plain_numbers_have_ranges(annotation, kind):
         ("training.epocs=1:3", "Did you mean `training.epochs`"),
         ("training.epochs=0:3", "greater than 0. Received: 0"),
         ("training.doa_loss=mse,mze", "Received: 'mze'"),
-        ("output_dir=a,b", "must be the same in all trials"),
-        ("run.backend=tensorflow,jax", "must be the same in all trials"),
+        ("output_dir=a,b", "must be equal in all trials"),
+        ("run.backend=tensorflow,jax", "must be equal in all trials"),
     ],
 )
 def test_what_cannot_be_searched_over_is_refused(over, message):
