@@ -77,7 +77,7 @@ def test_short_scenes_and_silent_sounds_are_errors_since_mixing_would_stop_at_th
     write_wav(root / "sounds/audio_train/0.wav", np.zeros((4000, 1)), 8000)
     told = findings(root, deep=True)
     assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in told
-    assert any(level == "error" and "silent, zeros alone: 0.wav" in text for level, text in told)
+    assert any(level == "error" and "silent, only zeros: 0.wav" in text for level, text in told)
 
 
 def test_tables_that_are_missing_and_classes_without_sounds_are_told(root):
