@@ -174,7 +174,8 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     for each in recordings:
         rows_in = _deciding_rows(each.scored, task)
         for k, scorer in enumerate(scorers):
-            scorer.update(*(rows[rows[:, 1] == k] for rows in rows_in), each.scored.n_frames)
+            reference, estimate = (rows[rows[:, 1] == k] for rows in rows_in)
+            scorer.update(reference, estimate, each.scored.n_frames)
     rows = []
     for k, (label, scorer) in enumerate(zip(classes, scorers, strict=True)):
         scores = scorer.result()
