@@ -46,8 +46,9 @@ def foa_transforms(
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
-    of_features = tables(permutation, sign)  # permutation, sign, shift (16, C), periodic (C,)
-    return ChannelTransforms(*of_features, angles, {"azimuth_deg": lowest_azimuth_deg})
+    permutation, sign, shift_rad, periodic = tables(permutation, sign)  # (16, C) each, (C,)
+    lowest_deg = {"azimuth_deg": lowest_azimuth_deg}
+    return ChannelTransforms(permutation, sign, shift_rad, periodic, angles, lowest_deg)
 
 
 def audio_transform(

@@ -442,7 +442,7 @@ def _parse_rows(
 
 def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
     """Events with one azimuth for each direction: of 180 and -180, or 360 and 0, the second."""
-    if dataset.grid.goes_round:
+    if dataset.grid.is_full_circle:
         rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
     return Events.from_array(rows)
 
@@ -522,8 +522,5 @@ def _angle_remedy(value: float | None, limits: tuple[float, float], setting: str
     written = f": {same[0]:g} degrees is the same direction" if same else ""
     wide = (0, 360) if value >= 0 else (-180, 180)
     fits = wide[0] <= value <= wide[1]
-    return written + (
-        f", or set `dataset.{setting}` to what your labels are written in, e.g. {list(wide)}"
-        if fits
-        else f", or look at `dataset.{setting}`"
-    )
+    remedy = f"set `dataset.{setting}` to the range of your labels, e.g. {list(wide)}"
+    return f"{written}, or {remedy if fits else f'check `dataset.{setting}`'}"

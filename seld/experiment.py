@@ -313,7 +313,10 @@ def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
     Raises:
         ConfigError: one does not.
     """
-    settings = {"stage_epochs": training.stage_epochs, "start_from": training.start_from}
+    settings: dict[str, dict[str, Any]] = {
+        "stage_epochs": training.stage_epochs,
+        "start_from": training.start_from,
+    }
     for key, named in settings.items():
         unknown = [name for name in named if name not in known]
         if unknown:

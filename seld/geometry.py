@@ -91,11 +91,11 @@ class AngleGrid:
     """Grid of directions; index = azimuth index * n_elevations + elevation index.
 
     The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019. Azimuths are angles on
-    a circle: 350 and -10 degrees are one direction, whichever of them the range holds. A range
-    whose steps go once round has every azimuth; one that does not has two ends, and what lies
-    outside belongs to the end that is nearer on the circle.
+    a circle: 350 and -10 degrees are one direction, whichever of them is in the range. A range of
+    the full circle has every azimuth; others have two ends, and azimuths outside belong to the end
+    that is nearer on the circle.
 
-    The published scorer of DCASE 2019 knows one grid, the default, and clips to it: 200 degrees
+    The published scorer of DCASE 2019 has one grid, the default, and clips to it: 200 degrees
     become 170, not -160. On this grid only, azimuths are clipped here too, so that published
     submissions get their published scores.
 
@@ -116,7 +116,7 @@ class AngleGrid:
         return self == AngleGrid()
 
     @cached_property
-    def goes_round(self) -> bool:
+    def is_full_circle(self) -> bool:
         """True if the azimuths cover the full circle."""
         covered_deg = self._count(self.azimuth_range_deg) * self.step_deg
         return covered_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
@@ -125,7 +125,7 @@ class AngleGrid:
     def lowest_azimuth_deg(self) -> float:
         """Start of the circle: azimuths of this grid are from here on, below 360 degrees more."""
         low, high = self.azimuth_range_deg
-        if not self.goes_round:
+        if not self.is_full_circle:
             return (low + high) / 2.0 - FULL_CIRCLE_DEG / 2.0
         if high - low <= FULL_CIRCLE_DEG:
             return low
@@ -190,8 +190,8 @@ class AngleGrid:
     def nearest_below(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns the index of the grid's direction at or below each one, int64 (n,).
 
-        What lies outside the ranges is clipped to them, azimuths after they were brought onto the
-        grid's circle (not on the published grid, see above).
+        Angles outside the ranges are clipped to them, azimuths after they were brought onto the
+        grid's circle (except on the published grid, see above).
         """
         first = self._first_azimuth_deg
         azimuth = self._steps(self._on_own_circle(azimuth_deg), first, self.n_azimuths)
@@ -226,7 +226,7 @@ class AngleGrid:
 
     @property
     def _first_azimuth_deg(self) -> float:
-        return self.lowest_azimuth_deg if self.goes_round else self.azimuth_range_deg[0]
+        return self.lowest_azimuth_deg if self.is_full_circle else self.azimuth_range_deg[0]
 
     def _count(self, limits: tuple[float, float]) -> int:
         return int((limits[1] - limits[0]) / self.step_deg + ANGLE_SLACK_DEG) + 1

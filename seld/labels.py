@@ -198,9 +198,10 @@ def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
     checked = np.asarray(rows, np.float64)
     if checked.size == 0:
         return np.zeros((0, 4))
-    if checked.ndim != 2 or checked.shape[1] != 4:
+    shape = checked.shape
+    if checked.ndim != 2 or shape[1] != 4:
         raise ValueError(
-            f"Expected: rows (n, 4) = frame, class, azimuth, elevation. Received: {checked.shape}."
+            f"Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received: {shape}."
         )
     if not np.isfinite(checked).all():
         raise ValueError(

@@ -59,7 +59,7 @@ def complete(
 ) -> None:
     """Adds lengths to the facts of a store of an earlier version, from the recordings themselves.
 
-    Recordings that are gone count as `dataset.recording_s` long, with a warning.
+    Missing recordings count as `dataset.recording_s` long, with a warning.
     """
     unknown = [name for name in store.names() if known_samples(store.facts.get(name, {})) is None]
     if not unknown:

@@ -36,7 +36,7 @@ class Definition:
 
     Attributes:
         label_rule: which frames an event covers, see `seld.labels.event_frames`.
-        skip_last_frame: one-second blocks look at 49 of their 50 frames.
+        skip_last_frame: one-second blocks use 49 of their 50 frames.
         on_grid: directions are brought onto the grid's circle (clipped on the published grid, see
             `seld.geometry.AngleGrid`), cut to whole degrees and lowered to the grid; equal (frame,
             class, direction) count once.

@@ -60,7 +60,7 @@ def refuse_dataset(found: Sequence[str]) -> None:
         more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
         raise DataError(
             "\n".join(found[:_SHOWN])
-            + f"{more}\nFix the dataset, or change the settings that ask for"
+            + f"{more}\nFix the dataset, or change the settings that require"
             " it; `python -m common.cli.check_dataset <task-id>` shows all that is there."
         )
 

@@ -143,8 +143,8 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
     """Reads truth and estimate of the test recordings of all folds, sorted by name.
 
     Raises:
-        DataError: the features are gone or of other settings, or a submission file is missing.
-        CheckpointError: they are others than those of the run.
+        DataError: features or a submission file are missing, or features have other settings.
+        CheckpointError: the features are not those of the run.
     """
     dataset = task.dataset
     stores = {set_name: open_store(task, set_name) for set_name in task.set_names}
@@ -174,7 +174,8 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
     for each in recordings:
         rows_in = _deciding_rows(each.scored, task)
         for k, scorer in enumerate(scorers):
-            scorer.update(*(rows[rows[:, 1] == k] for rows in rows_in), each.scored.n_frames)
+            reference, estimate = (rows[rows[:, 1] == k] for rows in rows_in)
+            scorer.update(reference, estimate, each.scored.n_frames)
     rows = []
     for k, (label, scorer) in enumerate(zip(classes, scorers, strict=True)):
         scores = scorer.result()
@@ -182,7 +183,7 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
         numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
         rows.append([label, *numbers, str(np.count_nonzero(events == k))])
     heading = ["", *(_HEADINGS[name] for name in names), "events"]
-    return Table(f"Each class by itself, {task.scoring.scorer}", [heading, *rows])
+    return Table(f"Each class separately, {task.scoring.scorer}", [heading, *rows])
 
 
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
@@ -194,7 +195,7 @@ def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
     return confusion_table(
         counts,
         dataset.classes,
-        "Which class was estimated where another was the reference, in seconds",
+        "Estimated classes where another is the reference, in seconds",
         lambda count: f"{count * dataset.label_hop_s:.1f}",
     )
 

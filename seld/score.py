@@ -113,7 +113,7 @@ class ScoreReport(ScoreTables):
         return self.row(label).scores[definition][name]
 
     def tables(self) -> list[ScoreTable]:
-        """Returns one table, both definitions side by side."""
+        """Returns one table with both definitions."""
         heading = ["", "recordings", *_HEADINGS * len(DEFINITIONS)]
         groups = [(name, len(_HEADINGS)) for name in DEFINITIONS]
         return [ScoreTable("", [heading, *map(_cells, self.rows)], groups)]

@@ -57,7 +57,7 @@ class DatasetReport:
         self.findings.append(Finding("error", _sentence(text, names)))
 
     def warn(self, text: str, names: Sequence[Any] = ()) -> None:
-        """Adds a warning of what is allowed but may be unintended, with the files or classes."""
+        """Adds a warning about something possibly unintended, with the files or classes."""
         self.findings.append(Finding("warning", _sentence(text, names)))
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -151,7 +151,7 @@ def mark_best(axes: Axes, values: np.ndarray) -> None:
     """Marks the epoch with the lowest value, whose weights are kept."""
     best = int(np.nanargmin(values))
     axes.axvline(best + 1, color="0.6", linewidth=0.8, linestyle=":")
-    left = best < len(values) / 2  # the text stands where there is room for it
+    left = best < len(values) / 2  # the side with room for the text
     axes.annotate(
         f"best {values[best]:.2f}",
         (best + 1, values[best]),

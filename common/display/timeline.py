@@ -64,7 +64,7 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
         downmix: from (S, C) to (S,).
 
     Raises:
-        DataError: the recording is gone or cannot be read, or MP3 cannot be written here.
+        DataError: the recording cannot be read, or MP3 cannot be written here.
     """
     recorded, rate_hz = read_with_rate(path)
     audio = downmix(recorded[: round(SHOWN_S * rate_hz)])[:, None]
@@ -81,7 +81,7 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
 
 
 def sound_or_note(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
-    """Sound of a recording, or a note why there is none; path None: the recording is gone."""
+    """Sound of a recording, or a note why there is none; path None: the recording is missing."""
     if path is None:
         return None, [f"No sound: {name} is not in the dataset's folder any more."]
     try:

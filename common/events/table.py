@@ -86,8 +86,9 @@ class EventTable:
     def with_length(self) -> "EventTable":
         """Returns the events that end after they begin; others cannot be intersected."""
         kept = self.offset_s > self.onset_s
-        columns = (self.recording, self.class_index, self.onset_s, self.offset_s)
-        return EventTable(*(each[kept] for each in columns), self.n_recordings, self.n_classes)
+        number, index = self.recording[kept], self.class_index[kept]
+        times = self.onset_s[kept], self.offset_s[kept]
+        return EventTable(number, index, *times, self.n_recordings, self.n_classes)
 
     def merge_connected(self) -> "EventTable":
         """Returns a table with overlapping or touching events of one class joined, sorted."""

@@ -369,7 +369,7 @@ def logmel_gcc(
 def gcc_phat(spectra: np.ndarray, n_lags: int) -> np.ndarray:
     """Generalised cross-correlation with phase transform of all pairs of channels, around lag 0.
 
-    The few lags wanted come from two matrix products, of the cosines with the real and of the sines
+    The few lags come from two matrix products, of the cosines with the real and of the sines
     with the imaginary parts; for 96 of 2048 lags that takes half the time of an inverse FFT.
 
     Args:

@@ -115,7 +115,8 @@ def _scores(counts: DetectionCounts, empty_is_zero: bool) -> DetectionScores:
     parts = counts.true_positives, counts.n_reference, counts.n_estimate
     precision, recall, f = _f_scores(*parts, empty_is_zero)
     hits, n_reference, n_estimate = (int(part.sum()) for part in parts)
-    total = _f_scores(*map(np.atleast_1d, (hits, n_reference, n_estimate)), empty_is_zero)
+    totals = np.atleast_2d((hits, n_reference, n_estimate)).T  # (3, 1)
+    total = _f_scores(totals[0], totals[1], totals[2], empty_is_zero)
     all_precision, all_recall, all_f = (float(value[0]) for value in total)
     deletions = n_reference - hits - counts.substitutions
     insertions = n_estimate - hits - counts.substitutions

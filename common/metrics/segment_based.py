@@ -102,7 +102,8 @@ def to_segments(
     """
     lowest = 1 + skip_last_frame
     if segment_frames < lowest:
-        raise ValueError(f"Expected: `segment_frames` >= {lowest}. Received: {segment_frames}.")
+        expected = f"`segment_frames` of at least {lowest}"
+        raise ValueError(f"Expected: {expected}. Received: {segment_frames}.")
     activity = np.asarray(activity, bool)
     n_frames, n_classes = activity.shape
     n_segments = -(-n_frames // segment_frames)

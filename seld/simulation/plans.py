@@ -269,8 +269,8 @@ def _given_events(
     events: Events, dataset: DatasetConfig, stream: np.random.Generator, gain_range_db: float
 ) -> tuple[PlannedEvent, ...]:
     planned = []
-    for k, onset_s, offset_s, *direction in events.to_array().tolist():
+    for k, onset_s, offset_s, azimuth, elevation, distance in events.to_array().tolist():
         times_s = onset_s, offset_s - onset_s
-        gain_db = float(stream.uniform(-gain_range_db, gain_range_db))
-        planned.append(PlannedEvent(dataset.classes[int(k)], None, *times_s, *direction, gain_db))
+        place = azimuth, elevation, distance, float(stream.uniform(-gain_range_db, gain_range_db))
+        planned.append(PlannedEvent(dataset.classes[int(k)], None, *times_s, *place))
     return tuple(planned)

@@ -136,7 +136,7 @@ def test_lags_that_do_not_reach_across_the_array_are_told(root):
     array = "dataset={format: mic, microphones_m: [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]]}"
     told = [text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")]
     assert (
-        "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
+        "delays up to 132 samples" in told[0] and "Set it to 264 or more" in told[0]
     )  # 1.41 m at 32 kHz
 
 

@@ -140,7 +140,7 @@ def test_one_direction_in_two_conventions_counts_once_in_a_frame():
             (-90, 90),
             "135",
             (
-                r"set `dataset.azimuth_range_deg` to what your labels are written in, e\.g\. \[0,"
+                r"set `dataset.azimuth_range_deg` to the range of your labels, e\.g\. \[0,"
                 r" 360\]"
             ),
         ),

@@ -190,8 +190,8 @@ def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    """A run of an epoch on recordings of all lengths, whose events last longer than they do, filled
-    up to 6 s."""
+    """A run of an epoch on recordings of all lengths, whose events exceed them, padded to
+    6 s."""
     folder = tmp_path_factory.mktemp("office")
     write_office(folder / "data", past_s=0.3)
     (folder / "params.yaml").write_text(

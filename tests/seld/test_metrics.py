@@ -52,8 +52,7 @@ def random_rows(
 def plain_scores(
     reference: np.ndarray, estimate: np.ndarray, n_frames: int, per_pair: bool, used_frames: int
 ) -> dict:
-    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` are looked
-    at."""
+    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` count."""
     blocks = [
         [
             {int(r[1]) for r in rows if r[0] // 50 == block and r[0] % 50 < used_frames}

@@ -1,5 +1,4 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong
-in it."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and errors."""
 
 from pathlib import Path
 
@@ -128,6 +127,6 @@ def test_features_keep_attributes_of_the_list_or_the_names(tmp_path):
     store = FeatureStore.open(tmp_path)
     assert place_of(store, "day_one", "dev") == (1, 4, None)
     assert place_of(store, "split2_ir3_ov1_7", "dev") == (2, 3, 1)
-    with pytest.raises(DataError, match="'day_two' does not say"):
+    with pytest.raises(DataError, match="'day_two' has not split"):
         place_of(store, "day_two", "dev")
     assert FeatureStore.joined([store]).facts == facts

@@ -247,7 +247,7 @@ def test_directions_off_the_grid_leave_the_official_columns_undefined():
         0.0,
     )
     assert "dcase2019: undefined" in report.to_text()
-    assert report.notes[0].endswith("Off it are 1 event(s) in 1 recording(s), the first in odd.")
+    assert "since 1 event(s) in 1 recording(s), the first in odd, are off" in report.notes[0]
     assert json.loads(json.dumps(report.to_dict()["counts"])).keys() == {"corrected"}
 
 
@@ -334,8 +334,7 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
 
 @pytest.fixture
 def short_recordings(monkeypatch, tmp_path):
-    """Folders of submissions and metadata, and the options that tell the command of their
-    length."""
+    """Folders of submissions and metadata, and the options for their length."""
     monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
     folders = write_folders(tmp_path, make_recordings())
     return [*map(str, folders), "--set", "dataset.recording_s=10"]

@@ -218,7 +218,7 @@ def _sizes_of_ds64(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> list[
 
 
 def _readable(data: Bytes, start: int, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """BW64 is RF64 under another name, which libsndfile does not know."""
+    """Renames BW64 to RF64, the same format under a name that libsndfile supports."""
     if data.at(start, 4) != b"BW64" or not isinstance(pieces[0], tuple):
         return pieces
     return (b"RF64", (start + 4, pieces[0][1]), *pieces[1:])

@@ -57,7 +57,7 @@ def test_rate_channels_and_lengths_show_in_the_headers(tmp_path, deep):
         ("warning", "short.wav."),
         ("warning", "long.wav."),
     ]
-    assert "16000 Hz, as `dataset.sample_rate_hz` says, but 8000" in report.findings[0].text
+    assert "16000 Hz, as in `dataset.sample_rate_hz`, but 8000" in report.findings[0].text
 
 
 def test_unreadable_files_are_counted_with_the_first_reason(tmp_path):
