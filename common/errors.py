@@ -10,12 +10,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        half = _MOST_CHARACTERS // 2
-        super().__init__(
-            message
-            if len(message) <= _MOST_CHARACTERS
-            else f"{message[:half]} ... {message[-half:]}"
-        )
+        if len(message) > _MOST_CHARACTERS:
+            half = _MOST_CHARACTERS // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(message)
 
     status = 2  # of the program
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol, overload
 from common.errors import ConfigError
 
 FAMILIES = ("seld", "sed_task4", "sed_task4.segmentation")  # of this repository
-_NEEDED = ("config", "extraction", "experiment")  # modules that tell a family from other packages
+_NEEDED = ("config", "extraction", "experiment")  # modules that distinguish a family
 _PAGE = "docs/adding-a-family.md"
 
 
@@ -111,7 +111,7 @@ class Report(Protocol):
     """`<family>/report.py`: the family's part of a run's page."""
 
     # Scores, classes and recordings of a run directory.
-    def sections(self, task: Any, folder: Path) -> list[Any]: ...  # common.display.page.Section
+    def chapters(self, task: Any, folder: Path) -> list[Any]: ...  # common.display.page.Chapter
 
 
 class Figures(Protocol):
@@ -269,6 +269,5 @@ def contract_names(contract: Any) -> list[str]:
 
 def _has(kind: type, name: str) -> bool:
     """True if a class has an attribute, or declares it as one of its instances."""
-    return hasattr(kind, name) or any(
-        name in vars(base).get("__annotations__", {}) for base in kind.__mro__
-    )
+    declared = (vars(base).get("__annotations__", {}) for base in kind.__mro__)
+    return hasattr(kind, name) or any(name in annotations for annotations in declared)

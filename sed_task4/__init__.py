@@ -1,2 +1,1 @@
-"""Sound event detection in clips of ten seconds from weak, strong and missing labels: DCASE 2018
-and 2019 task 4."""
+"""Sound event detection from weak and strong labels: DCASE 2018 and 2019 task 4."""

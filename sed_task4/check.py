@@ -1,4 +1,4 @@
-"""What `python -m common.cli.check_dataset` looks at in the dataset of a task of DCASE task 4."""
+"""Checks of a dataset of DCASE task 4 for `python -m common.cli.check_dataset`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,37 +6,19 @@ from pathlib import Path
 import numpy as np
 
 from common.audio.formats import list_sounds
-from common.datasets.checks import (
-    AudioFacts,
-    DatasetReport,
-    check_audio,
-    check_classes,
-    check_copies,
-    count_classes,
-    examine,
-    report_groups,
-    report_sources,
-    same_class_overlaps,
-)
+from common.datasets import checks
+from common.datasets.checks import AudioFacts, DatasetReport
 from common.datasets.groups import count_groups
 from common.errors import DataError
 from common.simulation.dataset_folder import SETTINGS_FILE
+from sed_task4 import dataset as data
 from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
-from sed_task4.dataset import (
-    Clip,
-    DatasetConfig,
-    Layout,
-    check_disjoint,
-    find_clips,
-    find_root,
-    labels_of,
-    subset_place,
-)
+from sed_task4.dataset import Clip, DatasetConfig, Layout, find_clips, labels_of
 from sed_task4.labels import event_array, many_hot
 from sed_task4.simulation.simulator import own_sources
 
-# Clips of each subset as they were published; many have vanished from the web since.
+# Clips of each subset as published; many have vanished from the web since.
 PUBLISHED: Mapping[Layout, Mapping[str, int]] = {
     "dcase2018": {
         "weak": 1578,
@@ -59,51 +41,44 @@ _MANY_MISSING = 0.1  # part of the clips of a subset
 
 
 def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
-    """Reports what is wrong with the clips and the labels of the subsets that a task reads.
+    """Reports faults of the clips and the labels of the subsets that a task reads.
 
     Args:
         task: the settings.
-        report: gets what is found.
+        report: gets the findings.
         deep: decode every clip.
     """
+    dataset = task.dataset
     found: dict[str, list[Clip]] = {}
     lacking: dict[str, list[str]] = {}
-    for subset in task.set_names:
+    for name in task.set_names:
         notes: list[str] = []
         try:
-            found[subset], lacking[subset] = find_clips(
-                task.dataset_dir, task.dataset, subset, notes
-            )
+            found[name], lacking[name] = find_clips(task.dataset_dir, dataset, name, notes)
         except DataError as error:
-            report.error(f"{subset}: {error}")
+            report.error(f"{name}: {error}")
         for note in notes:
             report.warn(note)
     _count_clips(task, report, found, lacking)
-    facts = {
-        name: examine([clip.audio_path for clip in clips], deep, task.parallel)
-        for name, clips in found.items()
-    }
-    for subset, clips in found.items():
-        skips = task.dataset.skip_unreadable
-        check_audio(
-            report, facts[subset], subset, duration_s=task.dataset.clip_s, skips_unreadable=skips
+    facts = {}
+    for name, clips in found.items():
+        facts[name] = checks.examine([clip.audio_path for clip in clips], deep, task.parallel)
+        skips = dataset.skip_unreadable
+        checks.check_audio(
+            report, facts[name], name, duration_s=dataset.clip_s, skips_unreadable=skips
         )
-        _check_events(report, subset, clips, task.dataset.classes)
-        _check_ends(report, subset, clips, facts[subset])
-    check_copies(report, _apart(task, facts))
+        _check_events(report, name, clips, dataset.classes)
+        _check_ends(report, name, clips, facts[name])
+    checks.check_copies(report, _apart(task, facts))
     _check_disjoint(task, report, found)
     _check_groups(task, report, found)
-    counts = {
-        subset: _counts(clips, task.dataset)
-        for subset, clips in found.items()
-        if any(map(_is_labelled, clips))
-    }
-    if counts:
-        check_classes(report, task.dataset.classes, counts)
+    labelled = {name: clips for name, clips in found.items() if any(map(_is_labelled, clips))}
+    if labelled:
+        counts = {name: _counts(clips, dataset) for name, clips in labelled.items()}
+        checks.check_classes(report, dataset.classes, counts)
     if task.simulation.source_dir is not None:
-        report_sources(
-            report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file()
-        )
+        simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
+        checks.report_sources(report, lambda: own_sources(task), simulated)
 
 
 def _count_clips(
@@ -112,49 +87,42 @@ def _count_clips(
     found: Mapping[str, Sequence[Clip]],
     lacking: Mapping[str, Sequence[str]],
 ) -> None:
-    """Tells how many clips each subset has, beside the published dataset, and what has no
-    counterpart."""
+    """Counts the clips of each subset next to the published number, and unmatched files."""
     own = task.dataset.classes != DatasetConfig().classes
     rows = []
     for subset, clips in found.items():
         missing, published = lacking[subset], PUBLISHED[task.dataset.layout][subset]
         rows.append((subset, len(clips), len(missing), "-" if own else published))
         if len(missing) > _MANY_MISSING * (len(clips) + len(missing)):
-            report.warn(
-                f"{subset}: {len(missing)} clips in the metadata have no audio and are left out:",
-                missing,
-            )
+            note = f"{subset}: {len(missing)} clips in the metadata have no audio and are left out:"
+            report.warn(note, missing)
     if rows:
         report.table("subsets", ("subset", "clips", "without audio", "published"), rows)
     for folder, names in _unlisted(task, found, lacking).items():
-        report.warn(
-            f"{len(names)} file(s) in {folder} are in no metadata that the task reads:", names
-        )
+        note = f"{len(names)} file(s) in {folder} are in no metadata that the task reads:"
+        report.warn(note, names)
 
 
 def _unlisted(
     task: TaskConfig, found: Mapping[str, Sequence[Clip]], lacking: Mapping[str, Sequence[str]]
 ) -> dict[Path, list[str]]:
-    """Lists the sound files that no subset names, by folder; subsets may share one."""
+    """Sound files that are in no subset, by folder; subsets may share one."""
     named: dict[Path, set[str]] = {}
     for subset, clips in found.items():
-        folder = find_root(task.dataset_dir) / subset_place(task.dataset.layout, subset).audio
-        named.setdefault(folder, set()).update(
-            lacking[subset], (clip.audio_path.name for clip in clips)
-        )
-    present = {folder: list_sounds(folder)[0] for folder in named if folder.is_dir()}
-    return {
-        folder: alone
-        for folder, files in present.items()
-        if (alone := [n for n in files if n not in named[folder]])
-    }
+        place = data.subset_place(task.dataset.layout, subset)
+        folder = data.find_root(task.dataset_dir) / place.audio
+        files = (clip.audio_path.name for clip in clips)
+        named.setdefault(folder, set()).update(lacking[subset], files)
+    unlisted = {}
+    for folder in filter(Path.is_dir, named):
+        unlisted[folder] = [name for name in list_sounds(folder)[0] if name not in named[folder]]
+    return {folder: names for folder, names in unlisted.items() if names}
 
 
 def _check_ends(
     report: DatasetReport, subset: str, clips: Sequence[Clip], facts: Sequence[AudioFacts]
 ) -> None:
-    """Warns of events that begin after the end of their recording, where it is shorter than a
-    clip."""
+    """Warns of events that begin after the end of their recording, if it is short."""
     late = [
         clip.name
         for clip, known in zip(clips, facts, strict=True)
@@ -163,51 +131,40 @@ def _check_ends(
         and (clip.events["onset"] >= known.duration_s).any()
     ]
     if late:
-        report.warn(
-            f"{subset}: {len(late)} clip(s) have events that begin after the end of their"
-            " recording:",
-            late,
-        )
+        counted = f"{subset}: {len(late)} clip(s)"
+        note = f"{counted} have events that begin after the end of their recording:"
+        report.warn(note, late)
 
 
 def _check_events(
     report: DatasetReport, subset: str, clips: Sequence[Clip], classes: Sequence[str]
 ) -> None:
-    doubled = [
-        clip.name
-        for clip in clips
-        if clip.events is not None and same_class_overlaps(*event_array(clip.events, classes).T)
-    ]
+    strong = {clip.name: clip.events for clip in clips if clip.events is not None}
+    arrays = {name: event_array(events, classes) for name, events in strong.items()}
+    doubled = [name for name, events in arrays.items() if checks.same_class_overlaps(*events.T)]
     if doubled:
-        report.warn(
-            f"{subset}: {len(doubled)} clip(s) have events of one class at the same time:", doubled
-        )
+        note = f"{subset}: {len(doubled)} clip(s) have events of one class at the same time:"
+        report.warn(note, doubled)
     unlabelled = [clip.name for clip in clips if _is_labelled(clip) and not labels_of(clip)]
     if unlabelled:
-        report.warn(
-            f"{subset}: {len(unlabelled)} clip(s) are listed without any event:", unlabelled
-        )
+        note = f"{subset}: {len(unlabelled)} clip(s) are listed without any event:"
+        report.warn(note, unlabelled)
 
 
 def _apart(task: TaskConfig, facts: Mapping) -> dict:
-    """The subsets that must share no clip: learned from, deciding, and tested on; the tested ones
-    may overlap."""
+    """Subsets that must share no clip; those that are only tested on may overlap."""
     return {subset: facts[subset] for subset in facts if subset not in task.sets.test[1:]}
 
 
 def _check_disjoint(
     task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]
 ) -> None:
-    learned = [
-        clip.name
-        for subset in (task.sets.train, task.sets.unlabelled)
-        for clip in found.get(subset or "", ())
-    ]
-    for subset in dict.fromkeys(
-        [*([task.sets.validate_on] if task.sets.validate_on else []), *task.sets.test]
-    ):
+    sets = task.sets
+    training = [found.get(subset or "", ()) for subset in (sets.train, sets.unlabelled)]
+    learned = [clip.name for clips in training for clip in clips]
+    for subset in dict.fromkeys([*([sets.validate_on] if sets.validate_on else []), *sets.test]):
         try:
-            check_disjoint(learned, (clip.name for clip in found.get(subset, ())))
+            data.check_disjoint(learned, (clip.name for clip in found.get(subset, ())))
         except DataError as error:
             report.error(f"{subset}: {error}")
 
@@ -215,20 +172,17 @@ def _check_disjoint(
 def _check_groups(
     task: TaskConfig, report: DatasetReport, found: Mapping[str, Sequence[Clip]]
 ) -> None:
-    """Tells the groups of each class in each subset, and reports what extraction and training
-    refuse of them."""
+    """Reports the groups of each class in each subset, and their faults."""
     chosen = {subset: clips[: task.dataset.max_clips] for subset, clips in found.items()}
     for problem in group_problems(task.sets, chosen, task.seed, str(task.dataset_dir)):
         report.error(problem)
-    told = {
-        subset: clips for subset, clips in chosen.items() if sources_of(subset, clips).has_groups
-    }
     groups = {
         subset: count_groups((str(clip.group), labels_of(clip)) for clip in clips)
-        for subset, clips in told.items()
+        for subset, clips in chosen.items()
+        if sources_of(subset, clips).has_groups
     }
     if groups:
-        report_groups(report, task.dataset.classes, groups)
+        checks.report_groups(report, task.dataset.classes, groups)
 
 
 def _is_labelled(clip: Clip) -> bool:
@@ -236,13 +190,12 @@ def _is_labelled(clip: Clip) -> bool:
 
 
 def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, np.ndarray | None]:
-    """Events and seconds of each class; of weakly labelled clips how many have it."""
-    strong = [
-        event_array(clip.events, dataset.classes) for clip in clips if clip.events is not None
-    ]
+    """Events and seconds of each class; for weakly labelled clips, clips of each class."""
+    classes = dataset.classes
+    strong = [event_array(clip.events, classes) for clip in clips if clip.events is not None]
     if strong:
         events = np.concatenate(strong)  # (n, 3): class, onset, offset
         lengths_s = np.maximum(events[:, 2] - events[:, 1], 0)
-        return count_classes(events[:, 0], lengths_s, dataset.n_classes)
+        return checks.count_classes(events[:, 0], lengths_s, dataset.n_classes)
     tags = np.stack([many_hot(labels_of(clip), dataset.classes) for clip in clips])  # (clips, K)
     return tags.sum(axis=0, dtype=np.int64), None

@@ -1,7 +1,7 @@
 """Clips of one source stay together: in training, in validation or in a subset that is tested on.
 
-The source of a clip is told by the column `group` of its metadata. Where there is none, names of
-the form of DCASE task 4, Y<id>_<start>_<end>.wav, tell the video on YouTube that it was cut from.
+The column `group` of the metadata names the source of a clip. Without it, the names of DCASE
+task 4, Y<id>_<start>_<end>.wav, give the YouTube video that the clip was cut from.
 """
 
 import logging
@@ -32,41 +32,37 @@ class ClipSources:
 
     Attributes:
         subset: its name.
-        told: by name of the clip, the group that its metadata tell; None without a column `group`.
+        groups: group in the metadata by name of the clip; None without a column `group`.
     """
 
     subset: str
-    told: Mapping[str, str | None]
+    groups: Mapping[str, str | None]
 
     @property
     def has_groups(self) -> bool:
-        """Whether the metadata have a column `group`."""
-        return any(group is not None for group in self.told.values())
+        """True if the metadata have a column `group`."""
+        return any(group is not None for group in self.groups.values())
 
     @property
-    def all_alone(self) -> bool:
-        """Whether nothing tells that two clips are of one source."""
-        return not self.has_groups and len({self.source(name) for name in self.told}) == len(
-            self.told
-        )
+    def all_single(self) -> bool:
+        """True if no two clips are known to be of one source."""
+        sources = {self.source(name) for name in self.groups}
+        return not self.has_groups and len(sources) == len(self.groups)
 
     def source(self, name: str) -> str:
-        """The group of a clip, or else its video, or else the clip itself."""
+        """Group of a clip, or else its video, or else the clip itself."""
         video = _VIDEO.fullmatch(name)
-        return self.told.get(name) or (video["id"] if video else name)
+        return self.groups.get(name) or (video["id"] if video else name)
 
-    def told_groups(self) -> dict[str, str]:
-        """One clip of each group that the metadata tell."""
-        return {
-            group: name
-            for name, group in sorted(self.told.items(), reverse=True)
-            if group is not None
-        }
+    def clip_of_group(self) -> dict[str, str]:
+        """One clip of each group in the metadata."""
+        ordered = sorted(self.groups.items(), reverse=True)
+        return {group: name for name, group in ordered if group is not None}
 
     def videos(self) -> dict[str, str]:
-        """One clip of each video that names tell, where the metadata tell no group."""
+        """One clip of each video in the names of clips without a group."""
         matches = {
-            name: _VIDEO.fullmatch(name) for name, group in self.told.items() if group is None
+            name: _VIDEO.fullmatch(name) for name, each in self.groups.items() if each is None
         }
         return {match["id"]: name for name, match in sorted(matches.items()) if match}
 
@@ -74,18 +70,17 @@ class ClipSources:
 def hold_out(
     sources: ClipSources, tags: Mapping[str, Iterable[str]], fraction: float, seed: int, source: str
 ) -> list[str]:
-    """Draws the clips that validate: all clips of some sources.
+    """Draws the validation clips: all clips of some sources.
 
     Without a column `group`, and where no two clips are of one video, single clips are drawn at
-    random. Otherwise whole sources are dealt, so that the share of each class comes near the
-    fraction.
+    random. Otherwise whole sources are dealt, so that each class comes near its share.
 
     Args:
         sources: of all clips with labels.
         tags: classes of each clip.
         fraction: share that validates.
         seed: of the draw; the order of the clips has no influence.
-        source: what errors name as origin of the groups.
+        source: origin of the groups, for errors.
 
     Returns:
         Sorted names, at least one and not all.
@@ -93,8 +88,8 @@ def hold_out(
     Raises:
         DataError: fewer than two clips or sources; or with a column `group`, a class of one source.
     """
-    names = sorted(sources.told)
-    if sources.all_alone:
+    names = sorted(sources.groups)
+    if sources.all_single:
         return draw_validation(names, fraction, seed)
     groups = count_groups((sources.source(name), tags.get(name, ())) for name in names)
     if len(groups) < 2:
@@ -118,36 +113,35 @@ _REMEDY = (
 
 
 def sources_of(subset: str, clips: Iterable[Clip]) -> ClipSources:
-    """The sources of clips as the dataset tells them."""
+    """Sources of clips, from the metadata of the dataset."""
     return ClipSources(subset, {clip.name: clip.group for clip in clips})
 
 
 def group_problems(
     sets: "SetsConfig", clips: Mapping[str, Sequence[Clip]], seed: int, where: str
 ) -> list[str]:
-    """Tells everything that training will refuse of the groups of these clips.
+    """Lists the faults of the groups of these clips that training refuses.
 
     Args:
         sets: which subset serves for what.
-        clips: those of each subset that is there.
+        clips: those of each available subset.
         seed: of the draw of the clips that validate.
-        where: what the sentences name as origin.
+        where: origin of the clips, for errors.
     """
     sources = {subset: sources_of(subset, members) for subset, members in clips.items()}
     problems = subset_problems(sets, sources, where)
     if sets.holds_out and sets.train in sources and sources[sets.train].has_groups:
         tags = {clip.name: labels_of(clip) for clip in clips[sets.train]}
+        place = f"{where}, {sets.train}"
         try:
-            hold_out(
-                sources[sets.train], tags, sets.validation_fraction, seed, f"{where}, {sets.train}"
-            )
+            hold_out(sources[sets.train], tags, sets.validation_fraction, seed, place)
         except DataError as error:
             problems.append(str(error))
     return problems
 
 
 def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """Draws single clips that validate.
+    """Draws single clips for validation.
 
     Args:
         names: all clips with labels.
@@ -162,35 +156,25 @@ def draw_validation(names: Sequence[str], fraction: float, seed: int) -> list[st
     """
     if len(names) < 2:
         raise DataError(
-            "A part of the clips validates. Expected: at least 2 labelled clips. Received:"
-            f" {len(names)}."
+            f"Validation needs a part of the clips. Expected: 2 or more. Received: {len(names)}."
         )
     count = min(max(1, round(fraction * len(names))), len(names) - 1)
-    ordered = sorted(names)
-    return sorted(
-        ordered[number] for number in np.random.default_rng(seed).permutation(len(names))[:count]
-    )
+    ordered, drawn = sorted(names), np.random.default_rng(seed).permutation(len(names))
+    return sorted(ordered[number] for number in drawn[:count])
 
 
 def describe_hold_out(sources: ClipSources, held_out: Iterable[str]) -> str:
-    """Tells for the log what the clips that validate were drawn by."""
+    """Describes for the log how the validation clips were drawn."""
     held = set(held_out)
-    names, validating = (
-        {sources.source(name) for name in sources.told},
-        {sources.source(name) for name in held},
+    names = {sources.source(name) for name in sources.groups}
+    drawn = (
+        f"{len({sources.source(name) for name in held})} source(s), {len(held)} clip(s), validate"
     )
-    drawn = f"{len(validating)} source(s), {len(held)} clip(s), validate"
-    by = (
-        "the column group"
-        if sources.has_groups
-        else "the ids in their names"
-        if sources.videos()
-        else None
-    )
+    by = "the ids in their names" if sources.videos() else None
+    by = "the column group" if sources.has_groups else by
+    start = f"{sources.subset}: {len(sources.groups)} clips"
     if by:
-        return (
-            f"{sources.subset}: {len(sources.told)} clips of {len(names)} sources by {by}; {drawn}."
-        )
+        return f"{start} of {len(names)} sources by {by}; {drawn}."
     return (
         f"{sources.subset}: no column group, every clip is taken for a source of its own; {drawn}."
         " Clips of one recording may be in training and validation."
@@ -201,45 +185,42 @@ def split_sources(sources: ClipSources, held_out: Iterable[str]) -> list[str]:
     """Finds sources of which some clips validate and others train, sorted."""
     held = set(held_out)
     validating = {sources.source(name) for name in held}
-    return sorted(validating & {sources.source(name) for name in sources.told if name not in held})
+    return sorted(
+        validating & {sources.source(name) for name in sources.groups if name not in held}
+    )
 
 
 def subset_problems(
     sets: "SetsConfig", subsets: Mapping[str, ClipSources], where: str
 ) -> list[str]:
-    """Tells which groups are learned from and decide or are tested on, or decide and are tested on.
+    """Lists groups that are in subsets which must share none: training, validation and test.
 
-    Videos that names alone tell were published so: where subsets share some, the log counts them.
+    Videos that subsets share by the names of their clips were published so: the log counts them.
 
     Args:
         sets: which subset serves for what.
-        subsets: sources of the clips of those that are there.
-        where: what the sentences name as origin.
+        subsets: sources of the clips of the available subsets.
+        where: origin of the clips, for errors.
     """
+    remedy = "Correct the column group, or remove the clips from one of the two."
     tested_on = [*([sets.validate_on] if sets.validate_on else []), *sets.test]
     learned = [subset for subset in (sets.train, sets.unlabelled) if subset and subset in subsets]
     tested = [subset for subset in dict.fromkeys(tested_on) if subset in subsets]
     pairs = [(one, other) for one in learned for other in tested]
     decisive = sets.validate_on
     if decisive and decisive in subsets and decisive not in sets.test:
-        clips = subsets[decisive].told.keys()  # where clips are in both, that is as wanted
-        pairs += [(decisive, each) for each in tested if not clips & subsets[each].told.keys()]
+        clips = subsets[decisive].groups.keys()  # clips may be in both on purpose
+        pairs += [(decisive, each) for each in tested if not clips & subsets[each].groups.keys()]
     problems = []
     for one, other in pairs:
         mine, theirs = subsets[one], subsets[other]
-        remedy = "Correct the column group, or remove the clips from one of the two."
-        if problem := apart_problem(
-            {one: mine.told_groups(), other: theirs.told_groups()}, where, remedy
-        ):
+        parts = {one: mine.clip_of_group(), other: theirs.clip_of_group()}
+        if problem := apart_problem(parts, where, remedy):
             problems.append(problem)
         shared = mine.videos().keys() & theirs.videos().keys()
         if shared:
             logger.warning(
-                "%s and %s have clips of %d video(s) in common, by their names, such as %s: they"
-                " are used as they are.",
-                one,
-                other,
-                len(shared),
-                min(shared),
+                f"{one} and {other} have clips of {len(shared)} video(s) in common, by their names,"
+                f" such as {min(shared)}: they are used as they are."
             )
     return problems

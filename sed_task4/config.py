@@ -20,9 +20,7 @@ class SetsConfig(Section):
     unlabelled: str | None = Field(
         None, description="Subset that gets pseudo-labels, and that the second pass trains on."
     )
-    validate_on: str | None = Field(
-        None, description="Subset to validate on; null: a part of `train`."
-    )
+    validate_on: str | None = Field(None, description="Validation subset; null: a part of `train`.")
     validation_fraction: float = Field(
         0.2,
         ge=0,
@@ -71,9 +69,7 @@ class SecondPassConfig(Section):
     )
     warm_start: bool = Field(False, description="Start from the weights of the first pass.")
     epochs: int | None = Field(None, gt=0, description="Epochs; null: as in the first pass.")
-    batch_size: int | None = Field(
-        None, gt=0, description="Batch size; null: as in the first pass."
-    )
+    batch_size: int | None = Field(None, gt=0, description="Batch size; null: as in the first.")
     learning_rate: float | None = Field(
         None, gt=0, description="Initial learning rate; null: as in the first pass."
     )

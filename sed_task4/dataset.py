@@ -1,11 +1,10 @@
-"""The clips of DCASE task 4 in the layouts of 2018 and 2019, and the weak and strong labels in
-their metadata."""
+"""Clips of DCASE task 4 in the layouts of 2018 and 2019, and their weak and strong labels."""
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -24,13 +23,9 @@ logger = logging.getLogger(__name__)
 STRONG_COLUMNS = ("filename", "onset", "offset", "event_label")
 WEAK_COLUMNS = ("filename", "event_labels")
 NAME_COLUMNS = ("filename",)
-GROUP_COLUMN = "group"  # of any table: the source that a clip comes from
+GROUP_COLUMN = "group"  # of any table: the source of a clip
 LABEL_SEPARATOR = ","  # between the labels of a weakly labelled clip
-ALIASES = {
-    "event_onset": "onset",
-    "event_offset": "offset",
-    "file": "filename",
-}  # as dcase_util calls them
+ALIASES = {"event_onset": "onset", "event_offset": "offset", "file": "filename"}  # of dcase_util
 REMOVAL_LIST = "files_to_remove.csv"
 _NAMES_SHOWN = 8  # of a list of files in an error
 
@@ -41,9 +36,7 @@ Kind = Literal["weak", "strong", "unlabelled"]
 class DatasetConfig(Section):
     """Clips of a dataset; the defaults are those of DCASE 2019 task 4."""
 
-    layout: Layout = Field(
-        "dcase2019", description="Folders and names of the metadata files, by year."
-    )
+    layout: Layout = Field("dcase2019", description="Folders and names of metadata files, by year.")
     classes: tuple[str, ...] = Field(
         CHALLENGE_CLASSES, description="Event classes, in the order of the network's outputs."
     )
@@ -57,7 +50,7 @@ class DatasetConfig(Section):
         None, gt=0, description="Maximum number of clips of each subset, for trials; null: all."
     )
     skip_unreadable: bool = Field(
-        False, description="Leave out clips that cannot be read, and list them."
+        False, description="Leave out and list clips that are unreadable."
     )
     strict: bool = Field(
         True,
@@ -72,13 +65,9 @@ class DatasetConfig(Section):
     def _classes_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
-        if any(
-            LABEL_SEPARATOR in name or "\t" in name or name != name.strip() or not name
-            for name in value
-        ):
+        if not all(name and name == name.strip() and not set(name) & {",", "\t"} for name in value):
             raise ValueError(
-                "names of classes hold no comma and no tab and begin and end without spaces."
-                f" Received: {list(value)}."
+                f"names of classes have no comma, tab or outer spaces. Received: {list(value)}."
             )
         return value
 
@@ -90,17 +79,16 @@ class DatasetConfig(Section):
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip, where it is and what is known of its content.
+    """One clip: its file and its labels.
 
     Attributes:
-        name: file name as the metadata have it; the file itself may have another suffix.
+        name: file name in the metadata; the file itself may have another suffix.
         subset: the part of the dataset that it belongs to, e.g. "weak".
         audio_path: the sound file.
         tags: classes that occur somewhere in it; None: it has no weak labels.
-        events: columns onset and offset in seconds and event_label, a row per event; without a row:
-            nothing happens in it; None: it has no strong labels.
-        group: the source it comes from, as the column group of its metadata says; None: there is no
-            such column.
+        events: columns onset and offset in seconds and event_label, a row per event, no row:
+            silent; None: it has no strong labels.
+        group: its source, from the column group of its metadata; None: no such column.
     """
 
     name: str
@@ -113,13 +101,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class SubsetPlace:
-    """Where a part of the dataset lies below the dataset folder, and which labels it has.
+    """Place of a subset below the dataset folder, and its kind of labels.
 
     Attributes:
         metadata: metadata file without suffix.
         audio: folder of the sound files.
         kind: the labels in its metadata.
-        may_lack_labels: whether its metadata may be absent or hold names alone, as before results
+        may_lack_labels: True if its metadata may be absent or hold only names, as before results
             are published.
     """
 
@@ -129,61 +117,46 @@ class SubsetPlace:
     may_lack_labels: bool = False
 
 
+_PLACES = {"weak": SubsetPlace("metadata/train/weak", "audio/train/weak", "weak")} | {
+    name: SubsetPlace(f"metadata/train/{name}", f"audio/train/{name}", "unlabelled")
+    for name in ("unlabel_in_domain", "unlabel_out_of_domain")
+}
 LAYOUTS: Mapping[Layout, Mapping[str, SubsetPlace]] = {
     "dcase2019": {
-        "weak": SubsetPlace("metadata/train/weak", "audio/train/weak", "weak"),
-        "unlabel_in_domain": SubsetPlace(
-            "metadata/train/unlabel_in_domain", "audio/train/unlabel_in_domain", "unlabelled"
-        ),
+        "weak": _PLACES["weak"],
+        "unlabel_in_domain": _PLACES["unlabel_in_domain"],
         "synthetic": SubsetPlace("metadata/train/synthetic", "audio/train/synthetic", "strong"),
-        "validation": SubsetPlace("metadata/validation/validation", "audio/validation", "strong"),
-        "test_dcase2018": SubsetPlace(
-            "metadata/validation/test_dcase2018", "audio/validation", "strong"
-        ),
-        "eval_dcase2018": SubsetPlace(
-            "metadata/validation/eval_dcase2018", "audio/validation", "strong"
-        ),
-        "eval": SubsetPlace(
-            "metadata/eval/public", "audio/eval/public", "strong", may_lack_labels=True
-        ),
+        **{
+            name: SubsetPlace(f"metadata/validation/{name}", "audio/validation", "strong")
+            for name in ("validation", "test_dcase2018", "eval_dcase2018")
+        },
+        "eval": SubsetPlace("metadata/eval/public", "audio/eval/public", "strong", True),
     },
     "dcase2018": {
-        "weak": SubsetPlace("metadata/train/weak", "audio/train/weak", "weak"),
-        "unlabel_in_domain": SubsetPlace(
-            "metadata/train/unlabel_in_domain", "audio/train/unlabel_in_domain", "unlabelled"
-        ),
-        "unlabel_out_of_domain": SubsetPlace(
-            "metadata/train/unlabel_out_of_domain",
-            "audio/train/unlabel_out_of_domain",
-            "unlabelled",
-        ),
+        **_PLACES,
         "test": SubsetPlace("metadata/test/test", "audio/test", "strong"),
-        "eval": SubsetPlace("metadata/eval/eval", "audio/eval", "strong", may_lack_labels=True),
+        "eval": SubsetPlace("metadata/eval/eval", "audio/eval", "strong", True),
     },
 }
-SUFFIXES: Mapping[Layout, tuple[str, str]] = {
-    "dcase2019": (".tsv", ".csv"),
-    "dcase2018": (".csv", ".tsv"),
-}
+SUFFIXES = {"dcase2019": (".tsv", ".csv"), "dcase2018": (".csv", ".tsv")}
 
 
 def subset_place(layout: Layout, subset: str) -> SubsetPlace:
-    """Says where a subset lies.
+    """Place of a subset in a layout.
 
     Raises:
         ConfigError: the layout has no such subset.
     """
     if subset not in LAYOUTS[layout]:
+        known = ", ".join(LAYOUTS[layout])
         raise ConfigError(
-            f"There is no subset {subset!r} in the layout {layout}. Expected: one of"
-            f" {', '.join(LAYOUTS[layout])}."
+            f"There is no subset {subset!r} in the layout {layout}. Expected: {known}."
         )
     return LAYOUTS[layout][subset]
 
 
 def find_root(dataset_dir: Path) -> Path:
-    """Finds the folder with audio/ and metadata/: the given one, or dataset/ in it as the baselines
-    have it.
+    """Finds the folder with audio/ and metadata/: the given one, or dataset/ in it.
 
     Raises:
         DataError: neither is there.
@@ -191,16 +164,10 @@ def find_root(dataset_dir: Path) -> Path:
     for root in (Path(dataset_dir), Path(dataset_dir) / "dataset"):
         if (root / "metadata").is_dir() or (root / "audio").is_dir():
             return root
-    found = (
-        sorted(entry.name for entry in Path(dataset_dir).iterdir())
-        if Path(dataset_dir).is_dir()
-        else None
-    )
-    received = (
-        "no such folder"
-        if found is None
-        else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
-    )
+    received = "no such folder"
+    if Path(dataset_dir).is_dir():
+        found = sorted(entry.name for entry in Path(dataset_dir).iterdir())
+        received = ", ".join(found[:_NAMES_SHOWN]) or "an empty folder"
     raise DataError(
         f"There is no dataset in {dataset_dir}. Expected: folders metadata/ and audio/, there or in"
         f" dataset/. Received: {received}. Set `dataset_dir` to the unpacked dataset, or write one"
@@ -209,10 +176,9 @@ def find_root(dataset_dir: Path) -> Path:
 
 
 def find_metadata(dataset_dir: Path, layout: Layout, subset: str) -> Path | None:
-    """Finds the metadata file of a subset, .tsv or .csv (with any separator both); None if there is
-    none.
+    """Finds the metadata file of a subset, or None.
 
-    Where both are there, 2019 reads .tsv and 2018 .csv.
+    The suffix is .tsv or .csv, each with any separator; of both 2019 reads .tsv and 2018 .csv.
     """
     stem = find_root(dataset_dir) / subset_place(layout, subset).metadata
     paths = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES[layout])
@@ -253,9 +219,8 @@ def find_clips(
     folders = (root, root / "metadata", *([metadata.parent] if metadata else []))
     wanted = without_removed(names, removed_names(folders))
     if len(wanted) < len(names):
-        logger.info(
-            "%s: %d clips left out, as %s says.", subset, len(names) - len(wanted), REMOVAL_LIST
-        )
+        left_out = f"{len(names) - len(wanted)} clips left out"
+        logger.info("%s: %s, see %s.", subset, left_out, REMOVAL_LIST)
     sounds = find_sounds(wanted, audio_dir)
     missing = [name for name in wanted if name not in sounds.paths]
     if wanted and not sounds.paths:
@@ -265,15 +230,11 @@ def find_clips(
         )
     if sounds.renamed:
         pairs = [f"{file} for {name}" for name, file in sounds.renamed.items()]
-        _tell(
-            notes,
-            f"{subset}: {len(pairs)} recording(s) have another suffix than in the metadata:"
-            f" {shown(pairs)}.",
-        )
+        what = f"{len(pairs)} recording(s) have another suffix than in the metadata"
+        _note(notes, f"{subset}: {what}: {shown(pairs)}.")
     if missing:
-        logger.warning(
-            "%s: %d of %d clips have no audio in %s.", subset, len(missing), len(wanted), audio_dir
-        )
+        counts = f"{len(missing)} of {len(wanted)}"
+        logger.warning("%s: %s clips have no audio in %s.", subset, counts, audio_dir)
     clips = [
         Clip(name, subset, path, tags.get(name), events.get(name), groups.get(name))
         for name, path in sounds.paths.items()
@@ -281,8 +242,8 @@ def find_clips(
     return clips, missing
 
 
-def _tell(notes: list[str] | None, text: str, level: int = logging.WARNING) -> None:
-    """Logs a sentence and hands it to who asked for notes."""
+def _note(notes: list[str] | None, text: str, level: int = logging.WARNING) -> None:
+    """Logs a sentence and adds it to the notes, if any."""
     logger.log(level, "%s", text)
     if notes is not None:
         notes.append(text)
@@ -291,27 +252,22 @@ def _tell(notes: list[str] | None, text: str, level: int = logging.WARNING) -> N
 def _audio_alone(
     audio_dir: Path, root: Path, place: SubsetPlace, notes: list[str] | None
 ) -> "Labels":
-    """Lists the recordings of a subset without metadata, where that may be."""
+    """Lists the recordings of a subset that may lack metadata."""
     if not (place.may_lack_labels or place.kind == "unlabelled") or not audio_dir.is_dir():
         raise DataError(
             f"There is no metadata file {root / place.metadata}.tsv or .csv. Unpack the dataset"
-            " there, write one with `python simulate.py <task-id>`, or set `dataset_dir` to where"
-            " it is."
+            " there, run `python simulate.py <task-id>`, or correct `dataset_dir`."
         )
     names, others = list_sounds(audio_dir)
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
         raise DataError(
-            f"{audio_dir} holds {unusable[0]!r}. Expected: names of text in UTF-8, without tabs."
-            " Rename."
+            f"{audio_dir} holds {unusable[0]!r}. Expected: names in UTF-8, without tabs. Rename."
         )
     logger.info("%s has no metadata: its %d clips are used without labels.", audio_dir, len(names))
     if others:
-        _tell(
-            notes,
-            f"{audio_dir}: {len(others)} file(s) are left out, not of a sound format read here:"
-            f" {shown(others)}.",
-        )
+        what = f"{len(others)} file(s) are left out, not of a sound format read here"
+        _note(notes, f"{audio_dir}: {what}: {shown(others)}.")
     return names, {}, {}
 
 
@@ -323,64 +279,59 @@ def _read_labels(
 ) -> Labels:
     """Reads names, tags by name and events by name of a subset."""
     text = _read_text(path)
+    source, classes = str(path), dataset.classes
     if place.kind == "weak":
-        tags = parse_weak(text, dataset.classes, str(path))
+        tags = parse_weak(text, classes, source)
         return list(tags), tags, {}
-    has_names_alone = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
-    if place.kind == "unlabelled" or (place.may_lack_labels and has_names_alone):
-        return parse_names(text, str(path)), {}, {}
-    table, names = parse_events(
-        text, dataset.classes, dataset.clip_s, str(path), strict=dataset.strict, notes=notes
-    )
+    has_only_names = header_of(text, NAME_COLUMNS) == NAME_COLUMNS
+    if place.kind == "unlabelled" or (place.may_lack_labels and has_only_names):
+        return parse_names(text, source), {}, {}
+    strict = dataset.strict
+    table, names = parse_events(text, classes, dataset.clip_s, source, strict=strict, notes=notes)
     return names, {}, events_by_name(table, names)
 
 
 def removed_names(folders: Iterable[Path]) -> set[str]:
-    """Reads the names of clips that a `files_to_remove.csv` in one of some folders lists."""
-    lists = sorted(
-        {folder / REMOVAL_LIST for folder in folders if (folder / REMOVAL_LIST).is_file()}
-    )
-    return {name for path in lists for name in read_names(path)}
+    """Names of the clips in the `files_to_remove.csv` of some folders."""
+    lists = sorted({folder / REMOVAL_LIST for folder in folders})
+    return {name for path in lists if path.is_file() for name in read_names(path)}
 
 
 def without_removed(names: Sequence[str], removed: Collection[str]) -> list[str]:
-    """Leaves out the names that are to be removed, those too that differ from such a one in their
-    suffix alone."""
+    """Leaves out the names that are to be removed, whatever their suffix."""
     known = set(names)
     stems = {stem_of(name) for name in removed if name not in known}
     return [name for name in names if name not in removed and stem_of(name) not in stems]
 
 
 def read_strong(path: Path, dataset: DatasetConfig) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads strong labels as they stand in the file, see `parse_strong`."""
+    """Reads strong labels as they are in the file, see `parse_strong`."""
     return parse_strong(_read_text(Path(path)), dataset.classes, str(path), strict=dataset.strict)
 
 
 def read_names(path: Path) -> list[str]:
-    """Reads the names of clips, each once, from a file with a column `filename`; others are
-    ignored."""
+    """Reads the deduplicated names of clips, the column `filename` of a file."""
     return parse_names(_read_text(Path(path)), str(path))
 
 
 def parse_strong(
     text: str, classes: Sequence[str], source: str = "metadata", *, strict: bool = True
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads the text of a strong metadata file, events as they stand there.
+    """Reads the text of a strong metadata file, events as they are there.
 
     Args:
         text: columns filename, onset, offset, event_label in any order, others are ignored; see
-            `common.io.tables` for separators and quotes. A row with a name alone is a clip without
+            `common.io.tables` for separators and quotes. A row with only a name is a clip without
             events. Without a header the columns are those of sed_eval: filename, onset, offset,
             event_label, or with a scene label before the onset, or with more after the label.
         classes: the labels that may occur.
-        source: what errors name as origin.
+        source: origin of the text, for errors.
         strict: refuse events that end before they begin, or begin before the clip; published files,
             see `sed_task4.published`, are read all the same.
 
     Returns:
-        Events with the columns filename, onset, offset (float seconds) and event_label in the order
-        of the file, indexed by the line they stand in, and the names of all clips in the order in
-        which they first appear.
+        Events with the columns filename, onset, offset (float seconds) and event_label, indexed by
+        line, and the deduplicated names of all clips, both in the order of the file.
 
     Raises:
         DataError: a row cannot be used; names the line.
@@ -389,36 +340,22 @@ def parse_strong(
     names = list(dict.fromkeys(table["filename"].tolist()))
     filled = table[["onset", "offset", "event_label"]] != ""
     table = table[filled.any(axis=1)]
-    _check(
-        table,
-        filled.loc[table.index].all(axis=1),
-        source,
-        "onset, offset and event_label, or none of them",
-    )
-    events = table.assign(
-        onset=to_numbers(table["onset"].tolist()), offset=to_numbers(table["offset"].tolist())
-    )
+    complete = filled.loc[table.index].all(axis=1)
+    _check(table, complete, source, "onset, offset and event_label, or none of them")
+    numbers = {name: to_numbers(table[name].tolist()) for name in ("onset", "offset")}
+    events = table.assign(**numbers)
     usable = events[["onset", "offset"]].notna().all(axis=1)
-    _check(table, usable, source, "onset and offset in seconds, not negative", times=True)
+    _check(table, usable, source, _SECONDS, times=True)
     if strict:
-        _check(
-            table,
-            events["onset"].ge(0) & events["offset"].ge(0),
-            source,
-            "onset and offset in seconds, not negative",
-        )
+        _check(table, events["onset"].ge(0) & events["offset"].ge(0), source, _SECONDS)
         if not is_published(events, names, classes):
-            _check(
-                table,
-                events["onset"] <= events["offset"],
-                source,
-                "onset <= offset",
-                remedy=_LENIENT,
-            )
+            forward = events["onset"] <= events["offset"]
+            _check(table, forward, source, "onset <= offset", remedy=_LENIENT)
     _check_labels(table["event_label"], classes, source)
     return events, names
 
 
+_SECONDS = "onset and offset in seconds, not negative"
 _LENIENT = (
     "Correct the row, or read the file as published ones are, with --set dataset.strict=false"
     " (--no-strict of `python -m sed_task4.score`)."
@@ -434,8 +371,7 @@ def parse_events(
     strict: bool = True,
     notes: list[str] | None = None,
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads strong labels and cuts them to the clips: the one preparation for training, runs and
-    score commands.
+    """Reads strong labels and cuts them to the clips, for training, runs and score commands.
 
     Args:
         text: see `parse_strong`, as `classes` and `source`.
@@ -451,10 +387,8 @@ def parse_events(
     """
     events, names = parse_strong(text, classes, source, strict=strict)
     published = is_published(events, names, classes)
-    return (
-        cut_events(events, clip_s, source, strict=strict, published=published, notes=notes),
-        names,
-    )
+    cut = cut_events(events, clip_s, source, strict=strict, published=published, notes=notes)
+    return cut, names
 
 
 def parse_weak(
@@ -466,10 +400,10 @@ def parse_weak(
         text: columns filename and event_labels, the labels with commas between them; other columns
             are ignored. Several rows of a clip count together.
         classes: the labels that may occur.
-        source: what errors name as origin.
+        source: origin of the text, for errors.
 
     Returns:
-        The labels of each clip, each once, in the order of the file.
+        The deduplicated labels of each clip, in the order of the file.
 
     Raises:
         DataError: a row cannot be used; names the line.
@@ -485,13 +419,12 @@ def parse_weak(
 
 
 def parse_names(text: str, source: str = "metadata") -> list[str]:
-    """Reads the names of clips, each once, from a table with a column `filename`, or a list without
-    a header."""
+    """Reads deduplicated names of a table with a column `filename`, or of a list without header."""
     return list(dict.fromkeys(_parse_table(text, NAME_COLUMNS, source)["filename"]))
 
 
 def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
-    """Reads the source that each clip comes from, the column `group` of any metadata file.
+    """Reads the source of each clip, the column `group` of any metadata file.
 
     Returns:
         The group of each clip; empty where there is no such column.
@@ -502,10 +435,7 @@ def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
     if GROUP_COLUMN not in header_of(text, ("filename", GROUP_COLUMN)):
         return {}
     table = _parse_table(text, ("filename", GROUP_COLUMN), source)
-    expected = (
-        "a group, the source of the clip, in each row; one of its own where a clip stands alone"
-    )
-    _check(table, table[GROUP_COLUMN] != "", source, expected)
+    _check(table, table[GROUP_COLUMN] != "", source, "a group, the source of the clip")
     first = table.drop_duplicates("filename").set_index("filename")[GROUP_COLUMN]
     agrees = table[GROUP_COLUMN] == table["filename"].map(first)
     _check(table, agrees, source, "one group for all rows of a clip")
@@ -513,34 +443,27 @@ def parse_groups(text: str, source: str = "metadata") -> dict[str, str]:
 
 
 def _read_text(path: Path) -> str:
-    return read_text(
-        path,
-        f"There is no metadata file {path}. Unpack the dataset again.",
-        "Replace it by the dataset's.",
-    )
+    missing = f"There is no metadata file {path}. Unpack the dataset again."
+    return read_text(path, missing, "Replace it by the dataset's.")
 
 
 def _parse_table(text: str, columns: Sequence[str], source: str) -> "pd.DataFrame":
     """Reads some columns of a table as stripped text; the index is the line in the file."""
     import pandas as pd
 
-    headerless = {STRONG_COLUMNS: _event_list, NAME_COLUMNS: _name_list}.get(tuple(columns))
-    read = parse_table(
-        text, columns, source, pad=True, aliases=ALIASES, headerless=headerless, hint=_other_kind
-    )
-    table = pd.DataFrame(
-        read.columns, index=pd.Index(read.lines, dtype=int), columns=list(columns), dtype=str
-    )
-    named = pd.Series(
-        [is_file_name(name) for name in read.columns["filename"]], index=table.index, dtype=bool
-    )
+    names = tuple(columns)
+    headerless = {STRONG_COLUMNS: _event_list, NAME_COLUMNS: _name_list}.get(names)
+    options: dict[str, Any] = {"headerless": headerless, "hint": _other_kind}
+    read = parse_table(text, columns, source, pad=True, aliases=ALIASES, **options)
+    lines = pd.Index(read.lines, dtype=int)
+    table = pd.DataFrame(read.columns, index=lines, columns=list(columns), dtype=str)
+    named = pd.Series(list(map(is_file_name, read.columns["filename"])), index=lines, dtype=bool)
     _check(table, named, source, "the name of a file without folders in the column filename")
     return table
 
 
 def _event_list(fields: Sequence[str]) -> tuple[str, ...] | None:
-    """Columns of a row of a list of events without a header, as sed_eval reads it; None if it is
-    none."""
+    """Columns of a row of an event list without a header, as in sed_eval; None if it is none."""
     numeric = [to_number(field) is not None for field in fields]
     if len(fields) < 4 or not is_file_name(fields[0]) or numeric[0]:
         return None
@@ -558,17 +481,11 @@ def _name_list(fields: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def _other_kind(header: Sequence[str]) -> str | None:
-    """Says which kind of labels a header is of."""
+    """Describes the labels of a header, if they are weak or strong."""
     if "event_labels" in header:
-        return (
-            "These are weak labels (which classes occur) where strong ones (when they occur) are"
-            " expected."
-        )
+        return "These are weak labels (classes of clips), where strong ones (times) are expected."
     if "onset" in header:
-        return (
-            "These are strong labels (rows of events) where weak ones (a row per clip) are"
-            " expected."
-        )
+        return "These are strong labels (times), where weak ones (classes of clips) are expected."
     return None
 
 
@@ -581,15 +498,14 @@ def _check(
     remedy: str = "Correct the row.",
     times: bool = False,
 ) -> None:
-    """Refuses the first row that is not good; `times`: it may be so for its numbers."""
+    """Refuses the first row that is not good; `times`: hints at the format of its numbers."""
     if not good.all():
         line = good.index[~good][0]
         row = table.loc[line]
         received = ", ".join(f"{name} {str(value)[:80]!r}" for name, value in row.items())
         hint = number_hint(row["onset"], row["offset"]) if times else ""
-        raise DataError(
-            f"{source}, line {line}: expected {expected}. Received: {received}.{hint} {remedy}"
-        )
+        start = f"{source}, line {line}: expected {expected}."
+        raise DataError(f"{start} Received: {received}.{hint} {remedy}")
 
 
 def _check_labels(labels: "pd.Series", classes: Sequence[str], source: str) -> None:
@@ -617,20 +533,19 @@ def cut_events(
     published: bool = False,
     notes: list[str] | None = None,
 ) -> "pd.DataFrame":
-    """Cuts events to the clips, and counts in one line of the log what was cut, left out or is odd.
+    """Cuts events to the clips; one line of the log counts those cut, left out or odd.
 
     Args:
         events: from `parse_strong`.
         clip_s: length of a clip, seconds.
-        source: what the log and errors name as origin.
+        source: origin of the events, for the log and errors.
         strict: refuse events that begin after the clip; else they are left out.
-        published: the file is of a challenge: a few such events are left out, whatever `strict`
-            says.
+        published: True if the file is of a challenge: a few such events are left out in any case.
         notes: gets the line too.
 
     Returns:
         Events within [0, clip_s]. One that ends before it begins stays as it is: no frame is
-        active, and it is scored as sed_eval does.
+        active, and it is scored as in sed_eval.
 
     Raises:
         DataError: an event begins at or after the end of the clip; names its line.
@@ -646,22 +561,21 @@ def cut_events(
             " with --set dataset.strict=false (--no-strict)."
         )
     before = events["offset"].lt(0) | (events["onset"].lt(0) & events["offset"].le(0))
+    late_end, early_onset = events["offset"] > clip_s, events["onset"] < 0
+    backward = events["offset"] < events["onset"]
     counts = {
-        f"end after the clip, cut at {clip_s:g} s": (events["offset"] > clip_s) & ~late,
+        f"end after the clip, cut at {clip_s:g} s": late_end & ~late,
         "begin after it, left out": late,
-        "begin before it, cut at 0 s": (events["onset"] < 0) & ~before,
+        "begin before it, cut at 0 s": early_onset & ~before,
         "lie before it, left out": before,
-        "end before they begin, scored as sed_eval does, active in no frame": (
-            (events["offset"] < events["onset"]) & ~late
-        ),
+        "end before they begin, scored as in sed_eval, active in no frame": backward & ~late,
     }
-    told = [f"{chosen.sum()} event(s) {what}" for what, chosen in counts.items() if chosen.any()]
-    if told:
-        _tell(notes, f"{source}: {'; '.join(told)}.", logging.INFO)
+    odd = [f"{chosen.sum()} event(s) {what}" for what, chosen in counts.items() if chosen.any()]
+    if odd:
+        _note(notes, f"{source}: {'; '.join(odd)}.", logging.INFO)
     kept = events[~late & ~before]
-    return kept.assign(
-        onset=kept["onset"].clip(lower=0), offset=kept["offset"].clip(upper=clip_s)
-    ).reset_index(drop=True)
+    onset, offset = kept["onset"].clip(lower=0), kept["offset"].clip(upper=clip_s)
+    return kept.assign(onset=onset, offset=offset).reset_index(drop=True)
 
 
 _FEW = 0.1  # share of events beyond the clips from which a published file is in other units
@@ -673,20 +587,16 @@ def events_by_name(events: "pd.DataFrame", names: Iterable[str]) -> "dict[str, p
     ordered = events.sort_values("filename", kind="stable")  # slices take half the time of groups
     owners, body = ordered["filename"].tolist(), ordered[columns]
     starts = [row for row, name in enumerate(owners) if row == 0 or name != owners[row - 1]]
-    split = (
-        {
-            str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
-            for start, stop in zip(starts, [*starts[1:], len(owners)], strict=True)
-        }
-        if starts
-        else {}
-    )
+    split = {
+        str(owners[start]): body.iloc[start:stop].set_axis(range(stop - start))
+        for start, stop in zip(starts, [*starts[1:], len(owners)][: len(starts)], strict=True)
+    }
     empty = events.loc[events.index[:0], columns]
     return {name: split.get(name, empty) for name in names}
 
 
 def check_disjoint(training: Iterable[str], validation: Iterable[str]) -> None:
-    """Refuses names of clips that are in training and validation data both.
+    """Refuses clips that are both in the training and in the validation data.
 
     Raises:
         DataError: names them.
@@ -696,35 +606,31 @@ def check_disjoint(training: Iterable[str], validation: Iterable[str]) -> None:
         more = f" and {len(shared) - _NAMES_SHOWN} more" if len(shared) > _NAMES_SHOWN else ""
         raise DataError(
             f"{len(shared)} clip(s) are in the training and in the validation data:"
-            f" {', '.join(shared[:_NAMES_SHOWN])}{more}. Scores would be too good. Remove them from"
-            " one of the two."
+            f" {', '.join(shared[:_NAMES_SHOWN])}{more}. Remove them from one of the two."
         )
 
 
 def warn_absent_classes(clips: Iterable[Clip], classes: Sequence[str], where: str) -> list[str]:
-    """Names in the log, and returns, the classes of which no labelled clip has a positive example.
+    """Logs and returns the classes of which no labelled clip has a positive example.
 
     Args:
-        clips: those without any labels do not count.
+        clips: unlabelled ones do not count.
         classes: the class list.
-        where: what the clips are used for, e.g. "training".
+        where: use of the clips, e.g. "training".
     """
     labelled = [clip for clip in clips if clip.tags is not None or clip.events is not None]
     seen = {label for clip in labelled for label in labels_of(clip)}
     absent = [name for name in classes if name not in seen]
     if labelled and absent:
         logger.warning(
-            "No clip of the %s data has an event of %s: these classes cannot be learned or scored"
-            " there.",
-            where,
-            ", ".join(absent),
+            f"No clip of the {where} data has an event of {', '.join(absent)}: these classes cannot"
+            " be learned or scored there."
         )
     return absent if labelled else []
 
 
 def labels_of(clip: Clip) -> Collection[str]:
-    """Lists the classes that occur in a clip, from its weak or else its strong labels; none if it
-    has neither."""
+    """Lists the classes of a clip, from its weak or else its strong labels."""
     if clip.tags is not None:
         return clip.tags
     return tuple(dict.fromkeys(clip.events["event_label"])) if clip.events is not None else ()

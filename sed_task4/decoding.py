@@ -15,27 +15,11 @@ from typing import Literal, NamedTuple, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from common.events.postprocess import (
-    binarize,
-    detect_half_open,
-    detect_published,
-    level_scores,
-    median_filter,
-    regions,
-)
+from common.events import postprocess
 from common.metrics.tagging import GRID, search_thresholds
 from common.settings.section import Section
 
 logger = logging.getLogger(__name__)
-
-__all__ = [
-    "DecodingConfig",
-    "decision_scores",
-    "decode_clip",
-    "empty_events",
-    "search_thresholds",
-    "spread_tags",
-]
 
 
 class DecodingConfig(Section):
@@ -65,9 +49,7 @@ class DecodingConfig(Section):
         0.5, ge=0, le=1, description="Hysteresis threshold that continues an event; null: none."
     )
     smooth_frames: int = Field(16, ge=0, description="Gaps of at most this many frames are closed.")
-    salt_frames: int = Field(
-        16, ge=0, description="Events of at most this many frames are dropped."
-    )
+    salt_frames: int = Field(16, ge=0, description="Events of at most this length are dropped.")
     threshold: float = Field(
         0.5, ge=0, le=1, description="`median`: a frame is active where it reaches this."
     )
@@ -93,14 +75,11 @@ class DecodingConfig(Section):
 
     @model_validator(mode="after")
     def _high_above_low(self) -> Self:
-        if (
-            self.decoder == "half_open"
-            and self.low_threshold is not None
-            and self.low_threshold > self.high_threshold
-        ):
+        low = self.low_threshold
+        if self.decoder == "half_open" and low is not None and low > self.high_threshold:
             raise ValueError(
-                "low_threshold holds what high_threshold has started, so it cannot be above it. "
-                f"Received: {self.low_threshold} and {self.high_threshold}."
+                "low_threshold continues what high_threshold starts, so it cannot be above it."
+                f" Received: {low} and {self.high_threshold}."
             )
         return self
 
@@ -189,9 +168,8 @@ def gated_frames(
     tag_thresholds: np.ndarray | None = None,
 ) -> np.ndarray:
     """Weights frames (T, K) as set; 0 for classes that clip tag gating excludes."""
-    return weighted(frames, clip, decoding) * tag_gate(
-        clip, decoding, frames.shape[1], tag_thresholds
-    )
+    gate = tag_gate(clip, decoding, frames.shape[1], tag_thresholds)
+    return weighted(frames, clip, decoding) * gate
 
 
 def decision_scores(
@@ -219,12 +197,11 @@ def decision_scores(
     curves = np.asarray(weighted(np.asarray(frames), clip, decoding))
     gate = tag_gate(clip, decoding, curves.shape[1], tag_thresholds)
     if decoding.decoder == "median":  # the median of thresholded frames is the thresholded median
-        return np.where(
-            gate, median_filter(curves, decoding.median_frames).astype(np.float64), -np.inf
-        )
+        filtered = postprocess.median_filter(curves, decoding.median_frames)
+        return np.where(gate, filtered.astype(np.float64), -np.inf)
     scores = np.full(curves.shape, -np.inf)
     for k in np.flatnonzero(gate):
-        scores[:, k] = level_scores(
+        scores[:, k] = postprocess.level_scores(
             curves[:, k],
             decoding.high_threshold,
             decoding.low_threshold,
@@ -239,18 +216,12 @@ def sweep_remark(decoding: DecodingConfig) -> str:
     """Describes the thresholds that PSDS and best F sweep, for reports."""
     if decoding.decoder == "median":
         return "PSDS and best F: of all thresholds of the median decoder, with its tag gate."
-    both = "of all high thresholds" + (
-        "" if decoding.low_threshold is None else ", the low one in its ratio to them"
-    )
-    note = (
-        f"PSDS and best F: {both}; tag gate, closed gaps and dropped stretches are those of"
-        f" {decoding.decoder}."
-    )
-    if decoding.low_threshold is not None and decoding.low_threshold > decoding.high_threshold:
-        return (
-            f"{note} Approximate: with a low threshold above the high one the events of thresholds"
-            " are not nested."
-        )
+    low, both = decoding.low_threshold, "all high thresholds"
+    both += "" if low is None else ", the low one in its ratio to them"
+    kept = f"tag gate, closed gaps and dropped stretches are those of {decoding.decoder}"
+    note = f"PSDS and best F: of {both}; {kept}."
+    if low is not None and low > decoding.high_threshold:
+        return f"{note} Approximate: events are not nested with a low threshold above the high one."
     return note
 
 
@@ -263,9 +234,11 @@ def spread_tags(tags: np.ndarray, clip_s: float) -> np.ndarray:
 def _detect(frames: np.ndarray, gate: np.ndarray, decoding: DecodingConfig) -> np.ndarray:
     """Finds events as (n, 3) = class, onset frame, offset frame."""
     if decoding.decoder == "median":
-        active = binarize(frames, decoding.threshold)
-        return regions(median_filter(active, decoding.median_frames) & gate)
-    detect: Callable = detect_published if decoding.decoder == "kong2019" else detect_half_open
+        active = postprocess.binarize(frames, decoding.threshold)
+        filtered = postprocess.median_filter(active, decoding.median_frames)
+        return postprocess.regions(filtered & gate)
+    published = decoding.decoder == "kong2019"
+    detect: Callable = postprocess.detect_published if published else postprocess.detect_half_open
     found: Sequence[np.ndarray] = [np.zeros((0, 3), np.int64)]
     for k in np.flatnonzero(gate):
         pairs = detect(
@@ -282,14 +255,12 @@ def _detect(frames: np.ndarray, gate: np.ndarray, decoding: DecodingConfig) -> n
 def best_thresholds(
     targets: np.ndarray, scores: np.ndarray, *, published: bool = False
 ) -> np.ndarray:
-    """Searches tag thresholds over the published grid on validation clips; see
-    `common.metrics.tagging`.
+    """Searches tag thresholds on validation clips, see `common.metrics.tagging`.
 
     Args:
         targets: 0 or 1 (N, K).
         scores: probabilities (N, K).
-        published: a class without positives gets 0 (always on) as in the published code, instead of
-            0.5.
+        published: a class without positives gets 0 (always on) as published, instead of 0.5.
     """
     return search_thresholds(targets, scores, GRID, without_positives=0.0 if published else 0.5)
 
@@ -307,8 +278,7 @@ class OnlineDecoder:
     """Decodes a stream of curves (T, K) to the events that `decode_clip` finds in the whole.
 
     Each class is decoded by itself, up to a stretch so long and so far below the thresholds that no
-    event reaches across it: what lies before is final and forgotten. Memory is that of the events
-    that have not ended.
+    event reaches across it: what lies before is final and dropped. Memory is that of open events.
 
     Args:
         n_classes: K.
@@ -321,17 +291,13 @@ class OnlineDecoder:
     def push(self, curves: np.ndarray) -> list[FoundEvent]:
         """Takes in the next frames (T, K); returns the final events, by class and onset."""
         pairs = enumerate(zip(self._classes, np.asarray(curves).T, strict=True))
-        return [
-            FoundEvent(k, *found) for k, (decoder, curve) in pairs for found in decoder.push(curve)
-        ]
+        found = ((k, event) for k, (decoder, curve) in pairs for event in decoder.push(curve))
+        return [FoundEvent(k, *event) for k, event in found]
 
     def finish(self) -> list[FoundEvent]:
         """Returns the events that last until the end."""
-        return [
-            FoundEvent(k, *found)
-            for k, decoder in enumerate(self._classes)
-            for found in decoder.finish()
-        ]
+        found = ((k, event) for k, each in enumerate(self._classes) for event in each.finish())
+        return [FoundEvent(k, *event) for k, event in found]
 
 
 class _OneClass:
@@ -343,8 +309,7 @@ class _OneClass:
     def push(self, curve: np.ndarray) -> Iterator[tuple[float, float, float]]:
         self._curve = np.concatenate([self._curve, curve])
         quiet = _is_quiet(self._curve, self._decoding)
-        run = np.cumsum(quiet)
-        # Quiet frames in a row, up to each frame.
+        run = np.cumsum(quiet)  # then: quiet frames in a row, up to each frame
         run -= np.maximum.accumulate(np.where(quiet, 0, run))
         (separated,) = np.nonzero(run >= self._separating)
         return self._decoded(separated[-1] + 1) if len(separated) else iter(())
@@ -355,9 +320,8 @@ class _OneClass:
     def _decoded(self, n_frames: int) -> Iterator[tuple[float, float, float]]:
         part, start = self._curve[:n_frames], self._start
         self._curve, self._start = self._curve[n_frames:], start + n_frames
-        for _, onset, offset in decode_clip(
-            part[:, None], None, self._decoding, hop_s=1.0
-        ).tolist():
+        events = decode_clip(part[:, None], None, self._decoding, hop_s=1.0)
+        for _, onset, offset in events.tolist():
             within = part[int(onset) : max(int(offset), int(onset) + 1)]
             yield start + onset, start + offset, float(within.mean())
 

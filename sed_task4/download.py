@@ -1,4 +1,4 @@
-"""Where the clips of DCASE task 4 come from: those of 2019 through desed, those of 2018 by hand."""
+"""Sources of the clips of DCASE task 4: of 2019 through desed, of 2018 by hand."""
 
 import contextlib
 import tempfile
@@ -11,9 +11,8 @@ from sed_task4.check import PUBLISHED
 from sed_task4.config import TaskConfig
 
 _DESED = ("desed", ">=1.3.8,<2")
-_METADATA = Package(
-    "https://zenodo.org/record/4639776/files/audioset_metadata.tar.gz?download=1"
-)  # what desed fetches
+_DETAILS = "https://zenodo.org/record/4639776/files/audioset_metadata.tar.gz?download=1"  # of desed
+_METADATA = Package(_DETAILS)
 _REAL = ("weak", "unlabel_in_domain", "validation")
 _CLIP_BYTES = 10 * 44100 * 2  # ten seconds of one channel of 16 bits
 _LISTS_OF_2018 = (
@@ -36,13 +35,13 @@ _BY_HAND = {
 _OF_2018 = (
     "No library offers these clips. Clone https://github.com/DCASE-REPO/dcase2018_baseline and run"
     " download_data.py in task4/dataset/: it fetches them from the web (82 GB, about 12 hours) into"
-    " audio/ beside metadata/, the layout that is read here. Give task4/dataset as `dataset_dir`."
-    " Clips that have vanished are left out; `python -m common.cli.check_dataset` says how many."
+    " audio/ next to metadata/, the layout that is read here. Give task4/dataset as `dataset_dir`."
+    " Clips that have vanished are left out; `python -m common.cli.check_dataset` counts them."
 )
 
 
 def sources(task: TaskConfig) -> list[Source]:
-    """Lists where the subsets that a task reads come from."""
+    """Lists the sources of the subsets that a task reads."""
     if task.dataset.layout == "dcase2018":
         return [Source("DCASE 2018 task 4: " + ", ".join(task.set_names), remark=_OF_2018)]
     real = [subset for subset in _REAL if subset in task.set_names]
@@ -56,7 +55,7 @@ def sources(task: TaskConfig) -> list[Source]:
         sum(PUBLISHED["dcase2019"][subset] for subset in real) * _CLIP_BYTES,
         partial(_fetch, real),
         "The clips come one by one from YouTube by desed, which needs ffmpeg; many have vanished."
-        " Run again to go on.",
+        " Run again to resume.",
     )
     return [clips, *by_hand]
 
@@ -65,22 +64,15 @@ def _fetch(subsets: Sequence[str], folder: Path) -> None:
     desed = library("desed.download", *_DESED)
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    # desed keeps temporary files and lists of what is missing in the current folder, and removes a
+    # desed keeps temporary files and lists of missing clips in the current folder, and removes a
     # folder tmp/ there.
-    with (
-        tempfile.TemporaryDirectory(dir=folder, prefix=".desed-") as scratch,
-        contextlib.chdir(scratch),
-    ):
-        desed.download_audioset_data(
-            str(folder),
-            weak="weak" in subsets,
-            unlabel_in_domain="unlabel_in_domain" in subsets,
-            validation=False,
-        )
-        if (
-            "validation" in subsets
-        ):  # desed would put these into audio/validation/validation, as later years have it
-            desed.download_audioset_files_from_csv(
-                str(folder / "metadata" / "validation" / "validation.tsv"),
-                str(folder / "audio" / "validation"),
-            )
+    with contextlib.ExitStack() as stack:
+        scratch = tempfile.TemporaryDirectory(dir=folder, prefix=".desed-")
+        stack.enter_context(contextlib.chdir(stack.enter_context(scratch)))
+        chosen = {"weak": "weak" in subsets, "unlabel_in_domain": "unlabel_in_domain" in subsets}
+        desed.download_audioset_data(str(folder), **chosen, validation=False)
+        # desed would put these into audio/validation/validation, as in later years.
+        if "validation" in subsets:
+            table = folder / "metadata" / "validation" / "validation.tsv"
+            audio = folder / "audio" / "validation"
+            desed.download_audioset_files_from_csv(str(table), str(audio))

@@ -1,4 +1,4 @@
-"""One run of a task-4 system: its stages trained, tested and scored, with event files, figures."""
+"""One run of a task-4 system: training, test and scores of its stages, event files, figures."""
 
 import dataclasses
 import logging
@@ -28,24 +28,11 @@ from common.training.experiment import BaseExperiment
 from common.training.run_directory import read_form
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
-from sed_task4.clip_groups import (
-    GROUP,
-    ClipSources,
-    describe_hold_out,
-    hold_out,
-    split_sources,
-    subset_problems,
-)
+from sed_task4 import clip_groups, figures
+from sed_task4.clip_groups import GROUP, ClipSources
 from sed_task4.config import Task4Training, TaskConfig
 from sed_task4.dataset import check_disjoint
 from sed_task4.decoding import best_thresholds, decision_scores, spread_tags, sweep_remark
-from sed_task4.figures import (
-    LEARNING_PANELS,
-    class_scores_figure,
-    clip_figure,
-    durations_figure,
-    logmel_spectrogram,
-)
 from sed_task4.lengths import frames_within, lengths_of_store, log_cut
 from sed_task4.pseudo_labels import write_pseudo_labels
 from sed_task4.score import SystemOutput, TestSet, score_report
@@ -99,10 +86,8 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         stages = self.system.stages(self.task)
         learns_from_unlabelled = any(stage.learns_from == "predictions" for stage in stages)
         if learns_from_unlabelled and not self.task.sets.unlabelled:
-            raise ConfigError(
-                f"{self.task.system} learns from unlabelled clips: set `sets.unlabelled` to their"
-                " subset."
-            )
+            name = self.task.system
+            raise ConfigError(f"{name} learns from unlabelled clips: set `sets.unlabelled`.")
 
     def run(self, stores: Sequence[FeatureStore], folder: Path) -> str:
         """Trains the stages in turn, and scores each of them on the test clips.
@@ -137,15 +122,12 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
 
     def _sources(self, stores: Sequence[FeatureStore]) -> dict[str, ClipSources]:
         """Source recordings of the clips of each subset; refuses sources shared by subsets."""
-        sources = {
-            subset: stored_sources(each, subset) for each in stores for subset in each.groups
-        }
-        refuse(subset_problems(self.task.sets, sources, str(self.task.feature_dir)))
-        known = [
-            f"{subset} {len(each.told_groups())}"
-            for subset, each in sources.items()
-            if each.has_groups
-        ]
+        named = [(subset, each) for each in stores for subset in each.groups]
+        sources = {subset: stored_sources(each, subset) for subset, each in named}
+        where = str(self.task.feature_dir)
+        refuse(clip_groups.subset_problems(self.task.sets, sources, where))
+        grouped = {subset: each for subset, each in sources.items() if each.has_groups}
+        known = [f"{subset} {len(each.clip_of_group())}" for subset, each in grouped.items()]
         if known:
             logger.info("Groups of clips of one source: %s.", ", ".join(known))
         return sources
@@ -153,38 +135,32 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def clip_result(
         self, prediction: Prediction, lengths_s: Mapping[str, float] | None = None
     ) -> ClipResult:
-        """Brings the outputs for one clip to the rate of the features.
+        """Brings the outputs for one clip to the frame rate of the features.
 
         Args:
             prediction: the clip, padded or not.
-            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; of others the
-                labels give the length.
+            lengths_s: lengths of clips in seconds by name, see `sed_task4.lengths`; other lengths
+                are those of the labels.
         """
-        frames, clip = self.system.probabilities(
-            prediction.outputs, network=self.network, n_frames=prediction.frames
-        )
+        outputs, n_frames = prediction.outputs, prediction.frames
+        probabilities = self.system.probabilities
+        frames, clip = probabilities(outputs, network=self.network, n_frames=n_frames)
         duration_s = (lengths_s or {}).get(prediction.name)
         if duration_s is None:
             duration_s = self._labelled_s(prediction)
-        tags, events = (
-            np.atleast_2d(prediction.targets["clip"])[0],
-            (prediction.events if prediction.labelled else None),
-        )
+        tags = np.atleast_2d(prediction.targets["clip"])[0]
+        events = prediction.events if prediction.labelled else None
         n_inside = frames_within(duration_s, self.task.features.hop_s)
         return ClipResult(prediction.name, frames, clip, tags, events, duration_s, n_inside)
 
     def _labelled_s(self, prediction: Prediction) -> float:
-        """Length of a clip from its labels, -1 in the padding, to an output frame: for stores
-        without lengths."""
+        """Length of a clip from its labels, -1 in the padding, for stores without lengths."""
         features, clip_s = self.task.features, self.task.dataset.clip_s
         activity = prediction.targets["frames"]
         inside = np.count_nonzero((activity >= 0).any(axis=-1))
         if not prediction.labelled or inside == len(activity):
-            return (
-                clip_s
-                if prediction.frames >= features.n_frames(clip_s)
-                else prediction.frames * features.hop_s
-            )
+            whole = prediction.frames >= features.n_frames(clip_s)
+            return clip_s if whole else prediction.frames * features.hop_s
         return min(clip_s, inside * round(prediction.frames / len(activity)) * features.hop_s)
 
     def new_clip_scorer(self, thresholds: np.ndarray | None = None) -> ClipScorer:
@@ -193,20 +169,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         Args:
             thresholds: tag thresholds (K,) in place of the gate in the settings.
         """
-        task = self.task
-        gate = (
-            thresholds
-            if task.decoding.tag_threshold is not None and task.decoding.search_thresholds
-            else None
-        )
-        return ClipScorer(
-            task.dataset.n_classes,
-            task.decoding,
-            task.features.hop_s,
-            task.dataset.clip_s,
-            task.scoring,
-            gate,
-        )
+        task, dataset, decoding = self.task, self.task.dataset, self.task.decoding
+        searched = decoding.tag_threshold is not None and decoding.search_thresholds
+        gate, hop_s = thresholds if searched else None, task.features.hop_s
+        return ClipScorer(dataset.n_classes, decoding, hop_s, dataset.clip_s, task.scoring, gate)
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
@@ -214,7 +180,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
 
     def learning_panels(self, stage: Stage) -> Sequence:
         """Panels of a stage's learning curves."""
-        return LEARNING_PANELS
+        return figures.LEARNING_PANELS
 
     def _selections(
         self, store: FeatureStore, sources: Mapping[str, ClipSources], folder: Path
@@ -231,24 +197,17 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if not path.exists():
             write_json(path, {"validation": self._drawn(store, sources[sets.train])})
         held_out = read_split(path, names, sources[sets.train])
-        logger.info("%s", describe_hold_out(sources[sets.train], held_out))
+        logger.info("%s", clip_groups.describe_hold_out(sources[sets.train], held_out))
         rest = dataclasses.replace(labelled, names=frozenset(names) - held_out)
         return rest, dataclasses.replace(labelled, names=held_out)
 
     def _drawn(self, store: FeatureStore, sources: ClipSources) -> list[str]:
         """Draws the validation clips, in whole sources if these are known."""
-        sets, classes = self.task.sets, self.task.dataset.classes
-        stored = store.arrays([sets.train], ["tags"]) if not sources.all_alone else {}
-        tags = {
-            name: [
-                label
-                for label, tag in zip(classes, arrays["tags"].tolist(), strict=True)
-                if tag > 0
-            ]
-            for name, arrays in stored.items()
-        }
-        where = f"{self.task.feature_dir}, {sets.train}"
-        return hold_out(sources, tags, sets.validation_fraction, self.task.seed, where)
+        sets, classes = self.task.sets, np.array(self.task.dataset.classes)
+        stored = store.arrays([sets.train], ["tags"]) if not sources.all_single else {}
+        tags = {name: classes[arrays["tags"] > 0].tolist() for name, arrays in stored.items()}
+        where, seed = f"{self.task.feature_dir}, {sets.train}", self.task.seed
+        return clip_groups.hold_out(sources, tags, sets.validation_fraction, seed, where)
 
     def _unlabelled(
         self, store: FeatureStore, sources: Mapping[str, ClipSources], validation: Selection
@@ -260,16 +219,14 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
             return unlabelled
         mine, labelled = sources[str(sets.unlabelled)], sources[sets.train]
         validating = {labelled.source(name) for name in validation.recording_names}
-        shared = {name for name in mine.told if mine.source(name) in validating}
+        shared = {name for name in mine.groups if mine.source(name) in validating}
         if not shared:
             return unlabelled
         logger.info(
-            "%s: %d clip(s) are left out, of sources whose clips of %s validate.",
-            sets.unlabelled,
-            len(shared),
-            sets.train,
+            f"{sets.unlabelled}: {len(shared)} clip(s) are left out, of sources whose clips of"
+            f" {sets.train} validate."
         )
-        return dataclasses.replace(unlabelled, names=frozenset(mine.told) - shared)
+        return dataclasses.replace(unlabelled, names=frozenset(mine.groups) - shared)
 
     def _pseudo_labelled(
         self, before: FinishedPass, unlabelled: Selection, folder: Path
@@ -297,17 +254,11 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     ) -> keras.Model:
         task = self.task
         training, pipeline = self._training(stage)
-        data = stage_data(
-            stage,
-            train,
-            validation,
-            self._statistics(store),
-            pipeline,
-            task.seed,
-            training,
-            ModelInput(self.frontend),
-        )
         lengths_s = lengths_of_store(store, task.dataset.clip_s)
+        statistics, model_input = self._statistics(store), ModelInput(self.frontend)
+        data = stage_data(
+            stage, train, validation, statistics, pipeline, task.seed, training, model_input
+        )
         clip_result = partial(self.clip_result, lengths_s=lengths_s)
         warm = stage.learns_from == "predictions" and task.second_pass.warm_start
         start = before.model if warm and before is not None else None
@@ -323,12 +274,10 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if stage.learns_from == "labels":
             return training, pipeline
         changes = {name: getattr(second, name) for name in ("epochs", "learning_rate")}
-        training = training.model_copy(
-            update={name: value for name, value in changes.items() if value is not None}
-        )
-        return training, pipeline.model_copy(
-            update={"batch_size": second.batch_size or pipeline.batch_size}
-        )
+        changes = {name: value for name, value in changes.items() if value is not None}
+        batch_size = second.batch_size or pipeline.batch_size
+        pipeline = pipeline.model_copy(update={"batch_size": batch_size})
+        return training.model_copy(update=changes), pipeline
 
     def _statistics(self, store: FeatureStore) -> tuple[np.ndarray, np.ndarray]:
         return store.statistics(self.task.sets.statistics, ddof=self.task.features.ddof)
@@ -348,7 +297,7 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
     def _thresholds(
         self, stage: Stage, model: keras.Model, validation: Selection, folder: Path
     ) -> np.ndarray:
-        """Tag thresholds (K,), stored in the stage's folder: searched on validation, or as set."""
+        """Tag thresholds (K,), stored with the stage: searched on validation, or as set."""
         task, path = self.task, folder / THRESHOLDS
         if not path.exists():
             chosen = np.full(task.dataset.n_classes, task.scoring.tag_threshold)
@@ -379,61 +328,44 @@ class Experiment(BaseExperiment[TaskConfig, Found]):
         if len(truth) < len(reference) or not truth:
             return
         log_cut(scorer.names, truth, durations_s)
-        lengths_s = np.array(durations_s)
-        found.test = TestSet(
-            scorer.names,
-            scorer.references,
-            task.dataset.classes,
-            task.dataset.clip_s,
-            lengths_s=lengths_s,
-        )
-        tags, remark = scorer.tag_probabilities, sweep_remark(task.decoding)
-        output = SystemOutput(
-            scorer.estimates, tags, frames, task.features.hop_s, trained.thresholds, remark
-        )
-        spread = SystemOutput(
-            [
-                spread_tags(row >= trained.thresholds, end_s)
-                for row, end_s in zip(tags, lengths_s, strict=True)
-            ]
-        )
-        found.systems = {
-            name: output,
-            f"{name}, tags over the clip": spread,
-        } | found.systems  # the last stage first
+        lengths_s, dataset = np.array(durations_s), task.dataset
+        names, truth = scorer.names, scorer.references
+        found.test = TestSet(names, truth, dataset.classes, dataset.clip_s, lengths_s=lengths_s)
+        thresholds, tags = trained.thresholds, scorer.tag_probabilities
+        curves = frames, task.features.hop_s, thresholds, sweep_remark(task.decoding)
+        systems = {name: SystemOutput(scorer.estimates, tags, *curves)}
+        ends = zip(tags, lengths_s, strict=True)
+        spread = [spread_tags(row >= thresholds, end_s) for row, end_s in ends]
+        systems[f"{name}, tags over the clip"] = SystemOutput(spread)
+        found.systems = systems | found.systems  # the last stage first
 
     def report(self, results: Sequence[Found], folder: Path) -> str:
         """Writes and returns the tables of scores, and their figures."""
         (found,) = results
         if found.test is None:
-            return (
-                "The test clips have no strong labels: there is nothing to score. Events are in"
-                f" {folder}/."
-            )
-        report = score_report(
-            found.test, found.systems, self.task.scoring, published=self.task.published
-        )
+            return f"The test clips have no strong labels: there are no scores. Events: {folder}/."
+        test, systems, task = found.test, found.systems, self.task
+        report = score_report(test, systems, task.scoring, published=task.published)
         text = self.write_scores(report, folder)
-        save_figure(class_scores_figure(report), folder / "class_scores.png")
-        estimate = EventTable.from_recordings(
-            next(iter(found.systems.values())).events, len(found.test.classes)
-        )
-        durations = durations_figure(
-            {"reference": found.test.table, "estimate": estimate}, found.test.classes
-        )
+        save_figure(figures.class_scores_figure(report), folder / "class_scores.png")
+        events = next(iter(systems.values())).events
+        estimate = EventTable.from_recordings(events, len(test.classes))
+        tables = {"reference": test.table, "estimate": estimate}
+        durations = figures.durations_figure(tables, test.classes)
         save_figure(durations, folder / "durations.png")
         return text
 
     def _draw_example(self, found: Found, store: FeatureStore, folder: Path) -> None:
-        """Draws one test clip: features, reference, frame-wise and event-wise estimate."""
+        """Draws one test clip: features, reference, frame-level and event-level estimate."""
         clip, task = found.example, self.task
         if clip is None:
             return
         scorer = self.new_clip_scorer()
         take_in(scorer, clip)
         features = features_of(store.record(task.sets.test, clip.name), self.frontend)
-        figure = clip_figure(
-            logmel_spectrogram(features[: clip.n_inside, :, 0], clip.duration_s, task.features),
+        values = features[: clip.n_inside, :, 0]
+        figure = figures.clip_figure(
+            figures.logmel_spectrogram(values, clip.duration_s, task.features),
             None if clip.events is None else scorer.references[0],
             clip.frames[: clip.n_inside],
             scorer.estimates[0],
@@ -458,11 +390,10 @@ def read_split(
     Args:
         path: file of a run.
         names: all labelled clips.
-        sources: their source recordings; None: unknown.
+        sources: source recordings of the clips; None: unknown.
 
     Raises:
-        CheckpointError: the file is damaged, names other clips, or some clips of a source and not
-            others.
+        CheckpointError: the file is damaged or has other clips, or only some clips of a source.
     """
     held_out = frozenset(read_form(path, dict[str, list[str]]).get("validation", ()))
     if not held_out or not held_out < set(names):
@@ -470,12 +401,12 @@ def read_split(
             f"{path} does not name some of the {len(names)} clips. Use the features of before, or"
             " another job id."
         )
-    divided = split_sources(sources, held_out) if sources is not None else []
+    divided = clip_groups.split_sources(sources, held_out) if sources is not None else []
     if divided:
         raise CheckpointError(
-            f"{path} lets some clips of a source validate and others train: {len(divided)}"
-            f" source(s), such as {divided[0]!r}. Expected: each source in one of the two. Use"
-            " another job id, which draws again."
+            f"{path} has some clips of a source in validation and others in training:"
+            f" {len(divided)} source(s), such as {divided[0]!r}. Expected: each source in one of"
+            " the two. Use another job id, which draws again."
         )
     return held_out
 
@@ -488,7 +419,5 @@ def read_thresholds(path: Path, classes: Sequence[str]) -> np.ndarray:
     """
     stored = read_form(path, dict[str, float])
     if set(stored) != set(classes):
-        raise CheckpointError(
-            f"{path} holds thresholds of other classes. Delete it and run the same command again."
-        )
+        raise CheckpointError(f"{path} holds thresholds of other classes. Delete it and run again.")
     return np.array([float(stored[name]) for name in classes])

@@ -1,4 +1,4 @@
-"""Clips of task 4 to shards, and shards to stores: one store for each subset of the dataset."""
+"""Extraction of task 4: clips to shards, and one store for each subset of the dataset."""
 
 import logging
 import zlib
@@ -28,36 +28,31 @@ from sed_task4.labels import event_array, frame_activity, many_hot
 
 logger = logging.getLogger(__name__)
 
-ACCESS_ERRORS = (
-    "item_access_error.csv"  # tab-separated, so that it also serves as files_to_remove.csv
-)
+ACCESS_ERRORS = "item_access_error.csv"  # tab-separated, so also usable as files_to_remove.csv
 
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """Computes the arrays of one clip; sent to the processes that do the work."""
+    """Computes the arrays of one clip; sent to the worker processes."""
 
     dataset: DatasetConfig
     features: FeatureConfig
 
     def __call__(self, item: Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the clip in `item.payload`, and always
-        features."""
+        """Returns the arrays of `example_schema` for the clip in `item.payload`, with features."""
         clip: Clip = item.payload
         rate_hz, clip_s = self.dataset.sample_rate_hz, self.dataset.clip_s
         audio = read_mono(clip.audio_path, rate_hz)
         inputs = clip_inputs(audio, self.features, rate_hz, clip_s)
         inside = self.features.frames_inside(len(audio), rate_hz, clip_s)
-        return inputs | clip_labels(
-            clip, self.dataset, self.features, len(inputs["features"]), inside
-        )
+        n_frames = len(inputs["features"])
+        return inputs | clip_labels(clip, self.dataset, self.features, n_frames, inside)
 
 
 def clip_inputs(
     audio: np.ndarray, features: FeatureConfig, rate_hz: int, clip_s: float | None = None
 ) -> dict[str, np.ndarray]:
-    """The features of a clip (S, 1), and its audio if the model computes them; arguments of
-    `extract_features`."""
+    """Features of a clip (S, 1), and its audio if the model computes them."""
     return input_arrays(
         prepare_audio(audio, features, rate_hz, clip_s),
         frontend_of(features, rate_hz),
@@ -86,9 +81,8 @@ def clip_labels(
     activity = np.full((n_frames, n_classes), -1, np.int8)
     if clip.events is not None:
         events = event_array(clip.events, dataset.classes)
-        activity[:inside] = frame_activity(
-            events, inside, features.frames_per_s, n_classes, features.label_rule
-        )
+        rate, rule = features.frames_per_s, features.label_rule
+        activity[:inside] = frame_activity(events, inside, rate, n_classes, rule)
     tags = np.full(n_classes, -1, np.int8)
     if clip.events is not None or clip.tags is not None:
         tags = many_hot(labels_of(clip), dataset.classes)
@@ -104,16 +98,10 @@ class ClipStore(FamilyStore):
 
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset
-        return {
-            "dataset": {
-                "layout": dataset.layout,
-                "subset": set_name,
-                "classes": list(dataset.classes),
-                "sample_rate_hz": dataset.sample_rate_hz,
-                "clip_s": dataset.clip_s,
-                "max_clips": dataset.max_clips,
-            }
-        }
+        names, classes = ("sample_rate_hz", "clip_s", "max_clips"), list(dataset.classes)
+        numbers = {name: getattr(dataset, name) for name in names}
+        facts = {"layout": dataset.layout, "subset": set_name, "classes": classes}
+        return {"dataset": facts | numbers}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
         return self.items_and_missing(task, set_name)[0]
@@ -155,7 +143,7 @@ def run(
 
     Args:
         task: the task's settings.
-        set_names: subsets of the dataset, e.g. "weak", "validation".
+        set_names: subsets, e.g. "weak", "validation".
         overwrite: make all shards again.
         progress: show a bar for each subset.
 
@@ -164,35 +152,29 @@ def run(
 
     Raises:
         ConfigError: settings that contradict each other.
-        DataError: clips, metadata or shards that cannot be used, see
-            `common.data.extraction.extract`.
+        DataError: clips, metadata or shards cannot be used, see `common.data.extraction.extract`.
     """
     task.features.check(task.dataset.sample_rate_hz)
     if task.features.n_frames(task.dataset.clip_s) < 2:
-        raise ConfigError(
-            f"`dataset.clip_s` must hold at least two frames. Received: {task.dataset.clip_s}."
-        )
+        seconds = task.dataset.clip_s
+        raise ConfigError(f"`dataset.clip_s` must hold at least two frames. Received: {seconds}.")
     plans = {set_name: _STORE.items_and_missing(task, set_name) for set_name in set_names}
     if isinstance(task, TaskConfig):
-        clips = {
-            set_name: [item.payload for item in items] for set_name, (items, _) in plans.items()
-        }
+        clips = {name: [item.payload for item in items] for name, (items, _) in plans.items()}
         refuse(group_problems(task.sets, clips, task.seed, str(task.dataset_dir)))
-    return [
-        _run_set(task, name, items, missing, overwrite, progress)
-        for name, (items, missing) in plans.items()
-    ]
+    stores = []
+    for name, (items, missing) in plans.items():
+        stores.append(_run_set(task, name, items, missing, overwrite, progress))
+    return stores
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one clip: features or audio, frame-level labels, tags, events, 1 for strong
-    labels."""
+    """Arrays of one clip: features or audio, frame-level labels, tags, events, strong or not."""
     n_classes, frontend = len(dataset.classes), frontend_of(features, dataset.sample_rate_hz)
+    shape = feature_shape(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            **input_specs(
-                frontend, features.dtype, feature_shape(features, dataset.sample_rate_hz)
-            ),
+            **input_specs(frontend, features.dtype, shape),
             "activity": ArraySpec("int8", (None, n_classes)),
             "tags": ArraySpec("int8", (n_classes,)),
             "events": ArraySpec("float64", (None, 3)),
@@ -214,27 +196,21 @@ def _run_set(
     folder = store_folder(task, set_name)
     problems = dict.fromkeys(missing, "no such file")
     _list_problems(folder, problems)
-    items = [
-        replace(item, facts={**item.facts, **length_facts(item.payload.audio_path)})
-        for item in items
-    ]
+    facts = [{**item.facts, **length_facts(item.payload.audio_path)} for item in items]
+    items = [replace(item, facts=each) for item, each in zip(items, facts, strict=True)]
     _log_lengths(items, task.dataset.clip_s, 1 / task.features.frames_per_s)
     skip = (DataError,) if task.dataset.skip_unreadable else ()
     store = _STORE.extract(task, set_name, items, skip, overwrite, progress)
     problems |= store.skipped
     _list_problems(folder, problems)
     if problems:
-        logger.warning(
-            "%s: %d clips are left out, %s names them.",
-            set_name,
-            len(problems),
-            folder / ACCESS_ERRORS,
-        )
+        listed = folder / ACCESS_ERRORS
+        logger.warning("%s: %d clips are left out, see %s.", set_name, len(problems), listed)
     return store
 
 
 def _item(clip: Clip) -> Item:
-    """The labels are no file of their own: their checksum shows when they change."""
+    """Item of a clip; the checksum of its labels, which have no file, changes with them."""
     rows: list[list[Any]] = []
     if clip.events is not None:
         columns = (clip.events[name].tolist() for name in ("onset", "offset", "event_label"))
@@ -256,18 +232,11 @@ def _list_problems(folder: Path, problems: Mapping[str, str]) -> None:
 
 
 def _log_lengths(clips: Sequence[Item], clip_s: float, tolerance_s: float) -> None:
-    """Logs how many clips are shorter or longer than one should be, by the lengths in their
-    facts."""
+    """Logs the number of clips that are too short or too long, by the lengths in their facts."""
     known = [(clip.name, seconds_of(clip.facts)) for clip in clips]  # None: reading it will fail
     shorter = [name for name, each_s in known if each_s and each_s < clip_s - tolerance_s]
     longer = [name for name, each_s in known if each_s and each_s > clip_s + tolerance_s]
     for names, effect in ((shorter, "shorter, padded and masked"), (longer, "longer, cut")):
         if names:
-            logger.info(
-                "%s: %d clips are %s to %g s, such as %s.",
-                clips[0].group,
-                len(names),
-                effect,
-                clip_s,
-                names[0],
-            )
+            start = f"{clips[0].group}: {len(names)} clips are {effect}"
+            logger.info("%s to %g s, such as %s.", start, clip_s, names[0])

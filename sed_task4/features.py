@@ -1,8 +1,8 @@
 """Features of task 4: the table of their kinds, their settings, and their computation.
 
-logmel_db: log-mel spectra in dB, of the CNNs.
-log_magnitude_mel: natural logarithm of mel magnitudes, of the CRNN.
-ln_mel_density: natural logarithm of mel magnitudes of whole windows only, of segmentation.
+logmel_db: log-mel spectra in dB, for the CNNs.
+log_magnitude_mel: natural logarithm of mel magnitudes, for the CRNN.
+ln_mel_density: natural logarithm of mel magnitudes of whole windows, for segmentation.
 """
 
 from typing import Literal
@@ -98,8 +98,7 @@ KINDS = feature_kinds(
 
 
 class FeatureConfig(FeatureSettings):
-    """Kind of features and their sizes; settings that are not given have the values published for
-    the kind."""
+    """Kind of features and their sizes; the defaults are those published for the kind."""
 
     KINDS = KINDS
 
@@ -138,9 +137,7 @@ class FeatureConfig(FeatureSettings):
         description="Upper edge of the highest mel band in Hz; null: half the sample rate. Default"
         " of log_magnitude_mel and ln_mel_density: null.",
     )
-    dtype: Literal["float16", "float32"] = Field(
-        "float32", description="Type of features in shards."
-    )
+    dtype: Literal["float16", "float32"] = Field("float32", description="Type of stored features.")
     label_rule: Rule = Field(
         "kong2019",
         description="Rule for the frames that an event covers in labels. Default of"
@@ -154,8 +151,7 @@ class FeatureConfig(FeatureSettings):
 
     @property
     def ddof(self) -> int:
-        """Number that the variance's divisor is below the number of frames: 1 as published for the
-        CRNN, else 0."""
+        """ddof of the standard deviation: 1 as published for the CRNN, else 0."""
         return self.entry.ddof
 
     def n_frames(self, clip_s: float) -> int:
@@ -189,21 +185,19 @@ def extract_features(
     Returns:
         (T, bands, 1) of the stored type: dB, not below -100, or the natural logarithm of
         magnitudes. With `clip_s` T is at most `features.n_frames(clip_s)`. Without, see
-        `common.features.kinds.FeatureKind.n_frames`; audio is padded to one window at least.
+        `common.features.kinds.FeatureKind.n_frames`; audio is padded to at least one window.
 
     Raises:
         ConfigError: window or hop length do not fit the sample rate.
     """
-    return compute_features(
-        prepare_audio(audio, features, sample_rate_hz, clip_s), features, sample_rate_hz, clip_s
-    )
+    prepared = prepare_audio(audio, features, sample_rate_hz, clip_s)
+    return compute_features(prepared, features, sample_rate_hz, clip_s)
 
 
 def prepare_audio(
     audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
 ) -> np.ndarray:
-    """Brings a clip (S, 1) to the length that its features are computed from; see
-    `extract_features`."""
+    """Brings a clip (S, 1) to the length for its features; see `extract_features`."""
     if clip_s is None:
         return audio
     samples = round(clip_s * sample_rate_hz)
@@ -215,7 +209,7 @@ def prepare_audio(
 def compute_features(
     audio: np.ndarray, features: FeatureConfig, sample_rate_hz: int, clip_s: float | None = None
 ) -> np.ndarray:
-    """Computes the features of what `prepare_audio` returned; see `extract_features`."""
+    """Computes the features of audio from `prepare_audio`; see `extract_features`."""
     sizes = as_frontend(features, sample_rate_hz)
     n_frames = features.entry.n_frames(len(audio), sizes)
     if clip_s is not None:

@@ -16,7 +16,17 @@ from sed_task4.score import ScoreReport
 
 LOGMEL = "Log-mel spectrogram"  # title of the axes
 
-# Names as the score callback writes them into the history.
+
+def _curves(score: str) -> tuple[Curve, ...]:
+    """A curve for events and two for segments, named as in the training history."""
+    names = {
+        "event": "event-based",
+        "segment": "segments of 1 s",
+        "segment_200ms": "segments of 0.2 s",
+    }
+    return tuple(Curve(f"val_{kind}_{score}", label) for kind, label in names.items())
+
+
 LEARNING_PANELS = (
     Panel(
         "Losses",
@@ -38,26 +48,8 @@ LEARNING_PANELS = (
         ),
         limits=(0.0, 1.02),
     ),
-    Panel(
-        "Events on validation, mean over classes",
-        "F-score",
-        (
-            Curve("val_event_macro_f", "event-based"),
-            Curve("val_segment_macro_f", "segments of 1 s"),
-            Curve("val_segment_200ms_macro_f", "segments of 0.2 s"),
-        ),
-        limits=(0.0, 1.02),
-    ),
-    Panel(
-        "Error rates on validation, all events",
-        "ER",
-        (
-            Curve("val_event_micro_er", "event-based"),
-            Curve("val_segment_micro_er", "segments of 1 s"),
-            Curve("val_segment_200ms_micro_er", "segments of 0.2 s"),
-        ),
-        limits=(0.0, 2.5),
-    ),
+    Panel("Events on validation, mean over classes", "F-score", _curves("macro_f"), (0.0, 1.02)),
+    Panel("Error rates on validation, all events", "ER", _curves("micro_er"), (0.0, 2.5)),
 )
 
 
@@ -103,12 +95,8 @@ def clip_figure(
     names = list(classes)
     if tags is not None:
         names = [f"{name}  {tag:.2f}" for name, tag in zip(classes, tags, strict=True)]
-    draw_events(
-        axes[3],
-        estimate,
-        names,
-        "Event-wise estimate" + (" (tags next to the classes)" if tags is not None else ""),
-    )
+    remark = "" if tags is None else " (tags next to the classes)"
+    draw_events(axes[3], estimate, names, f"Event-wise estimate{remark}")
     axes[3].set_xlabel("time / s", fontsize=9)
     axes[3].set_xlim(0, clip_s)
     return figure
@@ -158,14 +146,8 @@ def draw_events(axes: Axes, events: np.ndarray, names: Sequence[str], title: str
     """Draws one bar per event (n, 3), classes from top to bottom."""
     colours = class_colours(len(names))
     for k, onset_s, offset_s in np.asarray(events, np.float64).reshape(-1, 3).tolist():
-        axes.barh(
-            int(k),
-            offset_s - onset_s,
-            left=onset_s,
-            height=0.7,
-            color=colours[int(k)],
-            edgecolor="white",
-        )
+        colour, length_s = colours[int(k)], offset_s - onset_s
+        axes.barh(int(k), length_s, left=onset_s, height=0.7, color=colour, edgecolor="white")
     _class_axis(axes, names)
     axes.set_title(title, fontsize=10, loc="left")
     tidy(axes)
@@ -184,9 +166,8 @@ def draw_probabilities(
         cmap="Blues",
         interpolation="nearest",
     )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
-        "probability", fontsize=9
-    )
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03)
+    bar.set_label("probability", fontsize=9)
     _class_axis(axes, classes)
     axes.set_title("Frame-wise estimate", fontsize=10, loc="left")
     tidy(axes)
@@ -199,7 +180,7 @@ def _class_axis(axes: Axes, names: Sequence[str]) -> None:
 
 
 def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -> Figure:
-    """Draws how long the events of each class last, and how many there are.
+    """Draws durations and numbers of the events of each class.
 
     Args:
         events: events by the name of their set, e.g. "synthetic" and "validation".
@@ -213,6 +194,7 @@ def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -
         lengths_s = table.offset_s - table.onset_s
         by_class = [lengths_s[table.class_index == k] for k in range(len(classes))]
         style = {"color": f"C{number}", "linewidth": 1.1}
+        outliers = {"marker": ".", "markersize": 3, "markeredgecolor": f"C{number}", "alpha": 0.5}
         shown = [k for k in range(len(classes)) if len(by_class[k])]
         if shown:
             left.boxplot(
@@ -226,31 +208,23 @@ def durations_figure(events: Mapping[str, EventTable], classes: Sequence[str]) -
                 medianprops=style | {"linewidth": 2},
                 whiskerprops=style,
                 capprops=style,
-                flierprops={
-                    "marker": ".",
-                    "markersize": 3,
-                    "markeredgecolor": f"C{number}",
-                    "alpha": 0.5,
-                },
+                flierprops=outliers,
             )
         right.barh(places, table.counts(), height=0.9 * width, color=f"C{number}", alpha=0.7)
     left.set_xscale("log")
     left.xaxis.set_major_formatter(ScalarFormatter())
-    left.set_title(
-        "Duration of events: median, quartiles, 1.5 times their distance", fontsize=10, loc="left"
-    )
+    title = "Duration of events: median, quartiles, 1.5 times their distance"
+    left.set_title(title, fontsize=10, loc="left")
     left.set_xlabel("duration / s", fontsize=9)
     right.set_title("Number of events", fontsize=10, loc="left")
     _class_axis(left, classes)
     for axes in (left, right):
         tidy(axes)
     if len(events) > 1:
-        marks = [
-            Line2D([], [], color=f"C{n}", linewidth=5, label=name) for n, name in enumerate(events)
-        ]
-        figure.legend(
-            handles=marks, loc="outside lower center", ncols=len(marks), fontsize=8.5, frameon=False
-        )
+        colours = {name: f"C{number}" for number, name in enumerate(events)}
+        marks = [Line2D([], [], color=c, linewidth=5, label=name) for name, c in colours.items()]
+        style = {"ncols": len(marks), "fontsize": 8.5, "frameon": False}
+        figure.legend(handles=marks, loc="outside lower center", **style)
     return figure
 
 
@@ -265,19 +239,14 @@ def class_scores_figure(report: ScoreReport) -> Figure:
     }
     shown = {name: each for name, each in bars.items() if name in row.by_class}
     places = np.arange(len(report.classes) + 1, dtype=np.float64)
-    places[-1] += 0.4  # the mean stands apart
+    places[-1] += 0.4  # space before the mean
     figure = new_figure(1.5 + 0.85 * len(places), 4.6, f"Scores per class: {row.label}")
     axes = figure.add_subplot()
     width = 0.8 / max(len(shown), 1)
     for number, (name, (label, mean)) in enumerate(shown.items()):
         values = np.nan_to_num([*row.by_class[name], row.scores.get(mean, np.nan)])
-        axes.bar(
-            places + (number - (len(shown) - 1) / 2) * width,
-            values,
-            width * 0.92,
-            color=f"C{number}",
-            label=label,
-        )
+        centres = places + (number - (len(shown) - 1) / 2) * width
+        axes.bar(centres, values, width * 0.92, color=f"C{number}", label=label)
     axes.set_xticks(places, [*report.classes, "mean"], rotation=30, ha="right")
     axes.set_ylim(0, 1.02)
     axes.set_ylabel("score", fontsize=9)

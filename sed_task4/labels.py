@@ -1,4 +1,4 @@
-"""Labels of a clip as arrays: tags, frame-wise activity and events, and the ways between them.
+"""Labels of a clip as arrays: tags, frame-level activity and events, and their conversions.
 
 tags: (K,), 1 for each class that occurs in the clip.
 activity: (T, K), 1 while a class is active.
@@ -57,9 +57,7 @@ def check_events(events: np.ndarray, n_classes: int) -> np.ndarray:
     if rows.size == 0:
         return np.zeros((0, 3))
     if rows.ndim != 2 or rows.shape[1] != 3:
-        raise ValueError(
-            f"Events are class, onset, offset. Expected: (n, 3). Received: {rows.shape}."
-        )
+        raise ValueError(f"Events are (n, 3): class, onset, offset. Received: {rows.shape}.")
     classes_fit = np.isin(rows[:, 0], np.arange(n_classes)).all()
     if not (np.isfinite(rows).all() and classes_fit):
         raise ValueError(
@@ -93,9 +91,8 @@ def event_frames(
         Speech Lang. Process. 27(4), 2019, arXiv:1804.04715.
     """
     if rule not in get_args(Rule):
-        raise ValueError(
-            f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}."
-        )
+        known = ", ".join(get_args(Rule))
+        raise ValueError(f"Unknown label rule. Expected: one of {known}. Received: {rule!r}.")
     rows = np.asarray(events, np.float64).reshape(-1, 3)
     onset, offset = rows[:, 1] * frames_per_s, rows[:, 2] * frames_per_s
     if rule == "kong2019":
@@ -114,10 +111,10 @@ def frame_activity(
 
     Args:
         events: (n, 3).
-        n_frames: frames of the clip, T; what lies beyond is cut.
+        n_frames: frames of the clip, T; events beyond are cut.
         frames_per_s: frame rate.
         n_classes: K.
-        rule: which frames an event covers, see `event_frames`.
+        rule: the frames that an event covers, see `event_frames`.
 
     Returns:
         int8 (T, K).
@@ -127,9 +124,8 @@ def frame_activity(
     """
     rows = check_events(events, n_classes)
     activity = np.zeros((n_frames, n_classes), np.int8)
-    for k, first, end in zip(
-        rows[:, 0].astype(int), *event_frames(rows, frames_per_s, rule), strict=True
-    ):
+    first_last = event_frames(rows, frames_per_s, rule)
+    for k, first, end in zip(rows[:, 0].astype(int), *first_last, strict=True):
         activity[first:end, k] = 1
     return activity
 

@@ -1,7 +1,7 @@
 """Lengths of clips: only their own time is scored, not the padding up to `dataset.clip_s`.
 
-Extraction reads lengths from the headers of the sound files and keeps them in the facts of the
-store; a run writes them next to its events.
+Extraction reads lengths from the headers of sound files and keeps them in the facts of the store;
+a run writes them next to its events.
 """
 
 import logging
@@ -54,9 +54,7 @@ def log_cut(
     late = [name for name, rows, end_s in clips for offset in rows[:, 2] if offset > end_s]
     if late:
         shown = ", ".join(list(dict.fromkeys(late))[:_NAMES_SHOWN])
-        logger.info(
-            "%d reference event(s) end after their clips and are cut there: %s.", len(late), shown
-        )
+        logger.info("%d reference event(s) are cut at the ends of: %s.", len(late), shown)
 
 
 def read_lengths(path: Path) -> dict[str, float]:
@@ -68,12 +66,8 @@ def read_lengths(path: Path) -> dict[str, float]:
     Raises:
         DataError: the file cannot be read, or a length is no number of seconds above 0.
     """
-    table = parse_table(
-        read_text(path, f"There is no {path}.", _AGAIN),
-        ("filename",),
-        str(path),
-        optional=(_SECONDS,),
-    )
+    text, columns = read_text(path, f"There is no {path}.", _AGAIN), ("filename",)
+    table = parse_table(text, columns, str(path), optional=(_SECONDS,))
     lengths: dict[str, float] = {}
     for line, row in table.rows():
         seconds = to_number(row.get(_SECONDS, ""))
@@ -93,15 +87,12 @@ def lengths_of_files(folder: Path, names: Sequence[str]) -> dict[str, float]:
         DataError: there is no such folder, or none of the files.
     """
     if not folder.is_dir():
-        raise DataError(
-            f"--audio: expected the folder of the clips. Received: {folder}, which is none."
-        )
+        raise DataError(f"--audio: expected the folder of the clips. Received: {folder}.")
     places = {path.name: path for path in sorted(folder.rglob("*")) if path.is_file()}
     known = {name: seconds_of(length_facts(places[name])) for name in names if name in places}
     lengths = {name: seconds for name, seconds in known.items() if seconds is not None}
     if not lengths:
         raise DataError(
-            f"--audio: {folder} holds none of the {len(names)} clips, e.g. {names[0]}. Correct the"
-            " folder."
+            f"--audio: {folder} has none of the {len(names)} clips, e.g. {names[0]}. Correct it."
         )
     return lengths

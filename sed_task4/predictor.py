@@ -34,7 +34,7 @@ def load_predictor(
         run: its directory.
         task: its settings.
         fold: None, since these runs have no folds.
-        live: without influence, since the network decides on whole clips.
+        live: no effect, since the network decides on whole clips.
 
     Raises:
         CheckpointError: the model is missing, unfinished or damaged.
@@ -61,13 +61,7 @@ class ClipPredictor(Predictor["CurveDecoder"]):
         thresholds: tag thresholds (K,) in place of `decoding.tag_threshold`.
     """
 
-    def __init__(
-        self,
-        experiment: Any,
-        models: Ensemble,
-        windows: Windows,
-        thresholds: np.ndarray | None = None,
-    ):
+    def __init__(self, experiment: Any, models: Ensemble, windows: Windows, thresholds: Any = None):
         super().__init__(experiment, models, windows)
         self._thresholds = thresholds
 
@@ -83,16 +77,13 @@ class ClipPredictor(Predictor["CurveDecoder"]):
 
     def new_decoder(self) -> "CurveDecoder":
         """A decoder of one recording."""
-        task, experiment = self.task, self.experiment
+        task, system, network = self.task, self.experiment.system, self.experiment.network
 
         def probabilities(outputs: Outputs, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
-            return experiment.system.probabilities(
-                outputs, network=experiment.network, n_frames=n_frames
-            )
+            return system.probabilities(outputs, network=network, n_frames=n_frames)
 
-        return CurveDecoder(
-            probabilities, task.decoding, task.features.hop_s, self.classes, self._thresholds
-        )
+        hop_s, thresholds = task.features.hop_s, self._thresholds
+        return CurveDecoder(probabilities, task.decoding, hop_s, self.classes, thresholds)
 
     def draw(
         self,
@@ -133,8 +124,8 @@ class CurveDecoder:
     """Joins the probabilities of overlapping clips to curves of the recording, decoded to events.
 
     Args:
-        probabilities: from the outputs for a clip and its number of frames to those of frames (T,
-            K) and of tags (K,).
+        probabilities: from the outputs for a clip and its number of frames to frame-level (T, K)
+            and clip-level (K,) probabilities.
         decoding: decoding of curves to events, with clip tag gating in each clip.
         hop_s: hop length in seconds.
         classes: class names.
@@ -176,12 +167,9 @@ class CurveDecoder:
 
     def _output(self, found: Sequence[FoundEvent], duration_s: float) -> StreamOutput:
         """Events of the decoder, cut to the length of the recording."""
-        times_s = [
-            (each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)) for each in found
-        ]
-        events = [
-            Event(onset_s, offset_s, self._classes[each.class_index], each.score)
-            for each, (onset_s, offset_s) in zip(found, times_s, strict=True)
-            if onset_s < duration_s
-        ]
+        events = []
+        for each in found:
+            onset_s, end_s = each.onset * self._hop_s, min(each.offset * self._hop_s, duration_s)
+            if onset_s < duration_s:
+                events.append(Event(onset_s, end_s, self._classes[each.class_index], each.score))
         return StreamOutput(events)

@@ -32,7 +32,7 @@ def write_pseudo_labels(
     form: Literal["clip", "frames"],
     folder: Path,
 ) -> tuple[Path, ...]:
-    """Writes labels of unlabelled clips and the list of their tags; finished ones are kept.
+    """Writes pseudo labels of unlabelled clips and the list of their tags; finished ones are kept.
 
     Args:
         results: predictions for the clips, in the order of `unlabelled.recording_names`.
@@ -54,12 +54,8 @@ def write_pseudo_labels(
     if tag_list.exists():
         return shards
     n_classes, lines, stream = len(classes), ["filename\tevent_labels\n"], iter(results)
-    schema = ExampleSchema(
-        {
-            "activity": ArraySpec("float32", (None, n_classes)),
-            "tags": ArraySpec("float32", (n_classes,)),
-        }
-    )
+    activity = ArraySpec("float32", (None, n_classes))
+    schema = ExampleSchema({"activity": activity, "tags": ArraySpec("float32", (n_classes,))})
 
     def records(names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:
         for _ in names:
@@ -67,16 +63,11 @@ def write_pseudo_labels(
             tags = result.clip >= thresholds
             frames = result.frames if form == "frames" else np.ones_like(result.frames)
             lines.append(f"{result.name}\t{','.join(np.array(classes)[tags])}\n")
-            yield (
-                result.name,
-                {"activity": (frames * tags).astype(np.float32), "tags": tags.astype(np.float32)},
-            )
+            activity = (frames * tags).astype(np.float32)
+            yield result.name, {"activity": activity, "tags": tags.astype(np.float32)}
 
-    wanted = set(unlabelled.recording_names)
-    members = [
-        [name for name in entry.names if name in wanted]
-        for entry in unlabelled.store.selected(unlabelled.groups)
-    ]
+    wanted, entries = set(unlabelled.recording_names), unlabelled.store.selected(unlabelled.groups)
+    members = [[name for name in entry.names if name in wanted] for entry in entries]
     for names, path in zip(filter(None, members), shards, strict=True):
         write_shard(path, records(names), schema)
     write_text(tag_list, "".join(lines))

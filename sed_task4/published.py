@@ -1,8 +1,7 @@
-"""Annotations that a challenge published: how they are told from a user's own, and which flaws are
-known.
+"""Recognition of annotations that a challenge published, and their known flaws.
 
-They are the input of the published systems, flaws included, and are read as they are; a user's own
-file with such a flaw is refused, since its author can mend it.
+They are the input of the published systems and are read with their flaws; a user's own file with
+such a flaw is refused, since its author can fix it.
 """
 
 import re
@@ -24,24 +23,21 @@ CHALLENGE_CLASSES = (
     "Speech",
     "Vacuum_cleaner",
 )
-# Clips that the strong annotations of 2018 and 2019 list: test, evaluation, synthetic, validation,
-# public evaluation.
+# Clips in the strong annotations of 2018 and 2019: test, evaluation, synthetic, validation, public.
 _LENGTHS = frozenset((288, 880, 2045, 1168, 692))
-_NAME = re.compile(
-    r"Y[A-Za-z0-9_-]{11}_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}\.wav"
-)  # of a clip of AudioSet
+_NAME = re.compile(r"Y[A-Za-z0-9_-]{11}_[0-9]+\.[0-9]{3}_[0-9]+\.[0-9]{3}\.wav")  # of AudioSet
 _BACKWARD = frozenset(((8.826, 8.677),))  # onset, offset: public evaluation set of 2019
 
 
 def is_published(events: "pd.DataFrame", names: Collection[str], classes: Sequence[str]) -> bool:
-    """Whether strong annotations are those of DCASE 2018 or 2019 task 4, or a part of them.
+    """True if strong annotations are those of DCASE 2018 or 2019 task 4, or a part of them.
 
-    They have the ten classes of the challenge, and: as many clips as a published file, or names of
-    AudioSet's clips alone, or no flaw but those known.
+    They have the ten classes of the challenge, and: as many clips as a published file, or only
+    names of AudioSet's clips, or only the known flaws.
 
     Args:
         events: columns onset and offset.
-        names: the clips that the file lists.
+        names: the clips in the file.
         classes: the class list.
     """
     if set(classes) != set(CHALLENGE_CLASSES) or not names:
@@ -49,7 +45,5 @@ def is_published(events: "pd.DataFrame", names: Collection[str], classes: Sequen
     if len(set(names)) in _LENGTHS or all(map(_NAME.fullmatch, names)):
         return True
     backward = events[events["offset"] < events["onset"]]
-    return (
-        len(backward) > 0
-        and set(zip(backward["onset"], backward["offset"], strict=True)) <= _BACKWARD
-    )
+    pairs = set(zip(backward["onset"], backward["offset"], strict=True))
+    return bool(pairs) and pairs <= _BACKWARD

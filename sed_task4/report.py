@@ -11,31 +11,15 @@ import numpy as np
 from pydantic import Field
 
 from common.data.feature_store import FeatureStore
-from common.display.page import Block, Cards, Note, Picture, Section, Table, Timeline, data_uri
-from common.display.timeline import (
-    LEGEND,
-    SHOWN_RECORDINGS,
-    heard,
-    lanes,
-    level_picture,
-    mean_channel,
-    ranked,
-    seconds_ticks,
-    shown_s,
-)
+from common.display import timeline as display
+from common.display.page import Block, Cards, Chapter, Note, Picture, Table, Timeline, data_uri
 from common.errors import DataError, UserError
 from common.features.settings import frontend_of
 from common.metrics.confusion import count_confusions
 from common.metrics.score_table import format_score
 from common.metrics.segment_based import count_frames
-from common.reports.run import (
-    NO_SCORES,
-    Numbers,
-    check_stores,
-    confusion_table,
-    not_shown,
-    scores_if_any,
-)
+from common.reports import run as reports
+from common.reports.run import Numbers
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import events_by_name, find_clips
 from sed_task4.extraction import open_store
@@ -87,7 +71,7 @@ class Tested:
         name: file name.
         reference: true events (n, 3) = class_index, onset_s, offset_s.
         estimate: estimated events (m, 3).
-        labelled: whether the truth is known.
+        labelled: True if the ground truth is known.
         read: reads its record from the feature store.
     """
 
@@ -98,25 +82,25 @@ class Tested:
     read: Callable[[], dict[str, Any]]
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
-    scores = scores_if_any(folder, ScoreTables)
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
+    scores = reports.scores_if_any(folder, ScoreTables)
     report = None if scores is None else ScoreReport.from_dict(scores)
     classes, of_classes = task.dataset.classes, [*class_tables(report), *figures(folder, _FIGURES)]
     recordings: list[Block] = []
     try:
         stores = {name: open_store(task, name) for name in task.sets.test}
-        check_stores(folder, stores)
+        reports.check_stores(folder, stores)
         store = FeatureStore.joined(list(stores.values()))
         found = tested_clips(store, task.sets.test, last_stage(folder, report) / EVENTS, classes)
         of_classes += tag_confusions(found, classes)
         recordings = clip_blocks(found, task.dataset, partial(_timeline, task, _audio_paths(task)))
     except UserError as error:
-        recordings = [not_shown("The test clips", error)]
+        recordings = [reports.not_shown("The test clips", error)]
     return [
-        Section("Scores", score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings", recordings),
+        Chapter("Scores", score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings", recordings),
     ]
 
 
@@ -125,20 +109,17 @@ def score_blocks(report: ScoreReport | None, chosen: Mapping[str, str]) -> list[
 
     Args:
         report: the scores; None: there are none.
-        chosen: names of the scores for large type, and what they are called.
+        chosen: titles of the scores in large type, by name.
     """
     if report is None:
-        return [Note(NO_SCORES)]
-    beside = next((row.scores for row in report.rows if row.group == "published"), {})
-    cards = [
-        (
-            title,
-            format_score(name, report.rows[0].scores[name]),
-            f"published: {format_score(name, beside[name])}" if name in beside else "",
-        )
-        for name, title in chosen.items()
-        if name in report.rows[0].scores
-    ]
+        return [Note(reports.NO_SCORES)]
+    published = next((row.scores for row in report.rows if row.group == "published"), {})
+    cards = []
+    scores = report.rows[0].scores
+    for name in [name for name in chosen if name in scores]:
+        known = name in published
+        remark = f"published: {format_score(name, published[name])}" if known else ""
+        cards.append((chosen[name], format_score(name, scores[name]), remark))
     groups = {row.label: row.group for row in report.rows}
     tables = [
         Table(each.title, each.rows, [groups[row[0]] for row in each.rows[1:]])
@@ -162,10 +143,7 @@ def last_stage(folder: Path, report: ScoreReport | None) -> Path:
     """
     stages = {path.parent.name: path.parent for path in sorted(folder.glob(f"*/{EVENTS}"))}
     if not stages:
-        raise DataError(
-            f"No stage in {folder} has predicted the test clips. Run the same command again to"
-            " finish it."
-        )
+        raise DataError(f"No stage in {folder} has predicted the test clips. Run it again.")
     label = None if report is None else report.rows[0].label
     return stages.get(str(label), list(stages.values())[-1])
 
@@ -173,7 +151,7 @@ def last_stage(folder: Path, report: ScoreReport | None) -> Path:
 def tested_clips(
     store: FeatureStore, groups: Sequence[str], estimates: Path, classes: Sequence[str]
 ) -> list[Tested]:
-    """Reads truth and estimate of test clips, sorted by name.
+    """Reads ground truth and estimate of test clips, sorted by name.
 
     Args:
         store: the features.
@@ -184,10 +162,8 @@ def tested_clips(
     Raises:
         DataError: a file is missing or damaged.
     """
-    labels, lengths_s = (
-        store.arrays(groups, ("events", "labelled")),
-        lengths_of_store(store, np.inf),
-    )
+    labels = store.arrays(groups, ("events", "labelled"))
+    lengths_s = lengths_of_store(store, np.inf)
     table, _ = read_submission(estimates, classes)
     return [
         Tested(
@@ -202,51 +178,40 @@ def tested_clips(
 
 
 def tag_confusions(clips: Sequence[Tested], classes: Sequence[str]) -> list[Block]:
-    """Counts tags given in clips where others were missed; an event gives its tag."""
+    """Counts tags predicted in clips where others were missed; an event gives its tag."""
     labelled = [clip for clip in clips if clip.labelled]
     if not labelled:
         return []
-    truth, estimate = (
-        tags_of([getattr(clip, which) for clip in labelled], len(classes))
-        for which in ("reference", "estimate")
-    )
-    return [
-        confusion_table(count_confusions(truth, estimate), classes, "Confusions of tags, in clips")
-    ]
+    sides = [[clip.reference for clip in labelled], [clip.estimate for clip in labelled]]
+    counts = count_confusions(*(tags_of(events, len(classes)) for events in sides))
+    return [reports.confusion_table(counts, classes, "Confusions of tags, in clips")]
 
 
 def segment_f(clip: Tested, clip_s: float, n_classes: int) -> float:
     """F-score of the 1 s segments of one clip, [0, 1]; NaN without any event."""
-    both = (
-        frame_activity(events, int(np.ceil(clip_s)), 1.0, n_classes) > 0
-        for events in (clip.reference, clip.estimate)
-    )
+    sizes = int(np.ceil(clip_s)), 1.0, n_classes
+    both = (frame_activity(events, *sizes) > 0 for events in (clip.reference, clip.estimate))
     return count_frames(*both).f_score
 
 
 def clip_blocks(
     clips: Sequence[Tested], dataset: ClipDataset, timeline: Callable[[Tested, str], Timeline]
 ) -> list[Block]:
-    """Shows the best and the worst clips; the first few where nothing is known to score them by.
+    """Shows the best and the worst clips; the first few if none is labelled.
 
     Args:
-        clips: that were tested.
+        clips: the test clips.
         dataset: length of the clips, and classes.
         timeline: shows one clip with a remark.
     """
     labelled = [clip for clip in clips if clip.labelled]
     if not labelled:
-        return [timeline(clip, "without labels") for clip in clips[:SHOWN_RECORDINGS]]
+        return [timeline(clip, "without labels") for clip in clips[: display.SHOWN_RECORDINGS]]
     scores = [segment_f(clip, dataset.clip_s, len(dataset.classes)) for clip in labelled]
-    return [
-        Note(LEGEND),
-        *(
-            timeline(
-                labelled[number], f"{rank}: F of 1 s segments {format_score('f', scores[number])}"
-            )
-            for number, rank in ranked(scores)
-        ),
-    ]
+    texts = [f"F of 1 s segments {format_score('f', score)}" for score in scores]
+    order = display.ranked(scores)
+    shown = [timeline(labelled[number], f"{rank}: {texts[number]}") for number, rank in order]
+    return [Note(display.LEGEND), *shown]
 
 
 def clip_timeline(
@@ -255,29 +220,27 @@ def clip_timeline(
     """Shows one clip: spectrogram, events of reference and estimate, sound.
 
     Args:
-        clip: what is known of it.
+        clip: its events.
         dataset: classes, rate and length.
-        features: what the store holds.
-        audio: the recording; None: it is gone.
+        features: settings of the stored features.
+        audio: the recording; None: it is missing.
         remark: printed below the name.
 
     Raises:
         DataError: the features are damaged.
     """
-    sound, notes = heard(audio, clip.name, mean_channel)
+    sound, notes = display.sound_or_note(audio, clip.name, display.mean_channel)
     duration_s = min(dataset.clip_s, sound.duration_s if sound else np.inf)
-    level = _level(clip.read(), features, dataset.sample_rate_hz)[
-        : round(duration_s / features.hop_s)
-    ]
+    level = _level(clip.read(), features, dataset.sample_rate_hz)
+    level = level[: round(duration_s / features.hop_s)]
+    alternative = f"Spectrogram of {clip.name}"
     return Timeline(
         clip.name,
         remark,
-        shown_s(duration_s),
-        seconds_ticks(duration_s),
-        pictures=[
-            level_picture(level, features.hop_s, "Spectrogram", f"Spectrogram of {clip.name}")
-        ],
-        lanes=lanes(clip.reference, clip.estimate, dataset.classes, duration_s),
+        display.shown_s(duration_s),
+        display.seconds_ticks(duration_s),
+        pictures=[display.level_picture(level, features.hop_s, "Spectrogram", alternative)],
+        lanes=display.lanes(clip.reference, clip.estimate, dataset.classes, duration_s),
         labelled=clip.labelled,
         sound=sound,
         notes=notes,
@@ -288,14 +251,10 @@ def _level(record: Mapping[str, Any], features: FeatureConfig, sample_rate_hz: i
     """The log-mel spectrogram of a record (T, F), in dB."""
     frontend = frontend_of(features, sample_rate_hz)
     if frontend is None:
-        level = record["features"]
-    else:
-        from common.models.audio_features import (
-            features_of,
-        )  # Keras: where records hold features it is not needed
+        return features.entry.level_db(record["features"])
+    from common.models.audio_features import features_of  # Keras: not for stored features
 
-        level = features_of(record, frontend)
-    return features.entry.level_db(level)
+    return features.entry.level_db(features_of(record, frontend))
 
 
 def _timeline(task: TaskConfig, audio: Mapping[str, Path], clip: Tested, remark: str) -> Timeline:

@@ -24,50 +24,32 @@ from common.metrics.psds import sweep_scores
 from common.metrics.score_table import ScoreTable, ScoreTables, published_scores, score_cells
 from common.metrics.sed_eval_scores import event_based_by_sed_eval, segment_based_by_sed_eval
 from common.metrics.segment_based import segment_based_scores
-from common.metrics.tagging import class_f_scores, tag_scores
+from common.metrics.tagging import TagScores, class_f_scores, tag_scores
 from sed_task4.decoding import spread_tags
 
 logger = logging.getLogger(__name__)
 
 SEGMENTS = {"segment": 1.0, "segment_200ms": 0.2}  # seconds, by the beginning of the scores' names
 _KINDS = {"event": "event", "segment": "1 s", "segment_200ms": "0.2 s"}
-MACRO_COLUMNS = {
-    "map": "mAP",
-    "clip_macro_f": "clip F",
-    **{
-        f"{kind}_macro_{name}": heading
-        for kind, title in _KINDS.items()
-        for name, heading in (("f", f"{title} F"), ("er", "ER"))
-    },
-    "psds1": "PSDS 1",
-    "psds2": "PSDS 2",
-    "best_f": "best F",
-}
-MICRO_COLUMNS = {
-    "clip_micro_f": "clip F",
-    **{
-        f"{kind}_micro_{name}": heading
-        for kind, title in _KINDS.items()
-        for name, heading in (("f", f"{title} F"), ("er", "ER"))
-    },
-}
+
+
+def _columns(mean: str) -> dict[str, str]:
+    """Headings of the F-scores and error rates by name; `mean` is macro or micro."""
+    columns = {f"clip_{mean}_f": "clip F"}
+    for kind, title in _KINDS.items():
+        columns |= {f"{kind}_{mean}_f": f"{title} F", f"{kind}_{mean}_er": "ER"}
+    return columns
+
+
+_SWEPT = {"psds1": "PSDS 1", "psds2": "PSDS 2", "best_f": "best F"}
+MACRO_COLUMNS = {"map": "mAP", **_columns("macro"), **_SWEPT}
+MICRO_COLUMNS = _columns("micro")
 TABLES = {"Mean over classes (macro)": MACRO_COLUMNS, "All events together (micro)": MICRO_COLUMNS}
 CLASS_COLUMNS = {
-    "n_clips": "clips",
-    "n_events": "events",
-    "ap": "AP",
-    "clip_f": "clip F",
-    "event_f": "event F",
-    "event_er": "ER",
-    "event_deletions": "del.",
-    "event_insertions": "ins.",
-    "segment_f": "1 s F",
-    "segment_er": "ER",
-    "segment_200ms_f": "0.2 s F",
-    "segment_200ms_er": "ER",
-    "psds1": "PSDS 1",
-    "psds2": "PSDS 2",
-    "best_f": "best F",
+    **{"n_clips": "clips", "n_events": "events", "ap": "AP", "clip_f": "clip F"},
+    **{"event_f": "event F", "event_er": "ER", "event_deletions": "del."},
+    **{"event_insertions": "ins.", "segment_f": "1 s F", "segment_er": "ER"},
+    **{"segment_200ms_f": "0.2 s F", "segment_200ms_er": "ER", **_SWEPT},
 }
 SCORES = tuple(dict.fromkeys(["map", "map_published", "auc", *MACRO_COLUMNS, *MICRO_COLUMNS]))
 TOLERANCE = 1e-9  # of the fast versions against sed_eval
@@ -89,9 +71,7 @@ class ScoringConfig(CollarConfig):
     sed_eval: bool = Field(
         True, description="Reports take F and ER from sed_eval; false: from the faster own code."
     )
-    psds: bool = Field(
-        True, description="Reports contain PSDS and the maximum F over all thresholds."
-    )
+    psds: bool = Field(True, description="Reports contain PSDS and the maximum F over thresholds.")
 
 
 @dataclass(frozen=True)
@@ -119,11 +99,8 @@ class TestSet:
     @property
     def durations_s(self) -> np.ndarray:
         """Length of each clip in seconds, (N,)."""
-        return (
-            np.full(len(self.names), self.clip_s)
-            if self.lengths_s is None
-            else np.asarray(self.lengths_s)
-        )
+        whole = np.full(len(self.names), self.clip_s)
+        return whole if self.lengths_s is None else np.asarray(self.lengths_s)
 
     @property
     def table(self) -> EventTable:
@@ -133,11 +110,8 @@ class TestSet:
     @property
     def true_tags(self) -> np.ndarray:
         """Ground-truth tags of each clip, bool (N, K)."""
-        return (
-            tags_of(self.events, len(self.classes))
-            if self.tags is None
-            else np.asarray(self.tags) > 0
-        )
+        tags = tags_of(self.events, len(self.classes)) if self.tags is None else self.tags
+        return np.asarray(tags) > 0
 
 
 @dataclass(frozen=True)
@@ -149,9 +123,8 @@ class SystemOutput:
         tags: probabilities (N, K); None: a class with an event has its tag, and there is no mAP.
         frames: for each clip scores (T, K) whose level sets are the events of all thresholds, see
             `sed_task4.decoding.decision_scores`; None: no scores over thresholds.
-        hop_s: seconds from one frame to the next.
-        tag_thresholds: one number or (K,), for the F-score of tags; None:
-            `ScoringConfig.tag_threshold`.
+        hop_s: hop length in seconds.
+        tag_thresholds: one or (K,), for the F of tags; None: `ScoringConfig.tag_threshold`.
         remark: a note on its scores.
     """
 
@@ -170,7 +143,7 @@ class ScoreRow:
     Attributes:
         group: "system", "baseline" or "published".
         label: name of the system or baseline.
-        scores: by name, see `SCORES`; what is not known is missing.
+        scores: by name, see `SCORES`; unknown ones are missing.
         by_class: for each name of `CLASS_COLUMNS`, one value per class.
     """
 
@@ -185,9 +158,9 @@ class ScoreReport(ScoreTables):
     """The score tables and their notes.
 
     Attributes:
-        rows: lines in the order of print, the system first.
+        rows: lines as printed, the system first.
         classes: class names.
-        n_clips: clips that were scored.
+        n_clips: number of clips.
         notes: sentences to print below.
     """
 
@@ -210,21 +183,15 @@ class ScoreReport(ScoreTables):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain values, which `write_json` writes with null for undefined ones."""
-        rows = [
-            {
-                "group": row.group,
-                "label": row.label,
-                "scores": {name: _finite(value) for name, value in row.scores.items()},
-                "classes": {
-                    label: {
-                        name: _finite(float(values[k])) for name, values in row.by_class.items()
-                    }
-                    for k, label in enumerate(self.classes)
-                    if row.by_class
-                },
+        rows: list[dict[str, Any]] = []
+        for row in self.rows:
+            scores = {name: _finite(value) for name, value in row.scores.items()}
+            classes = {
+                label: {name: _finite(float(values[k])) for name, values in row.by_class.items()}
+                for k, label in enumerate(self.classes if row.by_class else ())
             }
-            for row in self.rows
-        ]
+            line = {"group": row.group, "label": row.label, "scores": scores, "classes": classes}
+            rows.append(line)
         return {"n_clips": self.n_clips, "rows": rows, "notes": list(self.notes)}
 
     @classmethod
@@ -233,30 +200,21 @@ class ScoreReport(ScoreTables):
         rows = []
         for row in stored["rows"]:
             values = list(row["classes"].values())
-            by_class = (
-                {name: [_number(each[name]) for each in values] for name in values[0]}
-                if values
-                else {}
-            )
+            names = values[0] if values else ()
+            by_class = {name: [_number(each[name]) for each in values] for name in names}
             scores = {name: _number(value) for name, value in row["scores"].items()}
             rows.append(ScoreRow(row["group"], row["label"], scores, by_class))
-        return cls(
-            tuple(rows),
-            tuple(stored["rows"][0]["classes"]),
-            stored["n_clips"],
-            tuple(stored["notes"]),
-        )
+        classes = tuple(stored["rows"][0]["classes"])
+        return cls(tuple(rows), classes, stored["n_clips"], tuple(stored["notes"]))
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
-        return [
-            (
-                "F and ER of events: onset within the collar, offset within it or a share of the"
-                " event's length. Segments: 1 s and 0.2 s. Best F: event-based, the best threshold"
-                " of each class."
-            ),
-            *self.notes,
-        ]
+        conventions = (
+            "F and ER of events: onset within the collar, offset within it or a share of the"
+            " event's length. Segments: 1 s and 0.2 s. Best F: event-based, the best threshold of"
+            " each class."
+        )
+        return [conventions, *self.notes]
 
 
 def score_tables(
@@ -270,15 +228,14 @@ def score_tables(
         of_classes: headings by name of the score, of the table of classes.
     """
     scores = {row.label: row.scores.get for row in report.rows}
+    counted = f"{report.n_clips} clips"
     tables = [
-        ScoreTable(title, score_cells(columns, scores, f"{report.n_clips} clips"))
-        for title, columns in means.items()
+        ScoreTable(title, score_cells(columns, scores, counted)) for title, columns in means.items()
     ]
     first = report.rows[0]
     known = {name: heading for name, heading in of_classes.items() if name in first.by_class}
-    classes = {
-        label: lambda name, k=k: first.by_class[name][k] for k, label in enumerate(report.classes)
-    }
+    numbered = enumerate(report.classes)
+    classes = {label: lambda name, k=k: first.by_class[name][k] for k, label in numbered}
     tables.append(ScoreTable(f"Classes: {first.label}", score_cells(known, classes)))
     return [table for table in tables if table.rows]
 
@@ -303,19 +260,14 @@ def detection_scores(
     reference: EventTable, estimate: EventTable, scoring: ScoringConfig
 ) -> dict[str, DetectionScores]:
     """Scores events by the fast version: "event", and the names of `SEGMENTS`."""
-    zero = scoring.empty_estimate_is_zero
-    scores = {
-        "event": event_based_scores(
-            reference,
-            estimate,
-            collar_s=scoring.collar_s,
-            offset_share=scoring.offset_share,
-            empty_estimate_is_zero=zero,
-        )
-    }
-    for kind, segment_s in SEGMENTS.items():
+    zero, collar_s, share = scoring.empty_estimate_is_zero, scoring.collar_s, scoring.offset_share
+    event = event_based_scores(
+        reference, estimate, collar_s=collar_s, offset_share=share, empty_estimate_is_zero=zero
+    )
+    scores = {"event": event}
+    for kind, length_s in SEGMENTS.items():
         scores[kind] = segment_based_scores(
-            reference, estimate, segment_s, empty_estimate_is_zero=zero
+            reference, estimate, length_s, empty_estimate_is_zero=zero
         )
     return scores
 
@@ -343,19 +295,16 @@ def score_system(
     Raises:
         ValueError: the output is not of the clips and classes of the set.
     """
-    if len(output.events) != len(test.names):
-        raise ValueError(
-            f"{label}: expected events of {len(test.names)} clips. Received: {len(output.events)}."
-        )
+    n_clips, given = len(test.names), len(output.events)
+    if given != n_clips:
+        raise ValueError(f"{label}: expected events of {n_clips} clips. Received: {given}.")
     reference = test.table
     estimate = EventTable.from_recordings(output.events, len(test.classes))
     detections = detection_scores(reference, estimate, scoring)
     scores, by_class = named_scores(detections), _class_scores(detections)
     by_class = {"n_clips": test.true_tags.sum(axis=0), "n_events": reference.counts()} | by_class
-    for part in (
-        _tag_scores(test, output, scoring),
-        _sweep_scores(reference, test, output, scoring),
-    ):
+    swept = _sweep_scores(reference, test, output, scoring)
+    for part in (_tag_scores(test, output, scoring), swept):
         scores, by_class = scores | part[0], by_class | part[1]
     lists = {name: np.asarray(values, np.float64).tolist() for name, values in by_class.items()}
     return ScoreRow(group, label, scores, lists)
@@ -365,11 +314,15 @@ def _class_scores(detections: Mapping[str, DetectionScores]) -> dict[str, np.nda
     values: dict[str, np.ndarray] = {}
     for kind, each in detections.items():
         values[f"{kind}_f"], values[f"{kind}_er"] = each.class_f, each.class_er
-        values[f"{kind}_deletions"], values[f"{kind}_insertions"] = (
-            each.class_deletion_rate,
-            each.class_insertion_rate,
-        )
+        values[f"{kind}_deletions"] = each.class_deletion_rate
+        values[f"{kind}_insertions"] = each.class_insertion_rate
     return values
+
+
+def named_tag_scores(tags: TagScores) -> dict[str, float]:
+    """Names the scores of tags, see `SCORES`."""
+    scores = {"map": tags.map, "map_published": tags.map_published, "auc": tags.mean_auc}
+    return scores | {"clip_macro_f": tags.macro_f, "clip_micro_f": tags.micro_f}
 
 
 Part = tuple[dict[str, float], dict[str, np.ndarray]]
@@ -383,13 +336,7 @@ def _tag_scores(test: TestSet, output: SystemOutput, scoring: ScoringConfig) -> 
         return {"clip_macro_f": float(class_f.mean()), "clip_micro_f": micro_f}, {"clip_f": class_f}
     thresholds = scoring.tag_threshold if output.tag_thresholds is None else output.tag_thresholds
     tags = tag_scores(test.true_tags, output.tags, thresholds)
-    scores = {
-        "map": tags.map,
-        "map_published": tags.map_published,
-        "auc": tags.mean_auc,
-        "clip_macro_f": tags.macro_f,
-        "clip_micro_f": tags.micro_f,
-    }
+    scores = named_tag_scores(tags)
     return scores, {"ap": tags.average_precision, "auc": tags.auc, "clip_f": tags.class_f}
 
 
@@ -407,12 +354,9 @@ def _sweep_scores(
         offset_share=scoring.offset_share,
     )
     scores = {"psds1": sweep.psds1, "psds2": sweep.psds2, "best_f": sweep.best_f}
-    return scores, {
-        "psds1": sweep.class_psds1,
-        "psds2": sweep.class_psds2,
-        "best_f": sweep.class_best_f,
-        "best_threshold": sweep.class_thresholds,
-    }
+    of_classes = {"psds1": sweep.class_psds1, "psds2": sweep.class_psds2}
+    of_classes |= {"best_f": sweep.class_best_f, "best_threshold": sweep.class_thresholds}
+    return scores, of_classes
 
 
 def baselines(test: TestSet) -> dict[str, SystemOutput]:
@@ -423,18 +367,16 @@ def baselines(test: TestSet) -> dict[str, SystemOutput]:
         "always active": np.ones(shape, bool),
         "true tags, whole clip": test.true_tags,
     }
-    return {
-        label: SystemOutput(
-            events=[
-                spread_tags(row, length_s)
-                for row, length_s in zip(tags, test.durations_s, strict=True)
-            ],
+    outputs = {}
+    for label, tags in given.items():
+        clips = zip(tags, test.durations_s, strict=True)
+        outputs[label] = SystemOutput(
+            events=[spread_tags(row, length_s) for row, length_s in clips],
             tags=tags.astype(np.float64),
             frames=[row[None].astype(np.float64) for row in tags] if tags.any() else None,
             hop_s=test.clip_s,
         )
-        for label, tags in given.items()
-    }
+    return outputs
 
 
 def score_report(
@@ -447,7 +389,7 @@ def score_report(
     """Scores systems on a test set, next to baselines and published values.
 
     Args:
-        test: the truth.
+        test: the ground truth.
         systems: by label; the classes of the first one are shown.
         scoring: how; None: the defaults.
         published: some of `SCORES`; F in [0, 1].
@@ -459,8 +401,7 @@ def score_report(
     scoring = scoring or ScoringConfig()
     if not len(test.names) or not systems:
         raise DataError(
-            "There is nothing to score. Check that the test set has clips and that they were"
-            " predicted."
+            "There is nothing to score. Check that the test set has clips, and their predictions."
         )
     rows, notes = [], []
     for label, output in systems.items():
@@ -476,40 +417,29 @@ def score_report(
     ]
     rows += _published_row(published)
     notes += _remarks(test, rows[0], scoring)
-    return ScoreReport(
-        tuple(rows), tuple(test.classes), len(test.names), tuple(dict.fromkeys(notes))
-    )
+    classes, notes = tuple(test.classes), list(dict.fromkeys(notes))
+    return ScoreReport(tuple(rows), classes, len(test.names), tuple(notes))
 
 
 def _with_sed_eval(
     test: TestSet, output: SystemOutput, scoring: ScoringConfig, row: ScoreRow
 ) -> tuple[ScoreRow, list[str]]:
-    """Replaces the fast scores by sed_eval's; a note says if they differ."""
-    tables = test.table, EventTable.from_recordings(output.events, len(test.classes))
-    zero = scoring.empty_estimate_is_zero
-    results = {
-        "event": event_based_by_sed_eval(
-            *tables,
-            test.classes,
-            collar_s=scoring.collar_s,
-            offset_share=scoring.offset_share,
-            empty_estimate_is_zero=zero,
-        )
-    }
-    for kind, segment_s in SEGMENTS.items():
-        results[kind] = segment_based_by_sed_eval(
-            *tables, test.classes, segment_s, empty_estimate_is_zero=zero
-        )
+    """Replaces the fast scores by sed_eval's, with a note if they differ."""
+    both = test.table, EventTable.from_recordings(output.events, len(test.classes))
+    zero, collar_s, share = scoring.empty_estimate_is_zero, scoring.collar_s, scoring.offset_share
+    common: dict[str, Any] = {"empty_estimate_is_zero": zero}
+    of_events = {"collar_s": collar_s, "offset_share": share, **common}
+    results = {"event": event_based_by_sed_eval(*both, test.classes, **of_events)}
+    for kind, length_s in SEGMENTS.items():
+        results[kind] = segment_based_by_sed_eval(*both, test.classes, length_s, **common)
     theirs = {
         f"{kind}_{mean}_{name}": values[f"macro_{name}" if mean == "macro" else name]
         for kind, values in results.items()
         for mean in ("macro", "micro")
         for name in ("f", "er")
     }
-    notes = _differences(row, theirs)
-    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes or [
-        "F and ER by sed_eval."
-    ]
+    notes = _differences(row, theirs) or ["F and ER by sed_eval."]
+    return ScoreRow(row.group, row.label, {**row.scores, **theirs}, row.by_class), notes
 
 
 def _differences(row: ScoreRow, theirs: Mapping[str, float]) -> list[str]:
@@ -520,10 +450,8 @@ def _differences(row: ScoreRow, theirs: Mapping[str, float]) -> list[str]:
     ]
     if not different:
         return []
-    note = (
-        f"{row.label}: the fast version and sed_eval differ, please report this:"
-        f" {'; '.join(different)}."
-    )
+    pairs = "; ".join(different)
+    note = f"{row.label}: the fast version and sed_eval differ, please report this: {pairs}."
     logger.warning(note)
     return [note]
 
@@ -536,14 +464,13 @@ def _published_row(published: Mapping[str, float] | None) -> list[ScoreRow]:
 
 def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
     """Notes on absent classes and conventions."""
-    table = test.table
-    counts = table.counts()
+    counts = test.table.counts()
     absent = [label for label, count in zip(test.classes, counts, strict=True) if not count]
     remarks = []
-    backward = np.count_nonzero(table.offset_s < table.onset_s)
+    backward = np.count_nonzero(test.table.offset_s < test.table.onset_s)
     if backward:
         remarks.append(
-            f"{backward} reference event(s) end before they begin: F and ER take them as sed_eval"
+            f"{backward} reference event(s) end before they begin: F and ER count them as sed_eval"
             " does, PSDS and best F leave them out."
         )
     if not counts.any():
@@ -553,10 +480,9 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
             f"No reference events of {', '.join(absent)}: mAP, PSDS and best F leave them out; an"
             " estimate of theirs makes their ER, and the mean ER, infinite."
         )
-    if row.scores.get("map_published", row.scores.get("map")) != row.scores.get("map") and absent:
-        remarks.append(
-            f"Counting AP = 0 for them, as published, mAP is {row.scores['map_published']:.3f}."
-        )
+    map_published = row.scores.get("map_published", row.scores.get("map"))
+    if map_published != row.scores.get("map") and absent:
+        remarks.append(f"Counting AP = 0 for them, as published, mAP is {map_published:.3f}.")
     if not scoring.empty_estimate_is_zero:
         remarks.append("Classes that are never estimated are left out of the mean F.")
     return remarks
@@ -564,7 +490,7 @@ def _remarks(test: TestSet, row: ScoreRow, scoring: ScoringConfig) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs `python -m sed_task4.score`; returns its exit status."""
-    # The command line's own modules are not needed by those who import scores.
+    # Those who import scores do not need the modules of the command line.
     from common.cli.base import run_safely
 
     return run_safely(_run, arguments)
@@ -600,7 +526,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class _KnownSettings:
-    """Settings of scoring that the command line leaves open."""
+    """Settings of scoring for options that are not given."""
 
     classes: tuple[str, ...] | None = None
     clip_s: float = 10.0
@@ -615,28 +541,22 @@ def _settings_of_run(estimated: Path) -> _KnownSettings:
 
     folders = list(Path(estimated).resolve().parents)[:3]
     files = "settings.yaml", ENVIRONMENT
-    run = next(
-        (folder for folder in folders if all((folder / name).is_file() for name in files)), None
-    )
+    runs = (folder for folder in folders if all((folder / name).is_file() for name in files))
+    run = next(runs, None)
     if run is None:
         return _KnownSettings()
     task: Any = check_task(read_settings(run), f"the settings of {run}")
     if not task.family.startswith("sed_task4"):
         return _KnownSettings()
-    logger.info(
-        "Classes, length of clips and scoring are those of %s, where the command line does not say"
-        " them.",
-        run,
-    )
+    logger.info("Classes, length of clips and scoring are those of %s, where not given.", run)
     return _known_settings(task)
 
 
 def _known_settings(task: Any) -> _KnownSettings:
     names = set(ScoringConfig.model_fields) & set(type(task.scoring).model_fields)
     scoring = {name: getattr(task.scoring, name) for name in names}
-    return _KnownSettings(
-        tuple(task.dataset.classes), task.dataset.clip_s, task.dataset.strict, scoring
-    )
+    dataset = task.dataset
+    return _KnownSettings(tuple(dataset.classes), dataset.clip_s, dataset.strict, scoring)
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -661,39 +581,30 @@ def score_files(
 
     Args:
         estimated: see `sed_task4.submission`; or a folder that predict.py wrote.
-        reference: as well; its file names are the test set. A row with only a name is a clip without events.
+        reference: as well; its file names are the test set. A row with only a name is a clip
+            without events.
         scoring: how; None: the defaults.
         classes: class names; None: the ten of the challenge.
         clip_s: length of the clips.
-        ignore_unknown: leave out estimates of files that the reference does not name, as the
-            published code does.
+        ignore_unknown: leave out estimates of files that are not in the reference, as published.
         strict: see `sed_task4.dataset.parse_events`.
-        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its events, or `clip_s`.
+        audio: folder of the clips, whose lengths are read; None: those that a run wrote next to its
+            events, or `clip_s`.
 
     Raises:
-        DataError: a file cannot be read, or estimates are of files that the reference does not
-            name.
+        DataError: a file cannot be read, or estimates are of files that are not in the reference.
     """
     from sed_task4.dataset import DatasetConfig
     from sed_task4.scored_files import read_pair
 
     classes = tuple(classes or DatasetConfig().classes)
-    pair = read_pair(
-        Path(estimated),
-        Path(reference),
-        classes,
-        clip_s,
-        ignore_unknown=ignore_unknown,
-        strict=strict,
-    )
-    test = TestSet(pair.names, pair.reference, classes, clip_s)
-    test, output, length_notes = _within_lengths(
-        test, SystemOutput(pair.estimate), audio, Path(estimated)
-    )
-    report = score_report(test, {Path(estimated).stem: output}, scoring)
-    return ScoreReport(
-        report.rows, report.classes, report.n_clips, (*report.notes, *pair.notes, *length_notes)
-    )
+    estimated, reference = Path(estimated), Path(reference)
+    options = {"ignore_unknown": ignore_unknown, "strict": strict}
+    pair = read_pair(estimated, reference, classes, clip_s, **options)
+    test, output = TestSet(pair.names, pair.reference, classes, clip_s), SystemOutput(pair.estimate)
+    test, output, length_notes = _within_lengths(test, output, audio, estimated)
+    report = score_report(test, {estimated.stem: output}, scoring)
+    return replace(report, notes=(*report.notes, *pair.notes, *length_notes))
 
 
 def _within_lengths(
@@ -702,7 +613,7 @@ def _within_lengths(
     """Cuts events at the ends of their clips; notes clips of unknown length.
 
     Args:
-        test: the truth.
+        test: the ground truth.
         output: the system's events.
         audio: folder of the clips; None: unknown.
         estimated: the event file, next to which a run writes lengths.
@@ -718,18 +629,12 @@ def _within_lengths(
     unknown = [name for name in test.names if name not in lengths]
     notes = []
     if unknown:
-        which = (
-            "Clips are"
-            if len(unknown) == len(test.names)
-            else f"{len(unknown)} clip(s) of unknown length are"
-        )
-        notes = [
-            f"{which} taken to last {test.clip_s:g} s (--clip-s); --audio FOLDER reads how long"
-            " they are."
-        ]
-    durations_s = np.array(
-        [min(lengths.get(name, test.clip_s), test.clip_s) for name in test.names]
-    )
+        n_unknown = f"{len(unknown)} clip(s) of unknown length are"
+        which = "Clips are" if len(unknown) == len(test.names) else n_unknown
+        remedy = "--audio FOLDER reads their lengths"
+        notes = [f"{which} taken to last {test.clip_s:g} s (--clip-s); {remedy}."]
+    given_s = (lengths.get(name, test.clip_s) for name in test.names)
+    durations_s = np.array([min(length_s, test.clip_s) for length_s in given_s])
     ends_s = np.where([name in lengths for name in test.names], durations_s, np.inf)
     log_cut(test.names, test.events, ends_s)
     truth, found = (
@@ -741,7 +646,7 @@ def _within_lengths(
 
 
 def _seconds(text: str) -> float:
-    """A number of the command line, written as those of tables are, above 0 or 0."""
+    """A number of the command line, not negative, written as in tables."""
     value = to_number(text)
     if value is None or value < 0:
         raise argparse.ArgumentTypeError(f"expected a number, not negative. Received: {text!r}.")
@@ -749,63 +654,28 @@ def _seconds(text: str) -> float:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "estimated",
-        type=Path,
-        metavar="ESTIMATED",
-        help="events of the system: a file, or a folder of predict.py",
-    )
-    parser.add_argument(
-        "reference", type=Path, metavar="REFERENCE", help="true events, a file that names all clips"
-    )
-    parser.add_argument(
-        "--task",
-        metavar="ID",
-        help="task of params.yaml whose classes, length of clips and scoring these are",
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the tables there as JSON too"
-    )
-    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument(
-        "--classes",
-        type=typed_text,
-        metavar="A,B,...",
-        help="class names (default: the run's, or the ten of the challenge)",
-    )
-    parser.add_argument(
-        "--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read"
-    )
-    parser.add_argument(
-        "--clip-s", type=_seconds, metavar="S", help="length of a clip (default: the run's, or 10)"
-    )
-    parser.add_argument(
-        "--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)"
-    )
-    parser.add_argument(
-        "--offset-share",
-        type=_seconds,
-        metavar="X",
-        help="of an event's length (default: the run's, or 0.2)",
-    )
-    parser.add_argument(
-        "--no-strict",
-        action="store_true",
-        help=(
-            "read events that end before they begin, or begin after the clip, as those of published"
-            " files"
-        ),
-    )
-    parser.add_argument(
-        "--ignore-unknown",
-        action="store_true",
-        help="leave out estimates of files not in REFERENCE",
-    )
-    parser.add_argument(
-        "--leave-out-empty",
-        action="store_true",
-        help="classes never estimated do not count in the mean F",
-    )
+    add = parser.add_argument
+    source = "a file, or a folder of predict.py"
+    add("estimated", type=Path, metavar="ESTIMATED", help=f"events of the system: {source}")
+    names = "true events, a file that names all clips"
+    add("reference", type=Path, metavar="REFERENCE", help=names)
+    add("--task", metavar="ID", help="task whose classes, clip length and scoring these are")
+    add("--json", type=Path, metavar="FILE", help="write the tables there as JSON too")
+    add("--markdown", action="store_true", help="print the tables in Markdown")
+    names = "class names (default: the run's, or the ten of the challenge)"
+    add("--classes", type=typed_text, metavar="A,B,...", help=names)
+    add("--audio", type=Path, metavar="DIR", help="folder of the clips, whose lengths are read")
+    length = "length of a clip (default: the run's, or 10)"
+    add("--clip-s", type=_seconds, metavar="S", help=length)
+    add("--collar", type=_seconds, metavar="S", help="of onsets (default: the run's, or 0.2)")
+    share = "of an event's length (default: the run's, or 0.2)"
+    add("--offset-share", type=_seconds, metavar="X", help=share)
+    lenient = "read events that end before they begin, or begin after the clip, as published"
+    add("--no-strict", action="store_true", help=lenient)
+    unknown = "leave out estimates of files not in REFERENCE"
+    add("--ignore-unknown", action="store_true", help=unknown)
+    absent = "classes never estimated do not count in the mean F"
+    add("--leave-out-empty", action="store_true", help=absent)
 
 
 if __name__ == "__main__":

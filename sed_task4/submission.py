@@ -1,5 +1,4 @@
-"""Event files: one for a whole set, a row `filename onset offset event_label` for each event,
-written with tabs."""
+"""Event files of whole sets: tab-separated rows filename, onset, offset, event_label."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +17,14 @@ if TYPE_CHECKING:  # pandas takes a second to import: settings are read without 
     import pandas as pd
 
 EVENTS = "events.tsv"  # of a stage
-CLIPS = "clips.tsv"  # beside it: the clips that were predicted, and how long they are
+CLIPS = "clips.tsv"  # next to it: the predicted clips and their lengths
 HEADER = "\t".join(EVENT_COLUMNS)
 
 
 def format_submission(
     names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]
 ) -> str:
-    """Returns the text of an event file: header, then clips in their order, events in theirs,
-    seconds unrounded.
+    """Formats an event file: header, then clips in their order, events in theirs, times unrounded.
 
     Args:
         names: file name of each clip.
@@ -35,19 +33,14 @@ def format_submission(
     """
     frame = events_frame(names, clips, classes)
     rows = zip(*(frame[column].tolist() for column in EVENT_COLUMNS), strict=True)
-    return "\n".join(
-        [
-            HEADER,
-            *(f"{name}\t{onset!r}\t{offset!r}\t{label}" for name, onset, offset, label in rows),
-            "",
-        ]
-    )
+    lines = [f"{name}\t{onset!r}\t{offset!r}\t{label}\n" for name, onset, offset, label in rows]
+    return "".join([f"{HEADER}\n", *lines])
 
 
 def write_submission(
     path: Path, names: Sequence[str], clips: Sequence[np.ndarray], classes: Sequence[str]
 ) -> None:
-    """Writes an event file whole or not at all; without events it holds the header alone.
+    """Writes an event file as a whole or not at all; without events, only the header.
 
     Raises:
         DataError: the file cannot be written.
@@ -62,8 +55,7 @@ def write_run_files(
     classes: Sequence[str],
     durations_s: Sequence[float],
 ) -> None:
-    """Writes the events of a stage, and beside them which clips were predicted, those without
-    events too.
+    """Writes the events of a stage, and the list of predicted clips, silent ones included.
 
     Args:
         folder: of the stage.
@@ -73,10 +65,8 @@ def write_run_files(
     Raises:
         DataError: a file cannot be written.
     """
-    rows = [
-        f"{name}\t{float(duration_s)!r}\n"
-        for name, duration_s in zip(names, durations_s, strict=True)
-    ]
+    lengths = zip(names, durations_s, strict=True)
+    rows = [f"{name}\t{float(duration_s)!r}\n" for name, duration_s in lengths]
     write_text(Path(folder) / CLIPS, "".join(["filename\tduration_s\n", *rows]))
     write_submission(Path(folder) / EVENTS, names, clips, classes)
 
@@ -84,7 +74,7 @@ def write_run_files(
 def read_submission(
     path: Path, classes: Sequence[str], *, strict: bool = True
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads an event file; a row with a name alone stands for a clip without events.
+    """Reads an event file; a row with only a name is a clip without events.
 
     Args:
         path: the file.
@@ -92,12 +82,11 @@ def read_submission(
         strict: see `sed_task4.dataset.parse_strong`.
 
     Returns:
-        Events with the columns of `common.events.table.EVENT_COLUMNS` in the order of the file, and all
-        file names in the order of their first row.
+        Events with the columns of `common.events.table.EVENT_COLUMNS` in the order of the file, and
+        deduplicated file names.
 
     Raises:
-        DataError: the file is missing, lacks a column, or a row cannot be used; names file and
-            line.
+        DataError: a file or column is missing, or a row cannot be used; names file and line.
     """
     return parse_strong(read_text_of(Path(path)), classes, str(path), strict=strict)
 
@@ -105,12 +94,11 @@ def read_submission(
 def read_predictions(
     folder: Path, names: Sequence[str], classes: Sequence[str], *, strict: bool = True
 ) -> "tuple[pd.DataFrame, list[str]]":
-    """Reads what predict.py wrote for recordings: for each a table onset, offset, label, `a.tsv`
-    for `a.wav`.
+    """Reads the tables that predict.py wrote: onset, offset, label, `a.tsv` for `a.wav`.
 
     Args:
         folder: of the tables.
-        names: the recordings that are meant; tables of others are not read.
+        names: the recordings; tables of others are not read.
         classes: the labels that may occur.
         strict: see `sed_task4.dataset.parse_strong`.
 
@@ -122,14 +110,11 @@ def read_predictions(
     """
     import pandas as pd
 
-    paths = {
-        name: path for name in names if (path := Path(folder) / f"{stem_of(name)}.tsv").is_file()
-    }
+    tables_of = {name: Path(folder) / f"{stem_of(name)}.tsv" for name in names}
+    paths = {name: path for name, path in tables_of.items() if path.is_file()}
     if not paths:
-        raise DataError(
-            f"{folder} has no table of any of the {len(names)} clips, such as"
-            f" {stem_of(names[0])}.tsv."
-        )
+        example = tables_of[names[0]].name
+        raise DataError(f"{folder} has no table of any of the {len(names)} clips, e.g. {example}.")
     tables = [pd.DataFrame({column: [] for column in EVENT_COLUMNS})]
     for name, path in paths.items():
         table = parse_table(read_text_of(path), ("onset", "offset", "label"), str(path))

@@ -1,7 +1,8 @@
-"""Scores of clips while they are predicted: events and tags are kept, frames are not."""
+"""Scores of clips during prediction: events and tags are kept, frame-level outputs are not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from common.training.callbacks import Scorer
 from common.training.evaluation import Prediction
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.lengths import cut_to_length, frames_within
-from sed_task4.score import ScoringConfig, detection_scores, named_scores
+from sed_task4.score import ScoringConfig, detection_scores, named_scores, named_tag_scores
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,11 @@ class ClipScorer:
 
     Args:
         n_classes: number of classes, K.
-        decoding: how probabilities become events.
-        hop_s: seconds from one frame of the output to the next.
+        decoding: decoding of probabilities to events.
+        hop_s: hop length in seconds.
         clip_s: length of a clip in seconds.
-        scoring: how events and tags are scored; None: the defaults.
-        tag_thresholds: (K,), take the place of `decoding.tag_threshold` and
-            `scoring.tag_threshold`.
+        scoring: scores of events and tags; None: the defaults.
+        tag_thresholds: (K,), in place of `decoding.tag_threshold` and `scoring.tag_threshold`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ClipScorer:
         self.estimates: list[np.ndarray] = []
         self._references: list[np.ndarray] = []
         self._strong: list[int] = []  # numbers of the clips with strong labels
-        self._tagged: list[int] = []  # of those with tags
+        self._tagged: list[int] = []  # numbers of the clips with known tags
         self._tags: list[np.ndarray] = []
         self._tag_scores: list[np.ndarray] = []
 
@@ -85,25 +85,18 @@ class ClipScorer:
             name: file name.
             frames: probabilities (T, K); those that begin after the end of the clip do not count.
             clip: probabilities of the tags (K,).
-            events: true events (n, 3) = class_index, onset_s, offset_s; None: the clip has no
-                strong labels.
+            events: true events (n, 3) = class_index, onset_s, offset_s; None: no strong labels.
             tags: true tags (K,), 0 or 1; None or negative: those of the events, or unknown.
-            duration_s: length of the clip in seconds, at most `clip_s`, up to which events count;
-                None: `clip_s`.
+            duration_s: length of the clip in seconds, up to which events count; at most, and by
+                default, `clip_s`.
 
         Returns:
             The decoded events (n, 3).
         """
         end_s = self.clip_s if duration_s is None else min(duration_s, self.clip_s)
         frames = np.asarray(frames)[: frames_within(end_s, self.hop_s)]
-        estimate = decode_clip(
-            frames,
-            clip,
-            self.decoding,
-            self.hop_s,
-            tag_thresholds=self.tag_thresholds,
-            clip_s=end_s,
-        )
+        gates: dict[str, Any] = {"tag_thresholds": self.tag_thresholds, "clip_s": end_s}
+        estimate = decode_clip(frames, clip, self.decoding, self.hop_s, **gates)
         number = len(self.names)
         self.names.append(name)
         self.estimates.append(estimate)
@@ -127,29 +120,19 @@ class ClipScorer:
     def result(self) -> dict[str, float]:
         """Returns the scores by name (see `sed_task4.score.SCORES`), those that the labels allow.
 
-        Clips with strong labels give those of events and segments; clips with tags give map, auc
-        and the F-scores of clips.
+        Strongly labelled clips give those of events and segments; weakly labelled clips give map,
+        auc and the F-scores of clips.
         """
         scores: dict[str, float] = {}
         if self._tagged:
-            thresholds = (
-                self.scoring.tag_threshold if self.tag_thresholds is None else self.tag_thresholds
-            )
-            tags = tag_scores(
-                np.stack(self._tags), self.tag_probabilities[self._tagged], thresholds
-            )
-            scores |= {
-                "map": tags.map,
-                "map_published": tags.map_published,
-                "auc": tags.mean_auc,
-                "clip_macro_f": tags.macro_f,
-                "clip_micro_f": tags.micro_f,
-            }
+            searched, tags = self.tag_thresholds, np.stack(self._tags)
+            thresholds = self.scoring.tag_threshold if searched is None else searched
+            probabilities = self.tag_probabilities[self._tagged]
+            scores |= named_tag_scores(tag_scores(tags, probabilities, thresholds))
         if self._strong:
             reference = EventTable.from_recordings(self._references, self.n_classes)
-            estimate = EventTable.from_recordings(
-                [self.estimates[each] for each in self._strong], self.n_classes
-            )
+            estimates = [self.estimates[each] for each in self._strong]
+            estimate = EventTable.from_recordings(estimates, self.n_classes)
             scores |= named_scores(detection_scores(reference, estimate, self.scoring))
         return scores
 
@@ -160,8 +143,7 @@ class ClipScorer:
 
     @property
     def tag_targets(self) -> tuple[Sequence[int], np.ndarray]:
-        """Numbers of the clips whose tags are known, and these tags, bool (n, K): what a threshold
-        search needs."""
+        """Numbers of the clips with known tags, and these tags, bool (n, K), for thresholds."""
         return self._tagged, np.array(self._tags, bool).reshape(-1, self.n_classes)
 
 

@@ -46,9 +46,8 @@ def foa_transforms(
         "azimuth_deg": (azimuth_sign, azimuth_offset_deg),
         "elevation_deg": (elevation_sign, np.zeros_like(elevation_sign)),
     }
-    permutation, sign, shift_rad, periodic = tables(permutation, sign)  # (16, C) each, (C,)
-    lowest_deg = {"azimuth_deg": lowest_azimuth_deg}
-    return ChannelTransforms(permutation, sign, shift_rad, periodic, angles, lowest_deg)
+    of_features = tables(permutation, sign)  # permutation, sign, shift (16, C), periodic (C,)
+    return ChannelTransforms(*of_features, angles, {"azimuth_deg": lowest_azimuth_deg})
 
 
 def audio_transform(
@@ -76,8 +75,9 @@ def audio_transform(
 
 
 def magnitude_phase_tables(permutation: np.ndarray, sign: np.ndarray) -> Tables:
-    """Tables of four magnitudes and four phases from those (R, 4) of W, Y, Z, X: a minus sign is a
-    shift by pi.
+    """Tables of four magnitudes and four phases from those (R, 4) of W, Y, Z, X.
+
+    A minus sign is a shift by pi.
 
     Returns:
         Permutation, sign and shift in radians, (R, 8) each, and true for phases, (8,).

@@ -1,4 +1,4 @@
-"""What `python -m common.cli.check_dataset` looks at in the dataset of a SELD task."""
+"""Checks of the dataset of a SELD task, for `python -m common.cli.check_dataset`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -28,26 +28,25 @@ from seld.preconditions import check_settings, off_grid, problems
 from seld.recording_list import LIST_NAME, Recording, group_members
 from seld.simulation.simulator import own_sources
 
-PUBLISHED_PER_SPLIT = (
-    100  # recordings of TAU Spatial Sound Events 2019 in each of its splits, 0 to 4
-)
+PUBLISHED_PER_SPLIT = 100  # recordings of TAU Spatial Sound Events 2019 in each of splits 0 to 4
 _SPEED_OF_SOUND_M_S = 343.0
 _TOLERANCE_S = 0.05  # labels may end so much later than the recording
 _PROBLEMS_SHOWN = 10
+_ALIKE = "directions {} cannot be distinguished."
 _ODD = {
     "late": "events that begin right after their end, which are not scored",
     "cut": "events that last longer than they do",
     "doubled": "events of one class at the same time, of which training learns one direction",
-    "crowded": "more events at a time than their overlap says",
+    "crowded": "more events at a time than their overlap allows",
 }
 
 
 def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
-    """Reports what is wrong with the recordings and the labels of the sets that a task reads.
+    """Reports problems of the recordings and labels in the sets that a task reads.
 
     Args:
         task: the settings.
-        report: gets what is found.
+        report: receives the findings.
         deep: decode every recording.
     """
     sets: dict[str, list[Recording]] = {}
@@ -60,17 +59,11 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         for note in notes:
             report.warn(note)
     recordings = [recording for members in sets.values() for recording in members]
-    facts = dict(
-        zip(
-            recordings,
-            examine([each.audio_path for each in recordings], deep, task.parallel),
-            strict=True,
-        )
-    )
-    splits = {
-        split: [each for each in recordings if each.split == split]
-        for split in sorted(_splits(recordings))
-    }
+    found = examine([each.audio_path for each in recordings], deep, task.parallel)
+    facts = dict(zip(recordings, found, strict=True))
+    splits: dict[int, list[Recording]] = {}
+    for each in sorted(recordings, key=lambda recording: recording.split):
+        splits.setdefault(each.split, []).append(each)
     _count_files(task, report, splits)
     dataset = task.dataset
     check_audio(
@@ -81,34 +74,22 @@ def check(task: TaskConfig, report: DatasetReport, deep: bool) -> None:
         channels=dataset.channels,
         duration_s=dataset.recording_s,
     )
-    check_copies(
-        report,
-        {f"split {split}": [facts[each] for each in members] for split, members in splits.items()},
-    )
+    check_copies(report, {f"split {split}": [facts[r] for r in of] for split, of in splits.items()})
     _check_labels(report, dataset, splits, facts)
     if dataset.skip_silent:  # known of those that were decoded
-        sets = {
-            name: [each for each in members if not facts[each].silent]
-            for name, members in sets.items()
-        }
+        sets = {name: [r for r in of if not facts[r].silent] for name, of in sets.items()}
     _check_conditions(task, report, sets)
     _check_groups(task, report, splits)
     _check_array(task, report)
     if task.simulation.source_dir is not None:
-        report_sources(
-            report, lambda: own_sources(task), (task.dataset_dir / SETTINGS_FILE).is_file()
-        )
-
-
-def _splits(recordings: Sequence[Recording]) -> set[int]:
-    return {recording.split for recording in recordings}
+        is_simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
+        report_sources(report, lambda: own_sources(task), is_simulated)
 
 
 def _count_files(
     task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]
 ) -> None:
-    """Tells how many recordings each split has, beside the published dataset, and which the folds
-    lack."""
+    """Tables the recordings of each split next to those of the published dataset."""
     own = any(recording.listed for members in splits.values() for recording in members)
     own = own or task.dataset.classes != DatasetConfig().classes
     simulated = (task.dataset_dir / SETTINGS_FILE).is_file()
@@ -128,7 +109,7 @@ def _count_files(
 def _check_conditions(
     task: TaskConfig, report: DatasetReport, sets: Mapping[str, Sequence[Recording]]
 ) -> None:
-    """Asks what extraction and training ask before they begin."""
+    """Checks the requirements of extraction and training."""
     try:
         check_settings(task.dataset, task.features)
     except ConfigError as error:
@@ -137,9 +118,7 @@ def _check_conditions(
     for problem in problems(task, sets):
         report.error(problem)
     if not DEFINITIONS[task.scoring.scorer].on_grid:
-        for problem in off_grid(
-            [each for members in sets.values() for each in members], task.dataset
-        ):
+        for problem in off_grid([r for members in sets.values() for r in members], task.dataset):
             report.warn(f"The columns of dcase2019 will be undefined: {problem}")
 
 
@@ -149,40 +128,32 @@ def _check_labels(
     splits: Mapping[int, Sequence[Recording]],
     facts: Mapping[Recording, AudioFacts],
 ) -> None:
-    """Reads all metadata: rows that cannot be used, odd labels, and the table of classes."""
+    """Reads all metadata; reports unusable rows, odd labels and the table of classes."""
     counts, unusable, notes = {}, [], list[str]()
     odd: dict[str, list[str]] = {what: [] for what in _ODD}
     for split, members in splits.items():
         tables = [Events.from_array(np.zeros((0, 6)))]
-        labelled = {
-            recording: recording.metadata_path
-            for recording in members
-            if recording.metadata_path is not None
-        }
+        labelled = {each: each.metadata_path for each in members if each.metadata_path is not None}
         for recording, path in labelled.items():
+            duration_s = facts[recording].duration_s
             try:
-                tables.append(
-                    read_labels(path, dataset, facts[recording].duration_s or None, notes)
-                )
+                tables.append(read_labels(path, dataset, duration_s or None, notes))
             except DataError as error:
                 unusable.append(str(error))
                 continue
-            for what in _odd_labels(recording, tables[-1], facts[recording].duration_s):
+            for what in _odd_labels(recording, tables[-1], duration_s):
                 odd[what].append(recording.name)
         if labelled:
             events = Events.from_array(np.concatenate([table.to_array() for table in tables]))
-            lengths_s = events.offset_s - events.onset_s
             counts[f"split {split}"] = count_classes(
-                events.class_index, lengths_s, dataset.n_classes
+                events.class_index, events.offset_s - events.onset_s, dataset.n_classes
             )
     for problem in unusable[:_PROBLEMS_SHOWN]:
         report.error(problem)
     if len(unusable) > _PROBLEMS_SHOWN:
         report.error(f"{len(unusable) - _PROBLEMS_SHOWN} more metadata file(s) cannot be used.")
     if notes:
-        report.warn(
-            f"{len(notes)} time(s) events were left out, as `dataset.strict: false` wants:", notes
-        )
+        report.warn(f"{len(notes)} time(s) events were left out by `dataset.strict: false`:", notes)
     for what, names in odd.items():
         if names:
             report.warn(f"{len(names)} recording(s) have {_ODD[what]}:", names)
@@ -193,26 +164,22 @@ def _check_labels(
 def _check_groups(
     task: TaskConfig, report: DatasetReport, splits: Mapping[int, Sequence[Recording]]
 ) -> None:
-    """Tells the groups of each class in each split, and reports those that are in two parts of a
-    fold."""
+    """Tables the groups of each class in each split; reports groups in two parts of a fold."""
     recordings = [each for members in splits.values() for each in members]
-    told = group_members((each.split, each.name, each.group) for each in recordings)
-    if not told:
+    members = group_members((each.split, each.name, each.group) for each in recordings)
+    if not members:
         return
-    for problem in fold_problems(task.folds, told, str(task.dataset_dir / LIST_NAME)):
+    for problem in fold_problems(task.folds, members, str(task.dataset_dir / LIST_NAME)):
         report.error(problem)
-    parts = {
-        f"split {split}": count_groups(
-            (str(each.group), _classes(each, task.dataset)) for each in members
-        )
-        for split, members in splits.items()
-    }
+    parts = {}
+    for split, of in splits.items():
+        labelled = ((str(each.group), _classes(each, task.dataset)) for each in of)
+        parts[f"split {split}"] = count_groups(labelled)
     report_groups(report, task.dataset.classes, parts)
 
 
 def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
-    """The classes that occur in a recording; none where its metadata cannot be read, which is
-    reported elsewhere."""
+    """Classes of a recording; none if its metadata are unreadable, which is reported elsewhere."""
     if recording.metadata_path is None:
         return []
     try:
@@ -223,44 +190,37 @@ def _classes(recording: Recording, dataset: DatasetConfig) -> list[str]:
 
 
 def _odd_labels(recording: Recording, events: Events, duration_s: float) -> Iterator[str]:
-    """Says what is odd about readable labels; keys of `_ODD`. A duration of 0 is not known."""
+    """Yields oddities of readable labels, keys of `_ODD`; a duration of 0 is unknown."""
     if duration_s and (events.onset_s >= duration_s).any():
         yield "late"
     elif duration_s and (events.offset_s > duration_s + _TOLERANCE_S).any():
         yield "cut"
     if same_class_overlaps(events.class_index, events.onset_s, events.offset_s):
         yield "doubled"
-    if (
-        recording.overlap is not None
-        and polyphony(events.onset_s, events.offset_s) > recording.overlap
-    ):
+    highest = recording.overlap
+    if highest is not None and polyphony(events.onset_s, events.offset_s) > highest:
         yield "crowded"
 
 
 def _check_array(task: TaskConfig, report: DatasetReport) -> None:
-    """Says which directions an array of known positions cannot tell apart, and which delays the
-    features lack."""
+    """Warns of directions that the array cannot distinguish, and of lags that the features lack."""
     dataset, features = task.dataset, task.features
     if dataset.channels == 1:
-        report.warn("One channel: no direction can be heard, only what sounds and when.")
+        report.warn("One channel: directions cannot be estimated, only classes and times.")
     if dataset.microphones_m is None or dataset.channels == 1:
         return
     positions = np.array(dataset.microphones_m)  # (C, 3)
     spread = np.linalg.svd(positions - positions.mean(axis=0), compute_uv=False)
     rank = int(np.sum(spread > 1e-3))  # a millimetre
     if rank == 1:
-        report.warn(
-            "The microphones are in one line: directions at the same angle to it sound alike."
-        )
+        report.warn(f"The microphones are in one line: {_ALIKE.format('at the same angle to it')}")
     elif rank == 2:
-        report.warn(
-            "The microphones are in one plane: directions that mirror each other at it sound alike."
-        )
+        report.warn(f"The microphones are in one plane: {_ALIKE.format('mirrored at it')}")
     widest_m = max(float(np.linalg.norm(one - other)) for one, other in combinations(positions, 2))
     lags = int(np.ceil(widest_m / _SPEED_OF_SOUND_M_S * features.rate_hz(dataset.sample_rate_hz)))
     if features.entry.has_lags and lags > features.n_mels // 2:
         report.warn(
-            f"Microphones {widest_m:g} m apart hear a sound up to {lags} samples apart, but"
+            f"Sounds reach microphones {widest_m:g} m apart with delays up to {lags} samples, but"
             f" `features.n_mels` {features.n_mels} holds {features.n_mels // 2} lags to each side."
             f" Set it to {2 * lags} or more."
         )

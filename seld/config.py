@@ -21,10 +21,8 @@ class SeldTraining(TrainingConfig):
     )
     doa_loss: Literal["mse", "masked_mse", "masked_mae", "masked_rmse"] = Field(
         "mse",
-        description=(
-            "mse: all classes; masked_mse: active classes, with a weight near 0.3;"
-            " masked_mae, masked_rmse: angles of active classes."
-        ),
+        description="mse: all classes; masked_mse: active classes, with a weight near 0.3;"
+        " masked_mae, masked_rmse: angles of active classes.",
     )
     augmentation: Literal["none", "foa_rotation"] = Field(
         "none", description="foa_rotation: 16 rotations and reflections; labels follow."
@@ -78,7 +76,7 @@ class TaskConfig(BaseTask):
 
 
 def _contradictions(task: TaskConfig) -> list[str]:
-    """Errors about settings that are valid by themselves but not together."""
+    """Contradictions between settings that are valid by themselves."""
     found = []
     features, training, dataset = task.features, task.training, task.dataset
     if features.entry.audio_format not in (None, dataset.format):
@@ -99,16 +97,12 @@ def _contradictions(task: TaskConfig) -> list[str]:
     if training.augmentation == "foa_rotation" and features.channel_swaps is None:
         rotated = [name for name, kind in KINDS.items() if kind.channel_swaps is not None]
         found.append(
-            "`training.augmentation: foa_rotation` needs `features.kind`"
-            f" {' or '.join(rotated)}, or `features.frontend: device`. Received:"
-            f" {features.kind}."
+            f"`training.augmentation: foa_rotation` needs `features.kind` {' or '.join(rotated)},"
+            f" or `features.frontend: device`. Received: {features.kind}."
         )
     names = [fold.name for fold in task.folds]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        found.append(
-            f"two entries of `folds` have the name {repeated[0]!r}; scores are stored by it."
-        )
+    if repeated := [name for name in names if names.count(name) > 1]:
+        found.append(f"two `folds` have the name {repeated[0]!r}; scores are stored by it.")
     for fold in task.folds:
         if 0 in fold.train or (0 in fold.validate_on and not fold.validate_on_test):
             found.append(
@@ -116,7 +110,7 @@ def _contradictions(task: TaskConfig) -> list[str]:
             )
         if dataset.mode == "dev" and 0 in fold.test:
             found.append(
-                f"fold {fold.name!r} tests on split 0, the evaluation set: it needs `dataset.mode:"
-                " eval`."
+                f"fold {fold.name!r} tests on split 0, the evaluation set:"
+                " it needs `dataset.mode: eval`."
             )
     return found

@@ -1,11 +1,10 @@
-"""The recordings of a dataset in the layout of TAU Spatial Sound Events 2019, and the events in
-their metadata."""
+"""Recordings and events of a dataset in the layout of TAU Spatial Sound Events 2019."""
 
 import itertools
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -28,24 +27,13 @@ COLUMNS = ("sound_event_recording", "start_time", "end_time", "ele", "azi", "dis
 NESTED_ROOT = Path("proj/asignal/DCASE2019/dataset")
 _NAME = re.compile(r"split(?P<split>[0-9]+)_ir(?P<room>[0-9]+)_ov(?P<overlap>[0-9]+)(?:_.*)?")
 _EVALUATION_NAME = re.compile(r"split(?P<split>[0-9]+)_.*")
-LENGTH_TOLERANCE = (
-    0.01  # recordings are as long as `recording_s` when no more than this share of it lacks
-)
+LENGTH_TOLERANCE = 0.01  # share of `recording_s` that may lack without counting as shorter
 _NAMES_SHOWN = 8  # of a list of files in an error
 
 TAU2019_CLASSES = (
-    "knock",
-    "drawer",
-    "clearthroat",
-    "phone",
-    "keysDrop",
-    "speech",
-    "keyboard",
-    "pageturn",
-    "cough",
-    "doorslam",
-    "laughter",
-)
+    "knock", "drawer", "clearthroat", "phone", "keysDrop", "speech", "keyboard", "pageturn",
+    "cough", "doorslam", "laughter",
+)  # fmt: skip
 
 
 class DatasetConfig(Section):
@@ -70,10 +58,8 @@ class DatasetConfig(Section):
     )
     azimuth_range_deg: tuple[float, float] = Field(
         (-180.0, 170.0),
-        description=(
-            "Lowest and highest azimuth of the grid and the annotations in degrees."
-            " [-180, 170] or [0, 350] in steps of 10 cover the circle."
-        ),
+        description="Lowest and highest azimuth of the grid and the annotations in degrees."
+        " [-180, 170] or [0, 350] in steps of 10 cover the circle.",
     )
     elevation_range_deg: tuple[float, float] = Field(
         (-40.0, 40.0), description="Lowest and highest elevation of the grid in degrees."
@@ -83,20 +69,16 @@ class DatasetConfig(Section):
     )
     microphones_m: tuple[tuple[float, float, float], ...] | None = Field(
         None,
-        description=(
-            "Positions of the microphones in metres: x front, y left, z up; null: unknown."
-            " Used only by `python -m common.cli.check_dataset`."
-        ),
+        description="Positions of the microphones in metres: x front, y left, z up; null: unknown."
+        " Used only by `python -m common.cli.check_dataset`.",
     )
     skip_silent: bool = Field(
         False, description="Leave out recordings in which every sample is zero, and list them."
     )
     strict: bool = Field(
         True,
-        description=(
-            "Refuse events that end before they begin, or begin after the recording;"
-            " false: leave them out and count them in the log."
-        ),
+        description="Refuse events that end before they begin, or begin after the recording;"
+        " false: leave them out and count them in the log.",
     )
 
     @model_validator(mode="after")
@@ -113,13 +95,12 @@ class DatasetConfig(Section):
                     f" [{low}, {high}]."
                 )
         frames_per_s(self.label_hop_s)
-        if self.microphones_m is not None and (
-            self.format != "mic" or len(self.microphones_m) != self.channels
-        ):
+        positions = self.microphones_m
+        if positions is not None and (self.format != "mic" or len(positions) != self.channels):
             raise ValueError(
                 "`microphones_m` needs `format: mic` and one position for each of the"
                 f" {self.channels} `channels`. Received: format {self.format},"
-                f" {len(self.microphones_m)} positions."
+                f" {len(positions)} positions."
             )
         return self
 
@@ -130,7 +111,7 @@ class DatasetConfig(Section):
 
     @property
     def grid(self) -> AngleGrid:
-        """The directions of the annotations."""
+        """Grid of directions of the annotations."""
         return AngleGrid(self.azimuth_range_deg, self.elevation_range_deg, self.angle_step_deg)
 
     @property
@@ -140,13 +121,12 @@ class DatasetConfig(Section):
 
     @property
     def n_frames(self) -> int:
-        """Label frames of a recording that is as long as `recording_s`, or longer, T."""
+        """Label frames of a recording of `recording_s` or longer, T."""
         return self.frames_of(None)
 
-    def frames_of(self, heard_s: float | None) -> int:
-        """Label frames that are scored of a recording of this length in seconds; None: it is not
-        known."""
-        duration_s = self.recording_s if heard_s is None else min(heard_s, self.recording_s)
+    def frames_of(self, sound_s: float | None) -> int:
+        """Scored label frames of a recording of a length in seconds; None: unknown length."""
+        duration_s = self.recording_s if sound_s is None else min(sound_s, self.recording_s)
         return frames_in_recording(duration_s, self.label_hop_s)
 
 
@@ -175,19 +155,12 @@ class Events:
 
     def to_array(self) -> np.ndarray:
         """Returns float64 (n, 6), the attributes as columns in their order."""
-        columns = (
-            self.class_index,
-            self.onset_s,
-            self.offset_s,
-            self.azimuth_deg,
-            self.elevation_deg,
-            self.distance_m,
-        )
+        columns = [getattr(self, column.name) for column in fields(self)]
         return np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
 
     @classmethod
     def from_array(cls, array: np.ndarray) -> "Events":
-        """Makes events of what `to_array` returned.
+        """Makes events from the result of `to_array`.
 
         Raises:
             ValueError: the array is not (n, 6).
@@ -211,8 +184,7 @@ def parse_name(name: str, set_name: str = "dev") -> Attributes:
 
     Args:
         name: file name without suffix.
-        set_name: "dev": all three must be there; "eval": what is missing is split 0, room None,
-            overlap None.
+        set_name: "dev": all three are required; "eval": else split 0, room and overlap None.
 
     Raises:
         DataError: a development recording's name lacks one of them.
@@ -224,8 +196,8 @@ def parse_name(name: str, set_name: str = "dev") -> Attributes:
         evaluation = _EVALUATION_NAME.fullmatch(name)
         return Attributes(int(evaluation["split"]) if evaluation else 0, None, None)
     raise DataError(
-        f"The name of the development recording {name!r} does not say which split, room and overlap"
-        " it belongs to. Expected: split<number>_ir<number>_ov<number>_<number>, e.g."
+        f"The name of the development recording {name!r} has not split, room and overlap."
+        " Expected: split<number>_ir<number>_ov<number>_<number>, e.g."
         " split1_ir0_ov2_11. Rename the file and its counterpart in the metadata folder, move it"
         f" out of the dataset, or list all recordings in {LIST_NAME}."
     )
@@ -261,17 +233,13 @@ def find_recordings(
             " <task-id>`, or set `dataset_dir` to where it is."
         )
     metadata_dir = audio_dir.parent / f"metadata_{set_name}"
-    metadata = (
-        files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if metadata_dir.is_dir() else {}
-    )
+    has_metadata = metadata_dir.is_dir()
+    metadata = files_by_name(metadata_dir, ".csv", ".tsv", notes=notes) if has_metadata else {}
     if metadata or set_name == "dev":
         check_pairs(recordings, metadata, audio_dir, metadata_dir)
     else:
-        logger.info(
-            "%s has no metadata: its %d recordings are used without labels.",
-            audio_dir,
-            len(recordings),
-        )
+        text = "%s has no metadata: its %d recordings are used without labels."
+        logger.info(text, audio_dir, len(recordings))
     return [
         Recording(name, *parse_name(name, set_name), path, metadata.get(name))
         for name, path in recordings.items()
@@ -279,7 +247,7 @@ def find_recordings(
 
 
 def _listed(dataset_dir: Path, set_name: str) -> list[Recording]:
-    """The recordings of a set in `recordings.csv`: split 0 is the evaluation set."""
+    """Recordings of a set in `recordings.csv`; split 0 is the evaluation set."""
     found = [each for each in read_list(dataset_dir) if (each.split == 0) == (set_name == "eval")]
     if not found:
         wanted = "of split 0, the evaluation set" if set_name == "eval" else "of a split from 1 on"
@@ -295,22 +263,20 @@ def check_pairs(
     """Refuses recordings without metadata and metadata without a recording.
 
     Raises:
-        DataError: lists what has no counterpart.
+        DataError: lists the files without a counterpart.
     """
     problems = []
-    for given, wanted, where in (
-        (recordings, metadata, metadata_dir),
-        (metadata, recordings, audio_dir),
-    ):
-        alone = [path for name, path in given.items() if name not in wanted]
-        if alone:
+    both = (recordings, metadata, metadata_dir), (metadata, recordings, audio_dir)
+    for given, wanted, where in both:
+        unpaired = [path for name, path in given.items() if name not in wanted]
+        if unpaired:
             kind = ".csv file" if where is metadata_dir else "recording"
-            problems.append(f"no {kind} in {where} for {list_files(alone)}")
+            problems.append(f"no {kind} in {where} for {list_files(unpaired)}")
     if problems:
         raise DataError(
-            "Each recording needs a metadata file of the same name and the reverse; "
-            + "; ".join(problems)
-            + ". Unpack the dataset again, or move the files without a counterpart away."
+            f"Each recording needs a metadata file of the same name and the reverse;"
+            f" {'; '.join(problems)}. Unpack the dataset again, or move the files without a"
+            " counterpart away."
         )
 
 
@@ -322,7 +288,7 @@ def list_files(paths: Sequence[Path]) -> str:
 
 
 def read_labels(
-    path: Path, dataset: DatasetConfig, heard_s: float | None = None, notes: list[str] | None = None
+    path: Path, dataset: DatasetConfig, sound_s: float | None = None, notes: list[str] | None = None
 ) -> Events:
     """Reads the events of a recording, checked and cut to `dataset.recording_s`.
 
@@ -330,7 +296,7 @@ def read_labels(
         path: CSV file with the columns sound_event_recording, start_time, end_time, ele, azi, dist
             in any order.
         dataset: classes, ranges of angles and length of recordings.
-        heard_s: length of the sound in seconds; None: unknown.
+        sound_s: length of the sound in seconds; None: unknown.
         notes: gets a sentence for each kind of event that `dataset.strict: false` leaves out; the
             log has the same.
 
@@ -344,7 +310,7 @@ def read_labels(
     """
     events, lines = read_lines(path, dataset, notes)
     full_s = dataset.recording_s
-    ends_s = full_s if heard_s is None else min(heard_s, full_s)
+    ends_s = full_s if sound_s is None else min(sound_s, full_s)
     starts_before_s = full_s if ends_s >= (1.0 - LENGTH_TOLERANCE) * full_s else ends_s
     events = _without_late(events, lines, starts_before_s, dataset, str(path), notes)
     _log_cut(events, ends_s, str(path))
@@ -354,7 +320,7 @@ def read_labels(
 def read_lines(
     path: Path, dataset: DatasetConfig, notes: list[str] | None = None
 ) -> tuple[Events, list[int]]:
-    """Reads the events of a metadata file as they stand there, and the line that each stands in.
+    """Reads the events of a metadata file unchanged, and the line number of each.
 
     Raises:
         DataError: a row cannot be used.
@@ -370,15 +336,13 @@ def _without_late(
     source: str,
     notes: list[str] | None,
 ) -> Events:
-    """The events that begin within a recording of `duration_s` seconds; others are refused where
-    labels are strict."""
+    """Events that begin within `duration_s` seconds; others are refused where labels are strict."""
     late = np.flatnonzero(events.onset_s >= duration_s)
     if late.size and dataset.strict:
         first = late[0]
         longer = ", set `dataset.recording_s` to the length of the recordings"
-        remedy = (
-            longer if duration_s >= dataset.recording_s else ""
-        )  # shorter ones are as long as their sound
+        # Shorter recordings are as long as their sound.
+        remedy = longer if duration_s >= dataset.recording_s else ""
         raise DataError(
             f"{source}, line {lines[first]}: the event starts at {events.onset_s[first]:g} s, at or"
             f" after the end of the recording. Expected: start_time below {duration_s:g} s, in"
@@ -402,9 +366,8 @@ def parse_events(text: str, dataset: DatasetConfig, source: str = "metadata") ->
 def _log_cut(events: Events, duration_s: float, source: str) -> None:
     n_cut = int(np.sum(events.offset_s > duration_s))
     if n_cut:
-        logger.info(
-            "%s: %d event(s) end after the recording, cut at %g s.", source, n_cut, duration_s
-        )
+        text = "%s: %d event(s) end after the recording, cut at %g s."
+        logger.info(text, source, n_cut, duration_s)
 
 
 def _cut(events: Events, duration_s: float) -> Events:
@@ -417,12 +380,10 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
     for root in (dataset_dir, dataset_dir / NESTED_ROOT):
         if (root / name).is_dir():
             return root / name
-    found = sorted(entry.name for entry in dataset_dir.iterdir()) if dataset_dir.is_dir() else None
-    received = (
-        "no such folder"
-        if found is None
-        else (", ".join(found[:_NAMES_SHOWN]) or "an empty folder")
-    )
+    received = "no such folder"
+    if dataset_dir.is_dir():
+        found = sorted(entry.name for entry in dataset_dir.iterdir())
+        received = ", ".join(found[:_NAMES_SHOWN]) or "an empty folder"
     raise DataError(
         f"There is no folder {name!r} in {dataset_dir}. Expected: {name}/ with WAV files, there or"
         f" in {NESTED_ROOT}. Received: {received}. Set `dataset_dir` to the unpacked dataset, list"
@@ -432,11 +393,10 @@ def _find_folder(dataset_dir: Path, name: str) -> Path:
 
 
 def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) -> dict[str, Path]:
-    """Maps names without suffix to files of some suffixes, sorted; hidden files are ignored, others
-    named in the log.
+    """Maps names without suffix to files of some suffixes, sorted; logs other files.
 
     Raises:
-        DataError: a name cannot be used, or two files differ in their suffix alone.
+        DataError: a name cannot be used, or two files differ only in their suffix.
     """
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     wanted = [entry.suffix.lower() in suffixes and entry.is_file() for entry in entries]
@@ -448,9 +408,9 @@ def files_by_name(folder: Path, *suffixes: str, notes: list[str] | None = None) 
     for entry in itertools.compress(entries, wanted):
         if not is_file_name(entry.name) or files.setdefault(entry.stem, entry) != entry:
             raise DataError(
-                f"{folder} holds {entry.name!r}, whose name cannot be used, or is that of another"
-                " file but for its suffix. Expected: names of text in UTF-8, each once. Rename it,"
-                " or move it away."
+                f"{folder} holds {entry.name!r}, whose name cannot be used, or differs from that of"
+                " another file only in its suffix. Expected: different names of text in UTF-8."
+                " Rename it, or move it away."
             )
     return files
 
@@ -464,7 +424,7 @@ def _tell(notes: list[str] | None, text: str, level: int = logging.INFO) -> None
 def _parse_rows(
     text: str, dataset: DatasetConfig, source: str, notes: list[str] | None = None
 ) -> tuple[Events, list[int]]:
-    """Returns the checked events and the line of the file each stands in."""
+    """Returns the checked events and the line number of each."""
     if not text.strip():
         return Events.from_array(np.zeros((0, 6))), []
     table = parse_table(text, COLUMNS, source)
@@ -481,8 +441,7 @@ def _parse_rows(
 
 
 def _on_circle(rows: np.ndarray, dataset: DatasetConfig) -> Events:
-    """The events with one azimuth for each direction: where the range holds two, 180 becomes -180,
-    or 360 becomes 0."""
+    """Events with one azimuth for each direction: of 180 and -180, or 360 and 0, the second."""
     if dataset.grid.goes_round:
         rows[:, 3] = dataset.grid.on_circle(rows[:, 3])
     return Events.from_array(rows)
@@ -518,26 +477,16 @@ def _parse_row(
             f"{where}: unknown class {name[:80]!r}. Expected: one of {', '.join(index)}. Correct"
             " the row, or add the class to `dataset.classes`."
         )
-    onset, offset = (
-        _parse_number(row, column, where, lambda value: value >= 0) for column in COLUMNS[1:3]
-    )
+    onset, offset = (_parse_number(row, column, where) for column in ("start_time", "end_time"))
     azimuth = _parse_angle(row, "azi", where, dataset.azimuth_range_deg, "azimuth_range_deg")
     elevation = _parse_angle(row, "ele", where, dataset.elevation_range_deg, "elevation_range_deg")
-    return [
-        index[name],
-        onset,
-        offset,
-        azimuth,
-        elevation,
-        _parse_number(row, "dist", where, lambda value: value >= 0),
-    ]
+    distance = _parse_number(row, "dist", where)
+    return [index[name], onset, offset, azimuth, elevation, distance]
 
 
-def _parse_number(
-    row: dict[str, str], column: str, where: str, accept: Callable[[float], bool]
-) -> float:
+def _parse_number(row: dict[str, str], column: str, where: str) -> float:
     value = to_number(row[column])
-    if value is None or not accept(value):
+    if value is None or value < 0:
         raise DataError(
             f"{where}: {column} is not usable. Expected: a number, not negative. Received:"
             f" {row[column][:80]!r}.{number_hint(row[column])} Correct the row."
@@ -560,8 +509,7 @@ def _parse_angle(
 
 
 def _angle_remedy(value: float | None, limits: tuple[float, float], setting: str) -> str:
-    """Says what helps beside a correction: the same direction in the range's own degrees, or a
-    range that holds it."""
+    """Remedy besides a correction: the same direction in the range's degrees, or a wider range."""
     if value is None:
         return ""
     if setting == "elevation_range_deg":

@@ -1,5 +1,4 @@
-"""Where TAU Spatial Sound Events 2019 comes from: soundata knows its archives and their
-checksums."""
+"""Archives of TAU Spatial Sound Events 2019 and their checksums, from soundata."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -33,15 +32,15 @@ def _source(audio_format: str, set_name: str, remotes: Mapping[str, Any]) -> Sou
 
 
 def _parts(remote: Any) -> list[Any]:
-    """The parts of an archive in order; the last one, .zip, has the table of contents."""
+    """Parts of an archive in order; the last one, .zip, has the table of contents."""
     return sorted(remote if isinstance(remote, list) else [remote], key=lambda part: part.filename)
 
 
 def _fetch(archives: Sequence[Sequence[Any]], folder: Path) -> None:
     """Downloads with soundata, which compares checksums, and unpacks without it.
 
-    Its own unpacking of split archives hands a list of arguments to a shell, which runs `zip`
-    without any of them, so that no joined archive comes out.
+    Its own unpacking of split archives passes a list of arguments to a shell, which runs `zip`
+    without any of them: no joined archive is written.
     """
     for parts in archives:
         unpack_zip([_download(part, folder) for part in parts], folder)
@@ -51,5 +50,5 @@ def _download(part: Any, folder: Path) -> Path:
     download = library("soundata.download_utils", *_SOUNDATA).download_from_remote
     try:
         return Path(download(part, str(folder), force_overwrite=False))
-    except OSError:  # also what an interrupted download left, which it takes for finished
+    except OSError:  # also of an interrupted download, which soundata takes for complete
         return Path(download(part, str(folder), force_overwrite=True))

@@ -65,7 +65,7 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
 
     @property
     def frontend(self) -> Frontend | None:
-        """Features that the models compute of audio; None: they take stored features."""
+        """Features that the models compute from audio; None: they take stored features."""
         dataset = self.task.dataset
         return frontend_of(self.task.features, dataset.sample_rate_hz, dataset.channels)
 
@@ -79,16 +79,13 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
         """Raises DataError if the stored features do not allow training and scores."""
         refuse_dataset(stored_problems(self.task, stores))
         members = stored_members(stores)
-        source_groups.refuse(
-            source_groups.fold_problems(self.task.folds, members, str(self.task.feature_dir))
-        )
+        where = str(self.task.feature_dir)
+        source_groups.refuse(source_groups.fold_problems(self.task.folds, members, where))
         if members:
-            counts = ", ".join(
-                f"split {split} {len(groups)}" for split, groups in sorted(members.items())
-            )
-            logger.info(
-                "Groups of recordings of one source: %s; none is in two parts of a fold.", counts
-            )
+            sizes = sorted(members.items())
+            counts = ", ".join(f"split {split} {len(groups)}" for split, groups in sizes)
+            text = "Groups of recordings of one source: %s; none is in two parts of a fold."
+            logger.info(text, counts)
 
     def run_fold(self, fold: FoldConfig, stores: Sequence[FeatureStore], folder: Path) -> Scored:
         """Trains one fold and predicts its test recordings.
@@ -113,11 +110,9 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
     def decode(
         self, prediction: Prediction, stage: Stage, n_frames: int | None = None
     ) -> np.ndarray:
-        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg at the hop of
-        the labels.
+        """Turns outputs into rows (n, 4) = frame, class, azimuth_deg, elevation_deg.
 
-        A stage that learns directions only, without one for detection, gets the detections of the
-        ground truth.
+        Without a detection stage, a stage of directions only gets detections from the ground truth.
 
         Args:
             prediction: outputs of a recording.
@@ -164,6 +159,7 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
     ) -> keras.Model:
         task, features = self.task, self.task.features
         augmented = task.training.augmentation == "foa_rotation"
+        transforms = self._transforms() if augmented else None
         data = stage_data(
             stage,
             Selection.among(stores, fold.train),
@@ -172,18 +168,12 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
             task.pipeline,
             task.seed,
             task.training,
-            ModelInput(
-                self.frontend,
-                features.interleaved_channels,
-                self._transforms() if augmented else None,
-            ),
+            ModelInput(self.frontend, features.interleaved_channels, transforms),
         )
         earlier = EarlierOutputs(before, lambda: data.sets.current.values())
-        n_frames = {
-            name: count
-            for store in stores
-            for name, count in frames_of_recordings(store, task.dataset).items()
-        }
+        n_frames: dict[str, int] = {}
+        for store in stores:
+            n_frames |= frames_of_recordings(store, task.dataset)
         new_scorer = partial(ValidationScorer, task, stage, earlier, self.decode, n_frames)
         epochs = task.training.stage_epochs.get(stage.name, task.training.epochs)
         training = task.training.model_copy(update={"epochs": epochs})
@@ -229,7 +219,7 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
                 frames = n_frames[prediction.name]
                 write_submission(path, self.decode(prediction, stage, frames))
                 if prediction.labelled:
-                    # Scored from the file, so that the file alone gives the same table.
+                    # Scored from the file: its scores are the same without the model.
                     rows = read_submission(path, task.dataset.n_classes)
                     events = Events.from_array(prediction.events)
                     place = place_of(test.store, prediction.name, task.dataset.mode)
@@ -238,19 +228,16 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
 
     def report(self, results: Sequence[Scored], folder: Path) -> str:
         """Writes and returns the tables of scores over some folds."""
-        scored = {
-            part: [recording for of_fold in results for recording in of_fold[part]]
-            for part in results[0]
-        }
+        first = results[0]
+        scored = {part: [each for of_fold in results for each in of_fold[part]] for part in first}
         (_, main), *others = scored.items()
         if not main:
-            return (
+            text = (
                 "The test recordings have no labels: there is nothing to score. Predictions are in"
-                f" {folder}/."
             )
-        report = score_report(
-            main, self.task.dataset, published=self.task.published, compared=dict(others)
-        )
+            return f"{text} {folder}/."
+        task = self.task
+        report = score_report(main, task.dataset, published=task.published, compared=dict(others))
         return self.write_scores(report, folder)
 
     def _draw_examples(self, test: Selection, folder: Path) -> None:
@@ -263,10 +250,8 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
             n_frames = frames_of_recordings(test.store, self.task.dataset)[name]
             record["features"] = self._unpadded(features_of(record, self.frontend), n_frames)
             suffix = f"_overlap{overlap}" if number else ""
-            save_figure(
-                self._example_figure(record, n_frames, folder / SUBMISSIONS),
-                folder / f"recording{suffix}.png",
-            )
+            figure = self._example_figure(record, n_frames, folder / SUBMISSIONS)
+            save_figure(figure, folder / f"recording{suffix}.png")
             if not number:
                 titles = channel_titles(self.task.features, self.task.dataset)
                 figure = features_figure(record["features"], titles, self.task.features.hop_s, name)
@@ -274,10 +259,8 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
 
     def _unpadded(self, features: np.ndarray, n_frames: int) -> np.ndarray:
         """Features (T, F, C) of a recording without its padding."""
-        task = self.task
-        return features[
-            : math.ceil(n_frames * task.dataset.label_hop_s / task.features.hop_s - 1e-6)
-        ]
+        hop_ratio = self.task.dataset.label_hop_s / self.task.features.hop_s
+        return features[: math.ceil(n_frames * hop_ratio - 1e-6)]
 
     def _example_figure(
         self, record: Mapping[str, Any], n_frames: int, submissions: Path
@@ -298,10 +281,10 @@ class Experiment(BaseExperiment[TaskConfig, Scored]):
 
 
 def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[str]:
-    """Problems that would stop training or scores of any fold, found before the first epoch.
+    """Problems of training or scoring of any fold, found before the first epoch.
 
-    These are the preconditions of the dataset in `seld.preconditions`, checked on the stored
-    features, which may be older than the dataset.
+    They are those of `seld.preconditions`, checked on the stored features, which may be older
+    than the dataset.
     """
     frames, labelled = dict[int, list[int]](), set[int]()
     off_grid: list[tuple[str, int]] = []
@@ -314,18 +297,14 @@ def stored_problems(task: TaskConfig, stores: Sequence[FeatureStore]) -> list[st
                 events = Events.from_array(arrays["events"])
                 off = off_grid_events(events, task.dataset)
                 if off.size:
-                    off_grid.append(
-                        (f"{name}, event {off[0] + 1}: {described(events, off[0])}", off.size)
-                    )
-    found = [
-        each
-        for fold in task.folds
-        for each in split_problems(fold, frames, labelled, task.set_names)
-        or batch_problem(task, fold, frames)
-    ]
-    return found + (
-        off_grid_problem(off_grid, task.dataset) if DEFINITIONS[task.scoring.scorer].on_grid else []
-    )
+                    text = f"{name}, event {off[0] + 1}: {described(events, off[0])}"
+                    off_grid.append((text, off.size))
+    found: list[str] = []
+    for fold in task.folds:
+        absent = split_problems(fold, frames, labelled, task.set_names)
+        found += absent or batch_problem(task, fold, frames)
+    on_grid = DEFINITIONS[task.scoring.scorer].on_grid
+    return found + (off_grid_problem(off_grid, task.dataset) if on_grid else [])
 
 
 def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
@@ -334,13 +313,11 @@ def check_stage_names(known: Sequence[str], training: SeldTraining) -> None:
     Raises:
         ConfigError: one does not.
     """
-    for key, named in (
-        ("stage_epochs", training.stage_epochs),
-        ("start_from", training.start_from),
-    ):
+    settings = {"stage_epochs": training.stage_epochs, "start_from": training.start_from}
+    for key, named in settings.items():
         unknown = [name for name in named if name not in known]
         if unknown:
             raise ConfigError(
-                f"`training.{key}` names stages that the system has not. Expected: some of"
-                f" {', '.join(known)}. Received: {', '.join(unknown)}."
+                f"`training.{key}` names unknown stages. Expected: some of {', '.join(known)}."
+                f" Received: {', '.join(unknown)}."
             )

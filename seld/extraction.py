@@ -26,7 +26,7 @@ from seld.recording_list import LIST_NAME, Attributes, Recording, group_members
 
 
 class SilentRecordingError(DataError):
-    """A recording holds nothing but zeros."""
+    """A recording holds only zeros."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,11 @@ class ExampleMaker:
     features: FeatureConfig
 
     def __call__(self, item: Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the recording in `item.payload`, and always
-        features.
+        """Returns the arrays of `example_schema` for a recording, and always its features.
 
         Raises:
             DataError: recording or metadata cannot be used.
-            SilentRecordingError: there is no sound, and the settings leave such recordings out.
+            SilentRecordingError: all samples are zero, and the settings leave such recordings out.
         """
         recording: Recording = item.payload
         dataset = self.dataset
@@ -54,17 +53,13 @@ class ExampleMaker:
         inputs = self._inputs(audio)
         events = Events.from_array(np.zeros((0, 6)))
         if recording.metadata_path is not None:
-            events = read_labels(
-                recording.metadata_path, dataset, len(audio) / dataset.sample_rate_hz
-            )
+            length_s = len(audio) / dataset.sample_rate_hz
+            events = read_labels(recording.metadata_path, dataset, length_s)
         # Scores make their own reference from the events.
-        labels = regression_labels(
-            events,
-            len(inputs["features"]),
-            self.features.hop_s,
-            dataset.n_classes,
-            self.features.label_rule,
-        )  # (T, K) each
+        n_frames, features = len(inputs["features"]), self.features
+        labels = regression_labels(  # (T, K) each
+            events, n_frames, features.hop_s, dataset.n_classes, features.label_rule
+        )
         labelled = np.array(recording.metadata_path is not None, np.uint8)
         return {**inputs, **labels, "events": events.to_array(), "labelled": labelled}
 
@@ -90,18 +85,10 @@ class SeldStore(FamilyStore):
         dataset: DatasetConfig = task.dataset
         # Only if set: stores of other tasks stay as they are.
         skip_silent = {"skip_silent": True} if dataset.skip_silent else {}
-        return {
-            "label_rule": task.features.label_rule,
-            "dataset": {
-                "format": dataset.format,
-                "classes": list(dataset.classes),
-                "sample_rate_hz": dataset.sample_rate_hz,
-                "channels": dataset.channels,
-                "recording_s": dataset.recording_s,
-                "label_hop_s": dataset.label_hop_s,
-                **skip_silent,
-            },
-        }
+        names = ("format", "classes", "sample_rate_hz", "channels", "recording_s", "label_hop_s")
+        stored = {name: getattr(dataset, name) for name in names}
+        stored["classes"] = list(dataset.classes)
+        return {"label_rule": task.features.label_rule, "dataset": {**stored, **skip_silent}}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
         check_finished(Path(task.dataset_dir))
@@ -142,30 +129,26 @@ def run(
         set_names: "dev", "eval" or both.
         overwrite: make all shards again.
         progress: show a bar for each set.
-        whole_task: refuse, before any work, a dataset that the folds or scores of the task would
-            refuse later.
+        whole_task: check the dataset for the folds and scores of the task before any work.
 
     Returns:
         One store for each set.
 
     Raises:
         ConfigError: settings that contradict each other.
-        DataError: recordings, metadata or shards that cannot be used, see
-            `common.data.extraction.extract`; before any work, datasets that training or scores
-            would refuse, see `seld.preconditions`.
+        DataError: recordings, metadata or shards cannot be used, see
+            `common.data.extraction.extract`, or do not suit the task, see `seld.preconditions`.
     """
     check_settings(task.dataset, task.features)
     check_finished(Path(task.dataset_dir))
-    sets = {
-        name: find_recordings(task.dataset_dir, task.dataset.format, name) for name in set_names
-    }
+    dataset_dir, audio_format = Path(task.dataset_dir), task.dataset.format
+    sets = {name: find_recordings(dataset_dir, audio_format, name) for name in set_names}
     if whole_task and isinstance(task, TaskConfig):
         check_sets(task, sets)
         recordings = [each for members in sets.values() for each in members]
         groups = group_members((each.split, each.name, each.group) for each in recordings)
-        source_groups.refuse(
-            source_groups.fold_problems(task.folds, groups, str(task.dataset_dir / LIST_NAME))
-        )
+        where = str(dataset_dir / LIST_NAME)
+        source_groups.refuse(source_groups.fold_problems(task.folds, groups, where))
     skip = (SilentRecordingError,) if task.dataset.skip_silent else ()
     stores = []
     for set_name, recordings in sets.items():
@@ -179,8 +162,7 @@ def run(
 
 
 def place_of(store: FeatureStore, name: str, set_name: str) -> Attributes:
-    """Split, room and so on of a recording: from `recordings.csv` when it was extracted, or else
-    from its name.
+    """Attributes of a recording, from `recordings.csv` at extraction, or else from its name.
 
     Args:
         store: its features.
@@ -199,25 +181,18 @@ def place_of(store: FeatureStore, name: str, set_name: str) -> Attributes:
 def stored_members(stores: Sequence[FeatureStore]) -> dict[int, dict[str, str]]:
     """By split, one recording of each group that was known when they were extracted."""
     facts = {name: known for store in stores for name, known in store.facts.items()}
-    return group_members(
-        (known["split"], name, known.get(lengths.GROUP))
-        for name, known in facts.items()
-        if "split" in known
-    )
+    listed = {name: known for name, known in facts.items() if "split" in known}
+    return group_members((each["split"], n, each.get(lengths.GROUP)) for n, each in listed.items())
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one recording: features or audio, labels at the hop length of the features,
-    events."""
+    """Arrays of one recording: features or audio, labels at the features' hop length, events."""
     n_classes = len(dataset.classes)
-    frontend = frontend_of(features, dataset.sample_rate_hz, dataset.channels)
+    sizes = features, dataset.sample_rate_hz, dataset.channels
+    inputs = input_specs(frontend_of(*sizes), features.stored_dtype, feature_shape(*sizes))
     return ExampleSchema(
         {
-            **input_specs(
-                frontend,
-                features.stored_dtype,
-                feature_shape(features, dataset.sample_rate_hz, dataset.channels),
-            ),
+            **inputs,
             "activity": ArraySpec("uint8", (None, n_classes)),
             "azimuth_deg": ArraySpec("int16", (None, n_classes)),
             "elevation_deg": ArraySpec("int16", (None, n_classes)),
@@ -230,6 +205,5 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
 def _item(recording: Recording, facts: Mapping[str, int | str | None]) -> Item:
     labels = (recording.metadata_path,) if recording.metadata_path else ()
     sources = (recording.audio_path, *labels)
-    return Item(
-        recording.name, str(recording.split), sources, recording, facts=facts, labels=labels
-    )
+    name, split = recording.name, str(recording.split)
+    return Item(name, split, sources, recording, facts=facts, labels=labels)

@@ -3,8 +3,8 @@
 magnitude_phase: spectra, as published for SELDnet.
 logmel_intensity: log-mel spectra and intensity vectors of first-order Ambisonics (FOA).
 logmel: log-mel spectra.
-logmel_gcc: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as published
-for the two-stage systems.
+logmel_gcc: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as in the
+    published two-stage systems.
 """
 
 import itertools
@@ -114,8 +114,7 @@ KINDS = feature_kinds(
 
 
 class FeatureConfig(FeatureSettings):
-    """Kind of features, their sizes, and how they are stored and read; settings that are not given
-    have the values published for the kind."""
+    """Kind, sizes and storage of features; the defaults are those published for the kind."""
 
     KINDS = KINDS
 
@@ -147,8 +146,7 @@ class FeatureConfig(FeatureSettings):
         2048,
         ge=2,
         multiple_of=2,
-        description="FFT size and window length in samples of the cross-correlations of"
-        " logmel_gcc.",
+        description="FFT size and window length in samples of the correlations of logmel_gcc.",
     )
     n_mels: int = Field(
         64,
@@ -221,8 +219,7 @@ class FeatureConfig(FeatureSettings):
         return self.sample_rate_hz or recorded_hz
 
     def content(self) -> dict[str, object]:
-        """Settings that the stored numbers depend on, without those that only change how they are
-        read."""
+        """Settings that the stored numbers depend on."""
         names = ["kind", "window_s", "hop_s", "n_fft", *self.entry.settings]
         content = {name: getattr(self, name) for name in names}
         if self.sample_rate_hz is not None:

@@ -38,8 +38,7 @@ logger = logging.getLogger(__name__)
 # Shown where a dataset names no grid of directions; widened where rows need it.
 _AZIMUTHS_DEG, _ELEVATIONS_DEG = (-180.0, 180.0), (-60.0, 60.0)
 
-# Names as the score callback writes them into the history, what the legend says, and the scale of
-# the curve.
+# Name in the history, text of the legend, and scale of the curve.
 _LEARNING_SCORES = (
     ("er", "error rate", 1.0),
     ("f", "F-score", 1.0),
@@ -134,9 +133,8 @@ def recording_figure(
     top = figure.add_subplot(layout[0, :])
     draw_spectrogram(top, spectrogram)
     for column, (name, rows) in enumerate(columns.items()):
-        axes = [
-            figure.add_subplot(layout[row, column], sharex=top) for row in range(1, len(heights))
-        ]
+        cells = [layout[row, column] for row in range(1, len(heights))]
+        axes = [figure.add_subplot(cell, sharex=top) for cell in cells]
         draw_activity(axes[0], rows, classes, hop_s, f"{name}: events")
         for part, quantity in enumerate(quantities):
             below, values = axes[1 + part], rows[:, [0, 1, 2 + part]]
@@ -153,24 +151,20 @@ def recording_figure(
 
 def channel_titles(features: FeatureConfig, dataset: DatasetConfig) -> list[str]:
     """Title and unit of each channel of the features."""
-    n_channels = dataset.channels
-    names = (
-        list("WYZX")
-        if dataset.format == "foa" and n_channels == 4
-        else [f"mic {n + 1}" for n in range(n_channels)]
-    )
+    is_foa = dataset.format == "foa" and dataset.channels == 4
+    names = list("WYZX") if is_foa else [f"mic {n + 1}" for n in range(dataset.channels)]
     return features.entry.titles(names)
 
 
 def features_figure(
     features: np.ndarray, titles: Sequence[str], hop_s: float, title: str
 ) -> Figure:
-    """Draws what a network sees of a recording: one image for each channel.
+    """Draws the features of a recording, one image for each channel.
 
     Args:
         features: (T, F, C).
         titles: C of them, with the unit.
-        hop_s: time from one frame to the next, in seconds.
+        hop_s: hop length in seconds.
         title: above the figure, usually the name of the recording.
     """
     columns = 2 if len(titles) > 1 else 1
@@ -205,9 +199,8 @@ def draw_activity(
     """Draws one bar per event and class, classes from top to bottom."""
     colours = class_colours(len(classes))
     for k, first, end in runs(rows):
-        axes.barh(
-            k, (end - first) * hop_s, left=first * hop_s, height=0.7, color=colours[k], linewidth=0
-        )
+        start_s, length_s = first * hop_s, (end - first) * hop_s
+        axes.barh(k, length_s, left=start_s, height=0.7, color=colours[k], linewidth=0)
     axes.set_yticks(np.arange(len(classes)), classes)
     axes.set_ylim(len(classes) - 0.5, -0.5)
     axes.set_title(title, fontsize=10, loc="left")
@@ -236,7 +229,7 @@ def runs(rows: np.ndarray) -> list[tuple[int, int, int]]:
     """Joins the frames in which a class stays active.
 
     Args:
-        rows: (n, 4), in any order; a class may be there twice in one frame.
+        rows: (n, 4), in any order; a class may occur twice in one frame.
 
     Returns:
         (class, first frame, frame after the last) of each run, sorted.
@@ -266,9 +259,8 @@ def _class_legend(figure: Figure, tables: Sequence[np.ndarray], classes: Sequenc
         Line2D([], [], marker="s", linestyle="", color=colours[k], label=classes[k]) for k in used
     ]
     if marks:
-        entry_inch = 0.57 + 0.1 * max(
-            len(classes[k]) for k in used
-        )  # as if all letters were as broad as a w
+        # As if all letters were as broad as a w.
+        entry_inch = 0.57 + 0.1 * max(len(classes[k]) for k in used)
         n_rows = math.ceil(len(marks) / max(1, int(figure.get_figwidth() / entry_inch)))
         columns = math.ceil(len(marks) / n_rows)
         figure.legend(
@@ -295,14 +287,14 @@ def dataset_figures(
             `dataset.recording_s`.
 
     Returns:
-        "classes": number and length of the events of each class; "overlap": events at the same
-        time, in all and of the same class; "directions": azimuths and elevations per room.
+        "classes": number and length of the events of each class; "overlap": simultaneous events,
+        in all and of one class; "directions": azimuths and elevations per room.
     """
+    tables = list(events.values())
+    frames = [(n_frames or {}).get(name) for name in events]
     return {
-        "classes": classes_figure(list(events.values()), dataset.classes),
-        "overlap": overlap_figure(
-            list(events.values()), dataset, [(n_frames or {}).get(name) for name in events]
-        ),
+        "classes": classes_figure(tables, dataset.classes),
+        "overlap": overlap_figure(tables, dataset, frames),
         "directions": directions_figure(events, rooms, dataset),
     }
 
@@ -312,9 +304,8 @@ def classes_figure(events: Sequence[Events], classes: Sequence[str]) -> Figure:
     index = np.concatenate([each.class_index for each in events])
     length_s = np.concatenate([each.offset_s - each.onset_s for each in events])
     colours, places = class_colours(len(classes)), np.arange(len(classes))
-    figure = new_figure(
-        11, 0.9 + 0.36 * len(classes), f"{len(index)} events in {len(events)} recordings"
-    )
+    title = f"{len(index)} events in {len(events)} recordings"
+    figure = new_figure(11, 0.9 + 0.36 * len(classes), title)
     counts, lengths = figure.subplots(1, 2, sharey=True)
     bars = counts.barh(places, np.bincount(index, minlength=len(classes)), color=colours)
     counts.bar_label(bars, padding=3, fontsize=8)
@@ -351,9 +342,8 @@ def overlap_shares(
         n_frames: label frames of each recording; None: as long as `dataset.recording_s`.
 
     Returns:
-        The share of frames with 0, 1, 2, ... events, (most + 1,); the active frames of each class,
-        (K,); and those of them in which two events or more of that class sound, (K,). Frames are
-        half-open.
+        Share of frames with 0, 1, 2, ... events, (maximum + 1,); active frames of each class, (K,);
+        and those with two or more events of that class, (K,). Frames are half-open.
     """
     frames_by_number = np.zeros(1, dtype=np.int64)
     active, doubled = np.zeros(dataset.n_classes, np.int64), np.zeros(dataset.n_classes, np.int64)
@@ -392,9 +382,7 @@ def overlap_figure(
     right.set_yticks(np.arange(dataset.n_classes), dataset.classes)
     right.invert_yaxis()
     right.margins(x=0.12)
-    right.set_xlabel(
-        "frames with two or more events of the class, of its active frames / %", fontsize=9
-    )
+    right.set_xlabel("active frames with two or more events of the class / %", fontsize=9)
     for axes in (left, right):
         tidy(axes)
     return figure
@@ -409,9 +397,8 @@ def directions_figure(
     grid = figure.subplots(len(known), 2, squeeze=False, sharex="col", width_ratios=[2, 1])
     for axes, room in zip(grid, known, strict=True):
         inside = [each for name, each in events.items() if rooms[name] == room]
-        for side, (name, limits) in enumerate(
-            (("azimuth", dataset.azimuth_range_deg), ("elevation", dataset.elevation_range_deg))
-        ):
+        ranges = ("azimuth", dataset.azimuth_range_deg), ("elevation", dataset.elevation_range_deg)
+        for side, (name, limits) in enumerate(ranges):
             angles = np.concatenate([getattr(each, f"{name}_deg") for each in inside])
             step = dataset.angle_step_deg  # bins are centred on the grid
             edges = np.arange(limits[0] - step / 2, limits[1] + step, step)
@@ -488,17 +475,15 @@ def read_metadata(
         rooms = {name: parse_name(name, "eval").room for name in paths}
     if not paths:
         raise DataError(
-            f"No metadata in {folder}. Expected: a folder of .csv files, e.g."
-            " <dataset_dir>/metadata_dev."
+            f"No metadata in {folder}. Expected: .csv files, e.g. <dataset_dir>/metadata_dev."
         )
     return {name: read_labels(path, dataset) for name, path in paths.items()}, rooms
 
 
 def read_lengths(folder: Path, names: Iterable[str], dataset: DatasetConfig) -> dict[str, int]:
     """Label frames of the recordings of metadata files, of those whose sounds are there."""
-    found = {
-        name: seconds_of(path) for name, path in sounds_of(folder, names, dataset.format).items()
-    }
+    sounds = sounds_of(folder, names, dataset.format)
+    found = {name: seconds_of(path) for name, path in sounds.items()}
     return {name: dataset.frames_of(length) for name, length in found.items() if length is not None}
 
 
@@ -517,14 +502,10 @@ def _run(arguments: Sequence[str]) -> None:
             save_figure(figure, options.out / f"{name}.png")
             logger.info("Wrote %s.", options.out / f"{name}.png")
         return
-    spectrogram_db, hop_s = (
-        spectrogram_of(options.wav, dataset),
-        _hop_samples(dataset) / dataset.sample_rate_hz,
-    )
-    duration_s = len(spectrogram_db) * hop_s
-    reference = (
-        None if options.reference is None else read_rows(options.reference, dataset, duration_s)
-    )
+    spectrogram_db = spectrogram_of(options.wav, dataset)
+    duration_s = len(spectrogram_db) * _hop_samples(dataset) / dataset.sample_rate_hz
+    given = options.reference
+    reference = None if given is None else read_rows(given, dataset, duration_s)
     estimate = read_rows(options.estimate, dataset, duration_s)
     figure = recording_figure(
         Spectrogram(spectrogram_db, duration_s, highest_hz=dataset.sample_rate_hz / 2),
@@ -556,40 +537,29 @@ def _dataset(options: argparse.Namespace) -> DatasetConfig:
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--task", metavar="ID", help="task whose classes, rate and ranges of angles these are"
-    )
-    shared.add_argument(
-        "--params", type=Path, help="settings file with that task (default ./params.yaml)"
-    )
-    shared.add_argument(
-        "--classes",
-        type=typed_text,
-        help="names joined by commas; default: the task's, or those of DCASE 2019 task 3",
-    )
-    shared.add_argument(
-        "--recording-s", type=float, help="longest recording, seconds (default: the task's, or 60)"
-    )
-    shared.add_argument(
-        "--sample-rate-hz", type=int, help="of the recordings (default: the task's, or 48000)"
-    )
+    add = shared.add_argument
+    add("--task", metavar="ID", help="task with the classes, sample rate and ranges of angles")
+    add("--params", type=Path, help="settings file with that task (default ./params.yaml)")
+    classes = "names joined by commas; default: the task's, or those of DCASE 2019 task 3"
+    add("--classes", type=typed_text, help=classes)
+    longest = "longest recording, seconds (default: the task's, or 60)"
+    add("--recording-s", type=float, help=longest)
+    rate = "of the recordings (default: the task's, or 48000)"
+    add("--sample-rate-hz", type=int, help=rate)
     parser = argparse.ArgumentParser(
         prog="python -m seld.figures", description="Draws a recording or a dataset."
     )
     commands = parser.add_subparsers(dest="what", required=True)
-    recording = commands.add_parser(
-        "recording", parents=[shared], help="spectrogram, reference and estimate"
-    )
+    about = "spectrogram, reference and estimate"
+    recording = commands.add_parser("recording", parents=[shared], help=about)
     recording.add_argument("wav", type=Path)
     recording.add_argument("--reference", type=Path, help="metadata or submission file")
     recording.add_argument("--estimate", type=Path, required=True, help="submission file")
     recording.add_argument("--out", type=Path, required=True, help="PNG file to write")
-    dataset = commands.add_parser(
-        "dataset", parents=[shared], help="classes, overlap and directions of events"
-    )
-    dataset.add_argument(
-        "metadata_dir", type=Path, help="folder of metadata, or a dataset with a recordings.csv"
-    )
+    about = "classes, overlap and directions of events"
+    dataset = commands.add_parser("dataset", parents=[shared], help=about)
+    about = "folder of metadata, or a dataset with a recordings.csv"
+    dataset.add_argument("metadata_dir", type=Path, help=about)
     dataset.add_argument("--out", type=Path, required=True, help="folder for three PNG files")
     return parser
 

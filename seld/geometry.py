@@ -1,5 +1,4 @@
-"""Directions on the sphere: Cartesian and spherical coordinates, great-circle distances, the grid
-of directions.
+"""Directions on the sphere: coordinates, great-circle distances, the grid of directions.
 
 Azimuth runs counter-clockwise from the front (x), elevation upwards from the horizon; y points
 left, z up.
@@ -13,10 +12,9 @@ import numpy as np
 from common.errors import DataError
 
 FULL_CIRCLE_DEG = 360.0
-ANGLE_SLACK_DEG = 1e-6  # angles this close are equal: what arithmetic leaves behind
-FLOAT32_SLACK_DEG = (
-    2e-5  # half of the last digit of an angle of 2 pi radians in float32, and of a unit vector's
-)
+ANGLE_SLACK_DEG = 1e-6  # angles this close are equal up to rounding errors
+# Half of the last digit of an angle of 2 pi radians in float32, and of a unit vector's.
+FLOAT32_SLACK_DEG = 2e-5
 OFF_GRID_REMEDY = (
     "Round the angles to the grid, set `dataset.angle_step_deg` to their step, or score by exact"
     " angles: `--set scoring.scorer=corrected`."
@@ -26,21 +24,15 @@ OFF_GRID_REMEDY = (
 def spherical_to_cartesian(
     azimuth_rad: np.ndarray, elevation_rad: np.ndarray, radius: np.ndarray | float = 1.0
 ) -> np.ndarray:
-    """Returns points (..., 3), x to the front, y to the left, z up, for angles of shape (...) in
-    radians."""
+    """Returns points (..., 3), x front, y left, z up, for angles of shape (...) in radians."""
     azimuth_rad, elevation_rad, radius = np.broadcast_arrays(azimuth_rad, elevation_rad, radius)
     horizontal = radius * np.cos(elevation_rad)
-    points = (
-        horizontal * np.cos(azimuth_rad),
-        horizontal * np.sin(azimuth_rad),
-        radius * np.sin(elevation_rad),
-    )
-    return np.stack(points, axis=-1)
+    x, y = horizontal * np.cos(azimuth_rad), horizontal * np.sin(azimuth_rad)
+    return np.stack((x, y, radius * np.sin(elevation_rad)), axis=-1)
 
 
 def cartesian_to_spherical(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns azimuth in (-pi, pi], elevation in [-pi/2, pi/2] and radius, each (...), of points
-    (..., 3).
+    """Returns azimuth (-pi, pi], elevation [-pi/2, pi/2] and radius of points (..., 3), (...) each.
 
     The origin has azimuth 0, elevation 0.
     """
@@ -75,26 +67,20 @@ def spherical_distances_of_pairs(
 
 
 def cartesian_distance(points1: np.ndarray, points2: np.ndarray) -> np.ndarray:
-    """Computes the angle between the directions of points (..., 3), of any length but 0; exact for
-    all angles.
+    """Computes the angle between the directions of points (..., 3); exact for all angles.
 
     Returns:
         Great-circle distances in radians, [0, pi], NaN where a point is the origin.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        unit1, unit2 = (
-            points / np.linalg.norm(points, axis=-1, keepdims=True) for points in (points1, points2)
-        )
-    # Half the chord is the sine of half the angle, half the sum is its cosine; together they are
-    # never both flat.
-    return 2.0 * np.arctan2(
-        np.linalg.norm(unit1 - unit2, axis=-1), np.linalg.norm(unit1 + unit2, axis=-1)
-    )
+        unit1, unit2 = (p / np.linalg.norm(p, axis=-1, keepdims=True) for p in (points1, points2))
+    # Half the chord is the sine of half the angle, half the sum its cosine: never both are flat.
+    chord, total = (np.linalg.norm(each, axis=-1) for each in (unit1 - unit2, unit1 + unit2))
+    return 2.0 * np.arctan2(chord, total)
 
 
 def snapped_deg(angle_deg: np.ndarray, slack_deg: float = ANGLE_SLACK_DEG) -> np.ndarray:
-    """Takes angles so close to whole degrees as these: 19.9999999, where 20 was meant, must not be
-    cut to 19."""
+    """Rounds angles this close to whole degrees: 19.9999999, meant as 20, must not be cut to 19."""
     angle_deg = np.asarray(angle_deg, np.float64)
     whole = np.rint(angle_deg)
     return np.where(np.abs(angle_deg - whole) <= slack_deg, whole, angle_deg)
@@ -102,8 +88,7 @@ def snapped_deg(angle_deg: np.ndarray, slack_deg: float = ANGLE_SLACK_DEG) -> np
 
 @dataclass(frozen=True)
 class AngleGrid:
-    """Directions in equal steps of azimuth and elevation; index = azimuth index * n_elevations +
-    elevation index.
+    """Grid of directions; index = azimuth index * n_elevations + elevation index.
 
     The defaults are the 36 x 9 directions of TAU Spatial Sound Events 2019. Azimuths are angles on
     a circle: 350 and -10 degrees are one direction, whichever of them the range holds. A range
@@ -111,7 +96,7 @@ class AngleGrid:
     outside belongs to the end that is nearer on the circle.
 
     The published scorer of DCASE 2019 knows one grid, the default, and clips to it: 200 degrees
-    become 170, not -160. On this grid, and on no other, the same is done here, so that published
+    become 170, not -160. On this grid only, azimuths are clipped here too, so that published
     submissions get their published scores.
 
     Attributes:
@@ -127,26 +112,24 @@ class AngleGrid:
 
     @cached_property
     def is_published(self) -> bool:
-        """Whether this is the grid of the published scorer."""
+        """True for the grid of the published scorer."""
         return self == AngleGrid()
 
     @cached_property
     def goes_round(self) -> bool:
-        """Whether the steps of azimuth reach once round the circle."""
-        return (
-            self._count(self.azimuth_range_deg) * self.step_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
-        )
+        """True if the azimuths cover the full circle."""
+        covered_deg = self._count(self.azimuth_range_deg) * self.step_deg
+        return covered_deg >= FULL_CIRCLE_DEG - ANGLE_SLACK_DEG
 
     @cached_property
     def lowest_azimuth_deg(self) -> float:
-        """Where the circle is cut open: azimuths of this grid are from here on, below 360 degrees
-        more."""
+        """Start of the circle: azimuths of this grid are from here on, below 360 degrees more."""
         low, high = self.azimuth_range_deg
         if not self.goes_round:
             return (low + high) / 2.0 - FULL_CIRCLE_DEG / 2.0
-        return (
-            low if high - low <= FULL_CIRCLE_DEG else min(max(-180.0, low), high - FULL_CIRCLE_DEG)
-        )
+        if high - low <= FULL_CIRCLE_DEG:
+            return low
+        return min(max(-180.0, low), high - FULL_CIRCLE_DEG)
 
     @cached_property
     def n_azimuths(self) -> int:
@@ -165,22 +148,19 @@ class AngleGrid:
         return self.n_azimuths * self.n_elevations
 
     def on_circle(self, azimuth_deg: np.ndarray) -> np.ndarray:
-        """Brings azimuths onto the circle of the grid, by whole turns; those that are on it stay as
-        they are.
+        """Brings azimuths onto the circle of the grid, by whole turns.
 
         Args:
             azimuth_deg: of any convention, degrees, any shape.
 
         Returns:
-            float64, the same shape: the same directions, from `lowest_azimuth_deg` on, below 360
-            degrees more.
+            float64, same shape, same directions, in [lowest_azimuth_deg, lowest_azimuth_deg + 360).
         """
         azimuth_deg, low = np.asarray(azimuth_deg, np.float64), self.lowest_azimuth_deg
         inside = (azimuth_deg >= low) & (azimuth_deg < low + FULL_CIRCLE_DEG)
         turned = np.where(inside, azimuth_deg, low + np.mod(azimuth_deg - low, FULL_CIRCLE_DEG))
-        return np.where(
-            turned >= low + FULL_CIRCLE_DEG - ANGLE_SLACK_DEG, low, turned
-        )  # -180.0000001 is -180
+        is_end = turned >= low + FULL_CIRCLE_DEG - ANGLE_SLACK_DEG  # -180.0000001 is -180
+        return np.where(is_end, low, turned)
 
     def index_of(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns the index of each direction, int64 (n,).
@@ -188,10 +168,7 @@ class AngleGrid:
         Raises:
             DataError: a direction is not on the grid.
         """
-        azimuth_deg, elevation_deg = (
-            np.atleast_1d(np.asarray(azimuth_deg)),
-            np.atleast_1d(np.asarray(elevation_deg)),
-        )
+        azimuth_deg, elevation_deg = np.atleast_1d(azimuth_deg, elevation_deg)
         wrong = np.flatnonzero(~self.holds(azimuth_deg, elevation_deg))
         if wrong.size:
             first = wrong[0]
@@ -204,13 +181,9 @@ class AngleGrid:
 
     def holds(self, azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarray:
         """Returns which directions are on the grid, bool (n,)."""
-        azimuth_found, elevation_found = self.angles_of(
-            self.nearest_below(azimuth_deg, elevation_deg)
-        )
-        azimuth_deg = np.asarray(azimuth_deg, np.float64)
-        off = np.abs(
-            (azimuth_deg if self.is_published else self.on_circle(azimuth_deg)) - azimuth_found
-        )
+        nearest = self.nearest_below(azimuth_deg, elevation_deg)
+        azimuth_found, elevation_found = self.angles_of(nearest)
+        off = np.abs(self._on_own_circle(azimuth_deg) - azimuth_found)
         off = np.maximum(off, np.abs(np.asarray(elevation_deg) - elevation_found))
         return off <= ANGLE_SLACK_DEG
 
@@ -220,13 +193,8 @@ class AngleGrid:
         What lies outside the ranges is clipped to them, azimuths after they were brought onto the
         grid's circle (not on the published grid, see above).
         """
-        azimuth_deg = (
-            np.asarray(azimuth_deg, np.float64)
-            if self.is_published
-            else self.on_circle(azimuth_deg)
-        )
         first = self._first_azimuth_deg
-        azimuth = self._steps(azimuth_deg, first, self.n_azimuths)
+        azimuth = self._steps(self._on_own_circle(azimuth_deg), first, self.n_azimuths)
         elevation = self._steps(elevation_deg, self.elevation_range_deg[0], self.n_elevations)
         return azimuth * self.n_elevations + elevation
 
@@ -243,17 +211,18 @@ class AngleGrid:
                 f" Received: {index.min()} to {index.max()}."
             )
         azimuth, elevation = np.divmod(index, self.n_elevations)
-        return (
-            self._first_azimuth_deg + azimuth * self.step_deg,
-            self.elevation_range_deg[0] + elevation * self.step_deg,
-        )
+        azimuth_deg = self._first_azimuth_deg + azimuth * self.step_deg
+        return azimuth_deg, self.elevation_range_deg[0] + elevation * self.step_deg
 
     def describe(self) -> str:
         """Names the directions, for an error."""
-        return (
-            f"azimuth {self._describe(self.azimuth_range_deg)}, elevation"
-            f" {self._describe(self.elevation_range_deg)}"
-        )
+        ranges = self.azimuth_range_deg, self.elevation_range_deg
+        azimuths, elevations = map(self._describe, ranges)
+        return f"azimuth {azimuths}, elevation {elevations}"
+
+    def _on_own_circle(self, azimuth_deg: np.ndarray) -> np.ndarray:
+        published = self.is_published
+        return np.asarray(azimuth_deg, np.float64) if published else self.on_circle(azimuth_deg)
 
     @property
     def _first_azimuth_deg(self) -> float:
@@ -263,10 +232,8 @@ class AngleGrid:
         return int((limits[1] - limits[0]) / self.step_deg + ANGLE_SLACK_DEG) + 1
 
     def _steps(self, angle_deg: np.ndarray, first_deg: float, count: int) -> np.ndarray:
-        steps = np.floor(
-            (np.asarray(angle_deg, np.float64) - first_deg + ANGLE_SLACK_DEG) / self.step_deg
-        )
-        return np.clip(steps, 0, count - 1).astype(np.int64)
+        offset_deg = np.asarray(angle_deg, np.float64) - first_deg + ANGLE_SLACK_DEG
+        return np.clip(np.floor(offset_deg / self.step_deg), 0, count - 1).astype(np.int64)
 
     def _describe(self, limits: tuple[float, float]) -> str:
         return f"{limits[0]:g} to {limits[1]:g} in steps of {self.step_deg:g} degrees"

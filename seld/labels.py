@@ -21,7 +21,7 @@ from seld.frames import frame_rate
 from seld.geometry import AngleGrid, snapped_deg
 
 Rule = Literal["dcase2019", "half_open", "dcase2019_files", "two_stage"]
-INACTIVE_AZIMUTH_DEG = 180  # what the labels published for SELDnet hold where a class is silent
+INACTIVE_AZIMUTH_DEG = 180  # value in the labels published for SELDnet where a class is silent
 INACTIVE_ELEVATION_DEG = 50
 TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
@@ -31,7 +31,7 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
 
     Args:
         events: onsets and offsets in seconds.
-        hop_s: seconds from a label frame to the next.
+        hop_s: hop length of the labels in seconds.
         rule: "half_open": [floor(onset), ceil(offset)), all frames that the event touches;
             "dcase2019": one frame more, since the published labels count the frame ceil(offset) in;
             "dcase2019_files": floor(onset) to floor(offset), both in, by division instead of
@@ -47,19 +47,13 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
             f"Unknown label rule. Expected: one of {', '.join(get_args(Rule))}. Received: {rule!r}."
         )
     if rule == "dcase2019_files":
-        # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published pieces of code differ here,
-        # and so must we.
-        first, last = (
-            np.floor(times / hop_s).astype(np.int64) for times in (events.onset_s, events.offset_s)
-        )
+        # 4.26 / 0.02 is 212.99..., 4.26 * 50 is 213.0: the published codes differ here.
+        times = events.onset_s, events.offset_s
+        first, last = (np.floor(each / hop_s).astype(np.int64) for each in times)
         return first, last + 1
     if rule == "two_stage":
-        first, end = (
-            _frames_of_single_precision(times, hop_s) for times in (events.onset_s, events.offset_s)
-        )
-        return first, end
-    # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other
-    # forgives rounding errors.
+        return _frames_of_float32(events.onset_s, hop_s), _frames_of_float32(events.offset_s, hop_s)
+    # 0.14 * 50 is 7.000000000000001: the published rule takes the next frame then, the other not.
     slack = TIME_SLACK_FRAMES if rule == "half_open" else 0.0
     frames_per_s = frame_rate(hop_s)
     first = np.floor(events.onset_s * frames_per_s + slack).astype(np.int64)
@@ -67,11 +61,11 @@ def event_frames(events: Events, hop_s: float, rule: Rule) -> tuple[np.ndarray, 
     return first, end + (rule == "dcase2019")
 
 
-def _frames_of_single_precision(times_s: np.ndarray, hop_s: float) -> np.ndarray:
-    """Frames that times lie in, int64 (n,), after rounding the times to float32.
+def _frames_of_float32(times_s: np.ndarray, hop_s: float) -> np.ndarray:
+    """Frames that contain the times, int64 (n,), after rounding the times to float32.
 
-    A time of 24 bits times a whole number is exact in float64, so that only the rounding of the
-    times counts: with hops as ratios of whole numbers, time x rate // hop in samples gives the same
+    A time of 24 bits times a whole number is exact in float64, so that only this rounding
+    counts: with hops as ratios of whole numbers, time x rate // hop in samples gives the same
     frames at any rate.
     """
     hop = Fraction(hop_s).limit_denominator(1_000_000)
@@ -89,8 +83,8 @@ def regression_labels(
 
     Args:
         events: the events of a recording.
-        n_frames: label frames of the recording, T; what lies beyond is cut.
-        hop_s: seconds from a frame to the next.
+        n_frames: label frames of the recording, T; later ones are cut.
+        hop_s: hop length in seconds.
         n_classes: K.
         rule: which frames an event covers, see `event_frames`.
 
@@ -100,15 +94,13 @@ def regression_labels(
         Angles are rounded to whole degrees.
     """
     inactive_deg = (0, 0) if rule == "two_stage" else (INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG)
-    activity = np.zeros((n_frames, n_classes), np.uint8)
-    azimuth, elevation = (
-        np.full((n_frames, n_classes), angle_deg, np.int16) for angle_deg in inactive_deg
-    )
-    angles = np.rint(np.stack([events.azimuth_deg, events.elevation_deg], axis=1)).astype(
-        np.int16
-    )  # (n, 2)
+    shape = n_frames, n_classes
+    activity = np.zeros(shape, np.uint8)
+    azimuth, elevation = (np.full(shape, angle_deg, np.int16) for angle_deg in inactive_deg)
+    angles = np.stack([events.azimuth_deg, events.elevation_deg], axis=1)  # (n, 2)
+    spans = event_frames(events, hop_s, rule)
     for first, end, k, (azimuth_deg, elevation_deg) in zip(
-        *event_frames(events, hop_s, rule), events.class_index, angles, strict=True
+        *spans, events.class_index, np.rint(angles).astype(np.int16), strict=True
     ):
         activity[first:end, k] = 1
         azimuth[first:end, k] = azimuth_deg
@@ -125,8 +117,8 @@ def reference_rows(
 
     Args:
         events: the events of a recording.
-        n_frames: label frames of the recording; None keeps what lies beyond its end.
-        hop_s: seconds from a frame to the next.
+        n_frames: label frames of the recording; None keeps frames after its end.
+        hop_s: hop length in seconds.
         rule: which frames an event covers, see `event_frames`.
 
     Returns:
@@ -139,10 +131,8 @@ def reference_rows(
     event = np.repeat(np.arange(len(events)), lengths)  # (n,)
     starts = np.cumsum(lengths) - lengths
     frame = np.arange(len(event)) - starts[event] + first[event]
-    rows = np.stack(
-        [frame, events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]],
-        axis=1,
-    )
+    columns = events.class_index[event], events.azimuth_deg[event], events.elevation_deg[event]
+    rows = np.stack([frame, *columns], axis=1)
     return rows[np.argsort(frame, kind="stable")].astype(np.float64)
 
 
@@ -170,11 +160,10 @@ def rows_to_classification(rows: np.ndarray, n_frames: int, grid: AngleGrid) -> 
 
 
 def rows_on_circle(rows: np.ndarray, grid: AngleGrid) -> np.ndarray:
-    """Brings the azimuths of the output format (n, 4) onto the grid's circle; on the published grid
-    they stay.
+    """Brings the azimuths of the output format (n, 4) onto the grid's circle.
 
-    There regressions beyond the circle are written as they are, and the published scorer clips
-    them.
+    On the published grid they stay: regressions beyond the circle are written as they are, and
+    the published scorer clips them.
     """
     if grid.is_published or not len(rows):
         return rows
@@ -191,18 +180,16 @@ def unique_entries(entries: np.ndarray) -> np.ndarray:
     if not len(entries):
         return entries
     limits = entries.max(axis=0) + 1
-    # One integer per row, nearly in order already: sorting those is many times faster than
-    # np.unique on rows.
-    keys = np.sort(
-        (entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2], kind="stable"
-    )
+    # One integer per row, nearly sorted: many times faster than np.unique on rows.
+    keys = (entries[:, 0] * limits[1] + entries[:, 1]) * limits[2] + entries[:, 2]
+    keys = np.sort(keys, kind="stable")
     keys = keys[np.concatenate([[True], keys[1:] != keys[:-1]])]
     keys, last = np.divmod(keys, limits[2])
     return np.stack([*np.divmod(keys, limits[1]), last], axis=1)
 
 
 def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
-    """Returns the output format as float64 (n, 4) after checking it; no copy where none is needed.
+    """Checks the output format; returns it as float64 (n, 4), without a copy where possible.
 
     Raises:
         ValueError: not four columns, a number that is not finite, a negative frame, or a class out
@@ -213,8 +200,7 @@ def check_rows(rows: np.ndarray, n_classes: int | None = None) -> np.ndarray:
         return np.zeros((0, 4))
     if checked.ndim != 2 or checked.shape[1] != 4:
         raise ValueError(
-            "Rows are frame, class, azimuth, elevation. Expected: (n, 4). Received:"
-            f" {checked.shape}."
+            f"Expected: rows (n, 4) = frame, class, azimuth, elevation. Received: {checked.shape}."
         )
     if not np.isfinite(checked).all():
         raise ValueError(

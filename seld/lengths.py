@@ -38,11 +38,11 @@ def log_lengths(lengths_s: Iterable[float | None], dataset: DatasetConfig, where
     longer = sum(length > dataset.recording_s + 0.5 * dataset.label_hop_s for length in known)
     shorter = sum(dataset.frames_of(length) < dataset.n_frames for length in known)
     if longer:
-        told = "%s: %d recording(s) are longer than %g s: the rest is cut off."
-        logger.info(told, where, longer, dataset.recording_s)
+        text = "%s: %d recording(s) are longer than %g s: the rest is cut off."
+        logger.info(text, where, longer, dataset.recording_s)
     if shorter:
-        told = "%s: %d recording(s) are shorter than %g s: their padding is not scored."
-        logger.info(told, where, shorter, dataset.recording_s)
+        text = "%s: %d recording(s) are shorter than %g s: their padding is not scored."
+        logger.info(text, where, shorter, dataset.recording_s)
 
 
 def frames_of_recordings(store: "FeatureStore", dataset: DatasetConfig) -> dict[str, int]:
@@ -74,15 +74,12 @@ def complete(
         store.facts[name] = {**store.facts.get(name, {}), SAMPLES: samples}
     missing = len(unknown) - len(known)
     if missing:
-        logger.warning(
+        text = (
             "%s lacks the lengths of %d recording(s), and %s does not hold them: they are"
             " scored as if they lasted %g s. `python batch_feature_extraction.py <task-id>` adds"
-            " their lengths and keeps the features.",
-            store.folder,
-            missing,
-            dataset_dir,
-            dataset.recording_s,
+            " their lengths and keeps the features."
         )
+        logger.warning(text, store.folder, missing, dataset_dir, dataset.recording_s)
 
 
 def sounds_of(folder: Path, names: Iterable[str], audio_format: str) -> dict[str, Path]:

@@ -1,5 +1,4 @@
-"""Losses of the direction of arrival (DOA), from activity and angles in degrees as the shards hold
-them."""
+"""Losses of the direction of arrival (DOA), from activity and angles in degrees."""
 
 import math
 from typing import Any, Literal
@@ -12,9 +11,8 @@ from seld.labels import INACTIVE_AZIMUTH_DEG, INACTIVE_ELEVATION_DEG
 
 DoaOutput = Literal["polar", "xyz"]
 DoaLoss = Literal["mse", "masked_mse", "masked_mae", "masked_rmse"]
-LEAST_SQUARE = (
-    1e-14  # squared radians: below it, float32 cannot divide by the root and differentiate
-)
+# Squared radians: below it, float32 cannot divide by the root and differentiate.
+MIN_SQUARE = 1e-14
 LOG_FLOOR = -100.0  # of the published two-stage loss
 
 
@@ -32,8 +30,7 @@ def polar_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
 
 
 def cartesian_targets(azimuth_deg: Any, elevation_deg: Any) -> Any:
-    """Joins the unit vectors of directions: (B, T, K) twice -> (B, T, 3K), all x, then all y, then
-    all z."""
+    """Unit vectors of directions: (B, T, K) twice -> (B, T, 3K), all x, then all y, then all z."""
     azimuth_rad, elevation_rad = azimuth_deg * (math.pi / 180.0), elevation_deg * (math.pi / 180.0)
     horizontal = keras.ops.cos(elevation_rad)
     x, y = horizontal * keras.ops.cos(azimuth_rad), horizontal * keras.ops.sin(azimuth_rad)
@@ -59,10 +56,9 @@ class PolarMeanSquaredError(keras.losses.Loss):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Returns each example's share of the mean, (B,), in squared (stretched) radians."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
-        azimuth_deg = keras.ops.where(activity > 0.0, azimuth_deg, float(INACTIVE_AZIMUTH_DEG))
-        elevation_deg = keras.ops.where(
-            activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG)
-        )
+        where = keras.ops.where
+        azimuth_deg = where(activity > 0.0, azimuth_deg, float(INACTIVE_AZIMUTH_DEG))
+        elevation_deg = where(activity > 0.0, elevation_deg, float(INACTIVE_ELEVATION_DEG))
         errors = keras.ops.square(y_pred - polar_targets(azimuth_deg, elevation_deg))  # (B, T, 2K)
         labelled = keras.ops.concatenate([activity, activity], axis=-1) >= 0.0
         return masked_mean(errors, labelled)
@@ -72,9 +68,8 @@ class PolarMeanSquaredError(keras.losses.Loss):
 class MaskedDirectionError(keras.losses.Loss):
     """Squared error of the direction of active classes only.
 
-    Targets (B, T, 3K) as in `PolarMeanSquaredError`. The squared error is summed over the
-    coordinates of a direction and averaged over the active classes of all frames; without any it is
-    0.
+    Targets (B, T, 3K) as in `PolarMeanSquaredError`. The squared error is summed over coordinates
+    and averaged over the active classes of all frames; without any it is 0.
 
     Args:
         output: "polar", outputs (B, T, 2K) of angles; "xyz", outputs (B, T, 3K) of unit vectors.
@@ -85,8 +80,7 @@ class MaskedDirectionError(keras.losses.Loss):
         self.output = output
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns each example's share of the mean, (B,): squared (stretched) radians or squared
-        distance."""
+        """Returns each example's share of the mean, (B,): squared radians or squared distance."""
         activity, azimuth_deg, elevation_deg = split_targets(y_true)
         targets = polar_targets if self.output == "polar" else cartesian_targets
         n_coordinates = 2 if self.output == "polar" else 3
@@ -100,8 +94,7 @@ class MaskedDirectionError(keras.losses.Loss):
 
 
 def masked_root_mean(squares: Any, mask: Any) -> Any:
-    """Takes the root of the mean of the entries under a mask over a whole batch, given as one share
-    per example.
+    """Computes the root of the mean under a mask over a whole batch, as one share per example.
 
     Each example's share of the mean is divided by the root of that mean M: the mean of the shares
     is then M / sqrt(M).
@@ -117,14 +110,13 @@ def masked_root_mean(squares: Any, mask: Any) -> Any:
     ops = keras.ops
     shares = masked_mean(squares, mask)  # (B,)
     mean = mean_over_replicas(ops.mean(shares))
-    positive = mean > LEAST_SQUARE
+    positive = mean > MIN_SQUARE
     return ops.where(positive, shares / ops.sqrt(ops.where(positive, mean, 1.0)), 0.0)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class MaskedAngleError(keras.losses.Loss):
-    """Error of the azimuths plus error of the elevations of active classes, as two-stage training
-    was published.
+    """Error of azimuths plus error of elevations of active classes, as published for two stages.
 
     Targets (B, T, 3K): activity, azimuth and elevation in degrees. Outputs (B, T', 2K): azimuths,
     then elevations, in radians. Frames that only one of them has are ignored. Angles are compared
@@ -152,9 +144,7 @@ class MaskedAngleError(keras.losses.Loss):
         y_true, y_pred = y_true[:, : ops.shape(y_pred)[1]], y_pred[:, : ops.shape(y_true)[1]]
         activity, *angles_deg = split_targets(y_true)
         pairs = zip(ops.split(y_pred, 2, axis=-1), angles_deg, strict=True)
-        errors = [
-            estimate - angle_deg * (math.pi / 180.0) for estimate, angle_deg in pairs
-        ]  # (B, T, K) each
+        errors = [angle - deg * (math.pi / 180.0) for angle, deg in pairs]  # (B, T, K) each
         if self.root:
             return sum(masked_root_mean(ops.square(error), activity > 0.0) for error in errors)
         return sum(masked_mean(ops.abs(error), activity > 0.0) for error in errors)
@@ -176,7 +166,7 @@ def seld_losses(doa_loss: DoaLoss, doa_output: DoaOutput) -> dict[str, keras.los
         Losses by output, {"sed", "doa"}.
 
     Raises:
-        ConfigError: the loss is of another system, or the published one is asked for with xyz
+        ConfigError: the loss is of another system, or the published one is combined with xyz
             outputs, which have no direction for silence.
     """
     _check_loss(doa_loss, ("mse", "masked_mse"), "seldnet")

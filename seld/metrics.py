@@ -1,8 +1,7 @@
-"""Scores of sound event localization and detection, under the two definitions that reports show
-side by side.
+"""Scores of sound event localization and detection (SELD), under two definitions.
 
-`dcase2019` is the official scorer of DCASE 2019 task 3, oddities included, for comparison with
-published numbers; `corrected` mends them. `DEFINITIONS` is the one place where they differ. Both
+`dcase2019` is the official scorer of DCASE 2019 task 3 with its quirks, for comparison with
+published numbers; `corrected` fixes them. `DEFINITIONS` is the one place where they differ. Both
 sum counts over recordings; the scores of a set are those of its sums.
 
 References:
@@ -19,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from common.metrics.segment_based import SegmentCounts, count_frames, count_segments
-from seld.dataset import Events
+from seld.dataset import DatasetConfig, Events
 from seld.geometry import (
     AngleGrid,
     cartesian_distance,
@@ -28,12 +27,12 @@ from seld.geometry import (
 )
 from seld.labels import Rule, check_rows, reference_rows, rows_to_classification
 
-MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried on whole arrays
+MAX_ASSIGNMENTS = 120  # up to this many, all assignments of a frame are tried, vectorised
 
 
 @dataclass(frozen=True)
 class Definition:
-    """What one definition of the scores lays down.
+    """Rules of one definition of the scores.
 
     Attributes:
         label_rule: which frames an event covers, see `seld.labels.event_frames`.
@@ -66,9 +65,16 @@ DEFINITIONS: dict[str, Definition] = {
 }
 
 
+def _rules(definition: str) -> Definition:
+    if definition not in DEFINITIONS:
+        known = ", ".join(DEFINITIONS)
+        raise ValueError(f"Unknown scorer. Expected: one of {known}. Received: {definition!r}.")
+    return DEFINITIONS[definition]
+
+
 @dataclass(frozen=True)
 class DirectionCounts:
-    """What DOA error and frame recall are made of; `+` joins recordings.
+    """Counts behind DOA error and frame recall; `+` joins recordings.
 
     Attributes:
         n_frames: frames scored.
@@ -95,9 +101,8 @@ class DirectionCounts:
     distance_sum_deg: float = 0.0
 
     def __add__(self, other: "DirectionCounts") -> "DirectionCounts":
-        return DirectionCounts(
-            *(getattr(self, each.name) + getattr(other, each.name) for each in fields(self))
-        )
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return DirectionCounts(**sums)
 
 
 @dataclass(frozen=True)
@@ -136,20 +141,19 @@ class SeldScores:
 
 
 def seld_error(er: float, f: float, doa_error_deg: float, frame_recall: float) -> float:
-    """Joins four scores into one, [0, 1] for er <= 1, 0 is best; an undefined DOA error counts as
-    180 degrees."""
+    """Mean of four errors, [0, 1] for er <= 1, 0 is best; an undefined DOA error counts as 1."""
     doa = 1.0 if math.isnan(doa_error_deg) else doa_error_deg / 180.0
     return (er + (1.0 - f) + doa + (1.0 - frame_recall)) / 4.0
 
 
 class SeldScorer:
-    """Adds up recordings and gives the scores of all of them.
+    """Accumulates recordings and computes the scores of all of them.
 
     Args:
         definition: "dcase2019" or "corrected", see `DEFINITIONS`.
         n_classes: K.
         frames_per_s: label frames in a block of one second.
-        grid: the directions that `dcase2019` puts angles on; `corrected` has no use for it.
+        grid: directions that `dcase2019` rounds angles to; unused by `corrected`.
 
     Raises:
         ValueError: unknown definition.
@@ -163,24 +167,21 @@ class SeldScorer:
         frames_per_s: int = 50,
         grid: AngleGrid | None = None,
     ) -> None:
-        if definition not in DEFINITIONS:
-            raise ValueError(
-                f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received:"
-                f" {definition!r}."
-            )
-        self.definition = definition
-        self.n_classes = n_classes
-        self.frames_per_s = frames_per_s
-        self.grid = grid or AngleGrid()
+        _rules(definition)
+        self.definition, self.n_classes = definition, n_classes
+        self.frames_per_s, self.grid = frames_per_s, grid or AngleGrid()
         self.reset()
 
+    @classmethod
+    def of(cls, definition: str, dataset: DatasetConfig) -> "SeldScorer":
+        """Makes a scorer with the classes, label frames and grid of a dataset."""
+        n_classes, frames = dataset.n_classes, dataset.frames_per_s
+        return cls(definition, n_classes, frames_per_s=frames, grid=dataset.grid)
+
     def reset(self) -> None:
-        """Forgets all recordings."""
-        self.detection, self.detection_in_frames, self.directions = (
-            SegmentCounts(),
-            SegmentCounts(),
-            DirectionCounts(),
-        )
+        """Removes all recordings."""
+        self.detection = self.detection_in_frames = SegmentCounts()
+        self.directions = DirectionCounts()
 
     def update(self, reference: np.ndarray, estimate: np.ndarray, n_frames: int) -> None:
         """Adds a recording in the output format.
@@ -196,9 +197,8 @@ class SeldScorer:
         """
         rows_in = [check_rows(rows, self.n_classes) for rows in (reference, estimate)]
         if DEFINITIONS[self.definition].on_grid:
-            self._add_entries(
-                [rows_to_classification(rows, n_frames, self.grid) for rows in rows_in], n_frames
-            )
+            entries = [rows_to_classification(rows, n_frames, self.grid) for rows in rows_in]
+            self._add_entries(entries, n_frames)
             return
         kept = [rows[rows[:, 0] < n_frames] for rows in rows_in]
         frame_and_class = [rows[:, :2].astype(np.int64) for rows in kept]
@@ -222,10 +222,11 @@ class SeldScorer:
         Raises:
             ValueError: the shapes do not fit.
         """
-        shapes = [
-            np.shape(a)
-            for a in (reference_activity, estimate_activity, reference_doa_rad, estimate_doa_rad)
-        ]
+        given_activity, given_doa = (
+            (reference_activity, estimate_activity),
+            (reference_doa_rad, estimate_doa_rad),
+        )
+        shapes = [np.shape(array) for array in (*given_activity, *given_doa)]
         n_frames, n_classes = shapes[0][0], self.n_classes
         expected = [(n_frames, n_classes)] * 2 + [(n_frames, 2 * n_classes)] * 2
         if shapes != expected:
@@ -233,14 +234,10 @@ class SeldScorer:
                 f"Expected: activity (T, K) and directions (T, 2K), {expected}. Received: {shapes}."
             )
         activities, frames, angles = [], [], []
-        for activity, doa in (
-            (reference_activity, reference_doa_rad),
-            (estimate_activity, estimate_doa_rad),
-        ):
+        for activity, doa in zip(given_activity, given_doa, strict=True):
             activities.append(_above_half(np.asarray(activity)))
-            places = np.flatnonzero(
-                activities[-1]
-            )  # faster than np.nonzero, as taking from one axis is than from two
+            # Faster than np.nonzero, as is taking from one axis than from two.
+            places = np.flatnonzero(activities[-1])
             frame = places // n_classes
             azimuths = places + n_classes * frame  # of 2K angles a frame
             frames.append(frame)
@@ -248,23 +245,21 @@ class SeldScorer:
         self._count(activities, frames, angles)
 
     def merge(self, other: "SeldScorer") -> "SeldScorer":
-        """Adds what another scorer of the same definition has seen; returns itself.
+        """Adds the recordings of another scorer of the same definition; returns itself.
 
         Raises:
             ValueError: the definitions differ.
         """
         if other.definition != self.definition:
-            raise ValueError(
-                f"Only scorers of one definition can be joined. Received: {self.definition},"
-                f" {other.definition}."
-            )
+            both = f"{self.definition}, {other.definition}"
+            raise ValueError(f"Only scorers of one definition can be joined. Received: {both}.")
         self.detection += other.detection
         self.detection_in_frames += other.detection_in_frames
         self.directions += other.directions
         return self
 
     def result(self) -> SeldScores:
-        """Returns the scores of all recordings so far; `SeldScores` says what is undefined when.
+        """Returns the scores of all recordings so far; `SeldScores` has the undefined cases.
 
         Raises:
             ValueError: no frame was scored.
@@ -286,9 +281,8 @@ class SeldScorer:
         )
 
     def _add_entries(self, entries: list[np.ndarray], n_frames: int) -> None:
-        angles = [
-            np.stack(self.grid.angles_of(each[:, 2]), axis=1) * np.pi / 180.0 for each in entries
-        ]
+        degrees = [np.stack(self.grid.angles_of(each[:, 2]), axis=1) for each in entries]
+        angles = [each * np.pi / 180.0 for each in degrees]
         self._add([each[:, :2] for each in entries], angles, n_frames)
 
     def _add(
@@ -302,8 +296,7 @@ class SeldScorer:
     def _count(
         self, activities: list[np.ndarray], frames: list[np.ndarray], angles_rad: list[np.ndarray]
     ) -> None:
-        """Adds reference and estimate: activity bool (T, K); of each direction the frame (n,) and
-        the angles (n, 2)."""
+        """Adds activity bool (T, K), and frame (n,) and angles (n, 2) of directions, of both."""
         rules, (reference, estimate) = DEFINITIONS[self.definition], activities
         self.detection += count_segments(
             reference, estimate, self.frames_per_s, skip_last_frame=rules.skip_last_frame
@@ -316,7 +309,7 @@ class SeldScorer:
 
 
 def _above_half(activity: np.ndarray) -> np.ndarray:
-    """Where an activity exceeds 0.5; whole numbers need not become others for that."""
+    """True where an activity exceeds 0.5; integers are not converted to floats for that."""
     return activity > (0 if activity.dtype.kind in "bui" else 0.5)
 
 
@@ -335,8 +328,7 @@ def count_directions(
     *,
     exact: bool = True,
 ) -> DirectionCounts:
-    """Pairs true and estimated directions of each frame, whatever their class, at the least total
-    distance.
+    """Pairs directions of each frame at the minimum total distance, whatever their class.
 
     Args:
         reference_frame: int (n,), frame of each true direction.
@@ -348,11 +340,12 @@ def count_directions(
     """
     frames, angles = [], []
     for frame, direction in ((reference_frame, reference_rad), (estimate_frame, estimate_rad)):
-        frames.append(np.bincount(frame, minlength=n_frames))  # (T,): how many there are
+        frames.append(np.bincount(frame, minlength=n_frames))  # (T,): number of directions
         in_order = (frame[1:] >= frame[:-1]).all()
         angles.append(direction if in_order else direction[np.argsort(frame, kind="stable")])
     n_ref, n_est = frames
     n_pairs = int(np.minimum(n_ref, n_est).sum())
+    distance_sum_rad = _sum_distances(n_ref, angles[0], n_est, angles[1], exact)
     return DirectionCounts(
         n_frames=n_frames,
         good_frames=int(np.count_nonzero(n_ref == n_est)),
@@ -363,9 +356,7 @@ def count_directions(
         n_extra=len(estimate_frame) - n_pairs,
         frames_with_missed=int(np.count_nonzero(n_ref > n_est)),
         frames_with_extra=int(np.count_nonzero(n_est > n_ref)),
-        distance_sum_deg=_sum_distances(n_ref, angles[0], n_est, angles[1], exact)
-        * 180.0
-        / math.pi,
+        distance_sum_deg=distance_sum_rad * 180.0 / math.pi,
     )
 
 
@@ -376,8 +367,7 @@ def _sum_distances(
     estimate_rad: np.ndarray,
     exact: bool,
 ) -> float:
-    """Sums the matched distances in radians; frames with equal numbers of directions are handled
-    together."""
+    """Sums the matched distances in radians, jointly for frames with the same numbers."""
     n_costs = n_ref * n_est  # (T,): numbers in the matrix of each frame
     starts = np.cumsum(n_costs) - n_costs
     costs = _distances(n_ref, reference_rad, n_est, estimate_rad, exact)
@@ -387,10 +377,9 @@ def _sum_distances(
     for number in np.flatnonzero(np.bincount(shape)[1:]) + 1:
         frames = np.flatnonzero(shape == number)
         size = n_ref[frames[0]], n_est[frames[0]]
-        matrices = costs[starts[frames][:, None] + np.arange(size[0] * size[1])].reshape(
-            -1, *size
-        )  # (frames, R, E)
-        total += float(least_total(matrices).sum())
+        places = starts[frames][:, None] + np.arange(size[0] * size[1])
+        matrices = costs[places].reshape(-1, *size)  # (frames, R, E)
+        total += float(minimum_total(matrices).sum())
     return total
 
 
@@ -401,33 +390,28 @@ def _distances(
     estimate_rad: np.ndarray,
     exact: bool,
 ) -> np.ndarray:
-    """Distances in radians of all pairs that share a frame: the matrices (R, E) of all frames, one
-    after another."""
-    first_est = np.cumsum(n_est) - n_est  # where a frame's directions begin
+    """Distances in radians of all pairs in a frame: concatenated matrices (R, E) of all frames."""
+    first_est = np.cumsum(n_est) - n_est  # index of a frame's first direction
     partners = np.repeat(n_est, n_ref)  # (n,): of each true direction
     left = np.repeat(np.arange(len(partners)), partners)
-    ends = np.cumsum(partners)
-    right = np.arange(len(left)) + np.repeat(
-        np.repeat(first_est, n_ref) - (ends - partners), partners
-    )
+    first = np.repeat(first_est, n_ref) - np.cumsum(partners) + partners  # (n,)
+    right = np.arange(len(left)) + np.repeat(first, partners)
     if exact:
-        reference, estimate = (
-            spherical_to_cartesian(*angles.T) for angles in (reference_rad, estimate_rad)
-        )
+        both = reference_rad, estimate_rad
+        reference, estimate = (spherical_to_cartesian(*angles.T) for angles in both)
         return cartesian_distance(reference[left], estimate[right])
     return spherical_distances_of_pairs(reference_rad, estimate_rad, left, right)
 
 
-def least_total(costs: np.ndarray) -> np.ndarray:
-    """Computes the least total cost of pairing rows with columns, all of the fewer ones being
-    paired.
+def minimum_total(costs: np.ndarray) -> np.ndarray:
+    """Computes the minimum total cost of pairing rows with columns, of all the fewer ones.
 
     Args:
         costs: (N, R, E), cost of pairing row r with column e, for N problems.
 
     Returns:
-        (N,). With one row or column it is the least entry; few rows and columns are solved by
-        trying all assignments on whole arrays, larger ones by the Hungarian method one by one.
+        (N,). Problems with few assignments are solved by trying all of them, vectorised; others
+        by the Hungarian method one by one.
     """
     if costs.shape[1] > costs.shape[2]:
         costs = costs.transpose(0, 2, 1)
@@ -438,9 +422,7 @@ def least_total(costs: np.ndarray) -> np.ndarray:
         for row in range(n_rows):
             totals += costs[:, row, chosen[:, row]]
         return totals.min(axis=1)
-    from scipy.optimize import (
-        linear_sum_assignment,
-    )  # takes a second to import, and most runs never need it
+    from scipy.optimize import linear_sum_assignment  # slow to import and rarely needed
 
     return np.array([each[linear_sum_assignment(each)].sum() for each in costs])
 
@@ -457,17 +439,13 @@ def reference_for(
     hop_s: float = 0.02,
     grid: AngleGrid | None = None,
 ) -> np.ndarray:
-    """Makes the reference rows (n, 4) that a definition scores against.
+    """Makes the reference rows (n, 4) of a definition.
 
     Raises:
         DataError: under `dcase2019`, an event's direction is off the grid.
         ValueError: unknown definition.
     """
-    if definition not in DEFINITIONS:
-        raise ValueError(
-            f"Unknown scorer. Expected: one of {', '.join(DEFINITIONS)}. Received: {definition!r}."
-        )
-    rules = DEFINITIONS[definition]
+    rules = _rules(definition)
     if rules.on_grid:
         (grid or AngleGrid()).index_of(events.azimuth_deg, events.elevation_deg)
     return reference_rows(events, n_frames, hop_s, rules.label_rule)

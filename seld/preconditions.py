@@ -46,7 +46,7 @@ def check_sets(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> Non
 
     Args:
         task: the settings.
-        sets: recordings by name of the set, of the sets in use.
+        sets: recordings by name of each set in use.
 
     Raises:
         DataError: names the problems and their files.
@@ -60,14 +60,13 @@ def refuse_dataset(found: Sequence[str]) -> None:
         more = f"\n... and {len(found) - _SHOWN} more." if len(found) > _SHOWN else ""
         raise DataError(
             "\n".join(found[:_SHOWN])
-            + more
-            + "\nFix the dataset, or change the settings that ask for it; "
-            "`python -m common.cli.check_dataset <task-id>` shows all that is there."
+            + f"{more}\nFix the dataset, or change the settings that ask for"
+            " it; `python -m common.cli.check_dataset <task-id>` shows all that is there."
         )
 
 
 def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[str]:
-    """Lists the problems that training or scoring would stop at; arguments as `check_sets`."""
+    """Lists problems of training and scoring; arguments as for `check_sets`."""
     recordings = [recording for members in sets.values() for recording in members]
     folds = [fold for fold in task.folds if recordings]
     known = {name: known_samples(facts) for name, facts in facts_of(recordings).items()}
@@ -76,12 +75,9 @@ def problems(task: TaskConfig, sets: Mapping[str, Sequence[Recording]]) -> list[
         frames.setdefault(recording.split, []).append(feature_frames(task, known[recording.name]))
     labelled = {recording.split for recording in recordings if recording.metadata_path is not None}
     found = [each for fold in folds for each in split_problems(fold, frames, labelled, sets)]
-    found += [
-        each
-        for fold in folds
-        if set(fold.train) <= set(frames)
-        for each in batch_problem(task, fold, frames)
-    ]
+    for fold in folds:
+        if set(fold.train) <= set(frames):
+            found += batch_problem(task, fold, frames)
     if DEFINITIONS[task.scoring.scorer].on_grid:
         found += off_grid(recordings, task.dataset)
     return found
@@ -94,9 +90,9 @@ def split_problems(
 
     Args:
         fold: a fold.
-        present: the splits that have recordings.
-        labelled: those with labels.
-        sets: names of the sets that are looked at, "dev" (splits from 1 on) and "eval" (split 0).
+        present: splits with recordings.
+        labelled: splits with labels.
+        sets: names of the sets in use, "dev" (splits from 1 on) and "eval" (split 0).
     """
     wanted = {split for split in fold.splits if ("eval" if split == 0 else "dev") in set(sets)}
     absent, found = sorted(wanted - set(present)), []
@@ -117,11 +113,11 @@ def split_problems(
 def batch_problem(
     task: TaskConfig, fold: FoldConfig, frames: Mapping[int, Sequence[int]]
 ) -> list[str]:
-    """Returns a list of at most one problem: the training recordings of a fold do not fill a batch.
+    """Lists the problem, if any, that the training recordings of a fold do not fill a batch.
 
     Args:
         task: the settings.
-        fold: a fold, all of whose training splits are there.
+        fold: a fold with all its training splits.
         frames: feature frames of each recording, by split.
     """
     of_fold = [count for split in fold.train for count in frames[split]]
@@ -138,31 +134,26 @@ def feature_frames(task: TaskConfig, samples: int | None) -> int:
     recorded_hz = dataset.sample_rate_hz
     if not features.counts_the_end:
         return frames_in(dataset.recording_s, features.hop_s)
-    longest = round(dataset.recording_s * recorded_hz)
-    rate_hz = features.rate_hz(recorded_hz)
-    heard = round(min(longest if samples is None else samples, longest) * rate_hz / recorded_hz)
-    return 1 + heard // features.hop_samples(rate_hz)
+    longest, rate_hz = round(dataset.recording_s * recorded_hz), features.rate_hz(recorded_hz)
+    kept = round(min(longest if samples is None else samples, longest) * rate_hz / recorded_hz)
+    return 1 + kept // features.hop_samples(rate_hz)
 
 
 def off_grid(recordings: Sequence[Recording], dataset: DatasetConfig) -> list[str]:
-    """Returns a list of at most one problem: events that the official scorer cannot count.
+    """Lists the problem, if any, of events that the official scorer cannot count.
 
     Unreadable files are left to the functions that need them.
     """
     found: list[tuple[str, int]] = []
-    for path in [
-        recording.metadata_path for recording in recordings if recording.metadata_path is not None
-    ]:
+    for path in (each.metadata_path for each in recordings if each.metadata_path is not None):
         try:
             events, lines = read_lines(path, dataset)
         except DataError:
             continue
         off = off_grid_events(events, dataset)
-        found += (
-            [(f"{path}, line {lines[off[0]]}: {described(events, off[0])}", off.size)]
-            if off.size
-            else []
-        )
+        if off.size:
+            text = f"{path}, line {lines[off[0]]}: {described(events, off[0])}"
+            found.append((text, off.size))
     return off_grid_problem(found, dataset)
 
 
@@ -172,12 +163,12 @@ def off_grid_events(events: Events, dataset: DatasetConfig) -> np.ndarray:
 
 
 def off_grid_problem(found: Sequence[tuple[str, int]], dataset: DatasetConfig) -> list[str]:
-    """Returns a list of at most one problem, from the first event off the grid of each file."""
+    """Lists the problem, if any, from the first event off the grid of each file."""
     if not found:
         return []
     counted = f"{sum(count for _, count in found)} event(s) in {len(found)} file(s)"
     return [
-        f"{found[0][0]} is off the grid of directions, which `scoring.scorer: dcase2019` counts on."
+        f"{found[0][0]} is off the grid of directions that `scoring.scorer: dcase2019` requires."
         f" Expected: {dataset.grid.describe()}. Received: {counted} off it. {OFF_GRID_REMEDY}"
     ]
 

@@ -28,8 +28,8 @@ from seld.geometry import AngleGrid, cartesian_to_spherical, spherical_to_cartes
 from seld.validation import detects_only
 
 Decode = Callable[[Outputs, int], np.ndarray]
-# Sequences of context before those that count, in live prediction with a model that is evaluated
-# on whole recordings; one more comes after them.
+# Sequences of context before those that count (one more comes after them), in live prediction
+# with a model that is evaluated on whole recordings.
 _SEQUENCES_BEFORE = 4
 
 
@@ -42,7 +42,7 @@ def load_predictor(
         run: its directory.
         task: its settings.
         fold: name of a fold; None: the mean of all folds.
-        live: events are wanted soon, rather than many windows at a time.
+        live: low latency rather than many windows at a time.
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.
@@ -52,15 +52,15 @@ def load_predictor(
     stages = scored_stages(experiment.system.stages(task))
     if all(stage.outputs_used == ("doa",) for stage in stages):
         raise ConfigError(
-            f"{run} learned directions only (`network.mode: doa_only`), of sounds whose times are"
-            " known. Expected: a run that detects them, too, such as `network.mode: two_stage`."
+            f"{run} learned directions only (`network.mode: doa_only`), of events whose times are"
+            " known. Expected: a run with detection, too, such as `network.mode: two_stage`."
         )
     models = load_models(run, task, stages, fold, average_outputs)
     return SeldPredictor(experiment, models, windows_of(task, experiment.network, live))
 
 
 def model_inputs(audio: np.ndarray, task: TaskConfig) -> dict[str, np.ndarray]:
-    """Computes the features of audio (S, C), and cuts it where the model computes them."""
+    """Computes the features of audio (S, C), or cuts it where the model computes them."""
     features, dataset = task.features, task.dataset
     frontend = frontend_of(features, dataset.sample_rate_hz, dataset.channels)
     rate_hz = features.rate_hz(dataset.sample_rate_hz)
@@ -77,7 +77,7 @@ class SeldPredictor(Predictor["TrackDecoder"]):
 
     @property
     def sample_rate_hz(self) -> int:
-        """Sample rate of the audio that features are computed of."""
+        """Sample rate of the audio that features are computed from."""
         return self.task.features.rate_hz(self.task.dataset.sample_rate_hz)
 
     def new_framing(self) -> Framing:
@@ -89,7 +89,7 @@ class SeldPredictor(Predictor["TrackDecoder"]):
         return model_inputs(audio, self.task)
 
     def prepare(self, features: np.ndarray) -> np.ndarray:
-        """Brings features (T, F, C) to the form in which the models take them."""
+        """Converts features (T, F, C) to the inputs of the models."""
         interleaved = self.task.features.interleaved_channels
         return spectral.interleave_channels(features) if interleaved else features
 
@@ -127,31 +127,25 @@ def framing_of(task: TaskConfig) -> Framing:
     frontend = as_frontend(features, dataset.sample_rate_hz, dataset.channels)
     is_padded = not features.counts_the_end
     min_samples = round(dataset.recording_s * frontend.sample_rate_hz) if is_padded else 0
-    return Framing.of(
-        frontend, lambda n_samples: features.entry.n_frames(n_samples, frontend), min_samples
-    )
+    return Framing.of(frontend, lambda n: features.entry.n_frames(n, frontend), min_samples)
 
 
 def windows_of(task: TaskConfig, network: Any, live: bool) -> Windows:
-    """Windows of the models: sequences side by side, as in an evaluation.
+    """Windows of the models: consecutive sequences, as in an evaluation.
 
-    Models that are evaluated on whole recordings get windows as long as those; the outer sixths
-    count only at the ends of a recording. Live, one sequence counts, with some before and one
-    after it.
+    Models that are evaluated on whole recordings get windows of that length; the outer sixths
+    count only at the ends of a recording. Live, one sequence counts, between some before it and
+    one after it.
     """
     pipeline, pooling = task.pipeline, network.time_pooling
     if not pipeline.whole_recordings:
         return Windows(pipeline.sequence_frames)
 
-    def pooled(frames: float) -> int:
-        return (
-            math.ceil(frames / pooling) * pooling
-        )  # pools begin where those of the whole recording do
+    def pooled(frames: float) -> int:  # pools begin where those of the whole recording do
+        return math.ceil(frames / pooling) * pooling
 
-    sequence, sixth = (
-        pooled(pipeline.sequence_frames),
-        pooled(task.dataset.recording_s / task.features.hop_s / 6),
-    )
+    sequence = pooled(pipeline.sequence_frames)
+    sixth = pooled(task.dataset.recording_s / task.features.hop_s / 6)
     if live:
         before = _SEQUENCES_BEFORE * sequence
         return Windows(before + 2 * sequence, before + sequence, after=sequence, grow=True)
@@ -169,9 +163,8 @@ def average_outputs(of_folds: Sequence[Outputs]) -> Outputs:
     n_classes = mean["sed"].shape[-1]
     if mean["doa"].shape[-1] == 2 * n_classes:
         azimuths = np.stack([each["doa"][..., :n_classes] for each in of_folds])
-        mean["doa"][..., :n_classes] = np.arctan2(
-            np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
-        )
+        sine, cosine = np.sin(azimuths).mean(axis=0), np.cos(azimuths).mean(axis=0)
+        mean["doa"][..., :n_classes] = np.arctan2(sine, cosine)
     return mean
 
 
@@ -194,9 +187,9 @@ class TrackDecoder:
         hop_ratio: hop of the labels by that of the features.
         hop_s: hop of the labels.
         classes: class names.
-        grid: feature frames after which outputs may be cut without a change of what is decoded.
+        grid: feature frames after which outputs may be cut without changing the decoded rows.
         has_directions: True if the directions of the rows are predictions.
-        directions: grid of directions of the dataset, whose azimuths events have.
+        directions: grid of directions of the dataset, with the azimuths of the events.
     """
 
     def __init__(
@@ -229,37 +222,24 @@ class TrackDecoder:
             return experiment.rows(outputs, n_frames, hop_ratio)
 
         # Twice the numerator: halves are rounded to even numbers.
-        grid = math.lcm(
-            network.time_pooling, 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator
-        )
-        dataset = task.dataset
-        return cls(
-            decode,
-            stride,
-            hop_ratio,
-            dataset.label_hop_s,
-            dataset.classes,
-            grid,
-            has_directions,
-            dataset.grid,
-        )
+        repeat = 2 * Fraction(hop_ratio).limit_denominator(10_000).numerator
+        grid, dataset = math.lcm(network.time_pooling, repeat), task.dataset
+        labels = dataset.label_hop_s, dataset.classes
+        return cls(decode, stride, hop_ratio, *labels, grid, has_directions, dataset.grid)
 
     def push(self, window: Window, outputs: Outputs, duration_s: float = math.inf) -> StreamOutput:
-        """Takes in the outputs (T', width) of a window; the last of them wait for the next ones."""
+        """Adds the outputs (T', width) of a window; the last of them wait for the next window."""
         stride, kept = self._stride, self._outputs
-        counted = slice(
-            (window.first - window.start) // stride, -(-(window.end - window.start) // stride)
-        )
+        start, end = window.first - window.start, window.end - window.start
+        counted = slice(start // stride, -(-end // stride))
         self._outputs = {
             name: np.concatenate([kept[name], value[counted]]) if kept else value[counted]
             for name, value in outputs.items()
         }
         ready = (len(self._outputs["sed"]) * stride - 1) // self._grid * self._grid
-        return (
-            self._decoded(ready // stride, round(ready / self._ratio), duration_s)
-            if ready > 0
-            else StreamOutput()
-        )
+        if ready <= 0:
+            return StreamOutput()
+        return self._decoded(ready // stride, round(ready / self._ratio), duration_s)
 
     def finish(self, n_frames: int, duration_s: float) -> StreamOutput:
         """Decodes the rest and ends all events, at the latest with the recording."""
@@ -267,19 +247,15 @@ class TrackDecoder:
         output = self._decoded(len(self._outputs["sed"]), n_left, duration_s)
         events = output.events + [self._event(k, run) for k, run in sorted(self._active.items())]
         self._active = {}
-        cut = [
-            replace(event, offset_s=min(event.offset_s, max(event.onset_s, duration_s)))
-            for event in events
-        ]
-        return StreamOutput(cut, output.rows)
+        for number, event in enumerate(events):
+            end_s = min(event.offset_s, max(event.onset_s, duration_s))
+            events[number] = replace(event, offset_s=end_s)
+        return StreamOutput(events, output.rows)
 
     def details(self) -> dict[str, Any]:
         """Hop length, classes and columns of the rows."""
-        columns = [
-            "frame",
-            "class",
-            *(["azimuth_deg", "elevation_deg"] if self._has_directions else []),
-        ]
+        angles = ["azimuth_deg", "elevation_deg"] if self._has_directions else []
+        columns = ["frame", "class", *angles]
         return {"hop_s": self._hop_s, "classes": list(self._classes), "columns": columns}
 
     def _decoded(self, n_outputs: int, n_frames: int, duration_s: float) -> StreamOutput:
@@ -320,7 +296,7 @@ class TrackDecoder:
         angles: tuple[float | None, float | None] = None, None
         if self._has_directions:
             azimuth, elevation, _ = cartesian_to_spherical(run.direction)
-            # Rounded as it is printed, or what is below 360 degrees would be printed as that.
+            # Rounded as it is printed: 359.99 would be printed as 360.0.
             azimuth_deg = self._directions.on_circle(np.round(np.rad2deg(azimuth), 1))
             angles = float(azimuth_deg), float(np.rad2deg(elevation))
         times_s = run.first * self._hop_s, run.end * self._hop_s

@@ -1,5 +1,4 @@
-"""`recordings.csv`: the recordings of one's own dataset with the split and the overlap of each;
-file names are free."""
+"""`recordings.csv`: list of an own dataset's recordings with free names, splits and overlaps."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -35,19 +34,18 @@ class Attributes(NamedTuple):
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording and where its files are.
+    """One recording and the paths of its files.
 
     Attributes:
-        name: stands for it in features, submissions and scores: the file name without folder and
-            suffix, or the path in a `recordings.csv` without suffix, with _ for each /.
+        name: in features, submissions and scores: the file name without folder and suffix, or the
+            path in a `recordings.csv` without suffix, with _ for each /.
         split: 0 is the evaluation set.
         room: None where unknown.
         overlap: events that may sound at once; None where unknown.
         audio_path: the sound file.
         metadata_path: the CSV file with the events, None for a recording without labels.
         listed: the attributes are from a `recordings.csv`, not from the name.
-        group: the source it comes from, as a `recordings.csv` says; None where it has no column
-            group.
+        group: source of the recording in a `recordings.csv`; None without the column group.
     """
 
     name: str
@@ -71,7 +69,7 @@ class Recording:
 
 
 def has_list(folder: Path) -> bool:
-    """Whether the folder is a dataset with a `recordings.csv`."""
+    """True if the folder is a dataset with a `recordings.csv`."""
     return (Path(folder) / LIST_NAME).is_file()
 
 
@@ -82,9 +80,8 @@ def read_list(dataset_dir: Path) -> list[Recording]:
         dataset_dir: the folder; paths in the list are relative to it.
 
     Returns:
-        The recordings sorted by name. Their metadata are those in the column `metadata`, or else
-        the file beside the recording with the same name and .csv; recordings of split 0 may all
-        lack them.
+        The recordings sorted by name. Their metadata are in the column `metadata`, or else in the
+        .csv file of the same name next to the recording; recordings of split 0 may all lack them.
 
     Raises:
         DataError: the list or a row of it cannot be used, or a file is not there; names the row.
@@ -92,15 +89,14 @@ def read_list(dataset_dir: Path) -> list[Recording]:
     dataset_dir = Path(dataset_dir)
     path = dataset_dir / LIST_NAME
     rows = _read_rows(path)
-    recordings = [
-        _recording(row, dataset_dir, f"{path}, line {line}") for line, row in rows.items()
-    ]
+    where = {line: f"{path}, line {line}" for line in rows}
+    recordings = [_recording(row, dataset_dir, where[line]) for line, row in rows.items()]
     _check_different([recording.name for recording in recordings], list(rows), path)
     some_labelled = any(recording.metadata_path for recording in recordings if recording.split == 0)
     for recording, line in zip(recordings, rows, strict=True):
         if recording.metadata_path is None and (recording.split or some_labelled):
             raise DataError(
-                f"{path}, line {line}: no metadata. Expected:"
+                f"{where[line]}: no metadata. Expected:"
                 f" {recording.audio_path.with_suffix('.csv')}, or its path in the column metadata."
                 " Only the recordings of split 0 may lack them, all together."
             )
@@ -117,14 +113,14 @@ def group_members(recordings: Iterable[tuple[int, str, str | None]]) -> dict[int
 
 
 def _read_rows(path: Path) -> dict[int, dict[str, str]]:
-    """The rows by the line they stand in, stripped; empty lines are left out."""
+    """Stripped rows by line number; empty lines are left out."""
     text = read_text(path, f"There is no list {path}.", "Write it again.")
     header = header_of(text, _COLUMNS)
     if not set(_REQUIRED) <= set(header) <= set(_COLUMNS) or len(set(header)) < len(header):
         raise DataError(
-            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and if you like room,"
-            f" metadata and group, each once. Received: {', '.join(header)[:200]}. Correct the"
-            " header."
+            f"{path}, line 1: expected the columns {', '.join(_REQUIRED)}, and optionally room,"
+            f" metadata and group, all different. Received: {', '.join(header)[:200]}."
+            " Correct the header."
         )
     table = parse_table(text, _REQUIRED, str(path), optional=_COLUMNS[len(_REQUIRED) :])
     if not len(table):
@@ -143,16 +139,14 @@ def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
         raise DataError(
             f"{where}: split is empty. Expected: a number, 0 for the evaluation set. Fill it in."
         )
-    room, overlap = (
-        _number(row.get("room", ""), 0, "room", where),
-        _number(row["overlap"], 1, "overlap", where),
-    )
+    room = _number(row.get("room", ""), 0, "room", where)
+    overlap = _number(row["overlap"], 1, "overlap", where)
     name = PurePosixPath(row["filename"]).with_suffix("").as_posix().replace("/", "_")
     group = row.get("group")
     if group == "":
         raise DataError(
-            f"{where}: group is empty. Expected: a name for the source of the recording; one of its"
-            " own where it stands alone. Fill it in, or remove the column."
+            f"{where}: group is empty. Expected: a name for the source of the recording, different"
+            " for each source. Fill it in, or remove the column."
         )
     labelled = given or metadata_path.is_file()
     labels = metadata_path if labelled else None
@@ -160,7 +154,7 @@ def _recording(row: dict[str, str], dataset_dir: Path, where: str) -> Recording:
 
 
 def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
-    """The file that a path names; it must be there, and below the dataset folder."""
+    """Path of a file, which must exist and be below the dataset folder."""
     path = PurePosixPath(text)
     if not path.name or not stays_inside(text):
         raise DataError(
@@ -175,7 +169,7 @@ def _file_inside(dataset_dir: Path, text: str, column: str, where: str) -> Path:
 
 
 def _number(text: str, lowest: int, column: str, where: str) -> int | None:
-    """A whole number; None for nothing."""
+    """A whole number; None if the text is empty."""
     if not text:
         return None
     value = to_whole(text)

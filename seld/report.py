@@ -12,19 +12,19 @@ import numpy as np
 from pydantic import Field
 
 from common.data.feature_store import FeatureStore
-from common.display.page import Block, Cards, Chart, Note, Section, Table, Timeline
+from common.display.page import Block, Cards, Chapter, Chart, Note, Table, Timeline
 from common.display.timeline import (
     LEGEND,
     SHOWN_RECORDINGS,
     colours_of,
     first_channel,
-    heard,
     lanes,
     level_picture,
     mean_channel,
     ranked,
     seconds_ticks,
     shown_s,
+    sound_or_note,
     track,
 )
 from common.errors import DataError, UserError
@@ -48,12 +48,8 @@ from seld.metrics import SeldScorer, reference_for
 from seld.score import SCORES, ScoredRecording
 from seld.submission import SUBMISSIONS, read_submission
 
-_HEADINGS = {
-    "er": "ER",
-    "f": "F",
-    "doa_error_deg": "DOA error / °",
-    "frame_recall": "Frame recall",
-} | {"seld_error": "SELD error"}
+_HEADINGS = dict(er="ER", f="F", doa_error_deg="DOA error / °", frame_recall="Frame recall")
+_HEADINGS |= {"seld_error": "SELD error"}
 _TITLES = {"dcase2019": "Official scorer of DCASE 2019", "corrected": "Corrected scorer"}
 
 
@@ -78,10 +74,9 @@ class Tested:
     """A test recording of a fold and its prediction.
 
     Attributes:
-        scored: truth and estimate.
-        labelled: whether the truth is known.
-        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg, each frame that an event
-            touches.
+        scored: ground truth and estimate.
+        labelled: False: the recording has no reference.
+        reference: rows (n, 4) = frame, class, azimuth_deg, elevation_deg.
         read: reads its record from the feature store.
     """
 
@@ -91,8 +86,8 @@ class Tested:
     read: Callable[[], dict[str, Any]]
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
     scores = scores_if_any(folder, _Scores)
     of_classes: list[Block] = []
     try:
@@ -104,26 +99,21 @@ def sections(task: TaskConfig, folder: Path) -> list[Section]:
     except UserError as error:
         recordings = [not_shown("The test recordings", error)]
     return [
-        Section("Scores", score_blocks(task, scores) if scores else [Note(NO_SCORES)]),
-        Section("Classes", of_classes),
-        Section("Recordings", recordings),
+        Chapter("Scores", score_blocks(task, scores) if scores else [Note(NO_SCORES)]),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings", recordings),
     ]
 
 
 def score_blocks(task: TaskConfig, scores: Mapping[str, Any]) -> list[Block]:
-    """The scores that decide, in large type, and a table for each definition."""
+    """Cards of the decisive scores, and a table for each definition."""
     rows, scorer = scores["rows"], task.scoring.scorer
-    beside: Mapping[str, float] = next(
-        (row["scores"].get(scorer, {}) for row in rows if row["group"] == "published"), {}
-    )
-    cards = [
-        (
-            _HEADINGS[name],
-            format_score(name, rows[0]["scores"][scorer][name]),
-            f"published: {format_score(name, beside[name])}" if name in beside else "",
-        )
-        for name in SCORES
-    ]
+    of_published = (row["scores"].get(scorer, {}) for row in rows if row["group"] == "published")
+    published: Mapping[str, float] = next(of_published, {})
+    cards = []
+    for name in SCORES:
+        remark = f"published: {format_score(name, published[name])}" if name in published else ""
+        cards.append((_HEADINGS[name], format_score(name, rows[0]["scores"][scorer][name]), remark))
     tables = [_score_table(definition, title, rows) for definition, title in _TITLES.items()]
     return [Cards(cards), *tables, *map(Note, scores["notes"]), Note(_EXPLAINED)]
 
@@ -165,9 +155,8 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
         for name, arrays in store.arrays(fold.test, ("events", "labelled")).items():
             place = place_of(store, name, dataset.mode)
             events = Events.from_array(arrays["events"])
-            estimate = read_submission(
-                folder / fold.name / SUBMISSIONS / f"{name}.csv", dataset.n_classes
-            )
+            path = folder / fold.name / SUBMISSIONS / f"{name}.csv"
+            estimate = read_submission(path, dataset.n_classes)
             found[name] = Tested(
                 ScoredRecording(name, *place, events, estimate, n_frames[name]),
                 bool(arrays["labelled"]),
@@ -178,20 +167,17 @@ def tested_recordings(task: TaskConfig, folder: Path) -> list[Tested]:
 
 
 def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
-    """Scores each class as if there were no other."""
+    """Scores each class separately."""
     classes, names = task.dataset.classes, SCORES[:4]
     scorers = [_new_scorer(task) for _ in classes]
     events = np.concatenate([each.scored.events.class_index for each in recordings])
     for each in recordings:
-        reference, estimate = _deciding_rows(each.scored, task)
+        rows_in = _deciding_rows(each.scored, task)
         for k, scorer in enumerate(scorers):
-            scorer.update(
-                reference[reference[:, 1] == k], estimate[estimate[:, 1] == k], each.scored.n_frames
-            )
+            scorer.update(*(rows[rows[:, 1] == k] for rows in rows_in), each.scored.n_frames)
     rows = []
-    for k, (label, scores) in enumerate(
-        zip(classes, (scorer.result() for scorer in scorers), strict=True)
-    ):
+    for k, (label, scorer) in enumerate(zip(classes, scorers, strict=True)):
+        scores = scorer.result()
         known = scores.detection.n_reference or scores.detection.n_estimate
         numbers = [format_score(name, getattr(scores, name) if known else None) for name in names]
         rows.append([label, *numbers, str(np.count_nonzero(events == k))])
@@ -200,18 +186,13 @@ def class_table(recordings: Sequence[Tested], task: TaskConfig) -> Table:
 
 
 def confusions(recordings: Sequence[Tested], dataset: DatasetConfig) -> Table:
-    """Counts, frame by frame, which class was estimated where another was missed."""
-    counts = sum(
-        count_confusions(
-            *(
-                _activity(rows, each.scored.n_frames, dataset)
-                for rows in (each.reference, each.scored.estimate)
-            )
-        )
-        for each in recordings
-    )
+    """Counts the estimated classes in the frames where another class is missed."""
+    counts = np.zeros((dataset.n_classes + 1,) * 2, np.int64)
+    for each in recordings:
+        both = each.reference, each.scored.estimate
+        counts += count_confusions(*(_activity(r, each.scored.n_frames, dataset) for r in both))
     return confusion_table(
-        np.asarray(counts),
+        counts,
         dataset.classes,
         "Which class was estimated where another was the reference, in seconds",
         lambda count: f"{count * dataset.label_hop_s:.1f}",
@@ -227,11 +208,7 @@ def _activity(rows: np.ndarray, n_frames: int, dataset: DatasetConfig) -> np.nda
 
 
 def _new_scorer(task: TaskConfig) -> SeldScorer:
-    dataset = task.dataset
-    scorer = task.scoring.scorer
-    return SeldScorer(
-        scorer, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
-    )
+    return SeldScorer.of(task.scoring.scorer, task.dataset)
 
 
 def _deciding_rows(recording: ScoredRecording, task: TaskConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -251,7 +228,7 @@ def seld_error_of(recording: ScoredRecording, task: TaskConfig) -> float:
 
 
 def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Block]:
-    """Shows the best and the worst recordings; the first few where there are no labels.
+    """Shows the best and the worst recordings, or the first few without labels.
 
     Raises:
         DataError: the features are damaged.
@@ -259,17 +236,14 @@ def recording_blocks(recordings: Sequence[Tested], task: TaskConfig) -> list[Blo
     audio = _audio_paths(task)
     labelled = [each for each in recordings if each.labelled]
     if not labelled:
-        return [
-            timeline(each, task, audio, "without labels") for each in recordings[:SHOWN_RECORDINGS]
-        ]
+        shown = recordings[:SHOWN_RECORDINGS]
+        return [timeline(each, task, audio, "without labels") for each in shown]
     errors = [seld_error_of(each.scored, task) for each in labelled]
-    return [
-        Note(LEGEND),
-        *(
-            timeline(labelled[number], task, audio, f"{rank}: SELD error {errors[number]:.3f}")
-            for number, rank in ranked([-error for error in errors])
-        ),
-    ]
+    blocks: list[Block] = [Note(LEGEND)]
+    for number, rank in ranked([-error for error in errors]):
+        remark = f"{rank}: SELD error {errors[number]:.3f}"
+        blocks.append(timeline(labelled[number], task, audio, remark))
+    return blocks
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
@@ -289,11 +263,11 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
         DataError: the features are damaged.
     """
     dataset, name = task.dataset, tested.scored.name
-    sound, notes = heard(
-        audio.get(name), name, first_channel if dataset.format == "foa" else mean_channel
-    )
+    downmix = first_channel if dataset.format == "foa" else mean_channel
+    sound, notes = sound_or_note(audio.get(name), name, downmix)
     duration_s = min(dataset.recording_s, tested.scored.n_frames * dataset.label_hop_s)
     level = _level(tested, task)[: math.ceil(duration_s / task.features.hop_s - 1e-6)]
+    titles = "Spectrogram, first channel", f"Spectrogram of {name}"
     both = tested.reference, tested.scored.estimate
     reference, estimate = (_as_events(rows, dataset.label_hop_s) for rows in both)
     return Timeline(
@@ -301,11 +275,7 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
         remark,
         shown_s(duration_s),
         seconds_ticks(duration_s),
-        pictures=[
-            level_picture(
-                level, task.features.hop_s, "Spectrogram, first channel", f"Spectrogram of {name}"
-            )
-        ],
+        pictures=[level_picture(level, task.features.hop_s, *titles)],
         lanes=lanes(reference, estimate, dataset.classes, duration_s),
         labelled=tested.labelled,
         charts=[_angles(*both, column, dataset, duration_s) for column in (2, 3)],
@@ -315,14 +285,12 @@ def timeline(tested: Tested, task: TaskConfig, audio: Mapping[str, Path], remark
 
 
 def _level(tested: Tested, task: TaskConfig) -> np.ndarray:
-    """The level of the first channel as the network sees it, (T, F)."""
+    """Level of the first channel of the features, (T, F)."""
     record, dataset = tested.read(), task.dataset
     frontend = frontend_of(task.features, dataset.sample_rate_hz, dataset.channels)
     if frontend is None:
         return task.features.entry.level_db(record["features"])
-    from common.models.audio_features import (
-        features_of,
-    )  # Keras: where records hold features it is not needed
+    from common.models.audio_features import features_of  # Keras: only if the model computes them
 
     return task.features.entry.level_db(features_of(record, frontend))
 
@@ -347,14 +315,13 @@ def _angles(
     for rows, style in ((reference, "wide"), (estimate, "solid")):
         for k in np.unique(rows[:, 1]).astype(int).tolist():
             own = rows[rows[:, 1] == k]
-            lines.append(
-                track(own[:, 0], own[:, column], dataset.label_hop_s, "", colours[k], style)
-            )
+            angles, hop_s = own[:, column], dataset.label_hop_s
+            lines.append(track(own[:, 0], angles, hop_s, "", colours[k], style))
     if column == 2:
         title, (low, high) = "Azimuth", azimuth_limits(dataset.grid)
     else:
         highest = max(np.abs(rows[:, 3]).max(initial=0) for rows in (reference, estimate))
         title, high = "Elevation", 90.0 if highest > 60 else 60.0
         low = -high
-    angles = [(angle, f"{angle:.0f}°") for angle in np.linspace(low, high, 5).tolist()]
-    return Chart(title, lines, (0.0, shown_s(duration_s)), (low, high), y_ticks=angles)
+    y_ticks = [(angle, f"{angle:.0f}°") for angle in np.linspace(low, high, 5).tolist()]
+    return Chart(title, lines, (0.0, shown_s(duration_s)), (low, high), y_ticks)

@@ -49,18 +49,18 @@ class ScoringConfig(Section):
 
 @dataclass(frozen=True)
 class ScoredRecording:
-    """One recording's truth and estimate.
+    """Ground truth and estimate of one recording.
 
     Attributes:
         name: e.g. split1_ir0_ov1_1.
         split: its split, 0 is the evaluation set.
         room: None where unknown.
         overlap: None where unknown.
-        events: what the metadata say.
+        events: those of the metadata.
         estimate: output format, rows (n, 4).
         n_frames: label frames, without padding.
-        length_known: whether it is known how long the recording is; otherwise `n_frames` are those
-            of `dataset.recording_s`.
+        length_known: False: the length is unknown, and `n_frames` are those of
+            `dataset.recording_s`.
     """
 
     name: str
@@ -79,10 +79,9 @@ class ScoreRow:
 
     Attributes:
         group: "all", "split", "overlap", "room", "system", "baseline" or "published".
-        label: what the line is about, e.g. "split 1".
-        n_recordings: how many recordings were scored, None for published values.
-        scores: by definition; those the publication does not give are missing, those that a
-            definition cannot give are NaN.
+        label: e.g. "split 1".
+        n_recordings: number of scored recordings, None for published values.
+        scores: by definition; unpublished ones are missing, undefined ones are NaN.
     """
 
     group: str
@@ -120,12 +119,9 @@ class ScoreReport(ScoreTables):
         return [ScoreTable("", [heading, *map(_cells, self.rows)], groups)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain values, which `write_json` writes with null for undefined ones."""
-        return {
-            "rows": [asdict(row) for row in self.rows],
-            "counts": dict(self.counts),
-            "notes": list(self.notes),
-        }
+        """Returns plain values for `write_json`, which writes undefined ones as null."""
+        rows = [asdict(row) for row in self.rows]
+        return {"rows": rows, "counts": dict(self.counts), "notes": list(self.notes)}
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the table."""
@@ -145,17 +141,16 @@ def score_report(
 ) -> ScoreReport:
     """Scores recordings under both definitions.
 
-    Next to the estimate stand baselines, "always silent" and "labels of another recording"
-    (the reference of the next recording in sorted order, the last one taking that of the first),
-    and published values. Where a true direction is off the grid, `dcase2019`, which counts on the
-    grid, is undefined, and a note says so.
+    Next to the estimate are baselines, "always silent" and "labels of another recording" (the
+    reference of the next recording in sorted order, of the first for the last one), and published
+    values. `dcase2019` is undefined, with a note, where a true direction is off the grid.
 
     Args:
         recordings: at least one; sorted here by name.
         dataset: classes, label hop and grid of directions.
         published: some of er, f, doa_error_deg, frame_recall and seld_error; f and frame_recall in
             [0, 1].
-        compared: what other systems estimate for the same recordings, by the label of their line.
+        compared: estimates of other systems for the same recordings, by the label of their line.
 
     Raises:
         DataError: no recordings.
@@ -166,15 +161,9 @@ def score_report(
             "There is no recording to score. Check that the test set has recordings with metadata."
         )
     recordings = sorted(recordings, key=lambda recording: recording.name)
-    notes = _notes_on(recordings, dataset)
-    defined = [
-        name
-        for name in DEFINITIONS
-        if not (DEFINITIONS[name].on_grid and _off_grid(recordings, dataset))
-    ]
-    references = {
-        name: [_reference(name, each, dataset) for each in recordings] for name in defined
-    }
+    notes, off = _notes_on(recordings, dataset), _off_grid(recordings, dataset)
+    defined = [name for name, rules in DEFINITIONS.items() if not (rules.on_grid and off)]
+    references = {n: [_reference(n, each, dataset) for each in recordings] for n in defined}
     results = {name: _score_each(name, references[name], recordings, dataset) for name in defined}
     rows = [_row("all", "all", range(len(recordings)), results)]
     for group in ("split", "overlap", "room"):
@@ -200,15 +189,12 @@ def score_report(
 def _off_grid(
     recordings: Sequence[ScoredRecording], dataset: DatasetConfig
 ) -> list[tuple[str, int]]:
-    """The recordings with events off the grid of directions, and how many."""
-    counted = [
-        (
-            each.name,
-            int(np.sum(~dataset.grid.holds(each.events.azimuth_deg, each.events.elevation_deg))),
-        )
-        for each in recordings
-    ]
-    return [(name, count) for name, count in counted if count]
+    """Recordings with events off the grid of directions, and the number of these events."""
+    found = []
+    for each in recordings:
+        on_grid = dataset.grid.holds(each.events.azimuth_deg, each.events.elevation_deg)
+        found += [] if on_grid.all() else [(each.name, int(np.sum(~on_grid)))]
+    return found
 
 
 def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> list[str]:
@@ -216,15 +202,15 @@ def _notes_on(recordings: Sequence[ScoredRecording], dataset: DatasetConfig) -> 
     notes, off = [], _off_grid(recordings, dataset)
     if off:
         notes.append(
-            f"dcase2019: undefined, it counts directions on a grid, {dataset.grid.describe()}. Off"
-            f" it are {sum(count for _, count in off)} event(s) in {len(off)} recording(s), the"
-            f" first in {off[0][0]}."
+            f"dcase2019: undefined, since {sum(count for _, count in off)} event(s) in {len(off)}"
+            f" recording(s), the first in {off[0][0]}, are off its grid of directions,"
+            f" {dataset.grid.describe()}."
         )
     unknown = sum(not each.length_known for each in recordings)
     if unknown:
         notes.append(
-            f"Length of {unknown} recording(s): not known, there is no sound next to their metadata;"
-            f" they are scored as if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
+            f"Length of {unknown} recording(s): unknown, no sound file next to their metadata;"
+            f" scored as if they lasted `dataset.recording_s`, {dataset.recording_s:g} s."
         )
     return notes
 
@@ -241,23 +227,19 @@ def score_folder(
 
     Args:
         submission_dir: one CSV file per recording, see `seld.submission`.
-        metadata_dir: the recordings' metadata, of the same names; or a dataset folder with a
-            `recordings.csv`. Their lengths are read from the sounds next to them: in
-            the same folder, or `foa_dev` next to `metadata_dev` and so on. Where there are none a
-            note says so.
+        metadata_dir: metadata files of the same names, or a dataset folder with a `recordings.csv`.
+            Lengths are read from the sounds in the same folder, or in `foa_dev` next to
+            `metadata_dev` and so on; a note names those without.
         dataset: classes, duration, angles.
-        splits: score these splits only; None: all that the metadata have.
+        splits: score these splits only; None: all.
         published: see `score_report`.
 
     Raises:
         DataError: a folder is missing or empty, files are missing or too many, or a line cannot be
             used.
     """
-    return score_report(
-        read_folder(submission_dir, metadata_dir, dataset, splits=splits),
-        dataset,
-        published=published,
-    )
+    recordings = read_folder(submission_dir, metadata_dir, dataset, splits=splits)
+    return score_report(recordings, dataset, published=published)
 
 
 def read_folder(
@@ -274,22 +256,16 @@ def read_folder(
     if splits is not None:
         wanted = set(splits)
         metadata = {name: path for name, path in metadata.items() if places[name][0] in wanted}
-        # A submission of a split that was not asked for is left out; one that belongs to no
-        # metadata stays, an error.
-        submissions = {
-            name: path
-            for name, path in submissions.items()
-            if name in metadata or name not in places
-        }
+        # Submissions of other splits are left out; those without metadata stay, an error.
+        unwanted = set(places) - set(metadata)
+        submissions = {name: path for name, path in submissions.items() if name not in unwanted}
     _check_submissions(submissions, metadata, places, Path(submission_dir))
     found = []
     for name, path in metadata.items():
-        heard_s = seconds_of(sounds.get(name))
-        events, estimate = (
-            read_labels(path, dataset, heard_s),
-            read_submission(submissions[name], dataset.n_classes),
-        )
-        n_frames, known = dataset.frames_of(heard_s), heard_s is not None
+        sound_s = seconds_of(sounds.get(name))
+        events = read_labels(path, dataset, sound_s)
+        estimate = read_submission(submissions[name], dataset.n_classes)
+        n_frames, known = dataset.frames_of(sound_s), sound_s is not None
         found.append(ScoredRecording(name, *places[name], events, estimate, n_frames, known))
     return found
 
@@ -298,14 +274,11 @@ def _metadata_and_places(folder: Path) -> tuple[dict[str, Path], dict[str, Attri
     """Metadata file and attributes of each recording, from `recordings.csv` or the file names."""
     if has_list(folder):
         listed = read_list(folder)
-        metadata = {
-            each.name: each.metadata_path for each in listed if each.metadata_path is not None
-        }
-        return metadata, {each.name: each.attributes for each in listed}
+        paths = {each.name: path for each in listed if (path := each.metadata_path) is not None}
+        return paths, {each.name: each.attributes for each in listed}
     metadata = _csv_files(folder, "metadata files")
-    return metadata, {
-        name: parse_name(name, "eval" if name.startswith("split0_") else "dev") for name in metadata
-    }
+    sets = {name: "eval" if name.startswith("split0_") else "dev" for name in metadata}
+    return metadata, {name: parse_name(name, set_name) for name, set_name in sets.items()}
 
 
 def _csv_files(folder: Path, what: str) -> dict[str, Path]:
@@ -368,9 +341,7 @@ def _score_each(
     scorers = []
     for number, (reference, recording) in enumerate(zip(references, recordings, strict=True)):
         estimate = recording.estimate if estimates is None else estimates[number]
-        scorer = SeldScorer(
-            definition, dataset.n_classes, frames_per_s=dataset.frames_per_s, grid=dataset.grid
-        )
+        scorer = SeldScorer.of(definition, dataset)
         scorer.update(reference, estimate, recording.n_frames)
         scorers.append(scorer)
     return scorers
@@ -390,21 +361,16 @@ def _row(
     group: str, label: str, members: Iterable[int], results: Mapping[str, Sequence[SeldScorer]]
 ) -> ScoreRow:
     members = list(members)
-    totals = {
-        name: _merged(scorers[number] for number in members) for name, scorers in results.items()
-    }
-    scores = {
-        name: {
-            score: getattr(totals[name], score) if name in totals else math.nan for score in SCORES
-        }
-        for name in DEFINITIONS
+    totals = {name: _merged(of[number] for number in members) for name, of in results.items()}
+    undefined = dict.fromkeys(SCORES, math.nan)
+    scores = {name: undefined for name in DEFINITIONS} | {
+        name: {score: getattr(total, score) for score in SCORES} for name, total in totals.items()
     }
     return ScoreRow(group, label, len(members), scores)
 
 
 def _counts(scores: SeldScores) -> dict[str, Any]:
-    everything = scores.to_dict()
-    return {name: value for name, value in everything.items() if name not in SCORES}
+    return {name: value for name, value in scores.to_dict().items() if name not in SCORES}
 
 
 def _baseline_rows(
@@ -413,14 +379,12 @@ def _baseline_rows(
     dataset: DatasetConfig,
 ) -> tuple[list[ScoreRow], list[str]]:
     silence = [np.zeros((0, 4))] * len(recordings)
-    estimates: dict[str, Callable[[str], list[np.ndarray]]] = {
-        "always silent": lambda name: silence
-    }
+    estimates: dict[str, Callable[[str], list[np.ndarray]]] = {}
+    estimates["always silent"] = lambda name: silence
     notes = []
     if len(recordings) > 1:
-        estimates["labels of another recording"] = lambda name: (
-            references[name][1:] + references[name][:1]
-        )
+        label = "labels of another recording"
+        estimates[label] = lambda name: references[name][1:] + references[name][:1]
     else:
         notes.append("Labels of another recording: left out, there is only one recording.")
     rows = []
@@ -467,13 +431,8 @@ def _run(arguments: Sequence[str]) -> None:
     _add_arguments(parser)
     options = parser.parse_args(arguments)
     task: Any = load_task(params_path(options.params), options.task, options.overrides)
-    report = score_folder(
-        options.submissions,
-        options.metadata,
-        task.dataset,
-        splits=options.splits,
-        published=task.published,
-    )
+    folders = options.submissions, options.metadata
+    report = score_folder(*folders, task.dataset, splits=options.splits, published=task.published)
     if task.published:
         of_task = f"Published: task {options.task}, {task.description}."
         report = replace(report, notes=(*report.notes, of_task, *task.published_notes))
@@ -483,33 +442,15 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "submissions",
-        type=Path,
-        metavar="PRED",
-        help="folder of submission files, one per recording",
-    )
-    parser.add_argument(
-        "metadata",
-        type=Path,
-        metavar="REF",
-        help=(
-            "folder of metadata files of the same names, or a dataset folder with a recordings.csv"
-        ),
-    )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write the table there as JSON too"
-    )
-    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown")
-    parser.add_argument(
-        "--splits", type=int, nargs="+", metavar="N", help="score these splits only"
-    )
-    parser.add_argument(
-        "--task",
-        metavar="ID",
-        default="seldnet-foa",
-        help="task of params.yaml with classes and published values (default seldnet-foa)",
-    )
+    add = parser.add_argument
+    add("submissions", type=Path, metavar="PRED", help="folder of submissions, one per recording")
+    about = "folder of metadata files of the same names, or a dataset folder with a recordings.csv"
+    add("metadata", type=Path, metavar="REF", help=about)
+    add("--json", type=Path, metavar="FILE", help="write the table there as JSON too")
+    add("--markdown", action="store_true", help="print the table in Markdown")
+    add("--splits", type=int, nargs="+", metavar="N", help="score these splits only")
+    about = "task of params.yaml with classes and published values (default seldnet-foa)"
+    add("--task", metavar="ID", default="seldnet-foa", help=about)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Submission files: one per recording, a line `frame,class,azimuth,elevation` per active class,
-whole numbers."""
+"""Submission files, one per recording: lines `frame,class,azimuth,elevation`, whole numbers."""
 
 from pathlib import Path
 
@@ -16,8 +15,7 @@ REMEDY = "Write the file again (`seld.submission.write_submission`) or correct t
 
 
 def format_submission(rows: np.ndarray) -> str:
-    """Returns the text of a submission file: no header, angles cut towards zero, lines in the order
-    of the rows.
+    """Returns the text of a submission file: no header, angles cut towards zero, rows in order.
 
     Args:
         rows: output format (n, 4) = frame, class, azimuth_deg, elevation_deg; not changed.
@@ -32,8 +30,7 @@ def format_submission(rows: np.ndarray) -> str:
 
 
 def as_submitted(rows: np.ndarray) -> np.ndarray:
-    """Returns rows (n, 4) as `read_submission` reads them from the file that `write_submission`
-    writes of them."""
+    """Returns rows (n, 4) as they are after `write_submission` and `read_submission`."""
     return whole_degrees(check_rows(rows))
 
 
@@ -69,8 +66,7 @@ def read_submission(path: Path, n_classes: int) -> np.ndarray:
 def parse_submission(text: str, n_classes: int, source: str = "submission") -> np.ndarray:
     """Reads the text of a submission file; errors name `source`. See `read_submission`.
 
-    The separator (comma, tab or semicolon) is that of the first line with any; empty lines count as
-    none.
+    The separator (comma, tab or semicolon) is that of the first line; empty lines are skipped.
     """
     separator = next((each for each in _SEPARATORS if each in text.lstrip().split("\n", 1)[0]), ",")
     lines = [line for line in text.splitlines() if line.strip()]
@@ -80,11 +76,8 @@ def parse_submission(text: str, n_classes: int, source: str = "submission") -> n
         if not text.isascii():  # some characters make numpy's reader end the process
             raise ValueError
         rows = np.loadtxt(lines, np.int64, delimiter=separator, ndmin=2, comments=None)
-        usable = (
-            rows.shape == (len(lines), 4)
-            and rows[:, :2].min() >= 0
-            and rows[:, 1].max() < n_classes
-        )
+        shaped = rows.shape == (len(lines), 4)
+        usable = shaped and rows[:, :2].min() >= 0 and rows[:, 1].max() < n_classes
     except (ValueError, OverflowError):
         usable = False
     if not usable:
@@ -93,8 +86,7 @@ def parse_submission(text: str, n_classes: int, source: str = "submission") -> n
 
 
 def _parse_lines(text: str, separator: str, n_classes: int, source: str) -> np.ndarray:
-    """Reads rows one by one: what the fast reader does not take, such as quotes, or the error that
-    names the line."""
+    """Reads rows one by one, such as those with quotes; errors name the line."""
     rows = [
         _parse_line(line, separator, n_classes, f"{source}, line {number}")
         for number, line in enumerate(text.splitlines(), start=1)

@@ -1,5 +1,4 @@
-"""Scores of validation recordings while a stage is trained, computed as those of the test
-recordings are."""
+"""Scores of validation recordings during training, computed as those of test recordings."""
 
 import math
 import sys
@@ -17,17 +16,18 @@ from seld.dataset import Events
 from seld.metrics import SeldScorer, reference_for
 from seld.submission import as_submitted
 
+_COUNTS = ("n_reference", "n_estimate", "n_pairs")
+
 
 class ValidationScorer(Scorer):
-    """Scores recordings by the rows of their submission files, and detection by its probabilities
-    too.
+    """Scores recordings by the rows of their submission files, and detection also by probability.
 
     Args:
         task: classes, frames and the definition of the scores.
         stage: gets no scores of directions if only its detection is used.
         earlier: outputs used of the earlier stages.
         decode: turns outputs into rows of the submission, of so many label frames.
-        n_frames: label frames of each recording by its name: what fills it up is not scored.
+        n_frames: label frames of each recording by its name; padding is not scored.
     """
 
     def __init__(
@@ -38,25 +38,14 @@ class ValidationScorer(Scorer):
         decode: Callable[[Prediction, Stage, int], np.ndarray],
         n_frames: Mapping[str, int],
     ):
-        self.task, self.stage, self.earlier, self.decode, self.n_frames = (
-            task,
-            stage,
-            earlier,
-            decode,
-            n_frames,
-        )
-        dataset = task.dataset
-        self.scorer = SeldScorer(
-            task.scoring.scorer,
-            dataset.n_classes,
-            frames_per_s=dataset.frames_per_s,
-            grid=dataset.grid,
-        )
+        self.task, self.stage, self.earlier = task, stage, earlier
+        self.decode, self.n_frames = decode, n_frames
+        self.scorer = SeldScorer.of(task.scoring.scorer, task.dataset)
         self._active: list[np.ndarray] = []  # (T, K) each, bool
         self._probabilities: list[np.ndarray] = []  # (T, K) each
 
     def update(self, prediction: Prediction) -> None:
-        """Takes in one recording; of recordings without labels nothing is learned."""
+        """Adds one recording; recordings without labels are ignored."""
         if not prediction.labelled:
             return
         dataset, joined = self.task.dataset, self.earlier.joined(prediction)
@@ -64,18 +53,15 @@ class ValidationScorer(Scorer):
         reference = reference_for(
             self.scorer.definition, events, n_frames, dataset.label_hop_s, dataset.grid
         )
-        self.scorer.update(
-            reference, as_submitted(self.decode(joined, self.stage, n_frames)), n_frames
-        )
-        frames = min(
-            len(joined.targets["sed"]), len(joined.outputs["sed"]), self._output_frames(n_frames)
-        )
+        estimate = as_submitted(self.decode(joined, self.stage, n_frames))
+        self.scorer.update(reference, estimate, n_frames)
+        both = joined.targets["sed"], joined.outputs["sed"]
+        frames = min(*map(len, both), self._output_frames(n_frames))
         self._active.append(joined.targets["sed"][:frames] > 0)
         self._probabilities.append(joined.outputs["sed"][:frames])
 
     def _output_frames(self, n_frames: int) -> int:
-        """Outputs that so many label frames reach, at most; features without padding end with the
-        recording."""
+        """Maximum number of outputs for label frames; unpadded features end with the recording."""
         dataset, features = self.task.dataset, self.task.features
         if features.counts_the_end:
             return sys.maxsize
@@ -83,8 +69,7 @@ class ValidationScorer(Scorer):
         return math.ceil(n_frames * dataset.label_hop_s / hop_s - 1e-6)
 
     def result(self) -> dict[str, float]:
-        """Returns ER, F, frame recall and mean average precision; DOA and SELD error unless only
-        detection counts."""
+        """Returns ER, F, frame recall and mAP; also DOA and SELD error if directions are used."""
         scores = self.scorer.result()
         found = {
             "er": scores.er,
@@ -95,21 +80,17 @@ class ValidationScorer(Scorer):
         }
         if detects_only(self.stage):
             return found
+        counts = {name: float(getattr(scores.directions, name)) for name in _COUNTS}
         return found | {
             "doa_error_deg": scores.doa_error_deg,
             "seld_error": scores.seld_error,
-            "n_reference": float(scores.directions.n_reference),
-            "n_estimate": float(scores.directions.n_estimate),
-            "n_pairs": float(scores.directions.n_pairs),
+            **counts,
         }
 
     def _mean_average_precision(self) -> dict[str, float]:
         if not self._active:
             return {}
-        active, probabilities = (
-            np.concatenate(self._active),
-            np.concatenate(self._probabilities),
-        )  # (N, K)
+        active, probabilities = map(np.concatenate, (self._active, self._probabilities))  # (N, K)
         present = active.any(axis=0)
         if not present.any():
             return {"map_macro": float("nan"), "map_micro": float("nan")}

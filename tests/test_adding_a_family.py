@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import common.cli.predict
-import common.reports.run
-from common.cli.train import extract, simulate
+from common.__main__ import main as dcase
 from common.family import PARTS, is_family, load
 from tests.documents import ROOT
 
@@ -37,21 +35,13 @@ def folder(tmp_path_factory):
 def run(line: str) -> int:
     """Runs a command of the page in this process; returns its exit status."""
     program, *arguments = shlex.split(line)
-    if program == "python":
-        assert arguments.pop(0) == "-m"
-        return load(arguments.pop(0).removesuffix(".cli"), "cli").main(arguments)
-    programs = {
-        "dcase-simulate": simulate,
-        "dcase-extract": extract,
-        "dcase-report": common.reports.run.main,
-        "dcase-predict": common.cli.predict.main,
-    }
-    return programs[program](arguments)
+    assert program == "dcase"
+    return dcase(arguments)
 
 
 def test_the_family_of_the_page_satisfies_the_contract(folder):
     assert is_family("siren")
-    for part in PARTS.keys() - {"check", "download"}:
+    for part in PARTS.keys() - {"check", "download", "score"}:
         load("siren", part)
 
 
@@ -72,5 +62,5 @@ def test_its_commands_simulate_extract_train_report_and_predict(folder):
 
 def test_clips_simulated_with_other_settings_are_refused(folder, capsys):
     changed = "siren --params siren.yaml --set dataset.n_clips=6 --set feature_dir=features/other"
-    assert run(f"dcase-extract {changed}") == 2
+    assert run(f"dcase extract {changed}") == 2
     assert "n_clips: 24 there, 6 wanted" in capsys.readouterr().err

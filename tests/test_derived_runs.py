@@ -95,12 +95,13 @@ def test_a_run_is_not_resumed_from_another_first_model(tmp_path):
 def test_a_report_shows_no_recordings_of_other_features(office):
     task = office.task(office.folder.parent / "features", *TINY[office.family])
     folder = office.folder.parent / "runs" / f"{line_of(office)[0]}_first"
-    sections = load(office.family, "report").sections
-    # the test clip of task 4
-    office.replace_audio(next(office.folder.rglob("validation/r3.wav"), None))
-    assert "recordings differ, the first is" in str(sections(task, folder))
+    chapters = load(office.family, "report").chapters
+    office.replace_audio(
+        next(office.folder.rglob("validation/r3.wav"), None)
+    )  # the test clip of task 4
+    assert "recordings differ, the first is" in str(chapters(task, folder))
     assert extract(line_of(office)) == 0
-    assert "was begun with other data" in str(sections(task, folder))
+    assert "was begun with other data" in str(chapters(task, folder))
 
 
 @pytest.mark.parametrize("over", ["training.learning_rate=1e-4:1e-2", "features.n_mels=8,10"])

@@ -103,7 +103,7 @@ def test_training_writes_its_params_once_and_never_over_others(commands, tmp_pat
     assert (tmp_path / "params.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
     again = _run(commands / "dcase", "train", "--write-params", folder=tmp_path)
     assert again.returncode == 2
-    assert "exists already" in again.stderr
+    assert "exists and is not overwritten" in again.stderr
 
 
 def test_the_schema_is_found_where_it_was_installed(commands, tmp_path):

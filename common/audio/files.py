@@ -1,5 +1,4 @@
-"""Recordings from and to sound files; every file that cannot be used is refused with the reason and
-a remedy."""
+"""Recordings from and to sound files; errors give the reason and a remedy."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,26 +9,20 @@ import numpy as np
 import soundfile
 
 from common.audio.containers.find import layout_of, layout_of_mpeg
-from common.audio.containers.layout import Part, Piece, Pieces, damaged, truncated
+from common.audio.containers.layout import Part, Piece, Pieces, check_kinds, damaged, truncated
 from common.errors import DataError
 from common.io.files import atomic_path
 from common.io.notes import Note, note
 
 FULL_SCALE = 32768.0  # of 16-bit samples
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = (
-    1000,
-    1_000_000,
-)  # a damaged header can have 1 Hz, and resampling would exhaust the memory
+# A damaged header can have 1 Hz, and resampling would exhaust the memory.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1000, 1_000_000
 _BLOCK_S = 5.0
-CUT_TO_FULL_SCALE = (
-    "its decoder exceeds full scale, as those of lossy formats do: cut to it, as by a player"
-)
-_UNTOLD = (
-    "its format does not tell how long it is: all that is there is heard, and it may be truncated"
-)
+CUT_TO_FULL_SCALE = "its decoder exceeds full scale, as for lossy formats: clipped, as by a player"
+_UNTOLD = "its format has no length: read to the end of the file, it may be truncated"
 _LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III")
-_MOST_CHANNELS = 64  # more are samples, in an array that is turned
-# Headers without a length, or with one that is not compared with the file here.
+_MAX_CHANNELS = 64  # more are samples, in a transposed array
+# Headers without a length, or whose length is not checked here.
 _WITHOUT_LENGTH = ("PAF", "PVF", "IRCAM", "MAT4", "MAT5", "MPC2K", "XI", "SDS", "SD2", "RAW")
 
 
@@ -39,8 +32,8 @@ def read_audio(
     """Reads a recording whole.
 
     Args:
-        path: a sound file; integers are divided by their full scale (16 bit: 32768); what decoders
-            of lossy formats give beyond full scale is cut to it.
+        path: a sound file; integers are divided by their full scale (16 bit: 32768); decoders of
+            lossy formats are clipped to full scale.
         sample_rate_hz: rate the recording must have; None: any.
         channels: number of channels it must have; None: any.
 
@@ -55,7 +48,7 @@ def read_audio(
 
 
 class EmptyRecordingError(DataError):
-    """A sound file in order, without a sample."""
+    """A valid sound file without a sample."""
 
 
 class AudioHeader(NamedTuple):
@@ -79,7 +72,7 @@ def read_header(path: Path) -> AudioHeader:
     """
     with opened(path) as sound:
         check_format(sound)
-        sound.tell()
+        sound.note_oddities()
         return AudioHeader(sound.rate_hz, sound.channels, sound.samples)
 
 
@@ -97,9 +90,8 @@ def read_mono(path: Path, sample_rate_hz: int) -> np.ndarray:
         DataError: see `read_audio`.
     """
     audio, rate_hz = read_with_rate(path)
-    mono = (
-        audio if audio.shape[1] == 1 else audio.mean(axis=1, keepdims=True)
-    )  # the mean of one is slow
+    is_mono = audio.shape[1] == 1  # whose mean is slow
+    mono = audio if is_mono else audio.mean(axis=1, keepdims=True)
     return resample(mono, rate_hz, sample_rate_hz)
 
 
@@ -112,8 +104,7 @@ def resample(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         to_hz: the rate wanted.
 
     Returns:
-        float32 (S', C), S' = S * to_hz / from_hz, rounded; of audio shorter than that, one sample,
-        its mean.
+        float32 (S', C), S' = S * to_hz / from_hz, rounded; the mean, if that rounds to 0.
     """
     audio = np.asarray(audio, np.float32)
     if from_hz == to_hz:
@@ -133,7 +124,7 @@ def fit_length(audio: np.ndarray, samples: int) -> np.ndarray:
 def read_with_rate(
     path: Path, sample_rate_hz: int | None = None, channels: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Reads a recording as `read_audio` does, and returns its sample rate, too."""
+    """Reads a recording like `read_audio`; returns also its sample rate."""
     with opened(path) as sound:
         check_format(sound, sample_rate_hz, channels)
         blocks = list(sound.blocks(at_once=True))
@@ -141,11 +132,11 @@ def read_with_rate(
 
 
 class OpenSound:
-    """A sound file whose layout is known; every reader takes its samples from here.
+    """A sound file of known layout; all readers get their samples from here.
 
     Args:
         path: the file.
-        parts: recordings in it, one after another, see `common.audio.containers.layout`.
+        parts: consecutive recordings in it, see `common.audio.containers.layout`.
         notes: remarks on oddities of the file.
 
     Attributes:
@@ -166,9 +157,8 @@ class OpenSound:
             file, pieces = self._open_part(part)
             kinds.add((file.samplerate, file.channels, file.subtype in _LOSSY))
             self._pieces.append(pieces)
-            self._lengths.append(
-                file.frames if part.samples is None or part.otherwise else part.samples
-            )
+            samples = None if part.otherwise else part.samples
+            self._lengths.append(file.frames if samples is None else samples)
             container = file.format
             if len(parts) == 1:
                 self._file = file
@@ -176,19 +166,12 @@ class OpenSound:
                     self._notes = (*notes, Note(path, _UNTOLD))
             else:
                 file.close()
-        if len({kind[:2] for kind in kinds}) > 1:
-            told = " and ".join(
-                f"{rate} Hz with {count} channel(s)" for rate, count, _ in sorted(kinds)
-            )
-            raise damaged(
-                path,
-                f"Recordings of different kinds were joined in it: {told}. Expected: one kind.",
-            )
+        check_kinds(path, {kind[:2] for kind in kinds})
         self.rate_hz, self.channels, self.is_lossy = max(kinds)
         self.samples, self.container = sum(self._lengths), container
 
     def blocks(self, at_once: bool = False) -> Iterator[np.ndarray]:
-        """Yields the samples, and notes oddities.
+        """Yields the samples, and adds notes on oddities.
 
         Args:
             at_once: larger blocks, for callers that keep all of them. Lossy files are always
@@ -207,8 +190,7 @@ class OpenSound:
             audio, cut = self._checked(block, before)
             before, n_cut = before + len(block), n_cut + cut
             yield audio
-        for remark in self._notes:
-            note(remark)
+        self.note_oddities()
         if n_cut:
             note(Note(self.path, CUT_TO_FULL_SCALE, n_cut, "values"))
 
@@ -217,13 +199,13 @@ class OpenSound:
         if self._file is not None:
             self._file.close()
 
-    def tell(self) -> None:
-        """Notes oddities of the file without reading it."""
+    def note_oddities(self) -> None:
+        """Adds notes on oddities of the file without reading it."""
         for remark in self._notes:
             note(remark)
 
     def _open_part(self, part: Part) -> tuple[soundfile.SoundFile, tuple[Piece, ...]]:
-        """Opens a part as its decoder finds the right length."""
+        """Opens a part with the pieces for which its decoder finds the right length."""
         file, pieces = self._open(part.pieces), part.pieces
         if part.samples is not None and file.frames != part.samples and part.otherwise:
             file.close()
@@ -242,11 +224,10 @@ class OpenSound:
         return soundfile.SoundFile(self.path if is_whole else Pieces(self.path, pieces))
 
     def _decoded(self, block_samples: int | None) -> Iterator[np.ndarray]:
-        """Yields what the decoder gives, (S, C), int16 or float32, and counts it."""
+        """Yields decoded blocks (S, C), int16 or float32, and checks their total length."""
         for pieces, promised in zip(self._pieces, self._lengths, strict=True):
             file, received = self._file or self._open(pieces), 0
-            # The same numbers either way, but numpy converts those of 16 bits in a third of the
-            # time.
+            # The same numbers, but numpy converts 16 bits in a third of the time.
             dtype = "int16" if file.subtype == "PCM_16" else "float32"
             try:
                 while received < promised:
@@ -256,7 +237,7 @@ class OpenSound:
                         break
                     received += len(block)
                     yield block
-            except (MemoryError, ValueError):  # numpy has no room for what the header promises
+            except (MemoryError, ValueError):  # too little memory for the length in the header
                 raise truncated(self.path, f"{promised} samples", "fewer") from None
             finally:
                 file.close()
@@ -264,13 +245,11 @@ class OpenSound:
                 raise truncated(self.path, f"{promised} samples", str(received))
 
     def _checked(self, block: np.ndarray, before: int) -> tuple[np.ndarray, int]:
-        """Samples as float32, and how many of them were cut to full scale."""
+        """Samples as float32, and the number of those that were clipped."""
         if block.dtype == np.int16:
             return from_int16(block), 0
         n_cut = 0
-        if self.is_lossy and np.isfinite(
-            max(float(block.max()), -float(block.min()))
-        ):  # others are refused below
+        if self.is_lossy and np.isfinite(_peak(block)):  # others are refused below
             n_cut = int(np.count_nonzero(np.abs(block) > 1))
             block = np.clip(block, -1.0, 1.0) if n_cut else block
         check_values(self.path, block, before)
@@ -279,8 +258,7 @@ class OpenSound:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenSound]:
-    """Opens a sound file that is whole; also what goes wrong while it is read becomes a
-    DataError."""
+    """Opens a complete sound file; errors while it is read become a DataError, too."""
     path = Path(path)
     try:
         layout = layout_of(path)
@@ -312,7 +290,7 @@ def _unreadable(path: Path, error: soundfile.LibsndfileError) -> DataError:
 
 
 def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str = "PCM_16") -> None:
-    """Writes (samples, channels) in [-1, 1] as WAV, finished or not at all.
+    """Writes (samples, channels) in [-1, 1] as WAV, complete or not at all.
 
     Raises:
         DataError: the disk is full or the folder cannot be written to.
@@ -328,25 +306,24 @@ def write_wav(path: Path, audio: np.ndarray, sample_rate_hz: int, subtype: str =
 
 def from_int16(samples: np.ndarray) -> np.ndarray:
     """16-bit samples as `read_audio` returns them: float32, divided by 32768."""
-    # A power of two: nothing is rounded.
-    return np.multiply(samples, np.float32(1 / FULL_SCALE), dtype=np.float32)
+    scale = np.float32(1 / FULL_SCALE)  # a power of two: nothing is rounded
+    return np.multiply(samples, scale, dtype=np.float32)
 
 
 def to_int16(audio: np.ndarray) -> np.ndarray:
-    """Rounds float samples in [-1, 1] to 16 bits; exact for what was read from a 16-bit file."""
-    return np.clip(np.rint(audio * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(
-        np.int16
-    )
+    """Rounds float samples in [-1, 1] to 16 bits; exact for samples of a 16-bit file."""
+    scaled = np.rint(audio * np.float32(FULL_SCALE))
+    return np.clip(scaled, -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
-    """Brings an array to the form in which readers give audio.
+    """Converts an array to the form of audio that readers return.
 
     Args:
         audio: (S, C), or (S,) for one channel: floats in [-1, 1], or integers of 8 (unsigned), 16
             or 32 bits, which are divided by their full scale.
         channels: their number; None: any.
-        before: samples that came before these, for messages.
+        before: number of samples before these, for messages.
 
     Returns:
         float32 (S, C) in [-1, 1].
@@ -357,9 +334,8 @@ def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
     try:
         array = np.asarray(audio)
     except ValueError as error:  # lists of different lengths
-        raise DataError(
-            f"Wrong shape of audio. Expected: (samples, channels). Received: {error}"
-        ) from None
+        text = "Wrong shape of audio. Expected: (samples, channels)."
+        raise DataError(f"{text} Received: {error}") from None
     shaped = array[:, None] if array.ndim == 1 else array
     if shaped.ndim != 2 or (channels is not None and shaped.shape[1] != channels):
         or_flat = " or (samples,)" if channels in (1, None) else ""
@@ -368,9 +344,9 @@ def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
             f"Wrong shape of audio. Expected: (samples, {channels or 'channels'}){or_flat}."
             f" Received: {array.shape}.{remedy}"
         )
-    if not 0 < shaped.shape[1] <= _MOST_CHANNELS:
+    if not 0 < shaped.shape[1] <= _MAX_CHANNELS:
         raise DataError(
-            f"Wrong shape of audio. Expected: (samples, channels), at most {_MOST_CHANNELS}"
+            f"Wrong shape of audio. Expected: (samples, channels), at most {_MAX_CHANNELS}"
             f" channels. Received: {array.shape}. Turn it, if channels come first: audio.T."
         )
     kind = shaped.dtype.newbyteorder("=")
@@ -394,8 +370,7 @@ def as_samples(audio: Any, channels: int | None, before: int = 0) -> np.ndarray:
 def check_format(
     sound: OpenSound, sample_rate_hz: int | None = None, channels: int | None = None
 ) -> None:
-    """Raises DataError unless a sound file has samples, of the rate and number of channels wanted
-    (None: any)."""
+    """Raises DataError for a wrong rate or number of channels (None: any), or no sample."""
     if channels is not None and sound.channels != channels:
         raise DataError(
             f"Wrong number of channels in {sound.path}. Expected: {channels}. Received:"
@@ -420,10 +395,13 @@ def check_format(
         )
 
 
+def _peak(audio: np.ndarray) -> float:
+    return max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
+
+
 def check_values(path: Path | str, audio: np.ndarray, before: int = 0) -> None:
-    """Raises DataError unless all values of float (S, C), which follow `before` samples, are finite
-    and in [-1, 1]."""
-    peak = max(float(audio.max()), -float(audio.min()))  # NaN and infinity reach the peak
+    """Raises DataError unless all values of float (S, C) are finite and in [-1, 1]."""
+    peak = _peak(audio)
     if not np.isfinite(peak):
         sample, channel = np.argwhere(~np.isfinite(audio))[0]
         raise DataError(

@@ -1,5 +1,4 @@
-"""Files that count as recordings, by their suffix: one list for all families, of the formats that
-libsndfile reads."""
+"""Suffixes of recordings: one list for all families, of the formats that libsndfile reads."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,7 @@ import soundfile
 
 from common.errors import DataError
 
-# Suffixes in use for the formats of libsndfile; what holds other data as a rule (.mat, .raw, .xi)
-# is not among them.
+# Suffixes of libsndfile's formats, without those that are mostly other data (.mat, .raw, .xi).
 _BY_FORMAT = {
     "AIFF": (".aiff", ".aif", ".aifc"),
     "AU": (".au", ".snd"),
@@ -30,28 +28,19 @@ _BY_FORMAT = {
     "W64": (".w64",),
     "WAV": (".wav", ".wave", ".bwf"),
 }
+# Not of libsndfile.
 _OTHER_SOUND = (
-    ".m4a",
-    ".aac",
-    ".wma",
-    ".mp4",
-    ".webm",
-    ".amr",
-    ".ape",
-    ".wv",
-    ".ac3",
-    ".mka",
-)  # not of libsndfile
+    ".m4a", ".aac", ".wma", ".mp4", ".webm", ".amr", ".ape", ".wv", ".ac3", ".mka",
+)  # fmt: skip
 _SHOWN = 5  # names in a message
 
 
 @cache
 def sound_suffixes() -> tuple[str, ...]:
-    """Suffixes of the formats that the libsndfile of this machine reads, in small letters."""
+    """Suffixes of the formats that the installed libsndfile reads, in lower case."""
     available = soundfile.available_formats()
-    return tuple(
-        suffix for name, suffixes in _BY_FORMAT.items() if name in available for suffix in suffixes
-    )
+    known = [suffixes for name, suffixes in _BY_FORMAT.items() if name in available]
+    return tuple(suffix for suffixes in known for suffix in suffixes)
 
 
 def is_sound(name: str | Path) -> bool:
@@ -63,16 +52,14 @@ def is_sound(name: str | Path) -> bool:
 def stem_of(name: str) -> str:
     """Name without the suffix of a recording; other dots belong to the name."""
     suffix = Path(name).suffix
-    return (
-        name.removesuffix(suffix) if suffix.lower() in (*sound_suffixes(), *_OTHER_SOUND) else name
-    )
+    is_known = suffix.lower() in (*sound_suffixes(), *_OTHER_SOUND)
+    return name.removesuffix(suffix) if is_known else name
 
 
 def list_sounds(folder: Path) -> tuple[list[str], list[str]]:
     """Lists the recordings of a folder by name, and its other files; hidden ones are neither."""
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.name[0] != "." and not entry.is_dir()
-    )
+    entries = [each for each in folder.iterdir() if each.name[0] != "." and not each.is_dir()]
+    names = sorted(entry.name for entry in entries)
     sounds = [name for name in names if is_sound(name)]
     return sounds, [name for name in names if not is_sound(name)]
 
@@ -97,10 +84,9 @@ class FoundSounds:
 
 
 def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
-    """Finds the recordings that a list names; names without a file are left out.
+    """Finds the recordings of a list; names without a file are left out.
 
-    A file of the same name but for its suffix stands for it (`a.flac` for `a.wav`), unless the list
-    names that file too.
+    A file that differs only in its suffix replaces it (`a.flac` for `a.wav`) unless it is listed.
 
     Raises:
         DataError: several files could be meant.
@@ -120,12 +106,8 @@ def find_sounds(names: Iterable[str], folder: Path) -> FoundSounds:
             raise _ambiguous(folder, name, others)
         if others:
             renamed[name] = others[0]
-    paths = {
-        name: folder / renamed.get(name, name)
-        for name in wanted
-        if name in present or name in renamed
-    }
-    return FoundSounds(paths, renamed)
+    found = [name for name in wanted if name in present or name in renamed]
+    return FoundSounds({name: folder / renamed.get(name, name) for name in found}, renamed)
 
 
 def sound_path(folder: Path, name: str) -> Path:
@@ -138,9 +120,8 @@ def sound_path(folder: Path, name: str) -> Path:
     if path.is_file() or not is_sound(name):
         return path
     endings = {ending for suffix in sound_suffixes() for ending in (suffix, suffix.upper())}
-    others = sorted(
-        each for ending in endings if (folder / (each := stem_of(name) + ending)).is_file()
-    )
+    names = sorted(stem_of(name) + ending for ending in endings)
+    others = [each for each in names if (folder / each).is_file()]
     if len(others) > 1:
         raise _ambiguous(folder, name, others)
     return folder / others[0] if others else path
@@ -148,6 +129,6 @@ def sound_path(folder: Path, name: str) -> Path:
 
 def _ambiguous(folder: Path, name: str, others: Sequence[str]) -> DataError:
     return DataError(
-        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name. Move"
-        " the others away."
+        f"{folder} has no {name!r}, but {shown(others)}. Expected: one recording of a name."
+        " Move the others away."
     )

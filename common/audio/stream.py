@@ -14,7 +14,7 @@ from common.errors import DataError
 logger = logging.getLogger(__name__)
 PcmFormat = Literal["s16le", "f32le"]
 _DTYPES = {"s16le": "<i2", "f32le": "<f4"}
-_LOUDEST = 16.0  # no decoder exceeds full scale so far: these are integers as floats
+_MAX_PEAK = 16.0  # above it, samples are taken for integers stored as floats
 
 
 class AudioSource(Protocol):
@@ -72,15 +72,14 @@ class FileSource:
 
 
 class PcmSource:
-    """Samples without a header, as they come out of a pipe.
+    """Samples without a header, as from a pipe.
 
     Args:
-        stream: where the bytes come from; may give fewer than asked for.
+        stream: source of the bytes; may return fewer than requested.
         rate_hz: their sample rate.
         channels: their number of channels, interleaved.
-        pcm_format: of a sample, little endian; floats beyond full scale are cut to it, as decoders
-            give them.
-        block_s: most that is waited for before samples are handed on.
+        pcm_format: of a sample, little endian; floats are clipped to full scale.
+        block_s: maximum length of a block.
     """
 
     name = "standard input"
@@ -100,8 +99,7 @@ class PcmSource:
         self._block_bytes = max(1, round(block_s * rate_hz)) * self._frame_bytes
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yields the samples as soon as they are there; bytes at the end that are no whole sample
-        are left out.
+        """Yields the samples as soon as they arrive; incomplete trailing ones are left out.
 
         Raises:
             DataError: there is no sample, or one is not finite or far beyond full scale.
@@ -114,15 +112,13 @@ class PcmSource:
                 yield self._samples(rest[:whole], n_samples)
                 rest, n_samples = rest[whole:], n_samples + whole // self._frame_bytes
         if not n_samples:
-            raise DataError(
-                "No sample came from standard input. Pipe audio into this command, see its --help."
-            )
+            remedy = "Pipe audio into this command, see its --help."
+            raise DataError(f"No sample came from standard input. {remedy}")
         if self._n_cut:
-            logger.warning("%s, %d values: beyond full scale, cut to it.", self.name, self._n_cut)
+            logger.warning("%s, %d values: beyond full scale, clipped.", self.name, self._n_cut)
         if rest:
-            logger.warning(
-                "The last %d bytes are no whole sample of all channels: left out.", len(rest)
-            )
+            text = "The last %d bytes are no complete sample of all channels: left out."
+            logger.warning(text, len(rest))
 
     def _samples(self, content: bytes, before: int) -> np.ndarray:
         values = np.frombuffer(content, self._dtype).reshape(-1, self.channels)  # (S, C)
@@ -135,7 +131,7 @@ class PcmSource:
                 " [-1, 1]. Is its format truly f32le?"
             )
         peak = float(np.abs(values).max())
-        if peak > _LOUDEST:
+        if peak > _MAX_PEAK:
             raise DataError(
                 f"Samples of standard input reach {peak:.6g}. Expected: floats in [-1, 1]. Divide"
                 " them by their full scale, or name their format with --format."
@@ -145,7 +141,7 @@ class PcmSource:
 
 
 def check_channels(source: AudioSource, channels: int | None) -> None:
-    """Raises DataError if audio has not the number of channels of the model; None: any number."""
+    """Raises DataError if audio has another number of channels than the model; None: any."""
     if channels is not None and source.channels != channels:
         raise DataError(
             f"Wrong number of channels in {source.name}. Expected: {channels}, those of the array"
@@ -162,7 +158,7 @@ def converted(
     Args:
         source: of any rate.
         sample_rate_hz: sample rate of the model.
-        channels: number of channels it must have; None: any, of which the mean is taken.
+        channels: number of channels it must have; None: any, averaged.
 
     Yields:
         float32 (S, channels), or (S, 1); together they equal `common.audio.files.resample` of all.
@@ -203,7 +199,7 @@ class StreamResampler:
         return resampled
 
     def finish(self) -> np.ndarray:
-        """Returns the rest; one sample, the mean, of audio that is shorter than that."""
+        """Returns the rest; the mean of audio that is shorter than one resampled sample."""
         rest = self._stream.resample_chunk(np.zeros((0, len(self._total)), np.float32), last=True)
         if not self._n_given and not len(rest) and self._n_taken:
             return (self._total / self._n_taken)[None].astype(np.float32)
@@ -224,19 +220,19 @@ def _resampled(blocks: Iterable[np.ndarray], from_hz: int, to_hz: int) -> Iterat
 
 
 class Intake:
-    """Brings arrays of one recording, as a program gives them, to what a model takes.
+    """Converts arrays of one recording, from a program, to a model's rate and channels.
 
     Args:
         from_hz: their sample rate.
         to_hz: sample rate of the result.
-        channels: number of channels they must have; None: any, of which the mean is taken.
+        channels: number of channels they must have; None: any, averaged.
     """
 
     def __init__(self, from_hz: int, to_hz: int, channels: int | None) -> None:
         self._channels, self._is_mixed = channels, channels is None
-        self._resampler = (
-            None if from_hz == to_hz else StreamResampler(from_hz, to_hz, channels or 1)
-        )
+        self._resampler: StreamResampler | None = None
+        if from_hz != to_hz:
+            self._resampler = StreamResampler(from_hz, to_hz, channels or 1)
         self._n_samples = 0
 
     def feed(self, audio: Any) -> np.ndarray:
@@ -248,13 +244,10 @@ class Intake:
         samples = as_samples(audio, self._channels, self._n_samples)
         self._channels = samples.shape[1]
         self._n_samples += len(samples)
-        mixed = (
-            samples.mean(axis=1, keepdims=True)
-            if self._is_mixed and samples.shape[1] > 1
-            else samples
-        )
-        return mixed if self._resampler is None else self._resampler.feed(mixed)
+        if self._is_mixed and samples.shape[1] > 1:
+            samples = samples.mean(axis=1, keepdims=True)
+        return samples if self._resampler is None else self._resampler.feed(samples)
 
     def finish(self) -> np.ndarray:
-        """Returns what resampling kept back, float32 (S, C)."""
+        """Returns the rest of resampling, float32 (S, C)."""
         return np.zeros((0, 1), np.float32) if self._resampler is None else self._resampler.finish()

@@ -22,11 +22,7 @@ DISTRIBUTION = "dcase-keras"
 SHARED_FOLDER = "share/dcase-keras"  # as in setup.cfg, options.data_files
 PROGRAM = "dcase"  # the installed command
 _TOP = Path(__file__).resolve().parents[2]
-_SCRIPT_VERBS = {
-    "batch_feature_extraction": "extract",
-    "simulate": "simulate",
-    "predict": "predict",
-}
+_VERBS = {"batch_feature_extraction": "extract", "simulate": "simulate", "predict": "predict"}
 _COMMAND = re.compile(r"\bpython (?:(\w+)\.py|-m common\.cli\.(\w+))")
 
 
@@ -39,9 +35,8 @@ def base_parser(description: str, *, settings: bool = True) -> argparse.Argument
     """
     parser = argparse.ArgumentParser(_program(), description=description)
     if settings:
-        parser.add_argument(
-            "--params", type=Path, help=f"settings file; default: ./{PARAMS}, or the installed one"
-        )
+        default = f"settings file; default: ./{PARAMS}, or the installed one"
+        parser.add_argument("--params", type=Path, help=default)
         add_overrides(parser, "override a setting")
     return parser
 
@@ -109,11 +104,8 @@ def _installed_files(name: str) -> list[Path]:
         files = metadata.files(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:
         return []
-    return [
-        Path(str(file.locate())).resolve()
-        for file in files
-        if file.as_posix().endswith(f"{SHARED_FOLDER}/{name}")
-    ]
+    own = [file for file in files if file.as_posix().endswith(f"{SHARED_FOLDER}/{name}")]
+    return [Path(str(file.locate())).resolve() for file in own]
 
 
 def run_safely(
@@ -154,9 +146,9 @@ def _status_of(
     except OSError as error:  # of a library; own files have their message already
         if error.errno not in STORAGE_ERRORS:
             raise
-        told = storage_error(error.filename or "a file", error, "read or write")
-        print(f"error: {told}", file=sys.stderr)
-        return told.status
+        problem = storage_error(error.filename or "a file", error, "read or write")
+        print(f"error: {problem}", file=sys.stderr)
+        return problem.status
     except KeyboardInterrupt:
         remark = "; the same command resumes from here" if resumes else ""
         print(f"\nstopped{remark}", file=sys.stderr)
@@ -168,7 +160,7 @@ def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
     """Does the same with each of several recordings, also after one that cannot be used.
 
     Raises:
-        DataError: all problems, once all are done; at once where the disk is full or the like.
+        DataError: all problems, after the last recording; at once if the disk is full or the like.
     """
     failures: list[DataError] = []
     for recording in recordings:
@@ -181,8 +173,8 @@ def do_each(recordings: Sequence[Any], work: Callable[[Any], None]) -> None:
     if len(failures) == 1:
         raise failures[0]
     if failures:
-        told = "\n".join(map(str, failures))
-        raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{told}")
+        lines = "\n".join(map(str, failures))
+        raise DataError(f"{len(failures)} of {len(recordings)} recordings cannot be used:\n{lines}")
 
 
 def command_line() -> list[str]:
@@ -201,7 +193,7 @@ def as_called_here(text: str) -> str:
 
     def installed(found: re.Match[str]) -> str:
         script, module = found.groups()
-        verb = module or _SCRIPT_VERBS.get(script, "train")
+        verb = module or _VERBS.get(script, "train")
         return f"{PROGRAM} {verb.replace('_', '-')}"
 
     return text if in_checkout() else _COMMAND.sub(installed, text)

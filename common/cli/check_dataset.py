@@ -46,9 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> bool:
     parser = base_parser("Checks that the dataset of a task is complete and can be used.")
     parser.add_argument("task_id", help="id in params.yaml")
-    parser.add_argument(
-        "--deep", action="store_true", help="decode every recording, not only the headers"
-    )
+    parser.add_argument("--deep", action="store_true", help="decode recordings, not only headers")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there too")
     options = parser.parse_args(arguments)
     task = load_task(params_path(options.params), options.task_id, options.overrides)

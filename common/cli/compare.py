@@ -15,18 +15,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    parser = base_parser(
-        "Compares scores, settings and learning curves of runs of one family.", settings=False
-    )
+    description = "Compares scores, settings and learning curves of runs of one family."
+    parser = base_parser(description, settings=False)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     parser.add_argument("--line", help="label of the line to compare; default: the system's own")
     parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="FILE",
-        help="write a page (.html), table (.csv) or figure (.png)",
-    )
+    out = "write a page (.html), table (.csv) or figure (.png)"
+    parser.add_argument("--out", type=Path, metavar="FILE", help=out)
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
     from common.io.tables import to_text

@@ -24,9 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Downloads the published dataset of a task, where a library offers it.")
     parser.add_argument("task_id", help="id in params.yaml")
-    parser.add_argument(
-        "--folder", type=Path, help="target folder; default: the task's dataset_dir"
-    )
+    parser.add_argument("--folder", type=Path, help="target; default: the task's dataset_dir")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be fetched")
     parser.add_argument("--yes", action="store_true", help="fetch without asking")
     options = parser.parse_args(arguments)
@@ -41,10 +39,8 @@ def _run(arguments: Sequence[str]) -> None:
         return
     unknown = any(package.n_bytes is None for source in fetched for package in source.packages)
     more = " or more (some sizes are not known)" if unknown else ""
-    print(
-        f"\nInto {folder}/: {needed_bytes(fetched) / _GB:.1f} GB{more}, archives included.",
-        flush=True,
-    )
+    size = f"{needed_bytes(fetched) / _GB:.1f} GB{more}"
+    print(f"\nInto {folder}/: {size}, archives included.", flush=True)
     if options.dry_run or not (options.yes or _agrees()):
         print("Nothing was fetched.")
         return
@@ -53,7 +49,7 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _agrees() -> bool:
-    """Asks; where nobody can answer, that is a no."""
+    """Asks for consent; the end of standard input is a no."""
     try:
         return input("Fetch it? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

@@ -15,9 +15,9 @@ from common.inference.export import (
     Format,
     check_packages,
     describe,
-    differences,
     export,
     in_float32,
+    output_errors,
 )
 from common.runtime.backend import choose_backend, start_backend
 from common.settings.tasks import RunConfig, check_task
@@ -43,9 +43,7 @@ def _run(arguments: Sequence[str]) -> None:
         "--out", type=Path, metavar="PATH", help="default: model.onnx and the like in RUN_DIRECTORY"
     )
     parser.add_argument("--fold", metavar="NAME", help="default: the first")
-    parser.add_argument(
-        "--stage", metavar="NAME", help="this stage only (default: all that predict together)"
-    )
+    parser.add_argument("--stage", metavar="NAME", help="only this stage; default: all stages")
     options = parser.parse_args(arguments)
     choose_backend(_EXPORTING)  # packages of the formats load TensorFlow
     check_packages(options.format)
@@ -53,7 +51,7 @@ def _run(arguments: Sequence[str]) -> None:
     path = options.out or options.run / f"model{ENDINGS[options.format]}"
     export(system, path, options.format)
     logger.info("Wrote %s, a model from %s.", path, describe(system))
-    logger.info("Largest difference to Keras: %s.", differences(system, path, options.format))
+    logger.info("Largest difference to Keras: %s.", output_errors(system, path, options.format))
 
 
 def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) -> "Ensemble":
@@ -75,17 +73,14 @@ def load_ensemble(run: Path, fold: str | None = None, stage: str | None = None) 
     from common.training.system import load_system
 
     stages = load_system(task.family, task.system).stages(task)
-    names = [each.name for each in stages]
-    wanted = (
-        scored_stages(stages)
-        if stage is None
-        else [stages[names.index(one_of(names, stage, "--stage"))]]
-    )
+    wanted = scored_stages(stages)
+    if stage is not None:
+        chosen = one_of([each.name for each in stages], stage, "--stage")
+        wanted = [each for each in stages if each.name == chosen]
     folds = chosen_folds(task, fold)
     if len(folds) > 1:
-        logger.info(
-            "The run has folds %s; --fold chooses one. Exporting %s.", ", ".join(folds), folds[0]
-        )
+        names = ", ".join(folds)
+        logger.info("The run has folds %s; --fold chooses one. Exporting %s.", names, folds[0])
     loaded = load_models(run, task, wanted, folds[0] or None)
     return Ensemble([[(each, in_float32(model)) for each, model in loaded.stages]])
 

@@ -21,18 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Extracts the features of a task's recordings into TFRecord shards.")
-    parser.add_argument(
-        "task_id", nargs="?", default="seldnet-foa", help="id in params.yaml (default seldnet-foa)"
-    )
-    parser.add_argument(
-        "--sets",
-        nargs="+",
-        metavar="SET",
-        help="dev, eval or both, or subsets of task 4; default: those that the task reads",
-    )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="extract again, also what is there"
-    )
+    meaning = "id in params.yaml (default seldnet-foa)"
+    parser.add_argument("task_id", nargs="?", default="seldnet-foa", help=meaning)
+    known = "dev, eval or both, or subsets of task 4; default: those that the task reads"
+    parser.add_argument("--sets", nargs="+", metavar="SET", help=known)
+    parser.add_argument("--overwrite", action="store_true", help="extract finished shards again")
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.
     from common.cli import prepare
@@ -59,10 +52,8 @@ def _chosen_sets(task: "BaseTask", asked: Sequence[str] | None) -> list[str]:
     wanted = [name for each in asked for name in (task.known_sets if each == "both" else [each])]
     unknown = [name for name in wanted if name not in task.known_sets]
     if unknown:
-        raise ConfigError(
-            f"--sets: expected some of {', '.join(task.known_sets)}, or both. Received:"
-            f" {', '.join(unknown)}."
-        )
+        known, received = ", ".join(task.known_sets), ", ".join(unknown)
+        raise ConfigError(f"--sets: expected some of {known}, or both. Received: {received}.")
     return list(dict.fromkeys(wanted))
 
 

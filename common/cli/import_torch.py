@@ -6,7 +6,6 @@ python -m common.cli.import_torch --export MODEL.keras --task TASK --out CHECKPO
 """
 
 import argparse
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from common.io.files import atomic_path
 from common.models.torch_files import read_checkpoint, torch_library, write_checkpoint
 from common.runtime.backend import start_backend
 from common.settings.tasks import BaseTask, load_task
-from common.training.run_directory import differences
+from common.training.run_directory import changed_settings
 
 Statistics = tuple[np.ndarray, np.ndarray]  # mean and standard deviation, (F, C)
 MODEL_SUFFIX = ".keras"
@@ -50,17 +49,15 @@ def import_weights(
     """
     state = read_checkpoint(checkpoint)
     model, names = _network(task)
-    layers, weights = (
-        importlib.import_module(f"common.models.{name}") for name in ("layers", "torch_weights")
-    )
-    weights.load_state(model, state, names)
+    from common.models import layers, torch_weights  # now that the backend is chosen
+
+    torch_weights.load_state(model, state, names)
     if statistics is not None:
         try:
             model = layers.with_statistics(model, *statistics)
         except ValueError as error:
-            raise DataError(
-                f"The statistics do not fit the features of the task. {error}"
-            ) from error
+            problem = "The statistics do not fit the features of the task."
+            raise DataError(f"{problem} {error}") from error
     _save(model, out)
     return model
 
@@ -75,7 +72,7 @@ def export_weights(path: Path, task: BaseTask, out: Path) -> dict[str, np.ndarra
         out: the checkpoint; an older file of that name is replaced.
 
     Returns:
-        What was written, arrays by name.
+        The arrays written, by name.
 
     Raises:
         CheckpointError: the model cannot be loaded, or is not the task's.
@@ -85,26 +82,19 @@ def export_weights(path: Path, task: BaseTask, out: Path) -> dict[str, np.ndarra
     """
     torch_library()
     network, names = _network(task)
-    layers, weights = (
-        importlib.import_module(f"common.models.{name}") for name in ("layers", "torch_weights")
-    )
-    remedy = "Give a file that training or this command has written."
-    model = importlib.import_module("common.models.saving").load_model(path, remedy)
-    given, expected = (
-        {
-            name: tuple(weight.shape)
-            for name, weight in layers.weights_by_name(each).items()
-            if not name.startswith(f"{layers.STATISTICS}/")
-        }
-        for each in (model, network)
-    )
-    different = sorted({name for name, _ in given.items() ^ expected.items()})
+    from common.models import layers, saving, torch_weights  # now that the backend is chosen
+
+    model = saving.load_model(path, "Give a file that training or this command has written.")
+    weights = [layers.weights_by_name(each).items() for each in (model, network)]
+    given, expected = ({(name, tuple(weight.shape)) for name, weight in own} for own in weights)
+    of_statistics = f"{layers.STATISTICS}/"
+    different = sorted({n for n, _ in given ^ expected if not n.startswith(of_statistics)})
     if different:
         raise CheckpointError(
             f"{path} is not a model of this task. Expected: the layers of {network.name}. They"
             f" differ in {', '.join(different)}. Give a model of this task, or change `network`."
         )
-    state = weights.torch_state(model, names)
+    state = torch_weights.torch_state(model, names)
     write_checkpoint(out, state)
     return state
 
@@ -122,25 +112,18 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
         DataError: there are no such statistics, or they belong to other features.
         ConfigError: groups of a file.
     """
-    from common.data.feature_store import (
-        MANIFEST,
-        STATISTICS,
-        FeatureStore,
-    )  # loads Keras: not before its backend is chosen
+    from common.data.feature_store import MANIFEST, STATISTICS, FeatureStore  # loads Keras
 
     folder = source.parent if source.name == STATISTICS else source
     if (folder / MANIFEST).is_file():
         store = FeatureStore.open(folder)
-        different = differences(store.settings.get("features", {}), task.features.content())
-        if different:
-            raise DataError(
-                f"{source} holds other features than the task's. {'; '.join(different)}."
-            )
+        stored = store.settings.get("features", {})
+        changed = "; ".join(changed_settings(stored, task.features.content()))
+        if changed:
+            raise DataError(f"{source} holds other features than the task's. {changed}.")
         return store.statistics(groups)
     if groups is not None:
-        raise ConfigError(
-            f"--groups chooses among the groups of a feature store. Received: the file {source}."
-        )
+        raise ConfigError(f"--groups chooses among groups of a store. Received: the file {source}.")
     try:
         arrays = read_arrays(source)
         if any(arrays[name].dtype.kind not in "fiu" for name in STATISTICS_NAMES):
@@ -148,10 +131,10 @@ def read_mean_std(source: Path, task: BaseTask, groups: Sequence[str] | None = N
         with np.errstate(over="ignore"):  # infinity is refused later
             mean, std = (arrays[name].astype(np.float32) for name in STATISTICS_NAMES)
     except (OSError, TypeError, ValueError, KeyError) as error:
+        names = " and ".join(STATISTICS_NAMES)
         raise DataError(
             f"No statistics in {source} ({error}). Expected: the folder of a feature store, or a"
-            f" file of numpy.savez with arrays {' and '.join(STATISTICS_NAMES)}, (bands, channels)"
-            " each."
+            f" file of numpy.savez with arrays {names}, (bands, channels) each."
         ) from error
     return mean, std
 
@@ -195,10 +178,8 @@ def _run(arguments: Sequence[str]) -> None:
     task = load_task(params_path(options.params), options.task, options.overrides)
     if options.export:
         state = export_weights(source, task, options.out)
-        print(
-            f"Wrote {options.out}: {len(state)} tensors. The network they belong to takes"
-            " standardised features."
-        )
+        takes = "The network they belong to takes standardised features."
+        print(f"Wrote {options.out}: {len(state)} tensors. {takes}")
         return
     statistics = None
     if options.statistics is not None:
@@ -206,41 +187,23 @@ def _run(arguments: Sequence[str]) -> None:
         statistics = read_mean_std(options.statistics, task, options.groups)
     model = import_weights(source, task, options.out, statistics)
     form = "standardised" if statistics is None else "raw"
-    print(
-        f"Wrote {options.out}: {model.name}, which takes {form} features (B, T, F, C) ="
-        f" {model.input_shape}."
-    )
+    takes = f"takes {form} features (B, T, F, C) = {model.input_shape}"
+    print(f"Wrote {options.out}: {model.name}, which {takes}.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Weights from files of PyTorch into Keras models, and back.")
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument(
-        "checkpoint", nargs="?", type=Path, help="file of torch.save, turned into a Keras model"
-    )
-    given.add_argument(
-        "--export", type=Path, metavar="MODEL", help="Keras model, turned into a file of torch.save"
-    )
-    parser.add_argument(
-        "--task", required=True, help="id in params.yaml of a task with the same network"
-    )
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        help=f"file to write; a model's name ends in {MODEL_SUFFIX}",
-    )
-    parser.add_argument(
-        "--statistics",
-        type=Path,
-        help=(
-            "feature store, or .npz with mean and std; without, the model takes "
-            "standardised features"
-        ),
-    )
-    parser.add_argument(
-        "--groups", nargs="+", help="groups of the store that count, e.g. 2 3 4; default: all"
-    )
+    torch_file, export = "file of torch.save, to become a Keras model", "Keras model, the other way"
+    given.add_argument("checkpoint", nargs="?", type=Path, help=torch_file)
+    given.add_argument("--export", type=Path, metavar="MODEL", help=export)
+    parser.add_argument("--task", required=True, help="id of a task with the same network")
+    out = f"file to write; a model's name ends in {MODEL_SUFFIX}"
+    parser.add_argument("--out", required=True, type=Path, help=out)
+    store = "feature store or .npz with mean and std; default: the model takes standardised input"
+    parser.add_argument("--statistics", type=Path, help=store)
+    groups = "groups of the store that count, e.g. 2 3 4; default: all"
+    parser.add_argument("--groups", nargs="+", help=groups)
     return parser
 
 
@@ -254,18 +217,11 @@ def _check_paths(source: Path, options: argparse.Namespace) -> None:
     if source.resolve() == out.resolve():
         raise ConfigError(f"--out must be another file than the one that is read. Received: {out}.")
     if options.checkpoint and out.suffix != MODEL_SUFFIX:
-        raise ConfigError(
-            f"--out: the name of a Keras model must end in {MODEL_SUFFIX}. Received: {out}."
-        )
+        raise ConfigError(f"--out: a Keras model must end in {MODEL_SUFFIX}. Received: {out}.")
     if options.export and (options.statistics or options.groups):
-        raise ConfigError(
-            "--statistics and --groups belong to a checkpoint that is read, not to --export."
-        )
+        raise ConfigError("--statistics and --groups belong to a checkpoint, not to --export.")
     if options.groups and not options.statistics:
-        raise ConfigError(
-            "--groups chooses among the groups of a feature store: give its folder with"
-            " --statistics."
-        )
+        raise ConfigError("--groups chooses among groups of a store: give it with --statistics.")
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ def _run(arguments: Sequence[str]) -> None:
         terminal.log_to(sys.stderr, again=True)
     predictor = load_predictor(options.run, options.fold, options.live)
     if options.live:
-        from common.inference.live import (
-            predict_live,  # now that the backend is chosen, keras may be imported
-        )
+        from common.inference.live import predict_live  # loads Keras, whose backend is chosen
 
         channels = options.channels or predictor.channels or 1
         rate_hz = options.rate or predictor.sample_rate_hz
@@ -54,9 +52,8 @@ def _run(arguments: Sequence[str]) -> None:
             check_channels(FileSource.open(path), predictor.channels)
 
     def predict(path: Path) -> None:
-        logger.info(
-            "%s", predict_file(predictor, FileSource.open(path), folder / path.stem, options.run)
-        )
+        source, target = FileSource.open(path), folder / path.stem
+        logger.info("%s", predict_file(predictor, source, target, options.run))
 
     do_each(options.audio, predict)
 
@@ -64,61 +61,38 @@ def _run(arguments: Sequence[str]) -> None:
 def _check(options: argparse.Namespace) -> None:
     """Raises ConfigError where options do not fit together."""
     if options.live == bool(options.audio):
-        raise ConfigError(
-            "Expected: sound files, or --live for audio from a pipe. Received: both, or none."
-        )
-    only_live = [
-        name for name in ("rate", "format", "channels") if getattr(options, name) is not None
-    ]
+        received = "both" if options.live else "none"
+        raise ConfigError(f"Expected: sound files, or --live for a pipe. Received: {received}.")
+    given = {name: getattr(options, name) for name in ("rate", "format", "channels")}
+    only_live = [name for name, value in given.items() if value is not None]
     if not options.live and (only_live or options.json):
-        raise ConfigError(
-            f"--{(only_live or ['json'])[0]} belongs to --live: files say it themselves."
-        )
+        raise ConfigError(f"--{(only_live or ['json'])[0]} belongs to --live, not to files.")
     for name in ("rate", "channels"):
-        if getattr(options, name) is not None and getattr(options, name) < 1:
-            raise ConfigError(
-                f"--{name}: expected a number above 0. Received: {getattr(options, name)}."
-            )
+        if given[name] is not None and given[name] < 1:
+            raise ConfigError(f"--{name}: expected a number above 0. Received: {given[name]}.")
     options.format = options.format or "s16le"
     names = [path.stem for path in options.audio]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(
-            f"Recordings are told apart by name. Received: {', '.join(twice)} more than once."
-        )
+        received = f"{', '.join(twice)} more than once"
+        raise ConfigError(f"Expected: recordings with different names. Received: {received}.")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = base_parser("Predicts the events of recordings, or of a pipe.", settings=False)
     parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of a finished training")
-    parser.add_argument(
-        "audio", type=Path, nargs="*", metavar="AUDIO", help="sound files of any length and rate"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
-    )
-    parser.add_argument(
-        "--fold", metavar="NAME", help="this fold only (default: the mean of all folds)"
-    )
+    audio = "sound files of any length and rate"
+    parser.add_argument("audio", type=Path, nargs="*", metavar="AUDIO", help=audio)
+    parser.add_argument("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run")
+    parser.add_argument("--fold", metavar="NAME", help="this fold; default: the mean of all folds")
     live = parser.add_argument_group("audio from a pipe")
-    live.add_argument(
-        "--live", action="store_true", help="read raw samples from standard input, print events"
-    )
-    live.add_argument(
-        "--format", choices=["s16le", "f32le"], help="of the samples, little endian (default s16le)"
-    )
-    live.add_argument(
-        "--rate", type=int, metavar="HZ", help="their sample rate (default: the model's)"
-    )
-    live.add_argument(
-        "--channels",
-        type=int,
-        metavar="N",
-        help="their channels (default: the model's; 1 for mono)",
-    )
-    live.add_argument(
-        "--json", action="store_true", help="print JSON, one object a line, in place of columns"
-    )
+    live.add_argument("--live", action="store_true", help="read raw samples from standard input")
+    form = "of the samples, little endian (default s16le)"
+    live.add_argument("--format", choices=["s16le", "f32le"], help=form)
+    live.add_argument("--rate", type=int, metavar="HZ", help="sample rate; default: the model's")
+    channels = "number of channels (default: the model's; 1 for mono)"
+    live.add_argument("--channels", type=int, metavar="N", help=channels)
+    live.add_argument("--json", action="store_true", help="print JSON, one object a line")
     return parser
 
 

@@ -27,9 +27,8 @@ def run_folder(task: BaseTask, task_id: str, job_id: str) -> Path:
     """
     name = f"{task_id}_{job_id}"
     if not job_id.strip() or set(name) & set("/\\\0"):
-        raise ConfigError(
-            f"Task and job id name a folder: no slashes, no empty job id. Received: {name!r}."
-        )
+        problem = "Task and job id name a folder: no slashes, no empty job id."
+        raise ConfigError(f"{problem} Received: {name!r}.")
     return task.output_dir / name
 
 
@@ -48,9 +47,7 @@ def demo_command(task: BaseTask, params: Path) -> str | None:
         resolved = {name: resolve(tasks, name) for name in tasks}
     except UserError:
         return None
-    demos = [
-        name for name, each in resolved.items() if each.get("simulate_missing_dataset") is True
-    ]
+    demos = [n for n, each in resolved.items() if each.get("simulate_missing_dataset") is True]
     own = [name for name in demos if resolved[name].get("family") == task.family]
     same = [name for name in own if resolved[name].get("system") == task.system]
     chosen = next(iter([*same, *own]), None)
@@ -62,9 +59,8 @@ def simulate_task(task: BaseTask, annotations: Path | None = None, overwrite: bo
     require_engine(task.parallel)
     logger.info("Writes a simulated dataset to %s/.", task.dataset_dir)
     with only_one(task.dataset_dir, "set another `dataset_dir`"):
-        load(task.family, "simulation.simulator").run(
-            task, annotations=annotations, overwrite=overwrite
-        )
+        simulator = load(task.family, "simulation.simulator")
+        simulator.run(task, annotations=annotations, overwrite=overwrite)
 
 
 def check_simulation(task: BaseTask) -> None:
@@ -86,26 +82,21 @@ def require_recordings(task: BaseTask) -> None:
     if task.dataset_dir.is_dir():
         return
     demo = demo_command(task, params_path(None))
-    remedy = (
-        "Write them with `python simulate.py <task-id>`, or give their folder with --set"
-        " dataset_dir=..."
-    )
-    if not task.simulate_missing_dataset:
-        remedy = (
-            "Download the dataset (README, section 'Real data') and give its folder with --set"
-            " dataset_dir=..."
-        )
+    remedy = "Download the dataset (README, section 'Real data') and"
+    if task.simulate_missing_dataset:
+        remedy = "Write them with `python simulate.py <task-id>`, or"
+    remedy += " give their folder with --set dataset_dir=..."
+    remedy += f", or try the demo: {demo}" if demo else "."
     raise DataError(
         f"There are no recordings in {task.dataset_dir}/ to make the features in"
-        f" {task.feature_dir}/ of. {remedy}" + (f", or try the demo: {demo}" if demo else ".")
+        f" {task.feature_dir}/ of. {remedy}"
     )
 
 
 def log_extraction(task: BaseTask) -> None:
     """Logs the folders that an extraction reads and writes."""
-    logger.info(
-        "Reads recordings from %s/, writes features to %s/.", task.dataset_dir, task.feature_dir
-    )
+    folders = task.dataset_dir, task.feature_dir
+    logger.info("Reads recordings from %s/, writes features to %s/.", *folders)
 
 
 def prepare_data(task: BaseTask) -> list[Any]:
@@ -121,15 +112,14 @@ def prepare_data(task: BaseTask) -> list[Any]:
         A `FeatureStore` for each set the task reads.
 
     Raises:
-        DataError: there are neither features nor recordings, or what is there was made of something
-            else.
+        DataError: neither features nor recordings, or features of other recordings.
     """
     family = load(task.family, "extraction")
     again = "extraction" in task.overwrite
     missing = [name for name in task.set_names if again or not family.is_extracted(task, name)]
     check_simulation(task)
     if missing:
-        if multi_host.place().n_processes > 1:
+        if multi_host.world().size > 1:
             raise DataError(
                 f"The features in {task.feature_dir}/ are not complete, and of several processes"
                 " none extracts them. Run `python batch_feature_extraction.py <task-id>` first, on"
@@ -144,12 +134,8 @@ def prepare_data(task: BaseTask) -> list[Any]:
                 family.open_store(task, name)
         family.run(task, missing, overwrite=again)
     if is_absent(task.dataset_dir):
-        logger.info(
-            "There are no recordings in %s/: the features in %s/ could not be compared with those"
-            " that they were made of.",
-            task.dataset_dir,
-            task.feature_dir,
-        )
+        remark = "There are no recordings in %s/ to compare the features in %s/ with."
+        logger.info(remark, task.dataset_dir, task.feature_dir)
     return [family.open_store(task, set_name) for set_name in task.set_names]
 
 
@@ -175,12 +161,7 @@ def data_of(
         stores: its features, in the order of `task.set_names`.
     """
     named = dict(zip(task.set_names, stores, strict=True))
-    return (
-        {name: store.fingerprint for name, store in named.items()},
-        {name: store.splits_fingerprint for name, store in named.items()},
-        {
-            stage: f"{file_crc32(path):08x}"
-            for stage, path in task.start_models.items()
-            if path.is_file()
-        },
-    )
+    features = {name: store.fingerprint for name, store in named.items()}
+    splits = {name: store.splits_fingerprint for name, store in named.items()}
+    models = {stage: path for stage, path in task.start_models.items() if path.is_file()}
+    return features, splits, {stage: f"{file_crc32(path):08x}" for stage, path in models.items()}

@@ -1,6 +1,6 @@
 """Writes the report of runs again, `report.html` in the folder of each.
 
-python -m common.cli.report RUN_DIRECTORY ... [--set KEY=VALUE]
+python -m common.cli.report RUN ... [--set KEY=VALUE]
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> None:
     parser = base_parser("Writes the report of runs again.", settings=False)
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN_DIRECTORY", help="run directories"
-    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directories")
     add_overrides(parser, "override a setting, e.g. dataset_dir of recordings that were moved")
     options = parser.parse_args(arguments)
     # Loaded once the arguments are understood, so that --help is there at once.

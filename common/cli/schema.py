@@ -31,16 +31,14 @@ def build_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": SCALAR,
     }
+    tasks = {"type": "object", "additionalProperties": task}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "params.yaml of dcase-keras",
         "type": "object",
         "required": ["tasks"],
         "additionalProperties": False,
-        "properties": {
-            "aliases": aliases,
-            "tasks": {"type": "object", "additionalProperties": task},
-        },
+        "properties": {"aliases": aliases, "tasks": tasks},
         "$defs": dict(sorted(definitions.items())),
     }
 
@@ -54,9 +52,8 @@ def _task_schema(family: str, definitions: dict[str, Any]) -> dict[str, Any]:
         definitions[key] = _section_schema(network, key, definitions)
         networks.append({"$ref": f"#/$defs/{key}"})
     task["properties"]["network"] = {"description": "Sizes of the network.", "anyOf": networks}
-    task["properties"]["inherits"] = SCALAR | {
-        "description": "Id or alias of the task whose settings this one inherits."
-    }
+    description = "Id or alias of the task whose settings this one inherits."
+    task["properties"]["inherits"] = SCALAR | {"description": description}
     return task
 
 

@@ -20,10 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _family(arguments: Sequence[str]) -> str:
-    parser = base_parser(
-        "Scores predictions against the ground truth. Arguments and options are those of the task's"
-        " family: give --task ID --help to see them."
-    )
+    description = "Scores predictions against the ground truth. Options are those of the family:"
+    parser = base_parser(f"{description} give --task ID --help to see them.")
     parser.allow_abbrev = False
     parser.add_argument("--task", metavar="ID", required=True, help="id in params.yaml")
     if any(word.startswith("--task") for word in arguments):  # --help is that of the family

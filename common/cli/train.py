@@ -29,10 +29,7 @@ if TYPE_CHECKING:  # pydantic takes a third of the time of --help
 
 logger = logging.getLogger(__name__)
 DESCRIPTION = "Trains the system of a task over its folds and scores it on unseen recordings."
-RUNS = (
-    "A run is kept in <output_dir>/<task-id>_<job-id>/. Killed and started again with the same ids,"
-    " it resumes."
-)
+RUNS = "A run is kept in <output_dir>/<task-id>_<job-id>/; started again with its ids, it resumes."
 
 
 def main(
@@ -70,23 +67,19 @@ def _parser(description: str, default_task: str | None) -> argparse.ArgumentPars
     parser = base_parser(description)
     parser.epilog = RUNS
     default = "" if default_task is None else f" (default {default_task})"
-    parser.add_argument(
-        "task_id", nargs="?", default=default_task, help=f"id in params.yaml{default}"
-    )
+    meaning = f"id in params.yaml{default}"
+    parser.add_argument("task_id", nargs="?", default=default_task, help=meaning)
     parser.add_argument("job_id", nargs="?", default="1", help="any name for this run (default 1)")
     parser.add_argument("--list", action="store_true", help="show all task ids and end")
-    parser.add_argument(
-        "--write-params", action="store_true", help=f"copy the standard {PARAMS} here and end"
-    )
+    write = f"copy the standard {PARAMS} here and end"
+    parser.add_argument("--write-params", action="store_true", help=write)
     return parser
 
 
 def _write_params() -> None:
     target = Path(PARAMS)
     if target.exists():
-        raise DataError(
-            f"{target.resolve()} exists already; it is not overwritten. Move it away first."
-        )
+        raise DataError(f"{target.resolve()} exists and is not overwritten. Move it away first.")
     shutil.copyfile(packaged_file(PARAMS), target)
     print(f"Wrote {target.resolve()}.")
 
@@ -101,15 +94,12 @@ def task_lines(path: Path) -> list[str]:
     for name in tasks:
         task = resolve(tasks, name)
         also = ", ".join(alias for alias, task_id in aliases.items() if task_id == name)
-        lines.append(
-            f"{name:<{width}}  {task.get('description', '')}" + (f" (alias {also})" if also else "")
-        )
+        about = task.get("description", "") + (f" (alias {also})" if also else "")
+        lines.append(f"{name:<{width}}  {about}")
         if published := task.get("published"):
             scores = ", ".join(f"{score} {value:g}" for score, value in published.items())
-            lines.append(
-                f"{'':<{width}}    published: {scores}; on"
-                f" {task.get('published_on') or '(not said)'}"
-            )
+            data = task.get("published_on") or "(not said)"
+            lines.append(f"{'':<{width}}    published: {scores}; on {data}")
     return lines
 
 
@@ -129,7 +119,7 @@ def _train(options: argparse.Namespace) -> None:
     # The network is checked before any work.
     experiment = load(task.family, "experiment").Experiment.prepare(task)
     computing = distribution.describe(task.run)
-    if multi_host.place().first:
+    if multi_host.world().is_coordinator:
         stages = [stage.name for stage in experiment.system.stages(task)]
         print("\n".join(plan_lines(task, stages, computing, folder)), flush=True)
     with multi_host.own_folder(folder) as own, only_one(own, "use another job id"):
@@ -137,7 +127,7 @@ def _train(options: argparse.Namespace) -> None:
         stores = prepare_data(task)
         record_data(own, *data_of(task, stores))
         scores = experiment.run(stores, own)
-    if multi_host.place().first:
+    if multi_host.world().is_coordinator:
         print(scores)
         importlib.import_module("common.reports.run").report_finished_run(folder, task)
 

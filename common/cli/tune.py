@@ -44,9 +44,8 @@ def _run(arguments: Sequence[str]) -> None:
     experiments = load(task.family, "experiment")
     search = _prepare(task, experiments.Experiment, space, path, options)
     with only_one(search.folder, "use another --job"):
-        searched = {
-            "over": {key: list(values.ends) for key, values in search.space.items()}
-        } | vars(search.target)
+        over = {key: list(values.ends) for key, values in search.space.items()}
+        searched = {"over": over, **vars(search.target)}
         open_run(search.folder, task.model_dump(mode="json") | {"search": searched}, command_line())
         if extracts(space):
             # Each trial has features of its own, and compares them with their recordings.
@@ -63,21 +62,16 @@ def _run(arguments: Sequence[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = base_parser(
-        "Searches for the settings of a task with the best score on its validation split."
-    )
+    parser = base_parser("Searches for the settings of a task with the best validation score.")
     parser.add_argument("task_id", help="id in params.yaml")
     parser.add_argument(
         "--over", action="append", required=True, metavar="KEY=VALUES", type=typed_text, help=FORMS
     )
-    parser.add_argument(
-        "--trials", type=int, default=20, help="trials in all, those of an earlier start included"
-    )
+    trials = "trials in all, those of an earlier start included"
+    parser.add_argument("--trials", type=int, default=20, help=trials)
     parser.add_argument("--job", default="tune", help="any name for this search (default tune)")
-    parser.add_argument(
-        "--metric",
-        help="score to improve, such as val_f; default: the one that decides in training",
-    )
+    metric = "score to improve, such as val_f; default: the one that decides in training"
+    parser.add_argument("--metric", help=metric)
     return parser
 
 
@@ -91,9 +85,8 @@ def _prepare(
     """
 
     def prepared(*assignments: str) -> Any:
-        return experiment.prepare(
-            load_task(path, options.task_id, [*options.overrides, *assignments])
-        )
+        overrides = [*options.overrides, *assignments]
+        return experiment.prepare(load_task(path, options.task_id, overrides))
 
     base = prepared()
     space = checked_space(space, {"": type(task), "network": type(base.network)}, prepared)
@@ -106,9 +99,8 @@ def _prepare(
         target = Target(f"val_{options.metric.removeprefix('val_')}", "min" if lower else "max")
     overrides = [part for assignment in options.overrides for part in ("--set", assignment)]
     command = (options.task_id, "--params", str(path), *overrides)
-    return Search(
-        task, command, space, target, stage.name, run_folder(task, options.task_id, options.job)
-    )
+    folder = run_folder(task, options.task_id, options.job)
+    return Search(task, command, space, target, stage.name, folder)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from common.data.sequences import ACTIVITY, FEATURES, SequenceFormat
 from common.data.shard_source import Tensors
 from common.data.tfrecord import tf
 from common.features.channel_transforms import ChannelTransforms
-from common.runtime.multi_host import Place
+from common.runtime.multi_host import World
 
 
 class BatchFinisher:
@@ -19,9 +19,9 @@ class BatchFinisher:
         sequence_format: SequenceFormat,
         transforms: ChannelTransforms | None,
         seed: int,
-        place: Place,
+        world: World,
     ) -> None:
-        self.cutter, self.transforms, self.seed, self.place = cutter, transforms, seed, place
+        self.cutter, self.transforms, self.seed, self.world = cutter, transforms, seed, world
         self.interleaved_channels = sequence_format.interleaved_channels
 
     def __call__(
@@ -31,9 +31,9 @@ class BatchFinisher:
         features = batch[FEATURES]  # (B, T, F, C)
         if self.transforms is not None:
             key = draw_key(-1 - self.seed, number, index)
-            n_joint = (features.shape[0] or tf.shape(features)[0]) * self.place.n_processes
+            n_joint = (features.shape[0] or tf.shape(features)[0]) * self.world.size
             rows = tf.random.stateless_uniform([n_joint], key, 0, len(self.transforms), tf.int32)
-            rows = rows if self.place.n_processes == 1 else self.place.part_of(rows)  # (B,)
+            rows = rows if self.world.size == 1 else self.world.part_of(rows)  # (B,)
             features = transform_features(features, self.transforms, rows)
             batch = transform_angles(batch, self.transforms, rows)
         if self.interleaved_channels:
@@ -44,8 +44,7 @@ class BatchFinisher:
 def transform_features(
     features: tf.Tensor, transforms: ChannelTransforms, rows: tf.Tensor
 ) -> tf.Tensor:
-    """Applies one row of the tables to each sequence, as `ChannelTransforms.apply_to_features`
-    does.
+    """Applies a row of the tables to each sequence, like `ChannelTransforms.apply_to_features`.
 
     Args:
         features: (B, T, F, C), float16 or float32, or audio (B, S, C), int16.
@@ -56,18 +55,16 @@ def transform_features(
         Features of the same shape and type, computed in float32.
     """
     n_channels = transforms.channel_permutation.shape[1]
-    # (R, C, C): new, old
-    chosen = np.eye(n_channels, dtype=np.float32)[transforms.channel_permutation]
+    identity = np.eye(n_channels, dtype=np.float32)
+    chosen = identity[transforms.channel_permutation]  # (R, C, C): new, old
     matrices = (chosen * transforms.channel_sign[..., None]).transpose(0, 2, 1)  # (R, old, new)
     shape = tf.shape(features)
-    # A product with zeros and ones is exact, and many times faster than gathering along the last
-    # axis.
+    # A product with zeros and ones is exact, and much faster than gathering along the last axis.
     flat = tf.reshape(tf.cast(features, tf.float32), [shape[0], -1, n_channels])
     moved = tf.matmul(flat, tf.gather(tf.constant(matrices), rows))  # (B, T * F, C)
     if np.any(transforms.channel_shift_rad):
         moved += tf.gather(tf.constant(transforms.channel_shift_rad, tf.float32), rows)[:, None]
-        # (C,): 0 where nothing wraps
-        turn = tf.constant(2 * np.pi * transforms.periodic, tf.float32)
+        turn = tf.constant(2 * np.pi * transforms.periodic, tf.float32)  # (C,), 0: never wraps
         moved -= turn * tf.math.ceil((moved - np.pi) / (2 * np.pi))  # (-pi, pi]
     # -32768 has no opposite in 16 bits.
     cast = tf.saturate_cast if features.dtype.is_integer else tf.cast
@@ -75,8 +72,7 @@ def transform_features(
 
 
 def transform_angles(batch: Tensors, transforms: ChannelTransforms, rows: tf.Tensor) -> Tensors:
-    """Turns the angles (B, T, K) of active entries, wrapped to the circle of the labels; the rest
-    stays."""
+    """Rotates the angles (B, T, K) of active entries, wrapped to the circle of the labels."""
     turned = dict(batch)
     for name, (sign, offset_deg) in transforms.angles.items():
         if name not in batch:

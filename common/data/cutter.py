@@ -28,7 +28,7 @@ class SequenceCutter:
         schema: the arrays of each recording.
         input_name: the array that the model's input is stored as.
         sequence_frames: frames of one sequence, T.
-        hop_frames: frames between the starts of two sequences; None: side by side.
+        hop_frames: frames between the starts of two sequences; None: their length.
         context_frames: pieces of audio that a sequence needs beyond its frames.
         labels: the arrays that targets are made of.
         cut_labels: those of them that are cut in time.
@@ -36,8 +36,8 @@ class SequenceCutter:
         names: all arrays that are read.
 
     Raises:
-        ValueError: arrays that the schema lacks, arrays with and without time for one output, or a
-            stride that does not divide the sequence.
+        ValueError: unknown arrays, arrays with and without time for one output, or a stride that
+            does not divide the sequence.
     """
 
     def __init__(
@@ -78,8 +78,7 @@ class SequenceCutter:
         return pieces * self.schema.arrays[self.input_name].row_bytes
 
     def n_fitting(self, frames: Any) -> Any:
-        """Number of sequences in recordings of `frames` frames; not positive in those that are too
-        short."""
+        """Number of sequences in recordings of `frames` frames; 0 or less in too short ones."""
         return sequences_fitting(frames, self.sequence_frames, self.hop_frames)
 
     def first_starts(self, frames: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
@@ -101,8 +100,7 @@ class SequenceCutter:
         return tf.cast(drawn * tf.cast(spare + 1, tf.float32), tf.int32)
 
     def starts(self, firsts: tf.Tensor, numbers: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
-        """First frames of sequences `numbers` of recordings whose first one starts at `firsts`;
-        none reaches beyond the end."""
+        """First frames of sequences `numbers` of recordings, the first at `firsts`; all fit in."""
         last = tf.maximum(frames - self.sequence_frames, 0)
         return tf.minimum(firsts + numbers * (self.hop_frames or self.sequence_frames), last)
 
@@ -113,12 +111,9 @@ class SequenceCutter:
         starts = length * tf.range(n_sequences)[:, None]
         wanted = starts + tf.range(length + self.context_frames)  # (n, length + context)
         within = wanted[:, :length]
-        # Gathering copies: slices would keep the memory of the whole recording while one sequence
-        # waits its turn.
-        cut = {
-            name: tf.gather(arrays[name], tf.minimum(within, frames - 1))
-            for name in self.cut_labels
-        }
+        # Gathering copies: a waiting slice would keep the memory of the whole recording.
+        kept = tf.minimum(within, frames - 1)
+        cut = {name: tf.gather(arrays[name], kept) for name in self.cut_labels}
         cut[INSIDE] = (within < frames) & arrays[KNOWN]
         features = tf.gather(arrays[FEATURES], tf.minimum(wanted, pieces - 1))
         cut[FEATURES] = self.padded(features, wanted < pieces)

@@ -1,11 +1,9 @@
-"""Recordings to shards: in parallel, safe to kill and run again, with the same bytes in any number
-of runs and processes.
+"""Extraction of shards: parallel, resumable, with the same bytes in any number of runs.
 
 Each shard is one piece of work: its examples are computed, written under a temporary name, renamed;
 then a side file of the same name (`.npz`) with its statistics, checksum and sources is written the
 same way. A shard is finished if its side file fits the settings and the shard, and its sources have
-not changed since, see `common.data.provenance`. `settings.json` is written first, the manifest
-last.
+not changed, see `common.data.provenance`. `settings.json` is written first, the manifest last.
 """
 
 import itertools
@@ -124,8 +122,7 @@ def input_specs(
 def input_arrays(
     audio: np.ndarray, frontend: Frontend | None, compute: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Computes the features of a recording, for the statistics, and cuts its audio if there is a
-    frontend.
+    """Computes the features of a recording, and cuts its audio if there is a frontend.
 
     Args:
         audio: float (S, C) in [-1, 1], of the length and rate that features are computed of.
@@ -203,14 +200,10 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
     repeated = sorted({first for first, second in itertools.pairwise(names) if first == second})
     if repeated or not names:
         received = f"{', '.join(repeated[:_FAILURES_SHOWN])} more than once" if repeated else "none"
-        raise DataError(
-            f"Expected: recordings with different names, at least one. Received: {received}."
-        )
+        raise DataError(f"Expected: recordings with different names. Received: {received}.")
     unusable = [name for name in names if not is_file_name(name)]
     if unusable:
-        raise DataError(
-            f"Expected: recordings with names of files. Received: {unusable[0]!r}. Rename it."
-        )
+        raise DataError(f"Expected: names that files can have. Received: {unusable[0]!r}.")
     plans = []
     for group in sorted({item.group for item in ordered}):
         members = [item for item in ordered if item.group == group]
@@ -221,8 +214,7 @@ def plan_shards(items: Sequence[Item], recordings_per_shard: int) -> list[ShardP
 
 
 def _stem(items: Sequence[Item]) -> str:
-    """Name of the recording, or of the first and the last; made safe for a file name, and then
-    still unique."""
+    """Name of the recording, or of the first and the last, as a unique and safe file name."""
     name = items[0].name if len(items) == 1 else f"{items[0].name}--{items[-1].name}"
     safe = re.sub(r"[^A-Za-z0-9_+=.,-]", "_", name).lstrip(".")[:180]
     return safe if safe == name else f"{safe}-{zlib.crc32(name.encode()):08x}"
@@ -239,18 +231,12 @@ def _prepare(recipe: Recipe, plans: Sequence[ShardPlan], overwrite: bool) -> Non
     elif path.is_file() and any(folder.glob("*.tfrecord")):
         check_settings(folder, _read_settings(path), recipe.stored_settings)
     remove_temporaries(folder)
-    strays = [
-        stray
-        for pattern in ("*.tfrecord", "*.npz")
-        for stray in folder.glob(pattern)
-        if stray.name not in known | {STATISTICS}
-    ]
+    files = [*folder.glob("*.tfrecord"), *folder.glob("*.npz")]
+    strays = [file for file in files if file.name not in known | {STATISTICS}]
     for stray in strays:
         stray.unlink(missing_ok=True)
     if strays:
-        logger.info(
-            "%s: removed %d files of shards that are not wanted any more.", folder, len(strays)
-        )
+        logger.info("%s: removed %d files of shards no longer wanted.", folder, len(strays))
     write_canonical_json(path, recipe.stored_settings)
 
 
@@ -269,9 +255,7 @@ def _marked(folder: Path, plans: Sequence[ShardPlan], checksums: Checksums) -> l
             name,
             what,
         )
-    return [
-        replace(plan, outdated=any(item.name in found for item in plan.items)) for plan in plans
-    ]
+    return [replace(plan, outdated=any(i.name in found for i in plan.items)) for plan in plans]
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -292,9 +276,8 @@ def _make_all(
     n_items = sum(len(plan.items) for plan in plans)
     notes: list[Note] = []
     results = parallel_map(partial(_noted_shard, recipe), plans, parallel)
-    with tqdm(
-        total=n_items, unit="file", desc=recipe.folder.name, disable=not progress, smoothing=0.1
-    ) as bar:
+    shown = {"unit": "file", "desc": recipe.folder.name, "disable": not progress}
+    with tqdm(total=n_items, smoothing=0.1, **shown) as bar:
         for (plan, was_made, failure), remarks in results:
             notes += remarks
             made += was_made
@@ -303,14 +286,12 @@ def _make_all(
     for line in summaries(notes):
         logger.warning("%s: %s", recipe.folder.name, line)
     if failures:
-        shown = "\n".join(sorted(failures)[:_FAILURES_SHOWN])
-        more = (
-            f"\n... and {len(failures) - _FAILURES_SHOWN} more."
-            if len(failures) > _FAILURES_SHOWN
-            else ""
-        )
-        again = "\nAll other recordings are finished: run the command again when these are fixed."
-        raise DataError(shown + more + (again if len(plans) > len(failures) else ""))
+        lines = sorted(failures)[:_FAILURES_SHOWN]
+        if len(failures) > _FAILURES_SHOWN:
+            lines.append(f"... and {len(failures) - _FAILURES_SHOWN} more.")
+        if len(plans) > len(failures):
+            lines.append("All other recordings are finished: fix these and run the command again.")
+        raise DataError("\n".join(lines))
     return made
 
 
@@ -366,11 +347,9 @@ class _Examples:
             self.statistics.update(features)
             self.frames.append(len(features))
             self.names.append(item.name)
-            stored = self.recipe.schema.arrays
-            if self.recipe.statistics_of not in stored:
-                arrays = {
-                    name: arrays[name] for name in arrays if name != self.recipe.statistics_of
-                }
+            of = self.recipe.statistics_of
+            if of not in self.recipe.schema.arrays:
+                arrays = {name: array for name, array in arrays.items() if name != of}
             yield item.name, arrays
 
 
@@ -383,8 +362,7 @@ def _noted_shard(
 
 
 def _ensure_shard(recipe: Recipe, plan: ShardPlan) -> tuple[ShardPlan, bool, str | None]:
-    """Makes a shard unless it is finished; returns True if it was made, and the first unusable
-    recording's error."""
+    """Makes a shard unless it is finished; returns True if made, and the error of a recording."""
     finished = None if plan.outdated else _finished_entry(recipe, plan, verify=True)
     if finished is not None:
         _keep_checksums(recipe, plan, finished)
@@ -423,9 +401,8 @@ def _write_side_file(
 
 def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> None:
     """Adds checksums of the sources to a side file of an earlier version, which lacks them."""
-    if all(
-        file.crc32 is not None or file.size < 0 for made in finished.made_of for file in made.files
-    ):
+    files = (file for made in finished.made_of for file in made.files)
+    if all(file.crc32 is not None or file.size < 0 for file in files):
         return
     path = recipe.folder / f"{plan.stem}.npz"
     side = read_arrays(path)
@@ -434,8 +411,7 @@ def _keep_checksums(recipe: Recipe, plan: ShardPlan, finished: _Finished) -> Non
 
 
 def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished | None:
-    """Reads the side file of a shard; None unless both are there, whole, and of these names and
-    settings."""
+    """Reads the side file of a shard; None unless both are whole and fit names and settings."""
     path = recipe.folder / f"{plan.stem}.npz"
     try:
         side = read_arrays(path)
@@ -447,25 +423,17 @@ def _finished_entry(recipe: Recipe, plan: ShardPlan, verify: bool) -> _Finished 
             and (recipe.skip or not skipped)
         )
         made_of = read_note(side, path.stat().st_mtime_ns)
-        entry = ShardEntry(
-            f"{plan.stem}.tfrecord",
-            plan.items[0].group,
-            names,
-            tuple(int(frames) for frames in side["frames"]),
-            int(side["n_bytes"]),
-            int(side["crc32"]),
-        )
-        statistics = RunningStatistics.from_arrays(
-            *(side[name] for name in ("count", "mean", "m2"))
-        )
-    # Not there, cut off or of an older form: it is made again.
-    except (OSError, ValueError, KeyError, TypeError):
+        frames = tuple(int(number) for number in side["frames"])
+        n_bytes, crc32 = int(side["n_bytes"]), int(side["crc32"])
+        file, group = f"{plan.stem}.tfrecord", plan.items[0].group
+        entry = ShardEntry(file, group, names, frames, n_bytes, crc32)
+        statistics = RunningStatistics.from_arrays(*(side[key] for key in ("count", "mean", "m2")))
+    except (OSError, ValueError, KeyError, TypeError):  # missing, truncated or of an older form
         return None
-    problem = file_problem(
-        recipe.folder / entry.file, entry.n_bytes, entry.crc32 if verify else None
-    )
+    shard = recipe.folder / entry.file
+    problem = file_problem(shard, n_bytes, crc32 if verify else None)
     if problem and fits:
-        logger.info("%s is made again: %s.", recipe.folder / entry.file, problem)
+        logger.info("%s is made again: %s.", shard, problem)
     return _Finished(entry, statistics, skipped, made_of) if fits and not problem else None
 
 
@@ -483,8 +451,7 @@ def _finish(recipe: Recipe, plans: Sequence[ShardPlan], checksums: Checksums) ->
                 " extraction. Run the same command again."
             )
         skipped |= finished.skipped
-        # A file without records is kept so that the next run finds it finished.
-        if not finished.entry.names:
+        if not finished.entry.names:  # the file is kept: the next run finds it finished
             continue
         entry, statistics = finished.entry, finished.statistics
         entries.append(entry)
@@ -495,8 +462,7 @@ def _finish(recipe: Recipe, plans: Sequence[ShardPlan], checksums: Checksums) ->
             f"No recording can be used. The first of {len(skipped)}: {next(iter(skipped.values()))}"
         )
     facts = {item.name: dict(item.facts) for plan in plans for item in plan.items if item.facts}
-    store = FeatureStore(
-        recipe.folder, recipe.stored_settings, recipe.schema, entries, skipped, facts
-    )
+    settings = recipe.stored_settings
+    store = FeatureStore(recipe.folder, settings, recipe.schema, entries, skipped, facts)
     store.write(by_group)
     return store

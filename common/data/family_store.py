@@ -88,8 +88,7 @@ class FamilyStore(ABC):
         return (self.folder(task, set_name) / MANIFEST).is_file()
 
     def open(self, task: ExtractionTask, set_name: str, verify: bool = False) -> FeatureStore:
-        """Opens the finished features of a set, and compares them with its recordings if these are
-        at hand.
+        """Opens the finished features of a set; compares them with its recordings if any exist.
 
         Raises:
             DataError: they are missing, not finished, damaged or of other settings, see
@@ -108,19 +107,12 @@ class FamilyStore(ABC):
         overwrite: bool = False,
         progress: bool = True,
     ) -> FeatureStore:
-        """Extracts the examples of a set, see `common.data.extraction.extract`; `skip`: errors that
-        leave an example out."""
-        recipe = Recipe(
-            self.folder(task, set_name),
-            self.maker(task),
-            self.schema(task),
-            self.settings(task, set_name),
-            task.pipeline.recordings_per_shard,
-            skip=skip,
-        )
-        return extract(
-            recipe, items, parallel=task.parallel, overwrite=overwrite, progress=progress
-        )
+        """Extracts the examples of a set, see `extract`; `skip`: errors that leave one out."""
+        folder, settings = self.folder(task, set_name), self.settings(task, set_name)
+        per_shard = task.pipeline.recordings_per_shard
+        recipe = Recipe(folder, self.maker(task), self.schema(task), settings, per_shard, skip=skip)
+        options = {"overwrite": overwrite, "progress": progress}
+        return extract(recipe, items, parallel=task.parallel, **options)
 
     def all_items(self, task: ExtractionTask, set_names: Sequence[str]) -> list[Item]:
         """Lists the examples of several sets."""
@@ -171,8 +163,7 @@ def checked_store(
 
 
 def arrangement_changes(items: Sequence[Item], store: FeatureStore) -> dict[str, str]:
-    """Compares names, groups and facts of examples with those in a store; returns the changes by
-    name."""
+    """Compares names, groups and facts of examples with those in a store: the changes by name."""
     groups = {name: entry.group for entry in store.entries for name in entry.names}
     known, now = {*groups, *store.skipped}, {item.name for item in items}
     found: dict[str, str] = {}
@@ -184,11 +175,9 @@ def arrangement_changes(items: Sequence[Item], store: FeatureStore) -> dict[str,
         if item.name not in known:
             found[item.name] = "it is new"
         elif groups.get(item.name, item.group) != item.group:
-            found[item.name] = (
-                f"it belongs to split {item.group}, and belonged to {groups[item.name]}"
-            )
+            found[item.name] = f"it is in split {item.group}, and was in {groups[item.name]}"
         elif facts != stored:
-            found[item.name] = "the list says " + ", ".join(
+            found[item.name] = "the list has " + ", ".join(
                 f"{key} {facts.get(key)} instead of {stored.get(key)}"
                 for key in sorted({*facts, *stored})
                 if facts.get(key) != stored.get(key) or (key in facts) != (key in stored)

@@ -55,9 +55,7 @@ def _checked_entry(entry: ShardEntry) -> ShardEntry:
     if wrong:
         raise ValueError(f"expected names of files without folders, received {wrong[0]!r}")
     if not entry.names or len(entry.frames) != len(entry.names) or min(entry.frames) < 1:
-        raise ValueError(
-            f"{entry.file}: expected the frames of each of {len(entry.names)} examples"
-        )
+        raise ValueError(f"{entry.file}: expected the frames of {len(entry.names)} examples")
     return entry
 
 
@@ -120,31 +118,24 @@ class FeatureStore:
         """
         folder = Path(folder)
         try:
-            manifest = _MANIFEST.validate_json(
-                json.dumps(load_json(folder / MANIFEST)), strict=True
-            )
-            schema = ExampleSchema.from_json(manifest.schema)
-            store = cls(
-                folder, manifest.settings, schema, manifest.shards, manifest.skipped, manifest.facts
-            )
+            content = json.dumps(load_json(folder / MANIFEST))
+            found = _MANIFEST.validate_json(content, strict=True)
+            schema = ExampleSchema.from_json(found.schema)
+            store = cls(folder, found.settings, schema, found.shards, found.skipped, found.facts)
         except FileNotFoundError as error:
             reason = "extraction was not finished" if folder.is_dir() else "there is no such folder"
             raise DataError(
                 f"No features in {folder}: {reason}. Expected: {MANIFEST} and the shards it lists."
-                " Run `python batch_feature_extraction.py <task-id>`; what is finished is not done"
-                " twice."
+                " Run `python batch_feature_extraction.py <task-id>`; it resumes."
             ) from error
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"Damaged manifest: {folder / MANIFEST} ({error}). {EXTRACT_AGAIN}"
-            ) from error
+            path = folder / MANIFEST
+            raise DataError(f"Damaged manifest: {path} ({error}). {EXTRACT_AGAIN}") from error
         if settings is not None:
             check_settings(folder, store.settings, settings)
         store._check_files(verify)
         if store.skipped:
-            logger.warning(
-                "%s lacks %d recordings that could not be used.", folder, len(store.skipped)
-            )
+            logger.warning("%s lacks %d unusable recordings.", folder, len(store.skipped))
         return store
 
     @classmethod
@@ -166,14 +157,10 @@ class FeatureStore:
                     f" {store.schema.to_json()}. {EXTRACT_AGAIN}"
                 )
         if len(set(groups)) < len(groups):
-            raise DataError(
-                f"Expected: stores with different groups. Received: {', '.join(sorted(groups))}."
-            )
-        entries = [
-            replace(entry, file=str(store.folder.resolve() / entry.file))
-            for store in stores
-            for entry in store.entries
-        ]
+            received = ", ".join(sorted(groups))
+            raise DataError(f"Expected: stores with different groups. Received: {received}.")
+        placed = [(store.folder.resolve(), entry) for store in stores for entry in store.entries]
+        entries = [replace(entry, file=str(folder / entry.file)) for folder, entry in placed]
         skipped = {name: reason for store in stores for name, reason in store.skipped.items()}
         facts = {name: known for store in stores for name, known in store.facts.items()}
         folders = [store.folder for store in stores]
@@ -191,8 +178,7 @@ class FeatureStore:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of settings, names and checksums: equal for equal recordings, labels and
-        features."""
+        """SHA-256 of settings, names and checksums, equal for equal features and labels."""
         shards = [[entry.file, entry.names, entry.crc32] for entry in self.entries]
         return settings_hash({"settings": self.settings, "shards": shards})
 
@@ -234,9 +220,8 @@ class FeatureStore:
         if entry is None:
             raise KeyError(name)
         path = self.path(entry)
-        record = next(
-            (record for record in read_shard(path, self.schema) if record["name"] == name), None
-        )
+        records = read_shard(path, self.schema)
+        record = next((record for record in records if record["name"] == name), None)
         if record is None:
             raise damaged_shard(path, f"it lacks {name!r}, which the manifest lists")
         return record
@@ -325,8 +310,7 @@ class FeatureStore:
 
 
 def file_problem(path: Path, n_bytes: int, crc32: int | None) -> str | None:
-    """Problem of a file that should have this size and, unless None, this checksum; None if it
-    does."""
+    """Problem of a file that should have this size and, unless None, checksum; None if it has."""
     try:
         present = path.stat().st_size
         if present != n_bytes:
@@ -381,11 +365,8 @@ def write_statistics(path: Path, statistics: Mapping[str, RunningStatistics]) ->
     """Writes statistics by name as `.npz`, finished or not at all."""
     arrays: dict[str, Any] = {}
     for name, part in sorted(statistics.items()):
-        arrays |= {
-            f"{name}/count": np.int64(part.count),
-            f"{name}/mean": part.mean,
-            f"{name}/m2": part.m2,
-        }
+        arrays |= {f"{name}/count": np.int64(part.count)}
+        arrays |= {f"{name}/mean": part.mean, f"{name}/m2": part.m2}
     write_arrays(path, arrays)
 
 
@@ -398,11 +379,7 @@ def read_statistics(path: Path) -> dict[str, RunningStatistics]:
     try:
         arrays = read_arrays(path)
         names = {key.rsplit("/", 1)[0] for key in arrays}
-        return {
-            name: RunningStatistics.from_arrays(
-                *(arrays[f"{name}/{part}"] for part in ("count", "mean", "m2"))
-            )
-            for name in sorted(names)
-        }
+        parts = {name: [arrays[f"{name}/{p}"] for p in ("count", "mean", "m2")] for name in names}
+        return {name: RunningStatistics.from_arrays(*parts[name]) for name in sorted(names)}
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"Damaged statistics: {path} ({error}). {EXTRACT_AGAIN}") from error

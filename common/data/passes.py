@@ -42,8 +42,7 @@ class Batching:
 
     @classmethod
     def of(cls, cutter: SequenceCutter, frames: np.ndarray, pipeline: PipelineConfig) -> "Batching":
-        """Batching of recordings of `frames` frames, (N,); DataError if no batch is full, since
-        such passes would never end."""
+        """Batching of recordings of `frames` frames, (N,); DataError if no batch is full."""
         n_batches = batches_per_pass(frames, pipeline)
         n_sequences = int(np.maximum(1, cutter.n_fitting(frames)).sum())
         whole = n_batches * pipeline.batch_size
@@ -51,8 +50,7 @@ class Batching:
         return cls(pipeline.batch_size, n_sequences, n_batches, n_taken)
 
     def __call__(self, positions: tf.data.Dataset) -> tf.data.Dataset:
-        """Batches the positions of a pass; the size of batches is static if all of them are
-        whole."""
+        """Batches the positions of a pass; the batch size is static if all batches are whole."""
         if self.n_taken > self.n_sequences:
             positions = positions.repeat().take(self.n_taken)
         whole = self.n_taken == self.n_batches * self.batch_size
@@ -71,15 +69,10 @@ def shuffled_passes(
 
     def one_pass(number: tf.Tensor) -> tf.data.Dataset:
         firsts = cutter.first_starts(frames_of, draw_key(seed, number, 0))  # (N,)
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(batching.n_sequences), draw_key(seed, number, HASHES)
-        )
+        order = _shuffled(batching.n_sequences, seed, number)
         recordings = tf.gather(owner_of, order)  # (sequences,)
-        starts = cutter.starts(
-            tf.gather(firsts, recordings),
-            tf.gather(number_of, order),
-            tf.gather(frames_of, recordings),
-        )
+        own = tf.gather(firsts, recordings), tf.gather(number_of, order)
+        starts = cutter.starts(*own, tf.gather(frames_of, recordings))
         return batching(tf.data.Dataset.from_tensor_slices((recordings, starts)))
 
     return one_pass
@@ -88,8 +81,7 @@ def shuffled_passes(
 def with_checksums(
     one_pass: Passes, source: ShardSource, batching: Batching, first_pass: int
 ) -> Passes:
-    """Compares the checksums of all shards during the first of these passes, some before each
-    batch."""
+    """Compares the checksums of all shards in the first of these passes, some before each batch."""
     n_shards, n_batches = len(source.paths), batching.n_batches
 
     def checked_pass(number: tf.Tensor) -> tf.data.Dataset:
@@ -98,9 +90,8 @@ def with_checksums(
         def after_checks(index: tf.Tensor, positions: tuple[tf.Tensor, ...]) -> tf.data.Dataset:
             # Rounded up: early shards first.
             begin, end = (-(-at * n_shards // n_batches) for at in (index, index + 1))
-            shards = tf.data.Dataset.range(
-                begin, tf.where(is_first, end, begin), output_type=tf.int32
-            )
+            end = tf.where(is_first, end, begin)
+            shards = tf.data.Dataset.range(begin, end, output_type=tf.int32)
             checks = shards.flat_map(lambda shard: source.checked(shard, is_first))
             none = checks.batch(batching.batch_size, drop_remainder=True)
             return none.concatenate(tf.data.Dataset.from_tensors(positions))
@@ -108,6 +99,12 @@ def with_checksums(
         return one_pass(number).enumerate().flat_map(after_checks).prefetch(_CHECKED_AHEAD)
 
     return checked_pass
+
+
+def _shuffled(n: int, seed: int, number: tf.Tensor) -> tf.Tensor:
+    """Numbers below n in the random order of pass `number`."""
+    key = draw_key(seed, number, HASHES)
+    return tf.random.experimental.stateless_shuffle(tf.range(n), key)
 
 
 class BufferedPasses:
@@ -135,9 +132,8 @@ class BufferedPasses:
 
     def __call__(self, number: tf.Tensor) -> tf.data.Dataset:
         """Batches of the positions of pass `number`."""
-        # A process whose seed is 0, as set for the model's weights, makes `shuffle` compare this
-        # tensor with a number, which a graph cannot; the seed of this function's own graph is
-        # another, and the order stays that of the key.
+        # If the seed of the process is 0, `shuffle` compares this tensor with a number, which a
+        # graph cannot; this graph has another seed, and the order stays that of the key.
         tf.random.set_seed(1)
         seed = draw_key(self.seed, number, 0)[1] * 31 + self.seed
         return self.batching(self._in_turns(number).shuffle(self.buffer, seed=seed))
@@ -145,10 +141,7 @@ class BufferedPasses:
     def _in_turns(self, number: tf.Tensor) -> tf.data.Dataset:
         """Positions of all sequences, from several shards in turns."""
         n_shards, ends = len(self.source.paths), self._ends
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(n_shards), draw_key(self.seed, number, HASHES)
-        )
-        shards = tf.data.Dataset.from_tensor_slices(order)
+        shards = tf.data.Dataset.from_tensor_slices(_shuffled(n_shards, self.seed, number))
 
         def of_shard(shard: tf.Tensor) -> tf.data.Dataset:
             begin = tf.gather(tf.pad(ends, [[1, 0]]), shard)
@@ -160,8 +153,7 @@ class BufferedPasses:
             at_once = min(self.interleave, n_shards)
             workers = min(at_once, max(2, os.cpu_count() or 1))
             return shards.interleave(of_shard, at_once, num_parallel_calls=workers)
-        # No shard is opened ahead. The number of groups decides on the order and is the same on
-        # every machine.
+        # No shard is opened ahead. The number of groups, the same everywhere, decides on the order.
         groups = min(_GROUPS, n_shards)
 
         def of_group(group: tf.Tensor) -> tf.data.Dataset:

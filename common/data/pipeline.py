@@ -36,7 +36,7 @@ from common.data.shard_source import MISMATCH, NO_FRAMES, ShardSource, Tensors, 
 from common.data.tfrecord import damaged_shard, find_damaged, tf
 from common.errors import DataError
 from common.features.channel_transforms import ChannelTransforms
-from common.runtime.multi_host import ALONE, Place
+from common.runtime.multi_host import SINGLE, World
 from common.settings.pipeline import PipelineConfig
 
 logger = logging.getLogger(__name__)
@@ -45,8 +45,8 @@ logger = logging.getLogger(__name__)
 Read = Callable[[tf.Tensor, tf.Tensor], Tensors]
 
 _PREFETCHED = 2  # batches ready for the training: a tuned number would grow to gigabytes
-# Of the free memory: while arrays become tensors, memory holds them up to four times.
-_MEMORY_SHARE = 0.25
+_MEMORY_SHARE = 0.25  # of the free memory, which holds arrays up to four times for a while
+_OF_FILES = (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError)
 
 
 def train_stream(
@@ -57,7 +57,7 @@ def train_stream(
     seed: int,
     first_pass: int = 0,
     transforms: ChannelTransforms | None = None,
-    place: Place = ALONE,
+    world: World = SINGLE,
 ) -> tf.data.Dataset:
     """Streams shuffled batches endlessly, pass after pass.
 
@@ -71,7 +71,7 @@ def train_stream(
         seed: decides on all random choices, together with the number of the pass.
         first_pass: number of the first pass.
         transforms: rotations and reflections, one of which is drawn for each sequence.
-        place: rank among processes that train together.
+        world: rank among processes that train together.
 
     Returns:
         Endless dataset of features (B, T, F, C), or audio (B, (T + context_frames) * hop, C), and
@@ -83,33 +83,32 @@ def train_stream(
             damaged shard.
         ValueError: see `SequenceCutter`; or `last_batch` "keep" for several processes.
     """
-    if place.n_processes > 1 and pipeline.last_batch == "keep":
+    if world.size > 1 and pipeline.last_batch == "keep":
         raise ValueError(
             "Several processes share whole batches. Expected: `last_batch` fill or drop. Received:"
             " keep."
         )
     cutter = SequenceCutter(selection.schema, sequence_format, pipeline)
-    source = ShardSource(selection, sequence_format.context_frames, place)
-    finish = BatchFinisher(cutter, sequence_format, transforms, seed, place)
+    source = ShardSource(selection, sequence_format.context_frames, world)
+    finish = BatchFinisher(cutter, sequence_format, transforms, seed, world)
     if pipeline.cache and _fits_in_memory(source.paths):
         one_pass, read = _cached_passes(source, cutter, pipeline, seed)
     else:
         one_pass, read = _streamed_passes(source, cutter, pipeline, seed, first_pass)
     passes = tf.data.Dataset.counter(start=first_pass)
-    # Reading is not part of a pass: the first batches of the next one are read while the last ones
-    # of this are used.
-    batches = passes.flat_map(partial(_numbered, one_pass, place)).map(
+    # Reading is not part of a pass: the next one is read while the last batches are used.
+    batches = passes.flat_map(partial(_numbered, one_pass, world)).map(
         lambda number, index, *positions: finish(read(*positions), number, index),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return batches.with_options(_options()).prefetch(_PREFETCHED)
 
 
-def _numbered(one_pass: Passes, place: Place, number: tf.Tensor) -> tf.data.Dataset:
+def _numbered(one_pass: Passes, world: World, number: tf.Tensor) -> tf.data.Dataset:
     """Adds the numbers of pass and batch to the positions, of which this process gets its rows."""
 
     def part_of(index: tf.Tensor, positions: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        own = positions if place.n_processes == 1 else map(place.part_of, positions)
+        own = positions if world.size == 1 else map(world.part_of, positions)
         return number, index, *own
 
     return one_pass(number).enumerate().map(part_of)
@@ -178,13 +177,7 @@ def guard_stream(shards: Sequence[Path] | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (
-        tf.errors.DataLossError,
-        tf.errors.NotFoundError,
-        tf.errors.PermissionDeniedError,
-        tf.errors.UnknownError,
-    ) as error:
-        # UnknownError: raised in a call from TensorFlow to Python.
+    except (*_OF_FILES, tf.errors.UnknownError) as error:  # unknown: raised in a call to Python
         of_python = isinstance(error, tf.errors.UnknownError)
         if of_python and DataError.__name__ not in error.message:
             raise
@@ -295,9 +288,8 @@ def _cached_passes(
 
 def _load(source: ShardSource, cutter: SequenceCutter) -> tuple[Tensors, Tensors, np.ndarray]:
     """Reads all recordings: arrays joined in time, arrays of whole recordings, frames of each."""
-    joined: dict[str, list[np.ndarray]] = {
-        name: [] for name in (FEATURES, *cutter.cut_labels, INSIDE)
-    }
+    timed = (FEATURES, *cutter.cut_labels, INSIDE)
+    joined: dict[str, list[np.ndarray]] = {name: [] for name in timed}
     whole: dict[str, list[np.ndarray]] = {name: [] for name in cutter.whole_labels}
     for example in source.examples():
         n_frames = source.n_frames(example)
@@ -346,10 +338,9 @@ def _free_bytes() -> float:
     """Memory that can be used without swapping; unlimited on systems that do not report it."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(
-            float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")
-        )
-    except (OSError, StopIteration, ValueError):
+        (line,) = (line for line in lines if line.startswith("MemAvailable"))
+        return float(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
         return float("inf")
 
 

@@ -31,8 +31,7 @@ logger = logging.getLogger(__name__)
 
 # Facts that follow from the files of an example, which are compared themselves.
 MEASURED = ("samples", "sample_rate_hz")
-# Of files that were read to compare them; next to the shards that were made of them.
-CHECKSUMS = "checksums.json"
+CHECKSUMS = "checksums.json"  # of files that were read to compare them, next to their shards
 # A file may change twice within the resolution of its times: those as young as this are read.
 _YOUNG_NS = 2_000_000_000
 _TOLD_BYTES = 200e6  # reading less takes no time that needs an explanation
@@ -106,8 +105,7 @@ _NOTE = TypeAdapter(list[tuple[str, str, list[SourceFile]]])
 
 
 class Checksums:
-    """Checksums of files, kept in a folder so that an unchanged copy of a dataset is read only
-    once."""
+    """Checksums of files, kept so that an unchanged copy of a dataset is read only once."""
 
     def __init__(self, folder: Path) -> None:
         self.path = Path(folder) / CHECKSUMS
@@ -117,8 +115,7 @@ class Checksums:
     def fits(
         self, path: Path, status: os.stat_result, crc32: int | None, keep: bool = True
     ) -> bool:
-        """Compares the checksum of a file with an earlier one; a stored one is trusted only if it
-        agrees.
+        """Compares the checksum of a file with an earlier one; stored ones only confirm it.
 
         Args:
             path: the file.
@@ -157,27 +154,18 @@ class Checksums:
 
 
 def describe(path: Path) -> SourceFile:
-    """Describes a file of now; times are read before the content, so that later changes are
-    noticed."""
+    """Describes a file of now; times come before the content, so that changes are noticed."""
     try:
         status = os.stat(path)
-        return SourceFile(
-            path.name,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
-            file_crc32(path),
-        )
+        times_ns = status.st_mtime_ns, status.st_ctime_ns
+        return SourceFile(path.name, status.st_size, *times_ns, status.st_ino, file_crc32(path))
     except OSError:  # the computing function raises the error
         return SourceFile(path.name, -1, 0)
 
 
 def describe_items(items: Sequence[Item]) -> np.ndarray:
     """Describes the sources of examples, as an array of bytes for their side file."""
-    note = [
-        (item.name, item.fingerprint, [describe(path) for path in item.sources]) for item in items
-    ]
+    note = [(item.name, item.fingerprint, [*map(describe, item.sources)]) for item in items]
     return np.frombuffer(json.dumps(note).encode(), np.uint8)
 
 
@@ -197,13 +185,9 @@ def write_note(path: Path, items: Sequence[Item], copied_along: bool = False) ->
     note = []
     for item in items:
         files = [describe(source) for source in item.sources]
-        note.append(
-            (
-                item.name,
-                item.fingerprint,
-                [f._replace(ctime_ns=0, inode=0) for f in files] if copied_along else files,
-            )
-        )
+        if copied_along:
+            files = [file._replace(ctime_ns=0, inode=0) for file in files]
+        note.append((item.name, item.fingerprint, files))
     write_text(path, json.dumps(note) + "\n")
 
 
@@ -227,9 +211,7 @@ def _read_note_file(path: Path) -> list[MadeOf]:
         raise DataError(
             f"{path} cannot be read ({problem}). Remove {path.parent} to have it made again."
         ) from None
-    return [
-        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
-    ]
+    return [MadeOf(n, fingerprint, tuple(files), noted_ns) for n, fingerprint, files in content]
 
 
 def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
@@ -248,14 +230,11 @@ def read_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
     if side["made_of"].dtype != np.uint8:
         raise ValueError(f"expected bytes, received {side['made_of'].dtype}")
     content = _NOTE.validate_json(side["made_of"].tobytes())
-    return [
-        MadeOf(name, fingerprint, tuple(files), noted_ns) for name, fingerprint, files in content
-    ]
+    return [MadeOf(n, fingerprint, tuple(files), noted_ns) for n, fingerprint, files in content]
 
 
 def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]:
-    """Reads lines `<file> <size> <mtime_ns>` of all examples in turn, after their fingerprints if
-    any."""
+    """Reads lines `<file> <size> <mtime_ns>` of all examples, after their fingerprints if any."""
     names = sorted([*map(str, side["names"]), *(str(name) for name, _ in side.get("skipped", ()))])
     lines = [str(line) for line in side["sources"]]
     each = len(lines) // max(1, len(names))
@@ -265,10 +244,8 @@ def _earlier_note(side: Mapping[str, np.ndarray], noted_ns: int) -> list[MadeOf]
     for number, name in enumerate(names):
         own = lines[number * each : (number + 1) * each]
         first = own[0].removeprefix(f"{name} ") if own and _earlier_file(own[0]) is None else ""
-        files = [_earlier_file(line) for line in (own[1:] if first else own)]
-        found.append(
-            MadeOf(name, first, tuple(file for file in files if file is not None), noted_ns)
-        )
+        files = map(_earlier_file, own[1:] if first else own)
+        found.append(MadeOf(name, first, tuple(filter(None, files)), noted_ns))
     return found
 
 
@@ -283,8 +260,7 @@ def _earlier_file(line: str) -> SourceFile | None:
 
 
 def read_notes(folder: Path) -> dict[str, MadeOf]:
-    """Reads the sources of the examples in a folder of features, by name; skips damaged side
-    files."""
+    """Reads the sources of the examples in a folder of features, by name."""
     found: dict[str, MadeOf] = {}
     for path in sorted(folder.glob("*.npz")):
         if path.name.startswith("."):
@@ -345,10 +321,8 @@ def keep_to(path: Path, items: Sequence[Item]) -> None:
     Raises:
         DataError: they have changed since the note was written.
     """
-    whole = [
-        replace(item, fingerprint=json.dumps([item.fingerprint, item.group, dict(item.facts)]))
-        for item in items
-    ]
+    facts = [json.dumps([item.fingerprint, item.group, dict(item.facts)]) for item in items]
+    whole = [replace(item, fingerprint=each) for item, each in zip(items, facts, strict=True)]
     if not path.is_file():
         write_note(path, whole)
         return
@@ -392,8 +366,7 @@ def _same_times(status: os.stat_result, file: SourceFile) -> bool:
 
 
 def _is_young(file: SourceFile, noted_ns: int) -> bool:
-    """True if a file had changed so shortly before it was noted that it may have changed again at
-    the same time."""
+    """True if a file changed so shortly before its note that it may have changed unnoticed."""
     return (file.ctime_ns or file.mtime_ns) > noted_ns - _YOUNG_NS
 
 
@@ -431,17 +404,12 @@ def _changed(item: Item, path: Path, status: os.stat_result | None, file: Source
     what = "its labels have changed" if path in item.labels else "it is another recording"
     if status.st_size != file.size:
         return f"{what}: {path} has {status.st_size} bytes, and had {file.size}"
-    how = (
-        "another content"
-        if file.crc32 is not None
-        else "another time of modification, and no checksum was kept"
-    )
-    return f"{what}: {path} has {how}"
+    how = "time of modification, and no checksum was kept" if file.crc32 is None else "content"
+    return f"{what}: {path} has another {how}"
 
 
 def is_absent(dataset_dir: Path) -> bool:
-    """True if a folder has no dataset: it is missing or empty, such as a disk that is not
-    mounted."""
+    """True if a folder has no dataset: it is missing or empty, like an unmounted disk."""
     try:
         return not any(Path(dataset_dir).iterdir())
     except OSError:

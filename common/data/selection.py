@@ -33,8 +33,7 @@ class Selection:
 
     @classmethod
     def among(cls, stores: Sequence[FeatureStore], groups: Sequence[Any]) -> "Selection":
-        """Finds the store that holds the groups, or joins those that hold some; if none does, the
-        first one raises the error."""
+        """Finds the store of the groups, or joins those of some; without any, reading fails."""
         names = tuple(str(group) for group in groups)
         holding = [store for store in stores if set(names) <= set(store.groups)]
         parts = [store for store in stores if set(names) & set(store.groups)]
@@ -68,12 +67,8 @@ class Selection:
     @property
     def frames(self) -> list[int]:
         """Feature frames of each wanted recording."""
-        return [
-            frames
-            for entry in self._entries()
-            for name, frames in zip(entry.names, entry.frames, strict=True)
-            if self.wants(name)
-        ]
+        entries = [zip(entry.names, entry.frames, strict=True) for entry in self._entries()]
+        return [frames for pairs in entries for name, frames in pairs if self.wants(name)]
 
     @property
     def recording_names(self) -> list[str]:
@@ -100,11 +95,10 @@ class Selection:
         return [by_name[path.name] for path in self.shards]
 
     def sample(self, n_recordings: int | None, seed: int | tuple[int, ...]) -> "Selection":
-        """Draws recordings at random without replacement; the same for the same seed, in whatever
-        order they are stored.
+        """Draws recordings without replacement, independent of the order in which they are stored.
 
         Args:
-            n_recordings: how many, at least 1; None, or if there are no more: all.
+            n_recordings: number to draw, at least 1; None, or if there are no more: all.
             seed: of the draw.
         """
         names = sorted(self.recording_names)

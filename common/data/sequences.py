@@ -1,5 +1,4 @@
-"""Sequences that recordings are cut into, and the batches they fill (without TensorFlow: the check
-of a dataset counts them too)."""
+"""Sequences that recordings are cut into, and their batches; without TensorFlow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +22,7 @@ class SequenceFormat:
     Attributes:
         targets: by output of the model, the arrays (T, K) that are concatenated, e.g. `activity`,
             `azimuth_deg`; or arrays (K,) of whole recordings, e.g. `tags`.
-        target_stride: frames that the model pools into one; their label is that of the middle
-            frame.
+        target_stride: frames that the model pools into one, labelled as the middle one.
         interleaved_channels: order the channels as the published SELDnet did.
         padding: features (F, C) of frames outside a recording, e.g. the mean, which standardisation
             turns into zeros; None: the last frame is repeated.
@@ -54,8 +52,7 @@ def batches_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfi
         pipeline: sizes of sequences and batches.
 
     Raises:
-        DataError: there are no recordings; or they do not fill one batch, and the last one is
-            dropped.
+        DataError: no recordings; or they do not fill one batch, and the last one is dropped.
     """
     length, batch_size = pipeline.sequence_frames, pipeline.batch_size
     n_sequences = sum(
@@ -74,8 +71,7 @@ def batches_per_pass(frames: Sequence[int] | np.ndarray, pipeline: PipelineConfi
 
 
 def sequences_fitting(frames: Any, sequence_frames: int, hop_frames: int | None) -> Any:
-    """Number of sequences in recordings of `frames` frames (number, array or tensor); not positive
-    in those that are too short."""
+    """Sequences in recordings of `frames` frames (int, array or tensor); <= 0 in too short ones."""
     if hop_frames is None:
         return frames // sequence_frames
     return 1 - (sequence_frames - frames) // hop_frames  # the last one ends with the recording

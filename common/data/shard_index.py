@@ -113,26 +113,17 @@ class Records:
         Raises:
             DataError: see `index_shard`.
         """
-        found = [
-            [each for each in index_shard(Path(path), schema) if wanted(each.name)]
-            for path in paths
-        ]
+        indices = (index_shard(Path(path), schema) for path in paths)
+        found = [[each for each in index if wanted(each.name)] for index in indices]
         records = [each for own in found for each in own]
-        timed = [name for name, spec in schema.arrays.items() if spec.has_time]
-        return cls(
-            paths,
-            [each.name for each in records],
-            np.repeat(np.arange(len(paths)), [len(own) for own in found]),
-            {
-                name: np.array([each.offsets[name] for each in records], np.int64)
-                for name in schema.arrays
-            },
-            {
-                name: np.array([each.shapes[name][0] for each in records], np.int64)
-                for name in timed
-            },
-            schema,
-        )
+        offsets, frames = {}, {}
+        for name, spec in schema.arrays.items():
+            offsets[name] = np.array([each.offsets[name] for each in records], np.int64)
+            if spec.has_time:
+                frames[name] = np.array([each.shapes[name][0] for each in records], np.int64)
+        names = [each.name for each in records]
+        shard_of = np.repeat(np.arange(len(paths)), [len(own) for own in found])
+        return cls(paths, names, shard_of, offsets, frames, schema)
 
     @property
     def ends(self) -> np.ndarray:
@@ -145,9 +136,8 @@ class Records:
         shape = [size or 0 for size in spec.shape]
         stored = np.dtype(spec.dtype).newbyteorder("<")
         arrays = np.empty((len(self.names), *shape), stored)
-        for number, (shard, offset) in enumerate(
-            zip(self.shard_of, self.offsets[name], strict=True)
-        ):
+        places = zip(self.shard_of, self.offsets[name], strict=True)
+        for number, (shard, offset) in enumerate(places):
             read = np.fromfile(self.paths[shard], stored, int(np.prod(shape)), offset=int(offset))
             arrays[number] = read.reshape(shape)
         return arrays.astype(spec.dtype)
@@ -176,8 +166,7 @@ def _record(content: mmap.mmap, span: Span, schema: ExampleSchema) -> StoredReco
     for name, spec in schema.arrays.items():
         shapes[name] = tuple(_integers(content, values[f"{name}/shape"])) if spec.shape else ()
         offsets[name], end = _bytes(content, values[name])
-        # Python's integers: sizes may be any, beyond 64 bits.
-        n_bytes = math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize
+        n_bytes = math.prod(shapes[name]) * np.dtype(spec.dtype).itemsize  # may exceed 64 bits
         if not spec.has_shape(shapes[name]) or end - offsets[name] != n_bytes:
             raise ValueError(
                 f"{name!r} has the shape {shapes[name]} and {end - offsets[name]} bytes, not {spec}"
@@ -204,8 +193,7 @@ def _integers(content: mmap.mmap, feature: Span) -> list[int]:
 
 
 class FrameReader:
-    """Reads frames of recordings from their shards directly into batches: one copy, and no other
-    memory.
+    """Reads frames of recordings from their shards directly into batches, with one copy.
 
     Attributes:
         names: the arrays that it reads.
@@ -232,9 +220,7 @@ class FrameReader:
         self.names, context = list(specs), context_frames or {}
         self.rows = {name: sequence_frames + context.get(name, 0) for name in specs}
         self._types = {name: np.dtype(spec.dtype).newbyteorder("<") for name, spec in specs.items()}
-        self._shapes = {
-            name: tuple(size or 0 for size in spec.shape[1:]) for name, spec in specs.items()
-        }
+        self._shapes = {name: tuple(n or 0 for n in spec.shape[1:]) for name, spec in specs.items()}
         self._row_bytes = {
             name: self._types[name].itemsize * int(np.prod(self._shapes[name])) for name in specs
         }
@@ -256,12 +242,10 @@ class FrameReader:
             DataError: a shard is missing or ends too early.
         """
         with _calls:
-            sizes = {
-                name: (len(recordings), self.rows[name], self._row_bytes[name])
-                for name in self.names
-            }
-            # uint8 (B, T, bytes of a frame)
-            raw = {name: self._buffers[name].take(size) for name, size in sizes.items()}
+            raw: dict[str, np.ndarray] = {}  # uint8 (B, T, bytes of a frame)
+            for name in self.names:
+                shape = (len(recordings), self.rows[name], self._row_bytes[name])
+                raw[name] = self._buffers[name].take(shape)
             pairs = list(zip(recordings.tolist(), starts.tolist(), strict=True))
             for side in self.sides:
                 for row, (recording, start) in enumerate(pairs):
@@ -302,8 +286,7 @@ def _fill(file: int, target: memoryview, offset: int) -> None:
 
 
 class _Buffers:
-    """Memory of batches that are no longer referenced, for the next ones: fresh pages would cost
-    more than the copy."""
+    """Memory of batches no longer referenced; fresh pages would take longer than the copy."""
 
     def __init__(self) -> None:
         self._free: deque[np.ndarray] = deque(maxlen=_SPARE_BUFFERS)
@@ -324,8 +307,7 @@ class _Buffers:
 
 
 class _Lease:
-    """Object between memory and the arrays in it, to which all of them refer instead of to each
-    other."""
+    """Object between memory and the arrays in it, to which all of them refer."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.__array_interface__ = memory.__array_interface__
@@ -354,8 +336,7 @@ class _Calls:
             self._in_progress -= 1
 
     def end(self) -> None:
-        """Waits until streams that are still alive have filled their buffers, with errors, and stop
-        calling."""
+        """Waits until open streams have filled their buffers, with errors, and stop calling."""
         self._ended = True
         until_s = time.monotonic() + _MOST_WAIT_S
         while time.monotonic() < until_s and (

@@ -21,7 +21,7 @@ from common.data.tfrecord import (
 )
 from common.errors import DataError
 from common.features.frontend import AUDIO
-from common.runtime.multi_host import ALONE, Place
+from common.runtime.multi_host import SINGLE, World
 
 Tensors = dict[str, tf.Tensor]
 
@@ -46,14 +46,16 @@ class ShardSource:
         label_paths: the label shards parallel to them; empty: nothing is replaced.
         replaced: the arrays that label shards replace.
         context_frames: pieces of audio beyond the frames of a recording.
-        place: rank of this process among those that read the shards together.
+        world: rank of this process among those that read the shards together.
 
     Raises:
         DataError: no shards or names, or label shards that do not match.
         ValueError: label shards with arrays that the schema lacks.
     """
 
-    def __init__(self, selection: Selection, context_frames: int = 0, place: Place = ALONE) -> None:
+    def __init__(
+        self, selection: Selection, context_frames: int = 0, world: World = SINGLE
+    ) -> None:
         if selection.names is not None and not selection.names:
             raise DataError("No recordings to read. Expected: at least one name. Received: none.")
         self.schema, self._selection = selection.schema, selection
@@ -63,7 +65,7 @@ class ShardSource:
                 "No TFRecord shard found. Run `python batch_feature_extraction.py <task-id>` first."
             )
         self.label_paths = [str(path) for path in selection.matched_label_shards]
-        self.context_frames, self.place = context_frames, place
+        self.context_frames, self.world = context_frames, world
         for path in (*self.paths, *self.label_paths):
             streamed.pop(path, None)
             streamed[path] = None
@@ -85,12 +87,10 @@ class ShardSource:
                 self._table = tf.lookup.StaticHashTable(pairs, 0)
 
     def records(self) -> tf.data.Dataset:
-        """Streams the wanted records of all shards in order, each with that of its labels, if
-        any."""
+        """Streams the wanted records of all shards in order, each with that of its labels."""
         if not self.label_paths:
             return self._wanted(self.paths)
-        # One more record on both sides shows when a side is shorter: it is then paired with a
-        # real one.
+        # One more record on both sides: that of a shorter side is paired with a real one.
         end = tf.data.Dataset.from_tensors(tf.constant(b""))
         sides = (self._wanted(paths).concatenate(end) for paths in (self.paths, self.label_paths))
         return tf.data.Dataset.zip(tuple(sides)).filter(_is_pair)
@@ -108,9 +108,8 @@ class ShardSource:
         arrays = _with_features(self.schema.parse(records[0], self._own(wanted)))
         known = arrays[LABELLED] > 0 if LABELLED in arrays else tf.constant(True)
         if len(records) == 2:
-            labels = self.replaced.parse(
-                records[1], [name for name in wanted if name in self.replaced.arrays]
-            )
+            replaced = [name for name in wanted if name in self.replaced.arrays]
+            labels = self.replaced.parse(records[1], replaced)
             frames = self.n_frames(arrays)
             for name, spec in self.replaced.arrays.items():
                 if name in labels and spec.has_time:
@@ -141,8 +140,7 @@ class ShardSource:
                 yield example | label | ({LABELLED: True} if ACTIVITY in label else {})
 
     def find(self, wanted: Sequence[str]) -> list[Records]:
-        """Finds the recordings in the shards, and in those of labels; arrays that have time are not
-        read.
+        """Finds the recordings in the shards and label shards, without reading arrays with time.
 
         Args:
             wanted: the arrays.
@@ -157,10 +155,8 @@ class ShardSource:
             raise self.nothing_wanted()
         if not self.label_paths:
             return [records]
-        replaced = ExampleSchema(
-            {name: spec for name, spec in self.replaced.arrays.items() if name in wanted}
-        )
-        labels = Records.find(self.label_paths, replaced, self._selection.wants)
+        replaced = {name: spec for name, spec in self.replaced.arrays.items() if name in wanted}
+        labels = Records.find(self.label_paths, ExampleSchema(replaced), self._selection.wants)
         if records.names != labels.names or not np.array_equal(records.ends, labels.ends):
             raise mismatch(": the names of their records differ.")
         return [records, labels]
@@ -170,8 +166,7 @@ class ShardSource:
         return DataError(f"None of the recordings wanted is in the {len(self.paths)} shards.")
 
     def checked(self, shard: tf.Tensor, wanted: tf.Tensor) -> tf.data.Dataset:
-        """A dataset without elements that, if it is wanted, fails at a wrong checksum in a shard or
-        its labels.
+        """A dataset without elements that fails at a wrong checksum in a shard or its labels.
 
         Of several processes, each compares those of its share of the shards.
 
@@ -182,13 +177,11 @@ class ShardSource:
         Returns:
             Dataset of pairs of int32, of which there are none.
         """
-        paths = [
-            tf.gather(tf.constant(each), shard) for each in (self.paths, self.label_paths) if each
-        ]
-        mine = wanted & (shard % self.place.n_processes == self.place.number)
-        records = tf.data.TFRecordDataset(tf.stack(paths)).take(
-            tf.where(mine, tf.constant(-1, tf.int64), 0)
-        )
+        sides = [side for side in (self.paths, self.label_paths) if side]
+        paths = [tf.gather(tf.constant(side), shard) for side in sides]
+        mine = wanted & (shard % self.world.size == self.world.rank)
+        count = tf.where(mine, tf.constant(-1, tf.int64), 0)  # -1: all
+        records = tf.data.TFRecordDataset(tf.stack(paths)).take(count)
         none = records.filter(lambda record: tf.strings.length(record) < 0)
         return none.map(lambda record: (tf.strings.length(record), tf.strings.length(record)))
 

@@ -31,15 +31,11 @@ EXTRACT_AGAIN = (
 )
 _NAME = "name"
 _LENGTH = struct.Struct("<Q")
-# Of a record: its length, a checksum of that, a checksum of the message behind it.
-_FRAME_BYTES = 16
+_FRAME_BYTES = 16  # of a record: its length and two checksums
 _BYTES_LIST, _INT64_LIST = 1, 3  # fields of tf.train.Feature
 _CAST_VALUES = 1 << 20  # rounded at once
-_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
-    "float16",
-    "float32",
-    "float64",
-}
+_TYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+_TYPES |= {"float16", "float32", "float64"}
 _memory = threading.local()
 _SHAPE_OF = re.compile(".*/shape")
 
@@ -52,8 +48,7 @@ class ArraySpec:
     shape: tuple[int | None, ...]
 
     def accepts(self, array: np.ndarray) -> bool:
-        """True for an array of this type and shape; float32 may stand for float16, and is rounded
-        when it is written."""
+        """True for an array of this type and shape; float32, rounded later, stands for float16."""
         rounded = self.dtype == "float16" and array.dtype == np.float32
         return self.has_shape(array.shape) and (rounded or array.dtype == np.dtype(self.dtype))
 
@@ -69,10 +64,9 @@ class ArraySpec:
 
     def has_shape(self, shape: Sequence[int]) -> bool:
         """True for this shape, in which None stands for any length."""
-        return len(shape) == len(self.shape) and all(
-            expected is None or expected == size
-            for expected, size in zip(self.shape, shape, strict=True)
-        )
+        if len(shape) != len(self.shape):
+            return False
+        return all(own in (None, size) for own, size in zip(self.shape, shape, strict=True))
 
 
 @dataclass(frozen=True)
@@ -83,10 +77,8 @@ class ExampleSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts and lists that `from_json` reads."""
-        return {
-            name: {"dtype": spec.dtype, "shape": list(spec.shape)}
-            for name, spec in self.arrays.items()
-        }
+        stored = self.arrays.items()
+        return {name: {"dtype": spec.dtype, "shape": list(spec.shape)} for name, spec in stored}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "ExampleSchema":
@@ -96,20 +88,15 @@ class ExampleSchema:
             ValueError: it describes none.
         """
         try:
-            schema = cls(
-                {
-                    name: ArraySpec(spec["dtype"], tuple(spec["shape"]))
-                    for name, spec in stored.items()
-                }
-            )
+            each = stored.items()
+            specs = {name: ArraySpec(spec["dtype"], tuple(spec["shape"])) for name, spec in each}
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected type and shape of each array: {error!r}") from error
-        sizes = [size for spec in schema.arrays.values() for size in spec.shape if size is not None]
-        if {spec.dtype for spec in schema.arrays.values()} - _TYPES or any(
-            type(n) is not int or n < 0 for n in sizes
-        ):
+        sizes = [size for spec in specs.values() for size in spec.shape if size is not None]
+        unusable = any(type(size) is not int or size < 0 for size in sizes)
+        if unusable or {spec.dtype for spec in specs.values()} - _TYPES:
             raise ValueError("unknown types or shapes of arrays")
-        return schema
+        return cls(specs)
 
     def parse(self, record: tf.Tensor, names: Sequence[str] | None = None) -> dict[str, tf.Tensor]:
         """Decodes one record inside `tf.data`.
@@ -123,11 +110,10 @@ class ExampleSchema:
         """
         names = list(self.arrays) if names is None else list(names)
         fields = {name: tf.io.FixedLenFeature([], tf.string) for name in [*names, _NAME]}
-        fields |= {
-            _shape_key(name): tf.io.FixedLenFeature([len(self.arrays[name].shape)], tf.int64)
-            for name in names
-            if self.arrays[name].shape
-        }
+        ranks = {name: len(self.arrays[name].shape) for name in names}
+        for name, rank in ranks.items():
+            if rank:
+                fields[_shape_key(name)] = tf.io.FixedLenFeature([rank], tf.int64)
         parsed = tf.io.parse_single_example(record, fields)
         decoded = {_NAME: parsed[_NAME]}
         for name in names:
@@ -202,16 +188,14 @@ def read_records(path: Path) -> Iterator[bytes]:
             yield record
             n_records += 1
     except tf.errors.OpError as error:
-        # Without the names of graph nodes.
-        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)
+        problem = re.sub(r"\{\{.*?\}\} ?| \[Op:.*", "", error.message)  # without names of nodes
         raise damaged_shard(path, f"record {n_records}: {problem}") from error
     if n_records == 0:
         raise damaged_shard(path, "it holds no record")
 
 
 def _check_lengths(path: Path) -> None:
-    """Compares the lengths of records with that of the file: TensorFlow would allocate memory for
-    any length.
+    """Compares the lengths of records with that of the file: TensorFlow would allocate any.
 
     Raises:
         DataError: a record is longer than the rest of the file, or the file cannot be read.
@@ -222,9 +206,8 @@ def _check_lengths(path: Path) -> None:
             while len(head := file.read(_LENGTH.size)) == _LENGTH.size:
                 end += _FRAME_BYTES + _LENGTH.unpack(head)[0]
                 if end > size:
-                    raise damaged_shard(
-                        path, f"record {number}: truncated at {size} of {end} bytes"
-                    )
+                    reason = f"record {number}: truncated at {size} of {end} bytes"
+                    raise damaged_shard(path, reason)
                 file.seek(end)
                 number += 1
     except OSError as error:
@@ -264,9 +247,7 @@ def find_damaged(shards: Iterable[Path]) -> DataError | None:
 
 def damaged_shard(path: Path, reason: str) -> DataError:
     """The error of a shard that cannot be read."""
-    return DataError(
-        f"Damaged shard: {path} ({reason}). Expected: complete records. {EXTRACT_AGAIN}"
-    )
+    return DataError(f"Damaged shard: {path} ({reason}). {EXTRACT_AGAIN}")
 
 
 def _shape_key(name: str) -> str:
@@ -274,8 +255,7 @@ def _shape_key(name: str) -> str:
 
 
 class _Feature(NamedTuple):
-    """One feature of an example: its first bytes, and the array that follows them, in its stored
-    type."""
+    """One feature of an example: its first bytes, then the array in its stored type."""
 
     start: bytes
     array: np.ndarray | None = None
@@ -288,29 +268,24 @@ class _Feature(NamedTuple):
 
 
 def _serialize(name: str, arrays: Mapping[str, np.ndarray], schema: ExampleSchema) -> bytearray:
-    """A `tf.train.Example` whose bytes depend only on the content: those of the message's own
-    deterministic form.
+    """A `tf.train.Example` with the bytes of the message's own deterministic form.
 
     Written by hand, since the message's class copies an array five times: every field is a tag, the
     length of its content, and the content.
     """
     if set(arrays) != set(schema.arrays):
-        raise ValueError(
-            f"Wrong arrays. Expected: {sorted(schema.arrays)}. Received: {sorted(arrays)}."
-        )
+        expected, received = sorted(schema.arrays), sorted(arrays)
+        raise ValueError(f"Wrong arrays. Expected: {expected}. Received: {received}.")
     features = {_NAME: _Feature(encode_field(_BYTES_LIST, encode_field(1, name.encode())))}
     for key, spec in schema.arrays.items():
         array = np.asarray(arrays[key])
         if not spec.accepts(array):
-            raise ValueError(
-                f"Array {key!r} of {name!r}. Expected: {spec}. Received: {array.dtype},"
-                f" {array.shape}."
-            )
+            given = f"{array.dtype}, {array.shape}"
+            raise ValueError(f"Array {key!r} of {name!r}. Expected: {spec}. Received: {given}.")
         n_bytes = array.size * np.dtype(spec.dtype).itemsize
         head = encode_head(1, n_bytes)
-        features[key] = _Feature(
-            encode_head(_BYTES_LIST, len(head) + n_bytes) + head, array, spec.dtype
-        )
+        head = encode_head(_BYTES_LIST, len(head) + n_bytes) + head
+        features[key] = _Feature(head, array, spec.dtype)
         if array.shape:
             sizes = b"".join(map(encode_varint, array.shape))
             features[_shape_key(key)] = _Feature(encode_field(_INT64_LIST, encode_field(1, sizes)))
@@ -323,11 +298,8 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
     ordered = sorted(features.items(), key=lambda item: item[0].encode() + b"\xff")
     entries = []
     for key, feature in ordered:
-        entry = (
-            encode_field(1, key.encode())
-            + encode_head(2, len(feature.start) + feature.n_bytes)
-            + feature.start
-        )
+        head = encode_head(2, len(feature.start) + feature.n_bytes)
+        entry = encode_field(1, key.encode()) + head + feature.start
         entries.append(encode_head(1, len(entry) + feature.n_bytes) + entry)
     content_bytes = sum(map(len, entries)) + sum(feature.n_bytes for _, feature in ordered)
     whole = encode_head(1, content_bytes)
@@ -345,8 +317,7 @@ def _joined(features: Mapping[str, _Feature]) -> bytearray:
 
 
 def _room(n_bytes: int) -> bytearray:
-    """Memory for one record, the same in each call of a thread: allocating 49 MB takes as long as
-    filling them."""
+    """Memory for one record, the same in each call of a thread: allocation takes time."""
     record = getattr(_memory, "record", None)
     if record is None:
         record = _memory.record = bytearray()
@@ -358,19 +329,15 @@ def _room(n_bytes: int) -> bytearray:
 
 
 def _store(array: np.ndarray, dtype: str, target: np.ndarray) -> None:
-    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds to float16 20 times
-    faster than numpy."""
+    """Writes an array, little-endian, into uint8 memory; TensorFlow rounds fast to float16."""
     values = np.ascontiguousarray(array).reshape(-1)
     if values.dtype == np.dtype(dtype):
         target[:] = values.astype(values.dtype.newbyteorder("<"), copy=False).view(np.uint8)
         return
     itemsize = np.dtype(dtype).itemsize
     for start in range(0, len(values), _CAST_VALUES):
-        rounded = (
-            tf.cast(values[start : start + _CAST_VALUES], dtype)
-            .numpy()
-            .astype(f"<f{itemsize}", copy=False)
-        )
+        part = tf.cast(values[start : start + _CAST_VALUES], dtype).numpy()
+        rounded = part.astype(f"<f{itemsize}", copy=False)
         target[start * itemsize : start * itemsize + rounded.nbytes] = rounded.view(np.uint8)
 
 
@@ -382,9 +349,8 @@ def _deserialize(record: bytes, schema: ExampleSchema) -> dict[str, Any]:
     example: dict[str, Any] = {_NAME: stored[_NAME].bytes_list.value[0].decode()}
     for key, spec in schema.arrays.items():
         shape = stored[_shape_key(key)].int64_list.value if spec.shape else ()
-        values = np.frombuffer(
-            stored[key].bytes_list.value[0], np.dtype(spec.dtype).newbyteorder("<")
-        )
+        dtype = np.dtype(spec.dtype).newbyteorder("<")
+        values = np.frombuffer(stored[key].bytes_list.value[0], dtype)
         example[key] = values.reshape(tuple(shape))
         if tuple(shape) != example[key].shape or not spec.has_shape(example[key].shape):
             raise ValueError(f"{key!r} has the shape {tuple(shape)}, not that of {spec}")

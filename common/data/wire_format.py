@@ -1,5 +1,4 @@
-"""Wire format of protocol buffers, as far as records of shards need it: fields of bytes and of
-whole numbers.
+"""Wire format of protocol buffers for records of shards: fields of bytes and of integers.
 
 The messages' own classes copy an array several times into and out of a record, and do not give its
 offset in the file.
@@ -33,8 +32,7 @@ def encode_head(number: int, n_bytes: int) -> bytes:
 
 
 def encode_varint(value: int) -> bytes:
-    """A non-negative whole number, seven bits a byte, lowest first; all bytes but the last have the
-    highest bit set."""
+    """A non-negative integer, 7 bits a byte, lowest first; all but the last have the 8th set."""
     digits = bytearray()
     while value > 0x7F:
         digits.append(value & 0x7F | 0x80)

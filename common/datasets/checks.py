@@ -1,5 +1,4 @@
-"""What is found out about a dataset before it is used: errors, warnings and tables, and the checks
-of any family."""
+"""Checks of datasets of any family before use: errors, warnings and tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,8 +21,7 @@ _FULL = 1.0 - 2.0 / FULL_SCALE
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: with an error, extraction or training would fail or learn
-    nonsense."""
+    """A problem; an error would stop extraction or training, or make its result useless."""
 
     level: Literal["error", "warning"]
     text: str
@@ -41,30 +39,25 @@ class TextTable:
         """Returns the table in aligned columns."""
         lines = [list(self.header), *map(list, self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        aligned = [
-            [
-                line[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-            ]
-            for line in lines
-        ]
+        aligned = (
+            [line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines
+        )
         return "\n".join([self.title, *(f"  {'  '.join(cells)}".rstrip() for cells in aligned)])
 
 
 @dataclass
 class DatasetReport:
-    """Collects what the checks of a family find."""
+    """Collects the findings of a family's checks."""
 
     findings: list[Finding] = field(default_factory=list)
     tables: list[TextTable] = field(default_factory=list)
 
     def error(self, text: str, names: Sequence[Any] = ()) -> None:
-        """Notes what would stop the work or spoil its result, with the files or classes it is
-        about."""
+        """Adds an error, with the files or classes concerned."""
         self.findings.append(Finding("error", _sentence(text, names)))
 
     def warn(self, text: str, names: Sequence[Any] = ()) -> None:
-        """Notes what is allowed but may not be meant, with the files or classes it is about."""
+        """Adds a warning of what is allowed but may be unintended, with the files or classes."""
         self.findings.append(Finding("warning", _sentence(text, names)))
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -73,30 +66,19 @@ class DatasetReport:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing is wrong that would stop the work."""
+        """True without errors."""
         return all(finding.level != "error" for finding in self.findings)
 
     def to_text(self) -> str:
-        """Returns tables, findings with the errors first, and one line that sums them up."""
+        """Returns tables, findings with the errors first, and a summary in one line."""
         ordered = sorted(self.findings, key=lambda finding: finding.level)  # errors first
-        counts = [
-            sum(finding.level == level for finding in self.findings)
-            for level in ("error", "warning")
-        ]
-        verdict = (
-            "The dataset can be used" if self.usable else "The dataset cannot be used as it is"
-        )
-        return "\n\n".join(
-            [
-                *(table.to_text() for table in self.tables),
-                *(
-                    ["\n".join(f"{finding.level}: {finding.text}" for finding in ordered)]
-                    if ordered
-                    else []
-                ),
-                f"{verdict}: {counts[0]} error(s), {counts[1]} warning(s).",
-            ]
-        )
+        found = "\n".join(f"{finding.level}: {finding.text}" for finding in ordered)
+        n_errors = sum(finding.level == "error" for finding in ordered)
+        verdict = "can be used" if self.usable else "cannot be used as it is"
+        counts = f"{n_errors} error(s), {len(ordered) - n_errors} warning(s)"
+        summary = f"The dataset {verdict}: {counts}."
+        tables = (table.to_text() for table in self.tables)
+        return "\n\n".join([*tables, *filter(None, [found]), summary])
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the same as plain values."""
@@ -105,19 +87,19 @@ class DatasetReport:
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """What is known of a sound file; `clipped` to `checksum` only where it was decoded.
+    """Facts of a sound file; `clipped` to `checksum` only where it was decoded.
 
     Attributes:
         path: the file.
-        problem: why it cannot be used; None if it can.
+        problem: reason why it cannot be used; None if it can.
         sample_rate_hz: rate, 0 with a problem.
         channels: their number, 0 with a problem.
         duration_s: length, 0 with a problem.
-        clipped: part of the samples that are at full scale.
-        dead_channels: channels of zeros alone, from 0.
-        equal_channels: whether there are several channels and all hold the same.
+        clipped: share of the samples at full scale.
+        dead_channels: channels of only zeros, from 0.
+        equal_channels: True: there are several channels, all equal.
         checksum: of the samples.
-        notes: what is odd about a file that is used nevertheless.
+        notes: oddities of a file that is used nevertheless.
     """
 
     path: Path
@@ -133,13 +115,12 @@ class AudioFacts:
 
     @property
     def silent(self) -> bool:
-        """Whether it was decoded and holds zeros alone."""
+        """True if it was decoded and holds only zeros."""
         return 0 < len(self.dead_channels) == self.channels
 
 
 def examine(paths: Sequence[Path], deep: bool, parallel: ParallelConfig) -> list[AudioFacts]:
-    """Looks at sound files, in their order: at the headers alone, or with `deep` at every sample,
-    in parallel."""
+    """Reads the headers of sound files, in their order, or with `deep` all samples, in parallel."""
     found = parallel_map(_decoded, paths, parallel) if deep else map(_header_facts, paths)
     by_path = {facts.path: facts for facts in found}
     return [by_path[path] for path in paths]
@@ -151,9 +132,8 @@ def _header_facts(path: Path) -> AudioFacts:
             header = read_header(path)
     except DataError as error:
         return AudioFacts(path, str(error))
-    return AudioFacts(
-        path, None, header.sample_rate_hz, header.channels, header.duration_s, notes=tuple(notes)
-    )
+    sizes = header.sample_rate_hz, header.channels, header.duration_s
+    return AudioFacts(path, None, *sizes, notes=tuple(notes))
 
 
 def _decoded(path: Path) -> AudioFacts:
@@ -189,47 +169,40 @@ def check_audio(
     silence_is_refused: bool = False,
     skips_unreadable: bool = False,
 ) -> None:
-    """Reports what is wrong with sound files, and tells their lengths in a table.
+    """Reports problems of sound files, and a table of their lengths.
 
     Args:
-        report: gets the findings.
+        report: receives the findings.
         facts: of the files, from `examine`.
-        title: what they are, e.g. "dev".
+        title: name of the files, e.g. "dev".
         sample_rate_hz: rate they must have; None: any.
         channels: number of channels they must have; None: any.
         duration_s: length they should have, in seconds; None: any.
-        silence_is_refused: whether the work stops at a file of zeros alone.
-        skips_unreadable: whether the work leaves out files that cannot be read.
+        silence_is_refused: True: files of only zeros are errors.
+        skips_unreadable: True: unreadable files are left out, only a warning.
     """
     broken = [each for each in facts if each.problem]
     if broken:
-        tell = report.warn if skips_unreadable else report.error
-        tell(
-            f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:",
-            _names(broken),
-        )
+        add = report.warn if skips_unreadable else report.error
+        text = f"{title}: {len(broken)} file(s) cannot be read. {broken[0].problem} All of them:"
+        add(text, _names(broken))
     sound = [each for each in facts if not each.problem]
     if not sound:
         return
-    for what, wanted, unit in (
-        ("sample_rate_hz", sample_rate_hz, " Hz"),
-        ("channels", channels, " channels"),
-    ):
+    wanted_sizes = ("sample_rate_hz", sample_rate_hz, " Hz"), ("channels", channels, " channels")
+    for what, wanted, unit in wanted_sizes:
         others = [each for each in sound if wanted is not None and getattr(each, what) != wanted]
         if others:
-            received = sorted({getattr(each, what) for each in others})
-            report.error(
-                f"{title}: {len(others)} file(s) do not have {wanted}{unit}, as `dataset.{what}`"
-                f" says, but {', '.join(map(str, received))}:",
-                _names(others),
-            )
+            received = ", ".join(map(str, sorted({getattr(each, what) for each in others})))
+            text = f"do not have {wanted}{unit}, as in `dataset.{what}`, but {received}"
+            report.error(f"{title}: {len(others)} file(s) {text}:", _names(others))
     _check_lengths(report, sound, title, duration_s)
     for line in summaries(remark for each in sound for remark in each.notes):
         report.warn(f"{title}: {line}")
     silent = [each for each in sound if each.silent]
     if silent:
-        tell = report.error if silence_is_refused else report.warn
-        tell(f"{title}: {len(silent)} file(s) are silent, zeros alone:", _names(silent))
+        add = report.error if silence_is_refused else report.warn
+        add(f"{title}: {len(silent)} file(s) are silent, only zeros:", _names(silent))
     _check_samples(report, [each for each in sound if not each.silent], title)
 
 
@@ -248,36 +221,30 @@ def _check_lengths(
     if duration_s is None:
         return
     tolerance_s = 0.01 * duration_s
-    for what, off in (
-        ("shorter than", lengths < duration_s - tolerance_s),
-        ("longer than", lengths > duration_s + tolerance_s),
+    for what, remedy, off in (
+        ("shorter than", "the rest is padded", lengths < duration_s - tolerance_s),
+        ("longer than", "the rest is cut off", lengths > duration_s + tolerance_s),
     ):
-        if off.any():
-            remedy = "the rest is padded" if what == "shorter than" else "the rest is cut off"
-            names = [each for each, is_off in zip(sound, off, strict=True) if is_off]
-            report.warn(
-                f"{title}: {len(names)} file(s) are {what} {duration_s:g} s, {remedy}:",
-                _names(names),
-            )
+        names = [each.path.name for each, is_off in zip(sound, off, strict=True) if is_off]
+        if names:
+            text = f"{len(names)} file(s) are {what} {duration_s:g} s, {remedy}"
+            report.warn(f"{title}: {text}:", names)
 
 
 def _check_samples(report: DatasetReport, sound: Sequence[AudioFacts], title: str) -> None:
-    """Reports what only decoding shows of files with sound."""
+    """Reports problems of decoded files that are not silent."""
+    clipped = f"are clipped, more than {100 * _CLIPPED_SHARE:g} % of their samples at full scale"
     for what, chosen in (
         ("have a channel without sound", [each for each in sound if each.dead_channels]),
-        ("hold the same in all channels", [each for each in sound if each.equal_channels]),
-        (
-            f"are clipped, more than {100 * _CLIPPED_SHARE:g} % of their samples at full scale",
-            [each for each in sound if each.clipped > _CLIPPED_SHARE],
-        ),
+        ("have equal channels", [each for each in sound if each.equal_channels]),
+        (clipped, [each for each in sound if each.clipped > _CLIPPED_SHARE]),
     ):
         if chosen:
             report.warn(f"{title}: {len(chosen)} file(s) {what}:", _names(chosen))
 
 
 def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts]]) -> None:
-    """Reports recordings of equal content in different groups, which must share none; silence does
-    not count."""
+    """Reports recordings of equal content in different groups, except silence."""
     seen: dict[int, tuple[str, Path]] = {}
     copies = []
     for group, members in groups.items():
@@ -288,11 +255,8 @@ def check_copies(report: DatasetReport, groups: Mapping[str, Sequence[AudioFacts
             if earlier_group != group:
                 copies.append(f"{facts.path.name} ({group}) = {earlier.name} ({earlier_group})")
     if copies:
-        report.error(
-            f"{len(copies)} recording(s) are in two parts of the data, so scores would be too"
-            " good:",
-            copies,
-        )
+        text = "recording(s) are in two parts of the data, so scores would be too good"
+        report.error(f"{len(copies)} {text}:", copies)
 
 
 def check_classes(
@@ -300,13 +264,13 @@ def check_classes(
     classes: Sequence[str],
     groups: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
 ) -> None:
-    """Tells events and seconds of each class in each group, and reports classes that a group lacks.
+    """Tables events and seconds of each class in each group; reports classes absent from a group.
 
     Args:
-        report: gets table and findings.
+        report: receives table and findings.
         classes: the class list, K names.
-        groups: by name, the number of events of each class, int (K,), and how long they are
-            together in seconds, (K,), None where it is not known.
+        groups: by name, the number of events of each class, int (K,), and their total length in
+            seconds, (K,), None where unknown.
     """
     rows = []
     for number, name in enumerate(classes):
@@ -319,25 +283,20 @@ def check_classes(
     for group, (events, _) in groups.items():
         absent = [name for name, count in zip(classes, events, strict=True) if not count]
         if absent:
-            text = (
-                f"{group}: no event of {len(absent)} class(es), which cannot be learned or scored"
-                " there:"
-            )
-            report.warn(text, absent)
+            text = f"{len(absent)} class(es), which cannot be learned or scored there"
+            report.warn(f"{group}: no event of {text}:", absent)
 
 
 def report_groups(
     report: DatasetReport, classes: Sequence[str], parts: Mapping[str, Sequence[SourceGroup]]
 ) -> None:
-    """Tells how many groups (sources) of each class, and of all, there are in each part of the
-    data."""
+    """Tables the number of groups (sources) of each class, and of all, in each part of the data."""
     rows = [
         [name, *(sum(name in group.counts for group in groups) for groups in parts.values())]
         for name in classes
     ]
-    report.table(
-        "groups of one source each", ("class", *parts), [*rows, ["all", *map(len, parts.values())]]
-    )
+    rows.append(["all", *map(len, parts.values())])
+    report.table("groups of one source each", ("class", *parts), rows)
 
 
 def report_sources(
@@ -345,12 +304,12 @@ def report_sources(
     sources: Callable[[], Mapping[tuple[str, str], tuple[int, int]]],
     simulated: bool,
 ) -> None:
-    """Tells the own recordings that a simulation deals, or why it refuses them.
+    """Tables the own recordings of a simulation by split, or reports why they are refused.
 
     Args:
-        report: gets table or finding.
-        sources: gives for each class and split the number of groups and of files.
-        simulated: whether the dataset is there already, so that a refusal does no harm to it.
+        report: receives table or finding.
+        sources: returns for each class and split the number of groups and of files.
+        simulated: True: the dataset exists already, so that a refusal is only a warning.
     """
     try:
         dealt = sources()
@@ -359,10 +318,8 @@ def report_sources(
         return
     splits = list(dict.fromkeys(split for _, split in dealt))
     cells = {key: f"{n_groups} / {n_files}" for key, (n_groups, n_files) in dealt.items()}
-    rows = [
-        [name, *(cells[name, split] for split in splits)]
-        for name in dict.fromkeys(name for name, _ in dealt)
-    ]
+    classes = dict.fromkeys(name for name, _ in dealt)
+    rows = [[name, *(cells[name, split] for split in splits)] for name in classes]
     report.table("own recordings of the simulation: groups / files", ("class", *splits), rows)
 
 
@@ -371,9 +328,8 @@ def count_classes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts the events of each class, int (K,), and adds up their seconds, (K,)."""
     index = np.asarray(class_index, np.int64)
-    return np.bincount(index, minlength=n_classes), np.bincount(
-        index, duration_s, minlength=n_classes
-    )
+    seconds = np.bincount(index, duration_s, minlength=n_classes)
+    return np.bincount(index, minlength=n_classes), seconds
 
 
 def same_class_overlaps(class_index: np.ndarray, onset_s: np.ndarray, offset_s: np.ndarray) -> int:
@@ -389,8 +345,7 @@ def same_class_overlaps(class_index: np.ndarray, onset_s: np.ndarray, offset_s: 
 
 
 def polyphony(onset_s: np.ndarray, offset_s: np.ndarray) -> int:
-    """Returns the largest number of events at one time; one that ends when another begins does not
-    count with it."""
+    """Returns the maximum number of simultaneous events; offsets are exclusive."""
     times = np.concatenate([offset_s, onset_s])
     steps = np.repeat([-1, 1], len(onset_s))
     order = np.lexsort((steps, times))  # ends before beginnings

@@ -13,12 +13,12 @@ from common.runtime.optional import optional_module
 from common.settings.tasks import BaseTask
 
 _GB = 1e9
-_ANSWER_S = 10.0  # that a server may take to tell the size of a file
+_TIMEOUT_S = 10.0  # of a server that is asked for the size of a file
 
 
 @dataclass(frozen=True)
 class Package:
-    """A file to fetch; its size in bytes is None where the library does not know it."""
+    """A file to fetch; its size in bytes is None where unknown."""
 
     url: str
     n_bytes: int | None = None
@@ -29,11 +29,11 @@ class Source:
     """A part of a dataset.
 
     Attributes:
-        title: what it is.
+        title: its name.
         packages: the files that are fetched.
-        unpacked_bytes: what it takes on the disk beside the packages, about.
+        unpacked_bytes: approximate disk space besides the packages.
         fetch: fetches and unpacks it into a folder; None: it is fetched by hand.
-        remark: how to fetch it by hand, or what to know.
+        remark: how to fetch it by hand, or a note.
     """
 
     title: str
@@ -44,19 +44,17 @@ class Source:
 
 
 def library(module: str, package: str, version: str) -> Any:
-    """Imports a module of a library that only downloads need.
+    """Imports a module of a library that is needed only for downloads.
 
     Raises:
         ConfigError: it is not installed.
     """
-    install = f"`pip install '{package}{version}'`"
-    return optional_module(
-        module, "This", f"Install it, e.g. {install}, or fetch by hand, see docs/real-data.md."
-    )
+    remedy = f"Install it, e.g. `pip install '{package}{version}'`, or fetch by hand"
+    return optional_module(module, "This", f"{remedy}, see docs/real-data.md.")
 
 
 def sources_of(task: BaseTask) -> list[Source]:
-    """Lists the parts of the published dataset that a task reads, from `<family>/download.py`.
+    """Lists the parts of a task's published dataset, from `<family>/download.py`.
 
     Raises:
         ConfigError: the task's data are simulated, or a library is not installed.
@@ -70,29 +68,27 @@ def sources_of(task: BaseTask) -> list[Source]:
 
 
 def with_sizes(source: Source) -> Source:
-    """Asks the servers for the sizes that the library does not know; those that do not answer stay
-    unknown."""
+    """Requests unknown sizes from the servers; they stay unknown without a response."""
     packages = list(source.packages)
     for number, package in enumerate(packages):
         if package.n_bytes is None:
             packages[number] = replace(package, n_bytes=_remote_bytes(package.url))
             if packages[number].n_bytes is None:
-                break  # nor will the others answer
+                break  # the other servers hardly respond either
     return replace(source, packages=tuple(packages))
 
 
 def _remote_bytes(url: str) -> int | None:
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, method="HEAD"), timeout=_ANSWER_S
-        ) as answer:
-            return int(answer.headers["Content-Length"])
+        request = urllib.request.Request(url, method="HEAD")
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+            return int(response.headers["Content-Length"])
     except (OSError, ValueError, TypeError):
         return None
 
 
 def describe(source: Source) -> str:
-    """Says in a few lines what a source is, where it comes from and how large it is."""
+    """Describes a source in a few lines: title, addresses and sizes."""
     lines = [source.title]
     for package in source.packages:
         size = "size not known" if package.n_bytes is None else f"{package.n_bytes / 1e6:,.1f} MB"
@@ -103,8 +99,7 @@ def describe(source: Source) -> str:
 
 
 def needed_bytes(sources: Sequence[Source]) -> int:
-    """Bytes on the disk that fetching takes, packages and their contents, as far as they are
-    known."""
+    """Disk space of packages and their contents in bytes, as far as known."""
     return sum(
         source.unpacked_bytes + sum(package.n_bytes or 0 for package in source.packages)
         for source in sources
@@ -113,15 +108,14 @@ def needed_bytes(sources: Sequence[Source]) -> int:
 
 
 def fetch_all(sources: Sequence[Source], folder: Path) -> None:
-    """Fetches what a library offers; what is there and whole is not fetched again.
+    """Fetches the sources that a library offers; complete files are not fetched again.
 
     Raises:
-        DataError: not enough room, no connection, or a file with another checksum.
+        DataError: too little disk space, no connection, or a file with another checksum.
     """
     existing = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
-    present = sum(
-        path.stat().st_size for path in folder.rglob("*") if path.is_file()
-    )  # of an earlier try
+    files = (path for path in folder.rglob("*") if path.is_file())  # of an earlier attempt
+    present = sum(path.stat().st_size for path in files)
     free, needed = shutil.disk_usage(existing).free, needed_bytes(sources) - present
     if free < needed:
         raise DataError(
@@ -135,6 +129,6 @@ def fetch_all(sources: Sequence[Source], folder: Path) -> None:
             source.fetch(folder)
         except OSError as error:  # of urllib, or of a library whose checksum differs
             raise DataError(
-                f"{source.title}: fetching failed ({error}). Run the same command again: what is"
-                " whole is kept."
+                f"{source.title}: fetching failed ({error}). Run the same command again: complete"
+                " files are kept."
             ) from error

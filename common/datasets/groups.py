@@ -1,7 +1,7 @@
 """Groups of recordings of one source, dealt into splits that share no group.
 
-Clips of one recording, speaker or author sound alike. With some of them in training and others in
-the test, scores would measure memory: a group is therefore in one split only.
+Clips of one recording, speaker or author sound alike. With groups in both training and test, scores
+would measure memory: a group is therefore in one split only.
 """
 
 from collections import Counter
@@ -14,9 +14,9 @@ from common.errors import DataError
 from common.settings.folds import FoldConfig
 
 _SHOWN = 5  # groups or classes named in an error
-_MOST_STEPS = 20_000  # of the search for a deal in which no class is absent from a split
-_MOST_PASSES = 20  # over all groups, as long as moving single ones improves the balance
-_NOISE = 1e-9  # differences of balance below it are rounding
+_MAX_STEPS = 20_000  # of the search for a deal in which no class is absent from a split
+_MAX_PASSES = 20  # over all groups, as long as moving single ones improves the balance
+_NOISE = 1e-9  # differences of balance below it are rounding errors
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ def deal_groups(
     rng: np.random.Generator,
     order: Sequence[int] | None = None,
 ) -> dict[str, int]:
-    """Deals whole groups into splits, which get their shares of every class as nearly as can be.
+    """Deals whole groups into splits, so that each class is near its shares.
 
-    A class with as many groups as there are splits, or more, is in all of them, unless groups of
-    several classes make that impossible. The order of `groups` has no influence.
+    A class with no fewer groups than splits is in all of them, unless groups of several classes
+    make that impossible. The order of `groups` has no influence.
 
     Args:
         groups: with different names.
-        shares: part of the files wanted in each split; together 1.
-        rng: decides between deals of equal worth.
-        order: the splits as they are served where a class has fewer groups than splits; None:
-            as numbered.
+        shares: target share of the files in each split; their sum is 1.
+        rng: decides between equally good deals.
+        order: priority of the splits where a class has fewer groups than splits; None: as
+            numbered.
 
     Returns:
-        By name of the group, its split, a place in `shares`.
+        By name of the group, its split, an index of `shares`.
     """
     ordered = sorted(groups, key=lambda group: group.name)
     classes = sorted({name for group in ordered for name in group.counts})
@@ -71,7 +71,7 @@ def deal_groups(
     served = list(range(len(shares)) if order is None else order)
     amounts = np.array(rows, np.float64).reshape(len(ordered), len(classes) + 1)
     deal = _Deal(amounts, np.array(shares, np.float64), served, rng)
-    # Where one split alone is to be served there always is a deal.
+    # With only one split to serve there is always a deal.
     tried = (deal.run(served[:n_served]) for n_served in range(len(served), 0, -1))
     found = next(assigned for assigned in tried if assigned is not None)
     return dict(zip([group.name for group in ordered], found.tolist(), strict=True))
@@ -81,13 +81,13 @@ class _Deal:
     """Search for the split of each group.
 
     Attributes:
-        parts: of the files of each class, and in the last column of all files, that each group
-            has, (G, K + 1).
-        has: whether a group has files of a class, (G, K).
-        shares: wanted in each split, (S,).
-        largest_first: places of the groups, (G,).
-        rank: which of equally good splits a group takes, (G, S): any, but with a class of fewer
-            groups than splits the one that is served first, so that it gets the larger groups.
+        parts: share of each group in the files of each class, and in the last column of all files,
+            (G, K + 1).
+        has: True if a group has files of a class, (G, K).
+        shares: target of each split, (S,).
+        largest_first: order of the groups, (G,).
+        rank: preference of a group among equally good splits, (G, S): random, but by priority for a
+            class with fewer groups than splits, whose first splits get the larger groups.
     """
 
     def __init__(
@@ -108,8 +108,8 @@ class _Deal:
     def run(self, served: Sequence[int]) -> np.ndarray | None:
         """Returns the split of each group, (G,), or None where no deal serves each class.
 
-        A class is served if it is in all of these splits, or in the first of them, one for each of
-        its groups.
+        A class is served if it is in all of these splits, or in as many of the first of them as it
+        has groups.
         """
         needs = np.zeros((self.has.shape[1], len(self.shares)), bool)  # (K, S)
         for row, n_groups in zip(needs, self.has.sum(axis=0), strict=True):
@@ -124,17 +124,16 @@ class _Deal:
 
     def _present(self, assigned: np.ndarray) -> np.ndarray:
         """Number of groups of each class in each split, (K, S)."""
-        return np.stack(
-            [self.has[assigned == split].sum(axis=0) for split in range(len(self.shares))], axis=1
-        )
+        found = [self.has[assigned == split].sum(axis=0) for split in range(len(self.shares))]
+        return np.stack(found, axis=1)
 
     def _excess(self, assigned: np.ndarray) -> np.ndarray:
-        """Part of each class in each split above the share wanted, (K + 1, S)."""
+        """Excess of each class in each split over its share, (K + 1, S)."""
         found = [self.parts[assigned == split].sum(axis=0) for split in range(len(self.shares))]
         return np.stack(found, axis=1) - self.shares
 
     def _spread(self, fixed: np.ndarray, needs: np.ndarray) -> np.ndarray:
-        """Assigns the groups that are not fixed (-1), largest first, where they are missed most."""
+        """Assigns the groups that are not fixed (-1), largest first, where they are needed most."""
         assigned, excess = fixed.copy(), self._excess(fixed)
         unmet = needs & (self._present(fixed) == 0)
         left = self.has[fixed < 0].sum(axis=0)  # (K,) groups of each class not yet assigned
@@ -142,7 +141,7 @@ class _Deal:
             mine, part = self.has[group], self.parts[group][:, None]
             urgent = mine & (
                 left <= unmet.sum(axis=1)
-            )  # every group left of these classes is needed
+            )  # all remaining groups of these classes are needed
             met = unmet[urgent].sum(axis=0)  # (S,)
             cost = np.round((part * (2 * excess + part)).sum(axis=0), 9)
             split = np.lexsort((self.rank[group], cost, -met))[0]
@@ -153,10 +152,10 @@ class _Deal:
         return assigned
 
     def _cover(self, needs: np.ndarray) -> np.ndarray | None:
-        """Searches a group for each class and split in need; the rest stay -1. None: not found."""
+        """Searches a group for each need of a class in a split; others stay -1. None: not found."""
         assigned, unmet = np.full(len(self.has), -1), needs
         choices: list[_Choice] = []
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             if not unmet.any():
                 return assigned
             choices.append(self._tightest(assigned, unmet))
@@ -173,25 +172,24 @@ class _Deal:
         return None
 
     def _tightest(self, assigned: np.ndarray, unmet: np.ndarray) -> "_Choice":
-        """The need with the fewest groups to spare, and groups that may meet it, the best last."""
+        """Need with the fewest spare groups, and groups that meet it, the best last."""
         free = assigned < 0
         needed = unmet.sum(axis=1)
-        spare = np.where(
-            needed > 0, self.has[free].sum(axis=0) - needed, np.iinfo(np.int64).max
-        )  # (K,)
+        spare = self.has[free].sum(axis=0) - needed
+        spare = np.where(needed > 0, spare, np.iinfo(np.int64).max)  # (K,)
         row = int(spare.argmin())
         split = int(unmet[row].argmax())
         able = [
-            int(group) for group in self.largest_first[::-1] if free[group] and self.has[group, row]
+            int(each) for each in self.largest_first[::-1] if free[each] and self.has[each, row]
         ]
         # One that meets many needs at once leaves more groups for the others.
         able.sort(key=lambda group: int(unmet[self.has[group], split].sum()))
         return _Choice(split, unmet, able if spare[row] >= 0 else [])
 
     def _improve(self, assigned: np.ndarray, needs: np.ndarray) -> np.ndarray:
-        """Moves single groups as long as that brings the splits nearer to their shares."""
+        """Moves single groups as long as that improves the balance of the splits."""
         assigned, excess, present = assigned.copy(), self._excess(assigned), self._present(assigned)
-        for _ in range(_MOST_PASSES):
+        for _ in range(_MAX_PASSES):
             moved = False
             for group in self.largest_first:
                 mine, part, old = self.has[group], self.parts[group], assigned[group]
@@ -214,7 +212,7 @@ class _Deal:
 
 @dataclass
 class _Choice:
-    """A need: its split, what was unmet before, groups to try, and the one that is tried."""
+    """A need: its split, the unmet needs before it, groups to try, and the current one."""
 
     split: int
     unmet: np.ndarray
@@ -234,9 +232,9 @@ def check_deal(
     Args:
         groups: those dealt.
         dealt: the split of each.
-        splits: titles of the splits that are wanted, by number.
-        where: the folder or table that the groups stand in.
-        remedy: how the user gets there.
+        splits: titles of the required splits, by number.
+        where: folder or table of the groups.
+        remedy: advice for the user.
 
     Raises:
         DataError: names classes, the groups found, and the splits.
@@ -244,11 +242,8 @@ def check_deal(
     lacking = []
     for name in sorted({name for group in groups for name in group.counts}):
         mine = [group for group in groups if group.counts.get(name)]
-        absent = [
-            title
-            for split, title in splits.items()
-            if split not in {dealt[group.name] for group in mine}
-        ]
+        present = {dealt[group.name] for group in mine}
+        absent = [title for split, title in splits.items() if split not in present]
         if absent:
             enough = " (shared with other classes)" if len(mine) >= len(splits) else ""
             shown = ", ".join(f"{group.name} with {group.counts[name]}" for group in mine[:_SHOWN])
@@ -285,7 +280,7 @@ def shared_groups(parts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str,
         parts: by title of the part, one of its files for each of its groups.
 
     Returns:
-        By name of the group, sorted: the parts that it is in, each with a file.
+        By name of the group, sorted: its parts, each with a file.
     """
     places: dict[str, dict[str, str]] = {}
     for title, members in parts.items():
@@ -299,16 +294,16 @@ def apart_problem(parts: Mapping[str, Mapping[str, str]], where: str, remedy: st
 
     Args:
         parts: by title of the part, one of its files for each of its groups.
-        where: the table that the groups stand in.
-        remedy: the end of the sentence.
+        where: table of the groups.
+        remedy: advice for the user.
     """
     shared = shared_groups(parts)
     if not shared:
         return None
-    listed = [
-        f"{group!r} in {' and in '.join(f'{title} ({file})' for title, file in places.items())}"
-        for group, places in list(shared.items())[:_SHOWN]
-    ]
+    listed = []
+    for group, places in list(shared.items())[:_SHOWN]:
+        files = " and in ".join(f"{title} ({file})" for title, file in places.items())
+        listed.append(f"{group!r} in {files}")
     more = f"; and {len(shared) - _SHOWN} more" if len(shared) > _SHOWN else ""
     return (
         f"{where}: {len(shared)} group(s) are in two splits, so scores would be too good. Expected:"
@@ -324,7 +319,7 @@ def fold_problems(
     Args:
         folds: those of the task.
         members: by split, one of its files for each of its groups.
-        where: the table that the groups stand in.
+        where: table of the groups.
     """
     problems = []
     for fold in folds:
@@ -333,11 +328,9 @@ def fold_problems(
             served["validate_on"] = fold.validate_on
         parts: dict[str, dict[str, str]] = {}
         for part, splits in served.items():
-            for split in splits:  # a group in two splits that serve for the same does no harm
-                named = {
-                    group: f"split {split}, {file}"
-                    for group, file in members.get(split, {}).items()
-                }
+            for split in splits:  # a group may be in two splits of one part
+                files = members.get(split, {}).items()
+                named = {group: f"split {split}, {file}" for group, file in files}
                 parts[part] = named | parts.get(part, {})
         remedy = "Correct the splits, or the column group."
         if problem := apart_problem(parts, f"{where}, fold {fold.name!r}", remedy):

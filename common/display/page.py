@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 from common.io.files import write_text
 
-WIDTH, HEIGHT = 1000, 100  # of drawings, which are stretched to the space there is
+WIDTH, HEIGHT = 1000, 100  # of drawings, which are stretched to the available space
 
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph; `problem`: of something that could not be shown."""
+    """A paragraph; `problem`: about something that could not be shown."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -135,10 +135,9 @@ class Chart:
 
     def path(self, line: Line) -> str:
         """Returns a line as an SVG path on a drawing of `WIDTH` x `HEIGHT`."""
+        sx, sy = WIDTH / 100, HEIGHT / 100
         strokes = (
-            "L".join(
-                f"{self.x(x) * WIDTH / 100:.1f} {self.y(y) * HEIGHT / 100:.2f}" for x, y in stroke
-            )
+            "L".join(f"{self.x(x) * sx:.1f} {self.y(y) * sy:.2f}" for x, y in stroke)
             for stroke in line.strokes
         )
         return "".join(f"M{stroke}" for stroke in strokes)
@@ -192,7 +191,7 @@ Block = Note | Cards | Table | Tree | Picture | Sounds | Timeline
 
 
 @dataclass(frozen=True)
-class Section:
+class Chapter:
     """Part of a page; a folded one opens on a click."""
 
     title: str
@@ -208,14 +207,14 @@ class Page:
         title: of the page.
         subtitle: one sentence.
         facts: names and values below the subtitle.
-        sections: in order.
+        chapters: in order.
         command: command line that made the page; empty: not shown.
     """
 
     title: str
     subtitle: str
     facts: Mapping[str, str] = field(default_factory=dict)
-    sections: Sequence[Section] = ()
+    chapters: Sequence[Chapter] = ()
     command: str = ""
 
 
@@ -224,13 +223,8 @@ def render(page: Page) -> str:
     import jinja2
 
     loader = jinja2.PackageLoader("common.display")
-    templates = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    options: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    templates = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **options)
     script = loader.get_source(templates, "page.js")[0].strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return templates.get_template("page.html").render(page=page, script=script, script_hash=digest)

@@ -1,10 +1,10 @@
-"""Recordings on a page: what is to be heard, seen and told of one, small enough to be part of the
-page."""
+"""Recordings on a page: sound, pictures and events, small enough to be part of it."""
 
 import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -14,17 +14,15 @@ from common.audio.files import read_with_rate, resample
 from common.display.page import Lane, Line, Picture, Sound, data_uri, ticks
 from common.errors import DataError
 
-SHOWN_S = 120.0  # of a recording: what lies beyond is not part of the page
-SHOWN_RECORDINGS = 3  # the best, and so many of the worst
-LEGEND = (
-    "Wide and pale: reference. Narrow and strong: estimate. A click on a panel moves the sound"
-    " there."
-)
+SHOWN_S = 120.0  # of a recording: the rest is not on the page
+SHOWN_RECORDINGS = 3  # number of best and of worst recordings
+LEGEND = "Wide and pale: reference. Narrow and strong: estimate. A click on a panel seeks there."
 _SOUND_HZ = 16000
-_MOST_COLUMNS = 1000  # of an image: pages are hardly wider
+_MAX_COLUMNS = 1000  # of an image: pages are hardly wider
 _DYNAMIC_RANGE_DB = 80.0
 _PEAK = 0.9
 _GOLDEN_ANGLE_DEG = 137.508
+_MP3 = {"format": "MP3", "subtype": "MPEG_LAYER_III"}
 
 Downmix = Callable[[np.ndarray], np.ndarray]
 
@@ -35,8 +33,8 @@ def best_and_worst(
     """Chooses recordings to show.
 
     Args:
-        scores: one for each recording, the higher the better; those that are NaN are not chosen.
-        count: how many of each, at most; no recording is in both.
+        scores: one for each recording, the higher the better; NaN is not chosen.
+        count: maximum number of each; no recording is in both.
 
     Returns:
         Numbers of the best, the best one first, and of the worst, the worst one first.
@@ -48,8 +46,7 @@ def best_and_worst(
 
 
 def ranked(scores: Sequence[float]) -> list[tuple[int, str]]:
-    """Chooses recordings to show, see `best_and_worst`: their numbers, and what each is, e.g.
-    "worst of 8"."""
+    """Numbers and ranks, e.g. "worst of 8", of recordings to show, see `best_and_worst`."""
     total = sum(not math.isnan(score) for score in scores)
     return [
         (number, f"{what} of {total}" if place == 1 else f"{what}, number {place}")
@@ -59,12 +56,11 @@ def ranked(scores: Sequence[float]) -> list[tuple[int, str]]:
 
 
 def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
-    """Makes the beginning of a recording small: one channel at 16 kHz, as MP3, its peak the same
-    for all.
+    """Encodes the beginning of a recording: one channel at 16 kHz as MP3 of a fixed peak.
 
     Args:
         path: the recording.
-        label: says what is heard.
+        label: name of the sound.
         downmix: from (S, C) to (S,).
 
     Raises:
@@ -76,22 +72,16 @@ def recording_sound(path: Path, label: str, downmix: Downmix) -> Sound:
     peak = float(np.abs(mono).max(initial=0)) or 1.0
     encoded = io.BytesIO()
     try:
-        soundfile.write(
-            encoded, mono * (_PEAK / peak), _SOUND_HZ, format="MP3", subtype="MPEG_LAYER_III"
-        )
-    except (
-        soundfile.LibsndfileError,
-        ValueError,
-    ) as error:  # a libsndfile that was built without it
+        soundfile.write(encoded, mono * (_PEAK / peak), _SOUND_HZ, **_MP3)
+    except (soundfile.LibsndfileError, ValueError) as error:  # a libsndfile built without MP3
         raise DataError(
             f"The sound library cannot write MP3 ({error}): install soundfile from its wheel."
         ) from error
     return Sound(data_uri(encoded.getvalue(), "audio/mpeg"), label, len(recorded) / rate_hz)
 
 
-def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
-    """The sound of a recording, or none and why; arguments as `recording_sound`, None: the
-    recording is gone."""
+def sound_or_note(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None, list[str]]:
+    """Sound of a recording, or a note why there is none; path None: the recording is gone."""
     if path is None:
         return None, [f"No sound: {name} is not in the dataset's folder any more."]
     try:
@@ -101,14 +91,12 @@ def heard(path: Path | None, name: str, downmix: Downmix) -> tuple[Sound | None,
 
 
 def level_picture(level: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
-    """Draws levels (T, F) in dB or the like, 80 below the highest, of as many seconds as are
-    shown."""
+    """Draws levels (T, F) in dB or similar, 80 below the highest, of the seconds shown."""
     finite = level[np.isfinite(level)]
     highest = float(finite.max()) if finite.size else 0.0
     lowest = max(float(finite.min()) if finite.size else 0.0, highest - _DYNAMIC_RANGE_DB)
-    return Picture(
-        _image(level, hop_s, (lowest, max(highest, lowest + 1e-3)), "magma"), alt, caption
-    )
+    limits = lowest, max(highest, lowest + 1e-3)
+    return Picture(_image(level, hop_s, limits, "magma"), alt, caption)
 
 
 def share_picture(shares: np.ndarray, hop_s: float, caption: str, alt: str) -> Picture:
@@ -118,21 +106,13 @@ def share_picture(shares: np.ndarray, hop_s: float, caption: str, alt: str) -> P
 
 def _image(values: np.ndarray, hop_s: float, limits: tuple[float, float], colours: str) -> str:
     shown = np.asarray(values[: max(1, round(SHOWN_S / hop_s))], np.float32)  # (T, F)
-    step = -(-len(shown) // _MOST_COLUMNS)
+    step = -(-len(shown) // _MAX_COLUMNS)
     starts = np.arange(0, len(shown), step)
     columns = np.add.reduceat(shown, starts, axis=0) / np.diff([*starts, len(shown)])[:, None]
     encoded = io.BytesIO()
-    options = {"quality": 80}
-    imsave(
-        encoded,
-        columns.T,
-        vmin=limits[0],
-        vmax=limits[1],
-        cmap=colours,
-        origin="lower",
-        format="jpg",
-        pil_kwargs=options,
-    )
+    low, high = limits
+    options: dict[str, Any] = {"origin": "lower", "format": "jpg", "pil_kwargs": {"quality": 80}}
+    imsave(encoded, columns.T, vmin=low, vmax=high, cmap=colours, **options)
     return data_uri(encoded.getvalue(), "image/jpeg")
 
 
@@ -142,13 +122,12 @@ def seconds_ticks(duration_s: float) -> list[tuple[float, str]]:
 
 
 def shown_s(duration_s: float) -> float:
-    """How much of a recording is shown, in seconds."""
+    """Length of the part of a recording that is shown, in seconds."""
     return min(duration_s, SHOWN_S)
 
 
 def colours_of(n_classes: int) -> list[str]:
-    """The colour of each class, as CSS has it: hues that differ much between neighbours, on light
-    and dark ground."""
+    """CSS colour of each class: different hues of neighbours, on light and dark background."""
     return [f"oklch(63% 0.17 {k * _GOLDEN_ANGLE_DEG % 360:.0f})" for k in range(n_classes)]
 
 
@@ -179,13 +158,12 @@ def lanes(
 def track(
     frames: np.ndarray, values: np.ndarray, hop_s: float, label: str, colour: str, style: str
 ) -> Line:
-    """Makes a line of values that hold for a frame each, such as directions; equal ones in a row
-    are one stroke.
+    """Makes a line of frame-level values, such as directions; equal neighbours are one stroke.
 
     Args:
         frames: int (n,).
         values: (n,).
-        hop_s: seconds from one frame to the next.
+        hop_s: hop length in seconds.
         label: see `common.display.page.Line`.
         colour: as well.
         style: as well.
@@ -194,14 +172,11 @@ def track(
     frames, values = np.asarray(frames)[order], np.asarray(values)[order]
     breaks = np.flatnonzero((np.diff(frames) > 1) | (np.diff(values) != 0)) + 1
     starts, ends = [0, *breaks], [*breaks, len(frames)]
-    strokes = [
-        [
-            (float(frames[a]) * hop_s, float(values[a])),
-            (float(frames[b - 1] + 1) * hop_s, float(values[a])),
-        ]
-        for a, b in zip(starts, ends, strict=True)
-        if a < b and frames[a] * hop_s < SHOWN_S
-    ]
+    strokes = []
+    for a, b in zip(starts, ends, strict=True):
+        if a < b and frames[a] * hop_s < SHOWN_S:
+            value, times = float(values[a]), (float(frames[a]), float(frames[b - 1] + 1))
+            strokes.append([(time * hop_s, value) for time in times])
     return Line(label, strokes, colour, style)
 
 

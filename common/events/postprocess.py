@@ -1,5 +1,4 @@
-"""From probabilities per frame to events: thresholds, median filter, contiguous regions, double
-thresholds.
+"""Probabilities to events: thresholds, median filter, active regions, hysteresis thresholds.
 
 Frames are half-open everywhere, [onset, offset), except in `detect_published`, which keeps the
 published form.
@@ -15,11 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_ROUNDING = 1e-12  # of a ratio of thresholds: a value on the low one still reaches it
+_ROUNDING = 1e-12  # of a ratio of thresholds: a value equal to the low one still reaches it
 
 
 def binarize(probabilities: np.ndarray, thresholds: float | np.ndarray = 0.5) -> np.ndarray:
-    """Says where a class is active: bool (T, K), where its probability is at least the threshold.
+    """Thresholds probabilities: bool (T, K), true where at least the threshold.
 
     Args:
         probabilities: (T, K).
@@ -52,10 +51,8 @@ def median_filter(values: np.ndarray, frames: int | Sequence[int]) -> np.ndarray
     filtered = np.empty_like(values)
     for window in np.unique(windows):
         chosen = windows == window
-        source = values[:, chosen]
-        filtered[:, chosen] = (
-            _filter_activity(source, window) if values.dtype == bool else _filter(source, window)
-        )
+        apply = _filter_activity if values.dtype == bool else _filter
+        filtered[:, chosen] = apply(values[:, chosen], window)
     return filtered
 
 
@@ -66,7 +63,7 @@ def _filter(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _filter_activity(activity: np.ndarray, window: int) -> np.ndarray:
-    """The median of zeros and ones is what more than half of the window says."""
+    """Median of zeros and ones: the majority in the window."""
     half = window // 2
     sums = np.cumsum(np.pad(activity.astype(np.int32), ((half + 1, half), (0, 0))), axis=0)
     return sums[window:] - sums[:-window] > half
@@ -81,9 +78,8 @@ def regions(activity: np.ndarray) -> np.ndarray:
     Returns:
         int64 (n, 3) = class, onset frame, offset frame (exclusive), ordered by class and onset.
     """
-    edges = np.diff(
-        np.pad(np.asarray(activity, bool).astype(np.int8), ((1, 1), (0, 0))), axis=0
-    ).T  # (K, T + 1)
+    padded = np.pad(np.asarray(activity, bool).astype(np.int8), ((1, 1), (0, 0)))
+    edges = np.diff(padded, axis=0).T  # (K, T + 1)
     classes, onsets = np.nonzero(edges == 1)
     return np.stack([classes, onsets, np.nonzero(edges == -1)[1]], axis=1)
 
@@ -102,7 +98,7 @@ def detect_half_open(
     smooth_frames: int = 0,
     salt_frames: int = 0,
 ) -> np.ndarray:
-    """Finds the active stretches of one class by two thresholds, half-open throughout.
+    """Finds the active stretches of one class by hysteresis thresholds, half-open throughout.
 
     A stretch holds a frame above `high` and reaches as far as the curve is not below `low`. Gaps of
     up to `smooth_frames` frames are then closed, and stretches of up to `salt_frames` frames
@@ -111,7 +107,7 @@ def detect_half_open(
     Args:
         curve: probabilities (T,).
         high: starts a stretch, exceeded.
-        low: holds it; None: `high` alone, exceeded.
+        low: continues it; None: only `high` is used.
         smooth_frames: longest gap that is closed.
         salt_frames: longest stretch that is dropped.
 
@@ -138,7 +134,7 @@ def detect_published(
     smooth_frames: int = 1,
     salt_frames: int = 0,
 ) -> np.ndarray:
-    """Finds the active stretches of one class as the published code does.
+    """Finds the active stretches of one class as in the published code.
 
     Without `low` the second number of a pair is the last active frame, with `low` the first frame
     below it (the last frame above `high` where that one is itself below `low`). Pairs are joined
@@ -166,8 +162,7 @@ def detect_published(
 def _widen(
     curve: np.ndarray, begins: np.ndarray, lasts: np.ndarray, low: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Moves begins back to just behind the frame below `low`, and the last frames on to the first
-    one below it."""
+    """Extends begins back to the frame after one below `low`, lasts to the next frame below it."""
     below = np.concatenate([[-1], np.flatnonzero(curve < low), [len(curve)]])
     before = below[np.searchsorted(below, begins, side="right") - 1]
     return before + 1, below[np.searchsorted(below, lasts, side="left")]
@@ -190,19 +185,16 @@ def level_scores(
     salt_frames: int = 0,
     published: bool = False,
 ) -> np.ndarray:
-    """Computes scores of one class whose stretches above a threshold are those that the detection
-    by it finds.
+    """Computes scores of one class that, thresholded, give the stretches of the detection.
 
-    `low` follows the threshold in its ratio to `high`. The stretches of a lower threshold then
-    contain those of a higher one: widening, closing gaps and dropping what is short all keep to
-    that order. So one score for each frame holds the stretches of all thresholds: the highest
-    threshold below which the frame lies in one.
+    `low` keeps its ratio to the threshold. The stretches of a lower threshold then contain those of
+    a higher one: widening, closing gaps and dropping short ones preserve that order. So one score
+    for each frame describes all thresholds: the highest one below which the frame is in a stretch.
 
     Args:
         curve: probabilities (T,), not negative.
         high: see `detect_half_open`.
-        low: as well; above `high` (`published` alone) the stretches are not nested, and the scores
-            approximate.
+        low: as well; above `high` (only `published`) stretches are not nested: approximate scores.
         smooth_frames: as well.
         salt_frames: as well.
         published: stretches are those of `detect_published`.
@@ -217,26 +209,19 @@ def level_scores(
     detect = detect_published if published else detect_half_open
     scores = np.full(len(curve), -np.inf)
     if ratio is not None and ratio > 1:
+        sizes = {"smooth_frames": smooth_frames, "salt_frames": salt_frames}
         for limit, threshold in zip(limits, below, strict=True):
-            for onset, offset in detect(
-                curve,
-                threshold,
-                ratio * threshold,
-                smooth_frames=smooth_frames,
-                salt_frames=salt_frames,
-            ):
+            for onset, offset in detect(curve, threshold, ratio * threshold, **sizes):
                 scores[onset:offset] = limit
         return scores
-    for number, onset, offset in _all_stretches(
-        curve, below, ratio, smooth_frames, salt_frames, published
-    ).tolist():
+    stretches = _all_stretches(curve, below, ratio, smooth_frames, salt_frames, published)
+    for number, onset, offset in stretches.tolist():
         scores[onset:offset] = limits[number]
     return scores
 
 
 def _changes(curve: np.ndarray, ratio: float | None) -> np.ndarray:
-    """The high thresholds at which stretches change, rising: from each value on it is exceeded no
-    more."""
+    """High thresholds at which stretches change, rising; each is the first one not exceeded."""
     exceeded = np.unique(curve)
     if ratio is None:
         return exceeded[exceeded > 0]  # no threshold is negative
@@ -254,18 +239,15 @@ def _all_stretches(
     salt: int,
     published: bool,
 ) -> np.ndarray:
-    """Detects at all thresholds (U,) at once: (n, 3) = number of the threshold, onset, offset,
-    ordered by the first."""
+    """Detects at all thresholds (U,) at once: sorted (n, 3) = threshold number, onset, offset."""
     held = curve[:, None] > thresholds  # (T, U)
     if ratio is not None:
         held = curve[:, None] >= ratio * thresholds * (1 - _ROUNDING)
     found = regions(held)
-    peaks = (
-        np.maximum.reduceat(np.append(curve, -np.inf), found[:, 1:].reshape(-1))[::2]
-        if len(found)
-        else np.zeros(0)
-    )
-    found = found[peaks > thresholds[found[:, 0]]]
+    if len(found):
+        edges = found[:, 1:].reshape(-1)
+        peaks = np.maximum.reduceat(np.append(curve, -np.inf), edges)[::2]
+        found = found[peaks > thresholds[found[:, 0]]]
     if published and ratio is None:
         found = found - [0, 0, 1]  # the published form ends at the last active frame
     if not len(found):
@@ -273,7 +255,6 @@ def _all_stretches(
     number, onset, offset = found.T
     new = np.r_[True, (np.diff(number) != 0) | (onset[1:] - offset[:-1] > smooth)]
     first = np.flatnonzero(new)
-    joined = np.stack(
-        [number[first], onset[first], offset[np.append(first[1:], len(found)) - 1]], axis=1
-    )
+    last = np.append(first[1:], len(found)) - 1
+    joined = np.stack([number[first], onset[first], offset[last]], axis=1)
     return joined[joined[:, 2] - joined[:, 1] > salt]

@@ -1,4 +1,4 @@
-"""Events of many recordings as arrays: what event-based scores, rolls and files are made from."""
+"""Events of many recordings as arrays, for event-based scores, activity and files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ EVENT_COLUMNS = ("filename", "onset", "offset", "event_label")
 
 @dataclass(frozen=True)
 class EventTable:
-    """Events of a set of recordings, one row each, recordings one after another.
+    """Events of a set of recordings, one row each, sorted by recording.
 
     Attributes:
         recording: int (n,), index of the recording, never falling; within a recording the order is
@@ -54,9 +54,8 @@ class EventTable:
         recording = np.asarray(recording, np.int64)
         rows = np.asarray(rows, np.float64).reshape(-1, 3)
         index = rows[:, 0].astype(np.int64)
-        if len(index) and (
-            not np.isfinite(rows).all() or index.min() < 0 or index.max() >= n_classes
-        ):
+        in_range = not len(index) or (index.min() >= 0 and index.max() < n_classes)
+        if not in_range or not np.isfinite(rows).all():
             raise ValueError(
                 f"Expected: events as finite (class below {n_classes}, onset_s, offset_s)."
                 f" Received: {rows}."
@@ -66,21 +65,17 @@ class EventTable:
                 f"Expected: recordings below {n_recordings}. Received: up to {recording.max()}."
             )
         order = np.argsort(recording, kind="stable")
-        return cls(
-            recording[order], index[order], rows[order, 1], rows[order, 2], n_recordings, n_classes
-        )
+        columns = recording[order], index[order], rows[order, 1], rows[order, 2]
+        return cls(*columns, n_recordings, n_classes)
 
     @classmethod
     def from_recordings(cls, recordings: Sequence[np.ndarray], n_classes: int) -> "EventTable":
         """Joins events of recordings, each (n, 3) = class_index, onset_s, offset_s."""
         lengths = [len(rows) for rows in recordings]
-        rows = np.concatenate(
-            [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings]
-            or [np.zeros((0, 3))]
-        )
-        return cls.from_columns(
-            np.repeat(np.arange(len(lengths)), lengths), rows, len(lengths), n_classes
-        )
+        parts = [np.asarray(rows, np.float64).reshape(-1, 3) for rows in recordings]
+        rows = np.concatenate([*parts, np.zeros((0, 3))])
+        numbers = np.repeat(np.arange(len(lengths)), lengths)
+        return cls.from_columns(numbers, rows, len(lengths), n_classes)
 
     def of_recording(self, number: int) -> np.ndarray:
         """Returns the events of one recording, (n, 3) = class_index, onset_s, offset_s."""
@@ -89,29 +84,20 @@ class EventTable:
         return np.column_stack([self.class_index[part], self.onset_s[part], self.offset_s[part]])
 
     def with_length(self) -> "EventTable":
-        """Returns the events that last: those that end where or before they begin have nothing to
-        intersect."""
+        """Returns the events that end after they begin; others cannot be intersected."""
         kept = self.offset_s > self.onset_s
-        columns = (
-            self.recording[kept],
-            self.class_index[kept],
-            self.onset_s[kept],
-            self.offset_s[kept],
-        )
-        return EventTable(*columns, self.n_recordings, self.n_classes)
+        columns = (self.recording, self.class_index, self.onset_s, self.offset_s)
+        return EventTable(*(each[kept] for each in columns), self.n_recordings, self.n_classes)
 
     def merge_connected(self) -> "EventTable":
-        """Returns a table in which events of one class that overlap or touch are one; ordered by
-        class and onset."""
+        """Returns a table with overlapping or touching events of one class joined, sorted."""
         order = np.lexsort((self.onset_s, self.class_index, self.recording))
         recording, index = self.recording[order], self.class_index[order]
         onset_s, offset_s = self.onset_s[order], self.offset_s[order]
         new_group = np.r_[True, (np.diff(recording) != 0) | (np.diff(index) != 0)][: len(order)]
         starts = new_group.copy()
         reach = offset_s.copy()
-        for row in range(
-            1, len(order)
-        ):  # how far the events so far reach decides, not the last one alone
+        for row in range(1, len(order)):  # an event may end before an earlier one does
             if not new_group[row]:
                 starts[row] = onset_s[row] > reach[row - 1]
                 reach[row] = reach[row] if starts[row] else max(reach[row], reach[row - 1])
@@ -121,7 +107,7 @@ class EventTable:
         return EventTable(*merged, self.n_recordings, self.n_classes)
 
     def counts(self) -> np.ndarray:
-        """Returns how many events each class has, int (K,)."""
+        """Returns the number of events of each class, int (K,)."""
         return np.bincount(self.class_index, minlength=self.n_classes)
 
 

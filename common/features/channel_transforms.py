@@ -1,4 +1,4 @@
-"""Tables of transforms that reorder, negate and shift channels, and the angles that follow."""
+"""Transforms that reorder, negate and shift channels, with the angles of the labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,15 +38,11 @@ class ChannelTransforms:
         tables = {"channel_sign": self.channel_sign, "channel_shift_rad": self.channel_shift_rad}
         for name, table in tables.items():
             if table.shape != shape:
-                raise ValueError(
-                    f"`{name}` must be (rows, channels). Expected: {shape}. Received:"
-                    f" {table.shape}."
-                )
+                expected = f"(rows, channels). Expected: {shape}"
+                raise ValueError(f"`{name}` must be {expected}. Received: {table.shape}.")
         if self.periodic.shape != shape[1:]:
-            raise ValueError(
-                f"`periodic` must be (channels,). Expected: {shape[1:]}. Received:"
-                f" {self.periodic.shape}."
-            )
+            expected = f"(channels,). Expected: {shape[1:]}"
+            raise ValueError(f"`periodic` must be {expected}. Received: {self.periodic.shape}.")
         for name, pair in self.angles.items():
             if any(values.shape != shape[:1] for values in pair):
                 raise ValueError(f"`angles[{name!r}]` must be two arrays of shape {shape[:1]}.")

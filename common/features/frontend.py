@@ -1,4 +1,4 @@
-"""Audio as a model with a frontend takes it: 16-bit samples, from which it computes its features.
+"""Audio for models with a frontend: 16-bit samples, from which they compute their features.
 
 A record then holds `audio`, int16 (T + context, hop, C): the samples of all frames in pieces of one
 hop length, so that frames t to t + n are pieces t to t + n + context, for any FFT size. Edges are
@@ -27,12 +27,12 @@ class Frontend(FeatureSizes):
 
     @property
     def longest(self) -> int:
-        """Samples that a frame depends on: the largest FFT size."""
+        """Samples of a frame: the largest FFT size."""
         return max(self.n_fft, self.gcc_n_fft) if self.entry.has_lags else self.n_fft
 
     @property
     def context_frames(self) -> int:
-        """Pieces of one hop length that T frames need beyond T."""
+        """Pieces of one hop length beyond T for T frames."""
         return max(0, -(-self.longest // self.hop_samples) - 1)
 
     @property
@@ -41,7 +41,7 @@ class Frontend(FeatureSizes):
         return self.entry.shape(self)
 
     def pieces(self, audio: np.ndarray, n_frames: int) -> np.ndarray:
-        """Cuts a recording into the pieces that its frames are computed from.
+        """Cuts a recording into pieces of one hop length for its frames.
 
         Args:
             audio: float (S, C) in [-1, 1].
@@ -58,5 +58,5 @@ class Frontend(FeatureSizes):
 
 
 def context_frames(frontend: Frontend | None) -> int:
-    """Pieces of audio that a sequence needs beyond its frames; 0 if the model takes features."""
+    """Pieces of audio of a sequence beyond its frames; 0 if the model takes features."""
     return 0 if frontend is None else frontend.context_frames

@@ -1,4 +1,4 @@
-"""Kinds of features: one entry of a table describes all that the project asks of a kind.
+"""Kinds of features: one entry of a table describes all properties of a kind.
 
 The families define the entries, in `seld/features.py` and `sed_task4/features.py`. A new kind is
 one more entry there: settings, extraction, training, prediction, figures and reports follow.
@@ -88,17 +88,16 @@ class FeatureKind:
         is_centred: True: frame t is centred on sample t * hop; False: it begins there, and only
             whole windows count.
         counts_the_end: True: the frame centred on the end of a recording counts too, and short
-            recordings stay short; False: silence fills them up.
+            recordings stay short; False: they are padded with silence.
         has_lags: True: bands are also lags of cross-correlations, of transforms of `gcc_n_fft`.
         can_interleave: True: the setting `interleaved_channels` applies.
         is_for_masks: True: masks over the bands can separate sounds.
         ddof: divisor of the variance is the number of frames minus this.
         audio_format: the one `dataset.format` with which the kind works; None: any.
         audio_channels: the one number of channels with which it works; None: any.
-        channel_swaps: tables of swapped channels for augmentation. From (R, C) channels taken and
-            their signs, of the audio, to those of the features: permutation, sign and shift in
-            radians, (R, C') each, and true for channels that are phases, (C',). None: features
-            that hide the signs of channels.
+        channel_swaps: tables of swapped channels for augmentation: from (R, C) source channels and
+            signs of the audio to permutation, sign and shift in radians, (R, C') each, and True for
+            phases, (C',), of the features. None: the features do not contain the signs of channels.
     """
 
     name: str
@@ -125,10 +124,8 @@ class FeatureKind:
     def __post_init__(self) -> None:
         for part in ("shape", "compute", "titles", "level_db"):
             if not callable(getattr(self, part)):
-                raise ConfigError(
-                    f"The kind of features {self.name!r} lacks `{part}`. Expected: a function, see"
-                    " `common.features.kinds.FeatureKind`."
-                )
+                text = f"The kind of features {self.name!r} lacks `{part}`. Expected: a function"
+                raise ConfigError(f"{text}, see `common.features.kinds.FeatureKind`.")
 
     @property
     def has_mel_bands(self) -> bool:
@@ -144,7 +141,7 @@ class FeatureKind:
 
 
 def feature_kinds(*kinds: FeatureKind) -> dict[str, FeatureKind]:
-    """Table of a family's kinds by name; saved models find its entries.
+    """Table of a family's kinds by name, registered for saved models.
 
     Raises:
         ConfigError: two kinds have one name.
@@ -174,7 +171,6 @@ def kind_named(name: str) -> FeatureKind:
 
 
 def unknown_kind(name: str, known: Sequence[str]) -> ConfigError:
-    """Error for a kind that no table has."""
-    return ConfigError(
-        f"Unknown kind of features. Expected: one of {', '.join(known)}. Received: {name!r}."
-    )
+    """Error for a kind that is in no table."""
+    expected = f"one of {', '.join(known)}"
+    return ConfigError(f"Unknown kind of features. Expected: {expected}. Received: {name!r}.")

@@ -1,4 +1,4 @@
-"""Settings of features that all families share, and the sizes in samples that follow from them."""
+"""Settings of features for all families, and the resulting sizes in samples."""
 
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from common.settings.stft import StftConfig
 
 
 class FeatureSettings(StftConfig):
-    """Kind and sizes of features; settings not given have the values published for the kind."""
+    """Kind and sizes of features; the defaults are those published for the kind."""
 
     KINDS: ClassVar[dict[str, FeatureKind]] = {}  # table of the family
 
@@ -82,7 +82,7 @@ class FeatureSettings(StftConfig):
 
 
 def as_frontend(features: FeatureSettings, recorded_hz: int, channels: int = 1) -> Frontend:
-    """Describes features as if a model computed them.
+    """Describes features in samples, as for a model that computes them.
 
     Args:
         features: kind and sizes.
@@ -90,17 +90,13 @@ def as_frontend(features: FeatureSettings, recorded_hz: int, channels: int = 1) 
         channels: channels of the recordings.
     """
     rate_hz = features.rate_hz(recorded_hz)
-    sizes = {
-        name: getattr(features, name)
-        for name in type(features).model_fields
-        if name in Frontend.__dataclass_fields__
-    }
-    in_samples = {
+    names = [name for name in type(features).model_fields if name in Frontend.__dataclass_fields__]
+    sizes = {name: getattr(features, name) for name in names} | {
         "sample_rate_hz": rate_hz,
         "window_samples": features.window_samples(rate_hz),
         "hop_samples": features.hop_samples(rate_hz),
     }
-    return Frontend(**sizes | in_samples, window=features.entry.window, channels=channels)
+    return Frontend(**sizes, window=features.entry.window, channels=channels)
 
 
 def frontend_of(features: FeatureSettings, recorded_hz: int, channels: int = 1) -> Frontend | None:

@@ -48,18 +48,18 @@ def analysis_window(window_samples: int, n_fft: int, window: Window = "hann") ->
     phase = 2 * np.pi * np.arange(window_samples) / max(window_samples - bool(symmetric), 1)
     padded = np.zeros(n_fft)
     start = (n_fft - window_samples) // 2
-    # not of scipy.signal, whose import takes 1.5 s
+    # Not from scipy.signal, whose import takes 1.5 s.
     padded[start : start + window_samples] = (1 - share) - share * np.cos(phase)
     return padded
 
 
 def frames_in(duration_s: float, hop_s: float) -> int:
-    """Number of whole hops in a duration, at least one; 60 s at 20 ms are 3000."""
+    """Number of whole hops in a duration, at least 1; 60 s at 20 ms are 3000."""
     return max(1, int(duration_s / hop_s + 1e-6))  # 60 / 0.02 must not become 2999
 
 
 def n_frames_of(audio: np.ndarray, sizes: Stft) -> int:
-    """Number of frames that begin in audio (S, C): S // hop, at least one."""
+    """Number of frames that begin in audio (S, C): S // hop, at least 1."""
     return max(1, len(audio) // sizes.hop_samples)
 
 
@@ -128,7 +128,7 @@ def magnitude_phase(
 
     In float16 nothing overflows: no magnitude exceeds the sum of the window, 960 for 1920 samples
     (largest float16: 65504). Below 6.1e-5 the resolution shrinks, below 3e-8 a magnitude becomes 0;
-    the rounding of 16-bit recordings alone makes magnitudes around 2e-4.
+    rounding to 16 bits makes magnitudes around 2e-4.
 
     Args:
         audio: float (S, C) in [-1, 1].
@@ -143,8 +143,7 @@ def magnitude_phase(
     n_frames = n_frames_of(audio, sizes) if n_frames is None else n_frames
     features = np.empty((n_frames, n_bins, 2 * n_channels), dtype)
     both = np.empty((_BLOCK_FRAMES, n_bins, 2 * n_channels), np.float32)
-    # A group: the magnitudes, or the phases, of one bin, copied as one element instead of channel
-    # by channel.
+    # Group: the magnitudes or phases of one bin, copied as one element.
     group = np.dtype((np.void, 4 * n_channels))
     blocks = stft_blocks(audio, sizes, n_frames, channels_last=True)
     for block, spectra in blocks:  # (t, F, C)
@@ -186,8 +185,7 @@ def mel_filters(
 
 
 def decibels(power: np.ndarray) -> np.ndarray:
-    """10 log10 of a power, at least -100 dB; without normalisation, so that recordings keep their
-    levels."""
+    """10 log10 of a power, at least -100 dB; not normalised: recordings keep their levels."""
     return 10 * np.log10(np.maximum(power, POWER_FLOOR))
 
 
@@ -258,10 +256,8 @@ def uncentred_stft(audio: np.ndarray, sizes: Stft) -> np.ndarray:
     """
     signal, length = np.ascontiguousarray(audio, np.float32), sizes.window_samples
     if signal.ndim != 1 or len(signal) < length:
-        raise ValueError(
-            f"Expected: one channel of at least one window, {length} samples. Received:"
-            f" {signal.shape}."
-        )
+        expected = f"one channel of at least one window, {length} samples"
+        raise ValueError(f"Expected: {expected}. Received: {signal.shape}.")
     weights = analysis_window(length, length, sizes.window).astype(np.float32)
     frames = sliding_window_view(signal, length)[:: sizes.hop_samples]  # (T, window_samples)
     blocks = [
@@ -272,8 +268,7 @@ def uncentred_stft(audio: np.ndarray, sizes: Stft) -> np.ndarray:
 
 
 def density_magnitude(audio: np.ndarray, sizes: Stft) -> np.ndarray:
-    """Magnitudes whose squares are a spectral density per sample: divided by the root of the
-    window's energy.
+    """Magnitudes divided by the root of the window's energy; squares are a spectral density.
 
     Args:
         audio: float (S,), see `uncentred_stft`, as `sizes`.
@@ -297,10 +292,9 @@ def logmel_intensity(
     """Log-mel spectra and intensity vectors of first-order Ambisonics (FOA), in the same mel bands.
 
     The active intensity Re(W* [X, Y, Z]) is summed over each band and divided by the square root of
-    the product of the band's energies of W and of (X, Y, Z). By the inequality of Cauchy and
-    Schwarz its length is at most 1, it is 1 for a single plane wave, and it does not change when
-    (X, Y, Z) are scaled against W: N3D and SN3D recordings give the same vectors. Silence gives
-    zeros.
+    the product of the band's energies of W and of (X, Y, Z). By the Cauchy-Schwarz inequality its
+    length is at most 1; it is 1 for a single plane wave, and the same for N3D and SN3D recordings,
+    since it does not change when (X, Y, Z) are scaled. Silence gives zeros.
 
     Args:
         audio: float (S, 4), channels W, Y, Z, X (ACN order).
@@ -327,7 +321,7 @@ def logmel_intensity(
         scale = np.sqrt(energy[0] * energy[1:].sum(axis=0))  # (t, bands)
         intensity /= np.maximum(scale, np.finfo(np.float32).tiny)
         features[block, :, :4] = decibels(energy).transpose(1, 2, 0)
-        # clips rounding only: |I| <= 1 holds
+        # Clips only rounding errors: |I| <= 1 holds.
         features[block, :, 4:] = np.clip(intensity, -1, 1).transpose(1, 2, 0)
     return features
 
@@ -340,11 +334,10 @@ def logmel_gcc(
     gcc_n_fft: int = 2048,
     dtype: str = "float32",
 ) -> np.ndarray:
-    """Log-mel spectra of all channels next to the cross-correlations (GCC-PHAT) of all pairs of
-    channels, with as many lags as mel bands.
+    """Log-mel spectra of all channels, and cross-correlations (GCC-PHAT) of all channel pairs.
 
-    Each channel is transformed once for its spectrum and once for all its pairs; only once if both
-    have the same FFT size and window.
+    There are as many lags as mel bands. Each channel is transformed once for its spectrum and once
+    for all its pairs; only once if both have the same FFT size and window.
 
     Args:
         audio: float (S, C).
@@ -420,7 +413,7 @@ def lag_waves(n_fft: int, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """
     share = np.full(n_fft // 2 + 1, 2.0 / n_fft)
     share[[0, -1]] /= 2  # the constant and the highest frequency occur once, all others twice
-    # whole turns are taken off before the product becomes an angle, which then stays exact
+    # Whole turns are removed before the product becomes an angle, which stays exact.
     turns = np.outer(np.arange(n_fft // 2 + 1), np.arange(longest + 1)) % n_fft
     angle = 2 * np.pi / n_fft * turns
     cosines, sines = (share[:, None] * wave(angle) for wave in (np.cos, np.sin))
@@ -443,7 +436,7 @@ def _pair_phases(
     imag /= magnitude
     cosine = np.empty((len(pairs), *spectra.shape[1:]), np.float32)
     sine, product = np.empty_like(cosine), np.empty_like(real[0])
-    # in place, since memory takes the time, not arithmetic
+    # In place, since memory access is the bottleneck.
     for number, (first, second) in enumerate(pairs):
         np.multiply(real[first], real[second], out=cosine[number])
         cosine[number] += np.multiply(imag[first], imag[second], out=product)
@@ -454,12 +447,10 @@ def _pair_phases(
 
 
 def interleave_channels(features: np.ndarray) -> np.ndarray:
-    """Magnitudes and phases with neighbouring bins packed into channels, a quirk of the published
-    SELDnet.
+    """Packs neighbouring bins into channels, a quirk of the published SELDnet.
 
-    The published code wrote all magnitudes of a frame before all phases and read the numbers back
-    as (bins, channels): the upper half of the rows holds magnitudes, two bins in each row, the
-    lower half phases.
+    The published code wrote all magnitudes of a frame before all phases and read the numbers as
+    (bins, channels): the upper half of the rows are magnitudes, two bins in each, the lower phases.
 
     Args:
         features: (..., F, 2C), C magnitudes then C phases, F even.

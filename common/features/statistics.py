@@ -15,7 +15,7 @@ class RunningStatistics:
     """Number of frames, mean and sum of squared deviations (M2) of every band and channel.
 
     Attributes:
-        count: frames seen.
+        count: number of frames.
         mean: float64 (F, C).
         m2: float64 (F, C), sum over frames of (x - mean)^2.
 
@@ -39,15 +39,11 @@ class RunningStatistics:
         """Statistics from a file.
 
         Raises:
-            ValueError: no frames can have such statistics.
+            ValueError: the statistics are impossible.
         """
         whole = count.shape == () and count.dtype.kind in "iu" and count >= 0
-        if (
-            not whole
-            or mean.dtype != np.float64
-            or m2.dtype != np.float64
-            or mean.shape != m2.shape
-        ):
+        typed = mean.dtype == m2.dtype == np.float64
+        if not whole or not typed or mean.shape != m2.shape:
             raise ValueError("expected a number of frames, and means and squares of one shape")
         if not (np.isfinite(mean).all() and np.isfinite(m2).all() and (m2 >= 0).all()):
             raise ValueError("expected finite means and squares that are not negative")
@@ -56,19 +52,17 @@ class RunningStatistics:
     def update(self, frames: np.ndarray) -> None:
         """Adds frames (T, F, C) of any float type."""
         for start in range(0, len(frames), _BLOCK_FRAMES):
-            block = frames[start : start + _BLOCK_FRAMES].astype(
-                np.float32, copy=False
-            )  # (t, F, C)
+            block = frames[start : start + _BLOCK_FRAMES]
+            block = block.astype(np.float32, copy=False)  # (t, F, C)
             mean = block.mean(axis=0)
             deviations = block - mean
             rest = deviations.mean(axis=0)  # rounding error of the mean
             m2 = np.einsum("t...,t...->...", deviations, deviations)
-            self.merge(
-                RunningStatistics(len(block), mean.astype(np.float64) + rest, m2.astype(np.float64))
-            )
+            mean, m2 = mean.astype(np.float64) + rest, m2.astype(np.float64)
+            self.merge(RunningStatistics(len(block), mean, m2))
 
     def merge(self, other: "RunningStatistics") -> None:
-        """Adds the frames that `other` has seen."""
+        """Adds the frames of `other`."""
         if other.count == 0:
             return
         count = self.count + other.count
@@ -78,7 +72,7 @@ class RunningStatistics:
         self.count = count
 
     def mean_std(self, ddof: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, which is 1 for constant values, so that division is safe.
+        """Mean and standard deviation; the latter is 1 for constant values, for safe division.
 
         Args:
             ddof: the variance is divided by n - ddof, for n frames.
@@ -87,13 +81,11 @@ class RunningStatistics:
             Two float32 arrays (F, C).
 
         Raises:
-            DataError: no frame was seen.
+            DataError: there are no frames.
         """
         if self.count == 0:
-            raise DataError(
-                "No features to compute mean and standard deviation from. Expected: at least one"
-                " recording."
-            )
+            text = "No features to compute mean and standard deviation from."
+            raise DataError(f"{text} Expected: at least one recording.")
         std = np.sqrt(self.m2 / max(self.count - ddof, 1))
         constant = std <= _CONSTANT * np.abs(self.mean)
         return self.mean.astype(np.float32), np.where(constant, 1.0, std).astype(np.float32)

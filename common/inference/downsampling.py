@@ -27,9 +27,8 @@ class Columns:
         self._columns = new if self._columns is None else np.concatenate([self._columns, new])
         while len(self._columns) >= 2 * self._n_max:
             even = len(self._columns) // 2 * 2
-            self._rest = np.concatenate(
-                [np.repeat(self._columns[even:], self.frames_per_column, axis=0), self._rest]
-            )
+            odd = np.repeat(self._columns[even:], self.frames_per_column, axis=0)
+            self._rest = np.concatenate([odd, self._rest])
             self._columns = _largest(self._columns[:even], 2)
             self.frames_per_column *= 2
 
@@ -38,11 +37,9 @@ class Columns:
         """Columns so far, float32 (n, ...), fewer than twice `n_max`, and one for the rest."""
         if self._columns is None or self._rest is None:
             return np.zeros((0, 0), np.float32)
-        return (
-            np.concatenate([self._columns, self._rest.max(axis=0)[None]])
-            if len(self._rest)
-            else self._columns
-        )
+        if not len(self._rest):
+            return self._columns
+        return np.concatenate([self._columns, self._rest.max(axis=0)[None]])
 
 
 class Rows:

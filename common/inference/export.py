@@ -86,7 +86,7 @@ def describe(system: "Ensemble") -> str:
     return f"`{INPUTS[kind]}` {kind} ({shape}) to {', '.join(sorted(_outputs(system)))}"
 
 
-def differences(system: "Ensemble", path: Path, target: Format, seed: int = 0) -> str:
+def output_errors(system: "Ensemble", path: Path, target: Format, seed: int = 0) -> str:
     """Largest difference of each output between a system and its exported form, on noise."""
     (_, model), *_ = system.stages
     rng, tail = np.random.default_rng(seed), model.input_shape[2:]
@@ -95,28 +95,24 @@ def differences(system: "Ensemble", path: Path, target: Format, seed: int = 0) -
     else:
         batch = rng.normal(*_statistics(model), (1, 256, *tail)).astype(np.float32)
     expected, received = system.predict_on_batch(batch), runner(path, target)(batch)
-    found = {
-        name: float(np.abs(value - expected[name]).max())
-        for name, value in sorted(received.items())
-    }
+    found = {name: np.abs(received[name] - expected[name]).max() for name in sorted(received)}
     return ", ".join(f"{name} {value:.1e}" for name, value in found.items())
 
 
 def check_packages(target: Format) -> None:
     """Raises ConfigError if a package that a format needs cannot be imported."""
     if target == "onnx":
+        remedy = 'Install the extra `export`: pip install ".[export]".'
         with stderr_discarded():  # TensorFlow announces itself
             for name in _ONNX_PACKAGES:
-                optional_module(
-                    name, "ONNX", 'Install the extra `export`: pip install ".[export]".'
-                )
+                optional_module(name, "ONNX", remedy)
 
 
 def _statistics(model: Any) -> tuple[np.ndarray, np.ndarray]:
     from common.models.layers import STATISTICS
 
-    mean, deviation = model.get_layer(STATISTICS).get_weights()
-    return mean, deviation
+    mean, std = model.get_layer(STATISTICS).get_weights()
+    return mean, std
 
 
 def _outputs(system: "Ensemble") -> dict[str, int]:
@@ -133,18 +129,13 @@ def _function(system: "Ensemble", n_batch: int | None = None) -> Any:
     import tensorflow as tf
 
     models = [model for _, model in system.stages]
-    numpy = keras.ops.convert_to_numpy
-    weights = [
-        ([*map(numpy, m.trainable_variables)], [*map(numpy, m.non_trainable_variables)])
-        for m in models
-    ]
+    pairs = [(model.trainable_variables, model.non_trainable_variables) for model in models]
+    weights = [[[*map(keras.ops.convert_to_numpy, each)] for each in pair] for pair in pairs]
     kind = models[0].inputs[0].dtype
 
     def serve(inputs: Any) -> dict[str, Any]:
-        pairs = zip(models, weights, strict=True)
-        predicted = [
-            model.stateless_call(*values, inputs, training=False)[0] for model, values in pairs
-        ]
+        each = zip(models, weights, strict=True)
+        predicted = [m.stateless_call(*values, inputs, training=False)[0] for m, values in each]
         return {name: predicted[number][name] for name, number in _outputs(system).items()}
 
     spec = tf.TensorSpec((n_batch, *models[0].input_shape[1:]), kind, name=INPUTS[kind])
@@ -157,9 +148,8 @@ def _save(function: Any, folder: Path) -> None:
     tf.get_logger().setLevel(logging.WARNING)  # it names folders that are temporary
     module = tf.Module()
     module.serve = function
-    tf.saved_model.save(
-        module, str(folder), signatures={"serving_default": function.get_concrete_function()}
-    )
+    signatures = {"serving_default": function.get_concrete_function()}
+    tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
 def _onnx(system: "Ensemble") -> bytes:
@@ -187,12 +177,8 @@ def _convolving(system: "Ensemble") -> Iterator[None]:
     """Layers that compute features transform audio by convolutions inside the block."""
     from common.models.audio_features import AudioFeatures
 
-    layers = [
-        layer
-        for _, model in system.stages
-        for layer in model.layers
-        if isinstance(layer, AudioFeatures)
-    ]
+    layers = [layer for _, model in system.stages for layer in model.layers]
+    layers = [layer for layer in layers if isinstance(layer, AudioFeatures)]
     for layer in layers:
         layer.by_convolution = True
     try:
@@ -205,12 +191,8 @@ def _convolving(system: "Ensemble") -> Iterator[None]:
 def _name_free_sizes(graph: Any) -> None:
     """Names the free sizes of an ONNX graph: batch first, then time."""
     for number, value in enumerate([*graph.input, *graph.output]):
-        sizes = value.type.tensor_type.shape.dim
-        for size, name in zip(
-            sizes,
-            ("batch", "time" if number < len(graph.input) else f"{value.name}_time"),
-            strict=False,
-        ):
+        names = ("batch", "time" if number < len(graph.input) else f"{value.name}_time")
+        for size, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
             if not size.HasField("dim_value"):
                 size.dim_param = name
 
@@ -244,9 +226,8 @@ def _run_saved_model(path: Path) -> Runner:
     loaded = tf.saved_model.load(str(path))
 
     def run(batch: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = loaded.signatures["serving_default"](
-            **{INPUTS[str(batch.dtype)]: tf.constant(batch)}
-        )
+        inputs = {INPUTS[str(batch.dtype)]: tf.constant(batch)}
+        outputs = loaded.signatures["serving_default"](**inputs)
         return {name: value.numpy() for name, value in outputs.items()}
 
     return run
@@ -266,9 +247,7 @@ def _run_litert(path: Path) -> Runner:
     import tensorflow as tf
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # TensorFlow's own interpreter is to move into a package of its own
+        warnings.simplefilter("ignore")  # TensorFlow announces a move of its interpreter
         interpreter = tf.lite.Interpreter(str(path))
     run = interpreter.get_signature_runner()
     return lambda batch: run(**{INPUTS[str(batch.dtype)]: batch})
@@ -282,10 +261,7 @@ def _new_folder(path: Path) -> Iterator[Path]:
         DataError: there is something of that name, or the disk is full or cannot be written to.
     """
     if path.exists():
-        raise DataError(
-            f"{path} exists already; it is not overwritten. Move it away, or give another with"
-            " --out."
-        )
+        raise DataError(f"{path} exists and is not overwritten. Move it, or set another --out.")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

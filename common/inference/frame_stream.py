@@ -42,8 +42,7 @@ class Framing:
 
 
 class FrameStream:
-    """Computes features block by block; each frame sees the samples that it would see in the whole
-    recording.
+    """Computes features block by block, each frame from the same samples as in the whole recording.
 
     Edges are padded as by the features, but only at the beginning and end of the recording.
 
@@ -83,16 +82,12 @@ class FrameStream:
             DataError: there was no audio.
         """
         if self._audio is None:
-            raise DataError(
-                "The audio is shorter than one sample at the rate of the model. Expected: at least"
-                " one sample."
-            )
+            raise DataError("The audio is shorter than one sample at the rate of the model.")
         framing = self._framing
         missing = max(0, framing.min_samples - self.n_samples)
         audio = np.pad(self._audio, ((0, missing), (0, 0)))
-        return self._arrays(
-            self._compute(audio), framing.n_frames(self.n_samples + missing), with_context=True
-        )
+        end = framing.n_frames(self.n_samples + missing)
+        return self._arrays(self._compute(audio), end, with_context=True)
 
     def _arrays(
         self, computed: Mapping[str, np.ndarray], end: int, with_context: bool = False

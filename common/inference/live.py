@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 LATENCY = "latency"
 _QUEUED_BLOCKS = 100  # that may wait while the models work: 10 s
 _ARRIVALS = 6000  # blocks whose times are remembered: 10 minutes
+_Arrival = tuple[float, np.ndarray | BaseException | None]
 
 
 class TimedSource:
@@ -35,11 +36,8 @@ class TimedSource:
         self.name, self.rate_hz, self.channels = source.name, source.rate_hz, source.channels
         self.n_samples = 0
         self._source = source
-        self._queue: queue.Queue[tuple[float, np.ndarray | BaseException | None]] = queue.Queue(
-            _QUEUED_BLOCKS
-        )
-        # Second of the audio, time of the clock.
-        self._arrivals: deque[tuple[float, float]] = deque(maxlen=_ARRIVALS)
+        self._queue = queue.Queue[_Arrival](_QUEUED_BLOCKS)
+        self._arrivals = deque[tuple[float, float]](maxlen=_ARRIVALS)  # second of audio, clock
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yields the blocks of the source, up to its end."""
@@ -56,10 +54,8 @@ class TimedSource:
 
     def arrival(self, time_s: float) -> float:
         """Arrival of the sample at a time of the audio, or of the last, by `time.monotonic`."""
-        return next(
-            (arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9),
-            self._arrivals[-1][1],
-        )
+        later = (arrived for end_s, arrived in self._arrivals if end_s >= time_s - 1e-9)
+        return next(later, self._arrivals[-1][1])
 
     def _read(self) -> None:
         try:
@@ -81,12 +77,8 @@ class EventPrinter:
     """
 
     def __init__(self, predictor: Predictor, source: TimedSource, output: TextIO, as_json: bool):
-        self._predictor, self._source, self._output, self._as_json = (
-            predictor,
-            source,
-            output,
-            as_json,
-        )
+        self._predictor, self._source = predictor, source
+        self._output, self._as_json = output, as_json
         self._columns = [*columns_of(predictor), LATENCY]
         self.latencies_s: list[float] = []
 
@@ -181,10 +173,7 @@ def predict_live(
 def _summary(latencies_s: list[float], duration_s: float, busy_s: float) -> str:
     latency = "no event"
     if latencies_s:
-        latency = (
-            f"latency {np.median(latencies_s):.2f} s (median), {max(latencies_s):.2f} s (longest)"
-        )
-    share = busy_s / max(duration_s, 1e-9)
-    return (
-        f"{len(latencies_s)} events in {duration_s:.1f} s; {latency}; real-time factor {share:.3f}."
-    )
+        median_s, longest_s = np.median(latencies_s), max(latencies_s)
+        latency = f"latency {median_s:.2f} s (median), {longest_s:.2f} s (longest)"
+    events = f"{len(latencies_s)} events in {duration_s:.1f} s"
+    return f"{events}; {latency}; real-time factor {busy_s / max(duration_s, 1e-9):.3f}."

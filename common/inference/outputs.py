@@ -30,8 +30,7 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         One line with the number of events and their classes.
 
     Raises:
-        DataError: the recording cannot be used, or a file not written; no unfinished
-            file is left.
+        DataError: the recording cannot be used, or a file not written; all or none are written.
     """
     blocks = converted(source, predictor.sample_rate_hz, predictor.channels)
     session, events = predictor.stream(is_converted=True), list[Event]()
@@ -53,11 +52,8 @@ def predict_file(predictor: Predictor, source: FileSource, target: Path, run: Pa
         track.end({**session.decoder.details(), **about, "events": described})
         save_figure(session.figure(events, source.path.name), picture)
         write_text(table, format_events(events, predictor))
-    found = sorted({event.label for event in events})
-    return (
-        f"{source.path}: {len(events)} events in {duration_s:.1f} s ({', '.join(found) or 'none'})"
-        f" -> {target}.*"
-    )
+    found = ", ".join(sorted({event.label for event in events})) or "none"
+    return f"{source.path}: {len(events)} events in {duration_s:.1f} s ({found}) -> {target}.*"
 
 
 class _Track:
@@ -97,12 +93,12 @@ def columns_of(predictor: Predictor) -> tuple[str, ...]:
 
 def fields(event: Event, predictor: Predictor) -> list[Any]:
     """An event as numbers and text of the columns: seconds to a microsecond, degrees to a tenth."""
-    values = [round(event.onset_s, 6), round(event.offset_s, 6), event.label, round(event.score, 4)]
+    times_s = round(event.onset_s, 6), round(event.offset_s, 6)
+    values: list[Any] = [*times_s, event.label, round(event.score, 4)]
     angles = [event.azimuth_deg, event.elevation_deg] if predictor.has_directions else []
-    return [
-        *values,
-        *(None if angle is None else round(float(np.float64(angle)) + 0.0, 1) for angle in angles),
-    ]
+    for angle in angles:
+        values.append(None if angle is None else round(float(np.float64(angle)) + 0.0, 1))
+    return values
 
 
 def format_events(events: Iterable[Event], predictor: Predictor) -> str:

@@ -63,8 +63,7 @@ class Decoder(Protocol):
     """Turns the outputs of one recording into events, window by window."""
 
     def push(self, window: Window, outputs: Outputs, duration_s: float) -> StreamOutput:
-        """Takes in the outputs (T', ...) of the next window, of which the frames that count are
-        wanted.
+        """Takes in the outputs (T', ...) of the next window, for its frames [first, end).
 
         The recording lasts for `duration_s`, infinite if unknown so far; the rest is padding.
         """
@@ -90,9 +89,8 @@ class Predictor(ABC, Generic[DecoderType]):
     Attributes:
         channels: of the audio; None: any number, of which the mean is taken.
         has_directions: True if events have directions.
-        padding: mean of the features (F, C), which fills windows up; None: the last frame does.
-        context_frames: hops of audio that a window needs beyond its frames; None: the models take
-            features.
+        padding: mean of the features (F, C) after a recording; None: its last frame is repeated.
+        context_frames: hops of audio beyond the frames of a window; None: models take features.
     """
 
     channels: int | None = None
@@ -158,11 +156,8 @@ class Predictor(ABC, Generic[DecoderType]):
             ConfigError: no sample rate of sound.
         """
         rate_hz = self.sample_rate_hz if sample_rate_hz is None else sample_rate_hz
-        is_whole = (
-            isinstance(rate_hz, int | float | np.number)
-            and not isinstance(rate_hz, bool)
-            and rate_hz % 1 == 0
-        )
+        is_number = isinstance(rate_hz, int | float | np.number) and not isinstance(rate_hz, bool)
+        is_whole = is_number and rate_hz % 1 == 0
         if not is_whole or not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
             raise ConfigError(
                 f"`sample_rate_hz`: expected a whole number from {LOWEST_RATE_HZ} to"
@@ -236,20 +231,14 @@ class StreamingSession:
             DataError: there was no audio.
         """
         before = [] if self._intake is None else self._feed(self._intake.finish())
-        inputs, n_samples, framing = (
-            self._stream.finish(),
-            self._stream.n_samples,
-            self.predictor.framing,
-        )
+        inputs, framing = self._stream.finish(), self.predictor.framing
+        n_samples = self._stream.n_samples
         n_new = -(-n_samples // framing.hop) - self.spectrogram.n_frames
         self.spectrogram.add(inputs["features"][:n_new, ..., 0])
         self._take(inputs)
         n_frames = framing.n_frames(max(n_samples, framing.min_samples))
-        return [
-            *before,
-            *self._decoded(self.duration_s),
-            self.decoder.finish(n_frames, self.duration_s),
-        ]
+        before += self._decoded(self.duration_s)
+        return [*before, self.decoder.finish(n_frames, self.duration_s)]
 
     def figure(self, events: Sequence[Event], title: str) -> Figure:
         """Draws the predictions so far."""

@@ -61,25 +61,19 @@ class Windows:
         """
         if last is not None and ended and last.end == n_frames:
             return None
-        first, stop = (
-            (0, self._first_stop)
-            if last is None
-            else (last.end, last.stop + self.frames - self.overlap)
-        )
+        first, stop = 0, self._first_stop
+        if last is not None:
+            first, stop = last.end, last.stop + self.frames - self.overlap
         start = max(0, stop - self.frames)
         if n_frames > stop:
             return Window(start, stop, first, stop - self._after)
         if not ended:
             return None
-        return Window(
-            max(0, n_frames - self.frames) if self.last_is_whole else start,
-            n_frames,
-            first,
-            n_frames,
-        )
+        start = max(0, n_frames - self.frames) if self.last_is_whole else start
+        return Window(start, n_frames, first, n_frames)
 
     def of(self, n_frames: int) -> Iterator[Window]:
-        """All windows of a recording of so many frames, at least 1."""
+        """All windows of a recording of at least one frame."""
         window = self.next_after(None, n_frames, True)
         while window is not None:
             yield window

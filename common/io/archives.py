@@ -1,4 +1,4 @@
-"""Arrays in `.npz` files, and what is checked of a zip archive before anything in it is read."""
+"""Arrays in `.npz` files, and the check of a zip archive before anything in it is read."""
 
 import zipfile
 from collections.abc import Collection, Mapping
@@ -13,6 +13,9 @@ _MOST_BYTES = 64 << 20  # an archive may become this large in any case
 _MOST_TIMES = 20  # beyond, it may become so many times its size: weights and features hardly shrink
 
 
+_OF_ZIPFILE = (ArithmeticError, LookupError, NotImplementedError, UnicodeDecodeError)
+
+
 def check_archive(path: Path) -> None:
     """Refuses a zip archive whose members leave their folder, share names, or fill the memory.
 
@@ -23,13 +26,7 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (
-        zipfile.BadZipFile,
-        ArithmeticError,
-        LookupError,
-        NotImplementedError,
-        UnicodeDecodeError,
-    ) as error:
+    except (zipfile.BadZipFile, *_OF_ZIPFILE) as error:
         raise ValueError(f"no zip archive: {error}") from error
     names = [member.filename for member in members]
     outside = [name for name in names if not stays_inside(name)]

@@ -18,10 +18,7 @@ TEMPORARY_PATTERN = ".*.tmp*"
 TOO_DEEP = "it is nested too deeply"
 _MOST_NAME_BYTES = 256  # of common file systems, less one
 _REMEDIES = {
-    errno.ENOSPC: (
-        "Free some space or choose another folder; finished files stay, and the work resumes from"
-        " there."
-    ),
+    errno.ENOSPC: "Free some space or choose another folder; finished files stay, work resumes.",
     errno.EDQUOT: "Your disk quota is used up: free some space or choose another folder.",
     errno.EFBIG: "The file exceeds the largest size allowed here (ulimit -f).",
     errno.EACCES: "Choose a folder that is open to you, or change its permissions.",
@@ -39,8 +36,7 @@ def storage_error(path: Path | str, error: OSError, action: str = "write") -> Da
 
 @contextmanager
 def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Lends a temporary name in the folder of `path`; the file gets its own name once it is
-    complete and on disk.
+    """Lends a temporary name next to `path`; the file is renamed once it is complete and on disk.
 
     Args:
         path: the final name; an older file of that name is replaced.
@@ -50,8 +46,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
         The temporary name to write to.
 
     Raises:
-        DataError: disk full, no permission or another failure of the file system; nothing stays
-            behind.
+        DataError: disk full, no permission or another failure of the file system.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp{suffix}")
     try:
@@ -75,9 +70,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON whole or not at all; numbers that JSON lacks (NaN, infinity) become null."""
-    write_text(
-        path, json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    )
+    text = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+    write_text(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -102,11 +96,9 @@ def load_json(path: Path) -> Any:
     """
     text = path.read_text(encoding="utf-8")
     try:
+        number = _finite_number
         content = json.loads(
-            text,
-            object_pairs_hook=_without_repeats,
-            parse_constant=_finite_number,
-            parse_float=_finite_number,
+            text, object_pairs_hook=_without_repeats, parse_constant=number, parse_float=number
         )
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
@@ -121,9 +113,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(
-            f"a key is given twice: {next(name for name in content if names.count(name) > 1)!r}"
-        )
+        repeated = next(name for name in content if names.count(name) > 1)
+        raise ValueError(f"a key is given twice: {repeated!r}")
     return content
 
 
@@ -138,24 +129,17 @@ def is_too_deep(content: Any, most_levels: int = 50) -> bool:
     """True if lists and dicts are nested too deeply to be printed or compared."""
     if not most_levels:
         return True
-    parts = (
-        content.values()
-        if isinstance(content, dict)
-        else content
-        if isinstance(content, list | tuple)
-        else ()
-    )
+    parts = content.values() if isinstance(content, dict) else content
+    if not isinstance(content, dict | list | tuple):
+        return False
     return any(is_too_deep(part, most_levels - 1) for part in parts)
 
 
 def is_file_name(text: Any) -> bool:
     """True if a text from a file is a valid file name without folders, on any system."""
-    if (
-        not isinstance(text, str)
-        or text in (".", "..")
-        or text.splitlines() != [text]
-        or set(text) & set("/\\\0\t")
-    ):
+    if not isinstance(text, str) or text in (".", "..") or text.splitlines() != [text]:
+        return False
+    if set(text) & set("/\\\0\t"):
         return False
     try:
         return len(text.encode("utf-8")) < _MOST_NAME_BYTES

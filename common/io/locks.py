@@ -90,8 +90,6 @@ def _still_there(path: Path, file: IO[str]) -> bool:
 
 
 def _holder() -> str:
-    since, command = (
-        time.strftime("%Y-%m-%d %H:%M:%S"),
-        shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    )
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     return f"process {os.getpid()} on {socket.gethostname()}, since {since}: {command}\n"

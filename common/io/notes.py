@@ -68,8 +68,6 @@ def summaries(notes: Iterable[Note]) -> list[str]:
     for kind, members in by_kind.items():
         first, total = min(members), sum(remark.amount for remark in members.values())
         unit = next(iter(members.values())).unit
-        lines.append(
-            f"{len(members)} recording(s), such as {first}:"
-            f" {kind}{f' ({total} {unit} in all)' if unit else ''}."
-        )
+        amount = f" ({total} {unit} in all)" if unit else ""
+        lines.append(f"{len(members)} recording(s), such as {first}: {kind}{amount}.")
     return lines

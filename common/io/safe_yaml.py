@@ -6,7 +6,9 @@ import yaml
 
 from common.io.files import TOO_DEEP, is_too_deep
 
-_MOST_VALUES = 100_000  # of a text with aliases, each counted as what it stands for
+_MOST_VALUES = 100_000  # of a text with aliases, each counted with all of its values
+# Raised in PyYAML by `!!int ''`, `!!timestamp x` and the like.
+_OF_CONSTRUCTORS = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -14,22 +16,17 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict:
-    merge_key = "tag:yaml.org,2002:merge"
-    keys = [
-        loader.construct_object(key, deep=True) for key, _ in node.value if key.tag != merge_key
-    ]
+    nodes = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+    keys = [loader.construct_object(key, deep=True) for key in nodes]
     if len(set(keys)) < len(keys):
         repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        raise ValueError(
-            f"line {node.start_mark.line + 1}: key given twice: {', '.join(repeated)}. Keep one of"
-            " them"
-        )
+        line = f"line {node.start_mark.line + 1}"
+        raise ValueError(f"{line}: key given twice: {', '.join(repeated)}. Keep one of them")
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
-_StrictLoader.add_constructor(
-    yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats
-)
+_MAPPING = yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG
+_StrictLoader.add_constructor(_MAPPING, _mapping_without_repeats)
 
 
 def read_yaml(text: str, fast: bool = False) -> Any:
@@ -45,25 +42,15 @@ def read_yaml(text: str, fast: bool = False) -> Any:
             many of them or to themselves; with the line.
     """
     try:
-        loader = (
-            getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text) if fast else _StrictLoader(text)
-        )
+        kind = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if fast else _StrictLoader
+        loader = kind(text)
         node = loader.get_single_node()
         if node is not None and "*" in text and _unfolded(node, {}) > _MOST_VALUES:
             raise ValueError(f"its aliases stand for more than {_MOST_VALUES} values")
         content = None if node is None else loader.construct_document(node)
     except RecursionError as error:
         raise ValueError(TOO_DEEP) from error
-    # The constructors of PyYAML let whatever they meet in `!!int ''`, `!!timestamp x` and the like
-    # pass.
-    except (
-        yaml.YAMLError,
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except (yaml.YAMLError, *_OF_CONSTRUCTORS) as error:
         raise ValueError(" ".join(str(error).split())) from error
     if is_too_deep(content):
         raise ValueError(TOO_DEEP)

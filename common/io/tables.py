@@ -1,5 +1,4 @@
-"""Tables of text: the one reader of tables and of the numbers in them, for all families, and two
-ways to write them.
+"""Tables of text: their reader, with the numbers in them, for all families, and two writers.
 
 A table is UTF-8 text with a header. The separator (tab, comma or semicolon) is found from the
 header; fields may stand in double quotes, as Excel writes them; empty lines, separators at the end
@@ -37,7 +36,7 @@ class TextTable:
     """Some columns of a table, stripped of spaces, without its empty rows.
 
     Attributes:
-        source: what errors name as origin.
+        source: origin of the table, for errors.
         header: all names of the header that are not empty; none where the file has no header.
         lines: line of the file, from 1, in which each row begins.
         columns: text of each row by the name of the column.
@@ -70,10 +69,8 @@ def to_text(table: Sequence[Sequence[str]], markdown: bool = False) -> str:
         rule = ["---", *["---:"] * (len(table[0]) - 1)]
         return "\n".join("| " + " | ".join(cells) + " |" for cells in [table[0], rule, *table[1:]])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in table
-    )
+    lines = [zip(row, widths, strict=True) for row in table]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in line) for line in lines)
 
 
 def to_number(text: str) -> float | None:
@@ -91,9 +88,8 @@ def to_number(text: str) -> float | None:
 def to_numbers(texts: Iterable[str]) -> np.ndarray:
     """Reads many numbers, float64 (n,); NaN for those that `to_number` refuses."""
     is_number = _NUMBER.fullmatch
-    values = np.array(
-        [float(text) if is_number(text.strip()) else math.nan for text in texts], np.float64
-    )
+    read = [float(text) if is_number(text.strip()) else math.nan for text in texts]
+    values = np.array(read, np.float64)
     return np.where(np.isfinite(values), values, math.nan)
 
 
@@ -135,9 +131,8 @@ def read_text(path: Path, missing: str, remedy: str) -> str:
     except FileNotFoundError as error:
         raise DataError(missing) from error
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read as text ({error.strerror or error}). {remedy}"
-        ) from error
+        problem = f"{path} cannot be read as text ({error.strerror or error})."
+        raise DataError(f"{problem} {remedy}") from error
     if content.startswith(_WIDE_BOMS) or content[:400].count(0) > len(content[:400]) // 3:
         raise DataError(
             f"{path} cannot be read as text in UTF-8: it is UTF-16, as Excel's 'Unicode Text'. Save"
@@ -171,7 +166,7 @@ def parse_table(
     Args:
         text: the table; its separator is the one with which the header has the most of `columns`.
         columns: that must be there once each, in any order, in letters of any case.
-        source: what errors name as origin.
+        source: origin of the table, for errors.
         optional: that may be there as well.
         pad: True if a row may end before the last of `columns`; the rest is empty.
         aliases: other names by lower-case name, where the column itself is not there.
@@ -184,10 +179,8 @@ def parse_table(
     """
     text = text.removeprefix("\ufeff")
     if "\0" in text:
-        raise DataError(
-            f"{source}, line {text.count(chr(10), 0, text.index(chr(0))) + 1}: a NUL character."
-            f" {_AGAIN}"
-        )
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(f"{source}, line {line}: a NUL character. {_AGAIN}")
     first, skipped = _first_line(text)
     separator, header = _header(first, (*columns, *optional), aliases or {})
     found = any(column in header for column in columns)
@@ -210,9 +203,7 @@ def parse_table(
             kept.append(tuple(row))  # the garbage collector looks at lists again and again
     by_column = list(zip(*kept, strict=True)) if kept else [()] * len(header)
     read = {name: list(map(str.strip, by_column[header.index(name)])) for name in wanted}
-    return TextTable(
-        source, () if named else tuple(name for name in header if name), kept_lines, read
-    )
+    return TextTable(source, () if named else tuple(filter(None, header)), kept_lines, read)
 
 
 def _fitted(row: Sequence[str], width: int) -> list[str]:
@@ -228,11 +219,8 @@ _AGAIN = "Write the file again as text in UTF-8."
 
 def header_of(text: str, columns: Header) -> tuple[str, ...]:
     """Names in the header of a table, without empty ones; not checked."""
-    return tuple(
-        name
-        for name in _header(_first_line(text.removeprefix("\ufeff"))[0], columns, {})[1]
-        if name
-    )
+    line, _ = _first_line(text.removeprefix("\ufeff"))
+    return tuple(filter(None, _header(line, columns, {})[1]))
 
 
 def split_row(line: str, separator: str | None = None) -> list[str]:
@@ -243,10 +231,9 @@ def split_row(line: str, separator: str | None = None) -> list[str]:
     """
     if separator is None:
         separator = max(SEPARATORS, key=line.count)
+    lines = [_AFTER_QUOTE.sub('"', line)]
     try:
-        rows = csv.reader(
-            [_AFTER_QUOTE.sub('"', line)], delimiter=separator, skipinitialspace=True, strict=True
-        )
+        rows = csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=True)
         fields = next(rows, [])
     except csv.Error as error:
         raise ValueError(str(error)) from error
@@ -289,15 +276,15 @@ def _canonical(fields: Sequence[str], columns: Header, aliases: Mapping[str, str
 def _without_header(
     text: str, headerless: Callable[[Sequence[str]], Header | None]
 ) -> tuple[str, list[str]] | None:
-    """Separator and columns of a table without a header; None if no row among the first tells."""
+    """Separator and columns of a table without a header; None if no row has a known form."""
     for number, line in enumerate(io.StringIO(text, newline="")):
         if number >= 1000:
             break
+        if not line.strip():
+            continue
         for separator in SEPARATORS:
             try:
-                columns = (
-                    headerless(split_row(line.rstrip("\r\n"), separator)) if line.strip() else None
-                )
+                columns = headerless(split_row(line.rstrip("\r\n"), separator))
             except ValueError:
                 continue
             if columns:
@@ -317,13 +304,13 @@ def _body(text: str, separator: str, skipped: int, source: str) -> Iterator[tupl
             yield skipped + end + 1, row
             end = reader.line_num
     except csv.Error as error:
-        told = str(error)
-        if told == "unexpected end of data":
-            told = "a quote is opened and never closed"
-        elif "expected after" in told:
-            told = "a field goes on after its closing quote"
+        problem = str(error)
+        if problem == "unexpected end of data":
+            problem = "a quote is opened and never closed"
+        elif "expected after" in problem:
+            problem = "a field continues after its closing quote"
         raise DataError(
-            f"{source}, line {skipped + end + 1}: {told}. A field in quotes begins and ends with"
+            f"{source}, line {skipped + end + 1}: {problem}. A field in quotes begins and ends with"
             " them, and has each quote inside doubled. Correct the row."
         ) from error
 
@@ -338,22 +325,14 @@ def _check_header(
     named = [name for name in header if name]
     problem = header_problem(named, columns)
     if problem is None and len(set(named)) < len(named):
-        problem = (
-            "column(s)"
-            f" {', '.join(sorted({name for name in named if named.count(name) > 1}))[:_SHOWN]}"
-            " twice"
-        )
+        repeated = sorted({name for name in named if named.count(name) > 1})
+        problem = f"column(s) {', '.join(repeated)[:_SHOWN]} twice"
     if problem is None:
         return
-    remedy = (
-        "Remove all but one of each."
-        if problem.startswith("column")
-        else (hint and hint(named))
-        or (
-            "Put the header back as the first line, with tabs, commas or semicolons between the"
-            " columns."
-        )
-    )
+    remedy = "Remove all but one of each."
+    if not problem.startswith("column"):
+        usual = "Put the header back as the first line, with tabs, commas or semicolons."
+        remedy = (hint and hint(named)) or usual
     raise DataError(
         f"{source}, line {line}: {problem}. Expected: {', '.join(columns)}. Received: "
         f"{', '.join(named)[:_SHOWN] or 'nothing'}. {remedy}"
@@ -363,12 +342,9 @@ def _check_header(
 def _odd_length(
     source: str, line: int, fields: Sequence[str], header: Header, separator: str
 ) -> str:
-    more = len(fields) > len(header)
-    quotes = (
-        f" Put fields that hold {_NAMES[separator]} in double quotes."
-        if more and separator != "\t"
-        else ""
-    )
+    more, quotes = len(fields) > len(header), ""
+    if more and separator != "\t":
+        quotes = f" Put fields that hold {_NAMES[separator]} in double quotes."
     return (
         f"{source}, line {line}: {len(fields)} fields, {'more' if more else 'fewer'} than the"
         f" header has columns. Expected: as many as the header has columns, {len(header)}."

@@ -1,4 +1,4 @@
-"""What a command writes to: terminals and pipes of any encoding, whose readers may go away."""
+"""Output of a command: terminals and pipes of any encoding, whose readers may go away."""
 
 import contextlib
 import logging
@@ -10,8 +10,7 @@ BROKEN_PIPE_STATUS = 141  # 128 + SIGPIPE, as shells report it
 
 
 class _Handler(logging.StreamHandler):
-    """Prints the log; a reader that has gone away ends the command, instead of a traceback for each
-    line."""
+    """Prints the log; a reader that has gone away ends the command, without a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # logging's name
         error = sys.exc_info()[1]
@@ -21,11 +20,9 @@ class _Handler(logging.StreamHandler):
 
 
 def prepare() -> None:
-    """Makes a command ready to write: characters that the terminal lacks are escaped, the log goes
-    to stdout.
+    """Sends the log to stdout, and escapes characters that the terminal lacks.
 
-    Figures go to files, so that matplotlib is kept from the window system, whatever MPLBACKEND
-    says.
+    Figures go to files: matplotlib is kept from the window system, whatever MPLBACKEND is.
     """
     os.environ["MPLBACKEND"] = "agg"
     for stream in (sys.stdout, sys.stderr):
@@ -56,8 +53,7 @@ def flush() -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads any more; where the system cannot say it,
-    it is."""
+    """True if standard output is a pipe that nobody reads any more, or if that is unknown."""
     try:
         descriptor = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):  # there is none, or it is no file
@@ -70,8 +66,7 @@ def reader_is_gone() -> bool:
 
 
 def discard_output() -> None:
-    """Gives up standard output, so that what it still holds back does not fail again at the
-    exit."""
+    """Gives up standard output, so that its buffer does not fail again at the exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -79,13 +74,10 @@ def discard_output() -> None:
 
 
 def unwritable(error: UnicodeEncodeError) -> str:
-    """Says that a text or a name has a character that an encoding lacks, and what to do."""
+    """Error text for a text or name with a character that an encoding lacks, with a remedy."""
     found = ascii(error.object[error.start : error.end])
     if error.encoding == "utf-8":
-        return (
-            f"A file name or text has {found}, which is no text in UTF-8. Rename the file, or"
-            " correct the text."
-        )
+        return f"A file name or text has {found}, which is no text in UTF-8. Rename or correct it."
     return (
         f"A file name or text has {found}, which this system's encoding, {error.encoding}, lacks."
         " Expected: UTF-8. Set the variable PYTHONUTF8=1, or choose another locale, such as"
@@ -94,8 +86,7 @@ def unwritable(error: UnicodeEncodeError) -> str:
 
 
 def typed_text(argument: str) -> str:
-    """Reads a text of the command line as UTF-8 where the locale knows less, and Python left bytes
-    undecoded."""
+    """Reads a text of the command line as UTF-8 where the locale left bytes undecoded."""
     if not any("\ud800" <= character <= "\udfff" for character in argument):
         return argument
     return os.fsencode(argument).decode("utf-8", "surrogateescape")

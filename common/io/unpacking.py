@@ -16,6 +16,8 @@ from pathlib import Path, PurePosixPath
 from common.errors import DataError
 from common.io.files import atomic_path, stays_inside
 
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, IndexError)
+
 
 def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
     """Unpacks an archive; files that are there already with the right size are kept.
@@ -25,7 +27,7 @@ def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
         folder: where to.
 
     Returns:
-        How many files were written now.
+        Number of files written now.
 
     Raises:
         DataError: a part is missing or damaged, or an entry would leave the folder.
@@ -35,9 +37,8 @@ def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
         with JoinedFiles(parts) as joined, zipfile.ZipFile(io.BufferedReader(joined)) as archive:
             for entry in _placed(archive, joined.starts):
                 target = folder / _safe_path(entry.filename, parts[-1])
-                if entry.is_dir() or (
-                    target.is_file() and target.stat().st_size == entry.file_size
-                ):
+                finished = target.is_file() and target.stat().st_size == entry.file_size
+                if entry.is_dir() or finished:
                     continue
                 with (
                     atomic_path(target) as temporary,
@@ -47,17 +48,9 @@ def unpack_zip(parts: Sequence[Path], folder: Path) -> int:
                     shutil.copyfileobj(source, out)
                 written += 1
     except FileNotFoundError as error:
-        raise DataError(
-            f"There is no {error.filename}. Download all parts of {parts[-1].name} first."
-        ) from error
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        IndexError,
-    ) as error:
+        missing = f"There is no {error.filename}. Download all parts of {parts[-1].name} first."
+        raise DataError(missing) from error
+    except _DAMAGED as error:
         names = ", ".join(part.name for part in parts)
         raise DataError(
             f"{parts[-1].parent}: {names} cannot be unpacked ({error}). Delete the parts and"
@@ -71,7 +64,7 @@ class JoinedFiles(io.RawIOBase):
     """Several files read as if they were one, end to end.
 
     Attributes:
-        starts: where each file begins, and the end of the last.
+        starts: first byte of each file, and the end of the last.
     """
 
     def __init__(self, paths: Sequence[Path]):
@@ -121,8 +114,6 @@ def _placed(archive: zipfile.ZipFile, starts: Sequence[int]) -> list[zipfile.Zip
 
 def _safe_path(name: str, archive: Path) -> PurePosixPath:
     if not stays_inside(name):
-        raise DataError(
-            f"{archive}: the entry {name!r} would be written outside its folder. Do not use this"
-            " archive."
-        )
+        problem = f"the entry {name!r} would be written outside its folder"
+        raise DataError(f"{archive}: {problem}. Do not use this archive.")
     return PurePosixPath(name)

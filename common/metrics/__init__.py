@@ -1,1 +1,1 @@
-"""Metrics that know no task: activity or events in, numbers out."""
+"""Metrics, independent of any task: activity or events in, numbers out."""

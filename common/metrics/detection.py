@@ -1,5 +1,4 @@
-"""Counts of hits and errors per class, and the scores made of them: one set for event- and
-segment-based scores.
+"""Hits and errors per class and their scores, for event- and segment-based evaluation.
 
 The numbers are those of sed_eval: F and ER over all classes (micro), per class, and their mean over
 classes (macro).
@@ -7,20 +6,19 @@ classes (macro).
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
-EPSILON = float(
-    np.spacing(1)
-)  # sed_eval divides by N + EPSILON: without reference ER is 0 or beyond 1e15
+# sed_eval divides by N + EPSILON: without reference ER is 0 or beyond 1e15.
+EPSILON = float(np.spacing(1))
 INFINITE_RATE = 1e9  # an error rate above it had no reference to be divided by
 
 
 @dataclass(frozen=True)
 class DetectionCounts:
-    """What F-score and error rate are made of; `+` joins recordings.
+    """Counts behind F-score and error rate; `+` joins recordings.
 
     Attributes:
         true_positives: (K,), hits of each class.
@@ -45,14 +43,8 @@ class DetectionCounts:
         return cls(zeros, zeros, zeros)
 
     def __add__(self, other: "DetectionCounts") -> "DetectionCounts":
-        return DetectionCounts(
-            self.true_positives + other.true_positives,
-            self.n_reference + other.n_reference,
-            self.n_estimate + other.n_estimate,
-            self.substitutions + other.substitutions,
-            self.evaluated_s + other.evaluated_s,
-            self.n_recordings + other.n_recordings,
-        )
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return DetectionCounts(**sums)
 
     @property
     def misses(self) -> np.ndarray:
@@ -93,7 +85,7 @@ class DetectionScores:
         macro_er_of_present: mean of `class_er` over the classes with reference.
         class_f, class_precision, class_recall, class_er, class_deletion_rate, class_insertion_rate:
             (K,).
-        counts: what they were made of.
+        counts: those behind the scores.
     """
 
     f: float
@@ -120,20 +112,15 @@ class DetectionScores:
 
 
 def _scores(counts: DetectionCounts, empty_is_zero: bool) -> DetectionScores:
-    precision, recall, f = _f_scores(
-        counts.true_positives, counts.n_reference, counts.n_estimate, empty_is_zero
-    )
-    n_reference, hits = int(counts.n_reference.sum()), int(counts.true_positives.sum())
-    n_estimate = int(counts.n_estimate.sum())
-    total = _f_scores(
-        np.asarray([hits]), np.asarray([n_reference]), np.asarray([n_estimate]), empty_is_zero
-    )
+    parts = counts.true_positives, counts.n_reference, counts.n_estimate
+    precision, recall, f = _f_scores(*parts, empty_is_zero)
+    hits, n_reference, n_estimate = (int(part.sum()) for part in parts)
+    total = _f_scores(*map(np.atleast_1d, (hits, n_reference, n_estimate)), empty_is_zero)
     all_precision, all_recall, all_f = (float(value[0]) for value in total)
     deletions = n_reference - hits - counts.substitutions
     insertions = n_estimate - hits - counts.substitutions
-    rates = [
-        value / (n_reference + EPSILON) for value in (counts.substitutions, deletions, insertions)
-    ]
+    errors = counts.substitutions, deletions, insertions
+    rates = [value / (n_reference + EPSILON) for value in errors]
     class_deletions = counts.misses / (counts.n_reference + EPSILON)
     class_insertions = counts.false_alarms / (counts.n_reference + EPSILON)
     class_er = class_deletions + class_insertions
@@ -164,9 +151,8 @@ def _f_scores(
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.where(n_estimate == 0, 0.0 if empty_is_zero else np.nan, hits / n_estimate)
         recall = np.where(n_reference == 0, np.nan, hits / n_reference)
-        f = np.where(
-            (precision == 0) & (recall == 0), 0.0, 2 * precision * recall / (precision + recall)
-        )
+        f = 2 * precision * recall / (precision + recall)
+        f = np.where((precision == 0) & (recall == 0), 0.0, f)
     return precision, recall, f
 
 

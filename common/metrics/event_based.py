@@ -1,4 +1,4 @@
-"""Event-based F-score and error rate, on whole sets at once, equal to sed_eval's to the last digit.
+"""Event-based F-score and error rate of whole sets, equal to sed_eval's to the last digit.
 
 An estimated event is a hit if its class is right, its onset within the collar, and its offset
 within the collar or a share of the reference event's length, whichever is wider; each event is used
@@ -132,8 +132,7 @@ def check_tables(reference: EventTable, estimate: EventTable) -> None:
 def pairs_within_recordings(
     reference: EventTable, estimate: EventTable
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the index pairs (reference, estimate) of all events that share a recording, ordered
-    by both."""
+    """Returns sorted index pairs (reference, estimate) of all events that share a recording."""
     starts = np.searchsorted(estimate.recording, reference.recording, side="left")
     lengths = np.searchsorted(estimate.recording, reference.recording, side="right") - starts
     left = np.repeat(np.arange(len(reference)), lengths)
@@ -144,18 +143,15 @@ def pairs_within_recordings(
 def _match(
     reference: EventTable, estimate: EventTable, left: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Matches events that agree in times and class; returns the indices of the matched ones on both
-    sides.
+    """Matches events that agree in times and class; returns the matched indices of both sides.
 
-    Where each event has one partner at most, there is nothing to decide. Elsewhere the matching
-    must be the very one that sed_eval finds, since what it leaves over decides the substitutions;
-    so its function is asked.
+    With at most one partner each, the pairs are the matching. Elsewhere it must be the very one
+    that sed_eval finds, since the unmatched events decide the substitutions: its function is used.
     """
     same = reference.class_index[left] == estimate.class_index[right]
     left, right = left[same], right[same]
-    several = (np.bincount(left, minlength=len(reference))[left] > 1) | (
-        np.bincount(right, minlength=len(estimate))[right] > 1
-    )
+    partners = np.bincount(left, minlength=len(reference))[left]
+    several = (partners > 1) | (np.bincount(right, minlength=len(estimate))[right] > 1)
     if not several.any():
         return left, right
     unclear = np.isin(reference.recording[left], reference.recording[left[several]])
@@ -171,7 +167,7 @@ def _match(
 def maximum_matching(pairs: np.ndarray) -> np.ndarray:
     """Returns a maximum matching of the pairs (n, 2) = (reference, estimate), as sed_eval does."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # notices of the packages that it brings along
+        warnings.simplefilter("ignore")  # of its dependencies
         from sed_eval.util import bipartite_match
 
     partners: dict[int, list[int]] = {}

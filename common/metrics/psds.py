@@ -1,6 +1,6 @@
 """Scores over all thresholds at once: PSDS 1 and 2, and the best event-based F-score of each class.
 
-The curves are exact: every value that a score takes is tried.
+The curves are exact: every value of a score is tried as the threshold.
 
 References:
     Bilen et al., "A framework for the robust evaluation of sound event detection", ICASSP 2020,
@@ -19,19 +19,18 @@ from common.metrics.detection import nan_mean
 from common.metrics.event_based import COLLAR_S, OFFSET_SHARE, maximum_matching
 
 HOUR_S = 3600.0
-# times are compared to a microsecond, so that an exact hit of a limit does not hang on rounding
-DECIMALS = 6
+DECIMALS = 6  # times are compared to a microsecond, against rounding errors at a limit
 
 
 @dataclass(frozen=True)
 class PsdsScenario:
-    """What counts as detected, and what errors cost.
+    """Criteria of detections, and costs of errors.
 
     Attributes:
         dtc: share of a detection that must lie on events of its class (detection tolerance).
         gtc: share of an event that accepted detections must cover.
-        cttc: share of a false detection on another class's events that makes it a cross trigger;
-            None: not looked at.
+        cttc: minimum share of a false detection on another class's events for a cross trigger;
+            None: not used.
         alpha_ct: weight of cross triggers in the rate of false positives.
         alpha_st: weight of the spread between classes.
         max_rate: false positives per hour up to which the curve is integrated.
@@ -54,9 +53,9 @@ class SweepScores:
     """Scores over all thresholds; NaN where a class has no event, and everywhere without any.
 
     Attributes:
-        psds1: exact times count.
-        psds2: rather the right class than the right times.
-        class_psds1: (K,), each class alone.
+        psds1: score that emphasises exact times.
+        psds2: score that emphasises the right classes.
+        class_psds1: (K,), of each class.
         class_psds2: (K,).
         best_f: mean over classes of the best event-based F that one threshold gives.
         class_best_f: (K,).
@@ -77,9 +76,9 @@ class Sweep:
     """Detections of one class in one recording at every threshold.
 
     Attributes:
-        values: (U,), the scores that occur, rising; threshold number u lets through what is at
-            least values[u].
-        threshold: int (R,), which threshold a detection belongs to, never falling.
+        values: (U,), occurring scores, rising; threshold number u accepts scores of at least
+            values[u].
+        threshold: int (R,), number of a detection's threshold, never falling.
         onset_s, offset_s: (R,), its times.
     """
 
@@ -97,15 +96,14 @@ class _Curve:
     changes: list[np.ndarray]
 
     def add(self, values: np.ndarray, counts: np.ndarray) -> None:
-        """Takes in the counts (U, n) of one recording at its thresholds."""
+        """Adds the counts (U, n) of one recording at its thresholds."""
         changes = counts - np.concatenate([counts[1:], np.zeros_like(counts[:1])])
         moved = np.abs(changes).sum(axis=1) > 0
         self.values.append(values[moved])
         self.changes.append(changes[moved])
 
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns all values, rising, infinity last, and the counts of the set there, (U + 1,
-        n)."""
+        """Returns all values, rising, infinity last, and the set's counts there, (U + 1, n)."""
         values, inverse = np.unique(np.concatenate(self.values), return_inverse=True)
         changes = np.concatenate(self.changes)
         sums = np.zeros((len(values) + 1, changes.shape[1]))
@@ -128,9 +126,8 @@ def sweep_scores(
         reference: true events of the set; those of one class that overlap or touch count as one.
         scores: for each recording (T, K), probabilities per frame; minus infinity where no
             threshold gives an event.
-        hop_s: seconds from one frame to the next.
-        durations_s: length of the recordings in seconds, one number or (recordings,); detections
-            end there.
+        hop_s: hop length in seconds.
+        durations_s: length of the recordings in seconds, one number or (recordings,).
         collar_s: of the event-based F, see `common.metrics.event_based`.
         offset_share: as well.
 
@@ -147,25 +144,18 @@ def sweep_scores(
     lengths_s = np.broadcast_to(np.asarray(durations_s, np.float64), (reference.n_recordings,))
     curves = _curves(reference, scores, hop_s, lengths_s, collar_s, offset_share)
     total_s = float(lengths_s.sum())
-    seconds = np.bincount(
-        reference.class_index, reference.offset_s - reference.onset_s, minlength=n_classes
-    )
-    results = [
-        _psds(
-            [curves[number][k].totals()[1] for k in np.flatnonzero(present)],
-            reference,
-            seconds,
-            total_s,
-            scenario,
-        )
-        for number, scenario in enumerate((PSDS1, PSDS2))
-    ]
+    lasting_s = reference.offset_s - reference.onset_s
+    seconds = np.bincount(reference.class_index, lasting_s, minlength=n_classes)
+    known, results = np.flatnonzero(present), []
+    for of_classes, scenario in zip(curves, (PSDS1, PSDS2), strict=False):
+        totals = [of_classes[k].totals()[1] for k in known]
+        results.append(_psds(totals, reference, seconds, total_s, scenario))
     best, thresholds = undefined.copy(), undefined.copy()
-    for k in np.flatnonzero(present):
+    for k in known:
         best[k], thresholds[k] = _best_f(*curves[2][k].totals(), int(reference.counts()[k]))
-    return SweepScores(
-        results[0][0], results[1][0], results[0][1], results[1][1], nan_mean(best), best, thresholds
-    )
+    (psds1, class_psds1), (psds2, class_psds2) = results
+    mean_f = nan_mean(best)
+    return SweepScores(psds1, psds2, class_psds1, class_psds2, mean_f, best, thresholds)
 
 
 def _curves(
@@ -176,7 +166,7 @@ def _curves(
     collar_s: float,
     offset_share: float,
 ) -> list[list[_Curve]]:
-    """Counts of PSDS 1, of PSDS 2 and of the event-based F, for each class that the set has."""
+    """Counts of PSDS 1, PSDS 2 and the event-based F, for each class of the set."""
     present = reference.counts() > 0
     curves = [[_Curve([], []) for _ in range(reference.n_classes)] for _ in range(3)]
     for number, (frames, length_s) in enumerate(zip(scores, lengths_s, strict=True)):
@@ -197,11 +187,8 @@ def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
             f"Expected: scores of {reference.n_recordings} recordings. Received: {len(scores)}."
         )
     for frames in scores:
-        if (
-            np.ndim(frames) != 2
-            or frames.shape[1] != reference.n_classes
-            or not (frames < np.inf).all()
-        ):
+        shaped = np.ndim(frames) == 2 and frames.shape[1] == reference.n_classes
+        if not shaped or not (frames < np.inf).all():
             raise ValueError(
                 f"Expected: finite scores (T, {reference.n_classes}), or minus infinity. Received:"
                 f" shape {np.shape(frames)}, {np.count_nonzero(~np.less(frames, np.inf))} values"
@@ -210,8 +197,7 @@ def _check(reference: EventTable, scores: Sequence[np.ndarray]) -> None:
 
 
 def sweep_thresholds(curve: np.ndarray, hop_s: float, duration_s: float = np.inf) -> Sweep:
-    """Finds the detections of one class at every threshold, from its scores (T,), up to the
-    recording's end."""
+    """Finds the detections of one class at every threshold, from its scores (T,)."""
     curve = np.asarray(curve, np.float64)
     values = np.unique(curve[curve > -np.inf])
     found = regions((curve >= values[:, None]).T)  # one "class" for each threshold
@@ -230,14 +216,14 @@ def overlaps(sweep: Sweep, onset_s: np.ndarray, offset_s: np.ndarray) -> np.ndar
 def intersection_counts(
     sweep: Sweep, events: np.ndarray, k: int, present: np.ndarray, scenario: PsdsScenario
 ) -> np.ndarray:
-    """Counts at each threshold what PSDS is made of.
+    """Counts events found, false detections and cross triggers at each threshold.
 
     Args:
         sweep: detections of class k.
         events: all events of the recording, (n, 3) = class_index, onset_s, offset_s.
         k: the class.
-        present: bool (K,), classes that the set has; the others are no target of cross triggers.
-        scenario: what counts.
+        present: bool (K,), classes of the set; the others are no target of cross triggers.
+        scenario: criteria of detections.
 
     Returns:
         (U, 2 + others): events found, false detections, and cross triggers with each other present
@@ -270,8 +256,7 @@ def _at_least(seconds: np.ndarray, limit_s: np.ndarray) -> np.ndarray:
 def collar_counts(
     sweep: Sweep, events: np.ndarray, collar_s: float, offset_share: float
 ) -> np.ndarray:
-    """Counts at each threshold the events found and the false detections of one class, event-based,
-    (U, 2).
+    """Counts event-based hits and false detections of one class at each threshold, (U, 2).
 
     Args:
         sweep: detections of the class.
@@ -281,11 +266,10 @@ def collar_counts(
     """
     n_thresholds = len(sweep.values)
     detections = np.bincount(sweep.threshold, minlength=n_thresholds)
-    late = np.round(np.abs(sweep.onset_s[:, None] - events[:, 0]) - collar_s, DECIMALS) <= 0
+    near = np.round(np.abs(sweep.onset_s[:, None] - events[:, 0]) - collar_s, DECIMALS) <= 0
     allowed = np.maximum(collar_s, offset_share * (events[:, 1] - events[:, 0]))
-    hits = late & (
-        np.round(np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed, DECIMALS) <= 0
-    )  # (R, G)
+    ends = np.abs(sweep.offset_s[:, None] - events[:, 1]) - allowed
+    hits = near & (np.round(ends, DECIMALS) <= 0)  # (R, G)
     per_event = np.zeros((n_thresholds, len(events)), np.int64)
     np.add.at(per_event, sweep.threshold, hits)
     several = np.zeros(n_thresholds, bool)
@@ -299,8 +283,7 @@ def collar_counts(
 
 
 def _best_f(values: np.ndarray, totals: np.ndarray, n_events: int) -> tuple[float, float]:
-    """Returns the best F of a class and a threshold that gives it, halfway between two values of
-    the score."""
+    """Returns the best F of a class and a threshold with it, halfway between two scores."""
     found, false = totals.T
     f = 2 * found / np.maximum(found + false + n_events, 1)
     best = len(f) - 1 - int(np.argmax(f[::-1]))
@@ -315,8 +298,7 @@ def _psds(
     total_s: float,
     scenario: PsdsScenario,
 ) -> tuple[float, np.ndarray]:
-    """Integrates the curves of the classes that the set has; returns PSDS and the score of each
-    class alone."""
+    """Integrates the curves of the present classes; returns PSDS and the score of each class."""
     counts = reference.counts()
     present = np.flatnonzero(counts)
     curves = []
@@ -324,9 +306,8 @@ def _psds(
         rate = total[:, 1] / total_s
         if scenario.cttc is not None and len(present) > 1:
             others = seconds[present[present != k]]
-            rate = rate + scenario.alpha_ct * (total[:, 2:] / np.maximum(others, 1e-12)).mean(
-                axis=1
-            )
+            crossing = (total[:, 2:] / np.maximum(others, 1e-12)).mean(axis=1)
+            rate = rate + scenario.alpha_ct * crossing
         curves.append(_upper_curve(total[:, 0] / counts[k], rate * HOUR_S, scenario.max_rate))
     single = np.full(reference.n_classes, np.nan)
     single[present] = [_area(found, rate, scenario.max_rate) for found, rate in curves]
@@ -339,8 +320,7 @@ def _psds(
 def _upper_curve(
     found: np.ndarray, rate: np.ndarray, max_rate: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Keeps the points at which more is found than at any lower rate, as (share found, rates),
-    rates rising."""
+    """Upper envelope of the points, (share found, rates), rates rising."""
     order = np.lexsort((found, rate))
     found, rate = np.maximum.accumulate(found[order]), rate[order]
     rising = np.r_[True, found[1:] > found[:-1]]
@@ -351,10 +331,10 @@ def _upper_curve(
 
 
 def _step(found: np.ndarray, rate: np.ndarray, at: np.ndarray) -> np.ndarray:
+    if not len(found):
+        return np.zeros(len(at))
     index = np.searchsorted(rate, at, side="right") - 1
-    return (
-        np.where(index < 0, 0.0, found[np.maximum(index, 0)]) if len(found) else np.zeros(len(at))
-    )
+    return np.where(index < 0, 0.0, found[np.maximum(index, 0)])
 
 
 def _area(found: np.ndarray, rate: np.ndarray, max_rate: float) -> float:

@@ -19,8 +19,7 @@ class ScoreTable:
     Attributes:
         title: line above the table, "" for none.
         rows: the heading first; the first column is aligned to the left, all others to the right.
-        groups: names of adjacent columns and their number, from the right edge of the table, e.g.
-            two scorers side by side.
+        groups: names and numbers of adjacent columns, up to the right edge, e.g. of two scorers.
     """
 
     title: str
@@ -58,7 +57,7 @@ class ScoreTable:
 
 
 class TableRow(Protocol):
-    """A row of a report, as `ScoreTables.row` finds it."""
+    """Row of a report, see `ScoreTables.row`."""
 
     @property
     def label(self) -> str:

@@ -1,5 +1,4 @@
-"""The same scores by sed_eval: what reports show, and what the fast versions are checked
-against."""
+"""Scores by sed_eval itself: the reference of the fast versions, shown in reports."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from common.metrics.event_based import COLLAR_S, OFFSET_SHARE
 
 
 def import_sed_eval() -> ModuleType:
-    """Imports sed_eval without the notices of the packages that it brings along."""
+    """Imports sed_eval without the warnings of its dependencies."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import sed_eval
@@ -46,14 +45,12 @@ def segment_based_by_sed_eval(
     *,
     empty_estimate_is_zero: bool = False,
 ) -> dict[str, float]:
-    """Computes f, er, macro_f and macro_er; see
-    `common.metrics.segment_based.segment_based_scores`."""
+    """Computes f, er, macro_f and macro_er; see `segment_based.segment_based_scores`."""
     metric = import_sed_eval().sound_event.SegmentBasedMetrics(
         event_label_list=list(labels), time_resolution=float(segment_s)
     )
-    metric.empty_system_output_handling = _handling(empty_estimate_is_zero)[
-        "empty_system_output_handling"
-    ]
+    handling = _handling(empty_estimate_is_zero)
+    metric.empty_system_output_handling = handling["empty_system_output_handling"]
     return _evaluate(metric, reference, estimate, labels)
 
 
@@ -73,7 +70,5 @@ def _evaluate(
 
 def _event_list(table: EventTable, number: int, labels: Sequence[str]) -> list[dict[str, Any]]:
     rows = table.of_recording(number).tolist()
-    return [
-        {"event_label": labels[int(k)], "onset": onset, "offset": offset}
-        for k, onset, offset in rows
-    ]
+    keys = ("event_label", "onset", "offset")
+    return [dict(zip(keys, (labels[int(k)], *times), strict=True)) for k, *times in rows]

@@ -1,7 +1,6 @@
 """Segment-based and frame-based F-score and error rate of sound event detection.
 
-Counts are kept apart from the numbers made of them, so that recordings can be added up: the scores
-of a set are those of its summed counts, not the mean over recordings.
+The scores of a set are those of its summed counts, not the mean over recordings.
 """
 
 from dataclasses import dataclass, fields
@@ -15,15 +14,15 @@ from common.metrics.event_based import check_tables, last_offsets
 
 @dataclass(frozen=True)
 class SegmentCounts:
-    """What F-score and error rate are made of; `+` joins recordings.
+    """Counts behind F-score and error rate; `+` joins recordings.
 
     Attributes:
         true_positives: entries (segment, class) active in both.
         n_reference: active entries of the reference.
         n_estimate: active entries of the estimate.
         substitutions: per segment, missed entries paired with false ones; summed.
-        deletions: missed entries left over.
-        insertions: false entries left over.
+        deletions: other missed entries.
+        insertions: other false entries.
     """
 
     true_positives: int = 0
@@ -34,9 +33,8 @@ class SegmentCounts:
     insertions: int = 0
 
     def __add__(self, other: "SegmentCounts") -> "SegmentCounts":
-        return SegmentCounts(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
-        )
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return SegmentCounts(**sums)
 
     @property
     def f_score(self) -> float:
@@ -46,8 +44,7 @@ class SegmentCounts:
 
     @property
     def error_rate(self) -> float:
-        """ER = (S + D + I) / N, 0 is best, may exceed 1; without reference NaN, or infinity if
-        there are insertions."""
+        """ER = (S + D + I) / N, 0 is best; without reference NaN, or infinity with insertions."""
         errors = self.substitutions + self.deletions + self.insertions
         if self.n_reference:
             return errors / self.n_reference
@@ -68,20 +65,13 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
         Mesaros, Heittola, Virtanen, "Metrics for polyphonic sound event detection", Appl. Sci.
         6(6), 2016.
     """
-    if np.shape(reference) != np.shape(estimate) or np.ndim(reference) != 2:
-        raise ValueError(
-            "`estimate` must have the shape of `reference`, (frames, classes). "
-            f"Expected: {np.shape(reference)}. Received: {np.shape(estimate)}."
-        )
+    _check_shapes(reference, estimate)
     reference, estimate = np.asarray(reference, bool), np.asarray(estimate, bool)
     ones = np.ones(reference.shape[1], np.float32)
-    n_reference, n_estimate, n_hits = (
-        active @ ones for active in (reference, estimate, reference & estimate)
-    )  # (T,)
-    misses, false_alarms, hits = (
-        int(counts.sum(dtype=np.float64))
-        for counts in (n_reference - n_hits, n_estimate - n_hits, n_hits)
-    )
+    both = reference & estimate
+    n_reference, n_estimate, n_hits = (active @ ones for active in (reference, estimate, both))
+    counts = n_reference - n_hits, n_estimate - n_hits, n_hits  # (T,) each
+    misses, false_alarms, hits = (int(each.sum(dtype=np.float64)) for each in counts)
     substitutions = int((np.minimum(n_reference, n_estimate) - n_hits).sum(dtype=np.float64))
     return SegmentCounts(
         true_positives=hits,
@@ -96,13 +86,13 @@ def count_frames(reference: np.ndarray, estimate: np.ndarray) -> SegmentCounts:
 def to_segments(
     activity: np.ndarray, segment_frames: int, *, skip_last_frame: bool = False
 ) -> np.ndarray:
-    """Says which classes are active in each segment.
+    """Reduces frame-level activity to segments.
 
     Args:
         activity: bool (T, K).
         segment_frames: frames in one segment, at least 1; the last segment may be shorter.
-        skip_last_frame: leave the last frame of each whole segment out, as the scorer of DCASE 2019
-            task 3 does.
+        skip_last_frame: leave out the last frame of each whole segment, as the scorer of DCASE 2019
+            task 3.
 
     Returns:
         bool (segments, K): active in at least one frame.
@@ -110,20 +100,17 @@ def to_segments(
     Raises:
         ValueError: `segment_frames` is below 1, or 1 while its only frame is skipped.
     """
-    if segment_frames < 1 + skip_last_frame:
-        raise ValueError(
-            f"Expected: `segment_frames` of at least {1 + skip_last_frame}. Received:"
-            f" {segment_frames}."
-        )
+    lowest = 1 + skip_last_frame
+    if segment_frames < lowest:
+        raise ValueError(f"Expected: `segment_frames` >= {lowest}. Received: {segment_frames}.")
     activity = np.asarray(activity, bool)
     n_frames, n_classes = activity.shape
     n_segments = -(-n_frames // segment_frames)
     padded = np.zeros((n_segments * segment_frames, n_classes), bool)
     padded[:n_frames] = activity
     blocks = padded.reshape(n_segments, segment_frames, n_classes)  # (segments, frames, K)
-    by_place = blocks[:, : segment_frames - skip_last_frame].transpose(
-        1, 0, 2
-    )  # (frames, segments, K)
+    used = blocks[:, : segment_frames - skip_last_frame]
+    by_place = used.transpose(1, 0, 2)  # (frames, segments, K)
     # Frames of all segments in one row: four times faster than along an axis in the middle.
     return np.any(by_place.reshape(len(by_place), -1), axis=0).reshape(n_segments, n_classes)
 
@@ -135,8 +122,7 @@ def count_segments(
     *,
     skip_last_frame: bool = False,
 ) -> SegmentCounts:
-    """Counts hits and errors segment by segment: F-score and error rate share one definition of a
-    segment.
+    """Counts hits and errors segment by segment.
 
     Args:
         reference: bool (T, K), true activity.
@@ -147,15 +133,19 @@ def count_segments(
     Raises:
         ValueError: the shapes differ.
     """
-    if np.shape(reference) != np.shape(estimate):
-        raise ValueError(
-            "`estimate` must have the shape of `reference`, (frames, classes). "
-            f"Expected: {np.shape(reference)}. Received: {np.shape(estimate)}."
-        )
+    _check_shapes(reference, estimate)
     return count_frames(
         to_segments(reference, segment_frames, skip_last_frame=skip_last_frame),
         to_segments(estimate, segment_frames, skip_last_frame=skip_last_frame),
     )
+
+
+def _check_shapes(reference: np.ndarray, estimate: np.ndarray) -> None:
+    if np.shape(reference) != np.shape(estimate) or np.ndim(reference) != 2:
+        raise ValueError(
+            "`estimate` must have the shape of `reference`, (frames, classes). "
+            f"Expected: {np.shape(reference)}. Received: {np.shape(estimate)}."
+        )
 
 
 def segment_based_scores(
@@ -188,8 +178,8 @@ def count_event_segments(
         reference: true events.
         estimate: estimated events of the same recordings.
         segment_s: length of a segment in seconds.
-        evaluated_s: seconds of each recording that are looked at, one number or (recordings,);
-            None: up to the last offset in either table.
+        evaluated_s: evaluated seconds of each recording, one number or (recordings,); None: up to
+            the last offset in either table.
 
     Raises:
         ValueError: the tables are of different sets, an event starts before 0, or `segment_s` is
@@ -203,7 +193,7 @@ def count_event_segments(
     else:
         seconds = np.broadcast_to(np.asarray(evaluated_s, np.float64), (reference.n_recordings,))
     lengths = np.ceil(seconds / segment_s).astype(np.int64)
-    starts = np.cumsum(lengths) - lengths  # the recordings' segments stand one after another
+    starts = np.cumsum(lengths) - lengths  # segments of consecutive recordings
     truth = _event_roll(reference, segment_s, starts, lengths)  # (segments, K)
     guess = _event_roll(estimate, segment_s, starts, lengths)
     hits = np.count_nonzero(truth & guess, axis=1)
@@ -221,7 +211,7 @@ def count_event_segments(
 def _event_roll(
     events: EventTable, segment_s: float, starts: np.ndarray, lengths: np.ndarray
 ) -> np.ndarray:
-    """Says which classes are active in each segment of the set, bool (segments, K)."""
+    """Activity in each segment of the set, bool (segments, K)."""
     if len(events) and events.onset_s.min() < 0:
         raise ValueError(f"Expected: onsets from 0 s on. Received: {events.onset_s.min()} s.")
     limits = lengths[events.recording]

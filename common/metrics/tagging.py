@@ -1,5 +1,4 @@
-"""Scores of clip-level tags: average precision, area under the ROC curve, F-score and the search
-for thresholds."""
+"""Clip-level scores: average precision, area under the ROC curve, F-score, threshold search."""
 
 import logging
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class TagScores:
-    """How well tags were predicted.
+    """Scores of clip-level tags.
 
     Attributes:
         average_precision: (K,), 0 for a class without positives, as scikit-learn gives it.
@@ -23,7 +22,7 @@ class TagScores:
         map: mean over the classes with positives; NaN without any.
         auc: (K,), area under the ROC curve; NaN where a class has no positives or no negatives.
         mean_auc: mean of `auc` over the classes where it is defined.
-        class_f: (K,), F of the thresholded tags; 0 where neither truth nor estimate has the class.
+        class_f: (K,), F of the thresholded tags; 0 without the class in reference and estimate.
         macro_f: mean of `class_f` over all classes, as published.
         micro_f: F over all tags.
         n_positives: (K,), clips with the class.
@@ -58,6 +57,7 @@ def tag_scores(
     area = area_under_roc(targets, scores)
     class_f = class_f_scores(targets, scores, thresholds)
     present = targets.any(axis=0)
+    micro_f = class_f_scores(targets.reshape(-1, 1), (scores >= thresholds).reshape(-1, 1), 1.0)
     return TagScores(
         average_precision=precision,
         map_published=float(precision.mean()),
@@ -66,16 +66,13 @@ def tag_scores(
         mean_auc=nan_mean(area),
         class_f=class_f,
         macro_f=float(class_f.mean()),
-        micro_f=float(
-            class_f_scores(targets.reshape(-1, 1), (scores >= thresholds).reshape(-1, 1), 1.0)[0]
-        ),
+        micro_f=float(micro_f[0]),
         n_positives=targets.sum(axis=0),
     )
 
 
 def check_tags(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns targets bool (N, K) and scores float64 (N, K); raises ValueError where they do not
-    fit."""
+    """Returns targets bool (N, K) and scores float64 (N, K); raises ValueError if they differ."""
     targets, scores = np.asarray(targets) > 0, np.asarray(scores, np.float64)
     if scores.ndim == 3:
         scores = scores.mean(axis=1)  # (N, T, K) -> (N, K)
@@ -85,16 +82,13 @@ def check_tags(targets: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
             f" {targets.shape}. Received: {scores.shape}."
         )
     if not np.isfinite(scores).all():
-        raise ValueError(
-            f"Expected: finite scores. Received: {np.count_nonzero(~np.isfinite(scores))} that are"
-            " not."
-        )
+        n_others = np.count_nonzero(~np.isfinite(scores))
+        raise ValueError(f"Expected: finite scores. Received: {n_others} that are not.")
     return targets, scores
 
 
 def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Computes the average precision of each class, (K,); 0 (and a warning in the log) for one
-    without positives.
+    """Computes the average precision of each class, (K,); 0 for one without positives.
 
     Args:
         targets: 0 or 1 (N, K).
@@ -113,8 +107,7 @@ def average_precision(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def area_under_roc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Computes the area under the ROC curve of each class, (K,); NaN without positives or without
-    negatives."""
+    """Computes the area under the ROC curve, (K,); NaN without positives or negatives."""
     from sklearn.metrics import roc_auc_score
 
     targets, scores = check_tags(targets, scores)
@@ -148,7 +141,7 @@ def search_thresholds(
     *,
     without_positives: float = DEFAULT_THRESHOLD,
 ) -> np.ndarray:
-    """Finds the threshold of each class with the highest F; the lowest one where several reach it.
+    """Finds the threshold of each class with the highest F, the lowest one of several.
 
     Args:
         targets: 0 or 1 (N, K), of validation clips.
@@ -162,15 +155,10 @@ def search_thresholds(
     """
     targets, scores = check_tags(targets, scores)
     grid = np.asarray(grid, np.float64)
-    f = np.stack(
-        [class_f_scores(targets, scores, threshold) for threshold in grid]
-    )  # (thresholds, K)
+    f = np.stack([class_f_scores(targets, scores, each) for each in grid])  # (thresholds, K)
     best = grid[np.argmax(f, axis=0)]
     empty = ~targets.any(axis=0)
     if empty.any():
-        logger.warning(
-            "Classes %s have no positives to search a threshold with: it is set to %g.",
-            np.flatnonzero(empty).tolist(),
-            without_positives,
-        )
+        text = "Classes %s have no positives to search a threshold with: it is set to %g."
+        logger.warning(text, np.flatnonzero(empty).tolist(), without_positives)
     return np.where(empty, without_positives, best)

@@ -1,5 +1,4 @@
-"""Features of `common.features.spectral` as a Keras layer, computed in the model from audio on any
-backend."""
+"""Features of `common.features.spectral` as a Keras layer, from audio on any backend."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

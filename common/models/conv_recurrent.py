@@ -19,14 +19,8 @@ GruUnits = Annotated[
     tuple[Size, ...],
     Field(description="Units of each direction of each bidirectional GRU, one entry for each."),
 ]
-Dropout = Annotated[
-    float,
-    Field(
-        ge=0.0,
-        lt=1.0,
-        description="Dropout rate after convolutions, before GRUs and after dense layers.",
-    ),
-]
+_DROPOUT = "Dropout rate after convolutions, before GRUs and after dense layers."
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0, description=_DROPOUT)]
 Shape = tuple[int | None, int, int]
 
 
@@ -43,12 +37,9 @@ class ConvRecurrentConfig(Section):
     gru_units: GruUnits
     dropout: Dropout = 0.0
     batch_norm_over: Literal["channels", "bands"] = Field(
-        "channels",
-        description="Axis that is normalised entry by entry; bands: as published for SELDnet.",
+        "channels", description="Axis that is normalised entry by entry; bands: as in SELDnet."
     )
-    gru_reset_after: bool = Field(
-        True, description="true: form of the fused kernels; false: as in Keras 2."
-    )
+    gru_reset_after: bool = Field(True, description="true: as in fused kernels; false: Keras 2.")
     gru_recurrent_activation: Literal["sigmoid", "hard_sigmoid_keras2"] = Field(
         "sigmoid", description="hard_sigmoid_keras2: clip(0.2 x + 0.5, 0, 1), as in Keras 2."
     )
@@ -61,23 +52,21 @@ class ConvRecurrentConfig(Section):
     @property
     def filters_of_blocks(self) -> tuple[int, ...]:
         """Filters, one number for each convolution."""
-        return (
-            (self.n_filters,) * self.n_blocks if isinstance(self.n_filters, int) else self.n_filters
-        )
+        return _of_blocks(self.n_filters, self.n_blocks)
 
     @property
     def frames_of_blocks(self) -> tuple[int, ...]:
         """Pooled frames, one number for each convolution."""
-        return (
-            (self.pool_frames,) * self.n_blocks
-            if isinstance(self.pool_frames, int)
-            else self.pool_frames
-        )
+        return _of_blocks(self.pool_frames, self.n_blocks)
 
     @property
     def time_pooling(self) -> int:
         """Frames of features for one frame of output; the labels' `target_stride`."""
         return math.prod(self.frames_of_blocks)
+
+
+def _of_blocks(sizes: int | tuple[int, ...], n_blocks: int) -> tuple[int, ...]:
+    return (sizes,) * n_blocks if isinstance(sizes, int) else sizes
 
 
 def check_sizes(network: ConvRecurrentConfig, shape: Shape) -> None:
@@ -128,34 +117,23 @@ def conv_recurrent(
         that for "concat".
     """
     norm_axis = -1 if network.batch_norm_over == "channels" else 2
-    blocks = zip(
-        network.filters_of_blocks, network.frames_of_blocks, network.pool_bands, strict=True
-    )
-    for number, (n_filters, *pool) in enumerate(blocks):
-        x = conv_block(
-            x,
-            n_filters,
-            pool=(pool[0], pool[1]),
-            norm_axis=norm_axis,
-            dropout=network.dropout,
-            name=str(number),
-        )
-    # (B, T', F', filters)
-    x = keras.layers.Reshape((-1, x.shape[2] * x.shape[3]), name="frames")(
-        x
-    )  # (B, T', F' * filters)
+    options: dict[str, Any] = {"norm_axis": norm_axis, "dropout": network.dropout}
+    pools = zip(network.frames_of_blocks, network.pool_bands, strict=True)
+    blocks = zip(network.filters_of_blocks, pools, strict=True)
+    for number, (n_filters, pool) in enumerate(blocks):
+        x = conv_block(x, n_filters, pool=pool, name=str(number), **options)  # (B, T', F', filters)
+    flat = (-1, x.shape[2] * x.shape[3])
+    x = keras.layers.Reshape(flat, name="frames")(x)  # (B, T', F' * filters)
     for number, units in enumerate(network.gru_units):
-        x = recurrent_layer(units, network, merge_mode=merge_mode, name=f"gru{number}")(
-            x
-        )  # (B, T', D)
+        gru = recurrent_layer(units, network, merge_mode=merge_mode, name=f"gru{number}")
+        x = gru(x)  # (B, T', D)
     return x
 
 
 def recurrent_layer(
     units: int, network: ConvRecurrentConfig, *, merge_mode: Literal["mul", "concat"], name: str
 ) -> keras.layers.Layer:
-    """Makes a bidirectional GRU: (B, T, any) -> (B, T, units), or (B, T, 2 * units) for
-    "concat"."""
+    """Makes a bidirectional GRU: (B, T, any) -> (B, T, D), D units, twice that for "concat"."""
     hard = network.gru_recurrent_activation == "hard_sigmoid_keras2"
     gru = keras.layers.GRU(
         units,

@@ -16,8 +16,7 @@ PACKAGE = "dcase_keras"  # the name under which own objects are stored in `.kera
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 def hard_sigmoid_keras2(x: Any) -> Any:
-    """Computes clip(0.2 x + 0.5, 0, 1), the recurrent activation of Keras 2; Keras 3 has another of
-    that name."""
+    """Computes clip(0.2 x + 0.5, 0, 1), the recurrent activation of Keras 2, not of Keras 3."""
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -33,24 +32,18 @@ class Standardize(keras.layers.Layer):
     """
 
     def __init__(self, shape: Sequence[int], **options: Any) -> None:
-        options.setdefault(
-            "dtype", "float32"
-        )  # half precision is too coarse for statistics of dB or phases
+        options.setdefault("dtype", "float32")  # half precision is too coarse for dB or phases
         super().__init__(**options)
         self.shape = tuple(shape)
-        self.mean = self.add_weight(
-            shape=self.shape, initializer="zeros", trainable=False, name="mean"
-        )
-        self.deviation = self.add_weight(
-            shape=self.shape, initializer="ones", trainable=False, name="deviation"
-        )
+        options = {"shape": self.shape, "trainable": False}
+        self.mean = self.add_weight(initializer="zeros", name="mean", **options)
+        self.std = self.add_weight(initializer="ones", name="deviation", **options)
 
     def call(self, inputs: Any) -> Any:
         """Returns standardised features of the shape received, float32."""
         inputs = keras.ops.cast(inputs, "float32")
-        deviation = keras.ops.convert_to_tensor(self.deviation)
-        deviation = keras.ops.where(deviation > 0.0, deviation, 1.0)
-        return (inputs - self.mean) / deviation
+        std = keras.ops.convert_to_tensor(self.std)
+        return (inputs - self.mean) / keras.ops.where(std > 0.0, std, 1.0)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the input's shape."""
@@ -92,21 +85,16 @@ def with_statistics(
                 f"`{name}` must have the bands and channels of the network. "
                 f"Expected: {bands_channels}. Received: {values.shape}."
             )
-        if not np.all(np.isfinite(values)):
-            raise ValueError(
-                f"`{name}` must be finite. Received: {np.sum(~np.isfinite(values))} NaN or Inf"
-                " values."
-            )
+        if n_wrong := np.sum(~np.isfinite(values)):
+            raise ValueError(f"`{name}` must be finite. Received: {n_wrong} NaN or Inf values.")
     standardize = Standardize(bands_channels, name=STATISTICS)
     standardize.set_weights([mean.astype(np.float32), std.astype(np.float32)])
     if frontend is None:
-        raw = features = keras.Input(
-            network.input_shape[1:], name="features", dtype="float32"
-        )  # (B, T, F, C)
+        shape = network.input_shape[1:]
+        raw = features = keras.Input(shape, name="features", dtype="float32")  # (B, T, F, C)
     else:
-        raw = keras.Input(
-            (None, frontend.frontend.channels), name="audio", dtype="int16"
-        )  # (B, S, C)
+        shape = (None, frontend.frontend.channels)
+        raw = keras.Input(shape, name="audio", dtype="int16")  # (B, S, C)
         features = frontend(raw)  # (B, T, F, C)
     return keras.Model(raw, network(standardize(features)), name=f"{network.name}_with_statistics")
 
@@ -133,18 +121,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
         """Returns normalised values of the shape and type received."""
         over_channels = len(inputs.shape) == 4 and self.axis in (-1, 3)
         learns = training and self.trainable
-        plain = (
-            mask is None
-            and self.scale
-            and self.center
-            and not self.renorm
-            and not (learns and self.synchronized)
-        )
-        if not (over_channels and plain and _has_kernel(inputs)):
+        plain = mask is None and self.scale and self.center and not self.renorm
+        joint = learns and self.synchronized
+        if joint or not (over_channels and plain and _has_kernel(inputs)):
             return super().call(inputs, training=training, mask=mask)
-        from common.runtime.distribution import (
-            normalize_channels,
-        )  # TensorFlow, which other backends need not load
+        from common.runtime.distribution import normalize_channels  # loads TensorFlow
 
         if not learns:
             kept = self.moving_mean, self.moving_variance
@@ -166,11 +147,10 @@ def _batch_is_shared() -> bool:
 
 def _has_kernel(inputs: Any) -> bool:
     """True if the backend normalises maps of this type with a fused kernel."""
-    symbolic = isinstance(inputs, keras.KerasTensor)  # only its shape is asked for
+    if isinstance(inputs, keras.KerasTensor):  # only its shape is needed
+        return False
     kind = keras.backend.standardize_dtype(inputs.dtype)
-    return (
-        not symbolic and keras.backend.backend() == "tensorflow" and kind in ("float32", "bfloat16")
-    )
+    return keras.backend.backend() == "tensorflow" and kind in ("float32", "bfloat16")
 
 
 def conv_block(
@@ -196,14 +176,11 @@ def conv_block(
         (B, T // pool[0], F // pool[1], n_filters).
     """
     layers = keras.layers
-    x = layers.Conv2D(
-        n_filters, 3, padding="same", data_format="channels_last", name=f"conv{name}"
-    )(x)
+    last = {"data_format": "channels_last"}
+    x = layers.Conv2D(n_filters, 3, padding="same", name=f"conv{name}", **last)(x)
     x = BatchNormalization(axis=norm_axis, name=f"bn{name}")(x)
     x = layers.Activation("relu", name=f"relu{name}")(x)  # (B, T, F, n_filters)
-    x = layers.MaxPooling2D(pool, data_format="channels_last", name=f"pool{name}")(
-        x
-    )  # (B, T', F', n_filters)
+    x = layers.MaxPooling2D(pool, name=f"pool{name}", **last)(x)  # (B, T', F', n_filters)
     return layers.Dropout(dropout, name=f"drop{name}")(x) if dropout else x
 
 
@@ -235,10 +212,8 @@ class Aggregate(keras.layers.Layer):
             return ops.mean(inputs, axis=self.axis)
         if self.kind == "max":
             return ops.max(inputs, axis=self.axis)
-        weights = ops.sum(inputs, axis=self.axis)
-        return ops.sum(ops.square(inputs), axis=self.axis) / ops.maximum(
-            weights, keras.config.epsilon()
-        )
+        squares, weights = (ops.sum(x, axis=self.axis) for x in (ops.square(inputs), inputs))
+        return squares / ops.maximum(weights, keras.config.epsilon())
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """Returns the input's shape without one axis."""
@@ -251,8 +226,7 @@ class Aggregate(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class RecurrentGates(keras.initializers.Initializer):
-    """First recurrent weights of a GRU (U, 3U): uniform within +-sqrt(3 / U) for both gates, then
-    an orthogonal matrix.
+    """First recurrent weights of a GRU (U, 3U): gates within +-sqrt(3 / U), orthogonal candidate.
 
     References:
         The code of Cao et al., DCASE 2019, arXiv:1905.00268.
@@ -282,11 +256,10 @@ class NormOptions:
 
     def layer(self, name: str) -> BatchNormalization:
         """Makes one layer; each draws initial scales of its own."""
-        deviation = self.gamma_deviation
-        gamma = keras.initializers.RandomNormal(1.0, deviation) if deviation else "ones"
-        return BatchNormalization(
-            epsilon=self.epsilon, momentum=self.momentum, gamma_initializer=gamma, name=name
-        )
+        std = self.gamma_deviation
+        options = {"epsilon": self.epsilon, "momentum": self.momentum, "name": name}
+        gamma = keras.initializers.RandomNormal(1.0, std) if std else "ones"
+        return BatchNormalization(gamma_initializer=gamma, **options)
 
 
 def stacked_conv_block(
@@ -316,24 +289,16 @@ def stacked_conv_block(
     Returns:
         (B, T // pool[0], F // pool[1], n_filters).
     """
-    layers = keras.layers
+    layers, last = keras.layers, {"data_format": "channels_last"}
     for conv_name, norm_name in names:
-        x = layers.Conv2D(
-            n_filters,
-            kernel,
-            padding="same",
-            use_bias=False,
-            kernel_initializer=initialisation,
-            data_format="channels_last",
-            name=conv_name,
-        )(x)
+        options = {"use_bias": False, "kernel_initializer": initialisation, "name": conv_name}
+        x = layers.Conv2D(n_filters, kernel, padding="same", **last, **options)(x)
         x = norm.layer(norm_name)(x)
         x = layers.Activation("relu", name=f"{norm_name}_relu")(x)  # (B, T, F, n_filters)
     if pool == (1, 1):
         return x
     pool_layer = layers.AveragePooling2D if pooling == "average" else layers.MaxPooling2D
-    pooled = pool_layer(pool, data_format="channels_last", name=f"{norm_name}_pool")
-    return pooled(x)  # (B, T', F', n_filters)
+    return pool_layer(pool, name=f"{norm_name}_pool", **last)(x)  # (B, T', F', n_filters)
 
 
 def weights_by_name(model: keras.Model) -> dict[str, Any]:
@@ -352,15 +317,11 @@ def weights_by_name(model: keras.Model) -> dict[str, Any]:
         if isinstance(layer, keras.Model):
             named.update(weights_by_name(layer))
         elif isinstance(layer, keras.layers.Bidirectional):
-            for direction, part in (
-                ("forward", layer.forward_layer),
-                ("backward", layer.backward_layer),
-            ):
-                named.update(
-                    {f"{layer.name}/{direction}/{weight.name}": weight for weight in part.weights}
-                )
+            parts = {"forward": layer.forward_layer, "backward": layer.backward_layer}
+            for direction, part in parts.items():
+                named |= {f"{layer.name}/{direction}/{each.name}": each for each in part.weights}
         else:
-            named.update({f"{layer.name}/{weight.name}": weight for weight in layer.weights})
+            named |= {f"{layer.name}/{each.name}": each for each in layer.weights}
     return named
 
 
@@ -381,10 +342,9 @@ def set_weights_by_name(model: keras.Model, arrays: Mapping[str, np.ndarray]) ->
             f" {sorted(set(weights) - set(arrays))}. Unknown: {sorted(set(arrays) - set(weights))}."
         )
     for name, weight in weights.items():
-        if tuple(weight.shape) != arrays[name].shape:
-            raise ValueError(
-                f"{name}: expected shape {tuple(weight.shape)}. Received: {arrays[name].shape}."
-            )
+        shape, received = tuple(weight.shape), arrays[name].shape
+        if shape != received:
+            raise ValueError(f"{name}: expected shape {shape}. Received: {received}.")
     for name, weight in weights.items():
         weight.assign(arrays[name])
 
@@ -404,10 +364,8 @@ def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str
     given, taken = weights_by_name(source), weights_by_name(target)
     chosen = [name for name in taken if wanted(name.split("/")[0])]
     for name in chosen:
-        expected, received = (
-            tuple(taken[name].shape),
-            (tuple(given[name].shape) if name in given else None),
-        )
+        expected = tuple(taken[name].shape)
+        received = tuple(given[name].shape) if name in given else None
         if expected != received:
             raise CheckpointError(
                 f"The model to start from does not fit. Expected: a weight {name} of shape"
@@ -415,6 +373,5 @@ def copy_weights(source: keras.Model, target: keras.Model, wanted: Callable[[str
                 " architecture."
             )
     for name in chosen:
-        # A copy: on JAX, training gives away the arrays of its model, and those of one device
-        # cannot go to many.
+        # A copy: on JAX, training deletes the arrays of its model, and each stays on its devices.
         taken[name].assign(np.array(keras.ops.convert_to_numpy(given[name])))

@@ -27,9 +27,8 @@ def masked_mean(values: Any, mask: Any) -> Any:
     counted = ops.where(mask > 0, values, ops.zeros_like(values))
     n_examples = ops.shape(values)[0]
     sums = ops.sum(ops.reshape(counted, (n_examples, -1)), axis=1)  # (B,)
-    return (
-        sums * ops.cast(n_examples, values.dtype) / ops.maximum(n_counted, keras.config.epsilon())
-    )
+    n_examples = ops.cast(n_examples, values.dtype)
+    return sums * n_examples / ops.maximum(n_counted, keras.config.epsilon())
 
 
 def mean_over_replicas(value: Any) -> Any:
@@ -41,9 +40,7 @@ def mean_over_replicas(value: Any) -> Any:
     """
     if keras.backend.backend() != "tensorflow":
         return value
-    from common.runtime.distribution import (
-        replica_mean,  # TensorFlow, which other backends need not load
-    )
+    from common.runtime.distribution import replica_mean  # loads TensorFlow
 
     return replica_mean(value)
 

@@ -36,9 +36,8 @@ def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
     """Makes the optimizer that the settings describe."""
     rate: Any = training.learning_rate
     if training.decay_factor < 1.0:
-        rate = StepDecay(
-            rate, training.decay_factor, training.decay_iterations, training.decay_from_iteration
-        )
+        begin = training.decay_from_iteration
+        rate = StepDecay(rate, training.decay_factor, training.decay_iterations, begin)
     return keras.optimizers.Adam(
         rate, amsgrad=training.amsgrad, epsilon=training.epsilon, clipnorm=training.clip_norm
     )

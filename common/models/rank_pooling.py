@@ -48,12 +48,10 @@ class GlobalPooling(keras.layers.Layer):
         if self.kind == "gap":
             return ops.mean(inputs, axis=(1, 2))
         n_classes = inputs.shape[-1]
-        maps = ops.reshape(
-            ops.transpose(inputs, (0, 3, 1, 2)), (-1, ops.shape(inputs)[1] * ops.shape(inputs)[2])
-        )
-        pooled = ops.sum(
-            maps * rank_weights(ops.stop_gradient(maps), self.decay), axis=1
-        )  # (B * K,)
+        n_values = ops.shape(inputs)[1] * ops.shape(inputs)[2]
+        maps = ops.reshape(ops.transpose(inputs, (0, 3, 1, 2)), (-1, n_values))
+        weights = rank_weights(ops.stop_gradient(maps), self.decay)
+        pooled = ops.sum(maps * weights, axis=1)  # (B * K,)
         return ops.reshape(pooled, (-1, n_classes))
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
@@ -78,15 +76,11 @@ def rank_weights(values: Any, decay: float) -> Any:
     ops = keras.ops
     n_rows, length = ops.shape(values)[0], ops.shape(values)[1]
     ranks = length - 1 - ops.arange(length, dtype="int32")  # of the smallest value first
-    by_rank = ops.power(
-        ops.convert_to_tensor(decay, values.dtype), ops.cast(ranks, values.dtype)
-    )  # (M,), 0^0 is 1
+    base = ops.convert_to_tensor(decay, values.dtype)
+    by_rank = ops.power(base, ops.cast(ranks, values.dtype))  # (M,), 0^0 is 1
     repeated = ops.broadcast_to(by_rank / ops.sum(by_rank), (n_rows, length))
-    order = ops.cast(
-        ops.argsort(values, axis=1), "int32"
-    )  # (N, M), where the smallest value is, then the next one
-    places = order + ops.expand_dims(ops.arange(n_rows, dtype="int32") * length, 1)
-    flat = ops.scatter(
-        ops.reshape(places, (-1, 1)), ops.reshape(repeated, (-1,)), (n_rows * length,)
-    )
+    order = ops.cast(ops.argsort(values, axis=1), "int32")  # (N, M), ascending
+    indices = order + ops.expand_dims(ops.arange(n_rows, dtype="int32") * length, 1)
+    indices, repeated = ops.reshape(indices, (-1, 1)), ops.reshape(repeated, (-1,))
+    flat = ops.scatter(indices, repeated, (n_rows * length,))
     return ops.stop_gradient(ops.reshape(flat, (n_rows, length)))

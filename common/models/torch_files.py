@@ -1,5 +1,4 @@
-"""Checkpoints of PyTorch: the arrays of a state dict from a file, and back; no code in a file is
-ever run."""
+"""Checkpoints of PyTorch: arrays of a state dict, read without running code, and written."""
 
 import io
 import re
@@ -54,9 +53,8 @@ def read_checkpoint(path: Path) -> dict[str, np.ndarray]:
             check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read: {error.strerror}. Give a file of torch.save."
-        ) from error
+        problem = f"{path} cannot be read: {error.strerror}. Give a file of torch.save."
+        raise CheckpointError(problem) from error
     except Exception as error:  # PyTorch raises many kinds for a damaged file
         raise CheckpointError(_unreadable(path, error)) from error
     state = dict(_without_prefix(_state_dict(path, content, torch)))
@@ -106,9 +104,8 @@ def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any
     """State dict of a checkpoint."""
 
     def has_tensors(value: Any) -> bool:
-        return isinstance(value, Mapping) and any(
-            isinstance(each, torch.Tensor) for each in value.values()
-        )
+        values = value.values() if isinstance(value, Mapping) else ()
+        return any(isinstance(each, torch.Tensor) for each in values)
 
     found = []
     if isinstance(content, Mapping):
@@ -116,11 +113,9 @@ def _state_dict(path: Path, content: Any, torch: ModuleType) -> Mapping[Any, Any
         found = found or [content] * has_tensors(content)
     if len(found) == 1:
         return found[0]
-    received = (
-        f"a dict of {_shown(content) or 'nothing'}"
-        if isinstance(content, Mapping)
-        else type(content).__name__
-    )
+    received = type(content).__name__
+    if isinstance(content, Mapping):
+        received = f"a dict of {_shown(content) or 'nothing'}"
     raise CheckpointError(
         f"{path}: expected a state dict, or a dict with one under {', '.join(CONTAINERS[:-1])} or"
         f" {CONTAINERS[-1]}. Received: {received}. Save only the state dict of the one network."
@@ -135,8 +130,7 @@ def _without_prefix(state: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _array(value: Any, torch: ModuleType) -> np.ndarray | None:
-    """The numbers of a tensor; None if it is none, or keeps them in a way of its own (sparse,
-    quantised)."""
+    """Numbers of a tensor; None for anything else, and for sparse or quantised tensors."""
     if not isinstance(value, torch.Tensor):
         return None
     try:

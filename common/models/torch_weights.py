@@ -1,5 +1,4 @@
-"""Weights of published PyTorch models in Keras, and back: arrays of a state dict under their names
-there."""
+"""Weights of published PyTorch models in Keras, and back, by their names in a state dict."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,8 @@ from common.errors import CheckpointError
 from common.models.layers import set_weights_by_name, weights_by_name
 
 # Batch normalisation: part here -> part there.
-BATCH_NORM = {
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-}
+BATCH_NORM = {"gamma": "weight", "beta": "bias"}
+BATCH_NORM |= {"moving_mean": "running_mean", "moving_variance": "running_var"}
 # Counters that PyTorch keeps next to the statistics; nothing here needs them.
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
@@ -38,28 +33,23 @@ class Kind:
     to_torch: Callable[[np.ndarray], Sequence[np.ndarray]]
 
 
-def _other_gate_first(array: np.ndarray) -> np.ndarray:
+def _swap_gates(array: np.ndarray) -> np.ndarray:
     """Swaps the first two gates on the last axis: reset, update, new in PyTorch; not in Keras."""
     first, second, new = np.split(array, 3, axis=-1)
     return np.concatenate([second, first, new], axis=-1)
 
 
-# Both sides keep a bias for the inputs and one for the state: a GRU of Keras does with
-# `reset_after`.
-_GRU_MATRIX = Kind(
-    lambda there: _other_gate_first(there.T), lambda here: [_other_gate_first(here).T]
-)
+# Both sides keep a bias for the inputs and one for the state: in Keras with `reset_after`.
+_GRU_MATRIX = Kind(lambda there: _swap_gates(there.T), lambda here: [_swap_gates(here).T])
+_CONV = Kind(lambda there: there.transpose(2, 3, 1, 0), lambda here: [here.transpose(3, 2, 0, 1)])
 KINDS = {
-    "conv": Kind(
-        lambda there: there.transpose(2, 3, 1, 0), lambda here: [here.transpose(3, 2, 0, 1)]
-    ),  # OIHW, HWIO
+    "conv": _CONV,  # OIHW, HWIO
     "linear": Kind(np.transpose, lambda here: [here.T]),  # (out, in), (in, out)
     "vector": Kind(np.asarray, lambda here: [here]),
     "gru_kernel": _GRU_MATRIX,  # (3U, in), (in, 3U)
     "gru_recurrent": _GRU_MATRIX,  # (3U, U), (U, 3U)
     "gru_bias": Kind(  # two of (3U,), of the inputs and of the state, (2, 3U)
-        lambda *there: _other_gate_first(np.stack(there)),
-        lambda here: list(_other_gate_first(here)),
+        lambda *there: _swap_gates(np.stack(there)), lambda here: list(_swap_gates(here))
     ),
 }
 
@@ -81,32 +71,25 @@ def load_state(model: keras.Model, state: Mapping[str, np.ndarray], names: Names
     """
     shapes = {name: tuple(weight.shape) for name, weight in weights_by_name(model).items()}
     if set(shapes) != set(names):
-        raise ValueError(
-            "`names` must be those of the weights. They differ in"
-            f" {sorted(set(shapes) ^ set(names))}."
-        )
+        different = sorted(set(shapes) ^ set(names))
+        raise ValueError(f"`names` must be those of the weights. They differ in {different}.")
     given = {name: array for name, array in state.items() if not name.endswith(IGNORED_ENDINGS)}
     problems = _problems(given, _shapes_there(names, shapes))
     if problems:
         raise CheckpointError(
-            f"The arrays do not fit the network {model.name}: "
-            + "; ".join(problems)
-            + ". Give the weights of the "
-            "same architecture, with the same number of classes, or change `network`."
+            f"The arrays do not fit the network {model.name}: {'; '.join(problems)}. Give weights"
+            " of the same architecture and number of classes, or change `network`."
         )
     arrays = {name: np.asarray(array, np.float32) for name, array in given.items()}
-    set_weights_by_name(
-        model,
-        {
-            here: KINDS[kind].to_keras(*(arrays[name] for name in _parts(there)))
-            for here, (there, kind) in names.items()
-        },
-    )
+    weights = {
+        here: KINDS[kind].to_keras(*(arrays[name] for name in _parts(there)))
+        for here, (there, kind) in names.items()
+    }
+    set_weights_by_name(model, weights)
 
 
 def torch_state(model: keras.Model, names: Names) -> dict[str, np.ndarray]:
-    """Gives the weights of a network as the arrays of a PyTorch state dict, the inverse of
-    `load_state`.
+    """Weights of a network as arrays of a PyTorch state dict, the inverse of `load_state`.
 
     Args:
         model: network as its system builds it.
@@ -141,22 +124,14 @@ def _parts(there: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _problems(given: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
-    found = [
-        f"{title} {', '.join(some)}"
-        for title, some in (
-            ("missing:", sorted(set(shapes) - set(given))),
-            ("unknown:", sorted(set(given) - set(shapes))),
-        )
-        if some
-    ]
+    sets = {"missing": set(shapes) - set(given), "unknown": set(given) - set(shapes)}
+    found = [f"{title}: {', '.join(sorted(some))}" for title, some in sets.items() if some]
     for name, expected in shapes.items():
         if name in given:
             array = np.asarray(given[name])
             if array.shape != expected:
                 found.append(f"{name}: expected shape {expected}, received {array.shape}")
             elif array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
-                found.append(
-                    f"{name}: expected finite numbers, received type {array.dtype} with NaN, Inf or"
-                    " text"
-                )
+                received = f"type {array.dtype} with NaN, Inf or text"
+                found.append(f"{name}: expected finite numbers, received {received}")
     return found

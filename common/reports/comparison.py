@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from common.display.page import Block, Note, Page, Section, Table, write_page
+from common.display.page import Block, Chapter, Note, Page, Table, write_page
 from common.display.plotting import (
     Curve,
     Panel,
@@ -29,13 +29,7 @@ from common.settings.tasks import flat_settings
 from common.training.run_directory import read_form, read_settings
 
 History = Mapping[str, Sequence[float | None]]
-_PLACES = (
-    "description",
-    "output_dir",
-    "feature_dir",
-    "parallel",
-    "overwrite",
-)  # what they are says nothing of a run
+_PLACES = ("description", "output_dir", "feature_dir", "parallel", "overwrite")  # not compared
 _COLUMNS, _MOST_BARS = 3, 9  # of the figure
 
 
@@ -70,9 +64,8 @@ class Run:
         """
         settings = read_settings(folder)
         histories = {name: stage["history"] for name, stage in finished_stages(folder)}
-        return cls(
-            folder, str(settings.get("family")), settings, scores_of(folder, line), histories
-        )
+        family = str(settings.get("family"))
+        return cls(folder, family, settings, scores_of(folder, line), histories)
 
 
 def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
@@ -92,15 +85,12 @@ def scores_of(run: Path, line: str | None) -> dict[str, float | None]:
     found = next((row for row in rows if line in (None, row["label"])), None)
     if found is None:
         labels = ", ".join(row["label"] for row in rows)
-        raise CheckpointError(
-            f"{run}: no line {line!r} in the table of scores. There are: {labels}."
-        )
+        raise CheckpointError(f"{run}: no line {line!r} in the table of scores, but: {labels}.")
     return flat_scores(found["scores"])
 
 
 def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run]:
-    """Reads runs of one family, by the names that tell them apart: those of their folders, or else
-    their paths.
+    """Reads runs of one family, by the names of their folders, or else by their paths.
 
     Raises:
         CheckpointError: see `Run.read`.
@@ -109,11 +99,8 @@ def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run
     runs = [Run.read(folder, line) for folder in folders]
     families = {run.family: run.folder for run in runs}
     if len(families) > 1:
-        raise ConfigError(
-            "Only runs of one family have scores in common. Received: "
-            + ", ".join(f"{folder} of {family}" for family, folder in families.items())
-            + "."
-        )
+        received = ", ".join(f"{folder} of {family}" for family, folder in families.items())
+        raise ConfigError(f"Only runs of one family have common scores. Received: {received}.")
     names = [run.folder.resolve().name for run in runs]
     unique = len(set(names)) == len(names)
     return {name if unique else str(run.folder): run for name, run in zip(names, runs, strict=True)}
@@ -122,38 +109,28 @@ def read_runs(folders: Sequence[Path], line: str | None = None) -> dict[str, Run
 def score_table(runs: Mapping[str, Run]) -> list[list[str]]:
     """Makes the table: a row for each run, a column for each score that any of them has."""
     columns = list(dict.fromkeys(name for run in runs.values() for name in run.scores))
-    body = [
-        [
-            label,
-            *(
-                "-" if run.scores.get(name) is None else f"{run.scores[name]:.3f}"
-                for name in columns
-            ),
-        ]
-        for label, run in runs.items()
-    ]
-    return [["run", *columns], *body]
+    rows = [["run", *columns]]
+    for label, run in runs.items():
+        values = [run.scores.get(name) for name in columns]
+        rows.append([label, *("-" if value is None else f"{value:.3f}" for value in values)])
+    return rows
 
 
 def differing_settings(runs: Mapping[str, Run]) -> dict[str, list[Any]]:
-    """Finds the settings that are not the same in all runs: by dotted key, the value in each, None
-    where it lacks."""
+    """Finds the settings that differ between runs: by dotted key, the value in each, or None."""
     flat = [flat_settings(run.settings) for run in runs.values()]
-    keys = dict.fromkeys(
-        key for settings in flat for key in settings if key.split(".")[0] not in _PLACES
-    )
+    every = dict.fromkeys(key for settings in flat for key in settings)
+    keys = [key for key in every if key.split(".")[0] not in _PLACES]
     values = {key: [settings.get(key) for settings in flat] for key in keys}
     return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
 
 
 def setting_table(runs: Mapping[str, Run]) -> list[list[str]]:
-    """Makes the table of settings that are not the same in all runs: a row for each, a column for
-    each run."""
-    rows = [
-        [key, *("-" if value is None else str(value) for value in values)]
-        for key, values in differing_settings(runs).items()
-    ]
-    return [["setting", *runs], *rows]
+    """Makes the table of settings that differ: a row for each, a column for each run."""
+    rows = [["setting", *runs]]
+    for key, values in differing_settings(runs).items():
+        rows.append([key, *("-" if value is None else str(value) for value in values)])
+    return rows
 
 
 def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
@@ -169,9 +146,8 @@ def overlaid_curves(runs: Mapping[str, Run]) -> list[tuple[Panel, History]]:
         lines: dict[str, Sequence[float | None]] = {}
         curves = []
         for number, (name, run) in enumerate(runs.items()):
-            stages = {
-                stage: history for stage, history in run.histories.items() if curve.name in history
-            }
+            known = run.histories.items()
+            stages = {stage: history for stage, history in known if curve.name in history}
             for stage, history in stages.items():
                 label = name if len(stages) == 1 else f"{name}, {stage}"
                 lines[label] = history[curve.name]
@@ -191,30 +167,25 @@ def write_comparison(path: Path, runs: Mapping[str, Run]) -> None:
     """
     writers = {".html": _write_html, ".csv": _write_csv, ".png": _write_png}
     if path.suffix not in writers:
-        raise ConfigError(
-            f"--out: expected a name that ends in {', '.join(writers)}. Received: {path}."
-        )
+        endings = ", ".join(writers)
+        raise ConfigError(f"--out: expected a name that ends in {endings}. Received: {path}.")
     writers[path.suffix](path, runs)
 
 
 def _write_html(path: Path, runs: Mapping[str, Run]) -> None:
     differing = setting_table(runs)
-    settings: Block = (
-        Table("Settings that differ", differing)
-        if len(differing) > 1
-        else Note("They are the same.")
-    )
+    settings: Block = Note("They are the same.")
+    if len(differing) > 1:
+        settings = Table("Settings that differ", differing)
     titles = [panel.title for panel, _ in overlaid_curves(runs)]
     alt = f"Scores of each run as bars, and its learning curves: {', '.join(titles)}"
-    sections = [
-        Section("Scores", [Table("Scores by run", score_table(runs))]),
-        Section("Settings", [settings]),
-        Section(
-            "Scores and learning curves",
-            [figure_picture(comparison_figure(runs), "One colour for each run", alt)],
-        ),
+    picture = figure_picture(comparison_figure(runs), "One colour for each run", alt)
+    chapters = [
+        Chapter("Scores", [Table("Scores by run", score_table(runs))]),
+        Chapter("Settings", [settings]),
+        Chapter("Scores and learning curves", [picture]),
     ]
-    write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), sections=sections))
+    write_page(path, Page(f"{len(runs)} runs compared", ", ".join(runs), chapters=chapters))
 
 
 def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
@@ -223,9 +194,8 @@ def _write_csv(path: Path, runs: Mapping[str, Run]) -> None:
     settings = differing_settings(runs)
     rows: list[list[Any]] = [["run", *names, *settings]]
     for number, (label, run) in enumerate(runs.items()):
-        values = [run.scores.get(name) for name in names] + [
-            values[number] for values in settings.values()
-        ]
+        values: list[Any] = [run.scores.get(name) for name in names]
+        values += [of_runs[number] for of_runs in settings.values()]
         rows.append([label, *("" if value is None else value for value in values)])
     write_text(path, to_csv(rows))
 
@@ -235,17 +205,13 @@ def _write_png(path: Path, runs: Mapping[str, Run]) -> None:
 
 
 def comparison_figure(runs: Mapping[str, Run]) -> Figure:
-    """Draws the first scores as bars, a colour for each run, and below them the curves of
-    validation."""
+    """Draws the first scores as bars, a colour for each run, and the curves of validation."""
     names = score_table(runs)[0][1 : 1 + _MOST_BARS]
-    cells: list[Callable[[Axes], None] | None] = [
-        partial(_draw_score, runs=runs, name=name) for name in names
-    ]
+    cells: list[Callable[[Axes], None] | None] = []
+    cells += [partial(_draw_score, runs=runs, name=name) for name in names]
     cells += [None] * (-len(cells) % _COLUMNS)
-    cells += [
-        partial(draw_panel, history=history, panel=panel)
-        for panel, history in overlaid_curves(runs)
-    ]
+    curves = overlaid_curves(runs)
+    cells += [partial(draw_panel, history=history, panel=panel) for panel, history in curves]
     rows = -(-len(cells) // _COLUMNS)
     figure = new_figure(4.2 * _COLUMNS, 0.6 + 3.0 * rows, ", ".join(runs))
     for axes, draw in zip_longest(figure.subplots(rows, _COLUMNS, squeeze=False).flat, cells):
@@ -259,9 +225,8 @@ def comparison_figure(runs: Mapping[str, Run]) -> Figure:
 def _draw_score(axes: Axes, runs: Mapping[str, Run], name: str) -> None:
     values = [run.scores.get(name) for run in runs.values()]
     heights = [0.0 if value is None else value for value in values]
-    bars = axes.bar(
-        list(runs), heights, color=[f"C{number}" for number in range(len(runs))], width=0.6
-    )
+    colours = [f"C{number}" for number in range(len(runs))]
+    bars = axes.bar(list(runs), heights, color=colours, width=0.6)
     axes.bar_label(bars, ["-" if value is None else f"{value:.3g}" for value in values], fontsize=8)
     axes.set_title(name, fontsize=10, loc="left")
     axes.margins(y=0.15)

@@ -1,12 +1,11 @@
-"""The report of a run, `report.html` in its folder: settings, scores, curves and recordings on one
-page.
+"""The report of a run, `report.html` in its folder: settings, scores, curves and recordings.
 
     python -m common.reports.run RUN_DIRECTORY ... [--set KEY=VALUE]
 
-The page holds all that it shows, can be sent or kept alone, and loads nothing from elsewhere. What
-belongs to one family of systems is made by `<family>/report.py`:
+The page holds all that it shows and loads nothing from elsewhere. Parts of one family of systems
+are made by `<family>/report.py`:
 
-    sections(task, folder)  scores, classes and recordings, as sections of the page
+    chapters(task, folder)  scores, classes and recordings, as chapters of the page
 
 and its learning curves are `LEARNING_PANELS` of `<family>/figures.py`.
 """
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from common.display.page import Block, Note, Page, Section, Table, Tree, write_page
+from common.display.page import Block, Chapter, Note, Page, Table, Tree, write_page
 from common.errors import UserError
 from common.family import load
 from common.settings.tasks import BaseTask, check_task, merge, parse_overrides
@@ -44,11 +43,7 @@ if TYPE_CHECKING:  # it loads TensorFlow, which a comparison of runs does not ne
 
 logger = logging.getLogger(__name__)
 REPORT, SCORES = "report.html", "scores.json"
-NO_SCORES = (
-    "There are no scores: the recordings tested have no labels, or the run has not come to its end."
-)
-
-
+NO_SCORES = "There are no scores: the test recordings have no labels, or the run is unfinished."
 Numbers = dict[str, float | None]
 
 
@@ -61,7 +56,7 @@ class _Line:
 
 @dataclass(frozen=True)
 class ScoresForm:
-    """What the scores of a run of any family say."""
+    """Scores of a run of any family: the rows of its table."""
 
     rows: Annotated[list[_Line], Field(min_length=1)]
 
@@ -84,10 +79,10 @@ def write_report(folder: Path, task: BaseTask) -> Path:
     report, figures = load(task.family, "report"), load(task.family, "figures")
     environment = read_environment(folder)
     stages = dict(finished_stages(folder))
-    sections = [
-        *report.sections(task, folder),
-        Section("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
-        Section("Settings and versions", _setting_blocks(task, environment, folder)),
+    chapters = [
+        *report.chapters(task, folder),
+        Chapter("Learning curves", curve_blocks(stages, figures.LEARNING_PANELS)),
+        Chapter("Settings and versions", _setting_blocks(task, environment, folder)),
         *_numbers(folder),
     ]
     page = Page(
@@ -95,56 +90,46 @@ def write_report(folder: Path, task: BaseTask) -> Path:
         subtitle=task.description,
         facts=_facts(task, environment, stages, folder),
         command=" ".join(environment["command"]),
-        sections=[section for section in sections if section.blocks],
+        chapters=[chapter for chapter in chapters if chapter.blocks],
     )
     write_page(folder / REPORT, page)
     return folder / REPORT
 
 
 def stored_task(folder: Path, overrides: Sequence[str] = ()) -> BaseTask:
-    """Reads the settings of a run; `key=value` texts replace some, e.g. where the dataset is by
-    now.
+    """Reads the settings of a run; `key=value` texts replace some, e.g. a moved `dataset_dir`.
 
     Raises:
         CheckpointError: there is no run.
         ConfigError: its settings are not understood any more.
     """
-    return check_task(
-        merge(read_settings(folder), parse_overrides(overrides)), f"the settings of {folder}"
-    )
+    settings = merge(read_settings(folder), parse_overrides(overrides))
+    return check_task(settings, f"the settings of {folder}")
 
 
 def check_stores(folder: Path, stores: "Mapping[str, FeatureStore]") -> None:
-    """Checks that features, by name of the set, are those that a run learned from, see
-    `check_data`.
+    """Checks that features, by name of the set, are those of a run, see `check_data`.
 
     Raises:
         CheckpointError: they are others.
     """
-    check_data(
-        folder,
-        {name: store.fingerprint for name, store in stores.items()},
-        {name: store.splits_fingerprint for name, store in stores.items()},
-    )
+    features = {name: store.fingerprint for name, store in stores.items()}
+    splits = {name: store.splits_fingerprint for name, store in stores.items()}
+    check_data(folder, features, splits)
 
 
 def report_finished_run(folder: Path, task: BaseTask) -> None:
-    """Writes the report of a run that has just ended; where that fails, the log says why, and the
-    run stands."""
+    """Writes the report of a finished run; a failure is only logged."""
     try:
         logger.info("Report: %s", write_report(folder, task))
     except UserError as error:
-        logger.warning(
-            "The run is complete, but its report cannot be written: %s Once that is fixed: %s %s",
-            error,
-            "python -m common.cli.report",
-            folder,
-        )
+        problem = "The run is complete, but its report cannot be written:"
+        again = f"python -m common.cli.report {folder}"
+        logger.warning("%s %s Once that is fixed: %s", problem, error, again)
 
 
 def shown(what: str, make: Callable[[], list[Block]]) -> list[Block]:
-    """Makes a part of the page, or says why it cannot be shown; the rest of the page does not
-    depend on it."""
+    """Makes a part of the page, or a note with the reason why it cannot be shown."""
     try:
         return make()
     except UserError as error:
@@ -152,7 +137,7 @@ def shown(what: str, make: Callable[[], list[Block]]) -> list[Block]:
 
 
 def not_shown(what: str, error: UserError) -> Note:
-    """Says why a part of the page is missing."""
+    """Note with the reason why a part of the page is missing."""
     return Note(f"{what} cannot be shown. {error}", problem=True)
 
 
@@ -178,9 +163,8 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
     blocks: list[Block] = []
     for name, stage in stages.items():
         history = stage["history"]
-        titles = [
-            panel.title for panel in panels if any(curve.name in history for curve in panel.curves)
-        ]
+        drawn = [panel for panel in panels if any(each.name in history for each in panel.curves)]
+        titles = [panel.title for panel in drawn]
         if titles:
             figure = learning_curves(history, panels)
             alt = f"Learning curves of {name}: {', '.join(titles)}"
@@ -191,11 +175,9 @@ def curve_blocks(stages: Mapping[str, Mapping[str, Any]], panels: Sequence) -> l
 def _training_title(name: str, stage: Mapping[str, Any]) -> str:
     title = f"{name}: {stage['epochs']} epochs, the best is number {stage['best_epoch']}"
     scored = scored_epoch(stage)
-    return (
-        title
-        if scored == stage["best_epoch"]
-        else f"{title}; the model of epoch {scored} is scored"
-    )
+    if scored != stage["best_epoch"]:
+        title += f"; the model of epoch {scored} is scored"
+    return title
 
 
 def confusion_table(
@@ -204,13 +186,12 @@ def confusion_table(
     caption: str,
     write: Callable[[float], str] = "{:.0f}".format,
 ) -> Table:
-    """Makes a table of `common.metrics.confusion.count_confusions`, shaded by the share of each
-    row.
+    """Makes a table of `common.metrics.confusion.count_confusions`, shaded by shares of rows.
 
     Args:
         counts: (K + 1, K + 1).
         classes: names of the K classes.
-        caption: says what is counted.
+        caption: the counted quantity.
         write: from a count above 0 to its text.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -223,7 +204,7 @@ def confusion_table(
 
 
 _CONFUSIONS_EXPLAINED = (
-    "Diagonal: found. Beside it: missed, while the class of the column was estimated without being"
+    "Diagonal: found. Next to it: missed, while the class of the column was estimated without being"
     " there. Last row: estimated though nothing was missed. Shades are shares of a row."
 )
 
@@ -232,11 +213,10 @@ def flat_scores(scores: Mapping[str, Any]) -> Numbers:
     """Scores by name; those of several definitions as "<definition> <name>"."""
     flat: Numbers = {}
     for name, value in scores.items():
-        flat |= (
-            {f"{name} {part}": score for part, score in value.items()}
-            if isinstance(value, dict)
-            else {name: value}
-        )
+        if isinstance(value, dict):
+            flat |= {f"{name} {part}": score for part, score in value.items()}
+        else:
+            flat[name] = value
     return flat
 
 
@@ -246,23 +226,17 @@ def _facts(
     stages: Mapping[str, Mapping[str, Any]],
     folder: Path,
 ) -> dict[str, str]:
-    """What ran, when, where, and how long."""
-    trained_s = sum(
-        value or 0.0
-        for stage in stages.values()
-        for name in ("training_s", "scoring_s")
-        for value in stage["history"].get(name, [])
-    )
+    """System, date, duration, seed and versions of a run."""
+    histories = [stage["history"] for stage in stages.values()]
+    times = [each.get(name, []) for each in histories for name in ("training_s", "scoring_s")]
+    trained_s = sum(value or 0.0 for values in times for value in values)
+    duration = _duration(trained_s)
     written = datetime.fromtimestamp((folder / ENVIRONMENT).stat().st_mtime, UTC).isoformat()
     begun = [*environment["earlier"], environment][0]
     return {
         "System": f"{task.system} ({task.family})",
         "Date": f"{(begun.get('date') or written)[:16].replace('T', ' ')} UTC",
-        "Training": (
-            f"{len(stages)} stages, {_duration(trained_s)}"
-            if len(stages) != 1
-            else _duration(trained_s)
-        ),
+        "Training": duration if len(stages) == 1 else f"{len(stages)} stages, {duration}",
         "Seed": str(task.seed),
         "Code": environment["git_revision"] or "not from a checkout",
         "Python, platform": f"{environment['python']}, {environment['platform']}",
@@ -276,9 +250,7 @@ def _duration(seconds: float) -> str:
 
 
 def _setting_blocks(task: BaseTask, environment: Mapping[str, Any], folder: Path) -> list[Block]:
-    settings = {
-        key: value for key, value in task.model_dump(mode="json").items() if key != "description"
-    }
+    settings = task.model_dump(mode="json", exclude={"description"})
     versions = {name: version for name, version in environment["versions"].items() if version}
     fingerprints = read_json(folder / DATA) if (folder / DATA).exists() else {}
     computing = {"computing": environment["computing"]} if environment["computing"] else {}
@@ -287,8 +259,7 @@ def _setting_blocks(task: BaseTask, environment: Mapping[str, Any], folder: Path
 
 
 def _readable(value: Any) -> Any:
-    """Nested settings as text by key; lists of sections become sections by their names or
-    numbers."""
+    """Nested settings as text by key; lists of sections become sections by name or number."""
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         value = {str(each.get("name", number)): each for number, each in enumerate(value)}
     if isinstance(value, dict):
@@ -296,28 +267,23 @@ def _readable(value: Any) -> Any:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _numbers(folder: Path) -> list[Section]:
+def _numbers(folder: Path) -> list[Chapter]:
     """Everything in the file of scores, by the names it has there."""
     scores = scores_if_any(folder)
     if scores is None:
         return []
     flat = {row["label"]: flat_scores(row["scores"]) for row in scores["rows"]}
     tables = [_number_table("Lines of the table of scores", flat)]
-    tables += [
-        _number_table(f"Classes: {row['label']}", row["classes"])
-        for row in scores["rows"]
-        if row.get("classes")
-    ]
-    return [
-        Section("All scores", [Note(f"By the names they have in {SCORES}."), *tables], folded=True)
-    ]
+    for row in scores["rows"]:
+        if row.get("classes"):
+            tables.append(_number_table(f"Classes: {row['label']}", row["classes"]))
+    note = Note(f"By the names they have in {SCORES}.")
+    return [Chapter("All scores", [note, *tables], folded=True)]
 
 
 def _number_table(caption: str, lines: Mapping[str, Mapping[str, float | None]]) -> Table:
     names = list(dict.fromkeys(name for line in lines.values() for name in line))
-    body = [
-        [label, *(number_text(line.get(name)) for name in names)] for label, line in lines.items()
-    ]
+    body = [[label, *(number_text(line.get(n)) for n in names)] for label, line in lines.items()]
     return Table(caption, [["", *names], *body])
 
 

@@ -28,16 +28,12 @@ def choose_backend(run: RunConfig) -> None:
         os.environ["JAX_PLATFORMS"] = "cpu"
     if run.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-        os.environ["XLA_FLAGS"] = (
-            f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
-        )
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = flags.strip()
     if run.backend in _PACKAGES:
-        optional_module(
-            _PACKAGES[run.backend],
-            f"`run.backend: {run.backend}`",
-            f'Install the extra `{run.backend}`: pip install ".[{run.backend}]". Or set'
-            " `run.backend: tensorflow`.",
-        )
+        remedy = f'Install the extra `{run.backend}`: pip install ".[{run.backend}]". Or set'
+        remedy += " `run.backend: tensorflow`."
+        optional_module(_PACKAGES[run.backend], f"`run.backend: {run.backend}`", remedy)
 
 
 def load_keras(run: RunConfig) -> ModuleType:

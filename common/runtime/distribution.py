@@ -1,5 +1,4 @@
-"""Chooses the devices that share the batches of a job, and offers what TensorFlow has beyond Keras
-for them."""
+"""Devices that share the batches of a job, and functions of TensorFlow that Keras lacks."""
 
 import contextlib
 import functools
@@ -20,11 +19,8 @@ from common.runtime.quiet import stderr_discarded
 from common.settings.tasks import RunConfig
 
 logger = logging.getLogger(__name__)
-FLOAT, EPSILON, DATA_FORMAT = (
-    "float32",
-    1e-7,
-    "channels_last",
-)  # Keras's own, which models and losses are made for
+# Keras's own, which models and losses are made for.
+FLOAT, EPSILON, DATA_FORMAT = "float32", 1e-7, "channels_last"
 
 
 def set_number_formats() -> None:
@@ -65,9 +61,7 @@ def describe(run: RunConfig) -> dict[str, Any]:
 def _device_names(backend: str) -> list[str]:
     """Names of the devices that compute, such as "NVIDIA H200", or the CPU."""
     if backend == "jax":
-        return [
-            str(device.device_kind) for device in importlib.import_module("jax").local_devices()
-        ]
+        return [str(each.device_kind) for each in importlib.import_module("jax").local_devices()]
     if backend == "torch":
         cuda = importlib.import_module("torch").cuda
         return [cuda.get_device_name(number) for number in range(cuda.device_count())] or ["CPU"]
@@ -91,9 +85,7 @@ def prepare(run: RunConfig, batch_sizes: Sequence[int] = ()) -> None:
         processes.start(run.multi_host)
     with stderr_discarded():  # TensorFlow comments on its devices
         if run.backend != "tensorflow":
-            tf.config.set_visible_devices(
-                [], "GPU"
-            )  # only tf.data runs on TensorFlow; the GPU belongs to the backend
+            tf.config.set_visible_devices([], "GPU")  # for the backend: only tf.data runs here
         tf.config.list_logical_devices()
     if run.deterministic:
         _repeat_exactly(run)
@@ -113,11 +105,9 @@ def _n_sharing(run: RunConfig) -> int:
     """Number of devices that share a batch."""
     if run.distribution == "none":
         return 1
-    return (
-        keras.distribution.get_device_count()
-        if run.backend == "jax"
-        else _mirrored_strategy().num_replicas_in_sync
-    )
+    if run.backend == "jax":
+        return keras.distribution.get_device_count()
+    return _mirrored_strategy().num_replicas_in_sync
 
 
 def _repeat_exactly(run: RunConfig) -> None:
@@ -158,9 +148,8 @@ def _scope(run: RunConfig) -> AbstractContextManager:
     if run.distribution == "none":
         return contextlib.nullcontext()
     if run.backend == "jax":
-        return keras.distribution.DataParallel(
-            auto_shard_dataset=False
-        ).scope()  # each process reads its own part
+        parallel = keras.distribution.DataParallel(auto_shard_dataset=False)  # each reads its part
+        return parallel.scope()
     return _mirrored_strategy().scope()
 
 
@@ -168,12 +157,9 @@ def _scope(run: RunConfig) -> AbstractContextManager:
 def _mirrored_strategy() -> tf.distribute.MirroredStrategy:
     """Strategy of this process, made once: its variables cannot be used under another."""
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    logger.info(
-        "Each batch is split over %d devices: %s.",
-        len(found),
-        ", ".join(device.name for device in found),
-    )
-    return tf.distribute.MirroredStrategy([device.name for device in found])
+    names = [device.name for device in found]
+    logger.info("Each batch is split over %d devices: %s.", len(names), ", ".join(names))
+    return tf.distribute.MirroredStrategy(names)
 
 
 def n_sharing() -> int:
@@ -203,9 +189,8 @@ def jit_setting(run: RunConfig) -> str | bool:
     """
     if run.jit_compile != "auto" or run.backend != "tensorflow":
         return run.jit_compile
-    return (
-        "auto" if tf.config.list_physical_devices("GPU") and run.distribution == "none" else False
-    )
+    is_single = run.distribution == "none"
+    return "auto" if is_single and tf.config.list_physical_devices("GPU") else False
 
 
 def normalize_channels(

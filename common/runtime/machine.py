@@ -9,45 +9,22 @@ import logging
 import os
 
 logger = logging.getLogger(__name__)
-# Keras looks for keras.json in this folder and would write one there: below a device there is
-# neither.
-_NO_FOLDER = os.path.join(os.devnull, "keras")
-# Each changes numbers, or how many epochs and steps are done. Variables of places, caches and
-# threads stay.
+_NO_FOLDER = os.path.join(os.devnull, "keras")  # without keras.json, and none can be written
+# Each changes numbers, epochs or steps. Variables of folders, caches and threads stay.
 OVERRULED = (
-    "KERAS_MAX_EPOCHS",
-    "KERAS_MAX_STEPS_PER_EPOCH",
-    "KERAS_NNX_ENABLED",
-    "KERAS_TORCH_DEVICE",
-    "JAX_DEBUG_INFS",
-    "JAX_DEBUG_NANS",
-    "JAX_DEFAULT_DTYPE_BITS",
-    "JAX_DEFAULT_MATMUL_PRECISION",
-    "JAX_DEFAULT_PRNG_IMPL",
-    "JAX_DISABLE_JIT",
-    "JAX_ENABLE_X64",
-    "JAX_NUMPY_DTYPE_PROMOTION",
-    "JAX_NUMPY_RANK_PROMOTION",
-    "JAX_RANDOM_SEED_OFFSET",
-    "JAX_THREEFRY_PARTITIONABLE",
-    "DNNL_DEFAULT_FPMATH_MODE",
-    "ONEDNN_DEFAULT_FPMATH_MODE",
-    "TF_CUDNN_DETERMINISTIC",
-    "TF_DETERMINISTIC_OPS",
-    "TF_ENABLE_ONEDNN_OPTS",
-    "TF_SET_ONEDNN_FPMATH_MODE",
-    "TF_XLA_FLAGS",
-    "NVIDIA_TF32_OVERRIDE",
-    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    *("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED", "KERAS_TORCH_DEVICE"),
+    *("JAX_DEBUG_INFS", "JAX_DEBUG_NANS", "JAX_DISABLE_JIT", "JAX_ENABLE_X64"),
+    *("JAX_DEFAULT_DTYPE_BITS", "JAX_DEFAULT_MATMUL_PRECISION", "JAX_DEFAULT_PRNG_IMPL"),
+    *("JAX_NUMPY_DTYPE_PROMOTION", "JAX_NUMPY_RANK_PROMOTION"),
+    *("JAX_RANDOM_SEED_OFFSET", "JAX_THREEFRY_PARTITIONABLE"),
+    *("DNNL_DEFAULT_FPMATH_MODE", "ONEDNN_DEFAULT_FPMATH_MODE", "TF_SET_ONEDNN_FPMATH_MODE"),
+    *("TF_CUDNN_DETERMINISTIC", "TF_DETERMINISTIC_OPS", "TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
 )
 # These may move the last digits, or choose the device; a run records them.
 RECORDED = (
-    "CUDA_VISIBLE_DEVICES",
-    "JAX_PLATFORMS",
-    "OMP_NUM_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "XLA_FLAGS",
+    *("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS", "OMP_NUM_THREADS"),
+    *("TF_NUM_INTEROP_THREADS", "TF_NUM_INTRAOP_THREADS", "XLA_FLAGS"),
 )
 
 
@@ -59,10 +36,8 @@ def overrule_machine() -> None:
     os.environ["KERAS_HOME"] = _NO_FOLDER
     found = [name for name in OVERRULED if os.environ.pop(name, None) is not None]
     if found:
-        logger.warning(
-            "Variables of the environment that would change results are not heeded: %s.",
-            ", ".join(found),
-        )
+        ignored = "Environment variables that would change results are ignored: %s."
+        logger.warning(ignored, ", ".join(found))
 
 
 def recorded_variables() -> dict[str, str]:

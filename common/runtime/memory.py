@@ -6,17 +6,9 @@ from collections.abc import Mapping
 
 # Of glibc's malloc.h; what each stands for may also be set by an environment variable.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-SETTINGS = {
-    M_MMAP_MAX: 0,
-    M_TRIM_THRESHOLD: 2**31 - 1,
-    M_TOP_PAD: 2**28,
-}  # number of maps, bytes, bytes
-VARIABLES = (
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-)
+SETTINGS = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: 2**28}  # maps, bytes, bytes
+_LIMITS = ("MMAP_MAX", "MMAP_THRESHOLD", "TRIM_THRESHOLD", "TOP_PAD")
+VARIABLES = tuple(f"MALLOC_{name}_" for name in _LIMITS)
 
 
 def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
@@ -39,9 +31,5 @@ def keep_freed_memory(environment: Mapping[str, str] = os.environ) -> bool:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018  # only glibc has it
         return all(library.mallopt(parameter, value) for parameter, value in SETTINGS.items())
-    except (
-        AttributeError,
-        OSError,
-        TypeError,
-    ):  # another C library, or Windows, which has no CDLL(None)
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows without CDLL(None)
         return False

@@ -28,41 +28,39 @@ from common.settings.tasks import MultiHostConfig
 WAITING_S = 300  # for the coordinator, as long as it waits for the others
 
 
-class Place(NamedTuple):
-    """Rank of this process, `number`, and world size, `n_processes`."""
+class World(NamedTuple):
+    """Rank of this process, and world size: the number of processes that train together."""
 
-    number: int = 0
-    n_processes: int = 1
+    rank: int = 0
+    size: int = 1
 
     @property
-    def first(self) -> bool:
+    def is_coordinator(self) -> bool:
         """True for the coordinator, the process that writes."""
-        return self.number == 0
+        return self.rank == 0
 
     def part_of(self, batch: Any) -> Any:
-        """Rows of a joint batch, (B, ...), for this process: (B / n_processes, ...), whole rows."""
-        rows = batch.shape[0] // self.n_processes
-        return batch[self.number * rows : (self.number + 1) * rows]
+        """Rows of a joint batch, (B, ...), for this process: (B / size, ...), whole rows."""
+        rows = batch.shape[0] // self.size
+        return batch[self.rank * rows : (self.rank + 1) * rows]
 
 
-ALONE = Place()
+SINGLE = World()  # one process
 
 
 def start(multi_host: MultiHostConfig) -> None:
     """Joins the other processes; must come before JAX computes anything.
 
     Raises:
-        ConfigError: neither settings nor environment define the ranks, or a process cannot be
-            reached.
+        ConfigError: no ranks in settings or environment, or a process cannot be reached.
     """
     import keras
 
     try:
         if multi_host.address and multi_host.process:
             _wait_for(multi_host.address)
-        keras.distribution.initialize(
-            multi_host.address, multi_host.n_processes, multi_host.process
-        )
+        own = (multi_host.address, multi_host.n_processes, multi_host.process)
+        keras.distribution.initialize(*own)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(
             "The processes of `run.distribution: multi_host` did not find each other. Expected:"
@@ -71,7 +69,7 @@ def start(multi_host: MultiHostConfig) -> None:
             f" Received: {multi_host.model_dump()}: {error}"
         ) from error
     atexit.register(_leave)
-    if not place().first:
+    if not world().is_coordinator:
         logging.disable(logging.INFO)
 
 
@@ -96,12 +94,12 @@ def _leave() -> None:
     os._exit(2)
 
 
-def place() -> Place:
+def world() -> World:
     """Rank and world size of this process; rank 0 of 1 without `run.distribution: multi_host`."""
     jax = sys.modules.get("jax")
     if jax is None or not jax.distributed.is_initialized():
-        return ALONE
-    return Place(jax.process_index(), jax.process_count())
+        return SINGLE
+    return World(jax.process_index(), jax.process_count())
 
 
 def agreed(values: Mapping[str, float]) -> dict[str, float]:
@@ -109,7 +107,7 @@ def agreed(values: Mapping[str, float]) -> dict[str, float]:
 
     Returns when all processes have called it.
     """
-    if place().n_processes == 1:
+    if world().size == 1:
         return dict(values)
     from jax.experimental import multihost_utils
 
@@ -127,7 +125,7 @@ def own_folder(folder: Path) -> Iterator[Path]:
         TrainingError: a joint step inside the block failed.
     """
     with ExitStack() as stack:
-        mine = folder if place().first else stack.enter_context(_copy(folder))
+        mine = folder if world().is_coordinator else stack.enter_context(_copy(folder))
         stack.enter_context(_failing_together())
         _check_shared(folder, mine)
         yield mine
@@ -152,10 +150,10 @@ def _failing_together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if place().n_processes == 1 or type(error).__name__ != "JaxRuntimeError":
+        if world().size == 1 or type(error).__name__ != "JaxRuntimeError":
             raise
         raise TrainingError(
-            f"A step that {place().n_processes} processes take together failed:"
+            f"A step that {world().size} processes take together failed:"
             f" {str(error).splitlines()[0]}. The output of the process that ended first"
             " gives the reason. Run the same commands again: they resume after the last epoch."
         ) from error
@@ -163,19 +161,18 @@ def _failing_together() -> Iterator[None]:
 
 def _check_shared(folder: Path, mine: Path) -> None:
     """Compares names and sizes of the files that each process sees; waits for all processes."""
-    if place().n_processes == 1:
+    if world().size == 1:
         return
     from jax.experimental import multihost_utils
 
     files = sorted(path for path in mine.rglob("*") if path.is_file())
     listed = "\n".join(f"{path.relative_to(mine)} {path.stat().st_size}" for path in files)
-    digests = multihost_utils.process_allgather(
-        np.uint32(zlib.crc32(listed.encode()))
-    )  # (processes,)
+    digest = np.uint32(zlib.crc32(listed.encode()))
+    digests = multihost_utils.process_allgather(digest)  # (world size,)
     different = np.flatnonzero(digests != digests[0])
     if len(different):
+        ranks = ", ".join(map(str, different))
         raise DataError(
-            f"Processes see different things in {folder}: {', '.join(map(str, different))} others"
-            " than 0. Expected: an `output_dir` that all machines share, under the same path, and"
-            " no other job in it."
+            f"Ranks {ranks} see other files in {folder} than rank 0. Expected: an `output_dir` that"
+            " all machines share, under the same path, and no other job in it."
         )

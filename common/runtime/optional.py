@@ -26,16 +26,15 @@ def optional_module(name: str, purpose: str, remedy: str) -> ModuleType:
         if _is_missing(package, error):
             reason = f"which is not installed. {remedy}"
         else:
-            told = " ".join(str(error).split())[:_MOST_CHARACTERS]
+            problem = " ".join(str(error).split())[:_MOST_CHARACTERS]
             reason = (
-                f"which is installed but cannot be imported ({type(error).__name__}: {told}). Mend"
-                f" or reinstall it: pip install --force-reinstall {package}"
+                f"which is installed but cannot be imported ({type(error).__name__}: {problem})."
+                f" Repair or reinstall it: pip install --force-reinstall {package}"
             )
         raise ConfigError(f"{purpose} needs the package {package}, {reason}") from error
 
 
 def _is_missing(package: str, error: Exception) -> bool:
     """True if the package itself is missing, rather than one that it needs."""
-    return (
-        isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
-    )
+    name = error.name or "" if isinstance(error, ModuleNotFoundError) else ""
+    return name.partition(".")[0] == package

@@ -19,18 +19,12 @@ from common.settings.parallel import ParallelConfig
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-CONNECTING_S, WORKERS_S, LOOKING_S = (
-    10,
-    30,
-    10,
-)  # for the scheduler; for a first worker; between looks for lost ones
+# For the scheduler; for a first worker; between checks for lost ones.
+CONNECTING_S, WORKERS_S, LOOKING_S = 10, 30, 10
 LOKYS_WORKER = "joblib.externals.loky.process_executor"
 _AGAIN = "What is finished stays: run the same command again."
-_NANNYS_TRIM = (
-    "MALLOC_TRIM_THRESHOLD_",
-    "65536",
-)  # set by dask in the processes it starts, not by the user
-_LOOKS_S = 0.2  # between two looks at whether the parent lives
+_NANNYS_TRIM = ("MALLOC_TRIM_THRESHOLD_", "65536")  # set by dask in its processes, not by the user
+_LOOKS_S = 0.2  # between two checks that the parent lives
 
 
 def parallel_map(
@@ -44,13 +38,10 @@ def parallel_map(
     other machines relative paths mean the same as here, so this folder must be there too.
 
     Raises:
-        ConfigError: the engine is not installed, or the cluster cannot be reached or has no
-            workers.
-        DataError: the cluster, or what it needs to go on, was lost.
+        ConfigError: the engine is not installed, or the cluster is unreachable or lacks workers.
+        DataError: the cluster or all of its workers were lost.
     """
-    from threadpoolctl import (
-        threadpool_limits,
-    )  # here: settings that mention this module stay fast to read
+    from threadpoolctl import threadpool_limits  # here: this module stays fast to import
 
     if not items or (parallel.local and (parallel.n_jobs == 1 or len(items) == 1)):
         for item in items:
@@ -64,19 +55,13 @@ def parallel_map(
     else:
         import joblib
 
-        # The limit holds for a whole process: threads that set and lift it one by one would lift
-        # each other's.
-        limits = threadpool_limits(limits=1) if parallel.backend == "threading" else nullcontext()
-        work = (
-            function
-            if parallel.backend == "threading"
-            else partial(_on_worker, function, os.getcwd())
-        )
-        started = (
-            {"initializer": _end_with, "initargs": (os.getpid(),)}
-            if parallel.backend == "loky"
-            else {}
-        )
+        # The limit holds for a whole process: each thread would lift that of the others.
+        threads = parallel.backend == "threading"
+        limits = threadpool_limits(limits=1) if threads else nullcontext()
+        work = function if threads else partial(_on_worker, function, os.getcwd())
+        started: dict[str, Any] = {}
+        if parallel.backend == "loky":
+            started = {"initializer": _end_with, "initargs": (os.getpid(),)}
         n_jobs = min(parallel.n_jobs, len(items))
         with limits, joblib.parallel_config(parallel.backend, n_jobs=n_jobs, **started):
             pool = joblib.Parallel(return_as="generator_unordered", batch_size=1)
@@ -84,8 +69,7 @@ def parallel_map(
 
 
 def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> Result:
-    """Does one item in a process that does nothing else; `folder` is what relative paths start
-    from."""
+    """Computes one item in a process of its own; relative paths start from `folder`."""
     from threadpoolctl import threadpool_limits
 
     if os.getcwd() != folder:
@@ -97,16 +81,10 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
                 " Expected: a folder that all machines share, under the same path. Start the"
                 " command in such a folder."
             ) from None
-    keep_freed_memory(
-        {name: value for name, value in os.environ.items() if (name, value) != _NANNYS_TRIM}
-    )
-    if loky := sys.modules.get(
-        LOKYS_WORKER
-    ):  # where psutil is installed, loky takes what is kept for a leak
+    keep_freed_memory(dict(each for each in os.environ.items() if each != _NANNYS_TRIM))
+    if loky := sys.modules.get(LOKYS_WORKER):  # with psutil, loky takes kept memory for a leak
         loky._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # type: ignore[attr-defined]
-    threadpool_limits(
-        limits=1
-    )  # never lifted: other threads of this process may be at work on other items
+    threadpool_limits(limits=1)  # never lifted: other threads may be at work on other items
     return function(item)
 
 
@@ -114,10 +92,7 @@ def _on_worker(function: Callable[[Item], Result], folder: str, item: Item) -> R
 def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
     """Connects to a dask cluster that has workers, or starts one on this machine."""
     distributed = _dask()
-    for name in (
-        "distributed",
-        "distributed.client",
-    ):  # what they would tell with tracebacks is said below
+    for name in ("distributed", "distributed.client"):  # errors below replace their tracebacks
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if parallel.address is None:
         options = {"n_workers": parallel.n_jobs, "threads_per_worker": 1, "dashboard_address": ":0"}
@@ -127,7 +102,7 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
         client = distributed.Client(**options)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"No dask scheduler answers at `parallel.address: {parallel.address}` within"
+            f"No dask scheduler replies at `parallel.address: {parallel.address}` within"
             f" {CONNECTING_S} s ({error}). Expected: the address that `python -m dask scheduler`"
             " prints, such as tcp://10.0.0.1:8786. Start the scheduler, or correct the address."
         ) from error
@@ -144,19 +119,16 @@ def _dask_client(parallel: ParallelConfig) -> Iterator[Any]:
         try:
             yield client
         except (*lost, distributed.comm.CommClosedError) as error:
-            raise DataError(
-                f"The connection to the dask scheduler was lost. {_AGAIN} ({error})"
-            ) from error
+            problem = f"The connection to the dask scheduler was lost. {_AGAIN} ({error})"
+            raise DataError(problem) from error
 
 
 def _on_dask(
     client: Any, work: Callable[[Item], Result], items: Sequence[Item]
 ) -> Iterator[Result]:
-    """Keeps the workers of a cluster busy; what a lost one had is given to another by the
-    scheduler.
+    """Keeps the workers of a cluster busy; the scheduler moves items of a lost one to another.
 
-    joblib's own way to dask waits for ever once the scheduler gives an item up, e.g. since workers
-    died of it.
+    joblib's own backend waits for ever once the scheduler gives up an item that killed workers.
     """
     import distributed
 
@@ -166,20 +138,19 @@ def _on_dask(
         running |= set(client.map(work, list(islice(waiting, wanted)), pure=False))
         if not running:
             return
+        how = {"timeout": LOOKING_S, "return_when": "FIRST_COMPLETED"}
         try:
-            done, running = distributed.wait(
-                running, timeout=LOOKING_S, return_when="FIRST_COMPLETED"
-            )
-        except TimeoutError:  # nothing is finished
-            done = ()
-        if not done and not client.ncores():
+            finished, running = distributed.wait(running, **how)
+        except TimeoutError:
+            finished = ()
+        if not finished and not client.ncores():
             raise DataError(
-                f"All workers of the dask cluster are gone, and {len(running)} items at least are"
-                " not done. Their logs say why: they need this program (start them in the same"
-                " environment and folder) and enough memory. What is finished stays: start workers"
-                " and run the same command again."
+                f"All workers of the dask cluster are gone, and at least {len(running)} items are"
+                " unfinished. The logs of the workers give the reason: they need this program"
+                " (start them in the same environment and folder) and enough memory. What is"
+                " finished stays: start workers and run the same command again."
             )
-        for future in done:
+        for future in finished:
             yield _result(future, distributed)
 
 
@@ -224,12 +195,11 @@ def _dask() -> ModuleType:
 
 
 def _end_with(parent: int) -> None:
-    """Ends this process soon after its parent, which would otherwise go on writing beside the
-    parent's next run."""
+    """Ends this process soon after its parent, lest it writes next to the parent's next run."""
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOKS_S)
-        os._exit(1)  # no clean-up: whoever would need it is gone
+        os._exit(1)  # without clean-up, which nobody needs any more
 
     threading.Thread(target=watch, daemon=True).start()

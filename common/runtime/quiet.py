@@ -10,8 +10,7 @@ from contextlib import contextmanager
 def stderr_discarded() -> Iterator[None]:
     """Drops what is written to the process's error stream; exceptions pass as ever.
 
-    TensorFlow's C++ parts announce themselves while they are imported, before they read
-    TF_CPP_MIN_LOG_LEVEL, in every process of an extraction again.
+    TensorFlow logs while it is imported, before it reads TF_CPP_MIN_LOG_LEVEL, in each process.
     """
     sys.stderr.flush()
     try:

@@ -13,7 +13,7 @@ from common.settings.section import Section
 from common.settings.tasks import parse_overrides
 from common.training.run_directory import FREE_KEYS
 
-# A search compares trainings on one dataset, by one score; where a job runs makes none better.
+# A search compares trainings on one dataset, by one score; folders improve none.
 FIXED_KEYS = (*FREE_KEYS, "family", "system", "folds", "simulation", "simulate_missing_dataset")
 EXTRACTED_KEYS = ("dataset", "features")  # with these, each trial extracts features of its own
 FORMS = "key=low:high, key=low:high:log or key=a,b,c"
@@ -52,8 +52,7 @@ Space = dict[str, Range | Choice]
 
 
 def parse_space(assignments: Sequence[str]) -> Space:
-    """Reads `--over` texts: `training.learning_rate=1e-4:1e-2:log`,
-    `network.gru_units=[64],[128,128]`.
+    """Reads `--over` texts: `training.learning_rate=1e-4:1e-2:log`, `network.gru_units=[64],[8]`.
 
     Raises:
         ConfigError: a text has another form, a key is given twice or cannot be searched over.
@@ -66,10 +65,7 @@ def parse_space(assignments: Sequence[str]) -> Space:
         if key in space:
             raise ConfigError(f"--over names `{key}` twice. Keep one of them.")
         if key.split(".")[0] in FIXED_KEYS:
-            raise ConfigError(
-                f"--over: `{key}` must be the same in all trials. Give it with --set, or not at"
-                " all."
-            )
+            raise ConfigError(f"--over: `{key}` must be equal in all trials. Give it with --set.")
         is_range = ":" in values and not set(values) & set(",[{\"'")
         space[key] = _range(assignment, values) if is_range else _choice(assignment, values)
     return space
@@ -81,9 +77,8 @@ def _range(assignment: str, values: str) -> Range:
         bounds = float(low), float(high)
     except ValueError:
         bounds = math.nan, math.nan
-    if not (
-        math.isfinite(bounds[1] - bounds[0]) and bounds[0] < bounds[1] and scale in ([], ["log"])
-    ):
+    ordered = math.isfinite(bounds[1] - bounds[0]) and bounds[0] < bounds[1]
+    if not ordered or scale not in ([], ["log"]):
         raise ConfigError(
             f"--over expects two numbers, the lower one first: {FORMS}. Received: {assignment!r}."
         )
@@ -95,9 +90,7 @@ def _range(assignment: str, values: str) -> Range:
 def _choice(assignment: str, values: str) -> Choice:
     choices = tuple(map(as_yaml, parse_overrides([f"values=[{values}]"])["values"]))
     if len(set(choices)) < max(len(choices), 2):
-        raise ConfigError(
-            f"--over expects at least two different values: {FORMS}. Received: {assignment!r}."
-        )
+        raise ConfigError(f"--over expects two or more values: {FORMS}. Received: {assignment!r}.")
     return Choice(choices)
 
 
@@ -112,8 +105,7 @@ def checked_space(
         check: called with each `key=value`; raises what is wrong with it.
 
     Raises:
-        ConfigError: from `check`; or a range is given for what is no number, or broken bounds for
-            integers.
+        ConfigError: from `check`; a range of no numbers, or bounds of integers that are none.
     """
     checked: Space = {}
     for key, values in space.items():
@@ -132,9 +124,8 @@ def checked_space(
 
 def _whole(key: str, values: Range) -> Range:
     if not (values.low.is_integer() and values.high.is_integer()):
-        raise ConfigError(
-            f"--over: `{key}` is an integer. Received: {values.low} to {values.high}."
-        )
+        bounds = f"{values.low} to {values.high}"
+        raise ConfigError(f"--over: `{key}` is an integer. Received: {bounds}.")
     return Range(int(values.low), int(values.high), values.log, whole=True)
 
 
@@ -171,15 +162,11 @@ def extracts(keys: Iterable[str]) -> bool:
 
 def yaml_values(space: Space, params: Mapping[str, Any]) -> dict[str, str]:
     """Values that Optuna suggested, as YAML, in the order of `space`."""
-    return {
-        key: as_yaml(params[key]) if isinstance(space[key], Range) else params[key] for key in space
-    }
+    ranges = {key for key, values in space.items() if isinstance(values, Range)}
+    return {key: as_yaml(params[key]) if key in ranges else params[key] for key in space}
 
 
 def as_yaml(value: Any) -> str:
     """A value on one line, as `--set` takes it."""
-    return (
-        yaml.safe_dump(value, default_flow_style=True, width=math.inf)
-        .removesuffix("\n")
-        .removesuffix("\n...")
-    )
+    text = yaml.safe_dump(value, default_flow_style=True, width=math.inf)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -2,7 +2,7 @@
 
 Each trial is a program of its own, so that it finds the memory and the library as a single run
 would, and one that is killed by the system does not take the search with it. It trains to its end:
-stages and folds follow one another, so an early score says little of the last one.
+stages and folds follow one another, so an early score does not predict the last one.
 """
 
 import logging
@@ -80,9 +80,8 @@ class Search:
         log = runs / f"{self.run_name(number)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
-            status = subprocess.run(
-                [*train, *rest, *options], stdout=file, stderr=subprocess.STDOUT, check=False
-            ).returncode
+            call, errors = [*train, *rest, *options], subprocess.STDOUT
+            status = subprocess.run(call, stdout=file, stderr=errors, check=False).returncode
         if status == TrainingError.status:
             return math.nan
         if status:
@@ -95,11 +94,8 @@ class Search:
 def _stopped(number: int, status: int, log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     reason = next((line for line in reversed(lines) if line.startswith("error: ")), None)
-    said = f"killed by signal {-status}" if status < 0 else reason or f"exit status {status}"
-    return (
-        f"Trial {number} stopped: {said}. All it printed is in {log}. The same command does it"
-        " again."
-    )
+    reason = f"killed by signal {-status}" if status < 0 else reason or f"exit status {status}"
+    return f"Trial {number} stopped: {reason}. Its output is in {log}. The same command repeats it."
 
 
 def score_of(run: Path, stage: str, metric: str) -> float:
@@ -137,7 +133,7 @@ def score_of(run: Path, stage: str, metric: str) -> float:
 
 
 def run_search(search: Search, trials: int) -> Any:
-    """Does the trials that are not done yet; writes table, figures and best settings after each.
+    """Runs the open trials; writes table, figures and best settings after each.
 
     A trial's suggestion depends only on the seed, its number and the scores before it, so that a
     search that was killed suggests what it would have suggested.
@@ -160,8 +156,8 @@ def run_search(search: Search, trials: int) -> Any:
             study.sampler = optuna.samplers.TPESampler(seed=int(seed))
             trial = study.ask(_distributions(optuna, search.space))
         values = yaml_values(search.space, trial.params)
-        told = ", ".join(f"{key}={value}" for key, value in values.items())
-        logger.info("Trial %d: %s", trial.number, told)
+        settings = ", ".join(f"{key}={value}" for key, value in values.items())
+        logger.info("Trial %d: %s", trial.number, settings)
         score = search.run_trial(trial.number, values)
         failed = optuna.trial.TrialState.FAIL if math.isnan(score) else None
         study.tell(trial.number, None if failed else score, state=failed)
@@ -182,13 +178,9 @@ def _study(optuna: ModuleType, search: Search) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = (search.folder / STORAGE).resolve()
     direction = "minimize" if search.target.mode == "min" else "maximize"
+    options = {"study_name": "search", "direction": direction, "load_if_exists": True}
     try:
-        return optuna.create_study(
-            storage=f"sqlite:///{path}",
-            study_name="search",
-            direction=direction,
-            load_if_exists=True,
-        )
+        return optuna.create_study(storage=f"sqlite:///{path}", **options)
     except Exception as error:  # SQLAlchemy and Optuna raise many kinds for a damaged file
         raise CheckpointError(
             f"{path} cannot be read ({type(error).__name__}). Delete it: finished trials are found"

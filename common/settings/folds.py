@@ -22,10 +22,8 @@ class FoldConfig(Section):
     test: tuple[int, ...] = Field(min_length=1, description="Splits to predict and score.")
     validate_on_test: bool = Field(
         False,
-        description=(
-            "Validate on the test splits, as published for two systems."
-            " With `training.choose: best` they choose the model, and its scores are too good."
-        ),
+        description="Validate on the test splits, as published for two systems."
+        " With `training.choose: best` they choose the model, and its scores are too good.",
     )
 
     @property

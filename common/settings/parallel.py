@@ -12,16 +12,13 @@ class ParallelConfig(Section):
     """Number of parallel processes, and the engine that starts them."""
 
     jobs: int | None = Field(
-        None,
-        ge=1,
-        description="Number of processes; null: one per core. A running dask cluster ignores it.",
+        None, ge=1, description="Number of processes; null: one per core. Not for a dask cluster."
     )
     backend: Literal["loky", "threading", "dask"] = Field(
         "loky", description="loky, threading: joblib on this machine; dask: several machines."
     )
     address: str | None = Field(
-        None,
-        description="Scheduler of a dask cluster, e.g. tcp://10.0.0.1:8786; null: start one here.",
+        None, description="Scheduler of a dask cluster, tcp://10.0.0.1:8786; null: start one here."
     )
 
     @property

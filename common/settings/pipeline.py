@@ -14,10 +14,8 @@ class PipelineConfig(Section):
     sequence_hop_frames: int | None = Field(
         None,
         ge=1,
-        description=(
-            "Hop of training sequences in frames;"
-            " null: no overlap, and the first start is drawn at random in each pass."
-        ),
+        description="Hop of training sequences in frames;"
+        " null: no overlap, and the first start is drawn at random in each pass.",
     )
     whole_recordings: bool = Field(
         False, description="Validate and test on whole recordings instead of sequences."
@@ -26,26 +24,20 @@ class PipelineConfig(Section):
     shuffle_buffer_mb: float | None = Field(
         None,
         gt=0,
-        description=(
-            "Size in MB of the buffer that sequences are drawn from; null: all, as published."
-            " Below the free memory, overlapping sequences are read from a slow disk only once."
-        ),
+        description="Buffer in MB that sequences are drawn from; null: all, as published."
+        " Below the free memory, overlapping sequences are read from a slow disk only once.",
     )
     last_batch: Literal["keep", "fill", "drop"] = Field(
         "keep",
-        description=(
-            "Incomplete last batch of a pass: keep: smaller; fill: with its first sequences;"
-            " drop. Where devices or processes share batches, keep fills."
-        ),
+        description="Incomplete last batch of a pass: keep; fill: with its first sequences; drop."
+        " Where devices or processes share batches, keep fills.",
     )
     interleave: int = Field(8, ge=8, description="Number of shards that are read in turn.")
     recordings_per_shard: int = Field(1, ge=1, description="Recordings in one TFRecord file.")
     padding: Literal["repeat", "mean"] = Field(
         "repeat",
-        description=(
-            "Padding after the end of a recording: its last frame, or the mean of training."
-            " `features.frontend: device` pads with silence and does not allow mean."
-        ),
+        description="Padding after the end of a recording: its last frame, or the mean of training."
+        " `features.frontend: device` pads with silence and does not allow mean.",
     )
     cache: bool = Field(False, description="Keep training features in memory, in the stored type.")
 

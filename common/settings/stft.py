@@ -74,8 +74,7 @@ class StftConfig(Section):
         """Hop length in samples.
 
         Raises:
-            ConfigError: it is no whole number of samples, so that frames and labels would drift
-                apart.
+            ConfigError: it is no whole number of samples: labels would drift.
         """
         samples = round(self.hop_s * sample_rate_hz)
         if samples < 1 or abs(samples - self.hop_s * sample_rate_hz) > 1e-6 * samples:

@@ -32,14 +32,11 @@ class MultiHostConfig(Section):
 
     @model_validator(mode="after")
     def _this_is_one_of_them(self) -> "MultiHostConfig":
-        if (
-            self.n_processes is not None
-            and self.process is not None
-            and self.process >= self.n_processes
-        ):
+        rank, size = self.process, self.n_processes
+        if size is not None and rank is not None and rank >= size:
             raise ValueError(
-                f"`process` counts from 0. Expected: 0 to {self.n_processes - 1}, as `n_processes`"
-                f" is {self.n_processes}. Received: {self.process}."
+                f"`process` counts from 0. Expected: 0 to {size - 1}, as `n_processes` is {size}."
+                f" Received: {rank}."
             )
         return self
 
@@ -53,10 +50,8 @@ class RunConfig(Section):
     device: Literal["auto", "cpu"] = Field("auto", description="auto: a GPU if there is one.")
     distribution: Literal["none", "mirrored", "multi_host"] = Field(
         "none",
-        description=(
-            "Devices that share each batch: mirrored: all GPUs of this machine;"
-            " multi_host: those of several processes, on JAX."
-        ),
+        description="Devices that share each batch: mirrored: all GPUs of this machine;"
+        " multi_host: those of several processes, on JAX.",
     )
     multi_host: MultiHostConfig = MultiHostConfig()
     mixed_precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = Field(
@@ -64,30 +59,22 @@ class RunConfig(Section):
     )
     jit_compile: Literal["auto", True, False] = Field(
         "auto",
-        description=(
-            "XLA. auto: off on the CPU and where TensorFlow devices share batches;"
-            " else Keras decides."
-        ),
+        description="XLA. auto: off on the CPU and where TensorFlow devices share batches;"
+        " else Keras decides.",
     )
-    deterministic: bool = Field(
-        False, description="Same scores each time on one machine; slower on a GPU."
-    )
+    deterministic: bool = Field(False, description="Same scores in each run; slower on a GPU.")
 
     @model_validator(mode="after")
     def _the_backend_can_share_batches(self) -> "RunConfig":
-        able = {"none": (self.backend,), "mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}[
-            self.distribution
-        ]
+        sharing = {"mirrored": ("tensorflow", "jax"), "multi_host": ("jax",)}
+        able = sharing.get(self.distribution, (self.backend,))
         if self.backend not in able:
             raise ValueError(
                 f"`distribution: {self.distribution}` shares batches on some backends only."
                 f" Expected: `backend: {' or '.join(able)}`. Received: {self.backend}."
             )
-        if (
-            self.jit_compile is True
-            and self.distribution == "mirrored"
-            and self.backend == "tensorflow"
-        ):
+        mirrored = self.distribution == "mirrored" and self.backend == "tensorflow"
+        if mirrored and self.jit_compile is True:
             raise ValueError(
                 "`jit_compile: true` (XLA) cannot share batches on TensorFlow. Set it to auto, or"
                 " set `backend: jax`."
@@ -104,12 +91,8 @@ class AtIteration(Section):
 class TrainingConfig(Section):
     """Length of the training, optimizer, and choice of the model."""
 
-    epochs: int = Field(
-        50, gt=0, description="Maximum number of epochs; each ends with a validation."
-    )
-    passes_per_epoch: int = Field(
-        1, gt=0, description="Passes over the training splits in an epoch."
-    )
+    epochs: int = Field(50, gt=0, description="Maximum epochs; each ends with a validation.")
+    passes_per_epoch: int = Field(1, gt=0, description="Passes over the training splits per epoch.")
     batches_per_pass: int | None = Field(
         None, gt=0, description="Maximum number of batches in a pass; null: all."
     )
@@ -124,13 +107,9 @@ class TrainingConfig(Section):
     )
     min_delta: float = Field(0.0, ge=0, description="A better score differs by more than this.")
     learning_rate: float = Field(1e-3, gt=0, description="Initial learning rate of Adam.")
-    decay_factor: float = Field(
-        1.0, gt=0, le=1, description="Factor of the learning rate at each decay."
-    )
+    decay_factor: float = Field(1.0, gt=0, le=1, description="Learning rate factor of each decay.")
     decay_iterations: int = Field(200, gt=0, description="Batches between two decays.")
-    decay_from_iteration: int = Field(
-        0, ge=0, description="Batches before the learning rate begins to decay."
-    )
+    decay_from_iteration: int = Field(0, ge=0, description="Batches before decay begins.")
     amsgrad: bool = Field(False, description="AMSGrad variant of Adam.")
     epsilon: float = Field(1e-7, gt=0, description="Epsilon of Adam; PyTorch's default is 1e-8.")
     clip_norm: float | None = Field(
@@ -144,20 +123,16 @@ class TrainingConfig(Section):
     )
     redraw_recordings: bool = Field(
         False,
-        description=(
-            "Draw the scored recordings again for each epoch, as published for two-stage;"
-            " false: once, by the seed."
-        ),
+        description="Draw the scored recordings again for each epoch, as published for two-stage;"
+        " false: once, by the seed.",
     )
     checkpoint_every_epochs: int | None = Field(
         None, gt=0, description="Epochs between two models that are kept; null: best and last."
     )
     choose: Literal["best", "last"] | AtIteration = Field(
         "best",
-        description=(
-            "Model that is scored, and that later stages start from: best: by validation score;"
-            " last: of the last epoch; {iteration: N}: after N batches, published for most systems."
-        ),
+        description="Model that is scored, and that later stages start from: best: by validation;"
+        " last: of the last epoch; {iteration: N}: after N batches, published for most systems.",
     )
 
     @model_validator(mode="after")
@@ -182,12 +157,8 @@ class BaseTask(Section):
     dataset_dir: Path = Field(description="Folder of the recordings.")
     feature_dir: Path = Field(description="Folder of the extracted features.")
     output_dir: Path = Field(description="Folder of the runs; each has a folder of its own.")
-    seed: int = Field(
-        0, ge=0, description="Seed of simulation, initial weights, order of batches and dropout."
-    )
-    simulate_missing_dataset: bool = Field(
-        False, description="Simulate the dataset where it is missing."
-    )
+    seed: int = Field(0, ge=0, description="Seed of simulation, weights, batch order and dropout.")
+    simulate_missing_dataset: bool = Field(False, description="Simulate a missing dataset.")
     overwrite: tuple[str, ...] = Field(
         (), description="Finished stages to do again: names as in the run's folder, or extraction."
     )
@@ -252,11 +223,8 @@ class BaseTask(Section):
         if not isinstance(values, dict):
             return values
         folders = ("dataset_dir", "feature_dir", "output_dir")
-        paths = {
-            k: str(Path(v).expanduser())
-            for k, v in values.items()
-            if k in folders and isinstance(v, str)
-        }
+        given = {key: values[key] for key in folders if isinstance(values.get(key), str)}
+        paths = {key: str(Path(path).expanduser()) for key, path in given.items()}
         for key, path in paths.items():
             try:
                 os.fsencode(path)
@@ -313,9 +281,8 @@ def _read_file(path: Path) -> tuple[dict[str, dict], dict[str, str]]:
         if alias in tasks:
             raise ConfigError(f"{path}: {alias!r} is a task id and an alias. Rename one of them.")
         if task_id not in tasks:
-            raise ConfigError(
-                f"{path}: the alias {alias!r} must name a task id. Received: {task_id!r}."
-            )
+            problem = f"the alias {alias!r} must name a task id. Received: {task_id!r}."
+            raise ConfigError(f"{path}: {problem}")
     for task_id, task in tasks.items():
         if (parent := str(task.get("inherits"))) in aliases:
             tasks[task_id] = task | {"inherits": aliases[parent]}
@@ -331,9 +298,8 @@ def _read_text(path: Path) -> str:
             "a training command writes the standard one here with --write-params."
         ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path} is not text in UTF-8: {error.reason} at byte {error.start}."
-        ) from error
+        problem = f"{error.reason} at byte {error.start}"
+        raise ConfigError(f"{path} is not text in UTF-8: {problem}.") from error
 
 
 def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ()) -> dict:
@@ -353,9 +319,8 @@ def resolve(tasks: Mapping[str, dict], task_id: str, seen: tuple[str, ...] = ())
         ConfigError: no such id, or a circle of `inherits`.
     """
     if task_id not in tasks:
-        raise ConfigError(
-            f"Unknown task id. Expected: one of {', '.join(tasks)}. Received: {task_id!r}."
-        )
+        known = ", ".join(tasks)
+        raise ConfigError(f"Unknown task id. Expected: one of {known}. Received: {task_id!r}.")
     if task_id in seen:
         raise ConfigError(f"`inherits` goes round in a circle: {' -> '.join((*seen, task_id))}.")
     own = dict(tasks[task_id])
@@ -381,11 +346,10 @@ def flat_settings(settings: Mapping, prefix: str = "") -> dict[str, Any]:
     """Returns nested settings by their dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
-        flat |= (
-            flat_settings(value, f"{prefix}{key}.")
-            if isinstance(value, Mapping)
-            else {f"{prefix}{key}": value}
-        )
+        if isinstance(value, Mapping):
+            flat |= flat_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
     return flat
 
 
@@ -399,9 +363,8 @@ def parse_overrides(assignments: Sequence[str]) -> dict:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals or not all(key.split(".")):
-            raise ConfigError(
-                f"--set expects key=value, with dots between sections. Received: {assignment!r}."
-            )
+            form = "key=value, with dots between sections"
+            raise ConfigError(f"--set expects {form}. Received: {assignment!r}.")
         nested: Any = _parse_yaml(value, f"--set {key}")
         for part in reversed(key.split(".")):
             nested = {part: nested}
@@ -475,11 +438,9 @@ def _explain(section: type[Section], problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         known = _known_keys(section, location[:-1])
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
-        hint = (
-            f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?"
-            if near
-            else f"Known keys: {', '.join(known)}."
-        )
+        hint = f"Known keys: {', '.join(known)}."
+        if near:
+            hint = f"Did you mean `{'.'.join([*location[:-1], near[0]])}`?"
         return f"unknown key `{key}`. {hint}"
     if problem["type"] == "missing":
         return f"`{key}` is missing."
@@ -504,10 +465,8 @@ def section_in(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     inner = (section_in(argument) for argument in getattr(annotation, "__args__", ()))
-    return next(
-        (found for found in inner if isinstance(found, type) and issubclass(found, Section)),
-        annotation,
-    )
+    found = (each for each in inner if isinstance(each, type) and issubclass(each, Section))
+    return next(found, annotation)
 
 
 def _parse_yaml(text: str, where: str) -> Any:

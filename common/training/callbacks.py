@@ -74,9 +74,8 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 "`training.learning_rate` or set `training.clip_norm`, and use another job id."
             )
         for prefix, recordings in self.sets_of(epoch).items():
-            logs.update(
-                {f"{prefix}_{name}": value for name, value in self._scores(recordings).items()}
-            )
+            scores = self._scores(recordings).items()
+            logs.update({f"{prefix}_{name}": value for name, value in scores})
         scored_s = time.perf_counter()
         logs.update(zip(TIMES, (trained_s - self._start_s, scored_s - trained_s), strict=True))
         logs.update(agreed(logs))  # all processes must decide alike on the scores
@@ -94,16 +93,11 @@ class ScoreOnValidation(keras.callbacks.Callback):
                 weight = _loss_weight(target, prediction.frames)
                 loss_sums[name] += float(keras.ops.convert_to_numpy(keras.ops.mean(value))) * weight
                 weights[name] += weight
-        means = {
-            name: total / weights[name] if weights[name] else float("nan")
-            for name, total in loss_sums.items()
-        }
+        means = dict.fromkeys(self.losses, float("nan"))
+        means |= {name: loss_sums[name] / weight for name, weight in weights.items() if weight}
         total = sum(self.loss_weights[name] * value for name, value in means.items())
-        return (
-            {"loss": total}
-            | {f"{name}_loss": value for name, value in means.items()}
-            | scorer.result()
-        )
+        losses = {f"{name}_loss": value for name, value in means.items()}
+        return {"loss": total, **losses, **scorer.result()}
 
 
 def _common_frames(target: np.ndarray, output: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,10 +255,8 @@ class ResumeRun(keras.callbacks.Callback):
         if self.best_model.exists():
             _copy(self.best_model, unfinished / "best.keras")
         memory = {name: _memory_of(other) for name, other in self.others.items()}
-        write_json(
-            unfinished / "state.json",
-            {"epochs": epoch + 1, "history": self.history, "callbacks": memory},
-        )
+        state = {"epochs": epoch + 1, "history": self.history, "callbacks": memory}
+        write_json(unfinished / "state.json", state)
         unfinished.rename(target)
         remove_older_states(target)
 
@@ -284,17 +276,13 @@ def latest_state(folder: Path) -> ResumeState:
     path = complete[-1] / "state.json"
     try:
         content = load_json(path)
-        history = {
-            name: [_number(value) for value in values]
-            for name, values in content["history"].items()
-        }
+        stored = content["history"].items()
+        history = {name: [_number(value) for value in values] for name, values in stored}
         _check_state(complete[-1], content["epochs"], history, content["callbacks"])
         return ResumeState(complete[-1], content["epochs"], history, content["callbacks"])
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(
-            f"{path} is damaged: {error}. Delete the folder {folder} to train this fold again from"
-            " its start."
-        ) from error
+        remedy = f"Delete the folder {folder} to train this fold again"
+        raise CheckpointError(f"{path} is damaged: {error}. {remedy}.") from error
 
 
 def remove_older_states(latest: Path) -> None:
@@ -313,18 +301,14 @@ def _check_state(folder: Path, epochs: Any, history: History, callbacks: Any) ->
     for name, memory in callbacks.items():
         numbers = all(value is None or isinstance(value, int | float) for value in memory.values())
         if set(memory) != set(_MEMORY.get(name, ())) or not numbers:
-            raise ValueError(
-                f"expected the memory of {', '.join(_MEMORY)}, received {name}: {memory}"
-            )
+            expected = ", ".join(_MEMORY)
+            raise ValueError(f"expected the memory of {expected}, received {name}: {memory}")
 
 
 def save_variables(path: Path, variables: Sequence) -> None:
     """Writes variables in their order, as arrays of an `.npz`."""
-    arrays = {
-        f"{number:04d}": keras.ops.convert_to_numpy(variable)
-        for number, variable in enumerate(variables)
-    }
-    write_arrays(path, arrays)
+    arrays = map(keras.ops.convert_to_numpy, variables)
+    write_arrays(path, {f"{number:04d}": array for number, array in enumerate(arrays)})
 
 
 def restore_variables(path: Path, variables: Sequence) -> None:

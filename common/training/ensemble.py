@@ -124,9 +124,7 @@ def load_models(
     for folder in folders:
         for stage in stages:
             finished_epochs(folder / stage.name)
-    loaded = [
-        [(stage, load_trained(folder / stage.name)) for stage in stages] for folder in folders
-    ]
+    loaded = [[(each, load_trained(folder / each.name)) for each in stages] for folder in folders]
     return Ensemble(loaded, average)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,10 +10,7 @@ import numpy as np
 from common.errors import DataError
 from common.io.files import is_file_name
 
-_REMEDY = (
-    "Delete the folder of the features and run `python batch_feature_extraction.py <task-id>`"
-    " again."
-)
+_REMEDY = "Delete the features and run `python batch_feature_extraction.py <task-id>` again."
 
 
 class Model(Protocol):
@@ -66,21 +64,15 @@ def predict_recordings(model: Model, recordings: Iterable[Mapping]) -> Iterator[
         features = np.asarray(element["features"])
         outputs = model.predict_on_batch(features)
         frames, sequence_frames = int(element["frames"]), int(element["sequence_frames"])
+        join = partial(_joined, frames=frames, sequence_frames=sequence_frames)
         yield Prediction(
             name=_name(element),
             frames=frames,
             labelled=bool(element["labelled"]),
             events=np.asarray(element["events"]),
-            targets={
-                name: _joined(value, frames, sequence_frames)
-                for name, value in element["targets"].items()
-            },
-            # Under a strategy of TensorFlow each device predicts all sequences, and the results are
-            # joined.
-            outputs={
-                name: _joined(value[: len(features)], frames, sequence_frames)
-                for name, value in outputs.items()
-            },
+            targets={name: join(value) for name, value in element["targets"].items()},
+            # Under a strategy of TensorFlow each device predicts, and the results are joined.
+            outputs={name: join(value[: len(features)]) for name, value in outputs.items()},
         )
 
 
@@ -104,8 +96,7 @@ def _joined(sequences: Any, frames: int, sequence_frames: int) -> np.ndarray:
     missing = sequence_frames // stride - n_given
     if len(array) > 1 and missing:
         held = np.repeat(array[:, -1:], missing, axis=1)
-        # (sequences, sequence_frames // stride, width)
-        array = np.concatenate([array, held], axis=1)
+        array = np.concatenate([array, held], axis=1)  # (sequences, whole output frames, width)
     joined = array.reshape(-1, *array.shape[2:])
     given = len(joined) - (missing if len(array) > 1 else 0)  # the last sequence is not lengthened
     return joined[: min(-(-frames // stride), given)]  # (kept, width)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,31 +22,16 @@ from common.io.safe_yaml import read_yaml
 
 logger = logging.getLogger(__name__)
 PACKAGES = (
-    "tensorflow",
-    "keras",
-    "jax",
-    "torch",
-    "numpy",
-    "scipy",
-    "librosa",
-    "soundfile",
-    "dcase_util",
-    "sed_eval",
+    *("tensorflow", "keras", "jax", "torch", "numpy", "scipy"),
+    *("librosa", "soundfile", "dcase_util", "sed_eval"),
 )
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 FINISHED = "training.json"  # written last: a stage that has it is not trained again
-# Where and how fast a job runs may change between its parts; what it computes may not.
+# Location and speed of a job may change between its parts; its computations may not.
 FREE_KEYS = (
-    "description",
-    "dataset_dir",
-    "feature_dir",
-    "output_dir",
-    "run",
-    "parallel",
-    "published",
-    "published_on",
-    "overwrite",
+    *("description", "published", "published_on", "dataset_dir", "feature_dir", "output_dir"),
+    *("run", "parallel", "overwrite"),
 )
 
 
@@ -112,7 +98,7 @@ def open_run(
     """
     path = folder / "settings.yaml"
     if path.exists():
-        different = sorted(differences(read_settings(folder), settings))
+        different = sorted(changed_settings(read_settings(folder), settings))
         if different:
             raise CheckpointError(
                 f"{folder} holds a run with other settings, which cannot be continued with these.\n"
@@ -126,9 +112,8 @@ def open_run(
     path = folder / ENVIRONMENT
     before = [read_form(path, _Environment)] if path.exists() else []
     earlier = [part for last in before for part in (*last.pop("earlier", []), last)]
-    write_json(
-        path, environment(command) | {"computing": dict(computing or {}), "earlier": earlier}
-    )
+    more = {"computing": dict(computing or {}), "earlier": earlier}
+    write_json(path, environment(command) | more)
     return folder
 
 
@@ -158,11 +143,8 @@ def record_data(
     Raises:
         CheckpointError: the run began with other data.
     """
-    now = {
-        "fingerprints": dict(fingerprints),
-        "splits": dict(splits or {}),
-        "models": dict(models or {}),
-    }
+    now = {"fingerprints": dict(fingerprints), "splits": dict(splits or {})}
+    now["models"] = dict(models or {})
     stored = check_data(folder, **now)
     noted = {kind: {**stored.get(kind, {}), **values} for kind, values in now.items()}
     noted = {kind: values for kind, values in noted.items() if values or kind == "fingerprints"}
@@ -179,7 +161,7 @@ def check_data(
     """Compares data with those that a run recorded, see `record_data`; others are not compared.
 
     Returns:
-        What the run recorded, empty without the file.
+        The recorded data, empty without the file.
 
     Raises:
         CheckpointError: the run began with other data.
@@ -216,24 +198,23 @@ def read_settings(folder: Path) -> dict:
     try:
         settings = read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else error
-        raise CheckpointError(
-            f"{path} cannot be read ({problem}): is {folder} a run directory?"
-        ) from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        problem = f"{path} cannot be read ({reason}): is {folder} a run directory?"
+        raise CheckpointError(problem) from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path} holds no settings: is {folder} a run directory?")
     return settings
 
 
-def differences(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
-    """Lists settings that differ, except those of where a job runs, `FREE_KEYS`."""
+def changed_settings(stored: Mapping, wanted: Mapping, prefix: str = "") -> list[str]:
+    """Lists settings that differ, except `FREE_KEYS`."""
     found = []
     for key in [*stored, *(key for key in wanted if key not in stored)]:
         if not prefix and key in FREE_KEYS:
             continue
         old, new = stored.get(key), wanted.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.")
+            found += changed_settings(old, new, f"{prefix}{key}.")
         elif old != new:
             found.append(f"{prefix}{key}: {old!r} there, {new!r} now")
     return found
@@ -261,16 +242,10 @@ def git_revision() -> str | None:
     """Git revision, with "-dirty" if files differ from it; None outside a git checkout."""
     # Without optional locks: the index is not written, which a full disk or another job may forbid.
     git = ["git", "--no-optional-locks", "-C", str(Path(__file__).resolve().parent)]
+    calls = ("rev-parse --short=12 HEAD", "status --porcelain --untracked-files=no")
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=10, check=False)
     try:
-        revision, changes = (
-            subprocess.run(
-                [*git, *call], capture_output=True, text=True, timeout=10, check=False
-            ).stdout.strip()
-            for call in (
-                ("rev-parse", "--short=12", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no"),
-            )
-        )
+        revision, changes = (run([*git, *call.split()]).stdout.strip() for call in calls)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return f"{revision}{'-dirty' if changes else ''}" or None
@@ -308,8 +283,8 @@ def read_form(path: Path, form: Any) -> Any:
         TypeAdapter(form).validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise CheckpointError(
-            f"{path} is damaged: {place}: {first['msg']}. Delete it and run the same command again."
+            f"{path} is damaged: {problem}. Delete it and run the same command again."
         ) from error
     return content

@@ -20,7 +20,7 @@ from common.models.layers import STATISTICS, copy_weights, with_statistics
 from common.models.optimizer import build_optimizer
 from common.models.saving import load_model
 from common.runtime.distribution import devices, jit_setting
-from common.runtime.multi_host import place
+from common.runtime.multi_host import world
 from common.settings.tasks import AtIteration, RunConfig, TrainingConfig
 from common.training.callbacks import (
     KeepBest,
@@ -70,13 +70,12 @@ class StageData:
     """Training batches and scored recordings of a stage.
 
     Attributes:
-        batches: from the number of batches already done to an endless stream of (features,
-            targets).
+        batches: from the number of batches trained so far to an endless (features, targets) stream.
         batches_per_pass: batches in one pass over the training splits.
         sets: recordings that are scored after each epoch.
         shape: frames (None: any number), bands and channels of the features.
         mean: mean of the training features, (bands, channels).
-        deviation: their standard deviation, (bands, channels).
+        std: their standard deviation, (bands, channels).
         frontend: features that the model computes of audio; None: batches hold features.
     """
 
@@ -85,7 +84,7 @@ class StageData:
     sets: ScoredSets
     shape: tuple[int | None, int, int]
     mean: np.ndarray
-    deviation: np.ndarray
+    std: np.ndarray
     frontend: Frontend | None = None
 
 
@@ -172,7 +171,7 @@ def _fit(
     state = latest_state(folder / "resume")
     keras.utils.set_random_seed(seed)
     frontend = None if data.frontend is None else AudioFeatures(data.frontend, name=FRONTEND)
-    model = with_statistics(stage.build(data.shape), data.mean, data.deviation, frontend)
+    model = with_statistics(stage.build(data.shape), data.mean, data.std, frontend)
     if start is not None:
         # The statistics are those of this training's own data.
         copy_weights(start, model, lambda layer: layer != STATISTICS and stage.keeps(layer))
@@ -248,9 +247,8 @@ def iterations_per_epoch(training: TrainingConfig, batches_per_pass: int) -> int
     """Batches between two validations."""
     if training.iterations_per_epoch is not None:
         return training.iterations_per_epoch
-    return training.passes_per_epoch * min(
-        training.batches_per_pass or batches_per_pass, batches_per_pass
-    )
+    batches = min(training.batches_per_pass or batches_per_pass, batches_per_pass)
+    return training.passes_per_epoch * batches
 
 
 def _stopped(state: ResumeState, training: TrainingConfig) -> bool:
@@ -279,7 +277,7 @@ def _callbacks(
     if training.checkpoint_every_epochs:
         kept.append(KeepModels(folder / "models", training.checkpoint_every_epochs))
     progress: list[keras.callbacks.Callback] = []
-    if place().first:
+    if world().is_coordinator:
         names = score_names(goal.monitor, goal.panels)
         history = state.history
         progress.append(ProgressLines(str(folder), names, goal.monitor, goal.mode, history))
@@ -296,13 +294,9 @@ def _callbacks(
 
 
 def _early_stopping(goal: Goal, training: TrainingConfig) -> keras.callbacks.EarlyStopping:
-    return keras.callbacks.EarlyStopping(
-        goal.monitor,
-        mode=goal.mode,
-        patience=training.patience_epochs,
-        min_delta=training.min_delta,
-        start_from_epoch=training.patience_from_epoch,
-    )
+    patience = {"patience": training.patience_epochs, "min_delta": training.min_delta}
+    patience["start_from_epoch"] = training.patience_from_epoch
+    return keras.callbacks.EarlyStopping(goal.monitor, mode=goal.mode, **patience)
 
 
 def _cut_history(path: Path, epochs: int) -> None:
@@ -327,7 +321,5 @@ def finished_epochs(folder: Path) -> dict[str, Any]:
     """
     path = folder / FINISHED
     if not path.exists():
-        raise CheckpointError(
-            f"{folder} holds no finished training. Run the same command again to finish it."
-        )
+        raise CheckpointError(f"{folder} holds no finished training. Run the same command again.")
     return read_form(path, Finished)

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from common.data.sequences import SequenceFormat, batches_per_pass
 from common.features.channel_transforms import ChannelTransforms
 from common.features.frontend import Frontend, context_frames
 from common.runtime.distribution import n_sharing
-from common.runtime.multi_host import place
+from common.runtime.multi_host import world
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import TrainingConfig
 from common.training.stage import ScoredSets, StageData
@@ -37,15 +38,10 @@ class ModelInput:
     transforms: ChannelTransforms | None = None
 
     def sequence_format(self, stage: Stage, padding: np.ndarray | None = None) -> SequenceFormat:
-        """Arrays that the model of a stage takes; `padding`: features (F, C) outside a
-        recording."""
-        return SequenceFormat(
-            stage.targets,
-            stage.target_stride,
-            self.interleaved_channels and self.frontend is None,
-            padding,
-            context_frames(self.frontend),
-        )
+        """Arrays for the model of a stage; `padding`: features (F, C) outside a recording."""
+        interleaved = self.interleaved_channels and self.frontend is None
+        context = context_frames(self.frontend)
+        return SequenceFormat(stage.targets, stage.target_stride, interleaved, padding, context)
 
 
 def stage_data(
@@ -67,43 +63,40 @@ def stage_data(
         statistics: mean and standard deviation of the features, (F, C) each.
         pipeline: sizes of sequences, batches and buffers.
         seed: of the order, and of the draw of recordings that are scored.
-        training: how many recordings of both selections are scored; None: all of `validation`, none
-            of `train`.
+        training: number of scored recordings; None: all of `validation`, none of `train`.
         inputs: form of the features; None: as they are stored.
 
     Raises:
         DataError: a group is missing, or the recordings do not fill one batch.
     """
-    mean, deviation = statistics
+    mean, std = statistics
     training, inputs = training or TrainingConfig(), inputs or ModelInput()
     sequence_format = inputs.sequence_format(stage, mean if pipeline.padding == "mean" else None)
     n_batches = batches_per_pass(train.frames, pipeline)
 
-    def batches(done: int) -> Any:
+    def batches(trained: int) -> Any:
         stream = train_stream(
             train,
             sequence_format,
             _shared(pipeline),  # inside: the devices are those of the training
             seed=seed,
-            first_pass=done // n_batches,
+            first_pass=trained // n_batches,
             transforms=inputs.transforms,
-            place=place(),
+            world=world(),
         )
-        return stream.skip(done % n_batches)
+        return stream.skip(trained % n_batches)
 
     def drawn(draw: int) -> dict[str, Any]:
         own_seed = seed if draw == 0 else (seed, draw)
         scored = {"val": validation.sample(training.validation_recordings, own_seed)}
         if training.training_recordings != 0:
             scored["train"] = train.sample(training.training_recordings, own_seed)
-        return {
-            prefix: evaluation_stream(selection, sequence_format, pipeline)
-            for prefix, selection in scored.items()
-        }
+        stream = partial(evaluation_stream, sequence_format=sequence_format, pipeline=pipeline)
+        return {prefix: stream(selection) for prefix, selection in scored.items()}
 
     sets = ScoredSets(drawn, training.redraw_recordings)
     shape = (None, *mean.shape)
-    return StageData(batches, n_batches, sets, shape, mean, deviation, inputs.frontend)
+    return StageData(batches, n_batches, sets, shape, mean, std, inputs.frontend)
 
 
 def _shared(pipeline: PipelineConfig) -> PipelineConfig:

@@ -125,10 +125,9 @@ def load_system(family: str, system: str) -> ModuleType:
     """
     known = systems(family)
     if system not in known:
-        raise ConfigError(
-            f"Unknown `system` for {family}. Expected: one of {', '.join(known)}. Received:"
-            f" {system!r}."
-        )
+        expected = f"one of {', '.join(known)}"
+        problem = f"Unknown `system` for {family}."
+        raise ConfigError(f"{problem} Expected: {expected}. Received: {system!r}.")
     module = importlib.import_module(f"{family}.systems.{system}")
     of_family = [name for name in load(family, "systems").REQUIRED if not hasattr(module, name)]
     require(module, [*missing_parts(module, System), *of_family], "docs/adding-a-system.md")

@@ -1,2 +1,1 @@
-"""Time-frequency segmentation trained on clip tags: masks of sounds in spectrograms, events,
-separated sounds."""
+"""Time-frequency segmentation trained on tags: spectrogram masks, events, separated sounds."""

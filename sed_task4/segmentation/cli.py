@@ -7,8 +7,8 @@ from common.cli import train
 SCRIPT = "task4_segmentation.py"
 SCRIPTS: dict[str, str] = {}  # of single systems
 DESCRIPTION = (
-    "Trains networks that segment spectrograms of sound mixtures by class, from tags alone; scores"
-    " how they tag, detect and separate in unseen mixtures, and writes separated sounds."
+    "Trains networks that segment spectrograms of sound mixtures by class, from tags only; scores"
+    " tagging, detection and separation in unseen mixtures, and writes separated sounds."
 )
 
 

@@ -1,5 +1,4 @@
-"""Scores of test clips as they are predicted, one after another: what is counted is kept, masks are
-not."""
+"""Scores of test clips during prediction, one after another: counts are kept, masks are not."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,29 +15,24 @@ from common.metrics.tagging import area_under_roc, average_precision
 from sed_task4.decoding import DecodingConfig, decode_clip, tag_gate
 from sed_task4.labels import frame_activity, tags_of_events
 from sed_task4.lengths import cut_to_length
+from sed_task4.segmentation import separation
 from sed_task4.segmentation.dataset import DatasetConfig, Mixture
 from sed_task4.segmentation.masks import class_masks, ideal_binary_mask
 from sed_task4.segmentation.score import PUBLISHED_DECODING, ScoringConfig
 from sed_task4.segmentation.score_histogram import BinaryScores, ScoreHistogram
-from sed_task4.segmentation.separation import (
-    MaskFraming,
-    SeparationQuality,
-    inside_events,
-    separate,
-    separation_quality,
-)
+from sed_task4.segmentation.separation import MaskFraming, SeparationQuality
 
 
 @dataclass(frozen=True)
 class ClipTruth:
-    """What is true of a test clip.
+    """Ground truth of a test clip.
 
     Attributes:
         name: file name.
         events: (n, 3) = class_index, onset_s, offset_s.
         mask: float32 (T, F), 1 where the events, all together, are stronger than the scene.
-        audio: float32 (S, 2), the events and the scene; the mixture is their mean. None: sounds are
-            not scored.
+        audio: float32 (S, 2), events and scene, whose mean is the mixture; None: sounds are not
+            scored.
     """
 
     name: str
@@ -49,7 +43,7 @@ class ClipTruth:
 
 @dataclass(frozen=True)
 class ClipOutput:
-    """What a system says of a clip.
+    """Predictions for a clip.
 
     Attributes:
         clip: probabilities of the tags (K,).
@@ -61,7 +55,7 @@ class ClipOutput:
 
     @property
     def frames(self) -> np.ndarray:
-        """Probabilities frame by frame, the masks averaged over the bands, (T, K)."""
+        """Frame-level probabilities (T, K), the masks averaged over the bands."""
         return self.masks.mean(axis=1)
 
 
@@ -69,41 +63,33 @@ def read_truth(mixture: Mixture, dataset: DatasetConfig, framing: MaskFraming) -
     """Reads a mixture and computes its ideal mask.
 
     Raises:
-        DataError: the file is missing, damaged, or not of two channels at the rate of the settings.
+        DataError: the file is missing, damaged, not stereo, or has another sample rate.
     """
     audio = read_audio(mixture.audio_path, dataset.sample_rate_hz, 2)[: dataset.clip_samples]
-    filled = np.pad(
-        audio, ((0, max(0, framing.window_samples - len(audio))), (0, 0))
-    )  # to one window, as features are
-    events, scene = (framing.mel_magnitude(channel) for channel in filled.T)
-    return ClipTruth(
-        mixture.name,
-        mixture_events(mixture, dataset.classes),
-        ideal_binary_mask(events, scene),
-        audio,
-    )
+    missing = max(0, framing.window_samples - len(audio))  # up to one window, as for features
+    events, scene = map(framing.mel_magnitude, np.pad(audio, ((0, missing), (0, 0))).T)
+    mask = ideal_binary_mask(events, scene)
+    return ClipTruth(mixture.name, mixture_events(mixture, dataset.classes), mask, audio)
 
 
 def within_clip(
     truth: ClipTruth, output: ClipOutput, clip_s: float, framing: MaskFraming
 ) -> tuple[ClipOutput, float]:
-    """Leaves out what a system says of the padding of a clip that is shorter than the others.
+    """Cuts the predictions in the padding of a clip that is shorter than the others.
 
     Args:
         truth: the clip; without audio it lasts `clip_s`.
-        output: what a system says of it and its padding.
+        output: predictions for it and its padding.
         clip_s: length of the others in seconds.
         framing: frames of the masks.
 
     Returns:
-        The output for the clip's own frames, and its length in seconds.
+        The predictions for the clip's own frames, and its length in seconds.
     """
     if truth.audio is None or len(truth.audio) >= round(clip_s * framing.sample_rate_hz):
         return output, clip_s
-    return (
-        ClipOutput(output.clip, output.masks[: len(truth.mask)]),
-        len(truth.audio) / framing.sample_rate_hz,
-    )
+    inside = ClipOutput(output.clip, output.masks[: len(truth.mask)])
+    return inside, len(truth.audio) / framing.sample_rate_hz
 
 
 def mixture_events(mixture: Mixture, classes: Sequence[str]) -> np.ndarray:
@@ -113,13 +99,13 @@ def mixture_events(mixture: Mixture, classes: Sequence[str]) -> np.ndarray:
 
 
 class SegmentationScorer:
-    """Collects the clips of a fold and says how well they were tagged, detected and separated.
+    """Collects the clips of a fold and scores tagging, detection and separation.
 
     Args:
         classes: class names.
         framing: frames and bands of the masks.
         clip_s: length of a clip in seconds.
-        decoding: how frames become events, and which classes the tags let through.
+        decoding: decoding of frames to events, with clip tag gating.
         scoring: thresholds; None: the defaults.
     """
 
@@ -161,10 +147,8 @@ class SegmentationScorer:
                 f" {output.masks.shape} and {output.clip.shape}."
             )
         activity = true_activity(truth, n_classes, self.framing)
-        frames = output.frames
-        estimate = decode_clip(
-            frames, output.clip, self.decoding, self.framing.hop_s, clip_s=length_s
-        )
+        frames, hop_s = output.frames, self.framing.hop_s
+        estimate = decode_clip(frames, output.clip, self.decoding, hop_s, clip_s=length_s)
         self.names.append(truth.name)
         self.estimates.append(estimate)
         self._references.append(truth.events)
@@ -175,25 +159,17 @@ class SegmentationScorer:
         return estimate
 
     def class_scores(self) -> dict[str, np.ndarray]:
-        """Returns the scores of the clips so far by name, (K,) each, NaN where they are undefined.
+        """Returns the scores of the clips so far by name, (K,) each, NaN where undefined.
 
         Raises:
             DataError: there was no clip.
         """
         if not self.names:
-            raise DataError(
-                "There is nothing to score. Expected: at least one clip in each test fold."
-            )
-        references, estimates = (
-            EventTable.from_recordings(events, len(self.classes))
-            for events in (self._references, self.estimates)
-        )
-        events = event_based_scores(
-            references,
-            estimates,
-            collar_s=self.scoring.collar_s,
-            offset_share=self.scoring.offset_share,
-        )
+            raise DataError("No clip to score. Expected: at least one clip in each test fold.")
+        sides, scoring = (self._references, self.estimates), self.scoring
+        tables = [EventTable.from_recordings(side, len(self.classes)) for side in sides]
+        collar_s, share = scoring.collar_s, scoring.offset_share
+        events = event_based_scores(*tables, collar_s=collar_s, offset_share=share)
         return {
             "n_clips": self._true_tags().sum(axis=0),
             **self._tag_scores().named("tag"),
@@ -209,10 +185,8 @@ class SegmentationScorer:
         return np.array(tags, np.int64).reshape(-1, len(self.classes))
 
     def _tag_scores(self) -> BinaryScores:
-        """The curves of tags are exact: there are few of them."""
-        from sklearn.metrics import (
-            precision_recall_fscore_support,
-        )  # a second: settings are read without it
+        """Scores of the tags, exact since they are few."""
+        from sklearn.metrics import precision_recall_fscore_support  # a second: not for settings
 
         targets, tags = self._true_tags(), np.array(self._tags).reshape(-1, len(self.classes))
         thresholded = precision_recall_fscore_support(
@@ -223,47 +197,41 @@ class SegmentationScorer:
         return BinaryScores(*(np.where(present, each, np.nan) for each in values))
 
     def _separate(self, truth: ClipTruth, masks: np.ndarray) -> None:
-        """Separates the sounds that are truly there, and scores them."""
+        """Separates the sounds that occur, and scores them."""
         limit = self.scoring.separate_clips
         if truth.audio is None or (limit is not None and self._n_separated >= limit):
             return
         self._n_separated += 1
         present = np.flatnonzero(tags_of_events(truth.events, len(self.classes)))
         mixture = truth.audio.mean(axis=1)
-        separated = separate(mixture, masks[:, :, present], self.framing)  # (S, classes present)
+        rate_hz = self.framing.sample_rate_hz
+        separated = separation.separate(mixture, masks[:, :, present], self.framing)  # (S, present)
         for k, sound in zip(present, separated.T, strict=True):
-            inside = inside_events(
-                truth.events[truth.events[:, 0] == k], self.framing.sample_rate_hz, len(mixture)
-            )
+            events = truth.events[truth.events[:, 0] == k]
+            inside = separation.inside_events(events, rate_hz, len(mixture))
             reference = np.where(inside, truth.audio[:, 0], 0)
-            self._sounds[k].append(separation_quality(sound, mixture, reference, inside))
+            quality = separation.separation_quality(sound, mixture, reference, inside)
+            self._sounds[k].append(quality)
 
     def _sound_scores(self) -> dict[str, np.ndarray]:
+        scores: dict[str, np.ndarray] = {}
         names = [field.name for field in dataclasses.fields(SeparationQuality)]
-        return {
-            name: np.array(
-                [
-                    nan_mean(np.array([getattr(each, name) for each in sounds]))
-                    for sounds in self._sounds
-                ]
-            )
-            for name in names
-            if self._n_separated
-        }
+        for name in names if self._n_separated else ():
+            values = [np.array([getattr(each, name) for each in sounds]) for sounds in self._sounds]
+            scores[name] = np.array(list(map(nan_mean, values)))
+        return scores
 
 
 def true_activity(truth: ClipTruth, n_classes: int, framing: MaskFraming) -> np.ndarray:
-    """Says which class is heard in which frame, bool (T, K), by the published rule."""
-    return (
-        frame_activity(truth.events, len(truth.mask), 1 / framing.hop_s, n_classes, "kong2018") > 0
-    )
+    """True activity of each class in each frame, bool (T, K), by the published rule."""
+    n_frames, rate = len(truth.mask), 1 / framing.hop_s
+    return frame_activity(truth.events, n_frames, rate, n_classes, "kong2018") > 0
 
 
 def baseline_outputs(
     truth: ClipTruth, n_classes: int, framing: MaskFraming
 ) -> dict[str, ClipOutput]:
-    """Answers that need no network: all classes everywhere, and what is true of tags, times and
-    masks.
+    """Baselines without a network: all classes everywhere, and true tags, times and masks.
 
     Args:
         truth: the clip.
@@ -271,7 +239,7 @@ def baseline_outputs(
         framing: frames and bands of the masks.
 
     Returns:
-        By label of the tables.
+        Predictions by label in the tables.
     """
     shape = (*truth.mask.shape, n_classes)
     tags = tags_of_events(truth.events, n_classes).astype(np.float32)

@@ -48,9 +48,7 @@ class TaskConfig(BaseTask):
     def _parts_fit_together(self) -> Self:
         if not self.features.entry.is_for_masks:
             kinds = " or ".join(name for name, kind in KINDS.items() if kind.is_for_masks)
-            raise ValueError(
-                f"`features.kind`: masks need {kinds}. Received: {self.features.kind}."
-            )
+            raise ValueError(f"`features.kind`: masks need {kinds}, not {self.features.kind}.")
         self.features.check(self.dataset.sample_rate_hz)
         frames = self.features.n_frames(self.dataset.clip_s)
         if self.pipeline.sequence_frames != frames:

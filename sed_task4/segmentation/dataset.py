@@ -1,5 +1,4 @@
-"""The data of time-frequency segmentation: sound files with labels, scenes, and the list of the
-mixtures of both."""
+"""Data of time-frequency segmentation: labelled sound files, scenes, and the list of mixtures."""
 
 import logging
 import math
@@ -21,15 +20,13 @@ from common.settings.section import Section
 LIST_NAME = "mixture.yaml"
 EVENT_COLUMNS = ("fname", "label", "manually_verified")
 SCENE_COLUMNS = ("filename", "scene_label")
-GROUP_COLUMN = "group"  # of both tables, if there is one: the source that a file comes from
-NO_SCENE = "white_noise"  # stands for the scene where there are no recordings of any
+GROUP_COLUMN = "group"  # optional in both tables: the source of a file
+NO_SCENE = "white_noise"  # in place of a scene
 _EVENT_KEYS = ("event_audio_name", "event_label", "onset", "offset")
 _MIXTURE_KEYS = ("mixture_name", "fold", "scene_audio_name", "events")
-# Table and folder of the sounds: as given out for the challenge, and as published after it.
-_EVENT_PLACES = (
-    ("train.csv", "audio_train"),
-    ("FSDKaggle2018.meta/train_post_competition.csv", "FSDKaggle2018.audio_train"),
-)
+# Table and folder of the sounds: in the challenge, and as published after it.
+_LATER = ("FSDKaggle2018.meta/train_post_competition.csv", "FSDKaggle2018.audio_train")
+_EVENT_PLACES = (("train.csv", "audio_train"), _LATER)
 
 SceneType = Literal["dcase2018_task1", "white_noise"]
 
@@ -101,9 +98,7 @@ class DatasetConfig(Section):
     mixtures_per_fold: int = Field(
         2000, gt=0, description="Mixtures of each fold; scenes repeat where there are too few."
     )
-    events_per_mixture: int = Field(
-        3, gt=0, description="Events of a mixture; they do not overlap."
-    )
+    events_per_mixture: int = Field(3, gt=0, description="Events of a mixture, without overlap.")
     first_onset_s: float = Field(0.5, ge=0, description="Onset of the first event in seconds.")
     onset_step_s: float = Field(
         2.5, gt=0, description="Time between the onsets of two events in seconds."
@@ -140,26 +135,23 @@ class DatasetConfig(Section):
         if not value or len(set(value)) != len(value):
             raise ValueError(f"classes are different names, at least one. Received: {list(value)}.")
         if any(not is_file_name(name) or "," in name or name != name.strip() for name in value):
-            raise ValueError(  # they are going to name separated sounds
-                "names of classes hold no comma, tab or slash and begin and end without spaces. "
-                f"Received: {list(value)}."
+            raise ValueError(  # since they become the file names of separated sounds
+                f"names of classes have no comma, tab, slash or outer space. Received: {value}."
             )
         return value
 
     @model_validator(mode="after")
     def _events_fit(self) -> Self:
-        last_s = (
-            self.first_onset_s + (self.events_per_mixture - 1) * self.onset_step_s + self.event_s
-        )
+        last_s = self.onset_s(self.events_per_mixture - 1) + self.event_s
         if last_s > self.clip_s:
             raise ValueError(
                 f"the last event would end at {last_s:g} s, after the mixture of {self.clip_s:g} s."
                 " Lower `events_per_mixture`, `first_onset_s`, `onset_step_s` or `event_s`."
             )
         if self.event_s > self.onset_step_s:
+            received = f"{self.event_s:g} and {self.onset_step_s:g}"
             raise ValueError(
-                "events do not overlap: `event_s` must not exceed `onset_step_s`. Received:"
-                f" {self.event_s:g} and {self.onset_step_s:g}."
+                f"events do not overlap: `event_s` <= `onset_step_s`. Received: {received}."
             )
         return self
 
@@ -174,14 +166,13 @@ class DatasetConfig(Section):
         return round(self.clip_s * self.sample_rate_hz)
 
     def onset_s(self, number: int) -> float:
-        """Says where the event of a mixture with this number, from 0, begins."""
+        """Onset in seconds of an event of a mixture by its number, from 0."""
         return number * self.onset_step_s + self.first_onset_s
 
 
 @dataclass(frozen=True)
 class MixtureEvent:
-    """An event of a mixture: its sound file, its class, and from when to when it is heard, in
-    seconds."""
+    """An event of a mixture: its sound file, its class, onset and offset in seconds."""
 
     audio_name: str
     label: str
@@ -197,7 +188,7 @@ class Mixture:
         name: file name, with .wav.
         fold: number of its fold, from 1.
         audio_path: two channels, the events and the scene; the mixture is their mean.
-        scene_name: file name of the scene, or "white_noise" without any.
+        scene_name: file name of the scene, or "white_noise".
         events: in the order of time.
     """
 
@@ -215,8 +206,8 @@ class EventFile:
     Attributes:
         name: file name.
         label: its class.
-        verified: whether a person has listened to it and found the label right.
-        group: the source it comes from; None where the table has no column group.
+        verified: True if a person has listened to it and confirmed the label.
+        group: its source; None without a column group in the table.
     """
 
     name: str
@@ -227,7 +218,7 @@ class EventFile:
 
 @dataclass(frozen=True)
 class EventSounds:
-    """Sound files of a dataset: the table that lists them, their folder, and the rows in order."""
+    """Sound files of a dataset: their table, their folder, and the rows in order."""
 
     path: Path
     audio_dir: Path
@@ -235,12 +226,12 @@ class EventSounds:
 
 
 def mixtures_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
-    """Says where the list of mixtures is, `mixture.yaml`."""
+    """Folder of the list of mixtures, `mixture.yaml`."""
     return Path(dataset_dir) / dataset.mixtures_dir.expanduser()
 
 
 def audio_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
-    """Says where the mixtures with the scenes and the level of the settings are."""
+    """Folder of the mixtures with the scenes and the level of the settings."""
     kind = f"scene_type={dataset.scene_type},snr={dataset.snr_db:g}"
     return mixtures_folder(dataset_dir, dataset) / "mixed_audios" / kind
 
@@ -249,19 +240,18 @@ def find_mixtures(dataset_dir: Path, dataset: DatasetConfig) -> list[Mixture]:
     """Finds all mixtures, in the order of their list.
 
     Args:
-        dataset_dir: folder that the folders of `dataset` are in, where those are not absolute.
+        dataset_dir: folder of the relative folders in `dataset`.
         dataset: classes, scenes and level.
 
     Raises:
-        DataError: list or mixtures are not there, or the list cannot be used.
+        DataError: list or mixtures are missing, or the list cannot be used.
     """
     path = mixtures_folder(dataset_dir, dataset) / LIST_NAME
     mixtures = read_mixture_list(path, audio_folder(dataset_dir, dataset), dataset)
     missing = [mixture.audio_path for mixture in mixtures if not mixture.audio_path.is_file()]
     if missing:
-        raise DataError(
-            f"{len(missing)} of {len(mixtures)} mixtures are not there, such as {missing[0]}. {MIX}"
-        )
+        counts, example = f"{len(missing)} of {len(mixtures)}", missing[0]
+        raise DataError(f"{counts} mixtures are missing, such as {example}. {MIX}")
     return mixtures
 
 
@@ -280,10 +270,10 @@ def parse_mixtures(
 
     Args:
         text: YAML, a list of mixtures with `mixture_name`, `fold`, `scene_audio_name` and `events`,
-            each of which has `event_audio_name`, `event_label`, `onset` and `offset` (s).
+            with `event_audio_name`, `event_label`, `onset` and `offset` (s) each.
         audio_dir: folder of the mixtures.
         dataset: classes, number of folds, length.
-        source: what errors name as origin.
+        source: origin of the text, for errors.
 
     Raises:
         DataError: it is not YAML or has another form; names the entry.
@@ -295,31 +285,28 @@ def parse_mixtures(
         for number, entry in enumerate(entries, start=1)
     ]
     if odd:
-        logger.warning(
-            "%s: %s.", source, "; ".join(f"{count} event(s) {what}" for what, count in odd.items())
-        )
+        counts = "; ".join(f"{count} event(s) {what}" for what, count in odd.items())
+        logger.warning("%s: %s.", source, counts)
     names: set[str] = set()
     for number, mixture in enumerate(mixtures, start=1):
         if mixture.name in names:
-            raise DataError(
-                f"{source}, entry {number}: {mixture.name!r} is there twice. Remove one of the two."
-            )
+            where = f"{source}, entry {number}"
+            raise DataError(f"{where}: {mixture.name!r} occurs twice. Remove one of them.")
         names.add(mixture.name)
     return mixtures
+
+
+_REWRITE = "Remove it to have it written again."
 
 
 def _parse_yaml(text: str, source: str) -> list[Any]:
     try:
         entries = read_yaml(text, fast=True)
     except ValueError as error:
-        raise DataError(
-            f"{source} is not YAML: {error}. Remove it to have it written again."
-        ) from error
+        raise DataError(f"{source} is not YAML: {error}. {_REWRITE}") from error
     if not isinstance(entries, list) or not entries:
-        raise DataError(
-            f"{source}: expected a list of mixtures. Received: {type(entries).__name__}. Remove it"
-            " to have it written again."
-        )
+        received = type(entries).__name__
+        raise DataError(f"{source}: expected a list of mixtures. Received: {received}. {_REWRITE}")
     return entries
 
 
@@ -329,13 +316,11 @@ def _mixture(
     _check_keys(entry, _MIXTURE_KEYS, where)
     name, fold = _file_name(entry["mixture_name"], where), entry["fold"]
     if not isinstance(fold, int) or not 1 <= fold <= dataset.n_folds:
-        raise DataError(
-            f"{where}: expected a fold of 1 to {dataset.n_folds}. Received: {fold!r}. Correct it."
-        )
+        expected = f"a fold of 1 to {dataset.n_folds}"
+        raise DataError(f"{where}: expected {expected}. Received: {fold!r}. Correct it.")
     if not isinstance(entry["events"], list):
-        raise DataError(
-            f"{where}: expected a list `events`. Received: {entry['events']!r}. Correct it."
-        )
+        received = repr(entry["events"])
+        raise DataError(f"{where}: expected a list `events`. Received: {received}. Correct it.")
     events = [_event(event, dataset, f"{where} ({name})", odd) for event in entry["events"]]
     kept = tuple(event for event in events if event is not None)
     return Mixture(name, fold, audio_dir / name, _file_name(entry["scene_audio_name"], where), kept)
@@ -344,8 +329,7 @@ def _mixture(
 def _event(
     entry: Any, dataset: DatasetConfig, where: str, odd: Counter[str]
 ) -> MixtureEvent | None:
-    """Checks an event; None: it is left out. `odd` counts what `dataset.strict: false` cuts and
-    leaves out."""
+    """Checks an event; None: left out. `odd` counts the changes by `dataset.strict: false`."""
     _check_keys(entry, _EVENT_KEYS, where)
     label, times = entry["event_label"], (entry["onset"], entry["offset"])
     if label not in dataset.classes:
@@ -373,64 +357,48 @@ def _event(
 def _check_keys(entry: Any, keys: Sequence[str], where: str) -> None:
     if not isinstance(entry, dict) or not set(keys) <= set(entry):
         received = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
-        raise DataError(
-            f"{where}: expected {', '.join(keys)}. Received: {received[:200]}. Correct the list."
-        )
+        expected = ", ".join(keys)
+        raise DataError(f"{where}: expected {expected}. Received: {received[:200]}. Correct it.")
 
 
 def _file_name(value: Any, where: str) -> str:
     if not is_file_name(value):
-        raise DataError(
-            f"{where}: expected the name of a file without folders. Received: {value!r}."
-            " Correct it."
-        )
+        raise DataError(f"{where}: expected {_FILE}. Received: {value!r}.")
     return value
 
 
 def format_mixtures(mixtures: Iterable[Mixture]) -> str:
-    """Writes a list of mixtures in the published form, YAML."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(
-        [mixture_entry(mixture) for mixture in mixtures], Dumper=dumper, default_flow_style=None
-    )
+    """Formats a list of mixtures in the published form, YAML."""
+    dumper, entries = getattr(yaml, "CSafeDumper", yaml.SafeDumper), map(mixture_entry, mixtures)
+    return yaml.dump(list(entries), Dumper=dumper, default_flow_style=None)
 
 
 def mixture_entry(mixture: Mixture) -> dict[str, Any]:
-    """Gives a mixture as an entry of the published list."""
+    """Returns a mixture as an entry of the published list."""
+    rows = [(each.audio_name, each.label, each.onset_s, each.offset_s) for each in mixture.events]
     return {
         "mixture_name": mixture.name,
         "fold": mixture.fold,
         "scene_audio_name": mixture.scene_name,
-        "events": [
-            dict(
-                zip(
-                    _EVENT_KEYS,
-                    (event.audio_name, event.label, event.onset_s, event.offset_s),
-                    strict=True,
-                )
-            )
-            for event in mixture.events
-        ],
+        "events": [dict(zip(_EVENT_KEYS, row, strict=True)) for row in rows],
     }
 
 
 def read_event_sounds(dataset_dir: Path, dataset: DatasetConfig) -> EventSounds:
-    """Reads which sound files there are, in the layout of DCASE 2018 task 2 or in that of
-    FSDKaggle2018.
+    """Reads the table of the sound files, of DCASE 2018 task 2 or of FSDKaggle2018.
 
     Raises:
-        DataError: there is no such table, or it cannot be used.
+        DataError: the table is missing or cannot be used.
     """
     folder = Path(dataset_dir) / dataset.events_dir.expanduser()
     places = [(folder / table, folder / audio) for table, audio in _EVENT_PLACES]
     path, audio_dir = next((place for place in places if place[0].is_file()), places[0])
-    remedy = (
-        "Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or write data with `python"
-        " simulate.py <task-id>`."
-    )
-    return EventSounds(
-        path, audio_dir, tuple(parse_event_files(read_text(path, remedy), str(path)))
-    )
+    remedy = f"Unpack FSDKaggle2018 there, correct `dataset.events_dir`, or {_SIMULATE}"
+    files = parse_event_files(read_text(path, remedy), str(path))
+    return EventSounds(path, audio_dir, tuple(files))
+
+
+_SIMULATE = "write data with `python simulate.py <task-id>`."
 
 
 def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
@@ -440,28 +408,25 @@ def parse_event_files(text: str, source: str = "train.csv") -> list[EventFile]:
         DataError: a row cannot be used; names the line.
     """
     rows = _parse_rows(text, EVENT_COLUMNS, source, (GROUP_COLUMN,))
-    _check_rows(
-        rows, lambda row: row["manually_verified"] in ("0", "1"), "manually_verified 0 or 1", source
-    )
+    flags = ("0", "1")
+    verified = "manually_verified 0 or 1"
+    _check_rows(rows, lambda row: row["manually_verified"] in flags, verified, source)
     _check_rows(rows, lambda row: bool(row["label"]), "a label", source)
     _check_rows(rows, lambda row: is_file_name(row["fname"]), _FILE, source)
     _check_different([row["fname"] for row in rows.values()], list(rows), source)
     _check_rows(rows, _has_group, _GROUP, source)
-    return [
-        EventFile(
-            row["fname"], row["label"], row["manually_verified"] == "1", row.get(GROUP_COLUMN)
-        )
-        for row in rows.values()
-    ]
+    files = []
+    for row in rows.values():
+        is_verified = row["manually_verified"] == "1"
+        files.append(EventFile(row["fname"], row["label"], is_verified, row.get(GROUP_COLUMN)))
+    return files
 
 
 def _has_group(row: Mapping[str, str]) -> bool:
     return row.get(GROUP_COLUMN) != ""
 
 
-_GROUP = "a group, the source of the file, in each row; one of its own where a file stands alone"
-
-
+_GROUP = "a group, the source of the file, in each row; a single file has one of its own"
 _FILE = "the name of a file without folders"
 
 
@@ -469,24 +434,21 @@ def read_scene_names(dataset_dir: Path, dataset: DatasetConfig) -> tuple[str, ..
     """Reads the names of the scenes, without folder, in the order of the table.
 
     Returns:
-        The names; a stand-in where the settings ask for white noise and there is no table.
+        The names; for white noise without a table, `NO_SCENE`.
 
     Raises:
-        DataError: there is no table, or it cannot be used.
+        DataError: the table is missing or cannot be used.
     """
     path = scenes_folder(dataset_dir, dataset) / "meta.csv"
     if dataset.scene_type == "white_noise" and not path.is_file():
         return (NO_SCENE,)
-    remedy = (
-        "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or write data"
-        " with `python simulate.py <task-id>`."
-    )
+    remedy = "Unpack TUT Urban Acoustic Scenes 2018 there, correct `dataset.scenes_dir`, or"
+    remedy += f" {_SIMULATE}"
     return tuple(parse_scene_names(read_text(path, remedy), str(path)))
 
 
 def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, str]:
-    """Reads the source that each scene comes from, by its name; empty where the table has no column
-    group.
+    """Reads the source of each scene by name; empty without a column group.
 
     Raises:
         DataError: the table cannot be used.
@@ -494,19 +456,15 @@ def read_scene_groups(dataset_dir: Path, dataset: DatasetConfig) -> dict[str, st
     path = scenes_folder(dataset_dir, dataset) / "meta.csv"
     if not path.is_file():
         return {}
-    rows = _parse_rows(
-        read_text(path, "Unpack the scenes again."), SCENE_COLUMNS, str(path), (GROUP_COLUMN,)
-    )
+    text = read_text(path, "Unpack the scenes again.")
+    rows = _parse_rows(text, SCENE_COLUMNS, str(path), (GROUP_COLUMN,))
     _check_rows(rows, _has_group, _GROUP, str(path))
-    return {
-        row["filename"].rpartition("/")[2]: row[GROUP_COLUMN]
-        for row in rows.values()
-        if GROUP_COLUMN in row
-    }
+    grouped = (row for row in rows.values() if GROUP_COLUMN in row)
+    return {row["filename"].rpartition("/")[2]: row[GROUP_COLUMN] for row in grouped}
 
 
 def scenes_folder(dataset_dir: Path, dataset: DatasetConfig) -> Path:
-    """Says where the table of the scenes is, `meta.csv`; their audio is in audio/ beside it."""
+    """Folder of the table of the scenes, `meta.csv`, and of their audio, audio/."""
     return Path(dataset_dir) / dataset.scenes_dir.expanduser()
 
 
@@ -539,11 +497,9 @@ def _is_scene(name: str) -> bool:
 def _parse_rows(
     text: str, columns: Sequence[str], source: str, optional: Sequence[str] = ()
 ) -> dict[int, Mapping[str, str]]:
-    """Reads some columns of a table as stripped text, by the line in the file; empty lines are left
-    out."""
-    rows: dict[int, Mapping[str, str]] = dict(
-        tables.parse_table(text, columns, source, optional=optional).rows()
-    )
+    """Reads some columns of a table as stripped text, by line number, without empty lines."""
+    table = tables.parse_table(text, columns, source, optional=optional)
+    rows: dict[int, Mapping[str, str]] = dict(table.rows())
     if not rows:
         raise DataError(f"{source} has no row below its header. Unpack the dataset again.")
     return rows
@@ -559,20 +515,16 @@ def _check_rows(
     for line, row in rows.items():
         if not is_good(row):
             received = ", ".join(f"{name} {value!r}" for name, value in row.items())
-            raise DataError(
-                f"{source}, line {line}: expected {expected}. Received: {received}. Correct the"
-                " row."
-            )
+            where = f"{source}, line {line}"
+            raise DataError(f"{where}: expected {expected}. Received: {received}. Correct the row.")
 
 
 def _check_different(names: Sequence[str], lines: Sequence[int], source: str) -> None:
     seen: dict[str, int] = {}
     for name, line in zip(names, lines, strict=True):
         if name in seen:
-            raise DataError(
-                f"{source}, line {line}: {name!r} is in line {seen[name]} too. Remove one of the"
-                " two."
-            )
+            where = f"{source}, line {line}"
+            raise DataError(f"{where}: {name!r} is in line {seen[name]} too. Remove one of them.")
         seen[name] = line
 
 
@@ -580,6 +532,6 @@ def read_text(path: Path, remedy: str) -> str:
     """Reads a table or a list.
 
     Raises:
-        DataError: it is not there, or is no text; ends with the remedy.
+        DataError: it is missing, or is no text; ends with the remedy.
     """
     return tables.read_text(path, f"There is no {path}. {remedy}", remedy)

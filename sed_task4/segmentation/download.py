@@ -1,5 +1,4 @@
-"""Where the sounds and scenes of segmentation come from: the scenes through dcase_util, the sounds
-by hand."""
+"""Sources of the sounds and scenes of segmentation: scenes by dcase_util, sounds by hand."""
 
 from functools import partial
 from pathlib import Path
@@ -20,30 +19,28 @@ _SOUNDS = (
 
 
 def sources(task: TaskConfig) -> list[Source]:
-    """Lists where sounds and scenes come from; scenes only where the task mixes any."""
+    """Lists the sources of sounds and scenes; scenes only if the task mixes any."""
     sounds = Source("FSDKaggle2018 (DCASE 2018 task 2), training sounds", remark=_SOUNDS)
     if task.dataset.scene_type == "white_noise":
         return [sounds]
     folder = task.dataset.scenes_dir.expanduser()
     if folder.name != _SCENES:
-        raise ConfigError(
-            f"`dataset.scenes_dir` must end in {_SCENES} to be fetched. Received: {folder}."
-        )
+        received = f"Received: {folder}"
+        raise ConfigError(f"`dataset.scenes_dir` must end in {_SCENES} to be fetched. {received}.")
     return [_scenes(folder.parent), sounds]
 
 
 def _scenes(below: Path) -> Source:
-    """The scenes; `below` is the folder, in the dataset folder, that theirs lies in."""
-    # Only asked for its list of packages here: it makes no folder before it downloads.
-    listed = [
-        item for item in _dataset(Path()).package_list if item["content_type"] in ("audio", "meta")
-    ]
+    """Source of the scenes, which go to a folder `below` the dataset folder."""
+    # Only its list of packages is needed: it makes no folder before it downloads.
+    packages, kinds = _dataset(Path()).package_list, ("audio", "meta")
+    listed = [item for item in packages if item["content_type"] in kinds]
     return Source(
         "TUT Urban Acoustic Scenes 2018, development set",
         tuple(Package(item["remote_file"], item["remote_bytes"]) for item in listed),
         _SCENES_BYTES,
         partial(_fetch, below),
-        "When all is unpacked, the archives (.zip) may be deleted.",
+        "After unpacking, the archives (.zip) may be deleted.",
     )
 
 

@@ -1,5 +1,4 @@
-"""Shows one test clip: what was separated from it as sound files, and figures of mixture, masks and
-events."""
+"""Example output of one test clip: separated sounds, figures of mixture, masks and events."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +10,9 @@ from common.display.plotting import save_figure
 from common.features.spectral import density_magnitude
 from sed_task4.decoding import DecodingConfig, decode_clip
 from sed_task4.labels import tags_of_events
+from sed_task4.segmentation import figures
 from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, within_clip
 from sed_task4.segmentation.dataset import DatasetConfig
-from sed_task4.segmentation.figures import (
-    curves_figure,
-    masks_figure,
-    mixture_figure,
-    separated_figure,
-)
 from sed_task4.segmentation.masks import ideal_ratio_mask
 from sed_task4.segmentation.separation import MaskFraming, inside_events, separate
 
@@ -34,18 +28,17 @@ def write_example(
     decoding: DecodingConfig,
     tag_threshold: float,
 ) -> None:
-    """Writes the mixture and the sound of each class that is predicted or truly there, and draws
-    four figures.
+    """Writes the mixture and each class that is predicted or true, and draws four figures.
 
     Args:
         truth: the clip, with its audio.
-        output: what a system says of it.
+        output: its predictions.
         folder: gets `mixture.wav`, a file for each class, `mixture.png`, `masks.png`, `curves.png`,
             `separated.png`.
         dataset: class names and length of a clip.
         framing: frames and bands of the masks.
-        decoding: how frames become events.
-        tag_threshold: exceeded where a class counts as predicted.
+        decoding: decoding of frames to events.
+        tag_threshold: a class counts as predicted above it.
 
     Raises:
         ValueError: the clip is without audio.
@@ -54,45 +47,35 @@ def write_example(
     if truth.audio is None:
         raise ValueError(f"{truth.name}: expected the clip's audio. Received: none.")
     output, clip_s = within_clip(truth, output, dataset.clip_s, framing)
-    classes, mixture = dataset.classes, truth.audio.mean(axis=1)
+    classes, mixture, rate_hz = dataset.classes, truth.audio.mean(axis=1), framing.sample_rate_hz
     occurring = tags_of_events(truth.events, len(classes)) > 0
     chosen = np.flatnonzero(occurring | (output.clip > tag_threshold))
     sounds = separate(mixture, output.masks[..., chosen], framing)  # (S, chosen classes)
     separated = {classes[k]: sound for k, sound in zip(chosen, sounds.T, strict=True)}
     for name, sound in ({"mixture": mixture} | separated).items():
-        write_wav(folder / f"{name}.wav", np.clip(sound, -1, 1)[:, None], framing.sample_rate_hz)
-    references = {
-        classes[k]: sound_of_class(truth, int(k), framing.sample_rate_hz)
-        for k in np.flatnonzero(occurring)
-    }
-    figure = separated_figure(
-        mixture, separated, framing.sample_rate_hz, truth.name, references=references
-    )
+        write_wav(folder / f"{name}.wav", np.clip(sound, -1, 1)[:, None], rate_hz)
+    present = np.flatnonzero(occurring)
+    references = {classes[k]: sound_of_class(truth, int(k), rate_hz) for k in present}
+    draw = figures.separated_figure
+    figure = draw(mixture, separated, rate_hz, truth.name, references=references)
     save_figure(figure, folder / "separated.png")
     _draw_mixture(truth, mixture, framing, folder)
     _draw_output(truth, output, mixture, (classes, clip_s), framing, decoding, folder)
 
 
 def sound_of_class(truth: ClipTruth, k: int, sample_rate_hz: int) -> np.ndarray:
-    """The sound of one class alone, float32 (S,), silent outside its events; a clip's events do not
-    overlap."""
-    sounds = np.asarray(truth.audio)[:, 0]
-    return np.where(
-        inside_events(truth.events[truth.events[:, 0] == k], sample_rate_hz, len(sounds)), sounds, 0
-    )
+    """The isolated sound of one class, float32 (S,), silent outside its events, if none overlap."""
+    sounds, events = np.asarray(truth.audio)[:, 0], truth.events[truth.events[:, 0] == k]
+    return np.where(inside_events(events, sample_rate_hz, len(sounds)), sounds, 0)
 
 
 def _draw_mixture(
     truth: ClipTruth, mixture: np.ndarray, framing: MaskFraming, folder: Path
 ) -> None:
     events, scene = (density_magnitude(channel, framing) for channel in np.asarray(truth.audio).T)
-    figure = mixture_figure(
-        mixture,
-        framing.sample_rate_hz,
-        density_magnitude(mixture, framing),
-        ideal_ratio_mask(events, scene),
-        truth.name,
-    )
+    spectrum, mask = density_magnitude(mixture, framing), ideal_ratio_mask(events, scene)
+    rate_hz = framing.sample_rate_hz
+    figure = figures.mixture_figure(mixture, rate_hz, spectrum, mask, truth.name)
     save_figure(figure, folder / "mixture.png")
 
 
@@ -106,22 +89,13 @@ def _draw_output(
     folder: Path,
 ) -> None:
     classes, clip_s = classes_and_length
-    logmel = np.log(framing.mel_magnitude(mixture) + 1e-8)
-    occurring = [
-        classes[int(k)] for k in np.flatnonzero(tags_of_events(truth.events, len(classes)))
-    ]
-    figure = masks_figure(
-        logmel, output.masks, classes, clip_s, truth.name, tags=output.clip, occurring=occurring
-    )
+    logmel, tags = np.log(framing.mel_magnitude(mixture) + 1e-8), output.clip
+    true_tags = tags_of_events(truth.events, len(classes))
+    occurring = [classes[int(k)] for k in np.flatnonzero(true_tags)]
+    shared = classes, clip_s, truth.name
+    figure = figures.masks_figure(logmel, output.masks, *shared, tags=tags, occurring=occurring)
     save_figure(figure, folder / "masks.png")
-    estimate = decode_clip(output.frames, output.clip, decoding, framing.hop_s, clip_s=clip_s)
-    figure = curves_figure(
-        output.frames,
-        estimate,
-        classes,
-        clip_s,
-        truth.name,
-        reference=truth.events,
-        tags=output.clip,
-    )
+    frames, events = output.frames, truth.events
+    estimate = decode_clip(frames, tags, decoding, framing.hop_s, clip_s=clip_s)
+    figure = figures.curves_figure(frames, estimate, *shared, reference=events, tags=tags)
     save_figure(figure, folder / "curves.png")

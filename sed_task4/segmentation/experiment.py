@@ -22,13 +22,8 @@ from common.training.evaluation import Prediction, predict_recordings
 from common.training.experiment import BaseExperiment
 from common.training.stage_data import ModelInput, stage_data
 from common.training.system import Stage
-from sed_task4.segmentation.clip_scorer import (
-    ClipOutput,
-    ClipTruth,
-    SegmentationScorer,
-    baseline_outputs,
-    read_truth,
-)
+from sed_task4.segmentation import clip_scorer
+from sed_task4.segmentation.clip_scorer import ClipOutput, ClipTruth, SegmentationScorer
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import Mixture, find_mixtures
 from sed_task4.segmentation.examples import EXAMPLES, write_example
@@ -45,9 +40,9 @@ class FoldScores:
     """Scores of test folds, by row of the table.
 
     Attributes:
-        systems: by pooling, for each fold one value per class by name of the score, see
+        systems: for each fold one value per class by name of the score, by pooling, see
             `SegmentationScorer.class_scores`.
-        baselines: the same of baselines without a network.
+        baselines: those of baselines, by label.
         n_clips: test clips of all folds.
     """
 
@@ -100,15 +95,14 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
 
     @property
     def framing(self) -> MaskFraming:
-        """Positions of the masks' frames and bands."""
+        """Frames and bands of the masks."""
         return MaskFraming.of(self.task.features, self.task.dataset.sample_rate_hz)
 
     def new_scorer(self) -> SegmentationScorer:
         """A decoder and scorer of clips with the task's settings."""
-        dataset = self.task.dataset
-        return SegmentationScorer(
-            dataset.classes, self.framing, dataset.clip_s, self.task.decoding, self.task.scoring
-        )
+        task, dataset = self.task, self.task.dataset
+        clip_s, scoring = dataset.clip_s, task.scoring
+        return SegmentationScorer(dataset.classes, self.framing, clip_s, task.decoding, scoring)
 
     def decisive_score(self, stage: Stage) -> tuple[str, str]:
         """Score of the validation set that selects a stage's model, and "min" or "max"."""
@@ -123,10 +117,8 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
     ) -> FoldScores:
         """Trains one fold with each pooling, and scores the models on its test clips."""
         (store,) = stores
-        trained = [
-            (stage, self._train(stage, fold, store, folder / stage.name))
-            for stage in self.begin_stages(folder)
-        ]
+        stages = self.begin_stages(folder)
+        trained = [(each, self._train(each, fold, store, folder / each.name)) for each in stages]
         return self._test(trained, _selection(store, fold.test), folder)
 
     def _train(
@@ -135,69 +127,60 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
         task = self.task
         train, validation = _selection(store, fold.train), _selection(store, fold.decisive)
         statistics = store.statistics(train.groups, ddof=task.features.ddof)
+        threshold, training, model_input = task.scoring.tag_threshold, task.training, self._input
         data = stage_data(
-            stage,
-            train,
-            validation,
-            statistics,
-            task.pipeline,
-            task.seed,
-            task.training,
-            ModelInput(self.frontend),
+            stage, train, validation, statistics, task.pipeline, task.seed, training, model_input
         )
-        threshold = task.scoring.tag_threshold
-        return self.train(stage, data, lambda: TagScorer(threshold), folder, task.training)
+        return self.train(stage, data, lambda: TagScorer(threshold), folder, training)
 
     def _test(self, trained: Sequence[TrainedStage], test: Selection, folder: Path) -> FoldScores:
         """Predicts each test clip with all models in turn: its ground truth is computed once."""
         task, mixtures = self.task, self._mixtures()
         scorers = {stage.name: self.new_scorer() for stage, _ in trained}
         baselines: dict[str, SegmentationScorer] = {}
-        examples = example_names(
-            [mixtures[name] for name in test.recording_names], task.separated_clips
-        )
+        names = test.recording_names
+        examples = example_names([mixtures[name] for name in names], task.separated_clips)
         for predictions in self._predictions(trained, test):
-            truth = read_truth(mixtures[predictions[0].name], task.dataset, self.framing)
+            mixture = mixtures[predictions[0].name]
+            truth = clip_scorer.read_truth(mixture, task.dataset, self.framing)
             outputs = [self._output(prediction) for prediction in predictions]
             for scorer, output in zip(scorers.values(), outputs, strict=True):
                 scorer.update(truth, output)
-            for label, output in baseline_outputs(
-                truth, task.dataset.n_classes, self.framing
-            ).items():
+            baseline = clip_scorer.baseline_outputs(truth, task.dataset.n_classes, self.framing)
+            for label, output in baseline.items():
                 baselines.setdefault(label, self.new_scorer()).update(truth, output)
             if truth.name in examples:
                 self._write_example(truth, outputs[0], folder)
+        classes = task.dataset.classes
         for name, scorer in scorers.items():
             lengths_s = [task.dataset.clip_s] * len(scorer.names)
-            write_run_files(
-                folder / name, scorer.names, scorer.estimates, task.dataset.classes, lengths_s
-            )
-        return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(test.recording_names))
+            write_run_files(folder / name, scorer.names, scorer.estimates, classes, lengths_s)
+        return FoldScores(_fold_scores(scorers), _fold_scores(baselines), len(names))
 
     def _predictions(
         self, trained: Sequence[TrainedStage], test: Selection
     ) -> Iterator[tuple[Prediction, ...]]:
         """Yields the predictions of all models for each clip."""
-        inputs, pipeline = ModelInput(self.frontend), self.task.pipeline
-        streams = [
-            predict_recordings(
-                model, evaluation_stream(test, inputs.sequence_format(stage), pipeline)
-            )
-            for stage, model in trained
-        ]
+        streams = []
+        for stage, model in trained:
+            form = self._input.sequence_format(stage)
+            recordings = evaluation_stream(test, form, self.task.pipeline)
+            streams.append(predict_recordings(model, recordings))
         # Scoring multiplies small matrices: threads of the numerical libraries would wait for each
         # other and for Keras.
         with devices(self.task.run), guard_stream(), threadpool_limits(limits=1):
             yield from zip(*streams, strict=True)
 
+    @property
+    def _input(self) -> ModelInput:
+        return ModelInput(self.frontend)
+
     def _output(self, prediction: Prediction) -> ClipOutput:
         return ClipOutput(prediction.outputs["clip"], prediction.outputs["masks"])
 
     def _mixtures(self) -> dict[str, Mixture]:
-        return {
-            mixture.name: mixture
-            for mixture in find_mixtures(self.task.dataset_dir, self.task.dataset)
-        }
+        mixtures = find_mixtures(self.task.dataset_dir, self.task.dataset)
+        return {mixture.name: mixture for mixture in mixtures}
 
     def _write_example(self, truth: ClipTruth, output: ClipOutput, folder: Path) -> None:
         task = self.task
@@ -208,23 +191,19 @@ class Experiment(BaseExperiment[TaskConfig, FoldScores]):
     def report(self, results: Sequence[FoldScores], folder: Path) -> str:
         """Writes and returns the tables of scores, averaged over some folds."""
         task, scores = self.task, FoldScores.joined(results)
-        report = segmentation_report(
-            scores.systems,
-            scores.baselines,
-            task.dataset.classes,
-            scores.n_clips,
-            published=task.published,
-        )
+        systems, baselines, n_clips = scores.systems, scores.baselines, scores.n_clips
+        classes, published = task.dataset.classes, task.published
+        report = segmentation_report(systems, baselines, classes, n_clips, published=published)
         return self.write_scores(report, folder)
 
 
 def example_names(mixtures: Sequence[Mixture], count: int) -> list[str]:
     """Chooses the mixtures with the most different classes, the first `count` of them by name."""
-    ordered = sorted(
-        mixtures,
-        key=lambda mixture: (-len({event.label for event in mixture.events}), mixture.name),
-    )
-    return [mixture.name for mixture in ordered[:count]]
+
+    def rank(mixture: Mixture) -> tuple[int, str]:
+        return -len({event.label for event in mixture.events}), mixture.name
+
+    return [mixture.name for mixture in sorted(mixtures, key=rank)[:count]]
 
 
 def _fold_scores(scorers: Mapping[str, SegmentationScorer]) -> dict[str, list[ClassScores]]:

@@ -1,4 +1,4 @@
-"""Mixtures to shards, and shards to a store with a group for each fold."""
+"""Extraction of mixtures to shards, and of shards to a store with a group for each fold."""
 
 import zlib
 from collections.abc import Sequence
@@ -25,14 +25,13 @@ from sed_task4.segmentation.dataset import DatasetConfig, Mixture, find_mixtures
 
 @dataclass(frozen=True)
 class ExampleMaker:
-    """Computes the arrays of one mixture; sent to the processes that do the work."""
+    """Computes the arrays of one mixture; sent to the worker processes."""
 
     dataset: DatasetConfig
     features: FeatureConfig
 
     def __call__(self, item: Item) -> dict[str, np.ndarray]:
-        """Returns the arrays of `example_schema` for the mixture in `item.payload`, and always
-        features."""
+        """Returns the arrays of `example_schema` for a mixture, `item.payload`, with features."""
         mixture: Mixture = item.payload
         dataset, rate_hz = self.dataset, self.dataset.sample_rate_hz
         audio = read_audio(mixture.audio_path, rate_hz, 2).mean(axis=1, keepdims=True)  # (S, 1)
@@ -51,8 +50,7 @@ class ExampleMaker:
 class MixtureStore(FamilyStore):
     """Store of all mixtures, with a group for each fold.
 
-    The spectra that separation needs are not stored: computing them again takes less time than
-    reading them would.
+    The spectra for separation are not stored: computing them takes less time than reading them.
     """
 
     def folder_name(self, task: ExtractionTask, set_name: str) -> str:
@@ -60,16 +58,11 @@ class MixtureStore(FamilyStore):
 
     def content(self, task: ExtractionTask, set_name: str) -> dict[str, Any]:
         dataset: DatasetConfig = task.dataset  # the mixtures themselves are compared by their files
-        return {
-            "dataset": {
-                "classes": list(dataset.classes),
-                "sample_rate_hz": dataset.sample_rate_hz,
-                "clip_s": dataset.clip_s,
-            }
-        }
+        numbers = {"sample_rate_hz": dataset.sample_rate_hz, "clip_s": dataset.clip_s}
+        return {"dataset": {"classes": list(dataset.classes), **numbers}}
 
     def items(self, task: ExtractionTask, set_name: str) -> list[Item]:
-        """Mixes what is missing, and lists all mixtures."""
+        """Mixes the missing mixtures, and lists all of them."""
         mixing.run(task)
         return self._listed(task)
 
@@ -99,11 +92,11 @@ def run(
     overwrite: bool = False,
     progress: bool = True,
 ) -> list[FeatureStore]:
-    """Mixes what is missing and extracts the features of all mixtures; finished shards are kept.
+    """Mixes the missing mixtures and extracts the features of all; finished shards are kept.
 
     Args:
         task: the task's settings.
-        set_names: there is one set, "mixtures".
+        set_names: the only set, "mixtures".
         overwrite: make all shards again.
         progress: show a bar.
 
@@ -111,7 +104,7 @@ def run(
         One store, whose groups are the numbers of the folds.
 
     Raises:
-        DataError: sounds, scenes, lists or shards that cannot be used, see
+        DataError: sounds, scenes, lists or shards cannot be used, see
             `common.data.extraction.extract`.
     """
     items = _STORE.items(task, "mixtures")
@@ -119,14 +112,12 @@ def run(
 
 
 def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSchema:
-    """The arrays of one mixture: features or audio, frame-level labels, tags, events, always
-    labelled."""
+    """Arrays of one mixture: features or audio, frame-level labels, tags, events, 1."""
     frontend = frontend_of(features, dataset.sample_rate_hz)
+    shape = feature_shape(features, dataset.sample_rate_hz)
     return ExampleSchema(
         {
-            **input_specs(
-                frontend, features.dtype, feature_shape(features, dataset.sample_rate_hz)
-            ),
+            **input_specs(frontend, features.dtype, shape),
             "activity": ArraySpec("int8", (None, dataset.n_classes)),
             "tags": ArraySpec("int8", (dataset.n_classes,)),
             "events": ArraySpec("float64", (None, 3)),
@@ -136,6 +127,6 @@ def example_schema(dataset: DatasetConfig, features: FeatureConfig) -> ExampleSc
 
 
 def _item(mixture: Mixture) -> Item:
-    """The events are no file of their own: their checksum shows when they change."""
+    """Item of a mixture; the checksum of its events, which have no file, changes with them."""
     known = f"events {zlib.crc32(repr(mixture.events).encode()):08x}"
     return Item(mixture.name, str(mixture.fold), (mixture.audio_path,), mixture, known)

@@ -21,6 +21,8 @@ REFERENCE, ESTIMATE = "#f2c14e", "#2a6f97"
 _COLUMNS = 6
 _WINDOW_S = 0.064
 _MAX_FRAMES = 1500  # of a drawn spectrogram: a figure has fewer pixels
+_SPLITS = (("train", "training"), ("val", "validation"))
+_TAG_SCORES = (("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F"))
 LEARNING_PANELS = (
     Panel(
         "Loss of the tags",
@@ -36,10 +38,8 @@ LEARNING_PANELS = (
         "score",
         tuple(
             Curve(f"{kind}_{name}", f"{title}, {where}", dashed=kind == "train", colour=colour)
-            for colour, (name, title) in enumerate(
-                (("map", "mAP"), ("auc", "AUC"), ("clip_macro_f", "F"))
-            )
-            for kind, where in (("train", "training"), ("val", "validation"))
+            for colour, (name, title) in enumerate(_TAG_SCORES)
+            for kind, where in _SPLITS
         ),
         limits=(0.0, 1.02),
     ),
@@ -53,7 +53,7 @@ def mixture_figure(
 
     Args:
         audio: float (S,), the mixture.
-        sample_rate_hz: its rate.
+        sample_rate_hz: its sample rate.
         magnitude: (T, bins), of the mixture, from 0 Hz to half the rate.
         mask: ideal ratio mask (T, bins).
         title: above the figure.
@@ -64,9 +64,8 @@ def mixture_figure(
     _draw_waveform(top, audio, length_s)
     _draw_spectrogram(middle, magnitude, length_s, sample_rate_hz, float(magnitude.max(initial=0)))
     image = _draw_image(bottom, mask, length_s, sample_rate_hz / 2000, 0, 1, "viridis")
-    figure.colorbar(image, ax=bottom, pad=0.01, fraction=0.03).set_label(
-        "share of the events", fontsize=9
-    )
+    bar = figure.colorbar(image, ax=bottom, pad=0.01, fraction=0.03)
+    bar.set_label("share of the events", fontsize=9)
     for axes, heading in ((top, "Waveform"), (middle, "Spectrogram"), (bottom, "Ideal ratio mask")):
         axes.set_title(heading, fontsize=10, loc="left")
     bottom.set_xlabel("time / s", fontsize=9)
@@ -123,7 +122,7 @@ def curves_figure(
     reference: np.ndarray | None = None,
     tags: np.ndarray | None = None,
 ) -> Figure:
-    """Draws for each class how probable it is over time, and its events.
+    """Draws the probability over time and the events of each class.
 
     Args:
         frames: masks averaged over the bands, (T, K).
@@ -134,7 +133,8 @@ def curves_figure(
         reference: true events (n, 3); None without labels.
         tags: probabilities (K,), written next to the names.
     """
-    truth = np.zeros((0, 3)) if reference is None else np.asarray(reference).reshape(-1, 3)
+    truth = np.asarray([] if reference is None else reference, np.float64).reshape(-1, 3)
+    estimate = np.asarray(estimate).reshape(-1, 3)
     n_rows = math.ceil(len(classes) / _COLUMNS)
     figure = new_figure(2.2 * _COLUMNS, 1.0 + 1.3 * n_rows, title)
     panels = figure.subplots(n_rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
@@ -146,18 +146,15 @@ def curves_figure(
             continue
         for _, onset_s, offset_s in truth[truth[:, 0] == k].tolist():
             axes.axvspan(onset_s, offset_s, color=REFERENCE, alpha=0.5, linewidth=0)
-        for _, onset_s, offset_s in (
-            np.asarray(estimate).reshape(-1, 3)[estimate[:, 0] == k].tolist()
-        ):
+        for _, onset_s, offset_s in estimate[estimate[:, 0] == k].tolist():
             axes.barh(1.06, offset_s - onset_s, left=onset_s, height=0.08, color=ESTIMATE)
         axes.plot(times_s, frames[:, k], color=ESTIMATE, linewidth=1.0)
         axes.set_xlim(0, clip_s)
         axes.set_ylim(0, 1.12)
         tidy(axes)
         _name_class(axes, classes[k], tags, k, occurring)
-    marks: list[Line2D | Patch] = [
-        Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")
-    ]
+    probability = Line2D([], [], color=ESTIMATE, label="probability; above, estimated events")
+    marks: list[Line2D | Patch] = [probability]
     if reference is not None:
         marks.append(Patch(color=REFERENCE, alpha=0.5, label="true events"))
     figure.legend(handles=marks, loc="outside lower center", ncols=2, fontsize=8.5, frameon=False)
@@ -177,7 +174,7 @@ def separated_figure(
     Args:
         mixture: float (S,).
         separated: float (S,) by class.
-        sample_rate_hz: of all of them.
+        sample_rate_hz: sample rate of all of them.
         title: above the figure.
         references: float (S,) by class, the isolated sound.
     """
@@ -193,9 +190,8 @@ def separated_figure(
     drawn = {id(axes) for axes, _, _ in signals}
     for axes in panels.flat:
         axes.set_visible(id(axes) in drawn)
-    loudest = float(
-        _magnitude(mixture, sample_rate_hz).max(initial=0)
-    )  # one scale: what is faint looks faint
+    # One scale: faint sounds look faint.
+    loudest = float(_magnitude(mixture, sample_rate_hz).max(initial=0))
     for axes, heading, signal in signals:
         magnitude = _magnitude(signal, sample_rate_hz)
         _draw_spectrogram(axes, magnitude, len(signal) / sample_rate_hz, sample_rate_hz, loudest)
@@ -205,23 +201,18 @@ def separated_figure(
 
 
 def _magnitude(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """Magnitudes (T, bins) in as many frames as can be seen."""
+    """Magnitudes (T, bins) in at most `_MAX_FRAMES` frames or so."""
     window = max(2, round(_WINDOW_S * sample_rate_hz))
     padded = np.pad(audio, (0, max(0, window - len(audio))))
     hop = max(window // 2, len(padded) // _MAX_FRAMES)
-    return np.abs(
-        uncentred_stft(padded, Stft(window, window + window % 2, hop, "hamming_symmetric"))
-    )
+    stft = Stft(window, window + window % 2, hop, "hamming_symmetric")
+    return np.abs(uncentred_stft(padded, stft))
 
 
 def _draw_waveform(axes: Axes, audio: np.ndarray, length_s: float) -> None:
     peak = max(float(np.abs(audio).max(initial=0)), np.finfo(np.float32).tiny)
-    axes.plot(
-        np.arange(len(audio)) * length_s / max(len(audio), 1),
-        audio / peak,
-        linewidth=0.4,
-        color=ESTIMATE,
-    )
+    times_s = np.arange(len(audio)) * length_s / max(len(audio), 1)
+    axes.plot(times_s, audio / peak, linewidth=0.4, color=ESTIMATE)
     axes.set_xlim(0, length_s)
     axes.set_ylim(-1.02, 1.02)
     axes.set_ylabel("amplitude", fontsize=9)
@@ -231,15 +222,13 @@ def _draw_waveform(axes: Axes, audio: np.ndarray, length_s: float) -> None:
 def _draw_spectrogram(
     axes: Axes, magnitude: np.ndarray, length_s: float, sample_rate_hz: int, loudest: float
 ) -> None:
-    """Draws magnitudes (T, bins) in dB against a magnitude."""
+    """Draws magnitudes (T, bins) in dB relative to the loudest."""
     relative = magnitude / max(loudest, np.finfo(np.float32).tiny)
     levels = 20 * np.log10(np.maximum(relative, 10 ** (-DYNAMIC_RANGE_DB / 20)))
-    image = _draw_image(
-        axes, levels, length_s, sample_rate_hz / 2000, -DYNAMIC_RANGE_DB, 0, "magma"
-    )
-    axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(
-        "level / dB", fontsize=9
-    )
+    height = sample_rate_hz / 2000
+    image = _draw_image(axes, levels, length_s, height, -DYNAMIC_RANGE_DB, 0, "magma")
+    bar = axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03)
+    bar.set_label("level / dB", fontsize=9)
     axes.set_ylabel("frequency / kHz", fontsize=9)
 
 

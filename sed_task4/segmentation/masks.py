@@ -1,20 +1,20 @@
-"""Ideal masks: which part of a spectrogram belongs to the events, and which to the scene."""
+"""Ideal masks: the part of a spectrogram that belongs to the events, not to the scene."""
 
 import numpy as np
 
-THRESHOLD_DB = -5.0  # published: events weaker than this against the scene count as masked by it
+THRESHOLD_DB = -5.0  # published: events weaker than this relative to the scene are masked by it
 _FLOOR = 1e-8
 
 
 def ideal_binary_mask(
     events: np.ndarray, scene: np.ndarray, threshold_db: float = THRESHOLD_DB
 ) -> np.ndarray:
-    """Marks where the events are stronger than the scene, or hardly weaker.
+    """Marks bins in which the events are stronger than the scene, or hardly weaker.
 
     Args:
-        events: magnitudes of the events alone, not negative, of any shape such as (T, F).
+        events: magnitudes of the events only, not negative, of any shape such as (T, F).
         scene: those of the scene.
-        threshold_db: level of the events against the scene from which on they count.
+        threshold_db: lowest level of the events relative to the scene that counts.
 
     Returns:
         float32 of the same shape: 1 above the threshold, 0 below it, 0.5 on it.
@@ -30,7 +30,7 @@ def ideal_ratio_mask(events: np.ndarray, scene: np.ndarray) -> np.ndarray:
     """Computes the share of the events in the sum of both magnitudes.
 
     Args:
-        events: magnitudes of the events alone, not negative, of any shape such as (T, F).
+        events: magnitudes of the events only, not negative, of any shape such as (T, F).
         scene: those of the scene.
 
     Returns:
@@ -41,11 +41,11 @@ def ideal_ratio_mask(events: np.ndarray, scene: np.ndarray) -> np.ndarray:
 
 
 def class_masks(mask: np.ndarray, activity: np.ndarray) -> np.ndarray:
-    """Gives the mask of all events to the classes that are active.
+    """Assigns the mask of all events to the active classes.
 
     Args:
-        mask: (T, F), of all events together, of which one is heard at a time.
-        activity: (T, K), whether each class is heard in each frame.
+        mask: (T, F), of all events, which do not overlap.
+        activity: (T, K), 1 where a class is active in a frame.
 
     Returns:
         (T, F, K) of the type of `mask`: its values where the class is active, 0 elsewhere.

@@ -1,5 +1,4 @@
-"""Which sounds and scenes are mixed: folds and mixtures in the order in which the published code
-draws them."""
+"""Folds of sounds and scenes, and mixtures, in the order in which the published code draws them."""
 
 import csv
 import io
@@ -31,7 +30,7 @@ def draw_folds(n_files: int, n_folds: int, seed: int = PUBLISHED_SEED) -> np.nda
     Args:
         n_files: number of files.
         n_folds: number of folds.
-        seed: decides which file goes where.
+        seed: of the deal.
 
     Returns:
         The fold of each file, from 1, int64 (n_files,).
@@ -51,13 +50,12 @@ def fold_titles(n_folds: int) -> dict[int, str]:
 def folds_of(
     files: Sequence[EventFile], dataset: DatasetConfig, source: str = "the sounds"
 ) -> np.ndarray:
-    """Deals sound files into folds: as published, or whole groups where the table has a column
-    group.
+    """Deals sound files into folds: as published, or whole groups with a column group.
 
     Args:
         files: all sound files, in the order of their table.
         dataset: number of folds, seed and classes.
-        source: what errors name as origin.
+        source: origin of the files, for errors.
 
     Returns:
         The fold of each file, from 1, int64 (n_files,).
@@ -68,10 +66,8 @@ def folds_of(
     if not any(file.group is not None for file in files):
         return draw_folds(len(files), dataset.n_folds, dataset.mixture_seed)
     mixed = set(select_files(files, dataset).tolist())
-    pairs = [
-        (str(file.group), [file.label] if place in mixed else [])
-        for place, file in enumerate(files)
-    ]
+    labels = [[file.label] if place in mixed else [] for place, file in enumerate(files)]
+    pairs = [(str(file.group), each) for file, each in zip(files, labels, strict=True)]
     folds = _deal(pairs, dataset, source)
     return np.array([folds[str(file.group)] for file in files], np.int64)
 
@@ -88,7 +84,7 @@ def scene_folds(
         names: all scenes.
         groups: the group of each.
         dataset: number of folds and seed.
-        source: what errors name as origin.
+        source: origin of the scenes, for errors.
 
     Returns:
         The fold of each scene, from 1.
@@ -103,7 +99,7 @@ def scene_folds(
 def _deal(
     pairs: Sequence[tuple[str, Sequence[str]]], dataset: DatasetConfig, source: str
 ) -> dict[str, int]:
-    """The fold, from 1, of each group, from the group and the classes of each file."""
+    """Deals groups into folds: the fold, from 1, of each, given group and classes of each file."""
     groups, titles = count_groups(pairs), fold_titles(dataset.n_folds)
     rng = random_stream(dataset.mixture_seed, "deal groups")
     dealt = deal_groups(groups, [1 / dataset.n_folds] * dataset.n_folds, rng)
@@ -116,7 +112,7 @@ def _deal(
 def groups_in_folds(
     mixtures: Sequence[Mixture], files: Sequence[EventFile], scene_groups: Mapping[str, str]
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Lists the groups of a list of mixtures, where the tables of sounds and scenes tell some.
+    """Lists the groups in each fold of a list of mixtures, if the tables have a column group.
 
     Args:
         mixtures: all of the list.
@@ -129,37 +125,34 @@ def groups_in_folds(
     sounds = {file.name: file.group for file in files if file.group is not None}
     found: dict[str, dict[str, dict[str, str]]] = {}
     for mixture in mixtures:
-        heard = {
-            "sounds": [event.audio_name for event in mixture.events],
-            "scenes": [mixture.scene_name],
-        }
-        for what, groups in (("sounds", sounds), ("scenes", scene_groups)):
-            for name in heard[what]:
-                if name in groups:
-                    fold = found.setdefault(what, {}).setdefault(f"fold {mixture.fold}", {})
-                    fold.setdefault(groups[name], name)
+        names = [("sounds", event.audio_name) for event in mixture.events]
+        for what, name in [*names, ("scenes", mixture.scene_name)]:
+            groups = sounds if what == "sounds" else scene_groups
+            if name in groups:
+                fold = found.setdefault(what, {}).setdefault(f"fold {mixture.fold}", {})
+                fold.setdefault(groups[name], name)
     return found
 
 
 def mixture_problems(
     places: Mapping[str, Mapping[str, Mapping[str, str]]], where: str
 ) -> list[str]:
-    """Tells which groups of sounds and of scenes are in several folds, see `groups_in_folds`."""
+    """Lists the groups of sounds and of scenes in several folds, see `groups_in_folds`."""
     remedy = "Correct the column group, or remove the list to have it drawn again."
-    told = (apart_problem(parts, f"{where}, {what}", remedy) for what, parts in places.items())
-    return [problem for problem in told if problem]
+    found = (apart_problem(parts, f"{where}, {what}", remedy) for what, parts in places.items())
+    return [problem for problem in found if problem]
 
 
 def repeat_array(array: np.ndarray, length: int, random_state: np.random.RandomState) -> np.ndarray:
     """Repeats an array until it is long enough, as published.
 
-    The array is shuffled once for every repetition, but all repetitions have the order of the last
+    The array is shuffled once per repetition, but all repetitions have the order of the last
     shuffle: the published lists depend on it.
 
     Args:
         array: (n,), at least one entry.
-        length: number of entries wanted.
-        random_state: moves on by one shuffle per repetition.
+        length: number of entries.
+        random_state: advances by one shuffle per repetition.
 
     Returns:
         (length,).
@@ -179,7 +172,7 @@ def draw_mixtures(
     audio_dir: Path = Path(),
     scene_groups: Mapping[str, str] | None = None,
 ) -> list[Mixture]:
-    """Draws all mixtures: verified sounds of the fold in turn, and the next scene.
+    """Draws all mixtures: the verified sounds of each fold in turn, and the next scene.
 
     Args:
         files: all sound files, in the order of their table.
@@ -190,7 +183,7 @@ def draw_mixtures(
         scene_groups: the source of each scene, in one fold only; None or empty: unknown.
 
     Returns:
-        The mixtures of the first fold, then those of the second ...; numbered throughout.
+        The mixtures of the first fold, then those of the second ..., with consecutive numbers.
 
     Raises:
         DataError: a fold has no verified sound of any class, or there are fewer groups than folds.
@@ -205,22 +198,18 @@ def draw_mixtures(
         chosen = usable[folds[usable] == fold]
         if not len(chosen):
             raise DataError(
-                f"Fold {fold} of {dataset.n_folds} has no sound that could be mixed. Add sound"
-                " files, or lower `dataset.n_folds`."
+                f"Fold {fold} of {dataset.n_folds} has no sound to mix. Add sound files, or lower"
+                " `dataset.n_folds`."
             )
-        mine, first = scenes, 0  # as published: all folds take the scenes in turn
+        mine, first = scenes, 0  # as published: all folds use the scenes in turn
         if fold_of_scene is not None:
             mine = np.array([name for name in scenes.tolist() if fold_of_scene[name] == fold])
             first = len(mixtures)
-        indices = repeat_array(
-            chosen, dataset.mixtures_per_fold * dataset.events_per_mixture, random_state
-        )
-        for group in indices.reshape(dataset.mixtures_per_fold, dataset.events_per_mixture):
-            number = len(mixtures)
-            events = tuple(
-                _event(files[index], durations_s, place, dataset)
-                for place, index in enumerate(group)
-            )
+        shape = dataset.mixtures_per_fold, dataset.events_per_mixture
+        indices = repeat_array(chosen, shape[0] * shape[1], random_state)
+        for group in indices.reshape(shape):
+            number, members = len(mixtures), enumerate(files[index] for index in group)
+            events = tuple(_event(file, durations_s, place, dataset) for place, file in members)
             name = f"{number:05d}.wav"
             scene = str(mine[(number - first) % len(mine)])
             mixtures.append(Mixture(name, fold, audio_dir / name, scene, events))
@@ -233,9 +222,8 @@ def select_files(files: Sequence[EventFile], dataset: DatasetConfig) -> np.ndarr
     Raises:
         DataError: there is none at all.
     """
-    usable = [
-        index for index, file in enumerate(files) if file.verified and file.label in dataset.classes
-    ]
+    classes, numbered = dataset.classes, enumerate(files)
+    usable = [index for index, file in numbered if file.verified and file.label in classes]
     if not usable:
         labels = ", ".join(sorted({file.label for file in files}))
         raise DataError(
@@ -247,14 +235,13 @@ def select_files(files: Sequence[EventFile], dataset: DatasetConfig) -> np.ndarr
 
 
 def warn_absent_classes(files: Sequence[EventFile], dataset: DatasetConfig) -> list[str]:
-    """Names in the log, and returns, the classes without a verified sound."""
+    """Logs and returns the classes without a verified sound."""
     found = {files[index].label for index in select_files(files, dataset)}
     absent = [name for name in dataset.classes if name not in found]
     if absent:
         logger.warning(
-            "No verified sound of %s: these classes cannot be learned or scored. Correct"
-            " `dataset.classes` if that is not intended.",
-            ", ".join(absent),
+            f"No verified sound of {', '.join(absent)}: these classes cannot be learned or scored."
+            " Correct `dataset.classes` if that is not intended."
         )
     return absent
 
@@ -268,8 +255,7 @@ def _event(
 
 
 def format_folds(files: Sequence[EventFile], folds: np.ndarray) -> str:
-    """Writes which file is in which fold, comma-separated as published: row number, the columns of
-    the table, fold."""
+    """Formats the folds as published, comma-separated: row number, columns of the table, fold."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["", *EVENT_COLUMNS, "fold"])

@@ -18,7 +18,7 @@ def load_predictor(
         run: its directory.
         task: its settings.
         fold: name of a fold; None: the mean of all folds.
-        live: without influence, since the network decides on whole clips.
+        live: no effect, since the network decides on whole clips.
 
     Raises:
         CheckpointError: a model is missing, unfinished or damaged.

@@ -9,22 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from common.audio.files import read_audio
-from common.display.page import Block, Note, Section, Sounds, Timeline
+from common.display.page import Block, Chapter, Note, Sounds, Timeline
 from common.display.timeline import mean_channel, recording_sound, share_picture
 from common.errors import DataError, UserError
-from common.reports.run import check_stores, not_shown, scores_if_any, shown
-from sed_task4.report import (
-    ScoreTables,
-    Tested,
-    class_tables,
-    clip_blocks,
-    clip_timeline,
-    figures,
-    last_stage,
-    score_blocks,
-    tag_confusions,
-    tested_clips,
-)
+from common.reports import run as reports
+from sed_task4 import report as sed_report
+from sed_task4.report import Tested
 from sed_task4.segmentation.config import TaskConfig
 from sed_task4.segmentation.dataset import find_mixtures
 from sed_task4.segmentation.examples import EXAMPLES
@@ -33,11 +23,8 @@ from sed_task4.segmentation.score import SegmentationReport
 from sed_task4.segmentation.segmenter import Segmenter
 from sed_task4.submission import EVENTS
 
-_CARDS = {
-    "tag_ap": "mAP of tags",
-    "sed_f": "F of frames",
-    "mask_f": "F of masks",
-    "gain_db": "SI-SDR gain / dB",
+_CARDS = {"tag_ap": "mAP of tags", "sed_f": "F of frames", "mask_f": "F of masks"} | {
+    "gain_db": "SI-SDR gain / dB"
 }
 _MOST_MASKS = 5  # of a clip
 _MOST_EXAMPLES, _MOST_SOUNDS = 2, 6
@@ -47,30 +34,30 @@ _FIGURES = {
 }
 
 
-def sections(task: TaskConfig, folder: Path) -> list[Section]:
-    """Makes the sections of a run, see `common.reports.run`."""
-    scores = scores_if_any(folder, ScoreTables)
+def chapters(task: TaskConfig, folder: Path) -> list[Chapter]:
+    """Makes the chapters of a run, see `common.reports.run`."""
+    scores = reports.scores_if_any(folder, sed_report.ScoreTables)
     report = None if scores is None else SegmentationReport.from_dict(scores)
-    of_classes, recordings = class_tables(report), []
+    of_classes, recordings = sed_report.class_tables(report), []
     try:
         found = {clip.name: (clip, stage) for clip, stage in _tested(task, folder, report)}
         clips = [clip for clip, _ in found.values()]
-        of_classes += tag_confusions(clips, task.dataset.classes)
+        of_classes += sed_report.tag_confusions(clips, task.dataset.classes)
         audio, masks = _audio_paths(task), mask_source(task)
-        recordings = clip_blocks(
-            clips,
-            task.dataset,
-            lambda clip, remark: _timeline(
-                task, clip, audio.get(clip.name), remark, partial(masks, found[clip.name][1])
-            ),
-        )
+
+        def timeline(clip: Tested, remark: str) -> Timeline:
+            segment = partial(masks, found[clip.name][1])
+            return _timeline(task, clip, audio.get(clip.name), remark, segment)
+
+        recordings = sed_report.clip_blocks(clips, task.dataset, timeline)
     except UserError as error:
-        recordings = [not_shown("The test clips", error)]
+        recordings = [reports.not_shown("The test clips", error)]
+    title = "Separated sounds"
     return [
-        Section("Scores", score_blocks(report, _CARDS)),
-        Section("Classes", of_classes),
-        Section("Recordings and masks", recordings),
-        Section("Separated sounds", shown("Separated sounds", partial(example_blocks, folder))),
+        Chapter("Scores", sed_report.score_blocks(report, _CARDS)),
+        Chapter("Classes", of_classes),
+        Chapter("Recordings and masks", recordings),
+        Chapter(title, reports.shown(title, partial(example_blocks, folder))),
     ]
 
 
@@ -79,28 +66,24 @@ def _tested(
 ) -> Iterator[tuple[Tested, Path]]:
     """Test clips of each fold, and the model folder of the first system."""
     stores = {name: open_store(task, name) for name in task.set_names}
-    check_stores(folder, stores)
+    reports.check_stores(folder, stores)
     (store,) = stores.values()
     for fold in task.folds:
-        stage = last_stage(folder / fold.name, report)
-        for clip in tested_clips(
-            store, tuple(map(str, fold.test)), stage / EVENTS, task.dataset.classes
-        ):
+        stage = sed_report.last_stage(folder / fold.name, report)
+        groups, classes = tuple(map(str, fold.test)), task.dataset.classes
+        for clip in sed_report.tested_clips(store, groups, stage / EVENTS, classes):
             yield clip, stage
 
 
 def mask_source(task: TaskConfig) -> Callable[[Path, Path, Sequence[int]], dict[int, np.ndarray]]:
     """Returns a function from model folder, mixture and classes to masks (T, F) by class.
 
-    The run keeps no masks, since those of a test set would fill a disk: models are loaded when they
-    are first asked.
+    The run keeps no masks, which would fill a disk: models are loaded when first needed.
     """
 
     @cache
     def segmenter(stage: Path) -> Segmenter:
-        from common.training.stage import (
-            load_trained,  # Keras, which the rest of a page does not need
-        )
+        from common.training.stage import load_trained  # Keras: not for the rest of a page
 
         return Segmenter(task, load_trained(stage))
 
@@ -119,48 +102,39 @@ def _timeline(
     segment: Callable[[Path, Sequence[int]], dict[int, np.ndarray]],
 ) -> Timeline:
     """Shows a clip, with the masks of the classes that occur or are estimated."""
-    timeline = clip_timeline(clip, task.dataset, task.features, audio, remark)
+    timeline = sed_report.clip_timeline(clip, task.dataset, task.features, audio, remark)
     if audio is None:
-        return replace(
-            timeline, notes=[*timeline.notes, "No masks: they are computed from the recording."]
-        )
+        note = "No masks: they are computed from the recording."
+        return replace(timeline, notes=[*timeline.notes, note])
     named = np.concatenate([clip.reference[:, 0], clip.estimate[:, 0]]).astype(int).tolist()
-    wanted = list(dict.fromkeys(named))[:_MOST_MASKS]  # those that are truly there first
+    wanted = list(dict.fromkeys(named))[:_MOST_MASKS]  # true ones first
     try:
         masks = segment(audio, wanted)
     except UserError as error:
         return replace(timeline, notes=[*timeline.notes, f"No masks: {error}"])
-    pictures = [
-        share_picture(
-            masks[k],
-            task.features.hop_s,
-            f"Mask: {task.dataset.classes[k]}",
-            f"Mask of {task.dataset.classes[k]}",
-        )
-        for k in wanted
-    ]
-    return replace(timeline, pictures=[*timeline.pictures, *pictures])
+    names, hop_s = {k: task.dataset.classes[k] for k in wanted}, task.features.hop_s
+    pictures = list(timeline.pictures)
+    for k, name in names.items():
+        pictures.append(share_picture(masks[k], hop_s, f"Mask: {name}", f"Mask of {name}"))
+    return replace(timeline, pictures=pictures)
 
 
 def _audio_paths(task: TaskConfig) -> dict[str, Path]:
     """Paths of the mixtures by name; empty if any no longer exists."""
     with suppress(DataError):
-        return {
-            mixture.name: mixture.audio_path
-            for mixture in find_mixtures(task.dataset_dir, task.dataset)
-        }
+        mixtures = find_mixtures(task.dataset_dir, task.dataset)
+        return {mixture.name: mixture.audio_path for mixture in mixtures}
     return {}
 
 
 def example_blocks(folder: Path) -> list[Block]:
-    """Shows the clips that the run has taken apart: what was separated, to listen to, and figures.
+    """Shows the separated clips of a run: their sounds and figures.
 
     Raises:
         DataError: a sound file is damaged.
     """
-    examples = sorted(path for path in folder.glob(f"*/{EXAMPLES}/*") if path.is_dir())[
-        :_MOST_EXAMPLES
-    ]
+    found = sorted(path for path in folder.glob(f"*/{EXAMPLES}/*") if path.is_dir())
+    examples = found[:_MOST_EXAMPLES]
     if not examples:
         return [Note("The settings ask for none (`separated_clips`).")]
     return [block for example in examples for block in _example(example)]
@@ -172,5 +146,5 @@ def _example(example: Path) -> list[Block]:
     title = f"{example.name}, {example.parents[1].name}"
     return [
         Sounds(title, [recording_sound(path, name, mean_channel) for name, path in names.items()]),
-        *figures(example, _FIGURES, f": {title}"),
+        *sed_report.figures(example, _FIGURES, f": {title}"),
     ]

@@ -1,7 +1,6 @@
 """Score tables of segmentation: tagging, sound event detection and separation, averaged over folds.
 
-Baselines next to each system: everything everywhere, ground-truth tags, ground-truth times, the
-ideal binary mask.
+Baselines next to each system: all classes everywhere, true tags, true times, ideal binary mask.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,49 +26,27 @@ PUBLISHED_DECODING = DecodingConfig(
     smooth_frames=10,
     salt_frames=10,
 )
-TAG_COLUMNS = {
-    "tag_precision": "P",
-    "tag_recall": "R",
-    "tag_f": "F",
-    "tag_auc": "AUC",
-    "tag_ap": "mAP",
-}
-SED_COLUMNS = {
-    "sed_precision": "P",
-    "sed_recall": "R",
-    "sed_f": "F",
-    "sed_auc": "AUC",
-    "sed_ap": "mAP",
-    "event_f": "event F",
-    "event_er": "ER",
-}
-MASK_COLUMNS = {
-    "mask_precision": "P",
-    "mask_recall": "R",
-    "mask_f": "F",
-    "mask_auc": "AUC",
-    "mask_ap": "mAP",
-    "si_sdr_db": "SI-SDR",
-    "gain_db": "gain",
-    "event_gain_db": "gain in events",
-}
+
+
+def _columns(kind: str) -> dict[str, str]:
+    """Headings of binary scores by name."""
+    names = {"precision": "P", "recall": "R", "f": "F", "auc": "AUC", "ap": "mAP"}
+    return {f"{kind}_{name}": heading for name, heading in names.items()}
+
+
+_SOUNDS = {"si_sdr_db": "SI-SDR", "gain_db": "gain"}
+TAG_COLUMNS = _columns("tag")
+SED_COLUMNS = {**_columns("sed"), "event_f": "event F", "event_er": "ER"}
+MASK_COLUMNS = {**_columns("mask"), **_SOUNDS, "event_gain_db": "gain in events"}
 TABLES = {
     "Tagging": TAG_COLUMNS,
     "Sound event detection, frames (and events)": SED_COLUMNS,
     "Separation, masks against ideal binary masks (and sounds, dB)": MASK_COLUMNS,
 }
 CLASS_COLUMNS = {
-    "n_clips": "clips",
-    "tag_ap": "tag AP",
-    "tag_f": "tag F",
-    "sed_ap": "frame AP",
-    "sed_f": "frame F",
-    "event_f": "event F",
-    "mask_ap": "mask AP",
-    "mask_f": "mask F",
-    "si_sdr_db": "SI-SDR",
-    "gain_db": "gain",
-    "event_gain_db": "in events",
+    **{"n_clips": "clips", "tag_ap": "tag AP", "tag_f": "tag F", "sed_ap": "frame AP"},
+    **{"sed_f": "frame F", "event_f": "event F", "mask_ap": "mask AP", "mask_f": "mask F"},
+    **{**_SOUNDS, "event_gain_db": "in events"},
 }
 SCORES = (*TAG_COLUMNS, *SED_COLUMNS, *MASK_COLUMNS)
 _EVENT_SCORES = ("event_f", "event_er")
@@ -84,9 +61,7 @@ class ScoringConfig(CollarConfig):
     frame_threshold: float = Field(
         0.2, ge=0, le=1, description="A class is active in a frame where it exceeds this."
     )
-    mask_threshold: float = Field(
-        0.5, ge=0, le=1, description="A mask is set where it exceeds this."
-    )
+    mask_threshold: float = Field(0.5, ge=0, le=1, description="A mask is set where above this.")
     offset_share: float = Field(
         0.5, ge=0, le=1, description=CollarConfig.model_fields["offset_share"].description
     )
@@ -106,19 +81,17 @@ class SegmentationReport(ScoreReport):
 
     def remarks(self) -> list[str]:
         """Returns the sentences below the tables."""
-        return [
-            (
-                "Means over the classes that occur; with several folds, averaged over these."
-                " Frames: masks averaged over the bands, after clip tag gating."
-                " Events: onset within the collar, offset within it or a share of the length; a"
-                " class whose F is undefined in any fold counts 0."
-            ),
-            (
-                "SI-SDR of each sound of a clip, separated by its mask; gain: against the mixture,"
-                " over the clip, and only within the sound's events."
-            ),
-            *self.notes,
-        ]
+        means = (
+            "Means over the classes that occur; with several folds, averaged over these."
+            " Frames: masks averaged over the bands, after clip tag gating."
+            " Events: onset within the collar, offset within it or a share of the length; a"
+            " class whose F is undefined in any fold counts 0."
+        )
+        sounds = (
+            "SI-SDR of each sound of a clip, separated by its mask; gain: against the mixture,"
+            " over the clip, and only within the sound's events."
+        )
+        return [means, sounds, *self.notes]
 
 
 def average_folds(
@@ -128,8 +101,8 @@ def average_folds(
 
     Args:
         folds: for each fold, one value per class (K,) by name, see
-            `SegmentationScorer.class_scores`; NaN where it is undefined, which is left out of the
-            mean. A score of events is 0 where it is undefined in any fold, as published.
+            `SegmentationScorer.class_scores`; the mean leaves out NaN (undefined). As published, a
+            score of events is 0 if it is undefined in any fold.
         label: name of the row.
         group: "system" or "baseline".
 
@@ -137,10 +110,7 @@ def average_folds(
         DataError: there is no fold.
     """
     if not folds:
-        raise DataError(
-            "There is nothing to score. Check that the test folds have clips and that they were"
-            " predicted."
-        )
+        raise DataError("No fold to score. Check that the test folds have clips and predictions.")
     by_class: dict[str, Sequence[float]] = {}
     for name in folds[0]:
         values = np.stack([np.asarray(fold[name], np.float64) for fold in folds])  # (folds, K)
@@ -151,9 +121,8 @@ def average_folds(
         else:
             mean = np.array([nan_mean(column) for column in values.T])
         by_class[name] = cast(Sequence[float], mean.tolist())
-    scores = {
-        name: nan_mean(np.asarray(values)) for name, values in by_class.items() if name in SCORES
-    }
+    known = {name: np.asarray(values) for name, values in by_class.items() if name in SCORES}
+    scores = {name: nan_mean(values) for name, values in known.items()}
     return ScoreRow(group, label, scores, by_class)
 
 
@@ -168,8 +137,8 @@ def segmentation_report(
     """Makes the tables of a run.
 
     Args:
-        systems: by label, the scores of each fold, see `average_folds`; the classes of the first
-            one are shown.
+        systems: scores of each fold by label, see `average_folds`; the classes of the first one
+            are shown.
         baselines: the same, without a network.
         classes: class names.
         n_clips: test clips of all folds.

@@ -1,13 +1,12 @@
-"""Precision, recall, F, areas under curves of very many scores, which are counted and not kept."""
+"""Precision, recall, F and areas under curves of very many scores, which are only counted."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 _LOWEST, _HIGHEST = -40.0, 18.0  # logits; a sigmoid in float32 rounds to 1 above 17
-N_BINS = (
-    1 << 15
-)  # steps of 0.0018 in the logit: probabilities that differ by less than 0.05 % may share a bin
+# Steps of 0.0018 in the logit: probabilities that differ by less than 0.05 % may share a bin.
+N_BINS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,19 @@ class BinaryScores:
     def named(self, prefix: str) -> dict[str, np.ndarray]:
         """Returns them as <prefix>_precision, _recall, _f, _auc and _ap."""
         names = {"precision": self.precision, "recall": self.recall, "f": self.f, "auc": self.auc}
-        return {
-            f"{prefix}_{name}": values
-            for name, values in (names | {"ap": self.average_precision}).items()
-        }
+        names["ap"] = self.average_precision
+        return {f"{prefix}_{name}": values for name, values in names.items()}
 
 
 class ScoreHistogram:
-    """Counts scores of positives and negatives: what the curves need, in memory that does not grow.
+    """Counts scores of positives and negatives for the curves, in constant memory.
 
     Thresholded scores are exact. The areas treat scores in the same bin as equal; bins are equally
     wide in the logit, so that they are as fine near 0 and 1 as networks are.
 
     Args:
         n_classes: number of classes, K.
-        threshold: exceeded where a class is estimated.
+        threshold: a class is estimated above it.
     """
 
     def __init__(self, n_classes: int, threshold: float):
@@ -78,25 +75,20 @@ class ScoreHistogram:
             self._counts[:, k] += np.bincount(places[:, k], minlength=2 * N_BINS).reshape(2, N_BINS)
 
     def result(self) -> BinaryScores:
-        """Returns the scores of what was taken in so far; all of a class without positives are
-        undefined."""
-        negatives, positives = self._counts[:, :, ::-1].cumsum(
-            axis=2, dtype=np.float64
-        )  # (K, bins), falling scores
+        """Returns the scores so far; all scores of a class without positives are undefined."""
+        falling = self._counts[:, :, ::-1]
+        negatives, positives = falling.cumsum(axis=2, dtype=np.float64)  # (K, bins), falling scores
         n_negatives, n_positives = negatives[:, -1], positives[:, -1]
+        hits, estimated, defined = self._hits, self._estimated, n_positives > 0
         with np.errstate(divide="ignore", invalid="ignore"):
             recall_curve = positives / n_positives[:, None]
             steps = np.diff(recall_curve, axis=1, prepend=0.0)
             precision_curve = positives / np.maximum(positives + negatives, 1)
             false_alarms = np.diff(negatives / n_negatives[:, None], axis=1, prepend=0.0)
             return BinaryScores(
-                precision=np.where(
-                    n_positives > 0, self._hits / np.maximum(self._estimated, 1), np.nan
-                ),
-                recall=self._hits / n_positives,
-                f=np.where(
-                    n_positives > 0, 2 * self._hits / (n_positives + self._estimated), np.nan
-                ),
+                precision=np.where(defined, hits / np.maximum(estimated, 1), np.nan),
+                recall=hits / n_positives,
+                f=np.where(defined, 2 * hits / (n_positives + estimated), np.nan),
                 auc=np.sum(false_alarms * (recall_curve - steps / 2), axis=1),
                 average_precision=np.sum(steps * precision_curve, axis=1),
             )

@@ -37,7 +37,7 @@ from sed_task4.submission import EVENTS, write_submission
 
 logger = logging.getLogger(__name__)
 MASKS, FOLDER = "masks.npz", "separated"
-OVERLAP_FRAMES = 32  # of pieces: twice as far as the network looks to either side
+OVERLAP_FRAMES = 32  # of pieces: twice the context of the network on either side
 _DRAWN_S = 300.0
 
 
@@ -51,7 +51,7 @@ class Segmented:
     """Predictions for a recording.
 
     Attributes:
-        tags: probabilities of the classes (K,), the highest of all pieces.
+        tags: probabilities of the classes (K,), the maximum over the pieces.
         frames: masks averaged over the bands (T, K), with clip tag gating.
         events: (n, 3) = class_index, onset_s, offset_s.
         masks: by index of the class, float16 (T, F).
@@ -91,19 +91,16 @@ class Segmenter:
         """
         task: Any = check_task(read_settings(run), f"the settings of {run}")
         if task.family != "sed_task4.segmentation":
-            raise ConfigError(
-                f"{run} is no run of sed_task4.segmentation. Received: {task.family}."
-            )
+            family = task.family
+            raise ConfigError(f"{run} is no run of sed_task4.segmentation. Received: {family}.")
         start_backend(task.run)
         from common.training.ensemble import one_of
         from common.training.stage import load_trained
         from common.training.system import load_system  # not before the backend is chosen
 
         stages = [each.name for each in load_system(task.family, task.system).stages(task)]
-        chosen = (
-            one_of([each.name for each in task.folds], fold, "--fold"),
-            one_of(stages, stage, "--stage"),
-        )
+        folds = [each.name for each in task.folds]
+        chosen = one_of(folds, fold, "--fold"), one_of(stages, stage, "--stage")
         return cls(task, load_trained(Path(run, *chosen)))
 
     @property
@@ -147,7 +144,7 @@ class Segmenter:
 
     def _inputs(self, audio: np.ndarray) -> np.ndarray:
         """Inputs of the network: features (T, F, 1), or audio (T + context, hop, 1)."""
-        # Loads Keras: not before its backend is chosen.
+        # Keras: not before its backend is chosen.
         from sed_task4.extraction import clip_inputs
 
         inputs = clip_inputs(audio[:, None], self.task.features, self.task.dataset.sample_rate_hz)
@@ -175,7 +172,7 @@ def separate_file(
         path: the recording, of any rate and number of channels.
         folder: gets masks.npz, events.tsv, a wav for each class, separated.png and curves.png.
         classes: names of the classes to separate; None: those that are tagged.
-        normalise: scales a recording to full scale that is much fainter than the training clips.
+        normalise: scale a recording that is much fainter than the training clips to full scale.
 
     Returns:
         The predictions.
@@ -196,7 +193,7 @@ def separate_file(
         name = task.dataset.classes[k]
         sound = separate(audio, mask, framing)
         write_wav(folder / f"{name}.wav", sound[:, None], framing.sample_rate_hz)
-        sounds[name] = sound[drawn].copy()  # the rest need not be kept
+        sounds[name] = sound[drawn].copy()  # the remainder is not drawn
     write_submission(folder / EVENTS, [path.name], [segmented.events], task.dataset.classes)
     _write_masks(folder / MASKS, segmented, task)
     _draw(segmented, audio[drawn], sounds, task, path.name, folder)
@@ -244,9 +241,8 @@ def _draw(
     save_figure(separated_figure(audio, sounds, rate_hz, title), folder / "separated.png")
     shown_s = len(audio) / rate_hz
     frames = segmented.frames[: max(1, round(shown_s / task.features.hop_s))]
-    figure = curves_figure(
-        frames, segmented.events, task.dataset.classes, shown_s, title, tags=segmented.tags
-    )
+    classes, tags = task.dataset.classes, segmented.tags
+    figure = curves_figure(frames, segmented.events, classes, shown_s, title, tags=tags)
     save_figure(figure, folder / "curves.png")
 
 
@@ -258,34 +254,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     names = [path.stem for path in options.audio]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
     if twice:
-        raise ConfigError(
-            f"Recordings are distinguished by name. Received: {', '.join(twice)} more than once."
-        )
+        raise ConfigError(f"Recordings need different names. Received: {twice} more than once.")
     segmenter = Segmenter.load(options.run, options.fold, options.stage)
     folder = options.out or options.run / FOLDER
     known = _reference_classes(segmenter.task, options.audio) if options.reference else {}
 
     def separate_one(path: Path) -> None:
-        classes = known.get(path.name, options.classes.split(",") if options.classes else None)
-        segmented = separate_file(
-            segmenter, path, folder / path.stem, classes=classes, normalise=options.normalise
-        )
-        logger.info(
-            "%s", _summary(segmented, segmenter.task.dataset.classes, path, folder / path.stem)
-        )
+        chosen = options.classes.split(",") if options.classes else None
+        classes, place = known.get(path.name, chosen), folder / path.stem
+        normalise = options.normalise
+        segmented = separate_file(segmenter, path, place, classes=classes, normalise=normalise)
+        logger.info("%s", _summary(segmented, segmenter.task.dataset.classes, path, place))
 
     do_each(options.audio, separate_one)
 
 
 def _summary(segmented: Segmented, classes: Sequence[str], path: Path, folder: Path) -> str:
     """Classes and numbers of events of a recording in one line."""
-    found = [
-        f"{classes[k]} {segmented.tags[k]:.2f} ({np.count_nonzero(segmented.events[:, 0] == k)}"
-        " events)"
-        for k in segmented.masks
-    ]
+    found = []
+    for k in segmented.masks:
+        n_events = np.count_nonzero(segmented.events[:, 0] == k)
+        found.append(f"{classes[k]} {segmented.tags[k]:.2f} ({n_events} events)")
     return f"{path}: {', '.join(found) or 'no class'} -> {folder}/"
 
 
@@ -295,46 +286,33 @@ def _reference_classes(task: Any, recordings: Sequence[Path]) -> dict[str, list[
     Raises:
         ConfigError: a recording is no mixture of the dataset.
     """
-    known = {
-        each.name: [event.label for event in each.events]
-        for each in find_mixtures(task.dataset_dir, task.dataset)
-    }
+    mixtures = find_mixtures(task.dataset_dir, task.dataset)
+    known = {each.name: [event.label for event in each.events] for each in mixtures}
     unknown = [path.name for path in recordings if path.name not in known]
     if unknown:
-        raise ConfigError(
-            f"--reference is for mixtures of {task.dataset_dir}. Received: {unknown[0]}, which is"
-            " none."
-        )
+        folder = task.dataset_dir
+        raise ConfigError(f"--reference is for mixtures of {folder}. Received: {unknown[0]}.")
     return known
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sed_task4.segmentation.segmenter",
-        description="Separates the sounds of recordings by class.",
+    name, purpose = (
+        "sed_task4.segmentation.segmenter",
+        "Separates the sounds of recordings by class.",
     )
-    parser.add_argument("run", type=Path, metavar="RUN_DIRECTORY", help="of task4_segmentation.py")
-    parser.add_argument("audio", type=Path, nargs="+", metavar="AUDIO", help="sound files")
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory"
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=purpose)
+    add = parser.add_argument
+    add("run", type=Path, metavar="RUN_DIRECTORY", help="of task4_segmentation.py")
+    add("audio", type=Path, nargs="+", metavar="AUDIO", help="sound files")
+    add("--out", type=Path, metavar="DIR", help=f"default: {FOLDER}/ in the run's directory")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--classes",
-        type=typed_text,
-        metavar="A,B,...",
-        help="separate these classes (default: those that are tagged)",
-    )
-    which.add_argument(
-        "--reference",
-        action="store_true",
-        help="for mixtures of the run's dataset: separate the classes of the ground truth",
-    )
-    parser.add_argument(
-        "--normalise", action="store_true", help="scale faint recordings up for the network"
-    )
-    parser.add_argument("--fold", help="which fold's network (default: the first)")
-    parser.add_argument("--stage", help="which pooling (default: the first)")
+    given = "separate these classes (default: those that are tagged)"
+    which.add_argument("--classes", type=typed_text, metavar="A,B,...", help=given)
+    true = "for mixtures of the run's dataset: separate the classes of the ground truth"
+    which.add_argument("--reference", action="store_true", help=true)
+    add("--normalise", action="store_true", help="scale faint recordings up for the network")
+    add("--fold", help="network of this fold (default: the first)")
+    add("--stage", help="network of this pooling (default: the first)")
     return parser
 
 

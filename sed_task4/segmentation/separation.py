@@ -1,9 +1,7 @@
-"""From masks to separated sounds: back to linear frequency, times the mixture's spectra, overlapped
-and added.
+"""Separated sounds from masks: linear frequency, product with the mixture's spectra, overlap-add.
 
-The phase is the mixture's. Each synthesis window is the analysis window, and the sum of their
-squares is divided out at every sample, the first and the last ones too: a mask of ones gives the
-mixture back.
+The phase is the mixture's. The synthesis window is the analysis window, and the sum of the squared
+windows is divided out at all samples, so that a mask of ones returns the mixture.
 """
 
 from dataclasses import asdict, dataclass
@@ -33,7 +31,7 @@ class MaskFraming(FeatureSizes):
 
     @classmethod
     def of(cls, features: FeatureConfig, sample_rate_hz: int) -> Self:
-        """The framing of features, which the masks of a network share.
+        """Framing of features and of the masks from them.
 
         Raises:
             ConfigError: window or hop length do not fit the sample rate.
@@ -51,8 +49,7 @@ class MaskFraming(FeatureSizes):
         return max(1, min(self.hop_samples, self.window_samples // 2))
 
     def mel_magnitude(self, audio: np.ndarray) -> np.ndarray:
-        """Computes the magnitudes of one channel, float (S,), in the bands of a mask: float32 (T,
-        n_mels).
+        """Magnitudes of one channel, float (S,), in the bands of a mask: float32 (T, n_mels).
 
         Raises:
             ValueError: there is less than one window.
@@ -61,15 +58,14 @@ class MaskFraming(FeatureSizes):
 
 
 def linear_masks(masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
-    """Brings masks from mel bands to the bins of the transform: each bin is an average of the bands
-    it lies in.
+    """Brings masks from mel bands to the bins of the FFT: averages of the bands at each bin.
 
-    Unlike the published code, bins outside all bands take the values of the nearest bin that has
-    any, instead of 0, and the weights of a bin sum to 1 exactly: a mask of ones stays one.
+    Unlike the published code, bins outside all bands take the values of the nearest bin with bands
+    instead of 0, and the weights of a bin sum to 1 exactly: a mask of ones stays one.
 
     Args:
         masks: (T, F).
-        framing: what the bands are.
+        framing: the bands.
 
     Returns:
         float32 (T, n_fft // 2 + 1).
@@ -78,15 +74,14 @@ def linear_masks(masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
         ValueError: the mask has another number of bands.
     """
     if np.ndim(masks) != 2 or np.shape(masks)[1] != framing.n_mels:
-        raise ValueError(
-            f"Expected: a mask (frames, {framing.n_mels}). Received: {np.shape(masks)}."
-        )
+        expected, received = f"(frames, {framing.n_mels})", np.shape(masks)
+        raise ValueError(f"Expected: a mask {expected}. Received: {received}.")
     return np.asarray(masks, np.float32) @ _bin_weights(framing)
 
 
 @lru_cache(maxsize=4)
 def _bin_weights(framing: MaskFraming) -> np.ndarray:
-    """How much of each band a bin gets, float32 (F, n_fft // 2 + 1)."""
+    """Weights of the bands in each bin, float32 (F, n_fft // 2 + 1)."""
     total = framing.filters.sum(axis=1)
     covered = np.flatnonzero(total > 0)
     nearest = covered[np.abs(np.arange(len(total))[:, None] - covered).argmin(axis=1)]
@@ -95,10 +90,9 @@ def _bin_weights(framing: MaskFraming) -> np.ndarray:
 
 
 def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.ndarray:
-    """Separates the sounds that masks stand for from a recording of any length.
+    """Separates the sounds of masks from a recording of any length, with little extra memory.
 
-    Frames at both edges that only the overlap needs take the nearest frame of the mask, as do those
-    beyond its last one. Needs little memory beyond that of the result.
+    Frames that only overlap-add needs at the edges use the nearest frame of the mask.
 
     Args:
         audio: float (S,), the mixture.
@@ -116,31 +110,28 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
         return separate(audio, masks[..., None], framing)[:, 0]
     if (
         audio.ndim != 1
-        or not len(audio)
         or masks.ndim != 3
-        or not len(masks)
         or masks.shape[1] != framing.n_mels
+        or not (len(audio) and len(masks))
     ):
         raise ValueError(
             f"Expected: `audio` (samples,) and `masks` (frames, {framing.n_mels}, classes)."
             f" Received: {audio.shape} and {masks.shape}."
         )
     window, hop = framing.window_samples, framing.synthesis_hop
-    lead = (
-        -(-(window - hop) // hop) * hop
-    )  # samples before the first, so that it is in as many frames as the others
+    # Padding before the first sample, so that it is in as many frames as the others.
+    lead = -(-(window - hop) // hop) * hop
     n_frames = -(-(lead + len(audio)) // hop)
     padded = np.pad(audio, (lead, (n_frames - 1) * hop + window - lead - len(audio)))
     weights = analysis_window(window, window, framing.window).astype(np.float32)
     starts = np.arange(n_frames) * hop
+    windows = np.lib.stride_tricks.sliding_window_view(padded, window)
     nearest = np.clip(np.rint((starts - lead) / framing.hop_samples).astype(int), 0, len(masks) - 1)
     total = np.zeros((masks.shape[2], len(padded)), np.float32)
     overlap = np.zeros(len(padded), np.float32)
     for first in range(0, n_frames, _BLOCK_FRAMES):
         block = slice(first, first + _BLOCK_FRAMES)
-        frames = np.lib.stride_tricks.sliding_window_view(padded, window)[
-            starts[block]
-        ]  # (t, window)
+        frames = windows[starts[block]]  # (t, window)
         spectra = scipy.fft.rfft(frames * weights, framing.n_fft, axis=1)  # (t, bins)
         for k in range(masks.shape[2]):
             masked = spectra * linear_masks(masks[nearest[block], :, k], framing)
@@ -152,7 +143,7 @@ def separate(audio: np.ndarray, masks: np.ndarray, framing: MaskFraming) -> np.n
 
 
 def _add_frames(signal: np.ndarray, frames: np.ndarray, starts: np.ndarray) -> None:
-    """Adds frames (t, window) to a signal where they start."""
+    """Adds frames (t, window) to a signal from their starts on."""
     for frame, start in zip(frames, starts.tolist(), strict=True):
         signal[start : start + len(frame)] += frame
 
@@ -166,7 +157,7 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
     Returns:
         dB; infinite for a multiple of the reference, minus infinity for silence or a signal
-        orthogonal to it, NaN where the reference is silent.
+        orthogonal to it, NaN if the reference is silent.
 
     Raises:
         ValueError: the shapes differ.
@@ -194,12 +185,12 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class SeparationQuality:
-    """How well one sound was separated, in dB.
+    """Quality of one separated sound, in dB.
 
     Attributes:
-        si_sdr_db: over the whole recording.
-        gain_db: what this is above the mixture's.
-        event_gain_db: the same, both within the sound's events alone.
+        si_sdr_db: SI-SDR over the whole recording.
+        gain_db: its difference from that of the mixture.
+        event_gain_db: the same difference, only within the sound's events.
     """
 
     si_sdr_db: float
@@ -214,28 +205,27 @@ def separation_quality(
     inside: np.ndarray,
     limit_db: float = 60.0,
 ) -> SeparationQuality:
-    """Scores a separated sound against its reference, beside the mixture as it is.
+    """Scores a separated sound against its reference, relative to the mixture.
 
     Args:
         estimate: float (S,), the separated sound.
         mixture: float (S,).
-        reference: float (S,), the sound alone, silent outside its events.
-        inside: bool (S,), where its events are.
-        limit_db: no ratio counts for more than this, or less than its negative, so that one silent
-            estimate does not make the mean infinite.
+        reference: float (S,), the isolated sound, silent outside its events.
+        inside: bool (S,), true within its events.
+        limit_db: ratios are clipped to +/- this, so that one silent estimate does not make the mean
+            infinite.
     """
     ratios = [
         np.clip(si_sdr(signal[part], reference[part]), -limit_db, limit_db)
         for part in (slice(None), inside)
         for signal in (estimate, mixture)
     ]
-    return SeparationQuality(
-        float(ratios[0]), float(ratios[0] - ratios[1]), float(ratios[2] - ratios[3])
-    )
+    whole, mixed, within, mixed_within = map(float, ratios)
+    return SeparationQuality(whole, whole - mixed, within - mixed_within)
 
 
 def inside_events(events: np.ndarray, sample_rate_hz: int, n_samples: int) -> np.ndarray:
-    """Says which samples lie within events (n, 3) = class_index, onset_s, offset_s: bool (S,)."""
+    """Marks the samples within events (n, 3) = class_index, onset_s, offset_s: bool (S,)."""
     inside = np.zeros(n_samples, bool)
     for onset_s, offset_s in np.asarray(events, np.float64).reshape(-1, 3)[:, 1:].tolist():
         inside[round(onset_s * sample_rate_hz) : round(offset_s * sample_rate_hz)] = True
@@ -243,10 +233,10 @@ def inside_events(events: np.ndarray, sample_rate_hz: int, n_samples: int) -> np
 
 
 def check_length(audio: np.ndarray, framing: MaskFraming, name: str) -> None:
-    """Raises DataError where a recording has not even one window."""
+    """Raises DataError for a recording shorter than one window."""
     if len(audio) < framing.window_samples:
+        needed_s, length_s = np.array([framing.window_samples, len(audio)]) / framing.sample_rate_hz
         raise DataError(
-            f"{name} is too short. Expected: at least"
-            f" {framing.window_samples / framing.sample_rate_hz:g} s, one window. Received:"
-            f" {len(audio) / framing.sample_rate_hz:g} s. Use a longer recording."
+            f"{name} is too short. Expected: at least {needed_s:g} s, one window."
+            f" Received: {length_s:g} s. Use a longer recording."
         )

@@ -1,7 +1,7 @@
 """Plans of simulated clips: their events, drawn or given, names and metadata files.
 
-The numbers are those of the annotations of DCASE 2019 task 4: how often a class occurs, how many
-events a clip holds, how long they are and how far apart.
+The numbers are statistics of the annotations of DCASE 2019 task 4: frequencies of the classes,
+number of events in a clip, their durations and pauses.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,25 +13,15 @@ import numpy as np
 
 from common.errors import DataError
 from common.simulation.random_streams import random_stream
-from sed_task4.dataset import (
-    LABEL_SEPARATOR,
-    LAYOUTS,
-    STRONG_COLUMNS,
-    SUFFIXES,
-    WEAK_COLUMNS,
-    DatasetConfig,
-    Layout,
-    cut_events,
-    events_by_name,
-    read_strong,
-)
+from sed_task4 import dataset as data
+from sed_task4.dataset import DatasetConfig, Layout
 from sed_task4.simulation.settings import SceneSettings
 
 GENERATOR_NAME = "task4"
 MIN_DURATION_S = 0.25  # of events, as in the real annotations
 MIN_GAP_S = 0.16  # events of one class closer than 0.15 s would be annotated as one
 MAX_EVENTS = 12  # of one class in a clip
-EMPTY_EVERY = 75  # one of so many real clips has no events
+EMPTY_EVERY = 75  # one of 75 real clips has no events
 SETS = {0: "training", 1: "validation and test", 2: "evaluation"}  # disjoint sets of own recordings
 TEST_EVERY = 4  # of the 2019 validation clips are test clips of 2018
 
@@ -100,12 +90,12 @@ class Domain:
     Attributes:
         class_shares: probability of one, two, three ... classes in a clip.
         frequencies: relative frequency of each class; 1 for others.
-        events_per_clip: mean number of events of a class drawn for clips that have it, before those
+        events_per_clip: mean number of events drawn for a class in a clip that has it, before those
             that do not fit are dropped; 1.5 for others.
         gap_s: range of the pauses between events of a class, log-uniform.
         cut_chance: probability that the events of a class begin or end with the clip.
         real: imitates real recordings: other levels and spectra, reverberation, distant voices.
-        empty_every: one of so many clips has no events; None: all have some.
+        empty_every: one of this many clips has no events; None: all have some.
         decimals: of the times in the metadata; None: all.
     """
 
@@ -119,7 +109,7 @@ class Domain:
     decimals: int | None = 3
 
 
-# Events of a class in clips that have it, real and synthetic; clips that have it in the weakly
+# Events of a class in clips that have it, real and synthetic; number of such clips in the weakly
 # labelled, validation and synthetic subsets.
 _STATISTICS = {
     "Alarm_bell_ringing": (2.8, 1.95, 206, 187, 392),
@@ -137,20 +127,13 @@ _REAL_EVENTS, _SYNTHETIC_EVENTS, _WEAK_CLIPS, _VALIDATION_CLIPS, _SYNTHETIC_CLIP
     dict(zip(_STATISTICS, column, strict=True))
     for column in zip(*_STATISTICS.values(), strict=True)
 )
+_SYNTHETIC = _SYNTHETIC_CLIPS, _SYNTHETIC_EVENTS, (0.3, 5.0), 0.0
 DOMAINS: Mapping[str, Domain] = {
     "weak": Domain((0.62, 0.33, 0.05), _WEAK_CLIPS, _REAL_EVENTS),
     "validation": Domain(
         (0.52, 0.42, 0.06), _VALIDATION_CLIPS, _REAL_EVENTS, empty_every=EMPTY_EVERY
     ),
-    "synthetic": Domain(
-        (0.33, 0.48, 0.17, 0.02),
-        _SYNTHETIC_CLIPS,
-        _SYNTHETIC_EVENTS,
-        gap_s=(0.3, 5.0),
-        cut_chance=0.0,
-        real=False,
-        decimals=None,
-    ),
+    "synthetic": Domain((0.33, 0.48, 0.17, 0.02), *_SYNTHETIC, real=False, decimals=None),
     "other": Domain((0.6, 0.4), {}),
 }
 
@@ -219,12 +202,12 @@ class ClipPlan:
 
     @property
     def domain(self) -> Domain:
-        """The kind of clips it belongs to."""
+        """The kind of clips that it belongs to."""
         return DOMAINS[SUBSETS[self.subset].domain]
 
     @property
     def set_number(self) -> int:
-        """The set of own recordings it may use."""
+        """The set of own recordings for its sounds."""
         return SUBSETS[self.subset].set_number
 
 
@@ -268,9 +251,8 @@ def plan_clip(
     names = list(OTHER_SOUNDS) if domain is DOMAINS["other"] else list(classes)
     n_classes = 1 + int(rng.choice(len(domain.class_shares), p=domain.class_shares))
     weights = np.array([domain.frequencies.get(name, 1.0) for name in names])
-    chosen = rng.choice(
-        len(names), min(n_classes, len(names)), replace=False, p=weights / weights.sum()
-    )
+    shares, n = weights / weights.sum(), min(n_classes, len(names))
+    chosen = rng.choice(len(names), n, replace=False, p=shares)
     events: list[PlannedEvent] = []
     for index in chosen:
         draw_event = _event_drawer(names[index], rng, own_durations_s.get(names[index], ()))
@@ -315,15 +297,12 @@ def _draw_events(
     if rng.uniform() < domain.cut_chance:
         place = round(place)  # at the very beginning or end
     shift_s = place * (clip_s - end_s)
-    return [
-        PlannedEvent(
-            name,
-            _rounded(onset_s + shift_s, domain),
-            _rounded(min(offset_s + shift_s, clip_s), domain),
-            example,
-        )
-        for onset_s, offset_s, example in spans
+    times_s = [
+        (_rounded(onset_s + shift_s, domain), _rounded(min(offset_s + shift_s, clip_s), domain))
+        for onset_s, offset_s, _ in spans
     ]
+    drawn = zip(times_s, spans, strict=True)
+    return [PlannedEvent(name, *times, example) for times, (*_, example) in drawn]
 
 
 def _rounded(time_s: float, domain: Domain) -> float:
@@ -332,12 +311,11 @@ def _rounded(time_s: float, domain: Domain) -> float:
 
 def format_strong(plans: Iterable[ClipPlan]) -> str:
     """Formats strong labels: a row per event, a row with only the name for a clip without any."""
-    rows = ["\t".join(STRONG_COLUMNS)]
+    rows = ["\t".join(data.STRONG_COLUMNS)]
     for plan in plans:
         for event in plan.events:
-            onset, offset = (
-                _format_time(time_s, plan.domain) for time_s in (event.onset_s, event.offset_s)
-            )
+            times_s = event.onset_s, event.offset_s
+            onset, offset = (_format_time(time_s, plan.domain) for time_s in times_s)
             rows.append(f"{plan.name}\t{onset}\t{offset}\t{event.class_name}")
         if not plan.events:
             rows.append(f"{plan.name}\t\t\t")
@@ -350,10 +328,10 @@ def _format_time(time_s: float, domain: Domain) -> str:
 
 def format_weak(plans: Iterable[ClipPlan]) -> str:
     """Formats weak labels: a row per clip with its classes in alphabetical order."""
-    rows = ["\t".join(WEAK_COLUMNS)]
+    rows = ["\t".join(data.WEAK_COLUMNS)]
     for plan in plans:
         labels = sorted({event.class_name for event in plan.events})
-        rows.append(f"{plan.name}\t{LABEL_SEPARATOR.join(labels)}")
+        rows.append(f"{plan.name}\t{data.LABEL_SEPARATOR.join(labels)}")
     return "\n".join(rows) + "\n"
 
 
@@ -369,7 +347,7 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> list[ClipPlan]:
     synthetic.csv, becomes that subset; any other name becomes `validation` (2019) or `test` (2018).
 
     Args:
-        folder: holds .tsv or .csv files, tab-separated.
+        folder: of the .tsv or .csv files, tab-separated.
         dataset: layout, classes and length of a clip; events are cut there.
 
     Raises:
@@ -378,18 +356,17 @@ def plan_annotations(folder: Path, dataset: DatasetConfig) -> list[ClipPlan]:
     files = _annotation_files(folder, dataset.layout)
     plans: dict[tuple[str, str], ClipPlan] = {}
     for subset, path in files.items():
-        events, names = read_strong(path, dataset)
-        audio = LAYOUTS[dataset.layout][subset].audio
-        events = cut_events(events, dataset.clip_s, str(path))
-        for name, table in events_by_name(events, names).items():
+        events, names = data.read_strong(path, dataset)
+        audio = data.LAYOUTS[dataset.layout][subset].audio
+        events = data.cut_events(events, dataset.clip_s, str(path))
+        for name, table in data.events_by_name(events, names).items():
             rows = zip(table["event_label"], table["onset"], table["offset"], strict=True)
-            plan = ClipPlan(
-                subset, name, tuple(PlannedEvent(label, onset, end) for label, onset, end in rows)
-            )
+            drawn = tuple(PlannedEvent(label, onset, end) for label, onset, end in rows)
+            plan = ClipPlan(subset, name, drawn)
             known = plans.setdefault((audio, name), plan)
             if known.events != plan.events:
                 raise DataError(
-                    f"{path} and {files[known.subset]} give different events for {name}, which is"
+                    f"{path} and {files[known.subset]} have different events for {name}, which is"
                     " one recording. Correct one of them."
                 )
     return list(plans.values())
@@ -403,20 +380,16 @@ def given_metadata(folder: Path, layout: Layout) -> dict[str, str]:
 
 def _annotation_files(folder: Path, layout: Layout) -> dict[str, Path]:
     """Maps subsets to metadata files; the suffix of the layout precedes the other one."""
-    strong = {
-        Path(place.metadata).name: subset
-        for subset, place in LAYOUTS[layout].items()
-        if place.kind == "strong"
-    }
+    places = data.LAYOUTS[layout].items()
+    strong = {Path(each.metadata).name: name for name, each in places if each.kind == "strong"}
     default = "validation" if layout == "dcase2019" else "test"
     by_stem: dict[str, Path] = {}
-    for suffix in SUFFIXES[layout][::-1]:
+    for suffix in data.SUFFIXES[layout][::-1]:
         by_stem |= {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
     if not by_stem:
         raise DataError(
-            f"{folder} holds no metadata. Expected: a folder with .tsv or .csv files of strong"
-            " labels (filename, onset, offset, event_label with tabs between them). Give the"
-            " folder that holds them with --annotations."
+            f"{folder} has no metadata. Expected: .tsv or .csv files of strong labels (filename,"
+            " onset, offset, event_label with tabs between them). Correct --annotations."
         )
     # In the order of the layout: whole subsets before parts of them.
     files = {subset: by_stem[stem] for stem, subset in strong.items() if stem in by_stem}

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -13,39 +13,17 @@ from common.audio.files import write_wav
 from common.errors import DataError
 from common.runtime.parallel import parallel_map
 from common.settings.parallel import ParallelConfig
-from common.simulation import source_selection
-from common.simulation.backgrounds import (
-    LOOP_KINDS,
-    LoopKind,
-    background_loop,
-    mono_background,
-    repeat_from,
-    reverberate,
-    room_response,
-    tilt,
-)
+from common.simulation import backgrounds, sound_bank, source_selection
+from common.simulation.backgrounds import LOOP_KINDS, LoopKind
 from common.simulation.own_recordings import BACKGROUND, find_backgrounds
 from common.simulation.random_streams import Draw, random_stream
 from common.simulation.scenes import fit_duration
-from common.simulation.sound_bank import (
-    SoundBank,
-    mapped_array,
-    read_source,
-    save_array,
-    synthesise,
-)
+from common.simulation.sound_bank import SoundBank
 from common.simulation.sounds.synthesis import fade_edges, rms
 from common.simulation.source_selection import SoundSelection
 from sed_task4.dataset import Layout, subset_place
-from sed_task4.simulation.plans import (
-    ALL_SOUNDS,
-    CLASS_SOUNDS,
-    GENERATOR_NAME,
-    SETS,
-    ClipPlan,
-    PlannedEvent,
-    clip_stream,
-)
+from sed_task4.simulation import plans as planning
+from sed_task4.simulation.plans import ClipPlan, PlannedEvent
 from sed_task4.simulation.settings import SceneSettings
 
 logger = logging.getLogger(__name__)
@@ -64,7 +42,7 @@ DIRECT_DB = (0.0, 12.0)
 
 @dataclass(frozen=True)
 class RenderContext:
-    """Everything that the rendering of a clip needs besides its plan.
+    """Everything except the plan that the rendering of a clip depends on.
 
     Attributes:
         root: folder with audio/ and metadata/.
@@ -82,15 +60,11 @@ class RenderContext:
 
 
 def select_sounds(
-    classes: Sequence[str],
-    set_numbers: Sequence[int],
-    settings: SceneSettings,
-    source_dir: Path | None,
+    classes: Sequence[str], set_numbers: Sequence[int], settings: SceneSettings, folder: Path | None
 ) -> list[SoundSelection]:
     """Selects the sounds of each class and set; see `common.simulation.source_selection`."""
-    return source_selection.select_sounds(
-        classes, set_numbers, SETS, CLASS_SOUNDS, settings, source_dir
-    )
+    select = source_selection.select_sounds
+    return select(classes, set_numbers, planning.SETS, planning.CLASS_SOUNDS, settings, folder)
 
 
 def build_bank(
@@ -100,17 +74,16 @@ def build_bank(
     scratch: Path,
     parallel: ParallelConfig,
 ) -> SoundBank | None:
-    """Stores own recordings and backgrounds in a file that every process maps into memory.
+    """Stores own recordings and backgrounds in a file that all processes map into memory.
 
     Returns:
         The bank; None without own recordings and backgrounds.
     """
-    longest_s = {
-        name: settings.longest_source_s for name in {selection.class_name for selection in wanted}
-    }
+    names = {selection.class_name for selection in wanted}
+    longest_s = dict.fromkeys(names, settings.longest_source_s)
     set_numbers = sorted({selection.set_number for selection in wanted})
-    backgrounds = select_backgrounds(background_dir, set_numbers, settings)
-    folders = [selection for selection in wanted if selection.recordings] + backgrounds
+    chosen = select_backgrounds(background_dir, set_numbers, settings)
+    folders = [selection for selection in wanted if selection.recordings] + chosen
     read = partial(_read_order, longest_s=longest_s, rate_hz=settings.sample_rate_hz)
     made = dict(parallel_map(read, folders, parallel))
     keys = [(selection.class_name, selection.set_number) for selection in folders]
@@ -126,7 +99,7 @@ def select_backgrounds(
 
     Args:
         background_dir: their folder; None: there are none.
-        set_numbers: sets that are needed.
+        set_numbers: the needed sets.
         settings: the seed.
 
     Raises:
@@ -137,57 +110,47 @@ def select_backgrounds(
     found = find_backgrounds(background_dir)
     if not found.files:
         raise DataError(
-            f"{background_dir} holds no recording. Expected: sound files, such as .wav, in any"
+            f"{background_dir} has no recording. Expected: sound files, such as .wav, in any"
             " folders below it. Correct `simulation.background_dir`, or set it to null."
         )
-    wanted = {number: SETS[number] for number in set_numbers}
+    wanted = {number: planning.SETS[number] for number in set_numbers}
     dealt = source_selection.deal_own_recordings(
-        found, SETS, wanted, settings, background_dir, "background_dir"
+        found, planning.SETS, wanted, settings, background_dir, "background_dir"
     )[BACKGROUND]
     absent = [title for number, title in wanted.items() if not dealt[number]]
     if absent:
-        logger.warning(
-            "%s: too few recordings, synthetic backgrounds in %s.",
-            background_dir,
-            ", ".join(absent),
-        )
-    return [
-        SoundSelection(BACKGROUND, number, tuple(files)) for number, files in dealt.items() if files
-    ]
+        names = ", ".join(absent)
+        logger.warning("%s: too few recordings, synthetic ones in %s.", background_dir, names)
+    dealt_files = ((number, tuple(files)) for number, files in dealt.items() if files)
+    return [SoundSelection(BACKGROUND, number, files) for number, files in dealt_files]
 
 
 def _read_order(
     selection: SoundSelection, longest_s: Mapping[str, float], rate_hz: int
 ) -> tuple[tuple[str, int], list[np.ndarray]]:
     limit_s = longest_s.get(selection.class_name, LONGEST_BACKGROUND_S)
-    return (selection.class_name, selection.set_number), [
-        read_source(path, rate_hz, limit_s) for path in selection.recordings
-    ]
+    read = partial(sound_bank.read_source, rate_hz=rate_hz, longest_s=limit_s)
+    return (selection.class_name, selection.set_number), list(map(read, selection.recordings))
 
 
 def build_loops(
     set_numbers: Sequence[int], settings: SceneSettings, scratch: Path, parallel: ParallelConfig
 ) -> None:
     """Makes the loops of voices and steps in real recordings, in `scratch`."""
-    wanted = [
-        (kind, set_number, number)
-        for kind in LOOP_KINDS
-        for set_number in set_numbers
-        for number in range(settings.loops_per_set)
-    ]
-    for _ in parallel_map(
-        partial(_build_loop, settings=settings, scratch=scratch), wanted, parallel
-    ):
+    numbers = range(settings.loops_per_set)
+    wanted = list(product(LOOP_KINDS, set_numbers, numbers))
+    build = partial(_build_loop, settings=settings, scratch=scratch)
+    for _ in parallel_map(build, wanted, parallel):
         pass
 
 
 def _build_loop(wanted: tuple[LoopKind, int, int], settings: SceneSettings, scratch: Path) -> None:
     kind, *numbers = wanted
-    draw = Draw(random_stream(settings.seed, settings.version, GENERATOR_NAME, kind, *numbers))
-    save_array(
-        _loop_path(scratch, *wanted),
-        background_loop(kind, draw, settings.sample_rate_hz, LOOP_SAMPLES),
+    draw = Draw(
+        random_stream(settings.seed, settings.version, planning.GENERATOR_NAME, kind, *numbers)
     )
+    loop = backgrounds.background_loop(kind, draw, settings.sample_rate_hz, LOOP_SAMPLES)
+    sound_bank.save_array(_loop_path(scratch, *wanted), loop)
 
 
 def _loop_path(scratch: Path, kind: LoopKind, set_number: int, number: int) -> Path:
@@ -222,7 +185,7 @@ def render_clip(plan: ClipPlan, context: RenderContext) -> np.ndarray:
 
 
 def _stream(plan: ClipPlan, settings: SceneSettings, *purpose: str) -> np.random.Generator:
-    return clip_stream(settings, plan.subset, plan.name, *purpose)
+    return planning.clip_stream(settings, plan.subset, plan.name, *purpose)
 
 
 def _sounds(
@@ -235,28 +198,24 @@ def _sounds(
     examples = _own_examples(context.bank, class_name, plan.set_number)
     if examples:
         rng = _stream(plan, settings, "examples", class_name)
-        return [
-            fit_duration(
-                examples if event.example is None else [examples[event.example]], length, rng
-            )
-            for event, length in zip(events, lengths, strict=True)
-        ]
-    sound = ALL_SOUNDS[class_name]
+        sounds = []
+        for event, length in zip(events, lengths, strict=True):
+            choices = examples if event.example is None else [examples[event.example]]
+            sounds.append(fit_duration(choices, length, rng))
+        return sounds
+    sound = planning.ALL_SOUNDS[class_name]
     if sound.phrasing == "running":
         draw = _draw(plan, settings, class_name, 0)
-        whole = synthesise(sound.recipe, draw, rate_hz, sum(lengths) / rate_hz)
-        edges = np.cumsum([0, *lengths])
-        return [
-            fade_edges(whole[start:stop], rate_hz, 0.003, 0.01) for start, stop in pairwise(edges)
-        ]
+        whole = sound_bank.synthesise(sound.recipe, draw, rate_hz, sum(lengths) / rate_hz)
+        parts = (whole[start:stop] for start, stop in pairwise(np.cumsum([0, *lengths])))
+        return [fade_edges(part, rate_hz, 0.003, 0.01) for part in parts]
     # One stream of random numbers is one source, which repeats itself.
     numbers = range(len(lengths)) if sound.phrasing == "each" else [0] * len(lengths)
-    return [
-        synthesise(
-            sound.recipe, _draw(plan, settings, class_name, number), rate_hz, length / rate_hz
-        )
-        for number, length in zip(numbers, lengths, strict=True)
-    ]
+    sounds = []
+    for number, length in zip(numbers, lengths, strict=True):
+        draw = _draw(plan, settings, class_name, number)
+        sounds.append(sound_bank.synthesise(sound.recipe, draw, rate_hz, length / rate_hz))
+    return sounds
 
 
 def _own_examples(bank: SoundBank | None, name: str, set_number: int) -> list[np.ndarray]:
@@ -277,8 +236,9 @@ def _recorded(track: np.ndarray, plan: ClipPlan, context: RenderContext) -> np.n
     if not (plan.domain.real and settings.domain_gap):
         return _scaled(track + around, rng.uniform(*SYNTHETIC_PEAK))
     if rng.chance(REVERBERATION_CHANCE):
-        track = reverberate(track, room_response(rng, rate_hz, REVERBERATION_S, DIRECT_DB))
-    mixture = tilt(track + around, rng.uniform(*REAL_TILT_DB))
+        response = backgrounds.room_response(rng, rate_hz, REVERBERATION_S, DIRECT_DB)
+        track = backgrounds.reverberate(track, response)
+    mixture = backgrounds.tilt(track + around, rng.uniform(*REAL_TILT_DB))
     return _scaled(mixture, rng.log_uniform(*REAL_PEAK))
 
 
@@ -287,14 +247,14 @@ def _background(plan: ClipPlan, context: RenderContext, draw: Draw, n: int) -> n
     own = _own_examples(context.bank, BACKGROUND, plan.set_number)
     if own:
         recording = draw.choice(own)
-        chosen = repeat_from(recording, int(draw.rng.integers(len(recording))), n)
+        chosen = backgrounds.repeat_from(recording, int(draw.rng.integers(len(recording))), n)
         return (chosen / max(rms(chosen), 1e-6)).astype(np.float32)
+    kinds, numbers = LOOP_KINDS if plan.domain.real else (), range(context.settings.loops_per_set)
     loops = [
-        mapped_array(_loop_path(context.scratch, kind, plan.set_number, number))
-        for kind in (LOOP_KINDS if plan.domain.real else ())
-        for number in range(context.settings.loops_per_set)
+        sound_bank.mapped_array(_loop_path(context.scratch, kind, plan.set_number, number))
+        for kind, number in product(kinds, numbers)
     ]
-    return mono_background(draw, n, context.settings.sample_rate_hz, loops)
+    return backgrounds.mono_background(draw, n, context.settings.sample_rate_hz, loops)
 
 
 def _scaled(x: np.ndarray, peak: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from common.settings.section import Section
 from common.simulation.simulator import complete_settings
 
-GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
+GENERATOR_VERSION = "1"  # changes when the same settings give other samples
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,8 @@ class Preset:
     loops_per_set: int = 4
 
 
-_SUBSETS = (
-    "weak",
-    "unlabel_in_domain",
-    "unlabel_out_of_domain",
-    "synthetic",
-    "validation",
-    "test",
-    "eval",
-)
+_REAL = ("weak", "unlabel_in_domain", "unlabel_out_of_domain")
+_SUBSETS = (*_REAL, "synthetic", "validation", "test", "eval")
 
 
 def _clips(*numbers: int) -> dict[str, int]:
@@ -69,9 +62,7 @@ class SimulationConfig(Section):
         True,
         description="Other subsets differ from the synthetic one in level, spectrum and reverb.",
     )
-    variation: float = Field(
-        1.0, ge=0, le=1, description="Variation of the synthetic examples of a class."
-    )
+    variation: float = Field(1.0, ge=0, le=1, description="Variation of synthetic examples.")
     source_dir: Path | None = Field(
         None,
         description=(
@@ -98,10 +89,8 @@ class SimulationConfig(Section):
     def _subsets_exist(cls, value: dict[str, int] | None) -> dict[str, int] | None:
         known = PRESETS["demo"].clips
         if value is not None and (set(value) - set(known) or any(n < 0 for n in value.values())):
-            raise ValueError(
-                f"subsets are {', '.join(known)}, with no negative number of clips. Received:"
-                f" {value}."
-            )
+            names = ", ".join(known)
+            raise ValueError(f"subsets are {names}, of 0 or more clips. Received: {value}.")
         return value
 
     @field_validator("synthetic_snr_db", "real_snr_db")
@@ -114,7 +103,7 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that decides the content of the clips; stored in the dataset folder."""
+    """Everything that the content of the clips depends on; stored in the dataset folder."""
 
     version: str
     seed: int

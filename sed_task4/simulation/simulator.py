@@ -1,8 +1,7 @@
 """Simulated clips in the layouts of DCASE task 4, 2018 and 2019.
 
-Subsets are weakly labelled, unlabelled, synthetic and strongly labelled. A clip depends on the
-seed, the settings and its own name only: never on the number of processes, the subsets written with
-it or the order of work.
+Subsets are weakly labelled, unlabelled, synthetic and strongly labelled. A clip depends only on the
+seed, the settings and its own name: not on the number of processes, other subsets or the order.
 """
 
 import logging
@@ -19,34 +18,19 @@ from common.simulation.own_recordings import background_digest, source_digest
 from common.simulation.simulator import SimulationReport, Simulator
 from common.simulation.sound_bank import SoundBank
 from common.simulation.source_selection import SoundSelection, count_sources
-from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, Layout, subset_place
+from sed_task4.dataset import LAYOUTS, SUFFIXES, DatasetConfig, subset_place
+from sed_task4.simulation import plans as planning
 from sed_task4.simulation import rendering
-from sed_task4.simulation.plans import (
-    PARTS_OF_VALIDATION,
-    SETS,
-    SUBSETS,
-    TEST_EVERY,
-    ClipPlan,
-    format_names,
-    format_strong,
-    format_weak,
-    given_metadata,
-    name_clips,
-    plan_annotations,
-    plan_clip,
-)
+from sed_task4.simulation.plans import SETS, SUBSETS, TEST_EVERY, ClipPlan
 from sed_task4.simulation.settings import SceneSettings, SimulationConfig, scene_settings
 
 logger = logging.getLogger(__name__)
 
-DATASET_NAMES: Mapping[Layout, str] = {
-    "dcase2019": "DCASE 2019 task 4 (DESED)",
-    "dcase2018": "DCASE 2018 task 4",
-}
+DATASET_NAMES = {"dcase2019": "DCASE 2019 task 4 (DESED)", "dcase2018": "DCASE 2018 task 4"}
 FORMATS: Mapping[str, Callable[[Iterable[ClipPlan]], str]] = {
-    "weak": format_weak,
-    "strong": format_strong,
-    "unlabelled": format_names,
+    "weak": planning.format_weak,
+    "strong": planning.format_strong,
+    "unlabelled": planning.format_names,
 }
 
 
@@ -69,15 +53,9 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "Task4Simulator":
         """Simulates the layout and the subsets that a task reads."""
-        return cls(
-            Path(task.dataset_dir),
-            task.simulation,
-            task.dataset,
-            task.set_names,
-            seed=task.seed,
-            parallel=task.parallel,
-            annotations=annotations,
-        )
+        common = {"seed": task.seed, "parallel": task.parallel, "annotations": annotations}
+        folder = Path(task.dataset_dir)
+        return cls(folder, task.simulation, task.dataset, task.set_names, **common)
 
     @cached_property
     def settings(self) -> SceneSettings:
@@ -91,11 +69,11 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
 
     @property
     def data_root(self) -> Path:
-        """The folder that holds audio/ and metadata/."""
+        """The folder of audio/ and metadata/."""
         return self.root / "dataset" if self.dataset.layout == "dcase2018" else self.root
 
     def content(self) -> dict[str, Any]:
-        """Lists everything that decides the content of the clips."""
+        """Lists everything that the content of the clips depends on."""
         suffixes = SUFFIXES[self.dataset.layout] if self.annotations else ()
         folder = self.annotations or self.root
         given = sorted(path for suffix in suffixes for path in folder.glob(f"*{suffix}"))
@@ -117,39 +95,39 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         return [root / name for root in roots for name in sorted(audio | metadata)]
 
     def plan(self, scratch: Path) -> tuple[list[ClipPlan], SoundBank | None]:
-        """Plans the clips and reads own recordings, whose durations decide those of events."""
+        """Plans the clips and reads own recordings, whose durations are those of events."""
         if self.annotations is not None:
-            given = plan_annotations(self.annotations, self.dataset)
+            given = planning.plan_annotations(self.annotations, self.dataset)
             return given, self._bank({plan.set_number for plan in given}, scratch)
-        subsets = self._whole_subsets()
+        subsets, settings = self._whole_subsets(), self.settings
         bank = self._bank({SUBSETS[subset].set_number for subset in subsets}, scratch)
         plans: list[ClipPlan] = []
         for subset in subsets:
             own_s = self._own_durations_s(bank, SUBSETS[subset].set_number)
-            slots = name_clips(subset, self.settings.clips_per_subset[subset])
-            plans += [plan_clip(slot, self.settings, self.dataset.classes, own_s) for slot in slots]
+            slots = planning.name_clips(subset, settings.clips_per_subset[subset])
+            classes = self.dataset.classes
+            plans += [planning.plan_clip(slot, settings, classes, own_s) for slot in slots]
         if not plans:
             raise ConfigError(
-                "No clip is to be simulated. Expected: clips in one of the subsets"
-                f" {', '.join(subsets)}. Received: `simulation.clips_per_subset:"
-                f" {self.settings.clips_per_subset}`."
+                f"No clip to simulate. Expected: clips in one of the subsets {', '.join(subsets)}."
+                f" Received: `simulation.clips_per_subset: {settings.clips_per_subset}`."
             )
         return plans, bank
 
     def _whole_subsets(self) -> list[str]:
-        """Lists the subsets to write; lists of validation clips come with those."""
+        """Lists the subsets to write; the lists of validation clips belong to their subset."""
         layout = self.dataset.layout
         wanted = list(LAYOUTS[layout]) if self.subsets is None else list(self.subsets)
         for subset in wanted:
             subset_place(layout, subset)
-        whole = ("validation" if name in PARTS_OF_VALIDATION else name for name in wanted)
+        parts = planning.PARTS_OF_VALIDATION
+        whole = ("validation" if name in parts else name for name in wanted)
         return list(dict.fromkeys(whole))
 
     def select_sounds(self, set_numbers: Iterable[int]) -> list[SoundSelection]:
         """Selects the sounds of each class in some sets."""
-        return rendering.select_sounds(
-            self.dataset.classes, sorted(set_numbers), self.settings, self.simulation.source_dir
-        )
+        folder, numbers = self.simulation.source_dir, sorted(set_numbers)
+        return rendering.select_sounds(self.dataset.classes, numbers, self.settings, folder)
 
     def _bank(self, set_numbers: Iterable[int], scratch: Path) -> SoundBank | None:
         selections, backgrounds = self.select_sounds(set_numbers), self.simulation.background_dir
@@ -175,16 +153,15 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         """Makes the loops of voices and steps."""
         real_sets = sorted({plan.set_number for plan in pending if plan.domain.real})
         rendering.build_loops(real_sets, self.settings, scratch, self.parallel)
-        context = rendering.RenderContext(
-            self.data_root, self.dataset.layout, self.settings, sounds, scratch
-        )
+        layout, settings = self.dataset.layout, self.settings
+        context = rendering.RenderContext(self.data_root, layout, settings, sounds, scratch)
         return partial(rendering.write_clip, context=context)
 
     def write_metadata(self, plans: Sequence[ClipPlan]) -> None:
         """Writes the metadata of all subsets; 2018 gets empty files for absent subsets."""
         texts = self._empty_metadata()
         if self.annotations is not None:
-            texts |= given_metadata(self.annotations, self.dataset.layout)
+            texts |= planning.given_metadata(self.annotations, self.dataset.layout)
         else:
             for subset in self._whole_subsets():
                 texts |= self._metadata(subset, [plan for plan in plans if plan.subset == subset])
@@ -204,12 +181,12 @@ class Task4Simulator(Simulator[ClipPlan, SoundBank | None]):
         texts = {subset: FORMATS[subset_place(self.dataset.layout, subset).kind](plans)}
         if subset == "validation":
             rest = [plan for index, plan in enumerate(plans) if index % TEST_EVERY]
-            texts["test_dcase2018"] = format_strong(plans[::TEST_EVERY])
-            texts["eval_dcase2018"] = format_strong(rest)
+            texts["test_dcase2018"] = planning.format_strong(plans[::TEST_EVERY])
+            texts["eval_dcase2018"] = planning.format_strong(rest)
         return texts
 
     def _empty_metadata(self) -> dict[str, str]:
-        """Formats metadata of absent subsets of 2018: its programs ask for all five files."""
+        """Formats metadata of absent subsets of 2018, whose programs need all five files."""
         if self.dataset.layout != "dcase2018":
             return {}
         suffix, texts = SUFFIXES["dcase2018"][0], {}
@@ -235,10 +212,9 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
     sets = getattr(task, "sets", None)
     if task.simulation.source_dir is not None and sets is not None and sets.holds_out:
         logger.warning(
-            "The clips of %s share own recordings, and a part of them validates: its scores will be"
-            " too good. Let other recordings decide, e.g. `sets.validate_on: validation`. Scores of"
-            " test clips are not affected.",
-            sets.train,
+            f"The training and validation clips of {sets.train} share own recordings: validation"
+            " scores will be too good. Validate on other recordings, e.g."
+            " `sets.validate_on: validation`. Scores of test clips are not affected."
         )
     return Task4Simulator.of_task(task, annotations).run(overwrite)
 

@@ -1,4 +1,4 @@
-"""Outputs for one clip, as the systems of the family use them."""
+"""Outputs for one clip, common to the systems of the family."""
 
 from collections.abc import Mapping
 
@@ -9,24 +9,23 @@ Outputs = Mapping[str, np.ndarray]
 
 
 def macro_f() -> keras.metrics.Metric:
-    """Mean F-score of the tags (B, K) over the classes, at a threshold of one half, of the batches
-    trained on."""
+    """Mean F-score over the classes of the tags (B, K) in training, at a threshold of one half."""
     return keras.metrics.F1Score(average="macro", threshold=0.5, name="macro_f")
 
 
 def clip_outputs(outputs: Outputs, n_frames: int, stride: int) -> tuple[np.ndarray, np.ndarray]:
-    """Brings the outputs for one clip to the rate of the features.
+    """Brings the outputs for one clip to the frame rate of the features.
 
     Args:
         outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined
             along time.
-        n_frames: frames of the clip at the hop of the features, T.
-        stride: feature frames of one output frame; each is repeated so often, and the last one is
+        n_frames: frames of the clip at the hop length of the features, T.
+        stride: feature frames of one output frame, which is repeated as often; the last one is
             held.
 
     Returns:
-        Probabilities of the frames (T, K) and of the clip (K,), the highest among its sequences;
-        float32.
+        Frame-level (T, K) and clip-level (K,) probabilities, float32; the latter are the maximum
+        over the sequences.
 
     Raises:
         ValueError: there is no output frame, though the clip has frames.

@@ -1,5 +1,4 @@
-"""CNN5, CNN9 and CNN13 of DCASE 2019 task 4: convolutions, and one sigmoid layer for frames and for
-the clip."""
+"""CNN5, CNN9 and CNN13 of DCASE 2019 task 4: convolutions, a sigmoid layer for frames and clip."""
 
 import re
 from collections.abc import Mapping
@@ -18,11 +17,8 @@ from common.training.system import Stage
 from sed_task4.systems._outputs import clip_outputs, macro_f
 
 Size = Annotated[int, Field(gt=0)]
-PUBLISHED_FILTERS = {
-    "cnn5": (64, 128, 256, 512),
-    "cnn9": (64, 128, 256, 512),
-    "cnn13": (64, 128, 256, 512, 1024, 2048),
-}
+_FILTERS = (64, 128, 256, 512)
+PUBLISHED_FILTERS = {"cnn5": _FILTERS, "cnn9": _FILTERS, "cnn13": (*_FILTERS, 1024, 2048)}
 LOG_FLOOR = -100.0  # of the published loss
 
 
@@ -37,9 +33,7 @@ class NetworkConfig(Section):
             " cnn13: six such blocks."
         ),
     )
-    pooling: Pooling = Field(
-        "average", description="Pooling by 2 x 2 after each block except the last."
-    )
+    pooling: Pooling = Field("average", description="2 x 2 pooling after all blocks but the last.")
     filters: tuple[Size, ...] | None = Field(
         None, description="Filters of each block; null: 64, doubled with each block."
     )
@@ -80,8 +74,7 @@ class NetworkConfig(Section):
         if self.architecture == "cnn5":
             return tuple(((f"conv{block}", f"bn{block}"),) for block in numbers)
         return tuple(
-            tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2))
-            for block in numbers
+            tuple((f"block{b}_conv{n}", f"block{b}_bn{n}") for n in (1, 2)) for b in numbers
         )
 
 
@@ -130,7 +123,7 @@ def build_model(
         Model from standardised features (B, T, F, C) to probabilities {"clip": (B, K), "frames":
         (B, T', K)}, float32 under any precision policy, with T' = p * (T // p) and p =
         network.time_pooling: as published, each decision is repeated p times, so that frames are
-        labels at the hop of the features.
+        labels at the hop length of the features.
 
     Raises:
         ConfigError: the layers do not fit `shape`.
@@ -140,47 +133,43 @@ def build_model(
         localization: DCASE 2019 baseline systems", arXiv:1904.03476.
     """
     check_network(network, shape)
-    layers = keras.layers
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum)
+    is_cnn5 = network.architecture == "cnn5"
     spectra = x = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
-    for number, (n_filters, names) in enumerate(
-        zip(network.filters_of_blocks, network.layer_names, strict=True), 1
-    ):
-        last = number == len(network.layer_names)
+    blocks = zip(network.filters_of_blocks, network.layer_names, strict=True)
+    for number, (n_filters, names) in enumerate(blocks, 1):
         x = stacked_conv_block(
             x,
             n_filters,
-            kernel=5 if network.architecture == "cnn5" else 3,
-            pool=(1, 1) if last else (2, 2),
+            kernel=5 if is_cnn5 else 3,
+            pool=(1, 1) if number == len(network.layer_names) else (2, 2),
             pooling=network.pooling,
             initialisation=network.initialisation,
-            norm=NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum),
+            norm=norm,
             names=names,
         )
     # (B, T // p, F // p, filters)
-    x = Aggregate(
-        "average" if network.architecture == "cnn5" else "max", axis=2, name="over_bands"
-    )(x)
-    head = layers.Dense(
+    x = Aggregate("average" if is_cnn5 else "max", axis=2, name="over_bands")(x)
+    head = keras.layers.Dense(
         n_classes, "sigmoid", kernel_initializer=network.initialisation, name="fc", dtype="float32"
     )  # one layer for frames and clip
     frames = head(x)  # (B, T // p, K)
     over_time = Aggregate("max", axis=1, name="over_time")
     clip = over_time(frames) if network.strong_training else head(over_time(x))  # (B, K)
-    frames = layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")(
-        frames
-    )  # (B, T', K)
+    repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
+    frames = repeat(frames)  # (B, T', K)
     return keras.Model(spectra, {"clip": clip, "frames": frames}, name=network.architecture)
 
 
 def stages(task: Any) -> list[Stage]:
-    """Lists the trainings of the system: one, on tags or on the labels of frames.
+    """Lists the trainings of the system: one, on tags or on frame-level labels.
 
     Args:
         task: a task's settings, `sed_task4.config.TaskConfig`.
 
     Returns:
-        One stage. Both targets are there for the scores; the loss is of one output. Entries of -1
-        do not count.
+        One stage with both targets, for the scores; the loss is of one output. Entries of -1 do
+        not count.
     """
     network = NetworkConfig.model_validate(task.network)
     output = "frames" if network.strong_training else "clip"
@@ -199,21 +188,7 @@ def stages(task: Any) -> list[Stage]:
 def probabilities(
     outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brings the outputs for one clip to its length.
-
-    Args:
-        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined
-            along time.
-        network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; the last output is held if there
-            are fewer.
-
-    Returns:
-        Probabilities of the frames (T, K) and of the clip (K,), float32.
-
-    Raises:
-        ValueError: there is no output frame, though the clip has frames.
-    """
+    """Brings the outputs for one clip to its length, see `_outputs.clip_outputs`."""
     return clip_outputs(outputs, n_frames, 1)
 
 
@@ -226,10 +201,8 @@ def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
     """
     names: dict[str, tuple[str, str]] = {}
     for conv, norm in (pair for block in network.layer_names for pair in block):
-        there = {name: re.sub(r"block(\d+)_", r"conv_block\1.", name) for name in (conv, norm)}
-        names[f"{conv}/kernel"] = f"{there[conv]}.weight", "conv"
-        names |= {
-            f"{norm}/{part}": (f"{there[norm]}.{name}", "vector")
-            for part, name in BATCH_NORM.items()
-        }
+        stored = {name: re.sub(r"block(\d+)_", r"conv_block\1.", name) for name in (conv, norm)}
+        names[f"{conv}/kernel"] = f"{stored[conv]}.weight", "conv"
+        for part, name in BATCH_NORM.items():
+            names[f"{norm}/{part}"] = f"{stored[norm]}.{name}", "vector"
     return names | {"fc/kernel": ("fc.weight", "linear"), "fc/bias": ("fc.bias", "vector")}

@@ -1,5 +1,4 @@
-"""The baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on its own
-predictions for other clips."""
+"""Baseline of DCASE 2018 task 4: a recurrent network trained on tags, then on pseudo-labels."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -8,14 +7,8 @@ import keras
 import numpy as np
 from pydantic import Field
 
-from common.models.conv_recurrent import (
-    ConvRecurrentConfig,
-    Dropout,
-    GruUnits,
-    PoolBands,
-    check_sizes,
-    conv_recurrent,
-)
+from common.models import conv_recurrent as trunk
+from common.models.conv_recurrent import ConvRecurrentConfig, Dropout, GruUnits, PoolBands
 from common.models.layers import Aggregate
 from common.models.losses import MaskedBinaryCrossentropy
 from common.training.system import Stage
@@ -49,7 +42,7 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     Raises:
         ConfigError: lists of different lengths, pools that do not divide the bands or the frames.
     """
-    check_sizes(network, shape)
+    trunk.check_sizes(network, shape)
 
 
 def build_model(
@@ -75,24 +68,22 @@ def build_model(
     """
     check_network(network, shape)
     spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
-    x = conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
-    frames = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")(
-        x
-    )  # (B, T', K)
+    x = trunk.conv_recurrent(spectra, network, merge_mode="concat")  # (B, T', 2 * units)
+    head = keras.layers.Dense(n_classes, "sigmoid", name="dense_out", dtype="float32")
+    frames = head(x)  # (B, T', K)
     clip = Aggregate(network.clip_pooling, axis=1, name="over_time")(frames)  # (B, K)
     return keras.Model(spectra, {"clip": clip, "frames": frames}, name="crnn_two_pass")
 
 
 def stages(task: Any) -> list[Stage]:
-    """Lists the trainings of the system: pass 1 on tags, pass 2 on the labels of frames that pass 1
-    leaves behind.
+    """Lists the trainings of the system: pass 1 on tags, pass 2 on the pseudo-labels of pass 1.
 
     Args:
         task: a task's settings, `sed_task4.config.TaskConfig`.
 
     Returns:
-        Two stages of the same network. Both targets are there for the scores; the loss is of one
-        output. Entries of -1 do not count; labels may be probabilities.
+        Two stages of the same network with both targets, for the scores; the loss is of one output.
+        Entries of -1 do not count; labels may be probabilities.
     """
     network = NetworkConfig.model_validate(task.network)
     return [
@@ -113,19 +104,5 @@ def stages(task: Any) -> list[Stage]:
 def probabilities(
     outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brings the outputs for one clip to the rate of the features.
-
-    Args:
-        outputs: {"clip": (K,) or (n, K), "frames": (T', K)}, the n sequences of one clip joined
-            along time.
-        network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; each output is repeated by the
-            pooling in time, and the last one is held.
-
-    Returns:
-        Probabilities of the frames (T, K) and of the clip (K,), float32.
-
-    Raises:
-        ValueError: there is no output frame, though the clip has frames.
-    """
+    """Brings the outputs for one clip to the frame rate of the features, see `clip_outputs`."""
     return clip_outputs(outputs, n_frames, network.time_pooling)

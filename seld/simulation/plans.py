@@ -98,7 +98,7 @@ def set_of_split(split: int) -> str:
 def deal_recordings(
     n: int, rooms: Sequence[int], overlaps: Sequence[int]
 ) -> list[tuple[int, int, int]]:
-    """Distributes the recordings of a split evenly over rooms and overlaps, for any number.
+    """Distributes the recordings of a split evenly over rooms and overlaps.
 
     Args:
         n: number of recordings.
@@ -122,9 +122,8 @@ def name_recordings(split: int, settings: SceneSettings) -> list[Slot]:
     Numbers are 20 ir + 10 (ov - 1) + k; more than 10 recordings of one room and overlap, or more
     than two layers, spread them. The evaluation set is counted: split0_1, split0_2 ...
     """
-    dealt = deal_recordings(
-        settings.recordings_per_split.get(split, 0), settings.rooms, settings.overlaps
-    )
+    n = settings.recordings_per_split.get(split, 0)
+    dealt = deal_recordings(n, settings.rooms, settings.overlaps)
     step = max([RECORDINGS_PER_CELL, *(number for _, _, number in dealt)])
     layers = max(2, *settings.overlaps)
     slots = []
@@ -158,12 +157,11 @@ def plan_recording(
     stream = recording_stream(settings, slot.split, slot.name, "timeline")
     events: list[PlannedEvent] = []
     for _ in range(slot.overlap):
-        events += draw_layer(
-            stream, settings.duration_s, _event_drawer(stream, settings, durations_s, tuple(events))
-        )
-    recording_s = settings.duration_s + (
-        float(stream.uniform(-0.5, 0.5)) if settings.ragged else 0.0
-    )
+        choose = _event_drawer(stream, settings, durations_s, tuple(events))
+        events += draw_layer(stream, settings.duration_s, choose)
+    recording_s = settings.duration_s
+    if settings.ragged:
+        recording_s += float(stream.uniform(-0.5, 0.5))
     metadata = format_metadata(events, None if settings.ragged else settings.duration_s)
     n_samples = round(recording_s * rate_hz)
     return RecordingPlan(
@@ -183,16 +181,13 @@ def _event_drawer(
         for class_name in stream.permutation(sorted(durations_s)).tolist():
             example = int(stream.integers(len(durations_s[class_name])))
             event_s = durations_s[class_name][example]
-            if settings.allow_same_class_overlap or not _overlaps(
-                class_name, onset_s, event_s, others
-            ):
+            overlaps = _overlaps(class_name, onset_s, event_s, others)
+            if settings.allow_same_class_overlap or not overlaps:
                 break
         azimuth, elevation, distance = POSITIONS[int(stream.integers(len(POSITIONS)))]
         gain_db = float(stream.uniform(-settings.gain_range_db, settings.gain_range_db))
-        event = PlannedEvent(
-            class_name, example, onset_s, event_s, azimuth, elevation, distance, gain_db
-        )
-        return event, event_s
+        place = azimuth, elevation, distance, gain_db
+        return PlannedEvent(class_name, example, onset_s, event_s, *place), event_s
 
     return choose
 
@@ -255,14 +250,12 @@ def _plan_annotation(
     path: Path, settings: SceneSettings, dataset: DatasetConfig, n_rooms: int
 ) -> RecordingPlan:
     name = path.stem
-    split, room, _ = parse_name(
-        name, "eval" if name.startswith(f"split{EVALUATION_SPLIT}_") else "dev"
-    )
+    is_evaluation = name.startswith(f"split{EVALUATION_SPLIT}_")
+    split, room, _ = parse_name(name, "eval" if is_evaluation else "dev")
     if split not in SETS or (room is not None and room >= n_rooms):
         raise DataError(
-            f"The name of {path} asks for split {split} and room {room}. Expected: split0 to"
-            f" split{max(SETS)} and ir0 to ir{n_rooms - 1}, which can be simulated. Rename the"
-            " file."
+            f"The name of {path} has split {split} and room {room}. Expected: split0 to"
+            f" split{max(SETS)} and ir0 to ir{n_rooms - 1}. Rename the file."
         )
     stream = recording_stream(settings, split, name, "timeline")
     planned = dataset.model_copy(update={"recording_s": settings.duration_s})
@@ -275,16 +268,9 @@ def _plan_annotation(
 def _given_events(
     events: Events, dataset: DatasetConfig, stream: np.random.Generator, gain_range_db: float
 ) -> tuple[PlannedEvent, ...]:
-    return tuple(
-        PlannedEvent(
-            dataset.classes[int(row[0])],
-            None,
-            row[1],
-            row[2] - row[1],
-            row[3],
-            row[4],
-            row[5],
-            float(stream.uniform(-gain_range_db, gain_range_db)),
-        )
-        for row in events.to_array().tolist()
-    )
+    planned = []
+    for k, onset_s, offset_s, *direction in events.to_array().tolist():
+        times_s = onset_s, offset_s - onset_s
+        gain_db = float(stream.uniform(-gain_range_db, gain_range_db))
+        planned.append(PlannedEvent(dataset.classes[int(k)], None, *times_s, *direction, gain_db))
+    return tuple(planned)

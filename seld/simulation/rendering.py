@@ -55,18 +55,13 @@ TETRAHEDRON = SphericalArray(
 )
 
 # Sizes and reverberation times of the real rooms are not published: these are plausible ones.
+_babble, _clinks = Ambience(1.0, ("babble",)), Ambience(1.0, ("babble", "clinks"))
 ROOMS: tuple[tuple[Room, Ambience], ...] = (
-    (
-        Room("language_center", (12.0, 9.0, 3.2), (5.1, 4.2, 1.3), (0.55, 0.35)),
-        Ambience(1.0, ("babble",)),
-    ),
-    (
-        Room("reaktori", (18.0, 13.0, 4.5), (7.2, 5.9, 1.4), (0.75, 0.45)),
-        Ambience(1.0, ("babble", "clinks")),
-    ),
+    (Room("language_center", (12.0, 9.0, 3.2), (5.1, 4.2, 1.3), (0.55, 0.35)), _babble),
+    (Room("reaktori", (18.0, 13.0, 4.5), (7.2, 5.9, 1.4), (0.75, 0.45)), _clinks),
     (Room("festia", (22.0, 6.5, 9.0), (9.1, 3.1, 1.5), (1.1, 0.6)), Ambience(2.0, ("steps",))),
     (Room("tietotalo", (16.0, 5.2, 3.0), (6.4, 2.5, 1.4), (0.8, 0.4)), Ambience(1.0, ("hum",))),
-    (Room("sahkotalo", (20.0, 7.5, 3.6), (8.3, 3.4, 1.4), (0.65, 0.4)), Ambience(1.0, ("babble",))),
+    (Room("sahkotalo", (20.0, 7.5, 3.6), (8.3, 3.4, 1.4), (0.65, 0.4)), _babble),
 )
 
 # Class of the dataset -> sound recipe and durations as measured in real annotations.
@@ -88,7 +83,7 @@ EXAMPLES_PER_SET = 4
 
 @dataclass(frozen=True)
 class RenderContext:
-    """Everything that the rendering of a recording needs besides its plan.
+    """Data for the rendering of a recording besides its plan.
 
     Attributes:
         root: dataset folder.
@@ -138,9 +133,8 @@ def build_bank(
     parallel: ParallelConfig,
 ) -> SoundBank:
     """Makes all sounds and stores them in a file that every process maps into memory."""
-    made = dict(
-        parallel_map(partial(_make_sounds, settings=settings, rate_hz=rate_hz), wanted, parallel)
-    )
+    make = partial(_make_sounds, settings=settings, rate_hz=rate_hz)
+    made = dict(parallel_map(make, wanted, parallel))
     keys = [(selection.class_name, selection.set_number) for selection in wanted]
     return SoundBank.store(scratch / "bank.npy", {key: made[key] for key in keys})
 
@@ -149,10 +143,8 @@ def _make_sounds(
     selection: SoundSelection, settings: SceneSettings, rate_hz: int
 ) -> tuple[tuple[str, int], list[np.ndarray]]:
     key = (selection.class_name, selection.set_number)
-    if selection.recordings:
-        return key, [
-            read_source(path, rate_hz, settings.longest_source_s) for path in selection.recordings
-        ]
+    if paths := selection.recordings:
+        return key, [read_source(path, rate_hz, settings.longest_source_s) for path in paths]
     recipe, durations = CLASS_SOUNDS[selection.class_name]
     spread = random_stream(settings.seed, settings.version, "durations", *key)
     # One duration from each quarter of the range keeps the median in every set of four.
@@ -202,9 +194,8 @@ def check_positions(plan: RecordingPlan) -> None:
     """
     room, _ = ROOMS[plan.room]
     for number, event in enumerate(plan.events):
-        if event.distance_m < 0.1 or not room.contains(
-            np.array(room.receiver_m) + _offset_m(event)
-        ):
+        position_m = np.array(room.receiver_m) + _offset_m(event)
+        if event.distance_m < 0.1 or not room.contains(position_m):
             raise DataError(
                 f"Event {number + 1} of {plan.name} ({event.class_name} at {event.onset_s:g} s)"
                 f" cannot be rendered: {event.distance_m:g} m from the array is not inside room"
@@ -250,18 +241,15 @@ def _dry_sound(
 
 
 def _responses(event: PlannedEvent, room_number: int, context: RenderContext) -> np.ndarray:
-    """Computes the impulse responses of a position, always the same, (channels, samples)."""
-    room, _ = ROOMS[room_number]
+    """Computes the deterministic impulse responses of a position, (channels, samples)."""
+    (room, _), settings = ROOMS[room_number], context.settings
     position = (event.azimuth_deg, event.elevation_deg, event.distance_m)
     labels = (f"{coordinate:g}" for coordinate in position)
-    stream = random_stream(
-        context.settings.seed, context.settings.version, "tail", room.name, *labels
-    )
+    stream = random_stream(settings.seed, settings.version, "tail", room.name, *labels)
     early = image_sources(room, _offset_m(event))
     reflections = early.and_then(diffuse_tail(room, early, stream))
-    table = build_filter_table(
-        room if context.settings.wall_colour else None, context.receiver, context.rate_hz
-    )
+    walls = room if settings.wall_colour else None
+    table = build_filter_table(walls, context.receiver, context.rate_hz)
     return render_impulse_responses(reflections, table)
 
 

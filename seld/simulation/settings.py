@@ -1,4 +1,4 @@
-"""Settings of simulated recordings: their section of params.yaml and the presets."""
+"""Settings of simulated recordings: their section in params.yaml and the presets."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,8 @@ class SimulationConfig(Section):
     )
     source_dir: Path | None = Field(
         None,
-        description=(
-            "Own recordings, one folder per class; null: synthetic sounds. All of one source, by "
-            "`file,group` of a metadata.csv or as <class>/<source>/*.wav, are in one split."
-        ),
+        description="Own recordings, one folder per class; null: synthetic sounds. All of one"
+        " source, by `file,group` in metadata.csv or as <class>/<source>/*.wav, is in one split.",
     )
     on_missing: Literal["synth", "error"] = Field(
         "synth", description="Classes without recordings: synthetic sounds or an error."
@@ -69,9 +67,9 @@ class SimulationConfig(Section):
     @field_validator("recordings_per_split")
     @classmethod
     def _splits_exist(cls, value: dict[int, int] | None) -> dict[int, int] | None:
-        if value is not None and (
-            set(value) - {0, *DEV_SPLITS} or any(n < 0 for n in value.values())
-        ):
+        if value is None:
+            return value
+        if set(value) - {0, *DEV_SPLITS} or any(n < 0 for n in value.values()):
             raise ValueError(
                 "splits are 0 (evaluation) to 4, with no negative number of recordings. Received:"
                 f" {value}."
@@ -81,12 +79,11 @@ class SimulationConfig(Section):
     @field_validator("rooms")
     @classmethod
     def _rooms_exist(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if value is not None and (
-            len(set(value)) < len(value) or not set(value) <= set(range(N_ROOMS))
-        ):
-            raise ValueError(
-                f"rooms are different numbers from 0 to {N_ROOMS - 1}. Received: {list(value)}."
-            )
+        if value is None:
+            return value
+        if len(set(value)) < len(value) or not set(value) <= set(range(N_ROOMS)):
+            known = f"different numbers from 0 to {N_ROOMS - 1}"
+            raise ValueError(f"rooms are {known}. Received: {list(value)}.")
         return value
 
     @field_validator("overlaps")
@@ -101,7 +98,7 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Everything that decides the content of the recordings; stored in the dataset folder."""
+    """Settings on which the recordings depend; stored in the dataset folder."""
 
     version: str
     seed: int
@@ -142,8 +139,6 @@ PRESETS = {
 
 
 def scene_settings(simulation: SimulationConfig, seed: int) -> SceneSettings:
-    """Fills open settings from the preset."""
-    preset = PRESETS[simulation.preset]
-    return complete_settings(
-        SceneSettings, simulation, preset, version=GENERATOR_VERSION, seed=seed
-    )
+    """Takes settings that are None from the preset."""
+    version, preset = GENERATOR_VERSION, PRESETS[simulation.preset]
+    return complete_settings(SceneSettings, simulation, preset, version=version, seed=seed)

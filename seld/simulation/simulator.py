@@ -49,7 +49,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
 
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SeldSimulator":
-        """Simulates what a task reads: its format, the development splits, in mode eval split 0."""
+        """Simulates the data of a task: its format and splits; split 0 only in mode eval."""
         return cls(
             Path(task.dataset_dir),
             task.simulation,
@@ -72,7 +72,7 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         return "TAU Spatial Sound Events 2019"
 
     def content(self) -> dict[str, Any]:
-        """Lists everything that decides the content of the recordings."""
+        """Lists all settings on which the recordings depend."""
         given = sorted(self.annotations.glob("*.csv")) if self.annotations else []
         return {
             **asdict(self.settings),
@@ -90,10 +90,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
     def plan(self, scratch: Path) -> tuple[list[Slot | RecordingPlan], list[SoundSelection]]:
         """Plans all recordings, by name, and selects their sounds."""
         if self.dataset.channels != 4:
-            raise ConfigError(
-                "Simulated recordings have 4 channels. Received: `dataset.channels:"
-                f" {self.dataset.channels}`."
-            )
+            received = f"`dataset.channels: {self.dataset.channels}`"
+            raise ConfigError(f"Simulated recordings have 4 channels. Received: {received}.")
         entries = self._given(self.annotations) if self.annotations else self._named()
         return entries, self.select_sounds(sorted({entry.split for entry in entries}))
 
@@ -115,9 +113,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
 
     def select_sounds(self, set_numbers: Sequence[int]) -> list[SoundSelection]:
         """Selects the sounds of each class in some splits."""
-        return rendering.select_sounds(
-            self.dataset.classes, set_numbers, self.settings, self.simulation.source_dir
-        )
+        classes, source_dir = self.dataset.classes, self.simulation.source_dir
+        return rendering.select_sounds(classes, set_numbers, self.settings, source_dir)
 
     def is_written(self, plan: Slot | RecordingPlan) -> bool:
         """True if all files of a recording exist; files are written whole."""
@@ -132,9 +129,8 @@ class SeldSimulator(Simulator[Slot | RecordingPlan, list[SoundSelection]]):
         rate_hz, settings = self.dataset.sample_rate_hz, self.settings
         receiver = rendering.receiver_for(self.formats, settings.foa_norm)
         rooms, splits = sorted({entry.room for entry in pending}), {e.split for e in pending}
-        logger.info(
-            "Making the sounds of %d splits and the ambience of %d rooms.", len(splits), len(rooms)
-        )
+        text = "Making the sounds of %d splits and the ambience of %d rooms."
+        logger.info(text, len(splits), len(rooms))
         needed = [selection for selection in sounds if selection.set_number in splits]
         bank = rendering.build_bank(needed, settings, rate_hz, scratch, self.parallel)
         context = rendering.RenderContext(

@@ -1,4 +1,3 @@
-"""One file per published system; `system: seldnet` in params.yaml loads
-`seld/systems/seldnet.py`."""
+"""One file per published system: `system: seldnet` in params.yaml loads `seldnet.py`."""
 
 REQUIRED = ("decode",)

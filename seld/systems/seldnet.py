@@ -1,5 +1,4 @@
-"""SELDnet, the baseline of DCASE 2019 task 3: convolutions over frequency, recurrent layers over
-time, two heads."""
+"""SELDnet, the baseline of DCASE 2019 task 3: a convolutional recurrent network, two heads."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -64,21 +63,16 @@ def dense_head(
         name: stem of the layers' names.
 
     Returns:
-        (B, T, n_outputs), float32 under any precision policy: a threshold or an angle needs all its
-        digits.
+        (B, T, n_outputs), float32 under any precision policy, for exact thresholds and angles.
     """
+    layers = keras.layers
     for number, units in enumerate(network.dense_units):
-        dense = keras.layers.Dense(
-            units, network.dense_activation, name=f"{name}_fnn{number}", dtype="float32"
-        )
-        x = dense(x)
+        stem = f"{name}_fnn{number}"
+        x = layers.Dense(units, network.dense_activation, name=stem, dtype="float32")(x)
         if network.dropout:
-            x = keras.layers.Dropout(network.dropout, name=f"{name}_drop{number}", dtype="float32")(
-                x
-            )
-    return keras.layers.Dense(
-        n_outputs, activation=activation, name=f"{name}_out", dtype="float32"
-    )(x)
+            stem = f"{name}_drop{number}"
+            x = layers.Dropout(network.dropout, name=stem, dtype="float32")(x)
+    return layers.Dense(n_outputs, activation, name=f"{name}_out", dtype="float32")(x)
 
 
 def build_model(
@@ -143,27 +137,25 @@ def directions_deg(doa: np.ndarray, doa_output: str) -> tuple[np.ndarray, np.nda
     """Turns DOA outputs into angles.
 
     Args:
-        doa: (T', 2K) polar or (T', 3K) xyz, as `build_model` puts them out.
+        doa: (T', 2K) polar or (T', 3K) xyz, see `build_model`.
         doa_output: "polar" or "xyz".
 
     Returns:
-        Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are a regression without
-        bounds and are handed on as they are; azimuths of vectors are within [-180, 180). What
-        float32 cannot tell from a whole degree is one: files cut angles, and 19.999999 would be 19.
+        Azimuth and elevation, (T', K) float64 each, degrees. Polar outputs are unbounded and stay
+        as they are; azimuths of vectors are within [-180, 180). Angles equal to whole degrees up to
+        float32 precision are rounded: files cut angles, and 19.999999 would be 19.
     """
+    values = doa.astype(np.float64)
     if doa_output == "polar":
-        azimuth, elevation = np.split(doa.astype(np.float64), 2, axis=-1)
-        azimuth_deg, elevation_deg = (
-            np.rad2deg(azimuth),
-            elevation * (INACTIVE_ELEVATION_DEG / np.pi),
-        )
-        return snapped_deg(azimuth_deg, FLOAT32_SLACK_DEG), snapped_deg(
-            elevation_deg, FLOAT32_SLACK_DEG
-        )
-    x, y, z = np.split(doa.astype(np.float64), 3, axis=-1)
-    azimuth_deg = snapped_deg(np.rad2deg(np.arctan2(y, x)), FLOAT32_SLACK_DEG)
-    azimuth_deg = np.where(azimuth_deg == 180.0, -180.0, azimuth_deg)
-    return azimuth_deg, snapped_deg(np.rad2deg(np.arctan2(z, np.hypot(x, y))), FLOAT32_SLACK_DEG)
+        azimuth, elevation = np.split(values, 2, axis=-1)
+        angles = np.rad2deg(azimuth), elevation * (INACTIVE_ELEVATION_DEG / np.pi)
+    else:
+        x, y, z = np.split(values, 3, axis=-1)
+        angles = np.rad2deg(np.arctan2(y, x)), np.rad2deg(np.arctan2(z, np.hypot(x, y)))
+    azimuth_deg, elevation_deg = (snapped_deg(angle, FLOAT32_SLACK_DEG) for angle in angles)
+    if doa_output != "polar":
+        azimuth_deg = np.where(azimuth_deg == 180.0, -180.0, azimuth_deg)
+    return azimuth_deg, elevation_deg
 
 
 def decode(
@@ -180,21 +172,19 @@ def decode(
         outputs: {"sed": (T', K), "doa": (T', D)}, the sequences of one recording joined along time.
         network: the network's settings.
         threshold: probability above which a class is active.
-        n_frames: frames of the recording at the label hop; outputs are repeated by the pooling in
-            time, cut to this length, and the last one is held if they are fewer.
-        hop_ratio: hop of the labels by that of the features.
+        n_frames: label frames of the recording; outputs are repeated by the time pooling and cut to
+            this length, or the last one is repeated.
+        hop_ratio: hop length of the labels divided by that of the features.
 
     Returns:
         float64 (n, 4): frame, class, azimuth and elevation in degrees; sorted by frame, then class.
 
     Raises:
-        ValueError: there is no output frame to decode, though the recording has frames.
+        ValueError: there is no output frame, though the recording has frames.
     """
     sed = outputs["sed"]
     if n_frames and not len(sed):
-        raise ValueError(
-            f"`outputs` must cover the recording of {n_frames} frames. Received: no frame."
-        )
+        raise ValueError(f"Expected: `outputs` for {n_frames} frames. Received: no frame.")
     azimuth_deg, elevation_deg = directions_deg(outputs["doa"], network.doa_output)  # (T', K)
     feature_frame = np.floor(np.arange(n_frames) * hop_ratio + 1e-6).astype(int)  # (n_frames,)
     source = np.minimum(feature_frame // network.time_pooling, len(sed) - 1)  # (n_frames,) -> T'

@@ -1,5 +1,4 @@
-"""The two-stage system of DCASE 2019 task 3: a network learns to detect, then, from its
-convolutions on, to locate."""
+"""Two-stage system of DCASE 2019 task 3: detection, then directions from its convolutions."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -21,8 +20,8 @@ ReverseInit = Literal["same", "torch"]
 TorchNames = dict[str, tuple[str | tuple[str, ...], str]]
 TARGETS = {"sed": ("activity",), "doa": ("activity", "azimuth_deg", "elevation_deg")}
 STAGE_NAMES = ("sed", "doa", "seld")  # of all modes
-HEADS = {"sed": ("event_fc",), "doa": ("azimuth_fc", "elevation_fc")}  # the layers of each output
-GAMMA_DEVIATION = 0.02  # of the first scales of batch normalisation about 1
+HEADS = {"sed": ("event_fc",), "doa": ("azimuth_fc", "elevation_fc")}  # layers of each output
+GAMMA_STD = 0.02  # of the initial scales of batch normalisation, whose mean is 1
 
 
 class NetworkConfig(Section):
@@ -44,17 +43,13 @@ class NetworkConfig(Section):
     gru_units: Size = Field(256, description="Units of each direction of the recurrent layer.")
     reverse_gru_init: ReverseInit = Field(
         "same",
-        description=(
-            "Initial weights of the reverse GRU: same: drawn like the forward ones;"
-            " torch (published): uniform within 1 / sqrt(units)."
-        ),
+        description="Initial weights of the reverse GRU: same: drawn like the forward ones;"
+        " torch (published): uniform within 1 / sqrt(units).",
     )
     mode: Literal["two_stage", "sed_only", "doa_only", "seld"] = Field(
         "two_stage",
-        description=(
-            "two_stage: detection, then directions from its convolutions; sed_only;"
-            " doa_only: scored on the true activity; seld: both heads at once."
-        ),
+        description="two_stage: detection, then directions from its convolutions; sed_only;"
+        " doa_only: scored on the true activity; seld: both heads at once.",
     )
     also_joint: bool = Field(
         False, description="With two_stage: also train both heads at once, and compare."
@@ -105,14 +100,14 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
     frames, bands, _ = shape
     if bands < network.band_pooling:
         raise ConfigError(
-            f"The blocks pool {network.band_pooling} bands into one. Expected: features of at least"
-            f" so many bands. Received: {bands}. Change `network.pool`, `network.filters` or the"
-            " number of bands in `features`."
+            f"The blocks pool {network.band_pooling} bands into one. Expected: features of no fewer"
+            f" bands. Received: {bands}. Change `network.pool`, `network.filters` or the number of"
+            " bands in `features`."
         )
     if frames is not None and frames < network.time_pooling:
         raise ConfigError(
-            f"The blocks pool {network.time_pooling} frames into one. Expected: sequences of at"
-            f" least so many frames. Received: {frames}. Change `pipeline.sequence_frames`,"
+            f"The blocks pool {network.time_pooling} frames into one. Expected: sequences of no"
+            f" fewer frames. Received: {frames}. Change `pipeline.sequence_frames`,"
             " `network.pool` or `network.filters`."
         )
 
@@ -120,8 +115,7 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
 def build_model(
     shape: tuple[int | None, int, int], n_classes: int, network: NetworkConfig
 ) -> keras.Model:
-    """Builds CRNN10 or VGG9; the name counts the layers with weights that one output passes
-    through.
+    """Builds CRNN10 or VGG9, named by the number of layers with weights before one output.
 
     Args:
         shape: frames (None: any number), bands and channels of one example, (T, F, C).
@@ -144,33 +138,26 @@ def build_model(
     check_network(network, shape)
     spectra = keras.Input(shape, name="spectra", dtype="float32")  # (B, T, F, C)
     x = _convolutions(spectra, network)  # (B, T // p, F', filters)
-    x = Aggregate(network.over_bands or network.pooling, axis=2, name="over_bands")(
-        x
-    )  # (B, T // p, filters)
+    pooling = network.over_bands or network.pooling
+    x = Aggregate(pooling, axis=2, name="over_bands")(x)  # (B, T // p, filters)
     if network.architecture == "crnn10":
         x = _recurrent(x, network.gru_units, network.reverse_gru_init)  # (B, T // p, 2 * gru_units)
-    event, azimuth, elevation = (
-        keras.layers.Dense(
-            n_classes, activation, kernel_initializer="he_uniform", name=name, dtype="float32"
-        )(x)
-        for name, activation in (
-            ("event_fc", "sigmoid"),
-            ("azimuth_fc", "linear"),
-            ("elevation_fc", "linear"),
-        )
-    )  # (B, T // p, K) each
-    doa = keras.layers.Concatenate(name="directions", dtype="float32")(
-        [azimuth, elevation]
-    )  # (B, T // p, 2K)
+
+    def head(name: str, activation: str) -> Any:  # (B, T // p, K)
+        options = {"kernel_initializer": "he_uniform", "dtype": "float32", "name": name}
+        return keras.layers.Dense(n_classes, activation, **options)(x)
+
+    event = head("event_fc", "sigmoid")
+    angles = [head("azimuth_fc", "linear"), head("elevation_fc", "linear")]
+    doa = keras.layers.Concatenate(name="directions", dtype="float32")(angles)  # (B, T // p, 2K)
     repeat = keras.layers.UpSampling1D(network.time_pooling, name="repeat", dtype="float32")
-    return keras.Model(
-        spectra, {"sed": repeat(event), "doa": repeat(doa)}, name=network.architecture
-    )
+    outputs = {"sed": repeat(event), "doa": repeat(doa)}
+    return keras.Model(spectra, outputs, name=network.architecture)
 
 
 def _convolutions(x: Any, network: NetworkConfig) -> Any:
     """Applies the blocks to (B, T, F, C)."""
-    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum, GAMMA_DEVIATION)
+    norm = NormOptions(network.batch_norm_epsilon, network.batch_norm_momentum, GAMMA_STD)
     for number, n_filters in enumerate(network.filters, start=1):
         x = stacked_conv_block(
             x,
@@ -218,25 +205,22 @@ def stages(task: Any) -> list[Stage]:
             the network for both at once; a stage for one output has only its loss.
 
     Returns:
-        "sed" and "doa", which starts from the convolutions of the first and whose detections are
-        the first's; or one of them; or "seld". Outputs are as long as whole pools, so the last
-        frames of a sequence have no loss.
+        "sed" and "doa", which starts from the convolutions of "sed" and takes its detections; or
+        one of them; or "seld". Outputs cover whole pools, so trailing frames have no loss.
 
     Raises:
-        ConfigError: the loss is of another system, or sequences do not fill the pools where
-            recordings are put together from them.
+        ConfigError: the loss is of another system, or sequences to be joined do not fill the pools.
     """
     network = NetworkConfig.model_validate(task.network)
     _check_sequences(network, task.pipeline)
     losses = two_stage_losses(task.training.doa_loss)
+    n_classes = task.dataset.n_classes
 
     def stage(name: str, outputs: tuple[str, ...], **options: Any) -> Stage:
         weights = task.training.loss_weights if len(outputs) > 1 else {outputs[0]: 1.0}
         return Stage(
             name=name,
-            build=lambda shape: _learning(
-                build_model(shape, task.dataset.n_classes, network), outputs
-            ),
+            build=lambda shape: _learning(build_model(shape, n_classes, network), outputs),
             targets=TARGETS,
             losses={output: losses[output] for output in outputs},
             loss_weights={output: weights[output] for output in outputs},
@@ -257,7 +241,7 @@ def stages(task: Any) -> list[Stage]:
 
 
 def _learning(model: keras.Model, outputs: tuple[str, ...]) -> keras.Model:
-    """Fixes the layers of the outputs that have no loss: they would get no gradient."""
+    """Freezes the layers of outputs without a loss, which would get no gradient."""
     for output, layers in HEADS.items():
         for layer in layers:
             model.get_layer(layer).trainable = output in outputs
@@ -268,8 +252,8 @@ def _check_sequences(network: NetworkConfig, pipeline: Any) -> None:
     """Checks that outputs of sequences can be joined to those of a recording."""
     if not pipeline.whole_recordings and pipeline.sequence_frames % network.time_pooling:
         raise ConfigError(
-            f"The network pools {network.time_pooling} frames into one, and recordings are put"
-            " together from sequences. Expected: `pipeline.sequence_frames` a multiple of"
+            f"The network pools {network.time_pooling} frames into one, and recordings are joined"
+            " from sequences. Expected: `pipeline.sequence_frames` a multiple of"
             f" {network.time_pooling}, or `pipeline.whole_recordings: true`. Received:"
             f" {pipeline.sequence_frames}."
         )
@@ -280,8 +264,8 @@ def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray
 
     Args:
         n_outputs: number of output frames.
-        n_frames: number of frames at the label hop.
-        hop_ratio: hop of the labels by that of the outputs.
+        n_frames: number of label frames.
+        hop_ratio: hop length of the labels divided by that of the outputs.
 
     Returns:
         int (n_frames,): n * hop_ratio rounded, half to even, as published; the last output is held.
@@ -290,9 +274,7 @@ def source_frames(n_outputs: int, n_frames: int, hop_ratio: float) -> np.ndarray
         ValueError: there is no output frame, though there are frames.
     """
     if n_frames and not n_outputs:
-        raise ValueError(
-            f"`outputs` must cover the recording of {n_frames} frames. Received: no frame."
-        )
+        raise ValueError(f"Expected: `outputs` for {n_frames} frames. Received: no frame.")
     return np.minimum(np.around(np.arange(n_frames) * hop_ratio).astype(int), n_outputs - 1)
 
 
@@ -307,20 +289,19 @@ def decode(
     """Turns the outputs for one recording into rows of the output format.
 
     Args:
-        outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the hop of the features;
-            the two may differ in length, and may come from two stages.
+        outputs: {"sed": (T', K), "doa": (T'', 2K)} of one recording, at the features' hop length;
+            lengths may differ, and outputs may come from two stages.
         network: the network's settings.
         threshold: probability above which a class is active.
-        n_frames: frames of the recording at the label hop; None: as many as "sed" covers, rounded.
-        hop_ratio: hop of the labels by that of the features.
+        n_frames: label frames of the recording; None: as many as "sed" covers, rounded.
+        hop_ratio: hop length of the labels divided by that of the features.
 
     Returns:
         float64 (n, 4): frame, class, azimuth and elevation in degrees, rounded to
-            `network.round_to_deg` half to even
-        and otherwise as the regression gives them, without bounds; sorted by frame, then class.
+        `network.round_to_deg` half to even, otherwise unbounded; sorted by frame, then class.
 
     Raises:
-        ValueError: there is no output frame to decode, though the recording has frames.
+        ValueError: there is no output frame, though the recording has frames.
     """
     sed = outputs["sed"]
     if n_frames is None:
@@ -332,9 +313,8 @@ def decode(
         doa_deg = np.around(doa_deg / network.round_to_deg) * network.round_to_deg + 0.0  # no -0
     else:
         doa_deg = snapped_deg(doa_deg, FLOAT32_SLACK_DEG)
-    return np.column_stack(
-        [frame, klass, doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]]
-    )
+    angles = doa_deg[frame, klass], doa_deg[frame, klass + sed.shape[1]]
+    return np.column_stack([frame, klass, *angles])
 
 
 def torch_names(network: NetworkConfig) -> TorchNames:
@@ -354,13 +334,9 @@ def torch_names(network: NetworkConfig) -> TorchNames:
         for direction, ending in (("forward", "l0"), ("backward", "l0_reverse")):
             names[f"gru/{direction}/kernel"] = f"gru.weight_ih_{ending}", "gru_kernel"
             names[f"gru/{direction}/recurrent_kernel"] = f"gru.weight_hh_{ending}", "gru_recurrent"
-            names[f"gru/{direction}/bias"] = (
-                (f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"),
-                "gru_bias",
-            )
+            biases = f"gru.bias_ih_{ending}", f"gru.bias_hh_{ending}"
+            names[f"gru/{direction}/bias"] = biases, "gru_bias"
     for head in (layer for layers in HEADS.values() for layer in layers):
-        names |= {
-            f"{head}/kernel": (f"{head}.weight", "linear"),
-            f"{head}/bias": (f"{head}.bias", "vector"),
-        }
+        names[f"{head}/kernel"] = f"{head}.weight", "linear"
+        names[f"{head}/bias"] = f"{head}.bias", "vector"
     return names

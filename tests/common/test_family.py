@@ -48,7 +48,7 @@ def test_each_family_satisfies_the_contract(family, part):
             ] == expected
 
 
-def test_module_without_a_function_is_refused_by_file_and_name(package):
+def test_a_module_without_a_function_is_refused_by_name(package):
     package({"extraction": "def run(): ...\ndef open_store(): ...\n"})
     with pytest.raises(
         ConfigError, match=r"choir/extraction\.py does not define is_extracted, all_items: see docs"
@@ -62,7 +62,7 @@ def test_a_missing_module_is_named(package):
         load("choir", "simulation.simulator")
 
 
-def test_missing_library_of_a_family_is_not_a_missing_module(package):
+def test_a_missing_library_is_not_taken_for_a_familys_module(package):
     package({"figures": "import no_such_library"})
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         load("choir", "figures")
@@ -109,7 +109,7 @@ def test_other_packages_are_no_families_and_are_not_loaded(name, package):
 @pytest.mark.parametrize(
     "part", ["NetworkConfig", "check_network", "build_model", "stages", "sing"]
 )
-def test_a_system_without_a_part_is_refused_by_its_name(part, package):
+def test_a_system_without_a_part_is_refused_by_name(part, package):
     text = f"{SYSTEM}sing = object\ndel {part}\n"
     package({"systems/__init__": 'REQUIRED = ("sing",)', "systems/hum": text})
     with pytest.raises(ConfigError, match=rf"systems/hum\.py does not define {part}: see"):

@@ -89,7 +89,7 @@ def test_names_are_read_with_and_without_header(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             "filename,event_labels\na.wav,Speech,Dog\n",
@@ -106,13 +106,13 @@ def test_names_are_read_with_and_without_header(text):
         ),
     ],
 )
-def test_weak_labels_that_cannot_be_read_name_the_remedy(text, told):
-    with pytest.raises(DataError, match=told):
+def test_weak_labels_that_cannot_be_read_name_the_remedy(text, message):
+    with pytest.raises(DataError, match=message):
         parse_weak(text, CLASSES)
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "message"),
     [
         ("a.wav;1,5;2;Dog", "line 2: .*'1,5' has a decimal comma"),
         ("a.wav;1_0;2;Dog", "line 2: .*without underscores: '1_0'"),
@@ -120,8 +120,8 @@ def test_weak_labels_that_cannot_be_read_name_the_remedy(text, told):
         ("a.wav;1;2;Dog,Cat", "line 2: unknown class 'Dog,Cat'.*a row for each"),
     ],
 )
-def test_numbers_and_labels_of_strong_rows_name_the_remedy(row, told):
-    with pytest.raises(DataError, match=told):
+def test_numbers_and_labels_of_strong_rows_name_the_remedy(row, message):
+    with pytest.raises(DataError, match=message):
         parse_strong("filename;onset;offset;event_label\n" + row + "\n", CLASSES)
 
 
@@ -141,8 +141,9 @@ def test_published_events_are_read_as_they_are_and_counted(caplog, row):
     assert "public.tsv: " in caplog.text and "1 event(s) end before they begin" in caplog.text
     assert len(notes) == 1 and notes[0] in caplog.text
     rows = event_array(events, CHALLENGE_CLASSES)
-    assert not frame_activity(rows[:1], 500, 50, 10).any()
-    assert tags_of_events(rows[:1], 10).sum() == 1
+    assert (
+        not frame_activity(rows[:1], 500, 50, 10).any() and tags_of_events(rows[:1], 10).sum() == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,20 +166,21 @@ def test_published_files_in_other_units_are_refused():
 
 
 @pytest.mark.parametrize(("n", "published"), [(692, True), (1168, True), (700, False)])
-def test_published_files_are_recognised_by_their_number_of_clips(n, published):
+def test_published_files_are_recognised_by_their_clip_number(n, published):
     events, names = parse_strong(
         HEADER + "".join(f"{k}.wav\t1\t2\tDog\n" for k in range(n)), CHALLENGE_CLASSES
     )
     assert is_published(events, names, CHALLENGE_CLASSES) == published
 
 
-def test_without_strict_events_beyond_the_clip_are_cut_or_dropped():
-    times = ["-1\t1", "-2\t-1", "9\t11", "11\t12", "5\t4"]
+def test_without_strict_events_beyond_the_clip_are_cut():
+    times = ("-1\t1", "-2\t-1", "9\t11", "11\t12", "5\t4")
     rows = "".join(f"a.wav\t{each}\tDog\n" for each in times)
     notes: list[str] = []
     events, names = parse_events(HEADER + rows, CLASSES, 10.0, strict=False, notes=notes)
-    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]]
-    assert names == ["a.wav"]
+    assert events[["onset", "offset"]].values.tolist() == [[0, 1], [9, 10], [5, 4]] and names == [
+        "a.wav"
+    ]
     for kind in (
         "end after the clip, cut",
         "begin after it, left out",
@@ -188,12 +190,12 @@ def test_without_strict_events_beyond_the_clip_are_cut_or_dropped():
         assert f"1 event(s) {kind}" in notes[0]
 
 
-# --- one verdict ----------------------------------------------------------------------------------
+# One verdict of checker and extraction.
 
 
 @pytest.fixture
 def root(tmp_path):
-    """Two weakly and two strongly labelled clips of a second, an evaluation set without labels."""
+    """Two weakly, two strongly labelled clips of 1 s, and an evaluation set without metadata."""
     weak, strong = "filename\tevent_labels\nw1.wav\tDog\nw2.wav\tCat,Speech\n", HEADER
     texts = {
         "train/weak": weak,
@@ -264,7 +266,7 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "told"),
+    ("path", "text", "message"),
     [
         (
             VALIDATION,
@@ -277,17 +279,17 @@ def test_bad_labels_get_one_verdict_from_checker_and_extraction(root, path, text
         (WEAK, "filename\tevent_labels\nw1.flac\tDog\nw2.wav\tSpeech\n", "w1.wav for w1.flac"),
     ],
 )
-def test_odd_labels_are_accepted_by_both_and_logged(root, path, text, told):
+def test_odd_labels_are_accepted_by_both_with_a_warning(root, path, text, message):
     (root / path).write_text(text)
     errors, stopped, findings = verdicts(root)
     assert errors == [] and stopped is None
-    assert any(told in finding for finding in findings) or not told
+    assert any(message in finding for finding in findings) or not message
 
 
 @pytest.mark.parametrize(
     "text", ["v1.wav\t0.5\t0.2\tDog\n", "v1.wav\t1\t2\tDog\nv1.wav\t0\t1\tCat\n"]
 )
-def test_without_strict_odd_events_are_used_with_a_warning(root, text):
+def test_strict_false_lets_odd_events_through_with_a_warning(root, text):
     (root / VALIDATION).write_text(HEADER + text)
     assert verdicts(root)[1] is not None
     errors, stopped, findings = verdicts(root, "dataset.strict=false")
@@ -332,7 +334,7 @@ def test_clips_without_metadata_are_used_in_every_format(root):
     )
 
 
-def test_clips_of_removal_list_are_left_out_with_any_suffix(root):
+def test_removed_clips_are_left_out_with_any_suffix(root):
     write(root / "audio/eval/public/e2.flac")
     (root / "files_to_remove.csv").write_text("e2.wav\n")
     assert [clip.name for clip in find_clips(root, DatasetConfig(classes=CLASSES), "eval")[0]] == [
@@ -340,19 +342,19 @@ def test_clips_of_removal_list_are_left_out_with_any_suffix(root):
     ]
 
 
-def test_files_outside_all_tables_are_reported_in_every_format(root):
+def test_unlisted_files_are_reported_in_every_format(root):
     write(root / "audio/validation/x.flac")
     assert any(
         "are in no metadata that the task reads: x.flac" in text for text in verdicts(root)[2]
     )
 
 
-def test_events_after_the_end_of_a_short_recording_are_reported(root):
+def test_events_after_a_short_recording_are_reported(root):
     soundfile.write(
         root / "audio/validation/v2.wav", np.random.default_rng(0).uniform(-0.1, 0.1, 2400), 8000
     )
-    told = verdicts(root)[2]
+    reported = verdicts(root)[2]
     assert any(
         "1 clip(s) have events that begin after the end of their recording: v2.wav" in text
-        for text in told
+        for text in reported
     )

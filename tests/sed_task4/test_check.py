@@ -1,4 +1,4 @@
-"""Findings of the checker for clips with one fault each; other classes and rates need no code."""
+"""Checker on clips with one fault each; other classes and rates need no code."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_good_dataset_has_no_finding(root, deep):
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "level", "told"),
+    ("path", "text", "level", "message"),
     [
         (WEAK, "filename\tevent_labels\nw1.wav\tc\n", "error", "line 2: unknown class 'c'"),
         (
@@ -90,33 +90,36 @@ def test_a_good_dataset_has_no_finding(root, deep):
         ),
     ],
 )
-def test_labels_that_are_wrong_or_odd_are_reported(root, path, text, level, told):
+def test_wrong_or_odd_labels_are_reported(root, path, text, level, message):
     (root / path).write_text(text)
-    assert any(each == level and told in sentence for each, sentence in findings(root))
+    assert any(each == level and message in sentence for each, sentence in findings(root))
 
 
-def test_a_clip_used_for_training_and_test_is_an_error(root):
+def test_a_clip_in_training_and_test_is_an_error(root):
     (root / "audio/validation/w1.wav").write_bytes((root / "audio/train/weak/w1.wav").read_bytes())
     with (root / VALIDATION).open("a") as file:
         file.write("w1.wav\t0\t1\ta\n")
-    told = findings(root, deep=True)
+    reported = findings(root, deep=True)
     assert any(
         level == "error" and "1 clip(s) are in the training and in the validation data" in text
-        for level, text in told
+        for level, text in reported
     )
     assert any(
-        level == "error" and "w1.wav (validation) = w1.wav (weak)" in text for level, text in told
+        level == "error" and "w1.wav (validation) = w1.wav (weak)" in text
+        for level, text in reported
     )
 
 
 @pytest.mark.parametrize(("skips", "level"), [("false", "error"), ("true", "warning")])
-def test_unreadable_clip_is_an_error_unless_the_task_skips_it(root, skips, level):
+def test_an_unreadable_clip_is_an_error_unless_left_out(root, skips, level):
     (root / "audio/train/weak/w2.wav").write_bytes(b"no sound")
-    told = findings(root, f"dataset.skip_unreadable={skips}")
-    assert [(each, "1 file(s) cannot be read" in text) for each, text in told] == [(level, True)]
+    reported = findings(root, f"dataset.skip_unreadable={skips}")
+    assert [(each, "1 file(s) cannot be read" in text) for each, text in reported] == [
+        (level, True)
+    ]
 
 
-def test_a_missing_dataset_is_an_error_with_the_remedy(tmp_path):
+def test_a_missing_dataset_is_an_error_with_a_remedy(tmp_path):
     assert all(
         level == "error" and "There is no dataset" in text for level, text in findings(tmp_path)
     )

@@ -33,20 +33,20 @@ RATE = 16000
 
 def shares_no_source(sources: ClipSources, held_out: list[str]) -> bool:
     held = {sources.source(name) for name in held_out}
-    return not held & {sources.source(name) for name in sources.told if name not in set(held_out)}
+    return not held & {sources.source(name) for name in sources.groups if name not in set(held_out)}
 
 
 @pytest.mark.parametrize("seed", range(25))
 def test_no_source_of_random_clips_both_trains_and_validates(seed):
     draw = random.Random(seed)
     names = [f"{number}.wav" for number in range(60)]
-    told = {name: f"g{draw.randint(0, 25)}" for name in names}
+    groups = {name: f"g{draw.randint(0, 25)}" for name in names}
     tags = {name: draw.sample(["a", "b", "c"], draw.randint(0, 2)) for name in names}
-    sources = ClipSources("weak", told)
+    sources = ClipSources("weak", groups)
     held_out = hold_out(sources, tags, 0.2, seed, "weak.tsv")
     assert shares_no_source(sources, held_out) and 6 <= len(held_out) <= 18
     assert {tag for name in held_out for tag in tags[name]} == {"a", "b", "c"}
-    shuffled = dict(draw.sample(sorted(told.items()), len(told)))
+    shuffled = dict(draw.sample(sorted(groups.items()), len(groups)))
     assert hold_out(ClipSources("weak", shuffled), tags, 0.2, seed, "") == held_out
 
 
@@ -72,10 +72,12 @@ def test_clips_of_one_video_are_held_out_together():
     )
 
 
-def test_without_a_column_group_one_line_is_logged():
+def test_without_a_column_group_one_line_says_so():
     line = describe_hold_out(ClipSources("weak", {"a.wav": None, "b.wav": None}), ["a.wav"])
-    assert line.startswith("weak: no column group, every clip is taken for a source of its own")
-    assert "\n" not in line
+    assert (
+        line.startswith("weak: no column group, every clip is taken for a source of its own")
+        and "\n" not in line
+    )
 
 
 def test_a_class_of_one_source_cannot_train_and_validate():
@@ -165,7 +167,7 @@ def options(root: Path, *overrides: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("weak", "validation", "overrides", "told"),
+    ("weak", "validation", "overrides", "message"),
     [
         (
             WEAK,
@@ -182,12 +184,12 @@ def options(root: Path, *overrides: str) -> list[str]:
     ],
 )
 def test_checker_extraction_and_training_give_the_same_verdict(
-    tmp_path, capsys, weak, validation, overrides, told
+    tmp_path, capsys, weak, validation, overrides, message
 ):
     root = write_dataset(tmp_path, weak, validation)
     task = load_task(PARAMS, "cnn9", options(root, *overrides)[3::2])
     errors = [each.text for each in check_dataset(task).findings if each.level == "error"]
-    assert len(errors) == 1 and told in errors[0]
+    assert len(errors) == 1 and message in errors[0]
     for command in (
         lambda: extract(["cnn9", *options(root, *overrides)]),
         lambda: main(["cnn9", "a", *options(root, *overrides)]),
@@ -206,7 +208,7 @@ def test_training_refuses_features_that_were_extracted_without_the_check(tmp_pat
     sources = {
         name: stored_sources(open_store(task, name), name) for name in ("weak", "validation")
     }
-    assert {name: each.told for name, each in sources.items()} == {
+    assert {name: each.groups for name, each in sources.items()} == {
         name: {clip.name: clip.group for clip in find_clips(root, dataset, name)[0]}
         for name in sources
     }
@@ -214,7 +216,7 @@ def test_training_refuses_features_that_were_extracted_without_the_check(tmp_pat
     assert "1 group(s) are in two splits" in problem and "'g1'" in problem
 
 
-def test_separate_groups_are_counted_and_do_not_change_the_shards(tmp_path):
+def test_groups_are_counted_and_do_not_change_the_shards(tmp_path):
     root = write_dataset(tmp_path, WEAK, VALIDATION)
     task = load_task(PARAMS, "cnn9", options(root, HOLD_OUT)[3::2])
     report = check_dataset(task)
@@ -232,7 +234,7 @@ def test_separate_groups_are_counted_and_do_not_change_the_shards(tmp_path):
     assert prints[0] == prints[1]
 
 
-def test_videos_shared_by_published_subsets_are_logged_and_used(caplog):
+def test_videos_in_two_published_subsets_are_logged_and_kept(caplog):
     names = {"weak": "Yab_1.000_2.000.wav", "validation": "Yab_3.000_4.000.wav"}
     sources = {subset: ClipSources(subset, {name: None}) for subset, name in names.items()}
     with caplog.at_level(logging.WARNING):
@@ -244,7 +246,7 @@ def test_a_stored_draw_that_divides_a_source_is_refused(tmp_path):
     (tmp_path / "split.json").write_text('{"validation": ["b.wav"]}')
     sources = ClipSources("weak", {"a.wav": "g", "b.wav": "g", "c.wav": "h"})
     with pytest.raises(CheckpointError, match=r"1 source\(s\), such as 'g'.*another job id"):
-        read_split(tmp_path / "split.json", list(sources.told), sources)
+        read_split(tmp_path / "split.json", list(sources.groups), sources)
 
 
 def test_a_run_holds_out_sources_and_learns_nothing_of_theirs(tmp_path, caplog):

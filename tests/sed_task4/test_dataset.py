@@ -1,4 +1,4 @@
-"""Clips and metadata of DCASE task 4: both layouts, all labels, missing and wrong files."""
+"""Clips and metadata of DCASE task 4: layouts, kinds of labels, missing and bad files."""
 
 import logging
 from pathlib import Path
@@ -69,8 +69,9 @@ def test_strong_and_weak_labels_are_those_that_dcase_util_reads(tmp_path):
         for item in theirs
         if item.event_label is not None
     ] == [tuple(row) for row in events.values.tolist()]
-    # its name for the column
-    (tmp_path / "tags.csv").write_text(WEAK.replace("event_labels", "tags"))
+    (tmp_path / "tags.csv").write_text(
+        WEAK.replace("event_labels", "tags")
+    )  # its name for the column
     tags = {
         item.filename: tuple(item.tags)
         for item in MetaDataContainer(filename=str(tmp_path / "tags.csv")).load()
@@ -78,7 +79,7 @@ def test_strong_and_weak_labels_are_those_that_dcase_util_reads(tmp_path):
     assert parse_weak((tmp_path / "weak.csv").read_text(), CLASSES) == tags
 
 
-def test_weak_labels_of_several_rows_count_together_and_each_once():
+def test_weak_labels_of_several_rows_are_deduplicated():
     text = (
         "filename\tevent_labels\na.wav\tDog,"
         " Cat,Dog\nb.wav\nb.wav\tSpeech\na.wav\tSpeech\nc.wav\t\n"
@@ -93,7 +94,7 @@ def test_weak_labels_of_several_rows_count_together_and_each_once():
 @pytest.mark.parametrize(
     "text", ["filename\nb.wav\na.wav\nb.wav\n", "\ufefffilename\r\nb.wav\r\na.wav\r\n\r\n"]
 )
-def test_names_are_read_once_each_with_any_line_ends(tmp_path, text):
+def test_names_are_deduplicated_with_any_line_ends(tmp_path, text):
     (tmp_path / "names.csv").write_text(text, encoding="utf-8", newline="")
     assert parse_names((tmp_path / "names.csv").read_text(encoding="utf-8-sig")) == [
         "b.wav",
@@ -128,7 +129,7 @@ def test_a_file_with_only_a_header_is_empty():
         ("../a.wav\t1\t2\tDog", "line 2: expected the name of a file without folders"),
     ],
 )
-def test_an_unusable_row_is_named_with_its_line(rows, message):
+def test_a_bad_row_is_refused_with_its_line(rows, message):
     with pytest.raises(DataError, match=rf"(?s)test\.tsv, {message}"):
         parse_strong(STRONG_HEADER + rows + "\n", CLASSES, "test.tsv")
 
@@ -206,7 +207,7 @@ AUDIO_2019 = (
 
 @pytest.mark.parametrize("below", ["", "dataset/"])
 @pytest.mark.parametrize("suffix", [".tsv", ".csv"])
-def test_clips_of_2019_are_found_with_either_suffix_and_layout(tmp_path, below, suffix):
+def test_clips_of_2019_are_found_with_either_suffix(tmp_path, below, suffix):
     _write(
         tmp_path,
         {below + name.replace(".tsv", suffix): text for name, text in DATA_2019.items()},
@@ -232,7 +233,7 @@ def test_clips_of_2019_are_found_with_either_suffix_and_layout(tmp_path, below, 
     assert test_clip.audio_path == tmp_path / below / "audio" / "validation" / "b.wav"
 
 
-def test_clips_of_2018_are_found_without_those_of_removal_list(tmp_path, caplog):
+def test_clips_of_2018_are_found_without_removed_ones(tmp_path, caplog):
     _write(
         tmp_path / "dataset",
         {
@@ -340,5 +341,5 @@ def test_a_recording_whose_name_is_no_text_is_refused(tmp_path):
         (folder / b"\xff.wav".decode("utf-8", "surrogateescape")).touch()
     except OSError:
         pytest.skip("this file system has no such names")
-    with pytest.raises(DataError, match=r"unlabel_in_domain holds .*names of text in UTF-8"):
+    with pytest.raises(DataError, match=r"unlabel_in_domain holds .*names in UTF-8"):
         find_clips(tmp_path, DatasetConfig(), "unlabel_in_domain")

@@ -34,14 +34,14 @@ def test_events_are_half_open_and_in_seconds():
     np.testing.assert_allclose(events, [[0, 0.2, 0.5], [1, 0.6, 0.8]])
 
 
-def test_events_exist_only_where_the_tag_exceeds_the_gate():
+def test_a_class_is_decoded_only_above_the_tag_gate():
     events = decode_clip(curves(), np.array([0.9, 0.91]), short(), HOP_S)
     assert events[:, 0].tolist() == [1]
     assert len(decode_clip(curves(), np.array([0.9, 0.1]), short(tag_threshold=None), HOP_S)) == 2
     assert len(decode_clip(curves(), None, short(), HOP_S)) == 2
 
 
-def test_thresholds_per_class_replace_the_gate_and_are_inclusive():
+def test_thresholds_per_class_replace_the_gate():
     clip = np.array([0.3, 0.6])
     assert tag_gate(clip, DecodingConfig(), 2, np.array([0.3, 0.7])).tolist() == [True, False]
     assert (
@@ -72,7 +72,7 @@ def test_the_median_decoder_thresholds_filters_and_finds_regions():
     assert decode_clip(frames, None, decoding, HOP_S).round(6).tolist() == [[0, 0.3, 1.2]]
 
 
-def test_scores_over_thresholds_use_the_median_decoders_input():
+def test_scores_over_thresholds_see_what_the_median_decoder_sees():
     frames = np.random.default_rng(0).random((60, 3))
     decoding = DecodingConfig(
         decoder="median", median_frames=(3, 5, 9), tag_threshold=None, threshold=0.4
@@ -104,7 +104,7 @@ def test_spread_tags_last_for_the_clip():
     assert spread_tags(np.array([True, False, True]), 10.0).tolist() == [[0, 0, 10], [2, 0, 10]]
 
 
-def test_thresholds_are_searched_as_published_and_half_for_absent_classes():
+def test_searched_thresholds_of_absent_classes_are_published_or_half():
     targets = np.array([[1, 0], [0, 0]])
     scores = np.array([[0.75, 0.2], [0.35, 0.1]])
     np.testing.assert_allclose(best_thresholds(targets, scores), [0.4, 0.5])

@@ -89,11 +89,12 @@ def test_the_score_command_gives_the_table_of_the_run(folder, tmp_path, capsys):
         )
         found = json.loads((tmp_path / "s.json").read_text())["rows"][0]["scores"]
         names = [name for name in found if name.startswith(("event", "segment"))]
-        assert {name: found[name] for name in names} == {name: rows[stage][name] for name in names}
-        assert names
+        assert {name: found[name] for name in names} == {
+            name: rows[stage][name] for name in names
+        } and names
 
 
-def test_report_has_every_score_and_the_best_and_worst_clips(folder):
+def test_the_report_has_all_scores_and_extreme_clips_with_sound(folder):
     run = folder / "output" / "crnn-demo_a"
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
@@ -101,12 +102,13 @@ def test_report_has_every_score_and_the_best_and_worst_clips(folder):
         "best of" in page.text and "F of 1 s segments" in page.text and "median_frames" in page.text
     )
     n_shown = page.text.count(": F of 1 s segments ")
-    # and the figure of durations
-    assert n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2
+    assert (
+        n_shown == len(page.named("audio")) == len(page.named("img")) - 1 >= 2
+    )  # and the figure of durations
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_the_report_fits_desktop_and_phone_without_browser_messages(folder, tmp_path):
+def test_the_report_fits_desktop_and_phone_without_browser_errors(folder, tmp_path):
     check_layout(folder / "output" / "crnn-demo_a" / "report.html", tmp_path)
 
 
@@ -141,7 +143,7 @@ def test_the_evaluation_set_without_labels_gets_events_but_no_scores(folder, cap
 
 
 @pytest.mark.parametrize("strong", ["false", "true"])
-def test_the_cnn_learns_from_synthetic_clips_with_both_labels(tmp_path, strong):
+def test_the_cnn_learns_from_weak_and_strong_labels(tmp_path, strong):
     settings = CNN | {
         "sets.train": "synthetic",
         "sets.statistics": "[synthetic]",
@@ -154,7 +156,7 @@ def test_the_cnn_learns_from_synthetic_clips_with_both_labels(tmp_path, strong):
     assert len((run / "cnn" / "history.csv").read_text().splitlines()) == 3
 
 
-def test_few_clips_are_enough_and_the_training_f_is_logged(tmp_path):
+def test_a_few_clips_train_and_log_the_training_f(tmp_path):
     settings = CNN | {
         "dataset.max_clips": "4",
         "sets.validate_on": "validation",
@@ -182,14 +184,14 @@ def test_an_unknown_subset_lists_the_known_ones(tmp_path, capsys):
     )
 
 
-def test_the_split_depends_on_the_seed_not_on_clip_order():
+def test_the_split_depends_on_the_seed_not_the_order():
     names = [f"{number}.wav" for number in range(40)]
     drawn = draw_validation(names, 0.2, seed=3)
     assert len(drawn) == 8 and drawn == draw_validation(names[::-1], 0.2, seed=3)
     assert drawn != draw_validation(names, 0.2, seed=4)
 
 
-def test_a_stage_is_repeated_on_request_and_the_earlier_kept(folder):
+def test_a_stage_is_trained_again_on_request(folder):
     run = folder / "output" / "crnn-demo_a"
     before = {
         stage: (run / stage / "best.keras").stat().st_mtime_ns for stage in ("pass1", "pass2")

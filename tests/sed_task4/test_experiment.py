@@ -1,4 +1,4 @@
-"""Intermediate files of a task 4 run are checked when they are read again."""
+"""Files that a run of task 4 reads again are checked."""
 
 import json
 

@@ -19,7 +19,7 @@ def noise(seconds, rate):
     )
 
 
-def test_a_kind_has_its_published_sizes_and_each_can_change():
+def test_a_kind_has_published_sizes_that_can_change():
     assert (CNN.window_samples(32000), CNN.hop_samples(32000), CNN.n_fft) == (1024, 500, 1024)
     assert (CNN.fmin_hz, CNN.fmax_hz, CNN.n_mels, CNN.label_rule, CNN.ddof) == (
         50,
@@ -62,7 +62,7 @@ def test_log_mel_is_that_of_librosa_with_a_symmetric_window():
     np.testing.assert_allclose(features[..., 0], expected, atol=2e-3)
 
 
-def test_log_magnitude_mel_equals_librosa_with_a_periodic_hamming_window():
+def test_log_magnitude_mel_equals_librosa_with_periodic_hamming():
     audio = noise(10, 44100)
     magnitude = librosa.feature.melspectrogram(
         y=audio[:, 0].astype(np.float64),
@@ -83,7 +83,7 @@ def test_log_magnitude_mel_equals_librosa_with_a_periodic_hamming_window():
 
 
 @pytest.mark.parametrize("seconds", [0.0001, 0.5, 2.0, 3.7])
-def test_clips_of_any_length_are_cut_padded_or_left_variable(seconds):
+def test_clips_of_any_length_are_cut_or_padded(seconds):
     audio = noise(seconds, 16000)
     narrow = {"n_fft": 512, "n_mels": 20, "window_s": 0.03}
     filled = extract_features(audio, FeatureConfig(fmax_hz=8000, hop_s=0.02, **narrow), 16000, 2.0)
@@ -149,14 +149,16 @@ def test_mel_density_equals_scipy_and_librosa_on_whole_windows():
     )[2].T
     filters = librosa.filters.mel(sr=32000, n_fft=2048, n_mels=64, fmin=50, fmax=16000)
     features = extract_features(audio, config, 32000, 10.0)
-    assert features.shape == (311, 64, 1)
-    assert features.dtype == np.float32
-    assert config.n_frames(10.0) == 311
+    assert (
+        features.shape == (311, 64, 1)
+        and features.dtype == np.float32
+        and config.n_frames(10.0) == 311
+    )
     np.testing.assert_allclose(features[..., 0], np.log(magnitude @ filters.T + 1e-8), atol=1e-4)
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(0.01, 1), (0.064, 1), (0.0961, 2), (3.7, 114)])
-def test_mel_density_has_frame_for_each_whole_window_or_one(seconds, frames):
+def test_mel_density_has_a_frame_for_each_whole_window(seconds, frames):
     config = FeatureConfig(kind="ln_mel_density")
     assert len(extract_features(noise(seconds, 32000), config, 32000)) == frames
     assert (

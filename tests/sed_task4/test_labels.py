@@ -67,7 +67,7 @@ def test_published_frames_are_those_of_a_plain_loop(a, b):
     )
 
 
-def test_published_segmentation_frames_are_rounded_down_and_include_the_last():
+def test_kong2018_frames_are_floored_and_include_the_last():
     events = np.array([[0, 2.5 / 64, 4.9 / 64], [0, 3.0 / 64, 5.0 / 64], [0, 0.0, 0.0]])
     first, end = event_frames(events, 64, "kong2018")
     assert list(zip(first.tolist(), end.tolist(), strict=True)) == [(2, 5), (3, 6), (0, 1)]
@@ -78,7 +78,7 @@ def test_published_segmentation_frames_are_rounded_down_and_include_the_last():
     st.integers(1, 500),
     st.sampled_from([50.0, 64.0, 44100 / 882, 43.06640625]),
 )
-def test_events_on_the_frame_grid_have_no_rounding_errors(first, n, frames_per_s):
+def test_rounding_errors_do_not_move_events_on_the_grid(first, n, frames_per_s):
     events = np.array([[0, first / frames_per_s, (first + n) / frames_per_s]])
     assert [int(x[0]) for x in event_frames(events, frames_per_s, "half_open")] == [
         first,
@@ -113,5 +113,7 @@ def test_unknown_rules_are_refused():
 
 
 def test_the_default_classes_are_in_alphabetical_order():
-    assert list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
-    assert DatasetConfig().n_classes == 10
+    assert (
+        list(DatasetConfig().classes) == sorted(DatasetConfig().classes)
+        and DatasetConfig().n_classes == 10
+    )

@@ -1,4 +1,4 @@
-"""Clips shorter than `clip_s`: padding counts in no score, whatever its content."""
+"""Clips shorter than `clip_s`: their padding counts in no score."""
 
 import json
 import types
@@ -47,7 +47,7 @@ DECODERS = [
 
 
 @pytest.mark.parametrize("decoding", DECODERS, ids=lambda each: each.decoder)
-def test_a_clip_scores_the_same_with_any_padding(decoding):
+def test_padding_does_not_change_the_scores_of_a_clip(decoding):
     results = []
     for clip_s in (None, 4.0, 8.0):
         scorer = ClipScorer(2, decoding, HOP_S, clip_s or max(LENGTHS_S))
@@ -99,16 +99,18 @@ def test_psds_is_per_hour_of_recordings_not_of_padding():
     assert scores[0] == scores[1]
 
 
-def test_events_past_the_end_are_cut_and_later_ones_dropped():
+def test_events_are_cut_or_dropped_at_the_clip_end():
     rows = np.array([[0, 0.0, 1.0], [1, 0.5, 3.0], [0, 2.0, 3.0]])
     assert cut_to_length(rows, 2.0).tolist() == [[0, 0.0, 1.0], [1, 0.5, 2.0]]
     assert cut_to_length(np.zeros((0, 3)), 2.0).shape == (0, 3)
-    assert frames_within(2.0, 0.02) == 100
-    assert frames_within(2.001, 0.02) == 101
-    assert frames_within(0.0, 0.02) == 1
+    assert (
+        frames_within(2.0, 0.02) == 100
+        and frames_within(2.001, 0.02) == 101
+        and frames_within(0.0, 0.02) == 1
+    )
 
 
-def test_a_store_has_the_lengths_of_its_clips(tmp_path):
+def test_a_store_knows_how_long_its_clips_are(tmp_path):
     write_clip(tmp_path / "audio/train/weak/a.wav", seconds=0.5)
     write_clip(tmp_path / "audio/train/weak/b.wav", seconds=0.731)
     write_metadata(tmp_path, "train/weak", "filename\tevent_labels\na.wav\tCat\nb.wav\tDog\n")
@@ -141,7 +143,7 @@ def clip_experiment() -> Experiment:
         ({}, True, 100, 2.0),
     ],
 )
-def test_the_length_of_a_clip_is_the_files_or_labels(lengths, labelled, inside, expected):
+def test_clip_lengths_come_from_files_or_else_labels(lengths, labelled, inside, expected):
     activity = np.full((100, 2), -1, np.int8)
     activity[:inside] = 0
     outputs = {"frames": np.ones((100, 2)), "clip": np.ones(2)}
@@ -149,8 +151,9 @@ def test_the_length_of_a_clip_is_the_files_or_labels(lengths, labelled, inside, 
     clip = clip_experiment().clip_result(
         Prediction("a", 100, labelled, np.zeros((0, 3)), targets, outputs), lengths
     )
-    assert clip.duration_s == pytest.approx(expected)
-    assert clip.n_inside == frames_within(expected, HOP_S)
+    assert clip.duration_s == pytest.approx(expected) and clip.n_inside == frames_within(
+        expected, HOP_S
+    )
     assert len(clip.frames) == 100, "labels for a second pass are as long as the features"
 
 
@@ -159,7 +162,7 @@ def test_lengths_are_written_next_to_events(tmp_path):
     assert read_lengths(tmp_path / CLIPS) == {"a": 1.25, "ü": 10.0}
 
 
-def test_a_list_of_clips_has_no_lengths(tmp_path):
+def test_a_list_with_only_names_has_no_lengths(tmp_path):
     (tmp_path / CLIPS).write_text("filename\na\n")
     assert read_lengths(tmp_path / CLIPS) == {}
 
@@ -178,7 +181,7 @@ def test_a_damaged_list_of_lengths_is_refused(tmp_path, content):
 
 @pytest.fixture
 def files(tmp_path):
-    """A fully active clip of 2 s, and predictions up to the end of 10 s."""
+    """A fully active clip of 2 s, and a system with events up to 10 s."""
     header = "filename\tonset\toffset\tevent_label\n"
     (tmp_path / "reference.tsv").write_text(f"{header}a.wav\t0.0\t2.5\tx\n")
     (tmp_path / "estimate.tsv").write_text(f"{header}a.wav\t0.0\t10.0\tx\n")
@@ -207,7 +210,7 @@ def test_the_command_scores_clips_as_long_as_they_are(files, source, clip_s):
     assert rows["true tags, whole clip"]["event_micro_f"] == 1.0
 
 
-def test_the_command_reports_unknown_lengths(files, capsys):
+def test_the_command_notes_unknown_lengths(files, capsys):
     arguments = [
         *(str(files / f"{name}.tsv") for name in ("estimate", "reference")),
         "--classes",
@@ -215,10 +218,10 @@ def test_the_command_reports_unknown_lengths(files, capsys):
     ]
     assert main(arguments) == 0
     assert (
-        "Clips are taken to last 10 s (--clip-s); --audio FOLDER reads how long they are."
+        "Clips are taken to last 10 s (--clip-s); --audio FOLDER reads their lengths."
         in capsys.readouterr().out
     )
     assert main([*arguments, "--audio", str(files / "nowhere")]) == 2
     assert "--audio: expected the folder of the clips" in capsys.readouterr().err
-    with pytest.raises(DataError, match="holds none of the 1 clips"):
+    with pytest.raises(DataError, match="has none of the 1 clips"):
         lengths_of_files(files / "clips", ["b.wav"])

@@ -49,7 +49,7 @@ def test_pieces_give_the_events_of_the_whole(name, seed, n_frames, step, busy):
     assert sorted(each[:3] for each in found) == sorted(map(tuple, expected.tolist()))
 
 
-def test_an_event_is_given_once_certain_with_its_mean_probability():
+def test_an_event_is_final_as_soon_as_possible():
     decoder = OnlineDecoder(1, RULES["half open"])
     curve = np.array([0, 0.5, 0.8, 0.8, 0.5, 0, 0, 0, 0, 0.9], np.float32)[:, None]
     assert decoder.push(curve[:8]) == []

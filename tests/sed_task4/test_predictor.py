@@ -1,4 +1,4 @@
-"""Predictions of task 4 runs: a clip as in the run's own evaluation, longer recordings by clips."""
+"""Predictions of task-4 runs: single clips as in the evaluation, longer recordings in windows."""
 
 import json
 
@@ -59,8 +59,8 @@ def runs(tmp_path_factory):
     for name, (task_id, settings) in SMALL.items():
         settings = settings | ({} if name == "crnn" else EASY)
         task = task_of(task_id, folder, **settings)
-        mean, std = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
-        found[name] = task, write_run(task, folder / name, mean=mean, std=std)
+        mean, deviation = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
+        found[name] = task, write_run(task, folder / name, mean=mean, deviation=deviation)
     thresholds = dict.fromkeys(found["crnn"][0].dataset.classes, 0.2)
     for stage in ("pass1", "pass2"):
         (found["crnn"][1] / stage / THRESHOLDS).write_text(json.dumps(thresholds))
@@ -120,7 +120,7 @@ def test_a_clip_is_decoded_as_its_own_evaluation_does(runs, tmp_path, name, seco
 
 
 @pytest.mark.parametrize("name", ["crnn", "cnn, audio"])
-def test_a_long_recording_in_small_pieces_gives_the_same_events(runs, name):
+def test_streaming_in_small_pieces_gives_the_same_events(runs, name):
     _, run = runs[name]
     predictor, audio, found = load_predictor(run), noises(9.3, RATE_HZ, 1), []
     for live, block in ((True, 500), (False, 80_000)):
@@ -141,7 +141,7 @@ def test_a_long_recording_in_small_pieces_gives_the_same_events(runs, name):
     )
 
 
-def test_segmentation_detects_the_separated_classes(runs, tmp_path):
+def test_segmentation_finds_what_it_separates(runs, tmp_path):
     task, run = runs["segmentation"]
     path = write_recording(tmp_path / "a.wav", 9.3, 16000, 3)
     segmented = Segmenter.load(run)(read_mono(path, RATE_HZ)[:, 0])
@@ -159,7 +159,7 @@ def test_segmentation_detects_the_separated_classes(runs, tmp_path):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_recordings_of_few_samples_have_a_table_and_figure(runs, tmp_path, name):
+def test_recordings_of_a_few_samples_are_predicted(runs, tmp_path, name):
     predictor = load_predictor(runs[name][1])
     for samples, rate_hz in ((1, RATE_HZ), (7, RATE_HZ), (1, 48000), (100, 48000)):
         soundfile.write(tmp_path / "a.wav", np.full((samples, 1), 0.1), rate_hz)
@@ -218,7 +218,7 @@ def test_arrays_of_any_type_give_the_events_of_the_file(predictor, form):
     assert len(expected) > 2 and events_of(predictor, arrays) == expected
 
 
-def test_quiet_16_bit_noise_is_as_quiet_as_in_files(predictor, tmp_path):
+def test_quiet_16_bit_noise_has_the_level_of_a_file(predictor, tmp_path):
     integers = np.random.default_rng(0).integers(-2, 3, (4 * RATE_HZ, 1)).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", integers, RATE_HZ)
     predict_file(predictor, FileSource.open(tmp_path / "a.wav"), tmp_path / "a", tmp_path)

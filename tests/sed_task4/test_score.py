@@ -55,7 +55,7 @@ def report():
     )
 
 
-def test_the_tables_have_lines_for_system_baselines_and_publication(report):
+def test_the_tables_have_system_baselines_and_published_scores(report):
     assert [row.label for row in report.rows] == [
         "a system",
         "always silent",
@@ -123,7 +123,7 @@ def test_class_rows_hold_each_class(report):
     assert by_class["n_clips"] == tags_of(test.events, 5).sum(axis=0).tolist()
 
 
-def test_text_is_aligned_and_markdown_rows_have_equal_cells(report):
+def test_text_and_markdown_tables_are_regular(report):
     for table in report.to_text().split("\n\n")[:3]:
         assert len({len(line) for line in table.split("\n")[1:]}) == 1
     for table in report.to_markdown().split("\n\n"):
@@ -148,7 +148,7 @@ def test_the_dictionary_is_plain(report, tmp_path):
     assert stored["n_clips"] == 40
 
 
-def test_an_absent_class_is_named_with_an_infinite_error_rate():
+def test_an_absent_class_is_noted_with_infinite_error_rate():
     test = TestSet(["a", "b"], [np.array([[0, 1.0, 2.0]]), np.zeros((0, 3))], ("x", "y"))
     output = SystemOutput(
         [np.array([[0, 1.0, 2.0], [1, 3.0, 4.0]]), np.zeros((0, 3))], np.array([[0.9, 0.8], [0, 0]])
@@ -167,7 +167,7 @@ def test_a_set_without_any_event_has_a_table_of_dashes():
         assert "no event at all" in text and " -" in text
 
 
-def test_unusable_predictions_are_refused():
+def test_what_cannot_be_scored_is_refused():
     test, output = make_set()
     with pytest.raises(DataError, match="nothing to score"):
         score_report(TestSet([], [], CLASSES), {"a": SystemOutput([])})
@@ -257,7 +257,7 @@ def test_clips_one_by_one_score_as_the_set_does():
     assert scorer.names == test.names
 
 
-def test_weak_clips_have_only_tag_scores_and_unlabelled_ones_none():
+def test_weak_clips_give_only_tag_scores():
     scorer = ClipScorer(2, DecodingConfig(), 0.1)
     assert scorer.result() == {}
     scorer.update("a", np.zeros((5, 2)), np.array([0.9, 0.2]))

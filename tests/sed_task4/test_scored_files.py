@@ -85,14 +85,14 @@ def test_files_of_a_run_score_as_the_run_does(root, seed):
     assert found.n_clips == report.n_clips == 4
     for name in SCORES:
         assert found.score(name) == pytest.approx(report.score(name), nan_ok=True), name
-    told = " ".join(found.notes)
+    remarks = " ".join(found.notes)
     for part in (
-        "1 clip(s) are left out, as files_to_remove",
+        "1 clip(s) are left out, see files_to_remove",
         "1 clip(s) of the reference were not predicted",
         "2 event(s) end after the clip, cut at 10 s",
         "1 event(s) end before they begin",
     ):
-        assert part in told
+        assert part in remarks
 
 
 def test_the_command_takes_scoring_and_classes_from_the_run(root, capsys):
@@ -134,7 +134,7 @@ def test_tables_of_predict_score_as_the_run_does(root):
     found = score_files(folder, reference, scoring, classes=CLASSES, strict=False)
     for name in SCORES:
         assert found.score(name) == pytest.approx(report.score(name), nan_ok=True), name
-    with pytest.raises(DataError, match=r"has no table of any of the 6 clips, such as a\.tsv"):
+    with pytest.raises(DataError, match=r"has no table of any of the 6 clips, e.g. a\.tsv"):
         score_files(root, reference, classes=CLASSES, strict=False)
 
 
@@ -168,8 +168,8 @@ def test_estimates_past_the_end_are_cut_and_noted(root):
     (root / "e.tsv").write_text(HEADER + "a.flac\t1\t14\tCat\n")
     report = score_files(root / "e.tsv", root / "t.tsv", classes=CLASSES)
     assert report.score("event_micro_f") == report.score("segment_micro_f") == 1.0
-    told = " ".join(report.notes)
-    assert "e.tsv: 1 event(s) end after the clip" in told and "a.flac for a.wav" in told
+    remarks = " ".join(report.notes)
+    assert "e.tsv: 1 event(s) end after the clip" in remarks and "a.flac for a.wav" in remarks
 
 
 def test_a_run_names_the_clips_that_it_predicted(root):

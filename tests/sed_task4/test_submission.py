@@ -16,14 +16,14 @@ CLIPS = [
 ]
 
 
-def test_the_file_has_a_header_and_one_row_per_event():
+def test_the_file_has_a_row_for_each_event():
     lines = format_submission(NAMES, CLIPS, CLASSES).split("\n")
     assert lines[0] == "filename\tonset\toffset\tevent_label"
     assert lines[1] == "a.wav\t0.0\t1.1875\tCat"
     assert lines[-2:] == ["c.wav\t2.5\t2.75\tDog", ""]
 
 
-def test_written_events_are_read_to_the_last_digit(tmp_path):
+def test_what_was_written_is_read_to_the_last_digit(tmp_path):
     write_submission(tmp_path / "events.tsv", NAMES, CLIPS, CLASSES)
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert names == ["a.wav", "c.wav"]
@@ -38,7 +38,7 @@ def test_without_events_there_is_only_the_header(tmp_path):
     assert len(events) == 0 and names == []
 
 
-def test_a_row_with_only_a_name_has_no_events(tmp_path):
+def test_a_row_with_only_a_name_is_a_silent_clip(tmp_path):
     (tmp_path / "events.tsv").write_text(
         "filename\tonset\toffset\tevent_label\nx.wav\t\t\t\ny.wav\t0\t1\tCat\n"
     )

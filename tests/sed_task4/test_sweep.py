@@ -1,4 +1,4 @@
-"""Scores over all thresholds are of the run's own decoder: at each threshold, for each decoder."""
+"""Scores over all thresholds use the events of the run's own decoder."""
 
 import numpy as np
 import pytest
@@ -95,7 +95,7 @@ def test_level_sets_of_the_scores_are_the_decoders_events(name):
 
 @pytest.mark.parametrize("thresholds", [None, np.array([0.2, 0.9, 0.0, 1.0])])
 @pytest.mark.parametrize("name", DECODERS)
-def test_at_its_own_thresholds_the_sweep_equals_the_event_f(name, thresholds):
+def test_the_sweep_gives_the_event_f_of_the_run(name, thresholds):
     decoding, rng = DECODERS[name], np.random.default_rng(3)
     own = decoding.threshold if decoding.decoder == "median" else decoding.high_threshold
     found = [decode_clip(*clip, decoding, HOP_S, tag_thresholds=thresholds) for clip in clips(1)]
@@ -117,7 +117,7 @@ def test_at_its_own_thresholds_the_sweep_equals_the_event_f(name, thresholds):
 
 
 @pytest.mark.parametrize("decoder", ["half_open", "kong2019"])
-def test_values_on_a_threshold_are_treated_as_by_the_decoder(decoder):
+def test_values_on_a_threshold_count_as_in_the_decoder(decoder):
     decoding = DecodingConfig(
         decoder=decoder, **DOUBLE | {"high_threshold": 0.8, "low_threshold": 0.4}
     )
@@ -127,15 +127,17 @@ def test_values_on_a_threshold_are_treated_as_by_the_decoder(decoder):
         np.testing.assert_allclose(level_set(scores, decoding, 0.8, 3.0), events, atol=1e-12)
 
 
-def test_a_class_refused_by_its_tag_has_no_events():
+def test_a_gated_class_is_found_at_no_threshold():
     frames, decoding = np.full((10, 2), 0.7), DECODERS["half open"]
     scores = decision_scores(frames, np.array([1.0, 0.1]), decoding)
     assert np.isneginf(scores[:, 1]).all() and (scores[:, 0] == 0.7).all()
     truth = EventTable.from_recordings([np.array([[0, 0.0, 0.2], [1, 0.0, 0.2]])], 2)
     sweep = sweep_scores(truth, [scores], HOP_S, 0.2)
-    assert sweep.class_best_f.tolist() == [1.0, 0.0]
-    assert sweep.class_psds1[0] == 1.0
-    assert sweep.class_psds1[1] == 0.0
+    assert (
+        sweep.class_best_f.tolist() == [1.0, 0.0]
+        and sweep.class_psds1[0] == 1.0
+        and sweep.class_psds1[1] == 0.0
+    )
 
 
 def test_gaps_and_short_stretches_count_as_the_decoder_counts_them():
@@ -152,7 +154,7 @@ def test_detections_end_with_their_recording():
     assert sweep.best_f == 1.0 and sweep.psds1 == 1.0
 
 
-def test_the_report_names_the_swept_scores():
+def test_the_report_describes_the_sweep():
     test = TestSet(["a"], [np.array([[0, 0.0, 1.0]])], ["x"], 3.0)
     decoding = DECODERS["half open"]
     output = SystemOutput(

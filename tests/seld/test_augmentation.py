@@ -16,8 +16,9 @@ from seld.features import FeatureConfig, extract_features
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 RATE_HZ = 8000
-# azimuth and elevation of two sources at once
-DIRECTIONS_DEG = np.array([[30.0, 20.0], [-110.0, -40.0]])
+DIRECTIONS_DEG = np.array(
+    [[30.0, 20.0], [-110.0, -40.0]]
+)  # azimuth and elevation of two sources at once
 
 
 def encode(directions_deg: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_there_are_16_different_moves_and_the_first_is_none():
     np.testing.assert_array_equal(moved[0], DIRECTIONS_DEG)
 
 
-def test_labels_move_by_quarter_turns_and_reflections():
+def test_labels_move_by_reflections_and_quarter_turns():
     azimuths = [
         (sign * 30.0 + offset + 180) % 360 - 180
         for sign in (1, -1)
@@ -61,7 +62,7 @@ def test_labels_move_by_quarter_turns_and_reflections():
 
 
 @pytest.mark.parametrize("row", range(16))
-def test_transformed_magnitudes_and_phases_equal_encodings_of_moved_sources(row):
+def test_transformed_magnitudes_and_phases_are_those_of_moved_sources(row):
     original, expected = (
         features_of(encode(d), "magnitude_phase") for d in (DIRECTIONS_DEG, moved_directions(row))
     )
@@ -76,7 +77,7 @@ def test_transformed_magnitudes_and_phases_equal_encodings_of_moved_sources(row)
 
 
 @pytest.mark.parametrize("row", range(16))
-def test_transformed_logmel_and_intensity_equal_encodings_of_moved_sources(row):
+def test_transformed_logmel_and_intensity_are_those_of_moved_sources(row):
     original, expected = (
         features_of(encode(d), "logmel_intensity") for d in (DIRECTIONS_DEG, moved_directions(row))
     )
@@ -85,7 +86,7 @@ def test_transformed_logmel_and_intensity_equal_encodings_of_moved_sources(row):
     np.testing.assert_allclose(received[..., 4:], expected[..., 4:], atol=1e-4)
 
 
-def test_a_quarter_turn_left_moves_the_front_to_the_left():
+def test_a_quarter_turn_moves_the_front_to_the_left():
     taken, sign = audio_transform(1.0, 90.0, 1.0)
     front = np.array([1.0, 0.0, 0.0, 1.0])  # W, Y, Z, X of a source at azimuth 0
     np.testing.assert_array_equal(front[taken] * sign, [1.0, 1.0, 0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Findings of the checker for SELD datasets with one fault each."""
+"""Findings of the checker on SELD datasets with one fault each."""
 
 import json
 from pathlib import Path
@@ -68,29 +68,33 @@ def test_a_good_dataset_has_no_finding(root, deep):
         (
             "a,0,0.6,0,10,1\nb,0.5,1,0,20,1\n",
             "warning",
-            "more events at a time than their overlap says",
+            "more events at a time than their overlap allows",
         ),
         ("a,0,0.6,0,10,1\n", "warning", "split 1: no event of 1 class(es)"),
     ],
 )
-def test_labels_that_are_wrong_or_odd_are_reported(root, rows, level, text):
+def test_labels_that_are_wrong_or_odd_are_told(root, rows, level, text):
     labels(root, rows)
-    assert any(each == level and text in found for each, found in findings(root))
+    assert any(each == level and text in told for each, told in findings(root))
 
 
-def test_labels_beyond_a_short_recording_are_reported(root):
+def test_labels_beyond_a_short_recording_are_told(root):
     write_wav(root / "foa_dev" / "split1_ir0_ov1_1.wav", np.full((4400, 4), 0.1), 8000)
-    found = findings(root)
-    assert [level for level, _ in found] == ["warning", "warning"]
-    assert "shorter than 1 s" in found[0][1]
-    assert "events that last longer than they do: split1_ir0_ov1_1" in found[1][1]
+    told = findings(root)
+    assert [level for level, _ in told] == ["warning", "warning"]
+    assert (
+        "shorter than 1 s" in told[0][1]
+        and "events that last longer than they do: split1_ir0_ov1_1" in told[1][1]
+    )
     labels(root, "a,0.6,0.9,0,10,1\nb,0,0.5,0,0,1\n")
     (error,) = [text for level, text in findings(root) if level == "error"]
-    assert "split1_ir0_ov1_1.csv, line 2: the event starts at 0.6 s" in error
-    assert "below 0.55 s" in error
+    assert (
+        "split1_ir0_ov1_1.csv, line 2: the event starts at 0.6 s" in error
+        and "below 0.55 s" in error
+    )
 
 
-def test_recordings_without_labels_and_the_reverse_are_reported(root):
+def test_recordings_without_labels_and_the_reverse_are_told(root):
     (root / "metadata_dev" / "split1_ir0_ov1_1.csv").rename(
         root / "metadata_dev" / "split1_ir0_ov1_2.csv"
     )
@@ -110,8 +114,10 @@ def test_a_recording_that_is_in_two_splits_is_an_error(root):
     other.write_bytes(one.read_bytes())
     assert findings(root) == []
     ((level, text),) = findings(root, deep=True)
-    assert level == "error"
-    assert "split2_ir0_ov1_1.wav (split 2) = split1_ir0_ov1_1.wav (split 1)" in text
+    assert (
+        level == "error"
+        and "split2_ir0_ov1_1.wav (split 2) = split1_ir0_ov1_1.wav (split 1)" in text
+    )
 
 
 def test_missing_recordings_are_reported_only_for_the_published_classes(root):
@@ -119,23 +125,22 @@ def test_missing_recordings_are_reported_only_for_the_published_classes(root):
     for path in (root / "metadata_dev").iterdir():
         path.write_text(HEADER + rows)
     classes = load_task(PARAMS, "1").dataset.classes
-    found = findings(root, f"dataset.classes={list(classes)}")
-    assert sum("1 recordings, 100 were published" in text for _, text in found) == 3
+    told = findings(root, f"dataset.classes={list(classes)}")
+    assert sum("1 recordings, 100 were published" in text for _, text in told) == 3
 
 
-def test_lags_that_do_not_reach_across_the_array_are_reported(root):
+def test_lags_that_do_not_reach_across_the_array_are_told(root):
     settings = "dataset={format: foa}", "features={n_mels: 32}"
     assert not any("lags" in text for _, text in findings(root, *settings, task_id="two-stage"))
     (root / "foa_dev").rename(root / "mic_dev")
     array = "dataset={format: mic, microphones_m: [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0.5]]}"
-    found = [
-        text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")
-    ]
-    # 1.41 m at 32 kHz
-    assert "up to 132 samples apart" in found[0] and "Set it to 264 or more" in found[0]
+    told = [text for _, text in findings(root, array, "features={n_mels: 32}", task_id="two-stage")]
+    assert (
+        "up to 132 samples apart" in told[0] and "Set it to 264 or more" in told[0]
+    )  # 1.41 m at 32 kHz
 
 
-def test_the_command_ends_with_0_or_1_and_writes_findings(root, tmp_path, capsys):
+def test_the_command_returns_0_or_1_and_writes_its_findings(root, tmp_path, capsys):
     options = [
         part for setting in (*SETTINGS, f"dataset_dir={root}") for part in ("--set", setting)
     ]

@@ -1,4 +1,5 @@
-"""Azimuths of any convention share one circle: grid, scorer, labels, outputs, figures."""
+"""Azimuths of any convention meet on one circle: grid, scorer, labels, rotations, outputs and
+figures."""
 
 import numpy as np
 import pytest
@@ -55,8 +56,9 @@ def test_a_direction_of_the_grid_is_found_in_every_convention(low, high, step, t
     np.testing.assert_array_equal(
         grid.nearest_below(azimuth + turn + noise, elevation + noise), np.arange(grid.size)
     )
-    # no direction is there twice
-    assert len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths
+    assert (
+        len({round(float(each) % 360.0, 6) for each in azimuth}) == grid.n_azimuths
+    )  # no direction is there twice
 
 
 @pytest.mark.parametrize(("low", "high", "step"), PARTIAL)
@@ -79,8 +81,9 @@ def test_on_the_published_grid_the_published_scorer_clips():
         -180,
         170,
     ]
-    # written as the regression gives it
-    assert rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0
+    assert (
+        rows_on_circle(np.array([[0, 0, 200.0, 0]]), grid)[0, 2] == 200.0
+    )  # written as the regression gives it
 
 
 def exact_outputs(
@@ -144,7 +147,7 @@ def test_one_direction_in_two_conventions_counts_once_in_a_frame():
         ((0, 90), "-45", r"e\.g\. \[-180, 180\]"),
     ],
 )
-def test_a_label_outside_the_range_is_refused_with_a_remedy(limits, azimuth, remedy):
+def test_a_label_outside_the_range_is_refused_with_what_helps(limits, azimuth, remedy):
     dataset = DatasetConfig(classes=("a",), azimuth_range_deg=limits)
     with pytest.raises(DataError, match=f"line 2: azi is outside the dataset's range.*{remedy}"):
         parse_events(f"{HEADER}a,0,1,0,{azimuth},1\n", dataset)
@@ -182,7 +185,7 @@ def test_rotated_labels_stay_on_the_circle_of_the_labels(low, high):
     np.testing.assert_array_equal(unturned["azimuth_deg"], azimuth)  # as validation sees them
 
 
-def test_folds_with_the_same_direction_modulo_360_agree():
+def test_folds_that_say_the_same_direction_differently_agree():
     answers = [
         {"sed": np.ones((1, 1)), "doa": np.radians([[angle, 10.0]])}
         for angle in (-10.0, 350.0, 710.0)
@@ -192,7 +195,7 @@ def test_folds_with_the_same_direction_modulo_360_agree():
     assert AngleGrid((0, 350)).on_circle(mean[0, 0]) == pytest.approx(350.0)
 
 
-def test_angles_with_rounding_errors_are_not_cut_to_next_degree():
+def test_angles_with_rounding_errors_keep_their_degree():
     rows = np.array([[0, 0, 19.9999999, -29.9999999], [1, 0, 19.9, -29.9]])
     assert as_submitted(rows)[:, 2:].tolist() == [[20, -30], [19, -29]]
     assert snapped_deg(np.array([179.9999, -180.0000001])).tolist() == [179.9999, -180.0]
@@ -211,6 +214,8 @@ def test_figures_show_the_circle_of_the_dataset(low, high, shown):
     axes = next(each for each in figure.axes if each.get_title(loc="left") == "Estimate: azimuth")
     drawn = np.asarray(axes.collections[0].get_offsets())[:, 1]
     np.testing.assert_array_equal(drawn, grid.on_circle(rows[:, 2]))
-    assert axes.get_ylim()[0] <= drawn.min()
-    assert drawn.max() <= axes.get_ylim()[1]
-    assert drawn[0] == drawn[1]
+    assert (
+        axes.get_ylim()[0] <= drawn.min()
+        and drawn.max() <= axes.get_ylim()[1]
+        and drawn[0] == drawn[1]
+    )

@@ -1,4 +1,4 @@
-"""The command line: its output, and its messages about mistakes."""
+"""The command line: output and error messages."""
 
 from pathlib import Path
 
@@ -18,12 +18,12 @@ PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path, monkeypatch):
-    """Runs each test in an empty folder: nothing may be written where the user stands."""
+    """Runs each test in an empty folder: nothing may be written into the current one."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_list_shows_every_id_and_the_data_of_published_scores(capsys):
+def test_list_shows_every_id_and_what_published_scores_are_of(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     published = [number for number, line in enumerate(lines) if line.split()[0] == "published:"]
@@ -41,16 +41,17 @@ def test_without_arguments_it_prints_its_usage_and_runs_seldnet_foa(capsys):
     assert main([]) == 2  # there is no dataset here
     captured = capsys.readouterr()
     assert "usage" in captured.out and "Task seldnet-foa, job 1" in captured.out
-    assert "no recordings in data/tau2019" in captured.err
-    assert "python seld.py demo a" in captured.err
+    assert (
+        "no recordings in data/tau2019" in captured.err and "python seld.py demo a" in captured.err
+    )
 
 
-def test_a_start_prints_the_plan_on_one_screen(capsys):
+def test_a_start_prints_the_plan_of_the_run(capsys):
     main(["2", "x"])  # there is no dataset here
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Task 2, job x: SELDnet, development set")
     plan = {line.split()[0]: line for line in lines[1:] if line.startswith("  ")}
-    found = {
+    told = {
         "reads": "data/tau2019",
         "writes": "runs/2_x/",
         "system": "seldnet (seld), stages: seld",
@@ -60,11 +61,11 @@ def test_a_start_prints_the_plan_on_one_screen(capsys):
         "computes": "tensorflow on",
         "settings": "runs/2_x/settings.yaml",
     }
-    assert all(text in plan[name] for name, text in found.items())
+    assert all(text in plan[name] for name, text in told.items())
     assert len(plan) <= 10 and all(len(line) <= 100 for line in plan.values())
 
 
-def test_the_plan_shows_the_epochs_of_single_stages():
+def test_the_plan_tells_the_epochs_of_single_stages():
     task = load_task(PARAMS, "two-stage", ["training.stage_epochs={sed: 3, doa: 7}"])
     computing = {"backend": "jax", "devices": ["GPU", "GPU"], "precision": "float32"}
     lines = list(plan_lines(task, ["sed", "doa"], computing, Path("runs/a")))
@@ -85,7 +86,7 @@ def test_a_misspelt_key_is_one_line_without_a_traceback(capsys):
 
 
 @pytest.mark.parametrize("command", [extract, simulate])
-def test_all_commands_accept_the_same_ids(command, capsys):
+def test_all_commands_know_the_same_ids(command, capsys):
     assert command(["17"]) == 2
     assert "Unknown task id" in capsys.readouterr().err
 

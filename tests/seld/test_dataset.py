@@ -1,4 +1,4 @@
-"""Finding recordings and reading their metadata, with everything that can be wrong about them."""
+"""Finding recordings and reading their metadata, with all errors in them."""
 
 import logging
 from pathlib import Path
@@ -43,7 +43,8 @@ def write_metadata(folder: Path, text: str) -> Path:
     return path
 
 
-# --- settings -------------------------------------------------------------------------------------
+# --- settings
+# ------------------------------------------------------------------------------------------
 
 
 def test_sizes_follow_from_durations():
@@ -65,7 +66,8 @@ def test_impossible_settings_are_refused(settings, message):
         DatasetConfig(**settings)
 
 
-# --- events ---------------------------------------------------------------------------------------
+# --- events
+# ------------------------------------------------------------------------------------------
 
 
 def test_events_and_their_array_hold_the_same():
@@ -89,10 +91,11 @@ def test_an_array_of_other_shape_is_no_events():
         Events.from_array(np.zeros((2, 5)))
 
 
-# --- names and folders ----------------------------------------------------------------------------
+# --- names and folders
+# ------------------------------------------------------------------------------------------
 
 
-def test_a_name_gives_split_room_and_overlap():
+def test_a_name_tells_split_room_and_overlap():
     assert parse_name("split3_ir4_ov2_47") == (3, 4, 2)
     assert parse_name("split0_12", "eval") == (0, None, None)
     assert parse_name("something", "eval") == (0, None, None)
@@ -101,7 +104,7 @@ def test_a_name_gives_split_room_and_overlap():
 @pytest.mark.parametrize(
     "name", ["split1_1", "ir0_ov1_1", "split1_ov1_ir0_1", "split_ir0_ov1", "recording"]
 )
-def test_a_name_without_split_room_or_overlap_is_an_error(tmp_path, name):
+def test_a_development_name_without_its_parts_is_an_error(tmp_path, name):
     make_dataset(tmp_path, ["split1_ir0_ov1_1", name])
     with pytest.raises(
         DataError, match=f"'{name}'.*Expected: split<number>_ir<number>_ov<number>.*Rename"
@@ -154,7 +157,7 @@ def test_strange_files_are_ignored_and_named(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("made", "received"), [(False, "no such folder"), (True, "an empty folder")]
 )
-def test_a_missing_or_empty_dataset_folder_names_a_remedy(tmp_path, made, received):
+def test_a_missing_or_empty_dataset_folder_has_a_remedy(tmp_path, made, received):
     root = tmp_path / "data"
     if made:
         root.mkdir()
@@ -197,7 +200,8 @@ def test_a_development_set_without_any_metadata_is_an_error(tmp_path):
         find_recordings(tmp_path, "foa", "dev")
 
 
-# --- metadata -------------------------------------------------------------------------------------
+# --- metadata
+# ------------------------------------------------------------------------------------------
 
 
 def test_a_row_becomes_an_event(tmp_path):
@@ -217,7 +221,7 @@ def test_an_empty_file_holds_no_events(tmp_path, text):
     assert len(read_labels(write_metadata(tmp_path, text), DATASET, 60.0)) == 0
 
 
-def test_events_that_end_after_the_recording_are_cut_and_counted(tmp_path, caplog):
+def test_an_event_beyond_the_recording_is_cut_and_counted(tmp_path, caplog):
     text = HEADER + GOOD_ROW + "cough,59.5,60.69,0,0,1\nknock,59.9,60.33,0,0,1\n"
     with caplog.at_level(logging.INFO):
         events = read_labels(write_metadata(tmp_path, text), DATASET, 60.0)
@@ -298,13 +302,13 @@ def test_a_missing_or_binary_file_is_a_data_error(tmp_path):
         ('"' + "x" * 200_000 + "\n", r"line 1: missing column\(s\)"),
     ],
 )
-def test_tables_that_csv_misreads_or_cannot_read_are_refused(tmp_path, text, message):
+def test_tables_that_csv_misreads_are_refused(tmp_path, text, message):
     path = write_metadata(tmp_path, text)
     with pytest.raises(DataError, match=message):
         read_labels(path, DATASET, 60.0)
 
 
-def test_two_files_that_differ_only_in_suffix_are_refused(tmp_path):
+def test_two_files_that_differ_in_their_suffix_alone_are_refused(tmp_path):
     make_dataset(tmp_path, ["split1_ir0_ov1_1"])
     (tmp_path / "foa_dev" / "split1_ir0_ov1_1.WAV").touch()
     if len(list((tmp_path / "foa_dev").iterdir())) == 1:

@@ -1,4 +1,4 @@
-"""From simulated recordings to scores, by the programs themselves."""
+"""From simulated recordings to scores, with the commands."""
 
 import csv
 import json
@@ -63,11 +63,13 @@ def test_one_command_simulates_extracts_trains_and_scores(folder, run):
         0 <= scores["rows"][0]["scores"]["dcase2019"][name] <= 2
         for name in ("er", "f", "frame_recall")
     )
-    assert "dcase2019" in (run / "scores.txt").read_text()
-    assert "corrected" in (run / "scores.txt").read_text()
+    assert (
+        "dcase2019" in (run / "scores.txt").read_text()
+        and "corrected" in (run / "scores.txt").read_text()
+    )
 
 
-def test_a_run_keeps_its_command_and_settings(run):
+def test_a_run_tells_how_it_was_made(run):
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__ and environment["python"]
     assert "epochs: 3" in (run / "settings.yaml").read_text()
@@ -98,7 +100,7 @@ def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
     } <= set(rows[0])
 
 
-def test_the_folder_of_submissions_gives_the_same_table(folder, run, tmp_path):
+def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_path):
     places = [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev")]
     options = ["--splits", "4", "--json", str(tmp_path / "scores.json"), "--task", "demo"]
     assert score_main([*places, *options, *arguments(folder)]) == 0
@@ -108,7 +110,7 @@ def test_the_folder_of_submissions_gives_the_same_table(folder, run, tmp_path):
     assert made_now["rows"] == stored["rows"] and made_now["counts"] == stored["counts"]
 
 
-def test_the_saved_model_takes_raw_features_in_safe_mode(run):
+def test_the_saved_model_loads_in_safe_mode_for_raw_features(run):
     model = keras.saving.load_model(
         run / "fold1" / "seld" / "best.keras", safe_mode=True, compile=False
     )
@@ -118,14 +120,14 @@ def test_the_saved_model_takes_raw_features_in_safe_mode(run):
     assert np.isfinite(outputs["doa"]).all()
 
 
-def test_the_same_ids_train_nothing_and_print_the_table(folder, run, capsys):
+def test_the_same_ids_again_only_print_the_same_table(folder, run, capsys):
     before = {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")}
     assert main(["demo", "a", *arguments(folder)]) == 0
     assert (run / "scores.txt").read_text().strip() in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (run / "fold1" / "seld").glob("*")} == before
 
 
-def test_report_has_every_score_and_the_best_and_worst_recordings(run):
+def test_the_report_has_all_scores_and_best_and_worst_recordings(run):
     page = read_report(run / "report.html")
     check_scores(page, run / "scores.json")
     assert "best of 2" in page.text and "worst" in page.text
@@ -135,11 +137,12 @@ def test_report_has_every_score_and_the_best_and_worst_recordings(run):
     )
     assert len(page.named("audio")) == len(page.named("img")) == 2
     directions = [path["d"] for path in page.named("path") if path["class"] == "wide"]
-    # azimuth and elevation of a class of each recording, at least
-    assert len(directions) >= 4 and all(directions)
+    assert len(directions) >= 4 and all(
+        directions
+    )  # azimuth and elevation of a class of each recording, at least
 
 
-def test_a_later_report_names_missing_parts(folder, run, capsys):
+def test_a_report_made_again_names_missing_files(folder, run, capsys):
     gone = ["--set", f"dataset_dir={folder / 'gone'}"]
     before = (run / "scores.json").read_bytes()
     assert report([str(run), *gone]) == 0
@@ -155,7 +158,7 @@ def test_a_later_report_names_missing_parts(folder, run, capsys):
 
 
 @pytest.mark.skipif(BROWSER is None, reason=NO_BROWSER)
-def test_the_report_fits_desktop_and_phone_without_browser_messages(run, tmp_path):
+def test_the_report_fits_desktop_and_phone_without_browser_errors(run, tmp_path):
     check_layout(run / "report.html", tmp_path)
 
 
@@ -178,7 +181,7 @@ def test_features_of_other_settings_are_refused_with_both_values(folder, capsys)
     assert "n_mels" in message and "64" in message and "32" in message
 
 
-def test_pools_that_do_not_divide_bands_are_refused_first(tmp_path, capsys):
+def test_pools_that_do_not_divide_the_bands_are_refused(tmp_path, capsys):
     assert main(["demo", "a", *arguments(tmp_path, network__pool_bands="[5, 4, 2]")]) == 2
     assert "`network.pool_bands` must divide the bands" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -227,7 +230,7 @@ def test_the_published_form_trains_on_microphones(tmp_path):
     assert (tmp_path / "output" / "2-published_a" / "scores.json").exists()
 
 
-def test_a_frontend_model_learns_from_rotated_audio_and_takes_audio(tmp_path):
+def test_a_model_with_a_frontend_learns_from_rotated_audio(tmp_path):
     device = {
         "features__frontend": "device",
         "training__augmentation": "foa_rotation",
@@ -236,8 +239,9 @@ def test_a_frontend_model_learns_from_rotated_audio_and_takes_audio(tmp_path):
     assert main(["demo", "device", *arguments(tmp_path, **device)]) == 0
     run = tmp_path / "output" / "demo_device"
     assert json.loads((run / "scores.json").read_text())["rows"][0]["n_recordings"] == 2
-    assert (run / "fold1" / "features.png").stat().st_size
-    assert (run / "fold1" / "recording.png").stat().st_size
+    assert (run / "fold1" / "features.png").stat().st_size and (
+        run / "fold1" / "recording.png"
+    ).stat().st_size
     store = tmp_path / "feature" / "foa_dev_logmel_intensity_audio"
     # a recording of 6 s and 3 pieces of context, 4 channels of 16 bits
     assert (store / "split1_ir0_ov1_1.tfrecord").stat().st_size == pytest.approx(
@@ -250,7 +254,7 @@ def test_a_frontend_model_learns_from_rotated_audio_and_takes_audio(tmp_path):
     assert model.predict(audio, verbose=0)["sed"].shape == (1, 2, 11)
 
 
-def test_extracted_features_and_those_of_the_model_have_equal_statistics(tmp_path):
+def test_extraction_and_model_have_the_same_feature_statistics(tmp_path):
     for frontend in ("extraction", "device"):
         few = "{1: 1, 2: 1, 3: 1, 4: 1}"
         settings = arguments(

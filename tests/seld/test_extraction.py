@@ -1,4 +1,5 @@
-"""Recordings and metadata to shards and back: contents, size, sharing between tasks, bad input."""
+"""From recordings and metadata to shards and back: contents, size, sharing between tasks, bad
+input."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -85,8 +86,9 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
             task.dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0
         )
         expected = extract_features(audio, task.features, RATE, 2.0)
-        # here with more threads
-        np.testing.assert_allclose(example["features"], expected, atol=1e-4)
+        np.testing.assert_allclose(
+            example["features"], expected, atol=1e-4
+        )  # here with more threads
         for key, labels in regression_labels(events, 100, 0.02, 3, "dcase2019").items():
             np.testing.assert_array_equal(example[key], labels)
         np.testing.assert_array_equal(
@@ -97,7 +99,7 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
     assert store.frames([1, 3]) == [100, 100, 100]
 
 
-def test_statistics_are_only_of_the_chosen_splits(task):
+def test_statistics_are_those_of_the_chosen_splits_alone(task):
     store = open_store(task, "dev")
     for splits in ([1], [2, 3]):
         examples = [
@@ -231,12 +233,16 @@ TWO_STAGE = {
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("logmel_gcc", 10), ("logmel", 4)])
-def test_two_stage_records_have_labels_at_the_feature_hop(dataset_dir, tmp_path, kind, channels):
+def test_two_stage_records_have_labels_at_the_features_hop(dataset_dir, tmp_path, kind, channels):
     task = Task(dataset_dir, tmp_path, features=FeatureConfig(kind=kind, **TWO_STAGE))
     (store,) = run(task, progress=False)
     examples = [example for path in store.shards() for example in read_shard(path, store.schema)]
-    # the second recording is shorter, the third is cut
-    assert store.frames() == [201, 184, 201, 201]
+    assert store.frames() == [
+        201,
+        184,
+        201,
+        201,
+    ]  # the second recording is shorter, the third is cut
     for example in examples:
         n_frames = len(example["features"])
         events = read_labels(dataset_dir / "metadata_dev" / f"{example['name']}.csv", DATASET, 2.0)
@@ -279,8 +285,10 @@ def test_silent_recordings_are_left_out_and_listed_on_request(tmp_path, caplog):
     for _ in range(2):
         caplog.clear()
         (store,) = run(task, progress=False)
-        assert list(store.skipped) == [silent]
-        assert "all of its samples are zero" in store.skipped[silent]
+        assert (
+            list(store.skipped) == [silent]
+            and "all of its samples are zero" in store.skipped[silent]
+        )
         assert f"{silent} is left out" in caplog.text
     opened = open_store(task, "dev", verify=True)
     assert opened.names() == [NAMES[0], NAMES[2]] and opened.skipped == store.skipped

@@ -1,4 +1,4 @@
-"""The kinds of features: shapes, types, length, and settings that cannot stand together."""
+"""The kinds of features: shapes, types, length, and contradictory settings."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_null_keeps_the_rate_of_the_recordings():
 @pytest.mark.parametrize(
     ("seconds", "n_frames"), [(0.013, 2), (0.731, 74), (1.0, 101), (1.27, 101)]
 )
-def test_two_stage_features_are_as_long_as_a_shorter_recording(features, seconds, n_frames):
+def test_two_stage_features_are_as_long_as_a_short_recording(features, seconds, n_frames):
     audio = noise(seconds)
     found = extract_features(audio, features, RATE, 1.0)
     assert len(found) == n_frames
@@ -100,7 +100,7 @@ def test_magnitudes_come_before_phases_and_the_constant_is_left_out():
     np.testing.assert_allclose(features[..., 4:], np.angle(spectra), atol=1e-5)
 
 
-def test_each_frame_is_independent_of_blocks():
+def test_each_frame_stands_alone_so_that_blocks_do_not_show():
     audio = noise(3)
     whole = extract_features(audio, LOGMEL_INTENSITY, RATE)
     part = extract_features(audio[960 * 40 :], LOGMEL_INTENSITY, RATE)
@@ -114,7 +114,7 @@ def test_frames_are_counted_without_rounding_errors(duration_s, hop_s, frames):
     assert frames_in(duration_s, hop_s) == frames
 
 
-def test_reading_settings_do_not_change_the_stored_features():
+def test_settings_of_reading_do_not_change_stored_features():
     published = FeatureConfig(interleaved_channels=True, scaler_splits="all", n_mels=80)
     assert published.content() == MAGNITUDE_PHASE.content()
     assert FeatureConfig(kind="logmel_intensity", n_mels=80).content() != LOGMEL_INTENSITY.content()

@@ -1,4 +1,4 @@
-"""Label hops that fill a second, and the frames that recordings have."""
+"""Hop lengths of labels that divide a second, and numbers of frames of recordings."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_blocks_are_one_second_at_hops_that_divide_it(hop_s, per_s):
         (0.7, r"0\.5 \(2"),
     ],
 )
-def test_hops_that_do_not_divide_a_second_name_the_nearest(hop_s, nearest):
+def test_hops_that_do_not_divide_a_second_are_refused(hop_s, nearest):
     with pytest.raises(
         ValidationError, match=f"`label_hop_s` must divide a second.*Nearest: .*{nearest}"
     ):
@@ -79,6 +79,6 @@ def test_longer_recordings_count_as_long_as_they_are_used():
     ]
 
 
-def test_the_published_scorer_takes_two_frames_a_second_or_more():
+def test_a_second_has_a_minimum_of_two_frames():
     active = np.ones((2, 1), bool)
     assert to_segments(active, frames_per_s(0.5), skip_last_frame=True).tolist() == [[True]]

@@ -33,9 +33,11 @@ def test_x_is_front_y_is_left_z_is_up(azimuth_deg, elevation_deg, point):
 
 def test_the_way_to_cartesian_and_back_changes_nothing():
     rng = np.random.default_rng(0)
-    azimuth = rng.uniform(-3.1, 3.1, 500)
-    elevation = rng.uniform(-1.5, 1.5, 500)
-    radius = rng.uniform(0.1, 5, 500)
+    azimuth, elevation, radius = (
+        rng.uniform(-3.1, 3.1, 500),
+        rng.uniform(-1.5, 1.5, 500),
+        rng.uniform(0.1, 5, 500),
+    )
     points = spherical_to_cartesian(azimuth, elevation, radius)
     assert points.shape == (500, 3)
     np.testing.assert_allclose(
@@ -110,7 +112,7 @@ def test_index_to_angles_and_back_changes_nothing():
 @pytest.mark.parametrize(
     ("azimuth_deg", "elevation_deg"), [(180, 0), (15, 0), (0, 50), (0, -41), (10.5, 0), (-190, 20)]
 )
-def test_an_angle_off_the_grid_is_named_in_the_error(azimuth_deg, elevation_deg):
+def test_an_angle_off_the_grid_is_named(azimuth_deg, elevation_deg):
     message = (
         rf"Direction 2 of 2 is off the grid.*-180 to 170 in steps of 10.*azimuth {azimuth_deg:g},"
         r" elevation"

@@ -1,4 +1,4 @@
-"""The four forms of labels and the ways between them."""
+"""The four forms of labels and their conversions."""
 
 from fractions import Fraction
 
@@ -44,9 +44,10 @@ def test_published_labels_hold_one_frame_more_than_half_open_ones():
     assert [each.tolist() for each in event_frames(events, HOP_S, "dcase2019")] == [[19], [22]]
 
 
-def test_times_on_the_frame_grid_have_no_rounding_errors():
-    # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
-    events = make_events((0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0))
+def test_times_on_frame_boundaries_ignore_rounding_errors():
+    events = make_events(
+        (0, 0.58, 0.14 + 2, 0, 0), (0, 0.0, 0.14, 0, 0)
+    )  # 0.58 * 50 is 28.999..., 0.14 * 50 7.000...1
     first, end = event_frames(events, HOP_S, "half_open")
     assert first.tolist() == [29, 0]
     assert end.tolist() == [107, 7]
@@ -55,8 +56,10 @@ def test_times_on_the_frame_grid_have_no_rounding_errors():
 def test_the_published_converter_of_metadata_divides_by_the_hop():
     events = make_events((0, 4.26, 4.5, 0, 0))
     first, end = event_frames(events, HOP_S, "dcase2019_files")
-    # 4.26 / 0.02 is 212.99...; the last frame 225 is in
-    assert (first.tolist(), end.tolist()) == ([212], [226])
+    assert (first.tolist(), end.tolist()) == (
+        [212],
+        [226],
+    )  # 4.26 / 0.02 is 212.99...; the last frame 225 is in
 
 
 def test_two_stage_labels_end_before_the_frame_of_the_offset():
@@ -69,8 +72,9 @@ def test_two_stage_labels_end_before_the_frame_of_the_offset():
 
 def test_two_stage_labels_see_times_in_single_precision():
     events = make_events((0, 0.58, 4.6, 0, 0), (0, 9.94, 18.92, 0, 0))
-    # 0.57999998, 4.5999999, 9.9399996, 18.92
-    single = [float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)]
+    single = [
+        float(np.float32(time)) for time in (0.58, 4.6, 9.94, 18.92)
+    ]  # 0.57999998, 4.5999999, 9.9399996, 18.92
     expected = [int(time * 100) for time in single]
     assert expected == [57, 459, 993, 1892]
     first, end = event_frames(events, 0.01, "two_stage")
@@ -95,7 +99,7 @@ def test_two_stage_frames_follow_from_samples_at_any_rate(rate_hz, hop_samples):
     np.testing.assert_array_equal(np.stack([first, end], axis=1), expected)
 
 
-def test_two_stage_labels_are_zero_in_silence_later_rows_win():
+def test_two_stage_labels_have_zeros_for_silence_and_later_rows():
     events = make_events((0, 0.0, 0.055, 10, 20), (0, 0.025, 0.045, -30, -10))
     labels = regression_labels(events, 6, 0.01, 2, "two_stage")
     assert labels["activity"][:, 0].tolist() == [1, 1, 1, 1, 1, 0]
@@ -120,7 +124,7 @@ def test_regression_labels_of_a_silent_class_hold_the_published_values():
     ]
 
 
-def test_regression_labels_keep_the_later_row_of_overlapping_events():
+def test_regression_labels_keep_the_later_row_of_one_class():
     events = make_events((0, 0.0, 0.1, 10, 0), (0, 0.04, 0.06, 50, -10))
     labels = regression_labels(events, 6, HOP_S, 1, "half_open")
     assert labels["azimuth_deg"].ravel().tolist() == [10, 10, 50, 10, 10, 180]
@@ -128,7 +132,7 @@ def test_regression_labels_keep_the_later_row_of_overlapping_events():
     assert len(rows) == len(rows_to_classification(rows, 6, GRID)) == 6
 
 
-def test_events_beyond_the_recording_are_cut():
+def test_what_lies_beyond_the_recording_is_cut():
     events = make_events((0, 0.0, 9.0, 0, 0), (1, 8.0, 9.0, 0, 0))
     assert regression_labels(events, 10, HOP_S, 2)["activity"].sum(axis=0).tolist() == [10, 0]
     assert reference_rows(events, 10, HOP_S)[:, 0].tolist() == list(range(10))

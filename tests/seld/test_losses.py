@@ -16,7 +16,8 @@ B, T, K = 2, 6, 3
 
 
 def targets(seed: int = 0, share: float = 0.4) -> np.ndarray:
-    """Activity, azimuth, elevation in degrees (B, T, 3K); inactive: not 180, 50."""
+    """Activity, azimuth and elevation in degrees, joined: (B, T, 3K); silent classes hold other
+    values than 180, 50."""
     rng = np.random.default_rng(seed)
     activity = rng.random((B, T, K)) < share
     return np.concatenate(
@@ -33,7 +34,7 @@ def unit_vectors(azimuth_deg: np.ndarray, elevation_deg: np.ndarray) -> np.ndarr
     return np.stack([np.cos(a) * np.cos(e), np.sin(a) * np.cos(e), np.sin(e)])  # (3, ...)
 
 
-def test_the_published_loss_is_the_mean_square_of_all_angles():
+def test_the_published_loss_averages_angles_with_silence_at_180_50():
     y_true, y_pred = targets(), outputs(2)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
     azimuth, elevation = np.where(active, azimuth, 180.0), np.where(active, elevation, 50.0)
@@ -53,11 +54,12 @@ def test_the_masked_polar_loss_sums_angles_and_averages_active_classes():
     np.testing.assert_allclose(float(loss), errors[active > 0].mean(), rtol=1e-5)
 
 
-def test_the_masked_cartesian_loss_is_the_mean_squared_active_distance():
+def test_the_masked_cartesian_loss_is_the_mean_squared_distance():
     y_true, y_pred = targets(), outputs(3)
     active, azimuth, elevation = np.split(y_true, 3, axis=-1)
-    # (3, B, T, K)
-    distance = unit_vectors(azimuth, elevation) - np.stack(np.split(y_pred, 3, axis=-1))
+    distance = unit_vectors(azimuth, elevation) - np.stack(
+        np.split(y_pred, 3, axis=-1)
+    )  # (3, B, T, K)
     expected = np.sum(distance**2, axis=0)[active > 0].mean()
     np.testing.assert_allclose(
         float(MaskedDirectionError("xyz")(y_true, y_pred)), expected, rtol=1e-5
@@ -78,7 +80,7 @@ def angle_errors(y_true: np.ndarray, y_pred: np.ndarray) -> list[np.ndarray]:
     return [(estimate - np.deg2rad(angle))[active > 0] for angle, estimate in pairs]
 
 
-def test_angle_errors_are_sums_of_means_or_roots_over_batch():
+def test_angle_errors_are_sums_of_means_or_roots_over_batches():
     y_true, y_pred = targets(), outputs(2)
     y_true[1, 2:, :K] = 0  # the examples differ in what counts
     errors = angle_errors(y_true, y_pred)
@@ -91,7 +93,7 @@ def test_angle_errors_are_sums_of_means_or_roots_over_batch():
     )
 
 
-def test_one_wrong_angle_costs_the_same_as_mean_or_root():
+def test_one_wrong_angle_has_equal_mean_and_root():
     y_true = np.array([[[1.0, 90.0, 0.0]]])
     for root in (False, True):
         np.testing.assert_allclose(
@@ -207,7 +209,7 @@ def test_losses_of_another_system_are_refused():
         two_stage_losses("masked_mse")
 
 
-def test_a_certain_mistake_costs_100_nats_as_in_pytorch():
+def test_a_certain_mistake_costs_a_hundred_nats_as_in_pytorch():
     assert (
         float(two_stage_losses("masked_mae")["sed"](np.zeros((1, 1, 1)), np.ones((1, 1, 1)))) == 100
     )

@@ -9,7 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 from common.errors import DataError
 from seld.dataset import Events
-from seld.metrics import DEFINITIONS, SeldScorer, SeldScores, least_total, reference_for, seld_error
+from seld.metrics import (
+    DEFINITIONS,
+    SeldScorer,
+    SeldScores,
+    minimum_total,
+    reference_for,
+    seld_error,
+)
 
 SILENCE = np.zeros((0, 4))
 
@@ -45,7 +52,8 @@ def random_rows(
 def plain_scores(
     reference: np.ndarray, estimate: np.ndarray, n_frames: int, per_pair: bool, used_frames: int
 ) -> dict:
-    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` count."""
+    """The scores in plain loops: blocks of 50 frames of which the first `used_frames` are looked
+    at."""
     blocks = [
         [
             {int(r[1]) for r in rows if r[0] // 50 == block and r[0] % 50 < used_frames}
@@ -91,20 +99,20 @@ def test_scores_are_those_of_plain_loops(definition, n_frames, most):
 @pytest.mark.parametrize(
     ("n_rows", "n_columns"), [(1, 1), (1, 4), (5, 1), (2, 2), (3, 2), (2, 11), (4, 4), (6, 7)]
 )
-def test_the_minimum_is_that_of_the_hungarian_method(n_rows, n_columns):
+def test_the_minimum_total_is_that_of_the_hungarian_method(n_rows, n_columns):
     costs = np.random.default_rng(n_rows).random((40, n_rows, n_columns))
     expected = [each[linear_sum_assignment(each)].sum() for each in costs]
-    np.testing.assert_allclose(least_total(costs), expected, rtol=1e-13)
+    np.testing.assert_allclose(minimum_total(costs), expected, rtol=1e-13)
 
 
-def test_two_directions_are_paired_optimally_for_any_classes():
+def test_two_directions_are_paired_the_better_way_whatever_their_class():
     reference = rows_of((0, 0, 0, 0), (0, 1, 90, 0))
     swapped = rows_of((0, 0, 90, 0), (0, 1, 0, 0))
     assert score_rows(reference, swapped, 1, definition="corrected").doa_error_deg == 0.0
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_the_ground_truth_has_no_error(definition):
+def test_the_truth_has_no_error(definition):
     rows = random_rows(np.random.default_rng(3), 120, 3)
     scores = score_rows(rows, rows, 120, definition=definition)
     assert (scores.er, scores.f, scores.frame_recall) == (0.0, 1.0, 1.0)
@@ -119,9 +127,11 @@ def test_a_score_is_a_quarter_of_each_part():
     )
 
 
-def test_only_the_corrected_definition_counts_the_last_frame_of_seconds():
-    reference = held(range(10), 0, 0)
-    estimate = np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)])
+def test_only_the_corrected_definition_counts_last_frames_of_seconds():
+    reference, estimate = (
+        held(range(10), 0, 0),
+        np.vstack([held(range(10), 0, 0), held(range(49, 50), 1, 0)]),
+    )
     assert score_rows(reference, estimate, 100, definition="dcase2019").er == 0.0
     assert score_rows(reference, estimate, 100, definition="corrected").er == 1.0
 
@@ -134,7 +144,7 @@ def test_only_dcase2019_puts_angles_on_the_grid():
     assert score_rows(reference, estimate, 5, definition="corrected").doa_error_deg > 9.0
 
 
-def test_only_dcase2019_divides_doa_errors_by_estimates_in_silence():
+def test_only_dcase2019_counts_estimates_in_silent_frames():
     reference, estimate = held(range(1), 0, 0), held(range(4), 0, 20)
     assert score_rows(
         reference, estimate, 4, definition="dcase2019"
@@ -287,11 +297,14 @@ def test_regression_arrays_of_wrong_shape_are_refused():
         )
 
 
-def test_counts_are_of_good_missed_and_extra_directions():
+def test_counts_tell_good_missed_and_extra_directions():
     reference = np.vstack([held(range(4), 0, 0), held(range(2), 1, 50)])  # 2 2 1 1 directions
     estimate = np.vstack([held(range(1, 4), 0, 0), held(range(3, 5), 1, 50)])  # 0 1 1 2 1
     counts = score_rows(reference, estimate, 6, definition="corrected").directions
     assert (counts.n_reference, counts.n_estimate, counts.n_pairs) == (6, 5, 3)
-    # frames 2 and 5 are good
-    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (2, 3, 2)
+    assert (counts.good_frames, counts.n_missed, counts.n_extra) == (
+        2,
+        3,
+        2,
+    )  # frames 2 and 5 are good
     assert (counts.frames_with_missed, counts.frames_with_extra) == (2, 2)

@@ -1,4 +1,5 @@
-"""Own recordings, classes, microphones and names: a task in params.yaml and a list, no code."""
+"""Own recordings, classes, microphones and file names: a task in params.yaml and a list, no
+code."""
 
 import json
 from pathlib import Path
@@ -90,15 +91,16 @@ def run(office) -> Path:
     return office / "runs" / "office_a"
 
 
-def test_seldnet_learns_two_channels_at_16_khz_with_free_names(run):
+def test_seldnet_learns_own_classes_from_two_channels_at_16_khz(run):
     rows = {row["label"]: row for row in json.loads((run / "scores.json").read_text())["rows"]}
     assert rows["all"]["n_recordings"] == 2
     assert {"split 3", "overlap 1", "overlap 2", "room 0", "room 1"} <= set(rows)
     assert np.isfinite(rows["all"]["scores"]["dcase2019"]["er"])
     names = {path.stem for path in (run / "only" / "submissions").glob("*.csv")}
     assert names == {"hall_take 5", "kitchen_take 6"}
-    assert (run / "only" / "recording_overlap1.png").is_file()
-    assert (run / "only" / "features.png").is_file()
+    assert (run / "only" / "recording_overlap1.png").is_file() and (
+        run / "only" / "features.png"
+    ).is_file()
 
 
 def test_the_submissions_of_own_recordings_give_the_same_table(office, run, tmp_path):
@@ -119,11 +121,11 @@ def test_the_events_of_own_recordings_are_drawn(office, tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 3
 
 
-def test_the_checker_accepts_them_and_names_ambiguous_directions(office, tmp_path, capsys):
+def test_the_checker_warns_of_ambiguous_directions_of_two_microphones(office, tmp_path, capsys):
     options = ["--params", str(office / "params.yaml")]
     assert check_main(["office", "--deep", "--json", str(tmp_path / "report.json"), *options]) == 0
     text = capsys.readouterr().out
-    assert "in one line: directions at the same angle to it sound alike" in text
+    assert "in one line: directions at the same angle to it cannot be distinguished" in text
     assert "The dataset can be used: 0 error(s)" in text
     table = next(
         t
@@ -145,8 +147,11 @@ def test_correlations_are_computed_of_as_many_microphones_as_there_are(office):
     options = [part for setting in kind for part in ("--set", setting)]
     assert extract(["office", "--params", str(office / "params.yaml"), *options]) == 0
     task = load_task(office / "params.yaml", "office", kind)
-    # two channels, one pair
-    assert open_store(task, "dev").schema.arrays["features"].shape == (None, 32, 3)
+    assert open_store(task, "dev").schema.arrays["features"].shape == (
+        None,
+        32,
+        3,
+    )  # two channels, one pair
 
 
 def test_ambisonics_of_two_channels_is_refused(office, capsys):

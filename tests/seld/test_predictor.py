@@ -1,4 +1,5 @@
-"""Predictions of SELD runs, block by block, equal the run's own evaluation of whole recordings."""
+"""Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole
+recording."""
 
 import copy
 import json
@@ -86,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_recording_in_blocks_is_decoded_as_in_the_evaluation(tmp_path, case):
+def test_a_recording_in_blocks_is_decoded_as_in_evaluation(tmp_path, case):
     task_id, settings = CASES[case]
     task = task_of(
         task_id,
@@ -95,7 +96,7 @@ def test_a_recording_in_blocks_is_decoded_as_in_the_evaluation(tmp_path, case):
         **settings,
     )
     run = write_run(
-        task, tmp_path / "run", **({"mean": 0.5, "std": 1.0} if case == "published" else {})
+        task, tmp_path / "run", **({"mean": 0.5, "deviation": 1.0} if case == "published" else {})
     )
     path = write_recording(tmp_path / "a.wav")
     expected = evaluated(task, run, path)
@@ -155,11 +156,13 @@ def outputs_of(predictor, audio, live=False):
 
 
 def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
-    """Windows of longer recordings are an approximation with recurrent layers; its error."""
+    """Windows of longer recordings are approximate with recurrent layers: bounds of the error."""
     run, _ = recurrent
     audio = noises(3 * SECONDS, 8000, 4)
-    # outputs are of about 1; live windows have less context
-    for live, tolerance in ((False, 2e-3), (True, 1e-2)):
+    for live, tolerance in (
+        (False, 2e-3),
+        (True, 1e-2),
+    ):  # outputs are of about 1; live windows have less context
         predictor = load_predictor(run, "a", live)
         whole = outputs_of(changed(predictor, windows=Windows(10_000)), audio)
         found = outputs_of(predictor, audio, live)
@@ -169,7 +172,7 @@ def test_recurrent_layers_need_less_context_than_the_windows_give(recurrent):
             np.testing.assert_allclose(found[name], whole[name], atol=tolerance)
 
 
-def test_recordings_of_the_dataset_length_are_one_window(recurrent):
+def test_recordings_of_the_datasets_length_are_one_window(recurrent):
     run, _ = recurrent
     predictor = load_predictor(run, "a")
     audio = noises(SECONDS, 8000, 4)
@@ -232,7 +235,7 @@ def test_detection_only_gives_no_directions_and_directions_only_no_events(tmp_pa
 
 
 @pytest.mark.parametrize("settings", [("demo", SMALL_SELDNET), ("two-stage-demo", SMALL_TWO_STAGE)])
-def test_recordings_of_few_samples_have_a_table_and_figure(tmp_path, settings):
+def test_recordings_of_few_samples_have_table_and_figure(tmp_path, settings):
     predictor = load_predictor(
         write_run(task_of(settings[0], tmp_path, **settings[1]), tmp_path / "run")
     )
@@ -276,7 +279,7 @@ def track_decoder(hop_ratio=1.0, stride=1, grid=2):
     )
 
 
-def test_event_has_its_mean_direction_and_ends_with_the_recording():
+def test_an_event_has_the_mean_direction_of_its_frames():
     sed = np.array([[0.9, 0], [0.7, 0], [0, 0], [0, 0.6], [0, 0.6], [0, 0.8]])
     doa = np.array([[170, 0, 10, 0], [-170, 0, 10, 0], *[[0, 45, 0, 20]] * 4])
     decoder = track_decoder()

@@ -1,4 +1,5 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and its errors."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong
+in it."""
 
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def make_dataset(
     return root
 
 
-def test_a_list_gives_the_recordings_and_their_splits(tmp_path):
+def test_a_list_has_recordings_and_their_attributes(tmp_path):
     rows = "night/two.flac,2,,,\n\nday/one.wav,1,2,4,\nthree.wav,0,1,,labels/three.txt\n"
     found = read_list(make_dataset(tmp_path, rows))
     assert [(each.name, *each.attributes) for each in found] == [
@@ -56,7 +57,7 @@ def test_split_0_is_the_evaluation_set_and_may_lack_labels(tmp_path):
     assert (evaluation.name, evaluation.metadata_path) == ("three", None)
 
 
-def test_a_list_without_recordings_of_a_set_is_refused(tmp_path):
+def test_a_list_without_recordings_of_a_set_says_so(tmp_path):
     make_dataset(tmp_path, "day/one.wav,1,1,,\n")
     with pytest.raises(DataError, match="no recording of split 0, the evaluation set"):
         find_recordings(tmp_path, "mic", "eval")
@@ -116,12 +117,12 @@ def test_columns_that_are_missing_unknown_or_doubled_are_refused(tmp_path, heade
         read_list(make_dataset(tmp_path, "", header))
 
 
-def test_datasets_with_and_without_a_list_are_distinguished(tmp_path):
+def test_a_dataset_with_a_list_is_told_from_one_without(tmp_path):
     assert not has_list(tmp_path)
     assert has_list(make_dataset(tmp_path, ""))
 
 
-def test_features_keep_the_list_and_otherwise_names_give_splits(tmp_path):
+def test_features_keep_attributes_of_the_list_or_the_names(tmp_path):
     facts = {"day_one": {"split": 1, "room": 4, "overlap": None}}
     FeatureStore(tmp_path, {}, ExampleSchema({}), [], facts=facts).write({})
     store = FeatureStore.open(tmp_path)

@@ -73,7 +73,7 @@ def test_another_system_has_a_line_with_its_own_scores():
             assert report.score(definition, name, "joint") == alone.score(definition, name)
 
 
-def test_table_has_lines_for_all_splits_overlaps_rooms_and_baselines(report):
+def test_the_table_has_lines_for_groups_and_baselines(report):
     assert [(row.label, row.n_recordings) for row in report.rows] == [
         ("all", 4),
         ("split 1", 2),
@@ -113,7 +113,7 @@ def test_silence_scores_as_silence(report):
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_another_recordings_labels_are_those_of_the_next_one(report, definition):
+def test_labels_of_another_recording_are_those_of_the_next(report, definition):
     recordings = make_recordings()
     scorer = SeldScorer(definition)
     rule = DEFINITIONS[definition].label_rule
@@ -216,7 +216,7 @@ def test_numbers_are_written_with_their_unit(name, value, text):
     assert format_score(name, value) == text
 
 
-def test_json_has_null_for_undefined_scores(tmp_path, report):
+def test_json_has_null_for_what_is_undefined(tmp_path, report):
     write_json(tmp_path / "scores.json", report.to_dict())
     content = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
     silent = next(row for row in content["rows"] if row["label"] == "always silent")
@@ -251,7 +251,8 @@ def test_directions_off_the_grid_leave_the_official_columns_undefined():
     assert json.loads(json.dumps(report.to_dict()["counts"])).keys() == {"corrected"}
 
 
-# --- folders --------------------------------------------------------------------------------------
+# --- folders
+# ------------------------------------------------------------------------------------------
 
 
 def test_files_give_the_same_table_as_arrays(tmp_path, report):
@@ -327,18 +328,20 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
         score_folder(submissions, metadata, DATASET)
 
 
-# --- command --------------------------------------------------------------------------------------
+# --- command
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def short_recordings(monkeypatch, tmp_path):
-    """Folders of submissions and metadata, and the options that give the command their length."""
+    """Folders of submissions and metadata, and the options that tell the command of their
+    length."""
     monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
     folders = write_folders(tmp_path, make_recordings())
     return [*map(str, folders), "--set", "dataset.recording_s=10"]
 
 
-def test_the_command_prints_the_table_next_to_published_values(short_recordings, capsys):
+def test_the_command_prints_the_table_beside_the_published_values(short_recordings, capsys):
     assert main([*short_recordings, "--task", "2", "--json", "scores.json"]) == 0
     printed = capsys.readouterr().out
     expected = score_report(

@@ -18,7 +18,7 @@ def test_angles_are_cut_towards_zero():
     assert format_submission(np.array([[1, 2, -12.9, 12.9]])) == "1,2,-12,12\n"
 
 
-def test_reading_returns_the_written_rows(tmp_path):
+def test_reading_gives_what_was_written(tmp_path):
     write_submission(tmp_path / "a.csv", ROWS)
     rows = read_submission(tmp_path / "a.csv", 11)
     np.testing.assert_array_equal(rows, ROWS)
@@ -31,7 +31,7 @@ def test_a_silent_recording_is_an_empty_file(tmp_path):
     assert read_submission(tmp_path / "a.csv", 11).shape == (0, 4)
 
 
-def test_frames_and_angles_out_of_range_are_kept_for_scoring(tmp_path):
+def test_frames_and_angles_out_of_range_are_kept(tmp_path):
     (tmp_path / "a.csv").write_text("3001,0,200,-60\r\n\n")
     assert read_submission(tmp_path / "a.csv", 11).tolist() == [[3001, 0, 200, -60]]
 
@@ -65,7 +65,7 @@ def test_rows_that_cannot_be_written_leave_no_file(tmp_path):
         ("-1,2,3,4", "frame is negative.*Received: -1"),
     ],
 )
-def test_a_bad_line_is_named_with_number_and_remedy(tmp_path, line, message):
+def test_an_invalid_line_is_named_with_a_remedy(tmp_path, line, message):
     path = tmp_path / "split1_ir0_ov1_1.csv"
     path.write_text(f"0,1,2,3\n{line}\n4,5,6,7\n")
     with pytest.raises(DataError, match=message) as caught:
@@ -89,7 +89,7 @@ def test_missing_and_binary_files_are_data_errors(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["\U000d81a7¢\U000dec9e9~¿", "0,1,２,3\n", "0,1,2,3\n¢"])
-def test_characters_beyond_ascii_are_refused_without_a_crash(tmp_path, text):
+def test_characters_beyond_ascii_do_not_end_the_process(tmp_path, text):
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.csv, line \d: expected four whole numbers"):
         read_submission(tmp_path / "a.csv", 11)

@@ -94,7 +94,7 @@ def test_recordings_are_listed_with_any_separator(tmp_path, separator):
 
 @pytest.mark.parametrize("name", ["split١_ir0_ov1_1", "split1_ir٠_ov1_1"])
 def test_digits_of_other_scripts_are_no_split(name):
-    with pytest.raises(DataError, match="does not say which split"):
+    with pytest.raises(DataError, match="has not split"):
         parse_name(name)
 
 

@@ -1,4 +1,5 @@
-"""Runs of the two-stage system: both stages, joint network, single stages, all data."""
+"""Runs of the two-stage system: detection, then direction, next to joint training; single stages;
+all the data."""
 
 import json
 import re
@@ -80,19 +81,21 @@ def test_every_part_has_submissions_and_the_run_its_figures(fold):
         assert (fold / name).stat().st_size > 0, name
 
 
-def test_only_detection_is_scored_in_the_first_stage(fold):
+def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
     detection, direction = (
         json.loads((fold / stage / "training.json").read_text()) for stage in ("sed", "doa")
     )
-    assert "val_sed_error" in detection["history"]
-    assert "val_doa_error_deg" not in detection["history"]
+    assert (
+        "val_sed_error" in detection["history"] and "val_doa_error_deg" not in detection["history"]
+    )
     assert detection["best_epoch"] == 1 + int(np.argmin(detection["history"]["val_sed_error"]))
     best = detection["history"]["val_er"][detection["best_epoch"] - 1]
-    # the detections of the first stage
-    assert direction["history"]["val_er"] == [pytest.approx(best)] * 2
+    assert (
+        direction["history"]["val_er"] == [pytest.approx(best)] * 2
+    )  # the detections of the first stage
 
 
-def test_a_direction_stage_starts_from_a_file_on_active_classes(folder, fold):
+def test_single_directions_start_from_a_file_and_use_true_activity(folder, fold):
     start = f"{{doa: {fold / 'sed' / 'best.keras'}}}"
     options = arguments(
         folder,
@@ -106,8 +109,10 @@ def test_a_direction_stage_starts_from_a_file_on_active_classes(folder, fold):
     run = folder / "output" / "two-stage-demo_doa"
     scores = json.loads((run / "scores.json").read_text())["rows"][0]["scores"]["corrected"]
     assert scores["f"] > 0.9 and scores["er"] < 0.2
-    given = weights(fold / "sed" / "best.keras")
-    learned = weights(run / "fold1" / "doa" / "best.keras")
+    given, learned = (
+        weights(fold / "sed" / "best.keras"),
+        weights(run / "fold1" / "doa" / "best.keras"),
+    )
     moved = {
         name: np.abs(given[name] - learned[name]).max() for name in given if name.endswith("kernel")
     }
@@ -117,7 +122,7 @@ def test_a_direction_stage_starts_from_a_file_on_active_classes(folder, fold):
     ), moved  # fresh
 
 
-def test_all_data_train_without_validation_and_predict_the_evaluation_set(folder, tmp_path):
+def test_all_data_train_and_predict_the_evaluation_set(folder, tmp_path):
     folds = "[{name: evaluation, train: [1, 2, 3, 4], validate_on: [], test: [0]}]"
     options = arguments(
         tmp_path,
@@ -153,7 +158,7 @@ def test_a_model_of_another_form_to_start_from_is_refused(folder, fold, capsys):
     assert "The model to start from does not fit" in capsys.readouterr().err
 
 
-def test_a_missing_file_to_start_from_names_the_setting(folder, capsys):
+def test_a_missing_start_model_is_named_with_the_setting(folder, capsys):
     options = arguments(
         folder, training__start_from="{sed: nowhere.keras}", network__also_joint="false"
     )

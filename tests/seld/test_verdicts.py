@@ -1,4 +1,4 @@
-"""Checker, extraction and the start of training say the same of a dataset, good or bad."""
+"""Checker, extraction and the start of training agree on a dataset, valid or not."""
 
 import re
 from collections.abc import Callable
@@ -146,7 +146,7 @@ BAD = {
 
 
 def verdicts(tmp_path: Path, change: Change, adapt: Callable[[dict], dict]) -> dict[str, str]:
-    """Messages of those that refuse the dataset, by name; those that accept it are left out."""
+    """Error of each step that refuses the dataset, by name; steps that accept it are left out."""
     change(write_office(tmp_path / "data", SECONDS))
     task = check_task(adapt(settings_of(tmp_path, 2.0)), "test")
     report = check_dataset(task, deep=True)
@@ -169,14 +169,14 @@ def test_a_dataset_that_can_be_used_is_accepted_by_all(tmp_path, case):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_an_unusable_dataset_is_refused_by_all_alike(tmp_path, case):
+def test_an_unusable_dataset_is_refused_by_all(tmp_path, case):
     change, adapt, message = BAD[case]
     found = verdicts(tmp_path, change, adapt)
     assert found.keys() == {"checker", "extraction", "training"}
     assert all(re.search(message, text, re.DOTALL) for text in found.values()), found
 
 
-def test_stored_features_are_checked_for_the_task_before_training(tmp_path):
+def test_features_of_another_request_are_asked_again_before_training(tmp_path):
     rows("kettle,0,2,0,14,1\n")(write_office(tmp_path / "data", SECONDS))
     found = settings_of(tmp_path, 2.0)
     (store,) = run(check_task(CORRECTED(found), "test"), progress=False)

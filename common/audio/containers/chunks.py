@@ -1,15 +1,18 @@
-"""Containers whose header has the number of bytes of sound: RIFF, W64, AIFF, AU, CAF and more.
+"""Containers with the number of bytes of sound in the header: RIFF, W64, AIFF, AU, CAF, more.
 
-Writers of streams cannot know that number when they write the header. They write instead:
+Writers of streams do not know that number when they write the header. They write instead:
 
     0xFFFFFFFF         the documents of AU and RF64; ffmpeg, in WAV
     0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord,
-    MPlayer 0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave -1
-    CAF, by its document 24, 2**63, -1      W64: SoX, ffmpeg
+                           MPlayer
+    0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave
+    -1                 CAF, by its document
+    24, 2**63, -1      W64: SoX, ffmpeg
 
-No file that was only cut off has such a number, unless 2 GB of it are missing.
+A truncated file has no such number, unless 2 GB of it are missing.
 """
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -18,11 +21,9 @@ from dataclasses import dataclass
 from common.audio.containers.layout import STREAM, TRAILING, Bytes, Layout, Part, Piece, truncated
 from common.io.notes import Note
 
-_STREAM_32 = (
-    0x7F000000  # from here on, sizes of 32 bits stand for "not known" where so much is not there
-)
+_STREAM_32 = 0x7F000000  # larger sizes of 32 bits are unknown ones, if the file is shorter
 _LARGEST_32 = 0xFFFFFFFF
-_MOST_CHUNKS = 10_000
+_MAX_CHUNKS = 10_000
 _W64_TAIL = {  # of a chunk's 16 bytes, after its four letters
     b"riff": bytes.fromhex("2e91cf11a5d628db04c10000"),
     b"": bytes.fromhex("f3acd3118cd100c04f8edb8a"),
@@ -72,7 +73,7 @@ _CAF = _Form(4, ">q", False, 1, 8, b"data", 4)
 
 
 def form_of(head: bytes) -> _Form | None:
-    """The form of chunks in a file that begins with such bytes; None for other files."""
+    """Form of the chunks of a file, from its first bytes; None for other files."""
     if head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _RIFF
     if head[:16] == b"riff" + _W64_TAIL[b"riff"]:
@@ -83,7 +84,7 @@ def form_of(head: bytes) -> _Form | None:
 
 
 def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _Chunk | None]:
-    """Looks at a file of chunks.
+    """Finds the layout of a file of chunks.
 
     Args:
         data: the file.
@@ -97,19 +98,17 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
     Raises:
         DataError: the sound is truncated.
     """
-    chunk = next(
-        (each for each in _chunks(data, start + form.first, form) if each.name == form.sound), None
-    )
+    chunk = _named(data, start, form, form.sound)
     if chunk is None:
         return Layout((Part(((start, data.size),)),)), data.size, None
     present = data.size - chunk.start
     promised, is_known = _promised(data, start, form, chunk)
-    end, left_over = data.size, 0
+    end = data.size
     if is_known and promised <= present:
         end = _end_of_chunks(data, chunk.start + promised, form)
-        left_over = data.size - end
-        wrapped = form.size[1:] == "I" and left_over >= _LARGEST_32  # longer than 32 bits can count
-        is_known = not wrapped and not (promised <= form.lead and left_over > 0)
+        rest = data.size - end
+        wrapped = form.size[1:] == "I" and rest >= _LARGEST_32  # too long for 32 bits
+        is_known = not wrapped and not (promised <= form.lead and rest > 0)
     if is_known and promised > present:
         raise truncated(data.path, f"{promised} bytes of audio", str(max(0, present)))
     if is_known:
@@ -118,20 +117,15 @@ def chunked_layout(data: Bytes, start: int, form: _Form) -> tuple[Layout, int, _
     else:
         promised, end = present, data.size
         pieces, notes = _corrected(data, start, form, chunk), (Note(data.path, STREAM),)
-    return (
-        Layout((Part(_readable(data, start, pieces)),), notes),
-        end,
-        _Chunk(chunk.name, chunk.start, promised),
-    )
+    sound = _Chunk(chunk.name, chunk.start, promised)
+    return Layout((Part(_readable(data, start, pieces)),), notes), end, sound
 
 
 def _promised(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[int, bool]:
-    """Bytes of sound according to a header, and true if the header is meant so."""
+    """Bytes of sound according to a header, and True if that number is valid."""
     size, present = chunk.size, data.size - chunk.start
     if data.at(start, 4) in (b"RF64", b"BW64") and size == _LARGEST_32:
-        ds64 = next(
-            (each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None
-        )
+        ds64 = _named(data, start, form, b"ds64")
         size = struct.unpack("<Q", data.at(ds64.start + 8, 8))[0] if ds64 and ds64.size >= 16 else 0
         return size, 0 < size < 2**62
     if form.size[1:] == "I":
@@ -141,7 +135,7 @@ def _promised(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[int,
 
 def _chunks(data: Bytes, position: int, form: _Form) -> Iterator[_Chunk]:
     """Yields the chunks up to that of the sound."""
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         header = data.at(position, form.header_bytes)
         if len(header) < form.header_bytes:
             return
@@ -154,18 +148,22 @@ def _chunks(data: Bytes, position: int, form: _Form) -> Iterator[_Chunk]:
         position = _aligned(chunk.start + size, form)
 
 
+def _named(data: Bytes, start: int, form: _Form, name: bytes) -> _Chunk | None:
+    chunks = _chunks(data, start + form.first, form)
+    return next((chunk for chunk in chunks if chunk.name == name), None)
+
+
 def _aligned(position: int, form: _Form) -> int:
     return -(-position // form.align) * form.align
 
 
 def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
-    """End of the chunks behind the sound; bytes behind it belong to no chunk."""
+    """End of the chunks after the sound; later bytes belong to no chunk."""
     end = min(position, data.size)
-    for begin in dict.fromkeys(
-        (_aligned(position, form), position)
-    ):  # some writers forget the padding
+    begins = dict.fromkeys((_aligned(position, form), position))  # some writers forget the padding
+    for begin in begins:
         reached = min(begin, data.size)
-        for _ in range(_MOST_CHUNKS):
+        for _ in range(_MAX_CHUNKS):
             header = data.at(reached, form.header_bytes)
             if len(header) < form.header_bytes or not _is_name(header):
                 break
@@ -181,40 +179,30 @@ def _end_of_chunks(data: Bytes, position: int, form: _Form) -> int:
 
 
 def _is_name(header: bytes) -> bool:
-    """True if a chunk may begin so; a second, joined file does not."""
-    return re.fullmatch(rb"[ -~]{4}", header[:4]) is not None and header[:4] not in (
-        b"RIFF",
-        b"RIFX",
-        b"RF64",
-        b"BW64",
-        b"FORM",
-        b"riff",
-        b"caff",
-    )
+    """True for the first bytes of a chunk, but not of a second, joined file."""
+    files = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM", b"riff", b"caff")
+    return re.fullmatch(rb"[ -~]{4}", header[:4]) is not None and header[:4] not in files
 
 
 def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Piece, ...]:
-    """Pieces of a file with the header corrected to the bytes that are present."""
+    """Pieces of a file with the sizes in the header corrected to the existing bytes."""
     present = data.size - chunk.start
     n_bytes = struct.calcsize(form.size)
-    head = data.at(start, 4)
+    is_64 = data.at(start, 4) in (b"RF64", b"BW64")
     sizes = [(chunk.start - n_bytes, present + (form.header_bytes if form.counts_header else 0))]
     if form is _CAF:
         pass  # the file as a whole has no size
     elif form is _W64:
         sizes.insert(0, (start + 16, data.size - start))
-    elif head in (b"RF64", b"BW64"):
+    elif is_64:
         sizes = _sizes_of_ds64(data, start, form, chunk) or sizes
     else:
         sizes.insert(0, (start + 4, data.size - start - 8))
     pieces: list[Piece] = []
     position = start
     for place, value in sizes:
-        width = (
-            "<Q"
-            if head in (b"RF64", b"BW64") and value > 0 and place < chunk.start - n_bytes
-            else form.size
-        )
+        is_long = is_64 and value > 0 and place < chunk.start - n_bytes
+        width = "<Q" if is_long else form.size
         limit = _LARGEST_32 if width[1:] == "I" else 2**62
         pieces += [(position, place), struct.pack(width, min(value, limit))]
         position = place + struct.calcsize(width)
@@ -222,10 +210,8 @@ def _corrected(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> tuple[Pie
 
 
 def _sizes_of_ds64(data: Bytes, start: int, form: _Form, chunk: _Chunk) -> list[tuple[int, int]]:
-    """Position of the sizes of file and sound in the chunk of long sizes, and the true ones."""
-    ds64 = next(
-        (each for each in _chunks(data, start + form.first, form) if each.name == b"ds64"), None
-    )
+    """Position and true value of the sizes of file and sound in the chunk of long sizes."""
+    ds64 = _named(data, start, form, b"ds64")
     if ds64 is None or ds64.size < 16 or ds64.start + 16 > chunk.start:
         return []
     return [(ds64.start, data.size - start - 8), (ds64.start + 8, data.size - chunk.start)]
@@ -239,7 +225,7 @@ def _readable(data: Bytes, start: int, pieces: tuple[Piece, ...]) -> tuple[Piece
 
 
 def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
-    """Looks at a file of Sun and NeXT, big or little endian; returns where it ends, too.
+    """Finds layout and end of a file of Sun and NeXT, big or little endian.
 
     Raises:
         DataError: the sound is truncated.
@@ -253,30 +239,24 @@ def au_layout(data: Bytes, start: int) -> tuple[Layout, int]:
     if promised > present and promised < _STREAM_32:
         raise truncated(data.path, f"{promised} bytes of audio", str(present))
     if promised > present or (promised == 0 < present):
-        sized: tuple[Piece, ...] = (
-            (start, start + 8),
-            struct.pack(f"{order}I", min(present, _LARGEST_32)),
-            (start + 12, data.size),
-        )
+        size = struct.pack(f"{order}I", min(present, _LARGEST_32))
+        sized: tuple[Piece, ...] = ((start, start + 8), size, (start + 12, data.size))
         return Layout((Part(sized),), (Note(data.path, STREAM),)), data.size
     end = start + offset + promised
     return Layout((Part(((start, end),)),)), end
 
 
 def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
-    """Looks at NIST, AVR, VOC and WVE files, whose header has the number of samples; else None.
+    """Finds the layout of NIST, AVR, VOC and WVE files, with a length in the header; else None.
 
     Raises:
         DataError: the sound is truncated.
     """
     if head[:8] == b"NIST_1A\n":
-        told = dict(re.findall(rb"(\w+) -i (\d+)", data.at(0, 1024)))
+        facts = dict(re.findall(rb"(\w+) -i (\d+)", data.at(0, 1024)))
         header_bytes = int(re.sub(rb"\D", b"", head[8:16]) or 1024)
-        counts = [
-            int(told.get(name, 0))
-            for name in (b"sample_count", b"channel_count", b"sample_n_bytes")
-        ]
-        promised = counts[0] * counts[1] * counts[2]
+        keys = (b"sample_count", b"channel_count", b"sample_n_bytes")
+        promised = math.prod(int(facts.get(key, 0)) for key in keys)
     elif head[:4] == b"2BIT" and len(data.at(0, 128)) == 128:
         header_bytes = 128
         is_stereo, bits = struct.unpack(">HH", data.at(12, 4))
@@ -288,15 +268,14 @@ def fixed_layout(data: Bytes, head: bytes) -> Layout | None:
         header_bytes, promised = 32, int.from_bytes(head[18:22], "big")
     else:
         return None
-    if promised > data.size - header_bytes:
-        raise truncated(
-            data.path, f"{promised} bytes of audio", str(max(0, data.size - header_bytes))
-        )
+    present = data.size - header_bytes
+    if promised > present:
+        raise truncated(data.path, f"{promised} bytes of audio", str(max(0, present)))
     return Layout((Part(((0, data.size),)),))
 
 
 def trailing_note(data: Bytes, end: int) -> tuple[Note, ...]:
-    """The remark about bytes behind a recording, unless they are zeros or a few."""
+    """Note on bytes after a recording, unless they are few or zeros."""
     n_bytes = data.size - end
     if n_bytes <= 8 or not data.n_odd(end, data.size):
         return ()
@@ -307,7 +286,5 @@ def holds_mpeg(data: Bytes, start: int, form: _Form) -> bool:
     """True if the sound of a RIFF file is MPEG audio."""
     if form is not _RIFF:
         return False
-    told = next(
-        (each for each in _chunks(data, start + form.first, form) if each.name == b"fmt "), None
-    )
-    return told is not None and data.at(told.start, 2) in (b"\x50\0", b"\x55\0")
+    kind = _named(data, start, form, b"fmt ")
+    return kind is not None and data.at(kind.start, 2) in (b"\x50\0", b"\x55\0")

@@ -9,20 +9,20 @@ from common.audio.containers.mpeg import JOINED, mp3_tag, mpeg_layout
 from common.audio.containers.ogg import ogg_layout
 from common.io.notes import Note
 
-_MOST_PARTS = 10_000
+_MAX_PARTS = 10_000
 
 
 def layout_of(path: Path) -> Layout:
-    """Looks at a sound file without decoding it.
+    """Finds the layout of a sound file without decoding it.
 
     Args:
         path: the file.
 
     Returns:
-        Its parts. Files of which nothing is known here are one part.
+        Its parts. Files of unknown formats are one part.
 
     Raises:
-        DataError: it is truncated, or its header and what follows cannot belong together.
+        DataError: it is truncated, or its header contradicts its content.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
@@ -45,7 +45,7 @@ def _as_it_is(data: Bytes) -> Layout:
 
 
 def layout_of_mpeg(path: Path) -> Layout:
-    """Looks at a file that the decoder takes for MPEG audio although it begins with something else.
+    """Finds the layout of a file that the decoder takes for MPEG audio despite its first bytes.
 
     Raises:
         DataError: see `layout_of`.
@@ -61,14 +61,13 @@ def _sized_layout(data: Bytes) -> Layout:
     parts: list[Part] = []
     notes: list[Note] = []
     position = 0
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MAX_PARTS):
         layout, end = _one_sized(data, position)
         parts += layout.parts
         notes += layout.notes
         head = data.at(end, 64)
-        is_joined = head[:4] == data.at(0, 4) and (
-            chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns.")
-        )
+        is_sized = chunks.form_of(head) is not None or head[:4] in (b".snd", b"dns.")
+        is_joined = head[:4] == data.at(0, 4) and is_sized
         if not is_joined or end <= position:
             break
         position = end

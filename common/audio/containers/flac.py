@@ -1,4 +1,4 @@
-"""FLAC: the header has the number of samples, or 0; the last frame has its end.
+"""FLAC: the header has the number of samples, or 0; the last frame has its position.
 
 References:
     RFC 9639, "Free Lossless Audio Codec (FLAC)", sections 8.2 (streaminfo) and 9.1 (frame header).
@@ -18,11 +18,11 @@ _RATES_HZ = (0, 88200, 176400, 192000, 8000, 16000, 22050, 24000, 32000, 44100, 
 
 
 def flac_layout(data: Bytes, start: int) -> Layout:
-    """Looks at a file of one or several recordings.
+    """Finds the layout of a file of one or several recordings.
 
     Args:
         data: the file.
-        start: where the first one begins, behind a tag.
+        start: begin of the first one, after a tag.
 
     Raises:
         DataError: the last frames are missing.
@@ -57,23 +57,15 @@ def _part(data: Bytes, start: int, stop: int) -> tuple[Part, list[Note]]:
         return Part(((start, stop),), check_end=True), []
     if found < promised:
         raise truncated(data.path, f"{promised} samples", str(found))
-    told = (info[_TOTAL_AT] >> 4 << 36 | found).to_bytes(5, "big")
-    pieces: tuple[Piece, ...] = (
-        (start, start + _TOTAL_AT),
-        told,
-        bytes(16),
-        (start + _STREAMINFO + 34, stop),
-    )
-    kind = (
-        Note(data.path, UNCOUNTED, found - promised, "samples")
-        if promised
-        else Note(data.path, STREAM)
-    )
-    return Part(pieces, check_end=True), [kind]
+    total = (info[_TOTAL_AT] >> 4 << 36 | found).to_bytes(5, "big") + bytes(16)  # no checksum
+    end = start + _STREAMINFO + 34
+    pieces: tuple[Piece, ...] = ((start, start + _TOTAL_AT), total, (end, stop))
+    uncounted = Note(data.path, UNCOUNTED, found - promised, "samples")
+    return Part(pieces, check_end=True), [uncounted if promised else Note(data.path, STREAM)]
 
 
 def _end_sample(data: Bytes, start: int, stop: int, info: bytes) -> int | None:
-    """Number of the sample behind the last frame; None where no frame is found."""
+    """Number of the sample after the last frame; None without a frame."""
     first = max(start + _STREAMINFO + 34, stop - _TAIL_BYTES)
     tail = data.at(first, stop - first)
     place = len(tail)
@@ -85,8 +77,7 @@ def _end_sample(data: Bytes, start: int, stop: int, info: bytes) -> int | None:
 
 
 def _frame_end(head: bytes, info: bytes) -> int | None:
-    """Number of the sample behind a frame that begins so; None where these bytes are no header of
-    this file."""
+    """Number of the sample after a frame, from its header; None for other bytes."""
     if len(head) < 6 or head[1] & 0xFC != 0xF8 or head[1] & 2 or head[3] & 1:
         return None
     rate_hz = int.from_bytes(info[_STREAMINFO + 10 : _STREAMINFO + 13], "big") >> 4
@@ -100,20 +91,16 @@ def _frame_end(head: bytes, info: bytes) -> int | None:
     place = 4 + length
     size_code, rate_code = head[2] >> 4, head[2] & 15
     extra = {6: 1, 7: 2}.get(size_code, 0)
-    size = {0: 0, 1: 192}.get(size_code) or (
-        int.from_bytes(head[place : place + extra], "big") + 1
-        if extra
-        else 576 << (size_code - 2)
-        if size_code < 6
-        else 256 << (size_code - 8)
-    )
+    if extra:
+        size = int.from_bytes(head[place : place + extra], "big") + 1
+    elif size_code < 6:
+        size = 576 << (size_code - 2) if size_code > 1 else 192
+    else:
+        size = 256 << (size_code - 8)
     place += extra + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if (
-        size_code == 0
-        or rate_code == 15
-        or len(head) <= place
-        or _crc8(head[:place]) != head[place]
-    ):
+    if size_code == 0 or rate_code == 15 or len(head) <= place:
+        return None
+    if _crc8(head[:place]) != head[place]:
         return None
     if 0 < rate_code < 12 and _RATES_HZ[rate_code] != rate_hz:
         return None
@@ -128,12 +115,7 @@ def _coded_number(content: bytes) -> tuple[int | None, int]:
     ones = next((bit for bit in range(8) if not content[0] << bit & 0x80), 8)
     if ones == 0:
         return content[0], 1
-    if (
-        ones == 1
-        or ones == 8
-        or len(content) < ones
-        or any(byte >> 6 != 2 for byte in content[1:ones])
-    ):
+    if ones in (1, 8) or len(content) < ones or any(byte >> 6 != 2 for byte in content[1:ones]):
         return None, 0
     number = content[0] & 0x7F >> ones
     for byte in content[1:ones]:

@@ -1,11 +1,10 @@
-"""Parts of a sound file that are decoded one after another, and the file objects that libsndfile
-reads them from."""
+"""Parts of a sound file that are decoded one after another, and their file objects."""
 
 import io
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,8 +15,8 @@ from common.io.notes import Note
 
 Piece = bytes | tuple[int, int]  # bytes as they are, or those of the file from start to stop
 
-STREAM = "its header does not say how long it is, as of a stream: read to the end of the file"
-TRAILING = "behind its sound lies what its header does not tell of: left out"
+STREAM = "its header has no length, as of a stream: read to the end of the file"
+TRAILING = "after its sound are bytes that are not in its header: left out"
 _WINDOW, _LONGEST = 1 << 16, 16
 
 
@@ -26,11 +25,10 @@ class Part:
     """One recording in a file, complete in itself.
 
     Attributes:
-        pieces: what the decoder reads.
-        samples: its length; None: what the decoder finds.
-        otherwise: what it reads instead where it finds another length; without any, it may find
-            more.
-        check_end: true if only decoding shows that the last sample is present.
+        pieces: content for the decoder.
+        samples: its length; None: as found by the decoder.
+        otherwise: content if the decoder finds another length; if empty, it may find more.
+        check_end: True if only decoding shows that the last sample exists.
     """
 
     pieces: tuple[Piece, ...]
@@ -46,7 +44,7 @@ class Layout:
     Attributes:
         parts: one, or several that were joined.
         notes: remarks on oddities of the file.
-        is_known: true if its bytes were checked, false if that is left to the decoder.
+        is_known: True if its bytes were checked, False if the decoder must do so.
     """
 
     parts: tuple[Part, ...]
@@ -55,7 +53,7 @@ class Layout:
 
 
 class Bytes:
-    """Random access to the bytes of a file, of which a window is kept.
+    """Random access to the bytes of a file, with a buffer.
 
     Args:
         path: named in errors.
@@ -76,8 +74,7 @@ class Bytes:
         return self._window[begin : begin + count]
 
     def find(self, wanted: bytes, start: int, stop: int) -> int:
-        """Position of the first bytes that match a pattern of at most 16 bytes and begin in [start,
-        stop); -1: none."""
+        """Position in [start, stop) of the first match of at most 16 bytes; -1: none."""
         pattern = re.compile(wanted, re.DOTALL)
         while start < stop:
             block = self.at(start, _WINDOW)
@@ -95,7 +92,7 @@ class Bytes:
 
 
 class Pieces(io.RawIOBase):
-    """File object of pieces one after another.
+    """File object of consecutive pieces.
 
     Args:
         path: file that the pieces are of.
@@ -106,9 +103,7 @@ class Pieces(io.RawIOBase):
         super().__init__()
         self.name = str(path)  # libsndfile's errors name it
         self._file = path.open("rb")
-        lengths = (
-            len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] for piece in pieces
-        )
+        lengths = [len(p) if isinstance(p, bytes) else p[1] - p[0] for p in pieces]
         self._pieces, self._ends = tuple(pieces), [*accumulate(lengths)]
         self._size, self._place = self._ends[-1] if self._ends else 0, 0
 
@@ -131,16 +126,16 @@ class Pieces(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer as far as there are bytes."""
-        wanted, done = memoryview(buffer).cast("B"), 0
-        while done < len(wanted) and self._place < self._size:
+        wanted, count = memoryview(buffer).cast("B"), 0
+        while count < len(wanted) and self._place < self._size:
             number = bisect_right(self._ends, self._place)
             missing = self._ends[number] - self._place
-            part = self._bytes(self._pieces[number], missing, min(missing, len(wanted) - done))
+            part = self._bytes(self._pieces[number], missing, min(missing, len(wanted) - count))
             if not part:  # the file has become shorter
                 break
-            wanted[done : done + len(part)] = part
-            done, self._place = done + len(part), self._place + len(part)
-        return done
+            wanted[count : count + len(part)] = part
+            count, self._place = count + len(part), self._place + len(part)
+        return count
 
     def close(self) -> None:
         """Closes the file."""
@@ -155,14 +150,12 @@ class Pieces(io.RawIOBase):
         try:
             self._file.seek(piece[1] - from_end)
             return self._file.read(count)
-        except (
-            OSError
-        ):  # the decoder is called from C, which knows no exceptions: it finds too little
+        except OSError:  # the decoder's C code cannot handle exceptions: it finds too few bytes
             return b""
 
 
 def truncated(path: Path, expected: str, received: str) -> DataError:
-    """The error for a file of which a part is missing."""
+    """Error for a file of which a part is missing."""
     return DataError(
         f"Truncated recording: {path}. Expected: {expected}. Received: {received}. "
         "Copy or download the recording again, or remove it from the dataset."
@@ -170,8 +163,16 @@ def truncated(path: Path, expected: str, received: str) -> DataError:
 
 
 def damaged(path: Path, what: str) -> DataError:
-    """The error for a file that cannot be decoded as it should be."""
+    """Error for a file that cannot be decoded correctly."""
     return DataError(
         f"Damaged recording: {path}. {what} Copy or download the recording again, write it again "
         "(ffmpeg -i IN OUT.wav), or remove it from the dataset."
     )
+
+
+def check_kinds(path: Path, kinds: Collection[tuple[int, int]]) -> None:
+    """Raises DataError unless joined recordings have one rate in Hz and number of channels."""
+    if len(kinds) > 1:
+        found = " and ".join(f"{rate} Hz with {n} channel(s)" for rate, n in sorted(kinds))
+        text = f"Recordings of different kinds were joined in it: {found}. Expected: one kind."
+        raise damaged(path, text)

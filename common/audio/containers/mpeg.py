@@ -1,9 +1,8 @@
-"""MPEG audio (MP3): a row of frames, which are counted here; the length stands nowhere for certain.
+"""MPEG audio (MP3): a sequence of frames, which are counted here, since no length is reliable.
 
-An encoder may write a first frame without sound that holds the number of the others ("Xing", "Info"
-of LAME, "VBRI"). Where it is missing, libsndfile guesses the length from the first bit rates; where
-files were joined, it believes the first of them. A frame with the number counted here takes its
-place then.
+An encoder may write a first frame without sound with the number of the others ("Xing", "Info"
+of LAME, "VBRI"). Without it, libsndfile guesses the length from the first bit rates; in joined
+files, it uses the first of them. A frame with the number counted here replaces it then.
 
 References:
     ISO/IEC 11172-3 and 13818-3: header of a frame, samples and bytes of each layer.
@@ -13,7 +12,7 @@ References:
 import struct
 from dataclasses import dataclass, field
 
-from common.audio.containers.layout import Bytes, Layout, Part, Piece, damaged, truncated
+from common.audio.containers.layout import Bytes, Layout, Part, Piece, check_kinds, truncated
 from common.io.notes import Note
 
 _KBPS = {  # by (version 1, layer)
@@ -25,17 +24,14 @@ _KBPS = {  # by (version 1, layer)
     (False, 3): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES_HZ = (44100, 48000, 32000)  # of version 1; half of it in version 2, a quarter in 2.5
-_MARKS = rb"\xff[\xe0-\xff]|ID3|TAG|APETAGEX|LYRICSBEGIN"  # that a frame or a tag begins with
-_SAME = (
-    0xFFFE0C00  # bits of a header that all frames of a stream share: version, layer, sample rate
-)
-JOINED = "several recordings were joined in it: all of them are heard, one after another"
-UNCOUNTED = "it has more frames than its header tells: all of them are heard"
-CUT_FRAME = (
-    "its last frame is cut off, and nothing tells how long it should be: it may be truncated"
-)
-JUNK = "between its frames lies what is no sound: left out"
-FREE = "its frames tell no bit rate, so that they cannot be counted: it may be longer than it seems"
+_MARKS = rb"\xff[\xe0-\xff]|ID3|TAG|APETAGEX|LYRICSBEGIN"  # first bytes of a frame or a tag
+# Bits of a header that all frames of a stream share: version, layer, sample rate.
+_SAME = 0xFFFE0C00
+JOINED = "several recordings were joined in it: all of them are read, one after another"
+UNCOUNTED = "it has more frames than its header counts: all of them are read"
+CUT_FRAME = "its last frame is cut off, and its full length is unknown: it may be truncated"
+JUNK = "between its frames are other bytes: left out"
+FREE = "its frames have no bit rate, so that they cannot be counted: it may be longer than it seems"
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,7 @@ class Frame:
 
 
 def parse_frame(content: bytes) -> Frame | None:
-    """Reads four bytes as the header of a frame; None if they are none or have no bit rate."""
+    """Reads four bytes as the header of a frame; None for others, and without a bit rate."""
     if len(content) < 4 or content[0] != 0xFF or content[1] & 0xE0 != 0xE0:
         return None
     header = int.from_bytes(content[:4], "big")
@@ -77,9 +73,8 @@ def parse_frame(content: bytes) -> Frame | None:
     rate_hz = _RATES_HZ[rate] // {3: 1, 2: 2, 0: 4}[version]
     samples = 384 if layer == 1 else 576 if layer == 3 and not is_first else 1152
     unit = 4 if layer == 1 else 1
-    n_bytes = samples // 8 * _KBPS[is_first, layer][bit_rate] * 1000 // rate_hz // unit + (
-        header >> 9 & 1
-    )
+    kbps, padding = _KBPS[is_first, layer][bit_rate], header >> 9 & 1
+    n_bytes = samples // 8 * kbps * 1000 // rate_hz // unit + padding
     return Frame(n_bytes * unit, samples, rate_hz, header)
 
 
@@ -89,8 +84,8 @@ class _Run:
 
     first: Frame
     info_bytes: int = 0  # of a first frame that only describes the others
-    told_frames: int | None = None
-    told_bytes: int | None = None
+    stated_frames: int | None = None
+    stated_bytes: int | None = None
     n_frames: int = 0  # with sound
     bit_rates: set[int] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
@@ -105,7 +100,7 @@ class _Run:
         self.extend(position, frame)
 
     def extend(self, position: int, frame: Frame) -> None:
-        """Takes the bytes of a frame."""
+        """Adds the bytes of a frame."""
         if self.spans and self.spans[-1][1] == position:
             self.spans[-1] = (self.spans[-1][0], position + frame.n_bytes)
         else:
@@ -113,15 +108,15 @@ class _Run:
 
 
 def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
-    """Looks at a row of frames.
+    """Finds the layout of a sequence of frames.
 
     Args:
         data: the file.
-        start: where they begin, or a tag before them.
-        stop: where they end.
+        start: their begin, or that of a tag before them.
+        stop: their end.
 
     Returns:
-        A part for each recording; None where there are no frames.
+        A part for each recording; None without frames.
 
     Raises:
         DataError: truncated, or recordings of different rates or numbers of channels were joined.
@@ -129,15 +124,7 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
     runs, junk, is_cut = _runs(data, start, stop)
     if not runs:
         return _free_layout(data, start, stop)
-    kinds = {(run.first.rate_hz, 1 if run.first.is_mono else 2) for run in runs}
-    if len(kinds) > 1:
-        told = " and ".join(
-            f"{rate} Hz with {channels} channel(s)" for rate, channels in sorted(kinds)
-        )
-        raise damaged(
-            data.path,
-            f"Recordings of different kinds were joined in it: {told}. Expected: one kind.",
-        )
+    check_kinds(data.path, {(run.first.rate_hz, 1 if run.first.is_mono else 2) for run in runs})
     notes = []
     for number, run in enumerate(runs):
         notes += _checked(data, run, is_cut and number == len(runs) - 1)
@@ -148,14 +135,14 @@ def mpeg_layout(data: Bytes, start: int, stop: int) -> Layout | None:
 
 
 def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
-    """Recordings, number of bytes that are no frames or tags, and true if the last frame is cut."""
+    """Recordings, number of bytes outside frames and tags, and True if the last frame is cut."""
     runs: list[_Run] = []
     run: _Run | None = None
     junk, position, is_cut = 0, start, False
     while position + 4 <= stop:
         frame = parse_frame(data.at(position, 4))
-        goes_on = frame is not None and run is not None and _same(frame, run.first)
-        if frame is not None and (goes_on or _followed(data, position, frame, stop)):
+        continues = frame is not None and run is not None and _same(frame, run.first)
+        if frame is not None and (continues or _followed(data, position, frame, stop)):
             if position + frame.n_bytes > stop:
                 is_cut = True
                 break
@@ -175,7 +162,7 @@ def _runs(data: Bytes, start: int, stop: int) -> tuple[list[_Run], int, bool]:
         found = _next_frame(data, position + 1, stop)
         junk += data.n_odd(position, found) if runs else 0
         position = found
-    return [each for each in runs if each.n_frames or each.told_frames], junk, is_cut
+    return [each for each in runs if each.n_frames or each.stated_frames], junk, is_cut
 
 
 def _same(frame: Frame, other: Frame) -> bool:
@@ -183,7 +170,7 @@ def _same(frame: Frame, other: Frame) -> bool:
 
 
 def _followed(data: Bytes, position: int, frame: Frame, stop: int) -> bool:
-    """True if a frame of the same kind, or the end, follows: four bytes only may be chance."""
+    """True if a frame of the same kind, or the end, follows: four bytes may be a coincidence."""
     after = position + frame.n_bytes
     if after + 4 > stop:
         return after <= stop
@@ -195,17 +182,15 @@ def _next_frame(data: Bytes, position: int, stop: int) -> int:
     """Position of the next frame or tag; `stop` without any."""
     while (position := data.find(_MARKS, position, stop)) >= 0:
         frame = parse_frame(data.at(position, 4))
-        if (frame is not None and _followed(data, position, frame, stop)) or _tag_bytes(
-            data, position, stop
-        ):
+        is_frame = frame is not None and _followed(data, position, frame, stop)
+        if is_frame or _tag_bytes(data, position, stop):
             return position
         position += 1
     return stop
 
 
 def _tag_bytes(data: Bytes, position: int, stop: int) -> int:
-    """Length of a tag of text that begins here: ID3v2, ID3v1, APE or Lyrics3; 0 for anything
-    else."""
+    """Length of an ID3v2, ID3v1, APE or Lyrics3 tag that begins here; 0 for other bytes."""
     head = data.at(position, 32)
     if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 128:
         size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
@@ -223,7 +208,7 @@ def _tag_bytes(data: Bytes, position: int, stop: int) -> int:
 
 
 def _opened(data: Bytes, position: int, frame: Frame) -> _Run | None:
-    """Run that begins with a frame that only describes those behind it; None for sound."""
+    """Run that begins with a frame that only describes the next ones; None for sound."""
     if frame.layer != 3:
         return None
     content = data.at(position, min(frame.n_bytes, 256))
@@ -247,37 +232,34 @@ def _info_run(position: int, frame: Frame, frames: int | None, n_bytes: int | No
 
 
 def _checked(data: Bytes, run: _Run, is_cut: bool) -> list[Note]:
-    """Compares frames with the facts in their first frame.
+    """Compares frames with the numbers in their first frame.
 
     Raises:
         DataError: some are missing.
     """
     n_bytes = sum(stop - start for start, stop in run.spans)
-    told = run.told_frames
-    if told is None:
+    stated = run.stated_frames
+    if stated is None:
         return [Note(data.path, CUT_FRAME)] if is_cut else []
-    counts_itself = told == run.n_frames + 1 and (
-        run.told_bytes is None or run.told_bytes <= n_bytes
-    )
-    if told > run.n_frames and not counts_itself:
-        raise truncated(data.path, f"{told} frames", str(run.n_frames))
-    return (
-        [Note(data.path, UNCOUNTED, run.n_frames - told, "frames")] if told < run.n_frames else []
-    )
+    fits = run.stated_bytes is None or run.stated_bytes <= n_bytes
+    counts_itself = stated == run.n_frames + 1 and fits
+    if stated > run.n_frames and not counts_itself:
+        raise truncated(data.path, f"{stated} frames", str(run.n_frames))
+    n_more = run.n_frames - stated
+    return [Note(data.path, UNCOUNTED, n_more, "frames")] if n_more > 0 else []
 
 
 def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
-    """Pieces of a run to decode: its bytes if they hold its length, or with a new first frame."""
+    """Pieces of a run to decode: its bytes, with a new first frame unless they have its length."""
     pieces: tuple[Piece, ...] = tuple(run.spans)
     if whole is not None and len(pieces) == 1:  # tags are left to the decoder
         pieces = (whole,)
     samples = run.n_frames * run.first.samples
-    if run.told_frames == run.n_frames:
+    if run.stated_frames == run.n_frames:
         return Part(pieces)
     begin = run.begin + run.info_bytes
-    sound: tuple[Piece, ...] = tuple(
-        (max(start, begin), stop) for start, stop in run.spans if stop > begin
-    )
+    spans = [(max(start, begin), stop) for start, stop in run.spans if stop > begin]
+    sound: tuple[Piece, ...] = tuple(spans)
     if run.first.layer != 3:
         return Part((*sound, bytes(_missing_bytes(run))), samples)
     counted = (_first_frame(run), *sound)
@@ -286,27 +268,25 @@ def _part(run: _Run, whole: tuple[int, int] | None) -> Part:
 
 
 def _missing_bytes(run: _Run) -> int:
-    """Zeros behind the frames with which the decoder's guess of the length is not too low."""
+    """Number of trailing zeros with which the decoder does not underestimate the length."""
     largest = max(run.sizes) + 1
     return (run.n_frames + 2) * largest - sum(stop - start for start, stop in run.spans)
 
 
 def _first_frame(run: _Run) -> bytes:
-    """Frame without sound that holds the number of frames behind it."""
+    """Frame without sound that has the number of frames after it."""
     header = run.first.header | 1 << 16  # no checksum
-    frames = (
-        parse_frame((header & ~0xF200 | code << 12).to_bytes(4, "big")) for code in range(1, 15)
-    )
+    headers = ((header & ~0xF200 | code << 12).to_bytes(4, "big") for code in range(1, 15))
+    frames = map(parse_frame, headers)
     needed = 4 + run.first.side_bytes + 12
     frame = next(each for each in frames if each is not None and each.n_bytes >= needed)
-    told = b"Xing" + struct.pack(">II", 1, run.n_frames)
-    return (frame.header.to_bytes(4, "big") + bytes(frame.side_bytes) + told).ljust(
-        frame.n_bytes, b"\0"
-    )
+    count = b"Xing" + struct.pack(">II", 1, run.n_frames)
+    content = frame.header.to_bytes(4, "big") + bytes(frame.side_bytes) + count
+    return content.ljust(frame.n_bytes, b"\0")
 
 
 def _free_layout(data: Bytes, start: int, stop: int) -> Layout | None:
-    """The layout of frames without a bit rate, which libsndfile counts as well as it can."""
+    """Layout of frames without a bit rate, whose number libsndfile estimates."""
     position = start + _tag_bytes(data, start, stop)
     head = data.at(position, 4)
     code = bytes([*head[:2], head[2] | 0x10, head[3]]) if len(head) == 4 else b""

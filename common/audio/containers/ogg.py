@@ -1,4 +1,4 @@
-"""Ogg: pages of one recording after another, each with a mark at its first and at its last page.
+"""Ogg: pages of consecutive recordings, with a mark at the first and the last page of each.
 
 References:
     RFC 3533, "The Ogg Encapsulation Format Version 0".
@@ -28,7 +28,7 @@ class _Link:
 
 
 def ogg_layout(data: Bytes) -> Layout:
-    """Looks at the pages of a file.
+    """Finds the layout of the pages of a file.
 
     Raises:
         DataError: pages are missing, in the middle or at the end.
@@ -45,11 +45,8 @@ def ogg_layout(data: Bytes) -> Layout:
             continue
         n_bytes = _page_bytes(head)
         if n_bytes is None or position + n_bytes > data.size:
-            raise truncated(
-                data.path,
-                f"a page of {n_bytes or _HEAD_BYTES} bytes at byte {position}",
-                str(data.size - position),
-            )
+            expected = f"a page of {n_bytes or _HEAD_BYTES} bytes at byte {position}"
+            raise truncated(data.path, expected, str(data.size - position))
         _take_page(data, links, head, position, position + n_bytes)
         position += n_bytes
     notes = [Note(data.path, JOINED, len(links), "recordings")] if len(links) > 1 else []
@@ -59,7 +56,7 @@ def ogg_layout(data: Bytes) -> Layout:
 
 
 def _page_bytes(head: bytes) -> int | None:
-    """Length of a page of which the beginning is given; None where not even that is whole."""
+    """Length of a page from its first bytes; None where those are incomplete."""
     if len(head) < _HEAD_BYTES or len(head) < _HEAD_BYTES + head[26]:
         return None
     return _HEAD_BYTES + head[26] + sum(head[_HEAD_BYTES : _HEAD_BYTES + head[26]])
@@ -72,10 +69,8 @@ def _take_page(data: Bytes, links: list[_Link], head: bytes, start: int, stop: i
         links.append(_Link(start, stop))
     link = links[-1]
     if serial in link.numbers and not begins and number != link.numbers[serial] + 1 and number:
-        raise damaged(
-            data.path,
-            f"Pages {link.numbers[serial] + 1} to {number - 1} are missing before byte {start}.",
-        )
+        missing = f"{link.numbers[serial] + 1} to {number - 1}"
+        raise damaged(data.path, f"Pages {missing} are missing before byte {start}.")
     link.numbers[serial] = number
     link.stop = stop
     link.has_sound |= not begins

@@ -10,7 +10,7 @@ from sed_task4.segmentation.dataset import EVENT_COLUMNS, EventFile
 
 SCENE_COLUMNS = ("filename", "scene_label", "identifier", "source_label")
 CITIES = ("barcelona", "helsinki", "london", "paris", "stockholm", "vienna")
-_NAME_STEP = 2_654_435_761  # odd, so that no two of 2^32 numbers get the same name
+_NAME_STEP = 2_654_435_761  # odd, so that all 2^32 numbers get different names
 
 LoopKind = Literal["babble", "steps", "engine", "traffic", "birds"]
 
@@ -66,8 +66,8 @@ class SceneSound:
     """Sounds of a kind of scene.
 
     Attributes:
-        slopes: range of the slope of its noise, whose power is 1 / f^slope.
-        loops: further sounds, with the range of their level in dB against the noise.
+        slopes: range of the slope of its noise, with a power of 1 / f^slope.
+        loops: further sounds, with the range of their level in dB relative to the noise.
     """
 
     slopes: tuple[float, float]
@@ -105,8 +105,8 @@ def plan_sounds(
     Args:
         labels: as in the table.
         files_per_label: files of each.
-        verified_share: part of the files of each label that count as verified, at least one file.
-        seed: decides names and verified files.
+        verified_share: share of verified files of each label, at least one file.
+        seed: for names and verified files.
 
     Returns:
         The files in alphabetical order; their names are eight hexadecimal digits.

@@ -35,13 +35,13 @@ LOOPS: Mapping[LoopKind, Callable[[Draw, int, int], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class RenderContext:
-    """Everything that the rendering of a file needs besides its plan.
+    """Everything except the plan that the rendering of a file depends on.
 
     Attributes:
         sounds_dir: folder of sound files.
         scenes_dir: folder of scenes.
         settings: seed, rates and length.
-        scratch: folder with the loops that scenes are made of.
+        scratch: folder with the loops of scenes.
     """
 
     sounds_dir: Path
@@ -53,7 +53,7 @@ class RenderContext:
 def build_loops(
     scenes: Sequence[SceneFile], context: RenderContext, parallel: ParallelConfig
 ) -> None:
-    """Makes the loops of voices, engines ... that scenes consist of, unit RMS."""
+    """Makes the loops of scenes, such as voices and engines, unit RMS."""
     kinds = sorted({kind for file in scenes for kind in SCENE_SOUNDS[file.label].loops})
     wanted = [(kind, number) for kind in kinds for number in range(context.settings.loops_per_kind)]
     for _ in parallel_map(partial(_build_loop, context=context), wanted, parallel):
@@ -109,11 +109,8 @@ def write_file(file: EventFile | SceneFile, context: RenderContext) -> float:
     """Renders a sound or a scene and writes it as 16-bit WAV; returns its duration in seconds."""
     settings = context.settings
     if isinstance(file, EventFile):
-        x, rate_hz, folder = (
-            render_sound(file, settings),
-            settings.sound_rate_hz,
-            context.sounds_dir,
-        )
+        x = render_sound(file, settings)
+        rate_hz, folder = settings.sound_rate_hz, context.sounds_dir
     else:
         x = render_scene(file, settings, context.scratch)
         rate_hz, folder = settings.scene_rate_hz, context.scenes_dir

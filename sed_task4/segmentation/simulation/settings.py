@@ -1,14 +1,14 @@
 """Settings of simulated sounds and scenes: their section of params.yaml and the presets."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from common.settings.section import Section
 from common.simulation.simulator import complete_settings
 
-GENERATOR_VERSION = "1"  # changes whenever the same settings would give other samples
+GENERATOR_VERSION = "1"  # changes when the same settings give other samples
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Preset:
         scenes: number of scenes.
         files_per_class: number of sound files of each class.
         verified_share: share of verified files: only those are mixed.
-        loops_per_kind: number of loops of voices, engines ... that scenes consist of.
+        loops_per_kind: number of loops of scenes of each kind, such as voices and engines.
         may_lack_classes: classes without a synthetic sound are left out instead of refused.
     """
 
@@ -48,12 +48,8 @@ class SimulationConfig(Section):
             " demo leave out classes without a synthetic sound."
         ),
     )
-    scenes: int | None = Field(
-        None, gt=0, description="Number of scenes, each as long as a mixture."
-    )
-    files_per_class: int | None = Field(
-        None, gt=0, description="Number of sound files of each class."
-    )
+    scenes: int | None = Field(None, gt=0, description="Number of scenes, as long as mixtures.")
+    files_per_class: int | None = Field(None, gt=0, description="Sound files of each class.")
     verified_share: float | None = Field(
         None, gt=0, le=1, description="Share of verified files: only those are mixed."
     )
@@ -64,7 +60,7 @@ class SimulationConfig(Section):
 
 @dataclass(frozen=True)
 class SoundSettings:
-    """Everything that decides the content of the files; stored in the dataset folder."""
+    """Everything that the content of the files depends on; stored in the dataset folder."""
 
     version: str
     seed: int
@@ -81,6 +77,5 @@ class SoundSettings:
 def sound_settings(simulation: SimulationConfig, seed: int, clip_s: float = 10.0) -> SoundSettings:
     """Fills open settings from the preset."""
     preset = PRESETS[simulation.preset]
-    return complete_settings(
-        SoundSettings, simulation, preset, version=GENERATOR_VERSION, seed=seed, clip_s=clip_s
-    )
+    given: dict[str, Any] = {"version": GENERATOR_VERSION, "seed": seed, "clip_s": clip_s}
+    return complete_settings(SoundSettings, simulation, preset, **given)

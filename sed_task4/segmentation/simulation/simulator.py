@@ -1,6 +1,6 @@
-"""Simulated sounds and scenes, to be mixed, in the layouts of DCASE 2018 task 2 and task 1.
+"""Simulated sounds and scenes for mixtures, in the layouts of DCASE 2018 task 2 and task 1.
 
-A file depends on the seed, the settings and its own name only: never on the number of processes or
+A file depends only on the seed, the settings and its own name: not on the number of processes or
 the order of work.
 """
 
@@ -13,32 +13,14 @@ from typing import Any, ClassVar
 
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
-from common.simulation.dataset_folder import (
-    SETTINGS_FILE,
-    check_same_simulation,
-    read_settings,
-    text_digest,
-)
+from common.simulation import dataset_folder
 from common.simulation.simulator import SimulationReport, Simulator
-from sed_task4.segmentation.dataset import (
-    DatasetConfig,
-    EventFile,
-    parse_event_files,
-    parse_scenes,
-    read_text,
-    scenes_folder,
-)
+from sed_task4.segmentation import dataset as data
+from sed_task4.segmentation.dataset import DatasetConfig, EventFile
 from sed_task4.segmentation.mixing import forget_mixtures
+from sed_task4.segmentation.simulation import plans as planning
 from sed_task4.segmentation.simulation import rendering
-from sed_task4.segmentation.simulation.plans import (
-    LABEL_SOUNDS,
-    SCENE_SOUNDS,
-    SceneFile,
-    format_scenes,
-    format_sounds,
-    plan_scenes,
-    plan_sounds,
-)
+from sed_task4.segmentation.simulation.plans import LABEL_SOUNDS, SCENE_SOUNDS, SceneFile
 from sed_task4.segmentation.simulation.settings import (
     PRESETS,
     SimulationConfig,
@@ -66,14 +48,8 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
     @classmethod
     def of_task(cls, task: Any, annotations: Path | None = None) -> "SegmentationSimulator":
         """Simulates the sounds and scenes that a task mixes."""
-        return cls(
-            Path(task.dataset_dir),
-            task.simulation,
-            task.dataset,
-            seed=task.seed,
-            parallel=task.parallel,
-            annotations=annotations,
-        )
+        common = {"seed": task.seed, "parallel": task.parallel, "annotations": annotations}
+        return cls(Path(task.dataset_dir), task.simulation, task.dataset, **common)
 
     @cached_property
     def settings(self) -> SoundSettings:
@@ -93,22 +69,21 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
     @property
     def scenes_dir(self) -> Path:
         """Folder of the table of the scenes."""
-        return scenes_folder(self.root, self.dataset)
+        return data.scenes_folder(self.root, self.dataset)
 
     @cached_property
     def sounds(self) -> list[EventFile]:
         """Sound files: those of a given train.csv or drawn ones."""
         may_lack = PRESETS[self.simulation.preset].may_lack_classes
         if self.annotations is None:
-            settings = self.settings
+            chosen, n_files = self.settings, self.settings.files_per_class
             classes = simulated_classes(self.dataset.classes, may_lack)
-            return plan_sounds(
-                classes, settings.files_per_class, settings.verified_share, settings.seed
-            )
+            return planning.plan_sounds(classes, n_files, chosen.verified_share, chosen.seed)
         table = self.annotations / "train.csv"
         if not table.is_file():
             return []
-        listed = parse_event_files(read_text(table, "Correct --annotations."), str(table))
+        text = data.read_text(table, "Correct --annotations.")
+        listed = data.parse_event_files(text, str(table))
         known = simulated_classes(sorted({file.label for file in listed}), may_lack)
         return [file for file in listed if file.label in known]
 
@@ -116,39 +91,33 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
     def scenes(self) -> list[SceneFile]:
         """Scenes: those of a given meta.csv or drawn ones."""
         if self.annotations is None:
-            return plan_scenes(self.settings.scenes)
+            return planning.plan_scenes(self.settings.scenes)
         table = self.annotations / "meta.csv"
         if not table.is_file():
             return []
-        rows = parse_scenes(read_text(table, "Correct --annotations."), str(table))
+        rows = data.parse_scenes(data.read_text(table, "Correct --annotations."), str(table))
         unknown = sorted({label for _, label in rows} - set(SCENE_SOUNDS))
         if unknown:
+            known = ", ".join(SCENE_SOUNDS)
             raise DataError(
-                f"{table}: unknown scene(s) {', '.join(unknown)}. Expected:"
-                f" {', '.join(SCENE_SOUNDS)}. Correct the table."
+                f"{table}: unknown scene(s) {', '.join(unknown)}. Expected: {known}. Correct it."
             )
         return [SceneFile(name, label, "-".join(name.split("-")[1:3])) for name, label in rows]
 
     def content(self) -> dict[str, Any]:
-        """Lists everything that decides the content of the files."""
+        """Lists everything that the content of the files depends on."""
         folder = self.annotations
         if folder and not any((folder / name).is_file() for name in ("train.csv", "meta.csv")):
-            raise DataError(
-                f"There is neither a train.csv nor a meta.csv in {folder}. Correct --annotations."
-            )
-        files = text_digest([format_sounds(self.sounds), format_scenes(self.scenes)])
+            raise DataError(f"No train.csv and no meta.csv in {folder}. Correct --annotations.")
+        texts = planning.format_sounds(self.sounds), planning.format_scenes(self.scenes)
         # Folders of drawn files have no such key, so that those of earlier versions are accepted.
         given = {"annotations": True} if folder else {}
-        return {**asdict(self.settings), "files": files, **given}
+        return {**asdict(self.settings), "files": dataset_folder.text_digest(list(texts)), **given}
 
     def folders(self) -> list[Path]:
         """Lists the folders of tables, sounds and scenes."""
-        return [
-            self.sounds_dir,
-            self.scenes_dir,
-            self.sounds_dir / "audio_train",
-            self.scenes_dir / "audio",
-        ]
+        sounds, scenes = self.sounds_dir, self.scenes_dir
+        return [sounds, scenes, sounds / "audio_train", scenes / "audio"]
 
     def plan(self, scratch: Path) -> tuple[list[EventFile | SceneFile], None]:
         """Lists all sounds and scenes."""
@@ -162,7 +131,7 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
     def writer(
         self, pending: Sequence[EventFile | SceneFile], sounds: None, scratch: Path
     ) -> Callable[[EventFile | SceneFile], float]:
-        """Makes the loops that scenes consist of."""
+        """Makes the loops of scenes."""
         *_, sounds_dir, scenes_dir = self.folders()
         context = rendering.RenderContext(sounds_dir, scenes_dir, self.settings, scratch)
         scenes = [file for file in pending if isinstance(file, SceneFile)]
@@ -170,18 +139,19 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
         return partial(rendering.write_file, context=context)
 
     def write_metadata(self, plans: Sequence[EventFile | SceneFile]) -> None:
-        """Writes the tables last: all files that they list exist."""
+        """Writes the tables last: all their files exist."""
         if self.sounds:
-            write_text(self.sounds_dir / "train.csv", format_sounds(self.sounds))
+            write_text(self.sounds_dir / "train.csv", planning.format_sounds(self.sounds))
         if self.scenes:
-            write_text(self.scenes_dir / "meta.csv", format_scenes(self.scenes))
+            write_text(self.scenes_dir / "meta.csv", planning.format_scenes(self.scenes))
 
     def remove_derived(self, stored: dict[str, Any]) -> None:
         """Removes mixtures of files of other settings.
 
         This precedes the new settings, so that a killed simulation leaves no outdated mixtures.
         """
-        if read_settings(self.root / SETTINGS_FILE) not in (None, stored):
+        settings = dataset_folder.read_settings(self.root / dataset_folder.SETTINGS_FILE)
+        if settings not in (None, stored):
             forget_mixtures(self.root, self.dataset)
 
 
@@ -190,8 +160,7 @@ def run(task: Any, annotations: Path | None = None, overwrite: bool = False) -> 
 
     Args:
         task: settings; `dataset_dir`, `dataset`, `simulation`, `seed` and `parallel` are used.
-        annotations: folder with a train.csv, a meta.csv or both, whose rows are rendered instead of
-            drawn ones.
+        annotations: folder with a train.csv, a meta.csv or both, to be rendered as they are.
         overwrite: write existing files again.
 
     Raises:
@@ -209,7 +178,7 @@ def check(task: Any) -> None:
         DataError: it was simulated with other settings.
     """
     simulator = SegmentationSimulator.of_task(task)
-    check_same_simulation(simulator.root, simulator.stored_settings)
+    dataset_folder.check_same_simulation(simulator.root, simulator.stored_settings)
 
 
 def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[str]:
@@ -220,7 +189,7 @@ def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[st
         may_lack_classes: leave out the others, with a note in the log.
 
     Raises:
-        ConfigError: there are others and they must not be left out, or none has a sound.
+        ConfigError: a class, or with `may_lack_classes` every class, has no synthetic sound.
     """
     lacking = [name for name in classes if name not in LABEL_SOUNDS]
     if lacking and (not may_lack_classes or len(lacking) == len(classes)):
@@ -229,7 +198,5 @@ def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[st
             f"{', '.join(LABEL_SOUNDS)}. Change `dataset.classes`, or mix real recordings."
         )
     if lacking:
-        logger.warning(
-            "There is no synthetic sound for %s: these classes are left out.", ", ".join(lacking)
-        )
+        logger.warning("No synthetic sound for %s: these classes are left out.", ", ".join(lacking))
     return [name for name in classes if name in LABEL_SOUNDS]

@@ -1,4 +1,3 @@
-"""One file per published system; `system: tf_segmentation` in params.yaml loads
-`tf_segmentation.py` here."""
+"""Published systems, one file each: `system: tf_segmentation` loads `tf_segmentation.py` here."""
 
 REQUIRED = ("probabilities",)

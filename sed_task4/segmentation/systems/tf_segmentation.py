@@ -1,5 +1,4 @@
-"""Time-frequency segmentation: a mask of the spectrogram for each class, pooled to tags, all that
-is learned from."""
+"""Time-frequency segmentation: a spectrogram mask per class, pooled to tags, trained on tags."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -15,6 +14,7 @@ from common.models.rank_pooling import GlobalPooling, MapPooling
 from common.models.torch_weights import BATCH_NORM
 from common.settings.section import Section
 from common.training.system import Stage
+from sed_task4.systems._outputs import clip_outputs
 from sed_task4.systems.cnn import LOG_FLOOR
 
 Size = Annotated[int, Field(gt=0)]
@@ -64,10 +64,8 @@ class NetworkConfig(Section):
     @model_validator(mode="after")
     def _poolings_differ(self) -> Self:
         if len(set(self.poolings)) < len(self.poolings):
-            raise ValueError(
-                "`compared` names other poolings than `pooling`, each once. Received:"
-                f" {self.poolings}."
-            )
+            given = self.poolings
+            raise ValueError(f"`pooling` and `compared` must all differ. Received: {given}.")
         return self
 
     @property
@@ -80,8 +78,7 @@ class NetworkConfig(Section):
         """For each block, the names of its convolutions and of their batch normalisations."""
         numbers = range(1, len(self.filters) + 1)
         return tuple(
-            tuple((f"block{block}_conv{n}", f"block{block}_bn{n}") for n in (1, 2))
-            for block in numbers
+            tuple((f"block{b}_conv{n}", f"block{b}_bn{n}") for n in (1, 2)) for b in numbers
         )
 
 
@@ -90,7 +87,7 @@ def check_network(network: NetworkConfig, shape: tuple[int | None, int, int]) ->
 
     Args:
         network: sizes.
-        shape: frames of a sequence (None: any number), bands and channels, (T, F, C); any will do.
+        shape: frames of a sequence (None: any number), bands and channels, (T, F, C); unchecked.
 
     Raises:
         ConfigError: a wrong number of filters.
@@ -150,27 +147,23 @@ def build_model(
     )(x)
     # (B, T, F, K)
     clip = GlobalPooling(network.pooling, network.gwrp_decay, name="over_mask")(masks)  # (B, K)
-    return keras.Model(
-        spectra, {"clip": clip, "masks": masks}, name=f"segmentation_{network.pooling}"
-    )
+    name = f"segmentation_{network.pooling}"
+    return keras.Model(spectra, {"clip": clip, "masks": masks}, name=name)
 
 
 def stages(task: Any) -> list[Stage]:
-    """Lists the trainings of the system: one on tags for each pooling; the poolings are systems of
-    their own.
+    """Lists the trainings of the system: one on tags for each pooling, each a system of its own.
 
     Args:
         task: a task's settings, `sed_task4.segmentation.config.TaskConfig`.
 
     Returns:
-        One stage for each pooling, named for it. Targets are there for both outputs, as Keras
-        wants; the loss is of the tags only, whose entries of -1 do not count.
+        One stage for each pooling, named for it. Keras needs targets for both outputs; the loss is
+        of the tags only, whose entries of -1 do not count.
     """
     network = NetworkConfig.model_validate(task.network)
-    return [
-        _stage(task, network.model_copy(update={"pooling": pooling}))
-        for pooling in network.poolings
-    ]
+    copies = [network.model_copy(update={"pooling": pooling}) for pooling in network.poolings]
+    return [_stage(task, copy) for copy in copies]
 
 
 def _stage(task: Any, network: NetworkConfig) -> Stage:
@@ -187,27 +180,18 @@ def _stage(task: Any, network: NetworkConfig) -> Stage:
 def probabilities(
     outputs: Mapping[str, np.ndarray], *, network: NetworkConfig, n_frames: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brings the outputs for one clip to its length; masks are averaged over the bands.
+    """Brings the outputs for one clip to its length, see `sed_task4.systems._outputs`.
 
     Args:
-        outputs: {"clip": (K,) or (n, K), "masks": (T', F, K)}, the n sequences of one clip joined
-            along time.
+        outputs: {"clip": (K,) or (n, K), "masks": (T', F, K)}; masks are averaged over the bands.
         network: the network's settings.
-        n_frames: frames of the clip at the hop of the features, T; the last output is held if there
-            are fewer.
+        n_frames: frames of the clip at the hop length of the features, T.
 
     Returns:
-        Probabilities of the frames (T, K) and of the clip (K,), the highest among its sequences;
-        float32.
-
-    Raises:
-        ValueError: there is no output frame, though the clip has frames.
+        Frame-level (T, K) and clip-level (K,) probabilities, float32.
     """
-    frames, clip = outputs["masks"].mean(axis=1, dtype=np.float32), np.atleast_2d(outputs["clip"])
-    if n_frames and not len(frames):
-        raise ValueError(f"`outputs` must cover the clip of {n_frames} frames. Received: no frame.")
-    source = np.minimum(np.arange(n_frames), len(frames) - 1)  # (T,) -> T'
-    return frames[source], clip.max(axis=0).astype(np.float32)
+    frames = outputs["masks"].mean(axis=1, dtype=np.float32)
+    return clip_outputs({"frames": frames, "clip": outputs["clip"]}, n_frames, 1)
 
 
 def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
@@ -220,14 +204,10 @@ def torch_names(network: NetworkConfig) -> dict[str, tuple[str, str]]:
     names: dict[str, tuple[str, str]] = {}
     for block, pairs in enumerate(network.layer_names, start=1):
         for n, (conv, norm) in enumerate(pairs, start=1):
-            there = f"bottleneck.conv_block{block}"
-            names[f"{conv}/kernel"] = f"{there}.conv{n}.weight", "conv"
-            names |= {
-                f"{norm}/{part}": (f"{there}.bn{n}.{name}", "vector")
-                for part, name in BATCH_NORM.items()
-            }
+            stored = f"bottleneck.conv_block{block}"
+            names[f"{conv}/kernel"] = f"{stored}.conv{n}.weight", "conv"
+            for part, name in BATCH_NORM.items():
+                names[f"{norm}/{part}"] = f"{stored}.bn{n}.{name}", "vector"
     head = "bottleneck.final_conv"
-    return names | {
-        "masks/kernel": (f"{head}.weight", "conv"),
-        "masks/bias": (f"{head}.bias", "vector"),
-    }
+    names["masks/kernel"] = f"{head}.weight", "conv"
+    return names | {"masks/bias": (f"{head}.bias", "vector")}

@@ -1,4 +1,5 @@
-"""Every sound file by every reader: one verdict, all of its samples or a remark on the rest.
+"""Every sound file through every reader: the same verdict, and all that is in it or a word about
+the rest.
 
 Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
 was looked up in files that they wrote into a pipe.
@@ -45,7 +46,7 @@ def mp3(audio, mode="CONSTANT", rate=RATE):
 
 @dataclass
 class Heard:
-    """Results of all readers: samples, or None and the error; remarks of header and samples."""
+    """Result of all readers: samples, or None and the error; notes on header and samples."""
 
     audio: np.ndarray | None
     error: str
@@ -53,7 +54,7 @@ class Heard:
     notes: list[str]
 
 
-def outcome_of(path):
+def heard(path):
     """Reads a file by all routes, which must agree."""
     outcomes, remarks = {}, {}
     routes = {
@@ -123,7 +124,7 @@ WITHOUT_LENGTH = {"paf": ("PAF", "PCM_16"), "pvf": ("PVF", "PCM_16"), "ircam": (
 
 @pytest.mark.parametrize("name", SIZED)
 def test_whole_files_are_read_alike_by_all_readers(tmp_path, name):
-    outcome = outcome_of(put(tmp_path, written(noise(), *SIZED[name])))
+    outcome = heard(put(tmp_path, written(noise(), *SIZED[name])))
     assert outcome.audio is not None and not outcome.header_notes
     assert N <= len(outcome.audio) <= N + 1100  # those in packets fill the last one up
     if SIZED[name][1].startswith(("PCM", "FLOAT")):
@@ -134,14 +135,14 @@ def test_whole_files_are_read_alike_by_all_readers(tmp_path, name):
 @pytest.mark.parametrize("name", SIZED)
 def test_truncated_files_are_refused_in_every_container(tmp_path, name, kept):
     content = written(noise(), *SIZED[name])
-    outcome = outcome_of(put(tmp_path, content[: int(len(content) * kept)]))
+    outcome = heard(put(tmp_path, content[: int(len(content) * kept)]))
     assert outcome.audio is None
 
 
 @pytest.mark.parametrize("name", WITHOUT_LENGTH)
-def test_containers_without_a_length_are_read_with_a_warning(tmp_path, name):
+def test_containers_without_a_length_are_heard_with_a_warning(tmp_path, name):
     content = written(noise(), *WITHOUT_LENGTH[name])
-    outcome = outcome_of(put(tmp_path, content[: len(content) // 2]))
+    outcome = heard(put(tmp_path, content[: len(content) // 2]))
     assert 0.4 * N < len(outcome.audio) < 0.6 * N and "may be truncated" in outcome.notes[0]
 
 
@@ -150,7 +151,7 @@ def pcm(n=N):
 
 
 def wav(size, riff=None, before=b"", behind=b"", samples=None, order="<"):
-    """A WAV file with any sizes in its header."""
+    """A WAV file with any size in its header."""
     data = (pcm() if samples is None else samples).astype(f"{order}i2").tobytes()
     head = struct.pack(f"{order}IHHIIHH", 16, 1, 1, RATE, 2 * RATE, 2, 16)
     riff = min(size + 36, 0xFFFFFFFF) if riff is None else riff
@@ -178,16 +179,16 @@ STREAM_SIZES = [
 
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("size", STREAM_SIZES)
-def test_a_wav_from_a_pipe_is_read_with_a_remark(tmp_path, size, order):
-    outcome = outcome_of(put(tmp_path, wav(size, order=order)))
+def test_a_wav_from_a_pipe_is_read_with_a_note(tmp_path, size, order):
+    outcome = heard(put(tmp_path, wav(size, order=order)))
     np.testing.assert_array_equal(outcome.audio[:, 0], pcm() / np.float32(32768))
-    assert len(outcome.header_notes) == 1 and "does not say how long" in outcome.header_notes[0]
+    assert len(outcome.header_notes) == 1 and "has no length" in outcome.header_notes[0]
 
 
 @pytest.mark.parametrize("missing", [2, 4000, 2 * N - 2])
 def test_a_wav_that_only_lacks_its_end_is_refused(tmp_path, missing):
     content = wav(2 * N)[:-missing]
-    assert "Truncated" in outcome_of(put(tmp_path, content)).error
+    assert "Truncated" in heard(put(tmp_path, content)).error
 
 
 def riff_chunk(name, content):
@@ -201,24 +202,24 @@ def riff_chunk(name, content):
     "behind", [b"", riff_chunk(b"LIST", b"abcd"), riff_chunk(b"id3 ", bytes(9)), bytes(512)]
 )
 def test_chunks_around_the_sound_and_padding_are_no_sound(tmp_path, before, behind):
-    outcome = outcome_of(put(tmp_path, wav(2 * N, before=before, behind=behind)))
+    outcome = heard(put(tmp_path, wav(2 * N, before=before, behind=behind)))
     assert len(outcome.audio) == N and not outcome.notes
 
 
 def test_an_empty_wav_with_chunks_behind_is_empty(tmp_path):
     content = wav(0, behind=riff_chunk(b"LIST", b"abcd"), samples=np.zeros(0))
-    assert "Empty recording" in outcome_of(put(tmp_path, content)).error
+    assert "Empty recording" in heard(put(tmp_path, content)).error
 
 
-def test_bytes_after_the_sound_are_logged(tmp_path):
-    outcome = outcome_of(put(tmp_path, wav(2 * N, behind=np.arange(5000, dtype="<u2").tobytes())))
+def test_bytes_behind_the_sound_are_told_of(tmp_path):
+    outcome = heard(put(tmp_path, wav(2 * N, behind=np.arange(5000, dtype="<u2").tobytes())))
     assert len(outcome.audio) == N and "left out" in outcome.notes[0]
 
 
 def test_an_odd_number_of_bytes_is_padded(tmp_path):
     audio = np.full((101, 1), 0.25)
     content = written(audio, "WAV", "PCM_24")
-    assert len(outcome_of(put(tmp_path, content + riff_chunk(b"LIST", b"ab"))).audio) == 101
+    assert len(heard(put(tmp_path, content + riff_chunk(b"LIST", b"ab"))).audio) == 101
 
 
 def test_the_long_size_of_rf64_counts(tmp_path):
@@ -226,7 +227,7 @@ def test_the_long_size_of_rf64_counts(tmp_path):
     place = content.index(b"ds64") + 16
     for size, right in ((0, True), (2**63, True), (2 * N + 1000, False)):
         content[place : place + 8] = struct.pack("<Q", size)
-        outcome = outcome_of(put(tmp_path, content))
+        outcome = heard(put(tmp_path, content))
         assert (outcome.audio is not None) == right
         if right:
             assert len(outcome.audio) == N and outcome.notes
@@ -234,7 +235,7 @@ def test_the_long_size_of_rf64_counts(tmp_path):
 
 def test_bw64_is_read_as_rf64(tmp_path):
     content = b"BW64" + written(noise(), "RF64")[4:]
-    assert len(outcome_of(put(tmp_path, content)).audio) == N
+    assert len(heard(put(tmp_path, content)).audio) == N
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7F000008])
@@ -244,7 +245,7 @@ def test_an_aiff_from_a_pipe_is_read_to_its_end(tmp_path, size):
     content[place : place + 4] = struct.pack(">I", size)
     frames = content.index(b"COMM") + 10
     content[frames : frames + 4] = struct.pack(">I", size // 4)
-    outcome = outcome_of(put(tmp_path, content))
+    outcome = heard(put(tmp_path, content))
     assert len(outcome.audio) == N and outcome.notes
 
 
@@ -254,7 +255,7 @@ def test_an_au_from_a_pipe_is_read_to_its_end(tmp_path, order, size):
     endian = {"<": "LITTLE", ">": "BIG"}[order]
     content = bytearray(written(noise(), "AU", endian=endian))
     content[8:12] = struct.pack(f"{order}I", size)
-    outcome = outcome_of(put(tmp_path, content))
+    outcome = heard(put(tmp_path, content))
     assert len(outcome.audio) == N and outcome.notes
 
 
@@ -263,7 +264,7 @@ def test_a_caf_from_a_pipe_is_read_to_its_end(tmp_path):
     place = content.index(b"data") + 4
     for size in (-1, 4):
         content[place : place + 8] = struct.pack(">q", size)
-        outcome = outcome_of(put(tmp_path, content))
+        outcome = heard(put(tmp_path, content))
         assert len(outcome.audio) == N and outcome.notes
 
 
@@ -272,7 +273,7 @@ def test_a_w64_from_a_pipe_is_read_to_its_end(tmp_path, size):
     content = bytearray(written(noise(), "W64"))
     place = content.index(b"data") + 16
     content[place : place + 8] = struct.pack("<Q", size)
-    outcome = outcome_of(put(tmp_path, content))
+    outcome = heard(put(tmp_path, content))
     assert len(outcome.audio) == N and outcome.notes
 
 
@@ -281,7 +282,7 @@ def test_a_flac_has_as_many_samples_as_its_frames(tmp_path, total):
     content = bytearray(written(noise(), "FLAC"))
     content[21] = content[21] & 0xF0 | total >> 32
     content[22:26] = struct.pack(">I", total & 0xFFFFFFFF)
-    outcome = outcome_of(put(tmp_path, content))
+    outcome = heard(put(tmp_path, content))
     if total > N:
         assert (
             f"Truncated recording: {tmp_path}/a.wav. Expected: {total} samples. Received: {N}."
@@ -293,23 +294,23 @@ def test_a_flac_has_as_many_samples_as_its_frames(tmp_path, total):
 
 
 @pytest.mark.parametrize("lost", [1, 100, 20_000])
-def test_flac_of_unknown_length_cut_in_a_frame_is_refused(tmp_path, lost):
+def test_a_flac_of_unknown_length_cut_in_frames_is_refused(tmp_path, lost):
     content = bytearray(written(noise(), "FLAC"))
     content[21] &= 0xF0
     content[22:26] = bytes(4)
-    assert outcome_of(put(tmp_path, content[:-lost])).audio is None
+    assert heard(put(tmp_path, content[:-lost])).audio is None
 
 
 JOINED = ["wav", "aiff", "au", "flac", "vorbis", "mp3"]
 
 
 @pytest.mark.parametrize("name", JOINED)
-def test_joined_recordings_are_read_one_after_another(tmp_path, name):
+def test_joined_recordings_are_heard_one_after_another(tmp_path, name):
     first, second = (noise(seed=seed) for seed in (1, 2))
     contents = [written(audio, *SIZED[name]) for audio in (first, second)]
-    single = np.concatenate([outcome_of(put(tmp_path, content)).audio for content in contents])
-    outcome = outcome_of(put(tmp_path, b"".join(contents)))
-    np.testing.assert_array_equal(outcome.audio, single)
+    alone = np.concatenate([heard(put(tmp_path, content)).audio for content in contents])
+    outcome = heard(put(tmp_path, b"".join(contents)))
+    np.testing.assert_array_equal(outcome.audio, alone)
     assert any("joined" in note for note in outcome.header_notes)
 
 
@@ -320,26 +321,26 @@ def test_joined_recordings_of_different_kinds_are_refused(tmp_path, name, rate, 
     content = written(noise(), kind, subtype) + written(
         noise(channels=channels), kind, subtype, rate
     )
-    assert "different kinds" in outcome_of(put(tmp_path, content)).error
+    assert "different kinds" in heard(put(tmp_path, content)).error
 
 
 @pytest.mark.parametrize("name", JOINED)
 def test_a_joined_recording_that_is_truncated_is_refused(tmp_path, name):
     content = written(noise(), *SIZED[name])
-    assert outcome_of(put(tmp_path, content + content[: len(content) * 2 // 3])).audio is None
+    assert heard(put(tmp_path, content + content[: len(content) * 2 // 3])).audio is None
 
 
-def test_ogg_file_without_an_end_mark_is_read_with_warning(tmp_path):
+def test_an_ogg_without_an_end_mark_is_read_with_warning(tmp_path):
     content = written(noise(), "OGG", "VORBIS")
     last = content.rindex(b"OggS")
-    outcome = outcome_of(put(tmp_path, content[:last]))
+    outcome = heard(put(tmp_path, content[:last]))
     assert 0.5 * N < len(outcome.audio) < N and "end is not marked" in outcome.header_notes[0]
 
 
 def test_an_ogg_file_that_lacks_a_page_is_refused(tmp_path):
     content = written(noise(), "OGG", "VORBIS")
     starts = [place for place in range(len(content)) if content[place : place + 4] == b"OggS"]
-    assert "missing" in outcome_of(put(tmp_path, content[: starts[4]] + content[starts[5] :])).error
+    assert "missing" in heard(put(tmp_path, content[: starts[4]] + content[starts[5] :])).error
 
 
 def frames_of(content):
@@ -355,51 +356,51 @@ def frames_of(content):
 
 @pytest.fixture(scope="module")
 def quiet_then_loud():
-    """An MP3 of variable bit rate whose first frames do not give its length."""
+    """An MP3 of variable bit rate whose first frames do not show its length."""
     audio = np.concatenate([noise(N // 2, level=0.0005), noise(N // 2)])
     content = mp3(audio, "VARIABLE")
     return content, frames_of(content)
 
 
-def test_mp3_of_variable_rate_without_a_header_is_read_whole(tmp_path, quiet_then_loud):
+def test_an_mp3_of_variable_bit_rate_is_read_completely(tmp_path, quiet_then_loud):
     content, starts = quiet_then_loud
-    outcome = outcome_of(put(tmp_path, content[starts[1] :]))
+    outcome = heard(put(tmp_path, content[starts[1] :]))
     n_samples = 576 * (len(starts) - 1)
     assert n_samples - 1200 <= len(outcome.audio) <= n_samples
     loudness = np.abs(outcome.audio[:, 0])
     assert loudness[-8000:].mean() > 50 * loudness[2000:8000].mean()  # the loud half is there
 
 
-@pytest.mark.parametrize("n_frames", [0, 5, 1])
-def test_an_mp3_with_too_few_header_frames_is_read_whole(tmp_path, quiet_then_loud, n_frames):
+@pytest.mark.parametrize("told", [0, 5, 1])
+def test_an_mp3_with_too_low_a_count_is_read_completely(tmp_path, quiet_then_loud, told):
     content, starts = quiet_then_loud
     changed = bytearray(content)
     place = content.index(b"Xing") + 8
-    changed[place : place + 4] = struct.pack(">I", n_frames)
-    outcome = outcome_of(put(tmp_path, changed))
+    changed[place : place + 4] = struct.pack(">I", told)
+    outcome = heard(put(tmp_path, changed))
     assert 576 * (len(starts) - 1) - 1200 <= len(outcome.audio)
-    assert bool(outcome.header_notes) == bool(n_frames)  # 0 as at the start of a stream
+    assert bool(outcome.header_notes) == bool(told)  # none at all is how a stream begins
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 @pytest.mark.parametrize("kept", [0.2, 0.5625, 0.99])
 def test_a_truncated_mp3_is_refused(tmp_path, mode, kept):
     content = mp3(noise(), mode)
-    assert "Truncated" in outcome_of(put(tmp_path, content[: int(len(content) * kept)])).error
+    assert "Truncated" in heard(put(tmp_path, content[: int(len(content) * kept)])).error
 
 
-def test_mp3_without_header_cut_in_a_frame_gives_a_warning(tmp_path):
+def test_a_cut_mp3_without_a_count_is_read_with_warning(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
-    outcome = outcome_of(put(tmp_path, content[starts[1] : starts[101] + 30]))
+    outcome = heard(put(tmp_path, content[starts[1] : starts[101] + 30]))
     assert 576 * 100 - 1200 <= len(outcome.audio) <= 576 * 100
     assert "may be truncated" in outcome.header_notes[0]
 
 
-def test_mp3_that_begins_within_frame_is_refused_or_read_later(tmp_path):
+def test_an_mp3_may_begin_within_a_frame(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
-    outcome = outcome_of(put(tmp_path, content[starts[50] + 20 :]))
+    outcome = heard(put(tmp_path, content[starts[50] + 20 :]))
     n_samples = 576 * (len(starts) - 51)
     assert outcome.error or n_samples - 1200 <= len(outcome.audio) <= n_samples
 
@@ -436,26 +437,27 @@ APE = APE_HEAD + bytes(32) + APE_FOOT
 )
 def test_tags_of_an_mp3_are_no_sound(tmp_path, mode, before, behind):
     content = mp3(noise(), mode)
-    plain = outcome_of(put(tmp_path, content)).audio
-    outcome = outcome_of(put(tmp_path, before + content + behind))
+    plain = heard(put(tmp_path, content)).audio
+    outcome = heard(put(tmp_path, before + content + behind))
     np.testing.assert_array_equal(outcome.audio, plain)
     assert not outcome.notes
 
 
-def test_joined_mp3_files_with_tags_are_read_one_after_another(tmp_path):
+def test_joined_mp3_files_with_tags_are_heard_one_after_another(tmp_path):
     content = mp3(noise())
-    single = outcome_of(put(tmp_path, content)).audio
-    outcome = outcome_of(put(tmp_path, ID3V2 + content + ID3V1 + ID3V2 + content + ID3V1))
-    np.testing.assert_array_equal(outcome.audio, np.concatenate([single, single]))
+    alone = heard(put(tmp_path, content)).audio
+    outcome = heard(put(tmp_path, ID3V2 + content + ID3V1 + ID3V2 + content + ID3V1))
+    np.testing.assert_array_equal(outcome.audio, np.concatenate([alone, alone]))
 
 
-def test_bytes_between_the_frames_of_an_mp3_are_logged(tmp_path):
+def test_bytes_between_the_frames_of_an_mp3_are_told_of(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
     middle = starts[len(starts) // 2]
-    outcome = outcome_of(put(tmp_path, content[:middle] + b"noise" * 200 + content[middle:]))
-    assert len(outcome.audio) >= N - 1200
-    assert any("no sound" in note for note in outcome.header_notes)
+    outcome = heard(put(tmp_path, content[:middle] + b"noise" * 200 + content[middle:]))
+    assert len(outcome.audio) >= N - 1200 and any(
+        "no sound" in note for note in outcome.header_notes
+    )
 
 
 LOSSY = {"vorbis": ("OGG", "VORBIS"), "opus": ("OGG", "OPUS"), "mp3": ("MP3", "MPEG_LAYER_III")}
@@ -463,11 +465,11 @@ SQUARE = np.sign(np.sin(np.arange(N) * 0.02))[:, None]
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_lossy_files_beyond_full_scale_are_clipped_by_all_readers(tmp_path, name):
+def test_lossy_files_beyond_full_scale_are_clipped_and_counted(tmp_path, name):
     path = put(tmp_path, written(SQUARE, *LOSSY[name]))
     decoded = soundfile.read(path, dtype="float32", always_2d=True)[0]
     assert np.abs(decoded).max() > 1
-    outcome = outcome_of(path)
+    outcome = heard(path)
     np.testing.assert_allclose(outcome.audio, np.clip(decoded, -1, 1), atol=1e-6)
     with collected() as notes:
         read_with_rate(path)
@@ -510,7 +512,7 @@ def features_of(item):
     return {"features": read_mono(item.sources[0], RATE)[:100, :, None]}
 
 
-def test_extraction_logs_one_line_for_each_kind_of_odd_recording(tmp_path, caplog):
+def test_an_extraction_logs_oddities_in_one_line_each(tmp_path, caplog):
     for name in ("a", "b"):
         (tmp_path / f"{name}.ogg").write_bytes(written(SQUARE, "OGG", "VORBIS"))
     put(tmp_path, wav(0xFFFFFFFF), "c.wav")
@@ -519,10 +521,10 @@ def test_extraction_logs_one_line_for_each_kind_of_odd_recording(tmp_path, caplo
     with caplog.at_level(logging.WARNING):
         recipe = Recipe(tmp_path / "store", features_of, schema, {})
         extract(recipe, items, parallel=ONE, progress=False)
-    messages = [record.message for record in caplog.records]
-    assert len(messages) == 2
-    assert "2 recording(s), such as" in messages[0] and "exceeds full scale" in messages[0]
-    assert "1 recording(s), such as" in messages[1] and "as of a stream" in messages[1]
+    told = [record.message for record in caplog.records]
+    assert len(told) == 2
+    assert "2 recording(s), such as" in told[0] and "exceeds full scale" in told[0]
+    assert "1 recording(s), such as" in told[1] and "as of a stream" in told[1]
 
 
 def test_a_file_of_pieces_reads_as_the_pieces_joined(tmp_path):
@@ -533,6 +535,7 @@ def test_a_file_of_pieces_reads_as_the_pieces_joined(tmp_path):
     assert file.read() == joined
     for start, count in ((0, 1), (1, 5), (290, 10), (299, 100)):
         file.seek(start)
-        assert file.read(count) == joined[start : start + count]
-        assert file.tell() == min(start + count, len(joined))
+        assert file.read(count) == joined[start : start + count] and file.tell() == min(
+            start + count, len(joined)
+        )
     assert file.seek(-3, 2) == len(joined) - 3 and file.read() == joined[-3:]

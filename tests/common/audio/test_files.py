@@ -106,7 +106,7 @@ def test_a_missing_file_is_refused(tmp_path):
         read_audio(tmp_path / "a.wav", RATE, 4)
 
 
-def test_a_read_only_folder_is_an_error_with_a_remedy(tmp_path):
+def test_an_unwritable_folder_is_an_error_with_a_remedy(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"Cannot write .*a\.wav"):
         write_wav(tmp_path / "file" / "a.wav", noise(), RATE)
@@ -122,14 +122,15 @@ def test_any_number_of_channels_becomes_their_mean(tmp_path, channels):
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 32000, 44100, 48000])
-def test_a_tone_of_any_rate_stays_the_same_after_resampling(tmp_path, rate):
+def test_a_tone_of_any_rate_keeps_its_frequency_after_resampling(tmp_path, rate):
     tone = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
     path = written(tmp_path / "a.wav", tone[:, None], rate)
     mono = read_mono(path, 32000)
     expected = 0.5 * np.sin(2 * np.pi * 1000 * np.arange(32000) / 32000)
     assert mono.shape == (32000, 1)
-    # no delay, no gain
-    np.testing.assert_allclose(mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3)
+    np.testing.assert_allclose(
+        mono[2000:-2000, 0], expected[2000:-2000], atol=1e-3
+    )  # no delay, no gain
 
 
 def test_tones_above_half_the_new_rate_disappear():
@@ -157,7 +158,7 @@ def test_a_flac_file_that_was_cut_off_is_refused(tmp_path, kept):
         read_audio(path, RATE, 4)
 
 
-def test_a_header_that_exceeds_the_memory_is_refused(tmp_path):
+def test_a_header_with_a_length_beyond_memory_is_refused(tmp_path):
     path = flac(tmp_path / "a.wav")
     content = bytearray(path.read_bytes())
     content[21] |= 0x0F  # number of samples, 36 bits

@@ -43,7 +43,7 @@ def test_any_format_and_number_of_channels_becomes_mono(tmp_path, name):
     np.testing.assert_allclose(mono, read_mono(tmp_path / name, 24000), atol=1e-6)
 
 
-def test_lossy_files_are_clipped_and_others_beyond_full_scale_refused(tmp_path):
+def test_only_lossy_files_may_exceed_full_scale_and_are_clipped(tmp_path):
     square = np.sign(np.sin(np.arange(96000) * 0.02)).astype(np.float32)
     soundfile.write(tmp_path / "a.ogg", square, 16000)
     assert np.abs(soundfile.read(tmp_path / "a.ogg")[0]).max() > 1
@@ -60,7 +60,7 @@ def test_lossy_files_are_clipped_and_others_beyond_full_scale_refused(tmp_path):
         list(converted(FileSource.open(tmp_path / "b.wav"), 16000, None))
 
 
-def test_other_files_than_recordings_are_refused(tmp_path):
+def test_what_is_no_recording_is_refused(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
     for name, message in (
@@ -87,12 +87,12 @@ def test_samples_of_a_pipe_are_put_together_from_any_pieces(pcm_format, dtype):
     np.testing.assert_array_equal(received, stored / 32768 if dtype == "<i2" else audio)
 
 
-def test_blocks_of_a_pipe_have_at_most_0_1_s():
+def test_blocks_of_a_pipe_last_up_to_a_tenth_second():
     blocks = list(PcmSource(io.BytesIO(bytes(2 * 2 * 2500)), 8000, 2).blocks())
     assert [len(block) for block in blocks] == [800, 800, 800, 100]
 
 
-def test_floats_of_pipe_are_clipped_and_counted_and_integers_refused(caplog):
+def test_floats_of_a_pipe_are_clipped_and_integers_refused(caplog):
     values = np.array([0.5, 1.25, -1.5, 1.0], "<f4")
     with caplog.at_level(logging.WARNING):
         (block,) = PcmSource(io.BytesIO(values.tobytes()), 8000, 1, "f32le").blocks()
@@ -109,7 +109,7 @@ def test_audio_shorter_than_one_sample_becomes_its_mean(tmp_path):
     np.testing.assert_allclose(read_mono(tmp_path / "a.wav", 8000), [[0.375]], atol=1e-4)
 
 
-def test_a_pipe_without_samples_or_with_other_values_is_refused(caplog):
+def test_a_pipe_without_samples_or_finite_numbers_is_refused(caplog):
     with pytest.raises(DataError, match="No sample came"):
         list(PcmSource(io.BytesIO(b"\0"), 8000, 1).blocks())
     values = np.zeros(900, "<f4")

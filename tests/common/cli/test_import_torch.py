@@ -48,7 +48,7 @@ def state(monkeypatch):
 
 @pytest.fixture
 def written(monkeypatch):
-    """Exported files by path."""
+    """State dicts that the command exports, by path."""
     files: dict[Path, dict[str, np.ndarray]] = {}
     monkeypatch.setattr(import_torch, "write_checkpoint", files.__setitem__)
     monkeypatch.setattr(import_torch, "torch_library", lambda: None)
@@ -133,7 +133,7 @@ def test_a_model_is_exported_with_or_without_statistics(
         np.testing.assert_array_equal(array, state[name])
 
 
-def test_unsuitable_tensors_are_named_and_nothing_is_written(tmp_path, state, capsys):
+def test_tensors_that_do_not_fit_are_named_without_output(tmp_path, state, capsys):
     del state["fc.bias"]
     state["gru.weight_ih_l0"] = np.zeros(1)
     assert main("c.pth", "--out", tmp_path / "m.keras") == 2
@@ -189,7 +189,7 @@ def test_without_pytorch_the_extra_is_named(monkeypatch, capsys, arguments):
         (["c.pth", "--out", "m.pt"], "must end in .keras"),
         (["m.keras", "--out", "./m.keras"], "must be another file"),
         (["--export", "m.keras", "--out", "c.pt", "--statistics", "s.npz"], "not to --export"),
-        (["c.pth", "--out", "m.keras", "--groups", "1"], "give its folder with --statistics"),
+        (["c.pth", "--out", "m.keras", "--groups", "1"], "give it with --statistics"),
     ],
 )
 def test_options_that_contradict_each_other_are_named_before_any_work(capsys, arguments, message):

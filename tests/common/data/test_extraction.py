@@ -1,4 +1,4 @@
-"""Extraction can be killed, gives the same bytes in any order of work, and reports bad input."""
+"""Extraction is safe to kill, gives the same bytes in all runs, and names its errors."""
 
 import json
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_every_recording_is_stored_once_with_its_arrays(finished):
             np.testing.assert_array_equal(stored[item.name][key], array)
 
 
-def test_facts_of_recordings_are_kept_and_change_without_the_shards(tmp_path):
+def test_facts_are_kept_next_to_shards_and_change_without_them(tmp_path):
     before = run(
         tmp_path, [Item("a", "1", payload=0, facts={"room": 1}), Item("b", "1", payload=1)]
     )
@@ -102,7 +102,7 @@ def test_two_at_once_write_the_same_bytes_as_one(finished, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "missing", "statistics"])
-def test_damaged_shard_is_named_and_remade_by_the_next_run(finished, tmp_path, damage):
+def test_a_damaged_shard_is_named_and_made_again(finished, tmp_path, damage):
     for name, content in contents(finished).items():
         (tmp_path / name).write_bytes(content)
     shard = FeatureStore.open(tmp_path).shards()[3]
@@ -196,12 +196,13 @@ def test_a_second_extraction_into_the_folder_is_refused(tmp_path):
     run(tmp_path, items=ITEMS[:1], function=compute_while_another_starts)
 
 
-def test_a_full_disk_stops_extraction_without_temporary_files(tmp_path):
+def test_a_full_disk_stops_extraction_without_a_temporary_file(tmp_path):
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # writing beyond fails as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, limit[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (600, limit[1])
+    )  # writing beyond fails as on a full disk
     try:
         with pytest.raises(DataError, match=r"Cannot write .*split1_00--split1_02\.tfrecord"):
             run(tmp_path)
@@ -216,7 +217,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
         run(tmp_path / "file")
 
 
-def test_missing_features_name_the_command_that_extracts_them(tmp_path):
+def test_missing_features_say_which_command_makes_them(tmp_path):
     with pytest.raises(
         DataError, match=r"No features in .*there is no such folder.*batch_feature_extraction\.py"
     ):
@@ -234,7 +235,7 @@ def test_an_unknown_group_is_refused_with_those_there_are(finished):
         FeatureStore.open(finished).shards([1, 7])
 
 
-def test_a_plan_separates_groups_and_depends_only_on_names():
+def test_a_plan_keeps_groups_apart_and_depends_on_names_alone():
     plans = plan_shards(ITEMS[::-1], 5)
     assert plans == plan_shards(ITEMS, 5)
     assert [len(plan.items) for plan in plans] == [5, 5, 2, 5, 5, 2]
@@ -290,7 +291,7 @@ def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, 
     np.testing.assert_allclose(opened.statistics()[0], expected.mean(axis=0), rtol=1e-5)
 
 
-def test_shards_with_skipped_recordings_are_unfinished_for_a_strict_run(tmp_path):
+def test_shards_with_skipped_recordings_are_unfinished_for_strict_runs(tmp_path):
     first = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
     again = run(tmp_path, function=compute_some, skip=(DataError,), recordings_per_shard=1)
@@ -300,8 +301,8 @@ def test_shards_with_skipped_recordings_are_unfinished_for_a_strict_run(tmp_path
         if path.stat().st_mtime_ns != before[path.name]
     ]
     assert not changed and again.skipped == first.skipped and len(again.names()) == 21
-    remade = run(tmp_path, recordings_per_shard=1)
-    assert not remade.skipped and len(remade.names()) == 24
+    mended = run(tmp_path, recordings_per_shard=1)
+    assert not mended.skipped and len(mended.names()) == 24
 
 
 class SilentError(DataError):
@@ -321,7 +322,7 @@ def test_only_the_errors_that_are_named_leave_recordings_out(tmp_path):
     assert sorted(both.skipped) == ["split1_04", "split2_05"]
 
 
-def test_a_folder_without_readable_recordings_is_refused(tmp_path):
+def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
     def fail(item):
         raise DataError(f"{item.name} is broken.")
 
@@ -459,7 +460,7 @@ def test_a_side_file_that_cannot_be_is_made_again(finished, tmp_path, changes):
     assert contents(tmp_path) == contents(finished)
 
 
-def test_a_shard_without_records_of_the_manifest_is_named(finished, tmp_path):
+def test_a_shard_that_lacks_what_the_manifest_lists_is_named(finished, tmp_path):
     manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
     manifest["shards"][0]["names"][0] = "other"
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))

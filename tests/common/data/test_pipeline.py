@@ -14,7 +14,7 @@ from common.data.tfrecord import ArraySpec, ExampleSchema, write_shard
 from common.errors import ConfigError, DataError
 from common.features.channel_transforms import ChannelTransforms
 from common.features.spectral import interleave_channels
-from common.runtime.multi_host import Place
+from common.runtime.multi_host import World
 from common.settings.pipeline import PipelineConfig
 from common.settings.tasks import validate
 
@@ -145,10 +145,11 @@ def test_every_frame_is_seen_in_some_pass(shards, route):
 
 
 @pytest.mark.parametrize("hop", [1, 3, 4, 10])
-def test_overlapping_sequences_start_at_every_hop_and_cover_the_end(shards, route, hop):
+def test_overlapping_sequences_start_at_every_hop_up_to_the_end(shards, route, hop):
     expected = []
-    # 40 frames and a hop of 3 or 10: the last one fits by itself
-    for number, frames in enumerate(FRAMES):
+    for number, frames in enumerate(
+        FRAMES
+    ):  # 40 frames and a hop of 3 or 10: the last one fits by itself
         starts = list(range(0, frames - LENGTH + 1, hop)) or [0]
         if starts[-1] + LENGTH < frames:
             starts.append(frames - LENGTH)
@@ -168,7 +169,7 @@ def test_overlapping_sequences_start_at_every_hop_and_cover_the_end(shards, rout
     )
 
 
-def test_overlapping_sequences_depend_only_on_seed_and_pass(shards, route):
+def test_overlapping_sequences_repeat_for_the_same_seed_and_pass(shards, route):
     options = {"route": route, "sequence_hop_frames": 4}
     whole, again = passes(shards, 3, **options), passes(shards, 1, first_pass=2, **options)
     np.testing.assert_array_equal(places(whole[2]), places(again[0]))
@@ -201,7 +202,7 @@ def test_passes_depend_on_the_seed_only(shards, route):
     assert (first[0] != other[0]).any()
 
 
-def test_a_job_resumed_at_a_pass_gets_the_same_batches(shards, route):
+def test_a_resumed_job_gets_the_same_batches(shards, route):
     transforms = turning_transforms()
     whole = passes(shards, 3, route=route, transforms=transforms)
     resumed = passes(shards, 1, first_pass=2, route=route, transforms=transforms)
@@ -219,25 +220,28 @@ def test_streamed_passes_are_those_of_cached_ones(shards):
 
 
 def test_every_order_of_sequences_is_about_as_likely(tmp_path):
-    """A buffer would keep the first shards in the first batches; here recordings are uniform."""
+    """Each batch holds each recording equally often; a buffer would favour the first shards."""
     paths = [tmp_path / f"{number:02d}.tfrecord" for number in range(20)]
     for number, path in enumerate(paths):
         write_shard(path, [(path.stem, recording(number, 40))], SCHEMA)
-    # 80 sequences a pass, 60 passes
-    batches = stream(paths, batch_size=20).take(4 * 60).as_numpy_iterator()
+    batches = (
+        stream(paths, batch_size=20).take(4 * 60).as_numpy_iterator()
+    )  # 80 sequences a pass, 60 passes
     owners = np.stack([features[:, 0, 0, 0] // 1000 for features, _ in batches]).reshape(60, 4, 20)
     first, last = (
         np.bincount(owners[:, batch].astype(int).ravel(), minlength=20) for batch in (0, 3)
     )
-    # hypergeometric, 4 sequences of a recording
-    expected, deviation = (60, np.sqrt(60 * 4 * 0.25 * 0.75 * 76 / 79))
+    expected, deviation = (
+        60,
+        np.sqrt(60 * 4 * 0.25 * 0.75 * 76 / 79),
+    )  # hypergeometric, 4 sequences of a recording
     assert (np.abs([first, last] - np.float64(expected)) < 5 * deviation).all()
 
 
 @pytest.mark.parametrize(
     "last_batch, sizes", [("keep", [12, 12, 12, 8]), ("fill", [12] * 4), ("drop", [12] * 3)]
 )
-def test_a_pass_ends_by_the_settings(shards, route, last_batch, sizes):
+def test_a_pass_ends_as_the_settings_say(shards, route, last_batch, sizes):
     first, second = passes(shards, 2, route=route, batch_size=12, last_batch=last_batch)
     for one_pass in (first, second):  # of 44 sequences
         assert [len(features) for features, _ in one_pass] == sizes
@@ -309,7 +313,7 @@ def test_batches_keep_the_stored_type_and_static_shapes(tmp_path, route):
 
 
 def turning_transforms():
-    """Three rows: identity; four channels in a ring; swap, sign, phase shift and angles."""
+    """Three rows: none; a ring of four channels; a swap with a sign, a phase and angles."""
     permutation = np.array(
         [[0, 1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 0, 4, 5, 6, 7], [1, 0, 2, 3, 4, 5, 7, 6]]
     )
@@ -377,7 +381,7 @@ def test_each_sequence_gets_one_row_and_all_rows_occur(shards, route):
 
 
 def is_row(sequence, transforms, row, originals):
-    place = sequence[:, 0, [0, 3, 1][row]]  # new position of the channel with the index
+    place = sequence[:, 0, [0, 3, 1][row]]  # channel 0 holds the position
     keys = [(int(value) // 1000, int(value) % 1000) for value in place]
     if any(
         value != int(value) or key not in originals for value, key in zip(place, keys, strict=True)
@@ -481,7 +485,7 @@ def test_a_damaged_shard_is_named_while_it_streams(tmp_path, damage):
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count):
-    """Five shards of unequal size are no multiple of 2 or 3, nor is the number of sequences."""
+    """Neither the five unequal shards nor their sequences are a multiple of 2 or 3."""
     joint, *parts = (
         list(
             itertools.chain(
@@ -490,13 +494,14 @@ def test_processes_divide_each_pass_without_overlap_or_loss(shards, route, count
                 )
             )
         )
-        for own in ({}, *({"place": Place(number, count)} for number in range(count)))
+        for own in ({}, *({"world": World(number, count)} for number in range(count)))
     )
     for batch, *pieces in zip(joint, *parts, strict=True):
         for whole, *own in zip(*map(tf.nest.flatten, (batch, *pieces)), strict=True):
             assert all(len(each) == 6 // count for each in own)
-            # of which each holds every sequence once
-            np.testing.assert_array_equal(np.concatenate(own), whole)
+            np.testing.assert_array_equal(
+                np.concatenate(own), whole
+            )  # of which each holds every sequence once
 
 
 def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):
@@ -506,9 +511,9 @@ def test_each_shard_is_checked_by_one_of_the_processes(tmp_path):
     content = bytearray(paths[1].read_bytes())
     content[len(content) // 2] ^= 1
     paths[1].write_bytes(content)
-    list(stream(paths, place=Place(0, 2)).take(3))
+    list(stream(paths, world=World(0, 2)).take(3))
     with pytest.raises(DataError, match=r"Damaged shard: .*b\.tfrecord"), guard_stream(paths):
-        list(stream(paths, place=Place(1, 2)).take(3))
+        list(stream(paths, world=World(1, 2)).take(3))
 
 
 def test_cached_streams_name_a_damaged_shard_when_they_are_made(tmp_path):
@@ -525,7 +530,7 @@ def test_features_beyond_the_free_memory_are_streamed_with_a_warning(shards, mon
 
 def test_several_processes_need_whole_batches(shards):
     with pytest.raises(ValueError, match=r"fill or drop\. Received: keep"):
-        stream(shards, last_batch="keep", place=Place(0, 2))
+        stream(shards, last_batch="keep", world=World(0, 2))
 
 
 def test_too_few_recordings_for_a_batch_are_refused():
@@ -540,7 +545,7 @@ def test_a_stream_that_would_never_give_a_batch_is_refused(shards, route):
         stream(shards, batch_size=1000, route=route)
 
 
-def test_missing_shards_wrong_strides_and_unknown_arrays_are_refused(shards):
+def test_no_shards_a_bad_stride_and_unknown_arrays_are_refused(shards):
     with pytest.raises(DataError, match=r"No TFRecord shard found"):
         stream([])
     with pytest.raises(ValueError, match="must divide"):

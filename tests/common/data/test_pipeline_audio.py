@@ -1,4 +1,4 @@
-"""Streams of audio: a model's features of a batch are those of the frames of its labels."""
+"""Streams of audio: the features that a model computes belong to the frames of the labels."""
 
 import numpy as np
 import pytest
@@ -64,13 +64,13 @@ def shards(tmp_path_factory):
 
 
 def expected_features(places, inside):
-    """Features of the frames in the labels; frames outside are of the recording's silence."""
+    """Rows of the features that the labels name; frames outside are silent."""
     return np.stack([FEATURES[place // 1000][place % 1000] for place in places[inside].astype(int)])
 
 
 @pytest.mark.parametrize("cache", [False, True], ids=["streamed", "cached"])
 @pytest.mark.parametrize("hop_frames", [None, 4])
-def test_training_frames_are_computed_from_the_audio_of_their_labels(shards, cache, hop_frames):
+def test_each_frame_is_computed_of_the_audio_of_its_label(shards, cache, hop_frames):
     pipeline = PipelineConfig(
         sequence_frames=LENGTH,
         sequence_hop_frames=hop_frames,
@@ -82,8 +82,10 @@ def test_training_frames_are_computed_from_the_audio_of_their_labels(shards, cac
     layer, seen = AudioFeatures(FRONTEND), set()
     for audio, targets in stream.take(12).as_numpy_iterator():
         assert audio.shape == (3, (LENGTH + CONTEXT) * HOP, 4) and audio.dtype == np.int16
-        # (B, T, F, C), (B, T)
-        features, inside = (np.asarray(layer(audio)), targets["place"][..., 0] == 1)
+        features, inside = (
+            np.asarray(layer(audio)),
+            targets["place"][..., 0] == 1,
+        )  # (B, T, F, C), (B, T)
         places = targets["place"][..., 1]
         seen |= set(places[inside] // 1000)
         expected = expected_features(places, inside)
@@ -104,7 +106,7 @@ def test_after_the_end_of_a_recording_comes_silence(shards):
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_whole_recordings_come_as_audio_with_frames_and_length(shards, whole):
+def test_whole_recordings_are_streamed_as_audio_with_their_frames(shards, whole):
     pipeline = PipelineConfig(sequence_frames=LENGTH, whole_recordings=whole)
     stream = evaluation_stream(Selection.of_shards(shards, SCHEMA), FORMAT, pipeline)
     for number, element in enumerate(stream.as_numpy_iterator()):
@@ -120,7 +122,7 @@ def test_whole_recordings_come_as_audio_with_frames_and_length(shards, whole):
 
 
 @pytest.mark.parametrize("row", [0, 3, 9])
-def test_rotated_audio_has_swapped_and_negated_channels_within_full_scale(row):
+def test_rotation_of_audio_permutes_negates_and_clips_channels(row):
     transforms = foa_transforms(audio_tables)
     audio = np.random.default_rng(0).integers(-32768, 32768, (2, 50, 4)).astype(np.int16)
     audio[0, 0] = -32768

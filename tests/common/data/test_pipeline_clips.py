@@ -1,4 +1,4 @@
-"""Streams of clips: clip-level labels, selections, replaced labels, padding by the mean."""
+"""Streams of clips: clip-level labels, chosen recordings, pseudo labels, padding by the mean."""
 
 from dataclasses import dataclass
 
@@ -121,7 +121,7 @@ def test_batches_of_tags_have_no_time_axis(shards, cache):
         np.testing.assert_array_equal(tags, clip(int(sequence[0, 0, 0]))["tags"])
 
 
-def test_only_selected_recordings_are_streamed(shards, cache):
+def test_only_the_recordings_asked_for_come(shards, cache):
     wanted = {"c1", "c2", "c7"}
     for _ in range(2):
         assert sorted(one_pass(shards, count=6, names=wanted, cache=cache)) == [1, 2, 7]
@@ -161,7 +161,7 @@ def test_label_shards_may_replace_only_some_arrays(shards, tmp_path, cache):
         np.testing.assert_array_equal(targets["frames"][: FRAMES[number]], clip(number)["activity"])
 
 
-def test_label_shards_need_only_the_selected_recordings(shards, tmp_path, cache):
+def test_label_shards_need_not_hold_recordings_that_are_not_wanted(shards, tmp_path, cache):
     wanted = [0, 2, 4, 7]
     paths = write(tmp_path, pseudo, LABELS, wanted)
     names = {f"c{number}" for number in wanted}
@@ -209,7 +209,7 @@ def test_an_output_cannot_mix_arrays_with_and_without_time(shards):
         one_pass(shards, {"both": ("activity", "tags")})
 
 
-def test_padding_is_the_last_frame_or_a_given_one(shards, cache):
+def test_padding_is_the_last_frame_or_what_is_given(shards, cache):
     mean = np.arange(4, dtype=np.float32)[:, None] + 50  # (F, C)
     for padding, expected in ((None, np.full((4, 1), 2)), (mean, mean)):
         features, targets = one_pass(shards, cache=cache, padding=padding)[2]
@@ -300,7 +300,7 @@ def test_a_stage_gets_its_recordings_labels_and_padding(store, labels, padding):
     assert element["features"][0, -1, 0, 0] == last and features[numbers == 2][0, -1, 0, 0] == last
 
 
-def test_the_batches_of_a_stage_resume_within_a_pass(store):
+def test_batches_of_a_stage_resume_within_a_pass(store):
     whole = Selection(store, ("weak",))
     data = stage_data(Stage(), whole, whole, (np.zeros((4, 1)), np.ones((4, 1))), pipeline(), 0)
     first = [x for x, _ in data.batches(0).take(7).as_numpy_iterator()]
@@ -311,8 +311,9 @@ def test_the_batches_of_a_stage_resume_within_a_pass(store):
 def test_a_sample_depends_only_on_the_seed(store):
     whole = Selection(store, ("weak",), frozenset(f"c{number}" for number in range(1, COUNT)))
     drawn = whole.sample(3, seed=5)
-    assert len(drawn.recording_names) == 3
-    assert set(drawn.recording_names) < set(whole.recording_names)
+    assert len(drawn.recording_names) == 3 and set(drawn.recording_names) < set(
+        whole.recording_names
+    )
     assert drawn == whole.sample(3, seed=5)
     assert len({whole.sample(3, seed).names for seed in range(8)}) > 4
     assert whole.sample(COUNT - 1, seed=5) is whole
@@ -325,7 +326,7 @@ def scored_names(data, epoch):
     ]
 
 
-def test_recordings_drawn_for_each_epoch_are_reproduced_after_a_restart(store):
+def test_recordings_drawn_for_each_epoch_survive_a_restart(store):
     whole = Selection(store, ("weak",))
     training = TrainingConfig(
         validation_recordings=3, training_recordings=2, redraw_recordings=True
@@ -341,7 +342,7 @@ def test_recordings_drawn_for_each_epoch_are_reproduced_after_a_restart(store):
     assert scored_names(resumed, 4) == drawn[4]
 
 
-def test_the_same_recordings_of_both_sets_are_scored_each_epoch(store):
+def test_the_same_recordings_of_both_sets_are_scored_every_epoch(store):
     train = Selection(store, ("weak",), frozenset({"c0", "c1", "c2", "c3", "c4"}))
     validation = Selection(store, ("weak",), frozenset({"c5", "c6", "c7"}))
     statistics = (np.zeros((4, 1)), np.ones((4, 1)))
@@ -360,7 +361,7 @@ def test_the_same_recordings_of_both_sets_are_scored_each_epoch(store):
     assert scored(validation_recordings=2, training_recordings=3) == [some, of_training]
 
 
-def test_a_stage_gets_overlapping_sequences_and_whole_recordings_by_settings(store):
+def test_a_stage_gets_sequences_and_recordings_by_its_settings(store):
     whole = Selection(store, ("weak",))
     settings = PipelineConfig(
         sequence_frames=4, sequence_hop_frames=3, batch_size=2, whole_recordings=True

@@ -1,4 +1,4 @@
-"""Index of shards, and frames read by it: equal to protocol buffers and whole records."""
+"""The index of shards and frames read by it, compared with protocol buffers and whole records."""
 
 import subprocess
 import sys
@@ -53,7 +53,7 @@ def training(shards, schema=SCHEMA, **settings):
     return train_stream(Selection.of_shards(shards, schema), FORMAT, pipeline, seed=0)
 
 
-def test_indexed_bytes_are_those_of_the_array(shards, tmp_path):
+def test_the_bytes_at_an_index_are_those_of_the_array(shards, tmp_path):
     for path in (tmp_path.joinpath(shard) for shard in shards):
         content = path.read_bytes()
         for record, example in zip(
@@ -66,7 +66,7 @@ def test_indexed_bytes_are_those_of_the_array(shards, tmp_path):
                 assert record.shapes[name] == example[name].shape
 
 
-def test_frames_and_arrays_of_whole_recordings_equal_the_written_ones(shards):
+def test_frames_and_whole_arrays_are_those_that_were_written(shards):
     records = Records.find(shards, SCHEMA, lambda name: True)
     assert records.names == ["r0", "r1", "r2"] and records.ends.tolist() == [2, 3]
     assert records.frames["features"].tolist() == list(FRAMES)
@@ -83,15 +83,17 @@ def test_frames_and_arrays_of_whole_recordings_equal_the_written_ones(shards):
     assert records.whole("labelled").tolist() == [0, 1, 0]
 
 
-def test_only_selected_recordings_are_found(shards):
+def test_only_wanted_recordings_are_found(shards):
     records = Records.find(shards, SCHEMA, lambda name: name == "r2")
-    assert records.names == ["r2"]
-    assert records.shard_of.tolist() == [1]
-    assert records.ends.tolist() == [0, 1]
+    assert (
+        records.names == ["r2"]
+        and records.shard_of.tolist() == [1]
+        and records.ends.tolist() == [0, 1]
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "missing", "another schema", "noise"])
-def test_other_files_than_shards_of_schema_are_refused_by_name(shards, tmp_path, damage):
+def test_a_file_of_another_form_is_refused_by_name(shards, tmp_path, damage):
     path, schema = tmp_path / "bad.tfrecord", SCHEMA
     content = tmp_path.joinpath(shards[0]).read_bytes()
     if damage == "another schema":
@@ -134,7 +136,7 @@ def test_a_shard_that_vanishes_after_the_first_pass_is_named(shards, tmp_path):
             next(stream)
 
 
-def test_flipped_bit_in_features_is_found_in_the_first_pass(shards, tmp_path):
+def test_a_flipped_bit_is_found_in_the_first_pass(shards, tmp_path):
     path = tmp_path / "flipped.tfrecord"
     content = bytearray(tmp_path.joinpath(shards[0]).read_bytes())
     content[index_shard(tmp_path.joinpath(shards[0]), SCHEMA)[0].offsets["features"] + 100] ^= 1
@@ -185,7 +187,7 @@ def test_sizes_whose_product_leaves_64_bits_are_refused(tmp_path, shape):
 
 
 @pytest.mark.parametrize("damage", ["no frames", "lost", "shape", "length"])
-def test_valid_checksums_with_wrong_content_are_named_by_every_stream(tmp_path, damage):
+def test_wrong_shards_with_right_checksums_are_named_by_every_stream(tmp_path, damage):
     features = features_of("r", recording(0, 0 if damage == "no frames" else 30), {})
     if damage == "lost":
         del features["activity"]

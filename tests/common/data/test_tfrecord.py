@@ -74,7 +74,7 @@ def test_the_schema_survives_json():
     assert ExampleSchema.from_json(SCHEMA.to_json()) == SCHEMA
 
 
-def test_an_array_against_the_schema_is_refused_and_nothing_stays(tmp_path):
+def test_an_array_outside_the_schema_is_refused_without_a_file(tmp_path):
     arrays = example(5, 1) | {"angles": np.zeros((5, 3), np.int32)}
     with pytest.raises(ValueError, match=r"'angles' of 'b'.*Received: int32, \(5, 3\)"):
         write_shard(tmp_path / "a.tfrecord", [EXAMPLES[0], ("b", arrays)], SCHEMA)
@@ -111,12 +111,13 @@ def test_undamaged_shards_are_found_to_be_so(shard):
     assert find_damaged([shard]) is None
 
 
-def test_a_full_disk_is_an_error_without_leftovers(tmp_path):
+def test_a_full_disk_is_an_error_with_a_remedy(tmp_path):
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # writing beyond fails as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (4096, limit[1])
+    )  # writing beyond fails as on a full disk
     try:
         with pytest.raises(DataError, match=r"Cannot write .*a\.tfrecord: File too large"):
             write_shard(tmp_path / "a.tfrecord", EXAMPLES, SCHEMA)
@@ -138,7 +139,7 @@ def message_of(name, arrays):
     return example.SerializeToString(deterministic=True)
 
 
-def test_records_are_byte_for_byte_those_of_the_message_class(tmp_path):
+def test_records_have_the_bytes_of_the_message_class(tmp_path):
     # growing, shrinking, empty: the memory of one record is used again for the next
     examples = [
         *EXAMPLES,
@@ -151,7 +152,7 @@ def test_records_are_byte_for_byte_those_of_the_message_class(tmp_path):
     assert list(records) == [message_of(name, arrays) for name, arrays in examples]
 
 
-def test_single_precision_is_rounded_to_half_precision_as_in_numpy(tmp_path):
+def test_float32_is_rounded_to_float16_as_numpy_does(tmp_path):
     every_half = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     finite = np.sort(every_half[np.isfinite(every_half)].astype(np.float32))
     halfway = (finite[1:] + finite[:-1]) / 2
@@ -166,14 +167,14 @@ def test_single_precision_is_rounded_to_half_precision_as_in_numpy(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0, 7, 2**31, 2**40, 2**62, 2**64 - 1])
-def test_length_with_a_valid_checksum_is_compared_with_the_file(tmp_path, length):
+def test_a_length_with_right_checksum_is_compared_with_the_file(tmp_path, length):
     (tmp_path / "a.tfrecord").write_bytes(framed(b"message", length))
     with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord \((record 0|a record)"):
         list(read_shard(tmp_path / "a.tfrecord", SCHEMA))
 
 
 @pytest.mark.parametrize("shape", [(40, 4, 50), (-1, 40, 4), (50, 160), (50, 40, 4, 1), (8000,)])
-def test_a_wrong_shape_is_refused_although_its_checksum_is_valid(tmp_path, shape):
+def test_a_record_of_another_shape_is_refused_despite_its_checksum(tmp_path, shape):
     message = message_from(features_of("a", example(50, 2), {"features": shape}))
     (tmp_path / "a.tfrecord").write_bytes(framed(message))
     with pytest.raises(DataError, match=r"Damaged shard: .*a\.tfrecord"):

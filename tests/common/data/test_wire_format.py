@@ -16,7 +16,7 @@ def test_whole_numbers_are_written_as_protobuf_does_and_read_back(value):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5))
-def test_bytes_fields_are_written_as_in_protobuf_and_found_again(values):
+def test_fields_of_bytes_are_written_and_found_as_protobuf_does(values):
     message = tf.train.BytesList(value=values).SerializeToString()
     assert b"".join(encode_field(1, value) for value in values) == message
     assert [message[begin:end] for begin, end in fields_in(message, (0, len(message)), 1)] == values

@@ -1,4 +1,4 @@
-"""Findings about a dataset, and their text."""
+"""Findings about datasets, and their reports."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def noise(seconds=1.0, channels=2, level=0.1):
 
 
 def report_of(folder, files, deep=True, **wanted):
-    """Writes files by name, and returns the findings of `check_audio`."""
+    """Writes files by name; returns the findings of `check_audio`."""
     for name, audio in files.items():
         write_wav(folder / name, audio, RATE)
     report = DatasetReport()
@@ -68,12 +68,13 @@ def test_unreadable_files_are_counted_with_the_first_reason(tmp_path):
     report = report_of(tmp_path, {}, deep=False)
     (finding,) = report.findings
     assert finding.level == "error" and "3 file(s) cannot be read" in finding.text
-    assert "Not a readable sound file" in finding.text
-    assert finding.text.endswith("a.wav, b.wav, c.wav.")
+    assert "Not a readable sound file" in finding.text and finding.text.endswith(
+        "a.wav, b.wav, c.wav."
+    )
 
 
 @pytest.mark.parametrize("deep", [False, True])
-def test_odd_but_usable_files_are_one_warning_for_each_kind(tmp_path, deep):
+def test_oddities_of_used_files_are_one_warning_each(tmp_path, deep):
     for name in ("a", "b"):
         write_wav(tmp_path / f"{name}.wav", noise(), RATE)
         content = bytearray((tmp_path / f"{name}.wav").read_bytes())
@@ -81,12 +82,14 @@ def test_odd_but_usable_files_are_one_warning_for_each_kind(tmp_path, deep):
         (tmp_path / f"{name}.wav").write_bytes(content)
     report = report_of(tmp_path, {}, deep)
     (finding,) = report.findings
-    assert finding.level == "warning"
-    assert "2 recording(s), such as" in finding.text
-    assert "as of a stream" in finding.text
+    assert (
+        finding.level == "warning"
+        and "2 recording(s), such as" in finding.text
+        and "as of a stream" in finding.text
+    )
 
 
-def test_only_decoding_finds_silence_equal_channels_clipping_and_nan(tmp_path):
+def test_decoding_finds_silence_dead_or_equal_channels_clipping_nan(tmp_path):
     half = noise()
     half[:, 1] = 0
     soundfile.write(tmp_path / "nan.wav", np.full((100, 2), np.nan), RATE, subtype="FLOAT")
@@ -109,11 +112,11 @@ def test_only_decoding_finds_silence_equal_channels_clipping_and_nan(tmp_path):
     assert not report_of(tmp_path, {}, deep=False).findings
 
 
-def test_silence_is_an_error_if_it_would_stop_the_work(tmp_path):
+def test_silence_is_an_error_where_it_is_refused(tmp_path):
     assert not report_of(tmp_path, {"a.wav": np.zeros((9, 1))}, silence_is_refused=True).usable
 
 
-def test_copies_in_different_parts_are_errors_unlike_copies_within_one(tmp_path):
+def test_only_copies_in_different_parts_are_errors(tmp_path):
     for name in ("a", "b", "c"):
         write_wav(tmp_path / f"{name}.wav", noise(), RATE)
     a, b, c = examine(sorted(tmp_path.iterdir()), True, ONE)
@@ -140,15 +143,17 @@ def test_classes_are_counted_and_absent_ones_named():
 
 def test_overlaps_and_polyphony_are_counted_by_hand():
     onset, offset = np.array([0.0, 1.0, 2.0, 2.5]), np.array([3.0, 2.0, 2.5, 4.0])
-    # of the second, third and fourth event only one sounds at a time
-    assert polyphony(onset, offset) == 2
+    assert (
+        polyphony(onset, offset) == 2
+    )  # of the second, third and fourth event only one sounds at a time
     assert polyphony(np.zeros(0), np.zeros(0)) == 0
     assert same_class_overlaps(np.array([0, 0, 1, 1]), onset, offset) == 1
-    # both lie within the first
-    assert same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
+    assert (
+        same_class_overlaps(np.array([0, 0, 0, 1]), onset, offset) == 2
+    )  # both lie within the first
 
 
-def test_a_report_names_a_few_files_and_counts_the_others():
+def test_a_report_names_few_files_and_lists_errors_first():
     report = DatasetReport()
     report.warn("some:", list("abcdefg"))
     report.error("bad.")

@@ -1,4 +1,4 @@
-"""Downloads of datasets from a local server, with substitutes for libraries not installed."""
+"""Fetching datasets: only from a local server, with stubs for missing libraries."""
 
 import functools
 import hashlib
@@ -28,7 +28,7 @@ def load(task_id: str, *overrides: str):
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_):
-        """Suppresses messages."""
+        """Logs nothing."""
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def server(tmp_path):
 
 
 def install(monkeypatch, name: str, **contents) -> None:
-    """Puts a module with these contents where `import` finds it."""
+    """Makes a module with these contents importable."""
     module = ModuleType(name)
     vars(module).update(contents)
     monkeypatch.setitem(sys.modules, name, module)
 
 
 def soundata_download(remote, save_dir, force_overwrite):
-    """Substitute for soundata's function: fetches missing files, then compares checksums."""
+    """As soundata's function of this name: fetches missing files, then compares checksums."""
     path = Path(save_dir) / remote.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     if force_overwrite or not path.exists():
@@ -88,8 +88,10 @@ def tau(server, monkeypatch):
 def test_tau_2019_comes_in_parts_with_checksums_and_is_unpacked(tau, tmp_path, capsys):
     target = tmp_path / "tau2019"
     assert main(["1", "--yes", "--folder", str(target), "--params", str(PARAMS)]) == 0
-    assert len(list((target / "foa_dev").glob("*.wav"))) == 3
-    assert len(list((target / "metadata_dev").iterdir())) == 1
+    assert (
+        len(list((target / "foa_dev").glob("*.wav"))) == 3
+        and len(list((target / "metadata_dev").iterdir())) == 1
+    )
     text = capsys.readouterr().out
     assert "foa_dev.z01" in text and "unpacked about 9.2 GB" in text
     assert f"python -m common.cli.check_dataset 1 --set dataset_dir={target}" in text
@@ -111,12 +113,14 @@ def test_a_file_with_another_checksum_is_an_error(tau, tmp_path):
         fetch_all([Source(each.title, fetch=each.fetch) for each in sources], tmp_path)
 
 
-def test_the_dry_run_prints_sizes_and_downloads_nothing(tau, tmp_path, capsys):
+def test_the_dry_run_tells_sizes_and_fetches_nothing(tau, tmp_path, capsys):
     assert main(["1", "--dry-run", "--folder", str(tmp_path / "to"), "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
-    assert "0.0 MB  http://127.0.0.1" in text
-    assert "size not known" not in text
-    assert "Nothing was fetched" in text
+    assert (
+        "0.0 MB  http://127.0.0.1" in text
+        and "size not known" not in text
+        and "Nothing was fetched" in text
+    )
     assert not (tmp_path / "to").exists()
 
 
@@ -134,12 +138,12 @@ def test_nothing_is_fetched_without_a_yes(tau, tmp_path, monkeypatch, answer, fe
     assert (tmp_path / "to" / "foa_dev").is_dir() == fetched
 
 
-def test_a_server_without_response_leaves_the_size_unknown():
+def test_a_server_that_does_not_answer_leaves_the_size_unknown():
     source = Source("x", (Package("http://127.0.0.1:9/a"), Package("http://127.0.0.1:9/b")))
     assert [package.n_bytes for package in with_sizes(source).packages] == [None, None]
 
 
-def test_too_little_space_is_reported_before_any_download(tmp_path):
+def test_too_little_room_is_said_before_anything_is_fetched(tmp_path):
     calls = []
     with pytest.raises(DataError, match=r"too little room. Expected: 1000000000\.0 GB"):
         fetch_all(
@@ -148,7 +152,7 @@ def test_too_little_space_is_reported_before_any_download(tmp_path):
     assert not calls
 
 
-def test_files_of_an_earlier_try_need_no_space_again(tmp_path, monkeypatch):
+def test_what_an_earlier_try_left_needs_no_room_again(tmp_path, monkeypatch):
     (tmp_path / "archive.zip").write_bytes(bytes(600))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=500))
     calls = []
@@ -156,7 +160,7 @@ def test_files_of_an_earlier_try_need_no_space_again(tmp_path, monkeypatch):
     assert calls == [tmp_path]
 
 
-def test_a_missing_library_is_named_with_the_install_command():
+def test_a_missing_library_is_named_with_the_command():
     with pytest.raises(ConfigError, match=r"needs the package soundata.*pip install 'soundata>=1'"):
         download.library("soundata.no_such_module", "soundata", ">=1")
 
@@ -166,7 +170,7 @@ def test_simulated_data_are_not_fetched():
         sources_of(load("demo"))
 
 
-def test_datasets_without_a_library_are_named(capsys):
+def test_what_no_library_offers_is_said(capsys):
     assert main(["crnn", "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
     assert (
@@ -174,7 +178,7 @@ def test_datasets_without_a_library_are_named(capsys):
     )
 
 
-def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
+def test_desed_fetches_the_clips_into_their_folder_only(tmp_path, monkeypatch):
     calls = []
 
     def data(folder, **which):
@@ -191,8 +195,10 @@ def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
         download_audioset_files_from_csv=clips,
     )
     monkeypatch.chdir(tmp_path)
-    source = sources_of(load("cnn9-synthetic-weak"))[0]
-    synthetic = sources_of(load("cnn9-synthetic-weak"))[-1]
+    source, synthetic = (
+        sources_of(load("cnn9-synthetic-weak"))[0],
+        sources_of(load("cnn9-synthetic-weak"))[-1],
+    )
     source.fetch(Path("desed"))
     folder = tmp_path / "desed"
     assert calls[0] == (
@@ -203,8 +209,9 @@ def test_desed_downloads_clips_only_to_their_own_place(tmp_path, monkeypatch):
         str(folder / "metadata/validation/validation.tsv"),
         str(folder / "audio/validation"),
     )
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"]
-    assert not list(folder.iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["desed"] and not list(
+        folder.iterdir()
+    )
     assert synthetic.fetch is None and "10.5281/zenodo.2583796" in synthetic.remark
 
 

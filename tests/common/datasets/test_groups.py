@@ -1,4 +1,4 @@
-"""Groups dealt into splits: none in two, each class in all where that can be, shares as wanted."""
+"""Groups dealt into splits: none in two, each class in all if possible, shares as set."""
 
 import itertools
 import random
@@ -42,8 +42,9 @@ def test_a_class_lacks_a_split_only_where_every_deal_does(first):
     for seed in range(first, first + 20):
         groups, n_splits = random_layout(seed, 6)
         dealt = deal_groups(groups, [1 / n_splits] * n_splits, np.random.default_rng(seed))
-        assert sorted(dealt) == [group.name for group in groups]
-        assert set(dealt.values()) <= set(range(n_splits))
+        assert sorted(dealt) == [group.name for group in groups] and set(dealt.values()) <= set(
+            range(n_splits)
+        )
         names = [group.name for group in groups]
         every = (
             dict(zip(names, splits, strict=True))
@@ -105,7 +106,7 @@ def test_few_groups_are_dealt_without_error(groups):
     assert deal_groups(groups, [0.5, 0.5], np.random.default_rng(0)) in ({}, {"g": 0}, {"g": 1})
 
 
-def test_too_few_groups_are_reported_with_class_number_and_split():
+def test_too_few_groups_are_told_by_class_number_and_split():
     groups = [
         SourceGroup("g", 3, {"Cat": 3}),
         SourceGroup("h", 1, {"Dog": 1}),
@@ -121,9 +122,12 @@ def test_too_few_groups_are_reported_with_class_number_and_split():
     check_deal(groups, dealt, {0: "training"}, "here", "Do.")
 
 
-def test_classes_that_need_the_same_groups_are_reported():
-    # of three groups no two splits have all three classes
-    pairs = [("1", "AC"), ("2", "AB"), ("3", "BC")]
+def test_classes_that_need_the_same_groups_are_told():
+    pairs = [
+        ("1", "AC"),
+        ("2", "AB"),
+        ("3", "BC"),
+    ]  # of three groups no two splits have all three classes
     groups = [SourceGroup(name, 1, dict.fromkeys(classes, 1)) for name, classes in pairs]
     dealt = deal_groups(groups, [0.5, 0.5], np.random.default_rng(0))
     with pytest.raises(DataError, match=r"2 group\(s\) \(shared with other classes\)"):
@@ -147,15 +151,17 @@ def test_shared_groups_are_those_of_two_parts(seed):
 @pytest.mark.parametrize(
     ("fold", "shared"),
     [
-        # two training splits may share a group
-        ({"train": (1, 2), "validate_on": (), "test": (3,)}, False),
+        (
+            {"train": (1, 2), "validate_on": (), "test": (3,)},
+            False,
+        ),  # two training splits may share a group
         ({"train": (1,), "validate_on": (), "test": (2,)}, True),
         ({"train": (1,), "validate_on": (2,), "test": (3,)}, True),
         ({"train": (3,), "validate_on": (1,), "test": (2,)}, True),
         ({"train": (3,), "validate_on": (1, 2), "test": (1, 2), "validate_on_test": True}, False),
     ],
 )
-def test_a_group_may_not_serve_two_purposes_in_a_fold(fold, shared):
+def test_a_group_must_not_be_in_two_parts_of_folds(fold, shared):
     members = {1: {"kitchen": "a"}, 2: {"kitchen": "b"}, 3: {"hall": "c"}}
     problems = fold_problems([FoldConfig(name="f", **fold)], members, "list")
     assert len(problems) == shared

@@ -1,4 +1,4 @@
-"""Pages hold all that they show, and show untrusted text as text."""
+"""Pages are self-contained, and escape untrusted text."""
 
 import base64
 import hashlib
@@ -7,13 +7,13 @@ import pytest
 
 from common.display.page import (
     Cards,
+    Chapter,
     Chart,
     Lane,
     Line,
     Note,
     Page,
     Picture,
-    Section,
     Sound,
     Sounds,
     Table,
@@ -45,8 +45,8 @@ BLOCKS = (
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
-    sections = [Section(HOSTILE, BLOCKS), Section("folded", [Note("here")], folded=True)]
-    write_page(path, Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, sections, HOSTILE))
+    chapters = [Chapter(HOSTILE, BLOCKS), Chapter("folded", [Note("here")], folded=True)]
+    write_page(path, Page(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, chapters, HOSTILE))
     return read_report(path)
 
 
@@ -56,27 +56,31 @@ def test_names_and_settings_are_shown_as_text_and_never_run(page):
     assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
 
 
-def test_the_policy_lets_a_page_run_only_its_own_script(page):
+def test_the_policy_allows_only_the_pages_own_script(page):
     (policy,) = [meta["content"] for meta in page.named("meta") if meta.get("http-equiv")]
     digest = base64.b64encode(hashlib.sha256(page.script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
-    assert policy.startswith("default-src 'none'; img-src data:; media-src data:;")
-    assert "http" not in policy
+    assert (
+        policy.startswith("default-src 'none'; img-src data:; media-src data:;")
+        and "http" not in policy
+    )
 
 
 def test_tables_have_headings_of_rows_and_columns(page):
     assert [heading["scope"] for heading in page.named("th")] == ["col", "row"]
 
 
-def test_each_image_sound_and_drawing_has_a_text(page):
-    assert len(page.named("img")) == 2
-    assert len(page.named("audio")) == 2
-    assert len(page.named("svg")) == 1
+def test_each_image_sound_and_drawing_is_told_in_words(page):
+    assert (
+        len(page.named("img")) == 2
+        and len(page.named("audio")) == 2
+        and len(page.named("svg")) == 1
+    )
     (lane,) = [each for each in page.named("div") if each.get("class") == "plot lane"]
     assert lane["aria-label"].endswith("reference 0.0 to 1.0 s. estimate 0.5 to 2.0 s. ")
 
 
-def test_a_line_spans_the_drawing_and_leaves_it_beyond_limits():
+def test_a_line_spans_the_drawing_and_exceeds_its_limits():
     line = Line("a", [[(0.0, 1.0), (2.0, 4.0)], [(1.0, 6.0), (2.0, 6.0)]], "red")
     chart = Chart("angle", [line], (0.0, 2.0), (0.0, 5.0))
     assert chart.path(line) == "M0.0 80.00L1000.0 20.00M500.0 -20.00L1000.0 -20.00"

@@ -41,7 +41,7 @@ def test_scores_that_are_not_defined_leave_a_gap(tmp_path):
     assert matplotlib.image.imread(tmp_path / "curves.png").ndim == 3
 
 
-def test_figure_on_a_page_is_an_svg_with_reproducible_bytes():
+def test_a_figure_on_a_page_is_a_reproducible_svg():
     one, two = (figure_picture(learning_curves(HISTORY, PANELS), "c", "a") for _ in range(2))
     assert one.source.startswith("data:image/svg+xml;base64,") and one == two
 
@@ -56,7 +56,7 @@ def test_only_the_finished_figure_stays_in_the_folder(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["curves.png"]
 
 
-def test_figure_that_cannot_be_written_is_an_error_without_leftovers(tmp_path):
+def test_an_unwritable_path_is_a_user_error_without_leftovers(tmp_path):
     (tmp_path / "curves.png").mkdir()
     with pytest.raises(DataError, match="Cannot write"):
         save_figure(learning_curves(HISTORY, PANELS), tmp_path / "curves.png")

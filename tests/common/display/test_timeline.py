@@ -1,4 +1,4 @@
-"""Timelines of recordings are small, and their values can be checked by hand."""
+"""Recordings on a page: small content that can be checked by hand."""
 
 import base64
 import io
@@ -13,11 +13,11 @@ from common.display.timeline import (
     SHOWN_S,
     best_and_worst,
     first_channel,
-    heard,
     lanes,
     level_picture,
     ranked,
     recording_sound,
+    sound_or_note,
     track,
 )
 
@@ -53,37 +53,43 @@ def test_a_recording_becomes_one_channel_of_its_first_minutes(tmp_path):
     sound = recording_sound(tmp_path / "long.wav", "long", first_channel)
     decoded, rate_hz = soundfile.read(content(sound.source))
     assert sound.source.startswith("data:audio/mpeg;base64,") and sound.label == "long"
-    assert rate_hz == 16000
-    assert decoded.ndim == 1
-    assert len(decoded) == pytest.approx(SHOWN_S * 16000, abs=2000)
+    assert (
+        rate_hz == 16000
+        and decoded.ndim == 1
+        and len(decoded) == pytest.approx(SHOWN_S * 16000, abs=2000)
+    )
     assert np.abs(decoded[16000:32000]).max() == pytest.approx(0.9, abs=0.05)
     assert len(sound.source) < 0.7e6  # six of them and all else stay below 10 MB
 
 
-def test_silence_can_be_played_and_a_missing_recording_is_named(tmp_path):
+def test_silence_has_a_sound_and_missing_recordings_are_named(tmp_path):
     soundfile.write(tmp_path / "silent.wav", np.zeros((16000, 1)), 16000)
     decoded, _ = soundfile.read(
         content(recording_sound(tmp_path / "silent.wav", "", first_channel).source)
     )
     assert np.abs(decoded).max() == 0
-    sound, (reason,) = heard(tmp_path / "gone.wav", "gone", first_channel)
+    sound, (reason,) = sound_or_note(tmp_path / "gone.wav", "gone", first_channel)
     assert sound is None and "gone.wav: No such file" in reason
 
 
-def test_spectrogram_has_time_to_the_right_and_low_bands_below():
+def test_a_spectrogram_has_time_to_the_right_low_bands_below():
     level = np.full((4000, 16), -90.0)
     level[2000:, 0] = 0.0
     picture = level_picture(level, 0.01, "Spectrogram", "of a")
     image = imread(content(picture.source), format="jpg").mean(axis=2)  # (bands, columns)
-    assert image.shape == (16, 1000)
-    assert image[-1, 900] > 200
-    assert image[-1, 100] < 20
-    assert image[0, 900] < 40
+    assert (
+        image.shape == (16, 1000)
+        and image[-1, 900] > 200
+        and image[-1, 100] < 20
+        and image[0, 900] < 40
+    )
 
 
-def test_lanes_show_reference_and_estimated_classes_up_to_a_limit():
-    reference = np.array([[2, 1.0, 3.0], [2, 100.0, 200.0], [0, 130.0, 140.0]])
-    estimate = np.array([[1, 0.5, 0.7]])
+def test_lanes_show_occurring_and_estimated_classes_within_the_shown_seconds():
+    reference, estimate = (
+        np.array([[2, 1.0, 3.0], [2, 100.0, 200.0], [0, 130.0, 140.0]]),
+        np.array([[1, 0.5, 0.7]]),
+    )
     shown = lanes(reference, estimate, ("a", "b", "c"), duration_s=300.0)
     assert [lane.label for lane in shown] == ["b", "c"]
     assert shown[0].reference == [] and shown[0].estimate == [(0.5, 0.7)]

@@ -19,7 +19,7 @@ def test_a_probability_on_the_threshold_is_active():
 
 
 @pytest.mark.parametrize("frames", [1, 3, 7, 51, 199])
-def test_the_median_filter_equals_scipy_with_zero_padding(frames):
+def test_the_median_of_activity_is_that_of_scipy(frames):
     activity = np.random.default_rng(frames).random((200, 3)) < 0.6
     expected = np.stack(
         [scipy.signal.medfilt(column.astype(float), frames) for column in activity.T], axis=1
@@ -75,14 +75,14 @@ def test_half_open_stretches_reach_down_to_the_low_threshold():
     assert detect_half_open(CURVE, 0.9, 0.5).tolist() == [[1, 5], [7, 8]]
 
 
-def test_gaps_are_closed_and_short_stretches_dropped_by_frames():
+def test_gaps_are_closed_and_short_stretches_dropped():
     assert detect_half_open(CURVE, 0.9, 0.5, smooth_frames=2).tolist() == [[1, 8]]
     assert detect_half_open(CURVE, 0.9, 0.5, smooth_frames=1).tolist() == [[1, 5], [7, 8]]
     assert detect_half_open(CURVE, 0.9, 0.5, salt_frames=1).tolist() == [[1, 5]]
     assert detect_half_open(CURVE, 0.9, 0.5, salt_frames=4).tolist() == []
 
 
-def test_the_published_form_has_inclusive_ends_and_drops_single_frames():
+def test_the_published_form_has_inclusive_ends_without_low_threshold():
     assert detect_published(CURVE, 0.9).tolist() == [[2, 3]]
     assert detect_published(CURVE, 0.9, 0.5).tolist() == [[1, 5], [7, 8]]
     assert detect_published(CURVE, 0.9, 0.5, smooth_frames=2).tolist() == [[1, 8]]
@@ -108,7 +108,7 @@ def step_by_step(curve, high, low, smooth, salt):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_array_operations_equal_the_published_rules_frame_by_frame(seed):
+def test_vectorised_detection_equals_the_published_rules(seed):
     rng = np.random.default_rng(seed)
     curve = np.convolve(rng.random(300), np.ones(5) / 5, "same")
     for high, low, smooth, salt in (

@@ -1,4 +1,5 @@
-"""Spectra against librosa and scipy, intensity against plane waves, correlations against delays."""
+"""Spectra against librosa and scipy, intensity against plane waves of known direction, correlations
+against delays."""
 
 import itertools
 from dataclasses import replace
@@ -22,7 +23,8 @@ def noise(samples=16000, channels=4, seed=0):
 
 
 def plane_wave(azimuth_deg, elevation_deg, gain=1.0, samples=16000):
-    """FOA (W, Y, Z, X) of noise from one direction; gain 1 is SN3D, sqrt(3) is N3D."""
+    """First-order Ambisonics W, Y, Z, X of noise from one direction; gain 1 is SN3D, sqrt(3) is
+    N3D."""
     azimuth, elevation = np.deg2rad([azimuth_deg, elevation_deg])
     direction = np.array(
         [
@@ -76,7 +78,7 @@ def test_magnitudes_and_phases_rebuild_the_spectrum_without_its_constant():
     assert (np.abs(features[..., 4:]) <= np.float32(np.pi)).all()
 
 
-def test_the_loudest_sound_is_far_below_the_half_precision_maximum():
+def test_the_loudest_sound_is_far_from_the_float16_limit():
     loud = np.cos(2 * np.pi * 3000 * np.arange(48000) / 48000)[:, None].astype(np.float32)
     features = spectral.magnitude_phase(loud, Stft(1920, 2048, 960), dtype="float16")
     assert np.isfinite(features).all()
@@ -121,7 +123,7 @@ def test_log_mel_is_that_of_librosa():
     ("azimuth_deg", "elevation_deg"),
     [(0, 0), (90, 0), (180, 0), (-90, 0), (0, 90), (0, -90), (30, 20), (-135, -40)],
 )
-def test_the_intensity_of_a_plane_wave_points_to_its_source(azimuth_deg, elevation_deg, gain):
+def test_the_intensity_of_a_plane_wave_is_its_direction(azimuth_deg, elevation_deg, gain):
     audio, direction = plane_wave(azimuth_deg, elevation_deg, gain)
     intensity = intensity_features(audio)[..., 4:]
     np.testing.assert_allclose(intensity, np.broadcast_to(direction, intensity.shape), atol=1e-3)
@@ -144,14 +146,16 @@ def test_interleaving_packs_neighbouring_bins_as_the_published_code_did():
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 400, 6400, 32 * 320 + 5, 41_000])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_edges_are_reflected_repeatedly_in_blocks_at_any_position(samples, channels_last):
+def test_edges_are_reflected_as_often_as_needed(samples, channels_last):
     audio = noise(samples=samples, channels=3)
     n_frames = 1 + samples // 320
     padded = np.pad(audio.astype(np.float64), ((512, 512), (0, 0)), mode="reflect")
-    # (T, n_fft, C)
-    frames = np.stack([padded[320 * number : 320 * number + 1024] for number in range(n_frames)])
-    # (T, F, C)
-    expected = np.fft.rfft(frames * spectral.analysis_window(640, 1024)[:, None], axis=1)
+    frames = np.stack(
+        [padded[320 * number : 320 * number + 1024] for number in range(n_frames)]
+    )  # (T, n_fft, C)
+    expected = np.fft.rfft(
+        frames * spectral.analysis_window(640, 1024)[:, None], axis=1
+    )  # (T, F, C)
     blocks = list(spectral.stft_blocks(audio, SIZES, n_frames, channels_last=channels_last))
     ours = np.concatenate(
         [part if channels_last else part.transpose(1, 2, 0) for _, part in blocks]
@@ -173,7 +177,7 @@ def test_audio_shorter_than_the_window_gives_one_frame():
         ("hamming_symmetric", np.hamming(640)),
     ],
 )
-def test_windows_equal_scipy_and_numpy_centred_in_the_fft(window, expected):
+def test_windows_are_those_of_scipy_and_numpy(window, expected):
     ours = spectral.analysis_window(640, 1024, window)
     np.testing.assert_allclose(ours[192:832], expected, atol=1e-12)
     assert not ours[:192].any() and not ours[832:].any()
@@ -239,7 +243,7 @@ def test_whole_frames_are_counted(duration_s, hop_s, frames):
     assert spectral.frames_in(duration_s, hop_s) == frames
 
 
-def test_uncentred_magnitudes_equal_scipy_for_whole_windows_only():
+def test_uncentred_magnitudes_are_the_spectrogram_of_scipy():
     audio = np.random.default_rng(3).normal(size=5000)
     expected = scipy.signal.spectrogram(
         audio,
@@ -265,7 +269,8 @@ def block_spectra(audio, n_fft=1024, hop_samples=320):
 
 
 def correlation_of_frame(first, second, n_lags):
-    """By definition: inverse transform of the phase difference, lags around 0 in order."""
+    """By the definition: inverse transform of the phase difference, the lags around 0 put in
+    order."""
     lags = np.fft.irfft(np.exp(1j * np.angle(second.astype(complex) * np.conj(first))))
     return np.roll(lags, (n_lags + 1) // 2)[:n_lags]
 
@@ -273,8 +278,9 @@ def correlation_of_frame(first, second, n_lags):
 @pytest.mark.parametrize(("channels", "n_lags"), [(2, 1), (3, 31), (4, 96), (5, 64), (2, 1024)])
 def test_correlations_are_inverse_transforms_of_phases(channels, n_lags):
     audio = noise(8000, channels)
-    # (C, F, T)
-    spectra = librosa.stft(audio.T, n_fft=1024, hop_length=320, pad_mode="reflect")[..., :25]
+    spectra = librosa.stft(audio.T, n_fft=1024, hop_length=320, pad_mode="reflect")[
+        ..., :25
+    ]  # (C, F, T)
     ours = spectral.gcc_phat(block_spectra(audio), n_lags)
     assert ours.shape == (25, n_lags, channels * (channels - 1) // 2) and ours.dtype == np.float32
     for pair, (first, second) in enumerate(itertools.combinations(range(channels), 2)):
@@ -286,11 +292,12 @@ def test_correlations_are_inverse_transforms_of_phases(channels, n_lags):
 
 
 @pytest.mark.parametrize("delay_samples", [-20, -1, 0, 5, 23])
-def test_a_late_channel_has_its_peak_at_a_positive_lag(delay_samples):
+def test_a_late_channel_has_its_peak_at_positive_lag(delay_samples):
     source = noise(9000, 1)[:, 0]
     audio = np.stack([source[100:8100], source[100 - delay_samples : 8100 - delay_samples]], axis=1)
-    # without the reflected edges
-    correlations = spectral.gcc_phat(block_spectra(audio), 96)[2:-2, :, 0]
+    correlations = spectral.gcc_phat(block_spectra(audio), 96)[
+        2:-2, :, 0
+    ]  # without the reflected edges
     assert set(correlations.argmax(axis=1) - 48) == {delay_samples}
 
 

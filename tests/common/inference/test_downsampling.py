@@ -1,4 +1,4 @@
-"""Downsampled values of long recordings for their figures."""
+"""Columns and rows of long recordings that are kept for figures."""
 
 import numpy as np
 import pytest

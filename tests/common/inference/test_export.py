@@ -61,7 +61,7 @@ def batch_of(system: Ensemble, n: int, frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_exported_system_predicts_like_keras_for_any_batch_and_length(tmp_path, name):
+def test_an_exported_system_predicts_as_keras_for_any_size(tmp_path, name):
     task_id, settings, outputs = SYSTEMS[name]
     trained = untrained_stages(task_of(task_id, tmp_path, **settings))
     wanted = [stage.name for stage in scored_stages([stage for stage, _ in trained])]
@@ -86,7 +86,7 @@ def run(tmp_path_factory):
     return write_run(task_of("cnn9-demo", folder, **CNN), folder / "run")
 
 
-def test_the_command_writes_a_file_and_its_difference_to_keras(run, capsys, caplog):
+def test_the_command_logs_the_difference_to_keras(run, capsys, caplog):
     with caplog.at_level("INFO"):
         assert main([str(run), "--format", "litert"]) == 0
     assert (run / "model.tflite").stat().st_size > 1000
@@ -94,7 +94,7 @@ def test_the_command_writes_a_file_and_its_difference_to_keras(run, capsys, capl
     assert "Largest difference to Keras: clip " in caplog.text
 
 
-def test_a_failed_export_is_reported_and_leaves_nothing(run, tmp_path, monkeypatch, capsys):
+def test_a_failed_export_gives_the_reason_and_leaves_nothing(run, tmp_path, monkeypatch, capsys):
     (tmp_path / "there").mkdir()
     cases = {
         (
@@ -102,7 +102,7 @@ def test_a_failed_export_is_reported_and_leaves_nothing(run, tmp_path, monkeypat
             "saved_model",
             "--out",
             str(tmp_path / "there"),
-        ): "exists already; it is not overwritten",
+        ): "exists and is not overwritten",
         ("--format", "litert", "--stage", "doa"): "--stage: expected one of cnn. Received: doa",
         ("--format", "litert", "--fold", "fold1"): "--fold: expected nothing",
     }
@@ -125,7 +125,9 @@ def test_models_of_mixed_precision_are_exported_in_float32():
     finally:
         keras.config.set_dtype_policy("float32")
     plain = in_float32(model)
-    assert model.get_layer("dense").compute_dtype == "bfloat16"
-    assert plain.get_layer("dense").compute_dtype == "float32"
+    assert (
+        model.get_layer("dense").compute_dtype == "bfloat16"
+        and plain.get_layer("dense").compute_dtype == "float32"
+    )
     np.testing.assert_array_equal(plain.get_layer("dense").kernel, model.get_layer("dense").kernel)
     assert in_float32(plain) is plain

@@ -35,7 +35,7 @@ def holder(tmp_path):
     process.communicate()
 
 
-def test_the_second_job_learns_the_first_and_the_remedy(tmp_path, holder):
+def test_the_second_job_gets_the_holder_and_a_remedy(tmp_path, holder):
     with pytest.raises(DataError) as error, only_one(tmp_path, "use another job id"):
         pass
     message = str(error.value)
@@ -73,7 +73,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
         pass
 
 
-def test_two_jobs_are_never_inside_although_the_lock_file_changes(tmp_path):
+def test_never_are_two_inside_while_lock_files_come_and_go(tmp_path):
     inside, most, entered = [], [], []
 
     def work():

@@ -1,4 +1,4 @@
-"""Tables as text: any separator, quotes and line ends are read, errors name the line."""
+"""Tables as text: written, and read in any form or refused with the line."""
 
 import csv
 
@@ -27,7 +27,7 @@ def read(text, columns=COLUMNS, **settings):
     return [tuple(row.values()) for _, row in table.rows()]
 
 
-def test_csv_with_commas_and_quotes_is_read_back_unchanged():
+def test_csv_with_commas_and_quotes_is_read_back():
     rows = [["a", 'b "c", d'], ["", "é"]]
     assert list(csv.reader(to_csv(rows).splitlines())) == rows
     assert read(to_csv([COLUMNS, *rows])) == list(map(tuple, rows))
@@ -88,12 +88,12 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "problem"),
     [
         ("name,labels\na,x,y\n", r"line 2: 3 fields, more .* columns, 2.*double quotes"),
         ("name\tlabels\n\na\n", r"line 3: 1 fields, fewer .* columns, 2"),
         ('name,labels\n"a,x\nb,y\n', "line 2: a quote is opened and never closed"),
-        ('name,labels\nb,y\n"a"s,x\n', "line 3: a field goes on after its closing quote"),
+        ('name,labels\nb,y\n"a"s,x\n', "line 3: a field continues after its closing quote"),
         ("name,labels\na,x\0\n", "line 2: a NUL character"),
         (
             "name,label\na,x\n",
@@ -105,18 +105,18 @@ def test_index_columns_case_order_and_aliases_do_not_matter(text):
         ("name,labels\na," + "x" * 200_000 + "\n", "line 2: field larger than field limit"),
     ],
 )
-def test_an_unusable_table_is_refused_with_the_line(text, message):
-    with pytest.raises(DataError, match=rf"^t\.csv, {message}"):
+def test_an_unusable_table_is_refused_with_the_line(text, problem):
+    with pytest.raises(DataError, match=rf"^t\.csv, {problem}"):
         read(text)
 
 
-def test_rows_may_end_early_if_the_reader_allows():
+def test_rows_may_end_early_where_the_reader_says_so():
     assert read("labels,name,more\nx,a\n") == [("a", "x")]
     assert read("name,labels\na\n", pad=True) == [("a", "")]
     assert read("name,labels\na,x\n", ("name",), optional=("labels", "other")) == [("a", "x")]
 
 
-def test_a_table_without_header_is_read_if_its_rows_fit():
+def test_a_table_without_header_is_read_if_its_rows_tell():
     def columns(fields):
         return ("labels", "name") if len(fields) == 2 and fields[1].isdigit() else None
 
@@ -162,7 +162,7 @@ def test_plain_numbers_are_read(text, value):
         "1d5",
     ],
 )
-def test_numbers_only_for_python_are_refused(text):
+def test_what_only_python_takes_for_a_number_is_none(text):
     assert to_number(text) is None and np.isnan(to_numbers([text])).all()
     assert to_whole(text) is None
 
@@ -178,7 +178,7 @@ def test_whole_numbers_have_no_point_and_few_digits():
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "problem"),
     [
         ("1,5", "decimal comma"),
         ("1_0", "without underscores"),
@@ -187,8 +187,8 @@ def test_whole_numbers_have_no_point_and_few_digits():
         ("3", ""),
     ],
 )
-def test_a_number_that_is_none_gets_a_remedy(text, message):
-    assert message in number_hint("1.5", text) and bool(number_hint(text)) == bool(message)
+def test_a_number_that_is_none_gets_a_remedy(text, problem):
+    assert problem in number_hint("1.5", text) and bool(number_hint(text)) == bool(problem)
 
 
 def test_one_line_is_split_by_the_separator_with_most_fields():
@@ -197,7 +197,7 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "problem"),
     [
         (
             "name\tü\n".encode("utf-16"),
@@ -210,9 +210,9 @@ def test_one_line_is_split_by_the_separator_with_most_fields():
         ),
     ],
 )
-def test_other_encodings_are_named(tmp_path, content, message):
+def test_other_encodings_are_named(tmp_path, content, problem):
     (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(DataError, match=rf"t\.csv.*{message}.* Mend it\."):
+    with pytest.raises(DataError, match=rf"t\.csv.*{problem}.* Mend it\."):
         read_text(tmp_path / "t.csv", "none", "Mend it.")
 
 

@@ -1,4 +1,4 @@
-"""Terminals of any encoding, and closed pipes: text is escaped if necessary, no command fails."""
+"""Terminals of any encoding, and readers that go away: no command fails of them."""
 
 import io
 import json
@@ -45,7 +45,7 @@ OTHER = 'name: "Löwe"'
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with characters that ASCII lacks in its name, settings, run and event files."""
+    """A folder with settings, a run and event files whose names and texts are not ASCII."""
     folder = tmp_path_factory.mktemp("t") / "Grüße 音"
     folder.mkdir()
     tasks = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
@@ -160,7 +160,7 @@ def program(*command: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=pipe, stderr=pipe)
 
 
-def test_a_name_outside_the_locale_is_reported_in_one_line(place):
+def test_a_name_the_locale_lacks_is_a_one_line_error(place):
     with program(
         "-m",
         "common.cli.check_dataset",

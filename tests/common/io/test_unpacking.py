@@ -48,7 +48,7 @@ def test_an_archive_in_one_file_is_unpacked_with_its_folders(tmp_path):
     assert (tmp_path / "a" / "b.txt").read_bytes() == b"x" * 5000
 
 
-def test_complete_files_are_kept_and_the_others_written_again(tmp_path):
+def test_files_of_the_right_size_are_kept_others_written_again(tmp_path):
     parts = write_split_zip(tmp_path / "foa_dev.zip", CONTENTS, CUTS)
     unpack_zip(parts, tmp_path)
     (tmp_path / "foa_dev" / "b.wav").write_bytes(b"cut")

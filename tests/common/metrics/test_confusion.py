@@ -17,17 +17,17 @@ def test_a_miss_counts_for_the_class_estimated_in_its_place():
     assert found[A, B] == 1 and found[A, A] == 1 and found[B, B] == 1 and found.sum() == 3
 
 
-def test_misses_and_false_alarms_without_partners_have_own_cells():
+def test_unpaired_misses_and_false_alarms_have_their_own_cells():
     found = counts([[1, 0], [0, 0]], [[0, 0], [0, 1]])
     assert found[A, NONE] == 1 and found[NONE, B] == 1 and found.sum() == 2
 
 
-def test_a_correct_estimate_is_not_the_partner_of_a_miss():
+def test_a_hit_is_not_the_partner_of_a_miss():
     found = counts([[1, 1]], [[0, 1]])
     assert found[B, B] == 1 and found[A, NONE] == 1 and found[A, B] == 0
 
 
-def test_each_row_counts_all_occurrences_of_its_class():
+def test_each_row_counts_its_class_with_one_wrong_class():
     generator = np.random.default_rng(0)
     reference, estimate = (np.eye(4, dtype=bool)[generator.integers(0, 4, 50)] for _ in range(2))
     found = count_confusions(reference, estimate)

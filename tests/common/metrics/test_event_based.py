@@ -125,7 +125,7 @@ def test_segments_beyond_the_evaluated_length_do_not_count(limit_s, expected):
     assert counts.evaluated_s == metric.evaluated_length_seconds
 
 
-def test_offsets_may_differ_by_a_fifth_of_a_long_event():
+def test_an_offset_may_differ_by_a_fifth_of_long_events():
     reference = table((0, 0.0, 10.0))
     assert count_events(reference, table((0, 0.0, 8.0))).true_positives[0] == 1
     assert count_events(reference, table((0, 0.0, 7.99))).true_positives[0] == 0
@@ -144,7 +144,7 @@ def test_the_right_times_with_the_wrong_class_are_one_substitution():
     assert scores.er == scores.substitution_rate == pytest.approx(1.0)
 
 
-def test_silence_has_an_error_rate_of_one_and_configured_f():
+def test_silence_has_error_rate_one_and_f_by_handling():
     reference, silence = table((0, 1.0, 2.0), (1, 3.0, 4.0)), table()
     for score in (event_based_scores, segment_based_scores):
         assert score(reference, silence).er == 1.0
@@ -152,7 +152,7 @@ def test_silence_has_an_error_rate_of_one_and_configured_f():
         assert score(reference, silence, empty_estimate_is_zero=True).macro_f == 0.0
 
 
-def test_estimates_without_reference_have_no_f_and_infinite_error_rate():
+def test_estimates_without_reference_have_no_f_and_infinite_er():
     scores = event_based_scores(table(), table((0, 1.0, 2.0)))
     assert math.isnan(scores.f) and scores.er > 1e9
 

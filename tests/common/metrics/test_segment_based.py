@@ -32,7 +32,7 @@ def test_the_last_frame_of_a_segment_can_be_left_out():
     assert to_segments(activity, 2, skip_last_frame=True).ravel().tolist() == [False, False, True]
 
 
-def test_miss_and_false_alarm_in_a_frame_are_one_substitution():
+def test_a_miss_and_a_false_alarm_are_one_substitution():
     counts = count_frames(columns([1, 0, 0], [1, 1, 0]), columns([0, 1, 0], [0, 0, 0]))
     assert counts == SegmentCounts(
         true_positives=0, n_reference=3, n_estimate=1, substitutions=1, deletions=2, insertions=0
@@ -79,8 +79,9 @@ def test_different_shapes_are_refused():
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
         count_frames(np.zeros((4, 2), bool), np.zeros((5, 2), bool))
     with pytest.raises(ValueError, match=r"Expected: \(4, 2\). Received: \(5, 2\)"):
-        # the same number of segments
-        count_segments(np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5)
+        count_segments(
+            np.zeros((4, 2), bool), np.zeros((5, 2), bool), 5
+        )  # the same number of segments
 
 
 def test_a_segment_has_at_least_one_frame():
@@ -91,7 +92,7 @@ def test_a_segment_has_at_least_one_frame():
 
 
 def events_of(activity: np.ndarray, hop_s: float) -> list[dict]:
-    """Runs of activity as sed_eval takes them."""
+    """Runs of activity in the format of sed_eval."""
     found = []
     for k, column in enumerate(activity.T):
         edges = np.flatnonzero(np.diff(np.concatenate([[0], column.astype(int), [0]])))

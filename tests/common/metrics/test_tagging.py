@@ -29,7 +29,7 @@ def test_scores_are_those_of_scikit_learn():
     np.testing.assert_allclose(result.class_f, f1_score(targets, scores >= 0.45, average=None))
 
 
-def test_only_the_published_mean_counts_zero_for_classes_without_positives():
+def test_a_class_without_positives_lowers_only_the_published_mean():
     targets, scores = draw()
     targets[:, 2] = False
     result = tag_scores(targets, scores)

@@ -1,4 +1,4 @@
-"""Features computed in a model's graph equal those of extraction, which have their own tests."""
+"""Features computed in a model's graph equal those that extraction stores."""
 
 import json
 import os
@@ -27,7 +27,7 @@ TASK4_KINDS = ("logmel_db", "log_magnitude_mel", "ln_mel_density")
 
 
 def recording(samples, channels, seed=0):
-    """Noise and a tone, at most as loud as 16 bits allow, with 50 ms of digital silence."""
+    """Noise beneath a tone, within full scale, with 50 ms of digital silence in it."""
     rng = np.random.default_rng(seed)
     tone = 0.4 * np.sin(2 * np.pi * 500 * np.arange(samples) / RATE_HZ + seed)
     audio = np.clip(rng.normal(0, 0.2, (samples, channels)) + tone[:, None], -1, 1)
@@ -61,7 +61,7 @@ def computed(audio, n_frames, frontend):
 
 
 def distance(received, expected, kind):
-    """Largest difference; phases are compared as angles, for bins with energy."""
+    """Largest difference; phases are compared as angles, where they are defined."""
     apart = np.abs(received - expected)
     if kind == "magnitude_phase":
         levels, angles = np.split(apart, 2, axis=-1)
@@ -104,7 +104,7 @@ def test_any_window_hop_and_length_of_transforms_fit(sizes):
     assert distance(computed(audio, len(expected), frontend), expected, "logmel_gcc") < TOLERANCE
 
 
-def test_a_short_window_starts_with_its_frame_if_not_centred():
+def test_a_short_window_starts_with_its_frame_without_centring():
     audio, expected, frontend = task4_pair(
         "ln_mel_density", 9000, window_s=0.05, hop_s=0.025, n_fft=1024
     )
@@ -120,8 +120,9 @@ def test_channels_are_packed_as_published_on_request():
         packed, spectral.interleave_channels(computed(audio, len(expected), frontend))
     )
     record = {AUDIO: frontend.pieces(audio, len(expected))}
-    # packed only as they are read
-    as_stored = features_of(record, replace(frontend, interleaved_channels=True))
+    as_stored = features_of(
+        record, replace(frontend, interleaved_channels=True)
+    )  # packed only as they are read
     np.testing.assert_array_equal(as_stored, computed(audio, len(expected), frontend))
 
 
@@ -160,7 +161,7 @@ def small_model(frontend):
     )
 
 
-def test_a_frontend_takes_audio_of_any_length_in_float32():
+def test_a_frontend_computes_in_float32_whatever_the_policy():
     _, _, frontend = seld_pair("logmel_intensity", 4000)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -176,7 +177,7 @@ def test_a_frontend_takes_audio_of_any_length_in_float32():
         assert model(np.zeros((2, samples, 4), np.int16)).shape == (2, n_frames, 24, 2)
 
 
-def test_a_saved_frontend_predicts_the_same_in_both_formats(tmp_path):
+def test_a_saved_model_with_a_frontend_predicts_the_same(tmp_path):
     import tensorflow as tf
 
     audio, expected, frontend = task4_pair("logmel_db", 6000)

@@ -42,7 +42,7 @@ def mixed_float16():
     keras.config.set_dtype_policy(before)
 
 
-def test_the_hard_sigmoid_of_keras_2_is_linear_inside():
+def test_the_hard_sigmoid_of_keras_2_is_linear_within_2p5():
     values = hard_sigmoid_keras2(keras.ops.convert_to_tensor([-3.0, -2.5, 0.0, 1.0, 2.5, 3.0]))
     np.testing.assert_allclose(values, [0.0, 0.0, 0.5, 0.7, 1.0, 1.0], atol=1e-7)
 
@@ -62,7 +62,7 @@ def test_values_that_never_vary_are_only_centred():
     np.testing.assert_array_equal(layer(np.full((1, 1, 1, 2), 5.0)), [[[[2.0, 1.0]]]])
 
 
-def test_statistics_are_float32_untrained_and_exact_for_half_precision_features(mixed_float16):
+def test_statistics_are_float32_fixed_and_exact_for_float16_features(mixed_float16):
     layer = Standardize((1, 1))
     layer.set_weights([np.array([[1000.25]]), np.array([[0.5]])])
     standardised = layer(np.array([[[[1001.0]]]], np.float16))
@@ -72,7 +72,7 @@ def test_statistics_are_float32_untrained_and_exact_for_half_precision_features(
     assert [weight.dtype for weight in layer.weights] == ["float32", "float32"]
 
 
-def test_a_network_with_statistics_predicts_as_on_standardised_features():
+def test_a_network_with_statistics_equals_it_on_standardised_features():
     network, (mean, std) = small_network(), statistics()
     raw = np.random.default_rng(2).normal(-40, 10, (2, 7, 4, 2)).astype(np.float32)
     expected = network(((raw - mean) / std).astype(np.float32))
@@ -88,7 +88,7 @@ def test_statistics_do_not_count_as_parameters_of_the_network():
     assert len(model.trainable_weights) == len(network.trainable_weights)
 
 
-def test_saved_model_loads_in_safe_mode_and_predicts_the_same(tmp_path):
+def test_a_saved_model_predicts_the_same_in_safe_mode(tmp_path):
     model = with_statistics(small_network(), *statistics())
     raw = np.random.default_rng(3).normal(-40, 10, (2, 7, 4, 2)).astype(np.float16)
     model.save(tmp_path / "model.keras")
@@ -131,7 +131,7 @@ def test_weights_set_by_name_make_two_networks_agree():
     np.testing.assert_array_equal(first(x), second(x))
 
 
-def test_unsuitable_weights_are_refused_without_changes():
+def test_weights_that_do_not_fit_are_refused_without_changes():
     network = small_network()
     arrays = {name: np.asarray(weight) + 1 for name, weight in weights_by_name(network).items()}
     before = network.get_weights()
@@ -147,7 +147,7 @@ def test_unsuitable_weights_are_refused_without_changes():
         np.testing.assert_array_equal(old, new)
 
 
-def test_an_axis_becomes_its_average_maximum_or_weighted_average():
+def test_an_axis_becomes_its_average_maximum_or_linear_softmax():
     values = np.array([[[0.5, 0.0], [1.0, 0.0], [0.0, 0.0]]], np.float32)  # (1, 3, 2)
     for kind, expected in (
         ("average", [0.5, 0]),
@@ -166,7 +166,7 @@ def test_aggregation_is_float32_in_half_precision(mixed_float16):
 
 
 @pytest.mark.parametrize(("pooling", "expected"), [("average", 2.5), ("max", 4.0)])
-def test_a_block_drops_frames_of_incomplete_pools(pooling, expected):
+def test_a_block_drops_what_does_not_fill_a_pool(pooling, expected):
     inputs = keras.Input((None, 3, 1))
     outputs = stacked_conv_block(
         inputs,
@@ -182,7 +182,7 @@ def test_a_block_drops_frames_of_incomplete_pools(pooling, expected):
     np.testing.assert_allclose(keras.Model(inputs, outputs)(x), [[[[expected]]]], rtol=1e-5)
 
 
-def test_a_block_has_named_convolutions_and_an_optional_pool():
+def test_a_block_has_one_convolution_per_name_and_optional_pooling():
     inputs = keras.Input((None, 6, 1))
     outputs = stacked_conv_block(
         inputs,
@@ -202,7 +202,7 @@ def test_a_block_has_named_convolutions_and_an_optional_pool():
     }
 
 
-def test_initial_scales_vary_about_one_on_request():
+def test_first_scales_vary_about_one_when_asked_to():
     inputs = keras.Input((None, 6, 1))
     outputs = stacked_conv_block(
         inputs,
@@ -238,7 +238,7 @@ KerasNormalization = keras.layers.BatchNormalization
 
 
 def _normalised(kind, axis, dtype, trainable=True):
-    """Output, gradients by input, scale and offset, and statistics of a layer after one step."""
+    """Output of a layer, gradients by input, scale and offset, and statistics after one step."""
     rng = np.random.default_rng(0)
     x = tf.constant(rng.normal(1.0, 2.0, (3, 4, 5, 6)).astype(np.float32), dtype)
     weights = tf.constant(rng.normal(size=x.shape).astype(np.float32), dtype)
@@ -276,7 +276,7 @@ def test_normalisation_and_its_derivative_and_statistics_are_those_of_keras(
         np.testing.assert_allclose(mine / scale, other / scale, atol=tolerance)
 
 
-def test_batch_normalisation_is_fused_over_channels_and_keras_over_bands(monkeypatch):
+def test_maps_are_normalised_over_channels_by_one_kernel(monkeypatch):
     called = []
     kernel = distribution.normalize_channels
     monkeypatch.setattr(

@@ -26,8 +26,10 @@ def test_cross_entropy_equals_scikit_learns():
 
 def test_frames_outside_the_recording_do_not_change_cross_entropy():
     rng = np.random.default_rng(1)
-    activity = np.ones((2, 6, 3), np.float32)
-    probability = rng.uniform(0.1, 0.9, (2, 6, 3)).astype(np.float32)
+    activity, probability = (
+        np.ones((2, 6, 3), np.float32),
+        rng.uniform(0.1, 0.9, (2, 6, 3)).astype(np.float32),
+    )
     padded = np.concatenate([activity, -np.ones_like(activity)], axis=1)
     wrong = np.concatenate([probability, np.ones_like(probability)], axis=1)
     loss = MaskedBinaryCrossentropy()
@@ -38,23 +40,28 @@ def test_frames_outside_the_recording_do_not_change_cross_entropy():
 
 
 def test_a_certain_mistake_costs_a_finite_amount():
-    # -ln(1e-7)
-    assert 15 < float(MaskedBinaryCrossentropy()(np.ones((1, 1, 1)), np.zeros((1, 1, 1)))) < 17
+    assert (
+        15 < float(MaskedBinaryCrossentropy()(np.ones((1, 1, 1)), np.zeros((1, 1, 1)))) < 17
+    )  # -ln(1e-7)
 
 
 def test_with_a_floor_certain_mistakes_cost_as_in_pytorch():
     loss = MaskedBinaryCrossentropy(-100.0)
-    target = np.array([[1.0, 0, 1, 0]], np.float32)
-    probability = np.array([[0.0, 1, 1, 0]], np.float32)
+    target, probability = (
+        np.array([[1.0, 0, 1, 0]], np.float32),
+        np.array([[0.0, 1, 1, 0]], np.float32),
+    )
     assert float(loss(target, probability)) == 50.0  # two mistakes of 100 among four
     assert 15 < 2 * float(MaskedBinaryCrossentropy()(target, probability)) < 17  # -ln(1e-7) each
 
 
 @pytest.mark.parametrize("log_floor", [None, -100.0])
-def test_cross_entropy_of_tags_equals_scikit_learn_without_unknown_tags(log_floor):
+def test_cross_entropy_of_known_tags_equals_that_of_scikit_learn(log_floor):
     rng = np.random.default_rng(2)
-    tags = (rng.random((6, 4)) > 0.5).astype(np.float32)
-    probability = rng.uniform(0.01, 0.99, (6, 4))
+    tags, probability = (
+        (rng.random((6, 4)) > 0.5).astype(np.float32),
+        rng.uniform(0.01, 0.99, (6, 4)),
+    )
     expected = log_loss(tags[:4].ravel(), probability[:4].ravel())
     tags[4:] = -1
     loss = MaskedBinaryCrossentropy(log_floor)
@@ -73,8 +80,10 @@ def test_labels_may_be_probabilities(log_floor):
 
 def test_frames_that_only_targets_or_outputs_have_are_left_out():
     rng = np.random.default_rng(3)
-    activity = (rng.random((2, 7, 3)) > 0.5).astype(np.float32)
-    probability = rng.uniform(0.1, 0.9, (2, 9, 3))
+    activity, probability = (
+        (rng.random((2, 7, 3)) > 0.5).astype(np.float32),
+        rng.uniform(0.1, 0.9, (2, 9, 3)),
+    )
     probability = probability.astype(np.float32)
     loss = MaskedBinaryCrossentropy()
     expected = float(loss(activity[:, :7], probability[:, :7]))
@@ -96,8 +105,10 @@ def test_saturated_outputs_leave_finite_gradients():
     model.compile(
         keras.optimizers.SGD(0.1), loss=MaskedBinaryCrossentropy(-100.0), run_eagerly=True
     )
-    x = np.array([[-200.0], [200.0], [0.5]], np.float32)
-    y = np.array([[1.0], [0.0], [1.0]], np.float32)
+    x, y = (
+        np.array([[-200.0], [200.0], [0.5]], np.float32),
+        np.array([[1.0], [0.0], [1.0]], np.float32),
+    )
     before = layer.get_weights()
     assert model.train_on_batch(x, y) > 60
     after = layer.get_weights()

@@ -53,7 +53,7 @@ def test_equal_values_share_out_their_weights():
 
 
 def test_the_gradient_of_a_value_is_its_weight():
-    """Change of a weight per value after one step of gradient descent."""
+    """Change of each value's own weight by one step of plain gradient descent."""
     layer, step = GlobalPooling("gwrp", 0.8), 0.25
     inputs = keras.Input((1,))
     values = keras.layers.Dense(35 * 3, use_bias=False, kernel_initializer="zeros", name="values")(
@@ -71,7 +71,7 @@ def test_the_gradient_of_a_value_is_its_weight():
     np.testing.assert_allclose(moved, step / 3 * weights, rtol=1e-4, atol=1e-7)
 
 
-def test_a_saved_model_pools_maps_of_any_length(tmp_path):
+def test_maps_of_any_length_are_pooled_in_a_saved_model(tmp_path):
     inputs = keras.Input((None, 5, 3))
     model = keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs))
     assert model.output_shape == (None, 3)
@@ -83,7 +83,7 @@ def test_a_saved_model_pools_maps_of_any_length(tmp_path):
         )
 
 
-def test_another_program_loads_a_model_with_this_layer(tmp_path):
+def test_a_program_without_systems_loads_a_model_with_this_layer(tmp_path):
     inputs = keras.Input((None, 5, 3))
     keras.Model(inputs, GlobalPooling("gwrp", 0.9)(inputs)).save(tmp_path / "model.keras")
     code = (

@@ -56,7 +56,7 @@ def test_the_state_dict_is_found_in_all_published_forms(tmp_path, wrap, zipped):
     assert_same(read_checkpoint(path))
 
 
-def test_a_prefix_of_only_some_names_is_part_of_them(tmp_path):
+def test_a_prefix_of_some_names_is_part_of_them(tmp_path):
     state = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
     assert set(read_checkpoint(saved(tmp_path / "c.pth", state))) == {"module.a", "b"}
 
@@ -80,7 +80,7 @@ def test_parameters_and_half_precision_become_plain_arrays(tmp_path):
     assert found["brain"] == 1.5 and found["count"] == 3
 
 
-def test_a_network_reads_the_written_weights(tmp_path):
+def test_a_network_reads_what_is_written(tmp_path):
     write_checkpoint(
         tmp_path / "new" / "c.pt", {name: tensor.numpy() for name, tensor in tensors().items()}
     )

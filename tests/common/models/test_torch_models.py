@@ -1,4 +1,4 @@
-"""Published networks in PyTorch, and ours with their weights; skipped without PyTorch."""
+"""Published networks in PyTorch, compared with ours of the same weights; needs PyTorch."""
 
 from pathlib import Path
 
@@ -163,7 +163,7 @@ def options(task: str, pooling: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("task", "build", "shape", "pooling"), CASES)
-def test_a_published_network_predicts_the_same_here_and_converted_back(
+def test_a_published_network_gives_the_same_outputs_both_ways(
     tmp_path, task, build, shape, pooling
 ):
     network = trained(build(pooling))

@@ -1,4 +1,4 @@
-"""Recurrent layers from PyTorch, against its formulas; convolutions: tests of the systems."""
+"""Recurrent layers from PyTorch, compared with PyTorch's formulas."""
 
 import keras
 import numpy as np
@@ -22,7 +22,7 @@ NAMES = {
 
 
 def torch_gru(x: np.ndarray, state: dict[str, np.ndarray], ending: str) -> np.ndarray:
-    """GRU of PyTorch, (T, D) -> (T, U): rows of reset gate, update gate, new state."""
+    """GRU of PyTorch on a sequence (T, D) -> (T, U): rows of reset, update gate, new state."""
     hidden, states = np.zeros(UNITS), []
     for frame in x:
         of_input = state[f"gru.weight_ih_{ending}"] @ frame + state[f"gru.bias_ih_{ending}"]
@@ -52,16 +52,17 @@ def random_state(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_bidirectional_gru_equals_pytorchs_formulas():
+def test_a_bidirectional_gru_computes_what_pytorch_computes():
     model, state = gru_model(), random_state()
     load_state(model, state, NAMES)
     x = np.random.default_rng(1).normal(size=(6, INPUTS))
-    # (T, 2U)
-    expected = np.hstack([torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]])
+    expected = np.hstack(
+        [torch_gru(x, state, "l0"), torch_gru(x[::-1], state, "l0_reverse")[::-1]]
+    )  # (T, 2U)
     np.testing.assert_allclose(np.asarray(model(x[None]))[0], expected, atol=1e-6)
 
 
-def test_a_bidirectional_gru_equals_pytorch_itself():
+def test_a_bidirectional_gru_computes_what_pytorch_itself_computes():
     torch = pytest.importorskip("torch")
     there = torch.nn.ModuleDict(
         {"gru": torch.nn.GRU(INPUTS, UNITS, batch_first=True, bidirectional=True)}

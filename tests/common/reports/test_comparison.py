@@ -50,7 +50,7 @@ def runs(tmp_path):
     return [str(tmp_path / "weak"), str(tmp_path / "synthetic")]
 
 
-def test_each_run_is_one_row_and_undefined_scores_are_dashes(runs, capsys):
+def test_each_run_is_one_row_with_dashes_for_undefined(runs, capsys):
     assert main(runs) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines[:3] == [
@@ -70,7 +70,7 @@ def test_settings_that_differ_are_listed_and_no_others(runs, capsys):
     ]
 
 
-def test_another_line_can_be_compared_an_unknown_one_lists_them(runs, capsys):
+def test_another_line_is_compared_and_an_unknown_one_refused(runs, capsys):
     assert main([*runs, "--line", "silent", "--markdown"]) == 0
     assert "| weak | 0.000 | 1.000 |" in capsys.readouterr().out
     assert main([*runs, "--line", "loud"]) == 2
@@ -116,7 +116,7 @@ def test_scores_of_another_form_are_refused(tmp_path, capsys, content):
     assert "scores.json is damaged" in capsys.readouterr().err
 
 
-def test_runs_of_the_same_name_are_distinguished_by_folders(runs, tmp_path):
+def test_runs_of_the_same_name_are_named_by_folders(runs, tmp_path):
     write_run(tmp_path / "deep" / "weak", [{"label": "cnn", "scores": {"f": 1.0}}])
     folders = [Path(runs[0]), tmp_path / "deep" / "weak"]
     assert list(read_runs(folders)) == list(map(str, folders))
@@ -136,7 +136,7 @@ def test_a_table_holds_scores_and_settings_in_full(runs, tmp_path):
     }
 
 
-def test_the_figure_has_a_bar_and_curve_for_each_run(runs, tmp_path):
+def test_the_figure_has_bar_and_curve_of_each_run(runs, tmp_path):
     figure = comparison_figure(read_runs([Path(run) for run in runs]))
     drawn = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title(loc="left") for axes in drawn] == ["f", "er", "Tags on validation: mAP"]

@@ -14,14 +14,15 @@ def test_a_folder_without_a_run_is_named(tmp_path, capsys):
     assert f"is {tmp_path} a run directory?" in capsys.readouterr().err
 
 
-def test_a_missing_part_is_explained_and_the_others_stay():
+def test_a_part_that_cannot_be_shown_gives_the_reason():
     def gone() -> list:
         raise DataError("No features in features/. Extract them again.")
 
     (note,) = shown("The recordings", gone)
-    assert note.problem
     assert (
-        note.text == "The recordings cannot be shown. No features in features/. Extract them again."
+        note.problem
+        and note.text
+        == "The recordings cannot be shown. No features in features/. Extract them again."
     )
     assert shown("Nothing", lambda: []) == []
 

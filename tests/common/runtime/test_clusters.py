@@ -1,4 +1,4 @@
-"""Work on other machines: work of a killed worker is repeated, missing parts are reported."""
+"""Work on other machines: items of a killed worker are repeated, missing parts are named."""
 
 import contextlib
 import json
@@ -88,7 +88,7 @@ def features_of(item: Item) -> dict[str, np.ndarray]:
 
 
 def features_unless_first(item: Item) -> dict[str, np.ndarray]:
-    """The same; but the first worker at the marked item notes it there, and waits to be killed."""
+    """The same, but the first worker at an item with a marker writes it and waits to be killed."""
     _, marker = item.payload
     if marker is not None:
         try:
@@ -119,11 +119,12 @@ def where_and_how(_: int) -> tuple[str, int, int]:
     return os.getcwd(), threads_of_libraries(8), os.getpid()
 
 
-def test_a_killed_worker_does_not_change_extracted_shards(
+def test_a_killed_worker_changes_nothing_in_what_is_extracted(
     scheduler, workers, tmp_path, monkeypatch
 ):
-    # the workers were started elsewhere: relative paths must still mean the same
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(
+        tmp_path
+    )  # the workers were started elsewhere: relative paths must still mean the same
     items = [Item(f"r{number:02d}", "1", payload=(number, None)) for number in range(16)]
     recipe = Recipe(Path("local"), features_of, SCHEMA, {}, recordings_per_shard=2)
     extract(recipe, items, parallel=ParallelConfig(jobs=1), progress=False)
@@ -143,7 +144,7 @@ def test_a_killed_worker_does_not_change_extracted_shards(
     assert killed[0] not in {pid for _, _, pid in found}
 
 
-def test_a_killed_worker_does_not_change_simulated_files(scheduler, workers, tmp_path):
+def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers, tmp_path):
     sizes = [
         "simulation.preset=fixture",
         "simulation.recordings_per_split={1: 4, 2: 0, 3: 0, 4: 0}",
@@ -167,16 +168,18 @@ def test_a_killed_worker_does_not_change_simulated_files(scheduler, workers, tmp
     killer.start()
     assert simulated("cluster", "parallel.backend=dask", f"parallel.address={scheduler}") == local
     assert workers[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL and len(local) == 10
-    # what the workers shared is gone
-    assert {path.name for path in tmp_path.iterdir()} == {"local", "cluster"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "local",
+        "cluster",
+    }  # what the workers shared is gone
 
 
-def test_a_scheduler_without_workers_is_an_error_within_seconds(scheduler, monkeypatch):
+def test_a_scheduler_without_reply_or_workers_is_a_quick_error(scheduler, monkeypatch):
     monkeypatch.setattr("common.runtime.parallel.CONNECTING_S", 1)
     monkeypatch.setattr("common.runtime.parallel.WORKERS_S", 1)
     for address in ("tcp://127.0.0.1:9", "nonsense://"):
         with pytest.raises(
-            ConfigError, match=r"No dask scheduler answers at `parallel\.address: .*Start the sched"
+            ConfigError, match=r"No dask scheduler replies at `parallel\.address: .*Start the sched"
         ):
             list(parallel_map(abs, [1, 2], ParallelConfig(backend="dask", address=address)))
     with pytest.raises(
@@ -217,7 +220,7 @@ def test_losing_the_scheduler_is_an_error(tmp_path, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_an_item_that_kills_restarted_workers_is_an_error():
+def test_an_item_that_kills_its_workers_is_an_error():
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         pytest.raises(

@@ -14,7 +14,7 @@ from common.runtime.backend import choose_backend
 from common.settings.tasks import RunConfig
 run = RunConfig(deterministic=True)
 choose_backend(run)
-from common import distribution
+from common.runtime import distribution
 distribution.prepare(run)
 import keras
 import numpy as np
@@ -22,9 +22,8 @@ from tensorflow.python.framework.config import is_op_determinism_enabled
 from seld.systems.seldnet import NetworkConfig, build_model
 
 assert is_op_determinism_enabled()
-network = NetworkConfig(
-    n_filters=4, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4], dropout=0.5
-)
+sizes = {'pool_bands': [4], 'pool_frames': [1], 'gru_units': [4], 'dense_units': [4]}
+network = NetworkConfig(n_filters=4, dropout=0.5, **sizes)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 20, 16, 2)).astype("float32")
 weights = []
@@ -32,8 +31,8 @@ for _ in range(2):
     keras.utils.set_random_seed(5)
     with distribution.devices(run):
         model = build_model((None, 16, 2), 3, network)
-    shapes = {name: (2, 20, output.shape[-1]) for name, output in model.output.items()}
-    y = {name: np.full(shape, 0.5, "float32") for name, shape in shapes.items()}
+    widths = {name: output.shape[-1] for name, output in model.output.items()}
+    y = {name: np.full((2, 20, width), 0.5, "float32") for name, width in widths.items()}
     model.compile("adam", loss="mse", jit_compile=False)
     for _ in range(3):
         model.train_on_batch(x, y)
@@ -43,13 +42,13 @@ print(np.array_equal(*weights), np.isfinite(weights[0]).all())
 
 
 def test_training_twice_gives_the_same_bits_on_tensorflow():
-    result = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", TWICE], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert result.stdout.split() == ["True", "True"], result.stderr[-2000:]
+    assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
 
 
-def test_backends_are_configured_before_they_are_loaded(monkeypatch):
+def test_the_backends_are_told_before_they_are_loaded(monkeypatch):
     for name in ("KERAS_BACKEND", "XLA_FLAGS", "CUBLAS_WORKSPACE_CONFIG"):  # put back afterwards
         monkeypatch.setenv(name, "")
     choose_backend(RunConfig(backend="jax", deterministic=True))
@@ -57,7 +56,7 @@ def test_backends_are_configured_before_they_are_loaded(monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
-def test_nothing_is_configured_without_the_setting(monkeypatch):
+def test_nothing_is_told_unasked(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     choose_backend(RunConfig(backend="jax"))

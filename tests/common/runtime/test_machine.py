@@ -1,4 +1,4 @@
-"""The user's own configuration of Keras, its backends and matplotlib does not change a result."""
+"""The user's configuration of Keras, its backends and matplotlib changes no result."""
 
 import json
 import os
@@ -29,21 +29,20 @@ from common.settings.tasks import RunConfig
 run = RunConfig(device="cpu")
 start_backend(run)
 import keras, numpy as np
-from common import distribution
+from common.runtime import distribution
 from common.models.losses import MaskedBinaryCrossentropy
 from seld.losses import seld_losses
 from seld.systems.seldnet import NetworkConfig, build_model
-network = NetworkConfig(
-    n_filters=2, pool_bands=[4], pool_frames=[1], gru_units=[4], dense_units=[4]
-)
+sizes = {'pool_bands': [4], 'pool_frames': [1], 'gru_units': [4], 'dense_units': [4]}
+network = NetworkConfig(n_filters=2, **sizes)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(2, 20, 16, 2)).astype("float32")
 keras.utils.set_random_seed(0)
 with distribution.devices(run):
     model = build_model((None, 16, 2), 3, network)
     model.compile("adam", loss="mse", jit_compile=False)
-    shapes = {name: (2, 20, output.shape[-1]) for name, output in model.output.items()}
-    y = {name: np.full(shape, 0.5, "float32") for name, shape in shapes.items()}
+    widths = {name: output.shape[-1] for name, output in model.output.items()}
+    y = {name: np.full((2, 20, width), 0.5, "float32") for name, width in widths.items()}
     history = model.fit(x, y, epochs=2, verbose=0).history["loss"]
     doa_loss = seld_losses("mse", "polar")["doa"]
     loss = float(doa_loss(np.full((2, 20, 9), 9.0, "float32"), np.ones((2, 20, 6))))
@@ -53,13 +52,13 @@ print(json.dumps([history, loss, kinds, outside, keras.config.floatx(), keras.ba
 """
 
 
-def output_of(program: str, home: Path, **variables: str) -> list:
+def printed(program: str, home: Path, **variables: str) -> list:
     env = {**os.environ, "HOME": str(home), "KERAS_BACKEND": "jax", **variables}
     env.pop("KERAS_HOME")
     command = [sys.executable, "-c", program]
-    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
-    return json.loads(result.stdout.splitlines()[-1])
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def home_with(folder: Path, content: str) -> Path:
@@ -69,11 +68,11 @@ def home_with(folder: Path, content: str) -> Path:
 
 
 def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
-    plain = output_of(PROBE, tmp_path / "nothing")
+    plain = printed(PROBE, tmp_path / "nothing")
     odd = home_with(tmp_path / "odd", json.dumps(ODD))
     limits = {"KERAS_MAX_EPOCHS": "1", "KERAS_MAX_STEPS_PER_EPOCH": "1", "JAX_ENABLE_X64": "1"}
     assert (
-        output_of(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits)
+        printed(PROBE, odd, TF_ENABLE_ONEDNN_OPTS="0", KERAS_HOME=str(odd / ".keras"), **limits)
         == plain
     )
     assert plain[2:] == [["float32"], "float32", "float32", "tensorflow"] and len(plain[0]) == 2
@@ -82,7 +81,7 @@ def test_no_keras_json_and_no_variable_changes_a_training(tmp_path):
 @pytest.mark.parametrize("content", ["{", '{"floatx": "bfloat16"}', '{"epsilon": "small"}', "[]"])
 def test_a_broken_keras_json_stops_no_command(tmp_path, content):
     program = "import common.data.tfrecord, keras, json; print(json.dumps([keras.config.floatx()]))"
-    assert output_of(program, home_with(tmp_path, content)) == ["float32"]
+    assert printed(program, home_with(tmp_path, content)) == ["float32"]
 
 
 @pytest.fixture
@@ -101,8 +100,10 @@ def test_keras_that_was_imported_before_gets_our_formats(odd_keras):
     with distribution.devices(RunConfig(mixed_precision="mixed_bfloat16")):
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
         assert keras.config.floatx() == "float32" and keras.config.epsilon() == 1e-7
-        assert keras.config.image_data_format() == "channels_last"
-        assert keras.config.max_epochs() is None
+        assert (
+            keras.config.image_data_format() == "channels_last"
+            and keras.config.max_epochs() is None
+        )
 
 
 def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog):
@@ -115,7 +116,7 @@ def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog
     assert not Path(os.environ["KERAS_HOME"]).exists()
 
 
-def test_a_run_keeps_versions_and_devices(tmp_path):
+def test_a_run_says_what_it_was_computed_with(tmp_path):
     open_run(tmp_path, {}, [], distribution.describe(RunConfig(mixed_precision="mixed_float16")))
     computing = read_environment(tmp_path)["computing"]
     assert computing["devices"] and computing.pop("variables") is not None
@@ -157,7 +158,7 @@ def test_no_matplotlibrc_and_no_backend_changes_a_figure(tmp_path):
     assert pictures[0] == pictures[1]
 
 
-def test_the_backend_of_the_settings_overrides_the_environment(monkeypatch):
+def test_the_backend_of_the_settings_overrules_the_environment(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     choose_backend(RunConfig())
     assert os.environ["KERAS_BACKEND"] == "tensorflow"

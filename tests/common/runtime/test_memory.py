@@ -1,4 +1,4 @@
-"""Freed memory stays with the process, unless the user or the C library forbids it."""
+"""Freed memory stays with the process, unless the user or the C library decide otherwise."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ HELD = """
 import ctypes, sys
 from pathlib import Path
 from common.runtime.memory import keep_freed_memory
-is_kept = keep_freed_memory() if sys.argv[1] == "keep" else False
+kept = keep_freed_memory() if sys.argv[1] == "keep" else False
 lines = lambda: Path("/proc/self/status").read_text().splitlines()
 held = lambda: int(next(line for line in lines() if "VmRSS" in line).split()[1])
 library = ctypes.CDLL(None)
@@ -22,29 +22,29 @@ before = held()
 block = library.malloc(2**26)
 ctypes.memset(block, 1, 2**26)
 library.free(block)
-print(is_kept, (held() - before) // 1000)
+print(kept, (held() - before) // 1000)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc")
-def test_a_freed_block_stays_with_the_process_only_on_request():
+def test_a_freed_block_stays_only_on_request():
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")
     }  # dask sets one
-    outputs = {}
+    printed = {}
     for way in ("keep", "give back"):
         command = [sys.executable, "-c", HELD, way]
-        result = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-        outputs[way] = result.stdout.split()
-    assert outputs["keep"][0] == "True" and int(outputs["keep"][1]) >= 60
-    assert outputs["give back"][0] == "False" and int(outputs["give back"][1]) <= 5
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+        printed[way] = done.stdout.split()
+    assert printed["keep"][0] == "True" and int(printed["keep"][1]) >= 60
+    assert printed["give back"][0] == "False" and int(printed["give back"][1]) <= 5
 
 
-def test_environment_variables_of_the_user_have_priority(monkeypatch):
+def test_what_the_user_set_by_the_environment_stands(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("malloc was touched"))
     assert not memory.keep_freed_memory({"MALLOC_TOP_PAD_": "0"})
 
 
-def test_another_c_library_is_not_changed(monkeypatch):
+def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory({})

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: checked before any work, named with their installation."""
+"""Packages that only some commands need: checked before any work, and named with a remedy."""
 
 import sys
 
@@ -63,7 +63,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(params=STATES)
 def without(request, monkeypatch, tmp_path):
-    """Makes a package missing, or fail on import, as with libraries of another version."""
+    """Makes a package missing, or fail while it is imported."""
 
     def remove(package: str) -> str:
         if request.param == "missing":
@@ -101,7 +101,7 @@ def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, mon
     )
 
 
-def test_a_missing_dependency_is_not_reported_as_the_package(tmp_path, monkeypatch):
+def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
     (tmp_path / "half_there.py").write_text("import surely_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Items spread over processes: all results arrive, errors pass, missing engines are named."""
+"""Items spread over processes: results, errors, and missing engines."""
 
 import importlib
 import sys
@@ -19,10 +19,12 @@ def square_or_refuse(number: int) -> int:
 
 
 def threads_of_libraries(size: int) -> int:
-    # the library whose threads are counted is at work
-    np.ones((size, size)) @ np.ones((size, size))
-    # OpenMP counts per thread
-    blas = [library for library in threadpool_info() if library["user_api"] == "blas"]
+    np.ones((size, size)) @ np.ones(
+        (size, size)
+    )  # the library whose threads are counted is at work
+    blas = [
+        library for library in threadpool_info() if library["user_api"] == "blas"
+    ]  # OpenMP counts per thread
     return max((library["num_threads"] for library in blas), default=1)
 
 

@@ -1,4 +1,4 @@
-"""Search spaces: forms of `--over`, types and bounds of the settings themselves."""
+"""Search space: forms of `--over`, types and bounds of settings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -46,8 +46,9 @@ def test_a_range_takes_its_type_from_the_setting():
         "training.loss_weights.doa=1:50",
     )
     assert space["training.learning_rate"] == Range(1e-4, 1e-2, log=True)
-    assert space["training.epochs"] == Range(2, 10, whole=True)
-    assert isinstance(space["training.epochs"].low, int)
+    assert space["training.epochs"] == Range(2, 10, whole=True) and isinstance(
+        space["training.epochs"].low, int
+    )
     assert space["training.loss_weights.doa"] == Range(1.0, 50.0)
 
 
@@ -90,8 +91,8 @@ def test_only_plain_numbers_have_ranges(annotation, kind):
         ("training.epochs=2:10:cubic", "two numbers"),
         ("training.epochs=nan:10", "two numbers"),
         ("training.learning_rate=0:1:log", "begins above 0"),
-        ("training.epochs=5", "two different values"),
-        ("training.epochs=5,5", "two different values"),
+        ("training.epochs=5", "two or more values"),
+        ("training.epochs=5,5", "two or more values"),
         ("training.epochs=[5", "not valid YAML"),
         ("training.epochs=1.5:3", "is an integer"),
         ("training.augmentation=1:3", "training.augmentation"),
@@ -103,7 +104,7 @@ def test_only_plain_numbers_have_ranges(annotation, kind):
         ("run.backend=tensorflow,jax", "must be the same in all trials"),
     ],
 )
-def test_keys_that_cannot_be_searched_are_refused(over, message):
+def test_what_cannot_be_searched_over_is_refused(over, message):
     with pytest.raises(ConfigError, match=message.replace(".", r"\.").replace("(", r"\(")):
         checked(over)
 
@@ -114,5 +115,6 @@ def test_a_key_is_given_once():
 
 
 def test_trials_that_differ_in_features_extract_their_own():
-    assert extracts({"features.n_mels": Choice(("32", "64"))})
-    assert not extracts({"training.epochs": Range(1, 2)})
+    assert extracts({"features.n_mels": Choice(("32", "64"))}) and not extracts(
+        {"training.epochs": Range(1, 2)}
+    )

@@ -1,4 +1,4 @@
-"""Searches: trials are runs, interrupted ones resume, and suggestions do not depend on it."""
+"""Searches: trials are runs, they resume, and suggestions do not depend on interruptions."""
 
 import csv
 import json
@@ -69,7 +69,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_a_killed_trial_resumes_and_all_trials_are_runs(search):
+def test_a_killed_trial_resumes_and_each_trial_is_a_run(search):
     rows = rows_of(search)
     assert [(row["trial"], row["state"], row["run"]) for row in rows] == [
         (str(number), "finished", f"demo_{number:03d}") for number in range(2)
@@ -82,7 +82,7 @@ def test_a_killed_trial_resumes_and_all_trials_are_runs(search):
         assert settings["network"]["n_filters"] == int(row["network.n_filters"])
 
 
-def test_score_is_of_the_kept_model_on_the_validation_split(search):
+def test_the_score_is_the_kept_models_on_validation(search):
     for row in rows_of(search):
         finished = json.loads(
             (search / "trials" / row["run"] / "fold1" / "seld" / "training.json").read_text()
@@ -123,8 +123,9 @@ def test_a_trial_of_other_features_extracts_and_removes_its_own(search):
     (row,) = rows_of(own)
     run = own / "trials" / row["run"]
     settings = yaml.safe_load((run / "settings.yaml").read_text())
-    assert row["state"] == "finished"
-    assert settings["features"]["n_mels"] == int(row["features.n_mels"])
+    assert row["state"] == "finished" and settings["features"]["n_mels"] == int(
+        row["features.n_mels"]
+    )
     assert settings["feature_dir"] == str(own / "features" / row["run"])
     assert (run / "data.json").read_text() != (
         search / "trials" / "demo_000" / "data.json"
@@ -138,7 +139,7 @@ def test_another_search_in_the_same_folder_is_refused(search, capsys):
     assert "search.over" in capsys.readouterr().err
 
 
-def test_score_missing_in_the_history_is_named_with_the_existing(search):
+def test_a_score_missing_in_the_history_is_named_with_others(search):
     with pytest.raises(ConfigError, match=r"one of .*val_seld_error.* Received: 'val_fscore'"):
         score_of(search / "trials" / "demo_000", "seld", "val_fscore")
 
@@ -150,7 +151,7 @@ def no_figures(monkeypatch):
 
 
 class Quick(Search):
-    """A search with a formula as trials; those in `broken` stop once, in `diverging` diverge."""
+    """A search whose trials are a formula; `broken` ones stop once, `diverging` ones diverge."""
 
     broken: ClassVar[set[int]] = set()
     diverging: ClassVar[set[int]] = set()
@@ -176,7 +177,7 @@ def quick(folder: Path, seed: int = 0, mode: str = "min") -> Quick:
     return Quick(task, ("demo",), SPACE, Target("val_x", mode), "seld", folder)
 
 
-def test_interrupted_and_uninterrupted_searches_suggest_the_same(tmp_path):
+def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path):
     whole, cut = quick(tmp_path / "whole"), quick(tmp_path / "cut")
     cut.broken.update({0, 7, 13})
     rows = None
@@ -242,7 +243,7 @@ def test_the_best_of_scores_to_maximise_is_the_highest():
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5], [0.5, None, 0.4, 0.9]])
-def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
+def test_the_figures_of_a_study_are_drawn_whatever_its_scores(scores, tmp_path):
     draw_study(study_of(scores, "min"), Target("val_er", "min"), tmp_path)
     drawn = {path.stem for path in tmp_path.iterdir()}
     varied = len(set(scores) - {None}) > 1
@@ -258,7 +259,7 @@ def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
         (["--over", "training.epochs=1:3", "--job", "a/b"], "job id"),
     ],
 )
-def test_a_mistake_is_reported_before_any_work(tmp_path, capsys, options, message):
+def test_a_mistake_is_told_before_any_work(tmp_path, capsys, options, message):
     assert main(arguments(tmp_path, *options)) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

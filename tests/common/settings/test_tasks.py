@@ -36,12 +36,16 @@ def test_published_ids_carry_the_published_sizes_and_quirks(task_id):
     task = load_task(PARAMS, f"{task_id}-published")
     plain = load_task(PARAMS, task_id)
     assert task.pipeline.sequence_frames == 128 and task.pipeline.batch_size == 16
-    assert task.training.loss_weights == {"sed": 1.0, "doa": 50.0}
-    assert task.training.passes_per_epoch == 5
+    assert (
+        task.training.loss_weights == {"sed": 1.0, "doa": 50.0}
+        and task.training.passes_per_epoch == 5
+    )
     assert task.features.interleaved_channels and not plain.features.interleaved_channels
     assert task.features.scaler_splits == "all" and plain.features.scaler_splits == "train"
-    assert task.network["batch_norm_over"] == "bands"
-    assert plain.network["batch_norm_over"] == "channels"
+    assert (
+        task.network["batch_norm_over"] == "bands"
+        and plain.network["batch_norm_over"] == "channels"
+    )
     assert task.folds == plain.folds and task.dataset == plain.dataset
 
 
@@ -137,13 +141,13 @@ def test_a_misspelt_key_names_the_nearest_known_one():
         load_task(PARAMS, "1", ["training.epocs=3"])
 
 
-def test_a_misspelt_key_in_a_fold_names_the_nearest_one():
+def test_a_misspelt_key_in_a_fold_names_the_nearest():
     folds = "folds=[{name: a, trian: [3], validate_on: [2], test: [1]}]"
     with pytest.raises(ConfigError, match=r"Did you mean `folds.0.train`"):
         load_task(PARAMS, "1", [folds])
 
 
-def test_a_wrong_type_is_named_with_the_received_value():
+def test_a_wrong_type_is_named_with_what_was_received():
     with pytest.raises(ConfigError, match=r"`training.epochs`.*integer.*Received: 'many'"):
         load_task(PARAMS, "1", ["training.epochs=many"])
 
@@ -160,7 +164,7 @@ def test_folds_that_share_a_split_are_refused():
         load_task(PARAMS, "1", ["folds=[{name: a, train: [2, 3], validate_on: [2], test: [1]}]"])
 
 
-def test_a_fold_may_validate_on_test_splits_only_if_declared():
+def test_validation_on_test_splits_needs_the_setting_for_it():
     fold = "{name: a, train: [2, 3, 4], validate_on: [1], test: [1], validate_on_test: true}"
     assert load_task(PARAMS, "1", [f"folds=[{fold}]"]).folds[0].decisive == (1,)
     with pytest.raises(ConfigError, match="with `validate_on_test` both must name the same splits"):
@@ -207,7 +211,7 @@ def test_settings_that_cannot_stand_together_are_refused(override, message):
 @pytest.mark.parametrize(
     "override", ["features.kind=logmel_intensity", "training.augmentation=foa_rotation"]
 )
-def test_methods_for_ambisonics_are_refused_for_microphones(override):
+def test_what_needs_ambisonics_is_refused_for_microphones(override):
     with pytest.raises(ConfigError, match=r"needs `dataset.format: foa`"):
         load_task(PARAMS, "2", [override])
 
@@ -246,7 +250,7 @@ def test_yaml_cannot_run_code(tmp_path):
         read_tasks(path)
 
 
-def test_a_repeated_stage_takes_the_later_ones_with_it():
+def test_a_stage_is_repeated_with_all_later_ones():
     stages = [Stage(name, lambda shape: None, {}, {}, {}) for name in ("pass1", "pass2", "pass3")]
     assert stages_to_redo(stages, ["pass2", "extraction"]) == ["pass2", "pass3"]
     assert stages_to_redo(stages, ["extraction"]) == []
@@ -288,14 +292,14 @@ def test_a_mapping_of_many_keys_is_checked_in_one_go(tmp_path):
     assert len(read_tasks(path)) == 5000
 
 
-def test_a_very_long_value_does_not_flood_the_message():
+def test_a_value_as_long_as_a_file_is_shortened():
     with pytest.raises(ConfigError) as caught:
         load_task(PARAMS, "1", [f"training.epochs={'x' * 100_000}"])
     assert "training.epochs" in str(caught.value) and len(str(caught.value)) < 5000
 
 
 @pytest.mark.parametrize("task_id", sorted(read_tasks(PARAMS)))
-def test_published_scores_name_their_data(task_id):
+def test_published_scores_say_what_they_were_measured_on(task_id):
     task = load_task(PARAMS, task_id)
     assert bool(task.published) <= bool(task.published_on)
     assert len(task.published_notes) == bool(task.published)

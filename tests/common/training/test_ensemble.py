@@ -51,7 +51,7 @@ def values(outputs) -> dict[str, set[float]]:
     return {name: set(np.ravel(output)) for name, output in outputs.items()}
 
 
-def test_the_last_stage_gives_all_outputs_not_used_earlier():
+def test_the_last_stage_gives_outputs_that_no_earlier_one_gives():
     ensemble = Ensemble([[FIRST, (stage("last"), constant(3.0, 4.0))]])
     earlier = EarlierOutputs([FIRST], lambda: [recordings("x", "y")])
     joined = [
@@ -69,7 +69,7 @@ def test_outputs_of_folds_are_averaged():
     assert largest.predict_on_batch(batch) == {"a": 3.0}
 
 
-def test_earlier_stages_predict_once_and_on_request():
+def test_earlier_stages_predict_once_and_only_when_asked():
     calls = []
 
     def streams():
@@ -104,7 +104,7 @@ def dense(units: tuple[int, int], seed: int) -> keras.Model:
     )
 
 
-def test_only_selected_layers_are_copied():
+def test_only_wanted_layers_are_copied():
     source, target = dense((4, 2), 0), dense((4, 2), 1)
     head = target.get_layer("head").get_weights()[0]
     copy_weights(source, target, lambda layer: layer == "body")
@@ -126,12 +126,12 @@ source.predict_on_batch(np.ones((1, 3)))
 """
 
 
-def test_model_predicts_on_jax_after_training_resumed_from_its_weights():
+def test_a_model_predicts_on_jax_after_another_starts_from_it():
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", ON_JAX], env=environment, check=True, timeout=PATIENCE_S)
 
 
-def test_a_model_of_another_form_is_refused_without_copying_anything():
+def test_a_model_of_another_form_is_refused_without_copies():
     source, target = dense((4, 2), 0), dense((4, 5), 1)
     before = target.get_weights()
     with pytest.raises(CheckpointError, match=r"head/kernel of shape \(4, 5\). Received: \(4, 2\)"):

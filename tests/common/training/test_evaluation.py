@@ -1,4 +1,4 @@
-"""Predictions of whole recordings: outputs with and without a time axis, and their losses."""
+"""Predictions of whole recordings: outputs with and without a time axis, and losses."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def element(name, frames, tags, seed=0, n_sequences=None):
     }
 
 
-def test_outputs_without_a_time_axis_have_one_value_per_class():
+def test_outputs_without_a_time_axis_are_one_value_per_class():
     one = element("a", 5, [1, 0])
     (prediction,) = predict_recordings(network(), [one])
     assert prediction.outputs["clip"].shape == prediction.targets["clip"].shape == (K,)
@@ -46,11 +46,12 @@ def test_outputs_without_a_time_axis_have_one_value_per_class():
     np.testing.assert_allclose(
         prediction.outputs["clip"], one["features"][0, :, :K, 0].mean(axis=0), rtol=1e-5
     )
-    # 5 frames of 6
-    assert prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
+    assert (
+        prediction.outputs["frames"].shape == prediction.targets["frames"].shape == (3, K)
+    )  # 5 frames of 6
 
 
-def test_a_class_of_any_sequence_is_in_the_recording():
+def test_what_occurs_in_any_sequence_occurs_in_the_recording():
     one = element("a", 15, [1, 1])
     (prediction,) = predict_recordings(network(), [one])
     expected = one["features"][..., :K, 0].mean(axis=1).max(axis=0)  # of three sequences
@@ -66,7 +67,7 @@ def test_outputs_without_a_target_are_predicted_too():
 
 
 def pooling_network():
-    """Pools time by 4 and repeats outputs 4 times: a frame for each input frame of a whole pool."""
+    """Pools time by 4 and repeats each output 4 times; an incomplete pool is dropped."""
     inputs = keras.Input((None, F, 1))
     pooled = keras.layers.AveragePooling1D(4)(keras.layers.Reshape((-1, F))(inputs)[..., :K])
     return keras.Model(inputs, {"frames": keras.layers.UpSampling1D(4)(pooled)})
@@ -92,14 +93,15 @@ def pooled_element(frames, length, seed=0):
 def pooled_outputs(element, length):
     """Outputs for a recording's frames, averaged by hand over each 4 frames of a sequence."""
     x = element["features"][..., :K, 0][:, : length // 4 * 4].astype(np.float64)
-    # (sequences, length // 4 * 4, K)
-    return np.repeat(x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1)
+    return np.repeat(
+        x.reshape(len(x), -1, 4, K).mean(axis=2), 4, axis=1
+    )  # (sequences, length // 4 * 4, K)
 
 
 @pytest.mark.parametrize(
     ("frames", "length", "given"), [(23, 23, 20), (24, 24, 24), (9, 10, 8), (3, 10, 3)]
 )
-def test_a_pooling_network_gives_no_outputs_for_an_incomplete_pool(frames, length, given):
+def test_an_incomplete_last_pool_gives_no_output(frames, length, given):
     one = pooled_element(frames, length)
     (prediction,) = predict_recordings(pooling_network(), [one])
     assert prediction.targets["frames"].shape == (frames, K)
@@ -109,7 +111,7 @@ def test_a_pooling_network_gives_no_outputs_for_an_incomplete_pool(frames, lengt
 
 
 @pytest.mark.parametrize(("frames", "given"), [(30, 28), (27, 27), (19, 18)])
-def test_outputs_stay_at_their_frames_and_sequences_hold_the_last(frames, given):
+def test_outputs_stay_at_their_frames_by_holding_the_last(frames, given):
     one = pooled_element(frames, 10)
     (prediction,) = predict_recordings(pooling_network(), [one])
     held = np.pad(pooled_outputs(one, 10), ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(-1, K)
@@ -157,7 +159,7 @@ def cross_entropy(target, output):
     return -(target * np.log(output) + (1 - target) * np.log(1 - output))
 
 
-def test_tag_losses_count_recordings_once_and_frame_losses_each_frame():
+def test_losses_count_tags_by_recording_and_activity_by_frame():
     recordings = [element("a", 6, [1, 0], 1), element("b", 2, [0, 0], 2)]
     logs = validation_logs(recordings)
     a, b = (each["features"][0, :, :K, 0].astype(np.float64) for each in recordings)
@@ -182,7 +184,7 @@ def test_recordings_without_labels_do_not_enter_the_losses():
     assert np.isnan(validation_logs([unknown])["val_loss"])
 
 
-def test_training_recordings_get_the_same_scores_under_another_name():
+def test_training_recordings_get_the_same_scores_as_train():
     a, b = element("a", 6, [1, 0], 1), element("b", 4, [0, 1], 2)
     logs, swapped = validation_logs([a], [b]), validation_logs([b], [a])
     names = {"loss", "clip_loss", "frames_loss"}

@@ -60,7 +60,7 @@ def scores(folder: Path) -> list[str]:
     return json.loads((folder / "scores.json").read_text())["notes"]
 
 
-def test_each_fold_has_scores_and_all_have_common_ones(tmp_path):
+def test_each_fold_has_scores_and_all_together(tmp_path):
     assert experiment("a", "b").run([], tmp_path) == "a\nb\npublished"
     assert [scores(tmp_path / name) for name in "ab"] == [["a", "published"], ["b", "published"]]
     assert scores(tmp_path) == ["a", "b", "published"]

@@ -44,7 +44,7 @@ def lines_of(model, caplog, first: int = 0, history: dict | None = None, **kept)
     return [record.getMessage() for record in caplog.records]
 
 
-def test_deciding_score_comes_first_and_partial_losses_are_left_out():
+def test_the_decisive_score_comes_first_without_losses_of_parts():
     assert NAMES == ["loss", "val_loss", "val_er", "val_f"]
 
 
@@ -76,7 +76,7 @@ def test_a_resumed_training_continues_numbers_and_the_best(model, caplog):
     assert [line.endswith(" *") for line in lines] == [False, True], "0.8 is worse than 0.75"
 
 
-def test_an_early_stop_is_logged(model, caplog):
+def test_an_early_stop_is_told(model, caplog):
     stopping = keras.callbacks.EarlyStopping("val_er", mode="min", patience=1)
     *_, last = lines_of(model, caplog, callbacks=[stopping])
     assert "stopped early" in last
@@ -102,7 +102,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_terminal_shows_a_bar_with_time_left_and_removes_it(model, caplog, monkeypatch):
+def test_a_terminal_shows_and_removes_a_progress_bar(model, caplog, monkeypatch):
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     lines_of(model, caplog)

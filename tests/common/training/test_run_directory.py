@@ -21,7 +21,7 @@ def test_each_part_of_a_run_is_on_record(tmp_path):
     )
 
 
-def test_partial_files_of_a_killed_part_are_removed(tmp_path):
+def test_what_a_killed_part_left_half_written_is_removed(tmp_path):
     stage = tmp_path / "fold1" / "seld"
     (stage / "resume" / ".epoch-00002.tmp").mkdir(parents=True)
     (stage / "resume" / ".epoch-00002.tmp" / "variables.npz").write_bytes(b"half")
@@ -45,7 +45,7 @@ def test_a_run_resumes_only_with_the_data_it_began_with(tmp_path):
     }
 
 
-def test_machine_of_a_job_may_change_but_not_its_computation(tmp_path):
+def test_folders_of_a_job_may_change_but_not_computations(tmp_path):
     open_run(tmp_path, SETTINGS, [])
     open_run(tmp_path, {**SETTINGS, "run": {"device": "cpu"}}, [])
     with pytest.raises(CheckpointError, match=r"training.epochs: 3 there, 4 now"):

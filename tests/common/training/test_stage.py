@@ -70,8 +70,8 @@ def build(shape):
     return keras.Model(inputs, {"sed": sed})
 
 
-def batches(done):
-    for number in itertools.count(done):
+def batches(trained):
+    for number in itertools.count(trained):
         rng = np.random.default_rng((7, number))
         yield (
             rng.standard_normal((4, 5, 6, 2)).astype("float32"),
@@ -114,7 +114,7 @@ def train(folder, *, source=batches, training=TRAINING, new_scorer=MeanOutput, s
 
 
 def killed_in_epoch(number, new_scorer):
-    """Maker of scorers that end the job after the batches of an epoch (counted from its start)."""
+    """A maker of scorers that ends the job after the batches of the given epoch of this start."""
     made = itertools.count(1)
 
     def new():
@@ -125,7 +125,7 @@ def killed_in_epoch(number, new_scorer):
     return new
 
 
-def test_killed_job_resumes_to_the_history_and_weights_of_another(tmp_path):
+def test_a_killed_job_resumes_to_the_same_history_and_weights(tmp_path):
     whole = train(tmp_path / "whole")
     for epoch in (3, 2):  # the first part ends in epoch 3, the second in epoch 4
         with pytest.raises(Killed):
@@ -141,8 +141,10 @@ def test_killed_job_resumes_to_the_history_and_weights_of_another(tmp_path):
 def test_times_and_training_scores_are_logged_in_each_epoch(tmp_path):
     train(tmp_path, scored=recordings())  # those of the validation
     history = finished_epochs(tmp_path)["history"]
-    assert history["train_error"] == history["val_error"]
-    assert history["train_sed_loss"] == history["val_sed_loss"]
+    assert (
+        history["train_error"] == history["val_error"]
+        and history["train_sed_loss"] == history["val_sed_loss"]
+    )
     assert history["train_loss"] != history["loss"]  # the latter is of the batches, with dropout
     for name in TIMES:
         assert len(history[name]) == 5 and min(history[name]) > 0
@@ -171,12 +173,13 @@ def test_patience_is_remembered_over_a_restart(tmp_path):
             new_scorer=killed_in_epoch(4, lambda: ScriptedScore(stream)),
         )
     train(tmp_path, training=training, new_scorer=lambda: ScriptedScore(rest))
-    # the best was epoch 2, three more without a better one
-    assert finished_epochs(tmp_path)["epochs"] == 5
+    assert (
+        finished_epochs(tmp_path)["epochs"] == 5
+    )  # the best was epoch 2, three more without a better one
     assert finished_epochs(tmp_path)["best_epoch"] == 2
 
 
-def test_worse_model_after_a_restart_does_not_replace_the_best(tmp_path):
+def test_a_restart_keeps_the_best_model_from_worse_ones(tmp_path):
     scores = [0.1, 0.5]
     training = replace_config(TRAINING, epochs=2)
     stream, rest = iter(scores), iter(scores[1:])
@@ -196,8 +199,8 @@ def replace_config(config, **changes):
     return type(config).model_validate({**config.model_dump(), **changes})
 
 
-def test_a_nan_loss_ends_training_with_advice(tmp_path):
-    def source(done):
+def test_a_loss_of_nan_ends_training_with_advice(tmp_path):
+    def source(trained):
         while True:
             yield np.full((4, 5, 6, 2), np.nan, "float32"), {"sed": np.ones((4, 5, 3), "float32")}
 
@@ -244,7 +247,7 @@ def test_the_history_is_also_plain_json(tmp_path):
     assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
 
 
-def test_models_are_kept_at_the_given_interval(tmp_path):
+def test_models_are_kept_at_the_interval_asked_for(tmp_path):
     train(tmp_path, training=replace_config(TRAINING, checkpoint_every_epochs=2))
     kept = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert kept == ["epoch-00002.keras", "epoch-00004.keras"]
@@ -271,7 +274,7 @@ def test_an_epoch_may_be_a_number_of_iterations(tmp_path):
         ("callbacks", {"KeepBest": {"best": 0.5, "filepath": "../../x"}}),
     ],
 )
-def test_a_state_with_other_attributes_than_were_kept_is_refused(tmp_path, key, value):
+def test_a_state_with_other_attributes_is_refused(tmp_path, key, value):
     train(tmp_path)
     path = next((tmp_path / "resume").glob("epoch-*")) / "state.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
@@ -307,7 +310,7 @@ def test_a_damaged_log_is_named(tmp_path, content):
     "content",
     ["[]", "{}", '{"epochs": 1, "history": {"loss": "x"}}', "[" * 9999, '{"epochs": NaN}'],
 )
-def test_a_wrong_record_of_a_training_is_refused(tmp_path, content):
+def test_a_training_record_of_another_form_is_refused(tmp_path, content):
     (tmp_path / "training.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"training\.json (is damaged|cannot be read)"):
         finished_epochs(tmp_path)
@@ -359,7 +362,7 @@ def test_a_model_that_scores_do_not_choose_needs_none(tmp_path, choose, epoch):
 
 
 @pytest.mark.parametrize("iteration", [10, 24])  # within an epoch, after the last one
-def test_iteration_without_an_epoch_end_is_refused_before_any_work(tmp_path, iteration):
+def test_an_iteration_within_an_epoch_is_refused_before_any_work(tmp_path, iteration):
     with pytest.raises(ConfigError, match=rf"multiple of 4.*up to 20. Received: {iteration}"):
         train(tmp_path / "run", training=choosing(AtIteration(iteration=iteration)))
     assert not (tmp_path / "run").exists()

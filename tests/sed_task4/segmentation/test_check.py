@@ -1,4 +1,4 @@
-"""Findings of the checker for sounds and scenes with one fault each; any folder and classes."""
+"""Checker on sounds and scenes with one fault each; any folder and classes work."""
 
 from pathlib import Path
 
@@ -62,48 +62,53 @@ def test_good_sounds_and_scenes_have_no_finding(root, deep):
     assert findings(root, deep=deep) == []
 
 
-def test_files_that_are_missing_or_not_listed_are_reported(root):
+def test_missing_and_unlisted_files_are_reported(root):
     (root / "sounds/audio_train/3.wav").rename(root / "sounds/audio_train/x.wav")
     (root / "scenes/audio/s1.wav").unlink()
-    found = findings(root)
-    assert ("error", f"sounds: 1 of 8 files are not in {root}/sounds/audio_train: 3.wav.") in found
-    assert ("error", f"scenes: 1 of 2 files are not in {root}/scenes/audio: s1.wav.") in found
-    assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in found)
+    reported = findings(root)
+    assert (
+        "error",
+        f"sounds: 1 of 8 files are not in {root}/sounds/audio_train: 3.wav.",
+    ) in reported
+    assert ("error", f"scenes: 1 of 2 files are not in {root}/scenes/audio: s1.wav.") in reported
+    assert any(level == "warning" and "not in train.csv: x.wav" in text for level, text in reported)
 
 
-def test_short_scenes_and_silent_sounds_are_errors_as_in_mixing(root):
+def test_short_scenes_and_silent_sounds_are_errors(root):
     write_wav(root / "scenes/audio/s0.wav", np.full((8000, 2), 0.1), 8000)
     write_wav(root / "sounds/audio_train/0.wav", np.zeros((4000, 1)), 8000)
-    found = findings(root, deep=True)
-    assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in found
-    assert any(level == "error" and "silent, zeros alone: 0.wav" in text for level, text in found)
+    reported = findings(root, deep=True)
+    assert ("error", "1 scene(s) are shorter than a mixture, 1.984 s: s0.wav.") in reported
+    assert any(
+        level == "error" and "silent, zeros alone: 0.wav" in text for level, text in reported
+    )
 
 
-def test_tables_that_are_missing_and_classes_without_sounds_are_reported(root):
+def test_missing_tables_and_classes_without_sounds_are_reported(root):
     assert any(
         "fold 1: no event of 1 class(es)" in text
         for _, text in findings(root, "dataset.classes=[a, b, c]")
     )
     (root / "sounds/train.csv").unlink()
     (root / "scenes/meta.csv").unlink()
-    found = findings(root)
-    assert [level for level, _ in found] == ["error", "error"]
-    assert "sounds: There is no" in found[0][1] and "scenes: There is no" in found[1][1]
+    reported = findings(root)
+    assert [level for level, _ in reported] == ["error", "error"]
+    assert "sounds: There is no" in reported[0][1] and "scenes: There is no" in reported[1][1]
 
 
 def test_too_few_scenes_are_a_warning(root):
     (text,) = [text for _, text in findings(root, "dataset.mixtures_per_fold=3")]
-    assert text == "2 scenes serve 6 mixtures: the same ones come again in several folds."
+    assert text == "2 scenes serve 6 mixtures: the same ones are in several folds."
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".WAV", ".ogg"])
-def test_sounds_and_scenes_of_another_suffix_are_mixed_and_logged(root, suffix):
+def test_sounds_and_scenes_of_another_suffix_are_mixed(root, suffix):
     for path in (root / "sounds/audio_train/3.wav", root / "scenes/audio/s1.wav"):
         audio, rate = soundfile.read(path)
         path.unlink()
         soundfile.write(path.with_suffix(suffix), audio, rate)
-    found = findings(root)
-    assert found == [
+    reported = findings(root)
+    assert reported == [
         ("warning", f"1 sound(s) have another suffix than in train.csv: 3{suffix} for 3.wav."),
         ("warning", f"1 scene(s) have another suffix than in meta.csv: s1{suffix} for s1.wav."),
     ]

@@ -33,7 +33,7 @@ DATASET = DatasetConfig(
 
 @pytest.fixture
 def task(tmp_path):
-    """Two given mixtures, one of each fold, in a dataset without their source sounds."""
+    """Two given mixtures, one per fold, in a dataset without their sounds."""
     mixtures = [
         Mixture(
             "00000.wav",
@@ -65,19 +65,22 @@ def task(tmp_path):
 
 @pytest.fixture
 def store(task, monkeypatch):
-    # there is nothing to mix
-    monkeypatch.setattr("sed_task4.segmentation.mixing.run", lambda task: None)
+    monkeypatch.setattr(
+        "sed_task4.segmentation.mixing.run", lambda task: None
+    )  # there is nothing to mix
     return run(task, progress=False)[0]
 
 
 def test_each_fold_is_a_group_of_its_own(task, store):
     assert store.groups == ["1", "2"] and store.names(["1"]) == ["00000.wav"]
     assert store_folder(task, "mixtures").name == "mixtures_dcase2018_task1_snr0"
-    assert is_extracted(task, "mixtures")
-    assert open_store(task, "mixtures").names() == ["00000.wav", "00001.wav"]
+    assert is_extracted(task, "mixtures") and open_store(task, "mixtures").names() == [
+        "00000.wav",
+        "00001.wav",
+    ]
 
 
-def test_record_has_features_of_the_channel_mean_and_all_labels(task, store):
+def test_a_record_has_features_of_the_mean_and_all_labels(task, store):
     record = next(iter(read_shard(store.shards(["1"])[0], store.schema)))
     audio = soundfile.read(audio_folder(task.dataset_dir, DATASET) / "00000.wav", dtype="float32")[
         0
@@ -86,16 +89,19 @@ def test_record_has_features_of_the_channel_mean_and_all_labels(task, store):
     np.testing.assert_allclose(record["features"], expected)
     assert record["features"].shape == (61, 12, 1)  # (2 - 0.032) / 0.032
     assert record["tags"].tolist() == [0, 1] and record["events"].tolist() == [[1, 0.5, 1.25]]
-    # 0.5 and 1.25 s at 31.25 / s
-    assert np.flatnonzero(record["activity"][:, 1]).tolist() == list(range(15, 40))
+    assert np.flatnonzero(record["activity"][:, 1]).tolist() == list(
+        range(15, 40)
+    )  # 0.5 and 1.25 s at 31.25 / s
     assert record["labelled"] == 1
 
 
 def test_a_mixture_without_events_has_labels_too(store):
     record = next(iter(read_shard(store.shards(["2"])[0], store.schema)))
-    assert record["events"].shape == (0, 3)
-    assert not record["activity"].any()
-    assert record["labelled"] == 1
+    assert (
+        record["events"].shape == (0, 3)
+        and not record["activity"].any()
+        and record["labelled"] == 1
+    )
 
 
 def test_features_of_other_settings_are_refused(task, store):

@@ -42,7 +42,7 @@ def test_a_mixture_has_waveform_spectrogram_and_ideal_mask(tmp_path):
     assert (tmp_path / "mixture.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_each_class_has_its_mask_and_active_ones_are_coloured(tmp_path):
+def test_each_class_has_a_mask_and_occurring_ones_colours(tmp_path):
     masks = RNG.random((20, 16, 8))
     figure = masks_figure(
         RNG.normal(size=(20, 16)),
@@ -63,8 +63,10 @@ def test_each_class_has_its_mask_and_active_ones_are_coloured(tmp_path):
 
 def test_curves_show_true_and_estimated_events(tmp_path):
     frames = RNG.random((50, 8))
-    estimate = np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]])
-    reference = np.array([[1, 1.0, 2.5]])
+    estimate, reference = (
+        np.array([[1, 1.0, 2.0], [1, 4.0, 5.0], [3, 0.0, 1.0]]),
+        np.array([[1, 1.0, 2.5]]),
+    )
     figure = curves_figure(frames, estimate, CLASSES, 10.0, "a.wav", reference=reference)
     axes = figure.axes[1]
     assert np.allclose(axes.lines[0].get_ydata(), frames[:, 1])
@@ -74,14 +76,14 @@ def test_curves_show_true_and_estimated_events(tmp_path):
 
 
 @pytest.mark.parametrize("reference", [None, np.zeros((0, 3))])
-def test_curves_need_neither_reference_nor_events(reference):
+def test_curves_need_neither_truth_nor_events(reference):
     figure = curves_figure(
         RNG.random((50, 8)), np.zeros((0, 3)), CLASSES, 10.0, "a.wav", reference=reference
     )
     assert not figure.axes[0].patches
 
 
-def test_separated_sounds_are_next_to_the_reference_if_known(tmp_path):
+def test_separated_sounds_stand_beside_the_true_ones_where_known(tmp_path):
     mixture = RNG.normal(size=16000)
     sounds = {"Bark": mixture / 2, "Meow": np.zeros(16000)}
     figure = separated_figure(mixture, sounds, 8000, "a.wav", references={"Bark": mixture / 3})

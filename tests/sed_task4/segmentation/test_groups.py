@@ -42,11 +42,11 @@ def test_no_group_is_in_two_folds(seed):
     mixtures = draw_mixtures(sounds, durations_s, list(scenes), dataset, scene_groups=scenes)
     places = groups_in_folds(mixtures, sounds, scenes)
     assert set(places) == {"sounds", "scenes"} and mixture_problems(places, "list") == []
-    heard = [
+    labels = [
         {event.label for m in mixtures if m.fold == fold for event in m.events}
         for fold in (1, 2, 3)
     ]
-    assert heard == [{"Bark", "Flute"}] * 3
+    assert labels == [{"Bark", "Flute"}] * 3
     shuffled = draw.sample(sounds, len(sounds))
     fold_of = dict(
         zip((file.name for file in sounds), folds_of(sounds, dataset).tolist(), strict=True)
@@ -58,8 +58,8 @@ def test_without_groups_the_folds_are_the_published_ones():
     np.testing.assert_array_equal(folds_of(files([None] * 40), DATASET), draw_folds(40, 2, 1234))
 
 
-def test_too_few_groups_of_a_class_are_reported():
-    sounds = files(["g", "h", "g", "i"])  # only barks of g
+def test_too_few_groups_of_a_class_are_refused():
+    sounds = files(["g", "h", "g", "i"])  # barks only of g
     with pytest.raises(
         DataError, match=r"train.csv: .*Bark has 1 group\(s\) \(g with 2.*`dataset.n_folds`"
     ):
@@ -112,7 +112,7 @@ def test_tables_with_a_column_group_are_mixed_by_it(copied, caplog):
     assert all(len(each) == 1 for each in by_fold) and by_fold[0] != by_fold[1]
 
 
-def test_without_the_column_one_line_is_logged(copied, caplog):
+def test_a_missing_group_column_is_logged(copied, caplog):
     with caplog.at_level("INFO"):
         make_mixtures(copied, DATASET, ONE, progress=False)
     (line,) = [line for line in caplog.messages if "source of its own" in line]
@@ -131,7 +131,7 @@ def test_checker_and_mixing_refuse_too_few_groups_alike(copied, table):
     assert not list((copied / "mixtures").rglob("*.wav"))
 
 
-def test_a_list_with_a_group_in_two_folds_is_refused(copied):
+def test_a_given_list_with_overlapping_folds_is_refused(copied):
     make_mixtures(copied, DATASET, ONE, progress=False)
     (copied / "mixtures" / LIST_SETTINGS_NAME).unlink()  # from now on it counts as given
     add_column(copied / "dcase2018_task2/train.csv", ",", ["me"] * 13)

@@ -29,10 +29,13 @@ def test_the_ratio_mask_is_the_share_of_the_events():
     assert ideal_ratio_mask(events, scene) == pytest.approx(np.array([[0.75, 0.0], [1.0, 0.0]]))
 
 
-def test_class_masks_divide_the_event_mask_by_time():
+def test_class_masks_split_the_event_mask_by_time():
     mask = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]], np.float32)  # (T=3, F=2)
     activity = np.array([[1, 0], [1, 0], [0, 1]])  # (T, K=2)
     masks = class_masks(mask, activity)
     assert masks.shape == (3, 2, 2)
-    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]]
-    assert masks[..., 1].tolist() == [[0, 0], [0, 0], [0, 1]]
+    assert masks[..., 0].tolist() == [[1, 0], [1, 1], [0, 0]] and masks[..., 1].tolist() == [
+        [0, 0],
+        [0, 0],
+        [0, 1],
+    ]

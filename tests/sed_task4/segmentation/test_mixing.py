@@ -107,14 +107,16 @@ def test_sounds_are_cut_where_their_events_end():
     assert track.tolist() == [0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 10, 0, 0, 0]
 
 
-def test_a_sound_too_short_for_its_event_is_named():
+def test_a_sound_too_short_for_its_event_is_refused():
     with pytest.raises(DataError, match=r"a\.wav is too short.*Expected: 0\.5 s. Received: 0\.4 s"):
         place_sounds([np.ones(40)], [MixtureEvent("a.wav", "Bark", 0.0, 0.5)], 100, 100)
 
 
-def test_sounds_have_the_scenes_level_and_the_peak_full_scale():
-    scene = _noise(0, 8000)
-    sounds = [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])]
+def test_sounds_have_the_level_of_the_scene_at_full_scale():
+    scene, sounds = (
+        _noise(0, 8000),
+        [0.01 * _noise(1, 4000), np.concatenate([_noise(2, 2000), np.zeros(2000)])],
+    )
     events = [MixtureEvent("a", "Bark", 0.0, 0.25), MixtureEvent("b", "Flute", 0.5, 0.75)]
     mixed = mix(sounds, events, scene, 6.0, RATE_HZ)
     assert mixed.shape == (8000, 2) and mixed.dtype == np.int16
@@ -245,7 +247,7 @@ def test_sounds_that_are_missing_broken_or_silent_are_named(copied):
     shutil.rmtree(copied / "mixtures")
     sound = copied / "dcase2018_task2/audio_train/05.wav"
     sound.unlink()
-    with pytest.raises(DataError, match=r"1 of 12 sounds .* not there, such as .*05\.wav"):
+    with pytest.raises(DataError, match=r"1 of 12 sounds .* are missing, such as .*05\.wav"):
         make_mixtures(copied, DATASET, ONE, progress=False)
     sound.write_bytes(b"no sound")
     with pytest.raises(DataError, match=r"Not a readable sound file: .*05\.wav"):
@@ -263,7 +265,7 @@ def test_scenes_that_are_too_short_are_named(copied):
         make_mixtures(copied, DATASET, ONE, progress=False)
 
 
-def test_a_broken_record_of_settings_names_the_file_to_remove(copied):
+def test_a_broken_record_of_the_settings_says_what_to_remove(copied):
     (audio_folder(copied, DATASET) / "mixing.json").write_text("[")
     with pytest.raises(DataError, match=r"mixing\.json cannot be read.*Remove"):
         make_mixtures(copied, DATASET, ONE, progress=False)
@@ -283,14 +285,16 @@ def test_a_list_or_table_that_is_no_text_is_named(tmp_path):
         SegmentationSimulator(tmp_path / "new", dataset=DATASET, annotations=tmp_path).run()
 
 
-def test_the_record_of_the_list_names_its_sources(source):
+def test_the_record_of_the_list_has_its_sources(source):
     record = json.loads((source / "mixtures/mixture.json").read_text())
-    assert record["mixture_seed"] == 1234
-    assert record["classes"] == ["Bark", "Flute"]
-    assert len(record["sounds"]) == 64
+    assert (
+        record["mixture_seed"] == 1234
+        and record["classes"] == ["Bark", "Flute"]
+        and len(record["sounds"]) == 64
+    )
 
 
-def test_the_command_names_missing_files(tmp_path, capsys):
+def test_the_command_reports_missing_files(tmp_path, capsys):
     assert mixing.main(["segmentation", "--set", f"dataset_dir={tmp_path}"]) == 2
     assert "train.csv. Unpack FSDKaggle2018 there" in capsys.readouterr().err
 
@@ -329,7 +333,7 @@ def test_touched_copied_and_absent_sounds_pass(copied, caplog):
     shutil.rmtree(copied / DATASET.events_dir)
     caplog.set_level("INFO")
     mixing.check(copied, DATASET)
-    assert "could not be compared with them" in caplog.text
+    assert "could not be compared with" in caplog.text
 
 
 def test_mixtures_of_other_lists_levels_and_tables_are_refused(copied):

@@ -1,4 +1,4 @@
-"""Scores of clips whose truth is known, averages over folds, tables."""
+"""Scores of clips with known ground truth, averages over folds, tables."""
 
 import json
 
@@ -46,7 +46,7 @@ def make_truth(seed: int, *, sound: bool = True) -> ClipTruth:
 
 
 def make_output(truth: ClipTruth, seed: int) -> ClipOutput:
-    """The truth, blurred."""
+    """The ground truth, blurred."""
     rng = np.random.default_rng([seed, 1])
     ideal = class_masks(truth.mask, true_activity(truth, 3, FRAMING))
     masks = np.clip(0.7 * ideal + rng.uniform(0, 0.4, ideal.shape), 0, 1).astype(np.float32)
@@ -75,8 +75,10 @@ def test_tags_frames_and_masks_are_scored_as_by_scikit_learn(scores):
     ideal = [
         class_masks(truth.mask, active) for truth, active in zip(truths, activity, strict=True)
     ]
-    tags = np.stack([tags_of_events(each.events, 3) for each in truths])
-    masks = [each.masks for each in outputs]
+    tags, masks = (
+        np.stack([tags_of_events(each.events, 3) for each in truths]),
+        [each.masks for each in outputs],
+    )
     parts = {
         "tag": (tags, np.stack([each.clip for each in outputs]), 0.5),
         "sed": (np.concatenate(activity), np.concatenate(gated), 0.2),
@@ -92,14 +94,14 @@ def test_tags_frames_and_masks_are_scored_as_by_scikit_learn(scores):
         )
 
 
-def test_sounds_are_scored_where_they_truly_are(scores):
+def test_sounds_are_scored_within_true_events(scores):
     assert (scores["gain_db"] > 3).all()
     limited = fold_scores([0], separate_clips=0)
     assert "gain_db" not in limited
     assert np.isnan(fold_scores([0])["gain_db"][2])  # not in this clip
 
 
-def test_baselines_have_their_expected_scores():
+def test_baselines_have_the_expected_scores():
     truths = [make_truth(seed) for seed in range(8)]
     by_label = {}
     for label in baseline_outputs(truths[0], 3, FRAMING):
@@ -120,7 +122,7 @@ def test_baselines_have_their_expected_scores():
     assert everywhere["mask_f"] < times["mask_f"] < 1
 
 
-def test_a_class_with_undefined_events_in_a_fold_counts_nothing():
+def test_events_undefined_in_one_fold_count_zero_as_published():
     folds = [
         {
             "event_f": np.array([0.5, np.nan, 0.4]),
@@ -171,8 +173,8 @@ def test_the_tables_show_systems_baselines_and_published_scores(scores, tmp_path
 
 
 def test_classes_that_do_not_occur_are_named():
-    alone = fold_scores([0])
-    assert "No clip has Meow" in segmentation_report({"gwrp": [alone]}, {}, CLASSES, 1).to_text()
+    single = fold_scores([0])
+    assert "No clip has Meow" in segmentation_report({"gwrp": [single]}, {}, CLASSES, 1).to_text()
 
 
 def test_nothing_to_score_is_an_error():
@@ -195,7 +197,7 @@ def test_masks_of_other_frames_are_refused():
         SegmentationScorer(CLASSES, FRAMING).update(truth, output)
 
 
-def test_the_reference_of_a_mixture_comes_from_its_two_channels(tmp_path):
+def test_the_ground_truth_is_read_from_two_channels(tmp_path):
     audio = make_truth(0).audio
     soundfile.write(tmp_path / "00000.wav", audio / np.abs(audio).max(), 8000, subtype="PCM_16")
     events = (MixtureEvent("a.wav", "Bark", 0.5, 1.4), MixtureEvent("b.wav", "Knock", 2.0, 3.1))
@@ -211,7 +213,7 @@ def test_the_reference_of_a_mixture_comes_from_its_two_channels(tmp_path):
     assert truth.mask[50:60].max() == 0  # between the events
 
 
-def test_shorter_clips_score_the_same_with_any_padding():
+def test_padding_of_short_clips_does_not_change_the_scores():
     results = []
     for clip_s in (CLIP_S, CLIP_S + 3.0):
         scorer = SegmentationScorer(CLASSES, FRAMING, clip_s)

@@ -58,7 +58,7 @@ def test_a_constant_score_has_the_values_of_chance():
     assert np.allclose([result.precision[0], result.average_precision[0]], 0.3)
 
 
-def test_scores_without_positives_are_undefined():
+def test_what_no_positive_defines_is_undefined():
     histogram = ScoreHistogram(3, 0.5)
     histogram.update(np.array([[0, 1, 1], [0, 1, 0]]), np.array([[0.9, 0.2, 0.2], [0.1, 0.4, 0.1]]))
     result = histogram.result()
@@ -69,7 +69,7 @@ def test_scores_without_positives_are_undefined():
     assert np.allclose(result.average_precision[1:], 1)
 
 
-def test_bins_are_ordered_like_scores_down_to_the_smallest():
+def test_bins_keep_the_order_of_all_scores():
     scores = np.array([0.0, 1e-15, 1e-8, 1e-4, 0.2, 0.201, 0.5, 0.999, 1 - 1e-6, 1.0], np.float32)
     bins = bins_of(scores)
     assert (np.diff(bins) > 0).all()

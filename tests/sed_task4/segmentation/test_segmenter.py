@@ -57,12 +57,13 @@ def settings(folder) -> dict:
 
 
 class BySecond:
-    """Substitute for a network: first class in loud frames, second in none, third faint."""
+    """Fake network: class 1 in loud frames, class 2 never, class 3 everywhere but faint."""
 
     def predict_on_batch(self, features: np.ndarray) -> dict[str, np.ndarray]:
         loud = (features[..., 0].mean(axis=2) > -6).astype(np.float32)  # (1, t)
-        # (1, t, 3)
-        values = np.stack([loud, np.zeros_like(loud), np.full_like(loud, 0.15)], axis=-1)
+        values = np.stack(
+            [loud, np.zeros_like(loud), np.full_like(loud, 0.15)], axis=-1
+        )  # (1, t, 3)
         clip = np.concatenate(
             [loud.max(axis=1, keepdims=True), np.zeros((1, 1)), np.full((1, 1), 0.2)], axis=1
         )
@@ -85,7 +86,7 @@ def burst(n_samples: int, onset_s: float, offset_s: float) -> np.ndarray:
     return audio
 
 
-def test_pieces_have_clip_length_and_overlap_by_half_at_most():
+def test_pieces_overlap_by_the_context_and_by_half_at_most():
     assert clip_windows(311) == Windows(311, 32, last_is_whole=True)
     assert clip_windows(30).overlap == 15
 
@@ -99,8 +100,9 @@ def test_a_long_recording_is_segmented_as_a_whole(segmenter):
     assert k == 0
     assert abs(onset_s - 11) < 0.15
     assert abs(offset_s - 12) < 0.15
-    # the tag of the third, 0.2, is above the gate and below tag_threshold
-    assert list(segmented.masks) == [0]
+    assert list(segmented.masks) == [
+        0
+    ]  # the tag of the third, 0.2, is above the gate and below tag_threshold
     assert segmented.masks[0][:150].max() == 0
     assert (segmented.frames[150:200, 2] > 0.14).all()
 
@@ -126,7 +128,7 @@ def test_any_recording_gives_masks_events_sounds_and_figures(
     assert (tmp_path / "out" / "events.tsv").read_text().splitlines()[1].startswith("a.wav\t0.0\t")
 
 
-def test_a_mask_of_ones_gives_the_recording_back(segmenter, tmp_path):
+def test_a_mask_of_ones_returns_the_recording(segmenter, tmp_path):
     audio = np.random.default_rng(0).uniform(-0.5, 0.5, 3 * RATE_HZ)
     soundfile.write(tmp_path / "a.wav", audio, RATE_HZ)
     separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out")
@@ -162,7 +164,7 @@ def test_a_faint_recording_is_tagged_when_it_is_normalised(segmenter, tmp_path):
     ) == [0]
 
 
-def test_audio_that_cannot_be_separated_is_refused(segmenter, tmp_path):
+def test_what_cannot_be_separated_is_refused(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE_HZ)
     with pytest.raises(DataError, match=r"a\.wav is too short"):
         separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out")
@@ -176,7 +178,7 @@ def test_audio_that_cannot_be_separated_is_refused(segmenter, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The directory of a run with an untrained network, and its dataset with one mixture."""
+    """Directory of a run with an untrained saved network, and its dataset with one mixture."""
     from common.models.layers import with_statistics
     from sed_task4.segmentation.systems.tf_segmentation import NetworkConfig, build_model
 
@@ -202,7 +204,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def test_the_command_separates_the_classes_of_the_reference(run, caplog):
+def test_the_command_separates_the_true_classes(run, caplog):
     mixture = next(run.parents[1].glob("data/**/00000.wav"))
     with caplog.at_level("INFO"):
         assert main([str(run), str(mixture), "--reference"]) == 0
@@ -210,7 +212,7 @@ def test_the_command_separates_the_classes_of_the_reference(run, caplog):
     assert "00000.wav: Knock 0." in caplog.text
 
 
-def test_the_command_names_the_error(run, tmp_path, capsys):
+def test_the_command_reports_errors(run, tmp_path, capsys):
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE_HZ), RATE_HZ)
     cases = {
         (

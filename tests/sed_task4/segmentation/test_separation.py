@@ -54,13 +54,13 @@ def test_a_mask_of_ones_returns_the_mixture_edges_included(n_samples):
     st.integers(1, 20),
     st.integers(0, 2**31),
 )
-def test_a_mask_of_ones_returns_the_mixture_for_any_hop(n_samples, window, hop, n_frames, seed):
+def test_a_mask_of_ones_returns_the_mixture_at_any_hop(n_samples, window, hop, n_frames, seed):
     framing = MaskFraming(window, 256, hop, sample_rate_hz=8000, n_mels=16, fmin_hz=50.0)
     audio = noise(n_samples, seed)
     assert np.abs(separate(audio, np.ones((n_frames, 16)), framing) - audio).max() < 1e-5
 
 
-def test_masks_that_sum_to_one_give_parts_of_the_mixture():
+def test_separated_parts_sum_to_the_mixture():
     audio = noise(5000)
     masks = np.random.default_rng(1).dirichlet(np.ones(3), (38, 16))  # (T, F, 3)
     parts = separate(audio, masks, SMALL)
@@ -89,15 +89,16 @@ def test_a_mask_lets_its_frames_and_bands_through():
     assert np.abs(parts[8400:]).max() < 1e-6
 
 
-def test_within_bands_a_mask_spreads_over_bins_as_published():
+def test_masks_spread_from_bands_to_bins_as_published():
     mask = np.random.default_rng(0).random((5, 64))
     total = PUBLISHED.filters.sum(axis=1)
     published = mask @ (PUBLISHED.filters / (total[:, None] + 1e-8)).T
     covered = total > 1e-4
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, covered], published[:, covered], rtol=2e-4)
     assert not published[:, 0].any()
-    # below 50 Hz: the lowest band
-    assert np.allclose(linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0])
+    assert np.allclose(
+        linear_masks(mask, PUBLISHED)[:, 0], mask[:, 0]
+    )  # below 50 Hz: the lowest band
     assert np.allclose(linear_masks(mask, PUBLISHED)[:, -1], mask[:, -1])
 
 
@@ -121,7 +122,7 @@ def test_the_frames_are_scipys():
         (np.zeros(9), np.ones((1, 64))),
     ],
 )
-def test_audio_that_cannot_be_separated_is_refused(audio, masks):
+def test_what_cannot_be_separated_is_refused(audio, masks):
     with pytest.raises(
         ValueError, match=r"Expected: `audio` \(samples,\) and `masks` \(frames, 16, classes\)"
     ):
@@ -140,7 +141,7 @@ def test_a_recording_shorter_than_one_window_is_refused():
         check_length(np.zeros(1000), PUBLISHED, "a.wav")
 
 
-def test_si_sdr_is_projection_over_rest_at_any_scale():
+def test_si_sdr_is_scale_invariant():
     rng = np.random.default_rng(0)
     reference, other = rng.normal(size=(2, 4000))
     other -= reference * (other @ reference) / (reference @ reference)  # orthogonal
@@ -159,7 +160,7 @@ def test_si_sdr_of_silence():
         si_sdr(np.zeros(2), signal)
 
 
-def test_time_gate_gains_over_the_clip_but_not_within_events():
+def test_a_time_gate_gains_nothing_within_the_event():
     reference, scene = np.zeros(10000), np.random.default_rng(1).normal(size=10000)
     reference[2000:3000] = np.random.default_rng(0).normal(size=1000)
     inside = reference != 0

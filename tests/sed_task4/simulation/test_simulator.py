@@ -420,20 +420,20 @@ def test_own_recordings_and_backgrounds_are_used_in_disjoint_sets(own_recordings
     dataset = DatasetConfig(classes=("Dog",), clip_s=3.0)
     _simulate(tmp_path / "out", simulation, subsets=["validation", "weak"], dataset=dataset)
     events, _ = read_strong(tmp_path / "out/metadata/validation/validation.tsv", dataset)
-    pitches = set()
+    active = set()
     for name, onset, offset, _ in events.values.tolist():
         x = read_audio(tmp_path / "out/audio/validation" / name)[:, 0]
         assert offset - onset == pytest.approx(0.5, abs=0.02)
-        pitches.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
+        active.add(round(_loudest_hz(x[round(onset * RATE_HZ) : round(offset * RATE_HZ)]) / 100))
     selections = select_sounds(
         ("Dog",), range(3), scene_settings(simulation, 5, 3.0), own_recordings
     )
-    assert pitches <= {3 + int(path.stem) for path in selections[1].recordings}
+    assert active <= {3 + int(path.stem) for path in selections[1].recordings}
     dealt = [path.name for selection in selections for path in selection.recordings]
     assert sorted(dealt) == [f"{number}.wav" for number in range(6)]
 
 
-def test_a_missing_class_is_an_error_if_so_configured(own_recordings, tmp_path):
+def test_a_missing_class_is_an_error_on_request(own_recordings, tmp_path):
     strict = SMALL.model_copy(update={"source_dir": own_recordings, "on_missing": "error"})
     with pytest.raises(DataError, match="too few recordings of Alarm_bell_ringing, Blender"):
         _simulate(tmp_path / "out", strict)
@@ -448,7 +448,7 @@ def test_classes_without_any_sound_are_refused(tmp_path):
 
 def test_subsets_without_any_clip_are_refused(tmp_path):
     empty = SMALL.model_copy(update={"clips_per_subset": {"weak": 0}})
-    with pytest.raises(ConfigError, match="No clip is to be simulated"):
+    with pytest.raises(ConfigError, match="No clip to simulate"):
         _simulate(tmp_path, empty, subsets=["weak"])
     with pytest.raises(ConfigError, match="no subset 'test' in the layout dcase2019"):
         _simulate(tmp_path, subsets=["test"])

@@ -80,9 +80,12 @@ def numpy_cnn(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_networks_equal_the_formulas(form):
-    # frames that do not fill a pool
-    network, model, x = (small(**form), small_model(**form), spectra(71))
+def test_the_networks_equal_their_formulas(form):
+    network, model, x = (
+        small(**form),
+        small_model(**form),
+        spectra(71),
+    )  # frames that do not fill a pool
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
     expected = [numpy_cnn(example, weights, network) for example in x]
@@ -132,7 +135,7 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path):
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(form, tmp_path):
     model = with_statistics(
         small_model(**form), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0)
     )
@@ -152,18 +155,19 @@ def task(**settings) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize(("strong", "output"), [(False, "clip"), (True, "frames")])
-def test_the_system_has_one_stage_for_tags_or_frames(strong, output):
+def test_one_stage_learns_from_tags_or_frames(strong, output):
     (stage,) = stages(task(strong_training=strong))
     assert stage.targets == {"clip": ("tags",), "frames": ("activity",)}
     assert list(stage.losses) == list(stage.loss_weights) == [output]
-    # as in PyTorch
-    assert stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+    assert (
+        stage.losses[output](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+    )  # as in PyTorch
     assert stage.target_stride == 1
     assert stage.build((None, BANDS, 1)).output["clip"].shape == (None, N_CLASSES)
 
 
 @pytest.mark.parametrize("strong", [False, True])
-def test_training_reduces_the_labelled_loss_and_ignores_unlabelled_clips(strong):
+def test_training_reduces_the_loss_of_labelled_entries_only(strong):
     keras.utils.set_random_seed(0)
     (stage,) = stages(task(strong_training=strong))
     model = stage.build((None, BANDS, 1))
@@ -212,7 +216,7 @@ def test_impossible_settings_are_refused():
             NetworkConfig(**settings)
 
 
-def test_outputs_are_cut_to_the_clip_and_the_last_held():
+def test_outputs_are_cut_or_the_last_is_held():
     outputs = {"frames": np.repeat([[0.1], [0.9]], 8, axis=0), "clip": np.array([[0.8]])}
     frames, clip = probabilities(outputs, network=NetworkConfig(), n_frames=19)
     np.testing.assert_allclose(frames[:, 0], [0.1] * 8 + [0.9] * 11)

@@ -56,7 +56,7 @@ def numpy_crnn(x: np.ndarray, weights: dict[str, np.ndarray]) -> np.ndarray:
     return sigmoid(x @ weights["dense_out/kernel"] + weights["dense_out/bias"])
 
 
-def test_the_published_form_equals_the_formulas():
+def test_the_published_form_equals_its_formulas():
     model, x = small_model(**KERAS2), spectra()
     weights = random_weights(weights_by_name(model), seed=2)
     set_weights_by_name(model, weights)
@@ -76,7 +76,7 @@ POOLED = {
 
 
 @pytest.mark.parametrize("kind", POOLED)
-def test_clip_is_the_average_weighted_average_or_maximum_of_frames(kind):
+def test_clip_pooling_is_average_linear_softmax_or_maximum(kind):
     outputs = {
         name: np.asarray(value) for name, value in small_model(clip_pooling=kind)(spectra()).items()
     }
@@ -115,7 +115,7 @@ def task(**settings) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("settings", [{}, {"clip_pooling": "linear_softmax", **KERAS2}])
-def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(settings, tmp_path):
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(settings, tmp_path):
     model = with_statistics(
         small_model(**settings), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0)
     )
@@ -128,7 +128,7 @@ def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(settings, tmp_p
         np.testing.assert_allclose(loaded(x)[name], value, atol=1e-6)
 
 
-def test_the_first_pass_learns_tags_and_the_second_frames():
+def test_pass_1_learns_from_tags_and_pass_2_from_frames():
     first, second = stages(task(pool_frames=(5, 1)))
     assert (first.name, second.name) == ("pass1", "pass2")
     assert (list(first.losses), list(second.losses)) == (["clip"], ["frames"])
@@ -180,8 +180,10 @@ def test_impossible_settings_are_refused():
 
 
 def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
-    # two sequences of one clip
-    outputs = {"frames": np.array([[0.1], [0.9]]), "clip": np.array([[0.2], [0.8]])}
+    outputs = {
+        "frames": np.array([[0.1], [0.9]]),
+        "clip": np.array([[0.2], [0.8]]),
+    }  # two sequences of one clip
     frames, clip = probabilities(outputs, network=NetworkConfig(pool_frames=(5, 1, 1)), n_frames=12)
     np.testing.assert_allclose(frames[:, 0], [0.1] * 5 + [0.9] * 7)
     np.testing.assert_allclose(clip, [0.8])

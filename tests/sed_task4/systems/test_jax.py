@@ -1,4 +1,4 @@
-"""Both systems of the family predict on JAX as on TensorFlow, and train there."""
+"""Both systems of the family are equal on JAX and TensorFlow, and train on JAX."""
 
 import os
 import subprocess
@@ -53,8 +53,8 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
     outputs = model.predict_on_batch(x)
     results = {f"output_{output}": np.asarray(value) for output, value in outputs.items()}
     losses = {"clip": MaskedBinaryCrossentropy(-100.0), "frames": MaskedBinaryCrossentropy()}
-    weights = {"clip": 1.0, "frames": 1.0}
-    model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights=weights)
+    loss_weights = {"clip": 1.0, "frames": 1.0}
+    model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights=loss_weights)
     history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
     results["losses"] = np.array(history["loss"])
     results |= {weight: np.asarray(value) for weight, value in weights_by_name(model).items()}
@@ -64,7 +64,7 @@ for name, settings in zip(sys.argv[2::2], sys.argv[3::2]):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """For each system: model on TensorFlow, input, weights before and after steps on JAX."""
+    """For each system: the model on TensorFlow, its input, first weights, and results of JAX."""
     folder = tmp_path_factory.mktemp("jax")
     rng = np.random.default_rng(0)
     given, arguments = {}, []
@@ -95,7 +95,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_a_system_predicts_on_jax_as_on_tensorflow(trained, name):
+def test_systems_are_equal_on_jax_and_tensorflow(trained, name):
     model, x, _, results = trained[name]
     assert keras.backend.backend() == "tensorflow"
     for output, value in model(x).items():
@@ -103,7 +103,7 @@ def test_a_system_predicts_on_jax_as_on_tensorflow(trained, name):
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_two_steps_on_jax_keep_all_changed_weights_finite(trained, name):
+def test_two_steps_on_jax_change_weights_and_stay_finite(trained, name):
     _, _, before, results = trained[name]
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     for weight, old in before.items():

@@ -19,7 +19,7 @@ def built(name: str) -> keras.Model:
 
 
 def state_of(name: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """A state dict with random values, in another order, with the counters that PyTorch keeps."""
+    """A state dict with random values, in another order, with the counters of PyTorch."""
     rng = np.random.default_rng(seed)
     state = torch_state(built(name), cnn.torch_names(NETWORKS[name]))
     shuffled = [str(key) for key in rng.permutation(sorted(state))]
@@ -59,7 +59,7 @@ def test_tensors_have_the_published_names_and_layouts(name, expected):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_weights_are_written_back_unchanged(name):
+def test_what_is_read_comes_back_unchanged(name):
     model, state = built(name), state_of(name)
     load(model, name, state)
     found = torch_state(model, cnn.torch_names(NETWORKS[name]))
@@ -76,7 +76,7 @@ def test_filters_keep_their_place_in_time_and_frequency():
     assert np.asarray(weights_by_name(model)["fc/kernel"])[4, 1] == state["fc.weight"][1, 4]
 
 
-def test_all_unsuitable_tensors_are_named_without_changes():
+def test_all_tensors_of_wrong_shape_are_listed_before_any_change():
     model, state = built("cnn9"), state_of("cnn9")
     before = model.get_weights()
     del state["conv_block2.bn1.bias"]

@@ -122,7 +122,7 @@ def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     assert _checksums(copied) == _checksums(simulated)
 
 
-def test_finished_work_is_not_repeated(copied):
+def test_nothing_is_done_twice(copied):
     report = _simulate(copied, splits=(0, 1), seed=5)
     assert report.written == () and report.audio_s == 0 and len(report.skipped) == 3
 
@@ -166,8 +166,10 @@ def test_no_example_is_shared_between_splits(bank):
 def test_durations_of_a_class_have_their_real_median(bank, class_name):
     durations = CLASS_SOUNDS[class_name][1]
     lengths_s = [len(x) / 16000 for split in (1, 2) for x in bank.examples(class_name, split)]
-    assert durations.shortest_s - 0.001 <= min(lengths_s)
-    assert max(lengths_s) <= durations.longest_s + 0.001
+    assert (
+        durations.shortest_s - 0.001 <= min(lengths_s)
+        and max(lengths_s) <= durations.longest_s + 0.001
+    )
     assert np.median(lengths_s) == pytest.approx(durations.median_s, rel=0.15)
 
 
@@ -345,7 +347,7 @@ def test_own_recordings_are_disjoint_and_other_classes_synthetic(own_recordings)
     )
 
 
-def test_a_missing_class_is_an_error_if_so_configured(own_recordings):
+def test_a_missing_class_is_an_error_with_on_missing_error(own_recordings):
     strict = scene_settings(SMALL.model_copy(update={"on_missing": "error"}), 0)
     with pytest.raises(DataError, match="too few recordings of clearthroat, cough"):
         select_sounds(DATASET.classes, (1,), strict, own_recordings)

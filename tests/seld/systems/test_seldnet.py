@@ -106,17 +106,19 @@ def test_probabilities_and_vectors_are_bounded_and_angles_are_not():
 def numpy_seldnet(
     x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]
 ) -> np.ndarray:
-    """Published detection head for one example (T, F, C): one GRU and one dense layer."""
+    """The detection head of the published form on one example (T, F, C), one recurrent and one
+    dense layer."""
     for block, bands in enumerate(pools):
         x = convolve(x, weights[f"conv{block}/kernel"]) + weights[f"conv{block}/bias"]
-        # statistics per band
-        x = pool(np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands)
+        x = pool(
+            np.maximum(normalise(x, weights, f"bn{block}", 1e-3, axis=1), 0), 1, bands
+        )  # statistics per band
     forward, backward = both_directions(x.reshape(len(x), -1), weights, "gru0")
     x = forward * backward @ weights["sed_fnn0/kernel"] + weights["sed_fnn0/bias"]
     return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
 
 
-def test_the_published_form_equals_the_formulas():
+def test_the_published_form_answers_as_the_formulas_do():
     network = SMALL_PUBLISHED
     model = build_model(SMALL_SHAPE, N_CLASSES, network)
     weights = random_weights(weights_by_name(model), seed=5)
@@ -147,7 +149,7 @@ def test_heads_stay_float32_under_mixed_precision(mixed_float16):
 
 
 @pytest.mark.parametrize("network", [SMALL, SMALL_PUBLISHED])
-def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(network, tmp_path):
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(network, tmp_path):
     model = with_statistics(
         build_model(SMALL_SHAPE, N_CLASSES, network), np.full((16, 3), -2.0), np.full((16, 3), 3.0)
     )
@@ -224,7 +226,7 @@ def two_events() -> Events:
 
 
 def perfect_outputs(doa_output: str, n_frames: int) -> dict[str, np.ndarray]:
-    """Outputs of a network without error for `two_events`."""
+    """Outputs of a perfect network for `two_events`."""
     labels = regression_labels(two_events(), n_frames, 0.02, N_CLASSES, "half_open")
     azimuth, elevation = (labels[name].astype(float) for name in ("azimuth_deg", "elevation_deg"))
     if doa_output == "polar":
@@ -266,7 +268,7 @@ def test_pooled_outputs_are_repeated_and_the_last_one_is_held():
     assert decode(outputs, network=network, threshold=0.5, n_frames=3)[:, 0].tolist() == [0, 1]
 
 
-def test_labels_take_the_output_of_their_time_at_another_hop():
+def test_labels_take_the_output_of_their_time_at_any_hop():
     outputs = {"sed": np.array([[0.9], [0.1], [0.9], [0.1]]), "doa": np.zeros((4, 2))}
     at_half, at_double = (
         decode(outputs, network=NetworkConfig(), threshold=0.5, n_frames=n, hop_ratio=ratio)[
@@ -300,12 +302,12 @@ with np.load(sys.argv[1]) as stored:
     given = dict(stored)
 x, y = given.pop("x"), {name: given.pop(name) for name in ("sed", "doa")}
 network = NetworkConfig.model_validate_json(sys.argv[3])
-model = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
-model = with_statistics(model, x.mean((0, 1)), x.std((0, 1)))
+built = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
+model = with_statistics(built, x.mean((0, 1)), x.std((0, 1)))
 set_weights_by_name(model, given)
 results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
-losses, loss_weights = seld_losses("masked_mse", "xyz"), {"sed": 1.0, "doa": 0.3}
-model.compile(keras.optimizers.Adam(1e-3), losses, loss_weights=loss_weights)
+losses, weights = seld_losses("masked_mse", "xyz"), {"sed": 1.0, "doa": 0.3}
+model.compile(keras.optimizers.Adam(1e-3), losses, loss_weights=weights)
 history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
 results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
@@ -313,7 +315,7 @@ np.savez(sys.argv[2], **results)
 """
 
 
-def test_two_steps_on_jax_train_and_predict_as_on_tensorflow(tmp_path):
+def test_training_and_predictions_agree_on_jax_and_tensorflow(tmp_path):
     network = SMALL.model_copy(update={"doa_output": "xyz", "pool_frames": (2, 1)})
     x = spectra()
     model = with_statistics(

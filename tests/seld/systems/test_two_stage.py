@@ -90,7 +90,8 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(architectu
 
 
 def gru(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """GRU with two biases, reset gate after the matrix product, (T, D) -> (T, U)."""
+    """GRU with two biases, whose reset gate acts on the matrix product, on one sequence (T, D) ->
+    (T, U)."""
     units = len(recurrent)
     state, states = np.zeros(units), []
     for frame in x @ kernel + biases[0]:
@@ -134,9 +135,12 @@ def numpy_network(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_networks_equal_the_formulas(form):
-    # frames that do not fill a pool
-    network, model, x = (small(**form), small_model(**form), features(27))
+def test_the_networks_answer_as_the_formulas_do(form):
+    network, model, x = (
+        small(**form),
+        small_model(**form),
+        features(27),
+    )  # frames that do not fill a pool
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
     expected = [numpy_network(example, weights, network) for example in x]
@@ -144,7 +148,7 @@ def test_the_networks_equal_the_formulas(form):
         np.testing.assert_allclose(value, [outputs[name] for outputs in expected], atol=1e-4)
 
 
-def test_decisions_are_repeated_to_hop_for_any_number_of_frames():
+def test_decisions_are_repeated_to_the_features_hop_for_any_length():
     model = small_model()
     for frames in (4, 11, 18):
         for name, width in (("sed", N_CLASSES), ("doa", 2 * N_CLASSES)):
@@ -165,8 +169,9 @@ def test_the_first_weights_are_those_of_the_published_code():
         ("azimuth_fc/kernel", 6),
         ("gru/backward/kernel", 3),
     ):
-        # He uniform; the recurrent layer's own
-        bound = np.sqrt(power / np.prod(weights[name].shape[:-1]))
+        bound = np.sqrt(
+            power / np.prod(weights[name].shape[:-1])
+        )  # He uniform; the recurrent layer's own
         assert 0.95 * bound < np.abs(weights[name]).max() <= bound * 1.0001
     scales = np.stack([weights[f"block2_bn{n}/gamma"] for n in (1, 2)])
     assert abs(scales.mean() - 1) < 0.006 and abs(scales.std() - 0.02) < 0.004
@@ -183,7 +188,7 @@ def test_the_first_weights_are_those_of_the_published_code():
     assert norm.epsilon == 1e-5 and norm.momentum == 0.9
 
 
-def test_the_reverse_direction_may_keep_the_librarys_weights():
+def test_the_reverse_gru_may_start_as_in_pytorch():
     keras.utils.set_random_seed(0)
     same, torch = (
         {
@@ -196,8 +201,9 @@ def test_the_reverse_direction_may_keep_the_librarys_weights():
         name: value.shape for name, value in torch.items()
     }
     for part in ("kernel", "recurrent_kernel", "bias"):
-        # uniform within 1 / sqrt(64) = 0.125: standard deviation 0.125 / sqrt(3)
-        drawn = torch[f"gru/backward/{part}"]
+        drawn = torch[
+            f"gru/backward/{part}"
+        ]  # uniform within 1 / sqrt(64) = 0.125: deviation 0.125 / sqrt(3)
         assert np.abs(drawn).max() <= 0.125 and abs(drawn.std() - 0.125 / 3**0.5) < 0.004
     forward = torch["gru/forward/recurrent_kernel"][:, 128:]
     np.testing.assert_allclose(forward @ forward.T, np.eye(64), atol=1e-5)
@@ -216,9 +222,9 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
 
 
 @pytest.mark.parametrize("form", [{}, {"architecture": "vgg9"}, {"reverse_gru_init": "torch"}])
-def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path):
-    mean, std = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
-    model = with_statistics(small_model(**form), mean, std)
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(form, tmp_path):
+    mean, deviation = np.full((BANDS, CHANNELS), -2.0), np.full((BANDS, CHANNELS), 3.0)
+    model = with_statistics(small_model(**form), mean, deviation)
     model.compile(
         "adam", loss=two_stage_losses("masked_rmse"), loss_weights={"sed": 0.8, "doa": 0.2}
     )
@@ -239,7 +245,7 @@ def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(form, tmp_path)
         ({"mode": "seld"}, ["seld"], ["joint"]),
     ],
 )
-def test_the_mode_selects_the_trained_stages(settings, names, parts):
+def test_the_mode_says_what_is_trained(settings, names, parts):
     found = stages(task(**settings))
     assert [stage.name for stage in found] == names
     assert [stage.part_of for stage in found] == parts
@@ -252,7 +258,7 @@ def test_the_mode_selects_the_trained_stages(settings, names, parts):
     )
 
 
-def test_directions_start_from_the_detection_convolutions_and_leave_them():
+def test_directions_start_from_the_convolutions_of_detection():
     sed, doa, seld = stages(task(also_joint=True))
     assert (sed.losses.keys(), dict(sed.loss_weights), sed.outputs_used, sed.starts_from) == (
         {"sed"},
@@ -336,12 +342,12 @@ def test_layers_that_do_not_fit_are_refused_before_any_work(settings, shape, mes
         check_network(NetworkConfig(**settings), shape)
 
 
-def test_features_of_any_channels_and_incomplete_sequences_work():
+def test_any_channels_and_sequences_with_trailing_frames_are_allowed():
     for channels in (4, 10, 28):
         check_network(NetworkConfig(), (200, 96, channels))
 
 
-def test_recordings_are_not_assembled_from_incomplete_sequences():
+def test_sequences_with_trailing_frames_cannot_be_joined_to_recordings():
     with pytest.raises(
         ConfigError, match=r"a multiple of 4, or `pipeline.whole_recordings: true`. Received: 18"
     ):
@@ -396,7 +402,7 @@ def rows_of(
     )
 
 
-def test_directions_are_rounded_to_ten_degrees_unless_disabled():
+def test_directions_are_rounded_to_ten_degrees_by_default():
     outputs = outputs_of([[1, 1]], [[14.0, -176.0]], [[-4.0, 36.0]])
     np.testing.assert_array_equal(rows_of(outputs), [[0, 0, 10, 0], [0, 1, -180, 40]])
     assert format_submission(rows_of(outputs)) == "0,0,10,0\n0,1,-180,40\n"
@@ -428,7 +434,7 @@ def test_the_frame_taken_is_the_nearest_half_to_even(hop_ratio, expected):
     assert source_frames(100, 4, hop_ratio).tolist() == expected
 
 
-def test_the_last_output_is_held_for_detections_and_directions():
+def test_the_last_output_is_held_for_outputs_of_different_lengths():
     outputs = outputs_of([[0], [0], [1], [1]], [[10], [20], [30]], [[0], [0], [0]])
     np.testing.assert_array_equal(
         rows_of(outputs, 4, 2.0), [[1, 0, 30, 0], [2, 0, 30, 0], [3, 0, 30, 0]]
@@ -437,7 +443,7 @@ def test_the_last_output_is_held_for_detections_and_directions():
     assert rows_of(outputs, None, 2.0)[:, 0].tolist() == [1]  # two frames are covered
 
 
-def test_class_at_the_threshold_is_silent_missing_outputs_are_refused():
+def test_a_class_at_the_threshold_is_silent():
     outputs = {"sed": np.full((2, 1), 0.3, np.float64), "doa": np.zeros((2, 2))}
     assert rows_of(outputs, 2).shape == (0, 4)
     with pytest.raises(ValueError, match="Received: no frame"):
@@ -480,13 +486,13 @@ with np.load(sys.argv[1]) as stored:
     given = dict(stored)
 x, y = given.pop("x"), {name: given.pop(name) for name in ("sed", "doa")}
 network = NetworkConfig.model_validate_json(sys.argv[3])
-model = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
-model = with_statistics(model, x.mean((0, 1)), x.std((0, 1)))
+built = build_model((None, *x.shape[2:]), y["sed"].shape[-1], network)
+model = with_statistics(built, x.mean((0, 1)), x.std((0, 1)))
 set_weights_by_name(model, given)
 results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
 losses = two_stage_losses("masked_rmse")
-loss_weights = {"sed": 0.8, "doa": 0.2}
-model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights=loss_weights)
+weights = {"sed": 0.8, "doa": 0.2}
+model.compile(keras.optimizers.Adam(1e-3, amsgrad=True), losses, loss_weights=weights)
 history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
 results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}
@@ -494,7 +500,7 @@ np.savez(sys.argv[2], **results)
 """
 
 
-def test_two_steps_on_jax_train_and_predict_as_on_tensorflow(tmp_path):
+def test_training_and_predictions_agree_on_jax_and_tensorflow(tmp_path):
     x = features()
     model = with_statistics(small_model(), x.mean((0, 1)), x.std((0, 1)))
     before = {name: np.asarray(weight) for name, weight in weights_by_name(model).items()}

@@ -176,7 +176,7 @@ def test_the_rows_of_given_tables_are_rendered(tmp_path):
     (given / "meta.csv").write_text("filename\tscene_label\naudio/a.wav\tforest\n")
     with pytest.raises(DataError, match=r"meta\.csv: unknown scene.s. forest"):
         _simulate(tmp_path / "other", annotations=given)
-    with pytest.raises(DataError, match=r"neither a train.csv nor a meta.csv"):
+    with pytest.raises(DataError, match=r"No train.csv and no meta.csv"):
         _simulate(tmp_path / "other", annotations=tmp_path)
 
 

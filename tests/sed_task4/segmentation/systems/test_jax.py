@@ -1,4 +1,4 @@
-"""The network predicts on JAX as on TensorFlow, and trains there."""
+"""The network is equal on JAX and TensorFlow, and trains on JAX."""
 
 import os
 import subprocess
@@ -26,11 +26,12 @@ with np.load(sys.argv[1]) as stored:
 x, tags = given.pop("x"), given.pop("tags")
 model = build_model((None, 6, 1), 3, NetworkConfig.model_validate_json(sys.argv[2]))
 set_weights_by_name(model, given)
-results = {f"output_{name}": np.asarray(value) for name, value in model.predict_on_batch(x).items()}
+outputs = model.predict_on_batch(x)
+results = {f"output_{name}": np.asarray(value) for name, value in outputs.items()}
 losses = {"clip": MaskedBinaryCrossentropy(-100.0)}
 model.compile(keras.optimizers.Adam(1e-2), losses, jit_compile=True)
-y = {"clip": tags, "masks": x[..., 0]}
-history = model.fit(x, y, batch_size=len(x), epochs=2, verbose=0).history
+targets = {"clip": tags, "masks": x[..., 0]}
+history = model.fit(x, targets, batch_size=len(x), epochs=2, verbose=0).history
 results["losses"] = np.array(history["loss"])
 results |= {name: np.asarray(value) for name, value in weights_by_name(model).items()}
 np.savez(sys.argv[1], **results)
@@ -39,7 +40,7 @@ np.savez(sys.argv[1], **results)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Model on TensorFlow, its input, its initial weights, and those after two steps on JAX."""
+    """The model on TensorFlow, its input, its first weights, and the results of JAX."""
     path = tmp_path_factory.mktemp("jax") / "given.npz"
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 9, 6, 1)).astype(np.float32)
@@ -60,13 +61,13 @@ def trained(tmp_path_factory):
     return model, x, weights, dict(np.load(path))
 
 
-def test_the_network_predicts_on_jax_as_on_tensorflow(trained):
+def test_the_network_is_equal_on_jax_and_tensorflow(trained):
     model, x, _, results = trained
     for name, value in model(x).items():
         np.testing.assert_allclose(results[f"output_{name}"], value, atol=1e-5)
 
 
-def test_two_compiled_steps_on_jax_keep_all_changed_weights_finite(trained):
+def test_two_steps_on_jax_change_all_weights_and_stay_finite(trained):
     _, _, before, results = trained
     assert len(results["losses"]) == 2 and np.isfinite(results["losses"]).all()
     for name, old in before.items():

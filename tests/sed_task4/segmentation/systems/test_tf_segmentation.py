@@ -75,7 +75,7 @@ def numpy_network(
 
 
 @pytest.mark.parametrize("pooling", ["gwrp", "gmp", "gap"])
-def test_the_networks_equal_the_formulas_at_any_length(pooling):
+def test_the_network_equals_its_formulas_at_any_length(pooling):
     network, model = small(pooling=pooling), small_model(pooling=pooling)
     weights = random_weights(weights_by_name(model), seed=3)
     set_weights_by_name(model, weights)
@@ -92,7 +92,7 @@ def test_masks_start_out_at_the_bias_that_is_set():
     assert 0.8 * bound < np.abs(model.get_layer("block4_conv2").kernel).max() <= bound * 1.0001
 
 
-def test_weights_convert_to_the_published_names_and_back():
+def test_weights_map_to_published_names_and_back():
     model, names = small_model(), torch_names(small())
     set_weights_by_name(model, random_weights(weights_by_name(model), seed=5))
     state = torch_state(model, names)
@@ -112,7 +112,7 @@ def test_the_outputs_stay_float32_under_mixed_precision(mixed_bfloat16):
     assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
 
 
-def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(tmp_path):
+def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(tmp_path):
     model = with_statistics(small_model(), np.full((BANDS, 1), -2.0), np.full((BANDS, 1), 3.0))
     (stage,) = stages(task())
     model.compile("adam", loss=dict(stage.losses), loss_weights=dict(stage.loss_weights))
@@ -122,7 +122,7 @@ def test_a_compiled_model_with_statistics_is_loaded_in_safe_mode(tmp_path):
         np.testing.assert_allclose(loaded(spectra())[name], value, atol=1e-6)
 
 
-def test_each_pooling_of_a_run_is_a_stage_and_system():
+def test_each_pooling_of_a_run_is_a_stage():
     found = stages(task(compared=["gmp", "gap"]))
     assert (
         [stage.name for stage in found]
@@ -130,14 +130,16 @@ def test_each_pooling_of_a_run_is_a_stage_and_system():
         == ["gwrp", "gmp", "gap"]
     )
     for stage in found:
-        assert stage.targets["clip"] == ("tags",)
-        assert list(stage.losses) == list(stage.loss_weights) == ["clip"]
-        # as in PyTorch
-        assert stage.losses["clip"](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+        assert stage.targets["clip"] == ("tags",) and list(stage.losses) == list(
+            stage.loss_weights
+        ) == ["clip"]
+        assert (
+            stage.losses["clip"](np.zeros((1, N_CLASSES)), np.ones((1, N_CLASSES))) == 100
+        )  # as in PyTorch
         assert stage.build((None, BANDS, 1)).name == f"segmentation_{stage.name}"
 
 
-def test_training_on_tags_localises_the_sound_in_time():
+def test_training_on_tags_localises_the_sound():
     """The class is a strong band in some frames; no frame is labelled."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
