@@ -141,7 +141,7 @@ def test_streaming_in_small_pieces_gives_the_same_events(runs, name):
     )
 
 
-def test_segmentation_finds_what_it_separates(runs, tmp_path):
+def test_segmentation_detects_the_separated_classes(runs, tmp_path):
     task, run = runs["segmentation"]
     path = write_recording(tmp_path / "a.wav", 9.3, 16000, 3)
     segmented = Segmenter.load(run)(read_mono(path, RATE_HZ)[:, 0])

@@ -37,8 +37,7 @@ FRAMES = {"a": 100, "b": 120, "c": 92, "d": 25, "e": 100, "f": 101}
 
 
 def write_office(folder: Path, seconds=SECONDS, past_s: float = 0.0, suffix: str = ".wav") -> Path:
-    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event from its beginning
-    to its end."""
+    """Recordings of two channels in splits 1, 2, 3, 3 ..., each with one event throughout."""
     folder.mkdir(parents=True, exist_ok=True)
     listed = "filename,split,overlap\n"
     for number, (name, length) in enumerate(seconds.items()):
@@ -91,9 +90,7 @@ def silent(folder: Path, names) -> Path:
 
 @pytest.mark.parametrize("recording_s", [2.0, 6.0, 60.0])
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])
-def test_silence_has_no_frame_recall_whatever_recordings_are_padded_to(
-    tmp_path, recording_s, suffix
-):
+def test_silence_has_no_frame_recall_for_any_padding(tmp_path, recording_s, suffix):
     data = write_office(tmp_path / "data", suffix=suffix)
     dataset = task_of(tmp_path, recording_s).dataset
     report = score_folder(silent(tmp_path / "none", SECONDS), data, dataset)
@@ -156,7 +153,7 @@ def test_old_and_new_stores_have_the_lengths_of_recordings(tmp_path, caplog):
     assert json.dumps(again["shards"]) == shards and again["facts"]["d"]["samples"] == RATE // 2
 
 
-def test_recordings_that_are_cut_or_filled_up_are_counted(tmp_path, caplog):
+def test_cut_and_padded_recordings_are_counted(tmp_path, caplog):
     write_office(tmp_path / "data")
     with caplog.at_level(logging.INFO):
         run(task_of(tmp_path, 2.0), progress=False)
@@ -165,7 +162,7 @@ def test_recordings_that_are_cut_or_filled_up_are_counted(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("scorer", DEFINITIONS)
-def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
+def test_validation_scores_only_the_frames_of_the_recording(tmp_path, scorer):
     task = task_of(tmp_path, 6.0).model_copy(update={"scoring": SimpleNamespace(scorer=scorer)})
     events = Events.from_array([[0, 0.0, 2.0, 10.0, 0.0, 1.0]]).to_array()
     outputs = {"sed": np.zeros((300, 2)), "doa": np.zeros((300, 4))}
@@ -190,8 +187,7 @@ def test_validation_scores_the_frames_of_the_recording_alone(tmp_path, scorer):
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory):
-    """A run of an epoch on recordings of all lengths, whose events last longer than they do, filled
-    up to 6 s."""
+    """A run of an epoch on recordings of all lengths, with longer events, padded to 6 s."""
     folder = tmp_path_factory.mktemp("office")
     write_office(folder / "data", past_s=0.3)
     (folder / "params.yaml").write_text(
@@ -250,7 +246,7 @@ def test_submissions_and_reports_end_with_the_recording(office):
     assert seld_report.confusions(tested, task.dataset).rows
 
 
-def test_shares_of_a_dataset_are_of_what_was_recorded(tmp_path):
+def test_shares_of_a_dataset_are_without_padding(tmp_path):
     data = write_office(tmp_path / "data")
     dataset = task_of(tmp_path, 60.0).dataset
     events, _ = read_metadata(data, dataset)

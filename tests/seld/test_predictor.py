@@ -1,5 +1,4 @@
-"""Predictions of SELD runs, block by block, are what the run's own evaluation computes of the whole
-recording."""
+"""Predictions of SELD runs, block by block, equal the run's own evaluation of whole recordings."""
 
 import copy
 import json

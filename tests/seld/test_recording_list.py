@@ -1,5 +1,4 @@
-"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and what can be wrong
-in it."""
+"""`recordings.csv`: splits, overlaps and rooms of recordings with free names, and its errors."""
 
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def test_split_0_is_the_evaluation_set_and_may_lack_labels(tmp_path):
     assert (evaluation.name, evaluation.metadata_path) == ("three", None)
 
 
-def test_a_list_without_recordings_of_a_set_says_so(tmp_path):
+def test_a_list_without_recordings_of_a_set_is_refused(tmp_path):
     make_dataset(tmp_path, "day/one.wav,1,1,,\n")
     with pytest.raises(DataError, match="no recording of split 0, the evaluation set"):
         find_recordings(tmp_path, "mic", "eval")
@@ -117,7 +116,7 @@ def test_columns_that_are_missing_unknown_or_doubled_are_refused(tmp_path, heade
         read_list(make_dataset(tmp_path, "", header))
 
 
-def test_a_dataset_with_a_list_is_told_from_one_without(tmp_path):
+def test_datasets_with_and_without_a_list_are_distinguished(tmp_path):
     assert not has_list(tmp_path)
     assert has_list(make_dataset(tmp_path, ""))
 

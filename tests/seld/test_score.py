@@ -216,7 +216,7 @@ def test_numbers_are_written_with_their_unit(name, value, text):
     assert format_score(name, value) == text
 
 
-def test_json_has_null_for_what_is_undefined(tmp_path, report):
+def test_json_has_null_for_undefined_scores(tmp_path, report):
     write_json(tmp_path / "scores.json", report.to_dict())
     content = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
     silent = next(row for row in content["rows"] if row["label"] == "always silent")
@@ -334,14 +334,13 @@ def test_bad_lines_of_either_folder_are_named(tmp_path):
 
 @pytest.fixture
 def short_recordings(monkeypatch, tmp_path):
-    """Folders of submissions and metadata, and the options that tell the command of their
-    length."""
+    """Folders of submissions and metadata, and the options that give the command their length."""
     monkeypatch.chdir(tmp_path)  # no params.yaml here: the installed one is used
     folders = write_folders(tmp_path, make_recordings())
     return [*map(str, folders), "--set", "dataset.recording_s=10"]
 
 
-def test_the_command_prints_the_table_beside_the_published_values(short_recordings, capsys):
+def test_the_command_prints_the_table_next_to_published_values(short_recordings, capsys):
     assert main([*short_recordings, "--task", "2", "--json", "scores.json"]) == 0
     printed = capsys.readouterr().out
     expected = score_report(
