@@ -59,8 +59,8 @@ def runs(tmp_path_factory):
     for name, (task_id, settings) in SMALL.items():
         settings = settings | ({} if name == "crnn" else EASY)
         task = task_of(task_id, folder, **settings)
-        mean, deviation = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
-        found[name] = task, write_run(task, folder / name, mean=mean, deviation=deviation)
+        mean, std = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
+        found[name] = task, write_run(task, folder / name, mean=mean, std=std)
     thresholds = dict.fromkeys(found["crnn"][0].dataset.classes, 0.2)
     for stage in ("pass1", "pass2"):
         (found["crnn"][1] / stage / THRESHOLDS).write_text(json.dumps(thresholds))
