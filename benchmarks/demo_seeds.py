@@ -50,10 +50,8 @@ def seld_numbers(scores: Scores) -> list[float | None]:
 
 def task4_numbers(scores: Scores) -> list[float | None]:
     """Means over classes of tags, events and segments."""
-    return [
-        scores.get(name)
-        for name in ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")
-    ]
+    names = ("map", "clip_macro_f", "event_macro_f", "segment_macro_f", "psds1", "psds2")
+    return [scores.get(name) for name in names]
 
 
 def segmentation_numbers(scores: Scores) -> list[float | None]:
@@ -61,22 +59,13 @@ def segmentation_numbers(scores: Scores) -> list[float | None]:
     return [scores.get(name) for name in ("tag_ap", "sed_f", "mask_f", "gain_db", "event_gain_db")]
 
 
-SELD_COLUMNS = {
-    "ER": 2,
-    "F": 3,
-    "DOA error, all estimates": 1,
-    "DOA error, matched pairs": 1,
-    "frame recall": 3,
-    "SELD": 3,
-}
+SELD_COLUMNS = {"ER": 2, "F": 3} | {"DOA error, all estimates": 1, "DOA error, matched pairs": 1}
+SELD_COLUMNS |= {"frame recall": 3, "SELD": 3}
 TASK4_COLUMNS = {name: 2 for name in ("mAP", "clip F", "event F", "segment F", "PSDS 1", "PSDS 2")}
-SEGMENTATION_COLUMNS = {
-    "mAP": 2,
-    "SED F": 2,
-    "mask F": 2,
-    "SI-SDR gain, dB": 1,
-    "gain in events, dB": 1,
-}
+SEGMENTATION_COLUMNS = {name: 2 for name in ("mAP", "SED F", "mask F")}
+SEGMENTATION_COLUMNS |= {"SI-SDR gain, dB": 1, "gain in events, dB": 1}
+EVERYWHERE = ("all classes everywhere", "true tags, everywhere")
+SEGMENTATION_BASELINES = (*EVERYWHERE, "true times, all bands", "ideal binary mask")
 TASK4_BASELINES = ("always silent", "always active", "true tags, whole clip")
 DEMOS = {
     "demo": Demo(
@@ -116,12 +105,7 @@ DEMOS = {
         SEGMENTATION_COLUMNS,
         (">= 0.70", ">= 0.52", ">= 0.20", ">= 8", ">= 2"),
         ("gwrp", "gmp", "gap"),
-        (
-            "all classes everywhere",
-            "true tags, everywhere",
-            "true times, all bands",
-            "ideal binary mask",
-        ),
+        SEGMENTATION_BASELINES,
         segmentation_numbers,
     ),
 }
@@ -159,9 +143,8 @@ def seeds_table(demo: Demo, runs: dict[int, Path]) -> str:
         lines.append([label, "mean", *_cells(demo, _means(values.values())), ""])
     first = min(runs)
     for label in demo.baselines:
-        lines.append(
-            [label, str(first), *_cells(demo, demo.numbers(scores_of(runs[first], label))), ""]
-        )
+        row = demo.numbers(scores_of(runs[first], label))
+        lines.append([label, str(first), *_cells(demo, row), ""])
     return table(("", "seed", *demo.columns, "minutes"), [*lines, ["aim", "", *demo.aims, "< 10"]])
 
 
@@ -171,11 +154,8 @@ def _means(rows: Any) -> list[float | None]:
 
 
 def _cells(demo: Demo, values: Sequence[float | None]) -> list[str]:
-    digits = demo.columns.values()
-    return [
-        "-" if value is None else f"{value:.{places}f}"
-        for value, places in zip(values, digits, strict=True)
-    ]
+    pairs = zip(values, demo.columns.values(), strict=True)
+    return ["-" if value is None else f"{value:.{digits}f}" for value, digits in pairs]
 
 
 def _minutes(run: Path) -> str:
@@ -188,21 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     terminal.prepare()
     parser = argparse.ArgumentParser(description="Runs a demo with several seeds.")
     parser.add_argument("seeds", type=int, nargs="*", default=[0, 1, 2], help="default: 0 1 2")
-    parser.add_argument(
-        "--task", default="demo", choices=list(DEMOS), help="task id (default demo)"
-    )
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "runs" / "seeds", help="output folder"
-    )
+    parser.add_argument("--task", default="demo", choices=[*DEMOS], help="default: demo")
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "seeds", help="of all runs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     parser.add_argument("--markdown", type=Path, default=ROOT / "BENCHMARKS.md")
     options = parser.parse_args(arguments)
     folder = options.folder.resolve()
     runs = {seed: run_seed(options.task, seed, folder, options.overrides) for seed in options.seeds}
-    command = (
-        f"    python -m benchmarks.demo_seeds {' '.join(map(str, options.seeds))} --task"
-        f" {options.task}"
-    )
+    seeds = " ".join(map(str, options.seeds))
+    command = f"    python -m benchmarks.demo_seeds {seeds} --task {options.task}"
     content = f"{seeds_table(DEMOS[options.task], runs)}\n\n{command}\n\n{machine_text(machine())}"
     text = options.markdown.read_text(encoding="utf-8")
     options.markdown.write_text(replace_between(text, options.task, content), encoding="utf-8")

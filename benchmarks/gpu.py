@@ -1,6 +1,6 @@
 """Training steps at published sizes on a GPU, on JAX with XLA, and on PyTorch.
 
-python -m benchmarks.gpu [--quick]
+    python -m benchmarks.gpu [--quick]
 
 Steps are timed from data on the device until the loss is on the host, one call of `train_on_batch`
 each. JAX needs its wheels for CUDA. Without a GPU only the names of the goals appear;

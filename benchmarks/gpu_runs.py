@@ -1,7 +1,7 @@
 """Complete runs on a GPU: simulates recordings, trains systems of published size for one fold.
 
-python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu] [--markdown
-FILE] [--json FILE]
+    python -m benchmarks.gpu_runs [--tasks ID ...] [--epochs N|ID=N ...] [--folder runs/gpu]
+        [--markdown FILE] [--json FILE]
 
 The programs are those that a user starts. A killed benchmark resumes when it is started again with
 the same options. JAX needs its own wheels for CUDA; TensorFlow then only reads the data, on the
@@ -58,36 +58,26 @@ LINES = {
     "always silent": "always silent",
     "published": "published, real recordings",
 }
-# that simulation and extraction depend on
+# Settings that simulation and extraction depend on.
 DATA_SETTINGS = ("seed", "dataset", "feature", "simulation", "parallel")
 # A minimal amount of work, which only shows that everything works.
 QUICK_DATA = ("dataset.recording_s=6",)
-QUICK_TRAINING = (
-    "training.epochs=2",
-    "training.iterations_per_epoch=2",
-    "pipeline.batch_size=2",
-    "run.device=cpu",
-)
+QUICK_TRAINING = ("training={epochs: 2, iterations_per_epoch: 2}", "run.device=cpu")
 QUICK_SYSTEM = {
     "seldnet": (
-        "pipeline.sequence_frames=32",
-        "network.n_filters=4",
-        "network.gru_units=[4]",
-        "network.dense_units=[4]",
+        "pipeline={sequence_frames: 32, batch_size: 2}",
+        "network={n_filters: 4, gru_units: [4], dense_units: [4]}",
     ),
     "two_stage": (
-        "pipeline.sequence_frames=64",
-        "pipeline.sequence_hop_frames=32",
-        "network.filters=[4, 4]",
-        "network.gru_units=4",
-        "training.validation_recordings=1",
-        "training.training_recordings=1",
+        "pipeline={sequence_frames: 64, sequence_hop_frames: 32, batch_size: 2}",
+        "network={filters: [4, 4], gru_units: 4}",
+        "training={validation_recordings: 1, training_recordings: 1}",
     ),
 }
 ENVIRONMENT = {
-    # JAX would take three quarters of the memory, whatever it needs
-    "XLA_PYTHON_CLIENT_PREALLOCATE": ("false"),
-    "TF_FORCE_GPU_ALLOW_GROWTH": "true",  # as TensorFlow would take all of it
+    # Otherwise JAX reserves three quarters of the memory, TensorFlow all of it.
+    "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
 
 
@@ -299,7 +289,7 @@ def device_text(run: RunConfig) -> str:
     """
     gpus = gpu_names()
     if not uses_gpu(run):
-        return f"Backend {run.backend}, on the CPU as asked."
+        return f"Backend {run.backend}, on the CPU as requested."
     if not gpus:
         return f"Backend {run.backend}, on the CPU: {NO_GPU}."
     seen = _devices(run.backend)
@@ -327,7 +317,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         folder: output folder.
 
     Returns:
-        What the other benchmarks write as JSON too, and the scores by task and line of their table.
+        JSON of a benchmark, and the scores by task and line of their table.
 
     Raises:
         ConfigError: settings that cannot be used.

@@ -1,6 +1,6 @@
 """Training of segmentation here and in PyTorch, from equal weights and batches, over several seeds.
 
-python -m benchmarks.learning_curves [--quick]
+    python -m benchmarks.learning_curves [--quick]
 
 In float32 both round, ReLUs with inputs near zero flip, and two trainings diverge after some dozens
 of steps. Differences of speed are seen in means over seeds, next to our training from weights

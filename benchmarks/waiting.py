@@ -4,7 +4,7 @@ Each system trains at its published size on a stream of random recordings, step 
 time until the stream yields the next batch is the waiting. Since reading also takes cores away from
 the steps, these are also timed on one batch held in memory, in turns with those on the stream.
 
-python -m benchmarks.waiting [--quick]
+    python -m benchmarks.waiting [--quick]
 """
 
 import multiprocessing

@@ -1,6 +1,6 @@
 """Asks the advisory services whether a locked version has a known vulnerability.
 
-python -m tests.audit_dependencies PIP_AUDIT
+    python -m tests.audit_dependencies PIP_AUDIT
 
 The status is 1 if one has. If no service responds, this is printed, and the status is 0: nothing is
 known then.

@@ -146,7 +146,7 @@ def parser_of(program: tuple[str, ...]) -> argparse.ArgumentParser:
     def catch(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
         raise _Caught(parser)
 
-    with mock.patch.object(argparse.ArgumentParser, "parse_args", catch):
+    with mock.patch.multiple(argparse.ArgumentParser, parse_args=catch, parse_known_args=catch):
         try:
             run_program(program, ["--help"])
         except _Caught as caught:
@@ -212,6 +212,8 @@ def problem(command: Command, params: Path) -> str | None:
     program, arguments = program_of(command.words)
     if not program:
         return _foreign_problem(arguments)
+    if PLACEHOLDER.search(program[-1]):
+        return None
     if program[0] == "-m" and util.find_spec(program[1]) is None:
         return f"there is no module {program[1]}"
     if program[0].endswith(".py") and not (ROOT / program[0]).is_file():
@@ -219,8 +221,10 @@ def problem(command: Command, params: Path) -> str | None:
     if program[0] == INSTALLED and program[1] not in VERBS:
         known = command.is_form or program[1] in ("--help", "--version")
         return None if known else f"dcase has no verb {program[1]}"
+    if not arguments:  # a sentence may name only a program
+        return None
     parser = parser_of(program)
-    if command.is_form or not arguments:  # a sentence may name only a program
+    if command.is_form:
         known = set(_options(parser))
         unknown = [
             word

@@ -289,7 +289,7 @@ def test_odd_labels_are_accepted_by_both_with_a_warning(root, path, text, messag
 @pytest.mark.parametrize(
     "text", ["v1.wav\t0.5\t0.2\tDog\n", "v1.wav\t1\t2\tDog\nv1.wav\t0\t1\tCat\n"]
 )
-def test_strict_false_lets_odd_events_through_with_a_warning(root, text):
+def test_without_strict_odd_events_are_used_with_a_warning(root, text):
     (root / VALIDATION).write_text(HEADER + text)
     assert verdicts(root)[1] is not None
     errors, stopped, findings = verdicts(root, "dataset.strict=false")

@@ -72,7 +72,7 @@ def test_clips_of_one_video_are_held_out_together():
     )
 
 
-def test_without_a_column_group_one_line_says_so():
+def test_without_a_column_group_one_line_is_logged():
     line = describe_hold_out(ClipSources("weak", {"a.wav": None, "b.wav": None}), ["a.wav"])
     assert (
         line.startswith("weak: no column group, every clip is taken for a source of its own")

@@ -72,7 +72,7 @@ def test_the_median_decoder_thresholds_filters_and_finds_regions():
     assert decode_clip(frames, None, decoding, HOP_S).round(6).tolist() == [[0, 0.3, 1.2]]
 
 
-def test_scores_over_thresholds_see_what_the_median_decoder_sees():
+def test_scores_over_thresholds_use_the_median_decoders_input():
     frames = np.random.default_rng(0).random((60, 3))
     decoding = DecodingConfig(
         decoder="median", median_frames=(3, 5, 9), tag_threshold=None, threshold=0.4

@@ -110,7 +110,7 @@ def test_events_are_cut_or_dropped_at_the_clip_end():
     )
 
 
-def test_a_store_knows_how_long_its_clips_are(tmp_path):
+def test_a_store_has_the_lengths_of_its_clips(tmp_path):
     write_clip(tmp_path / "audio/train/weak/a.wav", seconds=0.5)
     write_clip(tmp_path / "audio/train/weak/b.wav", seconds=0.731)
     write_metadata(tmp_path, "train/weak", "filename\tevent_labels\na.wav\tCat\nb.wav\tDog\n")

@@ -59,8 +59,8 @@ def runs(tmp_path_factory):
     for name, (task_id, settings) in SMALL.items():
         settings = settings | ({} if name == "crnn" else EASY)
         task = task_of(task_id, folder, **settings)
-        mean, deviation = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
-        found[name] = task, write_run(task, folder / name, mean=mean, deviation=deviation)
+        mean, std = (-3.0, 2.0) if name == "crnn" else (-30.0, 15.0)
+        found[name] = task, write_run(task, folder / name, mean=mean, std=std)
     thresholds = dict.fromkeys(found["crnn"][0].dataset.classes, 0.2)
     for stage in ("pass1", "pass2"):
         (found["crnn"][1] / stage / THRESHOLDS).write_text(json.dumps(thresholds))
@@ -141,7 +141,7 @@ def test_streaming_in_small_pieces_gives_the_same_events(runs, name):
     )
 
 
-def test_segmentation_finds_what_it_separates(runs, tmp_path):
+def test_segmentation_detects_the_separated_classes(runs, tmp_path):
     task, run = runs["segmentation"]
     path = write_recording(tmp_path / "a.wav", 9.3, 16000, 3)
     segmented = Segmenter.load(run)(read_mono(path, RATE_HZ)[:, 0])

@@ -167,7 +167,7 @@ def test_a_set_without_any_event_has_a_table_of_dashes():
         assert "no event at all" in text and " -" in text
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_unusable_predictions_are_refused():
     test, output = make_set()
     with pytest.raises(DataError, match="nothing to score"):
         score_report(TestSet([], [], CLASSES), {"a": SystemOutput([])})

@@ -23,7 +23,7 @@ def test_the_file_has_a_row_for_each_event():
     assert lines[-2:] == ["c.wav\t2.5\t2.75\tDog", ""]
 
 
-def test_what_was_written_is_read_to_the_last_digit(tmp_path):
+def test_written_events_are_read_to_the_last_digit(tmp_path):
     write_submission(tmp_path / "events.tsv", NAMES, CLIPS, CLASSES)
     events, names = read_submission(tmp_path / "events.tsv", CLASSES)
     assert names == ["a.wav", "c.wav"]

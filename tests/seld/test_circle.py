@@ -1,5 +1,4 @@
-"""Azimuths of any convention meet on one circle: grid, scorer, labels, rotations, outputs and
-figures."""
+"""Azimuths of any convention share one circle: grid, scorer, labels, outputs, figures."""
 
 import numpy as np
 import pytest
@@ -147,7 +146,7 @@ def test_one_direction_in_two_conventions_counts_once_in_a_frame():
         ((0, 90), "-45", r"e\.g\. \[-180, 180\]"),
     ],
 )
-def test_a_label_outside_the_range_is_refused_with_what_helps(limits, azimuth, remedy):
+def test_a_label_outside_the_range_is_refused_with_a_remedy(limits, azimuth, remedy):
     dataset = DatasetConfig(classes=("a",), azimuth_range_deg=limits)
     with pytest.raises(DataError, match=f"line 2: azi is outside the dataset's range.*{remedy}"):
         parse_events(f"{HEADER}a,0,1,0,{azimuth},1\n", dataset)
@@ -185,7 +184,7 @@ def test_rotated_labels_stay_on_the_circle_of_the_labels(low, high):
     np.testing.assert_array_equal(unturned["azimuth_deg"], azimuth)  # as validation sees them
 
 
-def test_folds_that_say_the_same_direction_differently_agree():
+def test_folds_with_the_same_direction_modulo_360_agree():
     answers = [
         {"sed": np.ones((1, 1)), "doa": np.radians([[angle, 10.0]])}
         for angle in (-10.0, 350.0, 710.0)

@@ -23,7 +23,7 @@ def empty_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_list_shows_every_id_and_what_published_scores_are_of(capsys):
+def test_list_shows_every_id_and_the_data_of_published_scores(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     published = [number for number, line in enumerate(lines) if line.split()[0] == "published:"]
@@ -65,7 +65,7 @@ def test_a_start_prints_the_plan_of_the_run(capsys):
     assert len(plan) <= 10 and all(len(line) <= 100 for line in plan.values())
 
 
-def test_the_plan_tells_the_epochs_of_single_stages():
+def test_the_plan_shows_the_epochs_of_single_stages():
     task = load_task(PARAMS, "two-stage", ["training.stage_epochs={sed: 3, doa: 7}"])
     computing = {"backend": "jax", "devices": ["GPU", "GPU"], "precision": "float32"}
     lines = list(plan_lines(task, ["sed", "doa"], computing, Path("runs/a")))
@@ -86,7 +86,7 @@ def test_a_misspelt_key_is_one_line_without_a_traceback(capsys):
 
 
 @pytest.mark.parametrize("command", [extract, simulate])
-def test_all_commands_know_the_same_ids(command, capsys):
+def test_all_commands_accept_the_same_ids(command, capsys):
     assert command(["17"]) == 2
     assert "Unknown task id" in capsys.readouterr().err
 

@@ -95,7 +95,7 @@ def test_an_array_of_other_shape_is_no_events():
 # ------------------------------------------------------------------------------------------
 
 
-def test_a_name_tells_split_room_and_overlap():
+def test_a_name_gives_split_room_and_overlap():
     assert parse_name("split3_ir4_ov2_47") == (3, 4, 2)
     assert parse_name("split0_12", "eval") == (0, None, None)
     assert parse_name("something", "eval") == (0, None, None)
@@ -308,7 +308,7 @@ def test_tables_that_csv_misreads_are_refused(tmp_path, text, message):
         read_labels(path, DATASET, 60.0)
 
 
-def test_two_files_that_differ_in_their_suffix_alone_are_refused(tmp_path):
+def test_two_files_that_differ_only_in_suffix_are_refused(tmp_path):
     make_dataset(tmp_path, ["split1_ir0_ov1_1"])
     (tmp_path / "foa_dev" / "split1_ir0_ov1_1.WAV").touch()
     if len(list((tmp_path / "foa_dev").iterdir())) == 1:

@@ -69,7 +69,7 @@ def test_one_command_simulates_extracts_trains_and_scores(folder, run):
     )
 
 
-def test_a_run_tells_how_it_was_made(run):
+def test_a_run_keeps_its_command_and_settings(run):
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["keras"] == keras.__version__ and environment["python"]
     assert "epochs: 3" in (run / "settings.yaml").read_text()
@@ -100,7 +100,7 @@ def test_a_fold_leaves_weights_logs_curves_figures_and_submissions(run):
     } <= set(rows[0])
 
 
-def test_the_folder_of_submissions_alone_gives_the_same_table(folder, run, tmp_path):
+def test_the_folder_of_submissions_gives_the_same_table(folder, run, tmp_path):
     places = [str(run / "fold1" / "submissions"), str(folder / "dataset" / "metadata_dev")]
     options = ["--splits", "4", "--json", str(tmp_path / "scores.json"), "--task", "demo"]
     assert score_main([*places, *options, *arguments(folder)]) == 0

@@ -1,5 +1,4 @@
-"""From recordings and metadata to shards and back: contents, size, sharing between tasks, bad
-input."""
+"""Recordings and metadata to shards and back: contents, size, sharing between tasks, bad input."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -99,7 +98,7 @@ def test_records_hold_features_labels_and_events_of_their_recordings(task):
     assert store.frames([1, 3]) == [100, 100, 100]
 
 
-def test_statistics_are_those_of_the_chosen_splits_alone(task):
+def test_statistics_are_only_of_the_chosen_splits(task):
     store = open_store(task, "dev")
     for splits in ([1], [2, 3]):
         examples = [

@@ -100,7 +100,7 @@ def test_magnitudes_come_before_phases_and_the_constant_is_left_out():
     np.testing.assert_allclose(features[..., 4:], np.angle(spectra), atol=1e-5)
 
 
-def test_each_frame_stands_alone_so_that_blocks_do_not_show():
+def test_each_frame_is_independent_of_blocks():
     audio = noise(3)
     whole = extract_features(audio, LOGMEL_INTENSITY, RATE)
     part = extract_features(audio[960 * 40 :], LOGMEL_INTENSITY, RATE)

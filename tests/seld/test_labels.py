@@ -132,7 +132,7 @@ def test_regression_labels_keep_the_later_row_of_one_class():
     assert len(rows) == len(rows_to_classification(rows, 6, GRID)) == 6
 
 
-def test_what_lies_beyond_the_recording_is_cut():
+def test_events_beyond_the_recording_are_cut():
     events = make_events((0, 0.0, 9.0, 0, 0), (1, 8.0, 9.0, 0, 0))
     assert regression_labels(events, 10, HOP_S, 2)["activity"].sum(axis=0).tolist() == [10, 0]
     assert reference_rows(events, 10, HOP_S)[:, 0].tolist() == list(range(10))

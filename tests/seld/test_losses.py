@@ -16,8 +16,7 @@ B, T, K = 2, 6, 3
 
 
 def targets(seed: int = 0, share: float = 0.4) -> np.ndarray:
-    """Activity, azimuth and elevation in degrees, joined: (B, T, 3K); silent classes hold other
-    values than 180, 50."""
+    """Activity, azimuth, elevation in degrees (B, T, 3K); inactive: not 180, 50."""
     rng = np.random.default_rng(seed)
     activity = rng.random((B, T, K)) < share
     return np.concatenate(

@@ -104,14 +104,14 @@ def test_the_minimum_total_is_that_of_the_hungarian_method(n_rows, n_columns):
     np.testing.assert_allclose(minimum_total(costs), expected, rtol=1e-13)
 
 
-def test_two_directions_are_paired_the_better_way_whatever_their_class():
+def test_two_directions_are_paired_optimally_for_any_classes():
     reference = rows_of((0, 0, 0, 0), (0, 1, 90, 0))
     swapped = rows_of((0, 0, 90, 0), (0, 1, 0, 0))
     assert score_rows(reference, swapped, 1, definition="corrected").doa_error_deg == 0.0
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS)
-def test_the_truth_has_no_error(definition):
+def test_the_ground_truth_has_no_error(definition):
     rows = random_rows(np.random.default_rng(3), 120, 3)
     scores = score_rows(rows, rows, 120, definition=definition)
     assert (scores.er, scores.f, scores.frame_recall) == (0.0, 1.0, 1.0)
@@ -296,7 +296,7 @@ def test_regression_arrays_of_wrong_shape_are_refused():
         )
 
 
-def test_counts_tell_good_missed_and_extra_directions():
+def test_counts_are_of_good_missed_and_extra_directions():
     reference = np.vstack([held(range(4), 0, 0), held(range(2), 1, 50)])  # 2 2 1 1 directions
     estimate = np.vstack([held(range(1, 4), 0, 0), held(range(3, 5), 1, 50)])  # 0 1 1 2 1
     counts = score_rows(reference, estimate, 6, definition="corrected").directions

@@ -1,5 +1,4 @@
-"""Own recordings, classes, microphones and file names: a task in params.yaml and a list, no
-code."""
+"""Own recordings, classes, microphones and names: a task in params.yaml and a list, no code."""
 
 import json
 from pathlib import Path

@@ -18,7 +18,7 @@ def test_angles_are_cut_towards_zero():
     assert format_submission(np.array([[1, 2, -12.9, 12.9]])) == "1,2,-12,12\n"
 
 
-def test_reading_gives_what_was_written(tmp_path):
+def test_reading_returns_the_written_rows(tmp_path):
     write_submission(tmp_path / "a.csv", ROWS)
     rows = read_submission(tmp_path / "a.csv", 11)
     np.testing.assert_array_equal(rows, ROWS)

@@ -1,5 +1,4 @@
-"""Runs of the two-stage system: detection, then direction, next to joint training; single stages;
-all the data."""
+"""Runs of the two-stage system: both stages, joint network, single stages, all data."""
 
 import json
 import re
@@ -81,7 +80,7 @@ def test_every_part_has_submissions_and_the_run_its_figures(fold):
         assert (fold / name).stat().st_size > 0, name
 
 
-def test_detection_is_scored_alone_and_decides_in_the_first_stage(fold):
+def test_only_detection_is_scored_in_the_first_stage(fold):
     detection, direction = (
         json.loads((fold / stage / "training.json").read_text()) for stage in ("sed", "doa")
     )

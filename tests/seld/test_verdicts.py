@@ -176,7 +176,7 @@ def test_an_unusable_dataset_is_refused_by_all(tmp_path, case):
     assert all(re.search(message, text, re.DOTALL) for text in found.values()), found
 
 
-def test_features_of_another_request_are_asked_again_before_training(tmp_path):
+def test_stored_features_are_checked_for_the_task_before_training(tmp_path):
     rows("kettle,0,2,0,14,1\n")(write_office(tmp_path / "data", SECONDS))
     found = settings_of(tmp_path, 2.0)
     (store,) = run(check_task(CORRECTED(found), "test"), progress=False)

@@ -1,5 +1,4 @@
-"""Every sound file through every reader: the same verdict, and all that is in it or a word about
-the rest.
+"""Every sound file by every reader: one verdict, all of its samples or a remark on the rest.
 
 Headers are written here as other programs write them; what SoX, ffmpeg, flac and LAME leave behind
 was looked up in files that they wrote into a pipe.
@@ -140,7 +139,7 @@ def test_truncated_files_are_refused_in_every_container(tmp_path, name, kept):
 
 
 @pytest.mark.parametrize("name", WITHOUT_LENGTH)
-def test_containers_without_a_length_are_heard_with_a_warning(tmp_path, name):
+def test_containers_without_a_length_are_read_with_a_warning(tmp_path, name):
     content = written(noise(), *WITHOUT_LENGTH[name])
     outcome = heard(put(tmp_path, content[: len(content) // 2]))
     assert 0.4 * N < len(outcome.audio) < 0.6 * N and "may be truncated" in outcome.notes[0]
@@ -211,7 +210,7 @@ def test_an_empty_wav_with_chunks_behind_is_empty(tmp_path):
     assert "Empty recording" in heard(put(tmp_path, content)).error
 
 
-def test_bytes_behind_the_sound_are_told_of(tmp_path):
+def test_bytes_after_the_sound_are_logged(tmp_path):
     outcome = heard(put(tmp_path, wav(2 * N, behind=np.arange(5000, dtype="<u2").tobytes())))
     assert len(outcome.audio) == N and "left out" in outcome.notes[0]
 
@@ -305,7 +304,7 @@ JOINED = ["wav", "aiff", "au", "flac", "vorbis", "mp3"]
 
 
 @pytest.mark.parametrize("name", JOINED)
-def test_joined_recordings_are_heard_one_after_another(tmp_path, name):
+def test_joined_recordings_are_read_one_after_another(tmp_path, name):
     first, second = (noise(seed=seed) for seed in (1, 2))
     contents = [written(audio, *SIZED[name]) for audio in (first, second)]
     alone = np.concatenate([heard(put(tmp_path, content)).audio for content in contents])
@@ -443,14 +442,14 @@ def test_tags_of_an_mp3_are_no_sound(tmp_path, mode, before, behind):
     assert not outcome.notes
 
 
-def test_joined_mp3_files_with_tags_are_heard_one_after_another(tmp_path):
+def test_joined_mp3_files_with_tags_are_read_one_after_another(tmp_path):
     content = mp3(noise())
     alone = heard(put(tmp_path, content)).audio
     outcome = heard(put(tmp_path, ID3V2 + content + ID3V1 + ID3V2 + content + ID3V1))
     np.testing.assert_array_equal(outcome.audio, np.concatenate([alone, alone]))
 
 
-def test_bytes_between_the_frames_of_an_mp3_are_told_of(tmp_path):
+def test_bytes_between_the_frames_of_an_mp3_are_logged(tmp_path):
     content = mp3(noise())
     starts = frames_of(content)
     middle = starts[len(starts) // 2]

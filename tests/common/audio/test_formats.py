@@ -49,7 +49,7 @@ def test_other_files_are_no_recordings(name):
     assert not is_sound(name)
 
 
-def test_names_lose_the_suffix_of_a_recording_alone():
+def test_names_lose_only_the_suffix_of_a_recording():
     names = ["a.wav", "Y1_30.000_40.000", "Y1_30.000_40.000.FLAC", "b.m4a", "c.txt"]
     assert [stem_of(name) for name in names] == [
         "a",

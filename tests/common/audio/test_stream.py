@@ -60,7 +60,7 @@ def test_only_lossy_files_may_exceed_full_scale_and_are_clipped(tmp_path):
         list(converted(FileSource.open(tmp_path / "b.wav"), 16000, None))
 
 
-def test_what_is_no_recording_is_refused(tmp_path):
+def test_other_files_than_recordings_are_refused(tmp_path):
     (tmp_path / "text.wav").write_text("no sound")
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
     for name, message in (

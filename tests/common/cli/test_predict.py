@@ -93,7 +93,7 @@ def test_a_pipe_of_floats_at_another_rate_gives_json(run, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("moment", ["waiting", "computing"])
-def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, moment):
+def test_ctrl_c_ends_the_audio_but_keeps_its_events(run, monkeypatch, capsys, moment):
     piped(noises(3.0, RATE_HZ, 4).astype("<f4").tobytes(), monkeypatch, pause_s=0.02)
     feed, blocks, heard_s = StreamingSession.feed, TimedSource.blocks, [0.0]
 
@@ -129,7 +129,7 @@ def test_ctrl_c_ends_the_audio_not_what_was_heard(run, monkeypatch, capsys, mome
     assert f"{len(offsets)} events in 2." in captured.err
 
 
-def test_samples_have_the_times_at_which_they_came():
+def test_samples_have_the_times_of_their_arrival():
     class Slow(io.BytesIO):
         def read(self, size=-1):
             time.sleep(0.05)
@@ -147,7 +147,7 @@ def test_samples_have_the_times_at_which_they_came():
     )
 
 
-def test_an_error_of_the_pipe_is_said_to_the_user(run, monkeypatch, capsys):
+def test_an_error_of_the_pipe_is_reported(run, monkeypatch, capsys):
     piped(np.full(4000, np.nan, "<f4").tobytes(), monkeypatch)
     assert main([str(run), "--live", "--format", "f32le"]) == 2
     assert "error: Sample 0 of standard input is not a finite number" in capsys.readouterr().err

@@ -217,7 +217,7 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path):
         run(tmp_path / "file")
 
 
-def test_missing_features_say_which_command_makes_them(tmp_path):
+def test_missing_features_name_the_command_that_extracts_them(tmp_path):
     with pytest.raises(
         DataError, match=r"No features in .*there is no such folder.*batch_feature_extraction\.py"
     ):
@@ -235,7 +235,7 @@ def test_an_unknown_group_is_refused_with_those_there_are(finished):
         FeatureStore.open(finished).shards([1, 7])
 
 
-def test_a_plan_keeps_groups_apart_and_depends_on_names_alone():
+def test_a_plan_separates_groups_and_depends_only_on_names():
     plans = plan_shards(ITEMS[::-1], 5)
     assert plans == plan_shards(ITEMS, 5)
     assert [len(plan.items) for plan in plans] == [5, 5, 2, 5, 5, 2]
@@ -322,7 +322,7 @@ def test_only_the_errors_that_are_named_leave_recordings_out(tmp_path):
     assert sorted(both.skipped) == ["split1_04", "split2_05"]
 
 
-def test_a_folder_in_which_nothing_can_be_read_is_refused(tmp_path):
+def test_a_folder_without_readable_recordings_is_refused(tmp_path):
     def fail(item):
         raise DataError(f"{item.name} is broken.")
 
@@ -460,7 +460,7 @@ def test_a_side_file_that_cannot_be_is_made_again(finished, tmp_path, changes):
     assert contents(tmp_path) == contents(finished)
 
 
-def test_a_shard_that_lacks_what_the_manifest_lists_is_named(finished, tmp_path):
+def test_a_shard_without_records_of_the_manifest_is_named(finished, tmp_path):
     manifest = json.loads((copied(finished, tmp_path) / "manifest.json").read_text())
     manifest["shards"][0]["names"][0] = "other"
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))

@@ -241,7 +241,7 @@ def test_every_order_of_sequences_is_about_as_likely(tmp_path):
 @pytest.mark.parametrize(
     "last_batch, sizes", [("keep", [12, 12, 12, 8]), ("fill", [12] * 4), ("drop", [12] * 3)]
 )
-def test_a_pass_ends_as_the_settings_say(shards, route, last_batch, sizes):
+def test_a_pass_ends_by_the_settings(shards, route, last_batch, sizes):
     first, second = passes(shards, 2, route=route, batch_size=12, last_batch=last_batch)
     for one_pass in (first, second):  # of 44 sequences
         assert [len(features) for features, _ in one_pass] == sizes

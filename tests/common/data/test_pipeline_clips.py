@@ -121,7 +121,7 @@ def test_batches_of_tags_have_no_time_axis(shards, cache):
         np.testing.assert_array_equal(tags, clip(int(sequence[0, 0, 0]))["tags"])
 
 
-def test_only_the_recordings_asked_for_come(shards, cache):
+def test_only_selected_recordings_are_streamed(shards, cache):
     wanted = {"c1", "c2", "c7"}
     for _ in range(2):
         assert sorted(one_pass(shards, count=6, names=wanted, cache=cache)) == [1, 2, 7]
@@ -161,7 +161,7 @@ def test_label_shards_may_replace_only_some_arrays(shards, tmp_path, cache):
         np.testing.assert_array_equal(targets["frames"][: FRAMES[number]], clip(number)["activity"])
 
 
-def test_label_shards_need_not_hold_recordings_that_are_not_wanted(shards, tmp_path, cache):
+def test_label_shards_need_only_the_selected_recordings(shards, tmp_path, cache):
     wanted = [0, 2, 4, 7]
     paths = write(tmp_path, pseudo, LABELS, wanted)
     names = {f"c{number}" for number in wanted}
@@ -209,7 +209,7 @@ def test_an_output_cannot_mix_arrays_with_and_without_time(shards):
         one_pass(shards, {"both": ("activity", "tags")})
 
 
-def test_padding_is_the_last_frame_or_what_is_given(shards, cache):
+def test_padding_is_the_last_frame_or_a_given_one(shards, cache):
     mean = np.arange(4, dtype=np.float32)[:, None] + 50  # (F, C)
     for padding, expected in ((None, np.full((4, 1), 2)), (mean, mean)):
         features, targets = one_pass(shards, cache=cache, padding=padding)[2]

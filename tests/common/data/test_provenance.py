@@ -244,7 +244,7 @@ def test_other_files_of_the_same_recording_are_named(data):
         checked_store(store, data, lambda: plan)
 
 
-def test_what_is_begun_with_recordings_keeps_to_them(data, tmp_path):
+def test_work_begun_with_recordings_keeps_them(data, tmp_path):
     note = tmp_path / "search" / "recordings.json"
     keep_to(note, items(data))
     keep_to(note, items(data))

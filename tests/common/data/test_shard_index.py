@@ -83,7 +83,7 @@ def test_frames_and_whole_arrays_are_those_that_were_written(shards):
     assert records.whole("labelled").tolist() == [0, 1, 0]
 
 
-def test_only_wanted_recordings_are_found(shards):
+def test_only_selected_recordings_are_found(shards):
     records = Records.find(shards, SCHEMA, lambda name: name == "r2")
     assert (
         records.names == ["r2"]

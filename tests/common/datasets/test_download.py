@@ -51,7 +51,7 @@ def install(monkeypatch, name: str, **contents) -> None:
 
 
 def soundata_download(remote, save_dir, force_overwrite):
-    """As soundata's function of this name: fetches missing files, then compares checksums."""
+    """Substitute for soundata's function: fetches missing files, then compares checksums."""
     path = Path(save_dir) / remote.filename
     path.parent.mkdir(parents=True, exist_ok=True)
     if force_overwrite or not path.exists():
@@ -113,7 +113,7 @@ def test_a_file_with_another_checksum_is_an_error(tau, tmp_path):
         fetch_all([Source(each.title, fetch=each.fetch) for each in sources], tmp_path)
 
 
-def test_the_dry_run_tells_sizes_and_fetches_nothing(tau, tmp_path, capsys):
+def test_the_dry_run_prints_sizes_and_downloads_nothing(tau, tmp_path, capsys):
     assert main(["1", "--dry-run", "--folder", str(tmp_path / "to"), "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
     assert (
@@ -138,12 +138,12 @@ def test_nothing_is_fetched_without_a_yes(tau, tmp_path, monkeypatch, answer, fe
     assert (tmp_path / "to" / "foa_dev").is_dir() == fetched
 
 
-def test_a_server_that_does_not_answer_leaves_the_size_unknown():
+def test_a_server_without_response_leaves_the_size_unknown():
     source = Source("x", (Package("http://127.0.0.1:9/a"), Package("http://127.0.0.1:9/b")))
     assert [package.n_bytes for package in with_sizes(source).packages] == [None, None]
 
 
-def test_too_little_room_is_said_before_anything_is_fetched(tmp_path):
+def test_too_little_space_is_reported_before_any_download(tmp_path):
     calls = []
     with pytest.raises(DataError, match=r"too little room. Expected: 1000000000\.0 GB"):
         fetch_all(
@@ -152,7 +152,7 @@ def test_too_little_room_is_said_before_anything_is_fetched(tmp_path):
     assert not calls
 
 
-def test_what_an_earlier_try_left_needs_no_room_again(tmp_path, monkeypatch):
+def test_files_of_an_earlier_try_need_no_space_again(tmp_path, monkeypatch):
     (tmp_path / "archive.zip").write_bytes(bytes(600))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=500))
     calls = []
@@ -170,7 +170,7 @@ def test_simulated_data_are_not_fetched():
         sources_of(load("demo"))
 
 
-def test_what_no_library_offers_is_said(capsys):
+def test_datasets_without_a_library_are_named(capsys):
     assert main(["crnn", "--params", str(PARAMS)]) == 0
     text = capsys.readouterr().out
     assert (

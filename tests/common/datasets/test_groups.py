@@ -106,7 +106,7 @@ def test_few_groups_are_dealt_without_error(groups):
     assert deal_groups(groups, [0.5, 0.5], np.random.default_rng(0)) in ({}, {"g": 0}, {"g": 1})
 
 
-def test_too_few_groups_are_told_by_class_number_and_split():
+def test_too_few_groups_are_reported_with_class_number_and_split():
     groups = [
         SourceGroup("g", 3, {"Cat": 3}),
         SourceGroup("h", 1, {"Dog": 1}),

@@ -70,7 +70,7 @@ def test_tables_have_headings_of_rows_and_columns(page):
     assert [heading["scope"] for heading in page.named("th")] == ["col", "row"]
 
 
-def test_each_image_sound_and_drawing_is_told_in_words(page):
+def test_each_image_sound_and_drawing_has_a_text(page):
     assert (
         len(page.named("img")) == 2
         and len(page.named("audio")) == 2

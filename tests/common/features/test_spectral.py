@@ -1,5 +1,4 @@
-"""Spectra against librosa and scipy, intensity against plane waves of known direction, correlations
-against delays."""
+"""Spectra against librosa and scipy, intensity against plane waves, correlations against delays."""
 
 import itertools
 from dataclasses import replace
@@ -23,8 +22,7 @@ def noise(samples=16000, channels=4, seed=0):
 
 
 def plane_wave(azimuth_deg, elevation_deg, gain=1.0, samples=16000):
-    """First-order Ambisonics W, Y, Z, X of noise from one direction; gain 1 is SN3D, sqrt(3) is
-    N3D."""
+    """FOA (W, Y, Z, X) of noise from one direction; gain 1 is SN3D, sqrt(3) is N3D."""
     azimuth, elevation = np.deg2rad([azimuth_deg, elevation_deg])
     direction = np.array(
         [
@@ -269,8 +267,7 @@ def block_spectra(audio, n_fft=1024, hop_samples=320):
 
 
 def correlation_of_frame(first, second, n_lags):
-    """By the definition: inverse transform of the phase difference, the lags around 0 put in
-    order."""
+    """By definition: inverse transform of the phase difference, lags around 0 in order."""
     lags = np.fft.irfft(np.exp(1j * np.angle(second.astype(complex) * np.conj(first))))
     return np.roll(lags, (n_lags + 1) // 2)[:n_lags]
 

@@ -54,7 +54,7 @@ def case(request, tmp_path_factory):
     """A run of each family, and a recording for it."""
     folder = tmp_path_factory.mktemp("case")
     task_id, settings, channels = FAMILIES[request.param]
-    statistics = {} if request.param == "seld" else {"mean": -30.0, "deviation": 15.0}
+    statistics = {} if request.param == "seld" else {"mean": -30.0, "std": 15.0}
     run = write_run(task_of(task_id, folder, **settings), folder / "run", **statistics)
     audio = noises(4.3, RATE_HZ, channels)
     soundfile.write(folder / "a.wav", audio, RATE_HZ, "FLOAT")

@@ -110,13 +110,13 @@ def test_an_unusable_table_is_refused_with_the_line(text, problem):
         read(text)
 
 
-def test_rows_may_end_early_where_the_reader_says_so():
+def test_rows_may_end_early_if_the_reader_allows():
     assert read("labels,name,more\nx,a\n") == [("a", "x")]
     assert read("name,labels\na\n", pad=True) == [("a", "")]
     assert read("name,labels\na,x\n", ("name",), optional=("labels", "other")) == [("a", "x")]
 
 
-def test_a_table_without_header_is_read_if_its_rows_tell():
+def test_a_table_without_header_is_read_if_its_rows_fit():
     def columns(fields):
         return ("labels", "name") if len(fields) == 2 and fields[1].isdigit() else None
 
@@ -162,7 +162,7 @@ def test_plain_numbers_are_read(text, value):
         "1d5",
     ],
 )
-def test_what_only_python_takes_for_a_number_is_none(text):
+def test_numbers_only_for_python_are_refused(text):
     assert to_number(text) is None and np.isnan(to_numbers([text])).all()
     assert to_whole(text) is None
 

@@ -166,7 +166,7 @@ def test_aggregation_is_float32_in_half_precision(mixed_float16):
 
 
 @pytest.mark.parametrize(("pooling", "expected"), [("average", 2.5), ("max", 4.0)])
-def test_a_block_drops_what_does_not_fill_a_pool(pooling, expected):
+def test_a_block_drops_frames_of_incomplete_pools(pooling, expected):
     inputs = keras.Input((None, 3, 1))
     outputs = stacked_conv_block(
         inputs,
@@ -202,7 +202,7 @@ def test_a_block_has_one_convolution_per_name_and_optional_pooling():
     }
 
 
-def test_first_scales_vary_about_one_when_asked_to():
+def test_initial_scales_vary_about_one_on_request():
     inputs = keras.Input((None, 6, 1))
     outputs = stacked_conv_block(
         inputs,

@@ -80,7 +80,7 @@ def test_parameters_and_half_precision_become_plain_arrays(tmp_path):
     assert found["brain"] == 1.5 and found["count"] == 3
 
 
-def test_a_network_reads_what_is_written(tmp_path):
+def test_a_network_reads_the_written_weights(tmp_path):
     write_checkpoint(
         tmp_path / "new" / "c.pt", {name: tensor.numpy() for name, tensor in tensors().items()}
     )

@@ -52,7 +52,7 @@ def random_state(seed: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def test_a_bidirectional_gru_computes_what_pytorch_computes():
+def test_a_bidirectional_gru_equals_pytorchs_formulas():
     model, state = gru_model(), random_state()
     load_state(model, state, NAMES)
     x = np.random.default_rng(1).normal(size=(6, INPUTS))
@@ -62,7 +62,7 @@ def test_a_bidirectional_gru_computes_what_pytorch_computes():
     np.testing.assert_allclose(np.asarray(model(x[None]))[0], expected, atol=1e-6)
 
 
-def test_a_bidirectional_gru_computes_what_pytorch_itself_computes():
+def test_a_bidirectional_gru_equals_pytorch_itself():
     torch = pytest.importorskip("torch")
     there = torch.nn.ModuleDict(
         {"gru": torch.nn.GRU(INPUTS, UNITS, batch_first=True, bidirectional=True)}

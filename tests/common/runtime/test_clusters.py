@@ -119,7 +119,7 @@ def where_and_how(_: int) -> tuple[str, int, int]:
     return os.getcwd(), threads_of_libraries(8), os.getpid()
 
 
-def test_a_killed_worker_changes_nothing_in_what_is_extracted(
+def test_a_killed_worker_does_not_change_extracted_shards(
     scheduler, workers, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(
@@ -144,7 +144,7 @@ def test_a_killed_worker_changes_nothing_in_what_is_extracted(
     assert killed[0] not in {pid for _, _, pid in found}
 
 
-def test_a_killed_worker_changes_nothing_in_what_is_simulated(scheduler, workers, tmp_path):
+def test_a_killed_worker_does_not_change_simulated_files(scheduler, workers, tmp_path):
     sizes = [
         "simulation.preset=fixture",
         "simulation.recordings_per_split={1: 4, 2: 0, 3: 0, 4: 0}",

@@ -48,7 +48,7 @@ def test_training_twice_gives_the_same_bits_on_tensorflow():
     assert done.stdout.split() == ["True", "True"], done.stderr[-2000:]
 
 
-def test_the_backends_are_told_before_they_are_loaded(monkeypatch):
+def test_backends_are_configured_before_they_are_loaded(monkeypatch):
     for name in ("KERAS_BACKEND", "XLA_FLAGS", "CUBLAS_WORKSPACE_CONFIG"):  # put back afterwards
         monkeypatch.setenv(name, "")
     choose_backend(RunConfig(backend="jax", deterministic=True))
@@ -56,7 +56,7 @@ def test_the_backends_are_told_before_they_are_loaded(monkeypatch):
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
-def test_nothing_is_told_unasked(monkeypatch):
+def test_nothing_is_configured_without_the_setting(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "")
     monkeypatch.setenv("XLA_FLAGS", "")
     choose_backend(RunConfig(backend="jax"))

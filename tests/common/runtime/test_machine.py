@@ -116,7 +116,7 @@ def test_variables_that_change_results_are_removed_and_named(monkeypatch, caplog
     assert not Path(os.environ["KERAS_HOME"]).exists()
 
 
-def test_a_run_says_what_it_was_computed_with(tmp_path):
+def test_a_run_keeps_versions_and_devices(tmp_path):
     open_run(tmp_path, {}, [], distribution.describe(RunConfig(mixed_precision="mixed_float16")))
     computing = read_environment(tmp_path)["computing"]
     assert computing["devices"] and computing.pop("variables") is not None

@@ -40,11 +40,11 @@ def test_a_freed_block_stays_only_on_request():
     assert printed["give back"][0] == "False" and int(printed["give back"][1]) <= 5
 
 
-def test_what_the_user_set_by_the_environment_stands(monkeypatch):
+def test_environment_variables_of_the_user_have_priority(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("malloc was touched"))
     assert not memory.keep_freed_memory({"MALLOC_TOP_PAD_": "0"})
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
+def test_another_c_library_is_not_changed(monkeypatch):
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     assert not memory.keep_freed_memory({})

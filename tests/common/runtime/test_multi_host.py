@@ -34,7 +34,7 @@ def test_processes_that_nobody_introduces_to_each_other_are_an_error(monkeypatch
         multi_host.start(MultiHostConfig())
 
 
-def test_a_process_0_that_does_not_answer_is_an_error(monkeypatch):
+def test_a_missing_coordinator_is_an_error(monkeypatch):
     monkeypatch.setattr("common.runtime.multi_host.WAITING_S", 0)
     with pytest.raises(ConfigError, match=r"which every machine can reach.*'localhost:9'.*refused"):
         multi_host.start(MultiHostConfig(address="localhost:9", n_processes=2, process=1))

@@ -101,7 +101,7 @@ def test_a_command_names_the_package_it_lacks(case, runs, without, tmp_path, mon
     )
 
 
-def test_what_a_package_lacks_is_not_taken_for_the_package(tmp_path, monkeypatch):
+def test_a_missing_dependency_is_not_reported_as_the_package(tmp_path, monkeypatch):
     (tmp_path / "half_there.py").write_text("import surely_not_installed\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(

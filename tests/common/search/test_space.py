@@ -104,7 +104,7 @@ def test_only_plain_numbers_have_ranges(annotation, kind):
         ("run.backend=tensorflow,jax", "must be equal in all trials"),
     ],
 )
-def test_what_cannot_be_searched_over_is_refused(over, message):
+def test_keys_that_cannot_be_searched_are_refused(over, message):
     with pytest.raises(ConfigError, match=message.replace(".", r"\.").replace("(", r"\(")):
         checked(over)
 

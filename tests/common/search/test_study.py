@@ -177,7 +177,7 @@ def quick(folder: Path, seed: int = 0, mode: str = "min") -> Quick:
     return Quick(task, ("demo",), SPACE, Target("val_x", mode), "seld", folder)
 
 
-def test_an_interrupted_search_suggests_what_an_uninterrupted_one_does(tmp_path):
+def test_interrupted_and_uninterrupted_searches_suggest_the_same(tmp_path):
     whole, cut = quick(tmp_path / "whole"), quick(tmp_path / "cut")
     cut.broken.update({0, 7, 13})
     rows = None
@@ -243,7 +243,7 @@ def test_the_best_of_scores_to_maximise_is_the_highest():
 
 
 @pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5], [0.5, None, 0.4, 0.9]])
-def test_the_figures_of_a_study_are_drawn_whatever_its_scores(scores, tmp_path):
+def test_the_figures_of_a_study_are_drawn_for_any_scores(scores, tmp_path):
     draw_study(study_of(scores, "min"), Target("val_er", "min"), tmp_path)
     drawn = {path.stem for path in tmp_path.iterdir()}
     varied = len(set(scores) - {None}) > 1
@@ -259,7 +259,7 @@ def test_the_figures_of_a_study_are_drawn_whatever_its_scores(scores, tmp_path):
         (["--over", "training.epochs=1:3", "--job", "a/b"], "job id"),
     ],
 )
-def test_a_mistake_is_told_before_any_work(tmp_path, capsys, options, message):
+def test_a_mistake_is_reported_before_any_work(tmp_path, capsys, options, message):
     assert main(arguments(tmp_path, *options)) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -147,7 +147,7 @@ def test_a_misspelt_key_in_a_fold_names_the_nearest():
         load_task(PARAMS, "1", [folds])
 
 
-def test_a_wrong_type_is_named_with_what_was_received():
+def test_a_wrong_type_is_named_with_the_received_value():
     with pytest.raises(ConfigError, match=r"`training.epochs`.*integer.*Received: 'many'"):
         load_task(PARAMS, "1", ["training.epochs=many"])
 
@@ -211,7 +211,7 @@ def test_settings_that_cannot_stand_together_are_refused(override, message):
 @pytest.mark.parametrize(
     "override", ["features.kind=logmel_intensity", "training.augmentation=foa_rotation"]
 )
-def test_what_needs_ambisonics_is_refused_for_microphones(override):
+def test_methods_for_ambisonics_are_refused_for_microphones(override):
     with pytest.raises(ConfigError, match=r"needs `dataset.format: foa`"):
         load_task(PARAMS, "2", [override])
 
@@ -299,7 +299,7 @@ def test_a_value_as_long_as_a_file_is_shortened():
 
 
 @pytest.mark.parametrize("task_id", sorted(read_tasks(PARAMS)))
-def test_published_scores_say_what_they_were_measured_on(task_id):
+def test_published_scores_name_their_data(task_id):
     task = load_task(PARAMS, task_id)
     assert bool(task.published) <= bool(task.published_on)
     assert len(task.published_notes) == bool(task.published)

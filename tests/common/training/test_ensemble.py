@@ -69,7 +69,7 @@ def test_outputs_of_folds_are_averaged():
     assert largest.predict_on_batch(batch) == {"a": 3.0}
 
 
-def test_earlier_stages_predict_once_and_only_when_asked():
+def test_earlier_stages_predict_once_and_on_request():
     calls = []
 
     def streams():
@@ -104,7 +104,7 @@ def dense(units: tuple[int, int], seed: int) -> keras.Model:
     )
 
 
-def test_only_wanted_layers_are_copied():
+def test_only_selected_layers_are_copied():
     source, target = dense((4, 2), 0), dense((4, 2), 1)
     head = target.get_layer("head").get_weights()[0]
     copy_weights(source, target, lambda layer: layer == "body")

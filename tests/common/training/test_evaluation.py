@@ -51,7 +51,7 @@ def test_outputs_without_a_time_axis_are_one_value_per_class():
     )  # 5 frames of 6
 
 
-def test_what_occurs_in_any_sequence_occurs_in_the_recording():
+def test_a_class_of_any_sequence_is_in_the_recording():
     one = element("a", 15, [1, 1])
     (prediction,) = predict_recordings(network(), [one])
     expected = one["features"][..., :K, 0].mean(axis=1).max(axis=0)  # of three sequences

@@ -76,7 +76,7 @@ def test_a_resumed_training_continues_numbers_and_the_best(model, caplog):
     assert [line.endswith(" *") for line in lines] == [False, True], "0.8 is worse than 0.75"
 
 
-def test_an_early_stop_is_told(model, caplog):
+def test_an_early_stop_is_logged(model, caplog):
     stopping = keras.callbacks.EarlyStopping("val_er", mode="min", patience=1)
     *_, last = lines_of(model, caplog, callbacks=[stopping])
     assert "stopped early" in last

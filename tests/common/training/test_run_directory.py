@@ -21,7 +21,7 @@ def test_each_part_of_a_run_is_on_record(tmp_path):
     )
 
 
-def test_what_a_killed_part_left_half_written_is_removed(tmp_path):
+def test_partial_files_of_a_killed_part_are_removed(tmp_path):
     stage = tmp_path / "fold1" / "seld"
     (stage / "resume" / ".epoch-00002.tmp").mkdir(parents=True)
     (stage / "resume" / ".epoch-00002.tmp" / "variables.npz").write_bytes(b"half")

@@ -247,7 +247,7 @@ def test_the_history_is_also_plain_json(tmp_path):
     assert len(content["history"]["val_error"]) == 5 and len(content["history"]["loss"]) == 5
 
 
-def test_models_are_kept_at_the_interval_asked_for(tmp_path):
+def test_models_are_kept_at_the_given_interval(tmp_path):
     train(tmp_path, training=replace_config(TRAINING, checkpoint_every_epochs=2))
     kept = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert kept == ["epoch-00002.keras", "epoch-00004.keras"]

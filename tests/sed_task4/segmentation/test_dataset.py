@@ -191,7 +191,7 @@ def test_a_mixture_that_is_listed_twice_is_refused():
         parse_mixtures(format_mixtures([MIXTURES[0], MIXTURES[0]]), Path(), DATASET)
 
 
-def test_missing_lists_and_mixtures_say_what_to_run(tmp_path):
+def test_missing_lists_and_mixtures_name_the_command(tmp_path):
     with pytest.raises(
         DataError, match=r"There is no .*mixture\.yaml.*sed_task4\.segmentation\.mixing"
     ):
@@ -241,7 +241,7 @@ def test_tables_that_csv_misreads_are_refused(text, message):
 
 
 @pytest.mark.parametrize("name", ["other/a.wav", "../a.wav", "audio/..", "audio/a/b.wav", "a.wav"])
-def test_scenes_lie_in_their_folder_alone(name):
+def test_scenes_are_read_only_from_their_folder(name):
     with pytest.raises(DataError, match="line 2: expected filename audio/<name>"):
         parse_scene_names(f"filename\tscene_label\n{name}\tpark\n")
 

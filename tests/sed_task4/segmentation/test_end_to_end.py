@@ -138,7 +138,7 @@ def test_a_run_separates_any_recording(folder, tmp_path):
     assert {"Bark.wav", "events.tsv", "masks.npz"} <= written
 
 
-def test_extraction_mixes_what_is_missing_and_keeps_the_rest(folder):
+def test_extraction_mixes_missing_mixtures_and_keeps_the_others(folder):
     mixtures = sorted((folder / "dataset").rglob("mixed_audios/*/*.wav"))
     assert len(mixtures) == 12
     kept = mixtures[1].stat().st_mtime_ns

@@ -76,14 +76,14 @@ def test_curves_show_true_and_estimated_events(tmp_path):
 
 
 @pytest.mark.parametrize("reference", [None, np.zeros((0, 3))])
-def test_curves_need_neither_truth_nor_events(reference):
+def test_curves_need_neither_reference_nor_events(reference):
     figure = curves_figure(
         RNG.random((50, 8)), np.zeros((0, 3)), CLASSES, 10.0, "a.wav", reference=reference
     )
     assert not figure.axes[0].patches
 
 
-def test_separated_sounds_stand_beside_the_true_ones_where_known(tmp_path):
+def test_separated_sounds_are_next_to_the_reference_if_known(tmp_path):
     mixture = RNG.normal(size=16000)
     sounds = {"Bark": mixture / 2, "Meow": np.zeros(16000)}
     figure = separated_figure(mixture, sounds, 8000, "a.wav", references={"Bark": mixture / 3})

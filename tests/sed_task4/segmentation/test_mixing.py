@@ -265,7 +265,7 @@ def test_scenes_that_are_too_short_are_named(copied):
         make_mixtures(copied, DATASET, ONE, progress=False)
 
 
-def test_a_broken_record_of_the_settings_says_what_to_remove(copied):
+def test_a_broken_record_of_settings_names_the_file_to_remove(copied):
     (audio_folder(copied, DATASET) / "mixing.json").write_text("[")
     with pytest.raises(DataError, match=r"mixing\.json cannot be read.*Remove"):
         make_mixtures(copied, DATASET, ONE, progress=False)

@@ -58,7 +58,7 @@ def test_a_constant_score_has_the_values_of_chance():
     assert np.allclose([result.precision[0], result.average_precision[0]], 0.3)
 
 
-def test_what_no_positive_defines_is_undefined():
+def test_scores_without_positives_are_undefined():
     histogram = ScoreHistogram(3, 0.5)
     histogram.update(np.array([[0, 1, 1], [0, 1, 0]]), np.array([[0.9, 0.2, 0.2], [0.1, 0.4, 0.1]]))
     result = histogram.result()

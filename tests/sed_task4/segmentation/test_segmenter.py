@@ -164,7 +164,7 @@ def test_a_faint_recording_is_tagged_when_it_is_normalised(segmenter, tmp_path):
     ) == [0]
 
 
-def test_what_cannot_be_separated_is_refused(segmenter, tmp_path):
+def test_audio_that_cannot_be_separated_is_refused(segmenter, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(100), RATE_HZ)
     with pytest.raises(DataError, match=r"a\.wav is too short"):
         separate_file(segmenter, tmp_path / "a.wav", tmp_path / "out")

@@ -122,7 +122,7 @@ def test_the_frames_are_scipys():
         (np.zeros(9), np.ones((1, 64))),
     ],
 )
-def test_what_cannot_be_separated_is_refused(audio, masks):
+def test_audio_that_cannot_be_separated_is_refused(audio, masks):
     with pytest.raises(
         ValueError, match=r"Expected: `audio` \(samples,\) and `masks` \(frames, 16, classes\)"
     ):

@@ -59,7 +59,7 @@ def test_tensors_have_the_published_names_and_layouts(name, expected):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_read_comes_back_unchanged(name):
+def test_weights_are_written_back_unchanged(name):
     model, state = built(name), state_of(name)
     load(model, name, state)
     found = torch_state(model, cnn.torch_names(NETWORKS[name]))

@@ -122,7 +122,7 @@ def test_a_killed_simulation_resumes_with_missing_files(simulated, copied):
     assert _checksums(copied) == _checksums(simulated)
 
 
-def test_nothing_is_done_twice(copied):
+def test_finished_work_is_not_repeated(copied):
     report = _simulate(copied, splits=(0, 1), seed=5)
     assert report.written == () and report.audio_s == 0 and len(report.skipped) == 3
 

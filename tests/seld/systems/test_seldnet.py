@@ -106,8 +106,7 @@ def test_probabilities_and_vectors_are_bounded_and_angles_are_not():
 def numpy_seldnet(
     x: np.ndarray, weights: dict[str, np.ndarray], pools: tuple[int, ...]
 ) -> np.ndarray:
-    """The detection head of the published form on one example (T, F, C), one recurrent and one
-    dense layer."""
+    """Published detection head for one example (T, F, C): one GRU and one dense layer."""
     for block, bands in enumerate(pools):
         x = convolve(x, weights[f"conv{block}/kernel"]) + weights[f"conv{block}/bias"]
         x = pool(
@@ -118,7 +117,7 @@ def numpy_seldnet(
     return sigmoid(x @ weights["sed_out/kernel"] + weights["sed_out/bias"])
 
 
-def test_the_published_form_answers_as_the_formulas_do():
+def test_the_published_form_equals_the_formulas():
     network = SMALL_PUBLISHED
     model = build_model(SMALL_SHAPE, N_CLASSES, network)
     weights = random_weights(weights_by_name(model), seed=5)

@@ -90,8 +90,7 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(architectu
 
 
 def gru(x: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, biases: np.ndarray) -> np.ndarray:
-    """GRU with two biases, whose reset gate acts on the matrix product, on one sequence (T, D) ->
-    (T, U)."""
+    """GRU with two biases, reset gate after the matrix product, (T, D) -> (T, U)."""
     units = len(recurrent)
     state, states = np.zeros(units), []
     for frame in x @ kernel + biases[0]:
@@ -135,7 +134,7 @@ def numpy_network(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_networks_answer_as_the_formulas_do(form):
+def test_the_networks_equal_the_formulas(form):
     network, model, x = (
         small(**form),
         small_model(**form),
@@ -245,7 +244,7 @@ def test_a_compiled_model_is_saved_and_loaded_in_safe_mode(form, tmp_path):
         ({"mode": "seld"}, ["seld"], ["joint"]),
     ],
 )
-def test_the_mode_says_what_is_trained(settings, names, parts):
+def test_the_mode_selects_the_trained_stages(settings, names, parts):
     found = stages(task(**settings))
     assert [stage.name for stage in found] == names
     assert [stage.part_of for stage in found] == parts
