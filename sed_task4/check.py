@@ -15,7 +15,7 @@ from sed_task4 import dataset as data
 from sed_task4.clip_groups import group_problems, sources_of
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import Clip, DatasetConfig, Layout, find_clips, labels_of
-from sed_task4.labels import event_array, many_hot
+from sed_task4.labels import event_array, multi_hot
 from sed_task4.simulation.simulator import own_sources
 
 # Clips of each subset as published; many have vanished from the web since.
@@ -197,5 +197,5 @@ def _counts(clips: Sequence[Clip], dataset: DatasetConfig) -> tuple[np.ndarray, 
         events = np.concatenate(strong)  # (n, 3): class, onset, offset
         lengths_s = np.maximum(events[:, 2] - events[:, 1], 0)
         return checks.count_classes(events[:, 0], lengths_s, dataset.n_classes)
-    tags = np.stack([many_hot(labels_of(clip), dataset.classes) for clip in clips])  # (clips, K)
+    tags = np.stack([multi_hot(labels_of(clip), dataset.classes) for clip in clips])  # (clips, K)
     return tags.sum(axis=0, dtype=np.int64), None

@@ -24,7 +24,7 @@ from sed_task4.clip_groups import GROUP, group_problems
 from sed_task4.config import TaskConfig
 from sed_task4.dataset import Clip, DatasetConfig, find_clips, labels_of, warn_absent_classes
 from sed_task4.features import FeatureConfig, compute_features, prepare_audio
-from sed_task4.labels import event_array, frame_activity, many_hot
+from sed_task4.labels import event_array, frame_activity, multi_hot
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def clip_labels(
         activity[:inside] = frame_activity(events, inside, rate, n_classes, rule)
     tags = np.full(n_classes, -1, np.int8)
     if clip.events is not None or clip.tags is not None:
-        tags = many_hot(labels_of(clip), dataset.classes)
+        tags = multi_hot(labels_of(clip), dataset.classes)
     labelled = np.array(clip.events is not None, np.uint8)
     return {"activity": activity, "tags": tags, "events": events, "labelled": labelled}
 

@@ -17,7 +17,7 @@ Rule = Literal["half_open", "kong2018", "kong2019"]
 TIME_SLACK_FRAMES = 1e-6  # a time this close to a frame boundary is on it
 
 
-def many_hot(labels: Iterable[str], classes: Sequence[str]) -> np.ndarray:
+def multi_hot(labels: Iterable[str], classes: Sequence[str]) -> np.ndarray:
     """Makes tags of the names of classes, int8 (K,).
 
     Raises:

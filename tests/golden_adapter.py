@@ -269,7 +269,7 @@ def _event_arrays(tsv: object, classes: list[str]) -> dict[str, np.ndarray]:
 
 def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
     from sed_task4.dataset import parse_weak
-    from sed_task4.labels import frame_activity, many_hot, tags_of_events
+    from sed_task4.labels import frame_activity, multi_hot, tags_of_events
 
     classes = inputs["labels"].tolist()
     events = _event_arrays(inputs["tsv"], classes)
@@ -280,17 +280,17 @@ def kong_labels(inputs: Arrays, settings: dict) -> dict[str, object]:
             [frame_activity(events[name], 640, 64, len(classes), "kong2019") for name in names]
         ),
         "weak_target": np.stack([tags_of_events(events[name], len(classes)) for name in names]),
-        "weak_target2": np.stack([many_hot(tags[name], classes) for name in weak_names]),
+        "weak_target2": np.stack([multi_hot(tags[name], classes) for name in weak_names]),
     }
 
 
 def dcase2018_manyhot(inputs: Arrays, settings: dict) -> dict[str, object]:
     from sed_task4.dataset import parse_weak
-    from sed_task4.labels import many_hot
+    from sed_task4.labels import multi_hot
 
     classes = inputs["label_list"].tolist()
     tags = parse_weak(str(inputs["weak_tsv"]), classes)
-    return {"many_hot": np.stack([many_hot(labels, classes) for labels in tags.values()])}
+    return {"multi_hot": np.stack([multi_hot(labels, classes) for labels in tags.values()])}
 
 
 CASES |= {"kong_labels": kong_labels, "dcase2018_manyhot": dcase2018_manyhot}

@@ -12,7 +12,7 @@ from sed_task4.labels import (
     event_array,
     event_frames,
     frame_activity,
-    many_hot,
+    multi_hot,
     tags_of_events,
 )
 
@@ -20,20 +20,20 @@ CLASSES = ("Cat", "Dog", "Speech")
 
 
 def test_tags_are_one_for_each_class_that_occurs():
-    assert many_hot(("Speech", "Cat", "Speech"), CLASSES).tolist() == [1, 0, 1]
-    assert many_hot((), CLASSES).tolist() == [0, 0, 0]
+    assert multi_hot(("Speech", "Cat", "Speech"), CLASSES).tolist() == [1, 0, 1]
+    assert multi_hot((), CLASSES).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("labels", [["Dog"], ["Cat", "Speech"], ["Speech", "Dog", "Cat"]])
 def test_tags_are_those_of_dcase_util(labels):
     encoder = dcase_util.data.ManyHotEncoder(label_list=list(CLASSES), time_resolution=1)
     theirs = encoder.encode(label_list=labels, length_seconds=1).data[:, 0]
-    assert many_hot(labels, CLASSES).tolist() == theirs.tolist()
+    assert multi_hot(labels, CLASSES).tolist() == theirs.tolist()
 
 
 def test_unknown_labels_are_refused():
     with pytest.raises(ValueError, match=r"Unknown class 'Horse'.*Cat, Dog, Speech"):
-        many_hot(["Horse"], CLASSES)
+        multi_hot(["Horse"], CLASSES)
 
 
 def test_events_of_a_table_become_an_array():
