@@ -80,17 +80,20 @@ def load_run(folder: str | Path, fold: str | None = None) -> Run:
         CheckpointError: there is no run, or a model is missing, unfinished or damaged.
         ConfigError: there is no such fold, or the run cannot predict.
     """
-    return Run(load_predictor(Path(folder), fold))
+    return Run(load_predictor(Path(folder), fold, keep_backend=True))
 
 
-def load_predictor(run: Path, fold: str | None = None, live: bool = False) -> "Predictor":
-    """Loads the models of a run; arguments and errors as in `load_run`.
+def load_predictor(
+    run: Path, fold: str | None = None, live: bool = False, keep_backend: bool = False
+) -> "Predictor":
+    """Loads the models of a run; further arguments and errors as in `load_run`.
 
     Args:
         live: events are wanted soon, rather than many windows at a time.
+        keep_backend: where Keras is imported already, take the backend it has.
     """
     task = check_task(read_settings(run), f"the settings of {run}")
-    start_backend(_with_loaded_backend(task.run))
+    start_backend(_with_loaded_backend(task.run) if keep_backend else task.run)
     return load(task.family, "predictor").load_predictor(run, task, fold, live)
 
 
