@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.measure import ROOT, Figure, Goal, in_turns, run_alone, timed
 
 TITLE = "Start: seconds of a fresh process, the files of the packages cached"
-HELP = {"seld.py --help": ["seld.py", "--help"], "dcase --help": ["-m", "common.cli", "--help"]}
+HELP = {"seld.py --help": ["seld.py", "--help"], "dcase --help": ["-m", "common", "--help"]}
 
 
 def measure(quick: bool, folder: Path) -> list[Figure | Goal]:

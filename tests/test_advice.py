@@ -136,7 +136,7 @@ def test_scripts_and_modules_in_messages_have_installed_names(monkeypatch, tmp_p
 def test_installed_names_in_messages_are_verbs():
     scripts = {path.stem for path in ROOT.glob("*.py")}
     modules = {path.stem for path in (ROOT / "common" / "cli").glob("*.py")}
-    assert set(base._SCRIPT_VERBS) <= scripts and set(base._SCRIPT_VERBS.values()) <= set(VERBS)
+    assert set(base._VERBS) <= scripts and set(base._VERBS.values()) <= set(VERBS)
     assert {verb.replace("-", "_") for verb in VERBS} <= modules
     assert installed_commands() == {"dcase"}
 

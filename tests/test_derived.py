@@ -114,7 +114,7 @@ def test_features_without_their_dataset_are_used_with_one_line(office, caplog, e
         office.folder.mkdir()
     caplog.set_level("INFO")
     assert prepared(office)
-    assert caplog.text.count("could not be compared with") == 1
+    assert caplog.text.count("to compare the features in") == 1
 
 
 def test_another_dataset_is_extracted_on_request(office, tmp_path):

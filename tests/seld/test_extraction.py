@@ -329,7 +329,7 @@ def test_bad_recordings_are_named_and_nothing_half_written_stays(tmp_path, file,
 
 def test_settings_that_cannot_stand_together_are_refused_before_work_starts(task, tmp_path):
     mic = DatasetConfig(**DATASET.model_dump() | {"format": "mic"})
-    with pytest.raises(ConfigError, match="needs first-order Ambisonics"):
+    with pytest.raises(ConfigError, match=r"needs `dataset\.format: foa` with 4 channels"):
         run(Task(task.dataset_dir, tmp_path, dataset=mic), progress=False)
     with pytest.raises(
         ConfigError, match=r"one hop with `features.label_rule: dcase2019`.*0\.01.*0\.02"

@@ -125,7 +125,7 @@ def test_lengths_are_those_of_the_sounds_or_reported_unknown(tmp_path, place):
     dataset = task_of(tmp_path, 6.0).dataset
     report = score_folder(silent(tmp_path / "none", [name]), tmp_path / "metadata_dev", dataset)
     assert report.score("corrected", "frame_recall") == (0.0 if place else pytest.approx(2 / 3))
-    assert any("Length of 1 recording(s): not known" in note for note in report.notes) == (
+    assert any("Length of 1 recording(s): unknown" in note for note in report.notes) == (
         place is None
     )
 

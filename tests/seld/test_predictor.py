@@ -95,7 +95,7 @@ def test_a_recording_in_blocks_is_decoded_as_in_evaluation(tmp_path, case):
         **settings,
     )
     run = write_run(
-        task, tmp_path / "run", **({"mean": 0.5, "deviation": 1.0} if case == "published" else {})
+        task, tmp_path / "run", **({"mean": 0.5, "std": 1.0} if case == "published" else {})
     )
     path = write_recording(tmp_path / "a.wav")
     expected = evaluated(task, run, path)

@@ -13,7 +13,12 @@ from typing import Any, ClassVar
 
 from common.errors import ConfigError, DataError
 from common.io.files import write_text
-from common.simulation import dataset_folder
+from common.simulation.dataset_folder import (
+    SETTINGS_FILE,
+    check_same_simulation,
+    read_settings,
+    text_digest,
+)
 from common.simulation.simulator import SimulationReport, Simulator
 from sed_task4.segmentation import dataset as data
 from sed_task4.segmentation.dataset import DatasetConfig, EventFile
@@ -112,7 +117,7 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
         texts = planning.format_sounds(self.sounds), planning.format_scenes(self.scenes)
         # Folders of drawn files have no such key, so that those of earlier versions are accepted.
         given = {"annotations": True} if folder else {}
-        return {**asdict(self.settings), "files": dataset_folder.text_digest(list(texts)), **given}
+        return {**asdict(self.settings), "files": text_digest(list(texts)), **given}
 
     def folders(self) -> list[Path]:
         """Lists the folders of tables, sounds and scenes."""
@@ -150,7 +155,7 @@ class SegmentationSimulator(Simulator[EventFile | SceneFile, None]):
 
         This precedes the new settings, so that a killed simulation leaves no outdated mixtures.
         """
-        settings = dataset_folder.read_settings(self.root / dataset_folder.SETTINGS_FILE)
+        settings = read_settings(self.root / SETTINGS_FILE)
         if settings not in (None, stored):
             forget_mixtures(self.root, self.dataset)
 
@@ -178,7 +183,7 @@ def check(task: Any) -> None:
         DataError: it was simulated with other settings.
     """
     simulator = SegmentationSimulator.of_task(task)
-    dataset_folder.check_same_simulation(simulator.root, simulator.stored_settings)
+    check_same_simulation(simulator.root, simulator.stored_settings)
 
 
 def simulated_classes(classes: Sequence[str], may_lack_classes: bool) -> list[str]:

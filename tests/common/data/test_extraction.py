@@ -255,7 +255,7 @@ def test_names_that_are_no_safe_file_names_stay_distinct():
     "name", ["a/b", "..", "", "a\nb", b"\xff.wav".decode("utf-8", "surrogateescape")]
 )
 def test_names_that_could_not_name_a_file_are_refused(name):
-    with pytest.raises(DataError, match="names of files"):
+    with pytest.raises(DataError, match="names that files can have"):
         plan_shards([Item("good", "1"), Item(name, "1")], 1)
 
 
@@ -282,7 +282,7 @@ def test_unreadable_recordings_are_left_out_only_on_request_and_named(tmp_path, 
     kept = sorted(item.name for item in ITEMS if item.name not in lost)
     opened = FeatureStore.open(tmp_path, verify=True)
     assert opened.names() == kept and opened.skipped == store.skipped
-    assert "lacks 3 recordings" in caplog.text
+    assert "lacks 3 unusable recordings" in caplog.text
     stored = [example["name"] for path in opened.shards() for example in read_shard(path, SCHEMA)]
     assert stored == kept
     expected = np.concatenate(

@@ -78,7 +78,7 @@ def stream(shards, route="streamed", **options):
         {key: options.pop(key) for key in keys if key in options}
         for keys in (
             ("targets", "target_stride", "interleaved_channels"),
-            ("seed", "first_pass", "transforms", "place"),
+            ("seed", "first_pass", "transforms", "world"),
         )
     )
     return train_stream(

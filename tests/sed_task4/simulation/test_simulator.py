@@ -369,7 +369,7 @@ def test_annotations_of_other_names_become_test_data(tmp_path, layout, where):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"notes__txt": "a"}, "holds no metadata"),
+        ({"notes__txt": "a"}, "has no metadata"),
         ({"mine__tsv": STRONG_HEADER + "a.wav\t1\t2\tHorse\n"}, r"line 2: unknown class 'Horse'"),
         ({"weak__tsv": "filename\tevent_labels\na.wav\tDog\n"}, "weak labels"),
         ({"mine__tsv": ANNOTATED, "yours__tsv": ANNOTATED}, "both become the subset validation"),
