@@ -1,10 +1,10 @@
 """Features of SELD: the table of their kinds, their settings, and their computation.
 
-magnitude_phase: spectra, as published for SELDnet.
-logmel_intensity: log-mel spectra and intensity vectors of first-order Ambisonics (FOA).
-logmel: log-mel spectra.
-logmel_gcc: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as in the
-    published two-stage systems.
+- `magnitude_phase`: spectra, as published for SELDnet.
+- `logmel_intensity`: log-mel spectra and intensity vectors of first-order Ambisonics (FOA).
+- `logmel`: log-mel spectra.
+- `logmel_gcc`: log-mel spectra and cross-correlations (GCC-PHAT) of all pairs of channels, as in
+  the published two-stage systems.
 """
 
 import itertools

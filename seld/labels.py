@@ -1,12 +1,12 @@
 """Labels of a recording in four forms, and conversions between them.
 
-description: `Events`, as in the metadata.
-regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class and
-    frame.
-output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in submission
-    files.
-classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1 of a
-    sparse tensor (T, K, directions).
+- description: `Events`, as in the metadata.
+- regression: dict of activity, azimuth_deg, elevation_deg, each (T, K): one direction per class
+  and frame.
+- output format: "rows", float64 (n, 4) = frame, class, azimuth_deg, elevation_deg, as in
+  submission files.
+- classification: int64 (n, 3), a row (frame, class, index in the grid of directions) for each 1
+  of a sparse tensor (T, K, directions).
 
 No function changes its input.
 """

@@ -1,7 +1,6 @@
 """Weights from files of PyTorch into Keras models, and back.
 
-python -m common.cli.import_torch CHECKPOINT --task TASK --out MODEL.keras
-    [--statistics STORE_OR_NPZ]
+python -m common.cli.import_torch CHECKPOINT --task TASK --out MODEL [--statistics STORE]
 python -m common.cli.import_torch --export MODEL.keras --task TASK --out CHECKPOINT.pt
 """
 

@@ -126,8 +126,8 @@ def score_cells(
 def format_score(name: str, value: float | None) -> str:
     """Writes a score for print, by its name.
 
-    F and frame recall in percent; degrees ("..._deg") and decibels ("..._db") with one decimal;
-    counts ("n_...") whole; others with three decimals. An undefined score is "-".
+    F and frame recall in percent; degrees and decibels with one decimal; counts, whose names begin
+    with `n_`, whole; others with three decimals. An undefined score is "-".
     """
     if value is None or math.isnan(value):
         return UNDEFINED

@@ -2,12 +2,11 @@
 
 Writers of streams do not know that number when they write the header. They write instead:
 
-    0xFFFFFFFF         the documents of AU and RF64; ffmpeg, in WAV
-    0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes, and the like: SoX, arecord,
-                           MPlayer
-    0                  flac -d, GStreamer, ffmpeg in AIFF, Python's wave
-    -1                 CAF, by its document
-    24, 2**63, -1      W64: SoX, ffmpeg
+- 0xFFFFFFFF: the documents of AU and RF64; ffmpeg, in WAV
+- 0x7FFFF000, 0x7F000008, 0x80000000, 0x7FFFFFFF less some bytes: SoX, arecord, MPlayer
+- 0: flac -d, GStreamer, ffmpeg in AIFF, Python's wave
+- -1: CAF, by its document
+- 24, 2^63, -1: W64 of SoX and ffmpeg
 
 A truncated file has no such number, unless 2 GB of it are missing.
 """
