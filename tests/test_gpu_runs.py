@@ -95,7 +95,7 @@ def test_the_tables_are_between_markers_and_name_the_device(quick_run):
     text = quick_run[1]
     assert text.startswith("before\n<!-- gpu_runs:begin -->\nSystems at")
     assert text.endswith("<!-- gpu_runs:end -->\nafter\n")
-    assert "old table" not in text and "Backend jax, on the CPU as asked." in text
+    assert "old table" not in text and "Backend jax, on the CPU as requested." in text
     assert "| two-stage | published, real recordings | 0.149 | 91.6 % |" in text
     assert (
         "    python -m benchmarks.gpu_runs --backend jax --tasks two-stage --quick --set"
